@@ -1,0 +1,51 @@
+# make demo and make test do everything on a machine that has only Python 3.11+ and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := 0.13.9
+EXTRAS := --extra train --extra export --extra serve --extra aws --extra cpu --extra dev
+CODE := augrank handlers training export benchmarks examples tests
+
+.DEFAULT_GOAL := help
+.PHONY: help install format check test bench demo lock wheel clean
+
+help: ## Show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+install: $(VENV)/.installed ## Make the environment: pinned packages and this project, editable
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(f"expected Python 3.11 or newer, got {sys.version.split()[0]}: make PYTHON=/path/to/python3.11 ...") if sys.version_info < (3, 11) else None'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV)
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+format: install ## Rewrite the code in the house format
+	$(BIN)/ruff check --fix $(CODE)
+	$(BIN)/ruff format $(CODE)
+
+check: install ## Lint, format and types, without changing anything
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/mypy
+
+test: install ## The whole suite: real TorchServe, real archives (about 10 minutes on 2 cores)
+	$(BIN)/python -m pytest
+
+bench: install ## Time the request pipeline by stage on this machine
+	$(BIN)/python -m benchmarks pipeline --out build/bench
+
+demo: install ## Train, export, serve and ask for a recommendation, with the example catalogue
+	$(BIN)/python -m examples.demo
+
+lock: ## Compile requirements.lock again from pyproject.toml (hashes, no hosts)
+	$(BIN)/uv pip compile pyproject.toml $(EXTRAS) --universal --python-version 3.11 \
+	  --generate-hashes --no-annotate --no-header --quiet --output-file requirements.lock
+
+wheel: install ## Build the wheel (augrank alone) into build/wheel
+	$(BIN)/python -m build --wheel --no-isolation --outdir build/wheel .
+
+clean: ## Remove everything that was built here
+	rm -rf build dist $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,32 @@
+"""augrank: which version of a picture would do better, by how much.
+
+The runtime. Everything that runs inside a model server is here and nothing else: no torch, and
+importing it has no side effects.
+
+    from augrank import Recommender
+    answer = Recommender.load("dist/vehicles/bundle").recommend("car.jpg", target="open_rate")
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from augrank.errors import AugrankError
+
+if TYPE_CHECKING:
+    from augrank.answer import Answer
+    from augrank.pipeline import Recommender
+
+__version__ = "0.1.0"
+__all__ = ["Answer", "AugrankError", "Recommender", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the public classes on first use, so that training can import a submodule alone."""
+    if name == "Recommender":
+        from augrank.pipeline import Recommender
+
+        return Recommender
+    if name == "Answer":
+        from augrank.answer import Answer
+
+        return Answer
+    raise AttributeError(f"module 'augrank' has no attribute {name!r}")

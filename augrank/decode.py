@@ -1,0 +1,177 @@
+"""Picture bytes to RGB, safely: the one decoder of training and serving.
+
+The header is read first and refused if the picture is too large, so a decompression bomb costs
+nothing. JPEGs are decoded at the smallest scale that still oversamples the working size twice
+(libjpeg's scaled inverse DCT), which keeps a 12-megapixel photo cheap when 224 pixels are needed.
+"""
+
+import hashlib
+import io
+import struct
+import warnings
+import zlib
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from augrank.errors import BrokenPicture, PictureTooLarge, UnsupportedPicture
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
+WHITE = 255
+# Everything that Pillow's codecs raise on damaged files. MemoryError is left to the caller.
+_DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, zlib.error,
+            struct.error, OverflowError)  # fmt: skip
+
+Picture = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class DecodeLimits:
+    """What a picture may be at most."""
+
+    size_bytes: int = 25 * 1024 * 1024
+    pixels: int = 64_000_000
+    side: int = 16_384
+
+
+@dataclass(frozen=True)
+class DecodedPicture:
+    """A picture at working size, with what its answer has to say about the file."""
+
+    pixels: Picture  # (size, size, 3) RGB
+    width: int  # of the file, after EXIF orientation
+    height: int
+    format: str
+    sha256: str
+
+
+def decode(data: bytes, size: int, limits: DecodeLimits = DecodeLimits()) -> DecodedPicture:
+    """Decode a picture file and fit it on a white square of ``size`` pixels.
+
+    Accepts JPEG (RGB, grey, CMYK), PNG (any depth, palette, alpha), WebP and GIF; of an animation
+    the first frame. EXIF orientation is applied, alpha is laid on white.
+
+    Args:
+        data: the file's bytes.
+        size: side of the square working picture, in pixels.
+        limits: refused beyond these.
+
+    Returns:
+        The picture: pixels uint8 (size, size, 3), RGB.
+
+    Raises:
+        PictureTooLarge, UnsupportedPicture, BrokenPicture: each says expected, got, remedy.
+    """
+    if len(data) > limits.size_bytes:
+        raise PictureTooLarge(
+            "the picture file is too large",
+            expected=f"at most {limits.size_bytes:,} bytes",
+            got=f"{len(data):,} bytes",
+            remedy="Send a smaller or more compressed picture.",
+        )
+    image = _open(data)
+    _check_size(image, limits)
+    file_format, (width, height) = str(image.format), image.size
+    try:
+        if image.format == "JPEG":
+            image.draft("RGB", _oversampled(width, height, size))
+        oriented = ImageOps.exif_transpose(image)
+        rgb = _to_rgb(oriented)
+    except _DAMAGED as error:
+        raise BrokenPicture(
+            "the picture file is damaged or truncated",
+            expected=f"a whole {file_format} file",
+            got=f"{len(data):,} bytes that end or break early",
+            remedy="Export the picture again, or check that the upload was complete.",
+        ) from error
+    if (oriented.width > oriented.height) != (image.width > image.height):
+        width, height = height, width
+    digest = hashlib.sha256(data).hexdigest()
+    return DecodedPicture(letterbox(rgb, size), width, height, file_format, digest)
+
+
+def letterbox(picture: Picture, size: int) -> Picture:
+    """Fit a picture on a white square, keeping its aspect.
+
+    Args:
+        picture: uint8 (H, W, 3), RGB.
+        size: side of the square, in pixels.
+
+    Returns:
+        uint8 (size, size, 3), RGB, contiguous.
+    """
+    height, width = picture.shape[:2]
+    if (height, width) == (size, size):
+        return np.ascontiguousarray(picture)
+    scale = size / max(height, width)
+    inner = (max(1, round(width * scale)), max(1, round(height * scale)))
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    resized = cv2.resize(picture, inner, interpolation=method)
+    square = np.full((size, size, 3), WHITE, np.uint8)
+    top, left = (size - inner[1]) // 2, (size - inner[0]) // 2
+    square[top : top + inner[1], left : left + inner[0]] = resized
+    return square
+
+
+def encode_jpeg(picture: Picture, quality: int = 85) -> bytes:
+    """Encode uint8 (H, W, 3) RGB as JPEG, for thumbnails and contact sheets."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+def _open(data: bytes) -> Image.Image:
+    """Read the header only; refuse what is no picture."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            return Image.open(io.BytesIO(data), formats=FORMATS)
+    except Image.DecompressionBombError as error:
+        raise PictureTooLarge(
+            "the picture has too many pixels",
+            expected=f"at most {DecodeLimits.pixels:,} pixels",
+            got=str(error).split(",")[0].replace("Image size ", ""),
+            remedy="Send a smaller picture.",
+        ) from None
+    except (UnidentifiedImageError, *_DAMAGED) as error:
+        start = data[:8].hex(" ") or "nothing"
+        raise UnsupportedPicture(
+            "the bytes are not a picture that can be read",
+            expected="a " + ", ".join(FORMATS[:-1]) + f" or {FORMATS[-1]} file",
+            got=f"{len(data):,} bytes starting with {start}",
+            remedy="Save the picture as JPEG, PNG or WebP.",
+        ) from error
+
+
+def _check_size(image: Image.Image, limits: DecodeLimits) -> None:
+    width, height = image.size
+    if width * height > limits.pixels or max(width, height) > limits.side:
+        raise PictureTooLarge(
+            "the picture has too many pixels",
+            expected=f"at most {limits.pixels:,} pixels and {limits.side:,} a side",
+            got=f"{width} x {height}",
+            remedy="Send a smaller picture: it is looked at in a few hundred pixels anyway.",
+        )
+
+
+def _oversampled(width: int, height: int, size: int) -> tuple[int, int]:
+    """Twice the letterboxed size: what a scaled JPEG decode must not fall below."""
+    scale = 2 * size / max(width, height)
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _to_rgb(image: Image.Image) -> Picture:
+    """First frame of any Pillow mode to uint8 (H, W, 3) RGB on white."""
+    if image.mode.startswith("I") or image.mode == "F":  # 16-bit grey
+        grey = np.asarray(image).astype(np.float32) * (255.0 / 65535.0)
+        return cv2.cvtColor(np.clip(grey, 0, 255).astype(np.uint8), cv2.COLOR_GRAY2RGB).astype(
+            np.uint8, copy=False
+        )
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, (WHITE, WHITE, WHITE, WHITE))
+        return np.asarray(Image.alpha_composite(white, rgba).convert("RGB"))
+    return np.asarray(image.convert("RGB"))

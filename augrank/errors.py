@@ -1,0 +1,125 @@
+"""Every error augrank raises on purpose, each with the HTTP status a server answers.
+
+AugrankError 500                 ours: logged, never shown to a caller with a traceback
+├─ BundleError 500               a bundle or archive that does not fit or was changed
+├─ ServerError 500               the model server did not come up
+├─ DataError 400                 training and export input: manifests, settings, run folders
+└─ RequestError 400              the caller's fault: says expected, got, remedy
+   ├─ BadRequest 400             body, JSON or options that cannot be read
+   ├─ UnknownTarget 422          a target that this bundle has no head for
+   ├─ BadContext 422             a context value outside what training saw
+   ├─ BrokenPicture 422          truncated or damaged picture
+   ├─ UnsupportedPicture 415     not a picture, or a format that is not accepted
+   └─ PictureTooLarge 413        over the limit in bytes or pixels
+"""
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+
+class AugrankError(Exception):
+    """Root of the tree. ``problem`` says what, the rest says how to mend it."""
+
+    status: int = 500
+    code: str = "internal"
+
+    def __init__(
+        self, problem: str, *, expected: str = "", got: str = "", remedy: str = ""
+    ) -> None:
+        self.problem, self.expected, self.got, self.remedy = problem, expected, got, remedy
+        parts = [problem]
+        if expected:
+            parts.append(f"expected {expected}")
+        if got:
+            parts.append(f"got {got}")
+        message = ": ".join([parts[0], ", ".join(parts[1:])]) if len(parts) > 1 else problem
+        super().__init__(f"{message}. {remedy}" if remedy else message)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON body of the answer: ``{"error": {...}}``."""
+        body = {"code": self.code, "status": self.status, "message": str(self)}
+        for key in ("expected", "got", "remedy"):
+            if value := getattr(self, key):
+                body[key] = value
+        return {"error": body}
+
+
+class BundleError(AugrankError):
+    """A bundle, archive or graph that does not fit what the runtime expects."""
+
+    code = "bundle"
+
+
+class ServerError(AugrankError):
+    """The model server could not be started or did not become ready."""
+
+    code = "server"
+
+
+class DataError(AugrankError):
+    """Input of training or export that cannot be used as it is."""
+
+    status = 400
+    code = "data"
+
+
+class RequestError(AugrankError):
+    """The caller's fault; the message is meant for the caller."""
+
+    status = 400
+    code = "request"
+
+
+class BadRequest(RequestError):
+    """The body or its options cannot be read."""
+
+    code = "bad_request"
+
+
+class UnknownTarget(RequestError):
+    """The bundle has no head for this target."""
+
+    status = 422
+    code = "unknown_target"
+
+
+class BadContext(RequestError):
+    """A context column or value that the heads were not trained on."""
+
+    status = 422
+    code = "bad_context"
+
+
+class BrokenPicture(RequestError):
+    """The picture's bytes end early or do not decode."""
+
+    status = 422
+    code = "broken_picture"
+
+
+class UnsupportedPicture(RequestError):
+    """The bytes are no picture of an accepted format."""
+
+    status = 415
+    code = "unsupported_picture"
+
+
+class PictureTooLarge(RequestError):
+    """The picture is over the limit in bytes or in pixels."""
+
+    status = 413
+    code = "picture_too_large"
+
+
+def one_of(names: Iterable[str], got: str | None = None) -> str:
+    """``one of a, b, c``, with "did you mean" where something is close to ``got``."""
+    known = list(names)
+    listed = "one of " + ", ".join(known)
+    close = (
+        difflib.get_close_matches(got.lower(), [name.lower() for name in known], 1) if got else []
+    )
+    if not close:
+        return listed
+    match = next(name for name in known if name.lower() == close[0])
+    return f"{listed} (did you mean {match}?)"

@@ -1,0 +1,106 @@
+"""The head of one target: an XGBoost model over the embedding and the context, calibrated.
+
+A head eats a row of ``[logits | features | context]``, of which it names the parts it was trained
+on. Its raw margin becomes a probability through a calibrated logistic curve (Platt scaling, fitted
+on validation data), which keeps the order of candidates.
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import xgboost
+from numpy.typing import NDArray
+from pydantic import BaseModel, Field
+
+from augrank.errors import BundleError
+from augrank.targets import Target
+
+HeadInput = Literal["logits", "features", "context"]
+Floats = NDArray[np.float32]
+
+
+class Calibration(BaseModel, frozen=True, extra="forbid"):
+    """``p = 1 / (1 + exp(-(scale * margin + shift)))``; Platt (1999). Identity: scale 1, shift 0."""
+
+    scale: float = Field(default=1.0, gt=0)
+    shift: float = 0.0
+
+    def __call__(self, margin: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """Margins (N,), log odds, to probabilities float64 (N,)."""
+        return 1.0 / (1.0 + np.exp(-(self.scale * margin.astype(np.float64) + self.shift)))
+
+
+class HeadSpec(BaseModel, frozen=True, extra="forbid"):
+    """What run.json and bundle.json say of a head."""
+
+    target: Target
+    inputs: tuple[HeadInput, ...] = Field(min_length=1)
+    width: int = Field(gt=0)  # of the rows that the model eats
+    file: str  # relative to the run or the bundle, .ubj
+    calibration: Calibration = Calibration()
+    metrics: dict[str, Any] = Field(default_factory=dict)
+
+
+def assemble(
+    inputs: tuple[HeadInput, ...], *, logits: Floats, features: Floats, context: Floats
+) -> Floats:
+    """Lay the named parts side by side, in the order of ``inputs``.
+
+    Args:
+        inputs: the parts that a head was trained on.
+        logits: float32 (N, A).
+        features: float32 (N, F).
+        context: float32 (N, C), or (C,) for one context for all rows.
+
+    Returns:
+        float32 (N, width), C-contiguous.
+    """
+    rows = len(logits)
+    if context.ndim == 1:
+        context = np.broadcast_to(context, (rows, len(context)))
+    parts = {"logits": logits, "features": features, "context": context}
+    return np.ascontiguousarray(np.concatenate([parts[name] for name in inputs], axis=1))
+
+
+class Head:
+    """A loaded head, ready to score rows on one thread."""
+
+    def __init__(self, spec: HeadSpec, booster: xgboost.Booster) -> None:
+        if booster.num_features() != spec.width:
+            raise BundleError(
+                f"the head of {spec.target.name} does not fit its description",
+                expected=f"{spec.width} inputs",
+                got=f"{booster.num_features()}",
+                remedy="Export the run again.",
+            )
+        booster.set_param({"nthread": 1, "device": "cpu"})
+        self.spec, self._booster = spec, booster
+
+    @classmethod
+    def load(cls, spec: HeadSpec, directory: Path) -> "Head":
+        """Read the head's model file (XGBoost's UBJSON) from a run or a bundle."""
+        booster = xgboost.Booster()
+        try:
+            booster.load_model(directory / spec.file)
+        except xgboost.core.XGBoostError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise BundleError(
+                f"{spec.file} cannot be read: {reason}", remedy="Export the run again."
+            ) from error
+        return cls(spec, booster)
+
+    def predict(self, *, logits: Floats, features: Floats, context: Floats) -> NDArray[np.float64]:
+        """Score rows.
+
+        Args:
+            logits: float32 (N, A).
+            features: float32 (N, F).
+            context: float32 (N, C) or (C,).
+
+        Returns:
+            Calibrated probabilities, float64 (N,).
+        """
+        rows = assemble(self.spec.inputs, logits=logits, features=features, context=context)
+        margin = self._booster.inplace_predict(rows, predict_type="margin")
+        return self.spec.calibration(margin)

@@ -1,0 +1,33 @@
+"""What is predicted, and which way is better."""
+
+from typing import Literal
+
+from pydantic import BaseModel
+
+Direction = Literal["maximize", "minimize"]
+
+# The standard targets. Any other name is a user's own; its direction is then given in the config.
+TARGETS: dict[str, Direction] = {
+    "open_rate": "maximize",
+    "click_to_open_rate": "maximize",
+    "conversion_rate": "maximize",
+    "revenue_per_email": "maximize",
+    "purchase_rate": "maximize",
+    "unsubscribe_rate": "minimize",
+    "bounce_rate": "minimize",
+    "click_through": "maximize",
+    "abandoned_cart": "minimize",
+}
+
+
+class Target(BaseModel, frozen=True):
+    """A target's name and direction."""
+
+    name: str
+    direction: Direction
+
+
+def resolve_target(name: str, directions: dict[str, Direction] | None = None) -> Target:
+    """The target of this name; a name of the user's own is maximised unless told otherwise."""
+    direction = (directions or {}).get(name) or TARGETS.get(name, "maximize")
+    return Target(name=name, direction=direction)
