@@ -34,7 +34,8 @@ from typing import Any
 import cv2
 import numpy as np
 import yaml
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from numpy.typing import NDArray
+from pydantic import BaseModel, Field, field_validator
 
 from augrank.decode import WHITE, Picture
 from augrank.errors import DataError, one_of
@@ -275,9 +276,7 @@ def augmentation_set(name: str = "seed", seed: int = 0) -> AugmentationSet:
 
 def _set_from_file(path: Path, seed: int) -> AugmentationSet:
     try:
-        spec = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if not isinstance(spec, dict):
-            raise TypeError(f"expected a mapping with name and augmentations, got {type(spec)}")
+        spec = dict(yaml.safe_load(path.read_text(encoding="utf-8")))
         base = spec.pop("extends", None)
         own = [Augmentation.model_validate(item) for item in spec.pop("augmentations", [])]
         inherited = (
@@ -288,7 +287,7 @@ def _set_from_file(path: Path, seed: int) -> AugmentationSet:
             name=spec.pop("name", path.stem), augmentations=(*inherited, *own), **spec
         )
         check_augmentations(chosen)
-    except (yaml.YAMLError, ValidationError, TypeError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, TypeError) as error:
         raise DataError(f"{path} does not describe an augmentation set: {error}") from error
     return chosen
 
@@ -305,7 +304,7 @@ def check_augmentations(chosen: AugmentationSet) -> None:
             first, second = augmentation.apply(gradient), augmentation.apply(gradient)
         except DataError:
             raise
-        except Exception as error:  # noqa: BLE001 - a user's parameters can fail in any way
+        except Exception as error:  # a user's parameters can fail in any way
             raise DataError(f"augmentation {augmentation.name!r} fails: {error}") from error
         if first.shape != gradient.shape or first.dtype != np.uint8:
             raise DataError(
@@ -333,21 +332,19 @@ def _apply_step(step: Step, picture: Picture) -> Picture:
 
 
 @functools.lru_cache(maxsize=32)
-def _swivel_matrix(side: int, degrees: float) -> Picture:
-    """Homography (3, 3) of a plane turned about its vertical axis, from the pinhole model."""
+def _swivel_matrix(side: int, degrees: float) -> NDArray[np.float64]:
+    """Homography (3, 3) of a plane turned about its vertical axis, from the pinhole model.
+
+    The point (x, y, 0), measured from the middle, turns to (x cos, y, x sin) and is seen from
+    ``distance`` away: x' = distance x cos / (distance + x sin), y' = distance y / (...).
+    """
     turn, distance, middle = math.radians(degrees), 1.5 * side, (side - 1) / 2
-    half = side / 2
-    source, target = [], []
-    for x, y in ((-half, -half), (half, -half), (half, half), (-half, half)):
-        depth = distance + x * math.sin(turn)
-        source.append((x + middle, y + middle))
-        target.append(
-            (
-                x * math.cos(turn) * distance / depth + middle,
-                y * distance / depth + middle,
-            )
-        )
-    return cv2.getPerspectiveTransform(np.float32(source), np.float32(target))  # type: ignore[arg-type]
+    project = np.array(
+        [[distance * math.cos(turn), 0, 0], [0, distance, 0], [math.sin(turn), 0, distance]]
+    )
+    to_middle = np.array([[1, 0, -middle], [0, 1, -middle], [0, 0, 1.0]])
+    matrix: NDArray[np.float64] = np.linalg.inv(to_middle) @ project @ to_middle
+    return matrix
 
 
 class _PerThread(threading.local):
@@ -371,8 +368,9 @@ def _make_transform(op: str, params: dict[str, Any]) -> Any:
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks the internet at import
     import albumentations
 
+    kinds = (albumentations.ImageOnlyTransform, albumentations.DualTransform)
     kind = getattr(albumentations, op, None)
-    if not (isinstance(kind, type) and issubclass(kind, albumentations.ImageOnlyTransform | albumentations.DualTransform)):  # fmt: skip
+    if not (isinstance(kind, type) and issubclass(kind, kinds)):
         raise DataError(
             "there is no augmentation operation of this name",
             expected=one_of(sorted(OPERATIONS), op) + ", or an albumentations transform",

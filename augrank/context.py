@@ -65,7 +65,7 @@ class NumericColumn(BaseModel, frozen=True):
         if number is None:
             raise BadContext(
                 f"context {self.name!r} is not a finite number",
-                expected=f"a number, such as those seen in training ({self.low:g} to {self.high:g})",
+                expected=f"a number (training saw {self.low:g} to {self.high:g})",
                 got="nothing" if value is None else repr(value),
                 remedy=f"Give {self.name} as a plain number.",
             )

@@ -123,6 +123,11 @@ def encode_jpeg(picture: Picture, quality: int = 85) -> bytes:
     return buffer.getvalue()
 
 
+def sha256_of_pixels(picture: Picture) -> str:
+    """sha256 of an array that came without a file."""
+    return hashlib.sha256(np.ascontiguousarray(picture)).hexdigest()
+
+
 def _open(data: bytes) -> Image.Image:
     """Read the header only; refuse what is no picture."""
     try:
@@ -167,9 +172,7 @@ def _to_rgb(image: Image.Image) -> Picture:
     """First frame of any Pillow mode to uint8 (H, W, 3) RGB on white."""
     if image.mode.startswith("I") or image.mode == "F":  # 16-bit grey
         grey = np.asarray(image).astype(np.float32) * (255.0 / 65535.0)
-        return cv2.cvtColor(np.clip(grey, 0, 255).astype(np.uint8), cv2.COLOR_GRAY2RGB).astype(
-            np.uint8, copy=False
-        )
+        return np.repeat(np.clip(grey, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, (WHITE, WHITE, WHITE, WHITE))

@@ -21,7 +21,7 @@ Floats = NDArray[np.float32]
 
 
 class Calibration(BaseModel, frozen=True, extra="forbid"):
-    """``p = 1 / (1 + exp(-(scale * margin + shift)))``; Platt (1999). Identity: scale 1, shift 0."""
+    """``p = 1 / (1 + exp(-(scale * margin + shift)))``; Platt (1999)."""
 
     scale: float = Field(default=1.0, gt=0)
     shift: float = 0.0

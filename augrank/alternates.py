@@ -1,0 +1,122 @@
+"""The catalogue's other pictures, embedded at export, scored per request without the backbone."""
+
+import base64
+import json
+import zipfile
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from augrank.backbone import Embedding
+from augrank.bundle import AlternatesSpec
+from augrank.errors import BundleError
+from augrank.heads import Head
+
+PRODUCT_TYPE = "product_type"
+CACHED_SCORES = 128
+
+
+@dataclass(frozen=True)
+class CataloguePicture:
+    """A row of the alternates index."""
+
+    path: str  # as in the manifest
+    sha256: str
+    attributes: dict[str, Any]
+
+
+class Alternates:
+    """The alternates index of a bundle.
+
+    Scores depend on the target and the context alone, so the last few are kept.
+    """
+
+    def __init__(
+        self, pictures: list[CataloguePicture], embedding: Embedding, thumbnails: Path | None
+    ) -> None:
+        self.pictures, self._embedding, self._thumbnails = pictures, embedding, thumbnails
+        types = [str(picture.attributes.get(PRODUCT_TYPE, "")) for picture in pictures]
+        self._types = np.array(types, dtype=object)
+        self._rows_by_sha256 = {picture.sha256: row for row, picture in enumerate(pictures)}
+        self._scores: OrderedDict[tuple[str, bytes], NDArray[np.float64]] = OrderedDict()
+        self._lock = Lock()
+
+    @classmethod
+    def load(cls, spec: AlternatesSpec, directory: Path) -> "Alternates":
+        """Read the index; the embeddings stay memory-mapped.
+
+        Raises:
+            BundleError: the parts do not have the same number of rows.
+        """
+        features = np.load(directory / spec.features, mmap_mode="r", allow_pickle=False)
+        logits = np.load(directory / spec.logits, mmap_mode="r", allow_pickle=False)
+        rows = json.loads((directory / spec.attributes).read_text(encoding="utf-8"))
+        if not len(features) == len(logits) == len(rows) == spec.count:
+            raise BundleError(
+                "the alternates index does not fit together",
+                expected=f"{spec.count} rows in each part",
+                got=f"{len(features)}, {len(logits)} and {len(rows)}",
+                remedy="Export the run again.",
+            )
+        pictures = [CataloguePicture(**row) for row in rows]
+        thumbnails = directory / spec.thumbnails if spec.thumbnails else None
+        return cls(pictures, Embedding(features, logits), thumbnails)
+
+    def score(self, head: Head, context: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Probabilities of every catalogue picture as it is, float64 (M,), for one context (C,)."""
+        key = (head.spec.target.name, context.tobytes())
+        with self._lock:
+            if key in self._scores:
+                self._scores.move_to_end(key)
+                return self._scores[key]
+        scores = head.predict(
+            logits=self._embedding.logits, features=self._embedding.features, context=context
+        )
+        with self._lock:
+            self._scores[key] = scores
+            while len(self._scores) > CACHED_SCORES:
+                self._scores.popitem(last=False)
+        return scores
+
+    def best(
+        self,
+        scores: NDArray[np.float64],
+        *,
+        count: int,
+        minimize: bool,
+        product_type: str | None,
+        picture_sha256: str,
+    ) -> list[int]:
+        """Rows of the best alternates, best first; ties by catalogue order.
+
+        Args:
+            scores: float64 (M,), of ``score``.
+            count: how many at most.
+            minimize: whether a low score is good.
+            product_type: only pictures of this type; by default that of the request's picture
+                where the catalogue knows it, else any.
+            picture_sha256: of the request's picture, which is no alternate to itself.
+        """
+        own_row = self._rows_by_sha256.get(picture_sha256)
+        allowed = np.ones(len(scores), bool)
+        if product_type is None and own_row is not None:
+            product_type = self._types[own_row]
+        if product_type:
+            allowed &= self._types == product_type
+        if own_row is not None:
+            allowed[own_row] = False
+        rows = np.flatnonzero(allowed)
+        order = np.argsort(scores[rows] if minimize else -scores[rows], kind="stable")
+        return [int(row) for row in rows[order[:count]]]
+
+    def thumbnail(self, row: int) -> str | None:
+        """The picture as base64 JPEG, where the bundle carries thumbnails."""
+        if self._thumbnails is None:
+            return None
+        with zipfile.ZipFile(self._thumbnails) as archive:
+            return base64.b64encode(archive.read(f"{row}.jpg")).decode()

@@ -1,0 +1,221 @@
+"""What comes in over the wire, whatever the server: bytes and fields to a Request.
+
+Three ways to say the same thing, all usable from any language:
+
+- JSON: ``{"image": "<base64>", "target": "open_rate", "context": {"campaign_type": "Newsletter"},
+  "candidates": ["brighter"], "alternates": 5, "thumbnails": false}``
+- ``multipart/form-data``: the picture as ``image``, every other part a field; a field that is not
+  an option is context.
+- the raw picture as ``image/jpeg|png|webp|gif``, with the fields in the query string or in
+  ``X-Amzn-SageMaker-Custom-Attributes`` (a JSON object, or ``key=value&key=value``).
+"""
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl
+
+from pydantic import BaseModel, Field, ValidationError
+
+from augrank.decode import Picture
+from augrank.errors import BadRequest, UnsupportedPicture, one_of
+
+JSON_TYPE, MULTIPART_TYPE = "application/json", "multipart/form-data"
+PICTURE_TYPES = ("image/jpeg", "image/png", "image/webp", "image/gif")
+ACCEPTED_TYPES = (*PICTURE_TYPES, MULTIPART_TYPE, JSON_TYPE)
+CUSTOM_ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
+PICTURE_FIELDS = ("image", "data", "body")  # multipart names of the picture, in order of choice
+DEFAULT_ALTERNATES, MAX_ALTERNATES = 5, 100
+
+
+@dataclass(frozen=True)
+class Request:
+    """One picture, one target, one context, and what the answer should hold."""
+
+    picture: bytes | Picture  # a file's bytes, or uint8 (H, W, 3) RGB
+    target: str | None = None
+    context: Mapping[str, Any] = field(default_factory=dict)
+    candidates: tuple[str, ...] | None = None  # augmentation names; None means all
+    alternates: int = DEFAULT_ALTERNATES
+    thumbnails: bool = False
+
+
+class Options(BaseModel, extra="forbid"):
+    """The fields of a request beside its picture, validated."""
+
+    target: str | None = None
+    context: dict[str, Any] = Field(default_factory=dict)
+    candidates: list[str] | None = None
+    alternates: int = Field(default=DEFAULT_ALTERNATES, ge=0, le=MAX_ALTERNATES)
+    thumbnails: bool = False
+
+
+def parse_request(fields: Mapping[str, Any], headers: Mapping[str, str]) -> Request:
+    """Read one request.
+
+    Args:
+        fields: the parts of the body by name, as a model server hands them over: ``body`` for an
+            undivided body (bytes, or a dict where the server has read the JSON already), the form
+            fields of a multipart body, and the query string's.
+        headers: request headers, names in lower case.
+
+    Raises:
+        BadRequest, UnsupportedPicture: what is wrong and what is allowed.
+    """
+    extra = _custom_attributes(headers.get(CUSTOM_ATTRIBUTES, ""))
+    content_type = headers.get("content-type", "").split(";")[0].strip().lower()
+    body = fields.get("body")
+    if isinstance(body, dict) or content_type == JSON_TYPE:
+        return _from_json(body, {**extra, **_texts(fields)})
+    # Without a type, or as application/octet-stream, the picture's own header decides.
+    if body is not None and content_type not in (*ACCEPTED_TYPES, "", "application/octet-stream"):
+        raise UnsupportedPicture(
+            "the content type is not accepted",
+            expected=one_of(ACCEPTED_TYPES, content_type),
+            got=content_type,
+            remedy="curl: -H 'Content-Type: image/jpeg' --data-binary @picture.jpg",
+        )
+    picture = _picture_of(fields)
+    return _request(picture, _options_from_fields({**extra, **_texts(fields)}))
+
+
+def _from_json(body: Any, defaults: Mapping[str, str]) -> Request:
+    if isinstance(body, bytes | bytearray | str):
+        if not body:
+            raise _missing_picture()
+        try:
+            body = json.loads(body)
+        except (ValueError, RecursionError) as error:
+            raise BadRequest("the body is not valid JSON", got=str(error)) from error
+    if not isinstance(body, dict):
+        raise BadRequest("the body is not a JSON object", got=type(body).__name__)
+    content = dict(body)
+    encoded = content.pop("image", None)
+    if not encoded:
+        raise _missing_picture()
+    merged = {**_options_from_fields(defaults).model_dump(exclude_unset=True), **content}
+    return _request(_from_base64(encoded), _validated(merged))
+
+
+def _from_base64(encoded: Any) -> bytes:
+    if not isinstance(encoded, str):
+        raise BadRequest("image is not base64 text", expected="a string", got=repr(encoded)[:40])
+    if encoded.startswith("data:"):
+        encoded = encoded.partition(",")[2]
+    try:
+        return base64.b64decode(encoded, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise BadRequest(
+            "image is not valid base64", got=str(error), remedy="Encode the file's bytes as base64."
+        ) from error
+
+
+def _picture_of(fields: Mapping[str, Any]) -> bytes:
+    for name in PICTURE_FIELDS:
+        value = fields.get(name)
+        if isinstance(value, bytes | bytearray | memoryview) and len(value):
+            return bytes(value)
+        if isinstance(value, str) and value:
+            raise UnsupportedPicture(
+                f"the part {name!r} is text, not a picture",
+                expected="the picture file's bytes",
+                got=repr(value[:20]),
+                remedy="curl: -F image=@picture.jpg (with the @).",
+            )
+    raise _missing_picture()
+
+
+def _missing_picture() -> BadRequest:
+    return BadRequest(
+        "the request has no picture",
+        expected="the picture as the raw body, as the multipart part 'image', "
+        "or as base64 in the JSON field 'image'",
+        got="nothing",
+        remedy="curl: -F image=@picture.jpg -F target=open_rate",
+    )
+
+
+def _texts(fields: Mapping[str, Any]) -> dict[str, str]:
+    """The fields that are not the picture, as text."""
+    texts = {}
+    for name, value in fields.items():
+        if name in PICTURE_FIELDS:
+            continue
+        if isinstance(value, bytes | bytearray):
+            try:
+                value = value.decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise BadRequest(
+                    f"the field {name!r} is not text",
+                    expected="UTF-8; the picture itself goes in the part 'image'",
+                    got=f"{len(value)} bytes",
+                ) from error
+        texts[name] = value if isinstance(value, str) else json.dumps(value)
+    return texts
+
+
+def _custom_attributes(text: str) -> dict[str, str]:
+    if not text.strip().startswith("{"):
+        return dict(parse_qsl(text, keep_blank_values=True))
+    try:
+        values = json.loads(text)
+    except ValueError as error:
+        raise BadRequest(
+            f"{CUSTOM_ATTRIBUTES} is not valid JSON",
+            expected='{"target": "open_rate", ...} or target=open_rate&...',
+            got=str(error),
+        ) from error
+    flat = {**values.pop("context", {}), **values} if isinstance(values, dict) else {}
+    return {
+        name: value if isinstance(value, str) else json.dumps(value) for name, value in flat.items()
+    }
+
+
+def _options_from_fields(texts: Mapping[str, str]) -> Options:
+    """Flat fields: the options by name, everything else is context."""
+    options: dict[str, Any] = {
+        name: value for name, value in texts.items() if name in Options.model_fields
+    }
+    if "context" in options:
+        raise BadRequest(
+            "context is given field by field here",
+            expected="one field for each column, such as campaign_type=Newsletter",
+            got="a field named context",
+        )
+    context = {name: value for name, value in texts.items() if name not in options}
+    if context:
+        options["context"] = context
+    if "candidates" in options:
+        options["candidates"] = [name for name in options["candidates"].split(",") if name]
+    return _validated(options)
+
+
+def _validated(options: Mapping[str, Any]) -> Options:
+    try:
+        return Options.model_validate(options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise BadRequest(
+                f"the field {name!r} is not known",
+                expected=one_of(["image", *Options.model_fields], name),
+                got=repr(name),
+            ) from error
+        raise BadRequest(
+            f"the field {name!r} does not fit: {first['msg']}", got=repr(first["input"])[:60]
+        ) from error
+
+
+def _request(picture: bytes, options: Options) -> Request:
+    return Request(
+        picture=picture,
+        target=options.target,
+        context=options.context,
+        candidates=tuple(options.candidates) if options.candidates is not None else None,
+        alternates=options.alternates,
+        thumbnails=options.thumbnails,
+    )
