@@ -11,6 +11,7 @@ from augrank.decode import decode
 
 CELL_PX, CAPTION_PX, MARGIN_PX, TITLE_PX = 224, 58, 16, 96
 COLUMNS = 6
+Cell = tuple[Image.Image, str, CandidateScore | AlternateScore]
 INK, MUTED, GOOD, BAD, PAPER = "#16202c", "#6b7785", "#0a7d43", "#b3261e", "white"
 
 
@@ -26,11 +27,11 @@ def contact_sheet(answer: Answer, picture: bytes, augmentations: AugmentationSet
         An RGB picture: a title, a row of candidates, a row of alternates.
     """
     pixels = decode(picture, CELL_PX).pixels
-    cells = [
+    cells: list[Cell] = [
         (Image.fromarray(augmentations[score.name].apply(pixels)), score.name, score)
         for score in answer.candidates
     ]
-    others = [
+    others: list[Cell] = [
         (_from_base64(score.thumbnail), _short(score.path), score)
         for score in answer.alternates
         if score.thumbnail
@@ -48,9 +49,6 @@ def contact_sheet(answer: Answer, picture: bytes, augmentations: AugmentationSet
             sheet.paste(cell, (left, top))
             _caption(draw, answer, name, score, left, top)
     return sheet
-
-
-Cell = tuple[Image.Image, str, CandidateScore | AlternateScore]
 
 
 def _chunks(cells: list[Cell]) -> list[list[Cell]]:

@@ -125,7 +125,7 @@ def encode_jpeg(picture: Picture, quality: int = 85) -> bytes:
 
 def sha256_of_pixels(picture: Picture) -> str:
     """sha256 of an array that came without a file."""
-    return hashlib.sha256(np.ascontiguousarray(picture)).hexdigest()
+    return hashlib.sha256(picture.tobytes()).hexdigest()
 
 
 def _open(data: bytes) -> Image.Image:

@@ -1,1 +1,80 @@
-"""placeholder."""
+"""TorchServe's adapter: a batch of HTTP requests to augrank's pipeline and back.
+
+Served by TorchServe from a ``.mar``, and by SageMaker's PyTorch serving stack, which runs
+TorchServe. The archive's folder is first on ``sys.path``, so the ``augrank`` packed in it is what
+runs. No model logic here: augrank/wire.py says what comes in, augrank/pipeline.py what is done.
+"""
+
+import json
+import logging
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+from augrank.answer import Answer
+from augrank.bundle import load_bundle
+from augrank.cores import threads_per_worker
+from augrank.errors import AugrankError
+from augrank.pipeline import Recommender
+from augrank.settings import WorkerSettings
+from augrank.wire import JSON_TYPE, Request, parse_request
+
+logger = logging.getLogger(__name__)
+
+
+class RecommendHandler:
+    """Loads the bundle packed beside it, then answers batches."""
+
+    def initialize(self, context: Any) -> None:
+        """Load and warm up; TorchServe calls the worker READY when this returns."""
+        settings = WorkerSettings.from_environment()
+        workers = int((context.model_yaml_config or {}).get("minWorkers", 1))
+        bundle = load_bundle(Path(context.system_properties["model_dir"]) / "bundle")
+        self.recommender = Recommender(
+            bundle,
+            threads=settings.threads or threads_per_worker(workers),
+            precision=settings.precision,
+            device=settings.device,
+        )
+        self.recommender.warm_up()
+        logger.info(
+            "%s %s ready: %s on %s",
+            bundle.spec.name,
+            bundle.version,
+            self.recommender.precision,
+            self.recommender.backbone.provider,
+        )
+
+    def handle(self, data: list[dict[str, Any]], context: Any) -> list[str]:
+        """Answer a batch: one JSON text for each request, each with its own status."""
+        parsed = [_parse(fields, index, context) for index, fields in enumerate(data)]
+        requests = [item for item in parsed if isinstance(item, Request)]
+        answers = iter(self.recommender.recommend_batch(requests))
+        outcomes = [next(answers) if isinstance(item, Request) else item for item in parsed]
+        return [_respond(outcome, index, context) for index, outcome in enumerate(outcomes)]
+
+
+def _parse(fields: dict[str, Any], index: int, context: Any) -> Request | AugrankError:
+    try:
+        headers = {
+            name.lower(): value
+            for name, value in context.get_all_request_header(index).items()
+            if isinstance(value, str)  # a multipart part's own headers are mappings
+        }
+        return parse_request(fields, headers)
+    except AugrankError as error:
+        return error
+    except Exception:
+        logger.exception("request could not be read")
+        return AugrankError("the request failed inside the server", remedy="See the server's log.")
+
+
+def _respond(outcome: Answer | AugrankError, index: int, context: Any) -> str:
+    context.set_response_content_type(index, JSON_TYPE)
+    if isinstance(outcome, AugrankError):
+        phrase = HTTPStatus(outcome.status).phrase
+        context.set_response_status(code=outcome.status, phrase=phrase, idx=index)
+        return json.dumps(outcome.to_dict())
+    for stage, milliseconds in outcome.timings_ms:
+        context.metrics.add_time(f"Augrank{stage.capitalize()}Time", milliseconds, index)
+    return outcome.model_dump_json()

@@ -1,0 +1,235 @@
+"""The parity gate: what is served must be what was trained.
+
+The reference is what torch gave during training for the candidates of held-out pictures
+(reference.npz), scored by the run's own XGBoost heads. Against it stands the handler inside the
+finished archive, fed the picture files, once for each exported graph. Nothing is shared between the
+two sides but the files of the run.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xgboost
+from numpy.typing import NDArray
+
+from augrank.backbone import Backbone
+from augrank.bundle import ParityFigures, Precision
+from augrank.context import CategoricalColumn, ContextEncoder
+from augrank.decode import decode
+from augrank.errors import AugrankError, DataError
+from augrank.heads import assemble
+from augrank.preprocess import Normalizer
+from augrank.settings import PRECISION
+from export.run import Reference, Run
+
+BATCH = 8  # requests in one call of the handler
+TARGETS_PER_PICTURE = 2
+
+
+class ParityError(AugrankError):
+    """What was exported does not answer as what was trained."""
+
+    code = "parity"
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """The least that a graph must reach to be used.
+
+    Trees jump where an input crosses a split, so the largest single difference is bounded loosely
+    and the ranking tightly. int8 is an approximation and is allowed more.
+    """
+
+    embedding_cosine: float
+    rank_correlation: float
+    top1_agreement: float
+    max_probability_difference: float
+
+
+TOLERANCES: dict[Precision, Tolerance] = {
+    "fp32": Tolerance(0.9999, 0.995, 0.98, 0.10),
+    "int8": Tolerance(0.99, 0.97, 0.95, 0.50),
+}
+
+
+@dataclass(frozen=True)
+class Question:
+    """A held-out picture, a target and a context."""
+
+    picture: int  # row of the reference
+    target: str
+    context: dict[str, Any]
+
+
+def questions(run: Run, reference: Reference) -> list[Question]:
+    """Every held-out picture under some targets, all targets in turn, and drawn contexts."""
+    rng = np.random.default_rng(run.record.seed)
+    targets = [head.target.name for head in run.record.heads]
+    asked = []
+    for picture in range(len(reference.paths)):
+        for turn in range(min(TARGETS_PER_PICTURE, len(targets))):
+            target = targets[(picture * TARGETS_PER_PICTURE + turn) % len(targets)]
+            asked.append(Question(picture, target, _draw_context(run, rng)))
+    return asked
+
+
+def expected_probabilities(
+    run: Run, reference: Reference, asked: Sequence[Question]
+) -> NDArray[np.float64]:
+    """The reference's probabilities, float64 (Q, A), by XGBoost's own prediction path."""
+    boosters = {}
+    for head in run.record.heads:
+        boosters[head.target.name] = xgboost.Booster(model_file=run.directory / head.file)
+    specs = {head.target.name: head for head in run.record.heads}
+    encoder = ContextEncoder(run.record.context)
+    rows = []
+    for question in asked:
+        spec = specs[question.target]
+        inputs = assemble(
+            spec.inputs,
+            logits=reference.logits[question.picture],
+            features=reference.features[question.picture],
+            context=encoder.encode(question.context),
+        )
+        margin = boosters[question.target].predict(xgboost.DMatrix(inputs), output_margin=True)
+        rows.append(spec.calibration(margin))
+    return np.stack(rows)
+
+
+def answered_probabilities(
+    run: Run, reference: Reference, asked: Sequence[Question], archive: Path, precision: Precision
+) -> NDArray[np.float64]:
+    """The archive's probabilities, float64 (Q, A), from its own handler in its own process."""
+    names = run.record.augmentations.names
+    requests = [
+        {
+            "picture": str((run.record.images / reference.paths[question.picture]).resolve()),
+            "fields": {
+                **{name: str(value) for name, value in question.context.items() if value != ""},
+                "target": question.target,
+                "alternates": "0",
+            },
+        }
+        for question in asked
+    ]
+    rows = []
+    for answer in _ask_archive(archive, requests, precision):
+        if answer["status"] != 200:
+            message = answer["body"]["error"]["message"]
+            raise ParityError(f"the archive refuses a held-out picture: {message}")
+        scores = {c["name"]: c["probability"] for c in answer["body"]["candidates"]}
+        rows.append([scores[name] for name in names])
+    return np.array(rows)
+
+
+def lowest_cosine(run: Run, reference: Reference, graph: Path, threads: int) -> float:
+    """The least cosine similarity between a graph's features and the reference's."""
+    record, backbone = run.record, Backbone(graph, threads=threads, device="cpu")
+    normalizer = Normalizer(record.mean, record.std)
+    lowest = 1.0
+    for picture, path in enumerate(reference.paths):
+        pixels = decode((record.images / path).read_bytes(), record.image_size).pixels
+        made = [augmentation.apply(pixels) for augmentation in record.augmentations.augmentations]
+        got = backbone.embed(normalizer.batch(made)).features
+        want = reference.features[picture]
+        norms = np.linalg.norm(got, axis=1) * np.linalg.norm(want, axis=1)
+        cosines = np.sum(got * want, axis=1) / np.maximum(norms, 1e-12)
+        lowest = min(lowest, float(cosines.min()))
+    return lowest
+
+
+def compare(
+    expected: NDArray[np.float64],
+    got: NDArray[np.float64],
+    directions: Sequence[str],
+    cosine: float,
+) -> ParityFigures:
+    """The figures of the gate.
+
+    Args:
+        expected: reference probabilities, float64 (Q, A).
+        got: the archive's, likewise.
+        directions: of each question's target, Q times maximize or minimize.
+        cosine: of ``lowest_cosine``.
+    """
+    sign = np.array([1.0 if way == "maximize" else -1.0 for way in directions])[:, None]
+    rows = np.arange(len(expected))
+    chosen = np.argmax(np.round(got, 6) * sign, axis=1)
+    # Where the reference holds several for equally good, any of them is the best.
+    agrees = (expected * sign)[rows, chosen] >= (expected * sign).max(axis=1) - 1e-4
+    return ParityFigures(
+        pictures=len(expected),
+        max_probability_difference=round(float(np.abs(expected - got).max()), 6),
+        rank_correlation=round(_spearman(expected, got), 6),
+        top1_agreement=round(float(agrees.mean()), 6),
+        embedding_cosine=round(cosine, 6),
+    )
+
+
+def misses(figures: ParityFigures, tolerance: Tolerance) -> list[str]:
+    """What falls short, in words; empty where the gate is passed."""
+    short = []
+    for name in ("embedding_cosine", "rank_correlation", "top1_agreement"):
+        if getattr(figures, name) < getattr(tolerance, name):
+            short.append(f"{name} {getattr(figures, name)} (at least {getattr(tolerance, name)})")
+    if figures.max_probability_difference > tolerance.max_probability_difference:
+        short.append(
+            f"max_probability_difference {figures.max_probability_difference} "
+            f"(at most {tolerance.max_probability_difference})"
+        )
+    return short
+
+
+def _draw_context(run: Run, rng: np.random.Generator) -> dict[str, Any]:
+    return {
+        column.name: str(rng.choice(column.values))
+        if isinstance(column, CategoricalColumn)
+        else round(float(rng.uniform(column.low, column.high)), 3)
+        for column in run.record.context
+    }
+
+
+def _ask_archive(
+    archive: Path, requests: list[dict[str, Any]], precision: Precision
+) -> list[dict[str, Any]]:
+    with tempfile.TemporaryDirectory(prefix="augrank-parity-") as scratch:
+        folder, asked, answered = (Path(scratch) / n for n in ("model", "asked", "answered"))
+        with zipfile.ZipFile(archive) as packed:
+            packed.extractall(folder)
+        batches = [requests[start : start + BATCH] for start in range(0, len(requests), BATCH)]
+        asked.write_text(json.dumps(batches), encoding="utf-8")
+        probe = Path(__file__).with_name("archive_probe.py")
+        done = subprocess.run(
+            [sys.executable, "-P", str(probe), str(folder), str(asked), str(answered)],
+            env={**os.environ, "PYTHONPATH": str(folder), PRECISION: precision},
+            cwd=scratch,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise DataError(f"the archive's handler failed: {done.stderr.strip()[-1500:]}")
+        return [answer for batch in json.loads(answered.read_text()) for answer in batch]
+
+
+def _spearman(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
+    """Spearman's rank correlation over all entries, ties sharing their mean rank."""
+    ranks = [_ranks(array.ravel()) for array in (first, second)]
+    if any(np.ptp(rank) == 0 for rank in ranks):
+        return 1.0 if np.allclose(first, second, atol=1e-4) else 0.0
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
+
+
+def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    _, inverse, counts = np.unique(np.round(values, 6), return_inverse=True, return_counts=True)
+    ends = np.cumsum(counts)
+    return (ends - (counts - 1) / 2.0)[inverse]
