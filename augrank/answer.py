@@ -105,7 +105,8 @@ def verdict(
 ) -> str:
     """One sentence for a marketer."""
     way = "raise" if direction == "maximize" else "lower"
-    if best_candidate.name == ORIGINAL:
+    keep = best_candidate.name == ORIGINAL
+    if keep:
         sentence = f"Keep the picture as it is: no candidate would {way} {target}"
     else:
         sentence = (
@@ -114,8 +115,7 @@ def verdict(
         )
     if best_alternate is None:
         return sentence + "."
-    if not best_alternate.beats(original, direction):
-        return sentence + "; no picture of the catalogue beats it either."
-    return f"{sentence}; of the catalogue, {best_alternate.path} would reach " + (
-        f"{best_alternate.probability:.1%}."
-    )
+    if best_alternate.beats(original, direction):
+        reached = f"{best_alternate.probability:.1%}"
+        return f"{sentence}; of the catalogue, {best_alternate.path} would reach {reached}."
+    return f"{sentence}; no other picture of the catalogue would."

@@ -106,9 +106,16 @@ def expected_probabilities(
 
 
 def answered_probabilities(
-    run: Run, reference: Reference, asked: Sequence[Question], archive: Path, precision: Precision
+    run: Run,
+    reference: Reference,
+    asked: Sequence[Question],
+    archive: Path,
+    precision: Precision | None,
 ) -> NDArray[np.float64]:
-    """The archive's probabilities, float64 (Q, A), from its own handler in its own process."""
+    """The archive's probabilities, float64 (Q, A), from its own handler in its own process.
+
+    ``precision`` None leaves the choice of graph to the bundle.
+    """
     names = run.record.augmentations.names
     requests = [
         {
@@ -199,7 +206,7 @@ def _draw_context(run: Run, rng: np.random.Generator) -> dict[str, Any]:
 
 
 def _ask_archive(
-    archive: Path, requests: list[dict[str, Any]], precision: Precision
+    archive: Path, requests: list[dict[str, Any]], precision: Precision | None
 ) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory(prefix="augrank-parity-") as scratch:
         folder, asked, answered = (Path(scratch) / n for n in ("model", "asked", "answered"))
@@ -210,7 +217,7 @@ def _ask_archive(
         probe = Path(__file__).with_name("archive_probe.py")
         done = subprocess.run(
             [sys.executable, "-P", str(probe), str(folder), str(asked), str(answered)],
-            env={**os.environ, "PYTHONPATH": str(folder), PRECISION: precision},
+            env={**os.environ, "PYTHONPATH": str(folder), PRECISION: precision or ""},
             cwd=scratch,
             capture_output=True,
             text=True,

@@ -1,0 +1,222 @@
+"""``augrank``: ask a bundle, look into it, serve it."""
+
+import signal
+from contextlib import ExitStack
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from augrank.answer import Answer, Score
+from augrank.bundle import Bundle, Precision, open_bundle
+from augrank.cli_errors import friendly_errors
+from augrank.errors import BadRequest, ServerError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="How likely a picture is to convert, and which version of it would do better.",
+)
+console = Console()
+
+BundleArgument = Annotated[Path, typer.Argument(help="Bundle directory, or .mar archive.")]
+
+
+@app.command()
+@friendly_errors
+def recommend(
+    bundle: BundleArgument,
+    image: Annotated[Path, typer.Argument(help="The picture: JPEG, PNG, WebP or GIF.")],
+    target: Annotated[str | None, typer.Option(help="What to predict, such as open_rate.")] = None,
+    campaign_type: Annotated[str | None, typer.Option(help="Context: such as Newsletter.")] = None,
+    industry: Annotated[str | None, typer.Option(help="Context: such as Automotive.")] = None,
+    product_type: Annotated[
+        str | None, typer.Option(help="Context; alternates are then of this type.")
+    ] = None,
+    context: Annotated[
+        list[str] | None, typer.Option(help="Any further context, as name=value; repeatable.")
+    ] = None,
+    candidates: Annotated[
+        list[str] | None, typer.Option(help="Only these augmentations; repeatable.")
+    ] = None,
+    alternates: Annotated[int, typer.Option(min=0, max=100, help="How many to list.")] = 5,
+    precision: Annotated[
+        Precision | None, typer.Option(help="Graph to use; by default the bundle's choice.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
+    contact_sheet: Annotated[
+        Path | None, typer.Option(help="Also draw the ranked pictures into this PNG.")
+    ] = None,
+) -> None:
+    """Rank the changed versions of a picture, and other pictures of the catalogue.
+
+    Example: augrank recommend dist/bundle car.jpg --target open_rate
+    --campaign-type Newsletter --industry Automotive
+    """
+    from augrank.contact_sheet import contact_sheet as draw
+    from augrank.pipeline import Recommender
+
+    named = {"campaign_type": campaign_type, "industry": industry, "product_type": product_type}
+    given = {name: value for name, value in named.items() if value is not None}
+    given |= _pairs(context or [])
+    picture = _read(image)
+    with open_bundle(bundle) as opened:
+        answer = Recommender(opened, precision=precision).recommend(
+            picture,
+            target,
+            given,
+            candidates=candidates,
+            alternates=alternates,
+            thumbnails=contact_sheet is not None,
+        )
+        augmentations = opened.spec.augmentations
+    if contact_sheet is not None:
+        draw(answer, picture, augmentations).save(contact_sheet, "PNG")
+    if as_json:
+        print(answer.model_dump_json(indent=2))
+        return
+    print_answer(answer)
+    if contact_sheet is not None:
+        console.print(f"contact sheet: {contact_sheet}", soft_wrap=True)
+
+
+@app.command()
+@friendly_errors
+def inspect(
+    bundle: BundleArgument,
+    as_json: Annotated[bool, typer.Option("--json", help="Print bundle.json.")] = False,
+) -> None:
+    """Check a bundle or archive and say what is in it."""
+    with open_bundle(bundle) as opened:
+        if as_json:
+            print(opened.spec.model_dump_json(indent=2))
+            return
+        _print_bundle(opened)
+
+
+@app.command()
+@friendly_errors
+def serve(
+    source: Annotated[Path, typer.Argument(help="Bundle directory, or .mar archive.")],
+    port: Annotated[int, typer.Option(help="Port on the loopback interface; 0 for any.")] = 8080,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    workers: Annotated[
+        int, typer.Option(min=1, help="Worker processes; cores are shared between them.")
+    ] = 1,
+    batch_size: Annotated[int, typer.Option(min=1, help="Requests in one backbone call.")] = 8,
+    batch_delay_ms: Annotated[
+        int, typer.Option(min=1, help="How long a lone request waits for company.")
+    ] = 2,
+    auth: Annotated[
+        bool, typer.Option("--auth/--no-auth", help="Ask clients for TorchServe's inference key.")
+    ] = True,
+) -> None:
+    """Serve on the real TorchServe until Ctrl-C. Needs the extra `serve`."""
+    try:
+        from augrank.serving import ServerOptions
+        from augrank.serving import serve as start
+    except ImportError as error:
+        raise BadRequest(f"cannot serve: {error}", remedy="pip install 'augrank[serve]'") from error
+    options = ServerOptions(port, workers, auth, batch_size, batch_delay_ms, host)
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        with ExitStack() as stack:
+            with console.status("starting TorchServe ..."):
+                server = stack.enter_context(start(source, options))
+            console.print(f"[green]ready[/green]: {server.url}", soft_wrap=True)
+            console.print(f"\n{server.curl()}\n", soft_wrap=True, markup=False, highlight=False)
+            console.print(f"logs: {server.folder}/logs   stop: Ctrl-C", soft_wrap=True)
+            server.process.wait()
+            raise ServerError(f"TorchServe ended by itself. Its log ends:\n{server.log_tail()}")
+    except KeyboardInterrupt:
+        console.print("stopped")
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    """SIGTERM stops the server as Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
+def print_answer(answer: Answer) -> None:
+    """Print an answer as tables, best first."""
+    console.print(
+        f"[bold]{answer.target}[/bold] ({answer.direction}): "
+        f"the picture as it is has {answer.probability:.1%}"
+    )
+    table = Table(title="Candidates", title_justify="left")
+    _score_columns(table, "candidate")
+    for candidate in answer.candidates:
+        mark = "best" if candidate.name == answer.best_candidate.name else ""
+        table.add_row(candidate.name, *_score_cells(candidate), mark)
+    console.print(table)
+    if answer.alternates:
+        table = Table(title="Alternates of the catalogue", title_justify="left")
+        _score_columns(table, "picture")
+        for index, alternate in enumerate(answer.alternates):
+            table.add_row(alternate.path, *_score_cells(alternate), "best" if index == 0 else "")
+        console.print(table)
+    console.print(answer.verdict)
+    stages = ", ".join(f"{name} {ms:.1f}" for name, ms in answer.timings_ms if name != "total")
+    console.print(f"[dim]{answer.timings_ms.total:.1f} ms ({stages})[/dim]")
+
+
+def _score_columns(table: Table, what: str) -> None:
+    table.add_column(what)
+    for heading in ("probability", "difference", "lift"):
+        table.add_column(heading, justify="right")
+    table.add_column("")
+
+
+def _score_cells(score: Score) -> tuple[str, str, str]:
+    lift = "-" if score.lift is None else f"{score.lift:+.1%}"
+    return f"{score.probability:.1%}", f"{100 * score.difference:+.1f} pt", lift
+
+
+def _print_bundle(bundle: Bundle) -> None:
+    spec = bundle.spec
+    console.print(f"[bold]{spec.name}[/bold] {bundle.version}: every file is as it was exported")
+    alternates = spec.alternates.count if spec.alternates else 0
+    table = Table(show_header=False, box=None)
+    rows: dict[str, Any] = {
+        "backbone": f"{spec.backbone}, {spec.image_size} px, graphs {', '.join(spec.graphs)} "
+        f"(default {spec.precision})",
+        "augmentations": f"{spec.augmentations.name}: {', '.join(spec.augmentations.names)}",
+        "context": ", ".join(column.name for column in spec.context) or "none",
+        "alternates": f"{alternates} pictures",
+        "made with": ", ".join(f"{name} {v}" for name, v in spec.library_versions.items()),
+    }
+    for name, value in rows.items():
+        table.add_row(f"[dim]{name}[/dim]", value)
+    console.print(table)
+    heads = Table(title="Heads", title_justify="left")
+    for heading in ("target", "direction", "inputs", "accuracy", "majority", "AUC"):
+        heads.add_column(heading)
+    for head in spec.heads:
+        figures = [head.metrics.get(name) for name in ("accuracy", "majority", "auc")]
+        shown = [f"{f:.3f}" if isinstance(f, float) else "-" for f in figures]
+        heads.add_row(head.target.name, head.target.direction, " + ".join(head.inputs), *shown)
+    console.print(heads)
+
+
+def _pairs(texts: list[str]) -> dict[str, str]:
+    pairs = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise BadRequest("--context does not fit", expected="name=value", got=repr(text))
+        pairs[name] = value
+    return pairs
+
+
+def _read(image: Path) -> bytes:
+    try:
+        return image.read_bytes()
+    except OSError as error:
+        raise BadRequest(
+            "the picture cannot be read",
+            expected="a picture file",
+            got=f"{image}: {error.strerror}",
+        ) from error

@@ -1,0 +1,241 @@
+"""Run directory to bundle and archive, through the parity gate.
+
+    run/ ─ graphs ─ heads ─ alternates ─ bundle.json ─ NAME.mar ─┐
+     └─ reference.npz ───────────────────────────────────────── gate ─ dist/
+
+Everything is made in a folder beside the destination and renamed into place when the gate has been
+passed, so a destination never holds half an export.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from augrank.backbone import Backbone
+from augrank.bundle import (
+    BUNDLE_FILE,
+    BundleSpec,
+    ParityFigures,
+    Precision,
+    library_versions,
+    load_bundle,
+    sha256_of,
+)
+from augrank.cores import usable_cores
+from augrank.decode import decode
+from augrank.preprocess import Normalizer
+from export.archive import pack_mar
+from export.catalogue_index import write_alternates
+from export.graphs import calibration_pictures, write_fp32, write_int8
+from export.model_card import model_card
+from export.parity import (
+    TOLERANCES,
+    ParityError,
+    answered_probabilities,
+    compare,
+    expected_probabilities,
+    lowest_cosine,
+    misses,
+    questions,
+)
+from export.run import Run
+
+Step = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Export:
+    """What an export wrote."""
+
+    bundle: Path
+    archive: Path
+    spec: BundleSpec
+    refused: tuple[str, ...]  # why int8 was not made the default, if it was not
+
+
+def build(
+    run: Run,
+    dist: Path,
+    *,
+    name: str,
+    version: str = "1.0",
+    int8: bool = False,
+    step: Step = lambda _: None,
+) -> Export:
+    """Export a run.
+
+    Args:
+        run: a finished run.
+        dist: where ``bundle/`` and ``NAME.mar`` go; what they replace is kept until the end.
+        name: the model's name in URLs.
+        version: the user's own version of this export.
+        int8: also make an int8 graph, the default if it passes its gate.
+        step: told what is being done.
+
+    Raises:
+        ParityError: the archive does not answer as the run does; nothing is written.
+        DataError: the run or its pictures are not as they were.
+    """
+    dist.mkdir(parents=True, exist_ok=True)
+    with _staging(dist) as stage:
+        bundle, archive = stage / "bundle", stage / f"{name}.mar"
+        bundle.mkdir()
+        graphs = _write_graphs(run, bundle, int8, step)
+        _copy_heads(run, bundle)
+        draft = _write_spec(bundle, _spec(run, name, version, graphs))
+        step("packing the archive")
+        pack_mar(bundle, name, archive)
+        gate = _Gate(run, step)
+        parity = {p: gate.through_archive(archive, bundle / graphs[p], p) for p in graphs}
+        precision, refused = _choose(parity)
+        step("embedding the catalogue")
+        backbone = Backbone(bundle / graphs[precision], threads=usable_cores(), device="cpu")
+        alternates = write_alternates(run, backbone, bundle)
+        decided = {"precision": precision, "parity": parity, "alternates": alternates}
+        spec = draft.model_copy(update=decided)
+        spec = _write_spec(bundle, spec, model_card(spec, run.record))
+        step("packing the archive with its parity figures")
+        pack_mar(bundle, name, archive)
+        gate.confirm(archive, precision, parity[precision])
+        load_bundle(bundle)
+        _replace(bundle, dist / "bundle")
+        archive.replace(dist / archive.name)
+    return Export(dist / "bundle", dist / f"{name}.mar", spec, refused)
+
+
+class _Gate:
+    """The reference's answers to the gate's questions, for archives to be held against."""
+
+    def __init__(self, run: Run, step: Step) -> None:
+        self._run, self._step, self._reference = run, step, run.reference()
+        rows = {row.path: row for row in run.catalogue}
+        for path in self._reference.paths:
+            run.picture_bytes(rows[path])  # refuses pictures that changed since training
+        self._asked = questions(run, self._reference)
+        self._expected = expected_probabilities(run, self._reference, self._asked)
+        ways = {head.target.name: head.target.direction for head in run.record.heads}
+        self._directions = [ways[question.target] for question in self._asked]
+
+    def through_archive(self, archive: Path, graph: Path, precision: Precision) -> ParityFigures:
+        """The figures of one graph, its probabilities answered by the archive's own handler."""
+        self._step(f"parity gate: asking the archive ({precision})")
+        cosine = lowest_cosine(self._run, self._reference, graph, usable_cores())
+        got = answered_probabilities(self._run, self._reference, self._asked, archive, precision)
+        return compare(self._expected, got, self._directions, cosine)
+
+    def confirm(self, archive: Path, precision: Precision, figures: ParityFigures) -> None:
+        """The finished archive, left to its own choice of graph, must give the same figures."""
+        self._step("parity gate: asking the finished archive")
+        got = answered_probabilities(self._run, self._reference, self._asked, archive, None)
+        again = compare(self._expected, got, self._directions, figures.embedding_cosine)
+        if again != figures:
+            raise ParityError(f"the finished archive differs from the one that passed: {again}")
+
+
+def _write_graphs(run: Run, bundle: Path, int8: bool, step: Step) -> dict[Precision, str]:
+    graphs: dict[Precision, str] = {"fp32": "backbone-fp32.onnx"}
+    step("exporting the backbone to ONNX")
+    write_fp32(run, bundle / graphs["fp32"])
+    if int8:
+        step("quantizing to int8, calibrated on training pictures")
+        graphs["int8"] = "backbone-int8.onnx"
+        write_int8(bundle / graphs["fp32"], bundle / graphs["int8"], _calibration(run))
+    return graphs
+
+
+def _calibration(run: Run) -> Iterator[NDArray[np.float32]]:
+    """Normalised candidates of training originals, one original (A, 3, S, S) at a time."""
+    rows = run.rows("train")
+    chosen = rows[:: max(1, len(rows) // calibration_pictures(run.record, len(rows)))]
+    normalizer = Normalizer(run.record.mean, run.record.std)
+    for row in chosen:
+        pixels = decode(run.picture_bytes(row), run.record.image_size).pixels
+        made = [
+            augmentation.apply(pixels) for augmentation in run.record.augmentations.augmentations
+        ]
+        yield normalizer.batch(made)
+
+
+def _copy_heads(run: Run, bundle: Path) -> None:
+    for head in run.record.heads:
+        target = bundle / head.file
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(run.directory / head.file, target)
+
+
+def _choose(parity: dict[Precision, ParityFigures]) -> tuple[Precision, tuple[str, ...]]:
+    """int8 where it passes its gate, else fp32; and why int8 was refused.
+
+    Raises:
+        ParityError: fp32 itself falls short.
+    """
+    if short := misses(parity["fp32"], TOLERANCES["fp32"]):
+        raise ParityError(
+            "parity gate: the archive does not answer as the run does",
+            expected="held-out pictures to score as in training",
+            got="; ".join(short),
+            remedy="Nothing was written. Check that the run was not edited, and that the libraries "
+            "are those it was trained with.",
+        )
+    if "int8" not in parity:
+        return "fp32", ()
+    refused = tuple(misses(parity["int8"], TOLERANCES["int8"]))
+    return ("fp32" if refused else "int8"), refused
+
+
+def _spec(run: Run, name: str, version: str, graphs: dict[Precision, str]) -> BundleSpec:
+    record = run.record
+    return BundleSpec(
+        name=name,
+        version=version,
+        backbone=record.backbone,
+        image_size=record.image_size,
+        mean=record.mean,
+        std=record.std,
+        feature_width=record.feature_width,
+        augmentations=record.augmentations,
+        augmentation_hash=record.augmentation_hash,
+        context=record.context,
+        heads=record.heads,
+        graphs=graphs,
+        precision="fp32",
+        alternates=None,
+        metrics={"backbone": record.backbone_metrics, "run": record.fingerprint},
+        parity={},
+        library_versions=library_versions(),
+        files={},
+    )
+
+
+def _write_spec(bundle: Path, spec: BundleSpec, card: str = "") -> BundleSpec:
+    """Write the model card and bundle.json, which names the sha256 of every other file."""
+    (bundle / "model_card.md").write_text(card, encoding="utf-8")
+    files = {
+        file.relative_to(bundle).as_posix(): sha256_of(file)
+        for file in sorted(bundle.rglob("*"))
+        if file.is_file() and file.name != BUNDLE_FILE
+    }
+    spec = spec.model_copy(update={"files": files})
+    text = spec.model_dump_json(indent=2) + "\n"
+    (bundle / BUNDLE_FILE).write_text(text, encoding="utf-8")
+    return spec
+
+
+@contextmanager
+def _staging(dist: Path) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix=".export-", dir=dist) as folder:
+        yield Path(folder)
+
+
+def _replace(new: Path, old: Path) -> None:
+    """Rename a directory into place; the one it replaces goes last."""
+    aside = new.with_name("replaced")
+    if old.exists():
+        old.rename(aside)
+    new.rename(old)

@@ -1,0 +1,84 @@
+"""``python -m export``: a run becomes what servers load."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from augrank.bundle import BundleSpec
+from augrank.cli_errors import friendly_errors
+from export.build import build as build_export
+from export.run import load_run
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Export a finished run: ONNX graphs, bundle, TorchServe archive.",
+)
+console = Console()
+
+
+@app.callback()
+def main() -> None:
+    """Export a finished run: ONNX graphs, bundle, TorchServe archive."""
+
+
+@app.command()
+@friendly_errors
+def build(
+    run: Annotated[Path, typer.Argument(help="Directory that `python -m training fit` wrote.")],
+    out: Annotated[Path, typer.Option(help="Where bundle/ and NAME.mar go.")],
+    name: Annotated[
+        str, typer.Option(help="The model's name in URLs; by default the run directory's.")
+    ] = "",
+    version: Annotated[str, typer.Option(help="Your own version of this export.")] = "1.0",
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Also quantize; used by default if its gate is passed.")
+    ] = False,
+    images: Annotated[
+        Path | None, typer.Option(help="Where the pictures are, if they moved since training.")
+    ] = None,
+) -> None:
+    """Write a bundle and a .mar, after checking them against the run on held-out pictures.
+
+    The parity gate asks the finished archive's own handler and compares it with what torch and
+    XGBoost gave in training; beyond its tolerance nothing is written.
+    """
+    finished = load_run(run, images)
+    with console.status("") as status:
+        made = build_export(
+            finished,
+            out,
+            name=name or run.resolve().name,
+            version=version,
+            int8=int8,
+            step=lambda text: status.update(text),
+        )
+    console.print(_parity_table(made.spec))
+    if made.refused:
+        console.print(
+            f"[yellow]int8 stays off by default:[/yellow] {'; '.join(made.refused)}. "
+            "It is in the bundle; AUGRANK_PRECISION=int8 uses it."
+        )
+    for path in (made.bundle, made.archive):
+        console.print(f"wrote {path}", soft_wrap=True)
+    console.print(f"next: augrank serve {made.archive}", soft_wrap=True)
+
+
+def _parity_table(spec: BundleSpec) -> Table:
+    table = Table(title="Parity with training, through the archive")
+    for heading in ("graph", "questions", "max |Δp|", "rank corr.", "same best", "cosine"):
+        table.add_column(heading, justify="left" if heading == "graph" else "right")
+    for graph, figures in spec.parity.items():
+        default = " (default)" if graph == spec.precision else ""
+        table.add_row(
+            graph + default,
+            str(figures.pictures),
+            f"{figures.max_probability_difference:.4f}",
+            f"{figures.rank_correlation:.4f}",
+            f"{figures.top1_agreement:.1%}",
+            f"{figures.embedding_cosine:.5f}",
+        )
+    return table

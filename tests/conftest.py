@@ -1,0 +1,39 @@
+"""Fixtures that are dear to make and read by many: a finished run and its export."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from augrank.pipeline import Recommender
+from export.build import Export, build
+from export.run import load_run
+from tests.tiny_run import make_run
+
+
+@dataclass(frozen=True)
+class TinyRun:
+    run: Path
+    images: Path
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
+    folder = tmp_path_factory.mktemp("tiny")
+    return TinyRun(make_run(folder / "run", folder / "images"), folder / "images")
+
+
+@pytest.fixture(scope="session")
+def tiny_export(tiny_run: TinyRun, tmp_path_factory: pytest.TempPathFactory) -> Export:
+    return build(load_run(tiny_run.run), tmp_path_factory.mktemp("dist"), name="tiny")
+
+
+@pytest.fixture(scope="session")
+def recommender(tiny_export: Export) -> Recommender:
+    return Recommender.load(tiny_export.bundle, threads=2)
+
+
+@pytest.fixture(scope="session")
+def picture(tiny_run: TinyRun) -> bytes:
+    """A held-out picture of the catalogue: PNG, 96 x 96."""
+    return (tiny_run.images / "picture_004.png").read_bytes()
