@@ -1,0 +1,141 @@
+"""The backbone: a torchvision ResNet whose last layer tells augmentations apart."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from augrank.errors import DataError
+from training.config import Architecture
+
+WIDTHS: dict[Architecture, int] = {"resnet18": 512, "resnet34": 512, "resnet50": 2048}
+LAST_LAYER = ("fc.weight", "fc.bias")
+
+
+class Backbone(nn.Module):
+    """Pictures to (features, logits). ``net`` is plain torchvision, and so are its weights' names.
+
+    Args:
+        architecture: resnet18, resnet34 or resnet50.
+        augmentations: how many there are to tell apart.
+        seed: of the initial weights.
+    """
+
+    def __init__(self, architecture: Architecture, augmentations: int, seed: int) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            build = getattr(torchvision.models, architecture)
+            # The last norm of each block starts at zero: He et al. (2019), "Bag of tricks".
+            self.net: torchvision.models.ResNet = build(
+                weights=None, num_classes=augmentations, zero_init_residual=True
+            )
+        self.feature_width = WIDTHS[architecture]
+
+    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """Embed normalised pictures, float (N, 3, S, S): features (N, F) and logits (N, A)."""
+        net = self.net
+        x = net.maxpool(net.relu(net.bn1(net.conv1(pictures))))
+        x = net.layer4(net.layer3(net.layer2(net.layer1(x))))
+        features = torch.flatten(net.avgpool(x), 1)
+        return features, net.fc(features)
+
+    def plain_state(self) -> dict[str, Tensor]:
+        """torchvision-named weights on the CPU, float32, contiguous."""
+        return {
+            name: value.detach().cpu().contiguous().clone()
+            for name, value in self.net.state_dict().items()
+        }
+
+
+def load_weights(backbone: Backbone, architecture: Architecture, weights: str) -> str:
+    """Start from trained weights.
+
+    Args:
+        backbone: changed in place.
+        architecture: its name.
+        weights: ``none``, ``imagenet`` (torchvision's, from its hub or its cache), or a file: a
+            state dict, or a checkpoint that holds one under ``state_dict`` or ``model``.
+
+    Returns:
+        One line that says what was done, for the user.
+
+    Raises:
+        DataError: the hub cannot be reached, the file cannot be read or is of another network.
+    """
+    if weights == "none":
+        return f"{architecture} starts from random weights"
+    state = _from_hub(architecture) if weights == "imagenet" else _from_file(Path(weights))
+    own = backbone.net.state_dict()
+    new_last_layer = any(
+        name not in state or state[name].shape != own[name].shape for name in LAST_LAYER
+    )
+    if new_last_layer:
+        state = {**state, **{name: own[name] for name in LAST_LAYER}}
+    _check_fit(state, own, architecture, weights)
+    backbone.net.load_state_dict(state)
+    line = f"{architecture} starts from {weights}"
+    return (
+        f"{line}; its last layer is new ({len(own['fc.bias'])} outputs)" if new_last_layer else line
+    )
+
+
+def _check_fit(
+    state: Mapping[str, Tensor], own: Mapping[str, Tensor], architecture: str, weights: str
+) -> None:
+    missing = sorted(set(own) - set(state))
+    unknown = sorted(set(state) - set(own))
+    other = [
+        f"{name} {tuple(state[name].shape)} instead of {tuple(own[name].shape)}"
+        for name in own
+        if name in state and state[name].shape != own[name].shape
+    ]
+    parts = [
+        f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+        for names, what in ((missing, "missing"), (unknown, "unknown"), (other, "of another shape"))
+        if names
+    ]
+    if parts:
+        raise DataError(
+            f"{weights} does not hold the weights of a {architecture}",
+            expected=f"torchvision's {architecture}",
+            got="tensors that are " + ", ".join(parts),
+            remedy="Name the network that they belong to with --backbone.",
+        )
+
+
+def _from_hub(architecture: Architecture) -> dict[str, Tensor]:
+    try:
+        state: dict[str, Tensor] = torchvision.models.get_model_weights(
+            architecture
+        ).IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)
+    except (OSError, RuntimeError) as error:  # URLError is an OSError; a bad hash a RuntimeError
+        raise DataError(
+            f"torchvision's hub did not give the ImageNet weights ({error})",
+            remedy="Download them where there is a network and name the file: --weights PATH; "
+            "or start from random weights: --weights none.",
+        ) from error
+    return state
+
+
+def _from_file(file: Path) -> dict[str, Tensor]:
+    if not file.is_file():
+        raise DataError(
+            f"there are no weights {str(file)!r}", expected="none, imagenet or a file's path"
+        )
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load fails in many ways on files that are not its own
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(
+            f"{file} cannot be read as weights: {reason}",
+            expected="tensors alone, saved by torch.save",
+        ) from error
+    for key in ("state_dict", "model"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict) or not all(torch.is_tensor(v) for v in content.values()):
+        raise DataError(f"{file} is no state dict", expected="tensors by name")
+    return {str(name).removeprefix("module."): value for name, value in content.items()}

@@ -1,0 +1,76 @@
+"""Where an interrupted run goes on: model, optimiser and history after the last whole epoch.
+
+Tensors and plain numbers alone, so that ``torch.load(weights_only=True)`` reads them.
+"""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from training.files import whole
+
+LAST, BEST = "last.pt", "best.pt"
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One line of the history."""
+
+    number: int  # from 1
+    loss: float  # training, mean over samples
+    train_accuracy: float  # of the training samples as they were seen, jittered
+    validation_accuracy: float
+    validation_loss: float
+    learning_rate: float  # at its end
+    samples_per_s: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What is saved after an epoch."""
+
+    history: tuple[Epoch, ...]
+    best: int  # number of the best epoch so far
+    model: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    scheduler: dict[str, Any]
+
+
+class Checkpoints:
+    """The run's checkpoints folder.
+
+    The best weights are written before the checkpoint that names them, so an interrupt between the
+    two costs an epoch and nothing else: the epoch that is repeated writes the same weights.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def save(self, progress: Progress, best_weights: dict[str, Tensor] | None) -> None:
+        """Write the last epoch, and the best weights where they are new."""
+        if best_weights is not None:
+            with whole(self._folder / BEST) as file:
+                torch.save(best_weights, file)
+        content = {**vars(progress), "history": [asdict(epoch) for epoch in progress.history]}
+        with whole(self._folder / LAST) as file:
+            torch.save(content, file)
+
+    def load(self) -> Progress | None:
+        """The last whole epoch, or None where there is none."""
+        file = self._folder / LAST
+        if not file.is_file():
+            return None
+        content = torch.load(file, map_location="cpu", weights_only=True)
+        content["history"] = tuple(Epoch(**epoch) for epoch in content["history"])
+        return Progress(**content)
+
+    def best_weights(self) -> dict[str, Tensor]:
+        """torchvision-named weights of the best epoch."""
+        weights: dict[str, Tensor] = torch.load(
+            self._folder / BEST, map_location="cpu", weights_only=True
+        )
+        return weights

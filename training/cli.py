@@ -1,0 +1,320 @@
+"""``python -m training``: render pictures, simulate a history, fit a run."""
+
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from augrank.augmentations import augmentation_set
+from augrank.errors import AugrankError, DataError
+from training.config import load_config, split_names, split_pairs
+from training.progress import Display
+
+EXIT_USER, EXIT_INTERRUPT = 2, 130
+LOG_WIDTH = 150
+
+app = typer.Typer(
+    help="Pictures and outcomes to a trained run.\n\n"
+    "Try it without data of your own:\n\n"
+    "python -m training render --kind sneaker --count 300 --out data/sneakers\n\n"
+    "python -m training simulate --manifest data/sneakers/manifest.csv "
+    "--out data/sneakers/history.csv --sends 2\n\n"
+    "python -m training fit --manifest data/sneakers/history.csv --out runs/sneakers "
+    "--image-size 64",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+class KindName(str, Enum):  # noqa: UP042 - typer shows the values of a plain Enum
+    """What can be rendered."""
+
+    sneaker = "sneaker"
+    car = "car"
+
+
+class RuleName(str, Enum):  # noqa: UP042
+    """Rules of simulated engagement."""
+
+    seed = "seed"
+    context = "context"
+
+
+def main() -> None:
+    """Run the command line."""
+    app(prog_name="python -m training")
+
+
+@app.command()
+def fit(
+    config: Annotated[
+        Path | None,
+        typer.Option(help="YAML or TOML file with any of these options; flags override it."),
+    ] = None,
+    manifest: Annotated[
+        Path | None, typer.Option(help="CSV or Parquet, one row per shown picture.")
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the pictures [default: the manifest's]. Without a manifest: every "
+            "picture in it, sub-folders as product types, no targets."
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Run directory.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Model name [default: the run directory's].")
+    ] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(help="A column of another name: relative_im_path=photo. Repeatable."),
+    ] = None,
+    targets: Annotated[
+        str | None, typer.Option(help="Comma-separated [default: all that the manifest has].")
+    ] = None,
+    direction: Annotated[
+        list[str] | None,
+        typer.Option(help="Of a target of your own: refunds=minimize. Repeatable."),
+    ] = None,
+    context: Annotated[
+        str | None,
+        typer.Option(
+            help="Comma-separated columns, '' for none [default: campaign_type, industry, "
+            "product_type where present]."
+        ),
+    ] = None,
+    augmentations: Annotated[
+        str | None, typer.Option(help="seed, email or a YAML file. [default: seed]")
+    ] = None,
+    backbone: Annotated[
+        str | None, typer.Option(help="resnet18, resnet34 or resnet50. [default: resnet18]")
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="none, imagenet or a file. [default: none]")
+    ] = None,
+    image_size: Annotated[int | None, typer.Option(help="Pixels. [default: 224]")] = None,
+    epochs: Annotated[int | None, typer.Option(help="[default: 10]")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="[default: 64]")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="At its peak. [default: 0.05]")
+    ] = None,
+    momentum: Annotated[float | None, typer.Option(help="[default: 0.9]")] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="[default: 0.0005]")] = None,
+    schedule: Annotated[
+        str | None, typer.Option(help="onecycle or plateau. [default: onecycle]")
+    ] = None,
+    flip: Annotated[
+        bool | None,
+        typer.Option(help="Mirror originals at random [default: where no augmentation does]."),
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="auto, fp32 or bf16, of training. [default: auto]")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda. [default: auto]")] = None,
+    threads: Annotated[int | None, typer.Option(help="[default: the usable cores]")] = None,
+    seed: Annotated[int | None, typer.Option(help="[default: 0]")] = None,
+    test_share: Annotated[float | None, typer.Option(help="[default: 0.2]")] = None,
+    validation_share: Annotated[float | None, typer.Option(help="[default: 0.15]")] = None,
+    baselines: Annotated[
+        bool | None, typer.Option(help="Fit other models for comparison. [default: on]")
+    ] = None,
+    skip_bad_rows: Annotated[
+        bool | None, typer.Option("--skip-bad-rows", help="Go on without bad rows.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Start anew in a run directory that is in use.")
+    ] = False,
+) -> None:
+    """Train a backbone and the heads; the same command again resumes after an interrupt."""
+    options: dict[str, Any] = {
+        "manifest": manifest,
+        "images": images,
+        "out": out,
+        "name": name,
+        "columns": split_pairs(column, "--column"),
+        "targets": None if targets is None else split_names(targets),
+        "directions": split_pairs(direction, "--direction"),
+        "context": None if context is None else split_names(context),
+        "augmentations": augmentations,
+        "backbone": backbone,
+        "weights": weights,
+        "image_size": image_size,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "momentum": momentum,
+        "weight_decay": weight_decay,
+        "schedule": schedule,
+        "flip": flip,
+        "precision": precision,
+        "device": device,
+        "threads": threads,
+        "seed": seed,
+        "test_share": test_share,
+        "validation_share": validation_share,
+        "baselines": baselines,
+        "skip_bad_rows": skip_bad_rows,
+    }
+    with kind_errors(resumable=True) as display:
+        run_fit(config, options, display, overwrite=overwrite)
+
+
+def run_fit(
+    config: Path | None, options: dict[str, Any], display: Display, *, overwrite: bool = False
+) -> dict[str, Any]:
+    """Train, resume, or recognise a finished run. Returns the contents of report.json."""
+    from training.prepare import prepare  # fit --help and errors need no pandas, no torch
+
+    data = prepare(load_config(config, options), display)
+    folder, manifest = data.folder, data.manifest
+    folder.start(data.config.decisive(), data.data, overwrite=overwrite)
+    if manifest.skipped:
+        display.say(f"Going on without {manifest.skipped:,} bad rows", style="yellow")
+    from training.files import read_json
+
+    record = folder.complete()
+    if record and record["fingerprint"] == data.fingerprint:
+        display.say(f"{folder.root} is already complete: nothing to do")
+        return read_json(folder.report)
+    counts = data.row_counts()["originals"]
+    display.say(
+        f"{len(manifest.frame):,} rows, {len(manifest.originals):,} originals: "
+        + ", ".join(f"{counts[split]:,} {split}" for split in counts)
+    )
+    from training.fit import fit as train
+    from training.report import print_report
+
+    report = train(data, display)
+    if not display.quiet:
+        print_report(report, display.console)
+    seconds = sum(report["seconds"].values())
+    display.say(f"Done in {seconds:.0f} s: {folder.root}  (report.json, plots/, tensorboard/)")
+    if report["heads"]:
+        display.say(f"Next: python -m export build {folder.root} --out dist")
+    return report
+
+
+@app.command()
+def simulate(
+    manifest: Annotated[Path, typer.Option(help="The catalogue: CSV, Parquet or image folder.")],
+    out: Annotated[Path, typer.Option(help="The history to write: .csv or .parquet.")],
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of the pictures [default: the manifest's].")
+    ] = None,
+    rule: Annotated[
+        RuleName,
+        typer.Option(
+            help="seed: brighter and rotate convert. context: it depends on the campaign."
+        ),
+    ] = RuleName.seed,
+    sends: Annotated[int, typer.Option(min=1, help="Of each candidate of each picture.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Of campaigns and outcomes.")] = 0,
+    augmentations: Annotated[str, typer.Option(help="seed, email or a YAML file.")] = "seed",
+    augmentation_seed: Annotated[
+        int, typer.Option(min=0, help="Seed that fit will be given; draws the email set.")
+    ] = 0,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(help="A column of another name: relative_im_path=photo. Repeatable."),
+    ] = None,
+    skip_bad_rows: Annotated[
+        bool, typer.Option("--skip-bad-rows", help="Go on without bad rows.")
+    ] = False,
+) -> None:
+    """Write a campaign history whose true probabilities are known."""
+    with kind_errors() as display:
+        from training.history import write_history
+        from training.table import read_table
+
+        folder = images or (manifest if manifest.is_dir() else manifest.parent)
+        names = augmentation_set(augmentations, augmentation_seed).names
+        table = read_table(manifest, split_pairs(column, "--column") or {})
+        made = write_history(
+            table,
+            folder,
+            out,
+            names,
+            rule=rule.value,
+            sends=sends,
+            seed=seed,
+            skip_bad_rows=skip_bad_rows,
+        )
+        if made.skipped:
+            display.say(f"Left out {made.skipped:,} bad rows", style="yellow")
+        ceiling = made.engagement.ceiling.mean()
+        display.say(
+            f"{out}: {made.rows:,} rows of {made.originals:,} originals x {len(names)} "
+            f"augmentations x {sends} sends; the best possible accuracy is {ceiling:.3f}"
+        )
+        place = "" if folder.resolve() == out.parent.resolve() else f" --images {folder}"
+        display.say(f"Next: python -m training fit --manifest {out}{place} --out runs/{out.stem}")
+
+
+@app.command()
+def render(
+    kind: Annotated[KindName, typer.Option(help="What to draw.")],
+    count: Annotated[int, typer.Option(min=1, help="How many pictures.")],
+    out: Annotated[Path, typer.Option(help="Folder: images/ and manifest.csv.")],
+    seed: Annotated[int, typer.Option(min=0, help="Other seeds, other products.")] = 0,
+    size: Annotated[int, typer.Option(help="Side, pixels.")] = 256,
+    workers: Annotated[int | None, typer.Option(help="[default: the usable cores]")] = None,
+) -> None:
+    """Draw a catalogue of product pictures, deterministic by seed."""
+    with kind_errors() as display:
+        from training.render import render_catalogue
+
+        with display.bar("Rendering", count, "pictures") as advance:
+            shown = 0
+
+            def progress(done: int) -> None:
+                nonlocal shown
+                advance(done - shown)
+                shown = done
+
+            try:
+                report = render_catalogue(
+                    kind.value, count, out, seed=seed, size=size, workers=workers, progress=progress
+                )
+            except ValueError as error:
+                raise DataError(str(error)) from error
+        display.say(
+            f"{report.manifest}: {report.count:,} pictures in {report.seconds:.1f} s "
+            f"({report.pictures_per_s_per_core:.0f} pictures/s a core)"
+            + (f", {report.skipped:,} were there already" if report.skipped else "")
+        )
+        display.say(
+            f"Next: python -m training simulate --manifest {report.manifest} "
+            f"--out {out / 'history.csv'} --sends 2"
+        )
+
+
+def _console() -> Console:
+    """A log has no edge to wrap at, a terminal has."""
+    console = Console()
+    return console if console.is_terminal else Console(width=LOG_WIDTH)
+
+
+@contextmanager
+def kind_errors(*, resumable: bool = False) -> Iterator[Display]:
+    """A display; errors that are the user's to mend become a short message and exit code 2."""
+    try:
+        yield Display(_console())
+    except AugrankError as error:
+        console = Console(stderr=True)
+        console.print("Error: ", style="bold red", end="")
+        console.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(EXIT_USER) from None
+    except KeyboardInterrupt:
+        line = "Interrupted."
+        if resumable:
+            again = shlex.join(["python", "-m", "training", *sys.argv[1:]])
+            line += f" The last whole epoch is kept; go on with: {again}"
+        Console(stderr=True).print(line, style="yellow", markup=False, soft_wrap=True)
+        raise typer.Exit(EXIT_INTERRUPT) from None

@@ -1,0 +1,160 @@
+"""Every option of ``fit``, with its default. A file gives them, the command line overrides it.
+
+fit.yaml::
+
+    manifest: data/sneakers/history.csv
+    images: data/sneakers
+    out: runs/sneakers
+    epochs: 8
+"""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from augrank.errors import DataError, one_of
+from augrank.targets import Direction
+
+Architecture = Literal["resnet18", "resnet34", "resnet50"]
+Schedule = Literal["onecycle", "plateau"]
+Precision = Literal["auto", "fp32", "bf16"]
+DeviceChoice = Literal["auto", "cpu", "cuda"]
+# Where or how fast a run is made, not what it becomes: these may differ when a run is resumed.
+INCIDENTAL = ("out", "manifest", "images", "threads", "name")
+
+
+class FitConfig(BaseModel, frozen=True, extra="forbid"):
+    """Options of a training run."""
+
+    # The data
+    manifest: Path | None = None  # CSV or Parquet; without one, `images` is an image folder
+    images: Path | None = None  # by default the manifest's folder
+    columns: dict[str, str] = {}  # our name -> the manifest's, e.g. relative_im_path: photo
+    targets: tuple[str, ...] | None = None  # by default all that the manifest has
+    directions: dict[str, Direction] = {}  # for targets of your own
+    context: tuple[str, ...] | None = None  # by default campaign_type, industry, product_type
+    skip_bad_rows: bool = False
+    test_share: float = Field(default=0.2, gt=0, lt=1)  # of the originals
+    validation_share: float = Field(default=0.15, gt=0, lt=1)  # of the originals
+
+    # The run
+    out: Path
+    name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")
+    seed: int = Field(default=0, ge=0)
+    threads: int | None = Field(default=None, ge=1)  # by default the usable cores
+    device: DeviceChoice = "auto"
+    precision: Precision = "auto"
+
+    # The backbone
+    augmentations: str = "seed"  # seed, email or a file
+    backbone: Architecture = "resnet18"
+    weights: str = "none"  # none, imagenet or a file
+    image_size: int = Field(default=224, ge=32, le=1024)
+    epochs: int = Field(default=10, ge=1)
+    batch_size: int = Field(default=64, ge=2)
+    learning_rate: float = Field(default=0.05, gt=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    weight_decay: float = Field(default=5e-4, ge=0)
+    schedule: Schedule = "onecycle"
+    flip: bool | Literal["auto"] = "auto"  # auto: where no augmentation flips or transposes
+
+    # The heads
+    baselines: bool = True  # fit logistic regression and scikit-learn's boosting for comparison
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "FitConfig":
+        if self.manifest is None and self.images is None:
+            raise ValueError("expected manifest (a CSV or Parquet file) or images (a folder)")
+        if self.test_share + self.validation_share >= 1:
+            raise ValueError("test_share + validation_share must leave pictures to train on")
+        return self
+
+    def decisive(self) -> dict[str, Any]:
+        """The options that decide what the run becomes, as plain data."""
+        return self.model_dump(mode="json", exclude=set(INCIDENTAL))
+
+
+def load_config(file: Path | None, overrides: Mapping[str, Any]) -> FitConfig:
+    """Read a config.
+
+    Args:
+        file: YAML or TOML, or None.
+        overrides: options of the command line; None means not given.
+
+    Raises:
+        DataError: an unknown option (says which was meant), a value that does not fit, or a
+            missing file. Paths in a file are relative to the working directory.
+    """
+    content = _read(file) if file is not None else {}
+    for key in content:
+        if key.replace("-", "_") not in FitConfig.model_fields:
+            known = [*FitConfig.model_fields]
+            raise DataError(
+                f"{file} has an option that is not known", expected=one_of(known, key), got=key
+            )
+    options = {key.replace("-", "_"): value for key, value in content.items()}
+    for key in ("targets", "context"):
+        if isinstance(options.get(key), str):
+            options[key] = split_names(options[key])
+    options |= {key: value for key, value in overrides.items() if value is not None}
+    try:
+        return FitConfig.model_validate(options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "missing":
+            raise DataError(f"{name} is missing", remedy=f"Give it with {_flag(name)}.") from error
+        if not name:
+            raise DataError(message, remedy="See python -m training fit --help.") from error
+        raise DataError(
+            f"{_flag(name)} does not fit", expected=message, got=repr(first["input"])
+        ) from error
+
+
+def split_names(text: str) -> tuple[str, ...]:
+    """``a, b`` to ``("a", "b")``."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def split_pairs(items: list[str] | None, option: str) -> dict[str, str] | None:
+    """``["a=b"]`` to ``{"a": "b"}``; None stays None.
+
+    Raises:
+        DataError: an item without ``=``.
+    """
+    if not items:
+        return None
+    pairs = {}
+    for item in items:
+        key, equals, value = item.partition("=")
+        if not (key and equals and value):
+            raise DataError(f"{option} does not fit", expected="NAME=VALUE", got=repr(item))
+        pairs[key.strip()] = value.strip()
+    return pairs
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        text = file.read_text(encoding="utf-8")
+        content = tomllib.loads(text) if file.suffix == ".toml" else yaml.safe_load(text)
+    except OSError as error:
+        raise DataError(f"{file} cannot be read", got=error.strerror or str(error)) from error
+    except (tomllib.TOMLDecodeError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{file} is neither YAML nor TOML that can be read: {error}",
+            remedy="Name it .toml if it is TOML.",
+        ) from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise DataError(f"{file} does not fit", expected="options by name", got=str(content)[:60])
+    return {str(key): value for key, value in content.items()}
+
+
+def _flag(name: str) -> str:
+    return "--" + name.split(".")[0].replace("_", "-")

@@ -1,0 +1,77 @@
+"""Features and logits of pictures, as the served backbone gives them: float32, one pass."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from training.backbone import Backbone
+from training.progress import Display
+from training.recognise import Engine
+from training.samples import Batches, Samples
+
+
+@dataclass(frozen=True)
+class EmbeddingTable:
+    """Embeddings of distinct (file, augmentation) pairs, and where each pair stands."""
+
+    features: NDArray[np.float32]  # (M, F)
+    logits: NDArray[np.float32]  # (M, A)
+    keys: NDArray[np.int64]  # (M,) sorted: file x augmentations + augmentation
+
+    def rows(self, file: NDArray[np.int64], applied: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where the pairs stand, int64 of the same shape.
+
+        Raises:
+            KeyError: a pair that was not embedded.
+        """
+        wanted = pair_keys(file, applied, self.logits.shape[1])
+        place = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
+        if not np.array_equal(self.keys[place], wanted):
+            raise KeyError("a picture that was not embedded")
+        return place
+
+
+def pair_keys(
+    file: NDArray[np.int64], applied: NDArray[np.int64], augmentations: int
+) -> NDArray[np.int64]:
+    """One number for each (file, augmentation)."""
+    return file * augmentations + applied
+
+
+@torch.inference_mode()
+def embed_all(
+    backbone: Backbone,
+    batches: Batches,
+    keys: NDArray[np.int64],
+    augmentations: int,
+    *,
+    engine: Engine,
+    display: Display,
+) -> EmbeddingTable:
+    """Embed pictures in float32, whatever precision the backbone was trained in.
+
+    Args:
+        backbone: trained.
+        batches: makes the pictures.
+        keys: of ``pair_keys``, in any order, repeated at will.
+        augmentations: how many there are.
+        engine: where to run; its precision is not used.
+        display: shows progress.
+    """
+    backbone.eval()
+    keys = np.unique(keys)
+    samples = Samples(keys // augmentations, keys % augmentations, keys % augmentations)
+    features = np.empty((len(keys), backbone.feature_width), np.float32)
+    logits = np.empty((len(keys), augmentations), np.float32)
+    done = 0
+    with display.bar("Embedding", len(keys), "pictures") as advance:
+        for batch in batches.in_order(samples):
+            part_features, part_logits = backbone(engine.tensor(batch))
+            end = done + len(batch)
+            features[done:end] = part_features.cpu().numpy()
+            logits[done:end] = part_logits.cpu().numpy()
+            done = end
+            advance(len(batch))
+    return EmbeddingTable(features, logits, keys)

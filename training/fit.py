@@ -1,0 +1,329 @@
+"""Training from end to end, readable top to bottom: recognise, embed, fit heads, write the run."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from augrank.preprocess import IMAGENET_MEAN, IMAGENET_STD, Normalizer
+from training.backbone import Backbone, load_weights
+from training.baselines import compare
+from training.checkpoint import Checkpoints
+from training.curves import Curves
+from training.embeddings import EmbeddingTable, embed_all, pair_keys
+from training.files import whole, write_json
+from training.heads import FittedHead, Matrices, fit_head
+from training.metrics import reliability
+from training.outcomes import Inputs, OutcomeRows, split_outcomes
+from training.plots import plot_comparison, plot_confusion, plot_curves, plot_reliability
+from training.prepare import Prepared, default_name
+from training.progress import Display
+from training.recognise import EVALUATION_BATCH, Engine, Recognition, recognise
+from training.report import (
+    BackboneFigures,
+    backbone_figures,
+    head_entry,
+    history_entries,
+)
+from training.run import FORMAT, installed_versions, write_catalogue, write_reference
+from training.samples import Batches, Channels, Jitter, channel_statistics, may_flip
+from training.splits import TEST, TRAIN, VALIDATION, Split
+
+REFERENCE_PICTURES = 48
+
+
+@dataclass
+class Stages:
+    """How long each stage took, in seconds."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        """Time a stage."""
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = round(time.perf_counter() - start, 3)
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A trained backbone and what its pictures are normalised by."""
+
+    backbone: Backbone
+    recognition: Recognition
+    mean: Channels
+    std: Channels
+    start: str  # what its weights started from
+
+
+@dataclass(frozen=True)
+class TargetResult:
+    """A head, its baselines and its test rows."""
+
+    head: FittedHead
+    baselines: dict[str, dict[str, Any]]
+    test: OutcomeRows
+
+
+def fit(data: Prepared, display: Display) -> dict[str, Any]:
+    """Train a run from prepared data, or finish one that was interrupted.
+
+    Args:
+        data: of ``prepare``; its folder has been started.
+        display: shows progress.
+
+    Returns:
+        The contents of report.json.
+    """
+    torch.set_num_threads(data.threads)
+    cv2.setNumThreads(1)  # pictures are made by threads of our own
+    engine = Engine.choose(data.config.device, data.config.precision)
+    stages = Stages()
+    notes: list[str] = []
+
+    with stages("backbone"):
+        learned = _learn(data, engine, display)
+    with stages("embeddings"):
+        table = _embed(data, learned, engine, display)
+    figures = _test_backbone(data, table)
+    with stages("heads"):
+        inputs = Inputs(table, data.contexts)
+        results = _fit_heads(data, inputs, notes, display)
+    if not data.outcomes:
+        notes.append("The manifest has no targets: the backbone was trained alone, without heads.")
+    if data.copies:
+        notes.append(f"{data.copies:,} originals are copies of others and stand on their side.")
+
+    report = _report(data, learned, engine, figures, results, notes)
+    with stages("plots"):
+        _plot(data, learned, figures, results, report)
+    report["seconds"] = stages.seconds
+    _write(data, learned, table, figures, results, report)
+    return report
+
+
+# --- The backbone ---------------------------------------------------------------------------------
+
+
+def _learn(data: Prepared, engine: Engine, display: Display) -> Learned:
+    config, train = data.config, data.samples(TRAIN)
+    backbone = Backbone(config.backbone, len(data.augmentations.names), config.seed)
+    start = load_weights(backbone, config.backbone, config.weights)
+    if config.weights == "imagenet":
+        mean, std = IMAGENET_MEAN, IMAGENET_STD
+    else:
+        mean, std = channel_statistics(
+            data.pictures.pixels, data.augmentations, train, threads=data.threads
+        )
+    flip = may_flip(data.augmentations) if config.flip == "auto" else config.flip
+    display.say(
+        f"{start}; {len(train):,} training pictures an epoch ({engine.name}, "
+        f"{config.image_size} px)"
+    )
+    with Curves(data.folder.tensorboard) as curves:
+        recognition = recognise(
+            backbone,
+            _batches(data, mean, std, config.batch_size),
+            train,
+            data.samples(VALIDATION),
+            config,
+            jitter=Jitter(config.seed, flip),
+            engine=engine,
+            checkpoints=Checkpoints(data.folder.checkpoints),
+            display=display,
+            on_epoch=curves.epoch,
+        )
+    return Learned(backbone, recognition, mean, std, start)
+
+
+def _batches(data: Prepared, mean: Channels, std: Channels, batch_size: int) -> Batches:
+    return Batches(
+        data.pictures.pixels,
+        data.augmentations,
+        Normalizer(mean, std),
+        batch_size=batch_size,
+        threads=data.threads,
+    )
+
+
+def _embed(data: Prepared, learned: Learned, engine: Engine, display: Display) -> EmbeddingTable:
+    """Every picture that was shown, and every candidate of the test originals."""
+    count = len(data.augmentations.names)
+    test = data.samples(TEST)
+    keys = [pair_keys(test.file, test.applied, count)]
+    if data.outcomes:
+        keys.append(pair_keys(data.manifest.file, data.manifest.applied, count))
+    return embed_all(
+        learned.backbone,
+        _batches(data, learned.mean, learned.std, EVALUATION_BATCH),
+        np.concatenate(keys),
+        count,
+        engine=engine,
+        display=display,
+    )
+
+
+def _test_backbone(data: Prepared, table: EmbeddingTable) -> BackboneFigures:
+    test = data.samples(TEST)
+    logits = table.logits[table.rows(test.file, test.applied)]
+    return backbone_figures(logits, test.label, data.augmentations.names)
+
+
+# --- The heads ------------------------------------------------------------------------------------
+
+
+def _fit_heads(
+    data: Prepared, inputs: Inputs, notes: list[str], display: Display
+) -> list[TargetResult]:
+    if not data.outcomes:
+        return []
+    embedding = inputs.table.rows(data.manifest.file, data.manifest.applied)
+    matrices = Matrices(inputs, data.threads)
+    results = []
+    for outcomes in display.track(data.outcomes, "Heads", len(data.outcomes), "targets"):
+        parts = split_outcomes(outcomes, data.manifest, data.split, embedding, data.context_row)
+        if reason := _unusable(parts):
+            notes.append(f"No head for {outcomes.target.name}: {reason}.")
+            continue
+        head = fit_head(
+            outcomes.target,
+            parts,
+            inputs,
+            matrices=matrices,
+            seed=data.config.seed,
+            threads=data.threads,
+        )
+        train, test = parts["train"], parts["test"]
+        baselines = (
+            compare(head.spec.inputs, train, test, inputs, seed=data.config.seed)
+            if data.config.baselines
+            else {}
+        )
+        results.append(TargetResult(head, baselines, test))
+        if head.spec.metrics.get("leak"):
+            notes.append(
+                f"{outcomes.target.name} scores {head.spec.metrics['leak_z']:.1f} standard errors "
+                "above what its predictions can deserve: outcomes leak into its inputs."
+            )
+    return results
+
+
+def _unusable(parts: dict[Split, OutcomeRows]) -> str:
+    for split, rows in parts.items():
+        if not len(rows):
+            return f"it has no outcomes in the {split} split"
+    share = parts["train"].share_of_ones
+    if share in (0.0, 1.0):
+        return f"every outcome of the training split is {share:.0f}"
+    return ""
+
+
+# --- What is written ------------------------------------------------------------------------------
+
+
+def _report(
+    data: Prepared,
+    learned: Learned,
+    engine: Engine,
+    figures: BackboneFigures,
+    results: list[TargetResult],
+    notes: list[str],
+) -> dict[str, Any]:
+    return {
+        "name": data.config.name or default_name(data.config.out),
+        "rows": data.row_counts(),
+        "backbone": {
+            "architecture": data.config.backbone,
+            "start": learned.start,
+            "image_size": data.config.image_size,
+            "engine": engine.name,
+            "best_epoch": learned.recognition.best,
+            **asdict(figures),
+        },
+        "history": history_entries(learned.recognition.history),
+        "heads": {r.head.spec.target.name: head_entry(r.head, r.baselines) for r in results},
+        "notes": notes,
+    }
+
+
+def _plot(
+    data: Prepared,
+    learned: Learned,
+    figures: BackboneFigures,
+    results: list[TargetResult],
+    report: dict[str, Any],
+) -> None:
+    plots = data.folder.plots
+    plot_curves(plots / "curves.png", learned.recognition.history, learned.recognition.best)
+    plot_confusion(plots / "confusion.png", figures)
+    if results:
+        bins = {
+            r.head.spec.target.name: reliability(
+                r.test.label, r.head.test_probability, r.test.weight
+            )
+            for r in results
+        }
+        ece = {name: head["ece"] for name, head in report["heads"].items()}
+        plot_reliability(plots / "reliability.png", bins, ece)
+        plot_comparison(plots / "comparison.png", report["heads"])
+
+
+def _write(
+    data: Prepared,
+    learned: Learned,
+    table: EmbeddingTable,
+    figures: BackboneFigures,
+    results: list[TargetResult],
+    report: dict[str, Any],
+) -> None:
+    folder, config = data.folder, data.config
+    for result in results:
+        with whole(folder.root / result.head.spec.file) as temporary:
+            result.head.booster.save_model(temporary)
+    with whole(folder.weights) as temporary:
+        torch.save(learned.backbone.plain_state(), temporary)
+    write_catalogue(folder.catalogue, data.catalogue())
+    _write_reference(data, table)
+    write_json(folder.report, report)
+    record = {
+        "format": FORMAT,
+        "complete": True,
+        "name": report["name"],
+        "backbone": config.backbone,
+        "image_size": config.image_size,
+        "mean": learned.mean,
+        "std": learned.std,
+        "feature_width": learned.backbone.feature_width,
+        "augmentations": data.augmentations.model_dump(mode="json"),
+        "augmentation_hash": data.augmentations.hash,
+        "context": [column.model_dump(mode="json") for column in data.context],
+        "targets": [result.head.spec.target.model_dump() for result in results],
+        "heads": [result.head.spec.model_dump(mode="json") for result in results],
+        "images": data.manifest.images,
+        "catalogue": folder.catalogue.name,
+        "weights_file": folder.weights.name,
+        "backbone_metrics": asdict(figures),
+        "rows": data.row_counts(),
+        "library_versions": installed_versions(),
+        "seed": config.seed,
+        "config": config.model_dump(mode="json"),
+        "fingerprint": data.fingerprint,
+    }
+    write_json(folder.record, record)
+
+
+def _write_reference(data: Prepared, table: EmbeddingTable) -> None:
+    """Embeddings of all candidates of some test originals, by the order of their names."""
+    count = len(data.augmentations.names)
+    held_out = np.flatnonzero((data.split == TEST) & (data.original_file >= 0))
+    held_out = held_out[:REFERENCE_PICTURES]
+    file = np.repeat(data.original_file[held_out], count).reshape(-1, count)
+    rows = table.rows(file, np.broadcast_to(np.arange(count), file.shape))
+    paths = [data.manifest.originals[number] for number in held_out]
+    write_reference(data.folder.reference, paths, table.features[rows], table.logits[rows])

@@ -1,0 +1,92 @@
+"""What heads learn from: rows of embedding and context with their outcomes, split by original."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from augrank.heads import HeadInput, assemble
+from training.embeddings import EmbeddingTable
+from training.manifest import Manifest, Outcomes
+from training.splits import SPLITS, Split
+
+CHUNK_ROWS = 65_536
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Embeddings and encoded contexts, each once, that rows point into."""
+
+    table: EmbeddingTable
+    contexts: NDArray[np.float32]  # (K, C)
+
+    def assemble(
+        self,
+        inputs: Sequence[HeadInput],
+        embedding: NDArray[np.int64],
+        context: NDArray[np.int64],
+    ) -> NDArray[np.float32]:
+        """Rows as heads eat them, float32 (R, width)."""
+        return assemble(
+            tuple(inputs),
+            logits=self.table.logits[embedding],
+            features=self.table.features[embedding],
+            context=self.contexts[context],
+        )
+
+
+@dataclass(frozen=True)
+class OutcomeRows:
+    """The outcomes of one target in one split; arrays (R,)."""
+
+    embedding: NDArray[np.int64]  # row of the embedding table
+    context: NDArray[np.int64]  # row of the distinct contexts
+    label: Floats  # 0 or 1
+    weight: Floats
+    truth: Floats | None  # true probabilities, where known
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    @property
+    def share_of_ones(self) -> float:
+        """Weighted mean of the labels."""
+        return float(np.average(self.label, weights=self.weight))
+
+    def chunks(self) -> Iterator[slice]:
+        """Slices of at most CHUNK_ROWS rows."""
+        for start in range(0, len(self), CHUNK_ROWS):
+            yield slice(start, min(start + CHUNK_ROWS, len(self)))
+
+
+def split_outcomes(
+    outcomes: Outcomes,
+    manifest: Manifest,
+    original_split: NDArray[np.int8],
+    embedding: NDArray[np.int64],
+    context: NDArray[np.int64],
+) -> dict[Split, OutcomeRows]:
+    """The rows of one target, by split.
+
+    Args:
+        outcomes: of the target.
+        manifest: says which original each row belongs to.
+        original_split: int8 (originals,).
+        embedding: int64 (manifest rows,), into the embedding table.
+        context: int64 (manifest rows,), into the distinct contexts.
+    """
+    side = original_split[manifest.original[outcomes.row]]
+    parts: dict[Split, OutcomeRows] = {}
+    for number, split in enumerate(SPLITS):
+        here = side == number
+        row = outcomes.row[here]
+        parts[split] = OutcomeRows(
+            embedding[row],
+            context[row],
+            outcomes.label[here],
+            outcomes.weight[here],
+            None if outcomes.truth is None else outcomes.truth[here],
+        )
+    return parts

@@ -1,0 +1,201 @@
+"""From a config to checked, decoded, split data. Needs no torch, so that a finished run is
+recognised at once.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from augrank.augmentations import AugmentationSet, augmentation_set
+from augrank.context import ContextColumn
+from augrank.cores import usable_cores
+from augrank.errors import DataError
+from training.config import FitConfig
+from training.manifest import (
+    Manifest,
+    Outcomes,
+    attribute_columns,
+    check_manifest,
+    context_columns,
+    encode_context,
+    find_context,
+    find_targets,
+    fingerprint,
+    outcomes,
+)
+from training.pictures import Pictures, decode_all
+from training.progress import Display
+from training.run import RunFolder
+from training.samples import Samples
+from training.splits import SPLITS, split_originals
+from training.table import read_table
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that training works on."""
+
+    config: FitConfig
+    folder: RunFolder
+    threads: int
+    augmentations: AugmentationSet
+    manifest: Manifest
+    pictures: Pictures
+    split: NDArray[np.int8]  # (originals,)
+    original_file: NDArray[np.int64]  # (originals,) the original's own file, or -1
+    context: tuple[ContextColumn, ...]
+    contexts: NDArray[np.float32]  # (K, C)
+    context_row: NDArray[np.int64]  # (manifest rows,)
+    outcomes: tuple[Outcomes, ...]
+    data: str  # sha256 of manifest and pictures
+    copies: int  # originals that are byte for byte copies of others
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of the decisive options and the data."""
+        text = json.dumps(self.config.decisive(), sort_keys=True) + self.augmentations.hash
+        return hashlib.sha256((text + self.data).encode()).hexdigest()
+
+    def samples(self, split: int) -> Samples:
+        """What the backbone tells apart in one split: every augmentation of every original there,
+        and the pictures that came changed already.
+        """
+        count = len(self.augmentations.names)
+        files = self.original_file[(self.split == split) & (self.original_file >= 0)]
+        file, label = np.repeat(files, count), np.tile(np.arange(count), len(files))
+        changed = self._changed_files()
+        changed = changed[self.split[changed[:, 1]] == split]
+        return Samples(
+            np.concatenate([file, changed[:, 0]]),
+            np.concatenate([label, np.zeros(len(changed), np.int64)]),
+            np.concatenate([label, changed[:, 2]]),
+        )
+
+    def catalogue(self) -> list[dict[str, str]]:
+        """One row per original whose file is there."""
+        manifest = self.manifest
+        attributes = list(attribute_columns(manifest))
+        first_row = np.zeros(len(manifest.originals), np.int64)
+        first_row[manifest.original[::-1]] = np.arange(len(manifest.frame))[::-1]
+        values = manifest.frame[attributes].iloc[first_row].to_dict("records")
+        return [
+            {
+                "relative_im_path": manifest.originals[number],
+                "split": SPLITS[self.split[number]],
+                "sha256": self.pictures.sha256[self.original_file[number]],
+                **values[number],
+            }
+            for number in range(len(manifest.originals))
+            if self.original_file[number] >= 0
+        ]
+
+    def row_counts(self) -> dict[str, Any]:
+        """Counts for the record and the report."""
+        manifest = self.manifest
+        row_split = self.split[manifest.original]
+        return {
+            "manifest": len(manifest.frame),
+            "skipped": manifest.skipped,
+            "files": len(np.unique(manifest.file)),
+            "originals": {s: int((self.split == n).sum()) for n, s in enumerate(SPLITS)},
+            "shown": {s: int((row_split == n).sum()) for n, s in enumerate(SPLITS)},
+            "identical_originals": self.copies,
+        }
+
+    def _changed_files(self) -> NDArray[np.int64]:
+        """(file, original, label) of files that are no original's own, int64 (M, 3)."""
+        manifest = self.manifest
+        own = self.original_file[manifest.original] == manifest.file
+        rows = np.stack([manifest.file, manifest.original, manifest.label], axis=1)[~own]
+        return np.unique(rows, axis=0)
+
+
+def prepare(config: FitConfig, display: Display) -> Prepared:
+    """Read, check, decode and split.
+
+    Raises:
+        DataError: whatever is wrong with options, manifest or pictures.
+    """
+    source = config.manifest or config.images
+    if source is None:
+        raise DataError("there is no manifest", remedy="Give --manifest or --images.")
+    images = config.images or (source if source.is_dir() else source.parent)
+    if not images.is_dir():
+        raise DataError(f"there is no folder {images}", remedy="Check --images.")
+    folder = RunFolder(config.out)
+    folder.claim()
+    augmentations = augmentation_set(config.augmentations, config.seed)
+    threads = config.threads or usable_cores()
+    table = read_table(source, config.columns)
+    manifest = check_manifest(
+        table,
+        images,
+        augmentations.names,
+        targets=config.targets,
+        context=config.context,
+        skip_bad_rows=config.skip_bad_rows,
+    )
+    pictures = decode_all(
+        manifest.files,
+        manifest.images,
+        config.image_size,
+        folder.cache,
+        threads=threads,
+        display=display,
+    )
+    manifest = manifest.without(pictures.broken, skip=config.skip_bad_rows)
+    original_file = _original_files(manifest)
+    group = _groups(manifest, pictures, original_file)
+    columns = context_columns(manifest, find_context(manifest.frame, config.context))
+    contexts, context_row = encode_context(manifest, columns)
+    return Prepared(
+        config=config,
+        folder=folder,
+        threads=threads,
+        augmentations=augmentations,
+        manifest=manifest,
+        pictures=pictures,
+        split=split_originals(
+            group,
+            test_share=config.test_share,
+            validation_share=config.validation_share,
+            seed=config.seed,
+        ),
+        original_file=original_file,
+        context=columns,
+        contexts=contexts,
+        context_row=context_row,
+        outcomes=tuple(
+            outcomes(manifest, name, config.directions)
+            for name in find_targets(manifest.frame, config.targets)
+        ),
+        data=fingerprint(manifest, pictures.sha256),
+        copies=len(group) - len(set(group)),
+    )
+
+
+def _original_files(manifest: Manifest) -> NDArray[np.int64]:
+    """Number of each original's own file, or -1 where it is not shown (any more)."""
+    shown = set(np.unique(manifest.file).tolist())
+    number = {name: place for place, name in enumerate(manifest.files) if place in shown}
+    return np.array([number.get(name, -1) for name in manifest.originals], np.int64)
+
+
+def _groups(manifest: Manifest, pictures: Pictures, original_file: NDArray[np.int64]) -> list[str]:
+    """A name for each original; originals with the same bytes share that of the first."""
+    first: dict[str, str] = {}
+    return [
+        first.setdefault(pictures.sha256[file], name) if file >= 0 else name
+        for name, file in zip(manifest.originals, original_file.tolist(), strict=True)
+    ]
+
+
+def default_name(out: Path) -> str:
+    """A model name from the run folder's."""
+    letters = "".join(c if c.isascii() and (c.isalnum() or c in "_-") else "-" for c in out.name)
+    return letters.strip("-_")[:64] or "model"

@@ -1,0 +1,261 @@
+"""Teaches the backbone to tell augmentations apart. Its embedding is what the heads work on.
+
+Cross-entropy on augmentation labels, SGD with momentum; every (original, augmentation) of the
+training split once an epoch. The learning rate follows one cycle (Smith & Topin, 2018), or, as in
+the first experiments, falls when the validation accuracy has not risen for three epochs.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau
+
+from training.backbone import Backbone
+from training.checkpoint import Checkpoints, Epoch, Progress
+from training.config import DeviceChoice, FitConfig, Precision
+from training.progress import Display
+from training.samples import Batches, Jitter, Samples
+
+PLATEAU_PATIENCE = 3
+EVALUATION_BATCH = 128
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Where and how networks run."""
+
+    device: torch.device
+    bf16: bool
+
+    @classmethod
+    def choose(cls, device: DeviceChoice, precision: Precision) -> "Engine":
+        """Resolve ``auto``: CUDA where there is one, bfloat16 where the hardware multiplies it."""
+        cuda = torch.cuda.is_available() if device == "auto" else device == "cuda"
+        if precision == "auto":
+            fast = torch.cuda.is_bf16_supported() if cuda else torch.cpu._is_amx_tile_supported()
+            return cls(torch.device("cuda" if cuda else "cpu"), bool(fast))
+        return cls(torch.device("cuda" if cuda else "cpu"), precision == "bf16")
+
+    @property
+    def name(self) -> str:
+        """For reports: ``cpu, bf16``."""
+        return f"{self.device.type}, {'bf16' if self.bf16 else 'fp32'}"
+
+    def tensor(self, batch: NDArray[np.float32]) -> Tensor:
+        """float32 (B, S, S, 3) to a channels-last tensor (B, 3, S, S) on the device, no copy."""
+        pictures = torch.from_numpy(batch).permute(0, 3, 1, 2)
+        return pictures.to(self.device, non_blocking=True)
+
+    def autocast(self) -> torch.autocast:
+        """bfloat16 where it was chosen."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """The outcome: weights of the best epoch (they are in the backbone) and the history."""
+
+    history: tuple[Epoch, ...]
+    best: int
+
+
+def recognise(
+    backbone: Backbone,
+    batches: Batches,
+    train: Samples,
+    validation: Samples,
+    config: FitConfig,
+    *,
+    jitter: Jitter,
+    engine: Engine,
+    checkpoints: Checkpoints,
+    display: Display,
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+) -> Recognition:
+    """Train, or go on after the last whole epoch, and leave the best weights in the backbone.
+
+    Args:
+        backbone: initialised; changed in place.
+        batches: makes the pictures.
+        train: samples to learn from.
+        validation: samples that choose the best epoch.
+        config: epochs, batch size, learning rate, momentum, weight decay, schedule.
+        jitter: of the training pictures.
+        engine: device and precision.
+        checkpoints: where epochs are saved.
+        display: shows progress.
+        on_epoch: told of every epoch, those of before an interrupt first.
+    """
+    backbone.to(engine.device)
+    backbone.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(
+        backbone.parameters(),
+        lr=config.learning_rate,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        nesterov=config.momentum > 0,
+    )
+    schedule = _Schedule(optimizer, config, steps=-(-len(train) // config.batch_size))
+    history: tuple[Epoch, ...] = ()
+    best = 0
+    if (progress := checkpoints.load()) is not None:
+        backbone.net.load_state_dict(progress.model)
+        optimizer.load_state_dict(progress.optimizer)
+        schedule.load_state_dict(progress.scheduler)
+        history, best = progress.history, progress.best
+        display.say(f"Going on after epoch {len(history)} of {config.epochs}")
+    for epoch in history:
+        on_epoch(epoch)
+
+    for number in range(len(history) + 1, config.epochs + 1):
+        start = time.perf_counter()
+        title = f"Epoch {number}/{config.epochs}"
+        with display.bar(title, len(train), "pictures") as advance:
+            loss, accuracy = _train_epoch(
+                backbone, batches, train, jitter, number, optimizer, schedule, engine, advance
+            )
+        seconds = time.perf_counter() - start
+        scored = evaluate(backbone, batches, validation, engine)
+        schedule.after_epoch(scored.accuracy)
+        epoch = Epoch(
+            number=number,
+            loss=loss,
+            train_accuracy=accuracy,
+            validation_accuracy=scored.accuracy,
+            validation_loss=scored.loss,
+            learning_rate=schedule.learning_rate,
+            samples_per_s=len(train) / seconds,
+            seconds=time.perf_counter() - start,
+        )
+        improved = best == 0 or _better(epoch, history[best - 1])
+        best = number if improved else best
+        history = (*history, epoch)
+        checkpoints.save(
+            Progress(
+                history,
+                best,
+                backbone.plain_state(),
+                optimizer.state_dict(),
+                schedule.state_dict(),
+            ),
+            backbone.plain_state() if improved else None,
+        )
+        display.say(_line(epoch, config.epochs, best=improved))
+        on_epoch(epoch)
+    backbone.net.load_state_dict(checkpoints.best_weights())
+    return Recognition(history, best)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Cross-entropy and accuracy on some samples."""
+
+    loss: float
+    accuracy: float
+
+
+@torch.inference_mode()
+def evaluate(backbone: Backbone, batches: Batches, samples: Samples, engine: Engine) -> Evaluation:
+    """Score samples as served, without jitter."""
+    backbone.eval()
+    loss, hits, done = 0.0, 0, 0
+    for batch in batches.in_order(samples):
+        labels = torch.from_numpy(samples.label[done : done + len(batch)]).to(engine.device)
+        with engine.autocast():
+            _, logits = backbone(engine.tensor(batch))
+        loss += float(nn.functional.cross_entropy(logits.float(), labels, reduction="sum"))
+        hits += int((logits.argmax(1) == labels).sum())
+        done += len(batch)
+    return Evaluation(loss / done, hits / done)
+
+
+class _Schedule:
+    """One cycle stepped by batch, or a fall on a plateau stepped by epoch."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, config: FitConfig, steps: int) -> None:
+        self._optimizer = optimizer
+        self._scheduler: LRScheduler
+        if config.schedule == "onecycle":
+            self._scheduler = OneCycleLR(
+                optimizer,
+                config.learning_rate,
+                epochs=config.epochs,
+                steps_per_epoch=steps,
+                base_momentum=0.9 * config.momentum,
+                max_momentum=config.momentum,
+                cycle_momentum=config.momentum > 0,
+            )
+        else:
+            self._scheduler = ReduceLROnPlateau(optimizer, mode="max", patience=PLATEAU_PATIENCE)
+
+    def state_dict(self) -> dict[str, Any]:
+        state: dict[str, Any] = self._scheduler.state_dict()
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._scheduler.load_state_dict(state)
+
+    @property
+    def learning_rate(self) -> float:
+        return float(self._optimizer.param_groups[0]["lr"])
+
+    def after_batch(self) -> None:
+        if isinstance(self._scheduler, OneCycleLR):
+            self._scheduler.step()
+
+    def after_epoch(self, accuracy: float) -> None:
+        if isinstance(self._scheduler, ReduceLROnPlateau):
+            self._scheduler.step(accuracy)
+
+
+def _train_epoch(
+    backbone: Backbone,
+    batches: Batches,
+    train: Samples,
+    jitter: Jitter,
+    number: int,
+    optimizer: torch.optim.Optimizer,
+    schedule: _Schedule,
+    engine: Engine,
+    advance: Callable[[int, str], None],
+) -> tuple[float, float]:
+    """Mean loss and accuracy over the epoch's samples."""
+    backbone.train()
+    loss_sum, hits, done = 0.0, 0, 0
+    for batch, label in batches.shuffled(train, jitter, number):
+        labels = torch.from_numpy(label).to(engine.device)
+        with engine.autocast():
+            _, logits = backbone(engine.tensor(batch))
+        loss = nn.functional.cross_entropy(logits.float(), labels)
+        optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        optimizer.step()
+        schedule.after_batch()
+        loss_sum += float(loss.detach()) * len(label)
+        hits += int((logits.argmax(1) == labels).sum())
+        done += len(label)
+        advance(len(label), f"loss {loss_sum / done:.3f}  accuracy {hits / done:.1%}")
+    return loss_sum / done, hits / done
+
+
+def _better(epoch: Epoch, best: Epoch) -> bool:
+    """Higher accuracy; at the same accuracy, a lower loss."""
+    return (epoch.validation_accuracy, -epoch.validation_loss) > (
+        best.validation_accuracy,
+        -best.validation_loss,
+    )
+
+
+def _line(epoch: Epoch, epochs: int, *, best: bool) -> str:
+    return (
+        f"Epoch {epoch.number:>3}/{epochs}  loss {epoch.loss:.4f}  "
+        f"validation accuracy {epoch.validation_accuracy:6.2%}{' *' if best else '  '}  "
+        f"{epoch.samples_per_s:5.0f} pictures/s  "
+        f"{(epochs - epoch.number) * epoch.seconds:4.0f} s left"
+    )

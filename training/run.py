@@ -1,0 +1,186 @@
+"""A run directory: the names in it, who may write there, and the record that export reads.
+
+run.json          the record, written last: a run without it is not finished
+report.json       every score beside its baseline and ceiling
+backbone.pt       torchvision-named weights of the best epoch
+heads/*.ubj       one XGBoost model a target
+reference.npz     torch's embeddings of held-out pictures, for export's parity gate
+catalogue.csv     the originals: path, split, sha256, attributes
+plots/            PNG
+tensorboard/      the same curves, live
+checkpoints/      where an interrupted run goes on
+cache/            decoded pictures; safe to delete
+fit.json          the options and data that the folder was started with
+"""
+
+import csv
+import importlib.metadata
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from augrank.errors import DataError
+from training.files import read_json, whole, write_json
+
+FORMAT = 1
+LIBRARIES = ("albumentations", "numpy", "opencv-python-headless", "pandas", "pillow",
+             "scikit-learn", "torch", "torchvision", "xgboost")  # fmt: skip
+MADE_BY_FIT = ("run.json", "report.json", "backbone.pt", "heads", "reference.npz", "catalogue.csv",
+               "plots", "tensorboard", "checkpoints", "fit.json")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths below one run directory."""
+
+    root: Path
+
+    @property
+    def record(self) -> Path:
+        """run.json."""
+        return self.root / "run.json"
+
+    @property
+    def report(self) -> Path:
+        """report.json."""
+        return self.root / "report.json"
+
+    @property
+    def started(self) -> Path:
+        """fit.json."""
+        return self.root / "fit.json"
+
+    @property
+    def weights(self) -> Path:
+        """backbone.pt."""
+        return self.root / "backbone.pt"
+
+    @property
+    def reference(self) -> Path:
+        """reference.npz."""
+        return self.root / "reference.npz"
+
+    @property
+    def catalogue(self) -> Path:
+        """catalogue.csv."""
+        return self.root / "catalogue.csv"
+
+    @property
+    def checkpoints(self) -> Path:
+        """checkpoints/."""
+        return self.root / "checkpoints"
+
+    @property
+    def plots(self) -> Path:
+        """plots/."""
+        return self.root / "plots"
+
+    @property
+    def tensorboard(self) -> Path:
+        """tensorboard/."""
+        return self.root / "tensorboard"
+
+    @property
+    def cache(self) -> Path:
+        """cache/."""
+        return self.root / "cache"
+
+    def complete(self) -> dict[str, Any] | None:
+        """The record of a finished run, or None."""
+        content = read_json(self.record) if self.record.is_file() else {}
+        return content if content.get("complete") else None
+
+    def claim(self) -> None:
+        """Make the folder.
+
+        Raises:
+            DataError: it holds files that are not a run's.
+        """
+        if self.root.exists() and not self.root.is_dir():
+            raise DataError(f"{self.root} is a file", expected="a folder, or a new name, in --out")
+        ours = {*MADE_BY_FIT, "cache"}
+        foreign = [path.name for path in self.root.glob("*") if path.name not in ours]
+        if foreign and not self.started.is_file():
+            raise DataError(
+                f"{self.root} holds other files",
+                expected="an empty folder, a new name, or a run, in --out",
+                got=", ".join(sorted(foreign)[:5]),
+            )
+        self.root.mkdir(parents=True, exist_ok=True)
+
+    def start(self, config: Mapping[str, Any], data: str, *, overwrite: bool) -> None:
+        """Note what the run is made from, or check that it is the same as before.
+
+        Args:
+            config: ``FitConfig.decisive()``.
+            data: fingerprint of manifest and pictures.
+            overwrite: start anew where they differ.
+
+        Raises:
+            DataError: says which option differs.
+        """
+        if self.started.is_file():
+            before = read_json(self.started)
+            differs = _differences(before, config, data)
+            if differs and not overwrite:
+                raise DataError(
+                    f"{self.root} was started with something else:\n  " + "\n  ".join(differs),
+                    remedy="\nGive the same options to go on, another --out, or --overwrite to "
+                    "start anew.",
+                )
+        if overwrite:
+            self.clear()
+        write_json(self.started, {"config": dict(config), "data": data})
+
+    def clear(self) -> None:
+        """Remove what ``fit`` wrote, except the cache."""
+        for name in MADE_BY_FIT:
+            path = self.root / name
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def write_catalogue(file: Path, rows: Sequence[Mapping[str, str]]) -> None:
+    """Write catalogue.csv: relative_im_path, split, sha256, then attributes."""
+    with whole(file) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def write_reference(
+    file: Path, paths: Sequence[str], features: NDArray[np.float32], logits: NDArray[np.float32]
+) -> None:
+    """Write reference.npz: paths (P,), features (P, A, F) and logits (P, A, A), no pickle."""
+    with whole(file) as temporary, temporary.open("wb") as stream:
+        np.savez(stream, paths=np.array(paths, dtype=str), features=features, logits=logits)
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions of the libraries that shape a run, where installed under these names."""
+    versions = {}
+    for name in LIBRARIES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue  # headless and GPU builds carry other names
+    return versions
+
+
+def _differences(before: Mapping[str, Any], config: Mapping[str, Any], data: str) -> list[str]:
+    old = before["config"]
+    lines = [
+        f"{name}: {old.get(name)} then, {config.get(name)} now"
+        for name in sorted({*old, *config})
+        if old.get(name) != config.get(name)
+    ]
+    if before["data"] != data:
+        lines.append("the manifest or the pictures have changed")
+    return lines
