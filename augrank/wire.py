@@ -6,8 +6,9 @@ Three ways to say the same thing, all usable from any language:
   "candidates": ["brighter"], "alternates": 5, "thumbnails": false}``
 - ``multipart/form-data``: the picture as ``image``, every other part a field; a field that is not
   an option is context.
-- the raw picture as ``image/jpeg|png|webp|gif``, with the fields in the query string or in
-  ``X-Amzn-SageMaker-Custom-Attributes`` (a JSON object, or ``key=value&key=value``).
+- the raw picture as ``image/jpeg|png|webp|gif``, with the fields in the header
+  ``X-Augrank-Fields`` or, behind SageMaker, ``X-Amzn-SageMaker-Custom-Attributes``: a JSON object,
+  or ``target=open_rate&campaign_type=Newsletter``. (TorchServe drops the query string.)
 """
 
 import base64
@@ -26,7 +27,7 @@ from augrank.errors import BadRequest, UnsupportedPicture, one_of
 JSON_TYPE, MULTIPART_TYPE = "application/json", "multipart/form-data"
 PICTURE_TYPES = ("image/jpeg", "image/png", "image/webp", "image/gif")
 ACCEPTED_TYPES = (*PICTURE_TYPES, MULTIPART_TYPE, JSON_TYPE)
-CUSTOM_ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
+FIELD_HEADERS = ("x-augrank-fields", "x-amzn-sagemaker-custom-attributes")
 PICTURE_FIELDS = ("image", "data", "body")  # multipart names of the picture, in order of choice
 DEFAULT_ALTERNATES, MAX_ALTERNATES = 5, 100
 
@@ -58,14 +59,16 @@ def parse_request(fields: Mapping[str, Any], headers: Mapping[str, str]) -> Requ
 
     Args:
         fields: the parts of the body by name, as a model server hands them over: ``body`` for an
-            undivided body (bytes, or a dict where the server has read the JSON already), the form
-            fields of a multipart body, and the query string's.
+            undivided body (bytes, or a dict where the server has read the JSON already), or the
+            parts of a multipart body.
         headers: request headers, names in lower case.
 
     Raises:
         BadRequest, UnsupportedPicture: what is wrong and what is allowed.
     """
-    extra = _custom_attributes(headers.get(CUSTOM_ATTRIBUTES, ""))
+    extra: dict[str, str] = {}
+    for name in FIELD_HEADERS:
+        extra |= _header_fields(name, headers.get(name, ""))
     content_type = headers.get("content-type", "").split(";")[0].strip().lower()
     body = fields.get("body")
     if isinstance(body, dict) or content_type == JSON_TYPE:
@@ -76,7 +79,8 @@ def parse_request(fields: Mapping[str, Any], headers: Mapping[str, str]) -> Requ
             "the content type is not accepted",
             expected=one_of(ACCEPTED_TYPES, content_type),
             got=content_type,
-            remedy="curl: -H 'Content-Type: image/jpeg' --data-binary @picture.jpg",
+            remedy="curl: -H 'Content-Type: image/jpeg' -H 'X-Augrank-Fields: target=open_rate' "
+            "--data-binary @picture.jpg",
         )
     picture = _picture_of(fields)
     return _request(picture, _options_from_fields({**extra, **_texts(fields)}))
@@ -157,14 +161,14 @@ def _texts(fields: Mapping[str, Any]) -> dict[str, str]:
     return texts
 
 
-def _custom_attributes(text: str) -> dict[str, str]:
+def _header_fields(name: str, text: str) -> dict[str, str]:
     if not text.strip().startswith("{"):
         return dict(parse_qsl(text, keep_blank_values=True))
     try:
         values = json.loads(text)
     except ValueError as error:
         raise BadRequest(
-            f"{CUSTOM_ATTRIBUTES} is not valid JSON",
+            f"the header {name} is not valid JSON",
             expected='{"target": "open_rate", ...} or target=open_rate&...',
             got=str(error),
         ) from error

@@ -20,7 +20,8 @@ from typing import Any
 class ProbeContext:
     """What the handler uses of TorchServe's context."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, fields: list[dict[str, str]] | None = None) -> None:
+        self.fields = fields or []
         self.system_properties = {"model_dir": str(folder), "gpu_id": None}
         self.model_yaml_config: dict[str, Any] = {}
         self.statuses: dict[int, int] = defaultdict(lambda: 200)
@@ -30,8 +31,9 @@ class ProbeContext:
         """Metrics go nowhere here."""
 
     def get_all_request_header(self, idx: int) -> dict[str, str]:
-        """Every request is a raw picture."""
-        return {"Content-Type": "application/octet-stream"}
+        """Every request is a raw picture with its fields in a header."""
+        fields = json.dumps(self.fields[idx])
+        return {"Content-Type": "application/octet-stream", "X-Augrank-Fields": fields}
 
     def set_response_content_type(self, idx: int, value: str) -> None:
         """Answers are JSON."""
@@ -51,8 +53,8 @@ def main(folder: Path, requests_file: Path, answers_file: Path) -> None:
     handler.initialize(ProbeContext(folder))
     answers = []
     for batch in json.loads(requests_file.read_text(encoding="utf-8")):
-        context = ProbeContext(folder)
-        data = [{"body": Path(item["picture"]).read_bytes(), **item["fields"]} for item in batch]
+        context = ProbeContext(folder, [item["fields"] for item in batch])
+        data = [{"body": Path(item["picture"]).read_bytes()} for item in batch]
         bodies = handler.handle(data, context)
         answers.append(
             [{"status": context.statuses[i], "body": json.loads(b)} for i, b in enumerate(bodies)]

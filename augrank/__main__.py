@@ -1,0 +1,5 @@
+"""``python -m augrank`` is the ``augrank`` command."""
+
+from augrank.cli import app
+
+app(prog_name="augrank")

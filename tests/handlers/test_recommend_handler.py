@@ -1,0 +1,160 @@
+"""The handler in process, with TorchServe's own Context class."""
+
+import base64
+import io
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+from ts.context import Context, RequestProcessor
+
+from handlers.recommend_handler import RecommendHandler
+from tests.augrank.test_decode import png_bomb
+
+FIELDS = {"target": "open_rate", "campaign_type": "Newsletter", "industry": "Retail"}
+
+
+class Metrics:
+    def __init__(self):
+        self.times = []
+
+    def add_time(self, name, value, idx=None, unit="ms"):
+        self.times.append((name, value, idx))
+
+
+def raw(picture: bytes, content_type: str = "image/png", **changes):
+    """A raw picture with its fields in the header."""
+    fields = json.dumps({**FIELDS, **changes})
+    return {"body": bytearray(picture)}, {"Content-Type": content_type, "X-Augrank-Fields": fields}
+
+
+def make_context(model_dir, headers):
+    context = Context("tiny", str(model_dir), {}, 8, None, "0.12", metrics=Metrics())
+    context.request_processor = [RequestProcessor(header) for header in headers]
+    return context
+
+
+@pytest.fixture(scope="module")
+def model_dir(tiny_export, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    shutil.copytree(tiny_export.bundle, folder / "bundle")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def handler(model_dir):
+    made = RecommendHandler()
+    made.initialize(make_context(model_dir, []))
+    return made
+
+
+@pytest.fixture
+def ask(handler, model_dir):
+    """Send a batch of (fields, headers); get (status, body) of each and the context."""
+
+    def send(*requests):
+        context = make_context(model_dir, [headers for _, headers in requests])
+        bodies = handler.handle([fields for fields, _ in requests], context)
+        statuses = [context.get_response_status(index)[0] for index in range(len(requests))]
+        return [(s, json.loads(b)) for s, b in zip(statuses, bodies, strict=True)], context
+
+    return send
+
+
+def noise_jpeg() -> bytes:
+    buffer = io.BytesIO()
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 255, (200, 200, 3), np.uint8)).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def test_eight_requests_with_three_bad_pictures(ask, picture, monkeypatch, handler):
+    calls = []
+    embed = handler.recommender.backbone.embed
+    monkeypatch.setattr(
+        handler.recommender.backbone, "embed", lambda b: calls.append(len(b)) or embed(b)
+    )
+    good, truncated = raw(picture), raw(noise_jpeg()[:2000], "image/jpeg")
+    text, bomb = raw(b"not a picture"), raw(png_bomb(20_000, 20_000))
+    answers, context = ask(good, truncated, good, text, good, bomb, good, good)
+    assert [status for status, _ in answers] == [200, 422, 200, 415, 200, 413, 200, 200]
+    assert calls == [5 * 6]
+    for index, word in ((1, "truncated"), (3, "not a picture"), (5, "too many pixels")):
+        error = answers[index][1]["error"]
+        assert word in error["message"]
+        assert "Traceback" not in json.dumps(error)
+        assert error["remedy"]
+    assert context.get_response_content_type(1) == "application/json"
+
+
+def test_every_way_of_asking_gives_the_same_answer(ask, picture):
+    body = {
+        "image": base64.b64encode(picture).decode(),
+        "target": "open_rate",
+        "context": {"campaign_type": "Newsletter", "industry": "Retail"},
+    }
+    answers, _ = ask(
+        raw(picture),
+        (
+            {"image": bytearray(picture), **FIELDS},
+            {"Content-Type": "multipart/form-data; boundary=x", "image": {"content-type": "x"}},
+        ),
+        ({"body": body}, {"Content-Type": "application/json"}),
+        (
+            {"body": bytearray(picture)},
+            {
+                "CONTENT-TYPE": "image/png",
+                "X-Amzn-SageMaker-Custom-Attributes": json.dumps(FIELDS),
+            },
+        ),
+    )
+    assert {status for status, _ in answers} == {200}
+    for _, answer in answers:
+        answer.pop("timings_ms")
+    assert all(answer == answers[0] for answer in answers)
+
+
+@pytest.mark.parametrize(
+    ("change", "content_type", "status", "word"),
+    [
+        ({"target": "open_rat"}, "image/png", 422, "one of open_rate, unsubscribe_rate"),
+        ({"target": ""}, "image/png", 422, "target is missing"),
+        ({"campaign_type": "Newsletters"}, "image/png", 422, "one of Newsletter, Promotional"),
+        ({"campaign_type": "nan"}, "image/png", 422, "one of Newsletter, Promotional"),
+        ({"weather": "fine"}, "image/png", 422, "one of campaign_type, industry"),
+        ({}, "text/csv", 415, "image/jpeg"),
+        ({"candidates": "upside_down"}, "image/png", 400, "one of original, brighter"),
+        ({"alternates": "-1"}, "image/png", 400, "alternates"),
+    ],
+)
+def test_wrong_requests_name_what_is_allowed(ask, picture, change, content_type, status, word):
+    ((got, body),), _ = ask(raw(picture, content_type, **change))
+    assert got == status
+    assert word in body["error"]["message"]
+
+
+def test_an_empty_body(ask):
+    ((status, body),), _ = ask(raw(b""))
+    assert status == 400
+    assert "no picture" in body["error"]["message"]
+
+
+def test_nan_in_json_context(ask, picture):
+    body = {
+        "image": base64.b64encode(picture).decode(),
+        "target": "open_rate",
+        "context": {"campaign_type": float("nan"), "industry": "Retail"},
+    }
+    ((status, answer),), _ = ask(({"body": body}, {"Content-Type": "application/json"}))
+    assert status == 422
+    assert "one of Newsletter, Promotional" in answer["error"]["message"]
+
+
+def test_timings_are_metrics(ask, picture):
+    _, context = ask(raw(picture))
+    names = {name for name, _, _ in context.metrics.times}
+    assert names == {
+        f"Augrank{stage}Time" for stage in ("Decode", "Augment", "Embed", "Score", "Rank", "Total")
+    }

@@ -1,0 +1,167 @@
+"""The renderer of the catalogues: same seed same bytes, uniform studio, resumable."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from training.render import MAKES, Kind, render_catalogue, render_picture
+from training.rendering.canvas import STUDIO
+from training.rendering.car import CAR_RANGES
+from training.rendering.sneaker import SNEAKER_RANGES
+
+KINDS: tuple[Kind, ...] = ("sneaker", "car")
+SIZE = 64
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def _box(image: np.ndarray) -> tuple[int, int, int, int]:
+    """x, y, width, height of what differs clearly from the studio (the shadow does not)."""
+    away = np.abs(image.astype(int) - STUDIO)
+    coloured = np.ptp(image.astype(int), axis=2) > 12
+    seen = coloured | (away.max(axis=2) > 90)
+    x, y, w, h = cv2.boundingRect(seen.astype(np.uint8))
+    return x, y, w, h
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_same_arguments_same_picture(kind: Kind) -> None:
+    one, row = render_picture(kind, 7, seed=3, size=128)
+    two, row_again = render_picture(kind, 7, seed=3, size=128)
+    assert one.shape == (128, 128, 3)
+    assert one.dtype == np.uint8
+    assert one.tobytes() == two.tobytes()
+    assert row == row_again
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_other_seed_or_index_other_picture(kind: Kind) -> None:
+    pictures = {
+        render_picture(kind, index, seed=seed, size=SIZE)[0].tobytes()
+        for seed in (0, 1)
+        for index in range(60)
+    }
+    assert len(pictures) == 120
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_design_does_not_depend_on_size(kind: Kind) -> None:
+    small, row = render_picture(kind, 5, seed=0, size=128)
+    large, row_large = render_picture(kind, 5, seed=0, size=256)
+    other, _ = render_picture(kind, 6, seed=0, size=128)
+    assert row == row_large
+    halved = cv2.resize(large, (128, 128), interpolation=cv2.INTER_AREA).astype(int)
+    assert 4 * np.abs(halved - small).mean() < np.abs(halved - other).mean()
+
+
+def test_workers_do_not_change_the_catalogue(tmp_path: Path) -> None:
+    alone = render_catalogue("sneaker", 70, tmp_path / "a", seed=1, size=SIZE, workers=1)
+    pair = render_catalogue("sneaker", 70, tmp_path / "b", seed=1, size=SIZE, workers=2)
+    assert (alone.count, alone.skipped) == (pair.count, pair.skipped) == (70, 0)
+    assert _files(tmp_path / "a") == _files(tmp_path / "b")
+    assert len(_files(tmp_path / "a")) == 72
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_manifest_says_what_is_drawn(kind: Kind, tmp_path: Path) -> None:
+    report = render_catalogue(kind, 12, tmp_path, seed=2, size=SIZE, workers=1)
+    with report.manifest.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0])[:7] == [
+        "relative_im_path",
+        "name",
+        "class_name",
+        "make",
+        "kind",
+        "product_type",
+        "year",
+    ]
+    types = SNEAKER_RANGES if kind == "sneaker" else CAR_RANGES
+    for index, row in enumerate(rows):
+        image, record = render_picture(kind, index, seed=2, size=SIZE)
+        assert row == {name: str(value) for name, value in record.items()}
+        assert row["product_type"] in types
+        assert row["make"] in {make.name for make in MAKES[kind]}
+        assert 1995 <= int(row["year"]) <= 2024
+        stored = cv2.imread(str(tmp_path / row["relative_im_path"]), cv2.IMREAD_COLOR_RGB)
+        assert stored is not None
+        assert np.abs(stored.astype(int) - image).mean() < 4
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_uniform_studio(kind: Kind) -> None:
+    for index in np.random.default_rng(0).integers(0, 60_000, 50):
+        image, _ = render_picture(kind, int(index), seed=0, size=128)
+        border = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
+        assert (border == STUDIO).all(), f"index {index}"
+        x, y, w, h = _box(image)
+        assert w / h > 1.2, f"index {index}"
+        assert 0.78 <= w / 128 <= 0.9, f"index {index}"
+        assert abs(x + w / 2 - 64) <= 5, f"index {index}"
+        assert abs(y + h / 2 - 64) <= 8, f"index {index}"
+
+
+def test_resume_draws_only_what_is_missing(tmp_path: Path) -> None:
+    render_catalogue("car", 10, tmp_path, size=SIZE, workers=1)
+    before = _files(tmp_path)
+    kept = tmp_path / "images" / "car_000003.jpg"
+    stamp = kept.stat().st_mtime_ns
+    (tmp_path / "images" / "car_000004.jpg").unlink()
+    (tmp_path / "manifest.csv").unlink()
+    seen: list[int] = []
+    report = render_catalogue("car", 10, tmp_path, size=SIZE, workers=1, progress=seen.append)
+    assert report.skipped == 9
+    assert seen == [10]
+    assert kept.stat().st_mtime_ns == stamp
+    assert _files(tmp_path) == before
+
+
+def test_more_of_the_same_catalogue(tmp_path: Path) -> None:
+    render_catalogue("car", 3, tmp_path, size=SIZE, workers=1)
+    assert render_catalogue("car", 5, tmp_path, size=SIZE, workers=1).skipped == 3
+
+
+def test_other_catalogue_in_the_folder(tmp_path: Path) -> None:
+    render_catalogue("car", 2, tmp_path, seed=0, size=SIZE, workers=1)
+    with pytest.raises(ValueError, match=r"expected .*'seed': 1.* got .*'seed': 0.*--out"):
+        render_catalogue("car", 2, tmp_path, seed=1, size=SIZE, workers=1)
+    (tmp_path / "render.json").unlink()
+    with pytest.raises(ValueError, match="without it: choose another --out"):
+        render_catalogue("car", 2, tmp_path, seed=0, size=SIZE, workers=1)
+
+
+def test_damaged_note(tmp_path: Path) -> None:
+    render_catalogue("car", 1, tmp_path, size=SIZE, workers=1)
+    note = tmp_path / "render.json"
+    assert json.loads(note.read_text())["size"] == SIZE
+    note.write_text("{")
+    with pytest.raises(ValueError, match="got no JSON"):
+        render_catalogue("car", 1, tmp_path, size=SIZE, workers=1)
+
+
+@pytest.mark.parametrize("count", [0, 60_001])
+def test_count_out_of_range(count: int, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=f"1 to 60000, got {count}"):
+        render_catalogue("car", count, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_other_arguments_out_of_range(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="sneaker or car, got 'boat'"):
+        render_catalogue("boat", 1, tmp_path)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="64 to 1024 pixels, got 16"):
+        render_picture("car", 0, seed=0, size=16)
+    with pytest.raises(ValueError, match="1 worker or more, got 0"):
+        render_catalogue("car", 1, tmp_path, workers=0)
+    with pytest.raises(ValueError, match="seed of 0 or more, got -1"):
+        render_picture("car", 0, seed=-1, size=SIZE)
+    with pytest.raises(ValueError, match="index of 0 or more, got -1"):
+        render_picture("car", -1, seed=0, size=SIZE)

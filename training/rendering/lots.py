@@ -1,0 +1,67 @@
+"""Colours and the drawing of lots that the designs of sneakers and cars share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+Colour = tuple[int, int, int]
+
+
+Ranges = dict[str, tuple[float, float]]
+
+
+COLOURS: dict[str, Colour] = {
+    "white": (236, 237, 238),
+    "cream": (236, 226, 203),
+    "sand": (208, 186, 150),
+    "tan": (178, 134, 90),
+    "brown": (112, 74, 50),
+    "black": (44, 44, 48),
+    "graphite": (88, 92, 98),
+    "silver": (186, 190, 196),
+    "navy": (36, 50, 98),
+    "royal": (38, 88, 190),
+    "sky": (112, 176, 224),
+    "teal": (22, 134, 140),
+    "green": (40, 130, 72),
+    "olive": (116, 120, 66),
+    "lime": (172, 208, 62),
+    "yellow": (242, 200, 52),
+    "orange": (236, 124, 40),
+    "red": (204, 40, 44),
+    "burgundy": (120, 28, 50),
+    "pink": (236, 140, 168),
+    "purple": (112, 72, 160),
+}
+"""Named colours, RGB."""
+
+
+def pick(rng: np.random.Generator, options: Sequence[str]) -> str:
+    """Return one of the options."""
+    return options[int(rng.integers(len(options)))]
+
+
+def draws(rng: np.random.Generator, ranges: Ranges) -> dict[str, Any]:
+    """Return a number between the ends of each range, to 4 decimals."""
+    return {name: round(float(rng.uniform(*ends)), 4) for name, ends in ranges.items()}
+
+
+def picks(rng: np.random.Generator, options: dict[str, tuple[str, ...]]) -> dict[str, Any]:
+    """Return one of the options of each name."""
+    return {name: pick(rng, values) for name, values in options.items()}
+
+
+def chances(rng: np.random.Generator, chances: dict[str, float]) -> dict[str, Any]:
+    """Return yes or no for each name, yes with its share (0..1)."""
+    return {name: bool(rng.random() < share) for name, share in chances.items()}
+
+
+@cache
+def contrasts(name: str, least: int = 110) -> tuple[str, ...]:
+    """Return the colours that stand out against a colour: RGB distance of at least `least`."""
+    home = np.array(COLOURS[name])
+    return tuple(n for n, c in COLOURS.items() if np.linalg.norm(home - np.array(c)) >= least)
