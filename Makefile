@@ -34,8 +34,11 @@ check: install ## Lint, format and types, without changing anything
 test: install ## The whole suite: real TorchServe, real archives (about 10 minutes on 2 cores)
 	$(BIN)/python -m pytest
 
-bench: install ## Time the request pipeline by stage on this machine
-	$(BIN)/python -m benchmarks pipeline --out build/bench
+bench: build/demo/dist/bundle ## Time the request pipeline by stage on this machine
+	$(BIN)/python -m benchmarks pipeline build/demo/dist/bundle --out build/bench
+
+build/demo/dist/bundle:
+	$(MAKE) demo
 
 demo: install ## Train, export, serve and ask for a recommendation, with the example catalogue
 	$(BIN)/python -m examples.demo

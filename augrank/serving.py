@@ -184,7 +184,8 @@ def _write_properties(file: Path, options: ServerOptions, ports: _Ports) -> None
         "grpc_management_port": ports.grpc_management,
         "max_request_size": MAX_REQUEST_BYTES,
         "max_response_size": MAX_REQUEST_BYTES,
-        "metrics_mode": "log",
+        "metrics_mode": "prometheus",
+        "model_metrics_auto_detect": "true",  # else the stages' timings are dropped
         "disable_system_metrics": "true",
         "default_workers_per_model": options.workers,
     }

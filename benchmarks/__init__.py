@@ -1,0 +1,1 @@
+"""Times training and serving. May start anything; nobody imports it."""

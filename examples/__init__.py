@@ -1,0 +1,1 @@
+"""The example catalogue and the demo that trains on it."""

@@ -1,0 +1,60 @@
+"""Medians with intervals, and what a figure has to be read with: machine, threads, versions."""
+
+import platform
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from augrank.bundle import library_versions
+from augrank.cores import usable_cores
+
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Median:
+    """A median and its 95 % bootstrap interval."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: ArrayLike, digits: int = 4) -> "Median":
+        """Of repeated measurements, (N,)."""
+        samples = np.asarray(values, np.float64)
+        rng = np.random.default_rng(0)
+        draws = rng.choice(samples, (RESAMPLES, len(samples)))
+        low, high = np.percentile(np.median(draws, axis=1), [2.5, 97.5])
+        return cls(*(round(float(value), digits) for value in (np.median(samples), low, high)))
+
+    def shown(self, digits: int = 2) -> str:
+        """``12.30 (12.10 to 12.60)``."""
+        return f"{self.median:.{digits}f} ({self.low:.{digits}f} to {self.high:.{digits}f})"
+
+    def to_dict(self) -> dict[str, float]:
+        """Plain data."""
+        return asdict(self)
+
+
+def machine(threads: int) -> dict[str, Any]:
+    """What ran the benchmark."""
+    return {
+        "processor": _processor(),
+        "cores": usable_cores(),
+        "threads": threads,
+        "python": platform.python_version(),
+        "libraries": library_versions(),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()

@@ -1,0 +1,41 @@
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from benchmarks.cli import app
+from benchmarks.statistics import Median
+
+
+def test_the_median_and_its_interval():
+    values = [1.0, 2.0, 3.0, 4.0, 100.0]
+    median = Median.of(values)
+    assert median.median == 3.0
+    assert 1.0 <= median.low < 3.0 < median.high <= 100.0
+    assert Median.of([5.0] * 9) == Median(5.0, 5.0, 5.0)
+
+
+def test_the_benchmark_ends_in_one_line_of_json(tiny_export, tiny_run, tmp_path):
+    result = CliRunner().invoke(
+        app,
+        ["pipeline", str(tiny_export.bundle), "--images", str(tiny_run.images), "--rounds", "5",
+         "--threads", "1", "--out", str(tmp_path)],
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    content = json.loads(result.output.strip().splitlines()[-1])
+    assert content == json.loads((tmp_path / "results.json").read_text())
+    assert content["machine"]["threads"] == 1
+    assert content["model"]["candidates"] == 6
+    assert [row["picture"] for row in content["results"]] == ["catalogue", "photo"]
+    for row in content["results"]:
+        stages = row["stages_ms"]
+        parts = sum(stages[name]["median"] for name in ("decode", "augment", "embed", "score"))
+        assert parts <= stages["total"]["median"] * 1.2
+        assert 0 < row["pipeline_over_forward"]["median"] < 1.5
+
+
+@pytest.mark.parametrize("arguments", [["none"], []])
+def test_wrong_arguments(tmp_path, arguments):
+    result = CliRunner().invoke(app, ["pipeline", *[str(tmp_path / a) for a in arguments]])
+    assert result.exit_code == 2
+    assert "Traceback" not in result.output
