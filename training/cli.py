@@ -64,20 +64,20 @@ def fit(
     images: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of the pictures [default: the manifest's]. Without a manifest: every "
+            help="Folder of the pictures (default: the manifest's). Without a manifest: every "
             "picture in it, sub-folders as product types, no targets."
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Run directory.")] = None,
     name: Annotated[
-        str | None, typer.Option(help="Model name [default: the run directory's].")
+        str | None, typer.Option(help="Model name (default: the run directory's).")
     ] = None,
     column: Annotated[
         list[str] | None,
         typer.Option(help="A column of another name: relative_im_path=photo. Repeatable."),
     ] = None,
     targets: Annotated[
-        str | None, typer.Option(help="Comma-separated [default: all that the manifest has].")
+        str | None, typer.Option(help="Comma-separated (default: all that the manifest has).")
     ] = None,
     direction: Annotated[
         list[str] | None,
@@ -86,44 +86,44 @@ def fit(
     context: Annotated[
         str | None,
         typer.Option(
-            help="Comma-separated columns, '' for none [default: campaign_type, industry, "
-            "product_type where present]."
+            help="Comma-separated columns, '' for none (default: campaign_type, industry, "
+            "product_type where present)."
         ),
     ] = None,
     augmentations: Annotated[
-        str | None, typer.Option(help="seed, email or a YAML file. [default: seed]")
+        str | None, typer.Option(help="seed, email or a YAML file. (default: seed)")
     ] = None,
     backbone: Annotated[
-        str | None, typer.Option(help="resnet18, resnet34 or resnet50. [default: resnet18]")
+        str | None, typer.Option(help="resnet18, resnet34 or resnet50. (default: resnet18)")
     ] = None,
     weights: Annotated[
-        str | None, typer.Option(help="none, imagenet or a file. [default: none]")
+        str | None, typer.Option(help="none, imagenet or a file. (default: none)")
     ] = None,
-    image_size: Annotated[int | None, typer.Option(help="Pixels. [default: 224]")] = None,
-    epochs: Annotated[int | None, typer.Option(help="[default: 10]")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="[default: 64]")] = None,
+    image_size: Annotated[int | None, typer.Option(help="Pixels. (default: 224)")] = None,
+    epochs: Annotated[int | None, typer.Option(help="(default: 10)")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="(default: 64)")] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(help="At its peak. [default: 0.05]")
+        float | None, typer.Option(help="At its peak. (default: 0.05)")
     ] = None,
-    momentum: Annotated[float | None, typer.Option(help="[default: 0.9]")] = None,
-    weight_decay: Annotated[float | None, typer.Option(help="[default: 0.0005]")] = None,
+    momentum: Annotated[float | None, typer.Option(help="(default: 0.9)")] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="(default: 0.0005)")] = None,
     schedule: Annotated[
-        str | None, typer.Option(help="onecycle or plateau. [default: onecycle]")
+        str | None, typer.Option(help="onecycle or plateau. (default: onecycle)")
     ] = None,
     flip: Annotated[
         bool | None,
-        typer.Option(help="Mirror originals at random [default: where no augmentation does]."),
+        typer.Option(help="Mirror originals at random (default: where no augmentation does)."),
     ] = None,
     precision: Annotated[
-        str | None, typer.Option(help="auto, fp32 or bf16, of training. [default: auto]")
+        str | None, typer.Option(help="auto, fp32 or bf16, of training. (default: auto)")
     ] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda. [default: auto]")] = None,
-    threads: Annotated[int | None, typer.Option(help="[default: the usable cores]")] = None,
-    seed: Annotated[int | None, typer.Option(help="[default: 0]")] = None,
-    test_share: Annotated[float | None, typer.Option(help="[default: 0.2]")] = None,
-    validation_share: Annotated[float | None, typer.Option(help="[default: 0.15]")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda. (default: auto)")] = None,
+    threads: Annotated[int | None, typer.Option(help="(default: the usable cores)")] = None,
+    seed: Annotated[int | None, typer.Option(help="(default: 0)")] = None,
+    test_share: Annotated[float | None, typer.Option(help="(default: 0.2)")] = None,
+    validation_share: Annotated[float | None, typer.Option(help="(default: 0.15)")] = None,
     baselines: Annotated[
-        bool | None, typer.Option(help="Fit other models for comparison. [default: on]")
+        bool | None, typer.Option(help="Fit other models for comparison. (default: on)")
     ] = None,
     skip_bad_rows: Annotated[
         bool | None, typer.Option("--skip-bad-rows", help="Go on without bad rows.")
@@ -206,7 +206,7 @@ def simulate(
     manifest: Annotated[Path, typer.Option(help="The catalogue: CSV, Parquet or image folder.")],
     out: Annotated[Path, typer.Option(help="The history to write: .csv or .parquet.")],
     images: Annotated[
-        Path | None, typer.Option(help="Folder of the pictures [default: the manifest's].")
+        Path | None, typer.Option(help="Folder of the pictures (default: the manifest's).")
     ] = None,
     rule: Annotated[
         RuleName,
@@ -264,7 +264,7 @@ def render(
     out: Annotated[Path, typer.Option(help="Folder: images/ and manifest.csv.")],
     seed: Annotated[int, typer.Option(min=0, help="Other seeds, other products.")] = 0,
     size: Annotated[int, typer.Option(help="Side, pixels.")] = 256,
-    workers: Annotated[int | None, typer.Option(help="[default: the usable cores]")] = None,
+    workers: Annotated[int | None, typer.Option(help="(default: the usable cores)")] = None,
 ) -> None:
     """Draw a catalogue of product pictures, deterministic by seed."""
     with kind_errors() as display:
