@@ -195,7 +195,7 @@ def _print_bundle(bundle: Bundle) -> None:
     for heading in ("target", "direction", "inputs", "accuracy", "majority", "AUC"):
         heads.add_column(heading)
     for head in spec.heads:
-        figures = [head.metrics.get(name) for name in ("accuracy", "majority", "auc")]
+        figures = [head.metrics.get(name) for name in ("accuracy", "majority_accuracy", "auc")]
         shown = [f"{f:.3f}" if isinstance(f, float) else "-" for f in figures]
         heads.add_row(head.target.name, head.target.direction, " + ".join(head.inputs), *shown)
     console.print(heads)

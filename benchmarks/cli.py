@@ -1,6 +1,8 @@
 """``python -m benchmarks``: a table for people, and one line of JSON at the end."""
 
 import json
+import shlex
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +15,7 @@ from augrank.cli_errors import friendly_errors
 from augrank.cores import usable_cores
 from augrank.errors import BadRequest
 from benchmarks.pipeline import STAGES, PipelineResult, result_json, time_pipeline
+from benchmarks.seeds import Experiment, read_report, results_document, run_experiment
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Time training and serving.")
 console = Console()
@@ -46,6 +49,32 @@ def pipeline(
         out.mkdir(parents=True, exist_ok=True)
         (out / "results.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(content))
+
+
+@app.command()
+@friendly_errors
+def seeds(
+    out: Annotated[Path, typer.Option(help="Pictures, history and run go here.")],
+    kind: Annotated[str, typer.Option(help="sneaker or car.")] = "sneaker",
+    count: Annotated[int, typer.Option(min=100, help="Originals.")] = 1000,
+    sends: Annotated[int, typer.Option(min=1, help="Of each candidate.")] = 5,
+    epochs: Annotated[int, typer.Option(min=1)] = 8,
+    image_size: Annotated[int, typer.Option(help="Pixels.")] = 64,
+    catalogue: Annotated[
+        Path | None, typer.Option(help="A run on the example catalogue, to report beside it.")
+    ] = None,
+    document: Annotated[Path | None, typer.Option(help="Write the results here.")] = None,
+) -> None:
+    """Repeat the first experiments: render, simulate, fit; write docs/results.md."""
+    experiment = Experiment(kind, count, sends, epochs, image_size)
+    report = run_experiment(experiment, out)
+    beside = read_report(catalogue) if catalogue else None
+    command = "python -m benchmarks " + shlex.join(sys.argv[1:])
+    text = results_document(experiment, report, command, beside)
+    if document is not None:
+        document.write_text(text, encoding="utf-8")
+    heads = {name: head["accuracy"] for name, head in report["heads"].items()}
+    print(json.dumps({"recognition": report["backbone"]["test_accuracy"], "heads": heads}))
 
 
 def _table(results: list[PipelineResult]) -> Table:

@@ -34,10 +34,10 @@ def _targets(spec: BundleSpec) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for head in spec.heads:
-        shown = [
-            _figure(head.metrics.get(k))
-            for k in ("accuracy", "majority", "ceiling", "auc", "brier")
-        ]
+        ceiling = (head.metrics.get("ceiling") or {}).get("expected_accuracy")
+        figures = [head.metrics.get(key) for key in ("accuracy", "majority_accuracy")]
+        figures += [ceiling, head.metrics.get("auc"), head.metrics.get("brier")]
+        shown = [_figure(value) for value in figures]
         way = "higher" if head.target.direction == "maximize" else "lower"
         cells = [head.target.name, way, *shown, " + ".join(head.inputs)]
         lines.append("| " + " | ".join(cells) + " |")

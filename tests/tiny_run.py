@@ -147,7 +147,7 @@ def _heads(run: Path, features, logits, augmentations: int) -> list[HeadSpec]:
                 inputs=("logits", "features", "context"),
                 width=len(rows[0]),
                 file=file,
-                metrics={"accuracy": 0.8, "majority": 0.6, "auc": 0.77},
+                metrics={"accuracy": 0.8, "majority_accuracy": 0.6, "auc": 0.77},
             )
         )
     return specs
