@@ -8,8 +8,10 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from augrank.heads import HeadInput
+from training.heads import threads_for
 from training.metrics import scores
 from training.outcomes import Inputs, OutcomeRows
 
@@ -28,6 +30,7 @@ def compare(
     inputs: Inputs,
     *,
     seed: int,
+    threads: int,
 ) -> dict[str, dict[str, Any]]:
     """Test scores and fit seconds of each baseline, on the inputs that the head chose.
 
@@ -37,6 +40,7 @@ def compare(
         test: outcomes to score.
         inputs: embeddings and contexts.
         seed: of the boosting's own sampling.
+        threads: at most; fewer where there is little to do.
     """
     chosen = np.unique(np.linspace(0, len(train) - 1, MAX_ROWS).astype(np.int64))
     train_x = inputs.assemble(names, train.embedding[chosen], train.context[chosen])
@@ -55,7 +59,8 @@ def compare(
     for name, model in models.items():
         last = "logisticregression__" if name == LOGISTIC else ""
         start = time.perf_counter()
-        model.fit(train_x, train_y, **{f"{last}sample_weight": train_weight})
+        with threadpool_limits(threads_for(len(train_x), train_x.shape[1], threads)):
+            model.fit(train_x, train_y, **{f"{last}sample_weight": train_weight})
         seconds = time.perf_counter() - start
         probability = model.predict_proba(test_x)[:, 1]
         rows[name] = {**scores(test.label, probability, test.weight), "fit_seconds": seconds}

@@ -16,7 +16,7 @@ from training.baselines import compare
 from training.checkpoint import Checkpoints
 from training.curves import Curves
 from training.embeddings import EmbeddingTable, embed_all, pair_keys
-from training.files import whole, write_json
+from training.files import read_json, whole, write_json
 from training.heads import FittedHead, Matrices, fit_head
 from training.metrics import reliability
 from training.outcomes import Inputs, OutcomeRows, split_outcomes
@@ -105,7 +105,7 @@ def fit(data: Prepared, display: Display) -> dict[str, Any]:
         _plot(data, learned, figures, results, report)
     report["seconds"] = stages.seconds
     _write(data, learned, table, figures, results, report)
-    return report
+    return read_json(data.folder.report)
 
 
 # --- The backbone ---------------------------------------------------------------------------------
@@ -201,7 +201,9 @@ def _fit_heads(
         )
         train, test = parts["train"], parts["test"]
         baselines = (
-            compare(head.spec.inputs, train, test, inputs, seed=data.config.seed)
+            compare(
+                head.spec.inputs, train, test, inputs, seed=data.config.seed, threads=data.threads
+            )
             if data.config.baselines
             else {}
         )

@@ -27,6 +27,7 @@ INPUT_SETS: tuple[tuple[HeadInput, ...], ...] = (
     ("logits", "features", "context"),
 )
 ROUNDS, PATIENCE = 600, 25
+CELLS_PER_THREAD = 4_000_000  # below this, threads wait for one another longer than they work
 MIN_GAIN = 2.0  # nats of log likelihood that two parameters must bring: Akaike (1974)
 
 
@@ -158,7 +159,7 @@ def fit_calibration(
         return float(np.sum(weight * (np.logaddexp(0, z) - label * z)))
 
     for _ in range(50):
-        p = 1 / (1 + np.exp(-(theta @ x)))
+        p = np.exp(-np.logaddexp(0, -(theta @ x)))
         gradient = x @ (weight * (p - label))
         hessian = (x * (weight * p * (1 - p))) @ x.T + 1e-9 * np.eye(2)
         step = np.linalg.solve(hessian, gradient)
@@ -171,6 +172,11 @@ def fit_calibration(
     if gain <= MIN_GAIN or theta[0] <= 0:
         return Calibration()
     return Calibration(scale=float(theta[0]), shift=float(theta[1]))
+
+
+def threads_for(rows: int, width: int, threads: int) -> int:
+    """How many of ``threads`` a table of rows x width keeps busy."""
+    return max(1, min(threads, rows * width // CELLS_PER_THREAD))
 
 
 class Matrices:
@@ -201,11 +207,12 @@ class Matrices:
     def _build(
         self, names: tuple[HeadInput, ...], rows: OutcomeRows, ref: xgboost.QuantileDMatrix | None
     ) -> xgboost.QuantileDMatrix:
+        threads = threads_for(len(rows), self._inputs.width(names), self._threads)
         pieces = (
             lambda part=part: self._inputs.assemble(names, rows.embedding[part], rows.context[part])
             for part in rows.chunks()
         )
-        return xgboost.QuantileDMatrix(_Pieces(list(pieces)), ref=ref, nthread=self._threads)
+        return xgboost.QuantileDMatrix(_Pieces(list(pieces)), ref=ref, nthread=threads)
 
 
 class _Pieces(xgboost.DataIter):  # type: ignore[misc]
@@ -245,7 +252,7 @@ def _boost(
         "subsample": 0.8,
         "colsample_bytree": 0.8 if "features" not in names else 0.4,
         "seed": seed,
-        "nthread": threads,
+        "nthread": threads_for(len(parts["train"]), inputs.width(names), threads),
         "verbosity": 0,
     }
     booster = xgboost.train(

@@ -22,6 +22,15 @@ class Inputs:
     table: EmbeddingTable
     contexts: NDArray[np.float32]  # (K, C)
 
+    def width(self, inputs: Sequence[HeadInput]) -> int:
+        """How many numbers a row of these inputs has."""
+        parts = {
+            "logits": self.table.logits,
+            "features": self.table.features,
+            "context": self.contexts,
+        }
+        return sum(parts[name].shape[1] for name in inputs)
+
     def assemble(
         self,
         inputs: Sequence[HeadInput],

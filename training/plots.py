@@ -101,7 +101,7 @@ def plot_comparison(file: Path, heads: Mapping[str, Mapping[str, Any]]) -> None:
     targets = list(heads)
     entries = [heads[target]["comparison"] for target in targets]
     models = [name for name in COMPARED if all(name in entry for entry in entries)]
-    figure = Figure(figsize=(3 + 1.1 * len(targets), 4), layout="constrained")
+    figure = Figure(figsize=(max(7.5, 2 + 1.1 * len(targets)), 4), layout="constrained")
     axes = figure.subplots()
     width = 0.8 / len(models)
     for place, model in enumerate(models):

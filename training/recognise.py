@@ -206,8 +206,10 @@ class _Schedule:
         return float(self._optimizer.param_groups[0]["lr"])
 
     def after_batch(self) -> None:
-        if isinstance(self._scheduler, OneCycleLR):
-            self._scheduler.step()
+        cycle = self._scheduler
+        # A step past the end of the cycle would raise the rate again.
+        if isinstance(cycle, OneCycleLR) and cycle.last_epoch + 1 < cycle.total_steps:
+            cycle.step()
 
     def after_epoch(self, accuracy: float) -> None:
         if isinstance(self._scheduler, ReduceLROnPlateau):

@@ -1,6 +1,7 @@
 """A manifest file as a table of text: where each row came from, and what is wrong with it."""
 
 import csv
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -108,12 +109,15 @@ def read_table(source: Path, columns: Mapping[str, str]) -> Table:
 
 def _read_csv(source: Path) -> pd.DataFrame:
     try:
-        frame = pd.read_csv(
-            source, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False
-        )
+        with warnings.catch_warnings():
+            # Pandas drops the surplus cells of long rows, with a warning.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            frame = pd.read_csv(
+                source, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False
+            )
     except pd.errors.EmptyDataError as error:
         raise DataError(f"{source} is empty", expected="a header and rows") from error
-    except (pd.errors.ParserError, UnicodeDecodeError, OSError) as error:
+    except (pd.errors.ParserError, pd.errors.ParserWarning, UnicodeDecodeError, OSError) as error:
         reason = str(error).strip().removeprefix("Error tokenizing data. C error: ")
         raise DataError(
             f"{source} is not a CSV file that can be read: {reason}", expected="UTF-8, commas"

@@ -1,0 +1,59 @@
+from pathlib import Path
+
+import pytest
+
+from augrank.errors import DataError
+from training.config import FitConfig, load_config, split_names, split_pairs
+
+
+def test_a_file_gives_options_and_the_command_line_overrides_them(tmp_path):
+    (tmp_path / "fit.yaml").write_text(
+        "manifest: m.csv\nout: runs/a\nimage-size: 96\nepochs: 3\ntargets: open_rate, bounce_rate\n"
+        "columns: {relative_im_path: photo}\nflip: false\n"
+    )
+    config = load_config(tmp_path / "fit.yaml", {"epochs": 5, "seed": None})
+    assert (config.image_size, config.epochs, config.seed) == (96, 5, 0)
+    assert config.targets == ("open_rate", "bounce_rate")
+    assert config.columns == {"relative_im_path": "photo"}
+    assert config.flip is False
+    (tmp_path / "fit.toml").write_text('manifest = "m.csv"\nout = "runs/a"\nbatch_size = 32\n')
+    assert load_config(tmp_path / "fit.toml", {}).batch_size == 32
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("manifest: m.csv\nout: r\nepoch: 3\n", "did you mean epochs"),
+        ("manifest: m.csv\nout: r\nepochs: 0\n", "--epochs does not fit"),
+        ("manifest: m.csv\nout: r\nbackbone: resnet51\n", "--backbone does not fit"),
+        ("manifest: m.csv\n", "out is missing: *.*--out|out is missing"),
+        ("out: r\n", "expected manifest"),
+        ("manifest: m.csv\nout: r\ntest_share: 0.6\nvalidation_share: 0.5\n", "leave pictures"),
+        ("[1, 2]", "options by name"),
+        ("a: [", "neither YAML nor TOML"),
+    ],
+)
+def test_what_does_not_fit_is_explained(tmp_path, text, why):
+    (tmp_path / "fit.yaml").write_text(text)
+    with pytest.raises(DataError, match=why):
+        load_config(tmp_path / "fit.yaml", {})
+
+
+def test_a_missing_file_is_explained(tmp_path):
+    with pytest.raises(DataError, match="cannot be read"):
+        load_config(tmp_path / "none.yaml", {})
+
+
+def test_lists_and_pairs_of_the_command_line():
+    assert split_names(" a, b,") == ("a", "b")
+    assert split_pairs(["a=b", "c=d=e"], "--column") == {"a": "b", "c": "d=e"}
+    assert split_pairs(None, "--column") is None
+    with pytest.raises(DataError, match=r"--column does not fit: expected NAME=VALUE, got 'a'"):
+        split_pairs(["a"], "--column")
+
+
+def test_where_a_run_lies_is_not_decisive():
+    one = FitConfig(manifest=Path("a.csv"), out=Path("r"), threads=2)
+    two = FitConfig(manifest=Path("/x/a.csv"), out=Path("s"), threads=8)
+    assert one.decisive() == two.decisive()
+    assert one.decisive() != FitConfig(manifest=Path("a.csv"), out=Path("r"), seed=1).decisive()

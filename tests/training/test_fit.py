@@ -1,0 +1,189 @@
+"""A whole run at tiny scale: what it writes, and that it writes it again alike."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import torchvision
+
+from augrank.augmentations import AugmentationSet, augmentation_set
+from augrank.errors import DataError
+from augrank.heads import Head, HeadSpec
+from augrank.targets import TARGETS
+from export.run import load_run
+from training.cli import run_fit
+from training.history import write_history
+from training.progress import Display
+from training.table import read_table
+
+NAMES = augmentation_set("seed").names
+OPTIONS = {"image_size": 32, "epochs": 2, "batch_size": 32, "precision": "fp32", "threads": 1,
+           "targets": ("open_rate", "bounce_rate")}  # fmt: skip
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def quiet() -> Display:
+    return Display(quiet=True)
+
+
+@pytest.fixture
+def history(catalogue) -> Path:
+    manifest = catalogue(30)
+    out = manifest.parent / "history.csv"
+    write_history(read_table(manifest, {}), manifest.parent, out, NAMES, sends=3)
+    return out
+
+
+def fit(history: Path, out: Path, quiet: Display, overwrite: bool = False, **options):
+    merged = {**OPTIONS, "manifest": history, "out": out, **options}
+    return run_fit(None, merged, quiet, overwrite=overwrite)
+
+
+def test_a_run_holds_what_export_reads(history, tmp_path, quiet):
+    out = tmp_path / "run"
+    report = fit(history, out, quiet)
+    record = json.loads((out / "run.json").read_text())
+    assert (record["format"], record["complete"], record["seed"]) == (1, True, 0)
+    assert record["images"] == str(history.parent.resolve())
+    assert record["targets"] == [
+        {"name": "open_rate", "direction": "maximize"},
+        {"name": "bounce_rate", "direction": "minimize"},
+    ]
+    augmentations = AugmentationSet.model_validate(record["augmentations"])
+    assert augmentations.hash == record["augmentation_hash"] == augmentation_set("seed").hash
+    assert [column["name"] for column in record["context"]] == [
+        "campaign_type", "industry", "product_type"]  # fmt: skip
+    assert record["rows"]["originals"] == {"train": 20, "validation": 4, "test": 6}
+    assert record["backbone_metrics"]["test_pictures"] == 36
+    assert record["backbone_metrics"]["majority"] == pytest.approx(1 / 6)
+    for content in record["heads"]:
+        spec = HeadSpec.model_validate(content)
+        Head.load(spec, out)
+        assert spec.metrics["ceiling"]["expected_accuracy"] == pytest.approx(0.8)
+        assert spec.metrics["accuracy"] == report["heads"][spec.target.name]["accuracy"]
+        compared = report["heads"][spec.target.name]["comparison"]
+        assert list(compared) == ["majority", "logistic regression",
+                                  "scikit-learn gradient boosting", "XGBoost"]  # fmt: skip
+
+    with (out / "catalogue.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert list(rows[0]) == ["relative_im_path", "split", "sha256", "product_type", "year"]
+    assert len(rows) == 30
+    assert rows[3]["year"] == "2003"
+
+    plain = torchvision.models.resnet18(num_classes=6).eval()
+    plain.load_state_dict(torch.load(out / "backbone.pt", weights_only=True))
+    run = load_run(out)  # export's own reader agrees
+    reference = run.reference()
+    assert set(reference.paths) == {row.path for row in run.rows("test")}
+    assert reference.features.shape == (6, 6, 512)
+    picture = run.picture_bytes(run.rows("test")[0])
+    assert picture[1:4] == b"PNG"
+    for name in ("curves", "confusion", "reliability", "comparison"):
+        assert (out / "plots" / f"{name}.png").read_bytes()[1:4] == b"PNG"
+    assert list((out / "tensorboard").glob("events.*"))
+
+
+def test_the_same_command_twice_gives_the_same_run(history, tmp_path, quiet):
+    files, reports = [], []
+    for name in ("a", "b"):
+        report = fit(history, tmp_path / name, quiet)
+        weights = torch.load(tmp_path / name / "backbone.pt", weights_only=True)
+        heads = [(tmp_path / name / f"heads/{t}.ubj").read_bytes() for t in OPTIONS["targets"]]
+        files.append((weights, heads))
+        del report["seconds"], report["name"]
+        for epoch in report["history"]:
+            del epoch["seconds"], epoch["samples_per_s"]
+        for head in report["heads"].values():
+            for row in head["comparison"].values():
+                del row["fit_seconds"]
+        reports.append(report)
+    assert all(torch.equal(files[0][0][key], files[1][0][key]) for key in files[0][0])
+    assert files[0][1] == files[1][1]
+    assert reports[0] == reports[1]
+
+
+def test_a_finished_run_is_recognised_and_another_config_refused(history, tmp_path, quiet):
+    out = tmp_path / "run"
+    report = fit(history, out, quiet, baselines=False)
+    stamp = (out / "backbone.pt").stat().st_mtime_ns
+    assert fit(history, out, quiet, baselines=False, threads=2) == report
+    assert (out / "backbone.pt").stat().st_mtime_ns == stamp
+    with pytest.raises(DataError, match=r"epochs: 2 then, 3 now[\s\S]*--overwrite"):
+        fit(history, out, quiet, baselines=False, epochs=3)
+    frame = pd.read_csv(history)
+    frame["open_rate"] = 1 - frame["open_rate"]
+    frame.to_csv(history, index=False)
+    with pytest.raises(DataError, match="the manifest or the pictures have changed"):
+        fit(history, out, quiet, baselines=False)
+    fit(history, out, quiet, baselines=False, epochs=1, overwrite=True)
+    assert len(json.loads((out / "report.json").read_text())["history"]) == 1
+
+
+def test_an_image_folder_gives_a_backbone_alone(catalogue, tmp_path, quiet):
+    images = catalogue(12).parent / "images"
+    options = {**OPTIONS, "targets": None, "images": images, "out": tmp_path / "run", "epochs": 1}
+    report = run_fit(None, options, quiet)
+    assert report["heads"] == {}
+    assert "no targets" in report["notes"][0]
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["heads"] == []
+
+
+def test_pictures_that_came_changed_train_as_they_are(history, tmp_path, quiet):
+    """Originals with their own files, and files that are candidates already."""
+    folder = history.parent
+    rows = []
+    for number in range(12):
+        name = f"images/{number:03d}.png"
+        rows.append((name, "original", "", number % 2))
+        rows.append((name, "rotate", "", 1))
+        rows.append((f"images/{number + 12:03d}.png", "darker", name, 0))
+    columns = ["relative_im_path", "augmentation", "original", "open_rate"]
+    pd.DataFrame(rows, columns=columns).to_csv(folder / "mixed.csv", index=False)
+    report = fit(folder / "mixed.csv", tmp_path / "run", quiet, targets=None, epochs=1)
+    assert report["rows"]["originals"] == {"train": 8, "validation": 2, "test": 2}
+    assert report["backbone"]["test_pictures"] == 2 * 6 + 2
+    assert list(report["heads"]) == ["open_rate"]
+    assert report["heads"]["open_rate"]["ceiling"] is None
+    catalogue_rows = (tmp_path / "run" / "catalogue.csv").read_text().splitlines()
+    assert len(catalogue_rows) == 13
+
+
+def test_copies_of_a_picture_stand_on_one_side(catalogue, tmp_path, quiet):
+    manifest = catalogue(20)
+    images = manifest.parent / "images"
+    for number in range(10):
+        (images / f"copy{number}.png").write_bytes((images / f"{number:03d}.png").read_bytes())
+    options = {**OPTIONS, "targets": None, "images": images, "out": tmp_path / "run", "epochs": 1}
+    report = run_fit(None, options, quiet)
+    assert "10 originals are copies" in report["notes"][1]
+    with (tmp_path / "run" / "catalogue.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    sides = pd.DataFrame(rows).groupby("sha256")["split"].nunique()
+    assert len(sides) == 20
+    assert (sides == 1).all()
+
+
+def test_a_target_without_both_outcomes_gets_no_head(history, tmp_path, quiet):
+    frame = pd.read_csv(history).assign(open_rate=1)
+    frame.to_csv(history, index=False)
+    report = fit(history, tmp_path / "run", quiet, baselines=False, epochs=1)
+    assert list(report["heads"]) == ["bounce_rate"]
+    assert "No head for open_rate: every outcome of the training split is 1." in report["notes"]
+
+
+def test_a_folder_with_other_files_is_not_touched(history, tmp_path, quiet):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.tex").write_text("x")
+    with pytest.raises(DataError, match=r"holds other files.*thesis.tex"):
+        fit(history, tmp_path / "run", quiet)
+
+
+def test_targets_of_the_list_are_all_found(history):
+    assert [name for name in TARGETS if name in pd.read_csv(history, nrows=1)] == list(TARGETS)
+    assert np.isin(pd.read_csv(history)["open_rate"], [0, 1]).all()
