@@ -110,6 +110,15 @@ class ContextEncoder:
             start += column.width
         return row
 
+    def example(self) -> dict[str, ContextValue]:
+        """A context that this encoder accepts, for warm-up and for command lines to start from."""
+        return {
+            column.name: next((v for v in column.values if v != BLANK), BLANK)
+            if isinstance(column, CategoricalColumn)
+            else column.low
+            for column in self.columns
+        }
+
     def encode_many(self, contexts: Sequence[Mapping[str, Any]]) -> NDArray[np.float32]:
         """Encode many contexts to float32 (N, width)."""
         out = np.zeros((len(contexts), self.width), np.float32)

@@ -116,10 +116,10 @@ def letterbox(picture: Picture, size: int) -> Picture:
     return square
 
 
-def encode_jpeg(picture: Picture, quality: int = 85) -> bytes:
-    """Encode uint8 (H, W, 3) RGB as JPEG, for thumbnails and contact sheets."""
+def encode(picture: Picture, file_format: str = "JPEG", quality: int = 85) -> bytes:
+    """Encode uint8 (H, W, 3) RGB as a file of one of FORMATS."""
     buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "JPEG", quality=quality)
+    Image.fromarray(picture).save(buffer, file_format, quality=quality)
     return buffer.getvalue()
 
 

@@ -36,11 +36,12 @@ from augrank.bundle import Bundle, Precision, load_bundle
 from augrank.context import ContextEncoder
 from augrank.cores import usable_cores
 from augrank.decode import (
+    FORMATS,
     DecodedPicture,
     DecodeLimits,
     Picture,
     decode,
-    encode_jpeg,
+    encode,
     letterbox,
     sha256_of_pixels,
 )
@@ -50,7 +51,7 @@ from augrank.preprocess import Normalizer
 from augrank.wire import DEFAULT_ALTERNATES, Request
 
 logger = logging.getLogger(__name__)
-WARM_UP_REQUESTS = 2
+WARM_UP_ROUNDS = 2
 
 
 @dataclass
@@ -154,13 +155,22 @@ class Recommender:
         return answers
 
     def warm_up(self) -> None:
-        """Run grey pictures through every stage, so that the first request finds it all ready."""
+        """Ask about a grey picture in every format and for every target, twice.
+
+        So that the first request finds decoders, augmentations, graph, heads and alternates ready.
+        """
         size = self.bundle.spec.image_size
         grey = np.full((size, size, 3), 128, np.uint8)
-        for _ in range(WARM_UP_REQUESTS):
-            for augmentation in self.bundle.spec.augmentations.augmentations:
-                augmentation.apply(grey)
-            self.embed_pictures([grey] * len(self.bundle.spec.augmentations.augmentations))
+        context = self._context.example()
+        requests = [
+            Request(encode(grey, file_format), target, context)
+            for file_format in FORMATS
+            for target in self._heads
+        ]
+        for request in WARM_UP_ROUNDS * requests:
+            (answer,) = self.recommend_batch([request])
+            if isinstance(answer, AugrankError):
+                raise answer
 
     def embed_pictures(self, pictures: list[Picture]) -> Embedding:
         """Embed working pictures, uint8 (S, S, 3) RGB each."""
@@ -338,7 +348,7 @@ def _own_errors(stage: Any, *arguments: Any) -> Any:
 
 
 def _thumbnail(picture: Picture) -> str:
-    return base64.b64encode(encode_jpeg(picture)).decode()
+    return base64.b64encode(encode(picture)).decode()
 
 
 def _ms(seconds: float) -> float:

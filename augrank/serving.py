@@ -24,6 +24,7 @@ import httpx
 
 from augrank import settings
 from augrank.bundle import BUNDLE_FILE, BundleSpec, load_bundle
+from augrank.context import ContextEncoder
 from augrank.cores import threads_per_worker
 from augrank.errors import ServerError
 from augrank.layout import ModelConfig, lay_out, write_config
@@ -74,9 +75,8 @@ class Server:
         """A command line that works, with context values this bundle knows."""
         parts = ["curl", *(f"-H '{name}: {value}'" for name, value in self.headers.items())]
         parts += [f"-F image=@{picture}", f"-F target={self.spec.heads[0].target.name}"]
-        for column in self.spec.context:
-            values = getattr(column, "values", None) or (getattr(column, "low", 0),)
-            parts.append(f"-F '{column.name}={next(v for v in values if v != '')}'")
+        context = ContextEncoder(self.spec.context).example()
+        parts += [f"-F '{name}={value}'" for name, value in context.items()]
         return " ".join([*parts, self.url])
 
     def log_tail(self) -> str:

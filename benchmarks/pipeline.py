@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from augrank.bundle import Bundle, Precision
-from augrank.context import CategoricalColumn
+from augrank.context import ContextEncoder
 from augrank.pipeline import Recommender
 from benchmarks.statistics import Median, machine
 
@@ -60,7 +60,7 @@ def _time(
     recommender: Recommender, precision: Precision, name: str, files: list[bytes], rounds: int
 ) -> PipelineResult:
     spec = recommender.bundle.spec
-    target, context = spec.heads[0].target.name, _context(recommender)
+    target, context = spec.heads[0].target.name, ContextEncoder(spec.context).example()
     shape = (len(spec.augmentations.names), 3, spec.image_size, spec.image_size)
     batch = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     stages: list[list[float]] = []
@@ -101,15 +101,6 @@ def result_json(
         "rounds": rounds,
         "machine": machine(threads),
         "results": [result.to_dict() for result in results],
-    }
-
-
-def _context(recommender: Recommender) -> dict[str, Any]:
-    return {
-        column.name: next(value for value in column.values if value)
-        if isinstance(column, CategoricalColumn)
-        else column.low
-        for column in recommender.bundle.spec.context
     }
 
 

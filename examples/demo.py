@@ -37,7 +37,7 @@ console = Console()
 @friendly_errors
 def demo(
     out: Annotated[Path, typer.Option(help="Where everything goes.")] = ROOT / "build" / "demo",
-    epochs: Annotated[int, typer.Option(help="More are slower and better.")] = 10,
+    epochs: Annotated[int, typer.Option(help="More are slower and better.")] = 20,
     image_size: Annotated[int, typer.Option(help="Pixels.")] = 64,
 ) -> None:
     """Train, export, serve and ask for a recommendation."""
@@ -92,7 +92,6 @@ def _ask(server: Server, picture: Path, product_type: str) -> Answer:
     )
     response.raise_for_status()
     milliseconds = (time.perf_counter() - started) * 1e3
-    console.print(f"[dim]{server.curl(_shown(picture))}[/dim]", soft_wrap=True)
     console.print(f"[dim]answered in {milliseconds:.0f} ms[/dim]\n")
     return Answer.model_validate_json(response.content)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from augrank.backbone import Backbone
 from augrank.bundle import AlternatesSpec
-from augrank.decode import decode, encode_jpeg
+from augrank.decode import decode, encode
 from augrank.preprocess import Normalizer
 from export.archive import EPOCH
 from export.run import CatalogueRow, Run
@@ -44,7 +44,7 @@ def write_alternates(run: Run, backbone: Backbone, bundle: Path) -> AlternatesSp
         features.append(embedding.features)
         logits.append(embedding.logits)
         if spec.thumbnails:
-            thumbnails += [encode_jpeg(decode(data, THUMBNAIL_PX).pixels, 80) for data in files]
+            thumbnails += [encode(decode(data, THUMBNAIL_PX).pixels, quality=80) for data in files]
     np.save(bundle / spec.features, np.concatenate(features), allow_pickle=False)
     np.save(bundle / spec.logits, np.concatenate(logits), allow_pickle=False)
     _write_attributes(rows, bundle / spec.attributes)

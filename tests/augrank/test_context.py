@@ -46,3 +46,8 @@ def test_many_rows_encode_as_each_one_does():
         {"campaign_type": "Promotional", "price": 2},
     ]
     assert np.array_equal(ENCODER.encode_many(contexts), [ENCODER.encode(c) for c in contexts])
+
+
+def test_the_example_is_accepted():
+    assert ENCODER.example() == {"campaign_type": "Newsletter", "season": "spring", "price": 1.0}
+    assert ENCODER.encode(ENCODER.example()).sum() == 3
