@@ -56,7 +56,7 @@ class FitConfig(BaseModel, frozen=True, extra="forbid"):
     image_size: int = Field(default=224, ge=32, le=1024)
     epochs: int = Field(default=10, ge=1)
     batch_size: int = Field(default=64, ge=2)
-    learning_rate: float = Field(default=0.05, gt=0)
+    learning_rate: float = Field(default=0.1, gt=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=5e-4, ge=0)
     schedule: Schedule = "onecycle"
