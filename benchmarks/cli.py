@@ -14,7 +14,13 @@ from augrank.bundle import open_bundle
 from augrank.cli_errors import friendly_errors
 from augrank.cores import usable_cores
 from augrank.errors import BadRequest
-from benchmarks.pipeline import STAGES, PipelineResult, result_json, time_pipeline
+from benchmarks.pipeline import (
+    STAGES,
+    PipelineResult,
+    performance_document,
+    result_json,
+    time_pipeline,
+)
 from benchmarks.seeds import Experiment, read_report, results_document, run_experiment
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Time training and serving.")
@@ -35,6 +41,7 @@ def pipeline(
     rounds: Annotated[int, typer.Option(min=5, help="Requests timed for each row.")] = 60,
     threads: Annotated[int, typer.Option(help="Intra-op threads; 0 for all cores.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Also write results.json here.")] = None,
+    document: Annotated[Path | None, typer.Option(help="Also write the table here.")] = None,
 ) -> None:
     """Time the request pipeline by stage, in process, against the raw forward pass."""
     pictures = sorted(p for p in images.glob("*") if p.suffix in (".png", ".jpg", ".jpeg"))
@@ -48,6 +55,8 @@ def pipeline(
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         (out / "results.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    if document is not None:
+        document.write_text(performance_document(content, _command()), encoding="utf-8")
     print(json.dumps(content))
 
 
@@ -69,12 +78,16 @@ def seeds(
     experiment = Experiment(kind, count, sends, epochs, image_size)
     report = run_experiment(experiment, out)
     beside = read_report(catalogue) if catalogue else None
-    command = "python -m benchmarks " + shlex.join(sys.argv[1:])
-    text = results_document(experiment, report, command, beside)
+    text = results_document(experiment, report, _command(), beside)
     if document is not None:
         document.write_text(text, encoding="utf-8")
     heads = {name: head["accuracy"] for name, head in report["heads"].items()}
     print(json.dumps({"recognition": report["backbone"]["test_accuracy"], "heads": heads}))
+
+
+def _command() -> str:
+    """What was typed."""
+    return "python -m benchmarks " + shlex.join(sys.argv[1:])
 
 
 def _table(results: list[PipelineResult]) -> Table:
