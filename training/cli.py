@@ -102,9 +102,7 @@ def fit(
     image_size: Annotated[int | None, typer.Option(help="Pixels. (default: 224)")] = None,
     epochs: Annotated[int | None, typer.Option(help="(default: 10)")] = None,
     batch_size: Annotated[int | None, typer.Option(help="(default: 64)")] = None,
-    learning_rate: Annotated[
-        float | None, typer.Option(help="At its peak. (default: 0.1)")
-    ] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="At its peak. (default: 0.1)")] = None,
     momentum: Annotated[float | None, typer.Option(help="(default: 0.9)")] = None,
     weight_decay: Annotated[float | None, typer.Option(help="(default: 0.0005)")] = None,
     schedule: Annotated[

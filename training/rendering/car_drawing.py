@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from training.rendering.canvas import DARK, Canvas, Image, Points, box, curve, ellipse, moved, rounded, shade
+from training.rendering.canvas import (
+    DARK,
+    Canvas,
+    Image,
+    Points,
+    box,
+    curve,
+    ellipse,
+    moved,
+    rounded,
+    shade,
+)
 from training.rendering.car import Car
 from training.rendering.lots import COLOURS, Colour
 
