@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from augrank.backbone import Embedding
 from augrank.bundle import AlternatesSpec
-from augrank.errors import BundleError
+from augrank.errors import BadContext, BundleError, one_of
 from augrank.heads import Head
 
 PRODUCT_TYPE = "product_type"
@@ -66,6 +66,22 @@ class Alternates:
         pictures = [CataloguePicture(**row) for row in rows]
         thumbnails = directory / spec.thumbnails if spec.thumbnails else None
         return cls(pictures, Embedding(features, logits), thumbnails)
+
+    def check_type(self, product_type: Any) -> str:
+        """The product type, if the catalogue has pictures of it.
+
+        Raises:
+            BadContext: names the types that there are.
+        """
+        known = sorted({name for name in self._types.tolist() if name})
+        if str(product_type) not in known:
+            raise BadContext(
+                "the catalogue has no pictures of this product type",
+                expected=one_of(known, str(product_type)) if known else "no product type",
+                got=repr(product_type),
+                remedy="Leave product_type out to get alternates of the picture's own type.",
+            )
+        return str(product_type)
 
     def score(self, head: Head, context: NDArray[np.float32]) -> NDArray[np.float64]:
         """Probabilities of every catalogue picture as it is, float64 (M,), for one context (C,)."""

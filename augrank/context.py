@@ -80,6 +80,7 @@ class ContextEncoder:
 
     def __init__(self, columns: Sequence[CategoricalColumn | NumericColumn]) -> None:
         self.columns = tuple(columns)
+        self.names = tuple(column.name for column in columns)
         self.width = sum(column.width for column in self.columns)
 
     def encode(self, context: Mapping[str, Any]) -> NDArray[np.float32]:
@@ -94,12 +95,11 @@ class ContextEncoder:
         Raises:
             BadContext: an unknown column or value, a missing column, a NaN.
         """
-        known = [column.name for column in self.columns]
         for name in context:
-            if name not in known:
+            if name not in self.names:
                 raise BadContext(
                     f"context {name!r} is not known to this bundle",
-                    expected=one_of(known, name) if known else "no context at all",
+                    expected=one_of(self.names, name) if self.names else "no context at all",
                     got=repr(name),
                     remedy="Leave it out, or train with --context naming it.",
                 )

@@ -61,6 +61,7 @@ class _Prepared:
     request: Request
     head: Head
     context: NDArray[np.float32]
+    product_type: str | None  # that alternates are to be of; None for the picture's own
     picture: DecodedPicture
     augmentations: tuple[Augmentation, ...]  # the original first
     candidates: list[Picture]
@@ -182,7 +183,7 @@ class Recommender:
         """Check the request, decode its picture, make its candidates."""
         started = time.perf_counter()
         head = self._heads[self.bundle.spec.head(request.target).target.name]
-        context = self._context.encode(request.context)
+        context, product_type = self._read_context(request.context)
         augmentations = self._augmentations(request.candidates)
         picture = self._decode(request.picture)
         decoded = time.perf_counter()
@@ -191,6 +192,7 @@ class Recommender:
             request,
             head,
             context,
+            product_type,
             picture,
             augmentations,
             candidates,
@@ -198,6 +200,20 @@ class Recommender:
             augment_ms=_ms(time.perf_counter() - decoded),
             started=started,
         )
+
+    def _read_context(self, context: Mapping[str, Any]) -> tuple[NDArray[np.float32], str | None]:
+        """The encoded context, and the product type that alternates are to be of.
+
+        A product type may always be given: it chooses alternates even where no head looks at it.
+        """
+        product_type = context.get(PRODUCT_TYPE)
+        if product_type in (None, ""):
+            product_type = None
+        elif self._alternates is not None:
+            product_type = self._alternates.check_type(product_type)
+        if self._alternates is not None and PRODUCT_TYPE not in self._context.names:
+            context = {name: value for name, value in context.items() if name != PRODUCT_TYPE}
+        return self._context.encode(context), product_type
 
     def _decode(self, picture: bytes | Picture) -> DecodedPicture:
         size = self.bundle.spec.image_size
@@ -311,12 +327,11 @@ class Recommender:
     ) -> tuple[AlternateScore, ...]:
         if self._alternates is None or scores is None:
             return ()
-        product_type = item.request.context.get(PRODUCT_TYPE)
         rows = self._alternates.best(
             scores,
             count=item.request.alternates,
             minimize=item.head.spec.target.direction == "minimize",
-            product_type=str(product_type) if product_type else None,
+            product_type=item.product_type,
             picture_sha256=item.picture.sha256,
         )
         pictures = self._alternates.pictures

@@ -86,8 +86,8 @@ def fit(
     context: Annotated[
         str | None,
         typer.Option(
-            help="Comma-separated columns, '' for none (default: campaign_type, industry, "
-            "product_type where present)."
+            help="Comma-separated columns, '' for none (default: campaign_type and industry, "
+            "where present)."
         ),
     ] = None,
     augmentations: Annotated[

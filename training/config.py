@@ -36,7 +36,7 @@ class FitConfig(BaseModel, frozen=True, extra="forbid"):
     columns: dict[str, str] = {}  # our name -> the manifest's, e.g. relative_im_path: photo
     targets: tuple[str, ...] | None = None  # by default all that the manifest has
     directions: dict[str, Direction] = {}  # for targets of your own
-    context: tuple[str, ...] | None = None  # by default campaign_type, industry, product_type
+    context: tuple[str, ...] | None = None  # by default campaign_type and industry
     skip_bad_rows: bool = False
     test_share: float = Field(default=0.2, gt=0, lt=1)  # of the originals
     validation_share: float = Field(default=0.15, gt=0, lt=1)  # of the originals

@@ -41,9 +41,10 @@ from training.checks import (
     is_numeric,
     numbers,
 )
-from training.table import PATH, PRODUCT_TYPE, Problems, Table
+from training.table import PATH, Problems, Table
 
-DEFAULT_CONTEXT = ("campaign_type", "industry", PRODUCT_TYPE)
+# A product type is a fact of the picture, which the backbone sees; --context adds it.
+DEFAULT_CONTEXT = ("campaign_type", "industry")
 MAX_VALUES = 1000  # of a categorical context column; more is an identifier
 
 
@@ -282,7 +283,7 @@ def attribute_columns(manifest: Manifest) -> tuple[str, ...]:
     frame = manifest.frame
     targets = find_targets(frame)
     endings = ("", SUCCESSES, TRIALS, PROBABILITY)
-    not_attributes = {PATH, AUGMENTATION, ORIGINAL_FILE, "split", "sha256", *DEFAULT_CONTEXT[:2]}
+    not_attributes = {PATH, AUGMENTATION, ORIGINAL_FILE, "split", "sha256", *DEFAULT_CONTEXT}
     not_attributes |= {target + ending for target in targets for ending in endings}
     names = [name for name in frame.columns if name not in not_attributes]
     if not names:

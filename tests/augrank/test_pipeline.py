@@ -156,3 +156,12 @@ def test_answers_repeat(tiny_export, picture, recommender):
     )
     assert first["bundle_version"] == second["bundle_version"]
     assert [c["name"] for c in first["candidates"]] == [c["name"] for c in second["candidates"]]
+
+
+def test_a_product_type_chooses_alternates_though_no_head_looks_at_it(recommender, picture):
+    plain = recommender.recommend(picture, "open_rate", CONTEXT)
+    vans = recommender.recommend(picture, "open_rate", {**CONTEXT, "product_type": "van"})
+    assert vans.candidates == plain.candidates
+    assert {a.attributes["product_type"] for a in vans.alternates} == {"van"}
+    with pytest.raises(BadContext, match="expected one of car, van"):
+        recommender.recommend(picture, "open_rate", {**CONTEXT, "product_type": "boat"})

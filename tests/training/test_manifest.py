@@ -174,8 +174,8 @@ def test_context_is_described_and_encoded_by_the_runtime(folder):
 
 
 def test_context_defaults_and_unknown_names(folder):
-    frame = pd.DataFrame({"product_type": ["a"], "campaign_type": ["b"], "x": ["1"]})
-    assert find_context(frame) == ("campaign_type", "product_type")
+    frame = pd.DataFrame({"industry": ["a"], "campaign_type": ["b"], "x": ["1"]})
+    assert find_context(frame) == ("campaign_type", "industry")
     with pytest.raises(DataError, match="did you mean campaign_type"):
         find_context(frame, ("campain_type",))
     with pytest.raises(DataError, match="did you mean open_rate"):
