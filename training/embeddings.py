@@ -61,6 +61,7 @@ def embed_all(
         display: shows progress.
     """
     backbone.eval()
+    torch.backends.cudnn.allow_tf32 = False  # full float32: heads and parity gate build on these
     keys = np.unique(keys)
     samples = Samples(keys // augmentations, keys % augmentations, keys % augmentations)
     features = np.empty((len(keys), backbone.feature_width), np.float32)

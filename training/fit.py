@@ -115,7 +115,7 @@ def _learn(data: Prepared, engine: Engine, display: Display) -> Learned:
     config, train = data.config, data.samples(TRAIN)
     backbone = Backbone(config.backbone, len(data.augmentations.names), config.seed)
     start = load_weights(backbone, config.backbone, config.weights)
-    if config.weights == "imagenet":
+    if config.weights != "none":  # pretrained weights expect the pictures they were trained on
         mean, std = IMAGENET_MEAN, IMAGENET_STD
     else:
         mean, std = channel_statistics(

@@ -142,6 +142,9 @@ def fit_calibration(
 ) -> Calibration:
     """Platt's curve by maximum likelihood (Newton's method), or the identity.
 
+    As in Platt (1999), labels are drawn in a little, (N+ + 1) / (N+ + 2) and 1 / (N- + 2), so that
+    separable data gives no infinite slope. Margins that do not vary are left alone.
+
     Args:
         margin: log odds, (N,).
         label: 0 or 1, (N,).
@@ -151,6 +154,10 @@ def fit_calibration(
         The curve, where it raises the log likelihood by more than its two parameters would on
         noise, and keeps the order of candidates (scale > 0).
     """
+    if np.ptp(margin) < 1e-6:
+        return Calibration()
+    ones, zeros = float(np.sum(weight * label)), float(np.sum(weight * (1 - label)))
+    label = np.where(label > 0.5, (ones + 1) / (ones + 2), 1 / (zeros + 2))
     x = np.stack([margin.astype(np.float64), np.ones(len(margin))])
     theta = np.array([1.0, 0.0])
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau
 
+from augrank.errors import DataError
 from training.backbone import Backbone
 from training.checkpoint import Checkpoints, Epoch, Progress
 from training.config import DeviceChoice, FitConfig, Precision
@@ -36,11 +37,21 @@ class Engine:
     @classmethod
     def choose(cls, device: DeviceChoice, precision: Precision) -> "Engine":
         """Resolve ``auto``: CUDA where there is one, bfloat16 where the hardware multiplies it."""
-        cuda = torch.cuda.is_available() if device == "auto" else device == "cuda"
-        if precision == "auto":
-            fast = torch.cuda.is_bf16_supported() if cuda else torch.cpu._is_amx_tile_supported()
-            return cls(torch.device("cuda" if cuda else "cpu"), bool(fast))
-        return cls(torch.device("cuda" if cuda else "cpu"), precision == "bf16")
+        available = torch.cuda.is_available()
+        if device == "cuda" and not available:
+            raise DataError(
+                "CUDA is not available",
+                expected="an NVIDIA GPU that this torch can use",
+                remedy="Leave out --device, or give --device cpu.",
+            )
+        cuda = available and device != "cpu"
+        if precision != "auto":
+            fast = precision == "bf16"
+        elif cuda:
+            fast = torch.cuda.is_bf16_supported(including_emulation=False)
+        else:
+            fast = torch.cpu._is_amx_tile_supported()
+        return cls(torch.device("cuda" if cuda else "cpu"), bool(fast))
 
     @property
     def name(self) -> str:

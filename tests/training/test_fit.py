@@ -57,7 +57,7 @@ def test_a_run_holds_what_export_reads(history, tmp_path, quiet):
     augmentations = AugmentationSet.model_validate(record["augmentations"])
     assert augmentations.hash == record["augmentation_hash"] == augmentation_set("seed").hash
     assert [column["name"] for column in record["context"]] == [
-        "campaign_type", "industry", "product_type"]  # fmt: skip
+        "campaign_type", "industry"]  # fmt: skip
     assert record["rows"]["originals"] == {"train": 20, "validation": 4, "test": 6}
     assert record["backbone_metrics"]["test_pictures"] == 36
     assert record["backbone_metrics"]["majority"] == pytest.approx(1 / 6)
