@@ -34,7 +34,7 @@ check: install ## Lint, format and types, without changing anything
 test: install ## The whole suite: real TorchServe, real archives (about 10 minutes on 2 cores)
 	$(BIN)/python -m pytest
 
-bench: build/demo/dist/bundle ## Time the request pipeline by stage on this machine
+bench: install build/demo/dist/bundle ## Time the request pipeline by stage on this machine
 	$(BIN)/python -m benchmarks pipeline build/demo/dist/bundle --out build/bench
 
 build/demo/dist/bundle:

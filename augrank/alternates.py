@@ -37,12 +37,13 @@ class Alternates:
     """
 
     def __init__(
-        self, pictures: list[CataloguePicture], embedding: Embedding, thumbnails: Path | None
+        self, pictures: list[CataloguePicture], embedding: Embedding, thumbnails: tuple[bytes, ...]
     ) -> None:
-        self.pictures, self._embedding, self._thumbnails = pictures, embedding, thumbnails
+        self.pictures, self.embedding, self._thumbnails = pictures, embedding, thumbnails
         types = [str(picture.attributes.get(PRODUCT_TYPE, "")) for picture in pictures]
         self._types = np.array(types, dtype=object)
-        self._rows_by_sha256 = {picture.sha256: row for row, picture in enumerate(pictures)}
+        self._sha256 = np.array([picture.sha256 for picture in pictures], dtype=object)
+        self._known_types = sorted({name for name in self._types.tolist() if name})
         self._scores: OrderedDict[tuple[str, bytes], NDArray[np.float64]] = OrderedDict()
         self._lock = Lock()
 
@@ -64,7 +65,10 @@ class Alternates:
                 remedy="Export the run again.",
             )
         pictures = [CataloguePicture(**row) for row in rows]
-        thumbnails = directory / spec.thumbnails if spec.thumbnails else None
+        thumbnails: tuple[bytes, ...] = ()
+        if spec.thumbnails:
+            with zipfile.ZipFile(directory / spec.thumbnails) as archive:
+                thumbnails = tuple(archive.read(f"{row}.jpg") for row in range(spec.count))
         return cls(pictures, Embedding(features, logits), thumbnails)
 
     def check_type(self, product_type: Any) -> str:
@@ -73,7 +77,7 @@ class Alternates:
         Raises:
             BadContext: names the types that there are.
         """
-        known = sorted({name for name in self._types.tolist() if name})
+        known = self._known_types
         if str(product_type) not in known:
             raise BadContext(
                 "the catalogue has no pictures of this product type",
@@ -91,7 +95,7 @@ class Alternates:
                 self._scores.move_to_end(key)
                 return self._scores[key]
         scores = head.predict(
-            logits=self._embedding.logits, features=self._embedding.features, context=context
+            logits=self.embedding.logits, features=self.embedding.features, context=context
         )
         with self._lock:
             self._scores[key] = scores
@@ -118,21 +122,18 @@ class Alternates:
                 where the catalogue knows it, else any.
             picture_sha256: of the request's picture, which is no alternate to itself.
         """
-        own_row = self._rows_by_sha256.get(picture_sha256)
-        allowed = np.ones(len(scores), bool)
-        if product_type is None and own_row is not None:
-            product_type = self._types[own_row]
+        own = self._sha256 == picture_sha256
+        if product_type is None and own.any():
+            product_type = self._types[int(np.argmax(own))]
+        allowed = ~own
         if product_type:
             allowed &= self._types == product_type
-        if own_row is not None:
-            allowed[own_row] = False
         rows = np.flatnonzero(allowed)
         order = np.argsort(scores[rows] if minimize else -scores[rows], kind="stable")
         return [int(row) for row in rows[order[:count]]]
 
     def thumbnail(self, row: int) -> str | None:
         """The picture as base64 JPEG, where the bundle carries thumbnails."""
-        if self._thumbnails is None:
+        if not self._thumbnails:
             return None
-        with zipfile.ZipFile(self._thumbnails) as archive:
-            return base64.b64encode(archive.read(f"{row}.jpg")).decode()
+        return base64.b64encode(self._thumbnails[row]).decode()

@@ -44,6 +44,7 @@ ORIGINAL = "original"
 # Part of every hash: raise it when the code below changes what an operation does to a picture.
 OPERATIONS_VERSION = 1
 EMAIL_SAMPLES = 7
+NAMED_SETS = ("seed", "email")
 
 
 class Step(BaseModel, frozen=True, extra="forbid"):
@@ -194,15 +195,23 @@ def sample_pipeline(rng: np.random.Generator) -> tuple[Step, ...]:
         return [value, value]
 
     if rng.random() < 0.5:
-        add(str(rng.choice(["HorizontalFlip", "VerticalFlip"])))
+        way = int(rng.integers(3))  # horizontally, vertically, both
+        if way != 1:
+            add("HorizontalFlip")
+        if way != 0:
+            add("VerticalFlip")
     if rng.random() < 0.5:
         add("Transpose")
     if rng.random() < 0.2:
         add("GaussNoise", std_range=pinned(0.02, 0.05))
     if rng.random() < 0.2:
         blur = str(rng.choice(["MotionBlur", "MedianBlur", "Blur"], p=[0.5, 0.25, 0.25]))
-        extra = {"angle_range": pinned(0, 180), "direction_range": [0.0, 0.0]}
-        add(blur, blur_limit=[3, 3], **(extra if blur == "MotionBlur" else {}))
+        if blur == "MotionBlur":
+            side = int(rng.choice([3, 5, 7]))
+            angle = pinned(0, 180)
+            add(blur, blur_limit=[side, side], angle_range=angle, direction_range=[0.0, 0.0])
+        else:
+            add(blur, blur_limit=[3, 3])
     if rng.random() < 0.2:
         shift = {"x": pinned(-0.0625, 0.0625), "y": pinned(-0.0625, 0.0625)}
         add(
@@ -268,7 +277,7 @@ def augmentation_set(name: str = "seed", seed: int = 0) -> AugmentationSet:
     if not path.is_file():
         raise DataError(
             "there is no augmentation set of this name",
-            expected=one_of(["seed", "email"], name) + ", or a YAML or JSON file",
+            expected=one_of(NAMED_SETS, name) + ", or a YAML or JSON file",
             got=repr(name),
         )
     return _set_from_file(path, seed)
@@ -277,19 +286,24 @@ def augmentation_set(name: str = "seed", seed: int = 0) -> AugmentationSet:
 def _set_from_file(path: Path, seed: int) -> AugmentationSet:
     try:
         spec = dict(yaml.safe_load(path.read_text(encoding="utf-8")))
-        base = spec.pop("extends", None)
+        base = _base(spec.pop("extends", None), seed)
         own = [Augmentation.model_validate(item) for item in spec.pop("augmentations", [])]
-        inherited = (
-            augmentation_set(base, seed).augmentations if base else (Augmentation(name=ORIGINAL),)
-        )
         own = [item for item in own if item != Augmentation(name=ORIGINAL)]
         chosen = AugmentationSet(
-            name=spec.pop("name", path.stem), augmentations=(*inherited, *own), **spec
+            name=spec.pop("name", path.stem), augmentations=(*base, *own), **spec
         )
         check_augmentations(chosen)
     except (yaml.YAMLError, ValueError, TypeError) as error:
         raise DataError(f"{path} does not describe an augmentation set: {error}") from error
     return chosen
+
+
+def _base(name: str | None, seed: int) -> tuple[Augmentation, ...]:
+    if name is None:
+        return (Augmentation(name=ORIGINAL),)
+    if name not in NAMED_SETS:
+        raise ValueError(f"extends must be {one_of(NAMED_SETS, str(name))}, got {name!r}")
+    return augmentation_set(name, seed).augmentations
 
 
 def check_augmentations(chosen: AugmentationSet) -> None:

@@ -55,6 +55,13 @@ class Backbone:
                 f"{graph.name} cannot be loaded: {error}", remedy="Export the run again."
             ) from error
         self.provider: str = self._session.get_providers()[0]
+        if device == "cuda" and self.provider != "CUDAExecutionProvider":
+            raise BundleError(
+                "CUDA could not be used",
+                expected="CUDAExecutionProvider",
+                got=self.provider,
+                remedy="Check the NVIDIA driver and the CUDA libraries, or set AUGRANK_DEVICE=cpu.",
+            )
         shapes = {output.name: output.shape for output in self._session.get_outputs()}
         if set(shapes) != {FEATURES, LOGITS}:
             raise BundleError(

@@ -12,6 +12,7 @@ import functools
 import hashlib
 import importlib.metadata
 import json
+import re
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ from augrank.heads import HeadSpec
 
 BUNDLE_FILE = "bundle.json"
 SCHEMA_VERSION = 1
+MODEL_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")  # it stands in URLs and file names
 Precision = Literal["fp32", "int8"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 # A picture's bytes or a head's sums may change between major versions of these.
@@ -55,13 +57,19 @@ class AlternatesSpec(BaseModel, frozen=True, extra="forbid"):
     attributes: str = "alternates/attributes.json"
     thumbnails: str | None = None  # a zip of JPEGs named by row number
 
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The index's files."""
+        parts = (self.features, self.logits, self.attributes, self.thumbnails)
+        return tuple(path for path in parts if path is not None)
+
 
 class BundleSpec(BaseModel, frozen=True, extra="forbid"):
     """The contents of bundle.json."""
 
     schema_version: Literal[1] = 1
     task: Literal["recommend"] = "recommend"
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")
+    name: str = Field(pattern=MODEL_NAME)
     version: str = "1.0"
     backbone: Literal["resnet18", "resnet34", "resnet50"]
     image_size: int = Field(ge=32, le=1024)
@@ -169,13 +177,16 @@ def open_bundle(path: Path | str) -> Iterator[Bundle]:
     if path.suffix != ".mar":
         yield load_bundle(path)
         return
+    scratch = tempfile.TemporaryDirectory(prefix="augrank-")
     try:
-        archive = zipfile.ZipFile(path)
+        with zipfile.ZipFile(path) as archive:
+            names = [name for name in archive.namelist() if name.startswith("bundle/")]
+            archive.extractall(scratch.name, names)
     except (OSError, zipfile.BadZipFile) as error:
+        scratch.cleanup()
         raise BundleError(f"{path} cannot be opened as an archive: {error}") from error
-    with archive, tempfile.TemporaryDirectory(prefix="augrank-") as folder:
-        archive.extractall(folder, [n for n in archive.namelist() if n.startswith("bundle/")])
-        yield load_bundle(Path(folder) / "bundle")
+    with scratch:
+        yield load_bundle(Path(scratch.name) / "bundle")
 
 
 def sha256_of(file: Path) -> str:
@@ -223,6 +234,8 @@ def _parse(raw: bytes) -> BundleSpec:
 
 def _check_files(directory: Path, spec: BundleSpec) -> None:
     named = {*spec.graphs.values(), *(head.file for head in spec.heads)}
+    if spec.alternates is not None:
+        named |= set(spec.alternates.paths)
     if missing := named - set(spec.files):
         raise BundleError(f"{BUNDLE_FILE} lists no sha256 for {', '.join(sorted(missing))}")
     for name, expected in spec.files.items():

@@ -7,7 +7,9 @@ from types import FrameType
 from typing import Annotated, Any
 
 import typer
+from PIL import Image
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from augrank.answer import Answer, Score
@@ -74,7 +76,7 @@ def recommend(
         )
         augmentations = opened.spec.augmentations
     if contact_sheet is not None:
-        draw(answer, picture, augmentations).save(contact_sheet, "PNG")
+        _write(draw(answer, picture, augmentations), contact_sheet)
     if as_json:
         print(answer.model_dump_json(indent=2))
         return
@@ -121,7 +123,8 @@ def serve(
     except ImportError as error:
         raise BadRequest(f"cannot serve: {error}", remedy="pip install 'augrank[serve]'") from error
     options = ServerOptions(port, workers, auth, batch_size, batch_delay_ms, host)
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     try:
         with ExitStack() as stack:
             with console.status("starting TorchServe ..."):
@@ -136,7 +139,9 @@ def serve(
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    """SIGTERM stops the server as Ctrl-C does."""
+    """Stop the server; a second Ctrl-C must not leave Java behind."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
@@ -150,15 +155,16 @@ def print_answer(answer: Answer) -> None:
     _score_columns(table, "candidate")
     for candidate in answer.candidates:
         mark = "best" if candidate.name == answer.best_candidate.name else ""
-        table.add_row(candidate.name, *_score_cells(candidate), mark)
+        table.add_row(escape(candidate.name), *_score_cells(candidate), mark)
     console.print(table)
     if answer.alternates:
         table = Table(title="Alternates of the catalogue", title_justify="left")
         _score_columns(table, "picture")
         for index, alternate in enumerate(answer.alternates):
-            table.add_row(alternate.path, *_score_cells(alternate), "best" if index == 0 else "")
+            mark = "best" if index == 0 else ""
+            table.add_row(escape(alternate.path), *_score_cells(alternate), mark)
         console.print(table)
-    console.print(answer.verdict)
+    console.print(answer.verdict, markup=False, highlight=False)
     stages = ", ".join(f"{name} {ms:.1f}" for name, ms in answer.timings_ms if name != "total")
     console.print(f"[dim]{answer.timings_ms.total:.1f} ms ({stages})[/dim]")
 
@@ -209,6 +215,15 @@ def _pairs(texts: list[str]) -> dict[str, str]:
             raise BadRequest("--context does not fit", expected="name=value", got=repr(text))
         pairs[name] = value
     return pairs
+
+
+def _write(sheet: Image.Image, file: Path) -> None:
+    try:
+        sheet.save(file, "PNG")
+    except OSError as error:
+        raise BadRequest(
+            "the contact sheet cannot be written", expected="a place to write", got=str(error)
+        ) from error
 
 
 def _read(image: Path) -> bytes:

@@ -4,7 +4,6 @@ A categorical column becomes one column per value seen in training (one-hot); a 
 passes through. A request may leave a column out only if training saw rows that left it out.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
@@ -15,6 +14,7 @@ from pydantic import BaseModel, Field
 from augrank.errors import BadContext, one_of
 
 ContextValue = str | float | int
+MAX_NUMBER = float(np.finfo(np.float32).max)
 BLANK = ""  # a row or a request that leaves the column out
 
 
@@ -132,6 +132,6 @@ def _finite_number(value: Any) -> float | None:
         return None
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
-    return number if math.isfinite(number) else None
+    return number if abs(number) <= MAX_NUMBER else None  # NaN is not

@@ -20,6 +20,11 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from augrank.errors import BrokenPicture, PictureTooLarge, UnsupportedPicture
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
+_OPENED = (*FORMATS, "MPO")  # MPO: a JPEG with a second picture behind it, as phones write
+_ORIENTATION, _FIRST_TURNED = 0x0112, 5  # EXIF: from 5 on, width and height change places
+_PNG_END = b"IEND\xaeB\x60\x82"
+# Raise it when the code below changes what a file decodes to: caches of decoded pictures follow.
+DECODE_VERSION = 1
 WHITE = 255
 # Everything that Pillow's codecs raise on damaged files. MemoryError is left to the caller.
 _DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, zlib.error,
@@ -74,12 +79,16 @@ def decode(data: bytes, size: int, limits: DecodeLimits = DecodeLimits()) -> Dec
         )
     image = _open(data)
     _check_size(image, limits)
-    file_format, (width, height) = str(image.format), image.size
+    file_format = "JPEG" if image.format == "MPO" else str(image.format)
+    width, height = image.size
     try:
-        if image.format == "JPEG":
+        if file_format == "PNG" and _PNG_END not in data:
+            raise EOFError("no end of image")
+        if file_format == "JPEG":
             image.draft("RGB", _oversampled(width, height, size))
-        oriented = ImageOps.exif_transpose(image)
-        rgb = _to_rgb(oriented)
+        if image.getexif().get(_ORIENTATION, 1) >= _FIRST_TURNED:
+            width, height = height, width
+        rgb = _to_rgb(ImageOps.exif_transpose(image))
     except _DAMAGED as error:
         raise BrokenPicture(
             "the picture file is damaged or truncated",
@@ -87,8 +96,6 @@ def decode(data: bytes, size: int, limits: DecodeLimits = DecodeLimits()) -> Dec
             got=f"{len(data):,} bytes that end or break early",
             remedy="Export the picture again, or check that the upload was complete.",
         ) from error
-    if (oriented.width > oriented.height) != (image.width > image.height):
-        width, height = height, width
     digest = hashlib.sha256(data).hexdigest()
     return DecodedPicture(letterbox(rgb, size), width, height, file_format, digest)
 
@@ -133,7 +140,7 @@ def _open(data: bytes) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            return Image.open(io.BytesIO(data), formats=FORMATS)
+            return Image.open(io.BytesIO(data), formats=_OPENED)
     except Image.DecompressionBombError as error:
         raise PictureTooLarge(
             "the picture has too many pixels",

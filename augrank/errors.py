@@ -17,6 +17,9 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
+# What a caller sent is echoed in part only: an error must not be larger than an answer may be.
+MAX_GOT, MAX_PROBLEM = 160, 4000
+
 
 class AugrankError(Exception):
     """Root of the tree. ``problem`` says what, the rest says how to mend it."""
@@ -27,6 +30,7 @@ class AugrankError(Exception):
     def __init__(
         self, problem: str, *, expected: str = "", got: str = "", remedy: str = ""
     ) -> None:
+        problem, got = shortened(problem, MAX_PROBLEM), shortened(got, MAX_GOT)
         self.problem, self.expected, self.got, self.remedy = problem, expected, got, remedy
         parts = [problem]
         if expected:
@@ -110,6 +114,11 @@ class PictureTooLarge(RequestError):
 
     status = 413
     code = "picture_too_large"
+
+
+def shortened(text: str, limit: int) -> str:
+    """The text, or its beginning and an ellipsis."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def one_of(names: Iterable[str], got: str | None = None) -> str:

@@ -32,7 +32,7 @@ from augrank.answer import (
 )
 from augrank.augmentations import ORIGINAL, Augmentation
 from augrank.backbone import Backbone, Device, Embedding
-from augrank.bundle import Bundle, Precision, load_bundle
+from augrank.bundle import BUNDLE_FILE, Bundle, Precision, load_bundle
 from augrank.context import ContextEncoder
 from augrank.cores import usable_cores
 from augrank.decode import (
@@ -45,10 +45,10 @@ from augrank.decode import (
     letterbox,
     sha256_of_pixels,
 )
-from augrank.errors import AugrankError, BadRequest, one_of
+from augrank.errors import AugrankError, BadRequest, BundleError, one_of
 from augrank.heads import Head
 from augrank.preprocess import Normalizer
-from augrank.wire import DEFAULT_ALTERNATES, Request
+from augrank.wire import DEFAULT_ALTERNATES, MAX_ALTERNATES, Request
 
 logger = logging.getLogger(__name__)
 WARM_UP_ROUNDS = 2
@@ -98,6 +98,8 @@ class Recommender:
             Alternates.load(spec.alternates, bundle.directory) if spec.alternates else None
         )
 
+        self._check_widths()
+
     @classmethod
     def load(cls, bundle: Path | str, **options: Any) -> "Recommender":
         """Load a bundle directory.
@@ -146,7 +148,10 @@ class Recommender:
         """Answer several requests with one backbone call; an error stands in its own place."""
         prepared = [_own_errors(self._prepare, request) for request in requests]
         good = [item for item in prepared if isinstance(item, _Prepared)]
-        embeddings, embed_ms = self._embed(good)
+        embedded = _own_errors(self._embed, good)
+        if isinstance(embedded, AugrankError):  # ours: nobody's picture can be answered
+            return [embedded if isinstance(item, _Prepared) else item for item in prepared]
+        embeddings, embed_ms = embedded
         answers: list[Answer | AugrankError] = []
         for item in prepared:
             if isinstance(item, _Prepared):
@@ -177,11 +182,44 @@ class Recommender:
         """Embed working pictures, uint8 (S, S, 3) RGB each."""
         return self.backbone.embed(self._normalizer.batch(pictures))
 
+    def _check_widths(self) -> None:
+        """Graph, heads and alternates must be of the widths that bundle.json says.
+
+        Raises:
+            BundleError: names the part that is not.
+        """
+        spec, backbone = self.bundle.spec, self.backbone
+        features, logits = spec.feature_width, len(spec.augmentations.names)
+        parts = {"features": features, "logits": logits, "context": self._context.width}
+        found: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
+            "graph": ((backbone.feature_width, backbone.augmentation_count), (features, logits))
+        }
+        for head in spec.heads:
+            found[head.file] = ((head.width,), (sum(parts[name] for name in head.inputs),))
+        if self._alternates is not None:
+            index = self._alternates.embedding
+            widths = (index.features.shape[1], index.logits.shape[1])
+            found["alternates"] = (widths, (features, logits))
+        for name, (got, expected) in found.items():
+            if got != expected:
+                raise BundleError(
+                    f"the {name} does not fit {BUNDLE_FILE}",
+                    expected=f"widths {expected}",
+                    got=str(got),
+                    remedy="Export the run again.",
+                )
+
     # --- the stages -------------------------------------------------------------------------------
 
     def _prepare(self, request: Request) -> _Prepared:
         """Check the request, decode its picture, make its candidates."""
         started = time.perf_counter()
+        if not 0 <= request.alternates <= MAX_ALTERNATES:
+            raise BadRequest(
+                "the number of alternates does not fit",
+                expected=f"0 to {MAX_ALTERNATES}",
+                got=str(request.alternates),
+            )
         head = self._heads[self.bundle.spec.head(request.target).target.name]
         context, product_type = self._read_context(request.context)
         augmentations = self._augmentations(request.candidates)
@@ -206,24 +244,23 @@ class Recommender:
 
         A product type may always be given: it chooses alternates even where no head looks at it.
         """
-        product_type = context.get(PRODUCT_TYPE)
-        if product_type in (None, ""):
-            product_type = None
-        elif self._alternates is not None:
-            product_type = self._alternates.check_type(product_type)
+        product_type = context.get(PRODUCT_TYPE) or None
         if self._alternates is not None and PRODUCT_TYPE not in self._context.names:
             context = {name: value for name, value in context.items() if name != PRODUCT_TYPE}
+            if product_type is not None:
+                product_type = self._alternates.check_type(product_type)
         return self._context.encode(context), product_type
 
     def _decode(self, picture: bytes | Picture) -> DecodedPicture:
         size = self.bundle.spec.image_size
-        if isinstance(picture, bytes):
-            return decode(picture, size, self.limits)
-        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+        if isinstance(picture, bytes | bytearray | memoryview):
+            return decode(bytes(picture), size, self.limits)
+        array = np.asarray(picture)
+        if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or not array.size:
             raise BadRequest(
                 "the array is no picture",
                 expected="uint8 (H, W, 3), RGB",
-                got=f"{picture.dtype} {picture.shape}",
+                got=f"{array.dtype} {array.shape}",
             )
         height, width = picture.shape[:2]
         digest = sha256_of_pixels(picture)
@@ -262,7 +299,7 @@ class Recommender:
         )
         catalogue = self._score_alternates(item)
         ranking = time.perf_counter()
-        target, original = item.head.spec.target, float(scores[0])
+        target, original = item.head.spec.target, round(float(scores[0]), 6)
         candidates = self._rank_candidates(item, scores)
         alternates = self._rank_alternates(item, catalogue, original)
         best_candidate = candidates[0].model_copy(update={"thumbnail": None})
@@ -282,7 +319,7 @@ class Recommender:
             target=target.name,
             direction=target.direction,
             context=dict(item.request.context),
-            probability=round(original, 6),
+            probability=original,
             candidates=candidates,
             best_candidate=best_candidate,
             alternates=alternates,

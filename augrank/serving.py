@@ -7,6 +7,7 @@ keys and snapshots), so several run beside each other.
 
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -21,15 +22,17 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 
 from augrank import settings
 from augrank.bundle import BUNDLE_FILE, BundleSpec, load_bundle
 from augrank.context import ContextEncoder
 from augrank.cores import threads_per_worker
+from augrank.decode import encode
 from augrank.errors import ServerError
 from augrank.layout import ModelConfig, lay_out, write_config
 
-LOOPBACK = "127.0.0.1"
+LOOPBACK, EXAMPLE = "127.0.0.1", "example.jpg"
 MAX_REQUEST_BYTES = 25 * 1024 * 1024  # SageMaker's limit; TorchServe's own is 6.5 MB
 READY_TIMEOUT_S, STOP_TIMEOUT_S, POLL_S = 180.0, 15.0, 0.25
 DEATHS_TO_GIVE_UP = 2
@@ -71,13 +74,22 @@ class Server:
     folder: Path  # logs/ is in here
     process: subprocess.Popen[bytes]
 
-    def curl(self, picture: str = "picture.jpg") -> str:
-        """A command line that works, with context values this bundle knows."""
-        parts = ["curl", *(f"-H '{name}: {value}'" for name, value in self.headers.items())]
-        parts += [f"-F image=@{picture}", f"-F target={self.spec.heads[0].target.name}"]
-        context = ContextEncoder(self.spec.context).example()
-        parts += [f"-F '{name}={value}'" for name, value in context.items()]
-        return " ".join([*parts, self.url])
+    @property
+    def example(self) -> Path:
+        """A picture to try it with, there as long as the server runs."""
+        return self.folder / EXAMPLE
+
+    def curl(self) -> str:
+        """A command line that works as it is: a picture and context that this bundle knows."""
+        words = ["curl"]
+        for name, value in self.headers.items():
+            words += ["-H", f"{name}: {value}"]
+        words += ["-F", f"image=@{self.example}"]
+        fields = {"target": self.spec.heads[0].target.name}
+        fields |= {k: str(v) for k, v in ContextEncoder(self.spec.context).example().items()}
+        for name, value in fields.items():
+            words += ["--form-string", f"{name}={value}"]
+        return shlex.join([*words, self.url])
 
     def log_tail(self) -> str:
         """The end of the server's log."""
@@ -102,7 +114,8 @@ def serve(source: Path, options: ServerOptions = ServerOptions()) -> Iterator[Se
     with tempfile.TemporaryDirectory(prefix="augrank-serve-") as scratch:
         folder = Path(scratch)
         name, spec = _model_folder(source, folder / "models", options)
-        ports = _ports(options.port)
+        ports = _ports(options)
+        _write_example(folder, name)
         _write_properties(folder / "config.properties", options, ports)
         process = _start(folder, name, options)
         try:
@@ -136,6 +149,16 @@ def _model_folder(source: Path, store: Path, options: ServerOptions) -> tuple[st
     return spec.name, spec
 
 
+def _write_example(folder: Path, name: str) -> None:
+    """A picture of the catalogue where the bundle carries any, else a grey one."""
+    data = encode(np.full((160, 160, 3), 128, np.uint8))
+    archive = folder / "models" / name / "bundle" / "alternates" / "thumbnails.zip"
+    if archive.is_file():
+        with zipfile.ZipFile(archive) as thumbnails:
+            data = thumbnails.read("0.jpg")
+    (folder / EXAMPLE).write_bytes(data)
+
+
 @dataclass(frozen=True)
 class _Ports:
     inference: int
@@ -145,20 +168,20 @@ class _Ports:
     grpc_management: int
 
 
-def _ports(wanted: int) -> _Ports:
-    if wanted:
+def _ports(options: ServerOptions) -> _Ports:
+    if options.port:
         with closing(socket.socket()) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind((LOOPBACK, wanted))
+                probe.bind((options.host, options.port))
             except OSError as error:
                 raise ServerError(
-                    f"port {wanted} is taken",
+                    f"cannot listen on {options.host}:{options.port}",
                     got=str(error),
-                    remedy="Choose another with --port, or 0 for any.",
+                    remedy="Choose another --port (0 for any free one) or --host.",
                 ) from error
     free = _free_ports(5)
-    return _Ports(wanted or free[0], *free[1:])
+    return _Ports(options.port or free[0], *free[1:])
 
 
 def _free_ports(count: int) -> list[int]:
@@ -254,13 +277,18 @@ def _describe(
     return Server(
         name=name,
         spec=spec,
-        url=f"http://{options.host}:{ports.inference}/predictions/{name}",
+        url=f"http://{_reachable(options.host)}:{ports.inference}/predictions/{name}",
         management_url=f"http://{LOOPBACK}:{ports.management}",
         metrics_url=f"http://{LOOPBACK}:{ports.metrics}/metrics",
         headers=headers,
         folder=folder,
         process=process,
     )
+
+
+def _reachable(host: str) -> str:
+    """Where a client of this machine finds a server that listens everywhere."""
+    return LOOPBACK if host == "0.0.0.0" else host
 
 
 def _keys(folder: Path, process: subprocess.Popen[bytes]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from augrank.decode import Picture
 from augrank.errors import BadRequest, UnsupportedPicture, one_of
@@ -30,6 +30,7 @@ ACCEPTED_TYPES = (*PICTURE_TYPES, MULTIPART_TYPE, JSON_TYPE)
 FIELD_HEADERS = ("x-augrank-fields", "x-amzn-sagemaker-custom-attributes")
 PICTURE_FIELDS = ("image", "data", "body")  # multipart names of the picture, in order of choice
 DEFAULT_ALTERNATES, MAX_ALTERNATES = 5, 100
+MAX_TEXT = 200  # characters of a field's value; the answer repeats them
 
 
 @dataclass(frozen=True)
@@ -47,11 +48,22 @@ class Request:
 class Options(BaseModel, extra="forbid"):
     """The fields of a request beside its picture, validated."""
 
-    target: str | None = None
+    target: str | None = Field(default=None, max_length=MAX_TEXT)
     context: dict[str, Any] = Field(default_factory=dict)
-    candidates: list[str] | None = None
+    candidates: list[str] | None = Field(default=None, max_length=MAX_TEXT)
     alternates: int = Field(default=DEFAULT_ALTERNATES, ge=0, le=MAX_ALTERNATES)
     thumbnails: bool = False
+
+    @field_validator("context")
+    @classmethod
+    def _plain_values(cls, value: dict[str, Any]) -> dict[str, Any]:
+        for name, item in value.items():
+            plain = item is None or isinstance(item, str | int | float)
+            if not plain or len(str(item)) > MAX_TEXT or len(name) > MAX_TEXT:
+                raise ValueError(
+                    f"expected text or a number of at most {MAX_TEXT} characters for {name[:40]!r}"
+                )
+        return value
 
 
 def parse_request(fields: Mapping[str, Any], headers: Mapping[str, str]) -> Request:
@@ -66,7 +78,7 @@ def parse_request(fields: Mapping[str, Any], headers: Mapping[str, str]) -> Requ
     Raises:
         BadRequest, UnsupportedPicture: what is wrong and what is allowed.
     """
-    extra: dict[str, str] = {}
+    extra: dict[str, Any] = {}
     for name in FIELD_HEADERS:
         extra |= _header_fields(name, headers.get(name, ""))
     content_type = headers.get("content-type", "").split(";")[0].strip().lower()
@@ -86,7 +98,7 @@ def parse_request(fields: Mapping[str, Any], headers: Mapping[str, str]) -> Requ
     return _request(picture, _options_from_fields({**extra, **_texts(fields)}))
 
 
-def _from_json(body: Any, defaults: Mapping[str, str]) -> Request:
+def _from_json(body: Any, defaults: Mapping[str, Any]) -> Request:
     if isinstance(body, bytes | bytearray | str):
         if not body:
             raise _missing_picture()
@@ -101,6 +113,8 @@ def _from_json(body: Any, defaults: Mapping[str, str]) -> Request:
     if not encoded:
         raise _missing_picture()
     merged = {**_options_from_fields(defaults).model_dump(exclude_unset=True), **content}
+    if isinstance(content.get("context"), dict):
+        merged["context"] = {**_options_from_fields(defaults).context, **content["context"]}
     return _request(_from_base64(encoded), _validated(merged))
 
 
@@ -110,7 +124,7 @@ def _from_base64(encoded: Any) -> bytes:
     if encoded.startswith("data:"):
         encoded = encoded.partition(",")[2]
     try:
-        return base64.b64decode(encoded, validate=True)
+        return base64.b64decode("".join(encoded.split()), validate=True)  # MIME wraps lines
     except (binascii.Error, ValueError) as error:
         raise BadRequest(
             "image is not valid base64", got=str(error), remedy="Encode the file's bytes as base64."
@@ -161,38 +175,35 @@ def _texts(fields: Mapping[str, Any]) -> dict[str, str]:
     return texts
 
 
-def _header_fields(name: str, text: str) -> dict[str, str]:
+def _header_fields(name: str, text: str) -> dict[str, Any]:
     if not text.strip().startswith("{"):
         return dict(parse_qsl(text, keep_blank_values=True))
     try:
         values = json.loads(text)
-    except ValueError as error:
+        context = values.pop("context", None) or {}
+        return {**dict(context), **values}
+    except (ValueError, TypeError, RecursionError) as error:
         raise BadRequest(
             f"the header {name} is not valid JSON",
             expected='{"target": "open_rate", ...} or target=open_rate&...',
             got=str(error),
         ) from error
-    flat = {**values.pop("context", {}), **values} if isinstance(values, dict) else {}
-    return {
-        name: value if isinstance(value, str) else json.dumps(value) for name, value in flat.items()
-    }
 
 
-def _options_from_fields(texts: Mapping[str, str]) -> Options:
-    """Flat fields: the options by name, everything else is context."""
-    options: dict[str, Any] = {
-        name: value for name, value in texts.items() if name in Options.model_fields
-    }
+def _options_from_fields(fields: Mapping[str, Any]) -> Options:
+    """Flat fields: the options by name, everything else is context; None counts as left out."""
+    given = {name: value for name, value in fields.items() if value is not None}
+    options = {name: value for name, value in given.items() if name in Options.model_fields}
     if "context" in options:
         raise BadRequest(
             "context is given field by field here",
             expected="one field for each column, such as campaign_type=Newsletter",
             got="a field named context",
         )
-    context = {name: value for name, value in texts.items() if name not in options}
+    context = {name: value for name, value in given.items() if name not in options}
     if context:
         options["context"] = context
-    if "candidates" in options:
+    if isinstance(options.get("candidates"), str):
         options["candidates"] = [name for name in options["candidates"].split(",") if name]
     return _validated(options)
 

@@ -56,7 +56,7 @@ def pipeline(
         out.mkdir(parents=True, exist_ok=True)
         (out / "results.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     if document is not None:
-        document.write_text(performance_document(content, _command()), encoding="utf-8")
+        _write(document, performance_document(content, _command()))
     print(json.dumps(content))
 
 
@@ -80,9 +80,14 @@ def seeds(
     beside = read_report(catalogue) if catalogue else None
     text = results_document(experiment, report, _command(), beside)
     if document is not None:
-        document.write_text(text, encoding="utf-8")
+        _write(document, text)
     heads = {name: head["accuracy"] for name, head in report["heads"].items()}
     print(json.dumps({"recognition": report["backbone"]["test_accuracy"], "heads": heads}))
+
+
+def _write(document: Path, text: str) -> None:
+    document.parent.mkdir(parents=True, exist_ok=True)
+    document.write_text(text, encoding="utf-8")
 
 
 def _command() -> str:

@@ -31,7 +31,7 @@ def build(
     run: Annotated[Path, typer.Argument(help="Directory that `python -m training fit` wrote.")],
     out: Annotated[Path, typer.Option(help="Where bundle/ and NAME.mar go.")],
     name: Annotated[
-        str, typer.Option(help="The model's name in URLs; by default the run directory's.")
+        str, typer.Option(help="The model's name in URLs; by default the one that fit was given.")
     ] = "",
     version: Annotated[str, typer.Option(help="Your own version of this export.")] = "1.0",
     int8: Annotated[
@@ -51,7 +51,7 @@ def build(
         made = build_export(
             finished,
             out,
-            name=name or run.resolve().name,
+            name=name or finished.record.name or run.resolve().name,
             version=version,
             int8=int8,
             step=lambda text: status.update(text),

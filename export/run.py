@@ -38,6 +38,7 @@ class RunRecord(BaseModel, frozen=True, extra="ignore"):
     backbone_metrics: dict[str, Any] = {}
     fingerprint: str
     seed: int
+    name: str = ""
 
 
 @dataclass(frozen=True)

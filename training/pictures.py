@@ -11,7 +11,7 @@ import numpy as np
 import PIL
 from numpy.typing import NDArray
 
-from augrank.decode import WHITE, decode
+from augrank.decode import DECODE_VERSION, WHITE, decode
 from augrank.errors import AugrankError
 from training.files import read_json, whole, write_json
 from training.progress import Display
@@ -84,5 +84,5 @@ def _sha256(file: Path) -> str:
 
 
 def _key(digests: Sequence[str], size: int) -> str:
-    versions = f"{size} cv2 {cv2.__version__} pillow {PIL.__version__}\n"
+    versions = f"{size} decode {DECODE_VERSION} cv2 {cv2.__version__} pillow {PIL.__version__}\n"
     return hashlib.sha256((versions + "\n".join(digests)).encode()).hexdigest()[:16]

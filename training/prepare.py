@@ -183,7 +183,15 @@ def _original_files(manifest: Manifest) -> NDArray[np.int64]:
     """Number of each original's own file, or -1 where it is not shown (any more)."""
     shown = set(np.unique(manifest.file).tolist())
     number = {name: place for place, name in enumerate(manifest.files) if place in shown}
-    return np.array([number.get(name, -1) for name in manifest.originals], np.int64)
+    files = np.array([number.get(name, -1) for name in manifest.originals], np.int64)
+    if (files < 0).all():
+        raise DataError(
+            "no row shows an original as it is",
+            expected="the originals' own pictures, to make candidates from",
+            got=f"{len(files):,} originals that are named but not shown",
+            remedy="Add a row for each original; its outcomes may stay blank.",
+        )
+    return files
 
 
 def _groups(manifest: Manifest, pictures: Pictures, original_file: NDArray[np.int64]) -> list[str]:

@@ -157,6 +157,7 @@ def test_a_file_extends_a_set_in_one_place(tmp_path, picture):
         ("augmentations: [{name: A B}]", "does not describe"),
         ("extends: seed\naugmentations: [{name: rotate}]", "must differ"),
         ("augmentation: []", "does not describe"),
+        ("extends: set.yaml", "extends must be one of seed, email"),
         ("[1, 2", "does not describe"),
         (
             "augmentations: [{name: a, steps: [{op: GaussNoise, params: {std_range: [2, 1]}}]}]",

@@ -3,6 +3,7 @@ import shutil
 
 import pytest
 
+from augrank import Recommender
 from augrank.bundle import load_bundle, open_bundle
 from augrank.errors import BundleError
 
@@ -60,12 +61,20 @@ def test_a_changed_or_missing_file_is_refused(bundle, name):
         ({"files": {}}, "lists no sha256"),
         ({"image_size": "big"}, "at image_size"),
         ({"surprise": 1}, "at surprise"),
+        ({"alternates": {"count": 24, "features": "../f.npy"}}, "lists no sha256"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_a_remedy(bundle, changes, message):
     edit(bundle, **changes)
     with pytest.raises(BundleError, match=message):
         load_bundle(bundle)
+
+
+@pytest.mark.parametrize("width", [511, 513])
+def test_widths_must_fit_the_graph(bundle, width):
+    edit(bundle, feature_width=width)
+    with pytest.raises(BundleError, match=r"the graph does not fit bundle.json"):
+        Recommender.load(bundle, threads=1)
 
 
 def test_what_is_no_bundle_is_told_how_to_make_one(tmp_path):

@@ -136,6 +136,20 @@ def test_truncated_files_are_refused(file_format, kept):
     assert 400 <= caught.value.status < 500
 
 
+def test_a_png_without_its_end_is_refused():
+    data = encoded(solid("RGB", (64, 64), RED), "PNG")
+    with pytest.raises(BrokenPicture):
+        decode(data[:-1], 32)
+    assert decode(data + b"trailing", 32).format == "PNG"
+
+
+def test_a_phones_multi_picture_is_a_jpeg():
+    frames = [Image.effect_noise((900, 700), 60).convert("RGB") for _ in range(2)]
+    data = encoded(frames[0], "MPO", save_all=True, append_images=frames[1:])
+    decoded = decode(data, 64)
+    assert (decoded.format, decoded.width, decoded.height) == ("JPEG", 900, 700)
+
+
 def test_a_decompression_bomb_is_refused_from_its_header():
     for side in (20_000, 60_000):
         with pytest.raises(PictureTooLarge, match="too many pixels"):

@@ -47,6 +47,22 @@ def test_the_three_ways_say_the_same_thing():
     assert raw == multipart == read == unread == attributes == as_json
 
 
+def test_header_fields_and_body_are_merged_and_null_is_left_out():
+    header = json.dumps(
+        {"target": None, "candidates": ["rotate"], "context": {"industry": "Retail"}}
+    )
+    body = {"image": ENCODED, "context": {"campaign_type": "Survey"}}
+    request = parse_request({"body": body}, {**JSON, "x-augrank-fields": header})
+    assert request.target is None
+    assert request.candidates == ("rotate",)
+    assert request.context == {"industry": "Retail", "campaign_type": "Survey"}
+
+
+def test_base64_may_be_wrapped_in_lines():
+    wrapped = base64.encodebytes(bytes(300)).decode()
+    assert parse_request({"body": {"image": wrapped}}, JSON).picture == bytes(300)
+
+
 def test_options_and_data_urls():
     request = parse_request(
         {"body": {"image": f"data:image/png;base64,{ENCODED}", "candidates": ["rotate"],
@@ -83,6 +99,10 @@ def test_options_and_data_urls():
         ({"image": PICTURE, "industry": b"\xff"}, {}, BadRequest, "not text"),
         ({"image": PICTURE, "context": "x"}, {}, BadRequest, "field by field"),
         ({"body": PICTURE}, {"x-augrank-fields": "{x"}, BadRequest, "not valid JSON"),
+        ({"body": PICTURE}, {"x-augrank-fields": '{"context": [1]}'}, BadRequest, "not valid JSON"),
+        ({"body": {"image": ENCODED, "context": {"a": {}}}}, JSON, BadRequest, "text or a number"),
+        ({"body": {"image": ENCODED, "context": {"a": "x" * 201}}}, JSON, BadRequest, "at most"),
+        ({"body": {"image": ENCODED, "target": "x" * 10**6}}, JSON, BadRequest, "target"),
     ],
 )
 def test_what_cannot_be_read_says_what_is_allowed(fields, headers, error, message):
@@ -90,3 +110,4 @@ def test_what_cannot_be_read_says_what_is_allowed(fields, headers, error, messag
         parse_request(fields, headers)
     assert isinstance(caught.value, RequestError)
     assert 400 <= caught.value.status < 500
+    assert len(json.dumps(caught.value.to_dict())) < 2000

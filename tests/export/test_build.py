@@ -9,17 +9,20 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+import export.build
 from augrank import Recommender
 from augrank.backbone import Backbone
 from augrank.bundle import load_bundle
 from augrank.errors import DataError
-from augrank.heads import HeadSpec
 from export import parity
 from export.build import build
 from export.cli import app
 from export.graphs import load_torch_model
 from export.parity import ParityError, compare, misses
 from export.run import load_run
+from tests.tiny_run import MEAN
+
+SPREAD_MEAN = (MEAN[0] + 0.05, MEAN[1], MEAN[2] - 0.05)
 
 
 @pytest.fixture
@@ -83,8 +86,25 @@ def test_a_wrong_normalisation_constant_makes_export_refuse(copied, tmp_path):
     assert list((tmp_path / "dist").iterdir()) == []
 
 
-def test_swapped_heads_make_export_refuse(copied, tmp_path, monkeypatch):
-    """A fault that leaves the embeddings alone: the archive gets another head than was trained."""
+@pytest.mark.parametrize("channels", [(2, 1, 0), (0, 2, 1)])
+def test_wrong_constants_in_the_bundle_alone_make_export_refuse(
+    tiny_run, tmp_path, monkeypatch, channels
+):
+    """The run is right; what is packed is not: two channels' means have changed places."""
+    right = export.build._spec
+
+    def wrong(*arguments):
+        spec = right(*arguments)
+        return spec.model_copy(update={"mean": tuple(SPREAD_MEAN[c] for c in channels)})
+
+    monkeypatch.setattr("export.build._spec", wrong)
+    with pytest.raises(ParityError, match="embedding_cosine"):
+        build(load_run(tiny_run.run), tmp_path / "dist", name="tiny")
+    assert list((tmp_path / "dist").iterdir()) == []
+
+
+def test_another_calibration_makes_export_refuse(copied, tmp_path, monkeypatch):
+    """A fault that leaves the embeddings alone."""
     heads = json.loads((copied / "run.json").read_text())["heads"]
     spoiled = [{**head, "calibration": {"scale": 1.0, "shift": 3.0}} for head in heads]
     run = load_run(copied)
@@ -153,6 +173,13 @@ def test_the_gates_figures():
     strict = parity.Tolerance(1.0, 1.0, 1.0, 0.0)
     assert len(misses(off, strict)) == 4
     assert misses(same, strict) == []
+    assert len(misses(same.model_copy(update={"embedding_cosine": float("nan")}), strict)) == 1
+
+
+def test_names_are_checked_before_any_work(tiny_run, tmp_path):
+    with pytest.raises(DataError, match="Give one with --name"):
+        build(load_run(tiny_run.run), tmp_path / "dist", name="my run")
+    assert not (tmp_path / "dist").exists()
 
 
 def test_the_command_line_speaks_kindly(tmp_path):
@@ -167,8 +194,6 @@ def test_the_model_card_shows_the_bundles_figures(tiny_export):
     figures = tiny_export.spec.parity["fp32"]
     assert f"{figures.rank_correlation:.4f}" in card
     assert "| unsubscribe_rate | lower | 0.800 |" in card
-    for head in tiny_export.spec.heads:
-        assert isinstance(head, HeadSpec)
 
 
 def test_the_alternates_index_describes_the_whole_catalogue(tiny_run, tiny_export):

@@ -154,6 +154,15 @@ def test_pictures_that_came_changed_train_as_they_are(history, tmp_path, quiet):
     assert len(catalogue_rows) == 13
 
 
+def test_changed_pictures_alone_are_refused_before_training(history, tmp_path, quiet):
+    rows = [(f"images/{n:03d}.png", "darker", f"images/gone{n}.png", n % 2) for n in range(12)]
+    columns = ["relative_im_path", "augmentation", "original", "open_rate"]
+    manifest = history.parent / "changed.csv"
+    pd.DataFrame(rows, columns=columns).to_csv(manifest, index=False)
+    with pytest.raises(DataError, match="Add a row for each original"):
+        fit(manifest, tmp_path / "run", quiet, targets=None)
+
+
 def test_copies_of_a_picture_stand_on_one_side(catalogue, tmp_path, quiet):
     manifest = catalogue(20)
     images = manifest.parent / "images"
