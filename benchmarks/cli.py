@@ -66,7 +66,7 @@ def seeds(
     out: Annotated[Path, typer.Option(help="Pictures, history and run go here.")],
     kind: Annotated[str, typer.Option(help="sneaker or car.")] = "sneaker",
     count: Annotated[int, typer.Option(min=100, help="Originals.")] = 1000,
-    sends: Annotated[int, typer.Option(min=1, help="Of each candidate.")] = 5,
+    sends: Annotated[int, typer.Option(min=1, help="Of each candidate.")] = 10,
     epochs: Annotated[int, typer.Option(min=1)] = 8,
     image_size: Annotated[int, typer.Option(help="Pixels.")] = 64,
     catalogue: Annotated[
