@@ -4,7 +4,7 @@ The runtime. Everything that runs inside a model server is here and nothing else
 importing it has no side effects.
 
     from augrank import Recommender
-    answer = Recommender.load("dist/vehicles/bundle").recommend("car.jpg", target="open_rate")
+    answer = Recommender.load("dist/bundle").recommend("car.jpg", target="open_rate")
 """
 
 from typing import TYPE_CHECKING, Any

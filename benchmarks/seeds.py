@@ -85,8 +85,8 @@ def results_document(
         f"{_range(rendered['heads'])} |",
         "86 and 91 % are above what this rule allows to anyone on originals never seen before.",
         "`ceiling of these rows` is what the true probabilities themselves score on the test rows: "
-        "outcomes are drawn, so it scatters around 0.80. `excess` says how many standard errors the "
-        "head's hits lie above what its own predictions deserve given the true probabilities.",
+        "outcomes are drawn, so it scatters around 0.80. `excess` says how many standard errors "
+        "the head's hits lie above what its predictions deserve given the true probabilities.",
         _heads(rendered["heads"]),
         "Means over the targets, the same test rows and inputs:",
         _comparison(rendered["heads"]),
