@@ -52,13 +52,17 @@ class PictureInfo(BaseModel, frozen=True):
 
 
 class Timings(BaseModel, frozen=True):
-    """Where the time went, in milliseconds. ``embed`` is shared by all requests of a batch."""
+    """Where the time went, in milliseconds; zero where the answer was given before.
 
-    decode: float
-    augment: float
-    embed: float
-    score: float
-    rank: float
+    ``augment`` makes the candidates, writes them into the batch and encodes their thumbnails.
+    ``embed`` is one backbone call, shared by the requests that it served.
+    """
+
+    decode: float = 0.0
+    augment: float = 0.0
+    embed: float = 0.0
+    score: float = 0.0
+    rank: float = 0.0
     total: float
 
 
@@ -78,6 +82,7 @@ class Answer(BaseModel, frozen=True):
     alternates: tuple[AlternateScore, ...]  # best first
     best_alternate: AlternateScore | None
     verdict: str
+    cached: bool = False  # given before, and not computed again
     timings_ms: Timings
 
     @property

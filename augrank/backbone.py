@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import onnxruntime
@@ -11,9 +11,12 @@ from numpy.typing import NDArray
 
 from augrank.errors import BundleError
 
-Device = Literal["auto", "cpu", "cuda"]
+Device = Literal["auto", "cpu", "cuda", "tensorrt"]
+CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 # Bounds the memory of one call; a TorchServe batch of eight six-candidate requests is 48.
 MAX_BATCH = 128
+# A CPU is as fast with one request's candidates as with more, and starts sooner; a GPU is not.
+CPU_ROWS_PER_CALL = 6
 INPUT, FEATURES, LOGITS = "pictures", "features", "logits"
 
 
@@ -34,7 +37,8 @@ class Backbone:
     Args:
         graph: the ONNX file.
         threads: intra-op threads; workers x threads should equal the cores.
-        device: ``auto`` takes CUDA where onnxruntime offers it, else the CPU.
+        device: ``auto`` takes CUDA where onnxruntime offers it, else the CPU. ``tensorrt`` builds
+            an engine at its first start, which takes minutes.
         spin: let idle threads spin between calls. Faster alone, wasteful when workers share cores.
     """
 
@@ -46,19 +50,20 @@ class Backbone:
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin else "0")
+        wanted = providers(device)
         try:
             self._session = onnxruntime.InferenceSession(
-                os.fspath(graph), options, providers=providers(device)
+                os.fspath(graph), options, providers=wanted
             )
         except Exception as error:  # onnxruntime's exceptions share no base of their own
             raise BundleError(
                 f"{graph.name} cannot be loaded: {error}", remedy="Export the run again."
             ) from error
         self.provider: str = self._session.get_providers()[0]
-        if device == "cuda" and self.provider != "CUDAExecutionProvider":
+        if device not in ("auto", "cpu") and self.provider == CPU:
             raise BundleError(
-                "CUDA could not be used",
-                expected="CUDAExecutionProvider",
+                f"{device} could not be used",
+                expected=_name(wanted[0]),
                 got=self.provider,
                 remedy="Check the NVIDIA driver and the CUDA libraries, or set AUGRANK_DEVICE=cpu.",
             )
@@ -72,6 +77,7 @@ class Backbone:
             )
         self.feature_width: int = shapes[FEATURES][1]
         self.augmentation_count: int = shapes[LOGITS][1]
+        self.rows_per_call: int = CPU_ROWS_PER_CALL if self.provider == CPU else MAX_BATCH
 
     def embed(self, batch: NDArray[np.float32]) -> Embedding:
         """Embed normalised pictures, float32 (N, 3, S, S)."""
@@ -84,22 +90,34 @@ class Backbone:
         return Embedding(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
 
-def providers(device: Device) -> list[str]:
+def providers(device: Device) -> list[str | tuple[str, dict[str, Any]]]:
     """onnxruntime's execution providers for this device, best first.
 
     Raises:
-        BundleError: CUDA is asked for and this onnxruntime has none.
+        BundleError: this onnxruntime has no such provider.
     """
+    if not uses_accelerator(device):
+        return [CPU]
+    wanted = TENSORRT if device == "tensorrt" else CUDA
     available = onnxruntime.get_available_providers()
-    cuda = "CUDAExecutionProvider" in available
-    if device == "cuda" and not cuda:
+    if wanted not in available:
         raise BundleError(
-            "CUDA is not available",
-            expected="CUDAExecutionProvider",
+            f"{device} is not available",
+            expected=wanted,
             got=", ".join(available),
             remedy="Install augrank[gpu] on a machine with an NVIDIA driver, or use the CPU.",
         )
-    use_cuda = cuda and device != "cpu"
-    return (
-        ["CUDAExecutionProvider", "CPUExecutionProvider"] if use_cuda else ["CPUExecutionProvider"]
-    )
+    if device == "tensorrt":
+        return [(TENSORRT, {"trt_fp16_enable": True, "trt_engine_cache_enable": True}), CUDA, CPU]
+    return [CUDA, CPU]
+
+
+def uses_accelerator(device: Device) -> bool:
+    """Whether this device means a GPU here; ``auto`` does where onnxruntime offers CUDA."""
+    if device == "auto":
+        return CUDA in onnxruntime.get_available_providers()
+    return device != "cpu"
+
+
+def _name(provider: str | tuple[str, dict[str, Any]]) -> str:
+    return provider if isinstance(provider, str) else provider[0]

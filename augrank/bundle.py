@@ -31,7 +31,7 @@ from augrank.heads import HeadSpec
 BUNDLE_FILE = "bundle.json"
 SCHEMA_VERSION = 1
 MODEL_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")  # it stands in URLs and file names
-Precision = Literal["fp32", "int8"]
+Precision = Literal["fp32", "fp16", "int8"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 # A picture's bytes or a head's sums may change between major versions of these.
 PINNED_MAJOR = ("albumentations", "opencv-python-headless", "xgboost")
@@ -138,7 +138,7 @@ class Bundle:
                 f"the bundle has no {wanted} graph",
                 expected=one_of(self.spec.graphs),
                 got=wanted,
-                remedy="Export again with --int8, or leave the precision to the bundle.",
+                remedy=f"Export again with --{wanted}, or leave the precision to the bundle.",
             )
         return self.directory / self.spec.graphs[wanted]
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from augrank.errors import BrokenPicture, PictureTooLarge, UnsupportedPicture
+from augrank.errors import BadRequest, BrokenPicture, PictureTooLarge, UnsupportedPicture
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 _OPENED = (*FORMATS, "MPO")  # MPO: a JPEG with a second picture behind it, as phones write
@@ -50,7 +50,6 @@ class DecodedPicture:
     width: int  # of the file, after EXIF orientation
     height: int
     format: str
-    sha256: str
 
 
 def decode(data: bytes, size: int, limits: DecodeLimits = DecodeLimits()) -> DecodedPicture:
@@ -96,8 +95,7 @@ def decode(data: bytes, size: int, limits: DecodeLimits = DecodeLimits()) -> Dec
             got=f"{len(data):,} bytes that end or break early",
             remedy="Export the picture again, or check that the upload was complete.",
         ) from error
-    digest = hashlib.sha256(data).hexdigest()
-    return DecodedPicture(letterbox(rgb, size), width, height, file_format, digest)
+    return DecodedPicture(letterbox(rgb, size), width, height, file_format)
 
 
 def letterbox(picture: Picture, size: int) -> Picture:
@@ -130,9 +128,34 @@ def encode(picture: Picture, file_format: str = "JPEG", quality: int = 85) -> by
     return buffer.getvalue()
 
 
-def sha256_of_pixels(picture: Picture) -> str:
-    """sha256 of an array that came without a file."""
-    return hashlib.sha256(picture.tobytes()).hexdigest()
+def working_picture(picture: bytes | Picture, size: int, limits: DecodeLimits) -> DecodedPicture:
+    """Decode a file's bytes, or fit an array uint8 (H, W, 3) RGB, whichever it is."""
+    if isinstance(picture, bytes | bytearray | memoryview):
+        return decode(bytes(picture), size, limits)
+    array = _checked_array(picture)
+    height, width = array.shape[:2]
+    return DecodedPicture(letterbox(array, size), width, height, "array")
+
+
+def sha256_of_picture(picture: bytes | Picture) -> str:
+    """sha256 of a file's bytes, or of the shape and pixels of an array that came without one."""
+    if isinstance(picture, bytes | bytearray | memoryview):
+        return hashlib.sha256(picture).hexdigest()
+    array = _checked_array(picture)
+    digest = hashlib.sha256(str(array.shape).encode())
+    digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _checked_array(picture: Picture) -> Picture:
+    array = np.asarray(picture)
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or not array.size:
+        raise BadRequest(
+            "the array is no picture",
+            expected="uint8 (H, W, 3), RGB",
+            got=f"{array.dtype} {array.shape}",
+        )
+    return array
 
 
 def _open(data: bytes) -> Image.Image:

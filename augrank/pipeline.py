@@ -1,18 +1,22 @@
-"""The whole request, top to bottom: decode, augment, embed, score, rank.
+"""The whole request, top to bottom: plan, decode, augment, embed, score, rank.
 
-    bytes ─ decode ─ candidates ─┐
-    bytes ─ decode ─ candidates ─┼─ one batch ─ backbone ─┬─ head ─ rank ─ answer
-    bytes ─ refused ─────────────┘                        └─ head ─ rank ─ answer
-              └─────────────────────────────────────────────────────────── error
+    request ─ plan ─ decode ─ candidates ─┐                    ┌─ head ─ rank ─ answer
+    request ─ plan ─ decode ─ candidates ─┼─ batch ─ backbone ─┴─ head ─ rank ─ answer
+    request ─ refused ────────────────────│──────────────────────────────────── error
+    request ─ plan ─ answered before ─────┴──────────────────────────────────── answer
 
-Several requests share one backbone call. What is wrong with one of them is its own answer and
-nobody else's.
+Candidates are written straight into one preallocated batch. Requests of one call are decoded and
+augmented by a few threads while the backbone is busy with those before them (OpenCV, Pillow and
+onnxruntime release Python's lock). What is wrong with one request is its own answer and nobody
+else's.
 """
 
-import base64
+import functools
+import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,18 +25,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augrank.alternates import PRODUCT_TYPE, Alternates
-from augrank.answer import (
-    AlternateScore,
-    Answer,
-    CandidateScore,
-    PictureInfo,
-    Timings,
-    score_against,
-    verdict,
-)
+from augrank.answer import Answer, PictureInfo, Timings, verdict
+from augrank.answer_cache import AnswerCache, Key
 from augrank.augmentations import ORIGINAL, Augmentation
-from augrank.backbone import Backbone, Device, Embedding
-from augrank.bundle import BUNDLE_FILE, Bundle, Precision, load_bundle
+from augrank.backbone import Device, Embedding
+from augrank.bundle import Bundle, Precision, load_bundle
 from augrank.context import ContextEncoder
 from augrank.cores import usable_cores
 from augrank.decode import (
@@ -40,40 +37,62 @@ from augrank.decode import (
     DecodedPicture,
     DecodeLimits,
     Picture,
-    decode,
     encode,
-    letterbox,
-    sha256_of_pixels,
+    sha256_of_picture,
+    working_picture,
 )
-from augrank.errors import AugrankError, BadRequest, BundleError, one_of
+from augrank.errors import AugrankError, BadRequest, one_of
+from augrank.graph_choice import open_backbone
 from augrank.heads import Head
-from augrank.preprocess import Normalizer
+from augrank.preprocess import BatchMemory, Normalizer
+from augrank.ranking import ScoredAlternates, rank_alternates, rank_candidates, thumbnail
+from augrank.widths import check_widths
 from augrank.wire import DEFAULT_ALTERNATES, MAX_ALTERNATES, Request
 
 logger = logging.getLogger(__name__)
 WARM_UP_ROUNDS = 2
+MAX_PREPARING = 4  # threads that decode and augment beside the backbone
+Floats = NDArray[np.float32]
 
 
-@dataclass
-class _Prepared:
-    """A request on its way: its candidates are made, its rows in the batch are known."""
+@dataclass(frozen=True)
+class _Plan:
+    """A request that can be answered, if its picture can be read."""
 
     request: Request
     head: Head
-    context: NDArray[np.float32]
+    context: Floats  # (C,)
     product_type: str | None  # that alternates are to be of; None for the picture's own
-    picture: DecodedPicture
     augmentations: tuple[Augmentation, ...]  # the original first
-    candidates: list[Picture]
+    sha256: str  # of the picture
+    started: float
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A planned request whose candidates stand in the batch."""
+
+    plan: _Plan
+    picture: DecodedPicture
+    rows: slice  # of the batch
+    thumbnails: tuple[str, ...]  # one for each candidate, or none
     decode_ms: float
     augment_ms: float
-    started: float
 
 
 class Recommender:
     """Answers which version of a picture, or which other picture, would do better.
 
     Thread-safe once loaded. One recommender holds one onnxruntime session.
+
+    Args:
+        bundle: a checked bundle.
+        threads: of the backbone; by default every core that may be used.
+        precision: of the graph; by default what suits the device best and passed its gate.
+        device: ``auto`` takes a GPU where onnxruntime offers one.
+        spin: let the backbone's idle threads spin; only where nobody else needs the cores.
+        cache_bytes: keep answers already given, up to so many bytes of JSON.
+        limits: pictures beyond these are refused.
     """
 
     def __init__(
@@ -83,22 +102,26 @@ class Recommender:
         threads: int | None = None,
         precision: Precision | None = None,
         device: Device = "auto",
+        spin: bool = False,
+        cache_bytes: int = 0,
         limits: DecodeLimits = DecodeLimits(),
     ) -> None:
         spec = bundle.spec
+        threads = threads or usable_cores()
         self.bundle, self.limits = bundle, limits
-        self.precision: Precision = precision or spec.precision
-        self.backbone = Backbone(
-            bundle.graph(precision), threads=threads or usable_cores(), device=device
+        self.precision, self.backbone = open_backbone(
+            bundle, precision, threads=threads, device=device, spin=spin
         )
+        self.cache = AnswerCache(cache_bytes)
         self._normalizer = Normalizer(spec.mean, spec.std)
+        self._memory = BatchMemory(spec.image_size)
+        self._preparers = ThreadPoolExecutor(min(MAX_PREPARING, threads), "augrank-prepare")
         self._context = ContextEncoder(spec.context)
         self._heads = {head.target.name: Head.load(head, bundle.directory) for head in spec.heads}
         self._alternates = (
             Alternates.load(spec.alternates, bundle.directory) if spec.alternates else None
         )
-
-        self._check_widths()
+        check_widths(spec, self.backbone, self._context, self._alternates)
 
     @classmethod
     def load(cls, bundle: Path | str, **options: Any) -> "Recommender":
@@ -106,7 +129,7 @@ class Recommender:
 
         Args:
             bundle: the directory that ``python -m export build`` wrote.
-            **options: ``threads``, ``precision`` (fp32 or int8), ``device``, ``limits``.
+            **options: those of the class.
 
         Raises:
             BundleError: what does not fit, and what to do.
@@ -145,20 +168,10 @@ class Recommender:
         return answer
 
     def recommend_batch(self, requests: Sequence[Request]) -> list[Answer | AugrankError]:
-        """Answer several requests with one backbone call; an error stands in its own place."""
-        prepared = [_own_errors(self._prepare, request) for request in requests]
-        good = [item for item in prepared if isinstance(item, _Prepared)]
-        embedded = _own_errors(self._embed, good)
-        if isinstance(embedded, AugrankError):  # ours: nobody's picture can be answered
-            return [embedded if isinstance(item, _Prepared) else item for item in prepared]
-        embeddings, embed_ms = embedded
-        answers: list[Answer | AugrankError] = []
-        for item in prepared:
-            if isinstance(item, _Prepared):
-                answers.append(_own_errors(self._answer, item, next(embeddings), embed_ms))
-            else:
-                answers.append(item)
-        return answers
+        """Answer several requests together; an error stands in its own place."""
+        planned = [_own_errors(self._plan, request) for request in requests]
+        answers = self._run([item for item in planned if isinstance(item, _Plan)])
+        return [next(answers) if isinstance(item, _Plan) else item for item in planned]
 
     def warm_up(self) -> None:
         """Ask about a grey picture in every format and for every target, twice.
@@ -178,41 +191,10 @@ class Recommender:
             if isinstance(answer, AugrankError):
                 raise answer
 
-    def embed_pictures(self, pictures: list[Picture]) -> Embedding:
-        """Embed working pictures, uint8 (S, S, 3) RGB each."""
-        return self.backbone.embed(self._normalizer.batch(pictures))
-
-    def _check_widths(self) -> None:
-        """Graph, heads and alternates must be of the widths that bundle.json says.
-
-        Raises:
-            BundleError: names the part that is not.
-        """
-        spec, backbone = self.bundle.spec, self.backbone
-        features, logits = spec.feature_width, len(spec.augmentations.names)
-        parts = {"features": features, "logits": logits, "context": self._context.width}
-        found: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
-            "graph": ((backbone.feature_width, backbone.augmentation_count), (features, logits))
-        }
-        for head in spec.heads:
-            found[head.file] = ((head.width,), (sum(parts[name] for name in head.inputs),))
-        if self._alternates is not None:
-            index = self._alternates.embedding
-            widths = (index.features.shape[1], index.logits.shape[1])
-            found["alternates"] = (widths, (features, logits))
-        for name, (got, expected) in found.items():
-            if got != expected:
-                raise BundleError(
-                    f"the {name} does not fit {BUNDLE_FILE}",
-                    expected=f"widths {expected}",
-                    got=str(got),
-                    remedy="Export the run again.",
-                )
-
     # --- the stages -------------------------------------------------------------------------------
 
-    def _prepare(self, request: Request) -> _Prepared:
-        """Check the request, decode its picture, make its candidates."""
+    def _plan(self, request: Request) -> "_Plan | Answer":
+        """Check all of a request but its picture; the answer itself, where it was given before."""
         started = time.perf_counter()
         if not 0 <= request.alternates <= MAX_ALTERNATES:
             raise BadRequest(
@@ -223,20 +205,53 @@ class Recommender:
         head = self._heads[self.bundle.spec.head(request.target).target.name]
         context, product_type = self._read_context(request.context)
         augmentations = self._augmentations(request.candidates)
-        picture = self._decode(request.picture)
-        decoded = time.perf_counter()
-        candidates = [augmentation.apply(picture.pixels) for augmentation in augmentations]
-        return _Prepared(
+        plan = _Plan(
             request,
             head,
             context,
             product_type,
-            picture,
             augmentations,
-            candidates,
+            sha256=sha256_of_picture(request.picture),
+            started=started,
+        )
+        known = self.cache.get(self._cache_key(plan)) if self.cache.enabled else None
+        if known is None:
+            return plan
+        spent = Timings(total=_ms(time.perf_counter() - started))
+        return known.model_copy(update={"cached": True, "timings_ms": spent})
+
+    def _run(self, plans: Sequence[_Plan]) -> Iterator[Answer | AugrankError]:
+        """Prepare ahead on threads; embed and answer in order, as soon as a call is worth it."""
+        ends = np.cumsum([len(plan.augmentations) for plan in plans], dtype=int).tolist()
+        rows = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
+        memory = self._memory.rows(ends[-1] if ends else 0)
+        prepare = functools.partial(_own_errors, self._prepare, memory)
+        ahead = self._preparers.map if len(plans) > 1 else map
+        waiting: list[_Prepared | AugrankError] = []
+        for number, item in enumerate(ahead(prepare, plans, rows), start=1):
+            waiting.append(item)
+            if number == len(plans) or _count(waiting) >= self.backbone.rows_per_call:
+                yield from self._answer_together(memory, waiting)
+                waiting = []
+
+    def _prepare(self, memory: Floats, plan: _Plan, rows: slice) -> _Prepared:
+        """Decode a request's picture and write its candidates into its rows of the batch."""
+        started = time.perf_counter()
+        picture = working_picture(plan.request.picture, self.bundle.spec.image_size, self.limits)
+        decoded = time.perf_counter()
+        thumbnails = []
+        for augmentation, row in zip(plan.augmentations, memory[rows], strict=True):
+            candidate = augmentation.apply(picture.pixels)
+            self._normalizer.into(candidate, row)
+            if plan.request.thumbnails:
+                thumbnails.append(thumbnail(candidate))
+        return _Prepared(
+            plan,
+            picture,
+            rows,
+            tuple(thumbnails),
             decode_ms=_ms(decoded - started),
             augment_ms=_ms(time.perf_counter() - decoded),
-            started=started,
         )
 
     def _read_context(self, context: Mapping[str, Any]) -> tuple[NDArray[np.float32], str | None]:
@@ -250,21 +265,6 @@ class Recommender:
             if product_type is not None:
                 product_type = self._alternates.check_type(product_type)
         return self._context.encode(context), product_type
-
-    def _decode(self, picture: bytes | Picture) -> DecodedPicture:
-        size = self.bundle.spec.image_size
-        if isinstance(picture, bytes | bytearray | memoryview):
-            return decode(bytes(picture), size, self.limits)
-        array = np.asarray(picture)
-        if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or not array.size:
-            raise BadRequest(
-                "the array is no picture",
-                expected="uint8 (H, W, 3), RGB",
-                got=f"{array.dtype} {array.shape}",
-            )
-        height, width = picture.shape[:2]
-        digest = sha256_of_pixels(picture)
-        return DecodedPicture(letterbox(picture, size), width, height, "array", digest)
 
     def _augmentations(self, names: tuple[str, ...] | None) -> tuple[Augmentation, ...]:
         """The wanted augmentations in the bundle's order, the original always among them."""
@@ -280,45 +280,64 @@ class Recommender:
                 )
         return tuple(a for a in offered.augmentations if a.name in {ORIGINAL, *names})
 
-    def _embed(self, prepared: list[_Prepared]) -> tuple[Any, float]:
-        """One backbone call for all candidates; an iterator of each request's rows, and the ms."""
-        if not prepared:
-            return iter(()), 0.0
+    def _answer_together(
+        self, memory: Floats, prepared: Sequence[_Prepared | AugrankError]
+    ) -> Iterator[Answer | AugrankError]:
+        """One backbone call for these requests, then an answer for each."""
+        good = [item for item in prepared if isinstance(item, _Prepared)]
+        embedded = _own_errors(self._embed, memory, good)
+        start = 0
+        for item in prepared:
+            if isinstance(item, AugrankError):
+                yield item
+            elif isinstance(embedded, AugrankError):  # ours: nobody's picture can be answered
+                yield embedded
+            else:
+                embedding, embed_ms = embedded
+                end = start + len(item.plan.augmentations)
+                yield _own_errors(self._answer, item, embedding[start:end], embed_ms)
+                start = end
+
+    def _embed(self, memory: Floats, good: Sequence[_Prepared]) -> tuple[Embedding | None, float]:
+        """One backbone call for the candidates of these requests; the ms it took."""
+        if not good:
+            return None, 0.0
         started = time.perf_counter()
-        whole = self.embed_pictures([picture for item in prepared for picture in item.candidates])
-        ends = np.cumsum([len(item.candidates) for item in prepared])
-        starts = [0, *ends[:-1]]
-        parts = [whole[slice(int(a), int(b))] for a, b in zip(starts, ends, strict=True)]
-        return iter(parts), _ms(time.perf_counter() - started)
+        first, last = good[0].rows.start, good[-1].rows.stop
+        batch = memory[first:last]
+        if len(batch) > _count(good):  # a refused request between them left its rows empty
+            batch = np.concatenate([memory[item.rows] for item in good])
+        return self.backbone.embed(batch), _ms(time.perf_counter() - started)
 
     def _answer(self, item: _Prepared, embedding: Embedding, embed_ms: float) -> Answer:
         """Score and rank one request's candidates and alternates."""
+        plan, target = item.plan, item.plan.head.spec.target
         scoring = time.perf_counter()
-        scores = item.head.predict(
-            logits=embedding.logits, features=embedding.features, context=item.context
+        scores = plan.head.predict(
+            logits=embedding.logits, features=embedding.features, context=plan.context
         )
-        catalogue = self._score_alternates(item)
+        catalogue = self._score_alternates(plan)
         ranking = time.perf_counter()
-        target, original = item.head.spec.target, round(float(scores[0]), 6)
-        candidates = self._rank_candidates(item, scores)
-        alternates = self._rank_alternates(item, catalogue, original)
+        original = round(float(scores[0]), 6)
+        candidates = rank_candidates(plan.augmentations, scores, target.direction, item.thumbnails)
+        alternates = rank_alternates(catalogue, target.direction, original)
         best_candidate = candidates[0].model_copy(update={"thumbnail": None})
         best_alternate = (
             alternates[0].model_copy(update={"thumbnail": None}) if alternates else None
         )
         done = time.perf_counter()
-        return Answer(
+        answer = Answer(
             model=self.bundle.spec.name,
             bundle_version=self.bundle.version,
             picture=PictureInfo(
-                sha256=item.picture.sha256,
+                sha256=plan.sha256,
                 width=item.picture.width,
                 height=item.picture.height,
                 format=item.picture.format,
             ),
             target=target.name,
             direction=target.direction,
-            context=dict(item.request.context),
+            context=dict(plan.request.context),
             probability=original,
             candidates=candidates,
             best_candidate=best_candidate,
@@ -333,53 +352,37 @@ class Recommender:
                 embed=embed_ms,
                 score=_ms(ranking - scoring),
                 rank=_ms(done - ranking),
-                total=_ms(done - item.started),
+                total=_ms(done - plan.started),
             ),
         )
+        if self.cache.enabled:
+            self.cache.put(self._cache_key(plan), answer)
+        return answer
 
-    def _rank_candidates(
-        self, item: _Prepared, scores: NDArray[np.float64]
-    ) -> tuple[CandidateScore, ...]:
-        """Best first. Ties keep the bundle's order, so the original wins them."""
-        minimize = item.head.spec.target.direction == "minimize"
-        shown = np.round(scores, 6)
-        order = np.argsort(shown if minimize else -shown, kind="stable")
-        return tuple(
-            CandidateScore(
-                **score_against(float(scores[row]), float(scores[0])),
-                name=item.augmentations[row].name,
-                parameters=item.augmentations[row].parameters(),
-                thumbnail=_thumbnail(item.candidates[row]) if item.request.thumbnails else None,
-            )
-            for row in order
-        )
-
-    def _score_alternates(self, item: _Prepared) -> NDArray[np.float64] | None:
-        if self._alternates is None or item.request.alternates == 0:
+    def _score_alternates(self, plan: _Plan) -> ScoredAlternates | None:
+        if self._alternates is None or plan.request.alternates == 0:
             return None
-        return self._alternates.score(item.head, item.context)
-
-    def _rank_alternates(
-        self, item: _Prepared, scores: NDArray[np.float64] | None, original: float
-    ) -> tuple[AlternateScore, ...]:
-        if self._alternates is None or scores is None:
-            return ()
-        rows = self._alternates.best(
-            scores,
-            count=item.request.alternates,
-            minimize=item.head.spec.target.direction == "minimize",
-            product_type=item.product_type,
-            picture_sha256=item.picture.sha256,
+        return ScoredAlternates(
+            self._alternates,
+            self._alternates.score(plan.head, plan.context),
+            plan.request.alternates,
+            plan.product_type,
+            plan.sha256,
+            plan.request.thumbnails,
         )
-        pictures = self._alternates.pictures
-        return tuple(
-            AlternateScore(
-                **score_against(float(scores[row]), original),
-                path=pictures[row].path,
-                attributes=pictures[row].attributes,
-                thumbnail=self._alternates.thumbnail(row) if item.request.thumbnails else None,
-            )
-            for row in rows
+
+    def _cache_key(self, plan: _Plan) -> Key:
+        """All that decides an answer."""
+        request = plan.request
+        return (
+            plan.sha256,
+            self.bundle.version,
+            self.precision,
+            plan.head.spec.target.name,
+            json.dumps(dict(request.context), sort_keys=True, default=str),
+            tuple(augmentation.name for augmentation in plan.augmentations),
+            request.alternates,
+            request.thumbnails,
         )
 
 
@@ -399,8 +402,9 @@ def _own_errors(stage: Any, *arguments: Any) -> Any:
         return AugrankError("the request failed inside the server", remedy="See the server's log.")
 
 
-def _thumbnail(picture: Picture) -> str:
-    return base64.b64encode(encode(picture)).decode()
+def _count(prepared: Sequence[_Prepared | AugrankError]) -> int:
+    """Candidates of those requests that can be answered."""
+    return sum(len(item.plan.augmentations) for item in prepared if isinstance(item, _Prepared))
 
 
 def _ms(seconds: float) -> float:

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from ts.context import Context, RequestProcessor
 
+from augrank.backbone import CPU_ROWS_PER_CALL, MAX_BATCH
 from handlers.recommend_handler import RecommendHandler
 from tests.augrank.test_decode import png_bomb
 
@@ -70,17 +71,24 @@ def noise_jpeg() -> bytes:
     return buffer.getvalue()
 
 
-def test_eight_requests_with_three_bad_pictures(ask, picture, monkeypatch, handler):
-    calls = []
-    embed = handler.recommender.backbone.embed
-    monkeypatch.setattr(
-        handler.recommender.backbone, "embed", lambda b: calls.append(len(b)) or embed(b)
-    )
+@pytest.mark.parametrize(
+    ("rows_per_call", "calls"),
+    [(CPU_ROWS_PER_CALL, 5 * [6]), (MAX_BATCH, [5 * 6]), (7, [12, 12, 6])],
+)
+def test_eight_requests_with_three_bad_pictures(
+    ask, picture, monkeypatch, handler, rows_per_call, calls
+):
+    """A CPU embeds one request's candidates as soon as they are there, a GPU all together."""
+    backbone, made = handler.recommender.backbone, []
+    embed = backbone.embed
+    monkeypatch.setattr(backbone, "embed", lambda batch: made.append(len(batch)) or embed(batch))
+    monkeypatch.setattr(backbone, "rows_per_call", rows_per_call)
     good, truncated = raw(picture), raw(noise_jpeg()[:2000], "image/jpeg")
     text, bomb = raw(b"not a picture"), raw(png_bomb(20_000, 20_000))
     answers, context = ask(good, truncated, good, text, good, bomb, good, good)
     assert [status for status, _ in answers] == [200, 422, 200, 415, 200, 413, 200, 200]
-    assert calls == [5 * 6]
+    assert made == calls
+    assert len({json.dumps(answers[index][1]["candidates"]) for index in (0, 2, 4, 6, 7)}) == 1
     for index, word in ((1, "truncated"), (3, "not a picture"), (5, "too many pixels")):
         error = answers[index][1]["error"]
         assert word in error["message"]
