@@ -113,10 +113,15 @@ def providers(device: Device) -> list[str | tuple[str, dict[str, Any]]]:
 
 
 def uses_accelerator(device: Device) -> bool:
-    """Whether this device means a GPU here; ``auto`` does where onnxruntime offers CUDA."""
+    """Whether this device means a GPU here; ``auto`` does where there is one to be used."""
     if device == "auto":
-        return CUDA in onnxruntime.get_available_providers()
+        return CUDA in onnxruntime.get_available_providers() and _has_gpu()
     return device != "cpu"
+
+
+def _has_gpu() -> bool:
+    """Whether the kernel shows an NVIDIA GPU; onnxruntime-gpu offers CUDA even without one."""
+    return any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/dxg").exists()
 
 
 def _name(provider: str | tuple[str, dict[str, Any]]) -> str:

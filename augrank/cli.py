@@ -16,6 +16,7 @@ from augrank.answer import Answer, Score
 from augrank.bundle import Bundle, Precision, open_bundle
 from augrank.cli_errors import friendly_errors
 from augrank.errors import BadRequest, ServerError
+from augrank.plan import Profile, plan_serving
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -105,24 +106,50 @@ def serve(
     source: Annotated[Path, typer.Argument(help="Bundle directory, or .mar archive.")],
     port: Annotated[int, typer.Option(help="Port on the loopback interface; 0 for any.")] = 8080,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    profile: Annotated[
+        Profile, typer.Option(help="latency: all cores for one request. throughput: one each.")
+    ] = "latency",
     workers: Annotated[
-        int, typer.Option(min=1, help="Worker processes; cores are shared between them.")
-    ] = 1,
-    batch_size: Annotated[int, typer.Option(min=1, help="Requests in one backbone call.")] = 8,
+        int | None, typer.Option(min=1, help="Worker processes (default: by profile).")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Requests a worker takes at once (default: 1).")
+    ] = None,
     batch_delay_ms: Annotated[
-        int, typer.Option(min=1, help="How long a lone request waits for company.")
-    ] = 2,
+        int | None, typer.Option(min=0, help="How long a lone request waits for company.")
+    ] = None,
+    queue_size: Annotated[
+        int | None, typer.Option(min=1, help="Requests that may wait; more are refused (503).")
+    ] = None,
+    cache_mb: Annotated[
+        int, typer.Option(min=0, help="Keep answers given, up to this size in each worker.")
+    ] = 0,
+    precision: Annotated[
+        Precision | None, typer.Option(help="Graph to use; by default the bundle's choice.")
+    ] = None,
     auth: Annotated[
         bool, typer.Option("--auth/--no-auth", help="Ask clients for TorchServe's inference key.")
     ] = True,
 ) -> None:
     """Serve on the real TorchServe until Ctrl-C. Needs the extra `serve`."""
     try:
+        from augrank.backbone import uses_accelerator
         from augrank.serving import ServerOptions
         from augrank.serving import serve as start
+        from augrank.settings import WorkerSettings
     except ImportError as error:
         raise BadRequest(f"cannot serve: {error}", remedy="pip install 'augrank[serve]'") from error
-    options = ServerOptions(port, workers, auth, batch_size, batch_delay_ms, host)
+    settings = WorkerSettings.from_environment()
+    plan = plan_serving(
+        profile,
+        gpu=uses_accelerator(settings.device),
+        workers=workers,
+        batch_size=batch_size,
+        batch_delay_ms=batch_delay_ms,
+        queue_size=queue_size,
+    )
+    options = ServerOptions(port, host, auth, plan, precision, cache_mb)
+    console.print(plan.explained(), highlight=False)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     try:

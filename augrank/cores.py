@@ -1,10 +1,13 @@
-"""How many cores this process may use, and how workers share them."""
+"""How many cores and how much memory this process may use."""
 
+import contextlib
 import math
 import os
 from pathlib import Path
 
 _CGROUP_V2 = Path("/sys/fs/cgroup/cpu.max")
+_CGROUP_MEMORY, _MEMINFO = Path("/sys/fs/cgroup"), Path("/proc/meminfo")
+_UNKNOWN_MEMORY = 8 * 1024**3
 
 
 def usable_cores(cgroup_file: Path = _CGROUP_V2) -> int:
@@ -21,3 +24,16 @@ def usable_cores(cgroup_file: Path = _CGROUP_V2) -> int:
 def threads_per_worker(workers: int, cores: int | None = None) -> int:
     """Intra-op threads so that workers x threads does not exceed the cores, at least 1."""
     return max(1, (cores or usable_cores()) // max(1, workers))
+
+
+def available_memory(cgroup: Path = _CGROUP_MEMORY, meminfo: Path = _MEMINFO) -> int:
+    """Bytes that this process may still take, by the machine and by the container's limit."""
+    free = math.inf
+    with contextlib.suppress(OSError, ValueError, StopIteration):
+        lines = meminfo.read_text(encoding="ascii").splitlines()
+        free = 1024 * int(next(x for x in lines if x.startswith("MemAvailable")).split()[1])
+    with contextlib.suppress(OSError, ValueError):  # "max" is no number
+        limit = int((cgroup / "memory.max").read_text(encoding="ascii"))
+        used = int((cgroup / "memory.current").read_text(encoding="ascii"))
+        free = min(free, limit - used)
+    return int(free) if free != math.inf else _UNKNOWN_MEMORY

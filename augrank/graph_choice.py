@@ -15,7 +15,7 @@ def open_backbone(
     chosen = precision or _best(bundle, device)
     backbone = Backbone(bundle.graph(chosen), threads=threads, device=device, spin=spin)
     if precision is None and backbone.provider == CPU and chosen != bundle.spec.precision:
-        # onnxruntime-gpu without a GPU says only now that it has none
+        # there is a GPU, but its driver or libraries cannot be used
         chosen = bundle.spec.precision
         backbone = Backbone(bundle.graph(chosen), threads=threads, device="cpu", spin=spin)
     return chosen, backbone

@@ -1,8 +1,10 @@
 """The head of one target: an XGBoost model over the embedding and the context, calibrated.
 
-A head eats a row of ``[logits | features | context]``, of which it names the parts it was trained
-on. Its raw margin becomes a probability through a calibrated logistic curve (Platt scaling, fitted
-on validation data), which keeps the order of candidates.
+A head eats a row of ``[recognition | features | context]``, of which it names the parts it was
+trained on. Recognition is how likely the backbone finds each augmentation, in steps of 5 %: what
+lies below is noise of the picture and of the arithmetic, on which trees would split, only for int8
+to fall on the other side. The head's raw margin becomes a probability through a calibrated logistic
+curve (Platt scaling, fitted on validation data), which keeps the order of candidates.
 """
 
 from pathlib import Path
@@ -16,8 +18,9 @@ from pydantic import BaseModel, Field
 from augrank.errors import BundleError
 from augrank.targets import Target
 
-HeadInput = Literal["logits", "features", "context"]
+HeadInput = Literal["recognition", "features", "context"]
 Floats = NDArray[np.float32]
+RECOGNITION_STEPS = 20
 
 
 class Calibration(BaseModel, frozen=True, extra="forbid"):
@@ -59,8 +62,18 @@ def assemble(
     rows = len(logits)
     if context.ndim == 1:
         context = np.broadcast_to(context, (rows, len(context)))
-    parts = {"logits": logits, "features": features, "context": context}
+    parts = {"features": features, "context": context}
+    if "recognition" in inputs:
+        parts["recognition"] = recognition(logits)
     return np.ascontiguousarray(np.concatenate([parts[name] for name in inputs], axis=1))
+
+
+def recognition(logits: Floats) -> Floats:
+    """Softmax of logits float32 (N, A), rounded to multiples of 1/20."""
+    shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+    shares /= shares.sum(axis=1, keepdims=True)
+    rounded: Floats = np.round(shares * RECOGNITION_STEPS) / np.float32(RECOGNITION_STEPS)
+    return rounded
 
 
 class Head:

@@ -27,8 +27,8 @@ class ModelConfig:
 
     minWorkers: int = 1
     maxWorkers: int = 1
-    batchSize: int = 8
-    maxBatchDelay: int = 2
+    batchSize: int = 1
+    maxBatchDelay: int = 0
     responseTimeout: int = 60
 
     def to_yaml(self) -> str:

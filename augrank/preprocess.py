@@ -25,6 +25,7 @@ class Normalizer:
         shift = (-np.asarray(mean, np.float64) / np.asarray(std, np.float64)).astype(np.float32)
         values = np.arange(256, dtype=np.float32)
         self._tables = values * scale[:, None] + shift[:, None]  # (3, 256)
+        self._interleaved = self._tables.T[None].copy()  # (1, 256, 3)
 
     def into(self, picture: Picture, out: NDArray[np.float32]) -> None:
         """Write one picture.
@@ -35,6 +36,15 @@ class Normalizer:
         """
         for channel, table in enumerate(self._tables):
             cv2.LUT(cv2.extractChannel(picture, channel), table, out[channel])
+
+    def into_channels_last(self, picture: Picture, out: NDArray[np.float32]) -> None:
+        """Write one picture where channels come last.
+
+        Args:
+            picture: uint8 (H, W, 3), RGB.
+            out: float32 (H, W, 3), contiguous.
+        """
+        cv2.LUT(picture, self._interleaved, out)
 
     def batch(self, pictures: list[Picture]) -> NDArray[np.float32]:
         """Stack pictures uint8 (H, W, 3) to float32 (N, 3, H, W)."""

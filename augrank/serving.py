@@ -17,7 +17,7 @@ import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,12 @@ import httpx
 import numpy as np
 
 from augrank import settings
-from augrank.bundle import BUNDLE_FILE, BundleSpec, load_bundle
+from augrank.bundle import BUNDLE_FILE, BundleSpec, Precision, load_bundle
 from augrank.context import ContextEncoder
-from augrank.cores import threads_per_worker
 from augrank.decode import encode
 from augrank.errors import ServerError
 from augrank.layout import ModelConfig, lay_out, write_config
+from augrank.plan import ServingPlan, plan_serving
 
 LOOPBACK, EXAMPLE = "127.0.0.1", "example.jpg"
 MAX_REQUEST_BYTES = 25 * 1024 * 1024  # SageMaker's limit; TorchServe's own is 6.5 MB
@@ -44,21 +44,32 @@ class ServerOptions:
     """How to serve. ``port`` 0 takes any free one."""
 
     port: int = 8080
-    workers: int = 1
-    auth: bool = True
-    batch_size: int = 8
-    batch_delay_ms: int = 2
     host: str = LOOPBACK
+    auth: bool = True
+    plan: ServingPlan = field(default_factory=plan_serving)
+    precision: Precision | None = None
+    cache_mb: int = 0
 
     @property
     def model_config(self) -> ModelConfig:
         """TorchServe's side of it."""
         return ModelConfig(
-            minWorkers=self.workers,
-            maxWorkers=self.workers,
-            batchSize=self.batch_size,
-            maxBatchDelay=self.batch_delay_ms,
+            minWorkers=self.plan.workers,
+            maxWorkers=self.plan.workers,
+            batchSize=self.plan.batch_size,
+            maxBatchDelay=self.plan.batch_delay_ms,
         )
+
+    @property
+    def worker_environment(self) -> dict[str, str]:
+        """The workers' side of it; what the caller's environment says goes before the plan."""
+        planned = {
+            settings.THREADS: str(self.plan.threads),
+            settings.SPIN: str(int(self.plan.spin)),
+        }
+        asked = {settings.PRECISION: self.precision, settings.CACHE_MB: self.cache_mb}
+        given = {name: str(value) for name, value in asked.items() if value}
+        return {**planned, **os.environ, **given}
 
 
 @dataclass(frozen=True)
@@ -97,12 +108,12 @@ class Server:
 
 
 @contextmanager
-def serve(source: Path, options: ServerOptions = ServerOptions()) -> Iterator[Server]:
+def serve(source: Path, options: ServerOptions | None = None) -> Iterator[Server]:
     """Serve a bundle directory or a ``.mar`` for the while.
 
     Args:
         source: what ``python -m export build`` wrote.
-        options: port, workers, keys, batching.
+        options: port, keys, plan; by default those for one request as fast as can be.
 
     Yields:
         The server, once its workers are READY.
@@ -111,6 +122,7 @@ def serve(source: Path, options: ServerOptions = ServerOptions()) -> Iterator[Se
         ServerError: it did not come up; carries the end of its log.
         BundleError: the bundle inside does not fit.
     """
+    options = options or ServerOptions()
     with tempfile.TemporaryDirectory(prefix="augrank-serve-") as scratch:
         folder = Path(scratch)
         name, spec = _model_folder(source, folder / "models", options)
@@ -210,7 +222,8 @@ def _write_properties(file: Path, options: ServerOptions, ports: _Ports) -> None
         "metrics_mode": "prometheus",
         "model_metrics_auto_detect": "true",  # else the stages' timings are dropped
         "disable_system_metrics": "true",
-        "default_workers_per_model": options.workers,
+        "default_workers_per_model": options.plan.workers,
+        "job_queue_size": options.plan.queue_size,
     }
     text = "".join(f"{name}={value}\n" for name, value in lines.items())
     file.write_text(text, encoding="utf-8")
@@ -226,14 +239,13 @@ def _start(folder: Path, name: str, options: ServerOptions) -> subprocess.Popen[
     if not options.auth:
         command.append("--disable-token-auth")
     environment = {
-        **os.environ,
+        **options.worker_environment,
         **_java(),
         "TMPDIR": str(temporary),
         "TEMP": str(temporary),
         "LOG_LOCATION": str(folder / "logs"),
         "METRICS_LOCATION": str(folder / "logs"),
     }
-    environment.setdefault(settings.THREADS, str(threads_per_worker(options.workers)))
     with (folder / "server.log").open("wb") as log:
         return subprocess.Popen(
             command,
@@ -324,7 +336,7 @@ def _wait_ready(server: Server, options: ServerOptions) -> None:
             time.sleep(POLL_S)
             continue
         ready = [worker["status"] == "READY" for worker in model.get("workers", [])]
-        if len(ready) >= options.workers and all(ready):
+        if len(ready) >= options.plan.workers and all(ready):
             return
         time.sleep(POLL_S)
     raise ServerError(f"the model did not become ready. The log ends:\n{_log_tail(server.folder)}")

@@ -9,6 +9,7 @@ from augrank.bundle import Precision
 from augrank.errors import ServerError, one_of
 
 THREADS, PRECISION, DEVICE = "AUGRANK_THREADS", "AUGRANK_PRECISION", "AUGRANK_DEVICE"
+SPIN, CACHE_MB = "AUGRANK_SPIN", "AUGRANK_CACHE_MB"
 
 
 @dataclass(frozen=True)
@@ -18,18 +19,30 @@ class WorkerSettings:
     threads: int | None = None
     precision: Precision | None = None
     device: Device = "auto"
+    spin: bool = False
+    cache_mb: int = 0
 
     @classmethod
     def from_environment(cls) -> "WorkerSettings":
-        """Read AUGRANK_THREADS, AUGRANK_PRECISION and AUGRANK_DEVICE; unset or empty is None."""
-        threads = os.environ.get(THREADS) or None
-        if threads is not None and not (threads.isdecimal() and int(threads) > 0):
-            raise ServerError(f"{THREADS} does not fit", expected="a whole number", got=threads)
+        """Read the variables above; unset or empty is the default."""
         return cls(
-            threads=int(threads) if threads else None,
+            threads=_whole(THREADS, least=1),
             precision=cast(Precision | None, _choice(PRECISION, get_args(Precision))),
             device=cast(Device, _choice(DEVICE, get_args(Device)) or "auto"),
+            spin=_choice(SPIN, ("0", "1")) == "1",
+            cache_mb=_whole(CACHE_MB, least=0) or 0,
         )
+
+
+def _whole(name: str, least: int) -> int | None:
+    value = os.environ.get(name) or None
+    if value is None:
+        return None
+    if not value.isdecimal() or int(value) < least:
+        raise ServerError(
+            f"{name} does not fit", expected=f"a whole number from {least}", got=value
+        )
+    return int(value)
 
 
 def _choice(name: str, allowed: tuple[str, ...]) -> str | None:

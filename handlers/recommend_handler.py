@@ -35,6 +35,8 @@ class RecommendHandler:
             threads=settings.threads or threads_per_worker(workers),
             precision=settings.precision,
             device=settings.device,
+            spin=settings.spin,
+            cache_bytes=settings.cache_mb * 1024 * 1024,
         )
         self.recommender.warm_up()
         logger.info(

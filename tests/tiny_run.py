@@ -18,7 +18,7 @@ from augrank.augmentations import augmentation_set
 from augrank.bundle import sha256_of
 from augrank.context import CategoricalColumn, ContextEncoder
 from augrank.decode import decode
-from augrank.heads import HeadSpec
+from augrank.heads import HeadSpec, assemble
 from augrank.preprocess import Normalizer
 from augrank.targets import resolve_target
 
@@ -29,6 +29,7 @@ CONTEXT = (
     CategoricalColumn(name="campaign_type", values=("Newsletter", "Promotional")),
     CategoricalColumn(name="industry", values=("Automotive", "Retail")),
 )
+INPUTS = ("recognition", "features", "context")
 SPLITS = ("train", "train", "train", "validation", "test", "test")
 
 
@@ -61,7 +62,8 @@ def make_run(run: Path, images: Path, *, originals: int = 24, seed: int = 0) -> 
     chosen = augmentation_set("seed")
     net, features, logits = _embed(images, names, chosen, seed)
     torch.save(net.state_dict(), run / "backbone.pt")
-    heads = _heads(run, features, logits, len(chosen.names))
+    kept = [index for index, split in enumerate(splits) if split != "test"]
+    heads = _heads(run, features[kept], logits[kept], len(chosen.names))
     held_out = [index for index, split in enumerate(splits) if split == "test"]
     np.savez(
         run / "reference.npz",
@@ -127,9 +129,12 @@ def _heads(run: Path, features, logits, augmentations: int) -> list[HeadSpec]:
             context = {c.name: str(rng.choice(c.values)) for c in CONTEXT}
             encoded = encoder.encode(context)
             rows.append(
-                np.concatenate(
-                    [logits[picture, augmentation], features[picture, augmentation], encoded]
-                )
+                assemble(
+                    INPUTS,
+                    logits=logits[picture, augmentation][None],
+                    features=features[picture, augmentation][None],
+                    context=encoded,
+                )[0]
             )
             labels.append(float(augmentation in (1, 3)))
     specs = []
@@ -144,7 +149,7 @@ def _heads(run: Path, features, logits, augmentations: int) -> list[HeadSpec]:
         specs.append(
             HeadSpec(
                 target=resolve_target(target),
-                inputs=("logits", "features", "context"),
+                inputs=INPUTS,
                 width=len(rows[0]),
                 file=file,
                 metrics={"accuracy": 0.8, "majority_accuracy": 0.6, "auc": 0.77},

@@ -1,7 +1,7 @@
 """Fits the head of each target: XGBoost on the inputs that serve it best, then calibrated.
 
-Which of logits, features and context a head eats is chosen by log loss on validation data; so is
-the number of trees. Platt's curve is fitted there too and kept only where it earns its two
+Which of recognition, features and context a head eats is chosen by log loss on validation data, and
+so is the number of trees. Platt's curve is fitted there too and kept only where it earns its two
 parameters. Everything that is reported comes from the test split, which nothing is chosen on.
 """
 
@@ -22,9 +22,9 @@ from training.splits import Split
 
 # Simplest first: of equals the first is taken.
 INPUT_SETS: tuple[tuple[HeadInput, ...], ...] = (
-    ("logits", "context"),
+    ("recognition", "context"),
     ("features", "context"),
-    ("logits", "features", "context"),
+    ("recognition", "features", "context"),
 )
 ROUNDS, PATIENCE = 600, 25
 CELLS_PER_THREAD = 4_000_000  # below this, threads wait for one another longer than they work

@@ -25,7 +25,7 @@ class Inputs:
     def width(self, inputs: Sequence[HeadInput]) -> int:
         """How many numbers a row of these inputs has."""
         parts = {
-            "logits": self.table.logits,
+            "recognition": self.table.logits,
             "features": self.table.features,
             "context": self.contexts,
         }

@@ -136,7 +136,7 @@ class Batches:
                 # A file that was changed elsewhere must not be mirrored after the change.
                 picture = jitter(picture, epoch, int(row), flip=applied == samples.label[row])
             picture = self._augmentations[applied].apply(picture)
-            self._normalizer.into(picture, out[place].transpose(2, 0, 1))
+            self._normalizer.into_channels_last(picture, out[place])
         return out
 
 

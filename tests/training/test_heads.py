@@ -55,13 +55,13 @@ def test_a_known_rule_is_recovered_to_its_ceiling():
     parts = make_parts(seed_rule, 1)
     head = fit(parts, inputs)
     figures = head.spec.metrics
-    assert head.spec.inputs == ("logits",)  # the features are noise: the simplest is enough
+    assert head.spec.inputs == ("recognition",)  # the features are noise: the simplest is enough
     assert figures["accuracy"] == pytest.approx(figures["ceiling"]["accuracy"], abs=0.015)
     assert figures["leak"] is False
     assert figures["majority_accuracy"] == pytest.approx(0.6, abs=0.05)
     assert figures["ece"] < 0.06
     assert np.abs(head.test_probability - parts["test"].truth).mean() < 0.06
-    assert set(head.validation_log_loss) == {"logits", "features", "logits+features"}
+    assert set(head.validation_log_loss) == {"recognition", "features", "recognition+features"}
 
 
 def test_context_is_used_where_it_matters():
@@ -149,14 +149,14 @@ def test_calibration_never_turns_the_order_round_and_survives_separable_labels()
 
 
 def test_without_context_no_input_set_names_it():
-    assert input_sets(0) == (("logits",), ("features",), ("logits", "features"))
+    assert input_sets(0) == (("recognition",), ("features",), ("recognition", "features"))
     assert all("context" in names for names in input_sets(3))
 
 
 def test_baselines_are_scored_on_the_same_rows():
     inputs = make_inputs(np.zeros((1, 0), np.float32))
     parts = make_parts(seed_rule, 1)
-    rows = compare(("logits",), parts["train"], parts["test"], inputs, seed=0, threads=1)
+    rows = compare(("recognition",), parts["train"], parts["test"], inputs, seed=0, threads=1)
     share = parts["train"].share_of_ones
     assert rows[MAJORITY]["accuracy"] == pytest.approx(1 - parts["test"].share_of_ones)
     assert rows[MAJORITY]["brier"] == pytest.approx(np.mean((parts["test"].label - share) ** 2))
