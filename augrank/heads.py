@@ -1,9 +1,10 @@
 """The head of one target: an XGBoost model over the embedding and the context, calibrated.
 
 A head eats a row of ``[recognition | features | context]``, of which it names the parts it was
-trained on. Recognition is how likely the backbone finds each augmentation, in steps of 5 %: what
-lies below is noise of the picture and of the arithmetic, on which trees would split, only for int8
-to fall on the other side. The head's raw margin becomes a probability through a calibrated logistic
+trained on. Recognition is how likely the backbone finds each augmentation, in steps of 5 %;
+features come in steps of a fraction of their spread. What lies below is noise of the picture and of
+the arithmetic: trees would split on it, only for another engine to fall on the other side. The
+head's raw margin becomes a probability through a calibrated logistic
 curve (Platt scaling, fitted on validation data), which keeps the order of candidates.
 """
 
@@ -40,13 +41,19 @@ class HeadSpec(BaseModel, frozen=True, extra="forbid"):
     target: Target
     inputs: tuple[HeadInput, ...] = Field(min_length=1)
     width: int = Field(gt=0)  # of the rows that the model eats
+    feature_step: float = Field(gt=0)  # to multiples of which features are rounded
     file: str  # relative to the run or the bundle, .ubj
     calibration: Calibration = Calibration()
     metrics: dict[str, Any] = Field(default_factory=dict)
 
 
 def assemble(
-    inputs: tuple[HeadInput, ...], *, logits: Floats, features: Floats, context: Floats
+    inputs: tuple[HeadInput, ...],
+    *,
+    logits: Floats,
+    features: Floats,
+    context: Floats,
+    feature_step: float,
 ) -> Floats:
     """Lay the named parts side by side, in the order of ``inputs``.
 
@@ -55,6 +62,7 @@ def assemble(
         logits: float32 (N, A).
         features: float32 (N, F).
         context: float32 (N, C), or (C,) for one context for all rows.
+        feature_step: to multiples of which features are rounded.
 
     Returns:
         float32 (N, width), C-contiguous.
@@ -62,9 +70,11 @@ def assemble(
     rows = len(logits)
     if context.ndim == 1:
         context = np.broadcast_to(context, (rows, len(context)))
-    parts = {"features": features, "context": context}
+    parts = {"context": context}
     if "recognition" in inputs:
         parts["recognition"] = recognition(logits)
+    if "features" in inputs:
+        parts["features"] = np.round(features / np.float32(feature_step)) * np.float32(feature_step)
     return np.ascontiguousarray(np.concatenate([parts[name] for name in inputs], axis=1))
 
 
@@ -114,6 +124,12 @@ class Head:
         Returns:
             Calibrated probabilities, float64 (N,).
         """
-        rows = assemble(self.spec.inputs, logits=logits, features=features, context=context)
+        rows = assemble(
+            self.spec.inputs,
+            logits=logits,
+            features=features,
+            context=context,
+            feature_step=self.spec.feature_step,
+        )
         margin = self._booster.inplace_predict(rows, predict_type="margin")
         return self.spec.calibration(margin)

@@ -100,6 +100,7 @@ def expected_probabilities(
             logits=reference.logits[question.picture],
             features=reference.features[question.picture],
             context=encoder.encode(question.context),
+            feature_step=spec.feature_step,
         )
         margin = boosters[question.target].predict(xgboost.DMatrix(inputs), output_margin=True)
         rows.append(spec.calibration(margin))

@@ -29,6 +29,7 @@ CONTEXT = (
     CategoricalColumn(name="campaign_type", values=("Newsletter", "Promotional")),
     CategoricalColumn(name="industry", values=("Automotive", "Retail")),
 )
+FEATURE_STEP = 1 / 16
 INPUTS = ("recognition", "features", "context")
 SPLITS = ("train", "train", "train", "validation", "test", "test")
 
@@ -134,6 +135,7 @@ def _heads(run: Path, features, logits, augmentations: int) -> list[HeadSpec]:
                     logits=logits[picture, augmentation][None],
                     features=features[picture, augmentation][None],
                     context=encoded,
+                    feature_step=FEATURE_STEP,
                 )[0]
             )
             labels.append(float(augmentation in (1, 3)))
@@ -151,6 +153,7 @@ def _heads(run: Path, features, logits, augmentations: int) -> list[HeadSpec]:
                 target=resolve_target(target),
                 inputs=INPUTS,
                 width=len(rows[0]),
+                feature_step=FEATURE_STEP,
                 file=file,
                 metrics={"accuracy": 0.8, "majority_accuracy": 0.6, "auc": 0.77},
             )

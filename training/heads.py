@@ -90,6 +90,7 @@ def fit_head(
         target=target,
         inputs=best.inputs,
         width=best.booster.num_features(),
+        feature_step=inputs.feature_step,
         file=f"heads/{target.name}.ubj",
         calibration=calibration,
     )

@@ -1,5 +1,7 @@
 """What heads learn from: rows of embedding and context with their outcomes, split by original."""
 
+import functools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -22,6 +24,15 @@ class Inputs:
     table: EmbeddingTable
     contexts: NDArray[np.float32]  # (K, C)
 
+    @functools.cached_property
+    def feature_step(self) -> float:
+        """The power of two nearest to a quarter of the features' median spread.
+
+        So rounding moves a feature by about an eighth of its spread at most.
+        """
+        spread = float(np.median(self.table.features.std(axis=0)))
+        return 2.0 ** round(math.log2(spread / 4)) if spread > 0 else 1.0
+
     def width(self, inputs: Sequence[HeadInput]) -> int:
         """How many numbers a row of these inputs has."""
         parts = {
@@ -43,6 +54,7 @@ class Inputs:
             logits=self.table.logits[embedding],
             features=self.table.features[embedding],
             context=self.contexts[context],
+            feature_step=self.feature_step,
         )
 
 

@@ -100,12 +100,13 @@ def test_calibration_is_a_logistic_curve():
 
 def test_assemble_lays_parts_in_order_and_repeats_one_context():
     logits = np.log(np.array([[0.26, 0.74], [0.9999, 0.0001]], np.float32))
-    features = np.full((2, 2), 2, np.float32)
+    features = np.full((2, 2), 2.1, np.float32)
     rows = assemble(
         ("context", "recognition", "features"),
         logits=logits,
         features=features,
         context=np.array([7], np.float32),
+        feature_step=0.5,
     )
     np.testing.assert_allclose(rows, [[7, 0.25, 0.75, 2, 2], [7, 1, 0, 2, 2]])
 
@@ -132,4 +133,4 @@ def test_a_head_that_does_not_fit_is_refused(tiny_export):
 def test_model_config_is_torchserves():
     content = yaml.safe_load(ModelConfig(minWorkers=2, maxWorkers=2).to_yaml())
     assert content["minWorkers"] == 2
-    assert content["batchSize"] == 8
+    assert content["batchSize"] == 1

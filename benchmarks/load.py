@@ -1,0 +1,182 @@
+"""Clients of an HTTP endpoint: closed loop for its peak, open loop for its latency under load.
+
+Standard-library connections on threads, kept alive: about a tenth of a millisecond of a core for
+each request, which matters where clients and server share the cores.
+
+In the open loop requests are due at times drawn beforehand (Poisson arrivals) and a latency counts
+from when its request was due, not from when a client got round to sending it: a server that stalls
+cannot hide the requests it kept from being sent ("coordinated omission").
+"""
+
+import http.client
+import json
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+from numpy.typing import NDArray
+
+OPEN_LOOP_CLIENTS = 96
+TIMEOUT_S = 60.0
+OK, FAILED = 200, 0  # FAILED: no answer at all
+
+
+@dataclass(frozen=True)
+class Body:
+    """One request, ready to be sent."""
+
+    data: bytes
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where to post, and what an answer says."""
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    # An answer's bytes to the Answer's JSON object; None where the server's own wraps nothing.
+    unwrap: Callable[[bytes], dict[str, Any]] = json.loads
+
+
+@dataclass(frozen=True)
+class Replies:
+    """What came back, in order of sending; arrays (N,)."""
+
+    due_s: NDArray[np.float64]  # since the load's start
+    latency_ms: NDArray[np.float64]
+    status: NDArray[np.int64]
+    elapsed_s: float  # from the first request due to the last answer
+
+    @property
+    def ok(self) -> NDArray[np.bool_]:
+        """Which were answered."""
+        return np.asarray(self.status == OK)
+
+    @property
+    def rate(self) -> float:
+        """Answers per second."""
+        return float(self.ok.sum()) / self.elapsed_s
+
+    def percentile(self, *percents: float) -> list[float]:
+        """Of the latencies of those answered, ms."""
+        answered = self.latency_ms[self.ok]
+        if not len(answered):
+            return [float("nan")] * len(percents)
+        return [float(value) for value in np.percentile(answered, percents)]
+
+
+class Client:
+    """One connection, opened again where the server has closed it."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        parts = urlsplit(endpoint.url)
+        self._path = parts.path + (f"?{parts.query}" if parts.query else "")
+        self._headers = dict(endpoint.headers)
+        self._connection = http.client.HTTPConnection(
+            parts.hostname or "", parts.port, timeout=TIMEOUT_S
+        )
+
+    def post(self, body: Body) -> tuple[int, bytes]:
+        """Status and content; FAILED and nothing where no answer came."""
+        headers = {**self._headers, **body.headers}
+        for attempt in (1, 2):
+            try:
+                self._connection.request("POST", self._path, body.data, headers)
+                response = self._connection.getresponse()
+                return response.status, response.read()
+            except (OSError, http.client.HTTPException):
+                self._connection.close()
+                if attempt == 2:
+                    break
+        return FAILED, b""
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+
+def closed_loop(
+    endpoint: Endpoint, bodies: Sequence[Body], *, clients: int, seconds: float
+) -> Replies:
+    """Each client sends its next request when it has its answer, for about ``seconds``."""
+    record = _Record()
+    start = time.perf_counter()
+
+    def run(number: int) -> None:
+        client, turn = Client(endpoint), number
+        while time.perf_counter() - start < seconds:
+            sent = time.perf_counter()
+            status, _ = client.post(bodies[turn % len(bodies)])
+            record.add(sent - start, sent, status)
+            turn += clients
+        client.close()
+
+    _on_threads(run, clients)
+    return record.replies()
+
+
+def open_loop(
+    endpoint: Endpoint, bodies: Sequence[Body], *, rate: float, seconds: float, seed: int
+) -> Replies:
+    """Requests at Poisson times, whatever becomes of those before.
+
+    Args:
+        endpoint: where to.
+        bodies: sent in turn.
+        rate: mean arrivals per second.
+        seconds: how long.
+        seed: of the arrival times.
+    """
+    rng = np.random.default_rng(seed)
+    gaps = rng.exponential(1 / rate, size=max(1, round(rate * seconds)))
+    due = np.cumsum(gaps)
+    record, turns = _Record(), iter(range(len(due)))
+    lock = threading.Lock()
+    start = time.perf_counter()
+
+    def run(_: int) -> None:
+        client = Client(endpoint)
+        while True:
+            with lock:
+                turn = next(turns, None)
+            if turn is None:
+                break
+            wait = start + due[turn] - time.perf_counter()
+            if wait > 0:
+                time.sleep(wait)
+            status, _content = client.post(bodies[turn % len(bodies)])
+            record.add(float(due[turn]), start + due[turn], status)
+        client.close()
+
+    _on_threads(run, min(OPEN_LOOP_CLIENTS, len(due)))
+    return record.replies()
+
+
+class _Record:
+    """Collects replies from threads; appending to a list is atomic."""
+
+    def __init__(self) -> None:
+        self._rows: list[tuple[float, float, int]] = []
+
+    def add(self, due_s: float, since: float, status: int) -> None:
+        """One reply, at the moment it came; ``since`` on the clock of perf_counter."""
+        self._rows.append((due_s, 1e3 * (time.perf_counter() - since), status))
+
+    def replies(self) -> Replies:
+        rows = np.array(sorted(self._rows), np.float64).reshape(-1, 3)
+        ends = rows[:, 0] + rows[:, 1] / 1e3
+        elapsed = float(ends.max() - rows[:, 0].min()) if len(rows) else 0.0
+        return Replies(rows[:, 0], rows[:, 1], rows[:, 2].astype(np.int64), elapsed)
+
+
+def _on_threads(run: Callable[[int], None], count: int) -> None:
+    threads = [threading.Thread(target=run, args=(n,), daemon=True) for n in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
