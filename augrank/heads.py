@@ -17,11 +17,13 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
 from augrank.errors import BundleError
+from augrank.forest import Forest
 from augrank.targets import Target
 
 HeadInput = Literal["recognition", "features", "context"]
 Floats = NDArray[np.float32]
 RECOGNITION_STEPS = 20
+FEW_ROWS = 64  # up to here walking the trees ourselves is faster than XGBoost
 
 
 class Calibration(BaseModel, frozen=True, extra="forbid"):
@@ -67,15 +69,19 @@ def assemble(
     Returns:
         float32 (N, width), C-contiguous.
     """
-    rows = len(logits)
-    if context.ndim == 1:
-        context = np.broadcast_to(context, (rows, len(context)))
-    parts = {"context": context}
-    if "recognition" in inputs:
-        parts["recognition"] = recognition(logits)
-    if "features" in inputs:
-        parts["features"] = np.round(features / np.float32(feature_step)) * np.float32(feature_step)
-    return np.ascontiguousarray(np.concatenate([parts[name] for name in inputs], axis=1))
+    parts = {"recognition": logits, "features": features, "context": context}
+    ends = np.cumsum([parts[name].shape[-1] for name in inputs]).tolist()
+    rows = np.empty((len(logits), ends[-1]), np.float32)
+    for name, start, end in zip(inputs, [0, *ends], ends, strict=False):
+        place = rows[:, start:end]
+        if name == "recognition":
+            place[:] = recognition(logits)
+        elif name == "features":
+            np.round(features / np.float32(feature_step), out=place)
+            place *= np.float32(feature_step)
+        else:
+            place[:] = context
+    return rows
 
 
 def recognition(logits: Floats) -> Floats:
@@ -98,7 +104,7 @@ class Head:
                 remedy="Export the run again.",
             )
         booster.set_param({"nthread": 1, "device": "cpu"})
-        self.spec, self._booster = spec, booster
+        self.spec, self._booster, self._forest = spec, booster, Forest.of(booster)
 
     @classmethod
     def load(cls, spec: HeadSpec, directory: Path) -> "Head":
@@ -131,5 +137,8 @@ class Head:
             context=context,
             feature_step=self.spec.feature_step,
         )
-        margin = self._booster.inplace_predict(rows, predict_type="margin")
+        if self._forest is not None and len(rows) <= FEW_ROWS:
+            margin = self._forest.margin(rows)
+        else:
+            margin = self._booster.inplace_predict(rows, predict_type="margin")
         return self.spec.calibration(margin)

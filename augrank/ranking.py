@@ -14,7 +14,7 @@ from augrank.augmentations import Augmentation
 from augrank.decode import Picture
 from augrank.targets import Direction
 
-THUMBNAIL_SIDE_PX, THUMBNAIL_QUALITY = 160, 80
+THUMBNAIL_SIDE_PX, THUMBNAIL_QUALITY = 160, 80  # the side at most
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,9 @@ def thumbnail(picture: Picture) -> str:
     Args:
         picture: uint8 (S, S, 3), RGB.
     """
-    side = min(THUMBNAIL_SIDE_PX, len(picture))
+    side = len(picture)
+    while side > THUMBNAIL_SIDE_PX:  # halving is several times faster than any other scale
+        side //= 2
     small = cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA)
     bgr = cv2.cvtColor(small, cv2.COLOR_RGB2BGR)
     _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, THUMBNAIL_QUALITY])

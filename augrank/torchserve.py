@@ -20,6 +20,7 @@ from typing import Any
 
 import httpx
 
+from augrank.cores import usable_cores
 from augrank.errors import ServerError
 
 LOOPBACK = "127.0.0.1"
@@ -27,6 +28,11 @@ MAX_REQUEST_BYTES = 25 * 1024 * 1024  # SageMaker's limit; TorchServe's own is 6
 READY_TIMEOUT_S, STOP_TIMEOUT_S, POLL_S = 180.0, 15.0, 0.25
 DEATHS_TO_GIVE_UP = 2
 DIED = "Backend worker process died"
+LOGGING = Path(__file__).with_name("log4j2.xml")
+# On few cores TorchServe's Java compiles and collects garbage in the way of the model: half of the
+# time it takes for a request, measured. Where there are many cores it may.
+FEW_CORES = 8
+LEAN_JAVA = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"
 
 
 @dataclass(frozen=True)
@@ -140,6 +146,8 @@ def _write_properties(file: Path, options: TorchServeOptions, ports: _Ports) -> 
         "default_workers_per_model": options.workers,
         "job_queue_size": options.queue_size,
     }
+    if usable_cores() <= FEW_CORES:
+        lines["vmargs"] = LEAN_JAVA
     text = "".join(f"{name}={value}\n" for name, value in lines.items())
     file.write_text(text, encoding="utf-8")
 
@@ -152,7 +160,7 @@ def _start(
     temporary.mkdir()
     command = [sys.executable, "-m", "ts.model_server", "--start", "--foreground", "--ncs"]
     command += ["--model-store", str(folder / "models"), "--models", f"{name}={name}"]
-    command += ["--ts-config", str(folder / "config.properties")]
+    command += ["--ts-config", str(folder / "config.properties"), "--log-config", str(LOGGING)]
     if not options.auth:
         command.append("--disable-token-auth")
     environment = {

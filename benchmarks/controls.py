@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from augrank.backbone import Backbone
 from augrank.bundle import Bundle, Precision
+from augrank.errors import AugrankError
 from augrank.pipeline import Recommender
 from augrank.wire import parse_request
 
@@ -21,22 +21,25 @@ class Controls:
     """One precision's pipeline and raw forward on all cores, in this process."""
 
     def __init__(self, bundle: Bundle, precision: Precision, threads: int) -> None:
-        spin = threads > 1  # nothing else runs while they are timed
-        self.recommender = Recommender(
-            bundle, threads=threads, precision=precision, device="cpu", spin=False
-        )
+        self.recommender = Recommender(bundle, threads=threads, precision=precision, device="cpu")
         spec = bundle.spec
         shape = (len(spec.augmentations.names), 3, spec.image_size, spec.image_size)
         self._batch = np.random.default_rng(0).normal(size=shape).astype(np.float32)
         self._backbone = self.recommender.backbone
-        del spin
+
+    def candidates(self, question: dict[str, Any]) -> dict[str, float]:
+        """What a server must answer: every candidate's probability."""
+        (answer,) = self.recommender.recommend_batch([parse_request({"body": question}, {})])
+        if isinstance(answer, AugrankError):
+            raise answer
+        return {candidate.name: candidate.probability for candidate in answer.candidates}
 
     def pipeline(self, asked: Sequence[dict[str, Any]], seconds: float) -> float:
         """Requests per second, one after another, parsed and answered in process."""
         requests = [parse_request({"body": question}, {}) for question in asked]
         done, start = 0, time.perf_counter()
         while time.perf_counter() - start < seconds:
-            (answer,) = self.recommender.recommend_batch([requests[done % len(requests)]])
+            self.recommender.recommend_batch([requests[done % len(requests)]])
             done += 1
         return done / (time.perf_counter() - start)
 
@@ -63,6 +66,3 @@ def gemm_gigaflops() -> float:
 def forward_gigaflops(backbone: str, image_size: int, pictures_per_s: float) -> float:
     """Arithmetic of so many forward passes a second."""
     return 2 * GIGA_MACS[backbone] * (image_size / 224) ** 2 * pictures_per_s
-
-
-__all__ = ["Backbone", "Controls", "forward_gigaflops", "gemm_gigaflops"]

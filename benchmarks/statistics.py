@@ -31,6 +31,26 @@ class Median:
         low, high = np.percentile(np.median(draws, axis=1), [2.5, 97.5])
         return cls(*(round(float(value), digits) for value in (np.median(samples), low, high)))
 
+    @classmethod
+    def of_quotient(
+        cls,
+        above: ArrayLike,
+        below: ArrayLike,
+        *,
+        percents: tuple[float, float] = (50.0, 50.0),
+        digits: int = 4,
+    ) -> "Median":
+        """A percentile of one sample over a percentile of another, each drawn again by itself."""
+        rng = np.random.default_rng(0)
+        samples = [np.asarray(values, np.float64) for values in (above, below)]
+        parts = [
+            np.percentile(rng.choice(values, (RESAMPLES, len(values))), percent, axis=1)
+            for values, percent in zip(samples, percents, strict=True)
+        ]
+        point = np.percentile(samples[0], percents[0]) / np.percentile(samples[1], percents[1])
+        low, high = np.percentile(parts[0] / parts[1], [2.5, 97.5])
+        return cls(*(round(float(value), digits) for value in (point, low, high)))
+
     def shown(self, digits: int = 2) -> str:
         """``12.30 (12.10 to 12.60)``."""
         return f"{self.median:.{digits}f} ({self.low:.{digits}f} to {self.high:.{digits}f})"

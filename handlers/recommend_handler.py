@@ -7,9 +7,12 @@ runs. No model logic here: augrank/wire.py says what comes in, augrank/pipeline.
 
 import json
 import logging
+import time
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+
+import cv2
 
 from augrank.answer import Answer
 from augrank.bundle import load_bundle
@@ -20,6 +23,7 @@ from augrank.settings import WorkerSettings
 from augrank.wire import JSON_TYPE, Request, parse_request
 
 logger = logging.getLogger(__name__)
+GAUGE_INTERVAL_S = 1.0
 
 
 class RecommendHandler:
@@ -29,6 +33,7 @@ class RecommendHandler:
         """Load and warm up; TorchServe calls the worker READY when this returns."""
         settings = WorkerSettings.from_environment()
         workers = int((context.model_yaml_config or {}).get("minWorkers", 1))
+        cv2.setNumThreads(1)  # the cores are shared out between workers and the backbone
         bundle = load_bundle(Path(context.system_properties["model_dir"]) / "bundle")
         self.recommender = Recommender(
             bundle,
@@ -39,6 +44,7 @@ class RecommendHandler:
             cache_bytes=settings.cache_mb * 1024 * 1024,
         )
         self.recommender.warm_up()
+        self._gauged = -GAUGE_INTERVAL_S
         logger.info(
             "%s %s ready: %s on %s",
             bundle.spec.name,
@@ -53,7 +59,21 @@ class RecommendHandler:
         requests = [item for item in parsed if isinstance(item, Request)]
         answers = iter(self.recommender.recommend_batch(requests))
         outcomes = [next(answers) if isinstance(item, Request) else item for item in parsed]
+        self._gauge(outcomes, context)
         return [_respond(outcome, index, context) for index, outcome in enumerate(outcomes)]
+
+    def _gauge(self, outcomes: list[Answer | AugrankError], context: Any) -> None:
+        """Report an answer's timings, at most once a second.
+
+        TorchServe keeps the last value of a metric, and every value is a line of log to it.
+        """
+        if time.monotonic() - self._gauged < GAUGE_INTERVAL_S:
+            return
+        answer = next((item for item in outcomes if isinstance(item, Answer)), None)
+        if answer is not None:
+            self._gauged = time.monotonic()
+            for stage, milliseconds in answer.timings_ms:
+                context.metrics.add_time(f"Augrank{stage.capitalize()}Time", milliseconds)
 
 
 def _parse(fields: dict[str, Any], index: int, context: Any) -> Request | AugrankError:
@@ -77,6 +97,4 @@ def _respond(outcome: Answer | AugrankError, index: int, context: Any) -> str:
         phrase = HTTPStatus(outcome.status).phrase
         context.set_response_status(code=outcome.status, phrase=phrase, idx=index)
         return json.dumps(outcome.to_dict())
-    for stage, milliseconds in outcome.timings_ms:
-        context.metrics.add_time(f"Augrank{stage.capitalize()}Time", milliseconds, index)
     return outcome.model_dump_json()

@@ -7,6 +7,8 @@ and answers the same JSON.
 import os
 from typing import Any
 
+import cv2
+
 from augrank import AugrankError, Recommender
 from augrank.settings import WorkerSettings
 from augrank.wire import parse_request
@@ -16,6 +18,7 @@ BUNDLE, WORKERS, PORT = "AUGRANK_BUNDLE", "AUGRANK_PEER_WORKERS", "AUGRANK_PEER_
 
 def load() -> Recommender:
     """The recommender, warmed up."""
+    cv2.setNumThreads(1)  # as our own handler does
     settings = WorkerSettings.from_environment()
     recommender = Recommender.load(
         os.environ[BUNDLE],
