@@ -4,27 +4,25 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from augrank.bundle import open_bundle
+from augrank.bundle import Bundle, open_bundle
 from augrank.cli_errors import friendly_errors
+from augrank.context import ContextEncoder
 from augrank.cores import usable_cores
-from augrank.errors import BadRequest
-from benchmarks.pipeline import (
-    STAGES,
-    PipelineResult,
-    performance_document,
-    result_json,
-    time_pipeline,
-)
+from augrank.errors import BadRequest, one_of
+from benchmarks.document import performance_document
+from benchmarks.pipeline import STAGES, PipelineResult, result_json, time_pipeline
 from benchmarks.seeds import Experiment, read_report, results_document, run_experiment
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Time training and serving.")
 console = Console()
+ASKED = 40  # pictures
+QUICK_PEERS = ("mosec",)
 CATALOGUE = Path(__file__).parents[1] / "examples" / "catalogue" / "images"
 
 
@@ -41,23 +39,70 @@ def pipeline(
     rounds: Annotated[int, typer.Option(min=5, help="Requests timed for each row.")] = 60,
     threads: Annotated[int, typer.Option(help="Intra-op threads; 0 for all cores.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Also write results.json here.")] = None,
-    document: Annotated[Path | None, typer.Option(help="Also write the table here.")] = None,
 ) -> None:
     """Time the request pipeline by stage, in process, against the raw forward pass."""
-    pictures = sorted(p for p in images.glob("*") if p.suffix in (".png", ".jpg", ".jpeg"))
-    if not pictures:
-        raise BadRequest("there are no pictures", expected="PNG or JPEG files", got=str(images))
+    pictures = _pictures(images)
     threads = threads or usable_cores()
     with open_bundle(bundle) as opened:
         results = list(time_pipeline(opened, pictures, rounds=rounds, threads=threads))
-        content = result_json(opened, results, rounds=rounds, threads=threads)
+        content = result_json(opened, results, _command(), rounds=rounds, threads=threads)
     console.print(_table(results))
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "results.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    if document is not None:
-        _write(document, performance_document(content, _command()))
+        _write_json(out / "results.json", content)
     print(json.dumps(content))
+
+
+@app.command()
+@friendly_errors
+def serving(
+    bundle: Annotated[Path, typer.Argument(help="Bundle directory, or .mar archive.")],
+    quick: Annotated[bool, typer.Option("--quick", help="Three minutes; wide intervals.")] = False,
+    peers: Annotated[
+        str | None,
+        typer.Option(help="Comma-separated, of litserve, mosec, bentoml, mlserver; or none."),
+    ] = None,
+    images: Annotated[Path, typer.Option(help="Folder of pictures to ask about.")] = CATALOGUE,
+    price_per_hour: Annotated[
+        float | None, typer.Option(min=0, help="Of this machine: gives the cost of answers.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="results.json and plots/ go here.")] = Path(
+        "build/bench/serving"
+    ),
+) -> None:
+    """Compare servers on this machine: ours, TorchServe's documented handler, four others.
+
+    Starts every server itself on loopback, checks that all answer the same, and asks them in turn.
+    Needs the extras serve and peers. Full: about half an hour.
+    """
+    from benchmarks.plots import draw_all
+    from benchmarks.serving import FULL, QUICK, measure
+    from benchmarks.serving_report import result_json as serving_json
+
+    chosen = _peers(peers, quick)
+    with open_bundle(bundle) as opened:
+        asked = _questions(opened, _pictures(images)[:ASKED])
+        notes = Console(stderr=True)
+        seen = measure(opened, asked, QUICK if quick else FULL, chosen, notes.print)
+        content = serving_json(seen, opened, _command(), price_per_hour)
+    draw_all(seen, out / "plots")
+    _write_json(out / "results.json", content)
+    console.print(_servers(content))
+    console.print(_ratios(content))
+    if quick:
+        console.print("This was a quick run: for figures to keep, run it without --quick.")
+    print(json.dumps(content))
+
+
+@app.command()
+@friendly_errors
+def document(
+    results: Annotated[list[Path], typer.Argument(help="results.json of other commands.")],
+    out: Annotated[Path, typer.Option(help="Where to.")] = Path("docs/performance.md"),
+) -> None:
+    """Write docs/performance.md from the results of benchmarks."""
+    contents = [json.loads(file.read_text(encoding="utf-8")) for file in results]
+    _write(out, performance_document(contents, _command()))
+    console.print(f"wrote {out}")
 
 
 @app.command()
@@ -83,6 +128,64 @@ def seeds(
         _write(document, text)
     heads = {name: head["accuracy"] for name, head in report["heads"].items()}
     print(json.dumps({"recognition": report["backbone"]["test_accuracy"], "heads": heads}))
+
+
+def _pictures(images: Path) -> list[Path]:
+    pictures = sorted(p for p in images.glob("*") if p.suffix in (".png", ".jpg", ".jpeg"))
+    if not pictures:
+        raise BadRequest("there are no pictures", expected="PNG or JPEG files", got=str(images))
+    return pictures
+
+
+def _peers(names: str | None, quick: bool) -> list[str]:
+    """The peers asked for; by default all, in a quick run one."""
+    from benchmarks.contestants import PEERS
+
+    if names is None:
+        return list(QUICK_PEERS if quick else PEERS)
+    chosen = [name for name in names.split(",") if name not in ("", "none")]
+    for name in chosen:
+        if name not in PEERS:
+            raise BadRequest("no such peer", expected=one_of(PEERS, name), got=repr(name))
+    return chosen
+
+
+def _questions(bundle: Bundle, pictures: list[Path]) -> list[dict[str, Any]]:
+    """One for each picture, targets in turn."""
+    from benchmarks.contestants import question
+
+    targets = [head.target.name for head in bundle.spec.heads]
+    context = ContextEncoder(bundle.spec.context).example()
+    return [
+        question(picture.read_bytes(), targets[number % len(targets)], context)
+        for number, picture in enumerate(pictures)
+    ]
+
+
+def _servers(content: dict[str, Any]) -> Table:
+    table = Table(title="Servers at their peak")
+    headings = ("Model", "TS throughput", "TS latency P50", "TS latency P99", "ModelLatency",
+                "MaxInvocations", "TS error rate", "Cost of a million")  # fmt: skip
+    shown = [name for name in headings if name in content["servers"][0]]
+    for heading in shown:
+        table.add_column(heading, justify="left" if heading == "Model" else "right")
+    for row in content["servers"]:
+        cells = {**row, "TS throughput": f"{row['TS throughput']['median']:.2f}/s"}
+        table.add_row(*(str(cells[name]) for name in shown))
+    return table
+
+
+def _ratios(content: dict[str, Any]) -> Table:
+    table = Table(title="Ratios, in one run")
+    for heading in ("ratio", "median", "low", "high"):
+        table.add_column(heading, justify="left" if heading == "ratio" else "right")
+    for name, figure in content["ratios"].items():
+        table.add_row(name, *(f"{figure[key]:.4g}" for key in ("median", "low", "high")))
+    return table
+
+
+def _write_json(file: Path, content: dict[str, Any]) -> None:
+    _write(file, json.dumps(content, indent=2) + "\n")
 
 
 def _write(document: Path, text: str) -> None:

@@ -15,8 +15,8 @@ from typing import Any
 from benchmarks.load import OK, Body, Client, Endpoint
 
 SERVER_LOAD = 0.7  # of the peak
-SERVER_LATENCY_TIMES = 5  # the Server scenario's bound on its p99, times one request alone
-CONNECTIONS = 32
+SERVER_LATENCY_TIMES = 5  # the Server scenario's bound on its p99, times a lone request
+CONNECTIONS = 16  # what a server of two workers lets wait
 FIGURES = {
     "SingleStream": (
         "90.00 percentile latency (ns)",
@@ -29,7 +29,7 @@ FIGURES = {
 
 
 def loadgen(
-    endpoint: Endpoint, bodies: Sequence[Body], *, peak: float, seconds: float
+    endpoint: Endpoint, bodies: Sequence[Body], *, peak: float, lone_ms: float, seconds: float
 ) -> dict[str, Any]:
     """Run the three scenarios for ``seconds`` each.
 
@@ -45,7 +45,7 @@ def loadgen(
     for scenario in FIGURES:
         with tempfile.TemporaryDirectory(prefix="augrank-loadgen-") as scratch:
             sut = _System(mlperf_loadgen, endpoint, bodies)
-            settings = _settings(mlperf_loadgen, scenario, peak, seconds)
+            settings = _settings(mlperf_loadgen, scenario, peak, lone_ms, seconds)
             logs = mlperf_loadgen.LogSettings()
             logs.log_output.outdir = scratch
             logs.log_output.copy_summary_to_stdout = False
@@ -90,7 +90,7 @@ class _System:
         self._module.QuerySamplesComplete([self._module.QuerySampleResponse(number, 0, 0)])
 
 
-def _settings(module: Any, scenario: str, peak: float, seconds: float) -> Any:
+def _settings(module: Any, scenario: str, peak: float, lone_ms: float, seconds: float) -> Any:
     settings = module.TestSettings()
     settings.scenario = getattr(module.TestScenario, scenario)
     settings.mode = module.TestMode.PerformanceOnly
@@ -98,10 +98,9 @@ def _settings(module: Any, scenario: str, peak: float, seconds: float) -> Any:
     settings.min_query_count = 1
     if scenario == "Server":
         settings.server_target_qps = SERVER_LOAD * peak
-        settings.server_target_latency_ns = round(1e9 * SERVER_LATENCY_TIMES * 2 / peak)
+        settings.server_target_latency_ns = round(1e6 * SERVER_LATENCY_TIMES * lone_ms)
         settings.server_target_latency_percentile = 0.99
     if scenario == "Offline":
-        # all samples come at once: no more than the server's queue holds beside its workers
         settings.offline_expected_qps = peak
     return settings
 

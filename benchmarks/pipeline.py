@@ -86,12 +86,18 @@ def _time(
 
 
 def result_json(
-    bundle: Bundle, results: Sequence[PipelineResult], *, rounds: int, threads: int
+    bundle: Bundle,
+    results: Sequence[PipelineResult],
+    command: str,
+    *,
+    rounds: int,
+    threads: int,
 ) -> dict[str, Any]:
     """The whole run as plain data."""
     spec = bundle.spec
     return {
         "benchmark": "pipeline",
+        "command": command,
         "model": {
             "backbone": spec.backbone,
             "image_size": spec.image_size,
@@ -111,33 +117,3 @@ def _photo() -> bytes:
     buffer = io.BytesIO()
     small.resize(PHOTO_SIDE_PX, Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=90)
     return buffer.getvalue()
-
-
-def performance_document(content: dict[str, Any], command: str) -> str:
-    """docs/performance.md."""
-    model, host = content["model"], content["machine"]
-    lines = [
-        "# Performance",
-        f"Made by `{command}`; not edited by hand. Medians, 95 % bootstrap intervals, over "
-        f"{content['rounds']} requests a row. {host['processor']}, {host['cores']} cores, "
-        f"{host['threads']} threads; onnxruntime {host['libraries'].get('onnxruntime', '-')}.",
-        "## One request, in process",
-        f"{model['backbone']} at {model['image_size']} px, {model['candidates']} candidates, "
-        f"{model['alternates']} alternates. `catalogue` is a 256 px PNG of the example catalogue, "
-        "`photo` a 12-megapixel JPEG. Raw forward is the backbone alone on as many candidates, "
-        "timed right after each request.",
-        "| graph, picture | "
-        + " | ".join(f"{stage}, ms" for stage in STAGES)
-        + " | raw forward, ms | forward ÷ request |",
-        "|---" * (len(STAGES) + 3) + "|",
-    ]
-    rows = []
-    for result in content["results"]:
-        cells = [_cell(result["stages_ms"][stage]) for stage in STAGES]
-        cells += [_cell(result["forward_ms"]), _cell(result["pipeline_over_forward"])]
-        rows.append(f"| {result['precision']}, {result['picture']} | " + " | ".join(cells) + " |")
-    return "\n\n".join(lines[:-2]) + "\n\n" + "\n".join([*lines[-2:], *rows]) + "\n"
-
-
-def _cell(figure: dict[str, float]) -> str:
-    return f"{figure['median']:.2f} ({figure['low']:.2f} to {figure['high']:.2f})"

@@ -6,7 +6,7 @@ round in reverse, so that a ratio of two of them meets the same state of the mac
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -142,7 +142,10 @@ def measure(
         note("eight thumbnails against none")
         thumbnails = _thumbnails(best, asked, clients, effort)
         note(f"MLPerf LoadGen against {best.contestant.name}")
-        mlperf = loadgen(best.endpoint, best.bodies, peak=peak, seconds=effort.loadgen_s)
+        lone_ms = float(np.median(np.concatenate(best.lone_ms)))
+        mlperf = loadgen(
+            best.endpoint, best.bodies, peak=peak, lone_ms=lone_ms, seconds=effort.loadgen_s
+        )
         loads = {}
         for share in effort.loads:
             note(f"open loop at {share:.0%} of the peak of {peak:.1f} requests/s")
@@ -197,7 +200,7 @@ def _start(
 
 def _check_answers(
     servers: dict[str, Standing],
-    controls: dict[Precision, Controls],
+    controls: Mapping[Any, Controls],
     asked: Sequence[dict[str, Any]],
 ) -> None:
     """Every server must give the candidates and probabilities of the pipeline in process.
@@ -302,7 +305,8 @@ def _cache(
     bundle: Bundle, precision: Precision, plan: ServingPlan, asked: Sequence[dict[str, Any]]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Latencies of a lone client, ms: answers from the cache, and answers computed."""
-    hits, misses = [], []
+    hits: list[float] = []
+    misses: list[float] = []
     with _running(ours(bundle, precision, plan, cache_mb=64), asked) as standing:
         client = Client(standing.endpoint)
         for _ in range(2 + 2 * plan.workers):  # each worker keeps its own

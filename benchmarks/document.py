@@ -1,0 +1,193 @@
+"""docs/performance.md from the benchmarks' results.json files, one section each."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from augrank.errors import DataError, one_of
+from benchmarks.pipeline import STAGES
+
+Result = Mapping[str, Any]
+
+
+def performance_document(results: Sequence[Result], command: str) -> str:
+    """The whole document.
+
+    Raises:
+        DataError: a file holds no benchmark's results.
+    """
+    parts = [
+        "# Performance",
+        f"Made by `{command}` from the results of the commands named in each section; not edited "
+        "by hand. Medians with 95 % bootstrap intervals. Ratios are of measurements taken in turn "
+        "in one run; absolute figures are of the machine named.",
+    ]
+    for result in results:
+        name = result.get("benchmark")
+        if name not in SECTIONS:
+            raise DataError("no benchmark's results", expected=one_of(SECTIONS), got=repr(name))
+        parts += SECTIONS[name](result)
+    return "\n\n".join(parts) + "\n"
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [headings, ["---"] * len(headings), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def shown(figure: Mapping[str, float], digits: int = 2) -> str:
+    """``12.30 (12.10 to 12.60)``."""
+    return (
+        f"{figure['median']:.{digits}f} ({figure['low']:.{digits}f} to {figure['high']:.{digits}f})"
+    )
+
+
+def _pipeline(result: Result) -> list[str]:
+    model = result["model"]
+    rows = [
+        [
+            f"{row['precision']}, {row['picture']}",
+            *(shown(row["stages_ms"][stage]) for stage in STAGES),
+            shown(row["forward_ms"]),
+            shown(row["pipeline_over_forward"]),
+        ]
+        for row in result["results"]
+    ]
+    headings = ["graph, picture", *(f"{s}, ms" for s in STAGES), "raw forward, ms",
+                "forward ÷ request"]  # fmt: skip
+    return [
+        f"## One request in process: {model['backbone']}",
+        f"{_model(model)} `catalogue` is a small file of the catalogue, `photo` a 12-megapixel "
+        "JPEG. Raw forward is the backbone alone on as many candidates, timed right after each "
+        f"request. {_machine(result)} {result['rounds']} requests a row. {_command(result)}",
+        table(headings, rows),
+    ]
+
+
+def _serving(result: Result) -> list[str]:
+    model, controls = result["model"], result["controls"]
+    quick = " A quick run: intervals are wide." if result["quick"] else ""
+    parts = [
+        f"## Serving: {model['backbone']}",
+        f"{_model(model)} {_machine(result)} {result['plan']}. {result['rounds']} rounds.{quick} "
+        f"{_command(result)}",
+        table(["ratio, in one run", "measured", "at least", "aim", ""], _targets(result)),
+        "Less is better where the bound says `≤`. The end of the interval that is nearer to the "
+        "bound counts.",
+        table(
+            ["server at its peak", "answers/s", "candidates/s", "P50, ms", "P99, ms",
+             "lone client, ms", "failed"],
+            [
+                [row["Model"], shown(row["TS throughput"]), f"{row['Candidates per s']:.1f}",
+                 f"{row['TS latency P50']:.1f}", f"{row['TS latency P99']:.1f}",
+                 f"{row['ModelLatency']:.1f}", str(row["TS failed requests"])]
+                for row in result["servers"]
+            ],
+        ),
+        "Controls: "
+        + "; ".join(
+            f"{name}: pipeline in process {shown(controls['pipeline_per_s'][name])} requests/s, "
+            f"raw forward {shown(controls['forward_per_s'][name])}/s = "
+            f"{controls['forward_gigaflops'][name]:.0f} GFLOP/s"
+            for name in controls["pipeline_per_s"]
+        )
+        + f"; float32 GEMM peak {controls['gemm_gigaflops']:.0f} GFLOP/s.",
+        table(
+            ["open loop, of the peak", "offered/s", "requests", "failed", "p50, ms", "p90, ms",
+             "p99, ms"],
+            [
+                [f"{row['share_of_peak']:.0%}", f"{row['offered_per_s']:.1f}", str(row["requests"]),
+                 str(row["failed"]), f"{row['p50_ms']:.1f}", f"{row['p90_ms']:.1f}",
+                 f"{row['p99_ms']:.1f}"]
+                for row in result["open_loop"]
+            ],
+        ),
+        _overload(result["overload"]),
+        table(
+            ["a lone request's time, ms", *STAGES],
+            [
+                [name, *(f"{row[stage]:.2f}" for stage in STAGES)]
+                for name, row in result["stages_ms"].items()
+            ],
+        ),
+        _mlperf(result["mlperf_loadgen"]),
+    ]  # fmt: skip
+    if len(result["scaling_per_s"]) > 1:
+        rates = ", ".join(f"{n}: {rate:.1f}" for n, rate in result["scaling_per_s"].items())
+        parts.append(f"Answers per second by workers of one thread: {rates}.")
+    parity = [
+        [name, f"{row['embedding_cosine']:.4f}", f"{row['rank_correlation']:.4f}",
+         f"{row['top1_agreement']:.1%}", f"{row['max_probability_difference']:.3f}"]
+        for name, row in model["parity"].items()
+    ]  # fmt: skip
+    parts.append(
+        table(["graph, by the parity gate", "least embedding cosine", "Spearman of p",
+               "best candidate the same", "max |Δp|"], parity)
+    )  # fmt: skip
+    parts.append(f"The bundle's default is {model['default_precision']}, as its gate decided.")
+    if result["skipped"]:
+        parts.append("Did not run: " + "; ".join(f"{n}: {w}" for n, w in result["skipped"].items()))
+    return parts
+
+
+def _targets(result: Result) -> list[list[str]]:
+    rows = []
+    for target in result["targets"]:
+        figure = result["ratios"].get(target["ratio"])
+        if figure is None:
+            continue
+        less = target["less_is_better"]
+        sign, end = ("≤ ", figure["high"]) if less else ("", figure["low"])
+        good = end <= target["bound"] if less else end >= target["bound"]
+        reached = end <= target["aim"] if less else end >= target["aim"]
+        digits = 4 if target["bound"] < 0.1 else 3
+        verdict = "aim reached" if reached else "met" if good else "missed"
+        rows.append([target["title"], shown(figure, digits), f"{sign}{target['bound']:g}",
+                     f"{sign}{target['aim']:g}", verdict])  # fmt: skip
+    return rows
+
+
+def _overload(seen: Mapping[str, Any]) -> str:
+    return (
+        f"Overload at three times the peak: {seen['answered']} of {seen['requests']} requests "
+        f"answered ({seen['answered_per_s']}/s), {seen['refused_503']} refused with 503 (p50 "
+        f"{seen['refused_p50_ms']} ms, p99 {seen['refused_p99_ms']} ms), "
+        f"{seen['otherwise_failed']} failed otherwise. p99 of those admitted "
+        f"{seen['admitted_p99_ms']} ms, {seen['admitted_over_busiest']} times that at the busiest "
+        f"open loop. A lone request took {seen['lone_p50_before_ms']} ms before and "
+        f"{seen['lone_p50_5_s_after_ms']} ms five seconds after."
+    )
+
+
+def _mlperf(scenarios: Mapping[str, Any]) -> str:
+    if "skipped" in scenarios:
+        return f"MLPerf LoadGen: {scenarios['skipped']}."
+    rows = [
+        [name, "; ".join(f"{key}: {_number(value)}" for key, value in figures.items())]
+        for name, figures in scenarios.items()
+    ]
+    return table(["MLPerf LoadGen", "as it reports"], rows)
+
+
+def _number(value: object) -> str:
+    return f"{value:,.2f}".removesuffix(".00") if isinstance(value, int | float) else str(value)
+
+
+def _model(model: Mapping[str, Any]) -> str:
+    return (
+        f"{model['backbone']} at {model['image_size']} px, {model['candidates']} candidates, "
+        f"{model['alternates']} alternates."
+    )
+
+
+def _machine(result: Result) -> str:
+    host = result["machine"]
+    version = host["libraries"].get("onnxruntime", "-")
+    return f"{host['processor']}, {host['cores']} cores; onnxruntime {version}."
+
+
+def _command(result: Result) -> str:
+    return f"Command: `{result['command']}`."
+
+
+SECTIONS: dict[str, Callable[[Result], list[str]]] = {"pipeline": _pipeline, "serving": _serving}

@@ -1,0 +1,232 @@
+"""What the serving benchmark saw, as rows, ratios and one JSON object.
+
+Columns are named as in TorchServe's own benchmark suite and in SageMaker Inference Recommender.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from augrank.bundle import Bundle, Precision
+from benchmarks.controls import forward_gigaflops, gemm_gigaflops
+from benchmarks.serving import STAGES, Measured, Standing
+from benchmarks.statistics import Median, machine
+
+SECONDS_PER_HOUR, MILLION = 3600, 1_000_000
+# What the fast path is built to reach: key, what it says, at least (or at most), aim.
+# A trailing "<" means that less is better.
+TARGETS: tuple[tuple[str, str, float, float], ...] = (
+    ("server_over_pipeline", "server ÷ pipeline in process", 0.95, 0.98),
+    ("server_over_forward", "server ÷ raw forward", 0.82, 0.90),
+    ("added_p50_ms<", "added p50 of HTTP and queue, unloaded, ms", 1.5, 0.7),
+    ("over_documented_fp32", "fp32 ÷ documented eager handler", 2.5, 4.0),
+    ("over_documented_int8", "int8 ÷ documented eager handler", 6.0, 10.0),
+    ("over_best_peer", "÷ best peer with the same runtime", 0.98, 1.1),
+    ("int8_over_fp32", "raw forward, int8 ÷ fp32", 2.4, 3.0),
+    ("head_share<", "head's share of a request", 0.01, 0.003),
+    ("open_loop_p99_over_p50<", "open loop at 70 %: p99 ÷ unloaded p50", 5.0, 3.5),
+    ("cache_hit_over_miss", "cache: miss ÷ hit, time of a request", 50.0, 100.0),
+    ("thumbnails_over_plain", "throughput with eight thumbnails ÷ without", 0.95, 0.98),
+)
+FORWARD_TARGETS = {"fp32": (0.92, 0.96), "int8": (0.82, 0.90)}
+
+
+def ratios(seen: Measured, backbone: str) -> dict[str, Median]:
+    """The benchmark's figures: medians of paired ratios, with intervals.
+
+    What there was nothing to compare with is left out.
+    """
+    fast = seen.ours(seen.fast)
+    # Heavy networks are served in fp32 until int8 keeps their ranking; light ones feel a server.
+    told: Precision = seen.fast if backbone == "resnet18" else "fp32"
+    figures = {
+        "server_over_pipeline": _paired(seen.ours(told).rates, seen.pipeline[told]),
+        "server_over_forward": _paired(seen.ours(told).rates, seen.forward[told]),
+        "added_p50_ms": Median.of(_added_ms(fast)),
+        "head_share": Median.of(_share(fast, "score"), digits=5),
+        "thumbnails_over_plain": Median.of(seen.thumbnails),
+    }
+    for precision in seen.pipeline:
+        own = seen.ours(precision).rates
+        figures[f"server_over_pipeline_{precision}"] = _paired(own, seen.pipeline[precision])
+        figures[f"server_over_forward_{precision}"] = _paired(own, seen.forward[precision])
+        if "documented eager" in seen.servers:
+            eager = seen.servers["documented eager"].rates
+            figures[f"over_documented_{precision}"] = _paired(own, eager)
+    peers = [name for name in seen.servers if not name.startswith(("augrank", "documented"))]
+    for name in peers:
+        figures[f"over_{name}"] = _paired(fast.rates, seen.servers[name].rates)
+    if peers:
+        best = max(peers, key=lambda name: float(np.median(seen.servers[name].rates)))
+        figures["over_best_peer"] = figures[f"over_{best}"]
+    if "int8" in seen.forward:
+        figures["int8_over_fp32"] = _paired(seen.forward["int8"], seen.forward["fp32"])
+    lone = np.concatenate(fast.lone_ms)
+    if 0.7 in seen.open:
+        replies = seen.open[0.7]
+        figures["open_loop_p99_over_p50"] = Median.of_quotient(
+            replies.latency_ms[replies.ok], lone, percents=(99.0, 50.0)
+        )
+    hits, misses = seen.cache_ms
+    if len(hits) and len(misses):
+        figures["cache_hit_over_miss"] = Median.of_quotient(misses, hits)
+    return figures
+
+
+def rows(seen: Measured, candidates: int, price_per_hour: float | None) -> list[dict[str, Any]]:
+    """One row for each server at its peak."""
+    plan = seen.plan
+    table = []
+    for standing in seen.servers.values():
+        replies = standing.loaded
+        latency = np.concatenate([each.latency_ms[each.ok] for each in replies])
+        sent = sum(len(each.status) for each in replies)
+        failed = sent - len(latency)
+        rate = Median.of(standing.rates, digits=3)
+        p50, p90, p99 = (round(float(v), 2) for v in np.percentile(latency, [50, 90, 99]))
+        row: dict[str, Any] = {
+            "Model": standing.contestant.name,
+            "Precision": standing.contestant.precision,
+            "Batch size": plan.batch_size,
+            "Batch delay": plan.batch_delay_ms,
+            "Workers": plan.workers,
+            "Threads": plan.threads,
+            "Concurrency": plan.workers * 2,
+            "Requests": sent,
+            "TS failed requests": failed,
+            "TS throughput": rate.to_dict(),
+            "Candidates per s": round(rate.median * candidates, 2),
+            "TS latency P50": p50,
+            "TS latency P90": p90,
+            "TS latency P99": p99,
+            "TS latency mean": round(float(latency.mean()), 2),
+            "TS error rate": round(failed / sent, 5),
+            "MaxInvocations": round(rate.median * 60),
+            "ModelLatency": round(float(np.median(np.concatenate(standing.lone_ms))), 2),
+        }
+        if price_per_hour is not None:
+            each = price_per_hour / (SECONDS_PER_HOUR * rate.median)
+            row |= {"CostPerInference": each, "Cost of a million": round(each * MILLION, 2)}
+        table.append(row)
+    return table
+
+
+def result_json(
+    seen: Measured, bundle: Bundle, command: str, price_per_hour: float | None
+) -> dict[str, Any]:
+    """The whole run as plain data."""
+    spec = bundle.spec
+    candidates = len(spec.augmentations.names)
+    gemm = gemm_gigaflops()
+    return {
+        "benchmark": "serving",
+        "command": command,
+        "quick": seen.effort.quick,
+        "model": {
+            "name": spec.name,
+            "backbone": spec.backbone,
+            "image_size": spec.image_size,
+            "candidates": candidates,
+            "alternates": spec.alternates.count if spec.alternates else 0,
+            "default_precision": spec.precision,
+            "parity": {name: figures.model_dump() for name, figures in spec.parity.items()},
+        },
+        "machine": machine(seen.plan.threads),
+        "plan": seen.plan.explained(),
+        "rounds": seen.effort.rounds,
+        "ratios": {n: figure.to_dict() for n, figure in ratios(seen, spec.backbone).items()},
+        "targets": _targets(spec.backbone),
+        "servers": rows(seen, candidates, price_per_hour),
+        "controls": {
+            "gemm_gigaflops": round(gemm, 1),
+            "pipeline_per_s": _medians(seen.pipeline),
+            "forward_per_s": _medians(seen.forward),
+            "forward_gigaflops": {
+                name: round(
+                    forward_gigaflops(
+                        spec.backbone, spec.image_size, candidates * float(np.median(rates))
+                    ),
+                    1,
+                )
+                for name, rates in seen.forward.items()
+            },
+        },
+        "open_loop": [
+            {
+                "share_of_peak": share,
+                "offered_per_s": round(share * seen.peak, 2),
+                "requests": len(replies.status),
+                "failed": int((~replies.ok).sum()),
+                **dict(
+                    zip(
+                        ("p50_ms", "p90_ms", "p99_ms"),
+                        (round(v, 2) for v in replies.percentile(50, 90, 99)),
+                        strict=True,
+                    )
+                ),
+            }
+            for share, replies in seen.open.items()
+        ],
+        "overload": seen.overload,
+        "stages_ms": {
+            name: _stage_medians(standing)
+            for name, standing in seen.servers.items()
+            if any(len(part) for part in standing.stages_ms)
+        },
+        "cache_ms": {
+            name: Median.of(values).to_dict()
+            for name, values in zip(("hit", "miss"), seen.cache_ms, strict=True)
+            if len(values)
+        },
+        "scaling_per_s": {str(n): round(rate, 2) for n, rate in sorted(seen.scaling.items())},
+        "mlperf_loadgen": seen.mlperf,
+        "skipped": seen.skipped,
+    }
+
+
+def _targets(backbone: str) -> list[dict[str, Any]]:
+    told = "int8" if backbone == "resnet18" else "fp32"
+    rows = []
+    for key, title, least, aim in TARGETS:
+        if key == "server_over_forward":
+            least, aim = FORWARD_TARGETS[told]
+        rows.append(
+            {
+                "ratio": key.removesuffix("<"),
+                "title": title,
+                "less_is_better": key.endswith("<"),
+                "bound": least,
+                "aim": aim,
+            }
+        )
+    return rows
+
+
+def _paired(above: Sequence[float], below: Sequence[float]) -> Median:
+    return Median.of(np.asarray(above) / np.asarray(below))
+
+
+def _added_ms(standing: Standing) -> list[float]:
+    """By round: what a lone client waits beyond the pipeline's own time."""
+    return [
+        float(np.median(latency) - np.median(stages[:, STAGES.index("total")]))
+        for latency, stages in zip(standing.lone_ms, standing.stages_ms, strict=True)
+    ]
+
+
+def _share(standing: Standing, stage: str) -> list[float]:
+    """By round: a stage's share of the time a lone client waits."""
+    return [
+        float(np.median(stages[:, STAGES.index(stage)]) / np.median(latency))
+        for latency, stages in zip(standing.lone_ms, standing.stages_ms, strict=True)
+    ]
+
+
+def _stage_medians(standing: Standing) -> dict[str, float]:
+    medians = np.median(np.concatenate(standing.stages_ms), axis=0)
+    return {stage: round(float(ms), 3) for stage, ms in zip(STAGES, medians, strict=True)}
+
+
+def _medians(rates: dict[Precision, list[float]]) -> dict[str, dict[str, float]]:
+    return {name: Median.of(values, digits=3).to_dict() for name, values in rates.items()}
