@@ -3,12 +3,15 @@
 import os
 import shlex
 import tempfile
+import time
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import httpx
 import numpy as np
 
 from augrank import settings
@@ -20,7 +23,7 @@ from augrank.layout import ModelConfig, lay_out, write_config
 from augrank.plan import ServingPlan, plan_serving
 from augrank.torchserve import LOOPBACK, TorchServe, TorchServeOptions, run_torchserve
 
-EXAMPLE = "example.jpg"
+EXAMPLE, WARM_UP_S = "example.jpg", 2.0
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,25 @@ def serve(source: Path, options: ServerOptions | None = None) -> Iterator[Server
         name, spec = _model_folder(source, folder / "models", options)
         _write_example(folder, name)
         with run_torchserve(folder, name, options.torchserve, options.worker_environment) as server:
-            yield Server(**vars(server), spec=spec)
+            served = Server(**vars(server), spec=spec)
+            _warm_up(served, options.plan.workers)
+            yield served
+
+
+def _warm_up(server: Server, workers: int) -> None:
+    """Ask small questions for a moment, so that Java has compiled its part before users come."""
+    deadline = time.monotonic() + WARM_UP_S
+    fields = {"target": server.spec.heads[0].target.name, "candidates": "", "alternates": "0"}
+    fields |= {k: str(v) for k, v in ContextEncoder(server.spec.context).example().items()}
+    picture = server.example.read_bytes()
+
+    def ask(_: int) -> None:
+        with httpx.Client(headers=server.headers, timeout=60) as client:
+            while time.monotonic() < deadline:
+                client.post(server.url, files={"image": picture}, data=fields)
+
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(ask, range(workers)))
 
 
 def _model_folder(source: Path, store: Path, options: ServerOptions) -> tuple[str, BundleSpec]:

@@ -32,6 +32,7 @@ REPOSITORY = Path(__file__).parents[1]
 JSON_HEADERS = {"Content-Type": "application/json"}
 READY_TIMEOUT_S, STOP_TIMEOUT_S = 180.0, 20.0
 QUEUE = 100  # TorchServe's own default
+DOCUMENTED, TUNED = "documented eager", "documented eager, threads tuned"
 Start = Callable[[], AbstractContextManager[Endpoint]]
 MakeBody = Callable[[Mapping[str, Any]], Body]
 
@@ -53,6 +54,13 @@ class Contestant:
 def plain_json(question: Mapping[str, Any]) -> Body:
     """A question as augrank's JSON object."""
     return Body(json.dumps(question).encode(), JSON_HEADERS)
+
+
+def raw_picture(question: Mapping[str, Any]) -> Body:
+    """A question as a picture file with its fields in a header: nothing to decode from text."""
+    fields = {"target": question["target"], **question["context"]}
+    headers = {"Content-Type": "image/jpeg", "X-Augrank-Fields": json.dumps(fields)}
+    return Body(base64.b64decode(question["image"]), headers)
 
 
 def question(
@@ -79,14 +87,22 @@ def ours(
         with serve(bundle.directory, options) as server:
             yield Endpoint(server.url, server.headers)
 
-    return Contestant(f"augrank {precision}", precision, start, plain_json)
+    body = raw_picture if cache_mb else plain_json
+    name = f"augrank {precision}" + (", cache" if cache_mb else "")
+    return Contestant(name, precision, start, body)
 
 
 # --- what TorchServe's documentation leads to -----------------------------------------------------
 
 
-def documented(bundle: Bundle, workers: int, threads: int) -> Contestant:
-    """The documented eager handler on TorchServe; cores shared out as its manual advises."""
+def documented(bundle: Bundle, workers: int, threads: int | None = None) -> Contestant:
+    """The documented eager handler on TorchServe.
+
+    Args:
+        bundle: whose backbone and heads it serves.
+        workers: TorchServe's default is one for each core.
+        threads: of each worker's torch; by default torch's own choice, which is every core.
+    """
 
     @contextmanager
     def start() -> Iterator[Endpoint]:
@@ -94,15 +110,14 @@ def documented(bundle: Bundle, workers: int, threads: int) -> Contestant:
             folder = Path(scratch)
             _documented_model(bundle, folder / "models" / "documented", workers)
             options = TorchServeOptions(0, "127.0.0.1", False, workers, QUEUE)
-            environment = {
-                **os.environ,
-                "PYTHONPATH": str(REPOSITORY),
-                "OMP_NUM_THREADS": str(threads),
-            }
+            environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+            if threads is not None:
+                environment["OMP_NUM_THREADS"] = str(threads)
             with run_torchserve(folder, "documented", options, environment) as server:
                 yield Endpoint(server.url, server.headers)
 
-    return Contestant("documented eager", "fp32", start, plain_json)
+    name = DOCUMENTED if threads is None else TUNED
+    return Contestant(name, "fp32", start, plain_json)
 
 
 def _documented_model(bundle: Bundle, folder: Path, workers: int) -> None:

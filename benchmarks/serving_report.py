@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from augrank.bundle import Bundle, Precision
+from benchmarks.contestants import DOCUMENTED, TUNED
 from benchmarks.controls import forward_gigaflops, gemm_gigaflops
 from benchmarks.serving import STAGES, Measured, Standing
 from benchmarks.statistics import Median, machine
@@ -51,9 +52,9 @@ def ratios(seen: Measured, backbone: str) -> dict[str, Median]:
         own = seen.ours(precision).rates
         figures[f"server_over_pipeline_{precision}"] = _paired(own, seen.pipeline[precision])
         figures[f"server_over_forward_{precision}"] = _paired(own, seen.forward[precision])
-        if "documented eager" in seen.servers:
-            eager = seen.servers["documented eager"].rates
-            figures[f"over_documented_{precision}"] = _paired(own, eager)
+        for key, name in (("over_documented", DOCUMENTED), ("over_tuned_documented", TUNED)):
+            if name in seen.servers:
+                figures[f"{key}_{precision}"] = _paired(own, seen.servers[name].rates)
     peers = [name for name in seen.servers if not name.startswith(("augrank", "documented"))]
     for name in peers:
         figures[f"over_{name}"] = _paired(fast.rates, seen.servers[name].rates)
