@@ -174,18 +174,17 @@ class Recommender:
         return [next(answers) if isinstance(item, _Plan) else item for item in planned]
 
     def warm_up(self) -> None:
-        """Ask about a grey picture in every format and for every target, twice.
+        """Ask about a grey picture, in every format and for every target, twice.
 
         So that the first request finds decoders, augmentations, graph, heads and alternates ready.
         """
         size = self.bundle.spec.image_size
         grey = np.full((size, size, 3), 128, np.uint8)
         context = self._context.example()
-        requests = [
-            Request(encode(grey, file_format), target, context)
-            for file_format in FORMATS
-            for target in self._heads
-        ]
+        first, *_ = self._heads
+        formats = [Request(encode(grey, name), first, context) for name in FORMATS]
+        targets = [Request(grey, target, context, candidates=()) for target in self._heads]
+        requests = [*formats, *targets]
         for request in WARM_UP_ROUNDS * requests:
             (answer,) = self.recommend_batch([request])
             if isinstance(answer, AugrankError):

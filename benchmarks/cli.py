@@ -3,11 +3,14 @@
 import json
 import shlex
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from augrank.bundle import Bundle, open_bundle
@@ -21,7 +24,7 @@ from benchmarks.seeds import Experiment, read_report, results_document, run_expe
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Time training and serving.")
 console = Console()
-ASKED = 40  # pictures
+ASKED, QUICK_ASKED = 40, 16  # pictures
 QUICK_PEERS = ("mosec",)
 CATALOGUE = Path(__file__).parents[1] / "examples" / "catalogue" / "images"
 
@@ -80,9 +83,8 @@ def serving(
 
     chosen = _peers(peers, quick)
     with open_bundle(bundle) as opened:
-        asked = _questions(opened, _pictures(images)[:ASKED])
-        notes = Console(stderr=True)
-        seen = measure(opened, asked, QUICK if quick else FULL, chosen, notes.print)
+        asked = _questions(opened, _pictures(images)[: QUICK_ASKED if quick else ASKED])
+        seen = measure(opened, asked, QUICK if quick else FULL, chosen, _note())
         content = serving_json(seen, opened, _command(), price_per_hour)
     draw_all(seen, out / "plots")
     _write_json(out / "results.json", content)
@@ -128,6 +130,17 @@ def seeds(
         _write(document, text)
     heads = {name: head["accuracy"] for name, head in report["heads"].items()}
     print(json.dumps({"recognition": report["backbone"]["test_accuracy"], "heads": heads}))
+
+
+def _note() -> Callable[[str], None]:
+    """Prints what is being done, with the time since the start."""
+    start, notes = time.monotonic(), Console(stderr=True)
+
+    def note(text: str) -> None:
+        minutes, seconds = divmod(round(time.monotonic() - start), 60)
+        notes.print(f"[dim]{minutes}:{seconds:02d}[/dim] {escape(text)}", highlight=False)
+
+    return note
 
 
 def _pictures(images: Path) -> list[Path]:
