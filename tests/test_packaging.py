@@ -22,7 +22,7 @@ def test_the_lock_file_is_hashed_and_names_no_host():
 def test_extras_and_their_conflict():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     extras = project["project"]["optional-dependencies"]
-    assert {"train", "serve", "export", "aws", "cpu", "gpu", "dev"} == set(extras)
+    assert {"train", "serve", "export", "aws", "peers", "cpu", "gpu", "dev"} == set(extras)
     assert project["tool"]["uv"]["conflicts"] == [[{"extra": "cpu"}, {"extra": "gpu"}]]
     assert not [d for d in project["project"]["dependencies"] if d.startswith("torch")]
     uv = next(d for d in extras["dev"] if d.startswith("uv=="))

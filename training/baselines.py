@@ -53,7 +53,7 @@ def compare(
     models = {
         LOGISTIC: make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=200)),
         SKLEARN_BOOSTING: HistGradientBoostingClassifier(
-            max_iter=200, max_leaf_nodes=15, early_stopping=True, random_state=seed
+            max_iter=100, max_leaf_nodes=15, early_stopping=True, random_state=seed
         ),
     }
     for name, model in models.items():
