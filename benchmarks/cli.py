@@ -24,7 +24,7 @@ from benchmarks.seeds import Experiment, read_report, results_document, run_expe
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Time training and serving.")
 console = Console()
-ASKED, QUICK_ASKED = 40, 16  # pictures
+ASKED, QUICK_ASKED = 40, 12  # pictures
 QUICK_PEERS = ("mosec",)
 CATALOGUE = Path(__file__).parents[1] / "examples" / "catalogue" / "images"
 

@@ -37,7 +37,7 @@ EAGER_TOLERANCE = 2e-3
 CLIENTS_PER_WORKER = 2
 OVERLOAD = 3.0  # times the peak
 RECOVERY_S = 5.0
-CACHE_PASSES = 4
+CACHE_PASSES = 3
 THUMBNAIL_ALTERNATES = 2  # with six candidates: eight thumbnails
 
 
@@ -47,7 +47,8 @@ class Effort:
 
     quick: bool
     rounds: int
-    closed_s: float
+    closed_s: float  # a server's turn
+    control_s: float  # a control's turn
     lone: int  # requests of a lone client, a round
     loads: tuple[float, ...]  # of the peak, in the open loop
     open_s: float
@@ -56,8 +57,8 @@ class Effort:
     scaling: bool
 
 
-FULL = Effort(False, 7, 6.0, 30, (0.3, 0.5, 0.7, 0.9), 60.0, 60.0, 20.0, True)
-QUICK = Effort(True, 2, 1.5, 8, (0.7, 0.9), 5.0, 4.0, 2.0, False)
+FULL = Effort(False, 7, 6.0, 3.0, 30, (0.3, 0.5, 0.7, 0.9), 60.0, 60.0, 20.0, True)
+QUICK = Effort(True, 2, 1.5, 0.7, 6, (0.7, 0.9), 5.0, 4.0, 2.0, False)
 
 
 @dataclass
@@ -140,8 +141,8 @@ def measure(
             note(f"round {number + 1} of {effort.rounds}")
             _round(servers, clients, effort, backwards=number % 2 == 1)
             for precision, control in controls.items():
-                pipeline[precision].append(control.pipeline(asked, effort.closed_s))
-                forward[precision].append(control.forward(effort.closed_s))
+                pipeline[precision].append(control.pipeline(asked, effort.control_s))
+                forward[precision].append(control.forward(effort.control_s))
         best = servers[f"augrank {fast}"]
         peak = float(np.median(best.rates))
         note("eight thumbnails against none")
