@@ -34,7 +34,7 @@ from augrank.errors import DataError
 from augrank.preprocess import Normalizer
 from export.archive import pack_mar
 from export.catalogue_index import write_alternates
-from export.graphs import calibration_pictures, write_fp32, write_int8
+from export.graphs import calibration_pictures, write_fp16, write_fp32, write_int8
 from export.model_card import model_card
 from export.parity import (
     TOLERANCES,
@@ -58,7 +58,7 @@ class Export:
     bundle: Path
     archive: Path
     spec: BundleSpec
-    refused: tuple[str, ...]  # why int8 was not made the default, if it was not
+    refused: dict[Precision, list[str]]  # graphs that did not pass their gate, and why
 
 
 def build(
@@ -68,6 +68,7 @@ def build(
     name: str,
     version: str = "1.0",
     int8: bool = False,
+    fp16: bool = False,
     step: Step = lambda _: None,
 ) -> Export:
     """Export a run.
@@ -77,7 +78,8 @@ def build(
         dist: where ``bundle/`` and ``NAME.mar`` go; what they replace is kept until the end.
         name: the model's name in URLs.
         version: the user's own version of this export.
-        int8: also make an int8 graph, the default if it passes its gate.
+        int8: also make an int8 graph, a CPU's default if it passes its gate.
+        fp16: also make an fp16 graph, a GPU's default; left out if it does not pass its gate.
         step: told what is being done.
 
     Raises:
@@ -95,7 +97,7 @@ def build(
     with _staging(dist) as stage:
         bundle, archive = stage / "bundle", stage / f"{name}.mar"
         bundle.mkdir()
-        graphs = _write_graphs(run, bundle, int8, step)
+        graphs = _write_graphs(run, bundle, step, int8=int8, fp16=fp16)
         _copy_heads(run, bundle)
         draft = _write_spec(bundle, _spec(run, name, version, graphs))
         step("packing the archive")
@@ -103,10 +105,14 @@ def build(
         gate = _Gate(run, step)
         parity = {p: gate.through_archive(archive, bundle / graphs[p], p) for p in graphs}
         precision, refused = _choose(parity)
+        if "fp16" in refused:  # a GPU would take it unasked
+            (bundle / graphs.pop("fp16")).unlink()
         step("embedding the catalogue")
         backbone = Backbone(bundle / graphs[precision], threads=usable_cores(), device="cpu")
         alternates = write_alternates(run, backbone, bundle)
-        decided = {"precision": precision, "parity": parity, "alternates": alternates}
+        decided = {
+            "precision": precision, "parity": parity, "alternates": alternates, "graphs": graphs,
+        }  # fmt: skip
         spec = draft.model_copy(update=decided)
         spec = _write_spec(bundle, spec, model_card(spec, run.record))
         step("packing the archive with its parity figures")
@@ -151,10 +157,16 @@ class _Gate:
             raise ParityError(f"the finished archive differs from the one that passed: {again}")
 
 
-def _write_graphs(run: Run, bundle: Path, int8: bool, step: Step) -> dict[Precision, str]:
+def _write_graphs(
+    run: Run, bundle: Path, step: Step, *, int8: bool, fp16: bool
+) -> dict[Precision, str]:
     graphs: dict[Precision, str] = {"fp32": "backbone-fp32.onnx"}
     step("exporting the backbone to ONNX")
     write_fp32(run, bundle / graphs["fp32"])
+    if fp16:
+        step("converting to fp16")
+        graphs["fp16"] = "backbone-fp16.onnx"
+        write_fp16(bundle / graphs["fp32"], bundle / graphs["fp16"])
     if int8:
         step("quantizing to int8, calibrated on training pictures")
         graphs["int8"] = "backbone-int8.onnx"
@@ -182,24 +194,25 @@ def _copy_heads(run: Run, bundle: Path) -> None:
         shutil.copyfile(run.directory / head.file, target)
 
 
-def _choose(parity: dict[Precision, ParityFigures]) -> tuple[Precision, tuple[str, ...]]:
-    """int8 where it passes its gate, else fp32; and why int8 was refused.
+def _choose(
+    parity: dict[Precision, ParityFigures],
+) -> tuple[Precision, dict[Precision, list[str]]]:
+    """A CPU's default, int8 where it passes its gate, else fp32; and which graphs were refused.
 
     Raises:
         ParityError: fp32 itself falls short.
     """
-    if short := misses(parity["fp32"], TOLERANCES["fp32"]):
+    if fails := misses(parity["fp32"], TOLERANCES["fp32"]):
         raise ParityError(
             "parity gate: the archive does not answer as the run does",
             expected="held-out pictures to score as in training",
-            got="; ".join(short),
+            got="; ".join(fails),
             remedy="Nothing was written. Check that the run was not edited, and that the libraries "
             "are those it was trained with.",
         )
-    if "int8" not in parity:
-        return "fp32", ()
-    refused = tuple(misses(parity["int8"], TOLERANCES["int8"]))
-    return ("fp32" if refused else "int8"), refused
+    short = {name: misses(figures, TOLERANCES[name]) for name, figures in parity.items()}
+    refused = {name: why for name, why in short.items() if why}
+    return ("int8" if "int8" in parity and "int8" not in refused else "fp32"), refused
 
 
 def _spec(run: Run, name: str, version: str, graphs: dict[Precision, str]) -> BundleSpec:

@@ -37,6 +37,9 @@ def build(
     int8: Annotated[
         bool, typer.Option("--int8", help="Also quantize; used by default if its gate is passed.")
     ] = False,
+    fp16: Annotated[
+        bool, typer.Option("--fp16", help="Also a graph for GPUs, used there by default.")
+    ] = False,
     images: Annotated[
         Path | None, typer.Option(help="Where the pictures are, if they moved since training.")
     ] = None,
@@ -54,14 +57,14 @@ def build(
             name=name or finished.record.name or run.resolve().name,
             version=version,
             int8=int8,
+            fp16=fp16,
             step=lambda text: status.update(text),
         )
     console.print(_parity_table(made.spec))
-    if made.refused:
-        console.print(
-            f"[yellow]int8 stays off by default:[/yellow] {'; '.join(made.refused)}. "
-            "It is in the bundle; AUGRANK_PRECISION=int8 uses it."
-        )
+    for graph, why in made.refused.items():
+        kept = f"It is in the bundle, used only where AUGRANK_PRECISION={graph} asks for it."
+        left = kept if graph in made.spec.graphs else "It was left out."
+        console.print(f"[yellow]{graph} does not pass its gate:[/yellow] {'; '.join(why)}. {left}")
     for path in (made.bundle, made.archive):
         console.print(f"wrote {path}", soft_wrap=True)
     console.print(f"next: augrank serve {made.archive}", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""The backbone as ONNX graphs: fp32, and int8 calibrated on training pictures."""
+"""The backbone as ONNX graphs: fp32, fp16, and int8 calibrated on training pictures."""
 
 import logging
 import warnings
@@ -66,6 +66,25 @@ def write_fp32(run: Run, file: Path) -> None:
         )
     assert program is not None  # as dynamo=True always gives a program
     model = program.model_proto
+    _strip(model)
+    onnx.checker.check_model(model)
+    file.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def write_fp16(fp32: Path, file: Path) -> None:
+    """Halve weights and activations, for GPUs; pictures and embeddings stay float32.
+
+    Args:
+        fp32: the graph of ``write_fp32``.
+        file: where the fp16 graph goes.
+    """
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+    from onnxruntime.transformers.onnx_model import OnnxModel
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it names every constant that it rounds to fp16's least
+        model = convert_float_to_float16(onnx.load(fp32), keep_io_types=True)
+    OnnxModel(model).topological_sort(is_deterministic=True)
     _strip(model)
     onnx.checker.check_model(model)
     file.write_bytes(model.SerializeToString(deterministic=True))

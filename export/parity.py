@@ -58,6 +58,7 @@ class Tolerance:
 
 TOLERANCES: dict[Precision, Tolerance] = {
     "fp32": Tolerance(0.9999, 0.995, 0.98, 0.10),
+    "fp16": Tolerance(0.999, 0.99, 0.97, 0.20),
     "int8": Tolerance(0.99, 0.97, 0.95, 0.35),
 }
 

@@ -117,21 +117,27 @@ def test_another_calibration_makes_export_refuse(copied, tmp_path, monkeypatch):
         build(load_run(copied), tmp_path / "dist", name="tiny")
 
 
-def test_int8_is_the_default_only_where_it_passes(tiny_run, tmp_path, monkeypatch):
+def test_int8_and_fp16_are_used_only_where_they_pass(tiny_run, tmp_path, monkeypatch):
     loose = parity.Tolerance(0.5, 0.0, 0.0, 1.0)
     strict = parity.Tolerance(1.0, 1.0, 1.0, 0.0)
     run = load_run(tiny_run.run)
     monkeypatch.setitem(parity.TOLERANCES, "int8", loose)
-    made = build(run, tmp_path / "loose", name="tiny", int8=True)
+    made = build(run, tmp_path / "loose", name="tiny", int8=True, fp16=True)
     assert made.spec.precision == "int8"
-    assert made.refused == ()
+    assert made.refused == {}
+    assert made.spec.parity["fp16"].embedding_cosine > 0.9999
+    sizes = {p: (made.bundle / f).stat().st_size for p, f in made.spec.graphs.items()}
+    assert sizes["int8"] < 0.6 * sizes["fp16"] < 0.4 * sizes["fp32"]
+    assert Recommender.load(made.bundle, threads=1, precision="fp16").precision == "fp16"
     assert 0.9 < made.spec.parity["int8"].embedding_cosine < 1
     assert Recommender.load(made.bundle, threads=1).precision == "int8"
-    monkeypatch.setitem(parity.TOLERANCES, "int8", strict)
-    made = build(run, tmp_path / "strict", name="tiny", int8=True)
+    for name in ("int8", "fp16"):
+        monkeypatch.setitem(parity.TOLERANCES, name, strict)
+    made = build(run, tmp_path / "strict", name="tiny", int8=True, fp16=True)
     assert made.spec.precision == "fp32"
-    assert made.refused
-    assert set(made.spec.graphs) == {"fp32", "int8"}
+    assert set(made.refused) == {"int8", "fp16"}
+    assert set(made.spec.graphs) == {"fp32", "int8"}  # a GPU would take fp16 unasked
+    assert not (made.bundle / "backbone-fp16.onnx").exists()
     assert Recommender.load(made.bundle, threads=1, precision="int8").precision == "int8"
 
 
