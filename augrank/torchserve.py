@@ -92,7 +92,7 @@ def run_torchserve(
         _wait_ready(server, options)
         yield server
     finally:
-        _stop(process)
+        stop(process)
 
 
 @dataclass(frozen=True)
@@ -116,11 +116,11 @@ def _ports(options: TorchServeOptions) -> _Ports:
                     got=str(error),
                     remedy="Choose another --port (0 for any free one) or --host.",
                 ) from error
-    free = _free_ports(5)
+    free = free_ports(5)
     return _Ports(options.port or free[0], *free[1:])
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Ports nobody listens on, all held at once so that they differ."""
     sockets = [socket.socket() for _ in range(count)]
     try:
@@ -268,8 +268,8 @@ def _wait_ready(server: TorchServe, options: TorchServeOptions) -> None:
     raise ServerError(f"the model did not become ready. The log ends:\n{_log_tail(server.folder)}")
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Ask the whole group (launcher, Java, workers) to end, then make it."""
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """Ask a server's whole process group (launcher, Java, workers) to end, then make it."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(process.pid, number)

@@ -75,12 +75,16 @@ def serving(
     """Compare servers on this machine: ours, TorchServe's documented handler, four others.
 
     Starts every server itself on loopback, checks that all answer the same, and asks them in turn.
-    Needs the extras serve and peers. Full: about half an hour.
+    Needs the extras serve and peers.
     """
-    from benchmarks.plots import draw_all
-    from benchmarks.serving import FULL, QUICK, measure
-    from benchmarks.serving_report import result_json as serving_json
-
+    try:
+        from benchmarks.plots import draw_all
+        from benchmarks.serving import FULL, QUICK, measure
+        from benchmarks.serving_report import result_json as serving_json
+    except ImportError as error:
+        raise BadRequest(
+            f"cannot compare servers: {error}", remedy="make install, or the extras serve and peers"
+        ) from error
     chosen = _peers(peers, quick)
     with open_bundle(bundle) as opened:
         asked = _questions(opened, _pictures(images)[: QUICK_ASKED if quick else ASKED])

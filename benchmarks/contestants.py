@@ -4,7 +4,6 @@ import base64
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -23,14 +22,14 @@ from augrank.errors import ServerError
 from augrank.layout import ModelConfig, write_config
 from augrank.plan import ServingPlan
 from augrank.serving import ServerOptions, serve
-from augrank.torchserve import TorchServeOptions, run_torchserve
+from augrank.torchserve import TorchServeOptions, free_ports, run_torchserve, stop
 from benchmarks.eager import eager_weights
 from benchmarks.load import OK, Body, Client, Endpoint
 from benchmarks.peers import runtime
 
 REPOSITORY = Path(__file__).parents[1]
 JSON_HEADERS = {"Content-Type": "application/json"}
-READY_TIMEOUT_S, STOP_TIMEOUT_S = 180.0, 20.0
+READY_TIMEOUT_S = 180.0
 QUEUE = 100  # TorchServe's own default
 DOCUMENTED, TUNED = "documented eager", "documented eager, threads tuned"
 Start = Callable[[], AbstractContextManager[Endpoint]]
@@ -173,7 +172,7 @@ def _bentoml(folder: Path, port: int, workers: int) -> list[str]:
 
 
 def _mlserver(folder: Path, port: int, workers: int) -> list[str]:
-    ports = _free_ports(2)
+    ports = free_ports(2)
     server = {
         "host": "127.0.0.1", "http_port": port, "grpc_port": ports[0], "metrics_port": ports[1],
         "parallel_workers": workers, "debug": False,
@@ -221,7 +220,7 @@ def _run_peer(
     peer: Peer, bundle: Bundle, precision: Precision, plan: ServingPlan
 ) -> Iterator[Endpoint]:
     with tempfile.TemporaryDirectory(prefix="augrank-peer-") as scratch:
-        folder, (port,) = Path(scratch), _free_ports(1)
+        folder, (port,) = Path(scratch), free_ports(1)
         environment = {
             **os.environ,
             "PYTHONPATH": str(REPOSITORY),
@@ -249,7 +248,7 @@ def _run_peer(
             _wait_listening(process, port, folder / "log")
             yield endpoint
         finally:
-            _stop(process)
+            stop(process)
 
 
 def wait_answering(endpoint: Endpoint, body: Body) -> bytes:
@@ -280,26 +279,3 @@ def _wait_listening(process: subprocess.Popen[bytes], port: int, log: Path) -> N
         time.sleep(0.1)
     tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
     raise ServerError(f"the server did not come up. Its log ends:\n{tail}")
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End the process and all that it started."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, number)
-            process.wait(STOP_TIMEOUT_S)
-        except ProcessLookupError:
-            return
-        except subprocess.TimeoutExpired:
-            continue
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()

