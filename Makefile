@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV := 0.13.9
-EXTRAS := --extra train --extra export --extra serve --extra aws --extra peers --extra cpu --extra dev
+EXTRAS := --extra train --extra export --extra serve --extra aws --extra peers --extra cpu --extra openvino --extra dev
 CODE := augrank handlers training export benchmarks examples tests
 
 .DEFAULT_GOAL := help

@@ -9,7 +9,7 @@ Key = tuple[object, ...]
 
 
 class AnswerCache:
-    """The answers used last, by all that decides them. Thread-safe.
+    """The answers of one loaded bundle that were used last, by all that decides them. Thread-safe.
 
     Args:
         size_bytes: bound on the answers' JSON together; 0 keeps none.

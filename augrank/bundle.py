@@ -35,7 +35,7 @@ Precision = Literal["fp32", "fp16", "int8"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 # A picture's bytes or a head's sums may change between major versions of these.
 PINNED_MAJOR = ("albumentations", "opencv-python-headless", "xgboost")
-RECORDED = (*PINNED_MAJOR, "numpy", "onnxruntime", "pillow")
+RECORDED = (*PINNED_MAJOR, "numpy", "onnxruntime", "openvino", "pillow")
 
 
 class ParityFigures(BaseModel, frozen=True, extra="forbid"):
@@ -81,10 +81,11 @@ class BundleSpec(BaseModel, frozen=True, extra="forbid"):
     context: tuple[ContextColumn, ...]
     heads: tuple[HeadSpec, ...] = Field(min_length=1)
     graphs: dict[Precision, str]
-    precision: Precision  # the graph that is used unless another is asked for
+    precision: Precision  # the graph that a CPU uses unless another is asked for
+    openvino_precision: Precision | None = None  # likewise under OpenVINO, where it was compared
     alternates: AlternatesSpec | None
     metrics: dict[str, Any]
-    parity: dict[str, ParityFigures]
+    parity: dict[str, ParityFigures]  # by graph, such as int8, and int8 under OpenVINO
     library_versions: dict[str, str]
     files: dict[str, Sha256]
 

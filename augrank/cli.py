@@ -15,6 +15,7 @@ from rich.table import Table
 from augrank.answer import Answer, Score
 from augrank.bundle import Bundle, Precision, open_bundle
 from augrank.cli_errors import friendly_errors
+from augrank.engines import Device, uses_accelerator
 from augrank.errors import BadRequest, ServerError
 from augrank.plan import Profile, plan_serving
 
@@ -25,6 +26,10 @@ app = typer.Typer(
 )
 console = Console()
 
+DeviceOption = Annotated[
+    Device | None,
+    typer.Option(help="What computes the graph (default: a GPU where there is one, else the CPU)."),
+]
 BundleArgument = Annotated[Path, typer.Argument(help="Bundle directory, or .mar archive.")]
 
 
@@ -49,6 +54,7 @@ def recommend(
     precision: Annotated[
         Precision | None, typer.Option(help="Graph to use; by default the bundle's choice.")
     ] = None,
+    device: DeviceOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
     contact_sheet: Annotated[
         Path | None, typer.Option(help="Also draw the ranked pictures into this PNG.")
@@ -67,7 +73,7 @@ def recommend(
     given |= _pairs(context or [])
     picture = _read(image)
     with open_bundle(bundle) as opened:
-        answer = Recommender(opened, precision=precision).recommend(
+        answer = Recommender(opened, precision=precision, device=device or "auto").recommend(
             picture,
             target,
             given,
@@ -127,13 +133,13 @@ def serve(
     precision: Annotated[
         Precision | None, typer.Option(help="Graph to use; by default the bundle's choice.")
     ] = None,
+    device: DeviceOption = None,
     auth: Annotated[
         bool, typer.Option("--auth/--no-auth", help="Ask clients for TorchServe's inference key.")
     ] = True,
 ) -> None:
     """Serve on the real TorchServe until Ctrl-C. Needs the extra `serve`."""
     try:
-        from augrank.backbone import uses_accelerator
         from augrank.serving import ServerOptions
         from augrank.serving import serve as start
         from augrank.settings import WorkerSettings
@@ -142,13 +148,13 @@ def serve(
     settings = WorkerSettings.from_environment()
     plan = plan_serving(
         profile,
-        gpu=uses_accelerator(settings.device),
+        gpu=uses_accelerator(device or settings.device),
         workers=workers,
         batch_size=batch_size,
         batch_delay_ms=batch_delay_ms,
         queue_size=queue_size,
     )
-    options = ServerOptions(port, host, auth, plan, precision, cache_mb)
+    options = ServerOptions(port, host, auth, plan, precision, device, cache_mb)
     console.print(plan.explained(), highlight=False)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)

@@ -1,7 +1,12 @@
 """Which of a bundle's graphs runs on which device."""
 
-from augrank.backbone import CPU, Backbone, Device, uses_accelerator
+import logging
+
+from augrank.backbone import Backbone
 from augrank.bundle import Bundle, Precision
+from augrank.engines import CPU, Device, uses_accelerator
+
+logger = logging.getLogger(__name__)
 
 
 def open_backbone(
@@ -10,7 +15,7 @@ def open_backbone(
     """Open the graph of this precision; with None, what suits the device best.
 
     That is fp16 on an accelerator, where the bundle has it, and on a CPU what export chose by its
-    parity gate.
+    parity gate, which may differ between onnxruntime and OpenVINO.
     """
     chosen = precision or _best(bundle, device)
     backbone = Backbone(bundle.graph(chosen), threads=threads, device=device, spin=spin)
@@ -22,6 +27,15 @@ def open_backbone(
 
 
 def _best(bundle: Bundle, device: Device) -> Precision:
-    if not uses_accelerator(device):
-        return bundle.spec.precision
-    return "fp16" if "fp16" in bundle.spec.graphs else "fp32"
+    spec = bundle.spec
+    if uses_accelerator(device):
+        return "fp16" if "fp16" in spec.graphs else "fp32"
+    if device == "openvino":
+        if spec.openvino_precision is not None:
+            return spec.openvino_precision
+        logger.warning(
+            "%s was exported without --openvino: its answers under OpenVINO were not compared "
+            "with training",
+            spec.name,
+        )
+    return spec.precision

@@ -12,7 +12,6 @@ else's.
 """
 
 import functools
-import json
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,11 +23,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from augrank.alternates import PRODUCT_TYPE, Alternates
+from augrank.alternates import Alternates
 from augrank.answer import Answer, PictureInfo, Timings, verdict
-from augrank.answer_cache import AnswerCache, Key
-from augrank.augmentations import ORIGINAL, Augmentation
-from augrank.backbone import Device, Embedding
+from augrank.answer_cache import AnswerCache
+from augrank.backbone import Embedding
 from augrank.bundle import Bundle, Precision, load_bundle
 from augrank.context import ContextEncoder
 from augrank.cores import usable_cores
@@ -38,16 +36,17 @@ from augrank.decode import (
     DecodeLimits,
     Picture,
     encode,
-    sha256_of_picture,
     working_picture,
 )
-from augrank.errors import AugrankError, BadRequest, one_of
+from augrank.engines import Device
+from augrank.errors import AugrankError
 from augrank.graph_choice import open_backbone
 from augrank.heads import Head
 from augrank.preprocess import BatchMemory, Normalizer
 from augrank.ranking import ScoredAlternates, rank_alternates, rank_candidates, thumbnail
+from augrank.request_plan import Planner, RequestPlan
 from augrank.widths import check_widths
-from augrank.wire import DEFAULT_ALTERNATES, MAX_ALTERNATES, Request
+from augrank.wire import DEFAULT_ALTERNATES, Request
 
 logger = logging.getLogger(__name__)
 WARM_UP_ROUNDS = 2
@@ -56,23 +55,10 @@ Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class _Plan:
-    """A request that can be answered, if its picture can be read."""
-
-    request: Request
-    head: Head
-    context: Floats  # (C,)
-    product_type: str | None  # that alternates are to be of; None for the picture's own
-    augmentations: tuple[Augmentation, ...]  # the original first
-    sha256: str  # of the picture
-    started: float
-
-
-@dataclass(frozen=True)
 class _Prepared:
     """A planned request whose candidates stand in the batch."""
 
-    plan: _Plan
+    plan: RequestPlan
     picture: DecodedPicture
     rows: slice  # of the batch
     thumbnails: tuple[str, ...]  # one for each candidate, or none
@@ -83,13 +69,13 @@ class _Prepared:
 class Recommender:
     """Answers which version of a picture, or which other picture, would do better.
 
-    Thread-safe once loaded. One recommender holds one onnxruntime session.
+    Thread-safe once loaded. One recommender holds one loaded graph.
 
     Args:
         bundle: a checked bundle.
         threads: of the backbone; by default every core that may be used.
         precision: of the graph; by default what suits the device best and passed its gate.
-        device: ``auto`` takes a GPU where onnxruntime offers one.
+        device: ``auto`` takes a GPU where onnxruntime offers one, else onnxruntime on the CPU.
         spin: let the backbone's idle threads spin; only where nobody else needs the cores.
         cache_bytes: keep answers already given, up to so many bytes of JSON.
         limits: pictures beyond these are refused.
@@ -121,6 +107,7 @@ class Recommender:
         self._alternates = (
             Alternates.load(spec.alternates, bundle.directory) if spec.alternates else None
         )
+        self._planner = Planner(spec, self._heads, self._context, self._alternates)
         check_widths(spec, self.backbone, self._context, self._alternates)
 
     @classmethod
@@ -170,8 +157,8 @@ class Recommender:
     def recommend_batch(self, requests: Sequence[Request]) -> list[Answer | AugrankError]:
         """Answer several requests together; an error stands in its own place."""
         planned = [_own_errors(self._plan, request) for request in requests]
-        answers = self._run([item for item in planned if isinstance(item, _Plan)])
-        return [next(answers) if isinstance(item, _Plan) else item for item in planned]
+        answers = self._run([item for item in planned if isinstance(item, RequestPlan)])
+        return [next(answers) if isinstance(item, RequestPlan) else item for item in planned]
 
     def warm_up(self) -> None:
         """Ask about a grey picture, in every format and for every target, twice.
@@ -192,34 +179,16 @@ class Recommender:
 
     # --- the stages -------------------------------------------------------------------------------
 
-    def _plan(self, request: Request) -> "_Plan | Answer":
-        """Check all of a request but its picture; the answer itself, where it was given before."""
-        started = time.perf_counter()
-        if not 0 <= request.alternates <= MAX_ALTERNATES:
-            raise BadRequest(
-                "the number of alternates does not fit",
-                expected=f"0 to {MAX_ALTERNATES}",
-                got=str(request.alternates),
-            )
-        head = self._heads[self.bundle.spec.head(request.target).target.name]
-        context, product_type = self._read_context(request.context)
-        augmentations = self._augmentations(request.candidates)
-        plan = _Plan(
-            request,
-            head,
-            context,
-            product_type,
-            augmentations,
-            sha256=sha256_of_picture(request.picture),
-            started=started,
-        )
-        known = self.cache.get(self._cache_key(plan)) if self.cache.enabled else None
+    def _plan(self, request: Request) -> RequestPlan | Answer:
+        """The request's plan; the answer itself, where it was given before."""
+        plan = self._planner.plan(request)
+        known = self.cache.get(plan.cache_key) if self.cache.enabled else None
         if known is None:
             return plan
-        spent = Timings(total=_ms(time.perf_counter() - started))
+        spent = Timings(total=_ms(time.perf_counter() - plan.started))
         return known.model_copy(update={"cached": True, "timings_ms": spent})
 
-    def _run(self, plans: Sequence[_Plan]) -> Iterator[Answer | AugrankError]:
+    def _run(self, plans: Sequence[RequestPlan]) -> Iterator[Answer | AugrankError]:
         """Prepare ahead on threads; embed and answer in order, as soon as a call is worth it."""
         ends = np.cumsum([len(plan.augmentations) for plan in plans], dtype=int).tolist()
         rows = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
@@ -233,7 +202,7 @@ class Recommender:
                 yield from self._answer_together(memory, waiting)
                 waiting = []
 
-    def _prepare(self, memory: Floats, plan: _Plan, rows: slice) -> _Prepared:
+    def _prepare(self, memory: Floats, plan: RequestPlan, rows: slice) -> _Prepared:
         """Decode a request's picture and write its candidates into its rows of the batch."""
         started = time.perf_counter()
         picture = working_picture(plan.request.picture, self.bundle.spec.image_size, self.limits)
@@ -252,32 +221,6 @@ class Recommender:
             decode_ms=_ms(decoded - started),
             augment_ms=_ms(time.perf_counter() - decoded),
         )
-
-    def _read_context(self, context: Mapping[str, Any]) -> tuple[NDArray[np.float32], str | None]:
-        """The encoded context, and the product type that alternates are to be of.
-
-        A product type may always be given: it chooses alternates even where no head looks at it.
-        """
-        product_type = context.get(PRODUCT_TYPE) or None
-        if self._alternates is not None and PRODUCT_TYPE not in self._context.names:
-            context = {name: value for name, value in context.items() if name != PRODUCT_TYPE}
-            if product_type is not None:
-                product_type = self._alternates.check_type(product_type)
-        return self._context.encode(context), product_type
-
-    def _augmentations(self, names: tuple[str, ...] | None) -> tuple[Augmentation, ...]:
-        """The wanted augmentations in the bundle's order, the original always among them."""
-        offered = self.bundle.spec.augmentations
-        if names is None:
-            return offered.augmentations
-        for name in names:
-            if name not in offered.names:
-                raise BadRequest(
-                    "the candidate is not known to this bundle",
-                    expected=one_of(offered.names, name),
-                    got=repr(name),
-                )
-        return tuple(a for a in offered.augmentations if a.name in {ORIGINAL, *names})
 
     def _answer_together(
         self, memory: Floats, prepared: Sequence[_Prepared | AugrankError]
@@ -355,10 +298,10 @@ class Recommender:
             ),
         )
         if self.cache.enabled:
-            self.cache.put(self._cache_key(plan), answer)
+            self.cache.put(plan.cache_key, answer)
         return answer
 
-    def _score_alternates(self, plan: _Plan) -> ScoredAlternates | None:
+    def _score_alternates(self, plan: RequestPlan) -> ScoredAlternates | None:
         if self._alternates is None or plan.request.alternates == 0:
             return None
         return ScoredAlternates(
@@ -368,20 +311,6 @@ class Recommender:
             plan.product_type,
             plan.sha256,
             plan.request.thumbnails,
-        )
-
-    def _cache_key(self, plan: _Plan) -> Key:
-        """All that decides an answer."""
-        request = plan.request
-        return (
-            plan.sha256,
-            self.bundle.version,
-            self.precision,
-            plan.head.spec.target.name,
-            json.dumps(dict(request.context), sort_keys=True, default=str),
-            tuple(augmentation.name for augmentation in plan.augmentations),
-            request.alternates,
-            request.thumbnails,
         )
 
 

@@ -18,6 +18,7 @@ from augrank import settings
 from augrank.bundle import BUNDLE_FILE, BundleSpec, Precision, load_bundle
 from augrank.context import ContextEncoder
 from augrank.decode import encode
+from augrank.engines import Device
 from augrank.errors import ServerError
 from augrank.layout import ModelConfig, lay_out, write_config
 from augrank.plan import ServingPlan, plan_serving
@@ -35,6 +36,7 @@ class ServerOptions:
     auth: bool = True
     plan: ServingPlan = field(default_factory=plan_serving)
     precision: Precision | None = None
+    device: Device | None = None
     cache_mb: int = 0
 
     @property
@@ -60,7 +62,11 @@ class ServerOptions:
             settings.THREADS: str(self.plan.threads),
             settings.SPIN: str(int(self.plan.spin)),
         }
-        asked = {settings.PRECISION: self.precision, settings.CACHE_MB: self.cache_mb}
+        asked = {
+            settings.PRECISION: self.precision,
+            settings.DEVICE: self.device,
+            settings.CACHE_MB: self.cache_mb,
+        }
         given = {name: str(value) for name, value in asked.items() if value}
         return {**planned, **os.environ, **given}
 

@@ -4,8 +4,8 @@ import os
 from dataclasses import dataclass
 from typing import cast, get_args
 
-from augrank.backbone import Device
 from augrank.bundle import Precision
+from augrank.engines import Device
 from augrank.errors import ServerError, one_of
 
 THREADS, PRECISION, DEVICE = "AUGRANK_THREADS", "AUGRANK_PRECISION", "AUGRANK_DEVICE"

@@ -18,6 +18,7 @@ from typing import Any
 
 from augrank import settings
 from augrank.bundle import Bundle, Precision
+from augrank.engines import Device
 from augrank.errors import ServerError
 from augrank.layout import ModelConfig, write_config
 from augrank.plan import ServingPlan
@@ -44,6 +45,7 @@ class Contestant:
     precision: Precision
     start: Start
     body: MakeBody
+    device: Device = "cpu"
 
     def bodies(self, asked: Sequence[Mapping[str, Any]]) -> list[Body]:
         """The questions as this server wants them."""
@@ -74,21 +76,27 @@ def question(
 
 
 def ours(
-    bundle: Bundle, precision: Precision, plan: ServingPlan, *, cache_mb: int = 0
+    bundle: Bundle,
+    precision: Precision,
+    plan: ServingPlan,
+    *,
+    device: Device = "cpu",
+    cache_mb: int = 0,
 ) -> Contestant:
     """augrank on TorchServe, as ``augrank serve`` starts it."""
 
     @contextmanager
     def start() -> Iterator[Endpoint]:
         options = ServerOptions(
-            port=0, auth=False, plan=plan, precision=precision, cache_mb=cache_mb
+            port=0, auth=False, plan=plan, precision=precision, device=device, cache_mb=cache_mb
         )
         with serve(bundle.directory, options) as server:
             yield Endpoint(server.url, server.headers)
 
     body = raw_picture if cache_mb else plain_json
-    name = f"augrank {precision}" + (", cache" if cache_mb else "")
-    return Contestant(name, precision, start, body)
+    parts = [f"augrank {precision}", *(["openvino"] if device == "openvino" else [])]
+    parts += ["cache"] if cache_mb else []
+    return Contestant(", ".join(parts), precision, start, body, device)
 
 
 # --- what TorchServe's documentation leads to -----------------------------------------------------
@@ -232,6 +240,7 @@ def _run_peer(
             runtime.PORT: str(port),
             settings.THREADS: str(plan.threads),
             settings.PRECISION: precision,
+            settings.DEVICE: "cpu",
         }
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from augrank.bundle import Bundle, Precision
+from augrank.engines import Device
 from augrank.errors import AugrankError
 from augrank.pipeline import Recommender
 from augrank.wire import parse_request
@@ -18,10 +19,12 @@ GIGA_MACS = {"resnet18": 1.814, "resnet34": 3.664, "resnet50": 4.089}
 
 
 class Controls:
-    """One precision's pipeline and raw forward on all cores, in this process."""
+    """One precision's pipeline and raw forward, in this process."""
 
-    def __init__(self, bundle: Bundle, precision: Precision, threads: int) -> None:
-        self.recommender = Recommender(bundle, threads=threads, precision=precision, device="cpu")
+    def __init__(
+        self, bundle: Bundle, precision: Precision, threads: int, device: Device = "cpu"
+    ) -> None:
+        self.recommender = Recommender(bundle, threads=threads, precision=precision, device=device)
         spec = bundle.spec
         shape = (len(spec.augmentations.names), 3, spec.image_size, spec.image_size)
         self._batch = np.random.default_rng(0).normal(size=shape).astype(np.float32)

@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from augrank.bundle import Bundle, Precision
+from augrank.engines import Device
 from augrank.errors import AugrankError
 from augrank.plan import ServingPlan, plan_serving
 from benchmarks.contestants import (
@@ -55,10 +57,11 @@ class Effort:
     overload_s: float
     loadgen_s: float
     scaling: bool
+    openvino: bool  # whether to compare it, where it is installed
 
 
-FULL = Effort(False, 7, 6.0, 3.0, 30, (0.3, 0.5, 0.7, 0.9), 60.0, 60.0, 20.0, True)
-QUICK = Effort(True, 2, 1.5, 0.7, 6, (0.7, 0.9), 5.0, 4.0, 2.0, False)
+FULL = Effort(False, 7, 6.0, 3.0, 30, (0.3, 0.5, 0.7, 0.9), 60.0, 60.0, 20.0, True, True)
+QUICK = Effort(True, 2, 1.5, 0.7, 6, (0.7, 0.9), 5.0, 4.0, 2.0, False, False)
 
 
 @dataclass
@@ -122,6 +125,8 @@ def measure(
     if not effort.quick:
         contestants.append(documented(bundle, plan.workers, plan.threads))
     contestants += [peer(name, bundle, fast, plan) for name in peers]
+    if effort.openvino and find_spec("openvino"):
+        contestants += [ours(bundle, p, plan, device="openvino") for p in precisions]
     with_cache = ours(bundle, fast, plan, cache_mb=64)
     controls = {p: Controls(bundle, p, plan.cores) for p in precisions}
     with ExitStack() as stack:
@@ -129,7 +134,7 @@ def measure(
         servers, skipped = _start([*contestants, with_cache], asked, stack)
         caching = servers.pop(with_cache.name)
         note("checking that all answer the same")
-        _check_answers(servers, controls, asked)
+        _check_answers(servers, bundle, asked)
         clients = CLIENTS_PER_WORKER * plan.workers
         for standing in servers.values():
             closed_loop(
@@ -205,28 +210,30 @@ def _start(
 
 
 def _check_answers(
-    servers: dict[str, Standing],
-    controls: Mapping[Any, Controls],
-    asked: Sequence[dict[str, Any]],
+    servers: Mapping[str, Standing], bundle: Bundle, asked: Sequence[dict[str, Any]]
 ) -> None:
     """Every server must give the candidates and probabilities of the pipeline in process.
 
     Raises:
         AugrankError: names the server that does not.
     """
+    known: dict[tuple[Precision, Device], list[dict[str, float]]] = {}
     for standing in servers.values():
-        name, precision = standing.contestant.name, standing.contestant.precision
-        tolerance = EAGER_TOLERANCE if name.startswith("documented") else 0.0
+        contestant = standing.contestant
+        way = (contestant.precision, contestant.device)
+        if way not in known:
+            control = Controls(bundle, contestant.precision, 1, contestant.device)
+            known[way] = [control.candidates(question) for question in asked[:CHECKED_PICTURES]]
+        tolerance = EAGER_TOLERANCE if contestant.name.startswith("documented") else 0.0
         client = Client(standing.endpoint)
-        for question, body in list(zip(asked, standing.bodies, strict=True))[:CHECKED_PICTURES]:
-            want = controls[precision].candidates(question)
+        for want, body in zip(known[way], standing.bodies, strict=False):
             status, content = client.post(body)
             answer = standing.endpoint.unwrap(content) if status == OK else {"candidates": []}
             got = {item["name"]: item["probability"] for item in answer["candidates"]}
             apart = max((abs(got.get(n, np.inf) - p) for n, p in want.items()), default=np.inf)
             if set(got) != set(want) or apart > tolerance:
                 raise AugrankError(
-                    f"{name} answers otherwise than the pipeline in process",
+                    f"{contestant.name} answers otherwise than the pipeline in process",
                     expected=str(want),
                     got=f"{status}: {got}",
                 )

@@ -25,6 +25,8 @@ TARGETS: tuple[tuple[str, str, float, float], ...] = (
     ("over_documented_int8", "int8 ÷ documented eager handler", 6.0, 10.0),
     ("over_best_peer", "÷ best peer with the same runtime", 0.98, 1.1),
     ("int8_over_fp32", "raw forward, int8 ÷ fp32", 2.4, 3.0),
+    ("openvino_over_onnxruntime_fp32", "fp32: OpenVINO ÷ onnxruntime, whole server", 1.2, 1.5),
+    ("openvino_over_onnxruntime_int8", "int8: OpenVINO ÷ onnxruntime, whole server", 1.2, 1.5),
     ("head_share<", "head's share of a request", 0.01, 0.003),
     ("open_loop_p99_over_p50<", "open loop at 70 %: p99 ÷ unloaded p50", 5.0, 3.5),
     ("cache_hit_over_miss", "cache: miss ÷ hit, time of a request", 50.0, 100.0),
@@ -52,6 +54,8 @@ def ratios(seen: Measured, backbone: str) -> dict[str, Median]:
         own = seen.ours(precision).rates
         figures[f"server_over_pipeline_{precision}"] = _paired(own, seen.pipeline[precision])
         figures[f"server_over_forward_{precision}"] = _paired(own, seen.forward[precision])
+        if (other := seen.servers.get(f"augrank {precision}, openvino")) is not None:
+            figures[f"openvino_over_onnxruntime_{precision}"] = _paired(other.rates, own)
         for key, name in (("over_documented", DOCUMENTED), ("over_tuned_documented", TUNED)):
             if name in seen.servers:
                 figures[f"{key}_{precision}"] = _paired(own, seen.servers[name].rates)

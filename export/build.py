@@ -9,9 +9,10 @@ passed, so a destination never holds half an export.
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -30,15 +31,16 @@ from augrank.bundle import (
 )
 from augrank.cores import usable_cores
 from augrank.decode import decode
-from augrank.errors import DataError
+from augrank.engines import Device
+from augrank.errors import BadRequest, DataError
 from augrank.preprocess import Normalizer
 from export.archive import pack_mar
 from export.catalogue_index import write_alternates
 from export.graphs import calibration_pictures, write_fp16, write_fp32, write_int8
 from export.model_card import model_card
 from export.parity import (
-    TOLERANCES,
     ParityError,
+    Way,
     answered_probabilities,
     compare,
     expected_probabilities,
@@ -58,7 +60,7 @@ class Export:
     bundle: Path
     archive: Path
     spec: BundleSpec
-    refused: dict[Precision, list[str]]  # graphs that did not pass their gate, and why
+    refused: dict[Way, list[str]]  # that did not pass their gate, and why
 
 
 def build(
@@ -69,6 +71,7 @@ def build(
     version: str = "1.0",
     int8: bool = False,
     fp16: bool = False,
+    openvino: bool = False,
     step: Step = lambda _: None,
 ) -> Export:
     """Export a run.
@@ -80,6 +83,7 @@ def build(
         version: the user's own version of this export.
         int8: also make an int8 graph, a CPU's default if it passes its gate.
         fp16: also make an fp16 graph, a GPU's default; left out if it does not pass its gate.
+        openvino: also compare under OpenVINO, and choose the graph that it is to use.
         step: told what is being done.
 
     Raises:
@@ -93,6 +97,10 @@ def build(
             got=repr(name),
             remedy="Give one with --name.",
         )
+    if openvino and find_spec("openvino") is None:
+        raise BadRequest(
+            "OpenVINO is not installed", remedy="pip install 'augrank[openvino]', or leave it out."
+        )
     dist.mkdir(parents=True, exist_ok=True)
     with _staging(dist) as stage:
         bundle, archive = stage / "bundle", stage / f"{name}.mar"
@@ -103,21 +111,29 @@ def build(
         step("packing the archive")
         pack_mar(bundle, name, archive)
         gate = _Gate(run, step)
-        parity = {p: gate.through_archive(archive, bundle / graphs[p], p) for p in graphs}
-        precision, refused = _choose(parity)
-        if "fp16" in refused:  # a GPU would take it unasked
+        devices: list[Device] = ["cpu", "openvino"] if openvino else ["cpu"]
+        ways = [Way(p, d) for d in devices for p in graphs if (p, d) != ("fp16", "openvino")]
+        parity = {way: gate.through_archive(archive, graphs, way) for way in ways}
+        refused = _refused(parity)
+        chosen = {device: _fastest(parity, refused, device) for device in devices}
+        if Way("fp16") in refused:  # a GPU would take it unasked
             (bundle / graphs.pop("fp16")).unlink()
+        precision = chosen["cpu"] or "fp32"
         step("embedding the catalogue")
         backbone = Backbone(bundle / graphs[precision], threads=usable_cores(), device="cpu")
         alternates = write_alternates(run, backbone, bundle)
         decided = {
-            "precision": precision, "parity": parity, "alternates": alternates, "graphs": graphs,
-        }  # fmt: skip
+            "graphs": graphs,
+            "precision": precision,
+            "openvino_precision": chosen.get("openvino"),
+            "parity": {way.label: figures for way, figures in parity.items()},
+            "alternates": alternates,
+        }
         spec = draft.model_copy(update=decided)
         spec = _write_spec(bundle, spec, model_card(spec, run.record))
         step("packing the archive with its parity figures")
         pack_mar(bundle, name, archive)
-        gate.confirm(archive, precision, parity[precision])
+        gate.confirm(archive, parity[Way(precision)])
         load_bundle(bundle)
         _replace(bundle, dist / "bundle")
         archive.replace(dist / archive.name)
@@ -137,17 +153,22 @@ class _Gate:
         ways = {head.target.name: head.target.direction for head in run.record.heads}
         self._directions = [ways[question.target] for question in self._asked]
 
-    def through_archive(self, archive: Path, graph: Path, precision: Precision) -> ParityFigures:
+    def through_archive(
+        self, archive: Path, graphs: Mapping[Precision, str], way: Way
+    ) -> ParityFigures:
         """The figures of one graph, its probabilities answered by the archive's own handler."""
-        self._step(f"parity gate: asking the archive ({precision})")
-        cosine = lowest_cosine(self._run, self._reference, archive, graph.name)
-        got = answered_probabilities(self._run, self._reference, self._asked, archive, precision)
+        self._step(f"parity gate: asking the archive ({way.label})")
+        graph = graphs[way.precision]
+        cosine = lowest_cosine(self._run, self._reference, archive, graph, way.device)
+        got = answered_probabilities(
+            self._run, self._reference, self._asked, archive, way.device, way.precision
+        )
         return compare(self._expected, got, self._directions, cosine)
 
-    def confirm(self, archive: Path, precision: Precision, figures: ParityFigures) -> None:
+    def confirm(self, archive: Path, figures: ParityFigures) -> None:
         """The finished archive, left to its own choice of graph, must give the same figures."""
         self._step("parity gate: asking the finished archive")
-        got = answered_probabilities(self._run, self._reference, self._asked, archive, None)
+        got = answered_probabilities(self._run, self._reference, self._asked, archive, "cpu", None)
         again = compare(self._expected, got, self._directions, figures.embedding_cosine)
         drift = max(
             abs(getattr(again, name) - getattr(figures, name))
@@ -194,15 +215,14 @@ def _copy_heads(run: Run, bundle: Path) -> None:
         shutil.copyfile(run.directory / head.file, target)
 
 
-def _choose(
-    parity: dict[Precision, ParityFigures],
-) -> tuple[Precision, dict[Precision, list[str]]]:
-    """A CPU's default, int8 where it passes its gate, else fp32; and which graphs were refused.
+def _refused(parity: Mapping[Way, ParityFigures]) -> dict[Way, list[str]]:
+    """What falls short of its gate, and why.
 
     Raises:
-        ParityError: fp32 itself falls short.
+        ParityError: fp32 itself does.
     """
-    if fails := misses(parity["fp32"], TOLERANCES["fp32"]):
+    short = {way: misses(figures, way.tolerance) for way, figures in parity.items()}
+    if fails := short[Way("fp32")]:
         raise ParityError(
             "parity gate: the archive does not answer as the run does",
             expected="held-out pictures to score as in training",
@@ -210,9 +230,15 @@ def _choose(
             remedy="Nothing was written. Check that the run was not edited, and that the libraries "
             "are those it was trained with.",
         )
-    short = {name: misses(figures, TOLERANCES[name]) for name, figures in parity.items()}
-    refused = {name: why for name, why in short.items() if why}
-    return ("int8" if "int8" in parity and "int8" not in refused else "fp32"), refused
+    return {way: why for way, why in short.items() if why}
+
+
+def _fastest(
+    parity: Mapping[Way, ParityFigures], refused: Mapping[Way, list[str]], device: Device
+) -> Precision | None:
+    """A device's default: int8 where it passes, else fp32, else none."""
+    ways = (Way("int8", device), Way("fp32", device))
+    return next((w.precision for w in ways if w in parity and w not in refused), None)
 
 
 def _spec(run: Run, name: str, version: str, graphs: dict[Precision, str]) -> BundleSpec:

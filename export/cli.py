@@ -10,6 +10,7 @@ from rich.table import Table
 from augrank.bundle import BundleSpec
 from augrank.cli_errors import friendly_errors
 from export.build import build as build_export
+from export.parity import Way
 from export.run import load_run
 
 app = typer.Typer(
@@ -40,6 +41,10 @@ def build(
     fp16: Annotated[
         bool, typer.Option("--fp16", help="Also a graph for GPUs, used there by default.")
     ] = False,
+    openvino: Annotated[
+        bool,
+        typer.Option("--openvino", help="Also compare under OpenVINO, and choose its graph."),
+    ] = False,
     images: Annotated[
         Path | None, typer.Option(help="Where the pictures are, if they moved since training.")
     ] = None,
@@ -58,24 +63,37 @@ def build(
             version=version,
             int8=int8,
             fp16=fp16,
+            openvino=openvino,
             step=lambda text: status.update(text),
         )
     console.print(_parity_table(made.spec))
-    for graph, why in made.refused.items():
-        kept = f"It is in the bundle, used only where AUGRANK_PRECISION={graph} asks for it."
-        left = kept if graph in made.spec.graphs else "It was left out."
-        console.print(f"[yellow]{graph} does not pass its gate:[/yellow] {'; '.join(why)}. {left}")
+    for way, why in made.refused.items():
+        told = f"[yellow]{way.label} does not pass its gate:[/yellow] {'; '.join(why)}."
+        console.print(f"{told} {_consequence(way, made.spec)}")
     for path in (made.bundle, made.archive):
         console.print(f"wrote {path}", soft_wrap=True)
     console.print(f"next: augrank serve {made.archive}", soft_wrap=True)
+
+
+def _consequence(way: Way, spec: BundleSpec) -> str:
+    if way.device != "cpu":
+        return f"{way.device} takes it only where AUGRANK_PRECISION={way.precision} asks for it."
+    if way.precision in spec.graphs:
+        return (
+            f"It is in the bundle, used only where AUGRANK_PRECISION={way.precision} asks for it."
+        )
+    return "It was left out."
 
 
 def _parity_table(spec: BundleSpec) -> Table:
     table = Table(title="Parity with training, through the archive")
     for heading in ("graph", "questions", "max |Δp|", "rank corr.", "same best", "cosine"):
         table.add_column(heading, justify="left" if heading == "graph" else "right")
+    defaults = {Way(spec.precision).label}
+    if spec.openvino_precision is not None:
+        defaults.add(Way(spec.openvino_precision, "openvino").label)
     for graph, figures in spec.parity.items():
-        default = " (default)" if graph == spec.precision else ""
+        default = " (default)" if graph in defaults else ""
         table.add_row(
             graph + default,
             str(figures.pictures),

@@ -12,7 +12,7 @@ import torch
 import torchvision
 from numpy.typing import NDArray
 
-from augrank.backbone import FEATURES, INPUT, LOGITS
+from augrank.engines import FEATURES, INPUT, LOGITS
 from augrank.errors import DataError
 from export.run import Run, RunRecord
 

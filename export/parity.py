@@ -26,6 +26,7 @@ from augrank.bundle import ParityFigures, Precision, open_bundle
 from augrank.context import CategoricalColumn, ContextEncoder
 from augrank.cores import usable_cores
 from augrank.decode import decode
+from augrank.engines import Device
 from augrank.errors import AugrankError, DataError
 from augrank.heads import assemble
 from augrank.preprocess import Normalizer
@@ -43,11 +44,32 @@ class ParityError(AugrankError):
 
 
 @dataclass(frozen=True)
+class Way:
+    """A graph and what computes it."""
+
+    precision: Precision
+    device: Device = "cpu"
+
+    @property
+    def label(self) -> str:
+        """Such as ``int8`` or ``int8, openvino``."""
+        return self.precision if self.device == "cpu" else f"{self.precision}, {self.device}"
+
+    @property
+    def tolerance(self) -> "Tolerance":
+        """What it must reach; OpenVINO computes an fp32 graph in bfloat16 where the CPU can."""
+        if (self.precision, self.device) == ("fp32", "openvino"):
+            return BFLOAT16
+        return TOLERANCES[self.precision]
+
+
+@dataclass(frozen=True)
 class Tolerance:
     """The least that a graph must reach to be used.
 
     Trees jump where an input crosses a split, so the largest single difference is bounded loosely
-    and the ranking tightly. int8 is an approximation and is allowed more.
+    and the ranking tightly. int8 and bfloat16 (eight bits of mantissa, fp16 has eleven) are
+    approximations and are allowed more.
     """
 
     embedding_cosine: float
@@ -61,6 +83,7 @@ TOLERANCES: dict[Precision, Tolerance] = {
     "fp16": Tolerance(0.999, 0.99, 0.97, 0.20),
     "int8": Tolerance(0.99, 0.97, 0.95, 0.35),
 }
+BFLOAT16 = Tolerance(0.999, 0.985, 0.97, 0.35)
 
 
 @dataclass(frozen=True)
@@ -113,6 +136,7 @@ def answered_probabilities(
     reference: Reference,
     asked: Sequence[Question],
     archive: Path,
+    device: Device,
     precision: Precision | None,
 ) -> NDArray[np.float64]:
     """The archive's probabilities, float64 (Q, A), from its own handler in its own process.
@@ -132,7 +156,7 @@ def answered_probabilities(
         for question in asked
     ]
     rows = []
-    for answer in _ask_archive(archive, requests, precision):
+    for answer in _ask_archive(archive, requests, device, precision):
         if answer["status"] != 200:
             message = answer["body"]["error"]["message"]
             raise ParityError(f"the archive refuses a held-out picture: {message}")
@@ -141,7 +165,9 @@ def answered_probabilities(
     return np.array(rows)
 
 
-def lowest_cosine(run: Run, reference: Reference, archive: Path, graph: str) -> float:
+def lowest_cosine(
+    run: Run, reference: Reference, archive: Path, graph: str, device: Device
+) -> float:
     """The least cosine similarity between the archive's embeddings and the reference's.
 
     Features and logits each, of every candidate of every held-out picture, by the archive's graph,
@@ -149,7 +175,7 @@ def lowest_cosine(run: Run, reference: Reference, archive: Path, graph: str) -> 
     """
     with open_bundle(archive) as bundle:
         spec = bundle.spec
-        backbone = Backbone(bundle.directory / graph, threads=usable_cores(), device="cpu")
+        backbone = Backbone(bundle.directory / graph, threads=usable_cores(), device=device)
     normalizer = Normalizer(spec.mean, spec.std)
     lowest = 1.0
     for picture, path in enumerate(reference.paths):
@@ -222,7 +248,7 @@ def _draw_context(run: Run, rng: np.random.Generator) -> dict[str, Any]:
 
 
 def _ask_archive(
-    archive: Path, requests: list[dict[str, Any]], precision: Precision | None
+    archive: Path, requests: list[dict[str, Any]], device: Device, precision: Precision | None
 ) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory(prefix="augrank-parity-") as scratch:
         folder, asked, answered = (Path(scratch) / n for n in ("model", "asked", "answered"))
@@ -237,7 +263,7 @@ def _ask_archive(
                 **os.environ,
                 "PYTHONPATH": str(folder),
                 PRECISION: precision or "",
-                DEVICE: "cpu",
+                DEVICE: device,
             },
             cwd=scratch,
             capture_output=True,

@@ -64,6 +64,7 @@ class OutcomeRows:
 
     embedding: NDArray[np.int64]  # row of the embedding table
     context: NDArray[np.int64]  # row of the distinct contexts
+    original: NDArray[np.int64]  # whose picture it is
     label: Floats  # 0 or 1
     weight: Floats
     truth: Floats | None  # true probabilities, where known
@@ -98,7 +99,8 @@ def split_outcomes(
         embedding: int64 (manifest rows,), into the embedding table.
         context: int64 (manifest rows,), into the distinct contexts.
     """
-    side = original_split[manifest.original[outcomes.row]]
+    original = manifest.original[outcomes.row]
+    side = original_split[original]
     parts: dict[Split, OutcomeRows] = {}
     for number, split in enumerate(SPLITS):
         here = side == number
@@ -106,6 +108,7 @@ def split_outcomes(
         parts[split] = OutcomeRows(
             embedding[row],
             context[row],
+            original[here],
             outcomes.label[here],
             outcomes.weight[here],
             None if outcomes.truth is None else outcomes.truth[here],

@@ -1,8 +1,8 @@
 import pytest
 
-from augrank.backbone import CPU, CUDA, TENSORRT, providers, uses_accelerator
 from augrank.bundle import Bundle
 from augrank.cores import available_memory
+from augrank.engines import CPU, CUDA, TENSORRT, providers, uses_accelerator
 from augrank.errors import BundleError
 from augrank.graph_choice import open_backbone
 from augrank.plan import WORKER_BYTES, plan_serving
@@ -58,9 +58,9 @@ def test_memory_is_the_less_of_machine_and_container(tmp_path):
 def gpu_build(monkeypatch):
     """An onnxruntime with the GPU's providers; whether there is a GPU is up to the test."""
     monkeypatch.setattr(
-        "augrank.backbone.onnxruntime.get_available_providers", lambda: [TENSORRT, CUDA, CPU]
+        "augrank.engines.onnxruntime.get_available_providers", lambda: [TENSORRT, CUDA, CPU]
     )
-    return lambda there: monkeypatch.setattr("augrank.backbone._has_gpu", lambda: there)
+    return lambda there: monkeypatch.setattr("augrank.engines._has_gpu", lambda: there)
 
 
 def test_a_gpu_is_taken_where_there_is_one(gpu_build):
@@ -85,7 +85,7 @@ def test_without_its_provider_a_device_is_refused():
 def test_a_gpu_that_cannot_be_used_leaves_the_cpus_graph(gpu_build, tiny_export, monkeypatch):
     """onnxruntime falls back to the CPU by itself; fp16 would be slow there."""
     gpu_build(True)
-    monkeypatch.setattr("augrank.backbone.providers", lambda device: [CPU])
+    monkeypatch.setattr("augrank.engines.providers", lambda device: [CPU])
     spec = tiny_export.spec.model_copy(
         update={"graphs": {**tiny_export.spec.graphs, "fp16": tiny_export.spec.graphs["fp32"]}}
     )

@@ -15,7 +15,8 @@ from benchmarks.load import OK, Client
 
 RATIOS = (
     "server_over_pipeline", "server_over_forward", "added_p50_ms", "over_documented_fp32",
-    "over_best_peer", "head_share", "open_loop_p99_over_p50", "cache_hit_over_miss",
+    "over_best_peer", "openvino_over_onnxruntime_fp32", "head_share",
+    "open_loop_p99_over_p50", "cache_hit_over_miss",
 )  # fmt: skip
 
 
@@ -23,7 +24,15 @@ RATIOS = (
 def test_the_benchmark_runs_every_part_and_ends_in_one_line(
     tiny_export, tiny_run, tmp_path, monkeypatch
 ):
-    short = replace(serving.QUICK, closed_s=0.5, lone=4, open_s=1.0, overload_s=1.0, loadgen_s=0.5)
+    short = replace(
+        serving.QUICK,
+        openvino=True,
+        closed_s=0.5,
+        lone=4,
+        open_s=1.0,
+        overload_s=1.0,
+        loadgen_s=0.5,
+    )
     monkeypatch.setattr(serving, "QUICK", short)
     monkeypatch.setattr(serving, "RECOVERY_S", 0.5)
     out = tmp_path / "out"
@@ -42,7 +51,7 @@ def test_the_benchmark_runs_every_part_and_ends_in_one_line(
         assert 0 < figure["low"] <= figure["median"] <= figure["high"], name
     assert content["ratios"]["cache_hit_over_miss"]["median"] > 1.5
     servers = {row["Model"]: row for row in content["servers"]}
-    assert set(servers) == {"augrank fp32", "documented eager", "mosec"}
+    assert set(servers) == {"augrank fp32", "augrank fp32, openvino", "documented eager", "mosec"}
     for row in servers.values():
         assert row["TS failed requests"] == 0
         rate = row["TS throughput"]["median"]

@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 import export.build
 from augrank import Recommender
 from augrank.backbone import Backbone
-from augrank.bundle import load_bundle
+from augrank.bundle import ParityFigures, load_bundle
 from augrank.errors import DataError
 from export import parity
-from export.build import build
+from export.build import _fastest, _refused, build
 from export.cli import app
 from export.graphs import load_torch_model
 from export.parity import ParityError, compare, misses
@@ -122,9 +122,12 @@ def test_int8_and_fp16_are_used_only_where_they_pass(tiny_run, tmp_path, monkeyp
     strict = parity.Tolerance(1.0, 1.0, 1.0, 0.0)
     run = load_run(tiny_run.run)
     monkeypatch.setitem(parity.TOLERANCES, "int8", loose)
-    made = build(run, tmp_path / "loose", name="tiny", int8=True, fp16=True)
-    assert made.spec.precision == "int8"
+    monkeypatch.setattr(parity, "BFLOAT16", loose)
+    made = build(run, tmp_path / "loose", name="tiny", int8=True, fp16=True, openvino=True)
+    assert (made.spec.precision, made.spec.openvino_precision) == ("int8", "int8")
     assert made.refused == {}
+    assert set(made.spec.parity) == {"fp32", "fp16", "int8", "fp32, openvino", "int8, openvino"}
+    assert made.spec.parity["fp32, openvino"].embedding_cosine > 0.99
     assert made.spec.parity["fp16"].embedding_cosine > 0.9999
     sizes = {p: (made.bundle / f).stat().st_size for p, f in made.spec.graphs.items()}
     assert sizes["int8"] < 0.6 * sizes["fp16"] < 0.4 * sizes["fp32"]
@@ -135,10 +138,33 @@ def test_int8_and_fp16_are_used_only_where_they_pass(tiny_run, tmp_path, monkeyp
         monkeypatch.setitem(parity.TOLERANCES, name, strict)
     made = build(run, tmp_path / "strict", name="tiny", int8=True, fp16=True)
     assert made.spec.precision == "fp32"
-    assert set(made.refused) == {"int8", "fp16"}
+    assert made.spec.openvino_precision is None
+    assert {way.label for way in made.refused} == {"int8", "fp16"}
     assert set(made.spec.graphs) == {"fp32", "int8"}  # a GPU would take fp16 unasked
     assert not (made.bundle / "backbone-fp16.onnx").exists()
     assert Recommender.load(made.bundle, threads=1, precision="int8").precision == "int8"
+
+
+def test_openvino_takes_the_graph_that_passes_under_it():
+    good = ParityFigures(
+        pictures=9, max_probability_difference=0.1, rank_correlation=1.0, top1_agreement=1.0,
+        embedding_cosine=1.0,
+    )  # fmt: skip
+    bad = good.model_copy(update={"rank_correlation": 0.9})
+    figures = {
+        parity.Way("fp32"): good.model_copy(update={"max_probability_difference": 0.0}),
+        parity.Way("int8"): bad,
+        parity.Way("fp32", "openvino"): good,
+        parity.Way("int8", "openvino"): good,
+    }
+    refused = _refused(figures)
+    assert set(refused) == {parity.Way("int8")}
+    assert _fastest(figures, refused, "cpu") == "fp32"
+    assert _fastest(figures, refused, "openvino") == "int8"
+    for way in list(figures)[2:]:
+        figures[way] = bad
+        refused = _refused(figures)
+    assert _fastest(figures, refused, "openvino") is None
 
 
 def test_a_picture_that_changed_since_training_is_refused(tiny_run, copied, tmp_path):

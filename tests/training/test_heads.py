@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ from augrank.heads import Calibration, Head
 from augrank.targets import Target
 from training.baselines import LOGISTIC, MAJORITY, SKLEARN_BOOSTING, compare
 from training.embeddings import EmbeddingTable
-from training.heads import Matrices, fit_calibration, fit_head, input_sets
+from training.heads import Matrices, Trial, choose, fit_calibration, fit_head, input_sets
 from training.outcomes import Inputs, OutcomeRows
 
 TARGET = Target(name="open_rate", direction="maximize")
@@ -36,7 +37,8 @@ def make_parts(probability, contexts: int, seed: int = 1, sends: int = 3):
         context = rng.integers(contexts, size=len(embedding))
         truth = probability(embedding % AUGMENTATIONS, context).astype(float)
         label = (rng.random(len(truth)) < truth).astype(float)
-        parts[split] = OutcomeRows(embedding, context, label, np.ones(len(label)), truth)
+        original = embedding // AUGMENTATIONS
+        parts[split] = OutcomeRows(embedding, context, original, label, np.ones(len(label)), truth)
     return parts
 
 
@@ -79,11 +81,24 @@ def test_a_planted_leak_is_flagged():
     inputs = make_inputs(np.eye(2, dtype=np.float32))
     parts = make_parts(seed_rule, 2)
     leaking = {
-        split: OutcomeRows(rows.embedding, rows.label.astype(np.int64), rows.label, rows.weight,
-                           rows.truth)
-        for split, rows in parts.items()
-    }  # fmt: skip
+        split: replace(rows, context=rows.label.astype(np.int64)) for split, rows in parts.items()
+    }
     assert fit(leaking, inputs).spec.metrics["leak"] is True
+
+
+def test_many_outcomes_of_few_pictures_do_not_choose_richer_inputs():
+    """A gain on one of four originals is one observation, however often it was sent."""
+    original = np.repeat(np.arange(4), 500)
+    zeros = np.zeros(len(original))
+    rows = OutcomeRows(original, original, original, zeros, zeros + 1, None)
+    simple = Trial(("recognition",), None, zeros.astype("f4"), 0.0, 0.0)
+    gain = np.choose(original, [-1.0, 0.2, 0.0, 0.0])  # lower margin, lower loss: label 0
+    rich = Trial(("features",), None, gain.astype("f4"), -1.0, 0.0)
+    assert choose([simple, rich], rows) is simple
+    everywhere = replace(rich, margin=(gain * 0 - 1).astype("f4"))
+    assert choose([simple, everywhere], rows) is everywhere
+    independent = replace(rows, original=np.arange(len(original)))
+    assert choose([simple, rich], independent) is rich
 
 
 def test_the_saved_head_predicts_the_same_and_fits_the_runtime(tmp_path: Path):
@@ -121,7 +136,10 @@ def test_pairs_give_the_model_of_their_single_outcomes():
         keys, weight = np.unique(np.stack([rows.embedding, rows.label]), axis=1, return_counts=True)
         embedding = keys[0].astype(np.int64)
         context, truth = np.zeros(len(embedding), np.int64), seed_rule(embedding % 6, None)
-        pairs[split] = OutcomeRows(embedding, context, keys[1], weight.astype(float), truth)
+        original = embedding // AUGMENTATIONS
+        pairs[split] = OutcomeRows(
+            embedding, context, original, keys[1], weight.astype(float), truth
+        )
     one, other = fit(single, inputs).spec.metrics, fit(pairs, inputs).spec.metrics
     assert one["outcomes"] == other["outcomes"]
     assert one["share_of_ones"] == pytest.approx(other["share_of_ones"])

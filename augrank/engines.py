@@ -1,0 +1,156 @@
+"""What runs an ONNX graph: onnxruntime on a CPU or GPU, or OpenVINO on a CPU."""
+
+import os
+import threading
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from augrank.errors import BundleError
+
+Device = Literal["auto", "cpu", "openvino", "cuda", "tensorrt"]
+CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
+OPENVINO = "OpenVINO"
+INPUT, FEATURES, LOGITS = "pictures", "features", "logits"
+Floats = NDArray[np.float32]
+
+
+class Engine(Protocol):
+    """A loaded graph. ``run`` may be called from several threads."""
+
+    provider: str  # who does the arithmetic
+    widths: dict[str, int]  # by name of output
+
+    def run(self, batch: Floats) -> tuple[Floats, Floats]:
+        """Pictures float32 (N, 3, S, S) to features (N, F) and logits (N, A)."""
+
+
+def open_engine(graph: Path, *, device: Device, threads: int, spin: bool) -> Engine:
+    """Load a graph on a device.
+
+    Raises:
+        BundleError: the device is not there, or the graph cannot be loaded.
+    """
+    if device == "openvino":
+        return OpenVinoEngine(graph, threads)
+    return OnnxRuntimeEngine(graph, device, threads, spin)
+
+
+class OnnxRuntimeEngine:
+    """One onnxruntime session."""
+
+    def __init__(self, graph: Path, device: Device, threads: int, spin: bool) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin else "0")
+        wanted = providers(device)
+        try:
+            self._session = onnxruntime.InferenceSession(
+                os.fspath(graph), options, providers=wanted
+            )
+        except Exception as error:  # onnxruntime's exceptions share no base of their own
+            raise _cannot_be_loaded(graph, error) from error
+        self.provider = self._session.get_providers()[0]
+        if device not in ("auto", "cpu") and self.provider == CPU:
+            raise BundleError(
+                f"{device} could not be used",
+                expected=_name(wanted[0]),
+                got=self.provider,
+                remedy="Check the NVIDIA driver and the CUDA libraries, or set AUGRANK_DEVICE=cpu.",
+            )
+        self.widths = {output.name: output.shape[-1] for output in self._session.get_outputs()}
+
+    def run(self, batch: Floats) -> tuple[Floats, Floats]:
+        """Pictures to features and logits."""
+        features, logits = self._session.run([FEATURES, LOGITS], {INPUT: batch})
+        return features, logits
+
+
+class OpenVinoEngine:
+    """OpenVINO on the CPU, one request at a time.
+
+    Where the CPU has bfloat16 units (AMX), OpenVINO computes an fp32 graph in bfloat16.
+    """
+
+    def __init__(self, graph: Path, threads: int) -> None:
+        try:
+            import openvino
+        except ImportError as error:
+            raise BundleError(
+                "openvino is not available",
+                expected="the package openvino",
+                got=str(error),
+                remedy="pip install 'augrank[openvino]', or set AUGRANK_DEVICE=cpu.",
+            ) from error
+        settings = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": 1,
+            "INFERENCE_NUM_THREADS": threads,
+            # Pinned threads of two workers would share a core and leave another one idle.
+            "ENABLE_CPU_PINNING": False,
+        }
+        try:
+            model = openvino.Core().compile_model(graph, "CPU", settings)
+        except RuntimeError as error:
+            raise _cannot_be_loaded(graph, error) from error
+        self.provider = OPENVINO
+        self.widths = {
+            output.any_name: output.partial_shape[1].get_length() for output in model.outputs
+        }
+        self._request, self._busy = model.create_infer_request(), threading.Lock()
+
+    def run(self, batch: Floats) -> tuple[Floats, Floats]:
+        """Pictures to features and logits."""
+        with self._busy:  # the request's own memory holds what goes in and comes out
+            self._request.infer({INPUT: batch}, share_inputs=True)
+            features, logits = (
+                self._request.get_tensor(name).data.copy() for name in (FEATURES, LOGITS)
+            )
+        return features, logits
+
+
+def providers(device: Device) -> list[str | tuple[str, dict[str, Any]]]:
+    """onnxruntime's execution providers for this device, best first.
+
+    Raises:
+        BundleError: this onnxruntime has no such provider.
+    """
+    if not uses_accelerator(device):
+        return [CPU]
+    wanted = TENSORRT if device == "tensorrt" else CUDA
+    available = onnxruntime.get_available_providers()
+    if wanted not in available:
+        raise BundleError(
+            f"{device} is not available",
+            expected=wanted,
+            got=", ".join(available),
+            remedy="Install augrank[gpu] on a machine with an NVIDIA driver, or use the CPU.",
+        )
+    if device == "tensorrt":
+        return [(TENSORRT, {"trt_fp16_enable": True, "trt_engine_cache_enable": True}), CUDA, CPU]
+    return [CUDA, CPU]
+
+
+def uses_accelerator(device: Device) -> bool:
+    """Whether this device means a GPU here; ``auto`` does where there is one to be used."""
+    if device == "auto":
+        return CUDA in onnxruntime.get_available_providers() and _has_gpu()
+    return device in ("cuda", "tensorrt")
+
+
+def _has_gpu() -> bool:
+    """Whether the kernel shows an NVIDIA GPU; onnxruntime-gpu offers CUDA even without one."""
+    return any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/dxg").exists()
+
+
+def _name(provider: str | tuple[str, dict[str, Any]]) -> str:
+    return provider if isinstance(provider, str) else provider[0]
+
+
+def _cannot_be_loaded(graph: Path, error: Exception) -> BundleError:
+    return BundleError(f"{graph.name} cannot be loaded: {error}", remedy="Export the run again.")
