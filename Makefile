@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV := 0.13.9
-EXTRAS := --extra train --extra export --extra serve --extra aws --extra peers --extra cpu --extra openvino --extra dev
+EXTRAS := --extra train --extra export --extra serve --extra aws --extra peers --extra cpu --extra openvino \
+  --extra ray --extra dev
 CODE := augrank handlers training export benchmarks examples tests
 
 .DEFAULT_GOAL := help
@@ -43,9 +44,13 @@ build/demo/dist/bundle:
 demo: install ## Train, export, serve and ask for a recommendation, with the example catalogue
 	$(BIN)/python -m examples.demo
 
-lock: ## Compile requirements.lock again from pyproject.toml (hashes, no hosts)
-	$(BIN)/uv pip compile pyproject.toml $(EXTRAS) --universal --python-version 3.11 \
-	  --generate-hashes --no-annotate --no-header --quiet --output-file requirements.lock
+COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes \
+  --no-annotate --no-header --quiet
+lock: ## Compile the locks again from pyproject.toml (hashes, no hosts)
+	$(COMPILE) pyproject.toml $(EXTRAS) --output-file requirements.lock
+	$(COMPILE) pyproject.toml --extra cpu --extra openvino --extra server --constraint requirements.lock \
+	  --output-file export/container/requirements.lock
+	$(COMPILE) tests/sagemaker/toolkit.in --output-file tests/sagemaker/toolkit.lock
 
 wheel: install ## Build the wheel (augrank alone) into build/wheel
 	$(BIN)/python -m build --wheel --no-isolation --outdir build/wheel .

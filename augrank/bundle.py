@@ -5,6 +5,7 @@ bundle/
   backbone-fp32.onnx      and -int8, where it was made
   heads/open_rate.ubj     one per target
   alternates/             the catalogue: embeddings, attributes, thumbnails
+  smoke.json              a request and the probabilities of its answer
   model_card.md
 """
 
@@ -29,6 +30,7 @@ from augrank.errors import BundleError, UnknownTarget, one_of
 from augrank.heads import HeadSpec
 
 BUNDLE_FILE = "bundle.json"
+SMOKE_FILE = "smoke.json"  # a held-out picture's request and its probabilities, to try servers
 SCHEMA_VERSION = 1
 MODEL_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")  # it stands in URLs and file names
 Precision = Literal["fp32", "fp16", "int8"]

@@ -1,15 +1,24 @@
-"""``augrank``: ask a bundle, look into it, serve it."""
+"""``augrank``: ask a bundle, look into it, serve it, answer for a whole catalogue."""
 
 import signal
-from contextlib import ExitStack
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 from PIL import Image
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from augrank.answer import Answer, Score
@@ -25,6 +34,7 @@ app = typer.Typer(
     help="How likely a picture is to convert, and which version of it would do better.",
 )
 console = Console()
+LINE_EVERY_S = 5.0  # of progress, where there is no terminal
 
 DeviceOption = Annotated[
     Device | None,
@@ -104,6 +114,77 @@ def inspect(
             print(opened.spec.model_dump_json(indent=2))
             return
         _print_bundle(opened)
+
+
+@app.command()
+@friendly_errors
+def score(
+    bundle: BundleArgument,
+    source: Annotated[Path, typer.Argument(help="Folder of pictures, or manifest (CSV, Parquet).")],
+    out: Annotated[Path, typer.Option(help="Parquet file to write.")],
+    target: Annotated[
+        list[str] | None, typer.Option(help="What to predict; repeatable. Default: every target.")
+    ] = None,
+    context: Annotated[
+        list[str] | None,
+        typer.Option(help="Context as name=value; a manifest's own columns go before it."),
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Where a manifest's pictures are (default: beside it).")
+    ] = None,
+    candidates: Annotated[
+        list[str] | None, typer.Option(help="Only these augmentations; repeatable.")
+    ] = None,
+    alternates: Annotated[int, typer.Option(min=0, max=100, help="How many to list.")] = 0,
+    engine: Annotated[
+        str, typer.Option(help="local: processes of this machine. ray: a Ray cluster.")
+    ] = "local",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes of one thread (default: one a core).")
+    ] = None,
+    device: DeviceOption = None,
+) -> None:
+    """Answer for a whole catalogue, into one Parquet file.
+
+    Run it again after an interrupt: it goes on where it was. What cannot be answered is listed in
+    OUT.errors.csv and skipped. Needs the extra `bulk`.
+
+    Example: augrank score dist/bundle catalogue/ --out answers.parquet --target open_rate
+    --context campaign_type=Newsletter --context industry=Retail
+    """
+    try:
+        from augrank import bulk
+    except ImportError as error:
+        raise BadRequest(f"cannot score: {error}", remedy="pip install 'augrank[bulk]'") from error
+    with open_bundle(bundle) as opened:
+        spec, given = opened.spec, _pairs(context or [])
+        job = bulk.Job(
+            bundle=opened.directory,
+            images=source if source.is_dir() else images or source.parent,
+            targets=tuple(spec.head(name).target.name for name in target)
+            if target
+            else tuple(head.target.name for head in spec.heads),
+            candidates=tuple(candidates) if candidates else None,
+            alternates=alternates,
+            device=device or "auto",
+        )
+        items = (
+            bulk.items_of_folder(source, given)
+            if source.is_dir()
+            else bulk.items_of_manifest(source, spec, given)
+        )
+        with _rate("pictures") as done:
+            outcome = bulk.score(
+                job, items, out, engine=cast(bulk.Engine, engine), workers=workers, done=done
+            )
+    if outcome.resumed:
+        console.print(f"went on with {outcome.resumed} shards of an earlier try")
+    console.print(f"wrote {out}: {outcome.answered} answers", soft_wrap=True)
+    if outcome.errors is not None:
+        console.print(
+            f"[yellow]{outcome.failed} could not be answered:[/yellow] {outcome.errors}",
+            soft_wrap=True,
+        )
 
 
 @app.command()
@@ -238,6 +319,32 @@ def _print_bundle(bundle: Bundle) -> None:
         shown = [f"{f:.3f}" if isinstance(f, float) else "-" for f in figures]
         heads.add_row(head.target.name, head.target.direction, " + ".join(head.inputs), *shown)
     console.print(heads)
+
+
+@contextmanager
+def _rate(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar with rate and time left; a line now and then where there is no terminal."""
+    start, said = time.monotonic(), time.monotonic()
+    first: int | None = None
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"), TimeRemainingColumn(),
+        console=console, disable=not console.is_terminal,
+    ) as bar:  # fmt: skip
+        task = bar.add_task(what, total=None, rate="")
+
+        def done(count: int, of: int) -> None:
+            nonlocal first, said
+            first = count if first is None else first
+            now = time.monotonic()
+            per_s = (count - first) / max(now - start, 1e-9)
+            bar.update(task, completed=count, total=of, rate=f"{per_s:.1f}/s")
+            if not console.is_terminal and (now - said > LINE_EVERY_S or count == of):
+                said = now
+                left = f", {(of - count) / per_s:.0f} s left" if per_s and count < of else ""
+                console.print(f"{count:,}/{of:,} {what}, {per_s:.1f}/s{left}", highlight=False)
+
+        yield done
 
 
 def _pairs(texts: list[str]) -> dict[str, str]:

@@ -18,6 +18,7 @@ from augrank.errors import ServerError
 
 HANDLER = "recommend_handler.py"
 CONFIG = "model-config.yaml"
+MANIFEST = "MAR-INF/MANIFEST.json"
 ARCHIVER_VERSION = "0.12.0"
 
 
@@ -52,9 +53,17 @@ def lay_out(bundle: Path, folder: Path, name: str, config: ModelConfig = ModelCo
     shutil.copytree(package, folder / "augrank", ignore=ignored)
     shutil.copyfile(handler_file(), folder / HANDLER)
     write_config(folder, config)
-    manifest = folder / "MAR-INF" / "MANIFEST.json"
+    manifest = folder / MANIFEST
     manifest.parent.mkdir()
     manifest.write_text(manifest_text(name), encoding="utf-8")
+
+
+def link_served(source: Path, folder: Path) -> None:
+    """A served folder of links to another one, which may be read-only; the config is left out."""
+    folder.mkdir(parents=True)
+    for part in source.iterdir():
+        if part.name != CONFIG:
+            (folder / part.name).symlink_to(part.resolve())
 
 
 def write_config(folder: Path, config: ModelConfig) -> None:

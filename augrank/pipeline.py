@@ -14,9 +14,9 @@ else's.
 import functools
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +158,7 @@ class Recommender:
         """Answer several requests together; an error stands in its own place."""
         planned = [_own_errors(self._plan, request) for request in requests]
         answers = self._run([item for item in planned if isinstance(item, RequestPlan)])
-        return [next(answers) if isinstance(item, RequestPlan) else item for item in planned]
+        return [answers[id(item)] if isinstance(item, RequestPlan) else item for item in planned]
 
     def warm_up(self) -> None:
         """Ask about a grey picture, in every format and for every target, twice.
@@ -188,19 +188,31 @@ class Recommender:
         spent = Timings(total=_ms(time.perf_counter() - plan.started))
         return known.model_copy(update={"cached": True, "timings_ms": spent})
 
-    def _run(self, plans: Sequence[RequestPlan]) -> Iterator[Answer | AugrankError]:
-        """Prepare ahead on threads; embed and answer in order, as soon as a call is worth it."""
-        ends = np.cumsum([len(plan.augmentations) for plan in plans], dtype=int).tolist()
+    def _run(self, plans: Sequence[RequestPlan]) -> dict[int, Answer | AugrankError]:
+        """Prepare ahead on threads; embed and answer as soon as a call is worth it.
+
+        Requests about the same candidates of the same picture, under other targets or contexts,
+        are prepared and embedded once.
+
+        Returns:
+            Answers by ``id`` of the plan.
+        """
+        groups = list(_same_candidates(plans).values())
+        first = [group[0] for group in groups]
+        ends = np.cumsum([len(plan.augmentations) for plan in first], dtype=int).tolist()
         rows = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
         memory = self._memory.rows(ends[-1] if ends else 0)
         prepare = functools.partial(_own_errors, self._prepare, memory)
-        ahead = self._preparers.map if len(plans) > 1 else map
+        ahead = self._preparers.map if len(first) > 1 else map
+        answers: dict[int, Answer | AugrankError] = {}
         waiting: list[_Prepared | AugrankError] = []
-        for number, item in enumerate(ahead(prepare, plans, rows), start=1):
+        begun = 0
+        for number, item in enumerate(ahead(prepare, first, rows), start=1):
             waiting.append(item)
-            if number == len(plans) or _count(waiting) >= self.backbone.rows_per_call:
-                yield from self._answer_together(memory, waiting)
-                waiting = []
+            if number == len(first) or _count(waiting) >= self.backbone.rows_per_call:
+                answers |= self._answer_together(memory, waiting, groups[begun:number])
+                waiting, begun = [], number
+        return answers
 
     def _prepare(self, memory: Floats, plan: RequestPlan, rows: slice) -> _Prepared:
         """Decode a request's picture and write its candidates into its rows of the batch."""
@@ -223,22 +235,31 @@ class Recommender:
         )
 
     def _answer_together(
-        self, memory: Floats, prepared: Sequence[_Prepared | AugrankError]
-    ) -> Iterator[Answer | AugrankError]:
-        """One backbone call for these requests, then an answer for each."""
+        self,
+        memory: Floats,
+        prepared: Sequence[_Prepared | AugrankError],
+        groups: Sequence[Sequence[RequestPlan]],
+    ) -> dict[int, Answer | AugrankError]:
+        """One backbone call for these pictures, then an answer for each plan of their groups."""
         good = [item for item in prepared if isinstance(item, _Prepared)]
         embedded = _own_errors(self._embed, memory, good)
+        answers: dict[int, Answer | AugrankError] = {}
         start = 0
-        for item in prepared:
+        for item, plans in zip(prepared, groups, strict=True):
             if isinstance(item, AugrankError):
-                yield item
+                answers |= {id(plan): item for plan in plans}
             elif isinstance(embedded, AugrankError):  # ours: nobody's picture can be answered
-                yield embedded
+                answers |= {id(plan): embedded for plan in plans}
             else:
                 embedding, embed_ms = embedded
                 end = start + len(item.plan.augmentations)
-                yield _own_errors(self._answer, item, embedding[start:end], embed_ms)
+                for plan in plans:
+                    own = replace(item, plan=plan)
+                    answers[id(plan)] = _own_errors(
+                        self._answer, own, embedding[start:end], embed_ms
+                    )
                 start = end
+        return answers
 
     def _embed(self, memory: Floats, good: Sequence[_Prepared]) -> tuple[Embedding | None, float]:
         """One backbone call for the candidates of these requests; the ms it took."""
@@ -328,6 +349,15 @@ def _own_errors(stage: Any, *arguments: Any) -> Any:
     except Exception:
         logger.exception("request failed")
         return AugrankError("the request failed inside the server", remedy="See the server's log.")
+
+
+def _same_candidates(plans: Sequence[RequestPlan]) -> dict[Any, list[RequestPlan]]:
+    """Plans by what of them decides the batch's rows, in order of appearance."""
+    groups: dict[Any, list[RequestPlan]] = {}
+    for plan in plans:
+        names = tuple(augmentation.name for augmentation in plan.augmentations)
+        groups.setdefault((plan.sha256, names, plan.request.thumbnails), []).append(plan)
+    return groups
 
 
 def _count(prepared: Sequence[_Prepared | AugrankError]) -> int:

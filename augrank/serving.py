@@ -20,7 +20,7 @@ from augrank.context import ContextEncoder
 from augrank.decode import encode
 from augrank.engines import Device
 from augrank.errors import ServerError
-from augrank.layout import ModelConfig, lay_out, write_config
+from augrank.layout import MANIFEST, ModelConfig, lay_out, link_served, write_config
 from augrank.plan import ServingPlan, plan_serving
 from augrank.torchserve import LOOPBACK, TorchServe, TorchServeOptions, run_torchserve
 
@@ -38,6 +38,7 @@ class ServerOptions:
     precision: Precision | None = None
     device: Device | None = None
     cache_mb: int = 0
+    timeout_s: int = 60  # for an answer; a worker that takes longer is started anew
 
     @property
     def model_config(self) -> ModelConfig:
@@ -47,6 +48,7 @@ class ServerOptions:
             maxWorkers=self.plan.workers,
             batchSize=self.plan.batch_size,
             maxBatchDelay=self.plan.batch_delay_ms,
+            responseTimeout=self.timeout_s,
         )
 
     @property
@@ -97,7 +99,7 @@ class Server(TorchServe):
 
 @contextmanager
 def serve(source: Path, options: ServerOptions | None = None) -> Iterator[Server]:
-    """Serve a bundle directory or a ``.mar`` for the while.
+    """Serve a bundle directory, a ``.mar`` or an archive's unpacked folder for the while.
 
     Args:
         source: what ``python -m export build`` wrote.
@@ -138,26 +140,34 @@ def _warm_up(server: Server, workers: int) -> None:
 
 
 def _model_folder(source: Path, store: Path, options: ServerOptions) -> tuple[str, BundleSpec]:
-    """Unpack or lay out the served folder under ``store`` with the wanted model-config.yaml."""
-    if source.is_dir():
+    """Unpack, link or lay out the served folder under ``store``, with a config of ours."""
+    if (source / MANIFEST).is_file():
+        spec = load_bundle(source / "bundle").spec
+        link_served(source, store / spec.name)
+    elif source.is_dir():
         if (source / "bundle" / BUNDLE_FILE).is_file():
             source = source / "bundle"
         spec = load_bundle(source).spec
-        lay_out(source, store / spec.name, spec.name, options.model_config)
-        return spec.name, spec
+        lay_out(source, store / spec.name, spec.name)
+    else:
+        unpacked = store / "unpacked"
+        _unpack(source, unpacked)
+        spec = load_bundle(unpacked / "bundle").spec
+        unpacked.rename(store / spec.name)
+    write_config(store / spec.name, options.model_config)
+    return spec.name, spec
+
+
+def _unpack(source: Path, folder: Path) -> None:
     try:
         with zipfile.ZipFile(source) as archive:
-            archive.extractall(store / "unpacked")
+            archive.extractall(folder)
     except (OSError, zipfile.BadZipFile) as error:
         raise ServerError(
             f"{source} cannot be served: {error}",
             expected="a bundle directory or a .mar archive",
             remedy="Make one with: python -m export build RUN --out DIST",
         ) from error
-    spec = load_bundle(store / "unpacked" / "bundle").spec
-    (store / "unpacked").rename(store / spec.name)
-    write_config(store / spec.name, options.model_config)
-    return spec.name, spec
 
 
 def _write_example(folder: Path, name: str) -> None:

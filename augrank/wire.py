@@ -66,7 +66,11 @@ class Options(BaseModel, extra="forbid"):
         return value
 
 
-def parse_request(fields: Mapping[str, Any], headers: Mapping[str, str]) -> Request:
+def parse_request(
+    fields: Mapping[str, Any],
+    headers: Mapping[str, str],
+    defaults: Mapping[str, Any] | None = None,
+) -> Request:
     """Read one request.
 
     Args:
@@ -74,11 +78,12 @@ def parse_request(fields: Mapping[str, Any], headers: Mapping[str, str]) -> Requ
             undivided body (bytes, or a dict where the server has read the JSON already), or the
             parts of a multipart body.
         headers: request headers, names in lower case.
+        defaults: fields of every request that does not say otherwise.
 
     Raises:
         BadRequest, UnsupportedPicture: what is wrong and what is allowed.
     """
-    extra: dict[str, Any] = {}
+    extra: dict[str, Any] = dict(defaults or {})
     for name in FIELD_HEADERS:
         extra |= _header_fields(name, headers.get(name, ""))
     content_type = headers.get("content-type", "").split(";")[0].strip().lower()

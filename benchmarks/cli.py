@@ -18,7 +18,6 @@ from augrank.cli_errors import friendly_errors
 from augrank.context import ContextEncoder
 from augrank.cores import usable_cores
 from augrank.errors import BadRequest, one_of
-from benchmarks.document import performance_document
 from benchmarks.pipeline import STAGES, PipelineResult, result_json, time_pipeline
 from benchmarks.seeds import Experiment, read_report, results_document, run_experiment
 
@@ -106,6 +105,8 @@ def document(
     out: Annotated[Path, typer.Option(help="Where to.")] = Path("docs/performance.md"),
 ) -> None:
     """Write docs/performance.md from the results of benchmarks."""
+    from benchmarks.document import performance_document
+
     contents = [json.loads(file.read_text(encoding="utf-8")) for file in results]
     _write(out, performance_document(contents, _command()))
     console.print(f"wrote {out}")

@@ -5,6 +5,7 @@ from typing import Any
 
 from augrank.errors import DataError, one_of
 from benchmarks.pipeline import STAGES
+from benchmarks.serving_report import targets
 
 Result = Mapping[str, Any]
 
@@ -74,6 +75,7 @@ def _serving(result: Result) -> list[str]:
         table(["ratio, in one run", "measured", "at least", "aim", ""], _targets(result)),
         "Less is better where the bound says `≤`. The end of the interval that is nearer to the "
         "bound counts.",
+        _explained(result),
         table(
             ["server at its peak", "answers/s", "candidates/s", "P50, ms", "P99, ms",
              "lone client, ms", "failed"],
@@ -132,7 +134,7 @@ def _serving(result: Result) -> list[str]:
 
 def _targets(result: Result) -> list[list[str]]:
     rows = []
-    for target in result["targets"]:
+    for target in targets(result["model"]["backbone"]):
         figure = result["ratios"].get(target["ratio"])
         if figure is None:
             continue
@@ -145,6 +147,31 @@ def _targets(result: Result) -> list[list[str]]:
         rows.append([target["title"], shown(figure, digits), f"{sign}{target['bound']:g}",
                      f"{sign}{target['aim']:g}", verdict])  # fmt: skip
     return rows
+
+
+def _explained(result: Result) -> str:
+    """What the misses come from, as far as this run shows it."""
+    added, cache = result["ratios"]["added_p50_ms"]["median"], result["cache_ms"]
+    lone = {row["Model"]: row["ModelLatency"] for row in result["servers"]}
+    stages = result["stages_ms"]
+    peers = ", ".join(
+        f"{name} {lone[name] - stages[name]['total']:.1f}"
+        for name in stages
+        if not name.startswith("augrank")
+    )
+    text = (
+        f"Where the added {added:.1f} ms come from: HTTP, queue, worker and JSON take "
+        f"{cache['hit']['median']:.1f} ms where nothing is computed (a cached answer, warm); the "
+        "rest appears only after a forward pass, which leaves the caches to the model and the "
+        "server's threads asleep."
+    )
+    if peers:
+        text += f" Other servers add, in ms: {peers}."
+    miss, hit = cache["miss"]["median"], cache["hit"]["median"]
+    return text + (
+        f" A cached answer is {miss / hit:.0f} times faster than one computed in {miss:.0f} ms; "
+        "the faster the model, the smaller that ratio."
+    )
 
 
 def _overload(seen: Mapping[str, Any]) -> str:

@@ -8,14 +8,16 @@ import io
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from augrank.bundle import Bundle, Precision
+from augrank.bundle import Bundle
 from augrank.context import ContextEncoder
+from augrank.engines import Device
 from augrank.pipeline import Recommender
 from benchmarks.statistics import Median, machine
 
@@ -28,7 +30,7 @@ PHOTO_SIDE_PX = (4000, 3000)
 class PipelineResult:
     """The figures of one graph and one kind of picture."""
 
-    precision: str
+    precision: str  # and the engine, where it is not onnxruntime
     picture: str
     stages_ms: dict[str, Median]
     forward_ms: Median
@@ -48,16 +50,24 @@ class PipelineResult:
 def time_pipeline(
     bundle: Bundle, pictures: Sequence[Path], *, rounds: int, threads: int
 ) -> Iterator[PipelineResult]:
-    """Time every graph of a bundle on small pictures and on a 12-megapixel photo."""
+    """Time every graph of a bundle on small pictures and on a 12-megapixel photo.
+
+    Under onnxruntime on the CPU, and under OpenVINO where it is installed.
+    """
     inputs = {"catalogue": [file.read_bytes() for file in pictures], "photo": [_photo()]}
-    for precision in bundle.spec.graphs:
-        recommender = Recommender(bundle, threads=threads, precision=precision)
-        for name, files in inputs.items():
-            yield _time(recommender, precision, name, files, rounds)
+    devices: list[Device] = ["cpu", "openvino"] if find_spec("openvino") else ["cpu"]
+    for device in devices:
+        for precision in bundle.spec.graphs:
+            if (precision, device) == ("fp16", "openvino"):
+                continue
+            recommender = Recommender(bundle, threads=threads, precision=precision, device=device)
+            label = precision if device == "cpu" else f"{precision}, {device}"
+            for name, files in inputs.items():
+                yield _time(recommender, label, name, files, rounds)
 
 
 def _time(
-    recommender: Recommender, precision: Precision, name: str, files: list[bytes], rounds: int
+    recommender: Recommender, label: str, name: str, files: list[bytes], rounds: int
 ) -> PipelineResult:
     spec = recommender.bundle.spec
     target, context = spec.heads[0].target.name, ContextEncoder(spec.context).example()
@@ -77,7 +87,7 @@ def _time(
             ratios.append(forward / timings.total)
     columns = np.array(stages).T
     return PipelineResult(
-        precision,
+        label,
         name,
         {stage: Median.of(column) for stage, column in zip(STAGES, columns, strict=True)},
         Median.of(forwards),

@@ -1,17 +1,27 @@
-"""Packs a served folder as a TorchServe ``.mar``, the same bytes for the same contents."""
+"""Packs a served folder as TorchServe's ``.mar`` and SageMaker's ``model.tar.gz``.
 
+Both hold the same files, and the same contents give the same bytes.
+"""
+
+import gzip
+import importlib.metadata
 import os
 import subprocess
 import sys
+import tarfile
 import tempfile
 import zipfile
 from pathlib import Path
 
 from augrank.errors import DataError
-from augrank.layout import CONFIG, HANDLER, lay_out, manifest_text
+from augrank.layout import CONFIG, HANDLER, MANIFEST, lay_out, manifest_text
 
+# Imported by augrank inside a server; the serving stack brings numpy and pillow.
+RUNTIME = (
+    "albumentations", "onnxruntime", "opencv-python-headless", "pydantic", "pyyaml", "xgboost",
+)  # fmt: skip
+SMALLER = {"xgboost": "xgboost-cpu"}  # the same module without GPU libraries
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the zip format's zero
-MANIFEST = "MAR-INF/MANIFEST.json"
 
 
 def pack_mar(bundle: Path, name: str, file: Path) -> None:
@@ -33,6 +43,56 @@ def pack_mar(bundle: Path, name: str, file: Path) -> None:
         partial = file.with_suffix(".partial")
         _rewrite(archive, partial, {MANIFEST: manifest_text(name).encode()})
         partial.replace(file)
+
+
+def pack_model_tar(bundle: Path, name: str, file: Path) -> None:
+    """Pack what ``pack_mar`` packs, as SageMaker wants it: unpacked into ``/opt/ml/model``.
+
+    The manifest makes SageMaker's serving stack use the same handler as a ``.mar``.
+    ``code/requirements.txt`` is for AWS's own images, which install it at start; the project's own
+    image holds all of it already.
+
+    Args:
+        bundle: the bundle directory.
+        name: the model's name.
+        file: the ``model.tar.gz`` to write; written whole, then renamed.
+    """
+    with tempfile.TemporaryDirectory(prefix="augrank-tar-") as scratch:
+        folder = Path(scratch) / "served"
+        lay_out(bundle, folder, name)
+        requirements = folder / "code" / "requirements.txt"
+        requirements.parent.mkdir()
+        requirements.write_text("".join(f"{line}\n" for line in _requirements()), encoding="utf-8")
+        partial = file.with_suffix(".partial")
+        with (
+            partial.open("wb") as raw,
+            gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed,
+            tarfile.open(fileobj=packed, mode="w") as archive,
+        ):
+            for path in sorted(folder.rglob("*")):
+                archive.add(path, path.relative_to(folder).as_posix(), False, filter=_plain)
+        partial.replace(file)
+
+
+def _plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+    """Without who packed it and when."""
+    entry.uid = entry.gid = 0
+    entry.uname = entry.gname = ""
+    entry.mtime = 0
+    entry.mode = 0o755 if entry.isdir() else 0o644
+    return entry
+
+
+def _requirements() -> list[str]:
+    """What the runtime imports, as installed here; the smaller builds of those that have one."""
+    pins = []
+    for name in RUNTIME:
+        try:
+            version = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue  # installed under its other name, such as onnxruntime-gpu
+        pins.append(f"{SMALLER.get(name, name)}=={version}")
+    return pins
 
 
 def _run_archiver(folder: Path, name: str, scratch: Path) -> Path:

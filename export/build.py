@@ -1,12 +1,14 @@
 """Run directory to bundle and archive, through the parity gate.
 
-    run/ ─ graphs ─ heads ─ alternates ─ bundle.json ─ NAME.mar ─┐
+    run/ ─ graphs ─ heads ─ alternates ─ bundle.json ─ NAME.mar ─┐  (and model.tar.gz)
      └─ reference.npz ───────────────────────────────────────── gate ─ dist/
 
 Everything is made in a folder beside the destination and renamed into place when the gate has been
 passed, so a destination never holds half an export.
 """
 
+import base64
+import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -14,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +25,7 @@ from augrank.backbone import Backbone
 from augrank.bundle import (
     BUNDLE_FILE,
     MODEL_NAME,
+    SMOKE_FILE,
     BundleSpec,
     ParityFigures,
     Precision,
@@ -34,7 +38,7 @@ from augrank.decode import decode
 from augrank.engines import Device
 from augrank.errors import BadRequest, DataError
 from augrank.preprocess import Normalizer
-from export.archive import pack_mar
+from export.archive import pack_mar, pack_model_tar
 from export.catalogue_index import write_alternates
 from export.graphs import calibration_pictures, write_fp16, write_fp32, write_int8
 from export.model_card import model_card
@@ -51,6 +55,7 @@ from export.parity import (
 from export.run import Run
 
 Step = Callable[[str], None]
+MODEL_TAR = "model.tar.gz"  # as SageMaker calls it
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,7 @@ class Export:
 
     bundle: Path
     archive: Path
+    model_tar: Path | None  # SageMaker's, where it was asked for
     spec: BundleSpec
     refused: dict[Way, list[str]]  # that did not pass their gate, and why
 
@@ -72,6 +78,7 @@ def build(
     int8: bool = False,
     fp16: bool = False,
     openvino: bool = False,
+    sagemaker: bool = False,
     step: Step = lambda _: None,
 ) -> Export:
     """Export a run.
@@ -84,6 +91,7 @@ def build(
         int8: also make an int8 graph, a CPU's default if it passes its gate.
         fp16: also make an fp16 graph, a GPU's default; left out if it does not pass its gate.
         openvino: also compare under OpenVINO, and choose the graph that it is to use.
+        sagemaker: also write ``model.tar.gz``, the same files for SageMaker.
         step: told what is being done.
 
     Raises:
@@ -122,6 +130,8 @@ def build(
         step("embedding the catalogue")
         backbone = Backbone(bundle / graphs[precision], threads=usable_cores(), device="cpu")
         alternates = write_alternates(run, backbone, bundle)
+        smoke = json.dumps(gate.smoke_question(Way(precision)))
+        (bundle / SMOKE_FILE).write_text(smoke, encoding="utf-8")
         decided = {
             "graphs": graphs,
             "precision": precision,
@@ -135,9 +145,19 @@ def build(
         pack_mar(bundle, name, archive)
         gate.confirm(archive, parity[Way(precision)])
         load_bundle(bundle)
+        for_sagemaker = dist / MODEL_TAR
+        if sagemaker:
+            step("packing the archive for SageMaker")
+            pack_model_tar(bundle, name, stage / MODEL_TAR)
         _replace(bundle, dist / "bundle")
         archive.replace(dist / archive.name)
-    return Export(dist / "bundle", dist / f"{name}.mar", spec, refused)
+        if sagemaker:
+            (stage / MODEL_TAR).replace(for_sagemaker)
+        else:
+            for_sagemaker.unlink(missing_ok=True)  # of an earlier export: another model by now
+    return Export(
+        dist / "bundle", dist / f"{name}.mar", for_sagemaker if sagemaker else None, spec, refused
+    )
 
 
 class _Gate:
@@ -151,6 +171,7 @@ class _Gate:
         self._asked = questions(run, self._reference)
         self._expected = expected_probabilities(run, self._reference, self._asked)
         ways = {head.target.name: head.target.direction for head in run.record.heads}
+        self._answered: dict[Way, NDArray[np.float64]] = {}
         self._directions = [ways[question.target] for question in self._asked]
 
     def through_archive(
@@ -163,7 +184,29 @@ class _Gate:
         got = answered_probabilities(
             self._run, self._reference, self._asked, archive, way.device, way.precision
         )
+        self._answered[way] = got
         return compare(self._expected, got, self._directions, cosine)
+
+    def smoke_question(self, way: Way) -> dict[str, Any]:
+        """A request with its answer's probabilities, for a server to be tried with.
+
+        Of those asked, the one whose answer differs least between training and this graph: far from
+        any split of a tree, it comes out alike on other processors too.
+        """
+        answered = self._answered[way]
+        best = int(np.argmin(np.abs(answered - self._expected).max(axis=1)))
+        question = self._asked[best]
+        path = self._run.record.images / self._reference.paths[question.picture]
+        names = self._run.record.augmentations.names
+        return {
+            "request": {
+                "image": base64.b64encode(path.read_bytes()).decode(),
+                "target": question.target,
+                "context": {k: v for k, v in question.context.items() if v != ""},
+                "alternates": 0,
+            },
+            "probabilities": dict(zip(names, answered[best].tolist(), strict=True)),
+        }
 
     def confirm(self, archive: Path, figures: ParityFigures) -> None:
         """The finished archive, left to its own choice of graph, must give the same figures."""

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from augrank.bundle import BundleSpec
 from augrank.cli_errors import friendly_errors
+from export.aws.cli import register
 from export.build import build as build_export
 from export.parity import Way
 from export.run import load_run
@@ -16,14 +17,14 @@ from export.run import load_run
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
-    help="Export a finished run: ONNX graphs, bundle, TorchServe archive.",
+    help="Export a finished run, and bring it to SageMaker.",
 )
 console = Console()
 
 
 @app.callback()
 def main() -> None:
-    """Export a finished run: ONNX graphs, bundle, TorchServe archive."""
+    """Export a finished run, and bring it to SageMaker."""
 
 
 @app.command()
@@ -45,6 +46,9 @@ def build(
         bool,
         typer.Option("--openvino", help="Also compare under OpenVINO, and choose its graph."),
     ] = False,
+    sagemaker: Annotated[
+        bool, typer.Option("--sagemaker", help="Also write model.tar.gz, the same for SageMaker.")
+    ] = False,
     images: Annotated[
         Path | None, typer.Option(help="Where the pictures are, if they moved since training.")
     ] = None,
@@ -64,15 +68,19 @@ def build(
             int8=int8,
             fp16=fp16,
             openvino=openvino,
+            sagemaker=sagemaker,
             step=lambda text: status.update(text),
         )
     console.print(_parity_table(made.spec))
     for way, why in made.refused.items():
         told = f"[yellow]{way.label} does not pass its gate:[/yellow] {'; '.join(why)}."
         console.print(f"{told} {_consequence(way, made.spec)}")
-    for path in (made.bundle, made.archive):
+    for path in filter(None, (made.bundle, made.archive, made.model_tar)):
         console.print(f"wrote {path}", soft_wrap=True)
     console.print(f"next: augrank serve {made.archive}", soft_wrap=True)
+
+
+register(app)
 
 
 def _consequence(way: Way, spec: BundleSpec) -> str:

@@ -8,6 +8,7 @@ runs. No model logic here: augrank/wire.py says what comes in, augrank/pipeline.
 import json
 import logging
 import time
+from collections.abc import Mapping
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ class RecommendHandler:
             cache_bytes=settings.cache_mb * 1024 * 1024,
         )
         self.recommender.warm_up()
+        self._fields, self._errors_as_200 = settings.fields, settings.errors_as_200
         self._gauged = -GAUGE_INTERVAL_S
         logger.info(
             "%s %s ready: %s on %s",
@@ -55,12 +57,17 @@ class RecommendHandler:
 
     def handle(self, data: list[dict[str, Any]], context: Any) -> list[str]:
         """Answer a batch: one JSON text for each request, each with its own status."""
-        parsed = [_parse(fields, index, context) for index, fields in enumerate(data)]
+        parsed = [_parse(fields, index, context, self._fields) for index, fields in enumerate(data)]
         requests = [item for item in parsed if isinstance(item, Request)]
         answers = iter(self.recommender.recommend_batch(requests))
         outcomes = [next(answers) if isinstance(item, Request) else item for item in parsed]
         self._gauge(outcomes, context)
-        return [_respond(outcome, index, context) for index, outcome in enumerate(outcomes)]
+        for index, outcome in enumerate(outcomes):
+            context.set_response_content_type(index, JSON_TYPE)
+            if isinstance(outcome, AugrankError) and not self._errors_as_200:
+                phrase = HTTPStatus(outcome.status).phrase
+                context.set_response_status(code=outcome.status, phrase=phrase, idx=index)
+        return [_body(outcome) for outcome in outcomes]
 
     def _gauge(self, outcomes: list[Answer | AugrankError], context: Any) -> None:
         """Report an answer's timings, at most once a second.
@@ -76,14 +83,16 @@ class RecommendHandler:
                 context.metrics.add_time(f"Augrank{stage.capitalize()}Time", milliseconds)
 
 
-def _parse(fields: dict[str, Any], index: int, context: Any) -> Request | AugrankError:
+def _parse(
+    fields: dict[str, Any], index: int, context: Any, defaults: Mapping[str, Any]
+) -> Request | AugrankError:
     try:
         headers = {
             name.lower(): value
             for name, value in context.get_all_request_header(index).items()
             if isinstance(value, str)  # a multipart part's own headers are mappings
         }
-        return parse_request(fields, headers)
+        return parse_request(fields, headers, defaults)
     except AugrankError as error:
         return error
     except Exception:
@@ -91,10 +100,7 @@ def _parse(fields: dict[str, Any], index: int, context: Any) -> Request | Augran
         return AugrankError("the request failed inside the server", remedy="See the server's log.")
 
 
-def _respond(outcome: Answer | AugrankError, index: int, context: Any) -> str:
-    context.set_response_content_type(index, JSON_TYPE)
+def _body(outcome: Answer | AugrankError) -> str:
     if isinstance(outcome, AugrankError):
-        phrase = HTTPStatus(outcome.status).phrase
-        context.set_response_status(code=outcome.status, phrase=phrase, idx=index)
         return json.dumps(outcome.to_dict())
     return outcome.model_dump_json()

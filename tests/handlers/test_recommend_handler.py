@@ -64,10 +64,10 @@ def ask(handler, model_dir):
     return send
 
 
-def noise_jpeg() -> bytes:
+def noise_jpeg(side: int = 200, quality: int = 75) -> bytes:
     buffer = io.BytesIO()
-    rng = np.random.default_rng(0)
-    Image.fromarray(rng.integers(0, 255, (200, 200, 3), np.uint8)).save(buffer, "JPEG")
+    pixels = np.random.default_rng(0).integers(0, 255, (side, side, 3), np.uint8)
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()
 
 

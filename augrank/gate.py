@@ -1,0 +1,161 @@
+"""A gate in front of a model server: shut until the model is ready, and again when it is not.
+
+TorchServe listens, and calls itself healthy, long before its workers can answer. A platform that
+sends traffic as soon as ``/ping`` says 200 therefore asks the gate: shut, it answers every request
+with 503; open, it passes bytes both ways and does not read them.
+
+    client ── gate ──┬── shut: 503
+                     └── open: model server, byte for byte
+"""
+
+import asyncio
+import contextlib
+import json
+import time
+from dataclasses import dataclass, field
+
+CHUNK_BYTES = 256 * 1024
+MAX_HEAD_BYTES, HEAD_TIMEOUT_S = 64 * 1024, 5.0
+LINGER_S = 2.0  # for a refused client to finish sending; it would not read the answer before
+QUIET_S = 0.3  # an answer in several parts has no longer pause
+DRAIN_POLL_S = 0.05
+Address = tuple[str, int]
+
+
+@dataclass(eq=False)
+class _Connection:
+    """A client's connection, passed on."""
+
+    writers: tuple[asyncio.StreamWriter, asyncio.StreamWriter]  # to the client, to the server
+    asked: bool = False  # whether the last bytes were the client's
+    moved: float = field(default_factory=time.monotonic)
+
+    @property
+    def idle(self) -> bool:
+        """Whether no answer is due."""
+        return not self.asked and time.monotonic() - self.moved > QUIET_S
+
+    def close(self) -> None:
+        for writer in self.writers:
+            writer.close()
+
+
+class Gate:
+    """Starts shut. Of one event loop."""
+
+    def __init__(self) -> None:
+        self._upstream: Address | None = None
+        self._connections: set[_Connection] = set()
+        self._server: asyncio.Server | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether requests are passed on."""
+        return self._upstream is not None
+
+    async def listen(self, host: str, port: int) -> int:
+        """Begin to answer; the port, where 0 was given."""
+        self._server = await asyncio.start_server(self._connect, host, port)
+        listening: int = self._server.sockets[0].getsockname()[1]
+        return listening
+
+    def open(self, upstream: Address) -> None:
+        """Pass new connections on to this address."""
+        self._upstream = upstream
+
+    def shut(self) -> None:
+        """Refuse requests, on connections at rest too; answers that are due still come."""
+        self._upstream = None
+        self._close_idle()
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Shut, wait until every answer that is due was given, and stop listening.
+
+        Returns:
+            Whether all were given in time.
+        """
+        self.shut()
+        deadline = time.monotonic() + timeout_s
+        while self._connections and time.monotonic() < deadline:
+            await asyncio.sleep(DRAIN_POLL_S)
+            self._close_idle()
+        finished = not self._connections
+        for connection in list(self._connections):
+            connection.close()
+        if self._server is not None:
+            self._server.close()
+        return finished
+
+    def _close_idle(self) -> None:
+        for connection in [each for each in self._connections if each.idle]:
+            connection.close()
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError, TimeoutError, asyncio.IncompleteReadError):
+            if self._upstream is None:
+                await _refuse(reader, writer)
+            else:
+                await self._pass_on(self._upstream, reader, writer)
+        writer.close()
+
+    async def _pass_on(
+        self, upstream: Address, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        try:
+            answers, questions = await asyncio.open_connection(*upstream)
+        except OSError:
+            await _refuse(reader, writer)
+            return
+        connection = _Connection((writer, questions))
+        self._connections.add(connection)
+        asking = asyncio.create_task(_pipe(reader, questions, connection, asked=True))
+        try:
+            await _pipe(answers, writer, connection, asked=False)
+        finally:
+            asking.cancel()
+            self._connections.discard(connection)
+            connection.close()
+
+
+async def _pipe(
+    source: asyncio.StreamReader,
+    sink: asyncio.StreamWriter,
+    connection: _Connection,
+    *,
+    asked: bool,
+) -> None:
+    """Pass bytes on until there are no more, then say so."""
+    with contextlib.suppress(ConnectionError):
+        while data := await source.read(CHUNK_BYTES):
+            connection.asked, connection.moved = asked, time.monotonic()
+            sink.write(data)
+            await sink.drain()
+        if sink.can_write_eof():
+            sink.write_eof()
+
+
+async def _refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer one request with 503."""
+    async with asyncio.timeout(HEAD_TIMEOUT_S):
+        head = b""
+        while b"\r\n\r\n" not in head and len(head) < MAX_HEAD_BYTES:
+            data = await reader.read(CHUNK_BYTES)
+            if not data:
+                return
+            head += data
+    message = "the model is not ready. Ask again in a moment."
+    error = {"code": "not_ready", "status": 503, "message": message}
+    body = json.dumps({"error": error}).encode()
+    lines = [
+        "HTTP/1.1 503 Service Unavailable",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+        "Retry-After: 1",
+        "Connection: close",
+    ]
+    writer.write("\r\n".join([*lines, "", ""]).encode() + body)
+    await writer.drain()
+    writer.write_eof()
+    async with asyncio.timeout(LINGER_S):
+        while await reader.read(CHUNK_BYTES):
+            pass

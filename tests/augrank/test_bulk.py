@@ -1,0 +1,174 @@
+"""A whole catalogue's answers: the same as one by one, resumable, bad pictures listed."""
+
+import csv
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from augrank import bulk
+from augrank.cli import app
+from augrank.errors import BadRequest
+
+CONTEXT = {"campaign_type": "Newsletter", "industry": "Retail"}
+GIVEN = [word for name, value in CONTEXT.items() for word in ("--context", f"{name}={value}")]
+
+
+@pytest.fixture
+def folder(tiny_run, tmp_path):
+    """Pictures in two folders, one of them broken."""
+    images = tmp_path / "images"
+    (images / "deep").mkdir(parents=True)
+    for number, file in enumerate(sorted(tiny_run.images.glob("*.png"))[:6]):
+        shutil.copyfile(file, images / ("deep" if number % 2 else ".") / file.name)
+    (images / "broken.jpg").write_bytes(b"\xff\xd8\xff no picture")
+    (images / "notes.txt").write_text("no picture, and not asked")
+    return images
+
+
+def job(export, images, **changes) -> bulk.Job:
+    targets = tuple(head.target.name for head in export.spec.heads)
+    return bulk.Job(export.bundle, images, targets, **changes)
+
+
+def test_a_folder_is_answered_as_one_by_one(tiny_export, folder, recommender, tmp_path):
+    out = tmp_path / "answers.parquet"
+    result = CliRunner().invoke(
+        app, ["score", str(tiny_export.bundle), str(folder), "--out", str(out), "--alternates", "2",
+              "--workers", "1", *GIVEN],
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    rows = pq.read_table(out).to_pylist()
+    targets = [head.target.name for head in tiny_export.spec.heads]
+    assert len(rows) == 7 * len(targets)
+    assert [row["item"] for row in rows] == sorted(row["item"] for row in rows)
+    for row in rows:
+        if row["relative_im_path"] == "broken.jpg":
+            assert row["probability"] is None
+            continue
+        want = recommender.recommend(
+            folder / row["relative_im_path"], row["target"], CONTEXT, alternates=2
+        )
+        assert row["probability"] == want.probability
+        assert row["best_candidate"] == want.best_candidate.name
+        assert [c["name"] for c in row["candidates"]] == [c.name for c in want.candidates]
+        assert [a["path"] for a in row["alternates"]] == [a.path for a in want.alternates]
+        assert (row["sha256"], row["bundle_version"]) == (want.picture.sha256, want.bundle_version)
+    with (tmp_path / "answers.parquet.errors.csv").open() as stream:
+        errors = list(csv.DictReader(stream))
+    assert {row["relative_im_path"] for row in errors} == {"broken.jpg"}
+    assert len(errors) == len(targets)
+    assert f"{len(targets)} could not be answered" in result.output
+    assert not (tmp_path / "answers.parquet.partial").exists()
+
+
+def test_a_manifests_own_context_goes_before_the_given(tiny_export, folder, tmp_path):
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text(
+        "relative_im_path,campaign_type,open_rate\n"
+        "broken.jpg,Promotional,1\nmissing.png,,0\n", encoding="utf-8"
+    )  # fmt: skip
+    items = bulk.items_of_manifest(manifest, tiny_export.spec, CONTEXT)
+    assert [item.context["campaign_type"] for item in items] == ["Promotional", "Newsletter"]
+    outcome = bulk.score(job(tiny_export, folder), items, tmp_path / "a.parquet", workers=1)
+    rows = pq.read_table(outcome.answers).to_pylist()
+    assert (outcome.answered, outcome.failed) == (0, len(rows))
+    assert "cannot be read" in rows[-1]["error"]
+    manifest.write_text("picture\nbroken.jpg\n", encoding="utf-8")
+    with pytest.raises(BadRequest, match="relative_im_path"):
+        bulk.items_of_manifest(manifest, tiny_export.spec, CONTEXT)
+
+
+def test_shards_of_an_earlier_try_are_kept_and_those_of_another_job_are_not(
+    tiny_export, folder, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(bulk, "SHARD", 2)
+    scored: list[int] = []
+
+    def interrupted(job, shards, workers):
+        scorer = bulk.ShardScorer(job)
+        for number, shard in shards.items():
+            if len(scored) == 2:
+                raise KeyboardInterrupt
+            scored.append(number)
+            yield number, scorer(shard)
+
+    monkeypatch.setattr(bulk, "_local", interrupted)
+    items = bulk.items_of_folder(folder, CONTEXT)
+    out = tmp_path / "answers.parquet"
+    with pytest.raises(KeyboardInterrupt):
+        bulk.score(job(tiny_export, folder), items, out)
+    assert not out.exists()
+    monkeypatch.undo()
+    monkeypatch.setattr(bulk, "SHARD", 2)
+    outcome = bulk.score(job(tiny_export, folder), items, out, workers=1)
+    assert outcome.resumed == 2
+    whole = pq.read_table(out).to_pylist()
+    again = bulk.score(job(tiny_export, folder), items, tmp_path / "again.parquet", workers=1)
+    assert pq.read_table(again.answers).to_pylist() == whole
+    (tmp_path / "again.parquet.partial").mkdir()
+    other = bulk.score(
+        job(tiny_export, folder, candidates=("brighter",)), items, tmp_path / "again.parquet",
+        workers=1,
+    )  # fmt: skip
+    assert other.resumed == 0
+
+
+def test_two_jobs_do_not_write_one_file(tiny_export, folder, tmp_path):
+    items = bulk.items_of_folder(folder, CONTEXT)
+    out = tmp_path / "answers.parquet"
+    with (
+        bulk._own(tmp_path / "answers.parquet.partial"),
+        pytest.raises(BadRequest, match="another process"),
+    ):
+        bulk.score(job(tiny_export, folder), items, out)
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_it_goes_on_and_loses_nothing(tiny_export, tiny_run, tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    files = sorted(tiny_run.images.glob("*.png"))
+    for number in range(400):
+        shutil.copyfile(files[number % len(files)], images / f"{number:03d}.png")
+    out = tmp_path / "answers.parquet"
+    command = [sys.executable, "-m", "augrank", "score", str(tiny_export.bundle), str(images),
+               "--out", str(out), "--workers", "2", *GIVEN]  # fmt: skip
+    for moment_s in (2.0, 3.5, 5.0):
+        process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)
+        time.sleep(moment_s)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = pq.read_table(out).to_pylist()
+    targets = len(tiny_export.spec.heads)
+    assert [row["item"] for row in rows] == [n for n in range(400) for _ in range(targets)]
+    assert all(row["error"] is None for row in rows)
+
+
+@pytest.mark.slow
+def test_a_ray_cluster_of_two_nodes_gives_the_same(tiny_export, folder, tmp_path):
+    ray = pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    items = bulk.items_of_folder(folder, CONTEXT)
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        cluster.add_node(num_cpus=1)
+        ray.init(address=cluster.address, log_to_driver=False)
+        assert len(ray.nodes()) == 2
+        outcome = bulk.score(
+            job(tiny_export, folder), items, tmp_path / "ray.parquet", engine="ray", workers=2
+        )
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+    local = bulk.score(job(tiny_export, folder), items, tmp_path / "local.parquet", workers=1)
+    assert pq.read_table(outcome.answers).to_pylist() == pq.read_table(local.answers).to_pylist()

@@ -1,0 +1,18 @@
+"""Starts the toolkit as the entry of AWS's image does: it may not write into /etc here.
+
+    python start_toolkit.py FOLDER
+
+Its port and paths come from the environment: SAGEMAKER_BASE_DIR, SAGEMAKER_BIND_TO_PORT, TS_*.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from sagemaker_pytorch_serving_container import serving, torchserve
+
+folder = Path(sys.argv[1])
+os.chdir(folder)
+torchserve.TS_CONFIG_FILE = os.fspath(folder / "sagemaker-ts.properties")
+torchserve.MODEL_STORE = os.fspath(folder / ".sagemaker" / "ts" / "models")
+serving.main()
