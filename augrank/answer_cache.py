@@ -6,13 +6,14 @@ from collections import OrderedDict
 from augrank.answer import Answer
 
 Key = tuple[object, ...]
+BYTES_PER_JSON_BYTE = 3  # of an answer as Python objects, by tracemalloc
 
 
 class AnswerCache:
     """The answers of one loaded bundle that were used last, by all that decides them. Thread-safe.
 
     Args:
-        size_bytes: bound on the answers' JSON together; 0 keeps none.
+        size_bytes: bound on the memory of the answers together; 0 keeps none.
     """
 
     def __init__(self, size_bytes: int) -> None:
@@ -28,7 +29,7 @@ class AnswerCache:
 
     @property
     def used_bytes(self) -> int:
-        """What is held now, as JSON."""
+        """What is held now."""
         return self._used_bytes
 
     def get(self, key: Key) -> Answer | None:
@@ -41,7 +42,7 @@ class AnswerCache:
 
     def put(self, key: Key, answer: Answer) -> None:
         """Keep an answer; those not asked for longest go first."""
-        size = len(answer.model_dump_json())
+        size = BYTES_PER_JSON_BYTE * len(answer.model_dump_json())
         if size > self._bound_bytes:
             return
         with self._lock:

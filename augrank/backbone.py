@@ -49,7 +49,7 @@ class Backbone:
                 got=", ".join(widths),
                 remedy="Export the run again.",
             )
-        self.provider = self._engine.provider
+        self.provider, self.arithmetic = self._engine.provider, self._engine.arithmetic
         self.feature_width, self.augmentation_count = widths[FEATURES], widths[LOGITS]
         self.rows_per_call = CPU_ROWS_PER_CALL if self.provider in (CPU, OPENVINO) else MAX_BATCH
 

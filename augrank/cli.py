@@ -209,8 +209,8 @@ def serve(
         int | None, typer.Option(min=1, help="Requests that may wait; more are refused (503).")
     ] = None,
     cache_mb: Annotated[
-        int, typer.Option(min=0, help="Keep answers given, up to this size in each worker.")
-    ] = 0,
+        int | None, typer.Option(min=0, help="Keep answers given, up to this size in each worker.")
+    ] = None,
     precision: Annotated[
         Precision | None, typer.Option(help="Graph to use; by default the bundle's choice.")
     ] = None,
@@ -231,6 +231,7 @@ def serve(
         profile,
         gpu=uses_accelerator(device or settings.device),
         workers=workers,
+        threads=settings.threads,
         batch_size=batch_size,
         batch_delay_ms=batch_delay_ms,
         queue_size=queue_size,

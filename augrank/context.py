@@ -119,6 +119,16 @@ class ContextEncoder:
             for column in self.columns
         }
 
+    def draw(self, rng: np.random.Generator) -> dict[str, ContextValue]:
+        """A context drawn from what training saw; blank values are left out."""
+        drawn: dict[str, ContextValue] = {}
+        for column in self.columns:
+            if isinstance(column, CategoricalColumn):
+                drawn[column.name] = str(rng.choice(column.values))
+            else:
+                drawn[column.name] = round(float(rng.uniform(column.low, column.high)), 3)
+        return {name: value for name, value in drawn.items() if value != BLANK}
+
     def encode_many(self, contexts: Sequence[Mapping[str, Any]]) -> NDArray[np.float32]:
         """Encode many contexts to float32 (N, width)."""
         out = np.zeros((len(contexts), self.width), np.float32)

@@ -1,6 +1,7 @@
 """What runs an ONNX graph: onnxruntime on a CPU or GPU, or OpenVINO on a CPU."""
 
 import os
+import tempfile
 import threading
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -21,7 +22,8 @@ Floats = NDArray[np.float32]
 class Engine(Protocol):
     """A loaded graph. ``run`` may be called from several threads."""
 
-    provider: str  # who does the arithmetic
+    provider: str  # who computes
+    arithmetic: str  # what a graph's floating point is computed in, where the engine may choose
     widths: dict[str, int]  # by name of output
 
     def run(self, batch: Floats) -> tuple[Floats, Floats]:
@@ -55,7 +57,7 @@ class OnnxRuntimeEngine:
             )
         except Exception as error:  # onnxruntime's exceptions share no base of their own
             raise _cannot_be_loaded(graph, error) from error
-        self.provider = self._session.get_providers()[0]
+        self.provider, self.arithmetic = self._session.get_providers()[0], "as in the graph"
         if device not in ("auto", "cpu") and self.provider == CPU:
             raise BundleError(
                 f"{device} could not be used",
@@ -99,6 +101,7 @@ class OpenVinoEngine:
         except RuntimeError as error:
             raise _cannot_be_loaded(graph, error) from error
         self.provider = OPENVINO
+        self.arithmetic: str = model.get_property("INFERENCE_PRECISION_HINT").to_string()
         self.widths = {
             output.any_name: output.partial_shape[1].get_length() for output in model.outputs
         }
@@ -132,7 +135,13 @@ def providers(device: Device) -> list[str | tuple[str, dict[str, Any]]]:
             remedy="Install augrank[gpu] on a machine with an NVIDIA driver, or use the CPU.",
         )
     if device == "tensorrt":
-        return [(TENSORRT, {"trt_fp16_enable": True, "trt_engine_cache_enable": True}), CUDA, CPU]
+        kept = Path(tempfile.gettempdir()) / "augrank-tensorrt"  # building takes minutes
+        options = {
+            "trt_fp16_enable": True,
+            "trt_engine_cache_enable": True,
+            "trt_engine_cache_path": os.fspath(kept),
+        }
+        return [(TENSORRT, options), CUDA, CPU]
     return [CUDA, CPU]
 
 

@@ -7,11 +7,13 @@ level at a time. For many rows XGBoost itself is faster.
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xgboost
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import xgboost
 
 Floats = NDArray[np.float32]
 
@@ -32,7 +34,7 @@ class Forest:
     base_margin: float
 
     @classmethod
-    def of(cls, booster: xgboost.Booster) -> "Forest | None":
+    def of(cls, booster: "xgboost.Booster") -> "Forest | None":
         """The booster's trees; None where they are of a kind that this cannot walk.
 
         That is: categorical splits, several outputs, weighted trees, or another objective than

@@ -9,16 +9,18 @@ curve (Platt scaling, fitted on validation data), which keeps the order of candi
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import xgboost
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
 from augrank.errors import BundleError
 from augrank.forest import Forest
 from augrank.targets import Target
+
+if TYPE_CHECKING:
+    import xgboost
 
 HeadInput = Literal["recognition", "features", "context"]
 Floats = NDArray[np.float32]
@@ -95,7 +97,7 @@ def recognition(logits: Floats) -> Floats:
 class Head:
     """A loaded head, ready to score rows on one thread."""
 
-    def __init__(self, spec: HeadSpec, booster: xgboost.Booster) -> None:
+    def __init__(self, spec: HeadSpec, booster: "xgboost.Booster") -> None:
         if booster.num_features() != spec.width:
             raise BundleError(
                 f"the head of {spec.target.name} does not fit its description",
@@ -109,6 +111,8 @@ class Head:
     @classmethod
     def load(cls, spec: HeadSpec, directory: Path) -> "Head":
         """Read the head's model file (XGBoost's UBJSON) from a run or a bundle."""
+        import xgboost  # takes seconds where scikit-learn is installed, and a spec needs none
+
         booster = xgboost.Booster()
         try:
             booster.load_model(directory / spec.file)

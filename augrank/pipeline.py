@@ -77,7 +77,7 @@ class Recommender:
         precision: of the graph; by default what suits the device best and passed its gate.
         device: ``auto`` takes a GPU where onnxruntime offers one, else onnxruntime on the CPU.
         spin: let the backbone's idle threads spin; only where nobody else needs the cores.
-        cache_bytes: keep answers already given, up to so many bytes of JSON.
+        cache_bytes: keep answers already given, up to so many bytes.
         limits: pictures beyond these are refused.
     """
 

@@ -50,6 +50,7 @@ def plan_serving(
     memory_bytes: int | None = None,
     gpu: bool = False,
     workers: int | None = None,
+    threads: int | None = None,
     batch_size: int | None = None,
     batch_delay_ms: int | None = None,
     queue_size: int | None = None,
@@ -62,6 +63,7 @@ def plan_serving(
         memory_bytes: bounds the workers; by default what is available now.
         gpu: whether the backbone runs on one.
         workers: processes; workers x threads never exceeds the cores, but for one thread each.
+        threads: of each worker's backbone.
         batch_size: requests in one call of a worker.
         batch_delay_ms: how long a lone request waits for company, where there are batches.
         queue_size: requests that may wait.
@@ -73,7 +75,7 @@ def plan_serving(
             wanted = 1 if gpu else max(1, cores // LATENCY_THREADS)
         fits = (available_memory() if memory_bytes is None else memory_bytes) // WORKER_BYTES
         workers = max(1, min(wanted, fits))
-    threads = max(1, cores // workers)
+    threads = threads or max(1, cores // workers)
     batch_size = batch_size or (GPU_BATCH if gpu else 1)
     delay = GPU_BATCH_DELAY_MS if batch_delay_ms is None else batch_delay_ms
     return ServingPlan(

@@ -51,9 +51,11 @@ class Hosting:
             return next((value for value in given if value is not None), None)
 
         profile = choice(PROFILE, get_args(Profile), environment) or "latency"
+        settings = WorkerSettings.from_environment()
         plan = plan_serving(
             cast(Profile, profile),
-            gpu=uses_accelerator(WorkerSettings.from_environment().device),
+            gpu=uses_accelerator(settings.device),
+            threads=settings.threads,
             workers=number("SAGEMAKER_TS_MIN_WORKERS", "SAGEMAKER_MODEL_SERVER_WORKERS"),
             batch_size=number("SAGEMAKER_TS_BATCH_SIZE"),
             batch_delay_ms=number("SAGEMAKER_TS_MAX_BATCH_DELAY", least=0),

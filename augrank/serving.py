@@ -22,14 +22,24 @@ from augrank.engines import Device
 from augrank.errors import ServerError
 from augrank.layout import MANIFEST, ModelConfig, lay_out, link_served, write_config
 from augrank.plan import ServingPlan, plan_serving
-from augrank.torchserve import LOOPBACK, TorchServe, TorchServeOptions, run_torchserve
+from augrank.torchserve import (
+    LOOPBACK,
+    READY_TIMEOUT_S,
+    TENSORRT_TIMEOUT_S,
+    TorchServe,
+    TorchServeOptions,
+    run_torchserve,
+)
 
 EXAMPLE, WARM_UP_S = "example.jpg", 2.0
 
 
 @dataclass(frozen=True)
 class ServerOptions:
-    """How to serve. ``port`` 0 takes any free one."""
+    """How to serve. ``port`` 0 takes any free one.
+
+    None leaves a setting to the workers' own environment variables.
+    """
 
     port: int = 8080
     host: str = LOOPBACK
@@ -37,7 +47,7 @@ class ServerOptions:
     plan: ServingPlan = field(default_factory=plan_serving)
     precision: Precision | None = None
     device: Device | None = None
-    cache_mb: int = 0
+    cache_mb: int | None = None
     timeout_s: int = 60  # for an answer; a worker that takes longer is started anew
 
     @property
@@ -55,22 +65,24 @@ class ServerOptions:
     def torchserve(self) -> TorchServeOptions:
         """TorchServe's own."""
         plan = self.plan
-        return TorchServeOptions(self.port, self.host, self.auth, plan.workers, plan.queue_size)
+        device = self.device or os.environ.get(settings.DEVICE)
+        wait_s = TENSORRT_TIMEOUT_S if device == "tensorrt" else READY_TIMEOUT_S
+        return TorchServeOptions(
+            self.port, self.host, self.auth, plan.workers, plan.queue_size, wait_s
+        )
 
     @property
     def worker_environment(self) -> dict[str, str]:
-        """The workers' side of it; what the caller's environment says goes before the plan."""
-        planned = {
-            settings.THREADS: str(self.plan.threads),
-            settings.SPIN: str(int(self.plan.spin)),
-        }
+        """The workers' side of it: what was planned and asked goes before the environment."""
         asked = {
+            settings.THREADS: self.plan.threads,
+            settings.SPIN: int(self.plan.spin),
             settings.PRECISION: self.precision,
             settings.DEVICE: self.device,
             settings.CACHE_MB: self.cache_mb,
         }
-        given = {name: str(value) for name, value in asked.items() if value}
-        return {**planned, **os.environ, **given}
+        given = {name: str(value) for name, value in asked.items() if value is not None}
+        return {**os.environ, **given}
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,13 @@ from augrank.errors import ServerError
 
 LOOPBACK = "127.0.0.1"
 MAX_REQUEST_BYTES = 25 * 1024 * 1024  # SageMaker's limit; TorchServe's own is 6.5 MB
-READY_TIMEOUT_S, STOP_TIMEOUT_S, POLL_S = 180.0, 15.0, 0.25
+# TensorRT builds an engine at its first start.
+READY_TIMEOUT_S, TENSORRT_TIMEOUT_S = 180.0, 1200.0
+STOP_TIMEOUT_S, POLL_S = 15.0, 0.25
 DEATHS_TO_GIVE_UP = 2
 DIED = "Backend worker process died"
+_given_out: set[int] = set()  # ports that a server may be about to listen on
+_ports_lock = threading.Lock()
 LOGGING = Path(__file__).with_name("log4j2.xml")
 # On few cores Java's compiler and garbage collector stand in the way of the model, and cost more
 # than they bring; code is compiled once, early and simply.
@@ -47,6 +52,7 @@ class TorchServeOptions:
     auth: bool
     workers: int
     queue_size: int  # requests that wait for a worker; more are refused with 503
+    ready_timeout_s: float = READY_TIMEOUT_S
 
 
 @dataclass(frozen=True)
@@ -128,15 +134,17 @@ def _ports(options: TorchServeOptions) -> _Ports:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports nobody listens on, all held at once so that they differ."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind((LOOPBACK, 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
+    """Ports nobody listens on, and that were not given out by this process before."""
+    ports: list[int] = []
+    with ExitStack() as held, _ports_lock:
+        while len(ports) < count:
+            probe = held.enter_context(closing(socket.socket()))
+            probe.bind((LOOPBACK, 0))
+            port = probe.getsockname()[1]
+            if port not in _given_out:
+                ports.append(port)
+        _given_out.update(ports)
+    return ports
 
 
 def _write_properties(file: Path, options: TorchServeOptions, ports: _Ports) -> None:
@@ -257,7 +265,7 @@ def _wait_ready(server: TorchServe, options: TorchServeOptions) -> None:
     if options.auth:
         keys = _keys(server.folder, server.process)
         headers["Authorization"] = f"Bearer {keys['management']['key']}"
-    deadline = time.monotonic() + READY_TIMEOUT_S
+    deadline = time.monotonic() + options.ready_timeout_s
     url = f"{server.management_url}/models/{server.name}"
     while time.monotonic() < deadline:
         log = _log(server.folder)

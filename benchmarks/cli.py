@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -17,7 +18,9 @@ from augrank.bundle import Bundle, open_bundle
 from augrank.cli_errors import friendly_errors
 from augrank.context import ContextEncoder
 from augrank.cores import usable_cores
+from augrank.engines import Device
 from augrank.errors import BadRequest, one_of
+from augrank.plan import Profile
 from benchmarks.pipeline import STAGES, PipelineResult, result_json, time_pipeline
 from benchmarks.seeds import Experiment, read_report, results_document, run_experiment
 
@@ -64,6 +67,8 @@ def serving(
         typer.Option(help="Comma-separated, of litserve, mosec, bentoml, mlserver; or none."),
     ] = None,
     images: Annotated[Path, typer.Option(help="Folder of pictures to ask about.")] = CATALOGUE,
+    profile: Annotated[Profile, typer.Option(help="As of `augrank serve`.")] = "throughput",
+    device: Annotated[Device, typer.Option(help="What computes: cpu, openvino, cuda.")] = "cpu",
     price_per_hour: Annotated[
         float | None, typer.Option(min=0, help="Of this machine: gives the cost of answers.")
     ] = None,
@@ -78,8 +83,9 @@ def serving(
     """
     try:
         from benchmarks.plots import draw_all
-        from benchmarks.serving import FULL, QUICK, measure
+        from benchmarks.serving import measure
         from benchmarks.serving_report import result_json as serving_json
+        from benchmarks.standing import FULL, QUICK
     except ImportError as error:
         raise BadRequest(
             f"cannot compare servers: {error}", remedy="make install, or the extras serve and peers"
@@ -87,7 +93,9 @@ def serving(
     chosen = _peers(peers, quick)
     with open_bundle(bundle) as opened:
         asked = _questions(opened, _pictures(images)[: QUICK_ASKED if quick else ASKED])
-        seen = measure(opened, asked, QUICK if quick else FULL, chosen, _note())
+        seen = measure(
+            opened, asked, QUICK if quick else FULL, chosen, _note(), profile=profile, device=device
+        )
         content = serving_json(seen, opened, _command(), price_per_hour)
     draw_all(seen, out / "plots")
     _write_json(out / "results.json", content)
@@ -107,7 +115,7 @@ def document(
     """Write docs/performance.md from the results of benchmarks."""
     from benchmarks.document import performance_document
 
-    contents = [json.loads(file.read_text(encoding="utf-8")) for file in results]
+    contents = [_read_json(file) for file in results]
     _write(out, performance_document(contents, _command()))
     console.print(f"wrote {out}")
 
@@ -169,20 +177,20 @@ def _peers(names: str | None, quick: bool) -> list[str]:
 
 
 def _questions(bundle: Bundle, pictures: list[Path]) -> list[dict[str, Any]]:
-    """One for each picture, targets in turn."""
+    """One for each picture, targets in turn, contexts drawn."""
     from benchmarks.contestants import question
 
     targets = [head.target.name for head in bundle.spec.heads]
-    context = ContextEncoder(bundle.spec.context).example()
+    encoder, rng = ContextEncoder(bundle.spec.context), np.random.default_rng(0)
     return [
-        question(picture.read_bytes(), targets[number % len(targets)], context)
+        question(picture.read_bytes(), targets[number % len(targets)], encoder.draw(rng))
         for number, picture in enumerate(pictures)
     ]
 
 
 def _servers(content: dict[str, Any]) -> Table:
     table = Table(title="Servers at their peak")
-    headings = ("Model", "TS throughput", "TS latency P50", "TS latency P99", "ModelLatency",
+    headings = ("Model", "TS throughput", "TS latency P50", "TS latency P99", "Lone latency P50",
                 "MaxInvocations", "TS error rate", "Cost of a million")  # fmt: skip
     shown = [name for name in headings if name in content["servers"][0]]
     for heading in shown:
@@ -202,8 +210,19 @@ def _ratios(content: dict[str, Any]) -> Table:
     return table
 
 
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadRequest(
+            f"{file} cannot be read: {error}",
+            expected="the results.json of another command",
+        ) from error
+    return content
+
+
 def _write_json(file: Path, content: dict[str, Any]) -> None:
-    _write(file, json.dumps(content, indent=2) + "\n")
+    _write(file, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 def _write(document: Path, text: str) -> None:

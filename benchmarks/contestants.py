@@ -216,16 +216,17 @@ PEERS: dict[str, Peer] = {
 }
 
 
-def peer(name: str, bundle: Bundle, precision: Precision, plan: ServingPlan) -> Contestant:
+def peer(
+    name: str, bundle: Bundle, precision: Precision, plan: ServingPlan, device: Device = "cpu"
+) -> Contestant:
     """augrank's pipeline behind another server, with the same workers and threads as ours."""
-    return Contestant(
-        name, precision, partial(_run_peer, PEERS[name], bundle, precision, plan), PEERS[name].body
-    )
+    start = partial(_run_peer, PEERS[name], bundle, precision, plan, device)
+    return Contestant(name, precision, start, PEERS[name].body, device)
 
 
 @contextmanager
 def _run_peer(
-    peer: Peer, bundle: Bundle, precision: Precision, plan: ServingPlan
+    peer: Peer, bundle: Bundle, precision: Precision, plan: ServingPlan, device: Device
 ) -> Iterator[Endpoint]:
     with tempfile.TemporaryDirectory(prefix="augrank-peer-") as scratch:
         folder, (port,) = Path(scratch), free_ports(1)
@@ -240,7 +241,8 @@ def _run_peer(
             runtime.PORT: str(port),
             settings.THREADS: str(plan.threads),
             settings.PRECISION: precision,
-            settings.DEVICE: "cpu",
+            settings.DEVICE: device,
+            settings.SPIN: str(int(plan.spin)),
         }
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(

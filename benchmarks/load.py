@@ -21,7 +21,6 @@ import httptools
 import numpy as np
 from numpy.typing import NDArray
 
-OPEN_LOOP_CLIENTS = 96
 TIMEOUT_S, RECEIVED_BYTES = 60.0, 65_536
 OK, FAILED = 200, 0  # FAILED: no answer at all
 
@@ -40,7 +39,7 @@ class Endpoint:
 
     url: str
     headers: Mapping[str, str] = field(default_factory=dict)
-    # An answer's bytes to the Answer's JSON object; None where the server's own wraps nothing.
+    # An answer's bytes to the Answer's JSON object; some servers wrap it.
     unwrap: Callable[[bytes], dict[str, Any]] = json.loads
 
 
@@ -164,7 +163,13 @@ def closed_loop(
 
 
 def open_loop(
-    endpoint: Endpoint, bodies: Sequence[Body], *, rate: float, seconds: float, seed: int
+    endpoint: Endpoint,
+    bodies: Sequence[Body],
+    *,
+    rate: float,
+    seconds: float,
+    seed: int,
+    clients: int,
 ) -> Replies:
     """Requests at Poisson times, whatever becomes of those before.
 
@@ -174,6 +179,8 @@ def open_loop(
         rate: mean arrivals per second.
         seconds: how long.
         seed: of the arrival times.
+        clients: connections; more than the server takes at once, so that it is its queue that
+            refuses, and not the want of a client.
     """
     rng = np.random.default_rng(seed)
     gaps = rng.exponential(1 / rate, size=max(1, round(rate * seconds)))
@@ -196,7 +203,7 @@ def open_loop(
             record.add(float(due[turn]), start + due[turn], status)
         client.close()
 
-    _on_threads(run, min(OPEN_LOOP_CLIENTS, len(due)))
+    _on_threads(run, min(clients, len(due)))
     return record.replies()
 
 

@@ -16,7 +16,6 @@ from benchmarks.load import OK, Body, Client, Endpoint
 
 SERVER_LOAD = 0.7  # of the peak
 SERVER_LATENCY_TIMES = 5  # the Server scenario's bound on its p99, times a lone request
-CONNECTIONS = 16  # what a server of two workers lets wait
 FIGURES = {
     "SingleStream": (
         "90.00 percentile latency (ns)",
@@ -29,9 +28,15 @@ FIGURES = {
 
 
 def loadgen(
-    endpoint: Endpoint, bodies: Sequence[Body], *, peak: float, lone_ms: float, seconds: float
+    endpoint: Endpoint,
+    bodies: Sequence[Body],
+    *,
+    peak: float,
+    lone_ms: float,
+    seconds: float,
+    connections: int,
 ) -> dict[str, Any]:
-    """Run the three scenarios for ``seconds`` each.
+    """Run the three scenarios for ``seconds`` each, over at most so many connections.
 
     Returns:
         LoadGen's figures by scenario, with the number of requests that failed; or why there are
@@ -44,7 +49,7 @@ def loadgen(
     results: dict[str, Any] = {}
     for scenario in FIGURES:
         with tempfile.TemporaryDirectory(prefix="augrank-loadgen-") as scratch:
-            sut = _System(mlperf_loadgen, endpoint, bodies)
+            sut = _System(mlperf_loadgen, endpoint, bodies, connections)
             settings = _settings(mlperf_loadgen, scenario, peak, lone_ms, seconds)
             logs = mlperf_loadgen.LogSettings()
             logs.log_output.outdir = scratch
@@ -59,9 +64,11 @@ def loadgen(
 class _System:
     """The system under test, as LoadGen sees it."""
 
-    def __init__(self, module: Any, endpoint: Endpoint, bodies: Sequence[Body]) -> None:
+    def __init__(
+        self, module: Any, endpoint: Endpoint, bodies: Sequence[Body], connections: int
+    ) -> None:
         self._module, self._endpoint, self._bodies = module, endpoint, bodies
-        self._pool = ThreadPoolExecutor(CONNECTIONS)
+        self._pool = ThreadPoolExecutor(connections)
         self._local = threading.local()
         self.failed = 0
 

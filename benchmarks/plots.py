@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-from benchmarks.serving import STAGES, Measured
+from benchmarks.standing import STAGES, Measured
 
 DPI, SIZE_INCHES = 110, (7.0, 4.2)
 

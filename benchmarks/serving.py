@@ -5,100 +5,32 @@ round in reverse, so that a ratio of two of them meets the same state of the mac
 (the pipeline in process, the raw forward) take their turn in every round.
 """
 
-import time
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from augrank.bundle import Bundle, Precision
-from augrank.engines import Device
+from augrank.engines import Device, uses_accelerator
 from augrank.errors import AugrankError
-from augrank.plan import ServingPlan, plan_serving
-from benchmarks.contestants import (
-    Contestant,
-    documented,
-    ours,
-    peer,
-    wait_answering,
-)
-from benchmarks.controls import Controls
-from benchmarks.load import OK, Body, Client, Endpoint, Replies, closed_loop, open_loop
+from augrank.pipeline import Recommender
+from augrank.plan import Profile, plan_serving
+from benchmarks.behaviour import OVERLOAD, cache, lone, overload, poisson, thumbnails
+from benchmarks.contestants import Contestant, documented, ours, peer, wait_answering
+from benchmarks.controls import Controls, What, candidates, gemm_gigaflops
+from benchmarks.load import OK, Client, closed_loop
 from benchmarks.mlperf import loadgen
+from benchmarks.standing import Effort, Measured, Standing
 
 Note = Callable[[str], None]
-STAGES = ("decode", "augment", "embed", "score", "rank", "total")
-CHECKED_PICTURES = 4
-# An eager network and onnxruntime add up in another order.
-EAGER_TOLERANCE = 2e-3
-CLIENTS_PER_WORKER = 2
-OVERLOAD = 3.0  # times the peak
-RECOVERY_S = 5.0
-CACHE_PASSES = 3
-THUMBNAIL_ALTERNATES = 2  # with six candidates: eight thumbnails
-
-
-@dataclass(frozen=True)
-class Effort:
-    """How long to measure."""
-
-    quick: bool
-    rounds: int
-    closed_s: float  # a server's turn
-    control_s: float  # a control's turn
-    lone: int  # requests of a lone client, a round
-    loads: tuple[float, ...]  # of the peak, in the open loop
-    open_s: float
-    overload_s: float
-    loadgen_s: float
-    scaling: bool
-    openvino: bool  # whether to compare it, where it is installed
-
-
-FULL = Effort(False, 7, 6.0, 3.0, 30, (0.3, 0.5, 0.7, 0.9), 60.0, 60.0, 20.0, True, True)
-QUICK = Effort(True, 2, 1.5, 0.7, 6, (0.7, 0.9), 5.0, 4.0, 2.0, False, False)
-
-
-@dataclass
-class Standing:
-    """A running server and what was seen of it."""
-
-    contestant: Contestant
-    endpoint: Endpoint
-    bodies: list[Body]
-    rates: list[float] = field(default_factory=list)  # answers per second, by round
-    loaded: list[Replies] = field(default_factory=list)
-    lone_ms: list[NDArray[np.float64]] = field(default_factory=list)  # by round
-    stages_ms: list[NDArray[np.float64]] = field(default_factory=list)  # (requests, STAGES)
-
-
-@dataclass(frozen=True)
-class Measured:
-    """All that a run of the benchmark saw."""
-
-    plan: ServingPlan
-    effort: Effort
-    fast: Precision  # int8 where the bundle has it
-    servers: dict[str, Standing]
-    pipeline: dict[Precision, list[float]]  # requests per second, by round
-    forward: dict[Precision, list[float]]  # of one request's candidates
-    open: dict[float, Replies]  # by share of the peak
-    peak: float
-    overload: dict[str, Any]
-    thumbnails: list[float]  # throughput with, over without, by round
-    cache_ms: tuple[NDArray[np.float64], NDArray[np.float64]]  # hits, misses
-    scaling: dict[int, float]  # answers per second by workers
-    mlperf: dict[str, Any]
-    skipped: dict[str, str]  # servers that did not come up, and why
-
-    def ours(self, precision: Precision) -> Standing:
-        """Our server of this precision."""
-        return self.servers[f"augrank {precision}"]
+# Another number of threads, or another network, adds up in another order.
+TOLERANCE, EAGER_TOLERANCE = 1e-5, 2e-3
+SETTINGS = "AUGRANK_"  # variables that would decide for our servers and not for others
 
 
 def measure(
@@ -107,74 +39,96 @@ def measure(
     effort: Effort,
     peers: Sequence[str],
     note: Note,
+    *,
+    profile: Profile = "throughput",
+    device: Device = "cpu",
 ) -> Measured:
     """Run the whole comparison.
 
     Args:
-        bundle: with an fp32 graph, and an int8 one if it is to be timed.
+        bundle: with an fp32 graph, and a faster one if it is to be timed.
         asked: questions, as JSON objects, one for each picture.
         effort: how long.
         peers: names of other servers.
         note: told what is being done.
+        profile: of ``augrank serve``; other servers get the same workers and threads.
+        device: that computes.
     """
-    plan = plan_serving("throughput")
-    precisions = tuple(p for p in ("fp32", "int8") if p in bundle.spec.graphs)
+    gpu = uses_accelerator(device)
+    plan = plan_serving(profile, gpu=gpu)
+    faster: Precision = "fp16" if gpu else "int8"
+    precisions = tuple(p for p in ("fp32", faster) if p in bundle.spec.graphs)
     fast = precisions[-1]
-    contestants = [ours(bundle, precision, plan) for precision in precisions]
+    contestants = [ours(bundle, precision, plan, device=device) for precision in precisions]
     contestants.append(documented(bundle, plan.cores))
     if not effort.quick:
         contestants.append(documented(bundle, plan.workers, plan.threads))
-    contestants += [peer(name, bundle, fast, plan) for name in peers]
-    if effort.openvino and find_spec("openvino"):
+    contestants += [peer(name, bundle, fast, plan, device) for name in peers]
+    if effort.openvino and device == "cpu" and find_spec("openvino"):
         contestants += [ours(bundle, p, plan, device="openvino") for p in precisions]
-    with_cache = ours(bundle, fast, plan, cache_mb=64)
-    controls = {p: Controls(bundle, p, plan.cores) for p in precisions}
+    with_cache = ours(bundle, fast, plan, device=device, cache_mb=64)
+    gemm = gemm_gigaflops()
     with ExitStack() as stack:
+        stack.enter_context(_without_settings())
         note(f"starting {len(contestants) + 1} servers: {plan.explained()}")
         servers, skipped = _start([*contestants, with_cache], asked, stack)
         caching = servers.pop(with_cache.name)
+        controls = Controls(bundle, precisions, plan, device, asked)
+        stack.callback(controls.close)
         note("checking that all answer the same")
-        _check_answers(servers, bundle, asked)
-        clients = CLIENTS_PER_WORKER * plan.workers
+        _check_answers(servers, bundle, asked[: effort.checked])
+        note("looking for the number of clients with which each answers most")
         for standing in servers.values():
-            closed_loop(
-                standing.endpoint, standing.bodies, clients=clients, seconds=effort.closed_s
-            )
+            standing.clients = _best_clients(standing, plan.workers, effort)
         pipeline: dict[Precision, list[float]] = {p: [] for p in precisions}
         forward: dict[Precision, list[float]] = {p: [] for p in precisions}
         for number in range(effort.rounds):
             note(f"round {number + 1} of {effort.rounds}")
-            _round(servers, clients, effort, backwards=number % 2 == 1)
-            for precision, control in controls.items():
-                pipeline[precision].append(control.pipeline(asked, effort.control_s))
-                forward[precision].append(control.forward(effort.control_s))
+            turns = [partial(_turn, standing, effort) for standing in servers.values()]
+            for p in precisions:
+                turns.append(partial(_control, controls, "pipeline", p, effort, pipeline[p]))
+                turns.append(partial(_control, controls, "forward", p, effort, forward[p]))
+            for turn in reversed(turns) if number % 2 else turns:
+                turn()
         best = servers[f"augrank {fast}"]
         peak = float(np.median(best.rates))
         note("eight thumbnails against none")
-        thumbnails = _thumbnails(best, asked, clients, effort)
+        slowed = thumbnails(best, asked, effort)
         note(f"MLPerf LoadGen against {best.contestant.name}")
         lone_ms = float(np.median(np.concatenate(best.lone_ms)))
         mlperf = loadgen(
-            best.endpoint, best.bodies, peak=peak, lone_ms=lone_ms, seconds=effort.loadgen_s
-        )
+            best.endpoint, best.bodies, peak=peak, lone_ms=lone_ms, seconds=effort.loadgen_s,
+            connections=plan.queue_size,
+        )  # fmt: skip
         loads = {}
         for share in effort.loads:
             note(f"open loop at {share:.0%} of the peak of {peak:.1f} requests/s")
-            loads[share] = open_loop(
-                best.endpoint, best.bodies, rate=share * peak, seconds=effort.open_s, seed=1
-            )
+            loads[share] = poisson(best, plan, share * peak, effort.open_s, seed=1)
         note(f"overload at {OVERLOAD:.0f} x the peak")
-        overload = _overload(best, peak, loads[max(loads)], effort)
+        overloaded = overload(best, plan, peak, loads[max(loads)], effort)
         note("answer cache")
-        cache = _cache(caching, plan.workers)
-    scaling = {plan.workers: peak}
-    for workers in range(1, plan.workers) if effort.scaling else ():
-        note(f"{workers} of {plan.workers} workers")
-        scaling[workers] = _rate_with(bundle, fast, workers, asked, effort)
+        cache_ms = cache(caching, plan.workers)
+        scaling = {plan.workers: peak}
+        servers_to_scale = range(1, plan.workers) if effort.scaling and not gpu else ()
+        for workers in servers_to_scale:
+            note(f"{workers} of {plan.workers} workers")
+            scaling[workers] = _rate_with(bundle, fast, device, workers, asked, effort)
     return Measured(
-        plan, effort, fast, servers, pipeline, forward, loads, peak, overload, thumbnails, cache,
-        scaling, mlperf, skipped,
+        plan, effort, device, fast, servers, pipeline, forward, loads, peak, overloaded, slowed,
+        cache_ms, scaling, mlperf, skipped, max(gemm, gemm_gigaflops()),
     )  # fmt: skip
+
+
+@contextmanager
+def _without_settings() -> Iterator[None]:
+    """Leave out of every server's environment what this shell may say to our own."""
+    left_out = {
+        name: os.environ.pop(name) for name in list(os.environ) if name.startswith(SETTINGS)
+    }
+    try:
+        yield
+    finally:
+        os.environ.update(left_out)
 
 
 def _start(
@@ -188,12 +142,13 @@ def _start(
             endpoint = running.__enter__()
         except AugrankError as error:
             return error
-        stack.push(running)
         bodies = contestant.bodies(asked)
         try:
             wait_answering(endpoint, bodies[0])
         except AugrankError as error:
+            running.__exit__(None, None, None)
             return error
+        stack.push(running)
         return Standing(contestant, endpoint, bodies)
 
     with ThreadPoolExecutor(len(contestants)) as pool:
@@ -222,133 +177,78 @@ def _check_answers(
         contestant = standing.contestant
         way = (contestant.precision, contestant.device)
         if way not in known:
-            control = Controls(bundle, contestant.precision, 1, contestant.device)
-            known[way] = [control.candidates(question) for question in asked[:CHECKED_PICTURES]]
-        tolerance = EAGER_TOLERANCE if contestant.name.startswith("documented") else 0.0
+            recommender = Recommender(
+                bundle, precision=contestant.precision, device=contestant.device
+            )
+            known[way] = [candidates(recommender, question) for question in asked]
+        eager = contestant.name.startswith("documented")
+        tolerance = EAGER_TOLERANCE if eager else TOLERANCE
         client = Client(standing.endpoint)
         for want, body in zip(known[way], standing.bodies, strict=False):
             status, content = client.post(body)
             answer = standing.endpoint.unwrap(content) if status == OK else {"candidates": []}
             got = {item["name"]: item["probability"] for item in answer["candidates"]}
             apart = max((abs(got.get(n, np.inf) - p) for n, p in want.items()), default=np.inf)
-            if set(got) != set(want) or apart > tolerance:
+            if set(got) != set(want) or apart > tolerance or answer.get("cached"):
                 raise AugrankError(
                     f"{contestant.name} answers otherwise than the pipeline in process",
                     expected=str(want),
-                    got=f"{status}: {got}",
+                    got=f"{status}, cached {answer.get('cached')}: {got}",
                 )
         client.close()
 
 
-def _round(servers: dict[str, Standing], clients: int, effort: Effort, *, backwards: bool) -> None:
-    """One turn for every server: its peak, then a lone client."""
-    order = list(servers.values())
-    for standing in reversed(order) if backwards else order:
-        replies = closed_loop(
-            standing.endpoint, standing.bodies, clients=clients, seconds=effort.closed_s
-        )
-        standing.rates.append(replies.rate)
-        standing.loaded.append(replies)
-        latencies, stages = _lone(standing, effort.lone)
-        standing.lone_ms.append(latencies)
-        standing.stages_ms.append(stages)
+def _best_clients(standing: Standing, workers: int, effort: Effort) -> int:
+    """The number of clients with which a server answers most; some thrash with more than one."""
+
+    def rate(clients: int) -> float:
+        return closed_loop(
+            standing.endpoint, standing.bodies, clients=clients, seconds=effort.sweep_s
+        ).rate
+
+    tried = sorted({max(1, each * workers) for each in effort.sweep})
+    rate(tried[-1])  # warms it up
+    return max(tried, key=rate)
 
 
-def _lone(standing: Standing, count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Latencies of one client alone, ms, and the stages its answers speak of, if they do."""
-    client, latencies, stages = Client(standing.endpoint), [], []
-    for number in range(count):
-        start = time.perf_counter()
-        status, content = client.post(standing.bodies[number % len(standing.bodies)])
-        latencies.append(1e3 * (time.perf_counter() - start))
-        timings = standing.endpoint.unwrap(content).get("timings_ms") if status == OK else None
-        if timings:
-            stages.append([timings[stage] for stage in STAGES])
-    client.close()
-    return np.array(latencies), np.array(stages).reshape(-1, len(STAGES))
-
-
-def _thumbnails(
-    standing: Standing, asked: Sequence[dict[str, Any]], clients: int, effort: Effort
-) -> list[float]:
-    ratios = []
-    for _ in range(effort.rounds):
-        rates = []
-        for wanted in (True, False):
-            options = {"thumbnails": wanted, "alternates": THUMBNAIL_ALTERNATES}
-            bodies = standing.contestant.bodies([{**question, **options} for question in asked])
-            replies = closed_loop(
-                standing.endpoint, bodies, clients=clients, seconds=effort.closed_s
-            )
-            rates.append(replies.rate)
-        ratios.append(rates[0] / rates[1])
-    return ratios
-
-
-def _overload(standing: Standing, peak: float, busy: Replies, effort: Effort) -> dict[str, Any]:
-    """Three times the peak for a while, then back to normal."""
-    before = float(np.median(_lone(standing, effort.lone)[0]))
-    replies = open_loop(
-        standing.endpoint, standing.bodies, rate=OVERLOAD * peak, seconds=effort.overload_s, seed=2
+def _turn(standing: Standing, effort: Effort) -> None:
+    """A server's turn in a round: its peak, then a lone client."""
+    replies = closed_loop(
+        standing.endpoint, standing.bodies, clients=standing.clients, seconds=effort.closed_s
     )
-    time.sleep(RECOVERY_S)
-    after = float(np.median(_lone(standing, effort.lone)[0]))
-    refused = replies.status == 503
-    return {
-        "requests": len(replies.status),
-        "answered": int(replies.ok.sum()),
-        "refused_503": int(refused.sum()),
-        "otherwise_failed": int((~replies.ok & ~refused).sum()),
-        "answered_per_s": round(replies.rate, 2),
-        "refused_p50_ms": _percentile(replies.latency_ms[refused], 50),
-        "refused_p99_ms": _percentile(replies.latency_ms[refused], 99),
-        "admitted_p99_ms": round(replies.percentile(99)[0], 1),
-        "p99_at_busiest_load_ms": round(busy.percentile(99)[0], 1),
-        "admitted_over_busiest": round(replies.percentile(99)[0] / busy.percentile(99)[0], 2),
-        "lone_p50_before_ms": round(before, 2),
-        "lone_p50_5_s_after_ms": round(after, 2),
-    }
+    standing.rates.append(replies.rate)
+    standing.loaded.append(replies)
+    latencies, stages = lone(standing, effort.lone)
+    standing.lone_ms.append(latencies)
+    standing.stages_ms.append(stages)
 
 
-def _percentile(values: NDArray[np.float64], percent: float) -> float | None:
-    return round(float(np.percentile(values, percent)), 1) if len(values) else None
-
-
-def _cache(standing: Standing, workers: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Latencies of a lone client, ms: answers from the cache, and answers computed."""
-    hits: list[float] = []
-    misses: list[float] = []
-    client = Client(standing.endpoint)
-    for _ in range(CACHE_PASSES * workers):  # each worker keeps its own
-        for body in standing.bodies:
-            start = time.perf_counter()
-            status, content = client.post(body)
-            took_ms = 1e3 * (time.perf_counter() - start)
-            if status == OK:
-                cached = standing.endpoint.unwrap(content)["cached"]
-                (hits if cached else misses).append(took_ms)
-    client.close()
-    return np.array(hits), np.array(misses)
+def _control(
+    controls: Controls, what: What, precision: Precision, effort: Effort, rates: list[float]
+) -> None:
+    """A control's turn in a round."""
+    rates.append(controls.rate(what, precision, effort.control_s))
 
 
 def _rate_with(
     bundle: Bundle,
     precision: Precision,
+    device: Device,
     workers: int,
     asked: Sequence[dict[str, Any]],
     effort: Effort,
 ) -> float:
     """Peak of our server with fewer workers of one thread each."""
     plan = plan_serving("throughput", cores=workers, workers=workers)
-    with _running(ours(bundle, precision, plan), asked) as standing:
-        clients = CLIENTS_PER_WORKER * workers
+    with _running(ours(bundle, precision, plan, device=device), asked) as standing:
+        clients = _best_clients(standing, workers, effort)
         rates = [
             closed_loop(
                 standing.endpoint, standing.bodies, clients=clients, seconds=effort.closed_s
             ).rate
             for _ in range(effort.rounds)
         ]
-    return float(np.median(rates[1:] or rates))
+    return float(np.median(rates))
 
 
 @contextmanager

@@ -202,7 +202,7 @@ class _Gate:
             "request": {
                 "image": base64.b64encode(path.read_bytes()).decode(),
                 "target": question.target,
-                "context": {k: v for k, v in question.context.items() if v != ""},
+                "context": question.context,
                 "alternates": 0,
             },
             "probabilities": dict(zip(names, answered[best].tolist(), strict=True)),

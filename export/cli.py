@@ -1,7 +1,7 @@
 """``python -m export``: a run becomes what servers load."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -10,9 +10,9 @@ from rich.table import Table
 from augrank.bundle import BundleSpec
 from augrank.cli_errors import friendly_errors
 from export.aws.cli import register
-from export.build import build as build_export
-from export.parity import Way
-from export.run import load_run
+
+if TYPE_CHECKING:
+    from export.parity import Way
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -58,6 +58,9 @@ def build(
     The parity gate asks the finished archive's own handler and compares it with what torch and
     XGBoost gave in training; beyond its tolerance nothing is written.
     """
+    from export.build import build as build_export  # the other commands need no torch
+    from export.run import load_run
+
     finished = load_run(run, images)
     with console.status("") as status:
         made = build_export(
@@ -83,7 +86,7 @@ def build(
 register(app)
 
 
-def _consequence(way: Way, spec: BundleSpec) -> str:
+def _consequence(way: "Way", spec: BundleSpec) -> str:
     if way.device != "cpu":
         return f"{way.device} takes it only where AUGRANK_PRECISION={way.precision} asks for it."
     if way.precision in spec.graphs:
@@ -97,9 +100,9 @@ def _parity_table(spec: BundleSpec) -> Table:
     table = Table(title="Parity with training, through the archive")
     for heading in ("graph", "questions", "max |Δp|", "rank corr.", "same best", "cosine"):
         table.add_column(heading, justify="left" if heading == "graph" else "right")
-    defaults = {Way(spec.precision).label}
+    defaults = {str(spec.precision)}
     if spec.openvino_precision is not None:
-        defaults.add(Way(spec.openvino_precision, "openvino").label)
+        defaults.add(f"{spec.openvino_precision}, openvino")
     for graph, figures in spec.parity.items():
         default = " (default)" if graph in defaults else ""
         table.add_row(

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from augrank.backbone import Backbone
 from augrank.bundle import ParityFigures, Precision, open_bundle
-from augrank.context import CategoricalColumn, ContextEncoder
+from augrank.context import ContextEncoder
 from augrank.cores import usable_cores
 from augrank.decode import decode
 from augrank.engines import Device
@@ -99,11 +99,12 @@ def questions(run: Run, reference: Reference) -> list[Question]:
     """Every held-out picture under some targets, all targets in turn, and drawn contexts."""
     rng = np.random.default_rng(run.record.seed)
     targets = [head.target.name for head in run.record.heads]
+    encoder = ContextEncoder(run.record.context)
     asked = []
     for picture in range(len(reference.paths)):
         for turn in range(min(TARGETS_PER_PICTURE, len(targets))):
             target = targets[(picture * TARGETS_PER_PICTURE + turn) % len(targets)]
-            asked.append(Question(picture, target, _draw_context(run, rng)))
+            asked.append(Question(picture, target, encoder.draw(rng)))
     return asked
 
 
@@ -148,7 +149,7 @@ def answered_probabilities(
         {
             "picture": str((run.record.images / reference.paths[question.picture]).resolve()),
             "fields": {
-                **{name: str(value) for name, value in question.context.items() if value != ""},
+                **{name: str(value) for name, value in question.context.items()},
                 "target": question.target,
                 "alternates": "0",
             },
@@ -236,15 +237,6 @@ def misses(figures: ParityFigures, tolerance: Tolerance) -> list[str]:
             f"(at most {tolerance.max_probability_difference})"
         )
     return short
-
-
-def _draw_context(run: Run, rng: np.random.Generator) -> dict[str, Any]:
-    return {
-        column.name: str(rng.choice(column.values))
-        if isinstance(column, CategoricalColumn)
-        else round(float(rng.uniform(column.low, column.high)), 3)
-        for column in run.record.context
-    }
 
 
 def _ask_archive(

@@ -48,11 +48,12 @@ class RecommendHandler:
         self._fields, self._errors_as_200 = settings.fields, settings.errors_as_200
         self._gauged = -GAUGE_INTERVAL_S
         logger.info(
-            "%s %s ready: %s on %s",
+            "%s %s ready: %s on %s (%s)",
             bundle.spec.name,
             bundle.version,
             self.recommender.precision,
             self.recommender.backbone.provider,
+            self.recommender.backbone.arithmetic,
         )
 
     def handle(self, data: list[dict[str, Any]], context: Any) -> list[str]:
@@ -76,7 +77,8 @@ class RecommendHandler:
         """
         if time.monotonic() - self._gauged < GAUGE_INTERVAL_S:
             return
-        answer = next((item for item in outcomes if isinstance(item, Answer)), None)
+        computed = (o for o in outcomes if isinstance(o, Answer) and not o.cached)
+        answer = next(computed, None)
         if answer is not None:
             self._gauged = time.monotonic()
             for stage, milliseconds in answer.timings_ms:

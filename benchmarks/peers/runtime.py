@@ -25,6 +25,7 @@ def load() -> Recommender:
         threads=settings.threads,
         precision=settings.precision,
         device=settings.device,
+        spin=settings.spin,
     )
     recommender.warm_up()
     return recommender

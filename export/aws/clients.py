@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import boto3
+from boto3.exceptions import S3UploadFailedError
 from botocore import exceptions
 from botocore.config import Config
 
@@ -134,6 +135,11 @@ def friendly() -> Iterator[None]:
             f"AWS cannot be reached: {error}",
             remedy="Check the region's name and the network, or AWS_ENDPOINT_URL.",
         ) from error
+    except S3UploadFailedError as error:
+        cause = error.__cause__ or error.__context__
+        if isinstance(cause, exceptions.ClientError):
+            raise _of_client(cause) from error
+        raise AwsError(str(error)) from error
     except exceptions.ParamValidationError as error:
         raise AwsError(f"the request does not fit: {error}") from error
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from augrank import Recommender
-from augrank.answer_cache import AnswerCache
+from augrank.answer_cache import BYTES_PER_JSON_BYTE, AnswerCache
 from augrank.errors import BrokenPicture
 from augrank.wire import Request
 
@@ -58,7 +58,7 @@ def test_faults_are_not_kept(caching, picture):
 
 def test_it_is_bounded_and_forgets_what_was_asked_longest_ago(recommender, picture):
     answer = recommender.recommend(picture, "open_rate", CONTEXT)
-    size = len(answer.model_dump_json())
+    size = BYTES_PER_JSON_BYTE * len(answer.model_dump_json())
     cache = AnswerCache(3 * size + 10)
     for number in range(3):
         cache.put((number,), answer)

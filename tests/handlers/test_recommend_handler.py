@@ -83,9 +83,10 @@ def test_eight_requests_with_three_bad_pictures(
     embed = backbone.embed
     monkeypatch.setattr(backbone, "embed", lambda batch: made.append(len(batch)) or embed(batch))
     monkeypatch.setattr(backbone, "rows_per_call", rows_per_call)
-    good, truncated = raw(picture), raw(noise_jpeg()[:2000], "image/jpeg")
+    good = [raw(picture + bytes(number)) for number in range(5)]  # alike, but not the same file
+    truncated = raw(noise_jpeg()[:2000], "image/jpeg")
     text, bomb = raw(b"not a picture"), raw(png_bomb(20_000, 20_000))
-    answers, context = ask(good, truncated, good, text, good, bomb, good, good)
+    answers, context = ask(good[0], truncated, good[1], text, good[2], bomb, *good[3:])
     assert [status for status, _ in answers] == [200, 422, 200, 415, 200, 413, 200, 200]
     assert made == calls
     assert len({json.dumps(answers[index][1]["candidates"]) for index in (0, 2, 4, 6, 7)}) == 1
@@ -95,6 +96,24 @@ def test_eight_requests_with_three_bad_pictures(
         assert "Traceback" not in json.dumps(error)
         assert error["remedy"]
     assert context.get_response_content_type(1) == "application/json"
+
+
+def test_a_picture_under_several_targets_is_embedded_once(
+    ask, picture, monkeypatch, handler, tiny_export
+):
+    backbone, made = handler.recommender.backbone, []
+    embed = backbone.embed
+    monkeypatch.setattr(backbone, "embed", lambda batch: made.append(len(batch)) or embed(batch))
+    targets = [head.target.name for head in tiny_export.spec.heads]
+    requests = [raw(picture, target=target) for target in targets]
+    fewer = raw(picture, candidates=["brighter"])
+    answers, _ = ask(*requests, fewer, raw(picture[:99]), raw(picture[:99]))
+    assert [status for status, _ in answers] == [200] * (len(targets) + 1) + [422, 422]
+    assert made == [6, 2]
+    assert [answer["target"] for _, answer in answers[: len(targets)]] == targets
+    alone = [ask(request)[0][0][1] for request in requests]
+    for (_, together), one in zip(answers, alone, strict=False):
+        assert together["candidates"] == one["candidates"]
 
 
 def test_every_way_of_asking_gives_the_same_answer(ask, picture):
