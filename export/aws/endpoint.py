@@ -487,7 +487,7 @@ class Endpoint:
                 )
                 removed.append(f"autoscaling of {variant['VariantName']}")
             except AwsError as error:
-                if "ObjectNotFoundException" not in error.problem:
+                if "No scalable target" not in error.problem:
                     raise
         return removed
 

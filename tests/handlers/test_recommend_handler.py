@@ -187,3 +187,17 @@ def test_timings_are_metrics_at_most_once_a_second(ask, picture, handler):
     )
     _, context = ask(raw(picture))
     assert context.metrics.times == []
+
+
+def test_fields_and_statuses_of_batch_transform(model_dir, picture, monkeypatch):
+    monkeypatch.setenv("AUGRANK_FIELDS", json.dumps(FIELDS))
+    monkeypatch.setenv("AUGRANK_ERRORS_AS_200", "1")
+    handler = RecommendHandler()
+    handler.initialize(make_context(model_dir, []))
+    context = make_context(model_dir, [{"Content-Type": "application/octet-stream"}] * 2)
+    bodies = handler.handle([{"body": picture}, {"body": b"broken"}], context)
+    good, bad = (json.loads(body) for body in bodies)
+    assert good["target"] == "open_rate"
+    assert good["context"]["industry"] == "Retail"
+    assert bad["error"]["status"] == 415
+    assert [context.get_response_status(index)[0] for index in range(2)] == [200, 200]

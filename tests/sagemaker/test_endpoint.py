@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import boto3
 import pytest
@@ -17,21 +16,13 @@ from augrank.decode import sha256_of_picture
 from export.aws import endpoint as endpoint_module
 from export.aws.clients import TAG, Aws, AwsError
 from export.aws.endpoint import Endpoint, Release, Settings, SmokeQuestion
-from export.build import build
 from export.cli import app
-from export.run import load_run
 from tests.sagemaker.aws import ACCOUNT, REGION, local_aws
 
 pytestmark = pytest.mark.slow
 ROLE, IMAGE, BUCKET = f"arn:aws:iam::{ACCOUNT}:role/augrank", "image:1", "augrank-test"
 # moto knows older instance types only.
 OPTIONS = ["--role", ROLE, "--image", IMAGE, "--instance-type", "ml.c5.large", "--bucket", BUCKET]
-
-
-@pytest.fixture(scope="module")
-def dist(tiny_run, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("dist")
-    return build(load_run(tiny_run.run), folder, name="tiny", sagemaker=True).bundle.parent
 
 
 @pytest.fixture
@@ -190,7 +181,8 @@ def test_killed_at_ten_random_moments_the_next_call_finishes(dist, local):
         assert done.returncode == 0, done.stdout + done.stderr
         left = everything()
         assert len(left["models"]) == len(left["configs"]) == 1, left
-    assert run("delete", "shop").exit_code == 0
+    gone = run("delete", "shop")
+    assert gone.exit_code == 0, gone.output
     assert not any(everything().values())
 
 

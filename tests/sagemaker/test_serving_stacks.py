@@ -25,12 +25,6 @@ RAW = {"Content-Type": "image/png", ATTRIBUTES: json.dumps(FIELDS)}
 
 
 @pytest.fixture(scope="module")
-def made(tiny_run, tmp_path_factory):
-    dist = tmp_path_factory.mktemp("for-sagemaker")
-    return build(load_run(tiny_run.run), dist, name="tiny", sagemaker=True)
-
-
-@pytest.fixture(scope="module")
 def expected(made, picture) -> dict:
     """What the .mar answers under TorchServe."""
     with serve(made.archive, ServerOptions(port=0, auth=False)) as server:
