@@ -4,12 +4,36 @@ import re
 import tomllib
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 
 
-def test_the_lock_file_is_hashed_and_names_no_host():
-    text = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+LOCKS = ("requirements.lock", "export/container/requirements.lock", "tests/sagemaker/toolkit.lock")
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_locks_are_hashed_and_name_no_host(lock):
+    text = (ROOT / lock).read_text(encoding="utf-8")
     assert "://" not in text
+    pins = re.findall(r"^([a-z0-9-]+)==\S+", text, re.MULTILINE)
+    assert text.count("--hash=sha256:") >= len(pins) > 30
+
+
+def test_the_image_pins_what_was_tested():
+    """The same versions as in the environment of the tests, and no torch, which it chooses."""
+    tested, image = (
+        dict(re.findall(r"^([a-z0-9-]+)==(\S+)", (ROOT / lock).read_text("utf-8"), re.MULTILINE))
+        for lock in LOCKS[:2]
+    )
+    assert {name: tested.get(name) for name in image} == image
+    assert "torch" not in image
+    dockerfile = (ROOT / "export/container/Dockerfile").read_text(encoding="utf-8")
+    assert f"TORCH_VERSION={tested['torch']}" in dockerfile
+
+
+def test_the_lock_file_holds_all_that_the_tests_use():
+    text = (ROOT / "requirements.lock").read_text(encoding="utf-8")
     pins = re.findall(r"^([a-z0-9-]+)==\S+", text, re.MULTILINE)
     assert len(pins) > 100
     assert text.count("--hash=sha256:") >= len(pins)
@@ -22,7 +46,10 @@ def test_the_lock_file_is_hashed_and_names_no_host():
 def test_extras_and_their_conflict():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     extras = project["project"]["optional-dependencies"]
-    assert {"train", "serve", "export", "aws", "peers", "cpu", "gpu", "dev"} == set(extras)
+    assert set(extras) == {
+        "train", "serve", "server", "export", "aws", "bulk", "ray", "peers", "cpu", "openvino",
+        "gpu", "dev",
+    }  # fmt: skip
     assert project["tool"]["uv"]["conflicts"] == [[{"extra": "cpu"}, {"extra": "gpu"}]]
     assert not [d for d in project["project"]["dependencies"] if d.startswith("torch")]
     uv = next(d for d in extras["dev"] if d.startswith("uv=="))

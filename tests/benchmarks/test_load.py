@@ -49,13 +49,13 @@ def test_the_closed_loop_finds_the_peak(endpoint):
 
 def test_the_open_loop_counts_from_when_a_request_was_due(endpoint):
     """At twice the peak requests queue: the last wait about half of the whole time."""
-    replies = open_loop(endpoint, BODIES, rate=100, seconds=1.0, seed=0)
+    replies = open_loop(endpoint, BODIES, rate=100, seconds=1.0, seed=0, clients=100)
     assert len(replies.status) == 100
     assert replies.rate < 50.5
     assert replies.latency_ms[-10:].mean() > 600
-    calm = open_loop(endpoint, BODIES, rate=10, seconds=1.0, seed=0)
+    calm = open_loop(endpoint, BODIES, rate=10, seconds=1.0, seed=0, clients=100)
     assert calm.percentile(50)[0] < 60
-    again = open_loop(endpoint, BODIES, rate=10, seconds=1.0, seed=0)
+    again = open_loop(endpoint, BODIES, rate=10, seconds=1.0, seed=0, clients=100)
     np.testing.assert_allclose(calm.due_s, again.due_s)
 
 

@@ -26,7 +26,9 @@ def test_the_benchmark_ends_in_one_line_of_json(tiny_export, tiny_run, tmp_path)
     assert content == json.loads((tmp_path / "results.json").read_text())
     assert content["machine"]["threads"] == 1
     assert content["model"]["candidates"] == 6
-    assert [row["picture"] for row in content["results"]] == ["catalogue", "photo"]
+    ways = [(row["precision"], row["picture"]) for row in content["results"]]
+    pictures = ("catalogue", "photo")
+    assert ways == [(graph, p) for graph in ("fp32", "fp32, openvino") for p in pictures]
     for row in content["results"]:
         stages = row["stages_ms"]
         parts = sum(stages[name]["median"] for name in ("decode", "augment", "embed", "score"))
@@ -45,8 +47,9 @@ def test_the_benchmark_ends_in_one_line_of_json(tiny_export, tiny_run, tmp_path)
     assert f"{forward:.2f} (" in document
 
 
+@pytest.mark.parametrize("command", ["pipeline", "document"])
 @pytest.mark.parametrize("arguments", [["none"], []])
-def test_wrong_arguments(tmp_path, arguments):
-    result = CliRunner().invoke(app, ["pipeline", *[str(tmp_path / a) for a in arguments]])
+def test_wrong_arguments(tmp_path, command, arguments):
+    result = CliRunner().invoke(app, [command, *[str(tmp_path / a) for a in arguments]])
     assert result.exit_code == 2
     assert "Traceback" not in result.output

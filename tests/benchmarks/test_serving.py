@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from augrank.bundle import load_bundle
 from augrank.plan import plan_serving
-from benchmarks import serving
+from benchmarks import behaviour, standing
 from benchmarks.cli import _questions, app
 from benchmarks.contestants import PEERS, peer, wait_answering
 from benchmarks.load import OK, Client
@@ -25,16 +25,17 @@ def test_the_benchmark_runs_every_part_and_ends_in_one_line(
     tiny_export, tiny_run, tmp_path, monkeypatch
 ):
     short = replace(
-        serving.QUICK,
+        standing.QUICK,
         openvino=True,
         closed_s=0.5,
+        sweep_s=0.3,
         lone=4,
         open_s=1.0,
         overload_s=1.0,
         loadgen_s=0.5,
     )
-    monkeypatch.setattr(serving, "QUICK", short)
-    monkeypatch.setattr(serving, "RECOVERY_S", 0.5)
+    monkeypatch.setattr(standing, "QUICK", short)
+    monkeypatch.setattr(behaviour, "RECOVERY_S", 0.5)
     out = tmp_path / "out"
     result = CliRunner().invoke(
         app,
@@ -59,6 +60,7 @@ def test_the_benchmark_runs_every_part_and_ends_in_one_line(
         assert row["MaxInvocations"] == pytest.approx(60 * rate, abs=1)
     seen = content["overload"]
     assert seen["answered"] + seen["refused_503"] == seen["requests"]
+    assert seen["refused_503"] > 0
     assert set(content["mlperf_loadgen"]) == {"SingleStream", "Server", "Offline"}
     assert all(figures["failed"] == 0 for figures in content["mlperf_loadgen"].values())
     assert len(list((out / "plots").glob("*.png"))) == 4
