@@ -391,8 +391,7 @@ class Endpoint:
         if variant:
             parameters["TargetVariant"] = variant
         answer = self._aws.send(Call("sagemaker-runtime", "invoke_endpoint", parameters))
-        content: dict[str, Any] = json.loads(answer["Body"].read())
-        return content
+        return _object(answer["Body"].read())
 
     def invoke_async(self, body: bytes, bucket: str, *, poll_s: float = 2.0) -> dict[str, Any]:
         """Ask an asynchronous endpoint and wait for its answer in S3."""
@@ -415,8 +414,7 @@ class Endpoint:
                     raise
                 time.sleep(poll_s)
                 continue
-            content: dict[str, Any] = json.loads(got["Body"].read())
-            return content
+            return _object(got["Body"].read())
         raise AwsError(f"no answer at {location} after 120 s")
 
     # --- scaling, removing ------------------------------------------------------------------------
@@ -553,6 +551,23 @@ class Endpoint:
     def _pages(self, operation: str, **parameters: Any) -> list[dict[str, Any]]:
         with friendly():
             return list(self._aws.sagemaker.get_paginator(operation).paginate(**parameters))
+
+
+def _object(content: bytes) -> dict[str, Any]:
+    """A container's answer.
+
+    Raises:
+        AwsError: it is no JSON object, so that an update that waits for it is rolled back.
+    """
+    try:
+        answer = json.loads(content)
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        raise AwsError(
+            "the endpoint's answer is not augrank's", expected="a JSON object", got=repr(content)
+        )
+    return answer
 
 
 def scalable(endpoint: str, variant: str) -> dict[str, str]:

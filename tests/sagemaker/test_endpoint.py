@@ -119,7 +119,7 @@ def test_an_update_is_tried_without_traffic_before_it_serves(dist, local):
     assert state["configs"] == [new.config.parameters["EndpointConfigName"]]
 
 
-@pytest.mark.parametrize("fault", ["wrong", "error"])
+@pytest.mark.parametrize("fault", ["wrong", "error", "no JSON"])
 def test_an_update_that_answers_wrongly_never_gets_traffic(dist, local, right, fault):
     shop = Endpoint(Aws(), "shop")
     old = release(dist)
@@ -127,6 +127,7 @@ def test_an_update_that_answers_wrongly_never_gets_traffic(dist, local, right, f
     new = release(dist, environment={"AUGRANK_CACHE_MB": "1"}, instances=2)
     bad = new.model.parameters["ModelName"]
     spoiled = {"wrong": (200, right.replace(b'"probability": 0', b'"probability": 1')),
+               "no JSON": (200, b"<html>"),
                "error": (500, b"the request failed inside the server")}[fault]  # fmt: skip
     local.container = lambda model, _body, _headers: spoiled if model == bad else (200, right)
     before = everything()
