@@ -13,6 +13,7 @@ from rich.console import Console
 
 from augrank.augmentations import augmentation_set
 from augrank.errors import AugrankError, DataError
+from training import cli_download
 from training.config import load_config, split_names, split_pairs
 from training.progress import Display
 
@@ -291,6 +292,9 @@ def render(
             f"Next: python -m training simulate --manifest {report.manifest} "
             f"--out {out / 'history.csv'} --sends 2"
         )
+
+
+app.command()(cli_download.download)
 
 
 def _console() -> Console:
