@@ -13,6 +13,10 @@ import pytest
 from typer.testing import CliRunner
 
 from augrank import bulk
+from augrank.bulk import scoring
+from augrank.bulk.engines import ENGINES
+from augrank.bulk.files import Partial
+from augrank.bulk.scorer import ShardScorer
 from augrank.cli import app
 from augrank.errors import BadRequest
 
@@ -88,25 +92,25 @@ def test_a_manifests_own_context_goes_before_the_given(tiny_export, folder, tmp_
 def test_shards_of_an_earlier_try_are_kept_and_those_of_another_job_are_not(
     tiny_export, folder, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(bulk, "SHARD", 2)
+    monkeypatch.setattr(scoring, "SHARD", 2)
     scored: list[int] = []
 
     def interrupted(job, shards, workers):
-        scorer = bulk.ShardScorer(job)
+        scorer = ShardScorer(job)
         for number, shard in shards.items():
             if len(scored) == 2:
                 raise KeyboardInterrupt
             scored.append(number)
             yield number, scorer(shard)
 
-    monkeypatch.setattr(bulk, "_local", interrupted)
+    monkeypatch.setitem(ENGINES, "local", interrupted)
     items = bulk.items_of_folder(folder, CONTEXT)
     out = tmp_path / "answers.parquet"
     with pytest.raises(KeyboardInterrupt):
         bulk.score(job(tiny_export, folder), items, out)
     assert not out.exists()
     monkeypatch.undo()
-    monkeypatch.setattr(bulk, "SHARD", 2)
+    monkeypatch.setattr(scoring, "SHARD", 2)
     outcome = bulk.score(job(tiny_export, folder), items, out, workers=1)
     assert outcome.resumed == 2
     whole = pq.read_table(out).to_pylist()
@@ -124,7 +128,7 @@ def test_two_jobs_do_not_write_one_file(tiny_export, folder, tmp_path):
     items = bulk.items_of_folder(folder, CONTEXT)
     out = tmp_path / "answers.parquet"
     with (
-        bulk._own(tmp_path / "answers.parquet.partial"),
+        Partial(out).own(),
         pytest.raises(BadRequest, match="another process"),
     ):
         bulk.score(job(tiny_export, folder), items, out)

@@ -1,0 +1,15 @@
+"""A whole catalogue's answers as one Parquet file: resumable, bad pictures listed and skipped.
+
+    folder or manifest ─ items ─ shards ─ engine ─ OUT.partial/000000.parquet ... ─ OUT
+    job                          scoring  engines   files
+
+A shard is written whole or not at all. A job that was interrupted goes on with the shards that are
+missing; one with another bundle, other pictures or other options is another job. Needs the extra
+``bulk``.
+"""
+
+from augrank.bulk.engines import Engine
+from augrank.bulk.job import Item, Job, items_of_folder, items_of_manifest
+from augrank.bulk.scoring import Outcome, score
+
+__all__ = ["Engine", "Item", "Job", "Outcome", "items_of_folder", "items_of_manifest", "score"]
