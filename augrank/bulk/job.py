@@ -91,9 +91,9 @@ def _rows(file: Path) -> list[dict[str, Any]]:
         raise BadRequest(f"{file} cannot be read: {error}") from error
 
 
-def fingerprint(job: Job, items: Sequence[Item]) -> str:
-    """Of all that decides the rows."""
-    digest = hashlib.sha256(load_bundle(job.bundle).digest.encode())
+def fingerprint(job: Job, items: Sequence[Item], shard: int) -> str:
+    """Of all that decides the rows, and which of them a shard of so many items holds."""
+    digest = hashlib.sha256(f"{shard} {load_bundle(job.bundle).digest}".encode())
     options = {**asdict(job), "bundle": "", "images": str(job.images.resolve()), "device": ""}
     digest.update(json.dumps(options, sort_keys=True).encode())
     for item in items:

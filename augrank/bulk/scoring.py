@@ -49,7 +49,7 @@ def score(
     run, partial = engine_named(engine), Partial(out)
     shards = [items[start : start + SHARD] for start in range(0, len(items), SHARD)]
     with partial.own():
-        partial.begin(fingerprint(job, items))
+        partial.begin(fingerprint(job, items, SHARD))
         missing = {n: shard for n, shard in enumerate(shards) if not partial.has(n)}
         finished = len(items) - sum(map(len, missing.values()))
         done(finished, len(items))

@@ -1,11 +1,12 @@
 """A whole catalogue's answers: the same as one by one, resumable, bad pictures listed."""
 
+import contextlib
 import csv
+import multiprocessing
 import os
+import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 
 import pyarrow.parquet as pq
@@ -16,6 +17,7 @@ from augrank import bulk
 from augrank.bulk import scoring
 from augrank.bulk.engines import ENGINES
 from augrank.bulk.files import Partial
+from augrank.bulk.job import fingerprint
 from augrank.bulk.scorer import ShardScorer
 from augrank.cli import app
 from augrank.errors import BadRequest
@@ -122,6 +124,8 @@ def test_shards_of_an_earlier_try_are_kept_and_those_of_another_job_are_not(
         workers=1,
     )  # fmt: skip
     assert other.resumed == 0
+    asked = job(tiny_export, folder), items  # another size of shards numbers them otherwise
+    assert fingerprint(*asked, 2) == fingerprint(*asked, 2) != fingerprint(*asked, 3)
 
 
 def test_two_jobs_do_not_write_one_file(tiny_export, folder, tmp_path):
@@ -134,27 +138,61 @@ def test_two_jobs_do_not_write_one_file(tiny_export, folder, tmp_path):
         bulk.score(job(tiny_export, folder), items, out)
 
 
+def score_quickly(words: list[str]) -> None:
+    """The command as a group of processes, forked where others are spawned: it starts at once."""
+    os.setsid()
+    fork = multiprocessing.get_context("fork")
+    multiprocessing.get_context = lambda _: fork
+    scoring.SHARD = 4
+    app(words, standalone_mode=False)
+
+
 @pytest.mark.slow
-def test_killed_at_any_moment_it_goes_on_and_loses_nothing(tiny_export, tiny_run, tmp_path):
-    images = tmp_path / "images"
+def test_killed_at_ten_random_moments_it_loses_and_doubles_nothing(tiny_export, tiny_run, tmp_path):
+    images, pictures, rng = tmp_path / "images", 160, random.Random(0)
     images.mkdir()
     files = sorted(tiny_run.images.glob("*.png"))
-    for number in range(400):
+    for number in range(pictures):
         shutil.copyfile(files[number % len(files)], images / f"{number:03d}.png")
-    out = tmp_path / "answers.parquet"
-    command = [sys.executable, "-m", "augrank", "score", str(tiny_export.bundle), str(images),
-               "--out", str(out), "--workers", "2", *GIVEN]  # fmt: skip
-    for moment_s in (2.0, 3.5, 5.0):
-        process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)
-        time.sleep(moment_s)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
-    rows = pq.read_table(out).to_pylist()
-    targets = len(tiny_export.spec.heads)
-    assert [row["item"] for row in rows] == [n for n in range(400) for _ in range(targets)]
-    assert all(row["error"] is None for row in rows)
+    out, partial = tmp_path / "answers.parquet", tmp_path / "answers.parquet.partial"
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload([__name__, "xgboost"])  # which takes seconds to import
+    words = ["score", str(tiny_export.bundle), str(images), "--out", str(out), "--workers", "2",
+             *GIVEN]  # fmt: skip
+
+    def start():
+        process = server.Process(target=score_quickly, args=(words,))
+        process.start()
+        return process
+
+    def shards() -> int:
+        with contextlib.suppress(FileNotFoundError):
+            return sum(file.suffix == ".parquet" for file in partial.iterdir())
+        return 0
+
+    def is_whole() -> bool:
+        rows = pq.read_table(out).to_pylist()
+        asked = [n for n in range(pictures) for _ in tiny_export.spec.heads]
+        return [row["item"] for row in rows] == asked and not any(row["error"] for row in rows)
+
+    left = []
+    for number in range(10):
+        before, process = shards(), start()
+        while number % 2 and process.is_alive() and shards() == before:
+            time.sleep(0.01)  # half of them are killed while they answer, or later
+        process.join(rng.uniform(0, 1))
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
+        process.join()
+        left.append(shards())
+        assert not out.exists() or is_whole(), left
+    assert any(0 < count < pictures / 4 for count in left), left
+    last = start()
+    last.join(60)
+    assert last.exitcode == 0
+    assert is_whole()
+    assert not partial.exists()
 
 
 @pytest.mark.slow
