@@ -2,7 +2,6 @@
 
 import json
 import mimetypes
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,64 +13,38 @@ from rich.table import Table
 
 from augrank.cli_errors import friendly_errors
 from augrank.errors import BadRequest
-from export.aws.clients import Aws, Call
-from export.aws.endpoint import Endpoint, Kind, Release, Settings, SmokeQuestion, scaling_calls
-from export.aws.transform import S3Folder, job_calls
+from export.aws import rollout
+from export.aws.asking import SmokeQuestion, ask
+from export.aws.clients import Call
+from export.aws.endpoint import Endpoint
+from export.aws.options import AccountOptions, ContainerOptions, HostingOptions, pairs, spread
+from export.aws.removal import delete as remove
+from export.aws.s3 import S3Folder
+from export.aws.scaling import autoscale as scale
+from export.aws.scaling import scaling_calls
+from export.aws.transform import job_calls
 from export.aws.transform import transform as run_transform
 
 console = Console()
-AWS_IMAGE = "aws"
 VARIANT_COLUMNS = (
     "VariantName", "CurrentInstanceCount", "DesiredInstanceCount", "CurrentWeight",
 )  # fmt: skip
 
 Name = Annotated[str, typer.Argument(help="The endpoint's name.")]
-Region = Annotated[
-    str | None, typer.Option(help="AWS region (default: AWS_REGION or the profile's).")
-]
-Profile = Annotated[str | None, typer.Option(help="Profile of ~/.aws/config.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the requests, send none.")]
-Dist = Annotated[Path, typer.Option(help="What `python -m export build --sagemaker` wrote.")]
-Image = Annotated[
-    str, typer.Option(help="Container image in ECR; `aws` for AWS's PyTorch 2.6 image for CPUs.")
-]
-Role = Annotated[
-    str, typer.Option(envvar="SAGEMAKER_ROLE", help="ARN of the role the container runs under.")
-]
-Bucket = Annotated[
-    str | None, typer.Option(help="For the archive (default: sagemaker-REGION-ACCOUNT).")
-]
-KindOption = Annotated[
-    Kind, typer.Option(help="Always on; by the request (serverless); or queued in S3 (async).")
-]
-InstanceType = Annotated[str, typer.Option(help="Such as ml.c7i.large.")]
-Instances = Annotated[int, typer.Option(min=1, help="How many, to begin with.")]
-MemoryMb = Annotated[int, typer.Option(help="Of a serverless endpoint: 1024 to 6144.")]
-Environment = Annotated[
-    list[str] | None,
-    typer.Option("--env", help="NAME=VALUE for the container, such as AUGRANK_CACHE_MB=64."),
-]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     for command in (deploy, update, invoke, autoscale, status, delete, transform):
-        app.command()(friendly_errors(command))
+        app.command()(friendly_errors(spread(command)))
 
 
 def deploy(
     name: Name,
-    dist: Dist = Path("dist"),
-    image: Image = AWS_IMAGE,
-    role: Role = "",
-    bucket: Bucket = None,
-    kind: KindOption = "realtime",
-    instance_type: InstanceType = "ml.c7i.large",
-    instances: Instances = 1,
-    memory_mb: MemoryMb = 4096,
-    environment: Environment = None,
-    region: Region = None,
-    profile: Profile = None,
+    container: ContainerOptions,
+    hosting: HostingOptions,
+    account: AccountOptions,
     dry_run: DryRun = False,
 ) -> None:
     """Make an endpoint from an export, wait until it serves, and ask it the smoke question.
@@ -80,16 +53,13 @@ def deploy(
 
     Example: python -m export deploy shop --dist dist --role arn:aws:iam::123456789012:role/augrank
     """
-    aws = _aws(region, profile)
-    settings = _settings(
-        aws, name, image, role, bucket, kind, instance_type, instances, memory_mb, environment
-    )
-    release = Release(settings, dist)
+    aws = account.aws()
+    release = container.release(aws, name, hosting)
     if dry_run:
         _print_calls([release.model, release.config, release.endpoint])
         return
     with _progress() as step:
-        Endpoint(aws, name, step).deploy(release)
+        rollout.deploy(Endpoint(aws, name, step), release)
     console.print(f"[green]in service[/green]: {name} answers the smoke question")
     console.print(
         f"next: python -m export invoke {name} PICTURE --field target=...", soft_wrap=True
@@ -98,39 +68,32 @@ def deploy(
 
 def update(
     name: Name,
-    dist: Dist = Path("dist"),
-    image: Image = AWS_IMAGE,
-    role: Role = "",
-    bucket: Bucket = None,
-    kind: KindOption = "realtime",
-    instance_type: InstanceType = "ml.c7i.large",
-    instances: Instances = 1,
-    memory_mb: MemoryMb = 4096,
-    environment: Environment = None,
-    region: Region = None,
-    profile: Profile = None,
+    container: ContainerOptions,
+    hosting: HostingOptions,
+    account: AccountOptions,
     dry_run: DryRun = False,
 ) -> None:
     """Let an endpoint serve another export, without a moment in which nothing healthy serves.
 
     A real-time endpoint's new variant is asked the smoke question before it gets traffic; where it
-    does not answer as the export did, it goes and the old one serves on.
+    does not answer as the export did, it goes and the old one serves on. The number of instances
+    and the autoscaling stay.
     """
-    aws = _aws(region, profile)
-    settings = _settings(
-        aws, name, image, role, bucket, kind, instance_type, instances, memory_mb, environment
-    )
-    release = Release(settings, dist)
+    aws = account.aws()
+    release = container.release(aws, name, hosting)
     if dry_run:
+        if hosting.instances is None:
+            print("# InitialInstanceCount will be the number of instances that serve then")
         _print_calls([release.model, release.config])
         return
     with _progress() as step:
-        Endpoint(aws, name, step).update(release)
-    console.print(f"[green]in service[/green]: {name} serves {dist}")
+        rollout.update(Endpoint(aws, name, step), release)
+    console.print(f"[green]in service[/green]: {name} serves {container.dist}")
 
 
 def invoke(
     name: Name,
+    account: AccountOptions,
     picture: Annotated[
         Path | None, typer.Argument(help="A picture; without one, the export's smoke question.")
     ] = None,
@@ -138,15 +101,13 @@ def invoke(
         list[str] | None,
         typer.Option("--field", help="NAME=VALUE: target, context, alternates; repeatable."),
     ] = None,
-    dist: Dist = Path("dist"),
-    region: Region = None,
-    profile: Profile = None,
+    dist: Annotated[Path, typer.Option(help="Where the smoke question is.")] = Path("dist"),
 ) -> None:
     """Ask an endpoint and print its answer."""
-    endpoint = Endpoint(_aws(region, profile), name)
+    endpoint = Endpoint(account.aws(), name)
     if picture is None:
         question = SmokeQuestion.of(dist)
-        answer = endpoint.invoke(question.body)
+        answer = ask(endpoint, question.body)
         question.check(answer)
         console.print("[green]as the export answered[/green]")
     else:
@@ -155,36 +116,35 @@ def invoke(
         except OSError as error:
             raise BadRequest(f"{picture} cannot be read: {error.strerror}") from error
         kind = mimetypes.guess_type(picture.name)[0] or "application/octet-stream"
-        answer = endpoint.invoke(body, kind, attributes=_pairs(fields, "--field"))
+        answer = ask(endpoint, body, kind, attributes=pairs(fields, "--field"))
     print(json.dumps(answer, indent=2))
 
 
 def autoscale(
     name: Name,
+    account: AccountOptions,
     least: Annotated[int, typer.Option("--min", min=1, help="Instances, at least.")] = 1,
     most: Annotated[int, typer.Option("--max", min=1, help="Instances, at most.")] = 4,
     invocations: Annotated[
         float,
         typer.Option(min=1, help="Per instance and minute; MaxInvocations x 0.7 is a good start."),
     ] = 600.0,
-    region: Region = None,
-    profile: Profile = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Let the number of instances follow the requests."""
+    """Let the number of instances follow the requests; updates keep it so."""
     if most < least:
         raise BadRequest("--max is below --min", expected=f"at least {least}", got=str(most))
     if dry_run:
         _print_calls(scaling_calls(name, "VARIANT", least, most, invocations))
         return
     with _progress() as step:
-        variants = Endpoint(_aws(region, profile), name, step).autoscale(least, most, invocations)
+        variants = scale(Endpoint(account.aws(), name, step), least, most, invocations)
     console.print(f"{name}: {least} to {most} instances of {', '.join(variants)}")
 
 
-def status(name: Name, region: Region = None, profile: Profile = None) -> None:
+def status(name: Name, account: AccountOptions) -> None:
     """Say what an endpoint is and does."""
-    state = Endpoint(_aws(region, profile), name).state()
+    state = Endpoint(account.aws(), name).state()
     if state is None:
         raise BadRequest(f"there is no endpoint {name}", remedy="Use: python -m export deploy")
     table = Table(title=f"{name}: {state['EndpointStatus']}", title_justify="left")
@@ -197,10 +157,17 @@ def status(name: Name, region: Region = None, profile: Profile = None) -> None:
         console.print(f"[red]{reason}[/red]")
 
 
-def delete(name: Name, region: Region = None, profile: Profile = None) -> None:
+def delete(
+    name: Name,
+    account: AccountOptions,
+    bucket: Annotated[
+        str | None,
+        typer.Option(help="Empty it of this endpoint's files too (those of its models always)."),
+    ] = None,
+) -> None:
     """Remove an endpoint and all that was made for it (by its tag), and nothing else."""
     with _progress() as step:
-        removed = Endpoint(_aws(region, profile), name, step).delete()
+        removed = remove(Endpoint(account.aws(), name, step), bucket)
     for what in removed:
         console.print(f"removed {what}", soft_wrap=True)
     if not removed:
@@ -211,30 +178,23 @@ def transform(
     name: Annotated[str, typer.Argument(help="Marks what is made; `delete NAME` removes it.")],
     source: Annotated[str, typer.Option("--input", help="s3://BUCKET/FOLDER of pictures.")],
     output: Annotated[str, typer.Option(help="s3://BUCKET/FOLDER for answers.")],
+    container: ContainerOptions,
+    account: AccountOptions,
     fields: Annotated[
         list[str] | None,
         typer.Option("--field", help="NAME=VALUE of all pictures: target, context; repeatable."),
     ] = None,
-    dist: Dist = Path("dist"),
-    image: Image = AWS_IMAGE,
-    role: Role = "",
-    bucket: Bucket = None,
-    instance_type: InstanceType = "ml.c5.xlarge",
-    instances: Instances = 1,
-    environment: Environment = None,
-    region: Region = None,
-    profile: Profile = None,
+    instance_type: Annotated[str, typer.Option(help="Such as ml.c5.xlarge.")] = "ml.c5.xlarge",
+    instances: Annotated[int, typer.Option(min=1, help="How many.")] = 1,
     dry_run: DryRun = False,
 ) -> None:
     """Answer a whole S3 folder of pictures, one PICTURE.out each.
 
     Run it again after an interrupt or a failure: only pictures without an answer are asked.
     """
-    aws = _aws(region, profile)
-    settings = _settings(
-        aws, name, image, role, bucket, "realtime", instance_type, instances, 0, environment
-    )
-    release, given = Release(settings, dist), _pairs(fields, "--field")
+    aws, given = account.aws(), pairs(fields, "--field")
+    hosting = HostingOptions(instance_type=instance_type, instances=instances)
+    release = container.release(aws, name, hosting)
     folders = S3Folder.of(source, "--input"), S3Folder.of(output, "--output")
     if dry_run:
         _print_calls(job_calls(release, *folders, "s3://.../pictures.manifest", given))
@@ -248,66 +208,6 @@ def transform(
         raise BadRequest(
             f"{len(outcome.missing)} pictures have no answer yet", remedy="Run it again."
         )
-
-
-# --- helpers --------------------------------------------------------------------------------------
-
-
-def _aws(region: str | None, profile: str | None) -> Aws:
-    return Aws(region, profile)
-
-
-def _settings(
-    aws: Aws,
-    name: str,
-    image: str,
-    role: str,
-    bucket: str | None,
-    kind: Kind,
-    instance_type: str,
-    instances: int,
-    memory_mb: int,
-    environment: list[str] | None,
-) -> Settings:
-    if not role:
-        raise BadRequest(
-            "the role is missing",
-            expected="--role, or SAGEMAKER_ROLE: an ARN",
-            remedy="docs/sagemaker.md has its policy as JSON.",
-        )
-    return Settings(
-        name=name,
-        image=_aws_image(aws.region, instance_type) if image == AWS_IMAGE else image,
-        role=role,
-        bucket=bucket or f"sagemaker-{aws.region}-{aws.account}",
-        kind=kind,
-        instance_type=instance_type,
-        instances=instances,
-        memory_mb=memory_mb,
-        environment=_pairs(environment, "--env"),
-    )
-
-
-def _aws_image(region: str, instance_type: str) -> str:
-    """The last of AWS's PyTorch inference images that holds TorchServe."""
-    os.environ.setdefault("SAGEMAKER_VALIDATE_ROLE", "false")
-    from sagemaker.core import image_uris
-
-    uri: str = image_uris.retrieve(
-        "pytorch", region, version="2.6.0", py_version="py312", image_scope="inference",
-        instance_type=instance_type,
-    )  # fmt: skip
-    return uri
-
-
-def _pairs(texts: list[str] | None, option: str) -> dict[str, str]:
-    pairs = {}
-    for text in texts or []:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise BadRequest(f"{option} does not fit", expected="NAME=VALUE", got=repr(text))
-        pairs[name] = value
-    return pairs
 
 
 def _print_calls(calls: list[Call]) -> None:

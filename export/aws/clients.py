@@ -83,6 +83,20 @@ class Aws:
             raise
         return True
 
+    def pages(self, service: str, operation: str, **parameters: Any) -> list[dict[str, Any]]:
+        """Every page of a request that AWS answers in pages.
+
+        Raises:
+            AwsError: what AWS says, and what to do.
+        """
+        with friendly():
+            return list(self.client(service).get_paginator(operation).paginate(**parameters))
+
+    def tags(self, arn: str) -> dict[str, str]:
+        """What something in SageMaker is tagged with."""
+        pages = self.pages("sagemaker", "list_tags", ResourceArn=arn)
+        return {tag["Key"]: tag["Value"] for page in pages for tag in page["Tags"]}
+
     def describe(self, operation: str, **parameters: Any) -> dict[str, Any] | None:
         """Ask SageMaker to describe something; None where it is not there."""
         try:
@@ -96,6 +110,11 @@ class Aws:
     def account(self) -> str:
         """The account's number."""
         return str(self.send(Call("sts", "get_caller_identity", {}))["Account"])
+
+    @property
+    def default_bucket(self) -> str:
+        """The bucket that SageMaker's own tools take where none is named."""
+        return f"sagemaker-{self.region}-{self.account}"
 
 
 def is_missing(error: AwsError) -> bool:

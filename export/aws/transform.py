@@ -8,56 +8,19 @@ has its error as its answer: SageMaker gives up a whole job at the first status 
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from augrank.errors import BadRequest
 from augrank.settings import ERRORS_AS_200, FIELDS
-from export.aws.clients import Aws, AwsError, Call, friendly
-from export.aws.endpoint import Release, Settings, Step, prefix
+from export.aws.clients import Aws, AwsError, Call
+from export.aws.release import Release, Step
+from export.aws.s3 import S3Folder
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif")
 ANSWER_SUFFIX = ".out"  # SageMaker's
 POLL_S, WAIT_S = 20.0, 24 * 3600.0
 MAX_PAYLOAD_MB = 25
-
-
-@dataclass(frozen=True)
-class S3Folder:
-    """``s3://bucket/prefix/``."""
-
-    bucket: str
-    prefix: str
-
-    @classmethod
-    def of(cls, url: str, option: str) -> "S3Folder":
-        """Read a URL.
-
-        Raises:
-            BadRequest: it is none.
-        """
-        scheme, _, rest = url.partition("://")
-        bucket, _, folder = rest.partition("/")
-        if scheme != "s3" or not bucket:
-            raise BadRequest(f"{option} does not fit", expected="s3://BUCKET/FOLDER", got=url)
-        return cls(bucket, f"{folder.strip('/')}/" if folder.strip("/") else "")
-
-    @property
-    def url(self) -> str:
-        """``s3://bucket/prefix/``."""
-        return f"s3://{self.bucket}/{self.prefix}"
-
-    def keys(self, aws: Aws) -> list[str]:
-        """What is in it, relative to it."""
-        with friendly():
-            pages = aws.s3.get_paginator("list_objects_v2").paginate(
-                Bucket=self.bucket, Prefix=self.prefix
-            )
-            return [
-                item["Key"].removeprefix(self.prefix)
-                for page in pages
-                for item in page.get("Contents", [])
-            ]
 
 
 @dataclass(frozen=True)
@@ -117,8 +80,7 @@ def job_calls(
     """
     settings = release.settings
     environment = {**settings.environment, FIELDS: json.dumps(dict(fields)), ERRORS_AS_200: "1"}
-    own = Settings(**{**vars(settings), "environment": environment})
-    model = Release(own, release.dist).model
+    model = Release(replace(settings, environment=environment), release.dist).model
     name = f"{settings.name}-{int(time.time())}"
     job = {
         "TransformJobName": name,
@@ -132,7 +94,7 @@ def job_calls(
         "TransformOutput": {"S3OutputPath": output.url, "Accept": "application/json"},
         "TransformResources": {
             "InstanceType": settings.instance_type,
-            "InstanceCount": settings.instances,
+            "InstanceCount": settings.instances or 1,
         },
         "Tags": model.parameters["Tags"],
     }
@@ -156,10 +118,9 @@ def _start(
     settings = release.settings
     step(f"{len(missing)} pictures to answer")
     release.upload(aws, step)
-    key = f"{prefix(settings.name)}transform/{int(time.time())}.manifest"
     listing = json.dumps([{"prefix": source.url}, *missing]).encode()
-    aws.send(Call("s3", "put_object", {"Bucket": settings.bucket, "Key": key, "Body": listing}))
-    model, job = job_calls(release, source, output, f"s3://{settings.bucket}/{key}", fields)
+    listed = settings.folder.write(aws, f"transform/{int(time.time())}.manifest", listing)
+    model, job = job_calls(release, source, output, listed, fields)
     aws.make(model)
     aws.send(job)
     return str(job.parameters["TransformJobName"])
@@ -186,16 +147,12 @@ def _wait(aws: Aws, name: str, count: int, step: Step, poll_s: float) -> None:
 
 def _collect(aws: Aws, pictures: list[str], output: S3Folder) -> TransformOutcome:
     there = set(output.keys(aws))
-    failed, answered = {}, 0
+    failed, missing = {}, []
     for picture in pictures:
         key = f"{picture}{ANSWER_SUFFIX}"
-        if key not in there:
-            continue
-        call = Call("s3", "get_object", {"Bucket": output.bucket, "Key": output.prefix + key})
-        content = json.loads(aws.send(call)["Body"].read())
-        if "error" in content:
+        answer = output.read(aws, key) if key in there else None
+        if answer is None:
+            missing.append(picture)
+        elif "error" in (content := json.loads(answer)):
             failed[picture] = content["error"]["message"]
-        else:
-            answered += 1
-    missing = [picture for picture in pictures if f"{picture}{ANSWER_SUFFIX}" not in there]
-    return TransformOutcome(answered, failed, missing)
+    return TransformOutcome(len(pictures) - len(failed) - len(missing), failed, missing)

@@ -1,28 +1,49 @@
 """AWS as far as it can stand on loopback: moto's server, and SageMaker's runtime by hand.
 
-moto keeps models, configs, endpoints, tags, transform jobs and S3 as AWS does, over real HTTP. What
-it lacks is added here, and is only as good as our reading of AWS's documentation:
+moto keeps models, configs, endpoints, tags, transform jobs, autoscaling and S3 as AWS does, over
+real HTTP. What it lacks is added here, and is only as good as our reading of AWS's documentation:
 
 - ``UpdateEndpoint``: the endpoint takes the other config at once (AWS takes minutes, keeps the old
-  instances until the new ones answer, and goes back by itself where they do not);
+  instances until the new ones answer, and goes back by itself where they do not). Two variants of
+  one name are refused, and so is the removal of a variant that is registered for autoscaling;
+- Application Auto Scaling registers only variants that are there, and with a variant's registration
+  go its policies and scheduled actions. Nothing is ever scaled: a test sets the counts;
 - ``InvokeEndpoint``: what a variant's container answers is told by the test, or asked of a real
-  serving stack by HTTP.
+  serving stack by HTTP. A serverless variant answers as any other: no cold start, no concurrency
+  limit, no limit of memory or of 6 MB a request;
+- ``InvokeEndpointAsync``: 202 at once, the container asked a moment later, its answer under
+  ``S3OutputPath`` or its error under ``S3FailurePath``. No queue, no notification, no time limits,
+  no retries, and a name of the answer's file that is our guess.
 """
 
 import json
 import threading
+import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
+import boto3
 import httpx
 import pytest
-from moto.sagemaker.models import sagemaker_backends
+from moto.applicationautoscaling.exceptions import AWSValidationException
+from moto.applicationautoscaling.models import (
+    ApplicationAutoscalingBackend,
+    applicationautoscaling_backends,
+)
+from moto.sagemaker.exceptions import ValidationError
+from moto.sagemaker.models import FakeEndpointConfig, sagemaker_backends
 from moto.sagemaker.responses import SageMakerResponse
 from moto.server import ThreadedMotoServer
 
 REGION, ACCOUNT = "us-east-1", "123456789012"
+ROLE, IMAGE, BUCKET = f"arn:aws:iam::{ACCOUNT}:role/augrank", "image:1", "augrank-test"
+# moto knows older instance types only.
+OPTIONS = ["--role", ROLE, "--image", IMAGE, "--instance-type", "ml.c5.large", "--bucket", BUCKET]
+QUEUED_S = 0.1  # that an asynchronous question waits for its container
 Container = Callable[[str, bytes, dict[str, str]], tuple[int, bytes]]  # model, body, headers
 
 
@@ -33,15 +54,41 @@ class LocalAws:
     container: Container
     asked: list[str] = field(default_factory=list)  # models that were invoked, in order
 
+    def config(self, endpoint: str) -> FakeEndpointConfig:
+        """The config that an endpoint runs."""
+        backend = sagemaker_backends[ACCOUNT][REGION]
+        return backend.endpoint_configs[backend.endpoints[endpoint].endpoint_config_name]
+
     def serving(self, endpoint: str, variant: str | None) -> str:
         """The model that an invocation reaches: the variant's, or the first that has traffic."""
-        found = sagemaker_backends[ACCOUNT][REGION].endpoints[endpoint]
-        config = sagemaker_backends[ACCOUNT][REGION].endpoint_configs[found.endpoint_config_name]
-        for each in config.production_variants:
+        for each in self.config(endpoint).production_variants:
             wanted = each["VariantName"] == variant if variant else each["InitialVariantWeight"] > 0
             if wanted:
                 return str(each["ModelName"])
         raise KeyError(f"{endpoint} has no variant {variant}")
+
+    def ask(
+        self, endpoint: str, variant: str | None, body: bytes, headers: dict[str, str]
+    ) -> tuple[int, bytes]:
+        """What the container of a variant answers."""
+        model = self.serving(endpoint, variant)
+        self.asked.append(model)
+        return self.container(model, body, headers)
+
+    def ask_later(self, endpoint: str, source: str, places: dict[str, str], kind: str) -> None:
+        """What a worker of an asynchronous endpoint does with a question of its queue."""
+        time.sleep(QUEUED_S)
+        s3 = boto3.client("s3")
+        body = s3.get_object(**_place(source))["Body"].read()
+        status, content = self.ask(endpoint, None, body, {"Content-Type": kind})
+        if status != 200:
+            content = f"Received server error ({status}): {content.decode()}".encode()
+        s3.put_object(**_place(places["Output" if status == 200 else "Failure"]), Body=content)
+
+
+def _place(url: str) -> dict[str, str]:
+    _, _, bucket, key = url.split("/", 3)
+    return {"Bucket": bucket, "Key": key}
 
 
 def _update_endpoint(response: SageMakerResponse) -> str:
@@ -49,41 +96,108 @@ def _update_endpoint(response: SageMakerResponse) -> str:
     name, config = response._get_param("EndpointName"), response._get_param("EndpointConfigName")
     backend = sagemaker_backends[ACCOUNT][REGION]
     endpoint, found = backend.endpoints[name], backend.endpoint_configs[config]
+    coming = [v["VariantName"] for v in found.production_variants]
+    if len(set(coming)) < len(coming):
+        raise ValidationError(message=f"Variant names must be unique: {coming}")
+    scaling = applicationautoscaling_backends[ACCOUNT][REGION]
+    targets = scaling.describe_scalable_targets("sagemaker", None, None)
+    registered = {target.resource_id for target in targets}
+    for variant in endpoint.production_variants:
+        gone = variant["VariantName"] not in coming
+        if gone and f"endpoint/{name}/variant/{variant['VariantName']}" in registered:
+            raise ValidationError(
+                message=f"The variant {variant['VariantName']} must be deregistered as scalable "
+                "target with AutoScaling before it can be removed"
+            )
     endpoint.endpoint_config_name = config
     endpoint.production_variants = endpoint._process_production_variants(found.production_variants)
     return json.dumps({"EndpointArn": endpoint.arn})
 
 
-@contextmanager
-def local_aws(container: Container, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalAws]:
-    """A fresh region; the environment points boto3 at it."""
-    local = LocalAws(container)
+def _as_aws_registers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What moto leaves out: only a variant that is there, and all of it goes again."""
+    register = ApplicationAutoscalingBackend.register_scalable_target
+    deregister = ApplicationAutoscalingBackend.deregister_scalable_target
+
+    def checked(self: Any, namespace: str, r_id: str, *more: Any, **named: Any) -> Any:
+        _, endpoint, _, variant = r_id.split("/")
+        found = sagemaker_backends[ACCOUNT][REGION].endpoints.get(endpoint)
+        if not found or variant not in [v["VariantName"] for v in found.production_variants]:
+            raise AWSValidationException(f"{r_id} does not exist")
+        return register(self, namespace, r_id, *more, **named)
+
+    def whole(self: Any, namespace: str, r_id: str, dimension: str) -> None:
+        deregister(self, namespace, r_id, dimension)
+        self.policies = {k: p for k, p in self.policies.items() if p.resource_id != r_id}
+        self.scheduled_actions = [a for a in self.scheduled_actions if a.resource_id != r_id]
+
+    monkeypatch.setattr(ApplicationAutoscalingBackend, "register_scalable_target", checked)
+    monkeypatch.setattr(ApplicationAutoscalingBackend, "deregister_scalable_target", whole)
+
+
+def _runtime(local: LocalAws) -> type[BaseHTTPRequestHandler]:
+    """SageMaker's runtime, as a handler of HTTP requests."""
 
     class Runtime(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            name = self.path.split("/")[2]
-            body = self.rfile.read(int(self.headers["Content-Length"]))
+            _, _, name, operation = self.path.split("/")
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            asynchronous = local.config(name).async_inference_config
+            if bool(asynchronous) != (operation == "async-invocations"):
+                self._refuse(400, "ValidationError", {"Message": f"{name} takes no {operation}"})
+            elif asynchronous:
+                self._queue(name, asynchronous["OutputConfig"])
+            else:
+                self._answer(name, body)
+
+        def _answer(self, name: str, body: bytes) -> None:
             variant = self.headers.get("X-Amzn-SageMaker-Target-Variant")
-            model = local.serving(name, variant)
-            local.asked.append(model)
-            status, content = local.container(model, body, dict(self.headers.items()))
-            if status != 200:
-                error = {"Message": content.decode(), "OriginalStatusCode": status}
-                content = json.dumps(error).encode()
-            self.send_response(200 if status == 200 else 424)
-            if status != 200:
-                self.send_header("x-amzn-ErrorType", "ModelError")
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
+            status, content = local.ask(name, variant, body, dict(self.headers.items()))
+            if status == 200:
+                self._send(200, {"Content-Type": "application/json"}, content)
+            else:
+                said = {"Message": content.decode(), "OriginalStatusCode": status}
+                self._refuse(424, "ModelError", said)
+
+        def _queue(self, name: str, output: dict[str, str]) -> None:
+            number = uuid.uuid4().hex
+            places = {
+                "Output": f"{output['S3OutputPath'].rstrip('/')}/{number}.out",
+                "Failure": f"{output['S3FailurePath'].rstrip('/')}/{number}-error.out",
+            }
+            source = self.headers["X-Amzn-SageMaker-InputLocation"]
+            kind = self.headers["X-Amzn-SageMaker-Content-Type"]
+            work = threading.Thread(
+                target=local.ask_later, args=(name, source, places, kind), daemon=True
+            )
+            work.start()
+            told = {f"X-Amzn-SageMaker-{key}Location": url for key, url in places.items()}
+            self._send(202, told, json.dumps({"InferenceId": number}).encode())
+
+        def _refuse(self, status: int, error: str, said: dict[str, Any]) -> None:
+            headers = {"x-amzn-ErrorType": error, "Content-Type": "application/json"}
+            self._send(status, headers, json.dumps(said).encode())
+
+        def _send(self, status: int, headers: dict[str, str], content: bytes) -> None:
+            self.send_response(status)
+            for name, value in {**headers, "Content-Length": str(len(content))}.items():
+                self.send_header(name, value)
             self.end_headers()
             self.wfile.write(content)
 
         def log_message(self, *_: object) -> None:
             pass
 
-    runtime = ThreadingHTTPServer(("127.0.0.1", 0), Runtime)
+    return Runtime
+
+
+@contextmanager
+def local_aws(container: Container, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalAws]:
+    """A fresh region; the environment points boto3 at it."""
+    local = LocalAws(container)
+    runtime = ThreadingHTTPServer(("127.0.0.1", 0), _runtime(local))
     threading.Thread(target=runtime.serve_forever, daemon=True).start()
     moto = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
     moto.start()
@@ -100,6 +214,7 @@ def local_aws(container: Container, monkeypatch: pytest.MonkeyPatch) -> Iterator
         "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
     }
     monkeypatch.setattr(SageMakerResponse, "update_endpoint", _update_endpoint, raising=False)
+    _as_aws_registers(monkeypatch)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     try:
@@ -108,3 +223,23 @@ def local_aws(container: Container, monkeypatch: pytest.MonkeyPatch) -> Iterator
         moto.stop()
         runtime.shutdown()
         runtime.server_close()
+
+
+def everything() -> dict[str, list[str]]:
+    """All that is in the region."""
+    sagemaker, s3 = boto3.client("sagemaker"), boto3.client("s3")
+    objects = s3.list_objects_v2(Bucket=BUCKET).get("Contents", [])
+    uploads = s3.list_multipart_uploads(Bucket=BUCKET).get("Uploads", [])
+    targets = boto3.client("application-autoscaling").describe_scalable_targets(
+        ServiceNamespace="sagemaker"
+    )
+    return {
+        "endpoints": [e["EndpointName"] for e in sagemaker.list_endpoints()["Endpoints"]],
+        "configs": [
+            c["EndpointConfigName"] for c in sagemaker.list_endpoint_configs()["EndpointConfigs"]
+        ],
+        "models": [m["ModelName"] for m in sagemaker.list_models()["Models"]],
+        "objects": [o["Key"] for o in objects],
+        "uploads": [u["Key"] for u in uploads],
+        "scaling": [t["ResourceId"].split("/")[-1] for t in targets["ScalableTargets"]],
+    }

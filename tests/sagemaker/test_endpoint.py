@@ -13,61 +13,17 @@ import pytest
 from typer.testing import CliRunner
 
 from augrank.decode import sha256_of_picture
-from export.aws import endpoint as endpoint_module
 from export.aws.clients import TAG, Aws, AwsError
-from export.aws.endpoint import Endpoint, Release, Settings, SmokeQuestion
+from export.aws.endpoint import Endpoint
+from export.aws.rollout import deploy, update
 from export.cli import app
-from tests.sagemaker.aws import ACCOUNT, REGION, local_aws
+from tests.sagemaker.aws import ACCOUNT, BUCKET, IMAGE, OPTIONS, REGION, ROLE, everything
 
 pytestmark = pytest.mark.slow
-ROLE, IMAGE, BUCKET = f"arn:aws:iam::{ACCOUNT}:role/augrank", "image:1", "augrank-test"
-# moto knows older instance types only.
-OPTIONS = ["--role", ROLE, "--image", IMAGE, "--instance-type", "ml.c5.large", "--bucket", BUCKET]
-
-
-@pytest.fixture
-def right(dist) -> bytes:
-    """The answer that the smoke question expects."""
-    question = SmokeQuestion.of(dist)
-    scores = [{"name": n, "probability": p} for n, p in question.probabilities.items()]
-    return json.dumps({"candidates": scores}).encode()
-
-
-@pytest.fixture
-def local(monkeypatch, right):
-    """A region whose containers answer rightly, unless a test says otherwise."""
-    monkeypatch.setattr(endpoint_module, "POLL_S", 0.05)
-    with local_aws(lambda _model, _body, _headers: (200, right), monkeypatch) as region:
-        boto3.client("s3").create_bucket(Bucket=BUCKET)
-        yield region
-
-
-def release(dist, **changes) -> Release:
-    return Release(Settings(**{"name": "shop", "image": IMAGE, "role": ROLE, "bucket": BUCKET,
-                               "instance_type": "ml.c5.large",
-                               **changes}), dist)  # fmt: skip
 
 
 def run(*words: str):
     return CliRunner().invoke(app, list(words))
-
-
-def everything() -> dict[str, list[str]]:
-    """All that is in the region."""
-    sagemaker, s3 = boto3.client("sagemaker"), boto3.client("s3")
-    objects = s3.list_objects_v2(Bucket=BUCKET).get("Contents", [])
-    targets = boto3.client("application-autoscaling").describe_scalable_targets(
-        ServiceNamespace="sagemaker"
-    )
-    return {
-        "endpoints": [e["EndpointName"] for e in sagemaker.list_endpoints()["Endpoints"]],
-        "configs": [
-            c["EndpointConfigName"] for c in sagemaker.list_endpoint_configs()["EndpointConfigs"]
-        ],
-        "models": [m["ModelName"] for m in sagemaker.list_models()["Models"]],
-        "objects": [o["Key"] for o in objects],
-        "scaling": [t["ResourceId"] for t in targets["ScalableTargets"]],
-    }
 
 
 def test_deploy_invoke_scale_and_delete_leave_nothing_of_ours(dist, local, tmp_path):
@@ -90,6 +46,9 @@ def test_deploy_invoke_scale_and_delete_leave_nothing_of_ours(dist, local, tmp_p
     again = run("deploy", "shop", "--dist", str(dist), *OPTIONS)  # finds all there
     assert again.exit_code == 0
     assert everything() == made
+    other = run("deploy", "shop", "--dist", str(dist), *OPTIONS, "--env", "TRY=1")
+    assert other.exit_code == 2
+    assert "another release" in other.output
     assert "InService" in run("status", "shop").output
     scaled = run("autoscale", "shop", "--min", "1", "--max", "3", "--invocations", "500")
     assert scaled.exit_code == 0, scaled.output
@@ -102,16 +61,16 @@ def test_deploy_invoke_scale_and_delete_leave_nothing_of_ours(dist, local, tmp_p
     gone = run("delete", "shop")
     assert gone.exit_code == 0, gone.output
     assert everything() == {"endpoints": [], "configs": [], "models": ["shop-others"],
-                            "objects": ["others"], "scaling": []}  # fmt: skip
+                            "objects": ["others"], "uploads": [], "scaling": []}  # fmt: skip
     assert "there was nothing" in run("delete", "shop").output
 
 
-def test_an_update_is_tried_without_traffic_before_it_serves(dist, local):
+def test_an_update_is_tried_without_traffic_before_it_serves(release, local):
     shop = Endpoint(Aws(), "shop")
-    old, new = release(dist), release(dist, environment={"AUGRANK_CACHE_MB": "64"})
-    shop.deploy(old)
+    old, new = release(0), release(1)
+    deploy(shop, old)
     local.asked.clear()
-    shop.update(new)
+    update(shop, new)
     name = new.model.parameters["ModelName"]
     assert local.asked == [name, name]  # as a variant without traffic, then as the only one
     state = everything()
@@ -120,22 +79,50 @@ def test_an_update_is_tried_without_traffic_before_it_serves(dist, local):
 
 
 @pytest.mark.parametrize("fault", ["wrong", "error", "no JSON"])
-def test_an_update_that_answers_wrongly_never_gets_traffic(dist, local, right, fault):
+def test_an_update_that_answers_wrongly_never_gets_traffic(release, local, right, wrong, fault):
     shop = Endpoint(Aws(), "shop")
-    old = release(dist)
-    shop.deploy(old)
-    new = release(dist, environment={"AUGRANK_CACHE_MB": "1"}, instances=2)
+    old, new = release(0), release(1, instances=2)
+    deploy(shop, old)
     bad = new.model.parameters["ModelName"]
-    spoiled = {"wrong": (200, right.replace(b'"probability": 0', b'"probability": 1')),
+    spoiled = {"wrong": (200, wrong),
                "no JSON": (200, b"<html>"),
                "error": (500, b"the request failed inside the server")}[fault]  # fmt: skip
     local.container = lambda model, _body, _headers: spoiled if model == bad else (200, right)
     before = everything()
     with pytest.raises(AwsError, match=r"served all the while"):
-        shop.update(new)
+        update(shop, new)
     assert local.serving("shop", None) == old.model.parameters["ModelName"]
     after = everything()
     assert (after["configs"], after["models"]) == (before["configs"], before["models"])
+
+
+def test_what_a_killed_upload_left_is_given_up(dist, local):
+    """Of this endpoint alone: by the next deploy, and by delete even before there is a model."""
+    s3 = boto3.client("s3")
+
+    def left_behind() -> list[str]:
+        for folder in ("shop", "shopping"):
+            s3.create_multipart_upload(Bucket=BUCKET, Key=f"augrank/{folder}/1/model.tar.gz")
+        return everything()["uploads"]
+
+    others = "augrank/shopping/1/model.tar.gz"
+    assert len(left_behind()) == 2
+    told = run("delete", "shop", "--bucket", BUCKET)
+    assert "removed the unfinished upload" in told.output
+    assert everything()["uploads"] == [others]
+    left_behind()
+    for command in ("deploy", "update"):
+        done = run(command, "shop", "--dist", str(dist), *OPTIONS)
+        assert done.exit_code == 0, done.output
+        assert set(everything()["uploads"]) == {others}
+        left_behind()
+    assert run("delete", "shop").exit_code == 0
+    left = everything()
+    assert set(left.pop("uploads")) == {others}
+    assert not any(left.values())
+    s3.create_bucket(Bucket=f"sagemaker-{REGION}-{ACCOUNT}")  # where one is put by default
+    s3.create_multipart_upload(Bucket=f"sagemaker-{REGION}-{ACCOUNT}", Key="augrank/shop/1/m")
+    assert "removed the unfinished upload" in run("delete", "shop").output
 
 
 def test_messages_say_what_to_do(dist, local, monkeypatch, tmp_path):
@@ -146,9 +133,10 @@ def test_messages_say_what_to_do(dist, local, monkeypatch, tmp_path):
     assert "--sagemaker" in run("deploy", "shop", "--dist", str(tmp_path), *OPTIONS).output
     other = [*OPTIONS[:-1], "no-such-bucket"]
     assert "--bucket" in run("deploy", "shop", "--dist", str(dist), *other).output
-    shown = run("deploy", "shop", "--dist", str(dist), *OPTIONS, "--dry-run")
-    assert shown.exit_code == 0
-    assert "create_endpoint_config" in shown.output
+    for command in ("deploy", "update"):
+        shown = run(command, "shop", "--dist", str(dist), *OPTIONS, "--dry-run")
+        assert shown.exit_code == 0
+        assert "create_endpoint_config" in shown.output
     assert everything()["endpoints"] == []
     large = tmp_path / "large.png"
     large.write_bytes(bytes(26 * 2**20))
@@ -182,13 +170,17 @@ def test_killed_at_ten_random_moments_the_next_call_finishes(dist, local):
         assert done.returncode == 0, done.stdout + done.stderr
         left = everything()
         assert len(left["models"]) == len(left["configs"]) == 1, left
+        if number == 0:
+            assert run("autoscale", "shop").exit_code == 0
+        else:
+            assert left["scaling"] == list(Endpoint(Aws(), "shop").variants(left["configs"][0]))
     gone = run("delete", "shop")
     assert gone.exit_code == 0, gone.output
     assert not any(everything().values())
 
 
-def test_everything_made_carries_the_endpoints_tag(dist, local):
-    Endpoint(Aws(), "shop").deploy(release(dist))
+def test_everything_made_carries_the_endpoints_tag(release, local):
+    deploy(Endpoint(Aws(), "shop"), release())
     sagemaker = boto3.client("sagemaker")
     state = everything()
     arn = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}"

@@ -8,8 +8,7 @@ from typer.testing import CliRunner
 
 from export.aws import transform as module
 from export.cli import app
-from tests.sagemaker.aws import local_aws
-from tests.sagemaker.test_endpoint import BUCKET, OPTIONS
+from tests.sagemaker.aws import BUCKET, OPTIONS, local_aws
 
 pytestmark = pytest.mark.slow
 PICTURES = ("a.jpg", "deep/b.PNG", "broken.jpg")

@@ -1,0 +1,126 @@
+"""Questions to an endpoint: answered at once, or through S3 where it is asynchronous."""
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from augrank.bundle import SMOKE_FILE, load_bundle
+from export.aws.clients import Aws, AwsError, Call
+from export.aws.endpoint import Endpoint
+from export.aws.release import MAX_REQUEST_BYTES, folder_of
+from export.aws.s3 import read
+
+SMOKE_TOLERANCE = 0.02  # of a probability; other processors round otherwise
+ASYNC_POLL_S, ASYNC_WAIT_S = 2.0, 120.0
+
+
+@dataclass(frozen=True)
+class SmokeQuestion:
+    """A request whose answer is known from the parity gate."""
+
+    body: bytes
+    probabilities: dict[str, float]
+
+    @classmethod
+    def of(cls, dist: Path) -> "SmokeQuestion":
+        """The bundle's own."""
+        bundle = load_bundle(dist / "bundle")
+        content = json.loads((bundle.directory / SMOKE_FILE).read_text(encoding="utf-8"))
+        return cls(json.dumps(content["request"]).encode(), content["probabilities"])
+
+    def check(self, answer: Mapping[str, Any]) -> None:
+        """Hold an answer against what is known.
+
+        Raises:
+            AwsError: it differs.
+        """
+        got = {item["name"]: item["probability"] for item in answer.get("candidates", [])}
+        apart = [abs(got[name] - p) for name, p in self.probabilities.items() if name in got]
+        if set(got) != set(self.probabilities) or max(apart) > SMOKE_TOLERANCE:
+            raise AwsError(
+                "the endpoint does not answer the smoke question as the export did",
+                expected=json.dumps(self.probabilities),
+                got=json.dumps(got) if got else json.dumps(answer)[:200],
+            )
+
+
+def ask(
+    endpoint: Endpoint,
+    body: bytes,
+    content_type: str = "application/json",
+    *,
+    attributes: Mapping[str, Any] | None = None,
+    variant: str | None = None,
+) -> dict[str, Any]:
+    """Ask an endpoint, of whatever kind it is.
+
+    Args:
+        endpoint: to ask.
+        body: JSON, or a picture file.
+        content_type: of the body.
+        attributes: target and context beside a picture.
+        variant: of those that serve; by default SageMaker chooses.
+
+    Raises:
+        AwsError: what the container or AWS says.
+    """
+    parameters = {"EndpointName": endpoint.name, "ContentType": content_type}
+    if attributes:
+        parameters["CustomAttributes"] = json.dumps(dict(attributes))
+    if bucket := endpoint.bucket_of_answers():
+        return _through_s3(endpoint.aws, bucket, body, parameters)
+    if variant:
+        parameters["TargetVariant"] = variant
+    return _at_once(endpoint.aws, body, parameters)
+
+
+def _at_once(aws: Aws, body: bytes, parameters: dict[str, Any]) -> dict[str, Any]:
+    if len(body) > MAX_REQUEST_BYTES:
+        raise AwsError(
+            "the request is too large",
+            expected=f"at most {MAX_REQUEST_BYTES // 2**20} MB",
+            got=f"{len(body) / 2**20:.1f} MB",
+            remedy="Send a smaller picture, or raw instead of JSON; or deploy with --kind async.",
+        )
+    call = Call("sagemaker-runtime", "invoke_endpoint", {**parameters, "Body": body})
+    return _object(aws.send(call)["Body"].read())
+
+
+def _through_s3(aws: Aws, bucket: str, body: bytes, parameters: dict[str, Any]) -> dict[str, Any]:
+    """The body goes to S3, and the answer or the error comes from there."""
+    folder = folder_of(parameters["EndpointName"], bucket)
+    question = folder.write(aws, f"questions/{hashlib.sha256(body).hexdigest()[:16]}", body)
+    call = Call(
+        "sagemaker-runtime", "invoke_endpoint_async", {**parameters, "InputLocation": question}
+    )
+    places = aws.send(call)
+    deadline = time.monotonic() + ASYNC_WAIT_S
+    while time.monotonic() < deadline:
+        if (answer := read(aws, places["OutputLocation"])) is not None:
+            return _object(answer)
+        failure = places.get("FailureLocation")
+        if failure and (said := read(aws, failure)) is not None:
+            raise AwsError(f"the container could not answer: {said.decode(errors='replace')}")
+        time.sleep(ASYNC_POLL_S)
+    raise AwsError(f"no answer at {places['OutputLocation']} after {ASYNC_WAIT_S:.0f} s")
+
+
+def _object(content: bytes) -> dict[str, Any]:
+    """A container's answer.
+
+    Raises:
+        AwsError: it is no JSON object, so that an update that waits for it is rolled back.
+    """
+    try:
+        answer = json.loads(content)
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        raise AwsError(
+            "the endpoint's answer is not augrank's", expected="a JSON object", got=repr(content)
+        )
+    return answer
