@@ -39,6 +39,9 @@ from moto.sagemaker.models import FakeEndpointConfig, sagemaker_backends
 from moto.sagemaker.responses import SageMakerResponse
 from moto.server import ThreadedMotoServer
 
+from export.aws.clients import Aws, Call
+
+CHANGES = ("abort_", "create_", "delete_", "deregister_", "put_", "register_", "update_")
 REGION, ACCOUNT = "us-east-1", "123456789012"
 ROLE, IMAGE, BUCKET = f"arn:aws:iam::{ACCOUNT}:role/augrank", "image:1", "augrank-test"
 # moto knows older instance types only.
@@ -243,3 +246,19 @@ def everything() -> dict[str, list[str]]:
         "uploads": [u["Key"] for u in uploads],
         "scaling": [t["ResourceId"].split("/")[-1] for t in targets["ScalableTargets"]],
     }
+
+
+class Interrupted(BaseException):
+    """As Ctrl-C, at a moment that a test chooses."""
+
+
+def interrupt(monkeypatch: pytest.MonkeyPatch, moment: int) -> None:
+    """Let the changing request of this number, counted from 0, never be sent."""
+    send, count = Aws.send, iter(range(10**6))
+
+    def counted(self: Aws, call: Call) -> dict[str, Any]:
+        if call.operation.startswith(CHANGES) and next(count) == moment:
+            raise Interrupted
+        return send(self, call)
+
+    monkeypatch.setattr(Aws, "send", counted)

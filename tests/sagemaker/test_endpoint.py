@@ -1,5 +1,6 @@
 """Endpoints against moto's server: deploy, update with a smoke test, autoscale, delete."""
 
+import contextlib
 import json
 import os
 import random
@@ -15,9 +16,21 @@ from typer.testing import CliRunner
 from augrank.decode import sha256_of_picture
 from export.aws.clients import TAG, Aws, AwsError
 from export.aws.endpoint import Endpoint
+from export.aws.removal import delete
 from export.aws.rollout import deploy, update
+from export.aws.scaling import autoscale
 from export.cli import app
-from tests.sagemaker.aws import ACCOUNT, BUCKET, IMAGE, OPTIONS, REGION, ROLE, everything
+from tests.sagemaker.aws import (
+    ACCOUNT,
+    BUCKET,
+    IMAGE,
+    OPTIONS,
+    REGION,
+    ROLE,
+    Interrupted,
+    everything,
+    interrupt,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -176,6 +189,22 @@ def test_killed_at_ten_random_moments_the_next_call_finishes(dist, local):
             assert left["scaling"] == list(Endpoint(Aws(), "shop").variants(left["configs"][0]))
     gone = run("delete", "shop")
     assert gone.exit_code == 0, gone.output
+    assert not any(everything().values())
+
+
+def test_a_delete_interrupted_at_any_moment_is_finished_by_the_next(release, local, monkeypatch):
+    shop = Endpoint(Aws(), "shop")
+    for moment in range(100):
+        deploy(shop, release())
+        autoscale(shop, 1, 2, 500.0)
+        with monkeypatch.context() as patch:
+            interrupt(patch, moment)
+            with contextlib.suppress(Interrupted):
+                delete(shop)
+                break
+        delete(shop)
+        assert not any(everything().values()), moment
+    assert moment > 4  # so many requests change something
     assert not any(everything().values())
 
 

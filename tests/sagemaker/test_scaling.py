@@ -8,10 +8,9 @@ from export.aws.endpoint import Endpoint
 from export.aws.release import folder_of
 from export.aws.rollout import deploy, update
 from export.aws.scaling import NOTE, autoscale, scalable
-from tests.sagemaker.aws import BUCKET, everything
+from tests.sagemaker.aws import BUCKET, Interrupted, everything, interrupt
 
 pytestmark = pytest.mark.slow
-CHANGES = ("create_", "update_", "delete_", "put_", "register_", "deregister_")
 
 
 @pytest.fixture
@@ -118,22 +117,6 @@ def test_rolled_back_all_is_as_it_was(shop, release, local, right, wrong, fails)
     assert standing(shop) == before
     assert everything()["models"] == made["models"]
     assert everything()["scaling"] == made["scaling"]
-
-
-class Interrupted(BaseException):
-    """As Ctrl-C, at a moment that a test chooses."""
-
-
-def interrupt(monkeypatch, moment: int) -> None:
-    """Let the changing request of this number, counted from 0, never be sent."""
-    send, count = Aws.send, iter(range(10**6))
-
-    def counted(self, call):
-        if call.operation.startswith(CHANGES) and next(count) == moment:
-            raise Interrupted
-        return send(self, call)
-
-    monkeypatch.setattr(Aws, "send", counted)
 
 
 def interrupted_at_every_moment(monkeypatch, endpoint, release):
