@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV := 0.13.9
-EXTRAS := --extra train --extra export --extra serve --extra aws --extra peers --extra cpu --extra openvino \
+EXTRAS := --extra train --extra tune --extra export --extra serve --extra aws --extra peers --extra cpu --extra openvino \
   --extra ray --extra dev
 CODE := augrank handlers training export benchmarks examples tests
 
@@ -51,6 +51,8 @@ lock: ## Compile the locks again from pyproject.toml (hashes, no hosts)
 	$(COMPILE) pyproject.toml --extra cpu --extra openvino --extra server --constraint requirements.lock \
 	  --output-file export/container/requirements.lock
 	$(COMPILE) tests/sagemaker/toolkit.in --output-file tests/sagemaker/toolkit.lock
+	$(COMPILE) tests/sagemaker/training_toolkit.in \
+	  --output-file tests/sagemaker/training_toolkit.lock
 
 wheel: install ## Build the wheel (augrank alone) into build/wheel
 	$(BIN)/python -m build --wheel --no-isolation --outdir build/wheel .

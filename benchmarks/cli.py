@@ -8,20 +8,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from augrank.bundle import Bundle, open_bundle
+from augrank.bundle import open_bundle
 from augrank.cli_errors import friendly_errors
-from augrank.context import ContextEncoder
 from augrank.cores import usable_cores
 from augrank.engines import Device
 from augrank.errors import BadRequest, one_of
 from augrank.plan import Profile
+from benchmarks.cli_instances import instances, refresh_prices
 from benchmarks.pipeline import STAGES, PipelineResult, result_json, time_pipeline
+from benchmarks.questions import questions
 from benchmarks.seeds import Experiment, read_report, results_document, run_experiment
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Time training and serving.")
@@ -92,7 +92,7 @@ def serving(
         ) from error
     chosen = _peers(peers, quick)
     with open_bundle(bundle) as opened:
-        asked = _questions(opened, _pictures(images)[: QUICK_ASKED if quick else ASKED])
+        asked = questions(opened, _pictures(images)[: QUICK_ASKED if quick else ASKED])
         seen = measure(
             opened, asked, QUICK if quick else FULL, chosen, _note(), profile=profile, device=device
         )
@@ -145,6 +145,10 @@ def seeds(
     print(json.dumps({"recognition": report["backbone"]["test_accuracy"], "heads": heads}))
 
 
+app.command()(instances)
+app.command("prices")(refresh_prices)
+
+
 def _note() -> Callable[[str], None]:
     """Prints what is being done, with the time since the start."""
     start, notes = time.monotonic(), Console(stderr=True)
@@ -174,18 +178,6 @@ def _peers(names: str | None, quick: bool) -> list[str]:
         if name not in PEERS:
             raise BadRequest("no such peer", expected=one_of(PEERS, name), got=repr(name))
     return chosen
-
-
-def _questions(bundle: Bundle, pictures: list[Path]) -> list[dict[str, Any]]:
-    """One for each picture, targets in turn, contexts drawn."""
-    from benchmarks.contestants import question
-
-    targets = [head.target.name for head in bundle.spec.heads]
-    encoder, rng = ContextEncoder(bundle.spec.context), np.random.default_rng(0)
-    return [
-        question(picture.read_bytes(), targets[number % len(targets)], encoder.draw(rng))
-        for number, picture in enumerate(pictures)
-    ]
 
 
 def _servers(content: dict[str, Any]) -> Table:

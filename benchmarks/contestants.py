@@ -64,14 +64,6 @@ def raw_picture(question: Mapping[str, Any]) -> Body:
     return Body(base64.b64decode(question["image"]), headers)
 
 
-def question(
-    picture: bytes, target: str, context: Mapping[str, Any], **options: Any
-) -> dict[str, Any]:
-    """The JSON object of a request."""
-    encoded = base64.b64encode(picture).decode()
-    return {"image": encoded, "target": target, "context": dict(context), **options}
-
-
 # --- augrank on TorchServe ------------------------------------------------------------------------
 
 

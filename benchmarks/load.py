@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import httptools
@@ -41,6 +41,27 @@ class Endpoint:
     headers: Mapping[str, str] = field(default_factory=dict)
     # An answer's bytes to the Answer's JSON object; some servers wrap it.
     unwrap: Callable[[bytes], dict[str, Any]] = json.loads
+
+    def client(self) -> "Client":
+        """A connection of its own."""
+        return Client(self)
+
+
+class Asks(Protocol):
+    """A client: sends a request and waits for its answer."""
+
+    def post(self, body: Body) -> tuple[int, bytes]:
+        """Status and content; FAILED and nothing where no answer came."""
+
+    def close(self) -> None:
+        """Close what it holds open."""
+
+
+class Target(Protocol):
+    """What a load is put on."""
+
+    def client(self) -> Asks:
+        """A client of its own for each thread."""
 
 
 @dataclass(frozen=True)
@@ -143,14 +164,14 @@ def _lines(headers: Mapping[str, str]) -> str:
 
 
 def closed_loop(
-    endpoint: Endpoint, bodies: Sequence[Body], *, clients: int, seconds: float
+    endpoint: Target, bodies: Sequence[Body], *, clients: int, seconds: float
 ) -> Replies:
     """Each client sends its next request when it has its answer, for about ``seconds``."""
     record = _Record()
     start = time.perf_counter()
 
     def run(number: int) -> None:
-        client, turn = Client(endpoint), number
+        client, turn = endpoint.client(), number
         while time.perf_counter() - start < seconds:
             sent = time.perf_counter()
             status, _ = client.post(bodies[turn % len(bodies)])
@@ -163,7 +184,7 @@ def closed_loop(
 
 
 def open_loop(
-    endpoint: Endpoint,
+    endpoint: Target,
     bodies: Sequence[Body],
     *,
     rate: float,
@@ -190,7 +211,7 @@ def open_loop(
     start = time.perf_counter()
 
     def run(_: int) -> None:
-        client = Client(endpoint)
+        client = endpoint.client()
         while True:
             with lock:
                 turn = next(turns, None)

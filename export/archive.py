@@ -13,6 +13,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from augrank.bundle import load_bundle
 from augrank.errors import DataError
 from augrank.layout import CONFIG, HANDLER, MANIFEST, lay_out, manifest_text
 
@@ -21,6 +22,7 @@ RUNTIME = (
     "albumentations", "onnxruntime", "opencv-python-headless", "pydantic", "pyyaml", "xgboost",
 )  # fmt: skip
 SMALLER = {"xgboost": "xgboost-cpu"}  # the same module without GPU libraries
+FOR_GPUS = {"onnxruntime": "onnxruntime-gpu"}
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the zip format's zero
 
 
@@ -62,7 +64,8 @@ def pack_model_tar(bundle: Path, name: str, file: Path) -> None:
         lay_out(bundle, folder, name)
         requirements = folder / "code" / "requirements.txt"
         requirements.parent.mkdir()
-        requirements.write_text("".join(f"{line}\n" for line in _requirements()), encoding="utf-8")
+        pins = _requirements(gpu="fp16" in load_bundle(bundle).spec.graphs)
+        requirements.write_text("".join(f"{line}\n" for line in pins), encoding="utf-8")
         partial = file.with_suffix(".partial")
         with (
             partial.open("wb") as raw,
@@ -83,15 +86,19 @@ def _plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
     return entry
 
 
-def _requirements() -> list[str]:
-    """What the runtime imports, as installed here; the smaller builds of those that have one."""
-    pins = []
+def _requirements(*, gpu: bool) -> list[str]:
+    """What the runtime imports, as installed here; the smaller builds of those that have one.
+
+    Args:
+        gpu: the bundle has a graph for GPUs, so its engine must know them; it knows CPUs too.
+    """
+    pins, builds = [], {**SMALLER, **(FOR_GPUS if gpu else {})}
     for name in RUNTIME:
         try:
             version = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue  # installed under its other name, such as onnxruntime-gpu
-        pins.append(f"{SMALLER.get(name, name)}=={version}")
+        pins.append(f"{builds.get(name, name)}=={version}")
     return pins
 
 

@@ -1,5 +1,6 @@
 """``python -m training``: render pictures, simulate a history, fit a run."""
 
+import os
 import shlex
 import sys
 from collections.abc import Iterator
@@ -12,9 +13,11 @@ import typer
 from rich.console import Console
 
 from augrank.augmentations import augmentation_set
+from augrank.cli_options import spread
 from augrank.errors import AugrankError, DataError
-from training import cli_download
-from training.config import load_config, split_names, split_pairs
+from training import cli_download, cli_jobs
+from training.config import split_names, split_pairs
+from training.entry import run_fit
 from training.progress import Display
 
 EXIT_USER, EXIT_INTERRUPT = 2, 130
@@ -70,6 +73,10 @@ def fit(
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Run directory.")] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="Decoded pictures, to share between runs (default: OUT/cache)."),
+    ] = None,
     name: Annotated[
         str | None, typer.Option(help="Model name (default: the run directory's).")
     ] = None,
@@ -131,11 +138,15 @@ def fit(
         bool, typer.Option("--overwrite", help="Start anew in a run directory that is in use.")
     ] = False,
 ) -> None:
-    """Train a backbone and the heads; the same command again resumes after an interrupt."""
+    """Train a backbone and the heads; the same command again resumes after an interrupt.
+
+    On several GPUs or machines: torchrun --nproc-per-node GPUS -m training fit ...
+    """
     options: dict[str, Any] = {
         "manifest": manifest,
         "images": images,
         "out": out,
+        "cache": cache,
         "name": name,
         "columns": split_pairs(column, "--column"),
         "targets": None if targets is None else split_names(targets),
@@ -163,41 +174,6 @@ def fit(
     }
     with kind_errors(resumable=True) as display:
         run_fit(config, options, display, overwrite=overwrite)
-
-
-def run_fit(
-    config: Path | None, options: dict[str, Any], display: Display, *, overwrite: bool = False
-) -> dict[str, Any]:
-    """Train, resume, or recognise a finished run. Returns the contents of report.json."""
-    from training.prepare import prepare  # fit --help and errors need no pandas, no torch
-
-    data = prepare(load_config(config, options), display)
-    folder, manifest = data.folder, data.manifest
-    folder.start(data.config.decisive(), data.data, overwrite=overwrite)
-    if manifest.skipped:
-        display.say(f"Going on without {manifest.skipped:,} bad rows", style="yellow")
-    from training.files import read_json
-
-    record = folder.complete()
-    if record and record["fingerprint"] == data.fingerprint:
-        display.say(f"{folder.root} is already complete: nothing to do")
-        return read_json(folder.report)
-    counts = data.row_counts()["originals"]
-    display.say(
-        f"{len(manifest.frame):,} rows, {len(manifest.originals):,} originals: "
-        + ", ".join(f"{counts[split]:,} {split}" for split in counts)
-    )
-    from training.fit import fit as train
-    from training.report import print_report
-
-    report = train(data, display)
-    if not display.quiet:
-        print_report(report, display.console)
-    seconds = sum(report["seconds"].values())
-    display.say(f"Done in {seconds:.0f} s: {folder.root}  (report.json, plots/, tensorboard/)")
-    if report["heads"]:
-        display.say(f"Next: python -m export build {folder.root} --out dist")
-    return report
 
 
 @app.command()
@@ -295,6 +271,8 @@ def render(
 
 
 app.command()(cli_download.download)
+app.command()(spread(cli_jobs.tune))
+app.command()(spread(cli_jobs.submit))
 
 
 def _console() -> Console:
@@ -309,14 +287,15 @@ def kind_errors(*, resumable: bool = False) -> Iterator[Display]:
     try:
         yield Display(_console())
     except AugrankError as error:
-        console = Console(stderr=True)
-        console.print("Error: ", style="bold red", end="")
-        console.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+        if os.environ.get("RANK", "0") == "0":  # of torchrun's processes, one says it
+            console = Console(stderr=True)
+            console.print("Error: ", style="bold red", end="")
+            console.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(EXIT_USER) from None
     except KeyboardInterrupt:
         line = "Interrupted."
         if resumable:
             again = shlex.join(["python", "-m", "training", *sys.argv[1:]])
-            line += f" The last whole epoch is kept; go on with: {again}"
+            line += f" What is done is kept; go on with: {again}"
         Console(stderr=True).print(line, style="yellow", markup=False, soft_wrap=True)
         raise typer.Exit(EXIT_INTERRUPT) from None

@@ -24,7 +24,7 @@ Schedule = Literal["onecycle", "plateau"]
 Precision = Literal["auto", "fp32", "bf16"]
 DeviceChoice = Literal["auto", "cpu", "cuda"]
 # Where or how fast a run is made, not what it becomes: these may differ when a run is resumed.
-INCIDENTAL = ("out", "manifest", "images", "threads", "name")
+INCIDENTAL = ("out", "manifest", "images", "threads", "name", "cache")
 
 
 class FitConfig(BaseModel, frozen=True, extra="forbid"):
@@ -43,6 +43,7 @@ class FitConfig(BaseModel, frozen=True, extra="forbid"):
 
     # The run
     out: Path
+    cache: Path | None = None  # of decoded pictures; by default the run's own
     name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")
     seed: int = Field(default=0, ge=0)
     threads: int | None = Field(default=None, ge=1)  # by default the usable cores
@@ -89,17 +90,7 @@ def load_config(file: Path | None, overrides: Mapping[str, Any]) -> FitConfig:
         DataError: an unknown option (says which was meant), a value that does not fit, or a
             missing file. Paths in a file are relative to the working directory.
     """
-    content = _read(file) if file is not None else {}
-    for key in content:
-        if key.replace("-", "_") not in FitConfig.model_fields:
-            known = [*FitConfig.model_fields]
-            raise DataError(
-                f"{file} has an option that is not known", expected=one_of(known, key), got=key
-            )
-    options = {key.replace("-", "_"): value for key, value in content.items()}
-    for key in ("targets", "context"):
-        if isinstance(options.get(key), str):
-            options[key] = split_names(options[key])
+    options = read_options(file)
     options |= {key: value for key, value in overrides.items() if value is not None}
     try:
         return FitConfig.model_validate(options)
@@ -114,6 +105,38 @@ def load_config(file: Path | None, overrides: Mapping[str, Any]) -> FitConfig:
         raise DataError(
             f"{_flag(name)} does not fit", expected=message, got=repr(first["input"])
         ) from error
+
+
+def read_options(file: Path | None) -> dict[str, Any]:
+    """The options that a file gives; none without one.
+
+    Raises:
+        DataError: the file cannot be read, or has an option that is not known.
+    """
+    return named_options(_read(file), str(file)) if file is not None else {}
+
+
+def named_options(content: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """Options under the names that FitConfig has.
+
+    Args:
+        content: options as a user names them: hyphens will do, and text instead of lists.
+        source: where they stand, for messages.
+
+    Raises:
+        DataError: an option that is not known (says which was meant).
+    """
+    options = {key.replace("-", "_"): value for key, value in content.items()}
+    for key in options:
+        if key not in FitConfig.model_fields:
+            known = [*FitConfig.model_fields]
+            raise DataError(
+                f"{source} has an option that is not known", expected=one_of(known, key), got=key
+            )
+    for key in ("targets", "context"):
+        if isinstance(options.get(key), str):
+            options[key] = split_names(options[key])
+    return options
 
 
 def split_names(text: str) -> tuple[str, ...]:

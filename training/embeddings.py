@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from training.backbone import Backbone
+from training.distributed import Team
 from training.progress import Display
 from training.recognise import Engine
 from training.samples import Batches, Samples
@@ -49,7 +50,8 @@ def embed_all(
     *,
     engine: Engine,
     display: Display,
-) -> EmbeddingTable:
+    team: Team = Team(),
+) -> EmbeddingTable | None:
     """Embed pictures in float32, whatever precision the backbone was trained in.
 
     Args:
@@ -59,15 +61,20 @@ def embed_all(
         augmentations: how many there are.
         engine: where to run; its precision is not used.
         display: shows progress.
+        team: the processes that share the work.
+
+    Returns:
+        The table; None in processes that do not lead.
     """
     backbone.eval()
     torch.backends.cudnn.allow_tf32 = False  # full float32: heads and parity gate build on these
     keys = np.unique(keys)
-    samples = Samples(keys // augmentations, keys % augmentations, keys % augmentations)
-    features = np.empty((len(keys), backbone.feature_width), np.float32)
-    logits = np.empty((len(keys), augmentations), np.float32)
+    own = keys[team.share(len(keys))]
+    samples = Samples(own // augmentations, own % augmentations, own % augmentations)
+    features = np.empty((len(own), backbone.feature_width), np.float32)
+    logits = np.empty((len(own), augmentations), np.float32)
     done = 0
-    with display.bar("Embedding", len(keys), "pictures") as advance:
+    with display.bar("Embedding", len(own), "pictures") as advance:
         for batch in batches.in_order(samples):
             part_features, part_logits = backbone(engine.tensor(batch))
             end = done + len(batch)
@@ -75,4 +82,7 @@ def embed_all(
             logits[done:end] = part_logits.cpu().numpy()
             done = end
             advance(len(batch))
-    return EmbeddingTable(features, logits, keys)
+    all_features, all_logits = team.gathered(features), team.gathered(logits)
+    if all_features is None or all_logits is None:
+        return None
+    return EmbeddingTable(all_features, all_logits, keys)

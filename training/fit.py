@@ -1,29 +1,28 @@
 """Training from end to end, readable top to bottom: recognise, embed, fit heads, write the run."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 
-from augrank.preprocess import IMAGENET_MEAN, IMAGENET_STD, Normalizer
-from training.backbone import Backbone, load_weights
 from training.baselines import compare
-from training.checkpoint import Checkpoints
+from training.checkpoint import Epoch
 from training.curves import Curves
+from training.distributed import Team
 from training.embeddings import EmbeddingTable, embed_all, pair_keys
 from training.files import read_json, whole, write_json
 from training.heads import FittedHead, Matrices, fit_head
+from training.learning import Learned, learn, use_threads
 from training.metrics import reliability
 from training.outcomes import Inputs, OutcomeRows, split_outcomes
 from training.plots import plot_comparison, plot_confusion, plot_curves, plot_reliability
 from training.prepare import Prepared, default_name
 from training.progress import Display
-from training.recognise import EVALUATION_BATCH, Engine, Recognition, recognise
+from training.recognise import EVALUATION_BATCH, Engine
 from training.report import (
     BackboneFigures,
     backbone_figures,
@@ -31,8 +30,7 @@ from training.report import (
     history_entries,
 )
 from training.run import FORMAT, installed_versions, write_catalogue, write_reference
-from training.samples import Batches, Channels, Jitter, channel_statistics, may_flip
-from training.splits import TEST, TRAIN, VALIDATION, Split
+from training.splits import TEST, Split
 
 REFERENCE_PICTURES = 48
 
@@ -52,17 +50,6 @@ class Stages:
 
 
 @dataclass(frozen=True)
-class Learned:
-    """A trained backbone and what its pictures are normalised by."""
-
-    backbone: Backbone
-    recognition: Recognition
-    mean: Channels
-    std: Channels
-    start: str  # what its weights started from
-
-
-@dataclass(frozen=True)
 class TargetResult:
     """A head, its baselines and its test rows."""
 
@@ -71,26 +58,34 @@ class TargetResult:
     test: OutcomeRows
 
 
-def fit(data: Prepared, display: Display) -> dict[str, Any]:
+def fit(
+    data: Prepared,
+    display: Display,
+    team: Team = Team(),
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+) -> dict[str, Any] | None:
     """Train a run from prepared data, or finish one that was interrupted.
 
     Args:
         data: of ``prepare``; its folder has been started.
         display: shows progress.
+        team: the processes that train together.
+        on_epoch: told of every epoch, those of before an interrupt first.
 
     Returns:
-        The contents of report.json.
+        The contents of report.json; None in processes that do not lead.
     """
-    torch.set_num_threads(data.threads)
-    cv2.setNumThreads(1)  # pictures are made by threads of our own
+    use_threads(data.threads)
     engine = Engine.choose(data.config.device, data.config.precision)
     stages = Stages()
     notes: list[str] = []
 
     with stages("backbone"):
-        learned = _learn(data, engine, display)
+        learned = _learn(data, engine, display, team, on_epoch)
     with stages("embeddings"):
-        table = _embed(data, learned, engine, display)
+        table = _embed(data, learned, engine, display, team)
+    if table is None:
+        return None
     figures = _test_backbone(data, table)
     with stages("heads"):
         inputs = Inputs(table, data.contexts)
@@ -111,48 +106,28 @@ def fit(data: Prepared, display: Display) -> dict[str, Any]:
 # --- The backbone ---------------------------------------------------------------------------------
 
 
-def _learn(data: Prepared, engine: Engine, display: Display) -> Learned:
-    config, train = data.config, data.samples(TRAIN)
-    backbone = Backbone(config.backbone, len(data.augmentations.names), config.seed)
-    start = load_weights(backbone, config.backbone, config.weights)
-    if config.weights != "none":  # pretrained weights expect the pictures they were trained on
-        mean, std = IMAGENET_MEAN, IMAGENET_STD
-    else:
-        mean, std = channel_statistics(
-            data.pictures.pixels, data.augmentations, train, threads=data.threads
-        )
-    flip = may_flip(data.augmentations) if config.flip == "auto" else config.flip
-    display.say(
-        f"{start}; {len(train):,} training pictures an epoch ({engine.name}, "
-        f"{config.image_size} px)"
-    )
+def _learn(
+    data: Prepared,
+    engine: Engine,
+    display: Display,
+    team: Team,
+    on_epoch: Callable[[Epoch], None],
+) -> Learned:
+    """With live curves."""
+    if not team.leads:
+        return learn(data, engine, display, team)
     with Curves(data.folder.tensorboard) as curves:
-        recognition = recognise(
-            backbone,
-            _batches(data, mean, std, config.batch_size),
-            train,
-            data.samples(VALIDATION),
-            config,
-            jitter=Jitter(config.seed, flip),
-            engine=engine,
-            checkpoints=Checkpoints(data.folder.checkpoints),
-            display=display,
-            on_epoch=curves.epoch,
-        )
-    return Learned(backbone, recognition, mean, std, start)
+
+        def tell(epoch: Epoch) -> None:
+            curves.epoch(epoch)
+            on_epoch(epoch)
+
+        return learn(data, engine, display, team, tell)
 
 
-def _batches(data: Prepared, mean: Channels, std: Channels, batch_size: int) -> Batches:
-    return Batches(
-        data.pictures.pixels,
-        data.augmentations,
-        Normalizer(mean, std),
-        batch_size=batch_size,
-        threads=data.threads,
-    )
-
-
-def _embed(data: Prepared, learned: Learned, engine: Engine, display: Display) -> EmbeddingTable:
+def _embed(
+    data: Prepared, learned: Learned, engine: Engine, display: Display, team: Team
+) -> EmbeddingTable | None:
     """Every picture that was shown, and every candidate of the test originals."""
     count = len(data.augmentations.names)
     test = data.samples(TEST)
@@ -161,11 +136,12 @@ def _embed(data: Prepared, learned: Learned, engine: Engine, display: Display) -
         keys.append(pair_keys(data.manifest.file, data.manifest.applied, count))
     return embed_all(
         learned.backbone,
-        _batches(data, learned.mean, learned.std, EVALUATION_BATCH),
+        learned.batches(data, EVALUATION_BATCH),
         np.concatenate(keys),
         count,
         engine=engine,
         display=display,
+        team=team,
     )
 
 

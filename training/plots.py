@@ -37,13 +37,13 @@ def plot_curves(file: Path, history: Sequence[Epoch], best: int) -> None:
         (loss, "Cross-entropy"),
         (accuracy, "Accuracy, telling augmentations apart"),
     ):
-        _plain(axes, title, "epoch", "")
+        plain_axes(axes, title, "epoch", "")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.axvline(best, color=GREY, lw=1, ls=":", label=f"kept: epoch {best}")
         axes.legend(frameon=False, fontsize=8)
     accuracy.set_ylim(top=1.01)
     loss.set_ylim(bottom=0)
-    _save(figure, file)
+    save_figure(figure, file)
 
 
 def plot_confusion(file: Path, figures: BackboneFigures) -> None:
@@ -68,7 +68,7 @@ def plot_confusion(file: Path, figures: BackboneFigures) -> None:
         f"{figures.test_accuracy:.1%} of {figures.test_pictures:,} test pictures, % of each row",
         fontsize=10,
     )
-    _save(figure, file)
+    save_figure(figure, file)
 
 
 def plot_reliability(file: Path, bins: Mapping[str, Sequence[ReliabilityBin]],
@@ -85,7 +85,7 @@ def plot_reliability(file: Path, bins: Mapping[str, Sequence[ReliabilityBin]],
         areas = [12 + 200 * p.weight / total for p in points]
         axes.scatter([p.predicted for p in points], [p.observed for p in points], s=areas,
                      color=BLUE, alpha=0.7)  # fmt: skip
-        _plain(axes, f"{target}\nECE {ece[target]:.3f}", "", "")
+        plain_axes(axes, f"{target}\nECE {ece[target]:.3f}", "", "")
         axes.set_xlim(0, 1)
         axes.set_ylim(0, 1)
         axes.set_aspect("equal")
@@ -93,7 +93,7 @@ def plot_reliability(file: Path, bins: Mapping[str, Sequence[ReliabilityBin]],
         axes.set_visible(False)
     figure.supxlabel("predicted probability", fontsize=9)
     figure.supylabel("observed share", fontsize=9)
-    _save(figure, file)
+    save_figure(figure, file)
 
 
 def plot_comparison(file: Path, heads: Mapping[str, Mapping[str, Any]]) -> None:
@@ -116,12 +116,13 @@ def plot_comparison(file: Path, heads: Mapping[str, Mapping[str, Any]]) -> None:
     lowest = min(entry[model]["accuracy"] for entry in entries for model in models)
     axes.set_ylim(max(0.0, math.floor(lowest * 10 - 0.5) / 10), 1)
     axes.set_xticks(range(len(targets)), targets, rotation=30, ha="right", fontsize=8)
-    _plain(axes, "Accuracy on the test split", "", "")
+    plain_axes(axes, "Accuracy on the test split", "", "")
     axes.legend(frameon=False, fontsize=8, ncols=len(models) + 1, loc="upper left")
-    _save(figure, file)
+    save_figure(figure, file)
 
 
-def _plain(axes: Axes, title: str, x: str, y: str) -> None:
+def plain_axes(axes: Axes, title: str, x: str, y: str) -> None:
+    """Titles, ticks and grid as all our plots have them."""
     axes.set_title(title, fontsize=9)
     axes.set_xlabel(x, fontsize=9)
     axes.set_ylabel(y, fontsize=9)
@@ -130,7 +131,8 @@ def _plain(axes: Axes, title: str, x: str, y: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _save(figure: Figure, file: Path) -> None:
+def save_figure(figure: Figure, file: Path) -> None:
+    """Write a PNG, whole."""
     FigureCanvasAgg(figure)
     with whole(file) as temporary:
         figure.savefig(temporary, dpi=DPI)

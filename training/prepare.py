@@ -16,6 +16,7 @@ from augrank.context import ContextColumn
 from augrank.cores import usable_cores
 from augrank.errors import DataError
 from training.config import FitConfig
+from training.distributed import Team
 from training.manifest import (
     Manifest,
     Outcomes,
@@ -115,8 +116,13 @@ class Prepared:
         return np.unique(rows, axis=0)
 
 
-def prepare(config: FitConfig, display: Display) -> Prepared:
+def prepare(config: FitConfig, display: Display, team: Team = Team()) -> Prepared:
     """Read, check, decode and split.
+
+    Args:
+        config: the options.
+        display: shows progress.
+        team: the processes that train together; one of each machine decodes.
 
     Raises:
         DataError: whatever is wrong with options, manifest or pictures.
@@ -128,9 +134,10 @@ def prepare(config: FitConfig, display: Display) -> Prepared:
     if not images.is_dir():
         raise DataError(f"there is no folder {images}", remedy="Check --images.")
     folder = RunFolder(config.out)
-    folder.claim()
+    if team.leads:
+        folder.claim()
     augmentations = augmentation_set(config.augmentations, config.seed)
-    threads = config.threads or usable_cores()
+    threads = team.threads(config.threads or usable_cores())
     table = read_table(source, config.columns)
     manifest = check_manifest(
         table,
@@ -140,14 +147,18 @@ def prepare(config: FitConfig, display: Display) -> Prepared:
         context=config.context,
         skip_bad_rows=config.skip_bad_rows,
     )
+    if not team.leads_machine:
+        team.wait()
     pictures = decode_all(
         manifest.files,
         manifest.images,
         config.image_size,
-        folder.cache,
+        config.cache or folder.cache,
         threads=threads,
         display=display,
     )
+    if team.leads_machine:
+        team.wait()
     manifest = manifest.without(pictures.broken, skip=config.skip_bad_rows)
     original_file = _original_files(manifest)
     group = _groups(manifest, pictures, original_file)

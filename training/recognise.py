@@ -6,23 +6,26 @@ the first experiments, falls when the validation accuracy has not risen for thre
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau
 
 from augrank.errors import DataError
 from training.backbone import Backbone
 from training.checkpoint import Checkpoints, Epoch, Progress
 from training.config import DeviceChoice, FitConfig, Precision
+from training.distributed import Team
 from training.progress import Display
 from training.samples import Batches, Jitter, Samples
 
+Item = TypeVar("Item")
 PLATEAU_PATIENCE = 3
 EVALUATION_BATCH = 128
 
@@ -87,6 +90,7 @@ def recognise(
     engine: Engine,
     checkpoints: Checkpoints,
     display: Display,
+    team: Team = Team(),
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
 ) -> Recognition:
     """Train, or go on after the last whole epoch, and leave the best weights in the backbone.
@@ -101,6 +105,7 @@ def recognise(
         engine: device and precision.
         checkpoints: where epochs are saved.
         display: shows progress.
+        team: the processes that train together; ``batches`` has the same one.
         on_epoch: told of every epoch, those of before an interrupt first.
     """
     backbone.to(engine.device)
@@ -115,7 +120,7 @@ def recognise(
     schedule = _Schedule(optimizer, config, steps=-(-len(train) // config.batch_size))
     history: tuple[Epoch, ...] = ()
     best = 0
-    if (progress := checkpoints.load()) is not None:
+    if (progress := team.shared(checkpoints.load() if team.leads else None)) is not None:
         backbone.net.load_state_dict(progress.model)
         optimizer.load_state_dict(progress.optimizer)
         schedule.load_state_dict(progress.scheduler)
@@ -123,16 +128,17 @@ def recognise(
         display.say(f"Going on after epoch {len(history)} of {config.epochs}")
     for epoch in history:
         on_epoch(epoch)
+    network = DistributedDataParallel(backbone) if team.size > 1 else backbone
 
     for number in range(len(history) + 1, config.epochs + 1):
         start = time.perf_counter()
         title = f"Epoch {number}/{config.epochs}"
         with display.bar(title, len(train), "pictures") as advance:
-            loss, accuracy = _train_epoch(
-                backbone, batches, train, jitter, number, optimizer, schedule, engine, advance
+            loss, accuracy, waited_s = _train_epoch(
+                network, batches, train, jitter, number, optimizer, schedule, engine, team, advance
             )
         seconds = time.perf_counter() - start
-        scored = evaluate(backbone, batches, validation, engine)
+        scored = evaluate(backbone, batches, validation, engine, team)
         schedule.after_epoch(scored.accuracy)
         epoch = Epoch(
             number=number,
@@ -143,23 +149,18 @@ def recognise(
             learning_rate=schedule.learning_rate,
             samples_per_s=len(train) / seconds,
             seconds=time.perf_counter() - start,
+            input_share=waited_s / seconds,
         )
         improved = best == 0 or _better(epoch, history[best - 1])
         best = number if improved else best
         history = (*history, epoch)
-        checkpoints.save(
-            Progress(
-                history,
-                best,
-                backbone.plain_state(),
-                optimizer.state_dict(),
-                schedule.state_dict(),
-            ),
-            backbone.plain_state() if improved else None,
-        )
+        if team.leads:
+            state = backbone.plain_state()
+            progress = Progress(history, best, state, optimizer.state_dict(), schedule.state_dict())
+            checkpoints.save(progress, state if improved else None)
         display.say(_line(epoch, config.epochs, best=improved))
         on_epoch(epoch)
-    backbone.net.load_state_dict(checkpoints.best_weights())
+    backbone.net.load_state_dict(team.shared(checkpoints.best_weights() if team.leads else {}))
     return Recognition(history, best)
 
 
@@ -172,9 +173,13 @@ class Evaluation:
 
 
 @torch.inference_mode()
-def evaluate(backbone: Backbone, batches: Batches, samples: Samples, engine: Engine) -> Evaluation:
-    """Score samples as served, without jitter."""
+def evaluate(
+    backbone: Backbone, batches: Batches, samples: Samples, engine: Engine, team: Team = Team()
+) -> Evaluation:
+    """Score samples as served, without jitter; each process of a team a part of them."""
+    team.same_buffers(backbone)
     backbone.eval()
+    samples = samples[team.share(len(samples))]
     loss, hits, done = 0.0, 0, 0
     for batch in batches.in_order(samples):
         labels = torch.from_numpy(samples.label[done : done + len(batch)]).to(engine.device)
@@ -183,7 +188,8 @@ def evaluate(backbone: Backbone, batches: Batches, samples: Samples, engine: Eng
         loss += float(nn.functional.cross_entropy(logits.float(), labels, reduction="sum"))
         hits += int((logits.argmax(1) == labels).sum())
         done += len(batch)
-    return Evaluation(loss / done, hits / done)
+    loss, correct, count = team.sums(loss, hits, done)
+    return Evaluation(loss / count, correct / count)
 
 
 class _Schedule:
@@ -227,8 +233,22 @@ class _Schedule:
             self._scheduler.step(accuracy)
 
 
+class Waited(Iterator[Item]):
+    """An iterator that knows for how long it was waited for."""
+
+    def __init__(self, items: Iterator[Item]) -> None:
+        self._items, self.seconds = items, 0.0
+
+    def __next__(self) -> Item:
+        start = time.perf_counter()
+        try:
+            return next(self._items)
+        finally:
+            self.seconds += time.perf_counter() - start
+
+
 def _train_epoch(
-    backbone: Backbone,
+    network: nn.Module,
     batches: Batches,
     train: Samples,
     jitter: Jitter,
@@ -236,25 +256,28 @@ def _train_epoch(
     optimizer: torch.optim.Optimizer,
     schedule: _Schedule,
     engine: Engine,
+    team: Team,
     advance: Callable[[int, str], None],
-) -> tuple[float, float]:
-    """Mean loss and accuracy over the epoch's samples."""
-    backbone.train()
+) -> tuple[float, float, float]:
+    """Mean loss and accuracy over the epoch's samples, and seconds spent waiting for pictures."""
+    network.train()
     loss_sum, hits, done = 0.0, 0, 0
-    for batch, label in batches.shuffled(train, jitter, number):
+    made = Waited(batches.shuffled(train, jitter, number))
+    for batch, label, weight in made:
         labels = torch.from_numpy(label).to(engine.device)
         with engine.autocast():
-            _, logits = backbone(engine.tensor(batch))
+            _, logits = network(engine.tensor(batch))
         loss = nn.functional.cross_entropy(logits.float(), labels)
         optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
+        torch.autograd.backward(loss * weight)
         optimizer.step()
         schedule.after_batch()
         loss_sum += float(loss.detach()) * len(label)
         hits += int((logits.argmax(1) == labels).sum())
         done += len(label)
-        advance(len(label), f"loss {loss_sum / done:.3f}  accuracy {hits / done:.1%}")
-    return loss_sum / done, hits / done
+        advance(len(label) * team.size, f"loss {loss_sum / done:.3f}  accuracy {hits / done:.1%}")
+    loss_sum, correct, count = team.sums(loss_sum, hits, done)
+    return loss_sum / count, correct / count, made.seconds
 
 
 def _better(epoch: Epoch, best: Epoch) -> bool:

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from augrank.augmentations import AugmentationSet
 from augrank.decode import WHITE, Picture
 from augrank.preprocess import Normalizer
+from training.distributed import Team
 
 SHIFT, ZOOM = 0.025, 0.05  # jitter, shares of the side and of the scale
 FLIPPING = ("flip", "transpose", "d4", "rot90", "rotate90")
@@ -60,6 +62,14 @@ class Jitter:
         return moved.astype(np.uint8, copy=False)
 
 
+class TrainingBatch(NamedTuple):
+    """A process's share of a batch."""
+
+    pictures: NDArray[np.float32]  # (B, S, S, 3), normalised
+    label: NDArray[np.int64]  # (B,)
+    weight: float  # of its mean loss, so that the mean over processes is the whole batch's
+
+
 def may_flip(augmentations: AugmentationSet) -> bool:
     """Whether a mirrored original cannot be mistaken for one of the augmentations."""
     operations = [step.op.lower() for item in augmentations.augmentations for step in item.steps]
@@ -73,8 +83,9 @@ class Batches:
         pixels: uint8 (files, S, S, 3).
         augmentations: the set.
         normalizer: of the runtime.
-        batch_size: samples in a batch.
+        batch_size: samples in a batch, of all processes together.
         threads: batches made at a time.
+        team: the processes that share each training batch.
     """
 
     def __init__(
@@ -85,38 +96,48 @@ class Batches:
         *,
         batch_size: int,
         threads: int,
+        team: Team = Team(),
     ) -> None:
         self._pixels, self._augmentations = pixels, augmentations.augmentations
         self._normalizer, self._batch_size, self._threads = normalizer, batch_size, threads
+        self._team = team
 
     def in_order(self, samples: Samples) -> Iterator[NDArray[np.float32]]:
         """Every sample once, as served: float32 (B, S, S, 3), normalised."""
-        yield from self._ahead(samples, np.arange(len(samples)), None, 0)
+        yield from self._ahead(samples, self._parts(np.arange(len(samples))), None, 0)
 
-    def shuffled(
-        self, samples: Samples, jitter: Jitter, epoch: int
-    ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+    def shuffled(self, samples: Samples, jitter: Jitter, epoch: int) -> Iterator[TrainingBatch]:
         """Every sample once, in an order drawn for the epoch, with its label.
 
-        The last batch is filled up to two samples at least, which batch normalisation needs.
+        The order is that of one process whatever the team's size; each makes its share of every
+        batch. The last batch is filled up to two samples a process at least, which batch
+        normalisation needs.
         """
+        team, size = self._team, self._batch_size
         order = np.random.default_rng((jitter.seed, epoch)).permutation(len(samples))
-        if len(order) % self._batch_size == 1:
-            order = np.append(order, order[0])
-        made = self._ahead(samples, order, jitter, epoch)
-        for start, batch in zip(range(0, len(order), self._batch_size), made, strict=True):
-            yield batch, samples.label[order[start : start + self._batch_size]]
+        last, least = len(order) % size, 2 * team.size
+        if 0 < last < least:
+            order = np.append(order, np.resize(order, least - last))
+        whole = self._parts(order)
+        own = [rows[team.rank :: team.size] for rows in whole]
+        made = self._ahead(samples, own, jitter, epoch)
+        for rows, of, pictures in zip(own, whole, made, strict=True):
+            yield TrainingBatch(pictures, samples.label[rows], len(rows) * team.size / len(of))
+
+    def _parts(self, order: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        return [
+            order[start : start + self._batch_size]
+            for start in range(0, len(order), self._batch_size)
+        ]
 
     def _ahead(
-        self, samples: Samples, order: NDArray[np.int64], jitter: Jitter | None, epoch: int
+        self, samples: Samples, parts: list[NDArray[np.int64]], jitter: Jitter | None, epoch: int
     ) -> Iterator[NDArray[np.float32]]:
         """Batches in order, made by threads while the consumer works on an earlier one."""
-        starts = range(0, len(order), self._batch_size)
         with ThreadPoolExecutor(self._threads) as pool:
             waiting: deque[Future[NDArray[np.float32]]] = deque()
             try:
-                for start in starts:
-                    rows = order[start : start + self._batch_size]
+                for rows in parts:
                     waiting.append(pool.submit(self._make, samples, rows, jitter, epoch))
                     if len(waiting) > self._threads + 1:
                         yield waiting.popleft().result()

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from augrank.aws import Aws, AwsError, Call
 from augrank.bundle import SMOKE_FILE, load_bundle
-from export.aws.clients import Aws, AwsError, Call
 from export.aws.endpoint import Endpoint
 from export.aws.release import MAX_REQUEST_BYTES, folder_of
 from export.aws.s3 import read

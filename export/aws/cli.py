@@ -11,13 +11,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from augrank.aws import Call
 from augrank.cli_errors import friendly_errors
+from augrank.cli_options import pairs, spread
 from augrank.errors import BadRequest
 from export.aws import rollout
 from export.aws.asking import SmokeQuestion, ask
-from export.aws.clients import Call
 from export.aws.endpoint import Endpoint
-from export.aws.options import AccountOptions, ContainerOptions, HostingOptions, pairs, spread
+from export.aws.options import AccountOptions, ContainerOptions, HostingOptions
 from export.aws.removal import delete as remove
 from export.aws.s3 import S3Folder
 from export.aws.scaling import autoscale as scale

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from export.aws.clients import TAG, Aws, AwsError
+from augrank.aws import TAG, Aws, AwsError
 from export.aws.release import Step
 
 POLL_S = 10.0

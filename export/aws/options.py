@@ -1,24 +1,15 @@
-"""Options that several commands share: each set is a dataclass, spread out for typer.
+"""Options that several of the commands on SageMaker share."""
 
-A command takes a set as one parameter; ``spread`` gives the command line its fields:
-
-    @app.command()
-    @spread
-    def deploy(name: Name, container: ContainerOptions, account: AccountOptions) -> None: ...
-"""
-
-import functools
-import inspect
-import os
-from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated
 
 import typer
 
+from augrank.aws import Aws
+from augrank.cli_options import pairs
 from augrank.errors import BadRequest
-from export.aws.clients import Aws
+from export.aws.images import serving_image
 from export.aws.release import Kind, Release, Settings
 
 AWS_IMAGE = "aws"
@@ -89,7 +80,7 @@ class ContainerOptions:
             )
         image = self.image
         if image == AWS_IMAGE:
-            image = _aws_image(aws.region, hosting.instance_type)
+            image = serving_image(aws.region, hosting.instance_type)
         settings = Settings(
             name=name,
             image=image,
@@ -102,54 +93,3 @@ class ContainerOptions:
             environment=pairs(self.environment, "--env"),
         )
         return Release(settings, self.dist)
-
-
-def spread(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with the fields of its option sets as parameters of their own."""
-    sets = {
-        name: hint
-        for name, hint in get_type_hints(command).items()
-        if is_dataclass(hint) and isinstance(hint, type)
-    }
-
-    @functools.wraps(command)
-    def run(**given: Any) -> None:
-        for name, options in sets.items():
-            given[name] = options(**{f.name: given.pop(f.name) for f in fields(options)})
-        command(**given)
-
-    parameters = []
-    for parameter in inspect.signature(command).parameters.values():
-        own = [parameter]
-        if parameter.name in sets:
-            own = list(inspect.signature(sets[parameter.name]).parameters.values())
-        parameters += [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in own]
-    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    return run
-
-
-def pairs(texts: list[str] | None, option: str) -> dict[str, str]:
-    """``NAME=VALUE`` options as a dictionary.
-
-    Raises:
-        BadRequest: one has another form.
-    """
-    found = {}
-    for text in texts or []:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise BadRequest(f"{option} does not fit", expected="NAME=VALUE", got=repr(text))
-        found[name] = value
-    return found
-
-
-def _aws_image(region: str, instance_type: str) -> str:
-    """The last of AWS's PyTorch inference images that holds TorchServe."""
-    os.environ.setdefault("SAGEMAKER_VALIDATE_ROLE", "false")
-    from sagemaker.core import image_uris
-
-    uri: str = image_uris.retrieve(
-        "pytorch", region, version="2.6.0", py_version="py312", image_scope="inference",
-        instance_type=instance_type,
-    )  # fmt: skip
-    return uri

@@ -14,9 +14,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from augrank.aws import TAG, Aws, AwsError, Call, friendly, is_missing
 from augrank.bundle import sha256_of
 from augrank.errors import BadRequest
-from export.aws.clients import TAG, Aws, AwsError, Call, friendly, is_missing
 from export.aws.s3 import S3Folder
 
 Kind = Literal["realtime", "serverless", "async"]

@@ -3,8 +3,8 @@
 import contextlib
 import time
 
+from augrank.aws import TAG, AwsError, Call
 from export.aws import endpoint as live
-from export.aws.clients import TAG, AwsError, Call
 from export.aws.endpoint import Endpoint
 from export.aws.release import folder_of
 from export.aws.scaling import unscale

@@ -15,8 +15,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from augrank.aws import AwsError, Call
 from export.aws.asking import SmokeQuestion, ask
-from export.aws.clients import AwsError, Call
 from export.aws.endpoint import Endpoint, Standing
 from export.aws.release import Release, config_of
 from export.aws.removal import remove_unused

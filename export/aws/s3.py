@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from augrank.aws import Aws, AwsError, Call
 from augrank.errors import BadRequest
-from export.aws.clients import Aws, AwsError, Call
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from export.aws.clients import Aws, AwsError, Call
+from augrank.aws import Aws, AwsError, Call
 from export.aws.endpoint import Endpoint
 from export.aws.s3 import S3Folder
 

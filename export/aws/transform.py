@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from augrank.aws import Aws, AwsError, Call
 from augrank.errors import BadRequest
 from augrank.settings import ERRORS_AS_200, FIELDS
-from export.aws.clients import Aws, AwsError, Call
 from export.aws.release import Release, Step
 from export.aws.s3 import S3Folder
 

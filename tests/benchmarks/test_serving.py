@@ -9,9 +9,10 @@ from typer.testing import CliRunner
 from augrank.bundle import load_bundle
 from augrank.plan import plan_serving
 from benchmarks import behaviour, standing
-from benchmarks.cli import _questions, app
+from benchmarks.cli import app
 from benchmarks.contestants import PEERS, peer, wait_answering
 from benchmarks.load import OK, Client
+from benchmarks.questions import questions
 
 RATIOS = (
     "server_over_pipeline", "server_over_forward", "added_p50_ms", "over_documented_fp32",
@@ -79,7 +80,7 @@ def test_the_benchmark_runs_every_part_and_ends_in_one_line(
 def test_every_peer_answers_as_the_pipeline(name, tiny_export, tiny_run, recommender):
     bundle = load_bundle(tiny_export.bundle)
     pictures = sorted(tiny_run.images.glob("*.png"))[:2]
-    asked = _questions(bundle, pictures)
+    asked = questions(bundle, pictures)
     contestant = peer(name, bundle, "fp32", plan_serving("throughput", cores=1, workers=1))
     with contestant.start() as endpoint:
         bodies = contestant.bodies(asked)

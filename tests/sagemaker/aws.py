@@ -39,7 +39,7 @@ from moto.sagemaker.models import FakeEndpointConfig, sagemaker_backends
 from moto.sagemaker.responses import SageMakerResponse
 from moto.server import ThreadedMotoServer
 
-from export.aws.clients import Aws, Call
+from augrank.aws import Aws, Call
 
 CHANGES = ("abort_", "create_", "delete_", "deregister_", "put_", "register_", "update_")
 REGION, ACCOUNT = "us-east-1", "123456789012"

@@ -88,15 +88,20 @@ def aws_toolkit(python: Path, base: Path, **environment: str) -> Iterator[Stack]
 
 
 def toolkit_python() -> Path:
-    """The interpreter of the toolkit's environment, made once for each lock."""
-    name = hashlib.sha256(TOOLKIT_LOCK.read_bytes()).hexdigest()[:12]
-    folder = REPOSITORY / "build" / "environments" / f"toolkit-{name}"
+    """The interpreter of the serving toolkit's environment."""
+    return environment_of(TOOLKIT_LOCK, "toolkit")
+
+
+def environment_of(lock: Path, name: str) -> Path:
+    """The interpreter of a lock's environment, made once for each content of it."""
+    digest = hashlib.sha256(lock.read_bytes()).hexdigest()[:12]
+    folder = REPOSITORY / "build" / "environments" / f"{name}-{digest}"
     python = folder / "bin" / "python"
     done = folder / "complete"
     if not done.exists():
         uv = [sys.executable, "-m", "uv"]
         _run([*uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)])
-        _run([*uv, "pip", "sync", "--quiet", "--python", str(python), str(TOOLKIT_LOCK)])
+        _run([*uv, "pip", "sync", "--quiet", "--python", str(python), str(lock)])
         done.touch()
     return python
 

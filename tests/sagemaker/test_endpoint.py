@@ -13,8 +13,8 @@ import boto3
 import pytest
 from typer.testing import CliRunner
 
+from augrank.aws import TAG, Aws, AwsError
 from augrank.decode import sha256_of_picture
-from export.aws.clients import TAG, Aws, AwsError
 from export.aws.endpoint import Endpoint
 from export.aws.removal import delete
 from export.aws.rollout import deploy, update

@@ -6,8 +6,8 @@ import boto3
 import pytest
 from typer.testing import CliRunner
 
+from augrank.aws import Aws, AwsError
 from export.aws.asking import SmokeQuestion, ask
-from export.aws.clients import Aws, AwsError
 from export.aws.endpoint import Endpoint
 from export.aws.rollout import update
 from export.cli import app

@@ -3,7 +3,7 @@
 import boto3
 import pytest
 
-from export.aws.clients import Aws, AwsError
+from augrank.aws import Aws, AwsError
 from export.aws.endpoint import Endpoint
 from export.aws.release import folder_of
 from export.aws.rollout import deploy, update

@@ -15,7 +15,7 @@ from augrank.errors import DataError
 from augrank.heads import Head, HeadSpec
 from augrank.targets import TARGETS
 from export.run import load_run
-from training.cli import run_fit
+from training.entry import run_fit
 from training.history import write_history
 from training.progress import Display
 from training.table import read_table
@@ -98,7 +98,7 @@ def test_the_same_command_twice_gives_the_same_run(history, tmp_path, quiet):
         files.append((weights, heads))
         del report["seconds"], report["name"]
         for epoch in report["history"]:
-            del epoch["seconds"], epoch["samples_per_s"]
+            del epoch["seconds"], epoch["samples_per_s"], epoch["input_share"]
         for head in report["heads"].values():
             for row in head["comparison"].values():
                 del row["fit_seconds"]

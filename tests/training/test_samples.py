@@ -35,18 +35,19 @@ def test_in_order_gives_the_served_pictures(pixels, samples):
 
 def test_an_epoch_sees_every_sample_once_with_its_label(pixels, samples):
     jitter = Jitter(seed=1, flip=True)
-    labels = [label for _, label in batches(pixels).shuffled(samples, jitter, epoch=1)]
+    labels = [made.label for made in batches(pixels).shuffled(samples, jitter, epoch=1)]
     assert [len(label) for label in labels] == [7, 7, 7, 7, 2]
     assert np.bincount(np.concatenate(labels)).tolist() == [5] * 6
     # 29 samples would leave one alone in the last batch: batch norm needs two.
     rest = samples[np.arange(29)]
-    assert [len(label) for _, label in batches(pixels).shuffled(rest, jitter, 1)] == [7, 7, 7, 7, 2]
+    counts = [len(made.label) for made in batches(pixels).shuffled(rest, jitter, 1)]
+    assert counts == [7, 7, 7, 7, 2]
 
 
 def test_epochs_are_the_same_by_seed_and_threads_and_differ_by_number(pixels, samples):
     def epoch(number: int, threads: int) -> np.ndarray:
         made = batches(pixels, threads=threads).shuffled(samples, Jitter(1, True), number)
-        return np.concatenate([batch for batch, _ in made])
+        return np.concatenate([batch.pictures for batch in made])
 
     np.testing.assert_array_equal(epoch(1, 1), epoch(1, 3))
     assert (epoch(1, 1) != epoch(2, 1)).any()

@@ -16,7 +16,7 @@ from augrank.errors import AugrankError
 
 TAG = "augrank:endpoint"  # on everything that is made for an endpoint
 # Answers may take a minute (SageMaker's limit); asking twice would cost twice.
-RUNTIME_CONFIG = Config(read_timeout=65, retries={"max_attempts": 1})
+RUNTIME_CONFIG = Config(read_timeout=65, retries={"max_attempts": 1}, max_pool_connections=256)
 
 
 class AwsError(AugrankError):
@@ -44,8 +44,8 @@ class Aws:
 
     def __init__(self, region: str | None = None, profile: str | None = None) -> None:
         with friendly():
-            self._session = boto3.Session(region_name=region, profile_name=profile)
-        self.region = self._session.region_name or ""
+            self.session = boto3.Session(region_name=region, profile_name=profile)
+        self.region = self.session.region_name or ""
         if not self.region:
             raise AwsError("no AWS region", remedy="Give --region, or set AWS_REGION.")
         self._clients: dict[str, Any] = {}
@@ -58,7 +58,7 @@ class Aws:
         if service not in self._clients:
             config = RUNTIME_CONFIG if service == "sagemaker-runtime" else None
             with friendly():
-                self._clients[service] = self._session.client(service, config=config)
+                self._clients[service] = self.session.client(service, config=config)
         return self._clients[service]
 
     def send(self, call: Call) -> dict[str, Any]:

@@ -1,0 +1,228 @@
+"""Instance types on AWS: a training job, or an endpoint that is asked and removed again."""
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from augrank.aws import Aws, AwsError, Call
+
+from augrank.bundle import load_bundle
+from augrank.errors import BadRequest
+from benchmarks.contestants import plain_json
+from benchmarks.instances.catalogue import InstanceType
+from benchmarks.instances.figures import (
+    LoadPlan,
+    ServingFigures,
+    Step,
+    TrainingFigures,
+    ask,
+    training_figures,
+)
+from benchmarks.load import FAILED, OK, Asks, Body
+from benchmarks.questions import questions
+from export.aws.endpoint import Endpoint
+from export.aws.images import serving_image
+from export.aws.release import Release, Settings
+from export.aws.removal import delete
+from export.aws.rollout import deploy
+from training.aws import jobs
+from training.aws.jobs import JobSettings, TrainingJob
+
+BILLED = ("BillableTimeInSeconds", "TrainingTimeInSeconds")
+
+
+@dataclass(frozen=True)
+class Account:
+    """Whose, and what for."""
+
+    role: str
+    bucket: str
+    serving_image: str  # `aws` for AWS's own, by instance type
+    training_image: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is trained on every type."""
+
+    data: str  # s3://BUCKET/FOLDER
+    options: dict[str, Any]  # of fit
+    max_hours: float
+
+
+class OnAws:
+    """Trains and serves on SageMaker; what it makes carries the benchmark's mark.
+
+    Args:
+        aws: services of a region.
+        account: role, bucket, images.
+        mark: of this benchmark, in all names.
+        load: how endpoints are asked.
+        job: what is trained; None where nothing is.
+        dist: the export that is served; None where nothing is.
+        pictures: to ask about.
+    """
+
+    def __init__(
+        self,
+        aws: Aws,
+        account: Account,
+        mark: str,
+        load: LoadPlan,
+        *,
+        job: Job | None,
+        dist: Path | None,
+        pictures: list[Path],
+    ) -> None:
+        self._aws, self._account, self._mark, self._load = aws, account, f"bench-{mark}", load
+        self._job, self._dist, self._pictures = job, dist, pictures
+
+    # --- training ---------------------------------------------------------------------------------
+
+    def train(self, kind: InstanceType, step: Step) -> TrainingFigures:
+        """A training job, stopped where it is interrupted."""
+        job = self.training_job(kind)
+        job = replace(job, content=jobs.content_of(self._aws, job.settings))
+        name = jobs.submit(self._aws, job, step)
+        try:
+            state = jobs.wait(self._aws, name, step)
+        except BaseException:
+            self._stop(name)
+            raise
+        return _figures(state)
+
+    def training_job(self, kind: InstanceType) -> TrainingJob:
+        """What is trained on a type. On demand: spare capacity would be interrupted."""
+        if self._job is None:
+            raise BadRequest("there is nothing to train", remedy="Give --data s3://BUCKET/FOLDER")
+        account, image = self._account, self._account.training_image
+        settings = JobSettings(
+            name=self._mark,
+            role=account.role,
+            data=self._job.data,
+            bucket=account.bucket,
+            instance_type=kind.name,
+            image=jobs.training_image(self._aws.region, kind.name) if image == "aws" else image,
+            spot=False,
+            max_hours=self._job.max_hours,
+        )
+        return TrainingJob(settings, self._job.options)
+
+    def _stop(self, name: str) -> None:
+        with contextlib.suppress(AwsError):  # it has ended meanwhile
+            call = Call("sagemaker", "stop_training_job", {"TrainingJobName": name})
+            self._aws.send(call)
+
+    # --- serving ----------------------------------------------------------------------------------
+
+    def serve(self, kind: InstanceType, step: Step) -> ServingFigures:
+        """An endpoint, deleted whatever happens."""
+        release = self.release(kind)
+        endpoint = Endpoint(self._aws, release.settings.name, step)
+        bundle = load_bundle(release.dist / "bundle")
+        if kind.gpus and "fp16" not in bundle.spec.graphs:
+            raise BadRequest(
+                "the export has no graph for GPUs", remedy="Export it again with --fp16."
+            )
+        try:
+            deploy(endpoint, release)
+            bodies = [plain_json(each) for each in questions(bundle, self._pictures)]
+            return ask(Invoked(self._aws, endpoint.name), bodies, self._load, step)
+        finally:
+            delete(endpoint, self._account.bucket)
+
+    def release(self, kind: InstanceType) -> Release:
+        """What is served on a type."""
+        if self._dist is None:
+            raise BadRequest("there is nothing to serve", remedy="Give --dist DIST")
+        account = self._account
+        image = account.serving_image
+        settings = Settings(
+            name=f"{self._mark}-{kind.name.replace('.', '-')}",
+            image=serving_image(self._aws.region, kind.name) if image == "aws" else image,
+            role=account.role,
+            bucket=account.bucket,
+            instance_type=kind.name,
+        )
+        return Release(settings, self._dist)
+
+    # --- what an earlier call left ----------------------------------------------------------------
+
+    def clean(self, kinds: Sequence[InstanceType], step: Step) -> list[str]:
+        """Delete endpoints, with all that was made for them, and stop jobs nobody will follow.
+
+        A job of a type that is tried now is left: it is found by its name and followed.
+        """
+        made = {item["EndpointName"] for item in self._listed("list_endpoints", "Endpoints")}
+        # A model's name is its endpoint's with a digest behind: a kill may have come between them.
+        models = self._listed("list_models", "Models")
+        made |= {item["ModelName"].rsplit("-", 1)[0] for item in models}
+        removed = []
+        for name in sorted(made):
+            removed += delete(Endpoint(self._aws, name, step), self._account.bucket)
+        wanted = {kind.name for kind in kinds}
+        running = self._listed(
+            "list_training_jobs", "TrainingJobSummaries", StatusEquals="InProgress"
+        )
+        for name in (item["TrainingJobName"] for item in running):
+            call = Call("sagemaker", "describe_training_job", {"TrainingJobName": name})
+            if self._aws.send(call)["ResourceConfig"]["InstanceType"] not in wanted:
+                self._stop(name)
+                removed.append(f"training job {name}")
+        return removed
+
+    def _listed(self, operation: str, key: str, **which: Any) -> list[dict[str, Any]]:
+        """What carries this benchmark's mark in its name."""
+        pages = self._aws.pages("sagemaker", operation, NameContains=self._mark, **which)
+        return [item for page in pages for item in page[key]]
+
+
+@dataclass(frozen=True)
+class Invoked:
+    """An endpoint as a load's target."""
+
+    aws: Aws
+    name: str
+
+    def client(self) -> Asks:
+        """boto3 keeps its connections; one client serves all threads."""
+        return _Client(self.aws, self.name)
+
+
+class _Client:
+    def __init__(self, aws: Aws, name: str) -> None:
+        self._runtime, self._name = aws.client("sagemaker-runtime"), name
+
+    def post(self, body: Body) -> tuple[int, bytes]:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            answer = self._runtime.invoke_endpoint(
+                EndpointName=self._name, Body=body.data, ContentType=body.headers["Content-Type"]
+            )
+            return OK, answer["Body"].read()
+        except ClientError as error:
+            status = error.response.get("OriginalStatusCode", FAILED)
+            return int(status), b""
+        except BotoCoreError:
+            return FAILED, b""
+
+    def close(self) -> None:
+        pass
+
+
+def _figures(state: dict[str, Any]) -> TrainingFigures:
+    """From the metrics that SageMaker read in the job's log: those of its last epoch."""
+    found = {m["MetricName"]: float(m["Value"]) for m in state.get("FinalMetricDataList", [])}
+    missing = {"pictures_per_s", "epoch_seconds", "input_share"} - set(found)
+    if missing:
+        raise AwsError(
+            f"the job {state['TrainingJobName']} told no {', '.join(sorted(missing))}",
+            remedy="Its log is in CloudWatch (/aws/sagemaker/TrainingJobs).",
+        )
+    billed_s = next((float(state[key]) for key in BILLED if state.get(key)), 0.0)
+    return training_figures(
+        [found["pictures_per_s"]], [found["epoch_seconds"]], [found["input_share"]], billed_s / 3600
+    )

@@ -1,0 +1,107 @@
+"""What is measured on one instance type, and where: here, or on AWS, by the same code."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from benchmarks.instances.catalogue import InstanceType
+from benchmarks.load import Body, Target, closed_loop, open_loop
+
+LOAD = 0.7  # of the peak, at which latencies are taken
+Step = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class TrainingFigures:
+    """Of a training run."""
+
+    pictures_per_s: float  # median over epochs, the first left out where there are more
+    input_share: float  # of an epoch's time, waiting for pictures
+    epoch_s: float
+    hours: float  # of the whole run, as billed
+
+
+@dataclass(frozen=True)
+class ServingFigures:
+    """Of an endpoint under load."""
+
+    answers_per_s: float  # at its peak
+    clients: int  # with which it answers most
+    lone_ms: float  # median of a lone client
+    p50_ms: float  # at LOAD of the peak, from the intended send time
+    p99_ms: float
+    error_rate: float  # at LOAD of the peak
+
+
+@dataclass(frozen=True)
+class LoadPlan:
+    """How long an endpoint is asked."""
+
+    turn_s: float
+    open_s: float
+    most_clients: int
+
+
+FULL_LOAD, QUICK_LOAD = LoadPlan(8.0, 60.0, 64), LoadPlan(2.0, 8.0, 8)
+
+
+class Place(Protocol):
+    """Where instance types are tried."""
+
+    def train(self, kind: InstanceType, step: Step) -> TrainingFigures:
+        """Train on this type, and clean up."""
+
+    def serve(self, kind: InstanceType, step: Step) -> ServingFigures:
+        """Serve on this type, ask it, and clean up."""
+
+    def clean(self, kinds: Sequence[InstanceType], step: Step) -> list[str]:
+        """Remove what an earlier call left and a call for these types does not take up.
+
+        Returns:
+            What it was, in words.
+        """
+
+
+def training_figures(
+    rates: list[float], seconds: list[float], shares: list[float], hours: float
+) -> TrainingFigures:
+    """From epochs: pictures a second, seconds, share of time waiting for input."""
+    settled = slice(1, None) if len(rates) > 1 else slice(None)
+    return TrainingFigures(
+        pictures_per_s=float(np.median(rates[settled])),
+        input_share=float(np.median(shares[settled])),
+        epoch_s=float(np.median(seconds[settled])),
+        hours=hours,
+    )
+
+
+def ask(endpoint: Target, bodies: list[Body], plan: LoadPlan, step: Step) -> ServingFigures:
+    """Find the peak of an endpoint, then its latencies at LOAD of it.
+
+    Clients are doubled as long as that brings a tenth more answers.
+    """
+    step("a lone client")
+    lone = closed_loop(endpoint, bodies, clients=1, seconds=plan.turn_s)
+    best, clients, tried = lone, 1, 2
+    while tried <= plan.most_clients:
+        step(f"{tried} clients")
+        replies = closed_loop(endpoint, bodies, clients=tried, seconds=plan.turn_s)
+        if replies.rate < 1.1 * best.rate:
+            break
+        best, clients, tried = replies, tried, 2 * tried
+    rate = LOAD * best.rate
+    step(f"open loop at {LOAD:.0%} of {best.rate:.1f} answers/s")
+    loaded = open_loop(
+        endpoint, bodies, rate=rate, seconds=plan.open_s, seed=0, clients=8 * clients
+    )
+    p50, p99 = loaded.percentile(50, 99)
+    return ServingFigures(
+        answers_per_s=best.rate,
+        clients=clients,
+        lone_ms=lone.percentile(50)[0],
+        p50_ms=p50,
+        p99_ms=p99,
+        error_rate=float(1 - loaded.ok.mean()),
+    )

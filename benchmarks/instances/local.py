@@ -1,0 +1,168 @@
+"""This machine as instance types: one core, two, ... all of them, and its GPU."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from augrank.bundle import load_bundle
+from augrank.cores import available_memory, usable_cores
+from augrank.errors import BadRequest, ServerError
+from augrank.plan import plan_serving
+from augrank.serving import ServerOptions, serve
+from benchmarks.contestants import plain_json
+from benchmarks.instances.catalogue import InstanceType
+from benchmarks.instances.figures import (
+    LoadPlan,
+    ServingFigures,
+    Step,
+    TrainingFigures,
+    ask,
+    training_figures,
+)
+from benchmarks.load import Endpoint
+from benchmarks.questions import questions
+
+FAMILY = "here"
+GPU = f"{FAMILY}.gpu"
+
+
+def local_types(gpu: str = "") -> list[InstanceType]:
+    """1, 2, 4, ... and all cores of this machine; and its GPU, by its name, if it has one."""
+    cores, memory_gb = usable_cores(), round(available_memory() / 2**30, 1)
+    counts = sorted({cores, *(2**n for n in range(cores.bit_length()) if 2**n <= cores)})
+    kinds = [
+        InstanceType(f"{FAMILY}.{count}", count, memory_gb, 0, "", trains=True, serves=True)
+        for count in counts
+    ]
+    if gpu:
+        kinds.append(InstanceType(GPU, cores, memory_gb, 1, gpu, trains=True, serves=True))
+    return kinds
+
+
+def gpu_name() -> str:
+    """This machine's GPU; nothing where there is none."""
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What is trained and served here."""
+
+    manifest: Path
+    images: Path
+    options: dict[str, Any]  # of fit
+    dist: Path | None  # an export to serve; by default the one that was trained here
+    scratch: Path
+
+
+class Here:
+    """Trains with ``python -m training fit`` and serves with TorchServe, on some of the cores."""
+
+    def __init__(self, workload: Workload, load: LoadPlan) -> None:
+        self._work, self._load = workload, load
+
+    def train(self, kind: InstanceType, step: Step) -> TrainingFigures:
+        """A run from the start; decoding is part of its hours."""
+        run = self._work.scratch / kind.name / "run"
+        options = [
+            f"--{name.replace('_', '-')}={value}" for name, value in self._work.options.items()
+        ]
+        device = "cuda" if kind.name == GPU else "cpu"
+        command = [
+            sys.executable, "-m", "training", "fit", "--manifest", self._work.manifest, "--images",
+            self._work.images, "--out", run, "--overwrite", "--no-baselines", "--threads",
+            kind.vcpu, "--device", device, *options,
+        ]  # fmt: skip
+        _run(command, kind, step)
+        report = json.loads((run / "report.json").read_text(encoding="utf-8"))
+        column = partial(_column, report["history"])
+        hours = sum(report["seconds"].values()) / 3600
+        return training_figures(
+            column("samples_per_s"), column("seconds"), column("input_share"), hours
+        )
+
+    def serve(self, kind: InstanceType, step: Step) -> ServingFigures:
+        """TorchServe on these cores; the clients may use all."""
+        bundle = load_bundle(self._dist(kind, step) / "bundle")
+        asked = questions(bundle, self._pictures())
+        gpu = kind.name == GPU
+        plan = plan_serving("throughput", cores=kind.vcpu, gpu=gpu)
+        options = ServerOptions(port=0, auth=False, plan=plan, device="cuda" if gpu else "cpu")
+        with cores(kind.vcpu), serve(bundle.directory, options) as server, cores(usable_cores()):
+            endpoint = Endpoint(server.url, server.headers)
+            return ask(endpoint, [plain_json(each) for each in asked], self._load, step)
+
+    def clean(self, kinds: Sequence[InstanceType], step: Step) -> list[str]:
+        """Servers end with the process that started them."""
+        return []
+
+    def _dist(self, kind: InstanceType, step: Step) -> Path:
+        """The export to serve: the user's, or what was trained here, exported once."""
+        if self._work.dist is not None:
+            return self._work.dist
+        dist = self._work.scratch / "dist"
+        if not (dist / "bundle" / "bundle.json").is_file():
+            runs = sorted(self._work.scratch.glob("*/run/run.json"))
+            if not runs:
+                raise BadRequest(
+                    "there is nothing to serve", remedy="Give --dist DIST, or train with --training"
+                )
+            step("exporting what was trained")
+            command = [sys.executable, "-m", "export", "build", runs[-1].parent, "--out", dist]
+            _run([*command, "--images", self._work.images], kind, step)
+        return dist
+
+    def _pictures(self) -> Sequence[Path]:
+        return sorted(
+            path for path in self._work.images.rglob("*")
+            if path.suffix.lower() in (".png", ".jpg", ".jpeg")
+        )[:20]  # fmt: skip
+
+
+@contextmanager
+def cores(count: int) -> Iterator[None]:
+    """Let what is started in this block run on so many cores alone."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(_ALL)[:count])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+_ALL = os.sched_getaffinity(0)
+
+
+def _run(command: Sequence[object], kind: InstanceType, step: Step) -> None:
+    words = [str(word) for word in command]
+    with cores(kind.vcpu):
+        process = subprocess.Popen(
+            words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True,
+        )  # fmt: skip
+    told = []
+    try:
+        for line in process.stdout or ():
+            told.append(line.rstrip())
+            if line[:1].isalpha():  # not the tables
+                step(f"{kind.name}: {line.strip()[:90]}")
+        process.wait()
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+    if process.returncode:
+        raise ServerError(f"{' '.join(words[1:5])} failed on {kind.name}", got="\n".join(told[-5:]))
+
+
+def _column(history: Sequence[dict[str, Any]], name: str) -> list[float]:
+    return [float(epoch[name]) for epoch in history]

@@ -1,0 +1,119 @@
+"""Several processes that train one network: torchrun starts them, this file joins them.
+
+    torchrun --nproc-per-node 2 -m training fit --manifest M --out RUN
+
+Every process makes its share of each batch, and gradients are averaged; the first process, the
+leader, alone writes files and speaks. Without torchrun there is one process, and nothing here costs
+anything.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Value = TypeVar("Value")
+# Others wait while the leader decodes pictures or fits heads.
+PATIENCE = timedelta(hours=12)
+
+
+@dataclass(frozen=True)
+class Team:
+    """This process among those that train together."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0  # among those of this machine
+    local_size: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes and speaks."""
+        return self.rank == 0
+
+    @property
+    def leads_machine(self) -> bool:
+        """Whether this process does what is done once a machine, such as decoding."""
+        return self.local_rank == 0
+
+    def threads(self, of_machine: int) -> int:
+        """This process's share of a machine's threads."""
+        return max(1, of_machine // self.local_size)
+
+    def wait(self) -> None:
+        """Until all are here."""
+        if self.size > 1:
+            import torch.distributed
+
+            torch.distributed.barrier()
+
+    def share(self, count: int) -> NDArray[np.int64]:
+        """This process's part of rows 0 to count: contiguous, as even as can be."""
+        return np.array_split(np.arange(count), self.size)[self.rank]
+
+    def same_buffers(self, module: "nn.Module") -> None:
+        """The leader's running statistics, in every process."""
+        if self.size > 1:
+            import torch.distributed
+
+            for buffer in module.buffers():
+                torch.distributed.broadcast(buffer, src=0)
+
+    def shared(self, value: Value) -> Value:
+        """The leader's value, in every process."""
+        if self.size == 1:
+            return value
+        import torch.distributed
+
+        box = [value]
+        torch.distributed.broadcast_object_list(box, src=0)
+        return box[0]
+
+    def sums(self, *values: float) -> tuple[float, ...]:
+        """Each value, summed over all processes."""
+        if self.size == 1:
+            return values
+        import torch.distributed
+
+        total = torch.tensor(values, dtype=torch.float64)
+        torch.distributed.all_reduce(total)
+        return tuple(total.tolist())
+
+    def gathered(self, rows: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        """Rows of all processes, those of the first one first, at the leader; None elsewhere."""
+        if self.size == 1:
+            return rows
+        import torch.distributed
+
+        parts: list[Any] | None = [None] * self.size if self.leads else None
+        torch.distributed.gather_object(rows, parts)
+        return None if parts is None else np.concatenate(parts)
+
+
+@contextmanager
+def team() -> Iterator[Team]:
+    """Join the processes that torchrun started; a team of one without it."""
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        yield Team()
+        return
+    import torch.distributed
+
+    local_rank = int(os.environ["LOCAL_RANK"])
+    backend = "gloo"
+    if torch.cuda.is_available():
+        torch.cuda.set_device(local_rank % torch.cuda.device_count())
+        backend = "cpu:gloo,cuda:nccl"
+    torch.distributed.init_process_group(backend, timeout=PATIENCE)
+    try:
+        yield Team(int(os.environ["RANK"]), size, local_rank, int(os.environ["LOCAL_WORLD_SIZE"]))
+    finally:
+        torch.distributed.destroy_process_group()

@@ -1,0 +1,78 @@
+"""From options to a finished run: what ``fit`` does, and what a job on SageMaker does."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from training.config import FitConfig, load_config
+from training.distributed import Team, team
+from training.progress import Display
+
+if TYPE_CHECKING:
+    from training.checkpoint import Epoch
+
+
+def run_fit(
+    config: Path | None,
+    options: dict[str, Any],
+    display: Display,
+    *,
+    overwrite: bool = False,
+    on_epoch: Callable[["Epoch"], None] = lambda epoch: None,
+) -> dict[str, Any]:
+    """Train, resume, or recognise a finished run.
+
+    Args:
+        config: a file of options, or None.
+        options: of the command line; None where not given.
+        display: shows progress.
+        overwrite: start anew in a run directory that is in use.
+        on_epoch: told of every epoch, those of before an interrupt first.
+
+    Returns:
+        The contents of report.json; nothing in processes of torchrun that do not lead.
+    """
+    chosen = load_config(config, options)
+    with team() as processes:
+        shown = display if processes.leads else Display(quiet=True)
+        return _fit_together(chosen, shown, processes, overwrite, on_epoch)
+
+
+def _fit_together(
+    config: FitConfig,
+    display: Display,
+    processes: Team,
+    overwrite: bool,
+    on_epoch: Callable[["Epoch"], None],
+) -> dict[str, Any]:
+    from training.files import read_json  # options are checked before pandas and torch load
+    from training.prepare import prepare
+
+    data = prepare(config, display, processes)
+    folder, manifest = data.folder, data.manifest
+    if processes.leads:
+        folder.start(data.config.decisive(), data.data, overwrite=overwrite)
+    if manifest.skipped:
+        display.say(f"Going on without {manifest.skipped:,} bad rows", style="yellow")
+    record = processes.shared(folder.complete() if processes.leads else None)
+    if record and record["fingerprint"] == data.fingerprint:
+        display.say(f"{folder.root} is already complete: nothing to do")
+        return read_json(folder.report) if processes.leads else {}
+    counts = data.row_counts()["originals"]
+    display.say(
+        f"{len(manifest.frame):,} rows, {len(manifest.originals):,} originals: "
+        + ", ".join(f"{counts[split]:,} {split}" for split in counts)
+    )
+    from training.fit import fit as train
+    from training.report import print_report
+
+    report = train(data, display, processes, on_epoch)
+    if report is None:
+        return {}
+    if not display.quiet:
+        print_report(report, display.console)
+    seconds = sum(report["seconds"].values())
+    display.say(f"Done in {seconds:.0f} s: {folder.root}  (report.json, plots/, tensorboard/)")
+    if report["heads"]:
+        display.say(f"Next: python -m export build {folder.root} --out dist")
+    return report

@@ -1,0 +1,102 @@
+"""The backbone learns from prepared data: what ``fit`` does first, and all of a tuning trial."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import torch
+
+from augrank.preprocess import IMAGENET_MEAN, IMAGENET_STD, Normalizer
+from training.backbone import Backbone, load_weights
+from training.checkpoint import Checkpoints, Epoch
+from training.distributed import Team
+from training.prepare import Prepared
+from training.progress import Display
+from training.recognise import Engine, Recognition, recognise
+from training.samples import Batches, Channels, Jitter, channel_statistics, may_flip
+from training.splits import TRAIN, VALIDATION
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A trained backbone and what its pictures are normalised by."""
+
+    backbone: Backbone
+    recognition: Recognition
+    mean: Channels
+    std: Channels
+    start: str  # what its weights started from
+
+    def batches(self, data: Prepared, batch_size: int) -> Batches:
+        """Batches as the backbone expects them."""
+        return _batches(data, self.mean, self.std, batch_size)
+
+
+def use_threads(count: int) -> None:
+    """Let networks use this many threads; pictures are made by threads of our own."""
+    torch.set_num_threads(count)
+    cv2.setNumThreads(1)
+
+
+def learn(
+    data: Prepared,
+    engine: Engine,
+    display: Display,
+    team: Team = Team(),
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+) -> Learned:
+    """Teach a backbone to tell augmentations apart, or go on after an interrupt.
+
+    Args:
+        data: of ``prepare``; checkpoints go into its folder.
+        engine: device and precision.
+        display: shows progress.
+        team: the processes that train together.
+        on_epoch: told of every epoch, those of before an interrupt first.
+    """
+    config, train = data.config, data.samples(TRAIN)
+    backbone = Backbone(config.backbone, len(data.augmentations.names), config.seed)
+    start = load_weights(backbone, config.backbone, config.weights)
+    mean, std = _channels(data)
+    flip = may_flip(data.augmentations) if config.flip == "auto" else config.flip
+    together = f", {team.size} processes" if team.size > 1 else ""
+    display.say(
+        f"{start}; {len(train):,} training pictures an epoch ({engine.name}, "
+        f"{config.image_size} px{together})"
+    )
+    recognition = recognise(
+        backbone,
+        _batches(data, mean, std, config.batch_size, team),
+        train,
+        data.samples(VALIDATION),
+        config,
+        jitter=Jitter(config.seed, flip),
+        engine=engine,
+        checkpoints=Checkpoints(data.folder.checkpoints),
+        display=display,
+        team=team,
+        on_epoch=on_epoch,
+    )
+    return Learned(backbone, recognition, mean, std, start)
+
+
+def _channels(data: Prepared) -> tuple[Channels, Channels]:
+    """Mean and standard deviation that pictures are normalised by."""
+    if data.config.weights != "none":  # pretrained weights expect what they were trained on
+        return IMAGENET_MEAN, IMAGENET_STD
+    return channel_statistics(
+        data.pictures.pixels, data.augmentations, data.samples(TRAIN), threads=data.threads
+    )
+
+
+def _batches(
+    data: Prepared, mean: Channels, std: Channels, batch_size: int, team: Team = Team()
+) -> Batches:
+    return Batches(
+        data.pictures.pixels,
+        data.augmentations,
+        Normalizer(mean, std),
+        batch_size=batch_size,
+        threads=data.threads,
+        team=team,
+    )

@@ -1,0 +1,140 @@
+"""What is searched: ranges and choices of options of ``fit``.
+
+A space of your own is a YAML file::
+
+    learning_rate: {low: 0.01, high: 0.3, log: true}
+    epochs: {low: 5, high: 15, integer: true}
+    backbone: [resnet18, resnet34]
+"""
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, TypeAdapter, ValidationError, model_validator
+
+from augrank.errors import DataError, one_of
+from training.config import FitConfig
+
+# Options that change how the backbone learns, not what it is given.
+TUNABLE = ("backbone", "epochs", "batch_size", "learning_rate", "momentum", "weight_decay",
+           "schedule", "flip")  # fmt: skip
+Value = str | int | float | bool
+
+
+class Range(BaseModel, frozen=True, extra="forbid"):
+    """Numbers from low to high, both included."""
+
+    low: float
+    high: float
+    log: bool = False  # drawn evenly by magnitude
+    integer: bool = False
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Range":
+        if not self.low < self.high:
+            raise ValueError("low must be below high")
+        if self.log and self.low <= 0:
+            raise ValueError("low must be above 0 where log is true")
+        if self.integer and not (self.low.is_integer() and self.high.is_integer()):
+            raise ValueError("low and high must be whole numbers where integer is true")
+        return self
+
+    @property
+    def ends(self) -> tuple[Value, ...]:
+        """Lowest and highest."""
+        return (int(self.low), int(self.high)) if self.integer else (self.low, self.high)
+
+
+@dataclass(frozen=True)
+class Space:
+    """Options by name: a range to draw from, or the values to choose among."""
+
+    name: str
+    options: Mapping[str, Range | tuple[Value, ...]]
+
+    @property
+    def is_grid(self) -> bool:
+        """Whether every combination can be tried."""
+        return not any(isinstance(option, Range) for option in self.options.values())
+
+    def combinations(self) -> Iterator[dict[str, Value]]:
+        """Every combination of a grid."""
+        values = [option for option in self.options.values() if not isinstance(option, Range)]
+        for combination in itertools.product(*values):
+            yield dict(zip(self.options, combination, strict=True))
+
+    def plain(self) -> dict[str, Any]:
+        """As it stands in a file."""
+        return {
+            name: option.model_dump() if isinstance(option, Range) else list(option)
+            for name, option in self.options.items()
+        }
+
+    def check(self, config: FitConfig) -> None:
+        """Every end of every range must be an option that ``fit`` takes.
+
+        Raises:
+            DataError: says which is not.
+        """
+        for name, option in self.options.items():
+            for value in option.ends if isinstance(option, Range) else option:
+                try:
+                    FitConfig.model_validate({**config.model_dump(), name: value})
+                except ValidationError as error:
+                    message = error.errors()[0]["msg"]
+                    raise DataError(
+                        f"{name} of the space {self.name} does not fit",
+                        expected=message, got=repr(value),
+                    ) from error  # fmt: skip
+
+
+SPACES = {
+    space.name: space
+    for space in (
+        # What the first experiments let SageMaker search.
+        Space("seeds", {
+            "learning_rate": Range(low=0.005, high=0.5, log=True),
+            "weight_decay": Range(low=1e-5, high=1e-2, log=True),
+            "batch_size": Range(low=16, high=128, log=True, integer=True),
+            "backbone": ("resnet18", "resnet34", "resnet50"),
+        }),
+        Space("grid", {"epochs": (5, 10, 15), "backbone": ("resnet18", "resnet34", "resnet50")}),
+    )
+}  # fmt: skip
+
+
+def load_space(name: str) -> Space:
+    """A space by its name, or from a YAML file.
+
+    Raises:
+        DataError: there is none, or it does not fit.
+    """
+    if name in SPACES:
+        return SPACES[name]
+    file = Path(name)
+    if not file.is_file():
+        raise DataError("no such space", expected=f"{one_of(SPACES, name)}, or a file", got=name)
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        options = TypeAdapter(dict[str, Range | tuple[Value, ...]]).validate_python(content)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise DataError(f"{file} cannot be read: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise DataError(
+            f"{file} does not fit at {'.'.join(map(str, first['loc'][:1]))}",
+            expected=f"{{low: .., high: ..}} or a list ({first['msg']})",
+            got=repr(first["input"]),
+        ) from error
+    for option in options:
+        if option not in TUNABLE:
+            raise DataError(
+                f"{option} cannot be tuned", expected=one_of(TUNABLE, option), got=option
+            )
+    if not options or any(option == () for option in options.values()):
+        raise DataError(f"{file} leaves nothing to choose", expected="an option with its values")
+    return Space(file.stem, options)
