@@ -106,11 +106,14 @@ def instances(
         }
     else:
         kinds, usd = catalogue.chosen_types(types), catalogue.prices(prices)
-        about = {"data": data, "options": given, "dist": dist, "quick": quick}
+        about = {"data": data, "options": given}
     if dry_run:
         _print_plan(works, kinds, usd, max_hours)
         return
-    ledger = Ledger.open(out / "ledger.json", json.loads(json.dumps(about, default=str)))
+    if not local:
+        _check_given(works, role, data, dist)
+    about = json.loads(json.dumps({**about, "dist": dist, "quick": quick}, default=str))
+    ledger = Ledger.open(out / "ledger.json", about)
     place: Any
     if local:
         with _progress() as step:
@@ -200,6 +203,17 @@ def _workload(
     return history, scratch
 
 
+def _check_given(works: list[str], role: str, data: str, dist: Path | None) -> None:
+    needed: list[tuple[str, str, object]] = [("--role", "an ARN, here or in SAGEMAKER_ROLE", role)]
+    if "training" in works:
+        needed.append(("--data", "s3://BUCKET/FOLDER: manifest and pictures", data))
+    if "serving" in works:
+        needed.append(("--dist", "what `python -m export build --sagemaker` wrote", dist))
+    for flag, what, value in needed:
+        if not value:
+            raise BadRequest(f"{flag} is missing", expected=what)
+
+
 def _on_aws(
     works: list[str], role: str, bucket: str | None, image: str, training_image: str,
     region: str | None, profile: str | None, mark: str, load: Any, data: str,
@@ -208,12 +222,6 @@ def _on_aws(
     from augrank.aws import Aws
     from benchmarks.instances.aws import Account, Job, OnAws
 
-    missing: list[tuple[str, object]] = [("--role, or SAGEMAKER_ROLE", role)]
-    missing += [("--data s3://BUCKET/FOLDER", data)] if "training" in works else []
-    missing += [("--dist DIST", dist)] if "serving" in works else []
-    for flag, value in missing:
-        if not value:
-            raise BadRequest(f"{flag.split(',')[0].split(' ')[0]} is missing", expected=flag)
     aws = Aws(region, profile)
     account = Account(role, bucket or aws.default_bucket, image, training_image)
     asked = sorted(p for p in pictures.glob("*") if p.suffix in (".png", ".jpg", ".jpeg"))[:20]

@@ -172,7 +172,7 @@ def test_mistakes_and_a_dry_run(tmp_path):
 
 
 @pytest.mark.slow
-def test_this_machine_as_instance_types(tmp_path, monkeypatch):
+def test_this_machine_as_instance_types(tiny_export, tmp_path, monkeypatch):
     from benchmarks import cli_instances
     from benchmarks.instances import figures, local
 
@@ -182,7 +182,8 @@ def test_this_machine_as_instance_types(tmp_path, monkeypatch):
     monkeypatch.setattr(figures, "QUICK_LOAD", figures.LoadPlan(0.5, 1.5, 2))
     out = tmp_path / "bench"
     words = ["instances", "--local", "--training", "--serving", "--quick", "--out", str(out),
-             "--set", "image_size=32", "--price-per-hour", "0.4"]  # fmt: skip
+             "--set", "image_size=32", "--price-per-hour", "0.4",
+             "--dist", str(tiny_export.bundle.parent)]  # fmt: skip
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, done.output
     content = json.loads(done.stdout.splitlines()[-1])
