@@ -14,6 +14,7 @@ from augrank.augmentations import AugmentationSet
 from augrank.decode import WHITE, Picture
 from augrank.preprocess import Normalizer
 from training.distributed import Team
+from training.picture_store import Pixels
 
 SHIFT, ZOOM = 0.025, 0.05  # jitter, shares of the side and of the scale
 FLIPPING = ("flip", "transpose", "d4", "rot90", "rotate90")
@@ -80,7 +81,7 @@ class Batches:
     """Makes batches of normalised pictures.
 
     Args:
-        pixels: uint8 (files, S, S, 3).
+        pixels: uint8 (files, S, S, 3), by file.
         augmentations: the set.
         normalizer: of the runtime.
         batch_size: samples in a batch, of all processes together.
@@ -90,7 +91,7 @@ class Batches:
 
     def __init__(
         self,
-        pixels: NDArray[np.uint8],
+        pixels: Pixels | NDArray[np.uint8],
         augmentations: AugmentationSet,
         normalizer: Normalizer,
         *,
@@ -150,7 +151,8 @@ class Batches:
     def _make(
         self, samples: Samples, rows: NDArray[np.int64], jitter: Jitter | None, epoch: int
     ) -> NDArray[np.float32]:
-        out = np.empty((len(rows), *self._pixels.shape[1:]), np.float32)
+        side = self._pixels[0].shape[0]
+        out = np.empty((len(rows), side, side, 3), np.float32)
         for place, row in enumerate(rows):
             picture, applied = self._pixels[samples.file[row]], samples.applied[row]
             if jitter is not None:
@@ -165,7 +167,11 @@ Channels = tuple[float, float, float]
 
 
 def channel_statistics(
-    pixels: NDArray[np.uint8], augmentations: AugmentationSet, samples: Samples, *, threads: int
+    pixels: Pixels | NDArray[np.uint8],
+    augmentations: AugmentationSet,
+    samples: Samples,
+    *,
+    threads: int,
 ) -> tuple[Channels, Channels]:
     """Mean and standard deviation of each channel, 0..1, over augmented training pictures.
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from augrank.aws import Aws, AwsError, Call
-
 from augrank.bundle import load_bundle
 from augrank.errors import BadRequest
 from benchmarks.contestants import plain_json

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from augrank.aws import Aws, AwsError
-
 from benchmarks.instances.catalogue import instance_types
 
 SERVICE = "AmazonSageMaker"

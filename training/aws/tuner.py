@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from augrank.aws import Aws, AwsError, friendly
-
 from training.aws.jobs import ENDED, POLL_S, Step, TrainingJob, inputs, trainer
 from training.aws.metrics import OBJECTIVE, definitions
 from training.tuning.space import Range, Space, Value
