@@ -192,7 +192,7 @@ class PictureStore:
                 else:
                     os.pwrite(pixels.fileno(), result.data, slots[digest] * self._bytes)
                     index.write(
-                        RECORD.pack(bytes.fromhex(digest), slots[digest], zlib.crc32(result))
+                        RECORD.pack(bytes.fromhex(digest), slots[digest], zlib.crc32(result.data))
                     )
                     made[digest] = slots[digest]
                 yield None
