@@ -1,16 +1,11 @@
 """``python -m benchmarks``: a table for people, and one line of JSON at the end."""
 
 import json
-import shlex
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from augrank.bundle import open_bundle
@@ -20,9 +15,11 @@ from augrank.engines import Device
 from augrank.errors import BadRequest, one_of
 from augrank.plan import Profile
 from benchmarks.cli_instances import instances, refresh_prices
+from benchmarks.cli_training import training
 from benchmarks.pipeline import STAGES, PipelineResult, result_json, time_pipeline
 from benchmarks.questions import questions
 from benchmarks.seeds import Experiment, read_report, results_document, run_experiment
+from benchmarks.telling import timed_notes, typed_command
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Time training and serving.")
 console = Console()
@@ -50,7 +47,7 @@ def pipeline(
     threads = threads or usable_cores()
     with open_bundle(bundle) as opened:
         results = list(time_pipeline(opened, pictures, rounds=rounds, threads=threads))
-        content = result_json(opened, results, _command(), rounds=rounds, threads=threads)
+        content = result_json(opened, results, typed_command(), rounds=rounds, threads=threads)
     console.print(_table(results))
     if out is not None:
         _write_json(out / "results.json", content)
@@ -94,9 +91,15 @@ def serving(
     with open_bundle(bundle) as opened:
         asked = questions(opened, _pictures(images)[: QUICK_ASKED if quick else ASKED])
         seen = measure(
-            opened, asked, QUICK if quick else FULL, chosen, _note(), profile=profile, device=device
+            opened,
+            asked,
+            QUICK if quick else FULL,
+            chosen,
+            timed_notes(),
+            profile=profile,
+            device=device,
         )
-        content = serving_json(seen, opened, _command(), price_per_hour)
+        content = serving_json(seen, opened, typed_command(), price_per_hour)
     draw_all(seen, out / "plots")
     _write_json(out / "results.json", content)
     console.print(_servers(content))
@@ -116,7 +119,7 @@ def document(
     from benchmarks.document import performance_document
 
     contents = [_read_json(file) for file in results]
-    _write(out, performance_document(contents, _command()))
+    _write(out, performance_document(contents, typed_command()))
     console.print(f"wrote {out}")
 
 
@@ -138,7 +141,7 @@ def seeds(
     experiment = Experiment(kind, count, sends, epochs, image_size)
     report = run_experiment(experiment, out)
     beside = read_report(catalogue) if catalogue else None
-    text = results_document(experiment, report, _command(), beside)
+    text = results_document(experiment, report, typed_command(), beside)
     if document is not None:
         _write(document, text)
     heads = {name: head["accuracy"] for name, head in report["heads"].items()}
@@ -146,18 +149,8 @@ def seeds(
 
 
 app.command()(instances)
+app.command()(training)
 app.command("prices")(refresh_prices)
-
-
-def _note() -> Callable[[str], None]:
-    """Prints what is being done, with the time since the start."""
-    start, notes = time.monotonic(), Console(stderr=True)
-
-    def note(text: str) -> None:
-        minutes, seconds = divmod(round(time.monotonic() - start), 60)
-        notes.print(f"[dim]{minutes}:{seconds:02d}[/dim] {escape(text)}", highlight=False)
-
-    return note
 
 
 def _pictures(images: Path) -> list[Path]:
@@ -220,11 +213,6 @@ def _write_json(file: Path, content: dict[str, Any]) -> None:
 def _write(document: Path, text: str) -> None:
     document.parent.mkdir(parents=True, exist_ok=True)
     document.write_text(text, encoding="utf-8")
-
-
-def _command() -> str:
-    """What was typed."""
-    return "python -m benchmarks " + shlex.join(sys.argv[1:])
 
 
 def _table(results: list[PipelineResult]) -> Table:

@@ -1,8 +1,6 @@
 """``python -m benchmarks instances|prices``: what each instance type gives, and what it costs."""
 
 import json
-import shlex
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -16,6 +14,7 @@ from rich.console import Console
 from augrank.cli_errors import friendly_errors
 from augrank.errors import BadRequest
 from benchmarks.instances.catalogue import PRICES, InstanceType
+from benchmarks.telling import typed_command
 
 CATALOGUE = Path(__file__).parents[1] / "examples" / "catalogue" / "images"
 # Without data of the user's own: rendered ones, small in a quick run.
@@ -132,11 +131,11 @@ def instances(
             )  # fmt: skip
     except KeyboardInterrupt:
         console.print("[yellow]interrupted[/yellow]: nothing is left running; go on with:")
-        console.print(_command(), soft_wrap=True)
+        console.print(typed_command(), soft_wrap=True)
         raise typer.Exit(130) from None
     measured, beside = rows(kinds, works, ledger, usd), catalogue.seeds()
     content = result(
-        measured, beside, ledger.spent_usd, {"command": _command(), **about_run(quick)}
+        measured, beside, ledger.spent_usd, {"command": typed_command(), **about_run(quick)}
     )
     draw(measured, beside, out / "plots")
     (out / "results.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
@@ -260,7 +259,3 @@ def _progress() -> Iterator[Any]:
     else:
         notes = Console(stderr=True)
         yield lambda text: notes.print(text, soft_wrap=True, markup=False, highlight=False)
-
-
-def _command() -> str:
-    return "python -m benchmarks " + shlex.join(sys.argv[1:])

@@ -1,6 +1,13 @@
-"""Features and logits of pictures, as the served backbone gives them: float32, one pass."""
+"""Features and logits of pictures, in one pass, kept for another run of the heads.
+
+    CACHE/embeddings-1a2b3c4d.npz    by weights, pictures, augmentations and arithmetic
+
+The pass runs in the precision of training: bfloat16 is several times faster where the hardware
+multiplies it, and heads see features rounded more coarsely than it rounds (see heads.py).
+"""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -8,6 +15,7 @@ from numpy.typing import NDArray
 
 from training.backbone import Backbone
 from training.distributed import Team
+from training.files import whole
 from training.progress import Display
 from training.recognise import Engine
 from training.samples import Batches, Samples
@@ -41,6 +49,23 @@ def pair_keys(
     return file * augmentations + applied
 
 
+def kept_table(file: Path, keys: NDArray[np.int64]) -> EmbeddingTable | None:
+    """The table that an earlier call kept, if it holds just these pairs."""
+    if not file.is_file():
+        return None
+    with np.load(file, allow_pickle=False) as stored:
+        table = EmbeddingTable(stored["features"], stored["logits"], stored["keys"])
+    return table if np.array_equal(table.keys, np.unique(keys)) else None
+
+
+def keep_table(file: Path, table: EmbeddingTable) -> None:
+    """Keep a table in place of former ones."""
+    for former in file.parent.glob("embeddings-*.npz"):
+        former.unlink()
+    with whole(file) as temporary, temporary.open("wb") as stream:
+        np.savez(stream, features=table.features, logits=table.logits, keys=table.keys)
+
+
 @torch.inference_mode()
 def embed_all(
     backbone: Backbone,
@@ -52,14 +77,14 @@ def embed_all(
     display: Display,
     team: Team = Team(),
 ) -> EmbeddingTable | None:
-    """Embed pictures in float32, whatever precision the backbone was trained in.
+    """Embed pictures.
 
     Args:
         backbone: trained.
         batches: makes the pictures.
         keys: of ``pair_keys``, in any order, repeated at will.
         augmentations: how many there are.
-        engine: where to run; its precision is not used.
+        engine: where to run, and in which precision.
         display: shows progress.
         team: the processes that share the work.
 
@@ -67,7 +92,8 @@ def embed_all(
         The table; None in processes that do not lead.
     """
     backbone.eval()
-    torch.backends.cudnn.allow_tf32 = False  # full float32: heads and parity gate build on these
+    if not engine.bf16:
+        torch.backends.cudnn.allow_tf32 = False  # full float32: the parity gate builds on these
     keys = np.unique(keys)
     own = keys[team.share(len(keys))]
     samples = Samples(own // augmentations, own % augmentations, own % augmentations)
@@ -76,10 +102,11 @@ def embed_all(
     done = 0
     with display.bar("Embedding", len(own), "pictures") as advance:
         for batch in batches.in_order(samples):
-            part_features, part_logits = backbone(engine.tensor(batch))
+            with engine.autocast():
+                part_features, part_logits = backbone(engine.tensor(batch))
             end = done + len(batch)
-            features[done:end] = part_features.cpu().numpy()
-            logits[done:end] = part_logits.cpu().numpy()
+            features[done:end] = part_features.float().cpu().numpy()
+            logits[done:end] = part_logits.float().cpu().numpy()
             done = end
             advance(len(batch))
     all_features, all_logits = team.gathered(features), team.gathered(logits)

@@ -8,12 +8,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from training.baselines import compare
 from training.checkpoint import Epoch
 from training.curves import Curves
 from training.distributed import Team
-from training.embeddings import EmbeddingTable, embed_all, pair_keys
+from training.embeddings import (
+    EmbeddingTable,
+    embed_all,
+    keep_table,
+    kept_table,
+    pair_keys,
+)
 from training.files import read_json, whole, write_json
 from training.heads import FittedHead, Matrices, fit_head
 from training.learning import Learned, learn, use_threads
@@ -99,7 +106,7 @@ def fit(
     with stages("plots"):
         _plot(data, learned, figures, results, report)
     report["seconds"] = stages.seconds
-    _write(data, learned, table, figures, results, report)
+    _write(data, learned, engine, figures, results, report)
     return read_json(data.folder.report)
 
 
@@ -128,17 +135,39 @@ def _learn(
 def _embed(
     data: Prepared, learned: Learned, engine: Engine, display: Display, team: Team
 ) -> EmbeddingTable | None:
-    """Every picture that was shown, and every candidate of the test originals."""
+    """Every picture that was shown, and every candidate of the test originals.
+
+    Kept in the run's cache: heads that are fitted again need no second pass.
+    """
     count = len(data.augmentations.names)
     test = data.samples(TEST)
-    keys = [pair_keys(test.file, test.applied, count)]
+    shown = [pair_keys(test.file, test.applied, count)]
     if data.outcomes:
-        keys.append(pair_keys(data.manifest.file, data.manifest.applied, count))
+        shown.append(pair_keys(data.manifest.file, data.manifest.applied, count))
+    keys = np.concatenate(shown)
+    file = data.folder.cache / f"embeddings-{learned.digest(data, engine)}.npz"
+    kept = kept_table(file, keys) if team.leads else None
+    if team.shared(kept is not None):
+        return kept
+    table = _embed_keys(data, learned, keys, engine, display, team)
+    if table is not None:
+        keep_table(file, table)
+    return table
+
+
+def _embed_keys(
+    data: Prepared,
+    learned: Learned,
+    keys: NDArray[np.int64],
+    engine: Engine,
+    display: Display,
+    team: Team = Team(),
+) -> EmbeddingTable | None:
     return embed_all(
         learned.backbone,
         learned.batches(data, EVALUATION_BATCH),
-        np.concatenate(keys),
-        count,
+        keys,
+        len(data.augmentations.names),
         engine=engine,
         display=display,
         team=team,
@@ -255,7 +284,7 @@ def _plot(
 def _write(
     data: Prepared,
     learned: Learned,
-    table: EmbeddingTable,
+    engine: Engine,
     figures: BackboneFigures,
     results: list[TargetResult],
     report: dict[str, Any],
@@ -267,7 +296,7 @@ def _write(
     with whole(folder.weights) as temporary:
         torch.save(learned.backbone.plain_state(), temporary)
     write_catalogue(folder.catalogue, data.catalogue())
-    _write_reference(data, table)
+    _write_reference(data, learned, engine)
     write_json(folder.report, report)
     record = {
         "format": FORMAT,
@@ -296,12 +325,16 @@ def _write(
     write_json(folder.record, record)
 
 
-def _write_reference(data: Prepared, table: EmbeddingTable) -> None:
-    """Embeddings of all candidates of some test originals, by the order of their names."""
+def _write_reference(data: Prepared, learned: Learned, engine: Engine) -> None:
+    """Embeddings of all candidates of some test originals, float32, by the order of their names."""
     count = len(data.augmentations.names)
     held_out = np.flatnonzero((data.split == TEST) & (data.original_file >= 0))
     held_out = held_out[:REFERENCE_PICTURES]
     file = np.repeat(data.original_file[held_out], count).reshape(-1, count)
-    rows = table.rows(file, np.broadcast_to(np.arange(count), file.shape))
+    applied = np.broadcast_to(np.arange(count), file.shape)
+    exact, quiet = Engine(engine.device, bf16=False), Display(quiet=True)
+    table = _embed_keys(data, learned, pair_keys(file, applied, count).ravel(), exact, quiet)
+    assert table is not None  # this process leads
+    rows = table.rows(file, applied)
     paths = [data.manifest.originals[number] for number in held_out]
     write_reference(data.folder.reference, paths, table.features[rows], table.logits[rows])

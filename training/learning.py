@@ -1,5 +1,6 @@
 """The backbone learns from prepared data: what ``fit`` does first, and all of a tuning trial."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -26,6 +27,15 @@ class Learned:
     mean: Channels
     std: Channels
     start: str  # what its weights started from
+
+    def digest(self, data: Prepared, engine: Engine) -> str:
+        """Of all that decides its embeddings of the data's pictures."""
+        facts = (self.mean, self.std, data.config.image_size, data.augmentations.hash, data.data,
+                 engine.name, torch.__version__)  # fmt: skip
+        digest = hashlib.sha256(repr(facts).encode())
+        for name, value in self.backbone.plain_state().items():
+            digest.update(name.encode() + value.numpy().tobytes())
+        return digest.hexdigest()[:16]
 
     def batches(self, data: Prepared, batch_size: int) -> Batches:
         """Batches as the backbone expects them."""

@@ -117,7 +117,7 @@ def recognise(
         weight_decay=config.weight_decay,
         nesterov=config.momentum > 0,
     )
-    schedule = _Schedule(optimizer, config, steps=-(-len(train) // config.batch_size))
+    schedule = Schedule(optimizer, config, steps=-(-len(train) // config.batch_size))
     history: tuple[Epoch, ...] = ()
     best = 0
     if (progress := team.shared(checkpoints.load() if team.leads else None)) is not None:
@@ -134,7 +134,7 @@ def recognise(
         start = time.perf_counter()
         title = f"Epoch {number}/{config.epochs}"
         with display.bar(title, len(train), "pictures") as advance:
-            loss, accuracy, waited_s = _train_epoch(
+            loss, accuracy, waited_s = train_epoch(
                 network, batches, train, jitter, number, optimizer, schedule, engine, team, advance
             )
         seconds = time.perf_counter() - start
@@ -192,7 +192,7 @@ def evaluate(
     return Evaluation(loss / count, correct / count)
 
 
-class _Schedule:
+class Schedule:
     """One cycle stepped by batch, or a fall on a plateau stepped by epoch."""
 
     def __init__(self, optimizer: torch.optim.Optimizer, config: FitConfig, steps: int) -> None:
@@ -212,23 +212,28 @@ class _Schedule:
             self._scheduler = ReduceLROnPlateau(optimizer, mode="max", patience=PLATEAU_PATIENCE)
 
     def state_dict(self) -> dict[str, Any]:
+        """For a checkpoint."""
         state: dict[str, Any] = self._scheduler.state_dict()
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """From a checkpoint."""
         self._scheduler.load_state_dict(state)
 
     @property
     def learning_rate(self) -> float:
+        """At this moment."""
         return float(self._optimizer.param_groups[0]["lr"])
 
     def after_batch(self) -> None:
+        """One cycle takes a step."""
         cycle = self._scheduler
         # A step past the end of the cycle would raise the rate again.
         if isinstance(cycle, OneCycleLR) and cycle.last_epoch + 1 < cycle.total_steps:
             cycle.step()
 
     def after_epoch(self, accuracy: float) -> None:
+        """A plateau is noticed."""
         if isinstance(self._scheduler, ReduceLROnPlateau):
             self._scheduler.step(accuracy)
 
@@ -247,14 +252,14 @@ class Waited(Iterator[Item]):
             self.seconds += time.perf_counter() - start
 
 
-def _train_epoch(
+def train_epoch(
     network: nn.Module,
     batches: Batches,
     train: Samples,
     jitter: Jitter,
     number: int,
     optimizer: torch.optim.Optimizer,
-    schedule: _Schedule,
+    schedule: Schedule,
     engine: Engine,
     team: Team,
     advance: Callable[[int, str], None],

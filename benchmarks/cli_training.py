@@ -1,0 +1,92 @@
+"""``python -m benchmarks training``: how fast it is, against machine and plain script."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, cast, get_args
+
+import typer
+from rich.console import Console
+
+from augrank.cli_errors import friendly_errors
+from augrank.cores import usable_cores
+from augrank.errors import BadRequest, one_of
+from benchmarks.telling import timed_notes, typed_command
+
+console = Console()
+
+
+@friendly_errors
+def training(
+    quick: Annotated[bool, typer.Option("--quick", help="Three minutes; wide intervals.")] = False,
+    backbones: Annotated[
+        str | None, typer.Option(help="Comma-separated (default: resnet18,resnet34,resnet50).")
+    ] = None,
+    sizes: Annotated[
+        str | None, typer.Option(help="Sides, pixels, comma-separated (default: 96,224).")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="results.json and plots/ go here.")] = Path(
+        "build/bench/training"
+    ),
+) -> None:
+    """Time training on rendered pictures: what the arithmetic can do, what the input lets it do.
+
+    Also the loader alone against ImageFolder, two processes against one, and whole runs against
+    the script that a user would write. All in turns, in one run.
+    """
+    from benchmarks.training.measure import (
+        FULL,
+        QUICK,
+        measure_backbone,
+        measure_input,
+        measure_runs,
+        prepared,
+        start,
+    )
+    from benchmarks.training.report import Measured, draw, ratios_table, result_json, shown
+    from training.config import Architecture
+    from training.render import render_catalogue
+
+    effort = QUICK if quick else FULL
+    if backbones is not None:
+        known = get_args(Architecture)
+        for name in backbones.split(","):
+            if name not in known:
+                raise BadRequest("no such backbone", expected=one_of(known, name), got=name)
+        asked = cast(tuple[Architecture, ...], tuple(backbones.split(",")))
+        effort = replace(effort, backbones=asked)
+    if sizes is not None:
+        effort = replace(effort, sizes=_sizes(sizes))
+    note = timed_notes()
+    scratch = out / "work"
+    note(f"rendering {effort.pictures} pictures")
+    render_catalogue("sneaker", effort.pictures, scratch / "pictures")
+    images = scratch / "pictures" / "images"
+    threads = usable_cores()
+    engine = start(threads)
+    data = {size: prepared(images, scratch, size) for size in effort.sizes}
+    seen = [
+        measure_backbone(data[size], backbone, engine, effort, note)
+        for backbone in effort.backbones
+        for size in effort.sizes
+    ]
+    inputs = [
+        measure_input(data[size], images.parent, scratch, effort, note) for size in effort.sizes
+    ]
+    runs = measure_runs(images, scratch, effort, note)
+    measured = Measured(engine, threads, effort, seen, inputs, runs)
+    content = result_json(measured, typed_command())
+    draw(content, out / "plots")
+    (out / "results.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    console.print(shown(content))
+    console.print(ratios_table(content))
+    if quick:
+        console.print("This was a quick run: for figures to keep, run it without --quick.")
+    print(json.dumps(content, allow_nan=False))
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise BadRequest("--sizes does not fit", expected="96,224", got=text) from error

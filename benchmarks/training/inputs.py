@@ -1,0 +1,90 @@
+"""The input path alone: ours, cold and warm, against ImageFolder with PIL and torchvision."""
+
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch.utils.data import DataLoader
+from torchvision import transforms
+from torchvision.datasets import ImageFolder
+
+from augrank.preprocess import IMAGENET_MEAN, IMAGENET_STD, Normalizer
+from training.distributed import Team
+from training.pictures import decode_all
+from training.prepare import Prepared
+from training.progress import Display
+from training.samples import Batches, Jitter, Samples
+
+QUIET = Display(quiet=True)
+
+
+def batches_of(data: Prepared, batch_size: int, team: Team = Team()) -> Batches:
+    """As training has them."""
+    return Batches(
+        data.pictures.pixels,
+        data.augmentations,
+        Normalizer(IMAGENET_MEAN, IMAGENET_STD),
+        batch_size=batch_size,
+        threads=data.threads,
+        team=team,
+    )
+
+
+def ours_warm(data: Prepared, samples: Samples, batch_size: int) -> float:
+    """Pictures a second of an epoch, nothing trained."""
+    start = time.perf_counter()
+    for _ in batches_of(data, batch_size).shuffled(samples, Jitter(0, flip=False), epoch=1):
+        pass
+    return len(samples) / (time.perf_counter() - start)
+
+
+def ours_cold(data: Prepared, samples: Samples, batch_size: int, scratch: Path) -> float:
+    """The same from nothing: every file read, hashed and decoded first."""
+    shutil.rmtree(scratch, ignore_errors=True)
+    start = time.perf_counter()
+    decode_all(
+        data.manifest.files, data.manifest.images, data.config.image_size, scratch,
+        threads=data.threads, display=QUIET,
+    )  # fmt: skip
+    for _ in batches_of(data, batch_size).shuffled(samples, Jitter(0, flip=False), epoch=1):
+        pass
+    return len(samples) / (time.perf_counter() - start)
+
+
+class ImageFolderPeer:
+    """torchvision's own way: a file decoded by PIL for every sample, one worker for each core.
+
+    It resizes, shifts and zooms as ours does; of augmentations it knows none, so ours does more.
+
+    Args:
+        images: a folder of folders of pictures.
+        size: side, pixels.
+        batch_size: of a batch.
+        workers: processes.
+    """
+
+    def __init__(self, images: Path, size: int, batch_size: int, workers: int) -> None:
+        transform = transforms.Compose(
+            [
+                transforms.Resize((size, size)),
+                transforms.RandomAffine(0, (0.025, 0.025), (0.95, 1.05), fill=255),
+                transforms.ToTensor(),
+                transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD),
+            ]
+        )
+        self._loader: DataLoader[tuple[torch.Tensor, int]] = DataLoader(
+            ImageFolder(str(images), transform), batch_size, shuffle=True, num_workers=workers,
+            persistent_workers=True,
+        )  # fmt: skip
+
+    def rate(self, least_s: float) -> float:
+        """Pictures a second, over whole epochs until some time has passed."""
+        done, start = 0, time.perf_counter()
+        while time.perf_counter() - start < least_s:
+            done += sum(len(labels) for _, labels in self._batches())
+        return done / (time.perf_counter() - start)
+
+    def _batches(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        yield from self._loader

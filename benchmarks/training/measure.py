@@ -1,0 +1,274 @@
+"""Measures training in turns: ceiling, real thing, loader, processes, a plain script."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from augrank.cores import usable_cores
+from augrank.errors import ServerError
+from benchmarks.training.inputs import ImageFolderPeer, batches_of, ours_cold, ours_warm
+from training.backbone import Backbone
+from training.config import Architecture, FitConfig
+from training.distributed import Team
+from training.embeddings import embed_all, pair_keys
+from training.learning import use_threads
+from training.prepare import Prepared, prepare
+from training.progress import Display
+from training.recognise import Engine, Schedule, train_epoch
+from training.samples import Jitter, Samples, TrainingBatch
+from training.splits import TRAIN
+
+QUIET = Display(quiet=True)
+Note = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is measured."""
+
+    quick: bool
+    rounds: int
+    backbones: tuple[Architecture, ...]
+    sizes: tuple[int, ...]  # pixels
+    pictures: int  # originals
+    batches: int  # of a turn of training
+    epochs: int  # of a whole run
+    runs: int  # whole runs, ours and the plain script's
+
+
+FULL = Effort(False, 7, ("resnet18", "resnet34", "resnet50"), (96, 224), 400, 12, 10, 3)
+QUICK = Effort(True, 3, ("resnet18",), (96,), 120, 6, 3, 1)
+BATCH = 64
+
+
+@dataclass
+class Seen:
+    """What was measured of one backbone at one size; lists by round."""
+
+    backbone: Architecture
+    size: int
+    synthetic: list[float] = field(default_factory=list)  # pictures a second
+    real: list[float] = field(default_factory=list)
+    waiting: list[float] = field(default_factory=list)  # share of the real turns
+    embed: list[float] = field(default_factory=list)
+    eager: list[float] = field(default_factory=list)
+    peak_mb: float = 0.0  # of memory
+
+
+@dataclass
+class SeenInput:
+    """What was measured of the input path at one size; pictures a second, by round."""
+
+    size: int
+    warm: list[float] = field(default_factory=list)
+    cold: list[float] = field(default_factory=list)
+    imagefolder: list[float] = field(default_factory=list)
+
+
+@dataclass
+class SeenRuns:
+    """Whole runs and processes."""
+
+    ours_s: list[float] = field(default_factory=list)
+    naive_s: list[float] = field(default_factory=list)
+    ours_accuracy: list[float] = field(default_factory=list)
+    naive_accuracy: list[float] = field(default_factory=list)
+    one: list[float] = field(default_factory=list)  # pictures a second, on one core
+    two: list[float] = field(default_factory=list)  # of two processes, on two
+
+
+def prepared(images: Path, scratch: Path, size: int) -> Prepared:
+    """Decoded, split data, as ``fit`` prepares it."""
+    config = FitConfig(
+        images=images, out=scratch / f"{size}", cache=scratch / "cache", image_size=size
+    )
+    return prepare(config, QUIET)
+
+
+def measure_backbone(
+    data: Prepared, backbone: Architecture, engine: Engine, effort: Effort, note: Note
+) -> Seen:
+    """Training on pictures against training on tensors that are there already; embeddings."""
+    seen = Seen(backbone, data.config.image_size)
+    config = data.config.model_copy(update={"backbone": backbone, "epochs": 100})
+    train = _part(data.samples(TRAIN), effort.batches * BATCH)
+    network = Backbone(backbone, len(data.augmentations.names), 0).to(engine.device)
+    network = network.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
+    schedule = Schedule(optimizer, config, steps=1000)
+    batches = batches_of(data, BATCH)
+    made = next(iter(batches.shuffled(train, Jitter(0, flip=False), 1)))
+    synthetic = _Synthetic(made, len(train) // BATCH)
+
+    def turn(source: Any, number: int) -> tuple[float, float]:
+        start = time.perf_counter()
+        _, _, waited = train_epoch(
+            network, source, train, Jitter(0, flip=False), number, optimizer, schedule, engine,
+            Team(), _silent,
+        )  # fmt: skip
+        if engine.device.type == "cuda":
+            torch.cuda.synchronize()
+        seconds = time.perf_counter() - start
+        return len(train) / seconds, waited / seconds
+
+    turn(synthetic, 0), turn(batches, 0)
+    for number in range(effort.rounds):
+        note(f"{backbone}, {seen.size} px: round {number + 1} of {effort.rounds}")
+        order = ("synthetic", "real", "embed", "eager")
+        for name in reversed(order) if number % 2 else order:
+            if name == "synthetic":
+                seen.synthetic.append(turn(synthetic, number)[0])
+            elif name == "real":
+                rate, share = turn(batches, number)
+                seen.real.append(rate)
+                seen.waiting.append(share)
+            else:
+                exact = Engine(engine.device, bf16=False)
+                getattr(seen, name).append(
+                    _embed(data, network, train, engine if name == "embed" else exact)
+                )
+    if engine.device.type == "cuda":
+        seen.peak_mb = torch.cuda.max_memory_allocated() / 2**20
+    else:
+        import resource
+
+        seen.peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    return seen
+
+
+def measure_input(
+    data: Prepared, images: Path, scratch: Path, effort: Effort, note: Note
+) -> SeenInput:
+    """The loader alone."""
+    seen, samples = SeenInput(data.config.image_size), data.samples(TRAIN)
+    peer = ImageFolderPeer(images, seen.size, BATCH, usable_cores())
+    peer.rate(0.1)  # its processes start
+    ours_warm(data, samples, BATCH)
+    for number in range(effort.rounds):
+        note(f"loader, {seen.size} px: round {number + 1} of {effort.rounds}")
+        seen.warm.append(ours_warm(data, samples, BATCH))
+        seen.imagefolder.append(peer.rate(1.0 if effort.quick else 3.0))
+        seen.cold.append(ours_cold(data, samples, BATCH, scratch / "cold"))
+    return seen
+
+
+def measure_runs(images: Path, scratch: Path, effort: Effort, note: Note) -> SeenRuns:
+    """Whole runs against the plain script; one process against two."""
+    seen, size = SeenRuns(), effort.sizes[0]
+    for number in range(effort.runs):
+        note(f"whole runs of {effort.epochs} epochs: {number + 1} of {effort.runs}")
+        report, seconds = _fit(images, scratch / "run", effort.epochs, size)
+        seen.ours_s.append(seconds)
+        seen.ours_accuracy.append(report["backbone"]["test_accuracy"])
+        naive = _naive(images, effort.epochs, size)
+        seen.naive_s.append(naive["seconds"])
+        seen.naive_accuracy.append(naive["accuracy"])
+    for number in range(max(2, effort.runs)):
+        note(f"one process and two: {number + 1} of {max(2, effort.runs)}")
+        for processes, rates in ((1, seen.one), (2, seen.two)):
+            report, _ = _fit(images, scratch / "run", 2, size, processes=processes)
+            rates.append(float(report["history"][-1]["samples_per_s"]))
+    return seen
+
+
+def _silent(count: int = 1, text: str = "") -> None:
+    """Progress that nobody watches."""
+
+
+class _Synthetic:
+    """The same batch again and again: what the arithmetic can do."""
+
+    def __init__(self, batch: TrainingBatch, count: int) -> None:
+        self._batch, self._count = batch, count
+
+    def shuffled(self, *_: object) -> Iterator[TrainingBatch]:
+        for _number in range(self._count):
+            yield self._batch
+
+
+def _part(samples: Samples, count: int) -> Samples:
+    """As many samples, drawn evenly, again where there are too few."""
+    rng = np.random.default_rng(0)
+    return samples[np.resize(rng.permutation(len(samples)), count)]
+
+
+def _embed(data: Prepared, network: Backbone, samples: Samples, engine: Engine) -> float:
+    keys = pair_keys(samples.file, samples.applied, len(data.augmentations.names))
+    start = time.perf_counter()
+    table = embed_all(
+        network, batches_of(data, 128), keys, len(data.augmentations.names), engine=engine,
+        display=QUIET,
+    )  # fmt: skip
+    assert table is not None
+    return len(table.keys) / (time.perf_counter() - start)
+
+
+def _fit(
+    images: Path, out: Path, epochs: int, size: int, *, processes: int | None = None
+) -> tuple[dict[str, Any], float]:
+    """``fit`` on an image folder, from the start of its process to its end.
+
+    Args:
+        images: the folder.
+        out: run directory; started anew.
+        epochs: of training.
+        size: side, pixels.
+        processes: under torchrun, a core each; by default one process on all cores.
+    """
+    launcher: list[str] = []
+    if processes == 2:
+        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command = [
+        sys.executable, *launcher, "-m", "training", "fit", "--images", str(images), "--out",
+        str(out), "--overwrite", "--image-size", str(size), "--epochs", str(epochs),
+        "--batch-size", str(BATCH),
+    ]  # fmt: skip
+    with _cores(processes or usable_cores()):
+        seconds = _run(command)[1]
+    report: dict[str, Any] = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    return report, seconds
+
+
+def _naive(images: Path, epochs: int, size: int) -> dict[str, float]:
+    command = [
+        sys.executable, "-m", "benchmarks.training.naive", "--images", str(images), "--epochs",
+        str(epochs), "--image-size", str(size), "--batch-size", str(BATCH),
+    ]  # fmt: skip
+    output, seconds = _run(command)
+    result: dict[str, float] = json.loads(output.splitlines()[-1])
+    return {**result, "seconds": seconds}
+
+
+def _run(command: Sequence[str]) -> tuple[str, float]:
+    start = time.perf_counter()
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ServerError(f"{' '.join(command[1:5])} failed", got=done.stderr[-1500:])
+    return done.stdout, time.perf_counter() - start
+
+
+@contextmanager
+def _cores(count: int) -> Iterator[None]:
+    """Let what is started in this block run on so many cores alone."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(before)[:count])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def start(threads: int) -> Engine:
+    """The engine that ``fit`` would choose, on these threads."""
+    use_threads(threads)
+    return Engine.choose("auto", "auto")

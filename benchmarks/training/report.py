@@ -1,0 +1,156 @@
+"""The training benchmark as ratios, a table, plots and one JSON object."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+from rich.table import Table
+
+from benchmarks.statistics import Median, machine
+from benchmarks.training.measure import Effort, Seen, SeenInput, SeenRuns
+from training.recognise import Engine
+
+# Name in results.json, words, at least, aim.
+TARGETS: tuple[tuple[str, str, float, float], ...] = (
+    ("real_over_synthetic", "real pictures, warm ÷ synthetic tensors", 0.95, 0.98),
+    ("loader_cold_over_imagefolder", "loader alone ÷ ImageFolder, cold", 2.0, 3.5),
+    ("loader_warm_over_imagefolder", "loader alone ÷ ImageFolder, warm", 6.0, 15.0),
+    ("run_over_naive", "whole run ÷ the plain script", 1.5, 2.5),
+    ("two_processes_over_one", "two processes ÷ one, a core each", 1.7, 1.9),
+    ("embed_over_eager", "embeddings ÷ eager float32", 3.0, 4.0),
+)
+DPI, SIZE_INCHES = 110, (7.0, 4.2)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """All that a run of the benchmark saw."""
+
+    engine: Engine
+    threads: int
+    effort: Effort
+    seen: Sequence[Seen]
+    inputs: Sequence[SeenInput]
+    runs: SeenRuns
+
+
+def result_json(measured: Measured, command: str) -> dict[str, Any]:
+    """What results.json holds. ``ratios`` are of the first backbone and size."""
+    runs = measured.runs
+    return {
+        "benchmark": "training",
+        "command": command,
+        "quick": measured.effort.quick,
+        "machine": machine(measured.threads),
+        "engine": measured.engine.name,
+        "pictures": measured.effort.pictures,
+        "epochs": measured.effort.epochs,
+        "ratios": {name: figure.to_dict() for name, figure in _ratios(measured).items()},
+        "backbones": [_backbone(seen) for seen in measured.seen],
+        "inputs": [
+            {
+                "size": seen.size,
+                **{
+                    name: Median.of(getattr(seen, name), 1).to_dict()
+                    for name in ("warm", "cold", "imagefolder")
+                },
+            }
+            for seen in measured.inputs
+        ],
+        "runs": {
+            "ours_s": runs.ours_s, "naive_s": runs.naive_s, "ours_accuracy": runs.ours_accuracy,
+            "naive_accuracy": runs.naive_accuracy, "one_process": runs.one,
+            "two_processes": runs.two,
+        },
+    }  # fmt: skip
+
+
+def shown(content: Mapping[str, Any]) -> Table:
+    """For the terminal."""
+    table = Table(title="Training, pictures a second", title_justify="left")
+    for heading in ("backbone", "px", "synthetic", "real", "real / synthetic", "waiting",
+                    "embeddings", "eager float32", "memory, MB"):  # fmt: skip
+        table.add_column(heading, justify="left" if heading == "backbone" else "right")
+    for row in content["backbones"]:
+        table.add_row(
+            row["backbone"], str(row["size"]), *(f"{row[name]['median']:.0f}" for name in
+            ("synthetic", "real")), f"{row['real_over_synthetic']['median']:.3f}",
+            f"{row['waiting']:.1%}", *(f"{row[name]['median']:.0f}" for name in
+            ("embed", "eager")), f"{row['peak_mb']:.0f}",
+        )  # fmt: skip
+    return table
+
+
+def ratios_table(content: Mapping[str, Any]) -> Table:
+    """The ratios beside what they should be at least."""
+    table = Table(title="Ratios, in one run", title_justify="left")
+    for heading in ("ratio", "median", "low", "high", "at least", "aim"):
+        table.add_column(heading, justify="left" if heading == "ratio" else "right")
+    for name, words, least, aim in TARGETS:
+        figure = content["ratios"][name]
+        parts = (f"{figure[key]:.3g}" for key in ("median", "low", "high"))
+        table.add_row(words, *parts, f"{least:g}", f"{aim:g}")
+    return table
+
+
+def draw(content: Mapping[str, Any], folder: Path) -> None:
+    """Training speed by backbone, and the input path's."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = content["backbones"]
+    labels = [f"{row['backbone']}\n{row['size']} px" for row in rows]
+    _bars(folder / "training.png", labels, {
+        name: [row[name]["median"] for row in rows] for name in ("synthetic", "real")
+    }, "Training, pictures per second")  # fmt: skip
+    inputs = content["inputs"]
+    _bars(folder / "input.png", [f"{seen['size']} px" for seen in inputs], {
+        name: [seen[name]["median"] for seen in inputs] for name in ("imagefolder", "cold", "warm")
+    }, "The input path alone, pictures per second")  # fmt: skip
+
+
+def _ratios(measured: Measured) -> dict[str, Median]:
+    first, inputs, runs = measured.seen[0], measured.inputs[0], measured.runs
+    return {
+        "real_over_synthetic": _paired(first.real, first.synthetic),
+        "loader_cold_over_imagefolder": _paired(inputs.cold, inputs.imagefolder),
+        "loader_warm_over_imagefolder": _paired(inputs.warm, inputs.imagefolder),
+        "run_over_naive": _paired(runs.naive_s, runs.ours_s),
+        "two_processes_over_one": _paired(runs.two, runs.one),
+        "embed_over_eager": _paired(first.embed, first.eager),
+    }
+
+
+def _backbone(seen: Seen) -> dict[str, Any]:
+    rates = ("synthetic", "real", "embed", "eager")
+    return {
+        "backbone": seen.backbone,
+        "size": seen.size,
+        **{name: Median.of(getattr(seen, name), 1).to_dict() for name in rates},
+        "real_over_synthetic": _paired(seen.real, seen.synthetic).to_dict(),
+        "embed_over_eager": _paired(seen.embed, seen.eager).to_dict(),
+        "waiting": round(float(np.median(seen.waiting)), 4),
+        "peak_mb": round(seen.peak_mb),
+    }
+
+
+def _paired(above: Sequence[float], below: Sequence[float]) -> Median:
+    return Median.of(np.asarray(above) / np.asarray(below))
+
+
+def _bars(file: Path, labels: list[str], series: dict[str, list[float]], title: str) -> None:
+    figure, axes = plt.subplots(figsize=SIZE_INCHES)
+    places, width = np.arange(len(labels)), 0.8 / len(series)
+    for number, (name, values) in enumerate(series.items()):
+        axes.bar(places + number * width, values, width, label=name)
+    axes.set_xticks(places + width * (len(series) - 1) / 2, labels, fontsize=8)
+    axes.set(title=title)
+    axes.legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(file, dpi=DPI)
+    plt.close(figure)
