@@ -16,7 +16,9 @@ from augrank.errors import AugrankError
 
 TAG = "augrank:endpoint"  # on everything that is made for an endpoint
 # Answers may take a minute (SageMaker's limit); asking twice would cost twice.
-RUNTIME_CONFIG = Config(read_timeout=65, retries={"max_attempts": 1}, max_pool_connections=256)
+RUNTIME_CONFIG = Config(
+    read_timeout=65, retries={"total_max_attempts": 1}, max_pool_connections=256
+)
 
 
 class AwsError(AugrankError):
@@ -119,7 +121,11 @@ class Aws:
 
 def is_missing(error: AwsError) -> bool:
     """Whether AWS says that there is no such thing."""
-    return "Could not find" in error.problem or "does not exist" in error.problem.lower()
+    text = error.problem.lower()
+    return any(
+        part in text for part in ("resourcenotfound", "could not find", "can't find",
+                                  "does not exist")
+    )  # fmt: skip
 
 
 def _exists_already(error: AwsError) -> bool:
@@ -161,6 +167,11 @@ def friendly() -> Iterator[None]:
         raise AwsError(str(error)) from error
     except exceptions.ParamValidationError as error:
         raise AwsError(f"the request does not fit: {error}") from error
+    except exceptions.BotoCoreError as error:  # a region that cannot be, a session that has ended
+        raise AwsError(
+            f"AWS cannot be asked: {error}",
+            remedy="Check --region and --profile, and sign in again.",
+        ) from error
 
 
 def _of_client(error: exceptions.ClientError) -> AwsError:
@@ -185,7 +196,8 @@ def _says(*parts: str) -> Callable[[str, str], bool]:
 REMEDIES: tuple[tuple[Callable[[str, str], bool], str], ...] = (
     (_code("ResourceLimitExceeded"),
      "Your account's quota of this instance type is too small: ask for more in Service Quotas "
-     "(Amazon SageMaker, '<type> for endpoint usage'), or choose another --instance-type."),
+     "(Amazon SageMaker, '<type> for endpoint usage', 'for training job usage' or 'for spot "
+     "training job usage'), or choose another type."),
     (_code("ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId",
            "UnrecognizedClientException", "SignatureDoesNotMatch"),
      "The credentials are not valid (any more): sign in again."),

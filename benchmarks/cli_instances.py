@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 from rich.console import Console
 
 from augrank.cli_errors import friendly_errors
@@ -111,6 +110,11 @@ def instances(
         return
     if not local:
         _check_given(works, role, data, dist)
+        if unpriced := [kind.name for kind in kinds if kind.name not in usd]:
+            raise BadRequest(
+                f"{prices} has no price of {', '.join(unpriced)}",
+                remedy="Add it, so that --max-usd holds; see python -m benchmarks prices.",
+            )
     about = json.loads(json.dumps({**about, "dist": dist, "quick": quick}, default=str))
     ledger = Ledger.open(out / "ledger.json", about)
     place: Any
@@ -130,7 +134,7 @@ def instances(
                 most_usd=max_usd, training_hours=max_hours,
             )  # fmt: skip
     except KeyboardInterrupt:
-        console.print("[yellow]interrupted[/yellow]: nothing is left running; go on with:")
+        console.print("[yellow]interrupted[/yellow]: what was started is removed; go on with:")
         console.print(typed_command(), soft_wrap=True)
         raise typer.Exit(130) from None
     measured, beside = rows(kinds, works, ledger, usd), catalogue.seeds()
@@ -171,14 +175,14 @@ def about_run(quick: bool) -> dict[str, Any]:
 
 
 def _options(given: list[str] | None, quick: bool, *, ours: bool) -> dict[str, Any]:
-    from training.config import named_options, split_pairs
+    from augrank.cli_options import pairs
+    from training.config import load_config, named_options, read_value
 
     defaults = (QUICK_OPTIONS if quick else FULL_OPTIONS) if ours else {}
-    pairs = split_pairs(given, "--set") or {}
-    return {
-        **defaults,
-        **named_options({name: yaml.safe_load(value) for name, value in pairs.items()}, "--set"),
-    }
+    read = {name: read_value(name, value) for name, value in pairs(given, "--set").items()}
+    options = {**defaults, **named_options(read, "--set")}
+    load_config(None, {**options, "out": Path(), "images": Path()})  # refused here, not there
+    return options
 
 
 def _workload(

@@ -287,7 +287,7 @@ def kind_errors(*, resumable: bool = False) -> Iterator[Display]:
     try:
         yield Display(_console())
     except AugrankError as error:
-        if os.environ.get("RANK", "0") == "0":  # of torchrun's processes, one says it
+        if os.environ.get("LOCAL_RANK", "0") == "0":  # of a machine's processes, one says it
             console = Console(stderr=True)
             console.print("Error: ", style="bold red", end="")
             console.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)

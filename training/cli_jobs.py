@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-import yaml
 
 from augrank.cli_options import pairs
 from augrank.errors import BadRequest
-from training.config import FitConfig, load_config, named_options, read_options
+from training.config import FitConfig, load_config, named_options, read_options, read_value
 from training.progress import Display
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ class FitOptions:
             DataError: one is not known.
         """
         named = pairs(self.options, "--set")
-        own = named_options({n: yaml.safe_load(value) for n, value in named.items()}, "--set")
+        own = named_options({n: read_value(n, v) for n, v in named.items()}, "--set")
         return {**read_options(self.config), **own}
 
 
@@ -103,27 +102,28 @@ class JobOptions:
                 )
         load_config(None, {**options, "out": IN_THE_JOB, "images": IN_THE_JOB})
         from augrank.aws import Aws
-        from training.aws.jobs import JobSettings, TrainingJob, content_of, training_image
+        from training.aws.jobs import (
+            JobSettings,
+            TrainingJob,
+            as_folder,
+            content_of,
+            training_image,
+        )
 
         aws, image = Aws(self.region, self.profile), self.image
         settings = JobSettings(
             name=name,
             role=self.role,
-            data=_folder(self.data),
+            data=as_folder(self.data),
             bucket=self.bucket or aws.default_bucket,
             instance_type=self.instance_type,
             image=training_image(aws.region, self.instance_type) if image == AWS_IMAGE else image,
             instances=self.instances,
             spot=self.spot,
             max_hours=self.max_hours,
-            weights=_folder(self.weights) if self.weights else None,
+            weights=as_folder(self.weights) if self.weights else None,
         )
         return aws, TrainingJob(settings, options, content_of(aws, settings))
-
-
-def _folder(url: str) -> str:
-    """With a slash behind: SageMaker takes all that begins so, of ``shop`` also ``shop-2``."""
-    return url.rstrip("/") + "/"
 
 
 def tune(
@@ -187,6 +187,8 @@ def submit(
     from training.cli import kind_errors
 
     with kind_errors(resumable=True) as display:
+        if out is not None and out.exists():
+            raise BadRequest(f"{out} exists", expected="a new folder in --out")
         aws, asked = job.job(name, fit.given())
         from training.aws import jobs
 
@@ -254,8 +256,10 @@ def _tell(space: "Space", found: Sequence["Trial"], out: Path, display: Display)
 
     if not display.quiet:
         display.console.print(results_table(space, found))
-    display.say(f"{out}: trials.csv, trials.png, best.yaml")
-    display.say(f"Next: python -m training fit --config {out / 'best.yaml'} --out RUN")
+    best = out / "best.yaml"
+    display.say(f"{out}: trials.csv, trials.png" + (", best.yaml" if best.is_file() else ""))
+    if best.is_file():
+        display.say(f"Next: python -m training fit --config {best} --out RUN")
     print(json.dumps(summary(found)))
 
 

@@ -139,6 +139,20 @@ def named_options(content: Mapping[str, Any], source: str) -> dict[str, Any]:
     return options
 
 
+def read_value(name: str, text: str) -> Any:
+    """An option's value as YAML reads it.
+
+    Raises:
+        DataError: it is no YAML.
+    """
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise DataError(
+            f"--set {name} does not fit", expected="a number, a word or a YAML list", got=repr(text)
+        ) from error
+
+
 def split_names(text: str) -> tuple[str, ...]:
     """``a, b`` to ``("a", "b")``."""
     return tuple(part.strip() for part in text.split(",") if part.strip())

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import cv2
 import torch
 
+from augrank.errors import DataError
 from augrank.preprocess import IMAGENET_MEAN, IMAGENET_STD, Normalizer
 from training.backbone import Backbone, load_weights
 from training.checkpoint import Checkpoints, Epoch
@@ -63,8 +64,17 @@ def learn(
         display: shows progress.
         team: the processes that train together.
         on_epoch: told of every epoch, those of before an interrupt first.
+
+    Raises:
+        DataError: the batch is too small for the team.
     """
     config, train = data.config, data.samples(TRAIN)
+    if config.batch_size < 2 * team.size:
+        raise DataError(
+            "the batch does not reach all processes",
+            expected=f"--batch-size {2 * team.size} or more for {team.size} processes",
+            got=str(config.batch_size),
+        )
     backbone = Backbone(config.backbone, len(data.augmentations.names), config.seed)
     start = load_weights(backbone, config.backbone, config.weights)
     mean, std = _channels(data)

@@ -1,8 +1,7 @@
 """Instance types on AWS: a training job, or an endpoint that is asked and removed again."""
 
-import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from augrank.errors import BadRequest
 from benchmarks.contestants import plain_json
 from benchmarks.instances.catalogue import InstanceType
 from benchmarks.instances.figures import (
+    LeftRunning,
     LoadPlan,
     ServingFigures,
     Step,
@@ -26,6 +26,7 @@ from export.aws.images import serving_image
 from export.aws.release import Release, Settings
 from export.aws.removal import delete
 from export.aws.rollout import deploy
+from export.aws.s3 import S3Folder
 from training.aws import jobs
 from training.aws.jobs import JobSettings, TrainingJob
 
@@ -77,19 +78,27 @@ class OnAws:
     ) -> None:
         self._aws, self._account, self._mark, self._load = aws, account, f"bench-{mark}", load
         self._job, self._dist, self._pictures = job, dist, pictures
+        self._content = ""
 
     # --- training ---------------------------------------------------------------------------------
 
     def train(self, kind: InstanceType, step: Step) -> TrainingFigures:
-        """A training job, stopped where it is interrupted."""
+        """A training job, stopped where the user interrupts it."""
         job = self.training_job(kind)
-        job = replace(job, content=jobs.content_of(self._aws, job.settings))
         name = jobs.submit(self._aws, job, step)
         try:
             state = jobs.wait(self._aws, name, step)
-        except BaseException:
+        except KeyboardInterrupt:
             self._stop(name)
             raise
+        except AwsError as error:
+            if self._status(name) not in jobs.ENDED:
+                raise LeftRunning(
+                    f"the job {name} may still run: {error}",
+                    remedy="The same command follows it; or stop it in the console.",
+                ) from error
+            raise
+        S3Folder(self._account.bucket, f"{jobs.FOLDER}/{job.name}/").empty(self._aws)
         return _figures(state)
 
     def training_job(self, kind: InstanceType) -> TrainingJob:
@@ -100,19 +109,36 @@ class OnAws:
         settings = JobSettings(
             name=self._mark,
             role=account.role,
-            data=self._job.data,
+            data=jobs.as_folder(self._job.data),
             bucket=account.bucket,
             instance_type=kind.name,
             image=jobs.training_image(self._aws.region, kind.name) if image == "aws" else image,
             spot=False,
             max_hours=self._job.max_hours,
         )
-        return TrainingJob(settings, self._job.options)
+        if not self._content:  # the same of all types
+            self._content = jobs.content_of(self._aws, settings)
+        return TrainingJob(settings, self._job.options, self._content)
 
     def _stop(self, name: str) -> None:
-        with contextlib.suppress(AwsError):  # it has ended meanwhile
-            call = Call("sagemaker", "stop_training_job", {"TrainingJobName": name})
+        """Stop a job.
+
+        Raises:
+            LeftRunning: it still runs.
+        """
+        call = Call("sagemaker", "stop_training_job", {"TrainingJobName": name})
+        try:
             self._aws.send(call)
+        except AwsError as error:
+            if self._status(name) not in (*jobs.ENDED, "Stopping"):
+                raise LeftRunning(f"the job {name} may still run: {error}") from error
+
+    def _status(self, name: str) -> str:
+        try:
+            call = Call("sagemaker", "describe_training_job", {"TrainingJobName": name})
+            return str(self._aws.send(call)["TrainingJobStatus"])
+        except AwsError:
+            return "unknown"
 
     # --- serving ----------------------------------------------------------------------------------
 
@@ -149,10 +175,10 @@ class OnAws:
 
     # --- what an earlier call left ----------------------------------------------------------------
 
-    def clean(self, kinds: Sequence[InstanceType], step: Step) -> list[str]:
+    def clean(self, works: Sequence[str], kinds: Sequence[InstanceType], step: Step) -> list[str]:
         """Delete endpoints, with all that was made for them, and stop jobs nobody will follow.
 
-        A job of a type that is tried now is left: it is found by its name and followed.
+        A job that would be submitted again just so is left: it is found by its name and followed.
         """
         made = {item["EndpointName"] for item in self._listed("list_endpoints", "Endpoints")}
         # A model's name is its endpoint's with a digest behind: a kill may have come between them.
@@ -161,13 +187,13 @@ class OnAws:
         removed = []
         for name in sorted(made):
             removed += delete(Endpoint(self._aws, name, step), self._account.bucket)
-        wanted = {kind.name for kind in kinds}
+        trained = [kind for kind in kinds if "training" in works and kind.trains]
+        followed = tuple(self.training_job(kind).name for kind in trained)
         running = self._listed(
             "list_training_jobs", "TrainingJobSummaries", StatusEquals="InProgress"
         )
         for name in (item["TrainingJobName"] for item in running):
-            call = Call("sagemaker", "describe_training_job", {"TrainingJobName": name})
-            if self._aws.send(call)["ResourceConfig"]["InstanceType"] not in wanted:
+            if not name.startswith(followed):
                 self._stop(name)
                 removed.append(f"training job {name}")
         return removed

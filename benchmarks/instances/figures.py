@@ -6,6 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
+from augrank.errors import ServerError
 from benchmarks.instances.catalogue import InstanceType
 from benchmarks.load import Body, Target, closed_loop, open_loop
 
@@ -47,8 +48,12 @@ class LoadPlan:
 FULL_LOAD, QUICK_LOAD = LoadPlan(8.0, 60.0, 64), LoadPlan(2.0, 8.0, 8)
 
 
+class LeftRunning(ServerError):
+    """Something could not be removed and may still cost money."""
+
+
 class Place(Protocol):
-    """Where instance types are tried."""
+    """Where instance types are tried; both raise LeftRunning where they could not clean up."""
 
     def train(self, kind: InstanceType, step: Step) -> TrainingFigures:
         """Train on this type, and clean up."""
@@ -56,8 +61,8 @@ class Place(Protocol):
     def serve(self, kind: InstanceType, step: Step) -> ServingFigures:
         """Serve on this type, ask it, and clean up."""
 
-    def clean(self, kinds: Sequence[InstanceType], step: Step) -> list[str]:
-        """Remove what an earlier call left and a call for these types does not take up.
+    def clean(self, works: Sequence[str], kinds: Sequence[InstanceType], step: Step) -> list[str]:
+        """Remove what an earlier call left and a call for these works and types does not take up.
 
         Returns:
             What it was, in words.

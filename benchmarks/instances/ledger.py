@@ -6,13 +6,14 @@
 ``running`` is written before anything is started on AWS: what a crash left is found by it.
 """
 
+import fcntl
 import json
 import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 from augrank.errors import BadRequest
 from benchmarks.instances.figures import ServingFigures, TrainingFigures
@@ -30,6 +31,7 @@ class Ledger:
 
     file: Path
     content: dict[str, Any]
+    lock: IO[str]  # held as long as the ledger is
 
     @classmethod
     def open(cls, file: Path, about: Mapping[str, Any]) -> "Ledger":
@@ -43,10 +45,19 @@ class Ledger:
             BadRequest: the file is of something else, or cannot be read.
         """
         plain = json.loads(json.dumps(dict(about)))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lock = file.with_suffix(".lock").open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise BadRequest(
+                f"another process measures into {file.parent}",
+                remedy="Wait for it, or choose another --out.",
+            ) from error
         if not file.exists():
             new = {"id": secrets.token_hex(4), "about": plain, "done": {}, "failed": {},
                    "running": {}, "spent_usd": 0.0}  # fmt: skip
-            ledger = cls(file, new)
+            ledger = cls(file, new, lock)
             ledger._write()
             return ledger
         try:
@@ -60,7 +71,7 @@ class Ledger:
                 got=json.dumps(content.get("about")),
                 remedy="Choose another --out.",
             )
-        return cls(file, content)
+        return cls(file, content, lock)
 
     @property
     def id(self) -> str:
@@ -92,7 +103,15 @@ class Ledger:
         self.content["running"][f"{work} {name}"] = time.time()
         self._write()
 
-    def end(self, work: str, name: str, usd_per_hour: float, result: Figures | str | None) -> None:
+    def end(
+        self,
+        work: str,
+        name: str,
+        usd_per_hour: float,
+        result: Figures | str | None,
+        *,
+        hours_at_most: float | None = None,
+    ) -> None:
         """After all of it is gone again.
 
         Args:
@@ -100,11 +119,17 @@ class Ledger:
             name: of the type.
             usd_per_hour: what it costs.
             result: figures, or why there are none; None where it was interrupted.
+            hours_at_most: that it can have run, whenever this is called.
         """
         key = f"{work} {name}"
         begun = self.content["running"].pop(key, None)
         if begun is not None:
-            self.content["spent_usd"] += (time.time() - begun) / 3600 * usd_per_hour
+            hours = (time.time() - begun) / 3600
+            if isinstance(result, TrainingFigures):
+                hours = result.hours  # as billed
+            elif hours_at_most is not None:
+                hours = min(hours, hours_at_most)
+            self.content["spent_usd"] += hours * usd_per_hour
         self.content["failed"].pop(key, None)
         if isinstance(result, str):
             self.content["failed"][key] = result

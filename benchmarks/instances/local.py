@@ -101,7 +101,7 @@ class Here:
             endpoint = Endpoint(server.url, server.headers)
             return ask(endpoint, [plain_json(each) for each in asked], self._load, step)
 
-    def clean(self, kinds: Sequence[InstanceType], step: Step) -> list[str]:
+    def clean(self, works: Sequence[str], kinds: Sequence[InstanceType], step: Step) -> list[str]:
         """Servers end with the process that started them."""
         return []
 

@@ -4,11 +4,18 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from augrank.errors import AugrankError
 from benchmarks.instances.catalogue import InstanceType
-from benchmarks.instances.figures import Place, ServingFigures, Step, TrainingFigures
+from benchmarks.instances.figures import (
+    LeftRunning,
+    Place,
+    ServingFigures,
+    Step,
+    TrainingFigures,
+)
 from benchmarks.instances.ledger import Ledger, Work
 
-# What a try costs at most, in hours, which the limit must leave room for.
-SERVING_HOURS = 0.5
+# What a try costs at most, in hours, which the limit must leave room for: SageMaker is given forty
+# minutes to start an endpoint, and asking and deleting it take a few more.
+SERVING_HOURS = 1.0
 
 
 def left_out(work: Work, kind: InstanceType) -> str:
@@ -38,15 +45,20 @@ def run(
         kinds: instance types.
         place: where.
         ledger: keeps figures and spending; whatever it says is running is removed first.
-        usd_per_hour: prices; what has none costs nothing.
+        usd_per_hour: prices, of every type that costs anything.
         step: told what is being done.
         most_usd: nothing is started that might pass it.
         training_hours: a job's limit.
+
+    Raises:
+        LeftRunning: something could not be removed; the ledger still has it as running.
     """
-    for what in place.clean(kinds, step):
+    for what in place.clean(works, kinds, step):
         step(f"removed what an earlier call had left: {what}")
     for work, name in ledger.running:
-        ledger.end(work, name, usd_per_hour.get(name, 0.0), None)
+        # A job ends at its limit, whenever the next call comes; an endpoint does not end.
+        at_most = training_hours if work == "training" else None
+        ledger.end(work, name, usd_per_hour.get(name, 0.0), None, hours_at_most=at_most)
     for work, kind in _tries(works, kinds, ledger):
         price = usd_per_hour.get(kind.name, 0.0)
         worst = price * (training_hours if work == "training" else SERVING_HOURS)
@@ -62,11 +74,15 @@ def run(
         try:
             step(f"{work} on {kind.name}")
             result = (place.train if work == "training" else place.serve)(kind, step)
+        except LeftRunning:
+            raise  # it stays in the ledger as running
         except AugrankError as error:
             result = str(error)
             step(f"{work} on {kind.name} failed: {error}")
-        finally:
-            ledger.end(work, kind.name, price, result)
+        except KeyboardInterrupt:
+            ledger.end(work, kind.name, price, None)
+            raise
+        ledger.end(work, kind.name, price, result)
 
 
 def _tries(

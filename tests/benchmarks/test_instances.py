@@ -10,7 +10,12 @@ from typer.testing import CliRunner
 from augrank.errors import BadRequest, ServerError
 from benchmarks.cli import app
 from benchmarks.instances import catalogue, report
-from benchmarks.instances.figures import ServingFigures, TrainingFigures, training_figures
+from benchmarks.instances.figures import (
+    LeftRunning,
+    ServingFigures,
+    TrainingFigures,
+    training_figures,
+)
 from benchmarks.instances.ledger import Ledger
 from benchmarks.instances.run import run
 
@@ -37,7 +42,7 @@ class Fake:
     def serve(self, kind, step):
         return self._give("serving", kind)
 
-    def clean(self, kinds, step):
+    def clean(self, works, kinds, step):
         left, self.left = self.left, []
         return left
 
@@ -90,6 +95,7 @@ def test_one_type_without_quota_does_not_stop_the_others_and_is_tried_again(ledg
     assert table["ml.c5.2xlarge"]["scaling_efficiency"] == pytest.approx(0.95)
     assert table["ml.c5.xlarge"]["scaling_efficiency"] == 1.0
     place.training["ml.g5.xlarge"], place.tried = trained(300), []
+    ledger.lock.close()
     again = Ledger.open(ledger.file, {"of": "a test"})
     go(place, again, ["training"], names)
     assert place.tried == ["training ml.g5.xlarge"]
@@ -114,7 +120,7 @@ def test_what_a_crash_left_is_removed_and_paid_for_and_an_interrupt_is_not_a_fai
     with pytest.raises(KeyboardInterrupt):
         go(place, ledger, ["serving"], ["ml.c5.large"], step=said.append)
     assert said[0] == "removed what an earlier call had left: endpoint bench-1"
-    assert ledger.spent_usd == pytest.approx(0.102, rel=1e-3)
+    assert ledger.spent_usd == pytest.approx(0.102, rel=1e-3)  # an hour of it
     on_disk = json.loads(ledger.file.read_text())
     assert (on_disk["running"], on_disk["failed"], on_disk["done"]) == ({}, {}, {})
     place.serving["ml.c5.large"] = SERVED
@@ -122,7 +128,28 @@ def test_what_a_crash_left_is_removed_and_paid_for_and_an_interrupt_is_not_a_fai
     assert ledger.figures("serving", "ml.c5.large") == SERVED
 
 
+def test_a_job_of_long_ago_costs_its_limit_and_not_the_time_since(ledger):
+    ledger.begin("training", "ml.c5.xlarge")
+    ledger.content["running"]["training ml.c5.xlarge"] -= 60 * 3600
+    go(Fake({"ml.c5.xlarge": trained(1)}), ledger, ["training"], ["ml.c5.xlarge"], hours=2.0)
+    # Two hours at most of the lost one, and the 0.1 that the new one was billed.
+    assert ledger.spent_usd == pytest.approx(2.1 * 0.204)
+
+
+def test_what_could_not_be_removed_stays_in_the_ledger_and_ends_the_command(ledger):
+    place = Fake(serving={"ml.c5.large": LeftRunning("the endpoint may still run")})
+    with pytest.raises(LeftRunning):
+        go(place, ledger, ["serving"], ["ml.c5.large"])
+    assert ledger.running == [("serving", "ml.c5.large")]
+
+
+def test_two_processes_do_not_keep_one_ledger(ledger):
+    with pytest.raises(BadRequest, match="another process"):
+        Ledger.open(ledger.file, {"of": "a test"})
+
+
 def test_a_ledger_of_another_benchmark_is_refused(ledger, tmp_path):
+    ledger.lock.close()
     with pytest.raises(BadRequest, match="another benchmark"):
         Ledger.open(ledger.file, {"of": "something else"})
     (tmp_path / "broken.json").write_text("{")

@@ -119,18 +119,24 @@ def test_an_interrupt_leaves_nothing_running(region, dist, tmp_path, monkeypatch
 def test_killed_at_ten_random_moments_the_next_call_finishes_and_cleans_up(region, dist, tmp_path):
     rng = random.Random(0)
     types = ["ml.c5.large", "ml.c5.xlarge"]
-    asked = words(dist, tmp_path, "--training", "--serving", "--types", ",".join(types))
+    asked = words(dist, tmp_path, "--serving", "--types", ",".join(types))
     command = [sys.executable, "-m", "benchmarks", *asked]
+    stood = 0
     for _ in range(10):
         process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL,
                                    stderr=subprocess.DEVNULL)  # fmt: skip
-        time.sleep(rng.uniform(1.0, 7.0))
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
+        deadline = time.monotonic() + 30
+        while not left() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        time.sleep(rng.uniform(0.0, 2.0))
+        os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+        stood += bool(left())
+    assert stood >= 5  # most kills met something that had been made
     done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     content = json.loads(done.stdout.splitlines()[-1])
     assert all(row["p99_ms"] > 0 for row in content["rows"])
-    assert [row["pictures_per_s"] for row in content["rows"]] == [None, 42.0]
+    costs = json.loads((tmp_path / "out" / "ledger.json").read_text())
+    assert 0 < costs["spent_usd"] < 0.1  # a few minutes of two small types
     assert left() == []

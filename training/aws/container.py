@@ -15,6 +15,7 @@ On more than one GPU or machine the job starts itself again under torchrun. The 
 where SageMaker keeps checkpoints, so that a job that was interrupted goes on.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -42,15 +43,17 @@ def main() -> None:
     environment = os.environ
     if "WORLD_SIZE" not in environment and (command := torchrun_command(environment)):
         os.execve(command[0], command, {**environment, **torchrun_environment(environment)})
-    from training.aws.metrics import print_epoch, print_report
+    from training.aws.metrics import epoch_printer, print_report
 
     with kind_errors() as display, tempfile.TemporaryDirectory() as own:
         config = Path(own) / "hyperparameters.yaml"
         options = hyperparameters(environment)
         config.write_text(yaml.safe_dump(options), encoding="utf-8")
-        out = Path(environment.get(CHECKPOINTS) or own) / "run"
-        places = {"out": out, "cache": Path(own) / "cache", **channels(environment, options)}
-        report = run_fit(config, places, display, on_epoch=print_epoch)
+        out = run_folder(environment, options)
+        # The processes of a machine decode once, into one place.
+        cache = Path(tempfile.gettempdir()) / "augrank-cache"
+        places = {"out": out, "cache": cache, **channels(environment, options)}
+        report = run_fit(config, places, display, on_epoch=epoch_printer())
         if report:
             print_report(report)
             deliver(RunFolder(out), Path(environment["SM_MODEL_DIR"]))
@@ -76,12 +79,23 @@ def torchrun_command(environment: Mapping[str, str]) -> list[str]:
     return [*command, "-m", "training.aws.container"]
 
 
+def run_folder(environment: Mapping[str, str], options: Mapping[str, Any]) -> Path:
+    """Where the run is made: among the checkpoints, apart from tries with other options."""
+    digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:12]
+    kept = environment.get(CHECKPOINTS) or str(Path(tempfile.gettempdir()) / "augrank-runs")
+    return Path(kept) / digest / "run"
+
+
 def torchrun_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """What the processes need beside the job's own environment."""
     source = str(Path(__file__).parents[2])
     path = os.pathsep.join(filter(None, (source, environment.get("PYTHONPATH"))))
     interface = environment.get("SM_NETWORK_INTERFACE_NAME")
-    return {"PYTHONPATH": path} | ({"NCCL_SOCKET_IFNAME": interface} if interface else {})
+    if not interface:
+        return {"PYTHONPATH": path}
+    return {
+        "PYTHONPATH": path, "NCCL_SOCKET_IFNAME": interface, "GLOO_SOCKET_IFNAME": interface,
+    }  # fmt: skip
 
 
 def hyperparameters(environment: Mapping[str, str]) -> dict[str, Any]:

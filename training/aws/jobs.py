@@ -93,6 +93,11 @@ class TrainingJob:
         return named.split(",") if isinstance(named, str) else named
 
 
+def as_folder(url: str) -> str:
+    """With a slash behind: SageMaker takes all that begins so, of ``shop`` also ``shop-2``."""
+    return url.rstrip("/") + "/"
+
+
 def training_image(region: str, instance_type: str) -> str:
     """AWS's PyTorch training image that fits an instance type's processors."""
     version = next((v for k, v in VERSIONS.items() if instance_type.startswith(k)), NEWEST)
@@ -134,6 +139,10 @@ def submit(aws: Aws, job: TrainingJob, step: Step = lambda _: None) -> str:
         AwsError: what AWS says.
     """
     known = find(aws, job.name)
+    while known and known["TrainingJobStatus"] == "Stopping":
+        step(f"{known['TrainingJobName']} is stopping")
+        time.sleep(POLL_S)
+        known = find(aws, job.name)
     if known and known["TrainingJobStatus"] not in ("Failed", "Stopped"):
         step(f"{known['TrainingJobName']} is there already: {known['TrainingJobStatus']}")
         return str(known["TrainingJobName"])
@@ -323,3 +332,5 @@ def _sdk() -> Iterator[None]:
         raise BadRequest(
             f"SageMaker's SDK cannot be loaded: {error}", remedy="pip install 'augrank[aws]'"
         ) from error
+    except ValueError as error:  # its own checks, pydantic's among them
+        raise BadRequest(f"SageMaker's SDK refuses: {error}") from error

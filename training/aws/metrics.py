@@ -7,18 +7,19 @@ One place for both, so that every metric that is printed is found.
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from augrank.targets import TARGETS
 from training.checkpoint import Epoch
 
-OBJECTIVE = "validation:accuracy"
+# SageMaker takes the last value that it sees; this one is the best epoch's at every moment.
+OBJECTIVE = "validation:best_accuracy"
 MOST = 40  # definitions of one job: SageMaker's limit
 EPOCH = {
     "train:loss": "loss",
     "train:accuracy": "train_accuracy",
-    OBJECTIVE: "validation_accuracy",
+    "validation:accuracy": "validation_accuracy",
     "validation:loss": "validation_loss",
     "learning_rate": "learning_rate",
     "pictures_per_s": "samples_per_s",
@@ -31,10 +32,18 @@ OF_TARGET = ("accuracy", "auc")
 STAGES = ("backbone", "embeddings", "heads")
 
 
-def print_epoch(epoch: Epoch) -> None:
-    """Print an epoch's metrics."""
-    for name, field in EPOCH.items():
-        _print(name, getattr(epoch, field))
+def epoch_printer() -> Callable[[Epoch], None]:
+    """A function that prints an epoch's metrics, and the best so far."""
+    best = 0.0
+
+    def print_epoch(epoch: Epoch) -> None:
+        nonlocal best
+        best = max(best, epoch.validation_accuracy)
+        for name, field in EPOCH.items():
+            _print(name, getattr(epoch, field))
+        _print(OBJECTIVE, best)
+
+    return print_epoch
 
 
 def print_report(report: Mapping[str, Any]) -> None:
@@ -66,6 +75,7 @@ def definitions(targets: Sequence[str] | None = None) -> list[dict[str, str]]:
 
 def _names(targets: Sequence[str]) -> Iterator[str]:
     yield from EPOCH
+    yield OBJECTIVE
     yield BACKBONE
     yield from (f"{stage}_seconds" for stage in STAGES)
     yield from (f"heads:{measure}" for measure in HEAD)

@@ -44,13 +44,19 @@ def start(
     """
     name = tuning_name(job, space, jobs)
     if (known := _state(aws, name)) is not None:
-        step(f"{name} is there already: {known['HyperParameterTuningJobStatus']}")
+        status = known["HyperParameterTuningJobStatus"]
+        if status == "Failed":
+            raise AwsError(
+                f"the tuning job {name} failed: {known.get('FailureReason', 'no reason given')}",
+                remedy="Its name is taken: begin another one, with another --name or --trials.",
+            )
+        step(f"{name} is there already: {status}")
         return name
     step(f"uploading the source and starting {name}")
     with trainer(aws, job) as prepared, friendly():
         from sagemaker.train.tuner import HyperparameterTuner
 
-        grid = len(list(space.combinations())) if space.is_grid else jobs
+        count = tries(space, jobs)
         HyperparameterTuner(
             prepared,
             OBJECTIVE,
@@ -58,13 +64,18 @@ def start(
             metric_definitions=definitions(job.targets),
             strategy="Grid" if space.is_grid else "Bayesian",
             objective_type="Maximize",
-            max_jobs=grid,
-            max_parallel_jobs=min(parallel, grid),
+            max_jobs=count,
+            max_parallel_jobs=min(parallel, count),
             early_stopping_type="Off" if space.is_grid else "Auto",
             random_seed=seed,
             tags=[{"Key": "augrank:job", "Value": job.settings.name}],
         ).tune(inputs=inputs(job.settings), job_name=name, wait=False)
     return name
+
+
+def tries(space: Space, jobs: int) -> int:
+    """How many jobs there are at most; a grid has its own number."""
+    return len(list(space.combinations())) if space.is_grid else jobs
 
 
 def wait(aws: Aws, name: str, step: Step, *, poll_s: float | None = None) -> None:
@@ -155,5 +166,8 @@ def requests(job: TrainingJob, space: Space, *, jobs: int, parallel: int) -> dic
         "Strategy": "Grid" if space.is_grid else "Bayesian",
         "Objective": {"Type": "Maximize", "MetricName": OBJECTIVE},
         "ParameterRanges": space.plain(),
-        "ResourceLimits": {"MaxNumberOfTrainingJobs": jobs, "MaxParallelTrainingJobs": parallel},
+        "ResourceLimits": {
+            "MaxNumberOfTrainingJobs": tries(space, jobs),
+            "MaxParallelTrainingJobs": min(parallel, tries(space, jobs)),
+        },
     }

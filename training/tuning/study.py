@@ -15,7 +15,7 @@ import hashlib
 import json
 import math
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -70,16 +70,12 @@ def tune(
         data = prepare(config, display)
         _same_study(out, config, space, data)
         study = _open(out, config.seed)
-        _take_up_interrupted(study)
-        if space.is_grid:
-            for combination in space.combinations():
-                study.enqueue_trial(combination, skip_if_exists=True)
-            trials = len(list(space.combinations()))
-        elif not _tried(study):
-            study.enqueue_trial(_defaults(config, space))
+        proposed = list(space.combinations()) if space.is_grid else [_defaults(config, space)]
+        _propose(study, [*_interrupted(study, space), *proposed])
+        trials = len(proposed) if space.is_grid else trials
         use_threads(data.threads)
         search = _Search(data, space, Engine.choose(config.device, config.precision), display)
-        while (count := len(_tried(study))) < trials:
+        while (count := len(_different(study) if space.is_grid else _tried(study))) < trials:
             display.say(f"Trial {count + 1} of {trials}", style="bold")
             study.optimize(search, n_trials=1, catch=(RuntimeError, MemoryError))
             done = _results(study)
@@ -142,12 +138,32 @@ def _open(out: Path, seed: int) -> optuna.Study:
     return study
 
 
-def _take_up_interrupted(study: optuna.Study) -> None:
-    """Propose the options of trials that a killed process left running once more."""
+def _interrupted(study: optuna.Study, space: Space) -> list[dict[str, Value]]:
+    """Options of trials that a kill left running, or Ctrl-C failed, as far as they were drawn."""
+    return [
+        dict(trial.params)
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.FAIL))
+        if REASON not in trial.user_attrs and set(trial.params) == set(space.options)
+    ]
+
+
+def _propose(study: optuna.Study, options: Sequence[Mapping[str, Value]]) -> None:
+    """Put options first in the queue that no trial has tried to its end and none waits with."""
+    known = _different(study)
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+        known.add(_digest(trial.system_attrs.get("fixed_params", {})))
+    for proposed in options:
+        if proposed and _digest(proposed) not in known:
+            study.enqueue_trial(dict(proposed))
+            known.add(_digest(proposed))
+    # Last, so that a kill before here leaves them to be found again.
     for left in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         study.tell(left.number, state=TrialState.FAIL)
-        if left.params:
-            study.enqueue_trial(left.params)
+
+
+def _different(study: optuna.Study) -> set[str]:
+    """Digests of the options that were tried to an end."""
+    return {_digest(trial.params) for trial in _tried(study)}
 
 
 def _tried(study: optuna.Study) -> list[FrozenTrial]:
