@@ -1,9 +1,9 @@
 """Processes that train together: each batch shared out, one run written, the same as alone."""
 
 import json
+import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ from augrank.preprocess import Normalizer
 from tests.training.test_recognise import AUGMENTATIONS, PIXELS, samples
 from training.distributed import Team
 from training.history import write_history
+from training.picture_store import RECORD
 from training.samples import Batches, Jitter
 from training.table import read_table
 
@@ -49,35 +50,47 @@ def test_shares_are_contiguous_and_whole():
 
 
 @pytest.mark.slow
-def test_two_processes_under_torchrun_write_one_run_like_that_of_one(catalogue, tmp_path):
+def test_a_job_of_two_processes_writes_one_run_like_that_of_one(catalogue, tmp_path):
+    """A job's own entry, which starts itself again under torchrun; then the same by hand."""
     manifest = catalogue(20)
     history = manifest.parent / "history.csv"
     names = augmentation_set("seed").names
     write_history(read_table(manifest, {}), manifest.parent, history, names, sends=3)
-    options = ["fit", "--manifest", str(history), "--image-size", "32", "--epochs", "2",
-               "--batch-size", "32", "--learning-rate", "0.02", "--precision", "fp32",
-               "--device", "cpu", "--no-baselines", "--targets", "open_rate"]  # fmt: skip
+    manifest.unlink()
+    options = {"image_size": 32, "epochs": 2, "batch_size": 32, "learning_rate": 0.02,
+               "precision": "fp32", "device": "cpu", "baselines": False,
+               "targets": ["open_rate"]}  # fmt: skip
+    stdout: dict[str, str] = {}
 
-    def fit(out: Path, *launcher: str) -> dict:
-        command = [sys.executable, *launcher, "-m", "training", *options, "--out", str(out)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    def job(gpus: int) -> dict:
+        model, temporary = tmp_path / f"model{gpus}", tmp_path / f"tmp{gpus}"
+        temporary.mkdir(exist_ok=True)
+        environment = {
+            **os.environ, "SM_HPS": json.dumps(options), "SM_NUM_GPUS": str(gpus),
+            "SM_HOSTS": '["algo-1"]', "SM_CURRENT_HOST": "algo-1", "SM_MODEL_DIR": str(model),
+            "SM_CHANNEL_TRAINING": str(manifest.parent), "SM_NETWORK_INTERFACE_NAME": "lo",
+            "AUGRANK_CHECKPOINTS": str(tmp_path / f"checkpoints{gpus}"),
+            "TMPDIR": str(temporary),
+        }  # fmt: skip
+        command = [sys.executable, "-m", "training.aws.container"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False,
+                              env=environment)  # fmt: skip
         assert done.returncode == 0, done.stderr[-3000:]
-        assert done.stdout.count("starts from random weights") == 1  # the leader alone speaks
-        return json.loads((out / "report.json").read_text())
+        stdout[f"{gpus}"] = done.stdout
+        return json.loads((model / "report.json").read_text())
 
-    alone = fit(tmp_path / "alone")
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    together = fit(tmp_path / "together", *torchrun)
+    alone, together = job(1), job(2)
+    for said in stdout.values():  # the leader alone speaks
+        assert said.count("starts from random weights") == 1
+        assert said.count("[metric] validation:accuracy") == 2
+    assert "2 processes" in stdout["2"]
     assert together["rows"] == alone["rows"]
     # Each process normalises its half of a batch by itself; all else is the same.
     first = [report["history"][0] for report in (alone, together)]
     assert first[1]["loss"] == pytest.approx(first[0]["loss"], rel=0.1)
     assert together["backbone"]["test_pictures"] == alone["backbone"]["test_pictures"]
     assert together["heads"]["open_rate"]["outcomes"] == alone["heads"]["open_rate"]["outcomes"]
-    command = [sys.executable, *torchrun, "-m", "training", *options]
-    again = subprocess.run(
-        [*command, "--out", str(tmp_path / "together")],
-        capture_output=True, text=True, timeout=240, check=False,
-    )  # fmt: skip
-    assert again.returncode == 0, again.stderr[-3000:]
-    assert "already complete" in again.stdout
+    (store,) = (tmp_path / "tmp2" / "augrank-cache").glob("32px-*")  # decoded once a machine
+    assert (store / "index").stat().st_size == 20 * RECORD.size
+    job(2)
+    assert "already complete" in stdout["2"]

@@ -142,27 +142,54 @@ def test_a_trial_that_stands_low_is_given_up(catalogue, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_a_grid_that_was_killed_goes_on_with_the_trial_it_was_at(catalogue, tmp_path):
     manifest, out = catalogue(18), tmp_path / "study"
-    space = space_file(tmp_path, {"epochs": [2, 12], "momentum": [0.9]})
+    space = space_file(tmp_path, {"epochs": [2, 6], "momentum": [0.9]})
     command = [sys.executable, "-m", "training", "tune", "--manifest", str(manifest),
                "--out", str(out), *OPTIONS, "--space", str(space)]  # fmt: skip
     process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE, text=True)
     seen = []
     for line in process.stdout or ():
         seen.append(line)
-        if line.startswith("Epoch   3/12"):
+        if line.startswith("Epoch   3/6"):
             os.killpg(process.pid, signal.SIGKILL)
             break
     process.wait()
-    assert seen[-1].startswith("Epoch   3/12"), seen
+    assert seen[-1].startswith("Epoch   3/6"), seen
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     assert "Going on after epoch" in done.stdout
     rows = trials_of(out)
-    assert sorted(row["epochs"] for row in rows) == ["12", "2"]
+    assert sorted(row["epochs"] for row in rows) == ["2", "6"]
     assert all(row["state"] == "complete" for row in rows)
-    assert {row["epochs_done"] for row in rows} == {"2", "12"}
+    assert {row["epochs_done"] for row in rows} == {"2", "6"}
     stored = optuna.load_study(study_name="augrank", storage=f"sqlite:///{out / 'study.db'}")
     assert not [t for t in stored.trials if t.state == optuna.trial.TrialState.RUNNING]
+
+
+@pytest.mark.slow
+def test_ctrl_c_in_a_grid_loses_no_cell_and_tries_none_twice(catalogue, tmp_path, monkeypatch):
+    from training.tuning import study
+
+    manifest, out = catalogue(18), tmp_path / "study"
+    space = space_file(tmp_path, {"momentum": [0.5, 0.9], "epochs": [1, 2]})
+    learn, tried = study.learn, []
+
+    def interrupted(data, *arguments, **named):
+        tried.append((data.config.momentum, data.config.epochs))
+        if len(tried) == 2:
+            raise KeyboardInterrupt
+        return learn(data, *arguments, **named)
+
+    monkeypatch.setattr(study, "learn", interrupted)
+    first = tune(manifest, out, "--space", str(space))
+    assert first.exit_code == 130
+    again = tune(manifest, out, "--space", str(space))
+    assert again.exit_code == 0, again.output
+    assert len(tried) == 5
+    assert tried.count(tried[1]) == 2  # the cell at which it was interrupted, and no other
+    rows = trials_of(out)
+    assert len(rows) == 4
+    assert {(row["momentum"], row["epochs"]) for row in rows} == {
+        ("0.5", "1"), ("0.5", "2"), ("0.9", "1"), ("0.9", "2")}  # fmt: skip
 
 
 def test_mistakes_are_said_before_anything_is_read(tmp_path):

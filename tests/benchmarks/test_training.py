@@ -1,0 +1,59 @@
+"""The training benchmark: what it measures at tiny scale, and how it is told."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from typer.testing import CliRunner
+
+from benchmarks.cli import app
+from benchmarks.training import measure, report
+
+RATIOS = {"real_over_synthetic", "loader_cold_over_imagefolder", "loader_warm_over_imagefolder",
+          "run_over_naive", "two_processes_over_one", "embed_over_eager"}  # fmt: skip
+
+
+def test_mistakes_are_messages(tmp_path):
+    def ask(*words: str):
+        return CliRunner().invoke(app, ["training", "--out", str(tmp_path), *words])
+
+    assert "did you mean resnet18" in ask("--backbones", "resnet81").output
+    assert "--sizes does not fit" in ask("--sizes", "small").output
+
+
+def test_the_plain_script_and_ours_stand_on_the_same_side_of_the_ratio():
+    effort = replace(measure.QUICK, rounds=2)
+    seen = measure.Seen("resnet18", 96, [100.0, 100.0], [95.0, 97.0], [0.01, 0.02],
+                        [300.0, 310.0], [100.0, 100.0], 512.0)  # fmt: skip
+    inputs = measure.SeenInput(96, [600.0, 620.0], [200.0, 210.0], [100.0, 100.0])
+    runs = measure.SeenRuns([10.0], [25.0], [0.99], [0.98], [50.0, 50.0], [90.0, 95.0])
+    engine = measure.start(1)
+    content = report.result_json(
+        report.Measured(engine, 1, effort, [seen], [inputs], runs), "command"
+    )
+    assert set(content["ratios"]) == RATIOS == {name for name, *_ in report.TARGETS}
+    assert content["ratios"]["run_over_naive"]["median"] == 2.5  # ours took 10 s of its 25
+    assert content["ratios"]["real_over_synthetic"]["median"] == pytest.approx(0.96)
+    assert content["ratios"]["two_processes_over_one"]["median"] == pytest.approx(1.85)
+    assert content["backbones"][0]["waiting"] == 0.015
+    assert report.shown(content).row_count == 1
+    assert report.ratios_table(content).row_count == len(RATIOS)
+
+
+@pytest.mark.slow
+def test_a_tiny_run_measures_every_part_and_ends_in_one_line(tmp_path, monkeypatch):
+    tiny = replace(measure.QUICK, rounds=2, sizes=(32,), pictures=24, batches=1)
+    monkeypatch.setattr(measure, "QUICK", tiny)
+    runs = measure.SeenRuns([1.0], [2.0], [0.5], [0.5], [1.0], [1.8])  # whole runs take minutes
+    monkeypatch.setattr(measure, "measure_runs", lambda *_arguments: runs)
+    out = tmp_path / "bench"
+    done = CliRunner().invoke(app, ["training", "--quick", "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    content = json.loads(done.stdout.splitlines()[-1])
+    assert content == json.loads((out / "results.json").read_text())
+    (backbone,) = content["backbones"]
+    assert all(backbone[name]["median"] > 0 for name in ("synthetic", "real", "embed", "eager"))
+    (inputs,) = content["inputs"]
+    assert inputs["warm"]["median"] > inputs["cold"]["median"] > 0
+    for name in ("training", "input"):
+        assert (out / "plots" / f"{name}.png").read_bytes()[1:4] == b"PNG"
