@@ -10,6 +10,7 @@ from typing import Any, Literal
 from augrank.bulk.job import Item, Job
 from augrank.bulk.scorer import ShardScorer
 from augrank.cores import usable_cores
+from augrank.engines import providers
 from augrank.errors import BadRequest, one_of
 
 Engine = Literal["local", "ray"]
@@ -31,9 +32,16 @@ def engine_named(name: str) -> Run:
 
 
 def on_this_machine(job: Job, shards: Shards, workers: int | None) -> Scored:
-    """Processes of this machine."""
+    """Processes of this machine.
+
+    Raises:
+        BundleError: the device is not there.
+    """
     if not shards:
         return
+    if job.device != "openvino":
+        # What is not there is said once, here: the pool would start its processes for ever.
+        providers(job.device)
     count = min(workers or usable_cores(), len(shards))
     spawn = multiprocessing.get_context("spawn")  # onnxruntime's threads do not survive a fork
     with spawn.Pool(count, _load, (job,)) as pool:

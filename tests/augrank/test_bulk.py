@@ -195,6 +195,14 @@ def test_killed_at_ten_random_moments_it_loses_and_doubles_nothing(tiny_export, 
     assert not partial.exists()
 
 
+def test_a_device_that_is_not_there_is_one_message(tiny_export, folder, tmp_path):
+    words = ["score", str(tiny_export.bundle), str(folder), "--out", str(tmp_path / "a.parquet"),
+             "--device", "cuda", *GIVEN]  # fmt: skip
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 2
+    assert "cuda" in done.output.lower()
+
+
 @pytest.mark.slow
 def test_a_ray_cluster_of_two_nodes_gives_the_same(tiny_export, folder, tmp_path):
     ray = pytest.importorskip("ray")
