@@ -137,6 +137,8 @@ def instances(
         console.print("[yellow]interrupted[/yellow]: what was started is removed; go on with:")
         console.print(typed_command(), soft_wrap=True)
         raise typer.Exit(130) from None
+    finally:
+        ledger.lock.close()
     measured, beside = rows(kinds, works, ledger, usd), catalogue.seeds()
     content = result(
         measured, beside, ledger.spent_usd, {"command": typed_command(), **about_run(quick)}

@@ -91,6 +91,8 @@ def training_toolkit() -> Path:
 def _run(
     command: list[str], base: Path, environment: Mapping[str, str], bin_folder: Path
 ) -> subprocess.CompletedProcess[str]:
+    (base / "tmp").mkdir(exist_ok=True)  # a container's own
+    environment = {"TMPDIR": str(base / "tmp"), **environment}
     left_out = ("AUGRANK_", "SAGEMAKER", "SM_", "PYTHONPATH")
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(left_out)}
     path = os.pathsep.join((str(bin_folder), inherited["PATH"]))

@@ -44,7 +44,7 @@ def test_whatever_botocore_raises_is_a_message(error):
 
 
 def test_an_endpoint_is_asked_once():
-    assert RUNTIME_CONFIG.retries == {"total_max_attempts": 1}
+    assert RUNTIME_CONFIG.retries["total_max_attempts"] == 1
 
 
 def test_a_region_that_cannot_be_is_a_message():
