@@ -3,21 +3,27 @@
 import json
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import signal
+import threading
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import asdict
+from functools import cache
+from multiprocessing.connection import Connection
 from typing import Any, Literal
 
 from augrank.bulk.job import Item, Job
 from augrank.bulk.scorer import ShardScorer
 from augrank.cores import usable_cores
-from augrank.engines import providers
-from augrank.errors import BadRequest, one_of
+from augrank.errors import BadRequest, ServerError, one_of
 
 Engine = Literal["local", "ray"]
 Shards = Mapping[int, Sequence[Item]]
-Scored = Iterator[tuple[int, list[dict[str, Any]]]]
+Numbered = tuple[int, list[dict[str, Any]]]
+Scored = Generator[Numbered, None, None]
 Run = Callable[[Job, Shards, int | None], Scored]
-_scorer: ShardScorer | None = None  # of a worker process
 
 
 def engine_named(name: str) -> Run:
@@ -35,17 +41,20 @@ def on_this_machine(job: Job, shards: Shards, workers: int | None) -> Scored:
     """Processes of this machine.
 
     Raises:
-        BundleError: the device is not there.
+        BundleError: the bundle or the device does not fit.
+        ServerError: a process was killed.
     """
     if not shards:
         return
-    if job.device != "openvino":
-        # What is not there is said once, here: the pool would start its processes for ever.
-        providers(job.device)
     count = min(workers or usable_cores(), len(shards))
-    spawn = multiprocessing.get_context("spawn")  # onnxruntime's threads do not survive a fork
-    with spawn.Pool(count, _load, (job,)) as pool:
-        yield from pool.imap_unordered(_score_numbered, shards.items())
+    try:
+        with _processes(count) as pool:
+            yield from _in_any_order(pool, job, shards, 2 * count)
+    except BrokenProcessPool as error:
+        raise ServerError(
+            f"one of {count} worker processes ended early, most likely for want of memory",
+            remedy="Run it again with fewer --workers: it goes on where it was.",
+        ) from error
 
 
 def on_ray(job: Job, shards: Shards, workers: int | None) -> Scored:
@@ -81,15 +90,54 @@ def on_ray(job: Job, shards: Shards, workers: int | None) -> Scored:
 ENGINES: dict[str, Run] = {"local": on_this_machine, "ray": on_ray}
 
 
-def _load(job: Job) -> None:
-    global _scorer
-    _scorer = ShardScorer(job)
+@contextmanager
+def _processes(count: int) -> Iterator[ProcessPoolExecutor]:
+    """Worker processes, which end at once when the block ends, or this process does."""
+    spawn = multiprocessing.get_context("spawn")  # onnxruntime's threads do not survive a fork
+    ours, theirs = spawn.Pipe()
+    pool = ProcessPoolExecutor(count, spawn, _begin, (theirs,))
+    try:
+        yield pool
+    finally:
+        ours.close()
+        pool.shutdown(cancel_futures=True)
+        theirs.close()
 
 
-def _score_numbered(numbered: tuple[int, Sequence[Item]]) -> tuple[int, list[dict[str, Any]]]:
-    assert _scorer is not None
-    number, shard = numbered
-    return number, _scorer(shard)
+def _in_any_order(pool: ProcessPoolExecutor, job: Job, shards: Shards, most: int) -> Scored:
+    """The shards' rows as they come; at most so many shards wait at a time."""
+    waiting: set[Future[Numbered]] = set()
+    left = iter(shards.items())
+    while True:
+        while len(waiting) < most and (numbered := next(left, None)):
+            waiting.add(pool.submit(_score, job, *numbered))
+        if not waiting:
+            return
+        done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+        for future in done:
+            yield future.result()
+
+
+def _begin(parent: Connection) -> None:
+    """A worker process: Ctrl-C is the parent's to handle, and with the parent it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: Connection) -> None:
+    """End this process as soon as the other end of a connection is closed."""
+    parent.poll(None)  # nothing is ever sent
+    os._exit(1)
+
+
+@cache
+def _scorer(job: Job) -> ShardScorer:
+    """Loaded with a worker's first shard, so that its errors reach the parent as they are."""
+    return ShardScorer(job)
+
+
+def _score(job: Job, number: int, shard: Sequence[Item]) -> Numbered:
+    return number, _scorer(job)(shard)
 
 
 class _RayScorer:

@@ -1,6 +1,7 @@
 """A job from end to end: what is missing is answered shard by shard, then all is one file."""
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,7 +45,8 @@ def score(
 
     Raises:
         BadRequest: another process is at work on this file, or an engine is not installed.
-        BundleError: the bundle does not fit.
+        BundleError: the bundle or the device does not fit.
+        ServerError: a worker process was killed; the next call goes on.
     """
     run, partial = engine_named(engine), Partial(out)
     shards = [items[start : start + SHARD] for start in range(0, len(items), SHARD)]
@@ -53,10 +55,11 @@ def score(
         missing = {n: shard for n, shard in enumerate(shards) if not partial.has(n)}
         finished = len(items) - sum(map(len, missing.values()))
         done(finished, len(items))
-        for number, rows in run(job, missing, workers):
-            partial.write(number, rows)
-            finished += len(shards[number])
-            done(finished, len(items))
+        with closing(run(job, missing, workers)) as scored:  # also where Ctrl-C ends it
+            for number, rows in scored:
+                partial.write(number, rows)
+                finished += len(shards[number])
+                done(finished, len(items))
         answered, failed = partial.finish(len(shards))
     errors = partial.errors if failed else None
     return Outcome(out, errors, answered, failed, len(shards) - len(missing))

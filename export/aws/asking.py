@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from augrank.aws import Aws, AwsError, Call
+from augrank.aws import Aws, AwsError, Call, friendly
 from augrank.bundle import SMOKE_FILE, load_bundle
 from export.aws.endpoint import Endpoint
 from export.aws.release import MAX_REQUEST_BYTES, folder_of
@@ -87,7 +87,10 @@ def _at_once(aws: Aws, body: bytes, parameters: dict[str, Any]) -> dict[str, Any
             remedy="Send a smaller picture, or raw instead of JSON; or deploy with --kind async.",
         )
     call = Call("sagemaker-runtime", "invoke_endpoint", {**parameters, "Body": body})
-    return _object(aws.send(call)["Body"].read())
+    answer = aws.send(call)["Body"]
+    with friendly():  # the connection may break in the middle of the answer
+        content = answer.read()
+    return _object(content)
 
 
 def _through_s3(aws: Aws, bucket: str, body: bytes, parameters: dict[str, Any]) -> dict[str, Any]:

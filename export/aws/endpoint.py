@@ -86,7 +86,7 @@ class Endpoint:
             raise AwsError(
                 f"the endpoint {self.name} was not made by augrank",
                 expected=f"the tag {TAG}={self.name} on it",
-                remedy="Delete it where it was made.",
+                remedy="Change or delete it where it was made, or choose another name.",
             )
 
 

@@ -8,6 +8,7 @@ be run again: what is there already is used, what is missing is made.
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -28,6 +29,7 @@ ENVIRONMENT = {
     "TS_MAX_REQUEST_SIZE": str(MAX_REQUEST_BYTES),
     "TS_MAX_RESPONSE_SIZE": str(MAX_REQUEST_BYTES),
 }
+NAME = re.compile("[A-Za-z0-9](-*[A-Za-z0-9])*")  # SageMaker's
 MAX_NAME = 40  # of an endpoint, so that names made from it fit SageMaker's 63 characters
 
 
@@ -61,10 +63,10 @@ class Release:
 
     def __post_init__(self) -> None:
         name = self.settings.name
-        if not name.replace("-", "").isalnum() or len(name) > MAX_NAME or name.startswith("-"):
+        if not NAME.fullmatch(name) or len(name) > MAX_NAME:
             raise BadRequest(
                 "the endpoint's name does not fit",
-                expected=f"letters, digits and -, at most {MAX_NAME}",
+                expected=f"letters a to z, digits and - between them, at most {MAX_NAME}",
                 got=repr(name),
             )
         if not self.archive.is_file():

@@ -58,10 +58,11 @@ def update(endpoint: Endpoint, release: Release) -> dict[str, Any]:
     """Replace what an endpoint serves, without a moment in which nothing healthy serves.
 
     Raises:
-        AwsError: there is none, or the new release failed and what served before serves on.
+        AwsError: there is none, augrank did not make it, or the new release failed and what served
+            before serves on.
     """
     question = SmokeQuestion.of(release.dist)
-    endpoint.existing()
+    endpoint.must_be_ours(endpoint.existing()["EndpointArn"])
     standing = Standing.of(endpoint, endpoint.wait())
     release = release.with_instances(release.settings.instances or standing.instances)
     _prepare(endpoint, release)

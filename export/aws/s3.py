@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from augrank.aws import Aws, AwsError, Call
+from augrank.aws import Aws, AwsError, Call, friendly
 from augrank.errors import BadRequest
 
 
@@ -33,12 +33,16 @@ class S3Folder:
 
     def keys(self, aws: Aws) -> list[str]:
         """What is in it, relative to it."""
+        return list(self.sizes(aws))
+
+    def sizes(self, aws: Aws) -> dict[str, int]:
+        """The same, with bytes."""
         pages = aws.pages("s3", "list_objects_v2", Bucket=self.bucket, Prefix=self.prefix)
-        return [
-            item["Key"].removeprefix(self.prefix)
+        return {
+            item["Key"].removeprefix(self.prefix): item["Size"]
             for page in pages
             for item in page.get("Contents", [])
-        ]
+        }
 
     def read(self, aws: Aws, key: str) -> bytes | None:
         """A file's content; None where it is not there."""
@@ -87,5 +91,6 @@ def read(aws: Aws, url: str) -> bytes | None:
         if "NoSuchKey" in error.problem:
             return None
         raise
-    content: bytes = found["Body"].read()
+    with friendly():  # the connection may break in the middle of it
+        content: bytes = found["Body"].read()
     return content

@@ -7,8 +7,12 @@ import os
 import random
 import shutil
 import signal
+import subprocess
+import sys
 import time
 
+import onnxruntime
+import psutil
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
@@ -20,7 +24,8 @@ from augrank.bulk.files import Partial
 from augrank.bulk.job import fingerprint
 from augrank.bulk.scorer import ShardScorer
 from augrank.cli import app
-from augrank.errors import BadRequest
+from augrank.engines import CUDA
+from augrank.errors import BadRequest, ServerError
 
 CONTEXT = {"campaign_type": "Newsletter", "industry": "Retail"}
 GIVEN = [word for name, value in CONTEXT.items() for word in ("--context", f"{name}={value}")]
@@ -138,6 +143,64 @@ def test_two_jobs_do_not_write_one_file(tiny_export, folder, tmp_path):
         bulk.score(job(tiny_export, folder), items, out)
 
 
+def test_a_killed_worker_is_told_and_the_next_call_goes_on(
+    tiny_export, folder, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(scoring, "SHARD", 1)
+    items = bulk.items_of_folder(folder, CONTEXT)
+    asked, out = (job(tiny_export, folder), items, tmp_path / "answers.parquet"), []
+
+    def kill_one(finished: int, _all: int) -> None:
+        if finished == 1:
+            os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+        out.append(finished)
+
+    with pytest.raises(ServerError, match="fewer --workers"):
+        bulk.score(*asked, workers=2, done=kill_one)
+    assert not multiprocessing.active_children()
+    outcome = bulk.score(*asked, workers=2)
+    assert outcome.resumed == max(out) >= 1
+    assert [row["item"] for row in pq.read_table(outcome.answers).to_pylist()] == [
+        item.number for item in items for _ in tiny_export.spec.heads
+    ]
+
+
+def test_ctrl_c_ends_the_workers_at_once(tiny_export, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(scoring, "SHARD", 1)
+    stopped = []
+
+    def interrupt(finished: int, _all: int) -> None:
+        if finished:
+            stopped.append(time.monotonic())
+            raise KeyboardInterrupt
+
+    items = bulk.items_of_folder(folder, CONTEXT)
+    with pytest.raises(KeyboardInterrupt):
+        bulk.score(job(tiny_export, folder), items, tmp_path / "a.parquet", workers=2,
+                   done=interrupt)  # fmt: skip
+    assert time.monotonic() - stopped[0] < 3
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.slow
+def test_workers_end_with_a_killed_parent(tiny_export, folder, tmp_path):
+    code = "from augrank.bulk import scoring; scoring.SHARD = 1; from augrank.cli import app; app()"
+    out = tmp_path / "answers.parquet"
+    words = [sys.executable, "-c", code, "score", str(tiny_export.bundle), str(folder), "--out",
+             str(out), "--workers", "2", "--alternates", "2", *GIVEN]  # fmt: skip
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    partial = tmp_path / "answers.parquet.partial"
+    while process.poll() is None and not list(partial.glob("*.parquet")):
+        time.sleep(0.01)  # until a worker has answered
+    process.send_signal(signal.SIGSTOP)  # so that the job does not end before it is looked at
+    workers = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.wait()
+    assert len(workers) >= 2
+    _, alive = psutil.wait_procs(workers, timeout=20)
+    assert not alive
+
+
 def score_quickly(words: list[str]) -> None:
     """The command as a group of processes, forked where others are spawned: it starts at once."""
     os.setsid()
@@ -195,12 +258,18 @@ def test_killed_at_ten_random_moments_it_loses_and_doubles_nothing(tiny_export, 
     assert not partial.exists()
 
 
+@pytest.mark.skipif(CUDA in onnxruntime.get_available_providers(), reason="has CUDA")
 def test_a_device_that_is_not_there_is_one_message(tiny_export, folder, tmp_path):
-    words = ["score", str(tiny_export.bundle), str(folder), "--out", str(tmp_path / "a.parquet"),
-             "--device", "cuda", *GIVEN]  # fmt: skip
-    done = CliRunner().invoke(app, words)
-    assert done.exit_code == 2
-    assert "cuda" in done.output.lower()
+    started = time.monotonic()
+    result = CliRunner().invoke(
+        app, ["score", str(tiny_export.bundle), str(folder), "--out", str(tmp_path / "a.parquet"),
+              "--device", "cuda", "--workers", "2", *GIVEN],
+    )  # fmt: skip
+    assert result.exit_code == 2
+    assert "cuda" in result.output.lower()
+    assert "use the CPU" in result.output
+    assert time.monotonic() - started < 10
+    assert not multiprocessing.active_children()
 
 
 @pytest.mark.slow
