@@ -1,8 +1,10 @@
 import threading
 
+import cv2
 import numpy as np
 import pytest
 
+from augrank import augmentations
 from augrank.augmentations import (
     Augmentation,
     AugmentationSet,
@@ -186,3 +188,19 @@ def test_the_hash_follows_names_parameters_and_order():
         AugmentationSet(name="y", augmentations=(pair[0], pair[2], pair[1])).hash,
     }
     assert len(hashes) == 4
+
+
+def test_the_quick_blur_is_opencvs_byte_for_byte():
+    rng = np.random.default_rng(0)
+    for side in (*range(32, 100), 128, 160, 224, 256, 333, 512):
+        grey = rng.integers(0, 256, (side, side), np.uint8)
+        grey[: side // 2] = cv2.GaussianBlur(grey[: side // 2], (0, 0), 2)
+        grey[:, : side // 5] = 255
+        for sigma in (max(0.5, 3 * side / 100), 0.5, 1.234, 9.0):
+            ours = augmentations._gaussian_blur(grey, sigma)
+            assert np.array_equal(ours, cv2.GaussianBlur(grey, (0, 0), sigma)), (side, sigma)
+
+
+@pytest.mark.parametrize("turns", range(-1, 5))
+def test_quarter_turns_are_numpys(picture, turns):
+    assert np.array_equal(augmentations.rotate(picture, turns), np.rot90(picture, turns))
