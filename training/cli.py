@@ -13,10 +13,10 @@ import typer
 from rich.console import Console
 
 from augrank.augmentations import augmentation_set
-from augrank.cli_options import spread
+from augrank.cli_options import pairs, spread
 from augrank.errors import AugrankError, DataError
 from training import cli_download, cli_jobs
-from training.config import split_names, split_pairs
+from training.config import split_names
 from training.entry import run_fit
 from training.progress import Display
 
@@ -148,9 +148,9 @@ def fit(
         "out": out,
         "cache": cache,
         "name": name,
-        "columns": split_pairs(column, "--column"),
+        "columns": pairs(column, "--column") or None,
         "targets": None if targets is None else split_names(targets),
-        "directions": split_pairs(direction, "--direction"),
+        "directions": pairs(direction, "--direction") or None,
         "context": None if context is None else split_names(context),
         "augmentations": augmentations,
         "backbone": backbone,
@@ -210,7 +210,7 @@ def simulate(
 
         folder = images or (manifest if manifest.is_dir() else manifest.parent)
         names = augmentation_set(augmentations, augmentation_seed).names
-        table = read_table(manifest, split_pairs(column, "--column") or {})
+        table = read_table(manifest, pairs(column, "--column"))
         made = write_history(
             table,
             folder,

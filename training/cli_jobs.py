@@ -1,8 +1,7 @@
 """``python -m training tune|submit``: search for good options, here or on SageMaker; train."""
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from augrank.cli_options import pairs
+from augrank.cli_progress import status_line
 from augrank.errors import BadRequest
 from training.config import FitConfig, load_config, named_options, read_options, read_value
 from training.progress import Display
@@ -195,7 +195,7 @@ def submit(
         if dry_run:
             print(json.dumps(jobs.requests(asked), indent=2))
             return
-        with _steps(display) as step:
+        with status_line(display.console) as step:
             started = jobs.submit(aws, asked, step)
             if not wait:
                 display.say(f"{started} is on its way; the same command with --wait follows it")
@@ -241,7 +241,7 @@ def _tune_there(
 
     config = load_config(None, {**job.options, "out": out, "images": IN_THE_JOB})
     space.check(config)
-    with _steps(display) as step:
+    with status_line(display.console) as step:
         started = tuner.start(
             aws, job, space, jobs=trials, parallel=parallel, seed=config.seed, step=step
         )
@@ -261,13 +261,3 @@ def _tell(space: "Space", found: Sequence["Trial"], out: Path, display: Display)
     if best.is_file():
         display.say(f"Next: python -m training fit --config {best} --out RUN")
     print(json.dumps(summary(found)))
-
-
-@contextmanager
-def _steps(display: Display) -> Iterator[Any]:
-    """A line that says what is being done; one line each where it is no terminal."""
-    if display.console.is_terminal:
-        with display.console.status("") as status:
-            yield status.update
-    else:
-        yield display.say

@@ -158,23 +158,6 @@ def split_names(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def split_pairs(items: list[str] | None, option: str) -> dict[str, str] | None:
-    """``["a=b"]`` to ``{"a": "b"}``; None stays None.
-
-    Raises:
-        DataError: an item without ``=``.
-    """
-    if not items:
-        return None
-    pairs = {}
-    for item in items:
-        key, equals, value = item.partition("=")
-        if not (key and equals and value):
-            raise DataError(f"{option} does not fit", expected="NAME=VALUE", got=repr(item))
-        pairs[key.strip()] = value.strip()
-    return pairs
-
-
 def _read(file: Path) -> dict[str, Any]:
     try:
         text = file.read_text(encoding="utf-8")

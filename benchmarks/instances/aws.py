@@ -97,8 +97,9 @@ class OnAws:
                     f"the job {name} may still run: {error}",
                     remedy="The same command follows it; or stop it in the console.",
                 ) from error
+            self._files(job).empty(self._aws)
             raise
-        S3Folder(self._account.bucket, f"{jobs.FOLDER}/{job.name}/").empty(self._aws)
+        self._files(job).empty(self._aws)
         return _figures(state)
 
     def training_job(self, kind: InstanceType) -> TrainingJob:
@@ -119,6 +120,9 @@ class OnAws:
         if not self._content:  # the same of all types
             self._content = jobs.content_of(self._aws, settings)
         return TrainingJob(settings, self._job.options, self._content)
+
+    def _files(self, job: TrainingJob) -> S3Folder:
+        return S3Folder(self._account.bucket, f"{jobs.FOLDER}/{job.name}/")
 
     def _stop(self, name: str) -> None:
         """Stop a job.

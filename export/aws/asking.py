@@ -14,6 +14,7 @@ from export.aws.endpoint import Endpoint
 from export.aws.release import MAX_REQUEST_BYTES, folder_of
 from export.aws.s3 import read
 
+MAX_SERVERLESS_BYTES = 4 * 1024 * 1024  # SageMaker's limit
 SMOKE_TOLERANCE = 0.02  # of a probability; other processors round otherwise
 ASYNC_POLL_S, ASYNC_WAIT_S = 2.0, 120.0
 
@@ -71,18 +72,22 @@ def ask(
     parameters = {"EndpointName": endpoint.name, "ContentType": content_type}
     if attributes:
         parameters["CustomAttributes"] = json.dumps(dict(attributes))
-    if bucket := endpoint.bucket_of_answers():
+    config = endpoint.existing_config()
+    if asynchronous := config.get("AsyncInferenceConfig"):
+        bucket = asynchronous["OutputConfig"]["S3OutputPath"].split("/")[2]
         return _through_s3(endpoint.aws, bucket, body, parameters)
     if variant:
         parameters["TargetVariant"] = variant
-    return _at_once(endpoint.aws, body, parameters)
+    serverless = any("ServerlessConfig" in each for each in config["ProductionVariants"])
+    most = MAX_SERVERLESS_BYTES if serverless else MAX_REQUEST_BYTES
+    return _at_once(endpoint.aws, body, parameters, most)
 
 
-def _at_once(aws: Aws, body: bytes, parameters: dict[str, Any]) -> dict[str, Any]:
-    if len(body) > MAX_REQUEST_BYTES:
+def _at_once(aws: Aws, body: bytes, parameters: dict[str, Any], most: int) -> dict[str, Any]:
+    if len(body) > most:
         raise AwsError(
             "the request is too large",
-            expected=f"at most {MAX_REQUEST_BYTES // 2**20} MB",
+            expected=f"at most {most // 2**20} MB",
             got=f"{len(body) / 2**20:.1f} MB",
             remedy="Send a smaller picture, or raw instead of JSON; or deploy with --kind async.",
         )

@@ -2,10 +2,8 @@
 
 import json
 import mimetypes
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -14,6 +12,7 @@ from rich.table import Table
 from augrank.aws import Call
 from augrank.cli_errors import friendly_errors
 from augrank.cli_options import pairs, spread
+from augrank.cli_progress import status_line
 from augrank.errors import BadRequest
 from export.aws import rollout
 from export.aws.asking import SmokeQuestion, ask
@@ -23,7 +22,7 @@ from export.aws.removal import delete as remove
 from export.aws.s3 import S3Folder
 from export.aws.scaling import autoscale as scale
 from export.aws.scaling import scaling_calls
-from export.aws.transform import job_calls
+from export.aws.transform import Batch
 from export.aws.transform import transform as run_transform
 
 console = Console()
@@ -59,7 +58,7 @@ def deploy(
     if dry_run:
         _print_calls([release.model, release.config, release.endpoint])
         return
-    with _progress() as step:
+    with status_line(console) as step:
         rollout.deploy(Endpoint(aws, name, step), release)
     console.print(f"[green]in service[/green]: {name} answers the smoke question")
     console.print(
@@ -77,17 +76,17 @@ def update(
     """Let an endpoint serve another export, without a moment in which nothing healthy serves.
 
     A real-time endpoint's new variant is asked the smoke question before it gets traffic; where it
-    does not answer as the export did, it goes and the old one serves on. The number of instances
-    and the autoscaling stay.
+    does not answer as the export did, it goes and the old one serves on. The kind of endpoint, its
+    instances and the autoscaling stay, unless an option says otherwise.
     """
     aws = account.aws()
-    release = container.release(aws, name, hosting)
+    release = container.release(aws, name, hosting.or_else(HostingOptions.of(Endpoint(aws, name))))
     if dry_run:
         if hosting.instances is None:
             print("# InitialInstanceCount will be the number of instances that serve then")
         _print_calls([release.model, release.config])
         return
-    with _progress() as step:
+    with status_line(console) as step:
         rollout.update(Endpoint(aws, name, step), release)
     console.print(f"[green]in service[/green]: {name} serves {container.dist}")
 
@@ -138,7 +137,7 @@ def autoscale(
     if dry_run:
         _print_calls(scaling_calls(name, "VARIANT", least, most, invocations))
         return
-    with _progress() as step:
+    with status_line(console) as step:
         variants = scale(Endpoint(account.aws(), name, step), least, most, invocations)
     console.print(f"{name}: {least} to {most} instances of {', '.join(variants)}")
 
@@ -167,7 +166,7 @@ def delete(
     ] = None,
 ) -> None:
     """Remove an endpoint and all that was made for it (by its tag), and nothing else."""
-    with _progress() as step:
+    with status_line(console) as step:
         removed = remove(Endpoint(account.aws(), name, step), bucket)
     for what in removed:
         console.print(f"removed {what}", soft_wrap=True)
@@ -191,17 +190,19 @@ def transform(
 ) -> None:
     """Answer a whole S3 folder of pictures, one PICTURE.out each.
 
-    Run it again after an interrupt or a failure: only pictures without an answer are asked.
+    Run it again after an interrupt or a failure: a job that is still at work is followed, and only
+    pictures without an answer are asked. An output folder holds the answers to one question.
     """
     aws, given = account.aws(), pairs(fields, "--field")
     hosting = HostingOptions(instance_type=instance_type, instances=instances)
     release = container.release(aws, name, hosting)
     folders = S3Folder.of(source, "--input"), S3Folder.of(output, "--output")
+    batch = Batch(release, *folders, given)
     if dry_run:
-        _print_calls(job_calls(release, *folders, "s3://.../pictures.manifest", given))
+        _print_calls(batch.calls("s3://.../pictures.manifest"))
         return
-    with _progress() as step:
-        outcome = run_transform(aws, release, *folders, given, step=step)
+    with status_line(console) as step:
+        outcome = run_transform(aws, batch, step=step)
     for picture, error in outcome.failed.items():
         console.print(f"[yellow]{picture}[/yellow]: {error}", soft_wrap=True)
     console.print(f"{outcome.answered} answered, {len(outcome.failed)} could not be")
@@ -214,13 +215,3 @@ def transform(
 def _print_calls(calls: list[Call]) -> None:
     for call in calls:
         print(call.shown())
-
-
-@contextmanager
-def _progress() -> Iterator[Any]:
-    """A line that says what is being done; one line each where it is no terminal."""
-    if console.is_terminal:
-        with console.status("") as status:
-            yield status.update
-    else:
-        yield lambda text: console.print(text, soft_wrap=True)

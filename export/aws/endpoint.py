@@ -68,13 +68,17 @@ class Endpoint:
         described = self.config(config) or {}
         return {v["VariantName"]: v for v in described.get("ProductionVariants", [])}
 
-    def bucket_of_answers(self) -> str | None:
-        """Where an asynchronous endpoint puts its answers; None for one that answers itself."""
-        state = self.state()
-        config = self.config(state["EndpointConfigName"]) if state else None
-        asynchronous = (config or {}).get("AsyncInferenceConfig") or {}
-        url = asynchronous.get("OutputConfig", {}).get("S3OutputPath", "")
-        return url.split("/")[2] if url else None
+    def existing_config(self) -> dict[str, Any]:
+        """SageMaker's description of the config that the endpoint runs.
+
+        Raises:
+            AwsError: there is no such endpoint, or its config is gone.
+        """
+        name = self.existing()["EndpointConfigName"]
+        config = self.config(name)
+        if config is None:
+            raise AwsError(f"the config {name} of {self.name} is gone")
+        return config
 
     def must_be_ours(self, arn: str) -> None:
         """Refuse an endpoint that something else made.
@@ -102,10 +106,7 @@ class Standing:
         """As the endpoint's description has it."""
         variants = {v["VariantName"]: v for v in state["ProductionVariants"]}
         serving = {name: v for name, v in variants.items() if v.get("CurrentWeight", 0) > 0}
-        config = endpoint.config(state["EndpointConfigName"])
-        if config is None:
-            raise AwsError(f"the config {state['EndpointConfigName']} of {endpoint.name} is gone")
-        return cls(config, serving or variants)
+        return cls(endpoint.existing_config(), serving or variants)
 
     @property
     def instances(self) -> int:

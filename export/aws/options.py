@@ -1,14 +1,15 @@
 """Options that several of the commands on SageMaker share."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from augrank.aws import Aws
 from augrank.cli_options import pairs
 from augrank.errors import BadRequest
+from export.aws.endpoint import Endpoint
 from export.aws.images import serving_image
 from export.aws.release import Kind, Release, Settings
 
@@ -31,17 +32,52 @@ class AccountOptions:
 
 @dataclass(frozen=True)
 class HostingOptions:
-    """On what an endpoint runs."""
+    """On what an endpoint runs; what is not said stays as it is, or is Settings' default."""
 
     kind: Annotated[
-        Kind, typer.Option(help="Always on; by the request (serverless); or queued in S3 (async).")
-    ] = "realtime"
-    instance_type: Annotated[str, typer.Option(help="Such as ml.c7i.large.")] = "ml.c7i.large"
+        Kind | None,
+        typer.Option(
+            help="Always on (default); by the request (serverless); or queued in S3 (async)."
+        ),
+    ] = None
+    instance_type: Annotated[
+        str | None, typer.Option(help="(default: ml.c7i.large; for an update what it has)")
+    ] = None
     instances: Annotated[
         int | None,
         typer.Option(min=1, help="How many (default: 1; for an update as many as it has)."),
     ] = None
-    memory_mb: Annotated[int, typer.Option(help="Of a serverless endpoint: 1024 to 6144.")] = 4096
+    memory_mb: Annotated[
+        int | None, typer.Option(help="Of a serverless endpoint: 1024 to 6144 (default: 4096).")
+    ] = None
+
+    @classmethod
+    def of(cls, endpoint: Endpoint) -> "HostingOptions":
+        """Those of an endpoint that is there, but for the number of its instances.
+
+        Raises:
+            AwsError: it is not there.
+        """
+        config = endpoint.existing_config()
+        variant = config["ProductionVariants"][0]
+        serverless = variant.get("ServerlessConfig", {})
+        kind: Kind = "serverless" if serverless else "realtime"
+        if config.get("AsyncInferenceConfig"):
+            kind = "async"
+        return cls(
+            kind=kind,
+            instance_type=variant.get("InstanceType"),
+            memory_mb=serverless.get("MemorySizeInMB"),
+        )
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """Those that were said."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+    def or_else(self, other: "HostingOptions") -> "HostingOptions":
+        """What was said, and of the other what was not."""
+        return HostingOptions(**{**other.given, **self.given})
 
 
 @dataclass(frozen=True)
@@ -78,18 +114,15 @@ class ContainerOptions:
                 expected="--role, or SAGEMAKER_ROLE: an ARN",
                 remedy="docs/sagemaker.md has its policy as JSON.",
             )
-        image = self.image
-        if image == AWS_IMAGE:
-            image = serving_image(aws.region, hosting.instance_type)
         settings = Settings(
             name=name,
-            image=image,
+            image=self.image,
             role=self.role,
             bucket=self.bucket or aws.default_bucket,
-            kind=hosting.kind,
-            instance_type=hosting.instance_type,
-            instances=hosting.instances,
-            memory_mb=hosting.memory_mb,
             environment=pairs(self.environment, "--env"),
+            **hosting.given,
         )
+        if self.image == AWS_IMAGE:
+            image = serving_image(aws.region, settings.instance_type)
+            settings = replace(settings, image=image)
         return Release(settings, self.dist)

@@ -113,7 +113,7 @@ class Release:
             }
         else:
             what["InstanceType"] = settings.instance_type
-        name = f"{settings.name}-{_digest({**what, **self._answers})}"
+        name = f"{settings.name}-{digest({**what, **self._answers})}"
         if settings.kind != "serverless":
             what["InitialInstanceCount"] = settings.instances or 1
         return {"VariantName": name, "InitialVariantWeight": 1.0, **what}
@@ -186,7 +186,7 @@ def tags(name: str) -> list[dict[str, str]]:
 
 def named(name: str, key: str, what: Mapping[str, Any]) -> dict[str, Any]:
     """A request's parameters, under a name that says what they hold, with an endpoint's tag."""
-    return {key: f"{name}-{_digest(what)}", **what, "Tags": tags(name)}
+    return {key: f"{name}-{digest(what)}", **what, "Tags": tags(name)}
 
 
 def config_of(name: str, what: Mapping[str, Any]) -> Call:
@@ -194,5 +194,6 @@ def config_of(name: str, what: Mapping[str, Any]) -> Call:
     return Call("sagemaker", "create_endpoint_config", named(name, "EndpointConfigName", what))
 
 
-def _digest(what: Mapping[str, Any]) -> str:
+def digest(what: Mapping[str, Any]) -> str:
+    """Twelve characters that stand for a request's content."""
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]

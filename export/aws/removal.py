@@ -8,6 +8,7 @@ from export.aws import endpoint as live
 from export.aws.endpoint import Endpoint
 from export.aws.release import folder_of
 from export.aws.scaling import unscale
+from export.aws.transform import stop_jobs
 
 LISTED = {"endpoint_config": "EndpointConfigs", "model": "Models"}
 NAMES = {"endpoint_config": "EndpointConfigName", "model": "ModelName"}
@@ -28,7 +29,7 @@ def delete(endpoint: Endpoint, bucket: str | None = None) -> list[str]:
     Raises:
         AwsError: it was not made by augrank, or AWS refuses.
     """
-    removed = _end(endpoint)
+    removed = stop_jobs(endpoint.aws, endpoint.name) + _end(endpoint)
     buckets = _buckets(endpoint) | ({bucket} if bucket else set())
     for known in sorted(buckets):
         removed += _empty(endpoint, known)

@@ -1,26 +1,31 @@
 """Batch transform: a whole S3 folder of pictures, resumable, bad pictures listed and skipped.
 
 Every picture is one request and one ``<key>.out`` in the output folder. What is there already is
-not asked again: the job gets a list of those that are missing. A picture that cannot be answered
-has its error as its answer: SageMaker gives up a whole job at the first status other than 200.
+not asked again: the job gets a list of those that are missing. A job that is still at work, left
+by a call that was killed, is followed first. A picture that cannot be answered has its error as
+its answer, because SageMaker gives up a whole job at the first status other than 200; one that is
+too large for a request is not sent at all.
 """
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
-from augrank.aws import Aws, AwsError, Call
+from augrank.aws import TAG, Aws, AwsError, Call
 from augrank.errors import BadRequest
 from augrank.settings import ERRORS_AS_200, FIELDS
-from export.aws.release import Release, Step
+from export.aws.release import MAX_REQUEST_BYTES, Release, Step, digest
 from export.aws.s3 import S3Folder
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif")
 ANSWER_SUFFIX = ".out"  # SageMaker's
+QUESTION = "augrank.json"  # in the output folder: what its answers are answers to
 POLL_S, WAIT_S = 20.0, 24 * 3600.0
-MAX_PAYLOAD_MB = 25
+MAX_PAYLOAD_MB = MAX_REQUEST_BYTES // 2**20
+AT_WORK = ("InProgress", "Stopping")
 
 
 @dataclass(frozen=True)
@@ -32,122 +37,178 @@ class TransformOutcome:
     missing: list[str]  # pictures without an answer yet
 
 
+@dataclass(frozen=True)
+class Batch:
+    """What a folder of pictures is asked."""
+
+    release: Release  # the export, with the instances to run on
+    source: S3Folder  # pictures
+    output: S3Folder  # answers
+    fields: Mapping[str, Any]  # target and context of all pictures
+
+    @property
+    def question(self) -> dict[str, Any]:
+        """What makes answers comparable: they never share a folder with answers to another."""
+        return {
+            "archive": self.release.key,
+            "input": self.source.url,
+            "fields": dict(sorted(self.fields.items())),
+        }
+
+    @cached_property
+    def prefix(self) -> str:
+        """What the names of its jobs begin with."""
+        asked = digest({**self.question, "output": self.output.url})
+        return f"{self.release.settings.name}-{asked[:10]}-"
+
+    def calls(self, listed: str) -> list[Call]:
+        """The requests that make a model for batch transform and start a job.
+
+        Args:
+            listed: S3 URL of the manifest that names the pictures.
+        """
+        settings = self.release.settings
+        fields = json.dumps(dict(self.fields))
+        environment = {**settings.environment, FIELDS: fields, ERRORS_AS_200: "1"}
+        model = Release(replace(settings, environment=environment), self.release.dist).model
+        job = {
+            "TransformJobName": f"{self.prefix}{int(time.time())}",
+            "ModelName": model.parameters["ModelName"],
+            "MaxPayloadInMB": MAX_PAYLOAD_MB,
+            "BatchStrategy": "SingleRecord",
+            "TransformInput": {
+                "DataSource": {"S3DataSource": {"S3DataType": "ManifestFile", "S3Uri": listed}},
+                "ContentType": "application/octet-stream",
+            },
+            "TransformOutput": {"S3OutputPath": self.output.url, "Accept": "application/json"},
+            "TransformResources": {
+                "InstanceType": settings.instance_type,
+                "InstanceCount": settings.instances or 1,
+            },
+            "Tags": model.parameters["Tags"],
+        }
+        return [model, Call("sagemaker", "create_transform_job", job)]
+
+
 def transform(
-    aws: Aws,
-    release: Release,
-    source: S3Folder,
-    output: S3Folder,
-    fields: Mapping[str, Any],
-    *,
-    step: Step = lambda _: None,
-    poll_s: float = POLL_S,
+    aws: Aws, batch: Batch, *, step: Step = lambda _: None, poll_s: float | None = None
 ) -> TransformOutcome:
     """Answer every picture of a folder that has no answer yet.
 
     Args:
         aws: services of a region.
-        release: the export, with the instances to run on.
-        source: pictures.
-        output: answers.
-        fields: target and context of all pictures.
+        batch: the pictures, and what they are asked.
         step: told what is being done.
-        poll_s: between questions after the job's state.
+        poll_s: between questions after the job's state; None for 20 s.
 
     Raises:
         AwsError: AWS refuses, or the job failed; answers that were given stay.
+        BadRequest: there are no pictures, or the output folder has answers to another question.
     """
-    pictures = [key for key in source.keys(aws) if key.lower().endswith(SUFFIXES)]
-    if not pictures:
-        raise BadRequest("there are no pictures", expected=", ".join(SUFFIXES), got=source.url)
-    missing = _missing(aws, pictures, output)
-    if missing:
-        name = _start(aws, release, source, output, missing, fields, step)
-        _wait(aws, name, len(missing), step, poll_s)
-    return _collect(aws, pictures, output)
-
-
-def job_calls(
-    release: Release, source: S3Folder, output: S3Folder, listed: str, fields: Mapping[str, Any]
-) -> list[Call]:
-    """The requests that make a model for batch transform and start the job.
-
-    Args:
-        release: the export.
-        source: pictures.
-        output: answers.
-        listed: S3 URL of the manifest that names the pictures.
-        fields: target and context of all pictures.
-    """
-    settings = release.settings
-    environment = {**settings.environment, FIELDS: json.dumps(dict(fields)), ERRORS_AS_200: "1"}
-    model = Release(replace(settings, environment=environment), release.dist).model
-    name = f"{settings.name}-{int(time.time())}"
-    job = {
-        "TransformJobName": name,
-        "ModelName": model.parameters["ModelName"],
-        "MaxPayloadInMB": MAX_PAYLOAD_MB,
-        "BatchStrategy": "SingleRecord",
-        "TransformInput": {
-            "DataSource": {"S3DataSource": {"S3DataType": "ManifestFile", "S3Uri": listed}},
-            "ContentType": "application/octet-stream",
-        },
-        "TransformOutput": {"S3OutputPath": output.url, "Accept": "application/json"},
-        "TransformResources": {
-            "InstanceType": settings.instance_type,
-            "InstanceCount": settings.instances or 1,
-        },
-        "Tags": model.parameters["Tags"],
+    sizes = {k: n for k, n in batch.source.sizes(aws).items() if k.lower().endswith(SUFFIXES)}
+    if not sizes:
+        raise BadRequest(
+            "there are no pictures", expected=", ".join(SUFFIXES), got=batch.source.url
+        )
+    _claim(aws, batch)
+    poll_s = POLL_S if poll_s is None else poll_s
+    for job, status in list(_at_work(aws, batch.release.settings.name, batch.prefix)):
+        step(f"following {job}, which was started before")
+        _wait(aws, job, step, poll_s, may_stop=status == "Stopping")
+    fit = [picture for picture, size in sizes.items() if size <= MAX_REQUEST_BYTES]
+    if missing := _missing(aws, fit, batch.output):
+        _wait(aws, _start(aws, batch, missing, step), step, poll_s)
+    too_large = {
+        picture: f"the picture is too large: expected at most {MAX_PAYLOAD_MB} MB, "
+        f"got {size / 2**20:.1f}"
+        for picture, size in sizes.items()
+        if size > MAX_REQUEST_BYTES
     }
-    return [model, Call("sagemaker", "create_transform_job", job)]
+    return _collect(aws, fit, batch.output, too_large)
 
 
-def _missing(aws: Aws, pictures: list[str], output: S3Folder) -> list[str]:
+def stop_jobs(aws: Aws, name: str) -> list[str]:
+    """Stop every transform job of an endpoint's name that is at work; which, in words."""
+    stopped = []
+    for job, status in list(_at_work(aws, name)):
+        if status == "Stopping":
+            continue
+        try:
+            aws.send(Call("sagemaker", "stop_transform_job", {"TransformJobName": job}))
+        except AwsError as error:
+            if "ValidationException" not in error.problem:  # it ended in this moment
+                raise
+        stopped.append(f"transform job {job} (stopped)")
+    return stopped
+
+
+def _at_work(aws: Aws, name: str, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Transform jobs of an endpoint's name that are at work or stopping: names and which."""
+    for status in AT_WORK:
+        pages = aws.pages(
+            "sagemaker", "list_transform_jobs", NameContains=prefix or name, StatusEquals=status
+        )
+        for job in (job for page in pages for job in page["TransformJobSummaries"]):
+            if aws.tags(job["TransformJobArn"]).get(TAG) == name:
+                yield job["TransformJobName"], status
+
+
+def _claim(aws: Aws, batch: Batch) -> None:
+    """Write to the output folder what its answers are answers to, or compare."""
+    found = batch.output.read(aws, QUESTION)
+    if found is None:
+        batch.output.write(aws, QUESTION, json.dumps(batch.question, indent=2).encode())
+    elif (other := json.loads(found)) != batch.question:
+        differs = [key for key in batch.question if other.get(key) != batch.question[key]]
+        raise BadRequest(
+            f"{batch.output.url} has answers to another question",
+            expected=f"{differs[0]} as in its {QUESTION}: {json.dumps(other.get(differs[0]))}",
+            got=json.dumps(batch.question[differs[0]]),
+            remedy="Choose another --output.",
+        )
+
+
+def _missing(aws: Aws, pictures: Sequence[str], output: S3Folder) -> list[str]:
     there = set(output.keys(aws))
     return [picture for picture in pictures if f"{picture}{ANSWER_SUFFIX}" not in there]
 
 
-def _start(
-    aws: Aws,
-    release: Release,
-    source: S3Folder,
-    output: S3Folder,
-    missing: list[str],
-    fields: Mapping[str, Any],
-    step: Callable[[str], None],
-) -> str:
-    settings = release.settings
+def _start(aws: Aws, batch: Batch, missing: Sequence[str], step: Step) -> str:
     step(f"{len(missing)} pictures to answer")
-    release.upload(aws, step)
-    listing = json.dumps([{"prefix": source.url}, *missing]).encode()
-    listed = settings.folder.write(aws, f"transform/{int(time.time())}.manifest", listing)
-    model, job = job_calls(release, source, output, listed, fields)
+    batch.release.upload(aws, step)
+    listing = json.dumps([{"prefix": batch.source.url}, *missing]).encode()
+    folder = batch.release.settings.folder
+    model, job = batch.calls(folder.write(aws, f"transform/{time.time_ns()}.manifest", listing))
     aws.make(model)
     aws.send(job)
     return str(job.parameters["TransformJobName"])
 
 
-def _wait(aws: Aws, name: str, count: int, step: Step, poll_s: float) -> None:
+def _wait(aws: Aws, name: str, step: Step, poll_s: float, *, may_stop: bool = False) -> None:
+    """Wait until a job is done, or has stopped where somebody had stopped it before."""
     started = time.monotonic()
     while time.monotonic() - started < WAIT_S:
         state = aws.send(Call("sagemaker", "describe_transform_job", {"TransformJobName": name}))
         status = state["TransformJobStatus"]
-        if status == "Completed":
+        if status == "Completed" or (status == "Stopped" and may_stop):
             return
         if status in ("Failed", "Stopped"):
-            reason = state.get("FailureReason", "no reason given")
+            reason = state.get("FailureReason") or "no reason given"
             raise AwsError(
                 f"the transform job {name} {status.lower()}: {reason}",
                 remedy="Run it again: it goes on with the pictures that have no answer.",
             )
         minutes, seconds = divmod(int(time.monotonic() - started), 60)
-        step(f"{name}: {status}, {count} pictures, {minutes}:{seconds:02d}")
+        step(f"{name}: {status}, {minutes}:{seconds:02d}")
         time.sleep(poll_s)
     raise AwsError(f"the transform job {name} is not done after {WAIT_S / 3600:.0f} h")
 
 
-def _collect(aws: Aws, pictures: list[str], output: S3Folder) -> TransformOutcome:
+def _collect(
+    aws: Aws, pictures: Sequence[str], output: S3Folder, failed: dict[str, str]
+) -> TransformOutcome:
     there = set(output.keys(aws))
-    failed, missing = {}, []
+    missing, answered = [], 0
     for picture in pictures:
         key = f"{picture}{ANSWER_SUFFIX}"
         answer = output.read(aws, key) if key in there else None
@@ -155,4 +216,6 @@ def _collect(aws: Aws, pictures: list[str], output: S3Folder) -> TransformOutcom
             missing.append(picture)
         elif "error" in (content := json.loads(answer)):
             failed[picture] = content["error"]["message"]
-    return TransformOutcome(len(pictures) - len(failed) - len(missing), failed, missing)
+        else:
+            answered += 1
+    return TransformOutcome(answered, failed, missing)

@@ -10,10 +10,13 @@ real HTTP. What it lacks is added here, and is only as good as our reading of AW
   go its policies and scheduled actions. Nothing is ever scaled: a test sets the counts;
 - ``InvokeEndpoint``: what a variant's container answers is told by the test, or asked of a real
   serving stack by HTTP. A serverless variant answers as any other: no cold start, no concurrency
-  limit, no limit of memory or of 6 MB a request;
+  limit, no limit of memory or of 4 MB a request;
 - ``InvokeEndpointAsync``: 202 at once, the container asked a moment later, its answer under
   ``S3OutputPath`` or its error under ``S3FailurePath``. No queue, no notification, no time limits,
-  no retries, and a name of the answer's file that is our guess.
+  no retries, and a name of the answer's file that is our guess;
+- a transform job answers one picture of its manifest each time that its state is asked for, ends as
+  failed at the first status other than 200, as AWS's does, and stops when it is asked to, one
+  question later. No splitting, no several instances, no retries.
 """
 
 import json
@@ -35,7 +38,12 @@ from moto.applicationautoscaling.models import (
     applicationautoscaling_backends,
 )
 from moto.sagemaker.exceptions import ValidationError
-from moto.sagemaker.models import FakeEndpointConfig, sagemaker_backends
+from moto.sagemaker.models import (
+    FakeEndpointConfig,
+    FakeTransformJob,
+    SageMakerModelBackend,
+    sagemaker_backends,
+)
 from moto.sagemaker.responses import SageMakerResponse
 from moto.server import ThreadedMotoServer
 
@@ -88,6 +96,24 @@ class LocalAws:
             content = f"Received server error ({status}): {content.decode()}".encode()
         s3.put_object(**_place(places["Output" if status == 200 else "Failure"]), Body=content)
 
+    def transform(self, job: FakeTransformJob) -> None:
+        """What a worker of batch transform does with the next picture of its job."""
+        s3, source = boto3.client("s3"), job.transform_input["DataSource"]["S3DataSource"]
+        first, *keys = json.loads(s3.get_object(**_place(source["S3Uri"]))["Body"].read())
+        for key in keys:
+            answer = _place(f"{job.transform_output['S3OutputPath']}{key}.out")
+            if s3.list_objects_v2(Bucket=answer["Bucket"], Prefix=answer["Key"])["KeyCount"]:
+                continue
+            body = s3.get_object(**_place(first["prefix"] + key))["Body"].read()
+            status, content = self.container(job.model_name, body, {})
+            if status == 200:
+                s3.put_object(**answer, Body=content)
+            else:
+                job.transform_job_status = "Failed"
+                job.failure_reason = f"ClientError: {key}: {status}"
+            return
+        job.transform_job_status = "Completed"
+
 
 def _place(url: str) -> dict[str, str]:
     _, _, bucket, key = url.split("/", 3)
@@ -115,6 +141,38 @@ def _update_endpoint(response: SageMakerResponse) -> str:
     endpoint.endpoint_config_name = config
     endpoint.production_variants = endpoint._process_production_variants(found.production_variants)
     return json.dumps({"EndpointArn": endpoint.arn})
+
+
+def _as_aws_transforms(local: LocalAws, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What moto leaves out: a job is at work until all pictures of its manifest are answered."""
+
+    def created(self: SageMakerModelBackend, *args: Any, **named: Any) -> FakeTransformJob:
+        job = create(self, *args, **named)
+        job.transform_job_status = "InProgress"
+        return job
+
+    def described(self: SageMakerModelBackend, transform_job_name: str) -> dict[str, Any]:
+        job = self.transform_jobs[transform_job_name]
+        if job.transform_job_status == "Stopping":
+            job.transform_job_status = "Stopped"
+        elif job.transform_job_status == "InProgress":
+            local.transform(job)
+        return describe(self, transform_job_name)
+
+    def stopped(response: SageMakerResponse) -> str:
+        job = sagemaker_backends[ACCOUNT][REGION].transform_jobs[
+            response._get_param("TransformJobName")
+        ]
+        if job.transform_job_status != "InProgress":
+            raise ValidationError(message=f"The job is {job.transform_job_status}")
+        job.transform_job_status = "Stopping"
+        return "{}"
+
+    create = SageMakerModelBackend.create_transform_job
+    describe = SageMakerModelBackend.describe_transform_job
+    monkeypatch.setattr(SageMakerModelBackend, "create_transform_job", created)
+    monkeypatch.setattr(SageMakerModelBackend, "describe_transform_job", described)
+    monkeypatch.setattr(SageMakerResponse, "stop_transform_job", stopped, raising=False)
 
 
 def _as_aws_registers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,6 +276,7 @@ def local_aws(container: Container, monkeypatch: pytest.MonkeyPatch) -> Iterator
     }
     monkeypatch.setattr(SageMakerResponse, "update_endpoint", _update_endpoint, raising=False)
     _as_aws_registers(monkeypatch)
+    _as_aws_transforms(local, monkeypatch)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     try:

@@ -146,11 +146,13 @@ def test_messages_say_what_to_do(dist, local, monkeypatch, tmp_path):
     assert "--sagemaker" in run("deploy", "shop", "--dist", str(tmp_path), *OPTIONS).output
     other = [*OPTIONS[:-1], "no-such-bucket"]
     assert "--bucket" in run("deploy", "shop", "--dist", str(dist), *other).output
-    for command in ("deploy", "update"):
-        shown = run(command, "shop", "--dist", str(dist), *OPTIONS, "--dry-run")
-        assert shown.exit_code == 0
-        assert "create_endpoint_config" in shown.output
+    words = ("shop", "--dist", str(dist), *OPTIONS)
+    assert "create_endpoint_config" in run("deploy", *words, "--dry-run").output
     assert everything()["endpoints"] == []
+    assert run("deploy", *words).exit_code == 0
+    before = everything()
+    assert "create_endpoint_config" in run("update", *words, "--env", "T=1", "--dry-run").output
+    assert everything() == before
     large = tmp_path / "large.png"
     large.write_bytes(bytes(26 * 2**20))
     assert "at most 25 MB" in run("invoke", "shop", str(large)).output

@@ -112,6 +112,8 @@ def test_a_serverless_endpoint_is_deployed_updated_and_rolled_back(
     picture = tmp_path / "p.png"
     picture.write_bytes(b"\x89PNG")
     assert json.loads(run("invoke", "shop", str(picture)).output) == json.loads(right)
+    picture.write_bytes(bytes(5 * 2**20))
+    assert "expected at most 4 MB, got 5.0 MB" in run("invoke", "shop", str(picture)).output
     assert run("delete", "shop").exit_code == 0
     assert not any(everything().values())
 
@@ -124,7 +126,10 @@ def test_from_one_kind_to_another(dist, local):
     done = run("update", *words, "--kind", "serverless")
     assert done.exit_code == 0, done.output
     assert everything()["scaling"] == []
-    done = run("update", *words)
+    assert run("update", *words, "--env", "TRY=1").exit_code == 0
+    assert "ServerlessConfig" in local.config("shop").production_variants[0]  # as it was
+    done = run("update", *words, "--kind", "realtime")
     assert done.exit_code == 0, done.output
+    assert "InitialInstanceCount" in local.config("shop").production_variants[0]
     assert everything()["scaling"] == []
     assert boto3.client("s3").list_objects_v2(Bucket=BUCKET)["KeyCount"] == 1  # the archive

@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from augrank.errors import DataError
-from training.config import FitConfig, load_config, split_names, split_pairs
+from augrank.cli_options import pairs
+from augrank.errors import BadRequest, DataError
+from training.config import FitConfig, load_config, split_names
 
 
 def test_a_file_gives_options_and_the_command_line_overrides_them(tmp_path):
@@ -46,10 +47,10 @@ def test_a_missing_file_is_explained(tmp_path):
 
 def test_lists_and_pairs_of_the_command_line():
     assert split_names(" a, b,") == ("a", "b")
-    assert split_pairs(["a=b", "c=d=e"], "--column") == {"a": "b", "c": "d=e"}
-    assert split_pairs(None, "--column") is None
-    with pytest.raises(DataError, match=r"--column does not fit: expected NAME=VALUE, got 'a'"):
-        split_pairs(["a"], "--column")
+    assert pairs(["a=b", "c=d=e"], "--column") == {"a": "b", "c": "d=e"}
+    assert pairs(None, "--column") == {}
+    with pytest.raises(BadRequest, match=r"--column does not fit: expected NAME=VALUE, got 'a'"):
+        pairs(["a"], "--column")
 
 
 def test_where_a_run_lies_is_not_decisive():
