@@ -136,7 +136,8 @@ def sketch(picture: Picture, sigma: float) -> Picture:
     ``sigma`` is the blur in 1/100 of the picture's side, so that strokes keep their relative width.
     """
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-    blurred = _gaussian_blur(255 - grey, max(0.5, sigma * picture.shape[0] / 100))
+    negative = cv2.bitwise_not(grey).astype(np.uint8, copy=False)
+    blurred = _gaussian_blur(negative, max(0.5, sigma * picture.shape[0] / 100))
     dodged = cv2.divide(grey, 255 - blurred, scale=255.0)
     # Where the negative is white the quotient is undefined; cv2.divide gives 0, paper is white.
     dodged[blurred == 255] = WHITE
@@ -350,7 +351,8 @@ def _apply_step(step: Step, picture: Picture) -> Picture:
 
 @functools.lru_cache(maxsize=32)
 def _brightness_table(factor: float) -> NDArray[np.uint8]:
-    return np.clip(np.arange(256) * factor + 0.5, 0, 255).astype(np.uint8)
+    table: NDArray[np.uint8] = np.clip(np.arange(256) * factor + 0.5, 0, 255).astype(np.uint8)
+    return table
 
 
 def _gaussian_blur(grey: NDArray[np.uint8], sigma: float) -> NDArray[np.uint8]:

@@ -71,7 +71,8 @@ def training(
         for size in effort.sizes
     ]
     inputs = [
-        measure_input(data[size], images.parent, scratch, effort, note) for size in effort.sizes
+        measure_input(data[size], images.parent, scratch, engine, effort, note)
+        for size in effort.sizes
     ]
     runs = measure_runs(images, scratch, effort, note)
     measured = Measured(engine, threads, effort, seen, inputs, runs)

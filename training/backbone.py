@@ -33,14 +33,26 @@ class Backbone(nn.Module):
                 weights=None, num_classes=augmentations, zero_init_residual=True
             )
         self.feature_width = WIDTHS[architecture]
+        self.frozen = False
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """Embed normalised pictures, float (N, 3, S, S): features (N, F) and logits (N, A)."""
         net = self.net
-        x = net.maxpool(net.relu(net.bn1(net.conv1(pictures))))
-        x = net.layer4(net.layer3(net.layer2(net.layer1(x))))
-        features = torch.flatten(net.avgpool(x), 1)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            x = net.maxpool(net.relu(net.bn1(net.conv1(pictures))))
+            x = net.layer4(net.layer3(net.layer2(net.layer1(x))))
+            features = torch.flatten(net.avgpool(x), 1)
         return features, net.fc(features)
+
+    def freeze(self) -> None:
+        """Let only the last layer learn from now on; what batches are normalised by stays too."""
+        self.frozen = True
+        self.net.requires_grad_(False)
+        self.net.fc.requires_grad_(True)
+
+    def train(self, mode: bool = True) -> "Backbone":
+        """Normalise by batches, unless frozen."""
+        return super().train(mode and not self.frozen)
 
     def plain_state(self) -> dict[str, Tensor]:
         """torchvision-named weights on the CPU, float32, contiguous."""

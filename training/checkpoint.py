@@ -37,8 +37,7 @@ class Progress:
     history: tuple[Epoch, ...]
     best: int  # number of the best epoch so far
     model: dict[str, Tensor]
-    optimizer: dict[str, Any]
-    scheduler: dict[str, Any]
+    optimisation: dict[str, Any]  # optimiser, schedule, gradient scale, moving average
 
 
 class Checkpoints:

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -116,12 +117,39 @@ def fit(
     schedule: Annotated[
         str | None, typer.Option(help="onecycle or plateau. (default: onecycle)")
     ] = None,
+    freeze: Annotated[
+        bool | None,
+        typer.Option("--freeze", help="Train the last layer alone, on top of --weights."),
+    ] = None,
+    average: Annotated[
+        float | None,
+        typer.Option(
+            help="Decay of the weights' moving average, which is kept: 0.999. (default: none)"
+        ),
+    ] = None,
+    progressive: Annotated[
+        int | None,
+        typer.Option(
+            help="Pixels in the first epoch; grows to --image-size over two thirds of the epochs. "
+            "(default: the same size all along)"
+        ),
+    ] = None,
+    accumulate: Annotated[
+        int | None, typer.Option(help="Pieces to take each batch in, to save memory. (default: 1)")
+    ] = None,
+    compile: Annotated[
+        bool | None, typer.Option(help="By torch.compile. (default: on a GPU)")
+    ] = None,
+    sync_bn: Annotated[
+        bool | None,
+        typer.Option("--sync-bn", help="Batch normalisation over all processes, on GPUs."),
+    ] = None,
     flip: Annotated[
         bool | None,
         typer.Option(help="Mirror originals at random (default: where no augmentation does)."),
     ] = None,
     precision: Annotated[
-        str | None, typer.Option(help="auto, fp32 or bf16, of training. (default: auto)")
+        str | None, typer.Option(help="auto, fp32, bf16 or fp16, of training. (default: auto)")
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda. (default: auto)")] = None,
     threads: Annotated[int | None, typer.Option(help="(default: the usable cores)")] = None,
@@ -140,7 +168,8 @@ def fit(
 ) -> None:
     """Train a backbone and the heads; the same command again resumes after an interrupt.
 
-    On several GPUs or machines: torchrun --nproc-per-node GPUS -m training fit ...
+    On several GPUs: torchrun --standalone --nproc-per-node GPUS --max-restarts 3 -m training fit
+    ...
     """
     options: dict[str, Any] = {
         "manifest": manifest,
@@ -162,6 +191,12 @@ def fit(
         "momentum": momentum,
         "weight_decay": weight_decay,
         "schedule": schedule,
+        "freeze": freeze,
+        "average": average,
+        "progressive": progressive,
+        "accumulate": accumulate,
+        "compile": compile,
+        "sync_bn": sync_bn,
         "flip": flip,
         "precision": precision,
         "device": device,
@@ -284,10 +319,14 @@ def _console() -> Console:
 @contextmanager
 def kind_errors(*, resumable: bool = False) -> Iterator[Display]:
     """A display; errors that are the user's to mend become a short message and exit code 2."""
+    # SageMaker and torchrun stop a job by SIGTERM.
+    stop = signal.default_int_handler if resumable else signal.getsignal(signal.SIGTERM)
+    before = signal.signal(signal.SIGTERM, stop)
+    says = os.environ.get("LOCAL_RANK", "0") == "0"  # of a machine's processes, one says it
     try:
         yield Display(_console())
     except AugrankError as error:
-        if os.environ.get("LOCAL_RANK", "0") == "0":  # of a machine's processes, one says it
+        if says:
             console = Console(stderr=True)
             console.print("Error: ", style="bold red", end="")
             console.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
@@ -297,5 +336,8 @@ def kind_errors(*, resumable: bool = False) -> Iterator[Display]:
         if resumable:
             again = shlex.join(["python", "-m", "training", *sys.argv[1:]])
             line += f" What is done is kept; go on with: {again}"
-        Console(stderr=True).print(line, style="yellow", markup=False, soft_wrap=True)
+        if says:
+            Console(stderr=True).print(line, style="yellow", markup=False, soft_wrap=True)
         raise typer.Exit(EXIT_INTERRUPT) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -21,10 +21,11 @@ from augrank.targets import Direction
 
 Architecture = Literal["resnet18", "resnet34", "resnet50"]
 Schedule = Literal["onecycle", "plateau"]
-Precision = Literal["auto", "fp32", "bf16"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
 DeviceChoice = Literal["auto", "cpu", "cuda"]
+STEP = 16  # pixels; sides between are rounded, so that there are few
 # Where or how fast a run is made, not what it becomes: these may differ when a run is resumed.
-INCIDENTAL = ("out", "manifest", "images", "threads", "name", "cache")
+INCIDENTAL = ("out", "manifest", "images", "threads", "name", "cache", "compile")
 
 
 class FitConfig(BaseModel, frozen=True, extra="forbid"):
@@ -61,6 +62,14 @@ class FitConfig(BaseModel, frozen=True, extra="forbid"):
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=5e-4, ge=0)
     schedule: Schedule = "onecycle"
+    accumulate: int = Field(default=1, ge=1)  # pieces that each process takes its batch in
+    freeze: bool = False  # train the last layer alone, on top of --weights
+    average: float = Field(default=0.0, ge=0, lt=1)  # decay of the weights' average; 0: none
+    progressive: int | None = Field(
+        default=None, ge=32, multiple_of=STEP
+    )  # side, pixels, of the first epoch
+    compile: bool | Literal["auto"] = "auto"  # by torch.compile; auto: on a GPU
+    sync_bn: bool = False  # batch normalisation over all processes, on GPUs
     flip: bool | Literal["auto"] = "auto"  # auto: where no augmentation flips or transposes
 
     # The heads
@@ -72,7 +81,21 @@ class FitConfig(BaseModel, frozen=True, extra="forbid"):
             raise ValueError("expected manifest (a CSV or Parquet file) or images (a folder)")
         if self.test_share + self.validation_share >= 1:
             raise ValueError("test_share + validation_share must leave pictures to train on")
+        if self.progressive is not None and self.progressive > self.image_size:
+            raise ValueError(f"progressive must not pass image_size ({self.image_size})")
+        if self.freeze and self.weights == "none":
+            raise ValueError("freeze needs trained weights to start from: give weights")
+        if self.batch_size < 2 * self.accumulate:
+            raise ValueError("batch_size must give each piece of accumulate two pictures")
         return self
+
+    def side(self, epoch: int) -> int:
+        """Of the training pictures in this epoch, from 1: grows over the first two thirds."""
+        if self.progressive is None:
+            return self.image_size
+        grown = min(1.0, (epoch - 1) / max(1.0, 2 / 3 * self.epochs))
+        side = self.progressive + grown * (self.image_size - self.progressive)
+        return min(self.image_size, int(side + STEP / 2) // STEP * STEP)
 
     def decisive(self) -> dict[str, Any]:
         """The options that decide what the run becomes, as plain data."""

@@ -1,10 +1,11 @@
 """Several processes that train one network: torchrun starts them, this file joins them.
 
-    torchrun --nproc-per-node 2 -m training fit --manifest M --out RUN
+    torchrun --standalone --nproc-per-node 2 --max-restarts 3 -m training fit --manifest M --out RUN
 
 Every process makes its share of each batch, and gradients are averaged; the first process, the
 leader, alone writes files and speaks. Without torchrun there is one process, and nothing here costs
-anything.
+anything. Where a process dies the others end too; torchrun starts all of them again, and they go on
+after the last whole epoch.
 """
 
 import os
@@ -16,6 +17,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from augrank.errors import DataError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -106,14 +109,38 @@ def team() -> Iterator[Team]:
         yield Team()
         return
     import torch.distributed
+    from torch.distributed.distributed_c10d import PrefixStore
+    from torch.distributed.rendezvous import rendezvous
 
     local_rank = int(os.environ["LOCAL_RANK"])
     backend = "gloo"
     if torch.cuda.is_available():
         torch.cuda.set_device(local_rank % torch.cuda.device_count())
         backend = "cpu:gloo,cuda:nccl"
-    torch.distributed.init_process_group(backend, timeout=PATIENCE)
+    store, rank, size = next(iter(rendezvous("env://")))
+    if os.environ.get("GROUP_WORLD_SIZE") == "1":
+        # torchrun keeps its store: started again, processes would read the addresses of the dead.
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        store = PrefixStore(f"attempt-{attempt}", store)
+    torch.distributed.init_process_group(
+        backend, store=store, rank=rank, world_size=size, timeout=PATIENCE
+    )
     try:
-        yield Team(int(os.environ["RANK"]), size, local_rank, int(os.environ["LOCAL_WORLD_SIZE"]))
+        yield Team(rank, size, local_rank, int(os.environ["LOCAL_WORLD_SIZE"]))
+    except RuntimeError as error:
+        if not _is_of_the_connection(error):
+            raise
+        raise DataError(
+            "another process of the training has ended",
+            got=str(error).splitlines()[0],
+            remedy="The same command goes on after the last whole epoch; "
+            "torchrun --max-restarts 3 does so by itself.",
+        ) from error
     finally:
         torch.distributed.destroy_process_group()
+
+
+def _is_of_the_connection(error: RuntimeError) -> bool:
+    from torch.distributed import DistError
+
+    return isinstance(error, DistError) or "gloo" in str(error)

@@ -14,11 +14,12 @@ import torch
 from numpy.typing import NDArray
 
 from training.backbone import Backbone
+from training.batches import Batches
 from training.distributed import Team
+from training.engine import Engine
 from training.files import whole
 from training.progress import Display
-from training.recognise import Engine
-from training.samples import Batches, Samples
+from training.samples import Samples
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def embed_all(
         The table; None in processes that do not lead.
     """
     backbone.eval()
-    if not engine.bf16:
+    if engine.arithmetic == "fp32":
         torch.backends.cudnn.allow_tf32 = False  # full float32: the parity gate builds on these
     keys = np.unique(keys)
     own = keys[team.share(len(keys))]
@@ -103,7 +104,7 @@ def embed_all(
     with display.bar("Embedding", len(own), "pictures") as advance:
         for batch in batches.in_order(samples):
             with engine.autocast():
-                part_features, part_logits = backbone(engine.tensor(batch))
+                part_features, part_logits = backbone(batch)
             end = done + len(batch)
             features[done:end] = part_features.float().cpu().numpy()
             logits[done:end] = part_logits.float().cpu().numpy()

@@ -21,6 +21,7 @@ from training.embeddings import (
     kept_table,
     pair_keys,
 )
+from training.engine import Engine
 from training.files import read_json, whole, write_json
 from training.heads import FittedHead, Matrices, fit_head
 from training.learning import Learned, learn, use_threads
@@ -29,7 +30,7 @@ from training.outcomes import Inputs, OutcomeRows, split_outcomes
 from training.plots import plot_comparison, plot_confusion, plot_curves, plot_reliability
 from training.prepare import Prepared, default_name
 from training.progress import Display
-from training.recognise import EVALUATION_BATCH, Engine
+from training.recognise import EVALUATION_BATCH
 from training.report import (
     BackboneFigures,
     backbone_figures,
@@ -165,7 +166,7 @@ def _embed_keys(
 ) -> EmbeddingTable | None:
     return embed_all(
         learned.backbone,
-        learned.batches(data, EVALUATION_BATCH),
+        learned.batches(data, EVALUATION_BATCH, engine),
         keys,
         len(data.augmentations.names),
         engine=engine,
@@ -332,7 +333,7 @@ def _write_reference(data: Prepared, learned: Learned, engine: Engine) -> None:
     held_out = held_out[:REFERENCE_PICTURES]
     file = np.repeat(data.original_file[held_out], count).reshape(-1, count)
     applied = np.broadcast_to(np.arange(count), file.shape)
-    exact, quiet = Engine(engine.device, bf16=False), Display(quiet=True)
+    exact, quiet = engine.exact(), Display(quiet=True)
     table = _embed_keys(data, learned, pair_keys(file, applied, count).ravel(), exact, quiet)
     assert table is not None  # this process leads
     rows = table.rows(file, applied)

@@ -10,12 +10,15 @@ import torch
 from augrank.errors import DataError
 from augrank.preprocess import IMAGENET_MEAN, IMAGENET_STD, Normalizer
 from training.backbone import Backbone, load_weights
+from training.batches import Batches
 from training.checkpoint import Checkpoints, Epoch
 from training.distributed import Team
+from training.engine import Engine
+from training.jitter import Jitter, may_flip
 from training.prepare import Prepared
 from training.progress import Display
-from training.recognise import Engine, Recognition, recognise
-from training.samples import Batches, Channels, Jitter, channel_statistics, may_flip
+from training.recognise import Recognition, recognise
+from training.samples import Channels, channel_statistics
 from training.splits import TRAIN, VALIDATION
 
 
@@ -38,9 +41,9 @@ class Learned:
             digest.update(name.encode() + value.numpy().tobytes())
         return digest.hexdigest()[:16]
 
-    def batches(self, data: Prepared, batch_size: int) -> Batches:
+    def batches(self, data: Prepared, batch_size: int, engine: Engine) -> Batches:
         """Batches as the backbone expects them."""
-        return _batches(data, self.mean, self.std, batch_size)
+        return _batches(data, self.mean, self.std, batch_size, engine)
 
 
 def use_threads(count: int) -> None:
@@ -69,15 +72,20 @@ def learn(
         DataError: the batch is too small for the team.
     """
     config, train = data.config, data.samples(TRAIN)
-    if config.batch_size < 2 * team.size:
+    least = 2 * team.size * config.accumulate
+    if config.batch_size < least:
         raise DataError(
             "the batch does not reach all processes",
-            expected=f"--batch-size {2 * team.size} or more for {team.size} processes",
+            expected=f"--batch-size {least} or more for {team.size} processes, each of which "
+            f"takes its share in {config.accumulate}",
             got=str(config.batch_size),
         )
     backbone = Backbone(config.backbone, len(data.augmentations.names), config.seed)
     start = load_weights(backbone, config.backbone, config.weights)
-    mean, std = _channels(data)
+    if config.freeze:
+        backbone.freeze()
+        start += ", of which the last layer alone learns"
+    mean, std = _channels(data, team)
     flip = may_flip(data.augmentations) if config.flip == "auto" else config.flip
     together = f", {team.size} processes" if team.size > 1 else ""
     display.say(
@@ -86,7 +94,7 @@ def learn(
     )
     recognition = recognise(
         backbone,
-        _batches(data, mean, std, config.batch_size, team),
+        _batches(data, mean, std, config.batch_size, engine, team),
         train,
         data.samples(VALIDATION),
         config,
@@ -100,22 +108,32 @@ def learn(
     return Learned(backbone, recognition, mean, std, start)
 
 
-def _channels(data: Prepared) -> tuple[Channels, Channels]:
+def _channels(data: Prepared, team: Team) -> tuple[Channels, Channels]:
     """Mean and standard deviation that pictures are normalised by."""
     if data.config.weights != "none":  # pretrained weights expect what they were trained on
         return IMAGENET_MEAN, IMAGENET_STD
     return channel_statistics(
-        data.pictures.pixels, data.augmentations, data.samples(TRAIN), threads=data.threads
+        data.pictures.pixels,
+        data.augmentations,
+        data.samples(TRAIN),
+        threads=data.threads,
+        team=team,
     )
 
 
 def _batches(
-    data: Prepared, mean: Channels, std: Channels, batch_size: int, team: Team = Team()
+    data: Prepared,
+    mean: Channels,
+    std: Channels,
+    batch_size: int,
+    engine: Engine,
+    team: Team = Team(),
 ) -> Batches:
     return Batches(
         data.pictures.pixels,
         data.augmentations,
         Normalizer(mean, std),
+        engine,
         batch_size=batch_size,
         threads=data.threads,
         team=team,

@@ -8,67 +8,25 @@ the first experiments, falls when the validation accuracy has not risen for thre
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
-from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau
+from torch import nn
 
-from augrank.errors import DataError
 from training.backbone import Backbone
+from training.batches import Batches, TrainingBatch
 from training.checkpoint import Checkpoints, Epoch, Progress
-from training.config import DeviceChoice, FitConfig, Precision
+from training.config import FitConfig
 from training.distributed import Team
+from training.engine import Engine
+from training.jitter import Jitter
+from training.optimisation import Optimisation
 from training.progress import Display
-from training.samples import Batches, Jitter, Samples
+from training.samples import Samples
 
 Item = TypeVar("Item")
-PLATEAU_PATIENCE = 3
 EVALUATION_BATCH = 128
-
-
-@dataclass(frozen=True)
-class Engine:
-    """Where and how networks run."""
-
-    device: torch.device
-    bf16: bool
-
-    @classmethod
-    def choose(cls, device: DeviceChoice, precision: Precision) -> "Engine":
-        """Resolve ``auto``: CUDA where there is one, bfloat16 where the hardware multiplies it."""
-        available = torch.cuda.is_available()
-        if device == "cuda" and not available:
-            raise DataError(
-                "CUDA is not available",
-                expected="an NVIDIA GPU that this torch can use",
-                remedy="Leave out --device, or give --device cpu.",
-            )
-        cuda = available and device != "cpu"
-        if precision != "auto":
-            fast = precision == "bf16"
-        elif cuda:
-            fast = torch.cuda.is_bf16_supported(including_emulation=False)
-        else:
-            fast = torch.cpu._is_amx_tile_supported()
-        return cls(torch.device("cuda" if cuda else "cpu"), bool(fast))
-
-    @property
-    def name(self) -> str:
-        """For reports: ``cpu, bf16``."""
-        return f"{self.device.type}, {'bf16' if self.bf16 else 'fp32'}"
-
-    def tensor(self, batch: NDArray[np.float32]) -> Tensor:
-        """float32 (B, S, S, 3) to a channels-last tensor (B, 3, S, S) on the device, no copy."""
-        pictures = torch.from_numpy(batch).permute(0, 3, 1, 2)
-        return pictures.to(self.device, non_blocking=True)
-
-    def autocast(self) -> torch.autocast:
-        """bfloat16 where it was chosen."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
+TOLD_EVERY_S = 0.5  # asking a GPU how it goes makes it wait
 
 
 @dataclass(frozen=True)
@@ -110,54 +68,47 @@ def recognise(
     """
     backbone.to(engine.device)
     backbone.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD(
-        backbone.parameters(),
-        lr=config.learning_rate,
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
-        nesterov=config.momentum > 0,
-    )
-    schedule = Schedule(optimizer, config, steps=-(-len(train) // config.batch_size))
+    steps = -(-len(train) // config.batch_size)
+    optimisation = Optimisation(backbone, config, engine, steps, team)
     history: tuple[Epoch, ...] = ()
     best = 0
     if (progress := team.shared(checkpoints.load() if team.leads else None)) is not None:
         backbone.net.load_state_dict(progress.model)
-        optimizer.load_state_dict(progress.optimizer)
-        schedule.load_state_dict(progress.scheduler)
+        optimisation.load_state_dict(progress.optimisation)
         history, best = progress.history, progress.best
         display.say(f"Going on after epoch {len(history)} of {config.epochs}")
     for epoch in history:
         on_epoch(epoch)
-    network = DistributedDataParallel(backbone) if team.size > 1 else backbone
 
     for number in range(len(history) + 1, config.epochs + 1):
         start = time.perf_counter()
         title = f"Epoch {number}/{config.epochs}"
+        made = batches.shuffled(
+            train, jitter, number, size=config.side(number), pieces=config.accumulate
+        )
         with display.bar(title, len(train), "pictures") as advance:
-            loss, accuracy, waited_s = train_epoch(
-                network, batches, train, jitter, number, optimizer, schedule, engine, team, advance
-            )
+            trained = train_epoch(optimisation, made, team, advance)
         seconds = time.perf_counter() - start
-        scored = evaluate(backbone, batches, validation, engine, team)
-        schedule.after_epoch(scored.accuracy)
+        scored = evaluate(optimisation.evaluated, batches, validation, engine, team)
+        optimisation.end_epoch(scored.accuracy)
         epoch = Epoch(
             number=number,
-            loss=loss,
-            train_accuracy=accuracy,
+            loss=trained.loss,
+            train_accuracy=trained.accuracy,
             validation_accuracy=scored.accuracy,
             validation_loss=scored.loss,
-            learning_rate=schedule.learning_rate,
+            learning_rate=optimisation.learning_rate,
             samples_per_s=len(train) / seconds,
             seconds=time.perf_counter() - start,
-            input_share=waited_s / seconds,
+            input_share=trained.waited_s / seconds,
         )
         improved = best == 0 or _better(epoch, history[best - 1])
         best = number if improved else best
         history = (*history, epoch)
         if team.leads:
-            state = backbone.plain_state()
-            progress = Progress(history, best, state, optimizer.state_dict(), schedule.state_dict())
-            checkpoints.save(progress, state if improved else None)
+            progress = Progress(history, best, backbone.plain_state(), optimisation.state_dict())
+            weights = optimisation.evaluated.plain_state() if improved else None
+            checkpoints.save(progress, weights)
         display.say(_line(epoch, config.epochs, best=improved))
         on_epoch(epoch)
     backbone.net.load_state_dict(team.shared(checkpoints.best_weights() if team.leads else {}))
@@ -180,62 +131,16 @@ def evaluate(
     team.same_buffers(backbone)
     backbone.eval()
     samples = samples[team.share(len(samples))]
-    loss, hits, done = 0.0, 0, 0
+    sums, done = torch.zeros(2, dtype=torch.float64, device=engine.device), 0
     for batch in batches.in_order(samples):
-        labels = torch.from_numpy(samples.label[done : done + len(batch)]).to(engine.device)
+        labels = engine.tensor(samples.label[done : done + len(batch)])
         with engine.autocast():
-            _, logits = backbone(engine.tensor(batch))
-        loss += float(nn.functional.cross_entropy(logits.float(), labels, reduction="sum"))
-        hits += int((logits.argmax(1) == labels).sum())
+            _, logits = backbone(batch)
+        losses = nn.functional.cross_entropy(logits.float(), labels, reduction="sum")
+        sums += torch.stack([losses, (logits.argmax(1) == labels).sum().float()])
         done += len(batch)
-    loss, correct, count = team.sums(loss, hits, done)
+    loss, correct, count = team.sums(*sums.tolist(), done)
     return Evaluation(loss / count, correct / count)
-
-
-class Schedule:
-    """One cycle stepped by batch, or a fall on a plateau stepped by epoch."""
-
-    def __init__(self, optimizer: torch.optim.Optimizer, config: FitConfig, steps: int) -> None:
-        self._optimizer = optimizer
-        self._scheduler: LRScheduler
-        if config.schedule == "onecycle":
-            self._scheduler = OneCycleLR(
-                optimizer,
-                config.learning_rate,
-                epochs=config.epochs,
-                steps_per_epoch=steps,
-                base_momentum=0.9 * config.momentum,
-                max_momentum=config.momentum,
-                cycle_momentum=config.momentum > 0,
-            )
-        else:
-            self._scheduler = ReduceLROnPlateau(optimizer, mode="max", patience=PLATEAU_PATIENCE)
-
-    def state_dict(self) -> dict[str, Any]:
-        """For a checkpoint."""
-        state: dict[str, Any] = self._scheduler.state_dict()
-        return state
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """From a checkpoint."""
-        self._scheduler.load_state_dict(state)
-
-    @property
-    def learning_rate(self) -> float:
-        """At this moment."""
-        return float(self._optimizer.param_groups[0]["lr"])
-
-    def after_batch(self) -> None:
-        """One cycle takes a step."""
-        cycle = self._scheduler
-        # A step past the end of the cycle would raise the rate again.
-        if isinstance(cycle, OneCycleLR) and cycle.last_epoch + 1 < cycle.total_steps:
-            cycle.step()
-
-    def after_epoch(self, accuracy: float) -> None:
-        """A plateau is noticed."""
-        if isinstance(self._scheduler, ReduceLROnPlateau):
-            self._scheduler.step(accuracy)
 
 
 class Waited(Iterator[Item]):
@@ -252,37 +157,43 @@ class Waited(Iterator[Item]):
             self.seconds += time.perf_counter() - start
 
 
+@dataclass(frozen=True)
+class TrainedEpoch:
+    """What an epoch came to."""
+
+    loss: float  # mean over its samples
+    accuracy: float  # of its samples, as they were seen
+    waited_s: float  # for pictures
+
+
 def train_epoch(
-    network: nn.Module,
-    batches: Batches,
-    train: Samples,
-    jitter: Jitter,
-    number: int,
-    optimizer: torch.optim.Optimizer,
-    schedule: Schedule,
-    engine: Engine,
+    optimisation: Optimisation,
+    batches: Iterator[TrainingBatch],
     team: Team,
     advance: Callable[[int, str], None],
-) -> tuple[float, float, float]:
-    """Mean loss and accuracy over the epoch's samples, and seconds spent waiting for pictures."""
-    network.train()
-    loss_sum, hits, done = 0.0, 0, 0
-    made = Waited(batches.shuffled(train, jitter, number))
-    for batch, label, weight in made:
-        labels = torch.from_numpy(label).to(engine.device)
-        with engine.autocast():
-            _, logits = network(engine.tensor(batch))
-        loss = nn.functional.cross_entropy(logits.float(), labels)
-        optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss * weight)
-        optimizer.step()
-        schedule.after_batch()
-        loss_sum += float(loss.detach()) * len(label)
-        hits += int((logits.argmax(1) == labels).sum())
-        done += len(label)
-        advance(len(label) * team.size, f"loss {loss_sum / done:.3f}  accuracy {hits / done:.1%}")
-    loss_sum, correct, count = team.sums(loss_sum, hits, done)
-    return loss_sum / count, correct / count, made.seconds
+) -> TrainedEpoch:
+    """Learn from every batch once.
+
+    Args:
+        optimisation: what learns.
+        batches: of this process.
+        team: the processes that train together.
+        advance: told how many samples went by, and how it goes.
+    """
+    optimisation.begin_epoch()
+    made, sums, done, told = Waited(batches), None, 0, time.perf_counter()
+    for batch in made:
+        learned = optimisation.learn(batch).double()
+        sums = learned if sums is None else sums + learned
+        done += len(batch.label)
+        text = ""
+        if (now := time.perf_counter()) - told > TOLD_EVERY_S:
+            told, (loss, right) = now, sums.tolist()
+            text = f"loss {loss / done:.3f}  accuracy {right / done:.1%}"
+        advance(len(batch.label) * team.size, text)
+    loss, right = (0.0, 0.0) if sums is None else sums.tolist()
+    loss, right, count = team.sums(loss, right, done)
+    return TrainedEpoch(loss / count, right / count, made.seconds)
 
 
 def _better(epoch: Epoch, best: Epoch) -> bool:

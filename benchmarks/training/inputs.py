@@ -11,36 +11,40 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
 from augrank.preprocess import IMAGENET_MEAN, IMAGENET_STD, Normalizer
-from training.distributed import Team
+from training.batches import Batches
+from training.engine import Engine
+from training.jitter import Jitter
 from training.pictures import decode_all
 from training.prepare import Prepared
 from training.progress import Display
-from training.samples import Batches, Jitter, Samples
+from training.samples import Samples
 
 QUIET = Display(quiet=True)
 
 
-def batches_of(data: Prepared, batch_size: int, team: Team = Team()) -> Batches:
+def batches_of(data: Prepared, batch_size: int, engine: Engine) -> Batches:
     """As training has them."""
     return Batches(
         data.pictures.pixels,
         data.augmentations,
         Normalizer(IMAGENET_MEAN, IMAGENET_STD),
+        engine,
         batch_size=batch_size,
         threads=data.threads,
-        team=team,
     )
 
 
-def ours_warm(data: Prepared, samples: Samples, batch_size: int) -> float:
+def ours_warm(data: Prepared, samples: Samples, batch_size: int, engine: Engine) -> float:
     """Pictures a second of an epoch, nothing trained."""
     start = time.perf_counter()
-    for _ in batches_of(data, batch_size).shuffled(samples, Jitter(0, flip=False), epoch=1):
+    for _ in batches_of(data, batch_size, engine).shuffled(samples, Jitter(0, flip=False), epoch=1):
         pass
     return len(samples) / (time.perf_counter() - start)
 
 
-def ours_cold(data: Prepared, samples: Samples, batch_size: int, scratch: Path) -> float:
+def ours_cold(
+    data: Prepared, samples: Samples, batch_size: int, engine: Engine, scratch: Path
+) -> float:
     """The same from nothing: every file read, hashed and decoded first."""
     shutil.rmtree(scratch, ignore_errors=True)
     start = time.perf_counter()
@@ -48,7 +52,7 @@ def ours_cold(data: Prepared, samples: Samples, batch_size: int, scratch: Path) 
         data.manifest.files, data.manifest.images, data.config.image_size, scratch,
         threads=data.threads, display=QUIET,
     )  # fmt: skip
-    for _ in batches_of(data, batch_size).shuffled(samples, Jitter(0, flip=False), epoch=1):
+    for _ in batches_of(data, batch_size, engine).shuffled(samples, Jitter(0, flip=False), epoch=1):
         pass
     return len(samples) / (time.perf_counter() - start)
 

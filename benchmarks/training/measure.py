@@ -1,5 +1,6 @@
 """Measures training in turns: ceiling, real thing, loader, processes, a plain script."""
 
+import itertools
 import json
 import os
 import subprocess
@@ -18,14 +19,18 @@ from augrank.cores import usable_cores
 from augrank.errors import ServerError
 from benchmarks.training.inputs import ImageFolderPeer, batches_of, ours_cold, ours_warm
 from training.backbone import Backbone
+from training.batches import TrainingBatch
 from training.config import Architecture, FitConfig
 from training.distributed import Team
 from training.embeddings import embed_all, pair_keys
+from training.engine import Engine
+from training.jitter import Jitter
 from training.learning import use_threads
+from training.optimisation import Optimisation
 from training.prepare import Prepared, prepare
 from training.progress import Display
-from training.recognise import Engine, Schedule, train_epoch
-from training.samples import Jitter, Samples, TrainingBatch
+from training.recognise import train_epoch
+from training.samples import Samples
 from training.splits import TRAIN
 
 QUIET = Display(quiet=True)
@@ -104,24 +109,24 @@ def measure_backbone(
     train = _part(data.samples(TRAIN), effort.batches * BATCH)
     network = Backbone(backbone, len(data.augmentations.names), 0).to(engine.device)
     network = network.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
-    schedule = Schedule(optimizer, config, steps=1000)
-    batches = batches_of(data, BATCH)
-    made = next(iter(batches.shuffled(train, Jitter(0, flip=False), 1)))
-    synthetic = _Synthetic(made, len(train) // BATCH)
+    optimisation = Optimisation(network, config, engine, steps=1000)
+    batches, jitter = batches_of(data, BATCH, engine), Jitter(0, flip=False)
+    made = next(batches.shuffled(train, jitter, 1))
 
-    def turn(source: Any, number: int) -> tuple[float, float]:
+    def synthetic(_number: int) -> Iterator[TrainingBatch]:
+        """The same batch again and again: what the arithmetic can do."""
+        return itertools.repeat(made, len(train) // BATCH)
+
+    def real(number: int) -> Iterator[TrainingBatch]:
+        return batches.shuffled(train, jitter, number)
+
+    def turn(source: Callable[[int], Iterator[TrainingBatch]], number: int) -> tuple[float, float]:
         start = time.perf_counter()
-        _, _, waited = train_epoch(
-            network, source, train, Jitter(0, flip=False), number, optimizer, schedule, engine,
-            Team(), _silent,
-        )  # fmt: skip
-        if engine.device.type == "cuda":
-            torch.cuda.synchronize()
+        trained = train_epoch(optimisation, source(number), Team(), _silent)
         seconds = time.perf_counter() - start
-        return len(train) / seconds, waited / seconds
+        return len(train) / seconds, trained.waited_s / seconds
 
-    turn(synthetic, 0), turn(batches, 0)
+    turn(synthetic, 0), turn(real, 0)
     for number in range(effort.rounds):
         note(f"{backbone}, {seen.size} px: round {number + 1} of {effort.rounds}")
         order = ("synthetic", "real", "embed", "eager")
@@ -129,11 +134,11 @@ def measure_backbone(
             if name == "synthetic":
                 seen.synthetic.append(turn(synthetic, number)[0])
             elif name == "real":
-                rate, share = turn(batches, number)
+                rate, share = turn(real, number)
                 seen.real.append(rate)
                 seen.waiting.append(share)
             else:
-                exact = Engine(engine.device, bf16=False)
+                exact = engine.exact()
                 getattr(seen, name).append(
                     _embed(data, network, train, engine if name == "embed" else exact)
                 )
@@ -147,18 +152,18 @@ def measure_backbone(
 
 
 def measure_input(
-    data: Prepared, images: Path, scratch: Path, effort: Effort, note: Note
+    data: Prepared, images: Path, scratch: Path, engine: Engine, effort: Effort, note: Note
 ) -> SeenInput:
     """The loader alone."""
     seen, samples = SeenInput(data.config.image_size), data.samples(TRAIN)
     peer = ImageFolderPeer(images, seen.size, BATCH, usable_cores())
     peer.rate(0.1)  # its processes start
-    ours_warm(data, samples, BATCH)
+    ours_warm(data, samples, BATCH, engine)
     for number in range(effort.rounds):
         note(f"loader, {seen.size} px: round {number + 1} of {effort.rounds}")
-        seen.warm.append(ours_warm(data, samples, BATCH))
+        seen.warm.append(ours_warm(data, samples, BATCH, engine))
         seen.imagefolder.append(peer.rate(1.0 if effort.quick else 3.0))
-        seen.cold.append(ours_cold(data, samples, BATCH, scratch / "cold"))
+        seen.cold.append(ours_cold(data, samples, BATCH, engine, scratch / "cold"))
     return seen
 
 
@@ -185,17 +190,6 @@ def _silent(count: int = 1, text: str = "") -> None:
     """Progress that nobody watches."""
 
 
-class _Synthetic:
-    """The same batch again and again: what the arithmetic can do."""
-
-    def __init__(self, batch: TrainingBatch, count: int) -> None:
-        self._batch, self._count = batch, count
-
-    def shuffled(self, *_: object) -> Iterator[TrainingBatch]:
-        for _number in range(self._count):
-            yield self._batch
-
-
 def _part(samples: Samples, count: int) -> Samples:
     """As many samples, drawn evenly, again where there are too few."""
     rng = np.random.default_rng(0)
@@ -206,7 +200,7 @@ def _embed(data: Prepared, network: Backbone, samples: Samples, engine: Engine) 
     keys = pair_keys(samples.file, samples.applied, len(data.augmentations.names))
     start = time.perf_counter()
     table = embed_all(
-        network, batches_of(data, 128), keys, len(data.augmentations.names), engine=engine,
+        network, batches_of(data, 128, engine), keys, len(data.augmentations.names), engine=engine,
         display=QUIET,
     )  # fmt: skip
     assert table is not None

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from benchmarks.statistics import Median, machine
 from benchmarks.training.measure import Effort, Seen, SeenInput, SeenRuns
-from training.recognise import Engine
+from training.engine import Engine
 
 # Name in results.json, words, at least, aim.
 TARGETS: tuple[tuple[str, str, float, float], ...] = (

@@ -4,24 +4,28 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 import numpy as np
+import psutil
 import pytest
 
 from augrank.augmentations import augmentation_set
 from augrank.preprocess import Normalizer
-from tests.training.test_recognise import AUGMENTATIONS, PIXELS, samples
+from tests.training.test_recognise import AUGMENTATIONS, CPU, PIXELS, samples
+from training import distributed
+from training.batches import Batches
 from training.distributed import Team
 from training.history import write_history
+from training.jitter import Jitter
 from training.picture_store import RECORD
-from training.samples import Batches, Jitter
 from training.table import read_table
 
 PLAIN = Normalizer((0.8, 0.8, 0.8), (0.3, 0.3, 0.3))
 
 
 def batches(team: Team = Team()) -> Batches:
-    return Batches(PIXELS, AUGMENTATIONS, PLAIN, batch_size=16, threads=1, team=team)
+    return Batches(PIXELS, AUGMENTATIONS, PLAIN, CPU, batch_size=16, threads=1, team=team)
 
 
 @pytest.mark.parametrize("size", [2, 3])
@@ -34,8 +38,8 @@ def test_every_batch_is_shared_out_and_weighs_as_a_whole(size):
         for rank, share in enumerate(shares):
             np.testing.assert_array_equal(share.pictures, whole.pictures[rank::size])
             np.testing.assert_array_equal(share.label, whole.label[rank::size])
-        mean = np.mean([share.weight * np.mean(share.label) for share in shares])
-        assert mean == pytest.approx(np.mean(whole.label))
+        mean = np.mean([share.weight * share.label.float().mean() for share in shares])
+        assert mean == pytest.approx(float(whole.label.float().mean()))
     assert all(len(part[-1].label) >= 2 for part in parts)  # batch normalisation needs two
     assert alone[0].weight == 1.0
 
@@ -94,3 +98,32 @@ def test_a_job_of_two_processes_writes_one_run_like_that_of_one(catalogue, tmp_p
     assert (store / "index").stat().st_size == 20 * RECORD.size
     job(2)
     assert "already complete" in stdout["2"]
+
+
+@pytest.mark.slow
+def test_a_killed_process_costs_no_more_than_the_epoch_it_was_in(catalogue, tmp_path):
+    manifest, run = catalogue(20), tmp_path / "run"
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
+        "--max-restarts=1", "--monitor-interval=0.1", "-m", "training", "fit",
+        "--manifest", str(manifest), "--out", str(run), "--image-size", "32", "--epochs", "5",
+        "--batch-size", "16", "--precision", "fp32", "--device", "cpu",
+    ]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not (run / "checkpoints" / "last.pt").exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    workers = psutil.Process(process.pid).children(recursive=True)
+    (second,) = [w for w in workers if w.environ().get("LOCAL_RANK") == "1"]
+    second.kill()
+    stdout, stderr = process.communicate(timeout=240)
+    assert process.returncode == 0, stderr[-3000:]
+    assert "Going on after epoch" in stdout
+    report = json.loads((run / "report.json").read_text())
+    assert [epoch["number"] for epoch in report["history"]] == [1, 2, 3, 4, 5]
+
+
+def test_a_lost_connection_is_told_in_words():
+    lost = "[gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:1"
+    assert distributed._is_of_the_connection(RuntimeError(lost))
+    assert not distributed._is_of_the_connection(RuntimeError("mat1 and mat2 do not fit"))

@@ -10,14 +10,17 @@ from augrank.augmentations import augmentation_set
 from augrank.preprocess import Normalizer
 from tests.training.conftest import draw
 from training.backbone import Backbone
+from training.batches import Batches
 from training.checkpoint import Checkpoints, Epoch
 from training.config import FitConfig
 from training.embeddings import embed_all, pair_keys
-from training.recognise import Engine, evaluate, recognise
-from training.samples import Batches, Jitter, Samples
+from training.engine import Engine
+from training.jitter import Jitter
+from training.recognise import evaluate, recognise
+from training.samples import Samples
 
 AUGMENTATIONS = augmentation_set("seed")
-CPU = Engine(torch.device("cpu"), bf16=False)
+CPU = Engine(torch.device("cpu"), "fp32")
 CONFIG = FitConfig(manifest=Path("m.csv"), out=Path("r"), epochs=3, batch_size=16, image_size=32,
                    learning_rate=0.02)  # fmt: skip
 PIXELS = np.stack([draw(number, 32) for number in range(12)])
@@ -39,7 +42,7 @@ def samples(files: range) -> Samples:
 
 def batches(batch_size: int = 16) -> Batches:
     normalizer = Normalizer((0.8, 0.8, 0.8), (0.3, 0.3, 0.3))
-    return Batches(PIXELS, AUGMENTATIONS, normalizer, batch_size=batch_size, threads=2)
+    return Batches(PIXELS, AUGMENTATIONS, normalizer, CPU, batch_size=batch_size, threads=2)
 
 
 class Stop(Exception):
@@ -109,9 +112,10 @@ def test_one_cycle_ends_low_and_a_plateau_starts_high(tmp_path, display):
 
 
 def test_precision_is_asked_for_or_chosen():
-    assert Engine.choose("cpu", "bf16").bf16
-    assert not Engine.choose("cpu", "fp32").bf16
-    assert Engine.choose("cpu", "auto").bf16 == torch.cpu._is_amx_tile_supported()
+    assert Engine.choose("cpu", "bf16").name == "cpu, bf16"
+    assert Engine.choose("cpu", "fp32").name == "cpu, fp32"
+    fast = Engine.choose("cpu", "auto").arithmetic == "bf16"
+    assert fast == torch.cpu._is_amx_tile_supported()
 
 
 def test_embeddings_stand_where_their_keys_say(display):

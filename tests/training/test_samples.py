@@ -1,11 +1,17 @@
 import numpy as np
 import pytest
+import torch
 
 from augrank.augmentations import Augmentation, AugmentationSet, Step, augmentation_set
 from augrank.preprocess import Normalizer
 from tests.training.conftest import draw
-from training.samples import Batches, Jitter, Samples, channel_statistics, may_flip
+from training.batches import Batches
+from training.distributed import Team
+from training.engine import BatchMemory, Engine
+from training.jitter import Jitter, look, may_flip, no_jitter
+from training.samples import NOTHING_SEEN, ChannelMoments, Samples, channel_statistics
 
+CPU = Engine(torch.device("cpu"), "fp32")
 SEED_SET = augmentation_set("seed")
 PLAIN = Normalizer((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
@@ -22,22 +28,22 @@ def samples() -> Samples:
 
 
 def batches(pixels: np.ndarray, batch_size: int = 7, threads: int = 2) -> Batches:
-    return Batches(pixels, SEED_SET, PLAIN, batch_size=batch_size, threads=threads)
+    return Batches(pixels, SEED_SET, PLAIN, CPU, batch_size=batch_size, threads=threads)
 
 
 def test_in_order_gives_the_served_pictures(pixels, samples):
-    made = np.concatenate(list(batches(pixels).in_order(samples)))
-    assert made.shape == (30, 40, 40, 3)
+    made = torch.cat(list(batches(pixels).in_order(samples)))
+    assert made.shape == (30, 3, 40, 40)
     for row in (0, 9, 29):
         picture = SEED_SET.augmentations[samples.applied[row]].apply(pixels[samples.file[row]])
-        np.testing.assert_allclose(made[row], picture / 255.0, atol=1e-6)
+        np.testing.assert_allclose(made[row].permute(1, 2, 0), picture / 255.0, atol=1e-6)
 
 
 def test_an_epoch_sees_every_sample_once_with_its_label(pixels, samples):
     jitter = Jitter(seed=1, flip=True)
     labels = [made.label for made in batches(pixels).shuffled(samples, jitter, epoch=1)]
     assert [len(label) for label in labels] == [7, 7, 7, 7, 2]
-    assert np.bincount(np.concatenate(labels)).tolist() == [5] * 6
+    assert np.bincount(torch.cat(labels)).tolist() == [5] * 6
     # 29 samples would leave one alone in the last batch: batch norm needs two.
     rest = samples[np.arange(29)]
     counts = [len(made.label) for made in batches(pixels).shuffled(rest, jitter, 1)]
@@ -47,30 +53,83 @@ def test_an_epoch_sees_every_sample_once_with_its_label(pixels, samples):
 def test_epochs_are_the_same_by_seed_and_threads_and_differ_by_number(pixels, samples):
     def epoch(number: int, threads: int) -> np.ndarray:
         made = batches(pixels, threads=threads).shuffled(samples, Jitter(1, True), number)
-        return np.concatenate([batch.pictures for batch in made])
+        return torch.cat([batch.pictures for batch in made]).numpy()
 
     np.testing.assert_array_equal(epoch(1, 1), epoch(1, 3))
     assert (epoch(1, 1) != epoch(2, 1)).any()
 
 
+def shown(picture: np.ndarray, jitter: Jitter, count: int = 40) -> list[np.ndarray]:
+    side = picture.shape[0]
+    return [look(picture, window, side) for window in jitter.windows(1, count, side)]
+
+
 def test_jitter_differs_within_a_batch_and_stays_small(pixels):
-    jitter = Jitter(seed=0, flip=False)
-    moved = [jitter(pixels[1], 1, number, flip=True) for number in range(8)]
-    assert len({picture.tobytes() for picture in moved}) == 8
+    moved = shown(pixels[1], Jitter(seed=0, flip=False), 20)
+    assert len({picture.tobytes() for picture in moved}) > 15
     assert np.mean([np.abs(m.astype(int) - pixels[1]).mean() for m in moved]) < 12
 
 
+def test_windows_show_what_lies_in_them_and_white_beyond():
+    picture = np.random.default_rng(0).integers(0, 200, (20, 20, 3), np.uint8)
+    whole = no_jitter(1, 20)[0]
+    assert np.array_equal(look(picture, whole, 20), picture)
+    assert look(picture, whole, 10).shape == (10, 10, 3)
+    beyond = look(picture, np.array([-2, 3, 20, 20, 1]), 20)
+    assert np.array_equal(beyond[:17, :18], picture[3:, :18][:, ::-1])
+    assert (beyond[17:] == 255).all()
+    assert (beyond[:, 18:] == 255).all()
+
+
 def test_flips_mirror_only_where_they_may(pixels):
-    lopsided = pixels[0].copy()
-    lopsided[:, :20] = 0
+    lopsided = pixels[:1].copy()
+    lopsided[:, :, :20] = 0
+    plain = AugmentationSet(name="plain", augmentations=SEED_SET.augmentations[:2])
 
-    def left_dark(jitter: Jitter, *, flip: bool) -> list[bool]:
-        pictures = [jitter(lopsided, 1, number, flip=flip) for number in range(40)]
-        return [picture[:, :15].mean() < picture[:, -15:].mean() for picture in pictures]
+    def left_dark(label: int, *, flip: bool) -> int:
+        """Of forty: where the file is an original (label 0), or came changed (label 1)."""
+        same = np.zeros(40, np.int64)
+        made = Batches(lopsided, plain, PLAIN, CPU, batch_size=40, threads=1)
+        (batch,) = made.shuffled(Samples(same, same, same + label), Jitter(0, flip), epoch=1)
+        left, right = (batch.pictures[:, :, :, part].mean((1, 2, 3)) for part in
+                       (slice(15), slice(-15, None)))  # fmt: skip
+        return int((left < right).sum())
 
-    assert 8 < sum(left_dark(Jitter(0, flip=True), flip=True)) < 32
-    assert all(left_dark(Jitter(0, flip=True), flip=False))
-    assert all(left_dark(Jitter(0, flip=False), flip=True))
+    assert 8 < left_dark(0, flip=True) < 32
+    assert left_dark(1, flip=True) == 40
+    assert left_dark(0, flip=False) == 40
+
+
+def test_batches_in_pieces_are_those_of_as_many_processes(pixels, samples):
+    def pieces(rank: int, size: int, count: int):
+        made = Batches(pixels, SEED_SET, PLAIN, CPU, batch_size=16, threads=1,
+                       team=Team(rank, size))  # fmt: skip
+        return list(made.shuffled(samples, Jitter(0, flip=True), epoch=1, pieces=count))
+
+    alone = pieces(0, 1, 2)
+    assert [piece.completes for piece in alone] == [False, True] * 2
+    for rank in range(2):
+        for mine, theirs in zip(alone[rank::2], pieces(rank, 2, 1), strict=True):
+            assert torch.equal(mine.pictures, theirs.pictures)
+            assert mine.weight * 2 == pytest.approx(theirs.weight)
+    assert sum(piece.weight for piece in alone[:2]) == pytest.approx(1)
+
+
+def test_a_smaller_side_is_what_is_asked_for(pixels, samples):
+    made = next(batches(pixels).shuffled(samples, Jitter(0, flip=False), 1, size=24))
+    assert made.pictures.shape == (7, 3, 24, 24)
+
+
+def test_memory_is_used_again_only_when_nothing_refers_to_it():
+    memory = BatchMemory(pinned=False)
+    first = memory.take((2, 3), np.float32)
+    view = torch.from_numpy(first).permute(1, 0)
+    assert memory.take((2, 3), np.float32) is not first
+    address = first.ctypes.data
+    del first
+    assert memory.take((2, 3), np.float32).ctypes.data != address  # the view is in use
+    del view
+    assert address in [memory.take((2, 3), np.float32).ctypes.data for _ in range(1)]
 
 
 def test_sets_that_flip_forbid_flipping():
@@ -88,3 +147,7 @@ def test_statistics_are_those_of_the_augmented_pictures(pixels, samples):
     ).reshape(-1, 3) / 255.0  # fmt: skip
     np.testing.assert_allclose(mean, every.mean(axis=0), atol=1e-6)
     np.testing.assert_allclose(std, every.std(axis=0), atol=1e-6)
+    halves = [sum(map(ChannelMoments.of, part), NOTHING_SEEN) for part in (pixels[:2], pixels[2:])]
+    together = (halves[0] + halves[1]).mean_and_deviation()
+    np.testing.assert_allclose(together[0], (pixels / 255).mean((0, 1, 2)), atol=1e-6)
+    np.testing.assert_allclose(together[1], (pixels / 255).std((0, 1, 2)), atol=1e-6)

@@ -128,10 +128,11 @@ def test_a_trial_that_stands_low_is_given_up(catalogue, tmp_path, monkeypatch):
     monkeypatch.setattr(study, "UNJUDGED_TRIALS", 1)
     monkeypatch.setattr(study, "UNJUDGED_EPOCHS", 0)
     manifest, out = catalogue(18), tmp_path / "study"
-    # The default learning rate first, then ones with which nothing is learnt.
-    space = space_file(tmp_path, {"learning_rate": [0.1, 1e-9]})
+    # Fit's own learning rate first, then ones with which nothing is learnt.
+    space = space_file(tmp_path, {"learning_rate": [0.02, 1e-9]})
     monkeypatch.setattr(study.Space, "is_grid", False)
-    done = tune(manifest, out, "--space", str(space), "--trials", "4", "--set", "epochs=4")
+    done = tune(manifest, out, "--space", str(space), "--trials", "4", "--set", "epochs=6",
+                "--set", "learning_rate=0.02", "--set", "batch_size=16")  # fmt: skip
     assert done.exit_code == 0, done.output
     rows = trials_of(out)
     low = [row for row in rows if float(row["learning_rate"]) < 1e-3]

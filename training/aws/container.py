@@ -34,6 +34,7 @@ from training.run import RunFolder
 
 CHECKPOINTS = "AUGRANK_CHECKPOINTS"  # a folder that outlives an interrupt
 MASTER_PORT = 7777
+RESTARTS = 3  # of the processes of one machine, after one of them has died
 TOOLKITS_OWN = ("sagemaker_", "_tuning_objective_metric")
 NOT_DELIVERED = ("cache", "checkpoints", "fit.json")
 
@@ -67,7 +68,7 @@ def torchrun_command(environment: Mapping[str, str]) -> list[str]:
         return []
     command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}"]
     if len(hosts) < 2:
-        command.append("--standalone")
+        command += ["--standalone", f"--max-restarts={RESTARTS}"]
     else:
         hosts = sorted(hosts)
         command += [

@@ -28,11 +28,11 @@ from optuna.trial import FrozenTrial, TrialState
 from augrank.errors import DataError
 from training.checkpoint import Epoch
 from training.config import FitConfig
+from training.engine import Engine
 from training.files import read_json, write_json
 from training.learning import learn, use_threads
 from training.prepare import Prepared, prepare
 from training.progress import Display
-from training.recognise import Engine
 from training.run import RunFolder
 from training.tuning.space import Range, Space, Value
 from training.tuning.trials import State, Trial, best_of, shown, write_results
