@@ -147,7 +147,7 @@ def sketch(picture: Picture, sigma: float) -> Picture:
 def swivel(picture: Picture, degrees: float) -> Picture:
     """Turn about the vertical axis, seen in perspective from 1.5 sides away, on white."""
     side = picture.shape[0]
-    matrix = _swivel_matrix(side, degrees)
+    matrix = swivel_matrix(side, degrees)
     turned = cv2.warpPerspective(
         picture,
         matrix,
@@ -361,15 +361,15 @@ def _gaussian_blur(grey: NDArray[np.uint8], sigma: float) -> NDArray[np.uint8]:
     Its kernel for uint8 has whole numbers that sum to 256, so all its sums are below 2 ** 24 and
     exact in float32, which vectorises better than OpenCV's own fixed point.
     """
-    kernel = _gaussian_kernel(sigma)
+    kernel = gaussian_kernel(sigma)
     # Both kernels together scale by 2 ** -16; adding a half and cutting off rounds.
     blurred = cv2.sepFilter2D(grey, cv2.CV_32F, kernel, kernel / 65536, delta=0.5)
     return blurred.astype(np.uint8)
 
 
 @functools.lru_cache(maxsize=32)
-def _gaussian_kernel(sigma: float) -> NDArray[np.float32]:
-    """Weights in 1/256, odd in number, without zeros at the ends; float32.
+def gaussian_kernel(sigma: float) -> NDArray[np.float32]:
+    """Weights of the blur in 1/256, odd in number, without zeros at the ends; float32.
 
     Rounded from the ends to the middle, each with what rounding left of the one before.
     """
@@ -384,7 +384,7 @@ def _gaussian_kernel(sigma: float) -> NDArray[np.float32]:
 
 
 @functools.lru_cache(maxsize=32)
-def _swivel_matrix(side: int, degrees: float) -> NDArray[np.float64]:
+def swivel_matrix(side: int, degrees: float) -> NDArray[np.float64]:
     """Homography (3, 3) of a plane turned about its vertical axis, from the pinhole model.
 
     The point (x, y, 0), measured from the middle, turns to (x cos, y, x sin) and is seen from

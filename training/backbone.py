@@ -1,11 +1,14 @@
 """The backbone: a torchvision ResNet whose last layer tells augmentations apart."""
 
 from collections.abc import Mapping
+from copy import deepcopy
 from pathlib import Path
 
 import torch
 import torchvision
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 from augrank.errors import DataError
 from training.config import Architecture
@@ -54,12 +57,37 @@ class Backbone(nn.Module):
         """Normalise by batches, unless frozen."""
         return super().train(mode and not self.frozen)
 
+    def folded(self) -> "Backbone":
+        """A copy for inference, in which convolutions do what followed them: normalisation.
+
+        The same numbers but for rounding, in an eighth less time or more.
+        """
+        copy = deepcopy(self).eval()
+        for module in copy.net.modules():
+            if isinstance(module, (BasicBlock, Bottleneck, ResNet)):
+                _fold_into_convolutions(module)
+        return copy
+
     def plain_state(self) -> dict[str, Tensor]:
         """torchvision-named weights on the CPU, float32, contiguous."""
         return {
             name: value.detach().cpu().contiguous().clone()
             for name, value in self.net.state_dict().items()
         }
+
+
+def _fold_into_convolutions(module: nn.Module) -> None:
+    """Each ``conv1, bn1`` of a block, and what is beside it."""
+    for number in "123":
+        if isinstance(norm := getattr(module, f"bn{number}", None), nn.BatchNorm2d):
+            name = f"conv{number}"
+            setattr(module, name, fuse_conv_bn_eval(getattr(module, name), norm))
+            setattr(module, f"bn{number}", nn.Identity())
+    if isinstance(beside := getattr(module, "downsample", None), nn.Sequential):
+        convolution, norm = beside
+        assert isinstance(convolution, nn.Conv2d)
+        assert isinstance(norm, nn.BatchNorm2d)
+        module.downsample = nn.Sequential(fuse_conv_bn_eval(convolution, norm))
 
 
 def load_weights(backbone: Backbone, architecture: Architecture, weights: str) -> str:

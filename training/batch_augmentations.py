@@ -25,10 +25,10 @@ from augrank.augmentations import Augmentation, AugmentationSet
 from augrank.decode import WHITE
 from augrank.errors import DataError
 from augrank.preprocess import Normalizer
+from training.batch_windows import look, whole
 
-# OpenCV's fixed point: shares of red, green and blue in grey, and of a pixel in a resized one.
+# OpenCV's fixed point: shares of red, green and blue in grey.
 GREY, GREY_BITS = (9798, 19235, 3735), 15
-RESIZE_BITS = 11
 RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)  # every value, as grey
 
 
@@ -98,7 +98,7 @@ class BatchAugmentations:
         side = pictures.shape[1]
         size = size or side
         if jitter is not None or size != side:
-            windows = _whole(pictures) if jitter is None else jitter
+            windows = whole(pictures) if jitter is None else jitter
             pictures = look(pictures, windows, size)
         groups = torch.split(pictures.index_select(0, order[0]), counts)
         made = [
@@ -131,62 +131,6 @@ def _apply(augmentation: Augmentation, pictures: Tensor) -> Tensor:
     for step in augmentation.steps:
         pictures = OPERATIONS[step.op](pictures, **step.params)
     return pictures
-
-
-# --- Windows --------------------------------------------------------------------------------------
-
-
-def look(pictures: Tensor, windows: Tensor, size: int) -> Tensor:
-    """``training.jitter.look``, byte for byte: white beyond, then as ``cv2.resize`` does it.
-
-    Args:
-        pictures: uint8 (B, S, S, 3).
-        windows: float32 (B, 5): left, top, width, height in whole pixels; 1 where mirrored.
-        size: side of the outcome.
-
-    Returns:
-        uint8 (B, size, size, 3).
-    """
-    near, share = _neighbours(windows, pictures.shape[1], size)
-    rest = (1 << RESIZE_BITS) - share
-    padded = pad(pictures, (0, 0, 1, 1, 1, 1), value=WHITE)
-    number = torch.arange(len(padded), device=padded.device)[:, None]
-    line = torch.arange(padded.shape[1], device=padded.device)[:, None]
-
-    left, right = (padded[number[..., None], line, column[:, 0, None]] for column in near)
-    across = left * rest[:, 0, None, :, None] + right * share[:, 0, None, :, None]
-    across >>= 4  # OpenCV goes on with 16 bits
-    upper, lower = (across[number, row[:, 1]] for row in near)
-    for part, weight in (upper, rest), (lower, share):
-        part.mul_(weight[:, 1, :, None, None]).bitwise_right_shift_(16)
-    return ((upper + lower + 2) >> 2).to(torch.uint8)
-
-
-def _neighbours(windows: Tensor, side: int, size: int) -> tuple[Tensor, Tensor]:
-    """Which two pixels each column and each row of the outcome lies between.
-
-    Returns:
-        The first and the second in padded pictures, int64 (2, B, 2, size), and the share of the
-        second in 2 ** -11, int32 (B, 2, size); columns before rows.
-    """
-    windows = windows.double()[..., None]
-    corner, extent, mirrored = windows[:, 0:2], windows[:, 2:4], windows[:, 4:5]
-    place = torch.arange(size, dtype=torch.float64, device=windows.device)
-    columns = place + mirrored * (size - 1 - 2 * place)
-    place = torch.cat([columns, place.expand_as(columns)], dim=1)
-    # Pixel centres lie at halves. OpenCV, too, computes this in float64 and goes on in float32.
-    exact = ((place + 0.5) * (extent / size) - 0.5).float()
-    first = exact.floor()
-    share = ((exact - first) * (1 << RESIZE_BITS)).round_().int()
-    # A window ends with its own last pixel; what of it lies beyond the picture is the padding.
-    inside = torch.stack([first, first + 1]).clamp_(min=0).minimum(extent - 1)
-    return ((corner + inside).clamp_(-1, side) + 1).long(), share
-
-
-def _whole(pictures: Tensor) -> Tensor:
-    windows = torch.zeros(len(pictures), 5, device=pictures.device)
-    windows[:, 2:4] = pictures.shape[1]
-    return windows
 
 
 # --- Operations: (uint8 (N, S, S, 3), params) -> uint8 (N, S, S, 3) -------------------------------
@@ -259,7 +203,7 @@ def _brightness_table(factor: float, device: torch.device) -> Tensor:
 @functools.lru_cache(maxsize=32)
 def _blur_matrix(side: int, sigma: float, device: torch.device) -> Tensor:
     """Share of each pixel of a line in each blurred one, in 1/256, float32 (S, S)."""
-    kernel = single._gaussian_kernel(max(0.5, sigma * side / 100))
+    kernel = single.gaussian_kernel(max(0.5, sigma * side / 100))
     spread = cv2.sepFilter2D(
         np.eye(side, dtype=np.float32), cv2.CV_32F, np.ones(1, np.float32), kernel
     )
@@ -274,7 +218,7 @@ def _swivel_table(side: int, degrees: float, device: torch.device) -> tuple[Tens
         Places in padded pictures of the upper left, lower left, upper right and lower right
         neighbours, int32 (4 S S,); the shares of the right and of the lower ones, float32 (S S, 1).
     """
-    matrix = cv2.invert(single._swivel_matrix(side, degrees))[1].astype(np.float32)
+    matrix = cv2.invert(single.swivel_matrix(side, degrees))[1].astype(np.float32)
     place = np.arange(side, dtype=np.float32)
     of_row = matrix[:, 1, None] * place + matrix[:, 2, None]
     # A fused multiply-add rounds once; float64 holds the product of two float32.

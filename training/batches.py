@@ -18,6 +18,7 @@ from torch import Tensor
 
 from augrank.augmentations import AugmentationSet
 from augrank.preprocess import Normalizer
+from training.batch_augmentations import BatchAugmentations
 from training.distributed import Team
 from training.engine import Engine
 from training.jitter import Jitter, Windows, look, no_jitter
@@ -68,8 +69,6 @@ class Batches:
         self._normalizer, self._engine = normalizer, engine
         self._batch_size, self._threads, self._team = batch_size, threads, team
         self._side = int(pixels[0].shape[0])
-        if on_device or engine.is_cuda:
-            from training.batch_augmentations import BatchAugmentations
         if on_device is None:
             on_device = engine.is_cuda and BatchAugmentations.supports_all(augmentations)
         self._on_device = (

@@ -2,8 +2,9 @@
 
     CACHE/embeddings-1a2b3c4d.npz    by weights, pictures, augmentations and arithmetic
 
-The pass runs in the precision of training: bfloat16 is several times faster where the hardware
-multiplies it, and heads see features rounded more coarsely than it rounds (see heads.py).
+The pass runs in the precision of training, with normalisation folded into the convolutions:
+bfloat16 is several times faster where the hardware multiplies it, and heads see features rounded
+more coarsely than it rounds (see heads.py).
 """
 
 from dataclasses import dataclass
@@ -92,9 +93,12 @@ def embed_all(
     Returns:
         The table; None in processes that do not lead.
     """
-    backbone.eval()
-    if engine.arithmetic == "fp32":
+    kind = engine.type
+    if kind == torch.float32:
+        network = backbone.eval()
         torch.backends.cudnn.allow_tf32 = False  # full float32: the parity gate builds on these
+    else:
+        network = backbone.folded().to(kind)
     keys = np.unique(keys)
     own = keys[team.share(len(keys))]
     samples = Samples(own // augmentations, own % augmentations, own % augmentations)
@@ -103,8 +107,7 @@ def embed_all(
     done = 0
     with display.bar("Embedding", len(own), "pictures") as advance:
         for batch in batches.in_order(samples):
-            with engine.autocast():
-                part_features, part_logits = backbone(batch)
+            part_features, part_logits = network(batch.to(kind))
             end = done + len(batch)
             features[done:end] = part_features.float().cpu().numpy()
             logits[done:end] = part_logits.float().cpu().numpy()

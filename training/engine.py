@@ -69,6 +69,11 @@ class Engine:
         return f"{self.device.type}, {self.arithmetic}"
 
     @property
+    def type(self) -> torch.dtype:
+        """Of the numbers that are multiplied."""
+        return TYPES[self.arithmetic]
+
+    @property
     def is_cuda(self) -> bool:
         """Whether it is a GPU, which works while this process goes on."""
         return self.device.type == "cuda"
@@ -83,9 +88,7 @@ class Engine:
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The chosen numbers, where torch holds them to be safe."""
-        return torch.autocast(
-            self.device.type, TYPES[self.arithmetic], enabled=self.arithmetic != "fp32"
-        )
+        return torch.autocast(self.device.type, self.type, enabled=self.arithmetic != "fp32")
 
 
 def _references_of_a_free_one() -> int:

@@ -54,6 +54,7 @@ class Effort:
 FULL = Effort(False, 7, ("resnet18", "resnet34", "resnet50"), (96, 224), 400, 12, 10, 3)
 QUICK = Effort(True, 3, ("resnet18",), (96,), 120, 6, 3, 1)
 BATCH = 64
+PROCESSES = ((1, BATCH, "one"), (2, 2 * BATCH, "two"), (2, BATCH, "two_halves"))
 
 
 @dataclass
@@ -89,7 +90,8 @@ class SeenRuns:
     ours_accuracy: list[float] = field(default_factory=list)
     naive_accuracy: list[float] = field(default_factory=list)
     one: list[float] = field(default_factory=list)  # pictures a second, on one core
-    two: list[float] = field(default_factory=list)  # of two processes, on two
+    two: list[float] = field(default_factory=list)  # of two processes, on two; a batch each
+    two_halves: list[float] = field(default_factory=list)  # the same, which share one batch
 
 
 def prepared(images: Path, scratch: Path, size: int) -> Prepared:
@@ -180,9 +182,10 @@ def measure_runs(images: Path, scratch: Path, effort: Effort, note: Note) -> See
         seen.naive_accuracy.append(naive["accuracy"])
     for number in range(max(2, effort.runs)):
         note(f"one process and two: {number + 1} of {max(2, effort.runs)}")
-        for processes, rates in ((1, seen.one), (2, seen.two)):
-            report, _ = _fit(images, scratch / "run", 2, size, processes=processes)
-            rates.append(float(report["history"][-1]["samples_per_s"]))
+        for processes, batch, rates in PROCESSES:
+            report, _ = _fit(images, scratch / "run", 3, size, processes=processes, batch=batch)
+            best = max(epoch["samples_per_s"] for epoch in report["history"][1:])
+            getattr(seen, rates).append(float(best))
     return seen
 
 
@@ -208,7 +211,13 @@ def _embed(data: Prepared, network: Backbone, samples: Samples, engine: Engine) 
 
 
 def _fit(
-    images: Path, out: Path, epochs: int, size: int, *, processes: int | None = None
+    images: Path,
+    out: Path,
+    epochs: int,
+    size: int,
+    *,
+    processes: int | None = None,
+    batch: int = BATCH,
 ) -> tuple[dict[str, Any], float]:
     """``fit`` on an image folder, from the start of its process to its end.
 
@@ -218,6 +227,7 @@ def _fit(
         epochs: of training.
         size: side, pixels.
         processes: under torchrun, a core each; by default one process on all cores.
+        batch: of all processes together.
     """
     launcher: list[str] = []
     if processes == 2:
@@ -225,7 +235,7 @@ def _fit(
     command = [
         sys.executable, *launcher, "-m", "training", "fit", "--images", str(images), "--out",
         str(out), "--overwrite", "--image-size", str(size), "--epochs", str(epochs),
-        "--batch-size", str(BATCH),
+        "--batch-size", str(batch),
     ]  # fmt: skip
     with _cores(processes or usable_cores()):
         seconds = _run(command)[1]

@@ -69,3 +69,18 @@ def test_no_weights_are_called_random():
     assert load_weights(Backbone("resnet18", 6, seed=0), "resnet18", "none").endswith(
         "starts from random weights"
     )
+
+
+@pytest.mark.parametrize("architecture", ["resnet18", "resnet50"])
+def test_folded_normalisation_gives_the_same(architecture):
+    backbone = Backbone(architecture, 6, seed=0)
+    for module in backbone.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):  # as after some training
+            for value in (module.weight, module.bias, module.running_mean, module.running_var):
+                torch.nn.init.uniform_(value, 0.5, 1.5)
+    pictures = torch.rand(2, 3, 48, 48)
+    folded = backbone.folded()
+    assert not any(isinstance(part, torch.nn.BatchNorm2d) for part in folded.modules())
+    with torch.inference_mode():
+        for ours, theirs in zip(folded(pictures), backbone.eval()(pictures), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)

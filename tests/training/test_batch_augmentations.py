@@ -14,7 +14,8 @@ from augrank.errors import DataError
 from augrank.preprocess import IMAGENET_MEAN, IMAGENET_STD, Normalizer
 from tests.training.conftest import draw
 from training import jitter
-from training.batch_augmentations import BatchAugmentations, look
+from training.batch_augmentations import BatchAugmentations
+from training.batch_windows import look
 from training.render import render_picture
 
 CPU = torch.device("cpu")

@@ -115,6 +115,19 @@ def test_batches_in_pieces_are_those_of_as_many_processes(pixels, samples):
     assert sum(piece.weight for piece in alone[:2]) == pytest.approx(1)
 
 
+@pytest.mark.parametrize("size", [40, 24])
+def test_batches_augmented_on_the_device_are_those_made_by_threads(pixels, samples, size):
+    def made(on_device: bool):
+        both = Batches(pixels, SEED_SET, PLAIN, CPU, batch_size=16, threads=2, on_device=on_device)
+        return list(both.shuffled(samples, Jitter(0, flip=True), epoch=1, size=size))
+
+    for here, there in zip(made(False), made(True), strict=True):
+        assert torch.equal(here.label, there.label)
+        assert here.pictures.stride() == there.pictures.stride()
+        torch.testing.assert_close(here.pictures, there.pictures, rtol=0, atol=1.01 / 255)
+        assert (here.pictures - there.pictures).abs().mean() < 1e-5
+
+
 def test_a_smaller_side_is_what_is_asked_for(pixels, samples):
     made = next(batches(pixels).shuffled(samples, Jitter(0, flip=False), 1, size=24))
     assert made.pictures.shape == (7, 3, 24, 24)

@@ -1,0 +1,63 @@
+"""Windows on a batch of pictures, where the network is: ``training.jitter.look``, byte for byte."""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from augrank.decode import WHITE
+
+RESIZE_BITS = 11  # of OpenCV's fixed point: the share of a pixel in a resized one
+
+
+def look(pictures: Tensor, windows: Tensor, size: int) -> Tensor:
+    """``training.jitter.look``, byte for byte: white beyond, then as ``cv2.resize`` does it.
+
+    Args:
+        pictures: uint8 (B, S, S, 3).
+        windows: float32 (B, 5): left, top, width, height in whole pixels; 1 where mirrored.
+        size: side of the outcome.
+
+    Returns:
+        uint8 (B, size, size, 3).
+    """
+    near, share = _neighbours(windows, pictures.shape[1], size)
+    rest = (1 << RESIZE_BITS) - share
+    padded = pad(pictures, (0, 0, 1, 1, 1, 1), value=WHITE)
+    number = torch.arange(len(padded), device=padded.device)[:, None]
+    line = torch.arange(padded.shape[1], device=padded.device)[:, None]
+
+    left, right = (padded[number[..., None], line, column[:, 0, None]] for column in near)
+    across = left * rest[:, 0, None, :, None] + right * share[:, 0, None, :, None]
+    across >>= 4  # OpenCV goes on with 16 bits
+    upper, lower = (across[number, row[:, 1]] for row in near)
+    for part, weight in (upper, rest), (lower, share):
+        part.mul_(weight[:, 1, :, None, None]).bitwise_right_shift_(16)
+    return ((upper + lower + 2) >> 2).to(torch.uint8)
+
+
+def _neighbours(windows: Tensor, side: int, size: int) -> tuple[Tensor, Tensor]:
+    """Which two pixels each column and each row of the outcome lies between.
+
+    Returns:
+        The first and the second in padded pictures, int64 (2, B, 2, size), and the share of the
+        second in 2 ** -11, int32 (B, 2, size); columns before rows.
+    """
+    windows = windows.double()[..., None]
+    corner, extent, mirrored = windows[:, 0:2], windows[:, 2:4], windows[:, 4:5]
+    place = torch.arange(size, dtype=torch.float64, device=windows.device)
+    columns = place + mirrored * (size - 1 - 2 * place)
+    place = torch.cat([columns, place.expand_as(columns)], dim=1)
+    # Pixel centres lie at halves. OpenCV, too, computes this in float64 and goes on in float32.
+    exact = ((place + 0.5) * (extent / size) - 0.5).float()
+    first = exact.floor()
+    share = ((exact - first) * (1 << RESIZE_BITS)).round_().int()
+    # A window ends with its own last pixel; what of it lies beyond the picture is the padding.
+    inside = torch.stack([first, first + 1]).clamp_(min=0).minimum(extent - 1)
+    return ((corner + inside).clamp_(-1, side) + 1).long(), share
+
+
+def whole(pictures: Tensor) -> Tensor:
+    """Windows, float32 (B, 5), that show pictures, (B, S, S, 3), as they are."""
+    windows = torch.zeros(len(pictures), 5, device=pictures.device)
+    windows[:, 2:4] = pictures.shape[1]
+    return windows
