@@ -38,6 +38,7 @@ def training(
         FULL,
         QUICK,
         measure_backbone,
+        measure_compiled,
         measure_input,
         measure_runs,
         prepared,
@@ -75,7 +76,9 @@ def training(
         for size in effort.sizes
     ]
     runs = measure_runs(images, scratch, effort, note)
-    measured = Measured(engine, threads, effort, seen, inputs, runs)
+    first = data[effort.sizes[0]], effort.backbones[0]
+    compiled = None if quick else measure_compiled(*first, engine, effort, note)
+    measured = Measured(engine, threads, effort, seen, inputs, runs, compiled)
     content = result_json(measured, typed_command())
     draw(content, out / "plots")
     (out / "results.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

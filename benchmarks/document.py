@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from augrank.errors import DataError, one_of
+from benchmarks.markdown import Result, shown, table, typed_as, verdict
 from benchmarks.pipeline import STAGES
 from benchmarks.serving_report import targets
-
-Result = Mapping[str, Any]
+from benchmarks.training.document import training_section
 
 
 def performance_document(results: Sequence[Result], command: str) -> str:
@@ -30,19 +30,6 @@ def performance_document(results: Sequence[Result], command: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = [headings, ["---"] * len(headings), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def shown(figure: Mapping[str, float], digits: int = 2) -> str:
-    """``12.30 (12.10 to 12.60)``."""
-    return (
-        f"{figure['median']:.{digits}f} ({figure['low']:.{digits}f} to {figure['high']:.{digits}f})"
-    )
-
-
 def _pipeline(result: Result) -> list[str]:
     model = result["model"]
     rows = [
@@ -60,7 +47,7 @@ def _pipeline(result: Result) -> list[str]:
         f"## One request in process: {model['backbone']}",
         f"{_model(model)} `catalogue` is a small file of the catalogue, `photo` a 12-megapixel "
         "JPEG. Raw forward is the backbone alone on as many candidates, timed right after each "
-        f"request. {_machine(result)} {result['rounds']} requests a row. {_command(result)}",
+        f"request. {_machine(result)} {result['rounds']} requests a row. {typed_as(result)}",
         table(headings, rows),
     ]
 
@@ -71,7 +58,7 @@ def _serving(result: Result) -> list[str]:
     parts = [
         f"## Serving: {model['backbone']}",
         f"{_model(model)} {_machine(result)} {result['plan']}. {result['rounds']} rounds.{quick} "
-        f"{_command(result)}",
+        f"{typed_as(result)}",
         table(["ratio, in one run", "measured", "at least", "aim", ""], _targets(result)),
         "Less is better where the bound says `≤`. The end of the interval that is nearer to the "
         "bound counts.",
@@ -138,7 +125,7 @@ def _targets(result: Result) -> list[list[str]]:
     for target in targets(result["model"]["backbone"]):
         figure = result["ratios"].get(target["ratio"])
         if figure is not None:
-            rows.append(_verdict(target, figure))
+            rows.append(verdict(target, figure))
     seen = result["overload"]
     one = {
         "overload: p99 of those admitted ÷ p99 at the busiest load": (
@@ -158,24 +145,8 @@ def _targets(result: Result) -> list[list[str]]:
         if value is None:  # nothing was refused
             continue
         target = {"title": title, "bound": bound, "aim": aim, "less_is_better": less, "tried": ""}
-        rows.append(_verdict(target, dict.fromkeys(("median", "low", "high"), value)))
+        rows.append(verdict(target, dict.fromkeys(("median", "low", "high"), value)))
     return rows
-
-
-def _verdict(target: Mapping[str, Any], figure: Mapping[str, float]) -> list[str]:
-    """A row: title, figure, bound, aim, and whether it is met; a miss says by how much."""
-    less, bound, aim = target["less_is_better"], target["bound"], target["aim"]
-    sign, end = ("≤ ", figure["high"]) if less else ("", figure["low"])
-    good, reached = (end <= bound, end <= aim) if less else (end >= bound, end >= aim)
-    digits = 4 if bound < 0.1 else 3
-    measured = f"{figure['median']:.{digits}f}"
-    if figure["low"] != figure["high"]:
-        measured = shown(figure, digits)
-    verdict = "aim reached" if reached else "met"
-    if not good:
-        away = (end - bound) / bound if less else (bound - end) / bound
-        verdict = f"missed by {away:.0%}. {target['tried']}".strip()
-    return [target["title"], measured, f"{sign}{bound:g}", f"{sign}{aim:g}", verdict]
 
 
 def _explained(result: Result) -> str:
@@ -242,8 +213,8 @@ def _machine(result: Result) -> str:
     return f"{host['processor']}, {host['cores']} cores; onnxruntime {version}."
 
 
-def _command(result: Result) -> str:
-    return f"Command: `{result['command']}`."
-
-
-SECTIONS: dict[str, Callable[[Result], list[str]]] = {"pipeline": _pipeline, "serving": _serving}
+SECTIONS: dict[str, Callable[[Result], list[str]]] = {
+    "pipeline": _pipeline,
+    "serving": _serving,
+    "training": training_section,
+}

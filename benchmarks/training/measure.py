@@ -51,9 +51,10 @@ class Effort:
     runs: int  # whole runs, ours and the plain script's
 
 
-FULL = Effort(False, 7, ("resnet18", "resnet34", "resnet50"), (96, 224), 400, 12, 10, 3)
+FULL = Effort(False, 5, ("resnet18", "resnet34", "resnet50"), (96, 224), 400, 8, 10, 3)
 QUICK = Effort(True, 3, ("resnet18",), (96,), 120, 6, 3, 1)
 BATCH = 64
+NO_FLIP = Jitter(0, flip=False)
 PROCESSES = ((1, BATCH, "one"), (2, 2 * BATCH, "two"), (2, BATCH, "two_halves"))
 
 
@@ -112,7 +113,7 @@ def measure_backbone(
     network = Backbone(backbone, len(data.augmentations.names), 0).to(engine.device)
     network = network.to(memory_format=torch.channels_last)
     optimisation = Optimisation(network, config, engine, steps=1000)
-    batches, jitter = batches_of(data, BATCH, engine), Jitter(0, flip=False)
+    batches, jitter = batches_of(data, BATCH, engine), NO_FLIP
     made = next(batches.shuffled(train, jitter, 1))
 
     def synthetic(_number: int) -> Iterator[TrainingBatch]:
@@ -151,6 +152,48 @@ def measure_backbone(
 
         seen.peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
     return seen
+
+
+@dataclass(frozen=True)
+class SeenCompiled:
+    """Training by torch.compile beside training as it comes, on one batch."""
+
+    backbone: Architecture
+    size: int
+    first_step_s: float  # which compiles
+    compiled: list[float]  # pictures a second, by round
+    eager: list[float]
+
+
+def measure_compiled(
+    data: Prepared, backbone: Architecture, engine: Engine, effort: Effort, note: Note
+) -> SeenCompiled:
+    """Whether torch.compile pays on this machine."""
+    note(f"{backbone}, {data.config.image_size} px: torch.compile")
+    network = Backbone(backbone, len(data.augmentations.names), 0).to(engine.device)
+    network = network.to(memory_format=torch.channels_last)
+    batch = next(batches_of(data, BATCH, engine).shuffled(data.samples(TRAIN), NO_FLIP, 1))
+    rates: dict[bool, list[float]] = {True: [], False: []}
+    ways = {
+        compiled: Optimisation(
+            network, data.config.model_copy(update={"compile": compiled}), engine, steps=1000
+        )
+        for compiled in rates
+    }
+
+    def rate(compiled: bool, steps: int) -> float:
+        ways[compiled].begin_epoch()
+        start = time.perf_counter()
+        for _ in range(steps):
+            learned = ways[compiled].learn(batch)
+        learned.tolist()  # which waits for the device
+        return steps * len(batch.label) / (time.perf_counter() - start)
+
+    first_step_s = len(batch.label) / rate(True, 1)
+    for _ in range(effort.rounds):
+        for compiled, seen in rates.items():
+            seen.append(rate(compiled, effort.batches))
+    return SeenCompiled(backbone, data.config.image_size, first_step_s, rates[True], rates[False])
 
 
 def measure_input(

@@ -11,21 +11,14 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
+import torch
 from rich.table import Table
 
 from benchmarks.statistics import Median, machine
-from benchmarks.training.measure import Effort, Seen, SeenInput, SeenRuns
+from benchmarks.training.measure import Effort, Seen, SeenCompiled, SeenInput, SeenRuns
+from benchmarks.training.targets import TARGETS
 from training.engine import Engine
 
-# Name in results.json, words, at least, aim.
-TARGETS: tuple[tuple[str, str, float, float], ...] = (
-    ("real_over_synthetic", "real pictures, warm ÷ synthetic tensors", 0.95, 0.98),
-    ("loader_cold_over_imagefolder", "loader alone ÷ ImageFolder, cold", 2.0, 3.5),
-    ("loader_warm_over_imagefolder", "loader alone ÷ ImageFolder, warm", 6.0, 15.0),
-    ("run_over_naive", "whole run ÷ the plain script", 1.5, 2.5),
-    ("two_processes_over_one", "two processes ÷ one, a core and a batch each", 1.7, 1.9),
-    ("embed_over_eager", "embeddings ÷ eager float32", 3.0, 4.0),
-)
 DPI, SIZE_INCHES = 110, (7.0, 4.2)
 
 
@@ -39,6 +32,7 @@ class Measured:
     seen: Sequence[Seen]
     inputs: Sequence[SeenInput]
     runs: SeenRuns
+    compiled: SeenCompiled | None  # not of a quick run
 
 
 def result_json(measured: Measured, command: str) -> dict[str, Any]:
@@ -50,6 +44,7 @@ def result_json(measured: Measured, command: str) -> dict[str, Any]:
         "quick": measured.effort.quick,
         "machine": machine(measured.threads),
         "engine": measured.engine.name,
+        "torch": torch.__version__,
         "pictures": measured.effort.pictures,
         "epochs": measured.effort.epochs,
         "ratios": {name: figure.to_dict() for name, figure in _ratios(measured).items()},
@@ -68,6 +63,12 @@ def result_json(measured: Measured, command: str) -> dict[str, Any]:
             "ours_s": runs.ours_s, "naive_s": runs.naive_s, "ours_accuracy": runs.ours_accuracy,
             "naive_accuracy": runs.naive_accuracy, "one_process": runs.one,
             "two_processes": runs.two, "two_processes_one_batch": runs.two_halves,
+        },
+        "compiled": measured.compiled and {
+            "backbone": measured.compiled.backbone, "size": measured.compiled.size,
+            "first_step_s": measured.compiled.first_step_s,
+            "compiled_over_eager":
+                _paired(measured.compiled.compiled, measured.compiled.eager).to_dict(),
         },
     }  # fmt: skip
 
@@ -93,10 +94,10 @@ def ratios_table(content: Mapping[str, Any]) -> Table:
     table = Table(title="Ratios, in one run", title_justify="left")
     for heading in ("ratio", "median", "low", "high", "at least", "aim"):
         table.add_column(heading, justify="left" if heading == "ratio" else "right")
-    for name, words, least, aim in TARGETS:
-        figure = content["ratios"][name]
+    for target in TARGETS:
+        figure = content["ratios"][target.name]
         parts = (f"{figure[key]:.3g}" for key in ("median", "low", "high"))
-        table.add_row(words, *parts, f"{least:g}", f"{aim:g}")
+        table.add_row(target.words, *parts, f"{target.least:g}", f"{target.aim:g}")
     return table
 
 

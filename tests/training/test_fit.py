@@ -23,6 +23,7 @@ from training.table import read_table
 NAMES = augmentation_set("seed").names
 OPTIONS = {"image_size": 32, "epochs": 2, "batch_size": 32, "precision": "fp32", "threads": 1,
            "targets": ("open_rate", "bounce_rate")}  # fmt: skip
+IMAGES = {"image_size": 32, "epochs": 3, "batch_size": 32, "precision": "fp32", "threads": 1}
 pytestmark = pytest.mark.slow
 
 
@@ -196,3 +197,27 @@ def test_a_folder_with_other_files_is_not_touched(history, tmp_path, quiet):
 def test_targets_of_the_list_are_all_found(history):
     assert [name for name in TARGETS if name in pd.read_csv(history, nrows=1)] == list(TARGETS)
     assert np.isin(pd.read_csv(history)["open_rate"], [0, 1]).all()
+
+
+def test_pictures_that_break_while_training_do_no_harm_and_are_told_to_the_next_run(
+    catalogue, tmp_path, quiet
+):
+    """They were decoded before the first epoch; another run sees them as they are now."""
+    manifest, out = catalogue(20), tmp_path / "run"
+    whole = run_fit(None, {**IMAGES, "images": manifest.parent, "out": tmp_path / "w"}, quiet)
+    broken = sorted(manifest.parent.rglob("*.png"))[0]
+
+    def breaks(epoch) -> None:
+        if epoch.number == 2:
+            broken.write_bytes(broken.read_bytes()[:200])
+
+    options = {**IMAGES, "images": manifest.parent, "out": out}
+    report = run_fit(None, options, quiet, on_epoch=breaks)
+    losses = [[epoch["loss"] for epoch in each["history"]] for each in (whole, report)]
+    assert losses[0] == losses[1]
+    with pytest.raises(DataError, match=broken.name):
+        run_fit(None, {**options, "out": tmp_path / "next"}, quiet)
+    skipped = run_fit(
+        None, {**options, "out": tmp_path / "next", "skip_bad_rows": True}, quiet, overwrite=True
+    )
+    assert skipped["rows"]["skipped"] == 1

@@ -1,0 +1,23 @@
+"""What the training benchmark's ratios are held against."""
+
+from typing import NamedTuple
+
+
+class Target(NamedTuple):
+    """A ratio and its bars."""
+
+    name: str  # in results.json
+    words: str
+    least: float
+    aim: float
+    tried: str = ""  # where it is missed
+
+
+TARGETS = (
+    Target("real_over_synthetic", "real pictures, warm ÷ synthetic tensors", 0.95, 0.98),
+    Target("loader_cold_over_imagefolder", "loader alone ÷ ImageFolder, cold", 2.0, 3.5),
+    Target("loader_warm_over_imagefolder", "loader alone ÷ ImageFolder, warm", 6.0, 15.0),
+    Target("run_over_naive", "whole run ÷ the plain script", 1.5, 2.5),
+    Target("two_processes_over_one", "two processes ÷ one, a core and a batch each", 1.7, 1.9),
+    Target("embed_over_eager", "embeddings ÷ eager float32", 3.0, 4.0),
+)
