@@ -35,5 +35,13 @@ def available_memory(cgroup: Path = _CGROUP_MEMORY, meminfo: Path = _MEMINFO) ->
     with contextlib.suppress(OSError, ValueError):  # "max" is no number
         limit = int((cgroup / "memory.max").read_text(encoding="ascii"))
         used = int((cgroup / "memory.current").read_text(encoding="ascii"))
-        free = min(free, limit - used)
+        free = min(free, limit - used + _dropped_when_needed(cgroup))
     return int(free) if free != math.inf else _UNKNOWN_MEMORY
+
+
+def _dropped_when_needed(cgroup: Path) -> int:
+    """Bytes of files that the kernel keeps in a container's memory as long as there is room."""
+    with contextlib.suppress(OSError, ValueError, StopIteration):
+        lines = (cgroup / "memory.stat").read_text(encoding="ascii").splitlines()
+        return int(next(x for x in lines if x.startswith("inactive_file ")).split()[1])
+    return 0

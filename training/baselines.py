@@ -11,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from augrank.heads import HeadInput
-from training.heads import threads_for
+from training.matrices import threads_for
 from training.metrics import scores
 from training.outcomes import Inputs, OutcomeRows
 

@@ -23,8 +23,9 @@ from training.embeddings import (
 )
 from training.engine import Engine
 from training.files import read_json, whole, write_json
-from training.heads import FittedHead, Matrices, fit_head
+from training.heads import FittedHead, fit_head
 from training.learning import Learned, learn, use_threads
+from training.matrices import Matrices
 from training.metrics import reliability
 from training.outcomes import Inputs, OutcomeRows, split_outcomes
 from training.plots import plot_comparison, plot_confusion, plot_curves, plot_reliability
@@ -95,9 +96,15 @@ def fit(
     if table is None:
         return None
     figures = _test_backbone(data, table)
-    with stages("heads"):
-        inputs = Inputs(table, data.contexts)
-        results = _fit_heads(data, inputs, notes, display)
+    inputs = Inputs(table, data.contexts)
+    pages = data.folder.cache / "heads"
+    matrices = Matrices(inputs, data.threads, pages, device=engine.device.type)
+    if engine.is_cuda:
+        torch.cuda.empty_cache()  # the heads' XGBoost has memory of its own there
+    with stages("heads"), matrices:
+        results = _fit_heads(data, inputs, matrices, notes, display)
+    if matrices.on_disk:
+        notes.append("The heads' rows did not fit in memory: they were read from disk, on the CPU.")
     if not data.outcomes:
         notes.append("The manifest has no targets: the backbone was trained alone, without heads.")
     if data.copies:
@@ -185,12 +192,11 @@ def _test_backbone(data: Prepared, table: EmbeddingTable) -> BackboneFigures:
 
 
 def _fit_heads(
-    data: Prepared, inputs: Inputs, notes: list[str], display: Display
+    data: Prepared, inputs: Inputs, matrices: Matrices, notes: list[str], display: Display
 ) -> list[TargetResult]:
     if not data.outcomes:
         return []
     embedding = inputs.table.rows(data.manifest.file, data.manifest.applied)
-    matrices = Matrices(inputs, data.threads)
     results = []
     for outcomes in display.track(data.outcomes, "Heads", len(data.outcomes), "targets"):
         parts = split_outcomes(outcomes, data.manifest, data.split, embedding, data.context_row)

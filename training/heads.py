@@ -7,7 +7,7 @@ parameters. Everything that is reported comes from the test split, which nothing
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from augrank.heads import Calibration, Head, HeadInput, HeadSpec
 from augrank.targets import Target
+from training.matrices import Matrices, threads_for
 from training.metrics import evaluate, log_loss
 from training.outcomes import Inputs, OutcomeRows
 from training.splits import Split
@@ -29,7 +30,6 @@ INPUT_SETS: tuple[tuple[HeadInput, ...], ...] = (
     ("recognition", "features", "context"),
 )
 ROUNDS, PATIENCE = 600, 25
-CELLS_PER_THREAD = 4_000_000  # below this, threads wait for one another longer than they work
 MIN_GAIN = 2.0  # nats of log likelihood that two parameters must bring: Akaike (1974)
 
 
@@ -61,7 +61,7 @@ def fit_head(
     parts: dict[Split, OutcomeRows],
     inputs: Inputs,
     *,
-    matrices: "Matrices",
+    matrices: Matrices,
     seed: int,
     threads: int,
 ) -> FittedHead:
@@ -194,65 +194,6 @@ def fit_calibration(
     return Calibration(scale=float(theta[0]), shift=float(theta[1]))
 
 
-def threads_for(rows: int, width: int, threads: int) -> int:
-    """How many of ``threads`` a table of rows x width keeps busy."""
-    return max(1, min(threads, rows * width // CELLS_PER_THREAD))
-
-
-class Matrices:
-    """XGBoost's quantised matrices, kept while the next target has the same rows."""
-
-    def __init__(self, inputs: Inputs, threads: int) -> None:
-        self._inputs, self._threads = inputs, threads
-        self._kept: dict[tuple[HeadInput, ...], tuple[bytes, list[xgboost.QuantileDMatrix]]] = {}
-
-    def get(
-        self, names: tuple[HeadInput, ...], train: OutcomeRows, validation: OutcomeRows
-    ) -> list[xgboost.QuantileDMatrix]:
-        """Matrices of training and validation, labelled."""
-        key = b"".join(
-            rows.tobytes()
-            for part in (train, validation)
-            for rows in (part.embedding, part.context)
-        )
-        if names not in self._kept or self._kept[names][0] != key:
-            first = self._build(names, train, None)
-            self._kept[names] = (key, [first, self._build(names, validation, first)])
-        made = self._kept[names][1]
-        for matrix, part in zip(made, (train, validation), strict=True):
-            matrix.set_label(part.label)
-            matrix.set_weight(part.weight)
-        return made
-
-    def _build(
-        self, names: tuple[HeadInput, ...], rows: OutcomeRows, ref: xgboost.QuantileDMatrix | None
-    ) -> xgboost.QuantileDMatrix:
-        threads = threads_for(len(rows), self._inputs.width(names), self._threads)
-        pieces = (
-            lambda part=part: self._inputs.assemble(names, rows.embedding[part], rows.context[part])
-            for part in rows.chunks()
-        )
-        return xgboost.QuantileDMatrix(_Pieces(list(pieces)), ref=ref, nthread=threads)
-
-
-class _Pieces(xgboost.DataIter):  # type: ignore[misc]
-    """Hands rows to XGBoost a piece at a time, so that they never stand in memory all at once."""
-
-    def __init__(self, pieces: Iterable[Callable[[], NDArray[np.float32]]]) -> None:
-        self._pieces, self._next = list(pieces), 0
-        super().__init__()
-
-    def next(self, input_data: Callable[..., None]) -> bool:
-        if self._next == len(self._pieces):
-            return False
-        input_data(data=self._pieces[self._next]())
-        self._next += 1
-        return True
-
-    def reset(self) -> None:
-        self._next = 0
-
-
 def _boost(
     names: tuple[HeadInput, ...],
     parts: dict[Split, OutcomeRows],
@@ -261,11 +202,12 @@ def _boost(
     seed: int,
     threads: int,
 ) -> xgboost.Booster:
-    train, validation = matrices.get(names, parts["train"], parts["validation"])
+    pair = matrices.get(names, parts["train"], parts["validation"])
     parameters = {
         "objective": "binary:logistic",
         "eval_metric": "logloss",
         "tree_method": "hist",
+        "device": pair.device,
         "max_depth": 4,
         "eta": 0.1,
         "min_child_weight": 4,
@@ -277,13 +219,15 @@ def _boost(
     }
     booster = xgboost.train(
         parameters,
-        train,
+        pair.train,
         ROUNDS,
-        evals=[(validation, "validation")],
+        evals=[(pair.validation, "validation")],
         early_stopping_rounds=PATIENCE,
         verbose_eval=False,
     )
-    return booster[: booster.best_iteration + 1]
+    best = booster[: booster.best_iteration + 1]
+    best.set_param({"device": "cpu"})  # it predicts arrays of the host
+    return best
 
 
 def _margins(
@@ -293,19 +237,20 @@ def _margins(
         booster.inplace_predict(
             inputs.assemble(names, rows.embedding[part], rows.context[part]), predict_type="margin"
         )
-        for part in rows.chunks()
+        for part in rows.chunks(inputs.width(names))
     ]
     return np.concatenate(pieces)
 
 
 def _predict(head: Head, rows: OutcomeRows, inputs: Inputs) -> NDArray[np.float64]:
     """Calibrated probabilities by the runtime's own head."""
+    gathered = inputs.width(("recognition", "features", "context"))
     pieces = [
         head.predict(
             logits=inputs.table.logits[rows.embedding[part]],
             features=inputs.table.features[rows.embedding[part]],
             context=inputs.contexts[rows.context[part]],
         )
-        for part in rows.chunks()
+        for part in rows.chunks(gathered)
     ]
     return np.concatenate(pieces)

@@ -4,16 +4,19 @@ import functools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from augrank.heads import HeadInput, assemble
-from training.embeddings import EmbeddingTable
-from training.manifest import Manifest, Outcomes
 from training.splits import SPLITS, Split
 
-CHUNK_ROWS = 65_536
+if TYPE_CHECKING:  # they import torch and pandas, which takes seconds, and heads need neither
+    from training.embeddings import EmbeddingTable
+    from training.manifest import Manifest, Outcomes
+
+CHUNK_CELLS = 2**25  # numbers assembled at a time: 128 MiB of float32
 Floats = NDArray[np.float64]
 
 
@@ -21,7 +24,7 @@ Floats = NDArray[np.float64]
 class Inputs:
     """Embeddings and encoded contexts, each once, that rows point into."""
 
-    table: EmbeddingTable
+    table: "EmbeddingTable"
     contexts: NDArray[np.float32]  # (K, C)
 
     @functools.cached_property
@@ -77,15 +80,16 @@ class OutcomeRows:
         """Weighted mean of the labels."""
         return float(np.average(self.label, weights=self.weight))
 
-    def chunks(self) -> Iterator[slice]:
-        """Slices of at most CHUNK_ROWS rows."""
-        for start in range(0, len(self), CHUNK_ROWS):
-            yield slice(start, min(start + CHUNK_ROWS, len(self)))
+    def chunks(self, width: int) -> Iterator[slice]:
+        """Slices of rows of ``width`` numbers, at most CHUNK_CELLS numbers each, or one row."""
+        step = max(1, CHUNK_CELLS // width)
+        for start in range(0, len(self), step):
+            yield slice(start, min(start + step, len(self)))
 
 
 def split_outcomes(
-    outcomes: Outcomes,
-    manifest: Manifest,
+    outcomes: "Outcomes",
+    manifest: "Manifest",
     original_split: NDArray[np.int8],
     embedding: NDArray[np.int64],
     context: NDArray[np.int64],

@@ -9,7 +9,7 @@ catalogue.csv     the originals: path, split, sha256, attributes
 plots/            PNG
 tensorboard/      the same curves, live
 checkpoints/      where an interrupted run goes on
-cache/            decoded pictures; safe to delete
+cache/            decoded pictures, embeddings; safe to delete
 fit.json          the options and data that the folder was started with
 """
 

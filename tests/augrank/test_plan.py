@@ -49,6 +49,8 @@ def test_memory_is_the_less_of_machine_and_container(tmp_path):
     (tmp_path / "memory.max").write_text("3000000\n")
     (tmp_path / "memory.current").write_text("1000000\n")
     assert available_memory(tmp_path, meminfo) == 2_000_000
+    (tmp_path / "memory.stat").write_text("active_file 7\ninactive_file 400000\n")
+    assert available_memory(tmp_path, meminfo) == 2_400_000
     (tmp_path / "memory.max").write_text("max\n")
     assert available_memory(tmp_path, meminfo) == 5_120_000
     assert available_memory(tmp_path / "none", tmp_path / "none") > 0

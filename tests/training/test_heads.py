@@ -1,14 +1,23 @@
+import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
+from shutil import disk_usage
 
 import numpy as np
 import pytest
+import xgboost
 
+from augrank.errors import DataError
 from augrank.heads import Calibration, Head
 from augrank.targets import Target
+from training import heads, outcomes
+from training import matrices as matrices_module
 from training.baselines import LOGISTIC, MAJORITY, SKLEARN_BOOSTING, compare
 from training.embeddings import EmbeddingTable
-from training.heads import Matrices, Trial, choose, fit_calibration, fit_head, input_sets
+from training.heads import Trial, choose, fit_calibration, fit_head, input_sets
+from training.matrices import Matrices
 from training.outcomes import Inputs, OutcomeRows
 
 TARGET = Target(name="open_rate", direction="maximize")
@@ -42,10 +51,9 @@ def make_parts(probability, contexts: int, seed: int = 1, sends: int = 3):
     return parts
 
 
-def fit(parts, inputs, threads: int = 1):
-    return fit_head(
-        TARGET, parts, inputs, matrices=Matrices(inputs, threads), seed=0, threads=threads
-    )
+def fit(parts, inputs, threads: int = 1, **options):
+    matrices = Matrices(inputs, threads, Path("unused"), **options)
+    return fit_head(TARGET, parts, inputs, matrices=matrices, seed=0, threads=threads)
 
 
 def seed_rule(augmentation, context):
@@ -119,13 +127,160 @@ def test_the_saved_head_predicts_the_same_and_fits_the_runtime(tmp_path: Path):
 
 def test_heads_are_deterministic_and_matrices_are_reused_rightly():
     inputs = make_inputs(np.zeros((1, 0), np.float32))
-    matrices = Matrices(inputs, 2)
+    matrices = Matrices(inputs, 2, Path("unused"))
     parts = [make_parts(seed_rule, 1, seed=seed) for seed in (1, 2)]
     shared = [fit_head(TARGET, p, inputs, matrices=matrices, seed=0, threads=2) for p in parts]
     alone = [fit(p, inputs) for p in parts]
     for one, other in zip(shared, alone, strict=True):
         assert one.booster.save_raw("ubj") == other.booster.save_raw("ubj")
         assert one.spec == other.spec
+
+
+def test_rows_come_in_chunks_of_bounded_size(monkeypatch):
+    monkeypatch.setattr(outcomes, "CHUNK_CELLS", 100)
+    rows = make_parts(seed_rule, 1)["validation"]
+    chunks = list(rows.chunks(WIDTH))
+    assert {chunk.stop - chunk.start for chunk in chunks[:-1]} == {100 // WIDTH}
+    assert [index for chunk in chunks for index in range(chunk.start, chunk.stop)] == list(
+        range(len(rows))
+    )
+    assert next(rows.chunks(101)) == slice(0, 1)
+
+
+def test_rows_on_disk_give_the_same_heads(tmp_path: Path, monkeypatch):
+    """Byte for byte, in many pieces, with labels and weights that change on kept matrices."""
+    monkeypatch.setattr(outcomes, "CHUNK_CELLS", 2000)
+    inputs = make_inputs(np.eye(2, dtype=np.float32))
+    weight = np.random.default_rng(0).integers(1, 5, 10_000).astype(float)
+    parts = []
+    for seed in (1, 2, 3):
+        made = make_parts(seed_rule, 2, seed=seed)
+        for split, rows in made.items():
+            context = rows.context if seed == 3 else np.zeros_like(rows.context)
+            weights = weight[seed : seed + len(rows)]
+            made[split] = replace(rows, context=context, weight=weights)
+        parts.append(made)
+    folder = tmp_path / "cache" / "heads"
+    in_memory = [fit(made, inputs, 2) for made in parts]
+    with Matrices(inputs, 2, folder, memory_bytes=0) as matrices:
+        on_disk = []
+        for made in parts:
+            on_disk.append(fit_head(TARGET, made, inputs, matrices=matrices, seed=0, threads=2))
+            pages = [path.name for path in folder.iterdir()]
+            assert len(pages) == 2 * 3  # training and validation, by inputs; of this target alone
+            assert all(name.endswith(".gradient_index.page") for name in pages)
+    assert not folder.exists()
+    for one, other in zip(in_memory, on_disk, strict=True):
+        assert one.booster.save_raw("ubj") == other.booster.save_raw("ubj")
+        assert one.spec == other.spec
+        assert one.validation_log_loss == other.validation_log_loss
+
+
+def test_pages_go_with_an_error_and_with_a_process_that_was_killed(tmp_path: Path):
+    inputs = make_inputs(np.zeros((1, 0), np.float32))
+    parts = make_parts(seed_rule, 1)
+    broken = replace(parts["validation"], embedding=parts["validation"].embedding + 10_000)
+    folder = tmp_path / "heads"
+    folder.mkdir()
+    (folder / "rows-0x1.gradient_index.page").write_bytes(b"left")
+    with Matrices(inputs, 1, folder, memory_bytes=0) as matrices:
+        assert not folder.exists()
+        matrices.get(("features",), parts["train"], parts["validation"])
+        assert len(list(folder.iterdir())) == 2
+    assert not folder.exists()
+    with pytest.raises(IndexError), Matrices(inputs, 1, folder, memory_bytes=0) as matrices:
+        matrices.get(("recognition",), parts["train"], broken)
+    assert not folder.exists()
+
+
+def test_the_disk_is_taken_where_half_of_the_free_memory_is_too_little(tmp_path, monkeypatch):
+    inputs = make_inputs(np.zeros((1, 0), np.float32))
+    parts = make_parts(seed_rule, 1)
+    needed = (len(parts["train"]) + len(parts["validation"])) * (2 * WIDTH + 8)
+    for free, kind in ((2 * needed, xgboost.QuantileDMatrix),
+                       (2 * needed - 2, xgboost.ExtMemQuantileDMatrix)):  # fmt: skip
+        monkeypatch.setattr(matrices_module, "available_memory", lambda free=free: free)
+        with Matrices(inputs, 1, tmp_path / "heads") as matrices:
+            pair = matrices.get(("features",), parts["train"], parts["validation"])
+            assert (type(pair.train), type(pair.validation)) == (kind, kind)
+    usage = disk_usage(tmp_path)._replace(free=needed)
+    monkeypatch.setattr(matrices_module.shutil, "disk_usage", lambda path: usage)
+    with (
+        Matrices(inputs, 1, tmp_path / "heads") as matrices,
+        pytest.raises(DataError, match=r"neither memory nor disk .* GB free on disk"),
+    ):
+        matrices.get(("features",), parts["train"], parts["validation"])
+
+
+MEMORY_SCRIPT = """
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+import numpy as np
+import xgboost
+from training import outcomes
+from training.matrices import Matrices
+from training.outcomes import Inputs, OutcomeRows
+
+def resident(name):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith(name)).split()[1])
+
+def make_rows(count):
+    embedding, zeros = rng.integers(1000, size=count), np.zeros(count, np.int64)
+    return OutcomeRows(embedding, zeros, zeros, (embedding % 2).astype(float), zeros + 1.0, None)
+
+outcomes.CHUNK_CELLS = 2**19
+folder, count, width = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+rng = np.random.default_rng(0)
+features, logits = rng.normal(size=(1000, width)).astype("f4"), np.zeros((1000, 6), "f4")
+inputs = Inputs(SimpleNamespace(features=features, logits=logits), np.zeros((1, 0), "f4"))
+train, validation = make_rows(count), make_rows(10_000)
+before = resident("VmRSS")
+for limit in (0, 2**40):  # the peak never falls: what takes less comes first
+    with Matrices(inputs, 1, folder, memory_bytes=limit) as matrices:
+        pair = matrices.get(("features",), train, validation)
+        parameters = {"objective": "binary:logistic", "max_depth": 4, "nthread": 1}
+        evals = [(pair.validation, "validation")]
+        xgboost.train(parameters, pair.train, 2, evals=evals, verbose_eval=False)
+        del pair, evals
+    print(resident("VmHWM") - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
+def test_memory_stays_bounded_with_rows_on_disk(tmp_path: Path):
+    rows, width = 700_000, 40
+    command = [sys.executable, "-c", MEMORY_SCRIPT, str(tmp_path / "heads"), str(rows), str(width)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    on_disk, in_memory = map(int, done.stdout.split())
+    matrix = rows * (2 * width + 8)
+    assert in_memory > 1.3 * matrix  # with what training takes for each row
+    assert on_disk < matrix  # that, and XGBoost's sketch: a megabyte for each column
+
+
+@pytest.mark.filterwarnings("ignore:.*GPU")  # there is none
+def test_a_gpu_learns_what_is_in_memory_and_heads_come_back_to_the_cpu(tmp_path, monkeypatch):
+    asked = []
+
+    def train(parameters, *args, **kwargs):
+        asked.append(parameters["device"])
+        return real(parameters, *args, **kwargs)
+
+    real = xgboost.train
+    monkeypatch.setattr(heads.xgboost, "train", train)
+    inputs = make_inputs(np.zeros((1, 0), np.float32))
+    parts = make_parts(seed_rule, 1)
+    on_gpu, on_cpu = fit(parts, inputs, device="cuda"), fit(parts, inputs)
+    assert asked == ["cuda"] * 3 + ["cpu"] * 3
+    settings = json.loads(on_gpu.booster.save_config())["learner"]["generic_param"]
+    assert settings["device"] == "cpu"
+    accuracy = on_cpu.spec.metrics["accuracy"]
+    assert on_gpu.spec.metrics["accuracy"] == pytest.approx(accuracy, abs=0.02)
+    with Matrices(inputs, 1, tmp_path / "heads", device="cuda", memory_bytes=0) as matrices:
+        on_disk = fit_head(TARGET, parts, inputs, matrices=matrices, seed=0, threads=1)
+    assert asked[6:] == ["cpu"] * 3  # XGBoost's GPU reads no pages of host arrays
+    assert on_disk.booster.save_raw("ubj") == on_cpu.booster.save_raw("ubj")
 
 
 def test_pairs_give_the_model_of_their_single_outcomes():
