@@ -78,6 +78,12 @@ def fit(
         Path | None,
         typer.Option(help="Decoded pictures, to share between runs (default: OUT/cache)."),
     ] = None,
+    cache_gb: Annotated[
+        float | None,
+        typer.Option(
+            help="Of decoded pictures to keep at most; the least recently used go. (default: 50)"
+        ),
+    ] = None,
     name: Annotated[
         str | None, typer.Option(help="Model name (default: the run directory's).")
     ] = None,
@@ -176,6 +182,7 @@ def fit(
         "images": images,
         "out": out,
         "cache": cache,
+        "cache_gb": cache_gb,
         "name": name,
         "columns": pairs(column, "--column") or None,
         "targets": None if targets is None else split_names(targets),

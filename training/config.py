@@ -25,7 +25,7 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 DeviceChoice = Literal["auto", "cpu", "cuda"]
 STEP = 16  # pixels; sides between are rounded, so that there are few
 # Where or how fast a run is made, not what it becomes: these may differ when a run is resumed.
-INCIDENTAL = ("out", "manifest", "images", "threads", "name", "cache", "compile")
+INCIDENTAL = ("out", "manifest", "images", "threads", "name", "cache", "cache_gb", "compile")
 
 
 class FitConfig(BaseModel, frozen=True, extra="forbid"):
@@ -45,6 +45,7 @@ class FitConfig(BaseModel, frozen=True, extra="forbid"):
     # The run
     out: Path
     cache: Path | None = None  # of decoded pictures; by default the run's own
+    cache_gb: float = Field(default=50, gt=0, allow_inf_nan=False)  # of all runs that share it
     name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")
     seed: int = Field(default=0, ge=0)
     threads: int | None = Field(default=None, ge=1)  # by default the usable cores

@@ -1,12 +1,14 @@
 """Every picture file of a manifest: its digest, its decoded pixels, or why it has none."""
 
 import hashlib
+import math
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from augrank.decode import Picture, decode
+from training.cache_folders import writing
 from training.files import read_json, write_json
 from training.picture_store import PictureStore, Pixels
 from training.progress import Display
@@ -22,7 +24,14 @@ class Pictures:
 
 
 def decode_all(
-    files: Sequence[str], images: Path, size: int, cache: Path, *, threads: int, display: Display
+    files: Sequence[str],
+    images: Path,
+    size: int,
+    cache: Path,
+    *,
+    limit_gb: float = math.inf,
+    threads: int,
+    display: Display,
 ) -> Pictures:
     """Decode files on a white square, as far as no earlier call has done so.
 
@@ -31,11 +40,12 @@ def decode_all(
         images: the folder.
         size: side of the working pictures, in pixels.
         cache: folder of the store; may be shared by runs.
+        limit_gb: that decoded pictures may take of the cache, those of other runs included.
         threads: files decoded at a time (the decoders let go of the interpreter).
         display: shows progress.
 
     Raises:
-        DataError: the disk does not hold the pixels.
+        DataError: the disk or the limit does not hold the pixels.
     """
     digests = _digests(files, images, cache / "digests.json", threads)
 
@@ -45,13 +55,16 @@ def decode_all(
     def track(done: Iterable[None], count: int) -> Iterable[None]:
         return display.track(done, "Decoding", count, "pictures")
 
-    store = PictureStore(cache, size)
+    store = PictureStore(cache, size, limit_gb)
     pixels, broken = store.fill(digests, decode_file, threads=threads, track=track)
     return Pictures(pixels, digests, broken)
 
 
 def _digests(files: Sequence[str], images: Path, memo: Path, threads: int) -> tuple[str, ...]:
-    """sha256 of every file; read again only where size or time of change are others."""
+    """sha256 of every file; read again only where size or time of change are others.
+
+    The memo forgets files that are no longer there when it is written.
+    """
     known = read_json(memo) if memo.is_file() else {}
     base = images.resolve()
 
@@ -67,5 +80,7 @@ def _digests(files: Sequence[str], images: Path, memo: Path, threads: int) -> tu
     with ThreadPoolExecutor(threads) as pool:
         facts = dict(pool.map(digest, files))
     if any(known.get(name) != found for name, found in facts.items()):
-        write_json(memo, {**known, **facts})
+        others = {n: found for n, found in known.items() if n not in facts and Path(n).is_file()}
+        with writing(memo.parent):
+            write_json(memo, others | facts)
     return tuple(str(facts[str(base / name)][2]) for name in files)

@@ -154,6 +154,7 @@ def prepare(config: FitConfig, display: Display, team: Team = Team()) -> Prepare
         manifest.images,
         config.image_size,
         config.cache or folder.cache,
+        limit_gb=config.cache_gb,
         threads=threads,
         display=display,
     )

@@ -1,22 +1,34 @@
 """Decoded pictures: once each, whatever is interrupted, shared and spoiled meanwhile."""
 
+import errno
+import fcntl
 import hashlib
+import math
+import multiprocessing
+import os
+import random
 import shutil
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from augrank.decode import decode
 from augrank.errors import DataError
 from training import picture_store, pictures
-from training.manifest import check_manifest
+from training.files import read_json
 from training.picture_store import RECORD
 from training.pictures import decode_all
 from training.progress import Display
-from training.table import read_table
 
 QUIET = Display(quiet=True)
+SLOT_BYTES = 32 * 32 * 3 + RECORD.size
 
 
 @pytest.fixture
@@ -41,13 +53,36 @@ def names(count: int) -> list[str]:
     return [f"images/{number:03d}.png" for number in range(count)]
 
 
-def load(folder: Path, cache: Path, count: int = 6, size: int = 32):
-    return decode_all(names(count), folder, size, cache, threads=2, display=QUIET)
+def load(
+    folder: Path, cache: Path, count: int = 6, size: int = 32, *, first: int = 0, slots=math.inf
+):
+    """Pictures first to count, in a cache that holds so many slots of 32 pixels."""
+    return decode_all(
+        names(count)[first:], folder, size, cache,
+        limit_gb=slots * SLOT_BYTES / 2**30, threads=2, display=QUIET,
+    )  # fmt: skip
 
 
-def the_store(cache: Path) -> Path:
-    (store,) = cache.glob("32px-*")
+def the_store(cache: Path, size: int = 32) -> Path:
+    (store,) = cache.glob(f"{size}px-*")
     return store
+
+
+def records(cache: Path) -> list[str]:
+    """Digests in the index, in order."""
+    content = (the_store(cache) / "index").read_bytes()
+    whole = len(content) - len(content) % RECORD.size
+    return [digest.hex() for digest, _, _ in RECORD.iter_unpack(content[:whole])]
+
+
+def assert_right(made, folder: Path, files: list[str]) -> None:
+    for number, name in enumerate(files):
+        want = decode((folder / name).read_bytes(), 32).pixels
+        np.testing.assert_array_equal(made.pixels[number], want)
+
+
+def full(*_arguments):
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_pictures_are_decoded_as_served_and_once(folder, tmp_path, decoded):
@@ -99,6 +134,79 @@ def test_an_interrupt_loses_nothing_that_was_decoded(folder, tmp_path, monkeypat
         np.testing.assert_array_equal(made.pixels[number], want)
 
 
+def fill_slowly(folder: Path, cache: Path, count: int, seen: int) -> int:
+    """Fill in a process of its own that writes each digest it decodes to ``seen``; its number."""
+    if (process := os.fork()) > 0:
+        return process
+    try:
+
+        def slow(data: bytes, size: int):
+            os.write(seen, hashlib.sha256(data).digest())
+            time.sleep(0.002)
+            return decode(data, size)
+
+        pictures.decode = slow  # in this process alone
+        load(folder, cache, count)
+    finally:
+        os._exit(0)
+
+
+def fill_and_kill(folder: Path, cache: Path, count: int) -> list[int]:
+    """Ten processes, each killed in the middle of decoding: the signals that ended them."""
+    draw, signals = random.Random(0), []
+    for _ in range(10):
+        reading, seen = os.pipe()
+        process = fill_slowly(folder, cache, count, seen)
+        os.close(seen)
+        for _ in range(draw.randint(1, 10)):
+            os.read(reading, 32)
+        time.sleep(draw.uniform(0, 0.002))
+        os.kill(process, signal.SIGKILL)
+        signals.append(os.WTERMSIG(os.waitpid(process, 0)[1]))
+        os.close(reading)
+    return signals
+
+
+def fill_twice(folder: Path, cache: Path, count: int) -> list[str]:
+    """Two processes at a time: what they decode, in order."""
+    reading, seen = os.pipe()
+    processes = [fill_slowly(folder, cache, count, seen) for _ in range(2)]
+    for process in processes:
+        os.waitpid(process, 0)
+    os.close(seen)
+    with os.fdopen(reading, "rb") as stream:
+        content = stream.read()
+    return [content[at : at + 32].hex() for at in range(0, len(content), 32)]
+
+
+@pytest.fixture(scope="module")
+def apart() -> Iterator[ProcessPoolExecutor]:
+    """A fresh process, which has no threads and so may fork."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield pool
+
+
+def test_killed_processes_leave_whole_pictures(catalogue, tmp_path, decoded, apart):
+    folder, cache, count = catalogue(120).parent, tmp_path / "cache", 120
+    killed = apart.submit(fill_and_kill, folder, cache, count).result(timeout=60)
+    assert killed == [signal.SIGKILL] * 10
+    kept = records(cache)
+    assert 0 < len(kept) < count
+    made = load(folder, cache, count)
+    assert sorted(decoded) == sorted(set(made.sha256) - set(kept))
+    assert sorted(records(cache)) == sorted(set(made.sha256))  # none was decoded into two slots
+    assert_right(made, folder, names(count))
+
+
+def test_two_processes_decode_each_picture_once(catalogue, tmp_path, decoded, apart):
+    folder, cache = catalogue(40).parent, tmp_path / "cache"
+    seen = apart.submit(fill_twice, folder, cache, 40).result(timeout=60)
+    made = load(folder, cache, 40)
+    assert sorted(seen) == sorted(made.sha256)
+    assert decoded == []
+    assert_right(made, folder, names(40))
+
+
 def test_a_spoiled_slot_is_decoded_again(folder, tmp_path, decoded):
     load(folder, tmp_path / "cache")
     pixels = the_store(tmp_path / "cache") / "pixels.u8"
@@ -126,22 +234,56 @@ def test_a_file_that_changed_is_another_picture(folder, tmp_path, decoded):
 
 def test_a_full_disk_is_said_before_anything_is_written(folder, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)._replace(free=(1 << 30) + 1000)
-    monkeypatch.setattr(picture_store.shutil, "disk_usage", lambda _path: usage)
-    with pytest.raises(DataError, match=r"does not hold the decoded pictures[\s\S]*--cache"):
-        load(folder, tmp_path / "cache")
+    with monkeypatch.context() as patch:
+        patch.setattr(picture_store.shutil, "disk_usage", lambda _path: usage)
+        with pytest.raises(DataError, match=r"does not hold the decoded pictures[\s\S]*--cache"):
+            load(folder, tmp_path / "cache")
     assert not (the_store(tmp_path / "cache") / "pixels.u8").exists()
+    assert_right(load(folder, tmp_path / "cache"), folder, names(6))
 
 
-def test_a_disk_that_fills_meanwhile_is_said(folder, tmp_path, monkeypatch):
-    def full(*_arguments):
-        raise OSError(28, "No space left on device")
+def test_a_disk_that_has_no_room_for_the_slots_is_said(folder, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(picture_store.os, "posix_fallocate", full)
+        with pytest.raises(DataError, match="No space left on device"):
+            load(folder, tmp_path / "cache")
+    assert_right(load(folder, tmp_path / "cache"), folder, names(6))
 
-    monkeypatch.setattr(picture_store.os, "posix_fallocate", full)
-    with pytest.raises(DataError, match="No space left on device"):
+
+@pytest.mark.parametrize("taken", [-1, 0, 100])
+def test_a_disk_that_fills_meanwhile_loses_nothing(folder, tmp_path, monkeypatch, decoded, taken):
+    """Of the fourth picture the disk takes so many bytes; -1: none, and says so."""
+    cache, pwrite = tmp_path / "cache", os.pwrite
+
+    def short(descriptor: int, data, offset: int) -> int:
+        if offset != 4 * 32 * 32 * 3:
+            return pwrite(descriptor, data, offset)
+        return full() if taken < 0 else pwrite(descriptor, bytes(data)[:taken], offset)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(picture_store.os, "pwrite", short)
+        with pytest.raises(
+            DataError, match=r"cannot be written: expected .* got No space .*--cache"
+        ):
+            load(folder, cache)
+    kept = records(cache)
+    assert len(kept) == 3
+    decoded.clear()
+    made = load(folder, cache)
+    assert sorted(decoded) == sorted(set(made.sha256) - set(kept))
+    assert_right(made, folder, names(6))
+
+
+def test_a_disk_that_is_full_from_the_start_is_said(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(pictures, "write_json", full)
+    with pytest.raises(DataError, match=r"cache cannot be written.*No space left on device"):
         load(folder, tmp_path / "cache")
 
 
 def test_a_broken_picture_is_a_bad_row(catalogue, tmp_path, display):
+    from training.manifest import check_manifest  # slow to import: the process apart needs none
+    from training.table import read_table
+
     source = catalogue(4)
     broken = source.parent / "images" / "002.png"
     broken.write_bytes(broken.read_bytes()[:200])
@@ -159,3 +301,127 @@ def test_a_broken_picture_is_a_bad_row(catalogue, tmp_path, display):
     assert kept.originals == ("images/000.png", "images/001.png", "images/003.png")
     assert kept.file.tolist() == [0, 1, 3]
     assert kept.original.tolist() == [0, 1, 2]
+
+
+def test_the_limit_removes_other_folders_first_the_least_recently_used_first(
+    folder, tmp_path, decoded
+):
+    cache, mapped = tmp_path / "cache", {}
+    for age, size in ((3, 33), (2, 34), (1, 35)):
+        mapped[size] = load(folder, cache, 3, size).pixels
+        then = time.time() - 100 * age
+        os.utime(the_store(cache, size) / "lock", (then, then))
+    load(folder, cache, 2)
+    load(folder, cache, 3, 33)  # used again: 34 is the oldest now
+    decoded.clear()
+    made = load(folder, cache, slots=17)  # 7 slots, and 10 for 8 of 33 and 35 pixels
+    assert len(decoded) == 4
+    assert_right(made, folder, names(6))
+    assert [path.name for path in the_store(cache, 34).iterdir()] == ["lock"]
+    for kept in (33, 35):
+        assert (the_store(cache, kept) / "pixels.u8").exists()
+    want = decode((folder / names(3)[2]).read_bytes(), 34).pixels
+    np.testing.assert_array_equal(mapped[34][2], want)  # who has it mapped reads on
+    decoded.clear()
+    load(folder, cache, 3, 35)
+    assert decoded == []
+    np.testing.assert_array_equal(load(folder, cache, 3, 34).pixels[2], want)
+    assert len(decoded) == 3
+
+
+def test_a_folder_that_another_process_fills_is_left_alone(folder, tmp_path):
+    load(folder, tmp_path / "cache", size=40)
+    busy = the_store(tmp_path / "cache", 40)
+    with (busy / "lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert_right(load(folder, tmp_path / "cache", slots=7), folder, names(6))
+        assert (busy / "pixels.u8").exists()
+
+
+def test_the_limit_removes_pictures_that_are_not_wanted(folder, tmp_path, decoded):
+    cache = tmp_path / "cache"
+    before = load(folder, cache, 4)
+    decoded.clear()
+    made = load(folder, cache, 6, first=2, slots=5)  # the white slot and four pictures
+    assert sorted(decoded) == sorted(made.sha256[2:])  # two were there
+    assert_right(made, folder, names(6)[2:])
+    assert_right(before, folder, names(4))  # mapped before: the old ones
+    assert sorted(records(cache)) == sorted(made.sha256)
+    assert (the_store(cache) / "pixels.u8").stat().st_size == 5 * 32 * 32 * 3
+    decoded.clear()
+    assert_right(load(folder, cache, 6, first=2, slots=5), folder, names(6)[2:])
+    assert decoded == []
+
+
+def test_slots_that_were_reserved_and_not_filled_count_too(folder, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(picture_store.os, "pwrite", full)
+        with pytest.raises(DataError, match="No space left on device"):
+            load(folder, tmp_path / "cache")
+    pixels = the_store(tmp_path / "cache") / "pixels.u8"
+    assert pixels.stat().st_size == 7 * 32 * 32 * 3
+    assert_right(load(folder, tmp_path / "cache", 2, slots=3), folder, names(2))
+    assert pixels.stat().st_size == 3 * 32 * 32 * 3
+
+
+@pytest.mark.parametrize("moment", range(4))
+def test_an_interrupt_while_rewriting_loses_nothing(folder, tmp_path, monkeypatch, decoded, moment):
+    """Killed with the pixels or the index written, before or after they take their place."""
+    cache, left = tmp_path / "cache", iter(range(4))
+    load(folder, cache, 4)
+
+    @contextmanager
+    def killed(path: Path):
+        part = path.with_name(f".{path.stem}.1.part{path.suffix}")  # stays: nobody tidies up
+        yield part
+        if next(left) == moment:
+            raise KeyboardInterrupt
+        part.replace(path)
+        if next(left) == moment:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(picture_store, "whole", killed)
+        with pytest.raises(KeyboardInterrupt):
+            load(folder, cache, 6, first=2, slots=5)
+    assert len(list(the_store(cache).glob(".*.part*"))) == (moment in (0, 2))
+    decoded.clear()
+    made = load(folder, cache, 6, first=2, slots=5)
+    assert sorted(decoded) == sorted(made.sha256[2:])
+    assert_right(made, folder, names(6)[2:])
+    assert set(records(cache)) >= set(made.sha256)
+    assert not list(the_store(cache).glob(".*.part*"))
+
+
+def test_more_than_the_limit_is_refused_before_anything_is_done(folder, tmp_path, decoded):
+    cache = tmp_path / "cache"
+    load(folder, cache, 2, size=40)
+    load(folder, cache, 2)
+    decoded.clear()
+    why = r"expected at most 0\.00 GB, got .*6 pictures of 32 px\. Give --cache-gb 1, or .*--image"
+    with pytest.raises(DataError, match=why):
+        load(folder, cache, slots=6)
+    assert decoded == []
+    assert len(records(cache)) == 2
+    assert (the_store(cache, 40) / "pixels.u8").exists()
+    load(folder, cache, 2, slots=1)  # nothing new: nothing to refuse
+    assert_right(load(folder, cache, slots=7), folder, names(6))
+
+
+def test_the_option_of_fit_is_the_limit(catalogue, tmp_path):
+    from training.cli import app
+
+    fit = ["fit", "--manifest", str(catalogue(6)), "--out", str(tmp_path / "run")]
+    result = CliRunner().invoke(app, [*fit, "--image-size", "32", "--cache-gb", "0.00001"])
+    assert result.exit_code == 2
+    assert "Give --cache-gb 1, or take a smaller --image-size." in result.output
+    assert not list((tmp_path / "run" / "cache").glob("*/pixels.u8"))
+
+
+def test_digests_of_files_that_are_gone_are_forgotten(folder, tmp_path):
+    cache = tmp_path / "cache"
+    load(folder, cache, 3)
+    (folder / "images/000.png").unlink()
+    load(folder, cache, 6, first=2)
+    known = read_json(cache / "digests.json")
+    assert [Path(name).name for name in known] == [f"{n:03d}.png" for n in range(1, 6)]

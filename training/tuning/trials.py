@@ -57,7 +57,7 @@ def write_results(out: Path, config: FitConfig, space: Space, trials: Sequence[T
 def best_config(config: FitConfig, best: Trial) -> str:
     """The options of ``fit`` that learned best, as YAML."""
     options = config.model_copy(update=best.parameters).model_dump(
-        mode="json", exclude_defaults=True, exclude={"out", "cache", "name", "threads"}
+        mode="json", exclude_defaults=True, exclude={"out", "cache", "cache_gb", "name", "threads"}
     )
     return (
         f"# Trial {best.number}: validation accuracy {best.value:.4f}\n"

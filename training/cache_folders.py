@@ -1,0 +1,78 @@
+"""The folders of a cache of decoded pictures: held, written, measured, emptied."""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from augrank.errors import DataError
+
+PIXELS, INDEX, BROKEN, LOCK = "pixels.u8", "index", "broken.json", "lock"
+PARTS = ".*.part*"  # names of files that are not yet whole
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Say what to do where the disk does not take what is written.
+
+    Raises:
+        DataError: the disk is full, read-only or broken.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"{folder} cannot be written",
+            expected="a disk that takes the decoded pictures",
+            got=error.strerror or str(error),
+            remedy="Free space there, or put the cache elsewhere with --cache; the same command "
+            "goes on with what is missing.",
+        ) from error
+
+
+@contextmanager
+def alone(folder: Path, *, wait: bool = True) -> Iterator[bool]:
+    """Hold a folder for this process; gives False where another one fills it and we do not wait."""
+    with (folder / LOCK).open("a") as lock:
+        held = True
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            held = False
+        yield held
+
+
+def others(folder: Path) -> list[Path]:
+    """Folders of other sizes and decoders, the least recently used first."""
+    locks = [lock for lock in folder.parent.glob(f"*px-*/{LOCK}") if lock.parent != folder]
+    return [lock.parent for lock in sorted(locks, key=lambda lock: lock.stat().st_mtime_ns)]
+
+
+def _files(folder: Path) -> list[Path]:
+    # The pixels come first: without an index they would be written over, though others read them.
+    return [folder / PIXELS, folder / INDEX, folder / BROKEN, *folder.glob(PARTS)]
+
+
+def size_bytes(folder: Path) -> int:
+    """What a folder takes of the disk."""
+    size = 0
+    for file in _files(folder):
+        with suppress(FileNotFoundError):
+            size += file.stat().st_size
+    return size
+
+
+def emptied(folder: Path) -> int:
+    """Remove all but the lock, which others may wait for.
+
+    Returns:
+        Bytes removed; 0 where another process fills the folder, or it is another user's.
+    """
+    size = 0
+    with suppress(PermissionError), alone(folder, wait=False) as held:
+        if held:
+            freed = size_bytes(folder)
+            for file in _files(folder):
+                file.unlink(missing_ok=True)
+            size = freed
+    return size
