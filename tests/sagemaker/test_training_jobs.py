@@ -235,8 +235,8 @@ def test_several_gpus_or_machines_start_under_torchrun():
     assert torchrun_command({"SM_NUM_GPUS": "1", "SM_HOSTS": '["algo-1"]'}) == []
     assert torchrun_command({}) == []
     four = torchrun_command({"SM_NUM_GPUS": "4", "SM_HOSTS": '["algo-1"]'})
-    assert four[1:] == ["-m", "torch.distributed.run", "--nproc-per-node=4", "--standalone", "-m",
-                        "training.aws.container"]  # fmt: skip
+    assert four[1:] == ["-m", "torch.distributed.run", "--nproc-per-node=4", "--standalone",
+                        "--max-restarts=3", "-m", "training.aws.container"]  # fmt: skip
     second = torchrun_command({"SM_NUM_GPUS": "0", "SM_HOSTS": '["algo-2", "algo-1"]',
                                "SM_CURRENT_HOST": "algo-2"})  # fmt: skip
     assert second[3:8] == ["--nproc-per-node=1", "--nnodes=2", "--node-rank=1",
