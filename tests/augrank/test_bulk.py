@@ -26,6 +26,7 @@ from augrank.bulk.scorer import ShardScorer
 from augrank.cli import app
 from augrank.engines import CUDA
 from augrank.errors import BadRequest, ServerError
+from tests import forked
 
 CONTEXT = {"campaign_type": "Newsletter", "industry": "Retail"}
 GIVEN = [word for name, value in CONTEXT.items() for word in ("--context", f"{name}={value}")]
@@ -201,13 +202,11 @@ def test_workers_end_with_a_killed_parent(tiny_export, folder, tmp_path):
     assert not alive
 
 
-def score_quickly(words: list[str]) -> None:
-    """The command as a group of processes, forked where others are spawned: it starts at once."""
-    os.setsid()
+def score_quickly() -> None:
+    """Workers are forked where others are spawned."""
     fork = multiprocessing.get_context("fork")
     multiprocessing.get_context = lambda _: fork
     scoring.SHARD = 4
-    app(words, standalone_mode=False)
 
 
 @pytest.mark.slow
@@ -218,15 +217,11 @@ def test_killed_at_ten_random_moments_it_loses_and_doubles_nothing(tiny_export, 
     for number in range(pictures):
         shutil.copyfile(files[number % len(files)], images / f"{number:03d}.png")
     out, partial = tmp_path / "answers.parquet", tmp_path / "answers.parquet.partial"
-    server = multiprocessing.get_context("forkserver")
-    server.set_forkserver_preload([__name__, "xgboost"])  # which takes seconds to import
     words = ["score", str(tiny_export.bundle), str(images), "--out", str(out), "--workers", "2",
              *GIVEN]  # fmt: skip
 
     def start():
-        process = server.Process(target=score_quickly, args=(words,))
-        process.start()
-        return process
+        return forked.start("augrank.cli", words, score_quickly)
 
     def shards() -> int:
         with contextlib.suppress(FileNotFoundError):
@@ -244,10 +239,7 @@ def test_killed_at_ten_random_moments_it_loses_and_doubles_nothing(tiny_export, 
         while number % 2 and process.is_alive() and shards() == before:
             time.sleep(0.01)  # half of them are killed while they answer, or later
         process.join(rng.uniform(0, 1))
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.kill()
-        process.join()
+        forked.kill(process)
         left.append(shards())
         assert not out.exists() or is_whole(), left
     assert any(0 < count < pictures / 4 for count in left), left

@@ -2,12 +2,7 @@
 
 import contextlib
 import json
-import os
 import random
-import signal
-import subprocess
-import sys
-import time
 
 import boto3
 import pytest
@@ -20,6 +15,7 @@ from export.aws.removal import delete
 from export.aws.rollout import deploy, update
 from export.aws.scaling import autoscale
 from export.cli import app
+from tests import forked
 from tests.sagemaker.aws import (
     ACCOUNT,
     BUCKET,
@@ -166,29 +162,26 @@ def test_messages_say_what_to_do(dist, local, monkeypatch, tmp_path):
 
 def test_killed_at_ten_random_moments_the_next_call_finishes(dist, local):
     """Each try is another release, killed somewhere, and then run to its end."""
-    rng = random.Random(0)
+    rng, killed = random.Random(0), 0
     for number in range(10):
         command = "deploy" if number == 0 else "update"
-        words = [sys.executable, "-m", "export", command, "shop", "--dist", str(dist), *OPTIONS,
-                 "--env", f"TRY={number}"]  # fmt: skip
-        process = subprocess.Popen(
-            words, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        time.sleep(rng.uniform(0.5, 3.0))
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        words = [command, "shop", "--dist", str(dist), *OPTIONS, "--env", f"TRY={number}"]
+        process = forked.start("export.cli", words)
+        process.join(rng.uniform(0.02, 0.5))
+        killed += process.is_alive()
+        forked.kill(process)
         state = boto3.client("sagemaker").list_endpoints()["Endpoints"]
         if state and number:  # something healthy serves at any moment
             local.serving("shop", None)
-        done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
+        done = run(*words)
+        assert done.exit_code == 0, done.output
         left = everything()
         assert len(left["models"]) == len(left["configs"]) == 1, left
         if number == 0:
             assert run("autoscale", "shop").exit_code == 0
         else:
             assert left["scaling"] == list(Endpoint(Aws(), "shop").variants(left["configs"][0]))
+    assert killed >= 5
     gone = run("delete", "shop")
     assert gone.exit_code == 0, gone.output
     assert not any(everything().values())

@@ -16,6 +16,7 @@ from benchmarks.cli import app
 from benchmarks.instances import aws as instances_aws
 from benchmarks.instances import figures
 from export.aws.asking import SmokeQuestion
+from tests import forked
 from tests.sagemaker.aws import ACCOUNT, local_aws
 from tests.sagemaker.aws_jobs import add_jobs
 from tests.tiny_run import write_pictures
@@ -116,26 +117,25 @@ def test_an_interrupt_leaves_nothing_running(region, dist, tmp_path, monkeypatch
     assert left() == []
 
 
-def test_killed_at_ten_random_moments_the_next_call_finishes_and_cleans_up(region, dist, tmp_path):
+def test_killed_at_ten_random_moments_the_next_call_finishes_and_cleans_up(
+    region, dist, tmp_path, monkeypatch
+):
     rng = random.Random(0)
     types = ["ml.c5.large", "ml.c5.xlarge"]
     asked = words(dist, tmp_path, "--serving", "--types", ",".join(types))
-    command = [sys.executable, "-m", "benchmarks", *asked]
     stood = 0
     for _ in range(10):
-        process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL,
-                                   stderr=subprocess.DEVNULL)  # fmt: skip
+        process = forked.start("benchmarks.cli", asked)
         deadline = time.monotonic() + 30
-        while not left() and process.poll() is None and time.monotonic() < deadline:
+        while not left() and process.is_alive() and time.monotonic() < deadline:
             time.sleep(0.02)
-        time.sleep(rng.uniform(0.0, 2.0))
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        process.join(rng.uniform(0.0, 2.0))
+        forked.kill(process)
         stood += bool(left())
     assert stood >= 5  # most kills met something that had been made
-    done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    monkeypatch.setattr(figures, "QUICK_LOAD", figures.LoadPlan(0.3, 1.0, 2))
+    done = CliRunner().invoke(app, asked)
+    assert done.exit_code == 0, done.output
     content = json.loads(done.stdout.splitlines()[-1])
     assert all(row["p99_ms"] > 0 for row in content["rows"])
     costs = json.loads((tmp_path / "out" / "ledger.json").read_text())
