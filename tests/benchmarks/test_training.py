@@ -27,15 +27,17 @@ def test_the_plain_script_and_ours_stand_on_the_same_side_of_the_ratio():
                         [300.0, 310.0], [100.0, 100.0], 512.0)  # fmt: skip
     inputs = measure.SeenInput(96, [600.0, 620.0], [200.0, 210.0], [100.0, 100.0])
     runs = measure.SeenRuns([10.0], [25.0], [0.99], [0.98], [50.0, 50.0], [90.0, 95.0])
+    compiled = measure.SeenCompiled("resnet18", 96, 55.0, [90.0, 92.0], [100.0, 100.0])
     engine = measure.start(1)
     content = report.result_json(
-        report.Measured(engine, 1, effort, [seen], [inputs], runs), "command"
+        report.Measured(engine, 1, effort, [seen], [inputs], runs, compiled), "command"
     )
     assert set(content["ratios"]) == RATIOS == {name for name, *_ in report.TARGETS}
     assert content["ratios"]["run_over_naive"]["median"] == 2.5  # ours took 10 s of its 25
     assert content["ratios"]["real_over_synthetic"]["median"] == pytest.approx(0.96)
     assert content["ratios"]["two_processes_over_one"]["median"] == pytest.approx(1.85)
     assert content["backbones"][0]["waiting"] == 0.015
+    assert content["compiled"]["compiled_over_eager"]["median"] == pytest.approx(0.91)
     assert report.shown(content).row_count == 1
     assert report.ratios_table(content).row_count == len(RATIOS)
 

@@ -1,7 +1,9 @@
 """Batch transform against moto's server; its workers are the stub's of tests/sagemaker/aws.py."""
 
 import json
+import time
 from collections import Counter
+from types import SimpleNamespace
 
 import boto3
 import pytest
@@ -81,14 +83,19 @@ def batch(release) -> Batch:
     return Batch(release(), *folders, FIELDS)
 
 
-def killed_while_it_waits(batch: Batch, monkeypatch) -> None:
-    def killed(_s: float) -> None:
-        raise Interrupted
+def killed_while_it_waits(batch: Batch) -> None:
+    def killed(text: str) -> None:
+        if "InProgress" in text:
+            raise Interrupted
 
-    with monkeypatch.context() as patch:
-        patch.setattr(module.time, "sleep", killed)
-        with pytest.raises(Interrupted):
-            module.transform(Aws(), batch)
+    with pytest.raises(Interrupted):
+        module.transform(Aws(), batch, step=killed)
+
+
+def at_another_second(monkeypatch) -> None:
+    """So that the next job has another name."""
+    clock = SimpleNamespace(**{**vars(time), "time": lambda: 2e9})
+    monkeypatch.setattr(module, "time", clock)
 
 
 def test_only_what_has_no_answer_is_asked_and_errors_are_listed(dist, s3, container):
@@ -117,7 +124,7 @@ def test_a_failed_job_is_told_and_the_next_goes_on(dist, s3, container, monkeypa
     assert "ClientError: a.jpg: 500" in failed.output
     assert "Run it again" in failed.output
     container.up = True
-    monkeypatch.setattr(module.time, "time", lambda: 2e9)  # a job of another name
+    at_another_second(monkeypatch)
     assert "2 answered, 1 could not be" in transform(dist).output
     assert container.asked == {name.encode(): 1 for name in PICTURES}
 
@@ -134,7 +141,7 @@ def test_a_call_that_is_killed_is_followed_by_the_next_and_nothing_is_asked_twic
                 module.transform(Aws(), batch)
     assert jobs() == []
     for _ in range(6):  # while it waits
-        killed_while_it_waits(batch, monkeypatch)
+        killed_while_it_waits(batch)
     assert len(jobs()) == 1
     outcome = module.transform(Aws(), batch)
     assert (outcome.answered, list(outcome.failed), outcome.missing) == (14, ["broken.jpg"], [])
@@ -145,7 +152,7 @@ def test_a_call_that_is_killed_is_followed_by_the_next_and_nothing_is_asked_twic
 def test_delete_stops_what_is_at_work_and_a_stopped_job_does_not_hinder_the_next(
     batch, dist, s3, container, monkeypatch
 ):
-    killed_while_it_waits(batch, monkeypatch)
+    killed_while_it_waits(batch)
     (job,) = jobs()
     other = CliRunner().invoke(app, ["delete", "other", "--bucket", BUCKET])
     assert other.exit_code == 0, other.output
@@ -156,7 +163,7 @@ def test_delete_stops_what_is_at_work_and_a_stopped_job_does_not_hinder_the_next
     assert jobs()[0]["TransformJobStatus"] == "Stopping"
     assert s3.list_objects_v2(Bucket=BUCKET, Prefix="answers/a.jpg.out")["KeyCount"] == 1
 
-    monkeypatch.setattr(module.time, "time", lambda: 2e9)
+    at_another_second(monkeypatch)
     outcome = module.transform(Aws(), batch)
     assert outcome.answered == 2
     assert len(jobs()) == 2
