@@ -1,11 +1,12 @@
 """The training benchmark's section of docs/performance.md."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from benchmarks.markdown import Result, shown, table, typed_as, verdict
-from benchmarks.training.targets import TARGETS
+from benchmarks.training.targets import H100, H100_JOB, H100_SIZE, RATIOS, Target
 
 METHOD = (
     "Every row is measured in turns in one run. Synthetic: the same batch of normalised tensors "
@@ -25,18 +26,12 @@ def training_section(result: Result) -> list[str]:
     """The section's paragraphs."""
     host = result["machine"]
     quick = " A quick run: intervals are wide." if result["quick"] else ""
+    gpu = f", {result['gpu']}" if result["gpu"] else ""
     first = result["backbones"][0]
-    ratios = [
-        verdict(
-            {"title": each.words, "bound": each.least, "aim": each.aim, "less_is_better": False,
-             "tried": each.tried},
-            result["ratios"][each.name],
-        )
-        for each in TARGETS
-    ]  # fmt: skip
+    ratios = [_row(each, result["ratios"][each.name]) for each in RATIOS]
     return [
         f"## Training: {result['engine']}",
-        f"{host['processor']}, {host['cores']} cores; torch {result['torch']}. "
+        f"{host['processor']}, {host['cores']} cores{gpu}; torch {result['torch']}. "
         f"{result['pictures']:,} rendered pictures.{quick} {typed_as(result)}",
         f"Ratios of {first['backbone']} at {first['size']} px:",
         table(["ratio, in one run", "measured", "at least", "aim", ""], ratios),
@@ -46,9 +41,17 @@ def training_section(result: Result) -> list[str]:
         _inputs(result),
         RUNS,
         _runs(result),
-        _processes(result),
+        _processes(result["scaling"]),
         *([_compiled(result["compiled"])] if result["compiled"] else []),
+        *([_job(result["job"])] if result["job"] else []),
+        *(_h100(result) if "H100" in (result["gpu"] or "") else []),
     ]
+
+
+def _row(target: Target, figure: Mapping[str, float], *, less: bool = False) -> list[str]:
+    words = {"title": target.words, "bound": target.least, "aim": target.aim,
+             "less_is_better": less, "tried": target.tried}  # fmt: skip
+    return verdict(words, figure)
 
 
 def _speeds(result: Result) -> str:
@@ -85,17 +88,17 @@ def _runs(result: Result) -> str:
     return table([f"{result['epochs']} epochs", "seconds", "test accuracy"], rows)
 
 
-def _processes(result: Result) -> str:
-    runs = result["runs"]
-    one, two, shared = (
-        np.median(runs[key]) for key in ("one_process", "two_processes", "two_processes_one_batch")
+def _processes(scaling: Result) -> str:
+    rows = [
+        [str(row["processes"]), shown(row["rate"], 0), shown(row["over_one"])]
+        for row in scaling["rates"]
+    ]
+    headings = [f"processes, a {scaling['of']} and a batch each", "pictures/s", "÷ one"]
+    shared = (
+        f"Two that share one batch: {shown(scaling['shared_over_one'])} times the speed of one. "
+        "Half a batch keeps a core less busy, and each step's fixed costs come as often."
     )
-    return (
-        f"One process on one core: {one:.0f} pictures a second; two under torchrun, a core each: "
-        f"{two:.0f} where each takes a batch of its own, {shared:.0f} ({shared / one:.2f} times) "
-        "where they share one: half a batch keeps a core less busy, and each step's fixed costs "
-        "come as often."
-    )
+    return f"{table(headings, rows)}\n\n{shared}"
 
 
 def _compiled(seen: Result) -> str:
@@ -104,3 +107,23 @@ def _compiled(seen: Result) -> str:
         f"torch.compile, {seen['backbone']} at {seen['size']} px: {shown(ratio)} times the speed "
         f"of training as it comes, after a first step of {seen['first_step_s']:.0f} s."
     )
+
+
+def _job(job: Result) -> str:
+    return (
+        f"The seeds' job, ResNet-34, 224 px, {job['pictures']:,} pictures x 10 epochs, start to "
+        f"finish: {job['warm_s']:.0f} s; {job['cold_s']:.0f} s where the pictures are decoded "
+        f"first. Test accuracy {job['accuracy']:.3f}."
+    )
+
+
+def _h100(result: Result) -> list[str]:
+    """What an H100 should reach."""
+    synthetic = {
+        row["backbone"]: row["synthetic"] for row in result["backbones"] if row["size"] == H100_SIZE
+    }
+    rows = [_row(each, synthetic[each.name]) for each in H100 if each.name in synthetic]
+    if result["job"]:
+        seconds = result["job"]["warm_s"]
+        rows.append(_row(H100_JOB, {"median": seconds, "low": seconds, "high": seconds}, less=True))
+    return [table(["on an H100", "measured", "at least", "aim", ""], rows)]

@@ -1,22 +1,15 @@
-"""Measures training in turns: ceiling, real thing, loader, processes, a plain script."""
+"""Measures parts of training in turns: ceiling, real thing, embeddings, loader, torch.compile."""
 
 import itertools
-import json
-import os
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from augrank.cores import usable_cores
-from augrank.errors import ServerError
 from benchmarks.training.inputs import ImageFolderPeer, batches_of, ours_cold, ours_warm
 from training.backbone import Backbone
 from training.batches import TrainingBatch
@@ -55,7 +48,6 @@ FULL = Effort(False, 5, ("resnet18", "resnet34", "resnet50"), (96, 224), 400, 8,
 QUICK = Effort(True, 3, ("resnet18",), (96,), 120, 6, 3, 1)
 BATCH = 64
 NO_FLIP = Jitter(0, flip=False)
-PROCESSES = ((1, BATCH, "one"), (2, 2 * BATCH, "two"), (2, BATCH, "two_halves"))
 
 
 @dataclass
@@ -80,19 +72,6 @@ class SeenInput:
     warm: list[float] = field(default_factory=list)
     cold: list[float] = field(default_factory=list)
     imagefolder: list[float] = field(default_factory=list)
-
-
-@dataclass
-class SeenRuns:
-    """Whole runs and processes."""
-
-    ours_s: list[float] = field(default_factory=list)
-    naive_s: list[float] = field(default_factory=list)
-    ours_accuracy: list[float] = field(default_factory=list)
-    naive_accuracy: list[float] = field(default_factory=list)
-    one: list[float] = field(default_factory=list)  # pictures a second, on one core
-    two: list[float] = field(default_factory=list)  # of two processes, on two; a batch each
-    two_halves: list[float] = field(default_factory=list)  # the same, which share one batch
 
 
 def prepared(images: Path, scratch: Path, size: int) -> Prepared:
@@ -212,26 +191,6 @@ def measure_input(
     return seen
 
 
-def measure_runs(images: Path, scratch: Path, effort: Effort, note: Note) -> SeenRuns:
-    """Whole runs against the plain script; one process against two."""
-    seen, size = SeenRuns(), effort.sizes[0]
-    for number in range(effort.runs):
-        note(f"whole runs of {effort.epochs} epochs: {number + 1} of {effort.runs}")
-        report, seconds = _fit(images, scratch / "run", effort.epochs, size)
-        seen.ours_s.append(seconds)
-        seen.ours_accuracy.append(report["backbone"]["test_accuracy"])
-        naive = _naive(images, effort.epochs, size)
-        seen.naive_s.append(naive["seconds"])
-        seen.naive_accuracy.append(naive["accuracy"])
-    for number in range(max(2, effort.runs)):
-        note(f"one process and two: {number + 1} of {max(2, effort.runs)}")
-        for processes, batch, rates in PROCESSES:
-            report, _ = _fit(images, scratch / "run", 3, size, processes=processes, batch=batch)
-            best = max(epoch["samples_per_s"] for epoch in report["history"][1:])
-            getattr(seen, rates).append(float(best))
-    return seen
-
-
 def _silent(count: int = 1, text: str = "") -> None:
     """Progress that nobody watches."""
 
@@ -251,68 +210,6 @@ def _embed(data: Prepared, network: Backbone, samples: Samples, engine: Engine) 
     )  # fmt: skip
     assert table is not None
     return len(table.keys) / (time.perf_counter() - start)
-
-
-def _fit(
-    images: Path,
-    out: Path,
-    epochs: int,
-    size: int,
-    *,
-    processes: int | None = None,
-    batch: int = BATCH,
-) -> tuple[dict[str, Any], float]:
-    """``fit`` on an image folder, from the start of its process to its end.
-
-    Args:
-        images: the folder.
-        out: run directory; started anew.
-        epochs: of training.
-        size: side, pixels.
-        processes: under torchrun, a core each; by default one process on all cores.
-        batch: of all processes together.
-    """
-    launcher: list[str] = []
-    if processes == 2:
-        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command = [
-        sys.executable, *launcher, "-m", "training", "fit", "--images", str(images), "--out",
-        str(out), "--overwrite", "--image-size", str(size), "--epochs", str(epochs),
-        "--batch-size", str(batch),
-    ]  # fmt: skip
-    with _cores(processes or usable_cores()):
-        seconds = _run(command)[1]
-    report: dict[str, Any] = json.loads((out / "report.json").read_text(encoding="utf-8"))
-    return report, seconds
-
-
-def _naive(images: Path, epochs: int, size: int) -> dict[str, float]:
-    command = [
-        sys.executable, "-m", "benchmarks.training.naive", "--images", str(images), "--epochs",
-        str(epochs), "--image-size", str(size), "--batch-size", str(BATCH),
-    ]  # fmt: skip
-    output, seconds = _run(command)
-    result: dict[str, float] = json.loads(output.splitlines()[-1])
-    return {**result, "seconds": seconds}
-
-
-def _run(command: Sequence[str]) -> tuple[str, float]:
-    start = time.perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise ServerError(f"{' '.join(command[1:5])} failed", got=done.stderr[-1500:])
-    return done.stdout, time.perf_counter() - start
-
-
-@contextmanager
-def _cores(count: int) -> Iterator[None]:
-    """Let what is started in this block run on so many cores alone."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, sorted(before)[:count])
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
 
 
 def start(threads: int) -> Engine:

@@ -1,7 +1,7 @@
 """The training benchmark as ratios, a table, plots and one JSON object."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ import torch
 from rich.table import Table
 
 from benchmarks.statistics import Median, machine
-from benchmarks.training.measure import Effort, Seen, SeenCompiled, SeenInput, SeenRuns
-from benchmarks.training.targets import TARGETS
+from benchmarks.training.measure import Effort, Seen, SeenCompiled, SeenInput
+from benchmarks.training.runs import SeenJob, SeenRuns, SeenScaling
+from benchmarks.training.targets import RATIOS
 from training.engine import Engine
 
 DPI, SIZE_INCHES = 110, (7.0, 4.2)
@@ -32,17 +33,20 @@ class Measured:
     seen: Sequence[Seen]
     inputs: Sequence[SeenInput]
     runs: SeenRuns
-    compiled: SeenCompiled | None  # not of a quick run
+    scaling: SeenScaling
+    compiled: SeenCompiled | None = None  # not of a quick run
+    job: SeenJob | None = None  # on GPUs alone
 
 
 def result_json(measured: Measured, command: str) -> dict[str, Any]:
     """What results.json holds. ``ratios`` are of the first backbone and size."""
-    runs = measured.runs
+    scaling = measured.scaling
     return {
         "benchmark": "training",
         "command": command,
         "quick": measured.effort.quick,
         "machine": machine(measured.threads),
+        "gpu": torch.cuda.get_device_name() if measured.engine.is_cuda else None,
         "engine": measured.engine.name,
         "torch": torch.__version__,
         "pictures": measured.effort.pictures,
@@ -59,11 +63,20 @@ def result_json(measured: Measured, command: str) -> dict[str, Any]:
             }
             for seen in measured.inputs
         ],
-        "runs": {
-            "ours_s": runs.ours_s, "naive_s": runs.naive_s, "ours_accuracy": runs.ours_accuracy,
-            "naive_accuracy": runs.naive_accuracy, "one_process": runs.one,
-            "two_processes": runs.two, "two_processes_one_batch": runs.two_halves,
+        "runs": asdict(measured.runs),
+        "scaling": {
+            "of": scaling.of,
+            "rates": [
+                {
+                    "processes": count,
+                    "rate": Median.of(rates, 1).to_dict(),
+                    "over_one": _paired(rates, scaling.rates[1]).to_dict(),
+                }
+                for count, rates in scaling.rates.items()
+            ],
+            "shared_over_one": _paired(scaling.shared, scaling.rates[1]).to_dict(),
         },
+        "job": measured.job and asdict(measured.job),
         "compiled": measured.compiled and {
             "backbone": measured.compiled.backbone, "size": measured.compiled.size,
             "first_step_s": measured.compiled.first_step_s,
@@ -94,7 +107,7 @@ def ratios_table(content: Mapping[str, Any]) -> Table:
     table = Table(title="Ratios, in one run", title_justify="left")
     for heading in ("ratio", "median", "low", "high", "at least", "aim"):
         table.add_column(heading, justify="left" if heading == "ratio" else "right")
-    for target in TARGETS:
+    for target in RATIOS:
         figure = content["ratios"][target.name]
         parts = (f"{figure[key]:.3g}" for key in ("median", "low", "high"))
         table.add_row(target.words, *parts, f"{target.least:g}", f"{target.aim:g}")
@@ -117,12 +130,13 @@ def draw(content: Mapping[str, Any], folder: Path) -> None:
 
 def _ratios(measured: Measured) -> dict[str, Median]:
     first, inputs, runs = measured.seen[0], measured.inputs[0], measured.runs
+    scaling = measured.scaling
     return {
         "real_over_synthetic": _paired(first.real, first.synthetic),
         "loader_cold_over_imagefolder": _paired(inputs.cold, inputs.imagefolder),
         "loader_warm_over_imagefolder": _paired(inputs.warm, inputs.imagefolder),
         "run_over_naive": _paired(runs.naive_s, runs.ours_s),
-        "two_processes_over_one": _paired(runs.two, runs.one),
+        "two_processes_over_one": _paired(scaling.rates[2], scaling.rates[1]),
         "embed_over_eager": _paired(first.embed, first.eager),
     }
 

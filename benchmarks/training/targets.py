@@ -1,10 +1,10 @@
-"""What the training benchmark's ratios are held against."""
+"""What the training benchmark's figures are held against."""
 
 from typing import NamedTuple
 
 
 class Target(NamedTuple):
-    """A ratio and its bars."""
+    """A figure and its bars."""
 
     name: str  # in results.json
     words: str
@@ -13,7 +13,7 @@ class Target(NamedTuple):
     tried: str = ""  # where it is missed
 
 
-TARGETS = (
+RATIOS = (
     Target("real_over_synthetic", "real pictures, warm ÷ synthetic tensors", 0.95, 0.98),
     Target("loader_cold_over_imagefolder", "loader alone ÷ ImageFolder, cold", 2.0, 3.5),
     Target("loader_warm_over_imagefolder", "loader alone ÷ ImageFolder, warm", 6.0, 15.0),
@@ -21,3 +21,12 @@ TARGETS = (
     Target("two_processes_over_one", "two processes ÷ one, a core and a batch each", 1.7, 1.9),
     Target("embed_over_eager", "embeddings ÷ eager float32", 3.0, 4.0),
 )
+
+# On an H100, in bfloat16.
+H100_SIZE = 224
+H100 = (
+    Target("resnet50", "ResNet-50, 224 px, synthetic, pictures a second", 2800, 4000),
+    Target("resnet34", "ResNet-34, 224 px, synthetic, pictures a second", 4600, 6600),
+    Target("resnet18", "ResNet-18, 224 px, synthetic, pictures a second", 8000, 11400),
+)
+H100_JOB = Target("job", "the seeds' job, warm, seconds", 90, 50)

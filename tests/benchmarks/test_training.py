@@ -7,7 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmarks.cli import app
-from benchmarks.training import measure, report
+from benchmarks.training import document, measure, report, runs, targets
+from benchmarks.training.runs import SeenJob, SeenRuns, SeenScaling
 
 RATIOS = {"real_over_synthetic", "loader_cold_over_imagefolder", "loader_warm_over_imagefolder",
           "run_over_naive", "two_processes_over_one", "embed_over_eager"}  # fmt: skip
@@ -26,13 +27,13 @@ def test_the_plain_script_and_ours_stand_on_the_same_side_of_the_ratio():
     seen = measure.Seen("resnet18", 96, [100.0, 100.0], [95.0, 97.0], [0.01, 0.02],
                         [300.0, 310.0], [100.0, 100.0], 512.0)  # fmt: skip
     inputs = measure.SeenInput(96, [600.0, 620.0], [200.0, 210.0], [100.0, 100.0])
-    runs = measure.SeenRuns([10.0], [25.0], [0.99], [0.98], [50.0, 50.0], [90.0, 95.0])
+    runs = SeenRuns([10.0], [25.0], [0.99], [0.98])
+    scaling = SeenScaling("core", {1: [50.0, 50.0], 2: [90.0, 95.0]}, [70.0, 75.0])
     compiled = measure.SeenCompiled("resnet18", 96, 55.0, [90.0, 92.0], [100.0, 100.0])
     engine = measure.start(1)
-    content = report.result_json(
-        report.Measured(engine, 1, effort, [seen], [inputs], runs, compiled), "command"
-    )
-    assert set(content["ratios"]) == RATIOS == {name for name, *_ in report.TARGETS}
+    measured = report.Measured(engine, 1, effort, [seen], [inputs], runs, scaling, compiled)
+    content = report.result_json(measured, "command")
+    assert set(content["ratios"]) == RATIOS == {name for name, *_ in targets.RATIOS}
     assert content["ratios"]["run_over_naive"]["median"] == 2.5  # ours took 10 s of its 25
     assert content["ratios"]["real_over_synthetic"]["median"] == pytest.approx(0.96)
     assert content["ratios"]["two_processes_over_one"]["median"] == pytest.approx(1.85)
@@ -40,14 +41,33 @@ def test_the_plain_script_and_ours_stand_on_the_same_side_of_the_ratio():
     assert content["compiled"]["compiled_over_eager"]["median"] == pytest.approx(0.91)
     assert report.shown(content).row_count == 1
     assert report.ratios_table(content).row_count == len(RATIOS)
+    assert content["scaling"]["rates"][1]["over_one"]["median"] == pytest.approx(1.85)
+    assert "H100" not in "".join(document.training_section(content))
+
+
+def test_a_gpu_is_held_against_bars_of_its_own():
+    """Its rows; no GPU is needed to tell them."""
+    measured = report.Measured(
+        measure.start(1), 1, measure.FULL,
+        [measure.Seen("resnet50", 224, [3000.0], [2900.0], [0.01], [9.0], [3.0], 9.0)],
+        [measure.SeenInput(224, [6.0], [2.0], [1.0])], SeenRuns([1.0], [2.0], [0.5], [0.5]),
+        SeenScaling("GPU", {1: [1.0], 2: [1.8]}, [1.5]), job=SeenJob(32_370, 120.0, 95.0, 0.99),
+    )  # fmt: skip
+    content = report.result_json(measured, "command") | {"gpu": "NVIDIA H100 80GB HBM3"}
+    told = "\n".join(document.training_section(content))
+    assert "| 3000.000 | 2800 | 4000 | met |" in told
+    assert "| 95.000 | ≤ 90 | ≤ 50 | missed by 6%. |" in told
+    assert "32,370 pictures x 10 epochs, start to finish: 95 s; 120 s" in told
 
 
 @pytest.mark.slow
 def test_a_tiny_run_measures_every_part_and_ends_in_one_line(tmp_path, monkeypatch):
     tiny = replace(measure.QUICK, rounds=2, sizes=(32,), pictures=24, batches=1)
     monkeypatch.setattr(measure, "QUICK", tiny)
-    runs = measure.SeenRuns([1.0], [2.0], [0.5], [0.5], [1.0], [1.8])  # whole runs take minutes
-    monkeypatch.setattr(measure, "measure_runs", lambda *_arguments: runs)
+    # Whole runs take minutes.
+    monkeypatch.setattr(runs, "measure_runs", lambda *_: SeenRuns([1.0], [2.0], [0.5], [0.5]))
+    scaling = SeenScaling("core", {1: [1.0], 2: [1.8]}, [1.5])
+    monkeypatch.setattr(runs, "measure_scaling", lambda *_: scaling)
     out = tmp_path / "bench"
     done = CliRunner().invoke(app, ["training", "--quick", "--out", str(out)])
     assert done.exit_code == 0, done.output

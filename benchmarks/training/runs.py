@@ -1,0 +1,187 @@
+"""Measures whole runs of ``fit``: against a plain script, on more processes, the seeds' job."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from augrank.cores import usable_cores
+from augrank.errors import ServerError
+from benchmarks.training.measure import BATCH, Effort, Note
+from training.config import Architecture
+from training.render import render_catalogue
+
+MOST_PROCESSES = 8
+SCALING_EPOCHS = 3  # of which the first one warms up
+# With fit's own shares of test and validation these train on the seeds' 32,370 pictures an epoch.
+JOB_ORIGINALS, JOB_EPOCHS, JOB_SIZE = 8_300, 10, 224
+JOB_BACKBONE: Architecture = "resnet34"
+
+
+@dataclass
+class SeenRuns:
+    """Whole runs, ours and the plain script's, by round."""
+
+    ours_s: list[float] = field(default_factory=list)
+    naive_s: list[float] = field(default_factory=list)
+    ours_accuracy: list[float] = field(default_factory=list)
+    naive_accuracy: list[float] = field(default_factory=list)
+
+
+@dataclass
+class SeenScaling:
+    """Training on more and more processes, by round."""
+
+    of: str  # what each process has: core or GPU
+    rates: dict[int, list[float]] = field(default_factory=dict)  # pictures a second; a batch each
+    shared: list[float] = field(default_factory=list)  # of two that share one batch
+
+
+@dataclass(frozen=True)
+class SeenJob:
+    """The seeds' job, from the start of its process to its end."""
+
+    pictures: int  # trained on in an epoch
+    cold_s: float  # decoding each original once
+    warm_s: float
+    accuracy: float
+
+
+def measure_runs(images: Path, scratch: Path, effort: Effort, note: Note) -> SeenRuns:
+    """Whole runs against the plain script; nothing is kept from one run for the next."""
+    seen, size = SeenRuns(), effort.sizes[0]
+    for number in range(effort.runs):
+        note(f"whole runs of {effort.epochs} epochs: {number + 1} of {effort.runs}")
+        report, seconds = _fit(images, scratch / "run", epochs=effort.epochs, size=size)
+        seen.ours_s.append(seconds)
+        seen.ours_accuracy.append(report["backbone"]["test_accuracy"])
+        naive = _naive(images, effort.epochs, size)
+        seen.naive_s.append(naive["seconds"])
+        seen.naive_accuracy.append(naive["accuracy"])
+    return seen
+
+
+def measure_scaling(images: Path, scratch: Path, effort: Effort, note: Note) -> SeenScaling:
+    """One process, two, four, ... under torchrun: with a GPU each where there are some, or a core.
+
+    Each takes a batch of its own, so that what grows is the work; and two that share one batch.
+    """
+    gpus = torch.cuda.device_count()
+    seen = SeenScaling("GPU" if gpus > 1 else "core")
+    most = min(MOST_PROCESSES, max(2, gpus if gpus > 1 else usable_cores()))
+    counts = [count for count in (1, 2, 4, 8) if count <= most]
+    rounds = max(2, effort.runs)
+    device = "cuda" if gpus > 1 else "cpu"
+
+    def rate(processes: int, batch: int) -> float:
+        report, _ = _fit(
+            images, scratch / "run", epochs=SCALING_EPOCHS, size=effort.sizes[0],
+            processes=processes, batch=batch, device=device,
+        )  # fmt: skip
+        return float(max(epoch["samples_per_s"] for epoch in report["history"][1:]))
+
+    for number in range(rounds):
+        note(f"{', '.join(map(str, counts))} processes: {number + 1} of {rounds}")
+        for count in counts:
+            seen.rates.setdefault(count, []).append(rate(count, count * BATCH))
+        seen.shared.append(rate(2, BATCH))
+    return seen
+
+
+def measure_job(scratch: Path, note: Note) -> SeenJob:
+    """The seeds' job: cold, then with its pictures decoded."""
+    note(f"the seeds' job: rendering {JOB_ORIGINALS:,} pictures")
+    render_catalogue("sneaker", JOB_ORIGINALS, scratch / "job", size=JOB_SIZE)
+    cache, seconds = scratch / "job-cache", []
+    shutil.rmtree(cache, ignore_errors=True)
+    for state in ("cold", "warm"):
+        note(f"the seeds' job, {state}")
+        report, taken = _fit(
+            scratch / "job" / "images", scratch / "run", epochs=JOB_EPOCHS, size=JOB_SIZE,
+            backbone=JOB_BACKBONE, cache=cache,
+        )  # fmt: skip
+        seconds.append(taken)
+    recognised = report["backbone"]["per_augmentation"]
+    pictures = report["rows"]["originals"]["train"] * len(recognised)
+    return SeenJob(pictures, *seconds, accuracy=report["backbone"]["test_accuracy"])
+
+
+def _fit(
+    images: Path,
+    out: Path,
+    *,
+    epochs: int,
+    size: int,
+    backbone: Architecture = "resnet18",
+    processes: int | None = None,
+    batch: int = BATCH,
+    device: str = "auto",
+    cache: Path | None = None,
+) -> tuple[dict[str, Any], float]:
+    """``fit`` on an image folder, from the start of its process to its end.
+
+    Args:
+        images: the folder.
+        out: run directory; removed first.
+        epochs: of training.
+        size: side, pixels.
+        backbone: of the run.
+        processes: under torchrun, a core or a GPU each; by default one process on all cores.
+        batch: of all processes together.
+        device: of fit.
+        cache: of decoded pictures; by default the run's own, which is empty.
+    """
+    shutil.rmtree(out, ignore_errors=True)
+    launcher: list[str] = []
+    if processes is not None and processes > 1:
+        launcher = [
+            "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"
+        ]  # fmt: skip
+    command = [
+        sys.executable, *launcher, "-m", "training", "fit", "--images", str(images), "--out",
+        str(out), "--backbone", backbone, "--image-size", str(size), "--epochs", str(epochs),
+        "--batch-size", str(batch), "--device", device,
+        *(["--cache", str(cache)] if cache else []),
+    ]  # fmt: skip
+    with _cores(processes if processes and device == "cpu" else usable_cores()):
+        seconds = _run(command)[1]
+    report: dict[str, Any] = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    return report, seconds
+
+
+def _naive(images: Path, epochs: int, size: int) -> dict[str, float]:
+    command = [
+        sys.executable, "-m", "benchmarks.training.naive", "--images", str(images), "--epochs",
+        str(epochs), "--image-size", str(size), "--batch-size", str(BATCH),
+    ]  # fmt: skip
+    output, seconds = _run(command)
+    result: dict[str, float] = json.loads(output.splitlines()[-1])
+    return {**result, "seconds": seconds}
+
+
+def _run(command: Sequence[str]) -> tuple[str, float]:
+    start = time.perf_counter()
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ServerError(f"{' '.join(command[1:5])} failed", got=done.stderr[-1500:])
+    return done.stdout, time.perf_counter() - start
+
+
+@contextmanager
+def _cores(count: int) -> Iterator[None]:
+    """Let what is started in this block run on so many cores alone."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(before)[:count])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
