@@ -76,8 +76,10 @@ def recommend(
     --campaign-type Newsletter --industry Automotive
     """
     from augrank.contact_sheet import contact_sheet as draw
+    from augrank.heads import import_xgboost_alone
     from augrank.pipeline import Recommender
 
+    import_xgboost_alone()
     named = {"campaign_type": campaign_type, "industry": industry, "product_type": product_type}
     given = {name: value for name, value in named.items() if value is not None}
     given |= _pairs(context or [])

@@ -8,6 +8,8 @@ head's raw margin becomes a probability through a calibrated logistic
 curve (Platt scaling, fitted on validation data), which keeps the order of candidates.
 """
 
+import importlib
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -49,6 +51,20 @@ class HeadSpec(BaseModel, frozen=True, extra="forbid"):
     file: str  # relative to the run or the bundle, .ubj
     calibration: Calibration = Calibration()
     metrics: dict[str, Any] = Field(default_factory=dict)
+
+
+def import_xgboost_alone() -> None:
+    """Import XGBoost without scikit-learn, which takes seconds to load and which no head needs.
+
+    XGBoost loads it wherever it is installed, as in AWS's images, and has no ``XGBClassifier`` in
+    this process then: for processes that are augrank's own.
+    """
+    if not {"sklearn", "xgboost"} & sys.modules.keys():
+        sys.modules["sklearn"] = None  # type: ignore[assignment]  # as if it were not there
+        try:
+            importlib.import_module("xgboost")
+        finally:
+            del sys.modules["sklearn"]
 
 
 def assemble(

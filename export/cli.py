@@ -58,6 +58,9 @@ def build(
     The parity gate asks the finished archive's own handler and compares it with what torch and
     XGBoost gave in training; beyond its tolerance nothing is written.
     """
+    from augrank.heads import import_xgboost_alone
+
+    import_xgboost_alone()
     from export.build import build as build_export  # the other commands need no torch
     from export.run import load_run
 

@@ -19,6 +19,7 @@ from augrank.answer import Answer
 from augrank.bundle import load_bundle
 from augrank.cores import threads_per_worker
 from augrank.errors import AugrankError
+from augrank.heads import import_xgboost_alone
 from augrank.pipeline import Recommender
 from augrank.settings import WorkerSettings
 from augrank.wire import JSON_TYPE, Request, parse_request
@@ -34,6 +35,7 @@ class RecommendHandler:
         """Load and warm up; TorchServe calls the worker READY when this returns."""
         settings = WorkerSettings.from_environment()
         workers = int((context.model_yaml_config or {}).get("minWorkers", 1))
+        import_xgboost_alone()
         cv2.setNumThreads(1)  # the cores are shared out between workers and the backbone
         bundle = load_bundle(Path(context.system_properties["model_dir"]) / "bundle")
         self.recommender = Recommender(

@@ -14,13 +14,9 @@ from augrank.heads import HeadInput
 from training.matrices import threads_for
 from training.metrics import scores
 from training.outcomes import Inputs, OutcomeRows
+from training.report import LOGISTIC, MAJORITY, SKLEARN_BOOSTING
 
 MAX_ROWS = 50_000  # of training; scikit-learn wants them all in memory
-MAJORITY, LOGISTIC, SKLEARN_BOOSTING = (
-    "majority",
-    "logistic regression",
-    "scikit-learn gradient boosting",
-)
 
 
 def compare(

@@ -4,13 +4,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from training.baselines import compare
 from training.checkpoint import Epoch
 from training.curves import Curves
 from training.distributed import Team
@@ -23,11 +22,8 @@ from training.embeddings import (
 )
 from training.engine import Engine
 from training.files import read_json, whole, write_json
-from training.heads import FittedHead, fit_head
 from training.learning import Learned, learn, use_threads
-from training.matrices import Matrices
 from training.metrics import reliability
-from training.outcomes import Inputs, OutcomeRows, split_outcomes
 from training.plots import plot_comparison, plot_confusion, plot_curves, plot_reliability
 from training.prepare import Prepared, default_name
 from training.progress import Display
@@ -39,7 +35,10 @@ from training.report import (
     history_entries,
 )
 from training.run import FORMAT, installed_versions, write_catalogue, write_reference
-from training.splits import TEST, Split
+from training.splits import TEST
+
+if TYPE_CHECKING:
+    from training.fit_heads import TargetResult
 
 REFERENCE_PICTURES = 48
 
@@ -56,15 +55,6 @@ class Stages:
         start = time.perf_counter()
         yield
         self.seconds[name] = round(time.perf_counter() - start, 3)
-
-
-@dataclass(frozen=True)
-class TargetResult:
-    """A head, its baselines and its test rows."""
-
-    head: FittedHead
-    baselines: dict[str, dict[str, Any]]
-    test: OutcomeRows
 
 
 def fit(
@@ -96,16 +86,15 @@ def fit(
     if table is None:
         return None
     figures = _test_backbone(data, table)
-    inputs = Inputs(table, data.contexts)
-    pages = data.folder.cache / "heads"
-    matrices = Matrices(inputs, data.threads, pages, device=engine.device.type)
-    if engine.is_cuda:
-        torch.cuda.empty_cache()  # the heads' XGBoost has memory of its own there
-    with stages("heads"), matrices:
-        results = _fit_heads(data, inputs, matrices, notes, display)
-    if matrices.on_disk:
-        notes.append("The heads' rows did not fit in memory: they were read from disk, on the CPU.")
-    if not data.outcomes:
+    results: list[TargetResult] = []
+    if data.outcomes:
+        from training.fit_heads import fit_heads  # XGBoost and scikit-learn take seconds to load
+
+        if engine.is_cuda:
+            torch.cuda.empty_cache()  # XGBoost has memory of its own there
+        with stages("heads"):
+            results = fit_heads(data, table, engine, notes, display)
+    else:
         notes.append("The manifest has no targets: the backbone was trained alone, without heads.")
     if data.copies:
         notes.append(f"{data.copies:,} originals are copies of others and stand on their side.")
@@ -188,56 +177,6 @@ def _test_backbone(data: Prepared, table: EmbeddingTable) -> BackboneFigures:
     return backbone_figures(logits, test.label, data.augmentations.names)
 
 
-# --- The heads ------------------------------------------------------------------------------------
-
-
-def _fit_heads(
-    data: Prepared, inputs: Inputs, matrices: Matrices, notes: list[str], display: Display
-) -> list[TargetResult]:
-    if not data.outcomes:
-        return []
-    embedding = inputs.table.rows(data.manifest.file, data.manifest.applied)
-    results = []
-    for outcomes in display.track(data.outcomes, "Heads", len(data.outcomes), "targets"):
-        parts = split_outcomes(outcomes, data.manifest, data.split, embedding, data.context_row)
-        if reason := _unusable(parts):
-            notes.append(f"No head for {outcomes.target.name}: {reason}.")
-            continue
-        head = fit_head(
-            outcomes.target,
-            parts,
-            inputs,
-            matrices=matrices,
-            seed=data.config.seed,
-            threads=data.threads,
-        )
-        train, test = parts["train"], parts["test"]
-        baselines = (
-            compare(
-                head.spec.inputs, train, test, inputs, seed=data.config.seed, threads=data.threads
-            )
-            if data.config.baselines
-            else {}
-        )
-        results.append(TargetResult(head, baselines, test))
-        if head.spec.metrics.get("leak"):
-            notes.append(
-                f"{outcomes.target.name} scores {head.spec.metrics['leak_z']:.1f} standard errors "
-                "above what its predictions can deserve: outcomes leak into its inputs."
-            )
-    return results
-
-
-def _unusable(parts: dict[Split, OutcomeRows]) -> str:
-    for split, rows in parts.items():
-        if not len(rows):
-            return f"it has no outcomes in the {split} split"
-    share = parts["train"].share_of_ones
-    if share in (0.0, 1.0):
-        return f"every outcome of the training split is {share:.0f}"
-    return ""
-
-
 # --- What is written ------------------------------------------------------------------------------
 
 
@@ -246,7 +185,7 @@ def _report(
     learned: Learned,
     engine: Engine,
     figures: BackboneFigures,
-    results: list[TargetResult],
+    results: list["TargetResult"],
     notes: list[str],
 ) -> dict[str, Any]:
     return {
@@ -270,7 +209,7 @@ def _plot(
     data: Prepared,
     learned: Learned,
     figures: BackboneFigures,
-    results: list[TargetResult],
+    results: list["TargetResult"],
     report: dict[str, Any],
 ) -> None:
     plots = data.folder.plots
@@ -293,7 +232,7 @@ def _write(
     learned: Learned,
     engine: Engine,
     figures: BackboneFigures,
-    results: list[TargetResult],
+    results: list["TargetResult"],
     report: dict[str, Any],
 ) -> None:
     folder, config = data.folder, data.config

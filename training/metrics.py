@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
 
 Floats = NDArray[np.float64]
 Z95 = 1.959964
@@ -39,6 +38,8 @@ def scores(label: Floats, probability: Floats, weight: Floats) -> dict[str, floa
         probability: of 1, float64 (N,).
         weight: how many outcomes each row stands for, float64 (N,).
     """
+    from sklearn.metrics import roc_auc_score  # takes seconds, and runs without heads need none
+
     both = 0 < np.sum(weight * label) < np.sum(weight)
     correct = (probability >= 0.5) == (label == 1)
     return {

@@ -2,19 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from training.baselines import LOGISTIC, MAJORITY, SKLEARN_BOOSTING
 from training.checkpoint import Epoch
-from training.heads import FittedHead
 from training.metrics import wilson_interval
 
-XGBOOST = "XGBoost"
+if TYPE_CHECKING:
+    from training.heads import FittedHead
+
+MAJORITY, LOGISTIC = "majority", "logistic regression"
+SKLEARN_BOOSTING, XGBOOST = "scikit-learn gradient boosting", "XGBoost"
 COMPARED = (MAJORITY, LOGISTIC, SKLEARN_BOOSTING, XGBOOST)
 Comparison = dict[str, dict[str, Any]]
 
@@ -51,7 +53,7 @@ def backbone_figures(
     )
 
 
-def head_entry(head: FittedHead, baselines: Comparison) -> dict[str, Any]:
+def head_entry(head: "FittedHead", baselines: Comparison) -> dict[str, Any]:
     """One head in report.json."""
     return {
         **head.spec.metrics,
@@ -64,7 +66,7 @@ def head_entry(head: FittedHead, baselines: Comparison) -> dict[str, Any]:
     }
 
 
-def comparison(head: FittedHead, baselines: Comparison) -> Comparison:
+def comparison(head: "FittedHead", baselines: Comparison) -> Comparison:
     """The head beside its baselines: accuracy, AUC, Brier score, log loss, fit seconds."""
     own = {name: head.spec.metrics[name] for name in ("accuracy", "auc", "brier", "log_loss")}
     return {**baselines, XGBOOST: {**own, "fit_seconds": head.fit_seconds}}

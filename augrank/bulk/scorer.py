@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from augrank.answer import Answer
 from augrank.bulk.job import PATH, Item, Job
+from augrank.heads import import_xgboost_alone
 from augrank.pipeline import Recommender
 from augrank.wire import Request
 
@@ -39,6 +40,7 @@ class ShardScorer:
 
     def __init__(self, job: Job, threads: int = 1) -> None:
         self._job = job
+        import_xgboost_alone()
         self._recommender = Recommender.load(job.bundle, threads=threads, device=job.device)
 
     def __call__(self, shard: Sequence[Item]) -> list[dict[str, Any]]:

@@ -101,7 +101,7 @@ def measure_job(scratch: Path, note: Note) -> SeenJob:
     """The seeds' job: cold, then with its pictures decoded."""
     note(f"the seeds' job: rendering {JOB_ORIGINALS:,} pictures")
     render_catalogue("sneaker", JOB_ORIGINALS, scratch / "job", size=JOB_SIZE)
-    cache, seconds = scratch / "job-cache", []
+    cache, seconds = scratch / "job-cache", list[float]()
     shutil.rmtree(cache, ignore_errors=True)
     for state in ("cold", "warm"):
         note(f"the seeds' job, {state}")
@@ -112,7 +112,8 @@ def measure_job(scratch: Path, note: Note) -> SeenJob:
         seconds.append(taken)
     recognised = report["backbone"]["per_augmentation"]
     pictures = report["rows"]["originals"]["train"] * len(recognised)
-    return SeenJob(pictures, *seconds, accuracy=report["backbone"]["test_accuracy"])
+    cold_s, warm_s = seconds
+    return SeenJob(pictures, cold_s, warm_s, report["backbone"]["test_accuracy"])
 
 
 def _fit(

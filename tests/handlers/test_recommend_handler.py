@@ -4,6 +4,8 @@ import base64
 import io
 import json
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -49,6 +51,20 @@ def handler(model_dir):
     made = RecommendHandler()
     made.initialize(make_context(model_dir, []))
     return made
+
+
+def test_a_worker_loads_no_scikit_learn(model_dir):
+    """Which takes longer than all else that a worker loads."""
+    code = (
+        "import sys\n"
+        "from handlers.recommend_handler import RecommendHandler\n"
+        "from tests.handlers.test_recommend_handler import make_context\n"
+        "assert 'sklearn' not in sys.modules\n"
+        f"RecommendHandler().initialize(make_context({str(model_dir)!r}, []))\n"
+        "print([name for name in ('xgboost', 'sklearn') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1:] == ["['xgboost']"], done.stderr
 
 
 @pytest.fixture

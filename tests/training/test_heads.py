@@ -14,11 +14,12 @@ from augrank.heads import Calibration, Head
 from augrank.targets import Target
 from training import heads, outcomes
 from training import matrices as matrices_module
-from training.baselines import LOGISTIC, MAJORITY, SKLEARN_BOOSTING, compare
+from training.baselines import compare
 from training.embeddings import EmbeddingTable
 from training.heads import Trial, choose, fit_calibration, fit_head, input_sets
 from training.matrices import Matrices
 from training.outcomes import Inputs, OutcomeRows
+from training.report import LOGISTIC, MAJORITY, SKLEARN_BOOSTING
 
 TARGET = Target(name="open_rate", direction="maximize")
 AUGMENTATIONS, ORIGINALS, WIDTH = 6, 150, 16
