@@ -155,9 +155,9 @@ def test_a_grid_that_was_killed_goes_on_with_the_trial_it_was_at(catalogue, tmp_
             break
     process.wait()
     assert seen[-1].startswith("Epoch   3/6"), seen
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "Going on after epoch" in done.stdout
+    done = tune(manifest, out, "--space", str(space))
+    assert done.exit_code == 0, done.output
+    assert "Going on after epoch" in done.output
     rows = trials_of(out)
     assert sorted(row["epochs"] for row in rows) == ["2", "6"]
     assert all(row["state"] == "complete" for row in rows)
