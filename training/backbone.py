@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 import torchvision
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm  # of which SyncBatchNorm is one too
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
@@ -79,14 +80,14 @@ class Backbone(nn.Module):
 def _fold_into_convolutions(module: nn.Module) -> None:
     """Each ``conv1, bn1`` of a block, and what is beside it."""
     for number in "123":
-        if isinstance(norm := getattr(module, f"bn{number}", None), nn.BatchNorm2d):
+        if isinstance(norm := getattr(module, f"bn{number}", None), _BatchNorm):
             name = f"conv{number}"
             setattr(module, name, fuse_conv_bn_eval(getattr(module, name), norm))
             setattr(module, f"bn{number}", nn.Identity())
     if isinstance(beside := getattr(module, "downsample", None), nn.Sequential):
         convolution, norm = beside
         assert isinstance(convolution, nn.Conv2d)
-        assert isinstance(norm, nn.BatchNorm2d)
+        assert isinstance(norm, _BatchNorm)
         module.downsample = nn.Sequential(fuse_conv_bn_eval(convolution, norm))
 
 

@@ -6,10 +6,8 @@
 What is measured, and what heads learn from, always goes the first way, which is that of serving.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple, TypeVar
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,6 +16,7 @@ from torch import Tensor
 
 from augrank.augmentations import AugmentationSet
 from augrank.preprocess import Normalizer
+from training.ahead import ahead
 from training.batch_augmentations import BatchAugmentations
 from training.distributed import Team
 from training.engine import Engine
@@ -26,7 +25,6 @@ from training.picture_store import Pixels
 from training.samples import Samples
 
 Rows = NDArray[np.int64]
-Made = TypeVar("Made")
 
 
 class TrainingBatch(NamedTuple):
@@ -82,7 +80,7 @@ class Batches:
         def make(rows: Rows) -> NDArray[np.float32]:
             return self._make(samples, rows, windows, self._side)
 
-        for made in self._ahead(_slices(np.arange(len(samples)), self._batch_size), make):
+        for made in ahead(make, _slices(np.arange(len(samples)), self._batch_size), self._threads):
             yield self._channels_first(made)
 
     def shuffled(
@@ -133,7 +131,10 @@ class Batches:
     def _made_here(
         self, samples: Samples, parts: list[Rows], windows: Windows, size: int
     ) -> Iterator[Tensor]:
-        for made in self._ahead(parts, lambda rows: self._make(samples, rows, windows, size)):
+        def make(rows: Rows) -> NDArray[np.float32]:
+            return self._make(samples, rows, windows, size)
+
+        for made in ahead(make, parts, self._threads):
             yield self._channels_first(made)
 
     def _make(
@@ -149,21 +150,6 @@ class Batches:
 
     def _channels_first(self, batch: NDArray[np.float32]) -> Tensor:
         return self._engine.tensor(batch).permute(0, 3, 1, 2)
-
-    def _ahead(self, parts: list[Rows], make: Callable[[Rows], Made]) -> Iterator[Made]:
-        """What is made of parts, in order, by threads while an earlier one is used."""
-        with ThreadPoolExecutor(self._threads) as pool:
-            waiting: deque[Future[Made]] = deque()
-            try:
-                for rows in parts:
-                    waiting.append(pool.submit(make, rows))
-                    if len(waiting) > self._threads + 1:
-                        yield waiting.popleft().result()
-                while waiting:
-                    yield waiting.popleft().result()
-            finally:
-                for future in waiting:
-                    future.cancel()
 
     # --- made on the device -----------------------------------------------------------------------
 
@@ -181,7 +167,7 @@ class Batches:
             return out, rows
 
         beside = torch.cuda.Stream() if self._engine.is_cuda else None  # type: ignore[no-untyped-call]
-        for batch, rows in self._ahead(parts, copied):
+        for batch, rows in ahead(copied, parts, self._threads):
             window = windows[rows].astype(np.float32)
             with torch.cuda.stream(beside):
                 pixels, jitter = self._engine.tensor(batch), self._engine.tensor(window)

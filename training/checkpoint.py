@@ -3,6 +3,7 @@
 Tensors and plain numbers alone, so that ``torch.load(weights_only=True)`` reads them.
 """
 
+import io
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,14 @@ class Progress:
     optimisation: dict[str, Any]  # optimiser, schedule, gradient scale, moving average
 
 
+def write_tensors(file: Path, content: dict[str, Any]) -> None:
+    """``torch.save``, whole; a full disk is an OSError, which torch itself hides."""
+    stream = io.BytesIO()
+    torch.save(content, stream)
+    with whole(file) as temporary:
+        temporary.write_bytes(stream.getbuffer())
+
+
 class Checkpoints:
     """The run's checkpoints folder.
 
@@ -53,11 +62,9 @@ class Checkpoints:
     def save(self, progress: Progress, best_weights: dict[str, Tensor] | None) -> None:
         """Write the last epoch, and the best weights where they are new."""
         if best_weights is not None:
-            with whole(self._folder / BEST) as file:
-                torch.save(best_weights, file)
+            write_tensors(self._folder / BEST, best_weights)
         content = {**vars(progress), "history": [asdict(epoch) for epoch in progress.history]}
-        with whole(self._folder / LAST) as file:
-            torch.save(content, file)
+        write_tensors(self._folder / LAST, content)
 
     def load(self) -> Progress | None:
         """The last whole epoch, or None where there is none."""

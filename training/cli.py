@@ -323,6 +323,14 @@ def _console() -> Console:
     return console if console.is_terminal else Console(width=LOG_WIDTH)
 
 
+def _same_command() -> str:
+    """As it was typed, but for what would start anew."""
+    words = [word for word in sys.argv[1:] if word != "--overwrite"]
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        return shlex.join(["torchrun", "...", "-m", "training", *words])
+    return shlex.join(["python", "-m", "training", *words])
+
+
 @contextmanager
 def kind_errors(*, resumable: bool = False) -> Iterator[Display]:
     """A display; errors that are the user's to mend become a short message and exit code 2."""
@@ -341,8 +349,7 @@ def kind_errors(*, resumable: bool = False) -> Iterator[Display]:
     except KeyboardInterrupt:
         line = "Interrupted."
         if resumable:
-            again = shlex.join(["python", "-m", "training", *sys.argv[1:]])
-            line += f" What is done is kept; go on with: {again}"
+            line += f" What is done is kept; go on with: {_same_command()}"
         if says:
             Console(stderr=True).print(line, style="yellow", markup=False, soft_wrap=True)
         raise typer.Exit(EXIT_INTERRUPT) from None

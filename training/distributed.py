@@ -101,6 +101,11 @@ class Team:
         return None if parts is None else np.concatenate(parts)
 
 
+def restarts() -> int:
+    """How often torchrun has started the processes again."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+
+
 @contextmanager
 def team() -> Iterator[Team]:
     """Join the processes that torchrun started; a team of one without it."""
@@ -120,8 +125,7 @@ def team() -> Iterator[Team]:
     store, rank, size = next(iter(rendezvous("env://")))
     if os.environ.get("GROUP_WORLD_SIZE") == "1":
         # torchrun keeps its store: started again, processes would read the addresses of the dead.
-        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-        store = PrefixStore(f"attempt-{attempt}", store)
+        store = PrefixStore(f"attempt-{restarts()}", store)
     torch.distributed.init_process_group(
         backend, store=store, rank=rank, world_size=size, timeout=PATIENCE
     )

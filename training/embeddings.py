@@ -62,10 +62,11 @@ def kept_table(file: Path, keys: NDArray[np.int64]) -> EmbeddingTable | None:
 
 def keep_table(file: Path, table: EmbeddingTable) -> None:
     """Keep a table in place of former ones."""
-    for former in file.parent.glob("embeddings-*.npz"):
-        former.unlink()
     with whole(file) as temporary, temporary.open("wb") as stream:
         np.savez(stream, features=table.features, logits=table.logits, keys=table.keys)
+    for former in file.parent.glob("embeddings-*.npz"):
+        if former != file:
+            former.unlink()
 
 
 @torch.inference_mode()

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training.config import FitConfig, load_config
-from training.distributed import Team, team
+from training.distributed import Team, restarts, team
 from training.progress import Display
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ def run_fit(
     chosen = load_config(config, options)
     with team() as processes:
         shown = display if processes.leads else Display(quiet=True)
-        return _fit_together(chosen, shown, processes, overwrite, on_epoch)
+        anew = overwrite and not restarts()  # what torchrun starts again goes on
+        return _fit_together(chosen, shown, processes, anew, on_epoch)
 
 
 def _fit_together(
@@ -45,7 +46,10 @@ def _fit_together(
     overwrite: bool,
     on_epoch: Callable[["Epoch"], None],
 ) -> dict[str, Any]:
-    from training.files import read_json  # options are checked before pandas and torch load
+    from training.files import (  # options are checked before pandas and torch load
+        read_json,
+        room_in,
+    )
     from training.prepare import prepare
 
     data = prepare(config, display, processes)
@@ -66,7 +70,9 @@ def _fit_together(
     from training.fit import fit as train
     from training.report import print_report
 
-    report = train(data, display, processes, on_epoch)
+    remedy = "Free space there: the same command goes on after the last whole epoch."
+    with room_in(folder.root, remedy):
+        report = train(data, display, processes, on_epoch)
     if report is None:
         return {}
     if not display.quiet:

@@ -1,5 +1,6 @@
 """Files are written whole, then renamed: a reader never meets half of one."""
 
+import errno
 import json
 import os
 from collections.abc import Iterator
@@ -8,6 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from augrank.errors import DataError
+
+TAKES_NO_MORE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 @contextmanager
@@ -23,6 +28,26 @@ def whole(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def room_in(folder: Path, remedy: str) -> Iterator[None]:
+    """Say what to do where a folder's disk takes no more.
+
+    Raises:
+        DataError: it is full, or read-only.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in TAKES_NO_MORE:
+            raise
+        raise DataError(
+            f"{folder} cannot be written",
+            expected="a disk that takes what a run writes",
+            got=error.strerror or str(error),
+            remedy=remedy,
+        ) from error
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from training.checkpoint import Epoch
+from training.checkpoint import Epoch, write_tensors
 from training.curves import Curves
 from training.distributed import Team
 from training.embeddings import (
@@ -239,8 +239,7 @@ def _write(
     for result in results:
         with whole(folder.root / result.head.spec.file) as temporary:
             result.head.booster.save_model(temporary)
-    with whole(folder.weights) as temporary:
-        torch.save(learned.backbone.plain_state(), temporary)
+    write_tensors(folder.weights, learned.backbone.plain_state())
     write_catalogue(folder.catalogue, data.catalogue())
     _write_reference(data, learned, engine)
     write_json(folder.report, report)

@@ -24,8 +24,9 @@ import shutil
 import struct
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +37,7 @@ from numpy.typing import NDArray
 
 from augrank.decode import DECODE_VERSION, WHITE, Picture
 from augrank.errors import AugrankError, DataError
+from training.ahead import ahead
 from training.cache_folders import (
     BROKEN,
     INDEX,
@@ -55,6 +57,12 @@ GB = 1 << 30
 KEPT_FREE_BYTES = GB  # of the disk, for what else a run writes
 Places = dict[str, tuple[int, int]]  # slot and crc32, by sha256
 Decode = Callable[[int], Picture]
+
+
+class Unreadable(Exception):
+    """A file cannot be read at this moment: nothing is kept of it, so another call tries again."""
+
+
 Track = Callable[[Iterable[None], int], Iterable[None]]
 
 
@@ -94,15 +102,23 @@ class PictureStore:
         self._bytes, self._limit_bytes = size * size * 3, limit_gb * GB
 
     def fill(
-        self, digests: Sequence[str], decode: Decode, *, threads: int, track: Track
+        self,
+        digests: Sequence[str],
+        decode: Decode,
+        *,
+        threads: int,
+        track: Track,
+        checked: bool = False,
     ) -> tuple[Pixels, dict[int, str]]:
         """Decode what is missing, and give all.
 
         Args:
             digests: sha256 of each file.
-            decode: from a file's number to its pixels, uint8 (S, S, 3).
+            decode: from a file's number to its pixels, uint8 (S, S, 3); raises Unreadable, or
+                AugrankError where it is broken.
             threads: files at a time.
             track: shows progress over what is decoded, of so many.
+            checked: another process has just held these pixels against their checksums.
 
         Returns:
             The pixels of all files, white where one is broken; and why it is, by number.
@@ -112,11 +128,13 @@ class PictureStore:
         """
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / LOCK).touch()
         with alone(self.folder):
-            os.utime(self.folder / LOCK)
-            self._tidy()
-            places, used = self._sound(set(digests), threads)
-            broken = self._broken()
+            with writing(self.folder):
+                os.utime(self.folder / LOCK)
+                self._tidy()
+            places, used = self._sound(set(digests), threads, check=not checked)
+            broken, unreadable = self._broken(), dict[str, str]()
             first: dict[str, int] = {}
             for number, digest in enumerate(digests):
                 first.setdefault(digest, number)
@@ -128,12 +146,14 @@ class PictureStore:
             if missing or not self._slots():
                 places, used = self._keep_limit(places, used, len(missing))
                 self._make_room(used + len(missing))
-                places |= self._decode(missing, decode, used, broken, threads, track)
+                made = self._decode(missing, decode, used, broken, unreadable, threads, track)
+                places |= made
             pixels = self._map()  # before another process replaces them
         slots = np.array(
             [places[digest][0] if digest in places else 0 for digest in digests], np.int64
         )
-        why = {n: broken[digest] for n, digest in enumerate(digests) if digest in broken}
+        reasons = broken | unreadable
+        why = {n: reasons[digest] for n, digest in enumerate(digests) if digest in reasons}
         return Pixels(pixels, slots), why
 
     @property
@@ -152,8 +172,11 @@ class PictureStore:
             size = self._index.stat().st_size
             os.truncate(self._index, size - size % RECORD.size)
 
-    def _sound(self, wanted: set[str], threads: int) -> tuple[Places, int]:
-        """Where the pictures are that are wanted, there and whole; and how many slots are used."""
+    def _sound(self, wanted: set[str], threads: int, *, check: bool) -> tuple[Places, int]:
+        """Where the pictures are that are wanted, there and whole; and how many slots are used.
+
+        Without a check the places that were noted last count: those of the latest decoding.
+        """
         count = self._slots()
         if not count:
             return {}, 1
@@ -167,6 +190,8 @@ class PictureStore:
         slots = self._map()
 
         def that_fits(places: list[tuple[int, int]]) -> tuple[int, int] | None:
+            if not check:
+                return places[-1]
             return next(
                 ((slot, crc) for slot, crc in places if zlib.crc32(slots[slot]) == crc), None
             )
@@ -265,6 +290,7 @@ class PictureStore:
         decode: Decode,
         used: int,
         broken: dict[str, str],
+        unreadable: dict[str, str],
         threads: int,
         track: Track,
     ) -> Places:
@@ -272,16 +298,18 @@ class PictureStore:
         slots = {digest: used + place for place, digest in enumerate(missing)}
         made: Places = {}
 
-        def one(digest: str) -> tuple[str, Picture | str]:
+        def one(digest: str) -> tuple[str, Picture | AugrankError | Unreadable]:
             try:
                 return digest, decode(missing[digest])
-            except AugrankError as error:
-                return digest, str(error)
+            except (AugrankError, Unreadable) as error:
+                return digest, error
 
-        def all_of_them() -> Iterator[None]:
-            for digest, result in pool.map(one, missing):
-                if isinstance(result, str):
-                    broken[digest] = result
+        def all_of_them() -> Generator[None, None, None]:
+            for digest, result in ahead(one, missing, threads):
+                if isinstance(result, AugrankError):
+                    broken[digest] = str(result)
+                elif isinstance(result, Unreadable):
+                    unreadable[digest] = str(result)
                 else:
                     place = slots[digest], zlib.crc32(result.data)
                     with writing(self.folder):
@@ -294,14 +322,10 @@ class PictureStore:
         with (
             self._pixels.open("r+b") as pixels,
             self._index.open("ab", buffering=0) as index,
-            ThreadPoolExecutor(threads) as pool,
+            closing(all_of_them()) as decoding,  # an interrupt: do not decode what still waits
         ):
-            try:
-                for _ in track(all_of_them(), len(missing)):
-                    pass
-            except BaseException:  # an interrupt: do not decode what still waits
-                pool.shutdown(cancel_futures=True)
-                raise
+            for _ in track(decoding, len(missing)):
+                pass
         if broken:
             with writing(self.folder):
                 write_json(self.folder / BROKEN, broken)

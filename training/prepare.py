@@ -137,7 +137,8 @@ def prepare(config: FitConfig, display: Display, team: Team = Team()) -> Prepare
     if team.leads:
         folder.claim()
     augmentations = augmentation_set(config.augmentations, config.seed)
-    threads = team.threads(config.threads or usable_cores())
+    of_machine = config.threads or usable_cores()
+    threads = team.threads(of_machine)
     table = read_table(source, config.columns)
     manifest = check_manifest(
         table,
@@ -155,8 +156,9 @@ def prepare(config: FitConfig, display: Display, team: Team = Team()) -> Prepare
         config.image_size,
         config.cache or folder.cache,
         limit_gb=config.cache_gb,
-        threads=threads,
+        threads=of_machine if team.leads_machine else threads,  # the others wait
         display=display,
+        checked=not team.leads_machine,
     )
     if team.leads_machine:
         team.wait()

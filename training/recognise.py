@@ -5,6 +5,7 @@ training split once an epoch. The learning rate follows one cycle (Smith & Topin
 the first experiments, falls when the validation accuracy has not risen for three epochs.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+from augrank.errors import DataError
 from training.backbone import Backbone
 from training.batches import Batches, TrainingBatch
 from training.checkpoint import Checkpoints, Epoch, Progress
@@ -65,6 +67,9 @@ def recognise(
         display: shows progress.
         team: the processes that train together; ``batches`` has the same one.
         on_epoch: told of every epoch, those of before an interrupt first.
+
+    Raises:
+        DataError: the loss is no number any more.
     """
     backbone.to(engine.device)
     backbone.to(memory_format=torch.channels_last)
@@ -90,6 +95,11 @@ def recognise(
             trained = train_epoch(optimisation, made, team, advance)
         seconds = time.perf_counter() - start
         scored = evaluate(optimisation.evaluated, batches, validation, engine, team)
+        if not math.isfinite(trained.loss + scored.loss):
+            raise DataError(
+                f"training has diverged: in epoch {number} the loss is no number any more",
+                remedy="Give a lower --learning-rate, or --precision fp32, and --overwrite.",
+            )
         optimisation.end_epoch(scored.accuracy)
         epoch = Epoch(
             number=number,

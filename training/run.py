@@ -135,7 +135,14 @@ class RunFolder:
                 )
         if overwrite:
             self.clear()
+        self._tidy()
         write_json(self.started, {"config": dict(config), "data": data})
+
+    def _tidy(self) -> None:
+        """Drop files that a killed process had begun."""
+        for begun in (".*.part*", "checkpoints/.*.part*", "cache/.embeddings-*.part*"):
+            for part in self.root.glob(begun):
+                part.unlink(missing_ok=True)
 
     def clear(self) -> None:
         """Remove what ``fit`` wrote, except the cache."""

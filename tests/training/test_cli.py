@@ -56,11 +56,14 @@ def test_unknown_augmentation_sets_are_refused(catalogue, tmp_path):
 
 
 def test_an_interrupt_says_how_to_go_on(capsys, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["x", "fit", "--out", "a run"])
-    with pytest.raises(BaseException) as caught, kind_errors(resumable=True):  # noqa: PT011
-        raise KeyboardInterrupt
-    assert caught.value.exit_code == 130
-    assert "go on with: python -m training fit --out 'a run'" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "argv", ["x", "fit", "--overwrite", "--out", "a run"])
+    for size, start in (("1", "python"), ("2", "torchrun ...")):
+        monkeypatch.setenv("WORLD_SIZE", size)
+        with pytest.raises(BaseException) as caught, kind_errors(resumable=True):  # noqa: PT011
+            raise KeyboardInterrupt
+        assert caught.value.exit_code == 130
+        wanted = f"go on with: {start} -m training fit --out 'a run'\n"
+        assert wanted in capsys.readouterr().err
 
 
 @pytest.mark.slow

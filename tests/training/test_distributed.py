@@ -105,7 +105,7 @@ def test_a_killed_process_costs_no_more_than_the_epoch_it_was_in(catalogue, tmp_
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
         "--max-restarts=1", "--monitor-interval=0.1", "-m", "training", "fit",
         "--manifest", str(manifest), "--out", str(run), "--image-size", "32", "--epochs", "5",
-        "--batch-size", "16", "--precision", "fp32", "--device", "cpu",
+        "--batch-size", "16", "--precision", "fp32", "--device", "cpu", "--overwrite",
     ]  # fmt: skip
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while not (run / "checkpoints" / "last.pt").exists():

@@ -1,7 +1,10 @@
 """A whole run at tiny scale: what it writes, and that it writes it again alike."""
 
 import csv
+import errno
+import io
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +12,16 @@ import pandas as pd
 import pytest
 import torch
 import torchvision
+from rich.console import Console
 
 from augrank.augmentations import AugmentationSet, augmentation_set
 from augrank.errors import DataError
 from augrank.heads import Head, HeadSpec
 from augrank.targets import TARGETS
 from export.run import load_run
+from training import checkpoint, embeddings
 from training.entry import run_fit
+from training.files import whole
 from training.history import write_history
 from training.progress import Display
 from training.table import read_table
@@ -221,3 +227,23 @@ def test_pictures_that_break_while_training_do_no_harm_and_are_told_to_the_next_
         None, {**options, "out": tmp_path / "next", "skip_bad_rows": True}, quiet, overwrite=True
     )
     assert skipped["rows"]["skipped"] == 1
+
+
+@pytest.mark.parametrize("module", [checkpoint, embeddings])
+def test_a_full_disk_is_told_and_what_is_done_is_kept(catalogue, tmp_path, monkeypatch, module):
+    manifest, out = catalogue(20), tmp_path / "run"
+    options = {**IMAGES, "images": manifest.parent, "out": out}
+    display, calls = Display(Console(file=io.StringIO())), []
+
+    def full(path):
+        calls.append(path)
+        if module is embeddings or len(calls) == 4:  # the checkpoint of the second epoch
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return whole(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "whole", full)
+        with pytest.raises(DataError, match=r"cannot be written.*No space left.*Free space"):
+            run_fit(None, options, display)
+    assert run_fit(None, options, display)["history"]
+    assert "Going on after epoch" in display.console.file.getvalue()

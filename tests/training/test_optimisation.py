@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from augrank.errors import DataError
 from augrank.preprocess import Normalizer
@@ -144,6 +145,16 @@ def test_float16_is_refused_on_a_cpu():
 def test_batch_normalisation_over_processes_needs_gpus():
     with pytest.raises(DataError, match="--sync-bn needs GPUs"):
         optimisation(Backbone("resnet18", 6, seed=0), sync_bn=True)
+
+
+def test_backbones_that_normalise_over_processes_are_folded_as_well():
+    backbone = Backbone("resnet50", 6, seed=0).eval()
+    pictures = torch.rand(2, 3, 32, 32)
+    expected = backbone(pictures)
+    torch.nn.SyncBatchNorm.convert_sync_batchnorm(backbone)
+    folded = backbone.folded()
+    assert not [m for m in folded.modules() if isinstance(m, _BatchNorm)]
+    torch.testing.assert_close(folded(pictures), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_sides_grow_over_two_thirds_of_the_epochs():

@@ -303,6 +303,35 @@ def test_a_broken_picture_is_a_bad_row(catalogue, tmp_path, display):
     assert kept.original.tolist() == [0, 1, 2]
 
 
+def test_files_that_cannot_be_read_now_are_told_and_tried_again(folder, tmp_path, monkeypatch):
+    cache, (first, second) = tmp_path / "cache", names(2)
+    content = {name: (folder / name).read_bytes() for name in (first, second)}
+    (folder / first).unlink()
+    digests = pictures._digests
+
+    def written_meanwhile(*arguments):
+        found = digests(*arguments)
+        (folder / second).write_bytes(content[first])
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pictures, "_digests", written_meanwhile)
+        made = load(folder, cache)
+    assert made.broken == {
+        0: "the file cannot be read: No such file or directory",
+        1: "the file was written while it was read",
+    }
+    assert (made.pixels[0] == 255).all()
+    np.testing.assert_array_equal(
+        made.pixels[2], decode((folder / names(6)[2]).read_bytes(), 32).pixels
+    )
+    (folder / first).write_bytes(content[first])
+    (folder / second).write_bytes(content[second])
+    again = load(folder, cache)
+    assert again.broken == {}
+    assert_right(again, folder, names(6))
+
+
 def test_the_limit_removes_other_folders_first_the_least_recently_used_first(
     folder, tmp_path, decoded
 ):

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from augrank.augmentations import augmentation_set
+from augrank.errors import DataError
 from augrank.preprocess import Normalizer
 from tests.training.conftest import draw
 from training.backbone import Backbone
@@ -91,6 +92,13 @@ def test_resumed_equals_uninterrupted(tmp_path, display, schedule):
         return [replace(epoch, **timeless) for epoch in history]
 
     assert without_times(resumed.history) == without_times(result.history)
+
+
+def test_divergence_is_told_and_leaves_no_checkpoint(tmp_path, display):
+    wild = CONFIG.model_copy(update={"learning_rate": 1e18, "schedule": "plateau"})
+    with pytest.raises(DataError, match=r"diverged.*--learning-rate"):
+        train(tmp_path, display, wild)
+    assert not list(tmp_path.glob("*.pt"))
 
 
 def test_checkpoints_are_plain_tensors_and_the_best_weights_are_kept(tmp_path, display):
