@@ -60,12 +60,13 @@ def training(
     if sizes is not None:
         effort = replace(effort, sizes=_sizes(sizes))
     note = timed_notes()
+    engine = start(threads := usable_cores())
+    if engine.is_cuda and sizes is None:
+        effort = replace(effort, sizes=tuple(sorted(effort.sizes, reverse=True)))
     scratch = out / "work"
     note(f"rendering {effort.pictures} pictures")
     render_catalogue("sneaker", effort.pictures, scratch / "pictures")
     images = scratch / "pictures" / "images"
-    threads = usable_cores()
-    engine = start(threads)
     data = {size: prepared(images, scratch, size) for size in effort.sizes}
     seen = [
         measure_backbone(data[size], backbone, engine, effort, note)
@@ -93,7 +94,7 @@ def training(
 
 
 def _sizes(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError as error:
-        raise BadRequest("--sizes does not fit", expected="96,224", got=text) from error
+    parts = text.split(",")
+    if not all(part.isdecimal() and 32 <= int(part) <= 1024 for part in parts):
+        raise BadRequest("--sizes does not fit", expected="32 to 1024, such as 96,224", got=text)
+    return tuple(map(int, parts))

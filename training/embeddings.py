@@ -7,6 +7,7 @@ bfloat16 is several times faster where the hardware multiplies it, and heads see
 more coarsely than it rounds (see heads.py).
 """
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,6 +80,7 @@ def embed_all(
     engine: Engine,
     display: Display,
     team: Team = Team(),
+    exact: bool = False,
 ) -> EmbeddingTable | None:
     """Embed pictures.
 
@@ -90,23 +92,21 @@ def embed_all(
         engine: where to run, and in which precision.
         display: shows progress.
         team: the processes that share the work.
+        exact: the network as it is, in float32, which the parity gate builds on.
 
     Returns:
         The table; None in processes that do not lead.
     """
-    kind = engine.type
-    if kind == torch.float32:
-        network = backbone.eval()
-        torch.backends.cudnn.allow_tf32 = False  # full float32: the parity gate builds on these
-    else:
-        network = backbone.folded().to(kind)
+    kind = torch.float32 if exact else engine.type
+    network = backbone.eval() if exact else backbone.folded().to(kind)
     keys = np.unique(keys)
     own = keys[team.share(len(keys))]
     samples = Samples(own // augmentations, own % augmentations, own % augmentations)
     features = np.empty((len(own), backbone.feature_width), np.float32)
     logits = np.empty((len(own), augmentations), np.float32)
     done = 0
-    with display.bar("Embedding", len(own), "pictures") as advance:
+    full = torch.backends.cudnn.flags(allow_tf32=False) if exact else nullcontext()
+    with full, display.bar("Embedding", len(own), "pictures") as advance:
         for batch in batches.in_order(samples):
             part_features, part_logits = network(batch.to(kind))
             end = done + len(batch)

@@ -159,6 +159,8 @@ def _embed_keys(
     engine: Engine,
     display: Display,
     team: Team = Team(),
+    *,
+    exact: bool = False,
 ) -> EmbeddingTable | None:
     return embed_all(
         learned.backbone,
@@ -168,6 +170,7 @@ def _embed_keys(
         engine=engine,
         display=display,
         team=team,
+        exact=exact,
     )
 
 
@@ -277,8 +280,8 @@ def _write_reference(data: Prepared, learned: Learned, engine: Engine) -> None:
     held_out = held_out[:REFERENCE_PICTURES]
     file = np.repeat(data.original_file[held_out], count).reshape(-1, count)
     applied = np.broadcast_to(np.arange(count), file.shape)
-    exact, quiet = engine.exact(), Display(quiet=True)
-    table = _embed_keys(data, learned, pair_keys(file, applied, count).ravel(), exact, quiet)
+    keys, quiet = pair_keys(file, applied, count).ravel(), Display(quiet=True)
+    table = _embed_keys(data, learned, keys, engine, quiet, exact=True)
     assert table is not None  # this process leads
     rows = table.rows(file, applied)
     paths = [data.manifest.originals[number] for number in held_out]

@@ -1,5 +1,6 @@
 """The input path alone: ours, cold and warm, against ImageFolder with PIL and torchvision."""
 
+import math
 import shutil
 import time
 from collections.abc import Iterator
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import ConcatDataset, DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
@@ -21,6 +22,7 @@ from training.progress import Display
 from training.samples import Samples
 
 QUIET = Display(quiet=True)
+LEAST_BATCHES = 4  # of a worker of the peer, an epoch
 
 
 def batches_of(data: Prepared, batch_size: int, engine: Engine) -> Batches:
@@ -38,9 +40,15 @@ def batches_of(data: Prepared, batch_size: int, engine: Engine) -> Batches:
 def ours_warm(data: Prepared, samples: Samples, batch_size: int, engine: Engine) -> float:
     """Pictures a second of an epoch, nothing trained."""
     start = time.perf_counter()
+    _epoch(data, samples, batch_size, engine)
+    return len(samples) / (time.perf_counter() - start)
+
+
+def _epoch(data: Prepared, samples: Samples, batch_size: int, engine: Engine) -> None:
     for _ in batches_of(data, batch_size, engine).shuffled(samples, Jitter(0, flip=False), epoch=1):
         pass
-    return len(samples) / (time.perf_counter() - start)
+    if engine.is_cuda:
+        torch.cuda.synchronize()
 
 
 def ours_cold(
@@ -54,8 +62,7 @@ def ours_cold(
         files, data.manifest.images, data.config.image_size, scratch, threads=data.threads,
         display=QUIET,
     )  # fmt: skip
-    for _ in batches_of(data, batch_size, engine).shuffled(samples, Jitter(0, flip=False), epoch=1):
-        pass
+    _epoch(data, samples, batch_size, engine)
     return len(samples) / (time.perf_counter() - start)
 
 
@@ -80,8 +87,11 @@ class ImageFolderPeer:
                 transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD),
             ]
         )
+        files = ImageFolder(str(images), transform)
+        # Every worker should have a few batches, however few pictures there are.
+        again = math.ceil(LEAST_BATCHES * workers * batch_size / len(files))
         self._loader: DataLoader[tuple[torch.Tensor, int]] = DataLoader(
-            ImageFolder(str(images), transform), batch_size, shuffle=True, num_workers=workers,
+            ConcatDataset([files] * again), batch_size, shuffle=True, num_workers=workers,
             persistent_workers=True,
         )  # fmt: skip
 

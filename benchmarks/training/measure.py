@@ -1,6 +1,7 @@
 """Measures parts of training in turns: ceiling, real thing, embeddings, loader, torch.compile."""
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ from training.learning import use_threads
 from training.optimisation import Optimisation
 from training.prepare import Prepared, prepare
 from training.progress import Display
-from training.recognise import train_epoch
+from training.recognise import EVALUATION_BATCH, train_epoch
 from training.samples import Samples
 from training.splits import TRAIN
 
@@ -46,7 +47,8 @@ class Effort:
 
 FULL = Effort(False, 5, ("resnet18", "resnet34", "resnet50"), (96, 224), 400, 8, 10, 3)
 QUICK = Effort(True, 3, ("resnet18",), (96,), 120, 6, 3, 1)
-BATCH = 64
+BATCH, GPU_BATCH = 64, 256
+GPU_TURN_S = 3.0
 NO_FLIP = Jitter(0, flip=False)
 
 
@@ -82,22 +84,28 @@ def prepared(images: Path, scratch: Path, size: int) -> Prepared:
     return prepare(config, QUIET)
 
 
+def batch_size(engine: Engine) -> int:
+    """That fills the device."""
+    return GPU_BATCH if engine.is_cuda else BATCH
+
+
 def measure_backbone(
     data: Prepared, backbone: Architecture, engine: Engine, effort: Effort, note: Note
 ) -> Seen:
     """Training on pictures against training on tensors that are there already; embeddings."""
     seen = Seen(backbone, data.config.image_size)
     config = data.config.model_copy(update={"backbone": backbone, "epochs": 100})
-    train = _part(data.samples(TRAIN), effort.batches * BATCH)
+    batch, jitter = batch_size(engine), NO_FLIP
+    train = _part(data.samples(TRAIN), effort.batches * batch)
     network = Backbone(backbone, len(data.augmentations.names), 0).to(engine.device)
     network = network.to(memory_format=torch.channels_last)
     optimisation = Optimisation(network, config, engine, steps=1000)
-    batches, jitter = batches_of(data, BATCH, engine), NO_FLIP
+    batches = batches_of(data, batch, engine)
     made = next(batches.shuffled(train, jitter, 1))
 
     def synthetic(_number: int) -> Iterator[TrainingBatch]:
         """The same batch again and again: what the arithmetic can do."""
-        return itertools.repeat(made, len(train) // BATCH)
+        return itertools.repeat(made, len(train) // batch)
 
     def real(number: int) -> Iterator[TrainingBatch]:
         return batches.shuffled(train, jitter, number)
@@ -108,7 +116,13 @@ def measure_backbone(
         seconds = time.perf_counter() - start
         return len(train) / seconds, trained.waited_s / seconds
 
-    turn(synthetic, 0), turn(real, 0)
+    turn(synthetic, 0)
+    if engine.is_cuda:  # so many that what starts and ends a turn does not count
+        count = max(effort.batches, math.ceil(GPU_TURN_S * turn(synthetic, 0)[0] / batch))
+        train = _part(data.samples(TRAIN), count * batch)
+    _forget_peak(engine)
+    turn(real, 0)
+    seen.peak_mb = _peak_mb(engine)
     for number in range(effort.rounds):
         note(f"{backbone}, {seen.size} px: round {number + 1} of {effort.rounds}")
         order = ("synthetic", "real", "embed", "eager")
@@ -119,17 +133,10 @@ def measure_backbone(
                 rate, share = turn(real, number)
                 seen.real.append(rate)
                 seen.waiting.append(share)
+            elif name == "embed":
+                seen.embed.append(_embed(data, network, train, engine))
             else:
-                exact = engine.exact()
-                getattr(seen, name).append(
-                    _embed(data, network, train, engine if name == "embed" else exact)
-                )
-    if engine.device.type == "cuda":
-        seen.peak_mb = torch.cuda.max_memory_allocated() / 2**20
-    else:
-        import resource
-
-        seen.peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+                seen.eager.append(_embed_eagerly(data, network, train, engine))
     return seen
 
 
@@ -151,7 +158,8 @@ def measure_compiled(
     note(f"{backbone}, {data.config.image_size} px: torch.compile")
     network = Backbone(backbone, len(data.augmentations.names), 0).to(engine.device)
     network = network.to(memory_format=torch.channels_last)
-    batch = next(batches_of(data, BATCH, engine).shuffled(data.samples(TRAIN), NO_FLIP, 1))
+    batches = batches_of(data, batch_size(engine), engine)
+    batch = next(batches.shuffled(data.samples(TRAIN), NO_FLIP, 1))
     rates: dict[bool, list[float]] = {True: [], False: []}
     ways = {
         compiled: Optimisation(
@@ -180,14 +188,15 @@ def measure_input(
 ) -> SeenInput:
     """The loader alone."""
     seen, samples = SeenInput(data.config.image_size), data.samples(TRAIN)
-    peer = ImageFolderPeer(images, seen.size, BATCH, usable_cores())
+    batch = batch_size(engine)
+    peer = ImageFolderPeer(images, seen.size, batch, usable_cores())
     peer.rate(0.1)  # its processes start
-    ours_warm(data, samples, BATCH, engine)
+    ours_warm(data, samples, batch, engine)
     for number in range(effort.rounds):
         note(f"loader, {seen.size} px: round {number + 1} of {effort.rounds}")
-        seen.warm.append(ours_warm(data, samples, BATCH, engine))
+        seen.warm.append(ours_warm(data, samples, batch, engine))
         seen.imagefolder.append(peer.rate(1.0 if effort.quick else 3.0))
-        seen.cold.append(ours_cold(data, samples, BATCH, engine, scratch / "cold"))
+        seen.cold.append(ours_cold(data, samples, batch, engine, scratch / "cold"))
     return seen
 
 
@@ -202,14 +211,44 @@ def _part(samples: Samples, count: int) -> Samples:
 
 
 def _embed(data: Prepared, network: Backbone, samples: Samples, engine: Engine) -> float:
+    """As ``fit`` does it for the heads; pictures a second."""
     keys = pair_keys(samples.file, samples.applied, len(data.augmentations.names))
     start = time.perf_counter()
     table = embed_all(
-        network, batches_of(data, 128, engine), keys, len(data.augmentations.names), engine=engine,
-        display=QUIET,
+        network, batches_of(data, EVALUATION_BATCH, engine), keys, len(data.augmentations.names),
+        engine=engine, display=QUIET,
     )  # fmt: skip
     assert table is not None
     return len(table.keys) / (time.perf_counter() - start)
+
+
+@torch.inference_mode()
+def _embed_eagerly(data: Prepared, network: Backbone, samples: Samples, engine: Engine) -> float:
+    """The same pictures by torch as it comes, in float32."""
+    count = len(data.augmentations.names)
+    keys = np.unique(pair_keys(samples.file, samples.applied, count))
+    samples = Samples(keys // count, keys % count, keys % count)
+    features = []
+    start = time.perf_counter()
+    network.eval()
+    for batch in batches_of(data, EVALUATION_BATCH, engine.exact()).in_order(samples):
+        features.append(network(batch)[0].cpu())
+    return len(torch.cat(features)) / (time.perf_counter() - start)
+
+
+def _forget_peak(engine: Engine) -> None:
+    if engine.is_cuda:
+        torch.cuda.reset_peak_memory_stats()
+    else:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def _peak_mb(engine: Engine) -> float:
+    """Memory at its most since then: of the GPU, or of this process."""
+    if engine.is_cuda:
+        return torch.cuda.max_memory_allocated() / 2**20
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 2**10
 
 
 def start(threads: int) -> Engine:

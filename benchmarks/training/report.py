@@ -115,7 +115,7 @@ def ratios_table(content: Mapping[str, Any]) -> Table:
 
 
 def draw(content: Mapping[str, Any], folder: Path) -> None:
-    """Training speed by backbone, and the input path's."""
+    """Training speed by backbone, the input path's, and that of more processes."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = content["backbones"]
     labels = [f"{row['backbone']}\n{row['size']} px" for row in rows]
@@ -126,6 +126,12 @@ def draw(content: Mapping[str, Any], folder: Path) -> None:
     _bars(folder / "input.png", [f"{seen['size']} px" for seen in inputs], {
         name: [seen[name]["median"] for seen in inputs] for name in ("imagefolder", "cold", "warm")
     }, "The input path alone, pictures per second")  # fmt: skip
+    scaling = content["scaling"]
+    one = scaling["rates"][0]["rate"]["median"]
+    _bars(folder / "scaling.png", [str(row["processes"]) for row in scaling["rates"]], {
+        "measured": [row["rate"]["median"] for row in scaling["rates"]],
+        "as many times one": [row["processes"] * one for row in scaling["rates"]],
+    }, f"Processes, a {scaling['of']} each, pictures per second")  # fmt: skip
 
 
 def _ratios(measured: Measured) -> dict[str, Median]:

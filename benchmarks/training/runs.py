@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from augrank.cores import usable_cores
@@ -20,7 +22,7 @@ from benchmarks.training.measure import BATCH, Effort, Note
 from training.config import Architecture
 from training.render import render_catalogue
 
-MOST_PROCESSES = 8
+ORIGINALS_A_PROCESS = 200
 SCALING_EPOCHS = 3  # of which the first one warms up
 # With fit's own shares of test and validation these train on the seeds' 32,370 pictures an epoch.
 JOB_ORIGINALS, JOB_EPOCHS, JOB_SIZE = 8_300, 10, 224
@@ -57,37 +59,43 @@ class SeenJob:
 
 
 def measure_runs(images: Path, scratch: Path, effort: Effort, note: Note) -> SeenRuns:
-    """Whole runs against the plain script; nothing is kept from one run for the next."""
-    seen, size = SeenRuns(), effort.sizes[0]
+    """Whole runs against the plain script, on CPUs; nothing is kept from one run for the next."""
+    seen, size, backbone = SeenRuns(), effort.sizes[0], effort.backbones[0]
     for number in range(effort.runs):
         note(f"whole runs of {effort.epochs} epochs: {number + 1} of {effort.runs}")
-        report, seconds = _fit(images, scratch / "run", epochs=effort.epochs, size=size)
+        report, seconds = _fit(
+            images, scratch / "run", epochs=effort.epochs, size=size, backbone=backbone,
+            device="cpu",
+        )  # fmt: skip
         seen.ours_s.append(seconds)
         seen.ours_accuracy.append(report["backbone"]["test_accuracy"])
-        naive = _naive(images, effort.epochs, size)
+        naive = _naive(images, effort.epochs, size, backbone)
         seen.naive_s.append(naive["seconds"])
         seen.naive_accuracy.append(naive["accuracy"])
     return seen
 
 
 def measure_scaling(images: Path, scratch: Path, effort: Effort, note: Note) -> SeenScaling:
-    """One process, two, four, ... under torchrun: with a GPU each where there are some, or a core.
+    """One process, two, ... up to all under torchrun: a GPU each where there are some, or a core.
 
     Each takes a batch of its own, so that what grows is the work; and two that share one batch.
     """
     gpus = torch.cuda.device_count()
     seen = SeenScaling("GPU" if gpus > 1 else "core")
-    most = min(MOST_PROCESSES, max(2, gpus if gpus > 1 else usable_cores()))
-    counts = [count for count in (1, 2, 4, 8) if count <= most]
+    most = max(2, gpus if gpus > 1 else usable_cores())
+    counts = sorted({*(2**n for n in range(most.bit_length())), most} - {0})
     rounds = max(2, effort.runs)
     device = "cuda" if gpus > 1 else "cpu"
+    if most > 2:  # more processes go through more pictures
+        render_catalogue("sneaker", ORIGINALS_A_PROCESS * most, scratch / "scaling")
+        images = scratch / "scaling" / "images"
 
     def rate(processes: int, batch: int) -> float:
         report, _ = _fit(
             images, scratch / "run", epochs=SCALING_EPOCHS, size=effort.sizes[0],
-            processes=processes, batch=batch, device=device,
+            backbone=effort.backbones[0], processes=processes, batch=batch, device=device,
         )  # fmt: skip
-        return float(max(epoch["samples_per_s"] for epoch in report["history"][1:]))
+        return float(np.median([epoch["samples_per_s"] for epoch in report["history"][1:]]))
 
     for number in range(rounds):
         note(f"{', '.join(map(str, counts))} processes: {number + 1} of {rounds}")
@@ -159,10 +167,10 @@ def _fit(
     return report, seconds
 
 
-def _naive(images: Path, epochs: int, size: int) -> dict[str, float]:
+def _naive(images: Path, epochs: int, size: int, backbone: Architecture) -> dict[str, float]:
     command = [
-        sys.executable, "-m", "benchmarks.training.naive", "--images", str(images), "--epochs",
-        str(epochs), "--image-size", str(size), "--batch-size", str(BATCH),
+        sys.executable, "-m", "benchmarks.training.naive", "--images", str(images), "--backbone",
+        backbone, "--epochs", str(epochs), "--image-size", str(size), "--batch-size", str(BATCH),
     ]  # fmt: skip
     output, seconds = _run(command)
     result: dict[str, float] = json.loads(output.splitlines()[-1])
@@ -177,11 +185,21 @@ def _run(command: Sequence[str]) -> tuple[str, float]:
     return done.stdout, time.perf_counter() - start
 
 
+def _place_in_its_core(cpu: int) -> tuple[int, int]:
+    """Which of a core's hardware threads it is, then its number: for an order."""
+    file = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+    try:
+        siblings = re.findall(r"\d+", file.read_text(encoding="ascii"))
+    except OSError:
+        return 0, cpu
+    return siblings.index(str(cpu)) if str(cpu) in siblings else 1, cpu
+
+
 @contextmanager
 def _cores(count: int) -> Iterator[None]:
-    """Let what is started in this block run on so many cores alone."""
+    """Let what is started in this block run on so many cores alone, not on two halves of one."""
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, sorted(before)[:count])
+    os.sched_setaffinity(0, sorted(before, key=_place_in_its_core)[:count])
     try:
         yield
     finally:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -9,6 +10,7 @@ from typer.testing import CliRunner
 from benchmarks.cli import app
 from benchmarks.training import document, measure, report, runs, targets
 from benchmarks.training.runs import SeenJob, SeenRuns, SeenScaling
+from training.render import render_catalogue
 
 RATIOS = {"real_over_synthetic", "loader_cold_over_imagefolder", "loader_warm_over_imagefolder",
           "run_over_naive", "two_processes_over_one", "embed_over_eager"}  # fmt: skip
@@ -19,7 +21,8 @@ def test_mistakes_are_messages(tmp_path):
         return CliRunner().invoke(app, ["training", "--out", str(tmp_path), *words])
 
     assert "did you mean resnet18" in ask("--backbones", "resnet81").output
-    assert "--sizes does not fit" in ask("--sizes", "small").output
+    for sizes in ("small", "7", "96,"):
+        assert "--sizes does not fit" in ask("--sizes", sizes).output
 
 
 def test_the_plain_script_and_ours_stand_on_the_same_side_of_the_ratio():
@@ -77,5 +80,41 @@ def test_a_tiny_run_measures_every_part_and_ends_in_one_line(tmp_path, monkeypat
     assert all(backbone[name]["median"] > 0 for name in ("synthetic", "real", "embed", "eager"))
     (inputs,) = content["inputs"]
     assert inputs["warm"]["median"] > inputs["cold"]["median"] > 0
-    for name in ("training", "input"):
+    for name in ("training", "input", "scaling"):
         assert (out / "plots" / f"{name}.png").read_bytes()[1:4] == b"PNG"
+
+
+@pytest.mark.slow
+def test_whole_runs_and_processes_are_really_run(tmp_path):
+    render_catalogue("sneaker", 24, tmp_path / "pictures")
+    images, notes = tmp_path / "pictures" / "images", []
+    tiny = replace(measure.QUICK, sizes=(32,), epochs=1, runs=1)
+    seen = runs.measure_runs(images, tmp_path, tiny, notes.append)
+    assert seen.ours_s[0] > 1
+    assert seen.naive_s[0] > 1
+    for accuracy in (*seen.ours_accuracy, *seen.naive_accuracy):
+        assert 0 < accuracy <= 1
+    report, seconds = runs._fit(
+        images, tmp_path / "run", epochs=1, size=32, processes=2, batch=16, device="cpu"
+    )
+    assert seconds > 1
+    assert report["history"][0]["samples_per_s"] > 0
+    assert notes == ["whole runs of 1 epochs: 1 of 1"]
+
+
+@pytest.mark.slow
+def test_the_seeds_job_is_cold_then_warm(tmp_path, monkeypatch):
+    for name, value in (("ORIGINALS", 20), ("EPOCHS", 1), ("SIZE", 64), ("BACKBONE", "resnet18")):
+        monkeypatch.setattr(runs, f"JOB_{name}", value)
+    seen = runs.measure_job(tmp_path, lambda _text: None)
+    assert seen.pictures == 6 * 13  # 20 originals, of which 4 test and 3 choose
+    assert min(seen.cold_s, seen.warm_s) > 1
+    assert len(list((tmp_path / "job-cache").glob("64px-*"))) == 1
+
+
+def test_processes_get_cores_of_their_own(monkeypatch):
+    siblings = {0: "0,2", 1: "1,3", 2: "0,2", 3: "1,3"}
+    monkeypatch.setattr(Path, "read_text", lambda file, **_: siblings[int(file.parts[5][3:])])
+    assert sorted(siblings, key=runs._place_in_its_core) == [0, 1, 2, 3]
+    siblings.update({0: "0-1", 1: "0-1", 2: "2-3", 3: "2-3"})
+    assert sorted(siblings, key=runs._place_in_its_core) == [0, 2, 1, 3]
