@@ -6,8 +6,9 @@
 What is measured, and what heads learn from, always goes the first way, which is that of serving.
 """
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from augrank.augmentations import AugmentationSet
 from augrank.preprocess import Normalizer
-from training.ahead import ahead
+from training.ahead import Waited, ahead
 from training.batch_augmentations import BatchAugmentations
 from training.distributed import Team
 from training.engine import Engine
@@ -25,6 +26,7 @@ from training.picture_store import Pixels
 from training.samples import Samples
 
 Rows = NDArray[np.int64]
+Made = TypeVar("Made")
 
 
 class TrainingBatch(NamedTuple):
@@ -34,6 +36,7 @@ class TrainingBatch(NamedTuple):
     label: Tensor  # int64 (B,), on the device
     weight: float  # of its mean loss, so that the mean over processes is the whole batch's
     completes: bool  # whether the optimiser steps after it
+    waited_s: float = 0.0  # for it to be made
 
 
 class Batches:
@@ -72,6 +75,10 @@ class Batches:
         self._on_device = (
             BatchAugmentations(augmentations, normalizer, engine.device) if on_device else None
         )
+        self._beside: torch.cuda.Stream | None = None  # batches are sent beside what is computed
+        if engine.is_cuda:
+            self._beside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            torch.cuda.synchronize()  # the tables above are there
 
     def in_order(self, samples: Samples) -> Iterator[Tensor]:
         """Every sample once, as served: float32 (B, 3, S, S), channels-last, normalised."""
@@ -80,8 +87,8 @@ class Batches:
         def make(rows: Rows) -> NDArray[np.float32]:
             return self._make(samples, rows, windows, self._side)
 
-        for made in ahead(make, _slices(np.arange(len(samples)), self._batch_size), self._threads):
-            yield self._channels_first(made)
+        parts = _slices(np.arange(len(samples)), self._batch_size)
+        yield from self._sent(ahead(make, parts, self._threads), self._channels_first)
 
     def shuffled(
         self, samples: Samples, jitter: Jitter, epoch: int, *, size: int | None = None,
@@ -113,29 +120,28 @@ class Batches:
         windows = jitter.windows(epoch, len(samples), self._side)
         # A file that was changed elsewhere must not be mirrored after the change.
         windows[:, 4] &= samples.applied == samples.label
-        made = (
-            self._made_on_device(samples, own, windows, size)
-            if self._on_device is not None
-            else self._made_here(samples, own, windows, size)
-        )
+        waited, before = Waited(), 0.0
+        make = self._made_here if self._on_device is None else self._made_on_device
+        made = make(samples, own, windows, size, waited)
         for place, (rows, of, pictures) in enumerate(zip(own, whole, made, strict=True)):
             yield TrainingBatch(
                 pictures,
                 self._engine.tensor(samples.label[rows]),
                 len(rows) * team.size / len(of),
                 completes=place % pieces == pieces - 1,
+                waited_s=waited.seconds - before,
             )
+            before = waited.seconds
 
     # --- made by threads --------------------------------------------------------------------------
 
     def _made_here(
-        self, samples: Samples, parts: list[Rows], windows: Windows, size: int
+        self, samples: Samples, parts: list[Rows], windows: Windows, size: int, waited: Waited
     ) -> Iterator[Tensor]:
         def make(rows: Rows) -> NDArray[np.float32]:
             return self._make(samples, rows, windows, size)
 
-        for made in ahead(make, parts, self._threads):
-            yield self._channels_first(made)
+        return self._sent(ahead(make, parts, self._threads, waited), self._channels_first)
 
     def _make(
         self, samples: Samples, rows: Rows, windows: Windows, size: int
@@ -154,10 +160,10 @@ class Batches:
     # --- made on the device -----------------------------------------------------------------------
 
     def _made_on_device(
-        self, samples: Samples, parts: list[Rows], windows: Windows, size: int
+        self, samples: Samples, parts: list[Rows], windows: Windows, size: int, waited: Waited
     ) -> Iterator[Tensor]:
-        """Copied beside what the device computes, and augmented there."""
-        assert self._on_device is not None
+        augment = self._on_device
+        assert augment is not None
 
         def copied(rows: Rows) -> tuple[NDArray[np.uint8], Rows]:
             shape = (len(rows), self._side, self._side, 3)
@@ -166,17 +172,33 @@ class Batches:
                 out[place] = self._pixels[file]
             return out, rows
 
-        beside = torch.cuda.Stream() if self._engine.is_cuda else None  # type: ignore[no-untyped-call]
-        for batch, rows in ahead(copied, parts, self._threads):
-            window = windows[rows].astype(np.float32)
-            with torch.cuda.stream(beside):
-                pixels, jitter = self._engine.tensor(batch), self._engine.tensor(window)
-            if beside is not None:
-                now = torch.cuda.current_stream()
-                now.wait_stream(beside)
-                for tensor in (pixels, jitter):
-                    tensor.record_stream(now)
-            yield self._on_device(pixels, samples.applied[rows], jitter, size)
+        def augmented(batch: tuple[NDArray[np.uint8], Rows]) -> Tensor:
+            pixels, rows = batch
+            window = self._engine.tensor(windows[rows].astype(np.float32))
+            return augment(self._engine.tensor(pixels), samples.applied[rows], window, size)
+
+        return self._sent(ahead(copied, parts, self._threads, waited), augmented)
+
+    def _sent(self, made: Iterator[Made], send: Callable[[Made], Tensor]) -> Iterator[Tensor]:
+        """What is made, on the device: one batch ahead of its use, beside what is computed."""
+        if self._beside is None:
+            yield from map(send, made)
+            return
+        sent: deque[tuple[Tensor, torch.cuda.Event]] = deque()
+        for batch in made:
+            with torch.cuda.stream(self._beside):
+                sent.append((send(batch), self._beside.record_event()))
+            if len(sent) > 1:
+                yield self._arrived(*sent.popleft())
+        while sent:
+            yield self._arrived(*sent.popleft())
+
+    def _arrived(self, pictures: Tensor, event: torch.cuda.Event) -> Tensor:
+        """Pictures that what is computed from now on may use."""
+        now = torch.cuda.current_stream()
+        now.wait_event(event)
+        pictures.record_stream(now)
+        return pictures
 
 
 def _slices(order: Rows, size: int) -> list[Rows]:

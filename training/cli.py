@@ -144,7 +144,7 @@ def fit(
         int | None, typer.Option(help="Pieces to take each batch in, to save memory. (default: 1)")
     ] = None,
     compile: Annotated[
-        bool | None, typer.Option(help="By torch.compile. (default: on a GPU)")
+        bool | None, typer.Option(help="By torch.compile. (default: long runs on a GPU)")
     ] = None,
     sync_bn: Annotated[
         bool | None,

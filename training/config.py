@@ -69,7 +69,7 @@ class FitConfig(BaseModel, frozen=True, extra="forbid"):
     progressive: int | None = Field(
         default=None, ge=32, multiple_of=STEP
     )  # side, pixels, of the first epoch
-    compile: bool | Literal["auto"] = "auto"  # by torch.compile; auto: on a GPU
+    compile: bool | Literal["auto"] = "auto"  # by torch.compile; auto: long runs on a GPU
     sync_bn: bool = False  # batch normalisation over all processes, on GPUs
     flip: bool | Literal["auto"] = "auto"  # auto: where no augmentation flips or transposes
 

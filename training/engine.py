@@ -83,8 +83,14 @@ class Engine:
         return Engine(self.device, "fp32")
 
     def tensor(self, array: NDArray[Any]) -> Tensor:
-        """An array of ``memory`` on the device; no copy on a CPU, no waiting on a GPU."""
-        return torch.from_numpy(array).to(self.device, non_blocking=True)
+        """An array on the device; no copy on a CPU, no waiting on a GPU.
+
+        For a GPU an array that is not of ``memory`` is copied to page-locked memory first.
+        """
+        tensor = torch.from_numpy(array)
+        if self.is_cuda and not tensor.is_pinned():
+            tensor = tensor.pin_memory()
+        return tensor.to(self.device, non_blocking=True)
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The chosen numbers, where torch holds them to be safe."""

@@ -61,6 +61,8 @@ def fit_heads(
                 )
     if matrices.on_disk:
         notes.append("The heads' rows did not fit in memory: they were read from disk, on the CPU.")
+    if matrices.beyond_gpu:
+        notes.append("The heads' rows did not fit in the GPU's memory: they learned on the CPU.")
     return results
 
 

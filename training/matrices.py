@@ -51,6 +51,7 @@ class Matrices:
         *,
         device: str = "cpu",
         memory_bytes: int | None = None,
+        gpu_memory_bytes: int | None = None,
     ) -> None:
         """Nothing is built yet.
 
@@ -60,10 +61,13 @@ class Matrices:
             folder: for pages on disk; what it holds is removed, at the start and at the end.
             device: of XGBoost, ``cpu`` or ``cuda``.
             memory_bytes: what a pair may take; by default MEMORY_SHARE of what is free.
+            gpu_memory_bytes: the same, of the GPU.
         """
         self._inputs, self._threads, self._folder = inputs, threads, folder
         self._device, self._memory_bytes = device, memory_bytes
+        self._gpu_memory_bytes = gpu_memory_bytes
         self.on_disk = False  # whether any pair had to be
+        self.beyond_gpu = False  # whether any pair was too large for its memory
         self._kept: dict[tuple[HeadInput, ...], tuple[bytes, MatrixPair]] = {}
 
     def __enter__(self) -> Self:
@@ -115,8 +119,19 @@ class Matrices:
             return made(pieces, ref=ref, nthread=threads_for(len(rows), width, self._threads))
 
         first = quantise(train, None)
-        device = "cpu" if on_disk else self._device
+        device = self._device if not on_disk and self._gpu_holds(needed) else "cpu"
         return MatrixPair(first, quantise(validation, first), device)
+
+    def _gpu_holds(self, needed: int) -> bool:
+        if self._device == "cpu":
+            return True
+        limit = self._gpu_memory_bytes
+        if limit is None:
+            import torch
+
+            limit = int(torch.cuda.mem_get_info()[0] * MEMORY_SHARE)
+        self.beyond_gpu |= needed > limit
+        return needed <= limit
 
     def _make_folder(self, needed: int) -> None:
         """Look for room beforehand: XGBoost ends the process where the disk runs full."""

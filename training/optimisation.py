@@ -13,6 +13,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from augrank.errors import DataError
 from training.backbone import Backbone
 from training.batches import TrainingBatch
+from training.compiling import CompiledForOneShape, wanted
 from training.config import FitConfig
 from training.distributed import Team
 from training.engine import Engine
@@ -39,8 +40,10 @@ class Optimisation:
     ) -> None:
         self._backbone, self._engine = backbone, engine
         self._shared = _distributed(backbone, config, engine, team)
-        compiled = engine.is_cuda if config.compile == "auto" else config.compile
-        self._network: Any = torch.compile(self._shared) if compiled else self._shared
+        self._network: Any = self._shared
+        if wanted(config, engine, steps):
+            asked = config.compile is True
+            self._network = CompiledForOneShape(self._shared, config.image_size, asked=asked)
         learning = [weight for weight in backbone.parameters() if weight.requires_grad]
         self._optimizer = torch.optim.SGD(
             learning,
@@ -64,6 +67,11 @@ class Optimisation:
     def learning_rate(self) -> float:
         """At this moment."""
         return float(self._optimizer.param_groups[0]["lr"])
+
+    @property
+    def uncompiled(self) -> str:
+        """Why torch.compile was to be used and could not be; empty otherwise."""
+        return str(getattr(self._network, "failure", ""))
 
     def begin_epoch(self) -> None:
         """Normalise by batches again, after an evaluation."""

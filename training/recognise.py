@@ -9,7 +9,6 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
 
 import torch
 from torch import nn
@@ -26,7 +25,6 @@ from training.optimisation import Optimisation
 from training.progress import Display
 from training.samples import Samples
 
-Item = TypeVar("Item")
 EVALUATION_BATCH = 128
 TOLD_EVERY_S = 0.5  # asking a GPU how it goes makes it wait
 
@@ -120,6 +118,8 @@ def recognise(
             weights = optimisation.evaluated.plain_state() if improved else None
             checkpoints.save(progress, weights)
         display.say(_line(epoch, config.epochs, best=improved))
+        if optimisation.uncompiled and number == 1:
+            display.say(f"Going on without torch.compile: {optimisation.uncompiled}")
         on_epoch(epoch)
     backbone.net.load_state_dict(team.shared(checkpoints.best_weights() if team.leads else {}))
     return Recognition(history, best)
@@ -153,20 +153,6 @@ def evaluate(
     return Evaluation(loss / count, correct / count)
 
 
-class Waited(Iterator[Item]):
-    """An iterator that knows for how long it was waited for."""
-
-    def __init__(self, items: Iterator[Item]) -> None:
-        self._items, self.seconds = items, 0.0
-
-    def __next__(self) -> Item:
-        start = time.perf_counter()
-        try:
-            return next(self._items)
-        finally:
-            self.seconds += time.perf_counter() - start
-
-
 @dataclass(frozen=True)
 class TrainedEpoch:
     """What an epoch came to."""
@@ -191,11 +177,12 @@ def train_epoch(
         advance: told how many samples went by, and how it goes.
     """
     optimisation.begin_epoch()
-    made, sums, done, told = Waited(batches), None, 0, time.perf_counter()
-    for batch in made:
+    sums, done, waited_s, told = None, 0, 0.0, time.perf_counter()
+    for batch in batches:
         learned = optimisation.learn(batch).double()
         sums = learned if sums is None else sums + learned
         done += len(batch.label)
+        waited_s += batch.waited_s
         text = ""
         if (now := time.perf_counter()) - told > TOLD_EVERY_S:
             told, (loss, right) = now, sums.tolist()
@@ -203,7 +190,7 @@ def train_epoch(
         advance(len(batch.label) * team.size, text)
     loss, right = (0.0, 0.0) if sums is None else sums.tolist()
     loss, right, count = team.sums(loss, right, done)
-    return TrainedEpoch(loss / count, right / count, made.seconds)
+    return TrainedEpoch(loss / count, right / count, waited_s)
 
 
 def _better(epoch: Epoch, best: Epoch) -> bool:

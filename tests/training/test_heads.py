@@ -272,16 +272,21 @@ def test_a_gpu_learns_what_is_in_memory_and_heads_come_back_to_the_cpu(tmp_path,
     monkeypatch.setattr(heads.xgboost, "train", train)
     inputs = make_inputs(np.zeros((1, 0), np.float32))
     parts = make_parts(seed_rule, 1)
-    on_gpu, on_cpu = fit(parts, inputs, device="cuda"), fit(parts, inputs)
+    gpu = {"device": "cuda", "gpu_memory_bytes": 2**40}
+    on_gpu, on_cpu = fit(parts, inputs, **gpu), fit(parts, inputs)
     assert asked == ["cuda"] * 3 + ["cpu"] * 3
     settings = json.loads(on_gpu.booster.save_config())["learner"]["generic_param"]
     assert settings["device"] == "cpu"
     accuracy = on_cpu.spec.metrics["accuracy"]
     assert on_gpu.spec.metrics["accuracy"] == pytest.approx(accuracy, abs=0.02)
-    with Matrices(inputs, 1, tmp_path / "heads", device="cuda", memory_bytes=0) as matrices:
-        on_disk = fit_head(TARGET, parts, inputs, matrices=matrices, seed=0, threads=1)
-    assert asked[6:] == ["cpu"] * 3  # XGBoost's GPU reads no pages of host arrays
-    assert on_disk.booster.save_raw("ubj") == on_cpu.booster.save_raw("ubj")
+    # XGBoost's GPU reads no pages of host arrays; and it may be too small.
+    for limits in ({"memory_bytes": 0}, {"gpu_memory_bytes": 0}):
+        with Matrices(inputs, 1, tmp_path / "heads", **(gpu | limits)) as matrices:
+            head = fit_head(TARGET, parts, inputs, matrices=matrices, seed=0, threads=1)
+        assert head.booster.save_raw("ubj") == on_cpu.booster.save_raw("ubj")
+        assert matrices.on_disk == ("memory_bytes" in limits)
+        assert matrices.beyond_gpu == ("memory_bytes" not in limits)
+    assert asked[6:] == ["cpu"] * 6
 
 
 def test_pairs_give_the_model_of_their_single_outcomes():

@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from torch._dynamo.exc import TorchDynamoException
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from augrank.errors import DataError
@@ -16,6 +17,7 @@ from augrank.preprocess import Normalizer
 from tests.training.test_recognise import AUGMENTATIONS, CONFIG, CPU, PIXELS, samples
 from training.backbone import Backbone
 from training.batches import Batches
+from training.compiling import CompiledForOneShape, wanted
 from training.distributed import Team
 from training.engine import TYPES, Engine
 from training.jitter import Jitter
@@ -161,3 +163,46 @@ def test_sides_grow_over_two_thirds_of_the_epochs():
     config = CONFIG.model_copy(update={"image_size": 96, "epochs": 9, "progressive": 48})
     assert [config.side(epoch) for epoch in range(1, 10)] == [48, 64, 64, 80, 80, 96, 96, 96, 96]
     assert CONFIG.side(1) == CONFIG.image_size
+
+
+def no_compiler(_network, **_options):
+    def fails(_pictures):
+        raise TorchDynamoException("no C compiler was found\nand more")
+
+    return fails
+
+
+def test_where_compiling_fails_training_goes_on_unless_it_was_asked_for(monkeypatch):
+    monkeypatch.setattr(torch, "compile", no_compiler)
+    backbone = Backbone("resnet18", 6, seed=0)
+    pictures = torch.rand(2, 3, 32, 32)
+    network = CompiledForOneShape(backbone, 32, asked=False)
+    assert network(pictures)[1].shape == (2, 6)
+    assert network.failure == "no C compiler was found"
+    assert network(pictures)[1].shape == (2, 6)
+    learning = optimisation(backbone, compile=True)
+    with pytest.raises(DataError, match=r"no C compiler was found\. Leave out --compile"):
+        learning.learn(next(made()))
+
+
+def test_one_shape_is_compiled_and_others_go_as_they_are(monkeypatch):
+    seen = []
+
+    def compiles(network, *, dynamic):
+        assert dynamic is False
+        return lambda pictures: seen.append(tuple(pictures.shape)) or network(pictures)
+
+    monkeypatch.setattr(torch, "compile", compiles)
+    network = CompiledForOneShape(Backbone("resnet18", 6, seed=0).eval(), 32, asked=True)
+    for count, side in ((4, 64), (4, 32), (2, 32), (4, 32), (4, 64)):
+        assert network(torch.rand(count, 3, side, side))[1].shape == (count, 6)
+    assert seen == [(4, 3, 32, 32)] * 2
+
+
+def test_long_runs_on_gpus_are_compiled():
+    gpu, cpu = Engine(torch.device("cuda"), "bf16"), Engine(torch.device("cpu"), "bf16")
+    config = CONFIG.model_copy(update={"epochs": 10})
+    assert [wanted(config, engine, 1_000) for engine in (gpu, cpu)] == [True, False]
+    assert not wanted(config, gpu, 100)
+    assert wanted(config.model_copy(update={"compile": True}), cpu, 1)
+    assert not wanted(config.model_copy(update={"compile": False}), gpu, 1_000)

@@ -1,0 +1,60 @@
+"""torch.compile where it pays: for the one shape that most batches of a long run have."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._dynamo.exc import TorchDynamoException
+
+from augrank.errors import DataError
+from training.config import FitConfig
+from training.engine import Engine
+
+LEAST_STEPS = 10_000  # below, a GPU does not win back the minute that compiling may take
+
+
+def wanted(config: FitConfig, engine: Engine, steps: int) -> bool:
+    """Whether a run of so many steps an epoch is to be compiled."""
+    if config.compile == "auto":
+        return engine.is_cuda and steps * config.epochs >= LEAST_STEPS
+    return config.compile
+
+
+class CompiledForOneShape:
+    """Calls a network compiled where pictures have the usual shape, and as it is elsewhere.
+
+    A graph for any shape would be slower for the usual one, and each further shape would be
+    compiled again: an epoch's last batch and the smaller pictures of ``--progressive`` are not.
+
+    Args:
+        network: to compile.
+        side: of the usual pictures; the first batch of such is the usual one.
+        asked: whether it must be compiled; otherwise a failure of the compiler is noted only.
+    """
+
+    def __init__(self, network: nn.Module, side: int, *, asked: bool) -> None:
+        self._network, self._side, self._asked = network, side, asked
+        self._compiled: Any = torch.compile(network, dynamic=False)
+        self._shape: torch.Size | None = None
+        self.failure = ""  # why it goes uncompiled
+
+    def __call__(self, pictures: Tensor) -> Any:
+        """What the network gives.
+
+        Raises:
+            DataError: it cannot be compiled, though that was asked for.
+        """
+        if self._shape is None and pictures.shape[-1] == self._side:
+            self._shape = pictures.shape
+        if self.failure or pictures.shape != self._shape:
+            return self._network(pictures)
+        try:
+            return self._compiled(pictures)
+        except TorchDynamoException as error:  # such as: there is no C compiler
+            reason = str(error).strip().splitlines()[0]
+            if self._asked:
+                raise DataError(
+                    f"torch.compile failed: {reason}", remedy="Leave out --compile."
+                ) from error
+            self.failure = reason
+            return self._network(pictures)
