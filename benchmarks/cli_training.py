@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, cast, get_args
 
@@ -10,7 +11,7 @@ from rich.console import Console
 
 from augrank.cli_errors import friendly_errors
 from augrank.cores import usable_cores
-from augrank.errors import BadRequest, one_of
+from augrank.errors import BadRequest, DataError, one_of
 from benchmarks.telling import timed_notes, typed_command
 
 console = Console()
@@ -34,19 +35,40 @@ def training(
     Also the loader alone against ImageFolder, more processes against one, and whole runs against
     the script that a user would write. All in turns, in one run. On a GPU also the seeds' job:
     ResNet-34, 224 px, 32,370 pictures, 10 epochs.
+
+    Run it again after an interrupt: it goes on after the last part that was measured.
     """
     from benchmarks.training.measure import (
         FULL,
         QUICK,
+        Seen,
+        SeenCompiled,
+        SeenInput,
         measure_backbone,
         measure_compiled,
         measure_input,
         prepared,
         start,
     )
-    from benchmarks.training.report import Measured, draw, ratios_table, result_json, shown
-    from benchmarks.training.runs import measure_job, measure_runs, measure_scaling
+    from benchmarks.training.parts import Parts
+    from benchmarks.training.report import (
+        Measured,
+        draw,
+        question,
+        ratios_table,
+        result_json,
+        shown,
+    )
+    from benchmarks.training.runs import (
+        SeenJob,
+        SeenRuns,
+        SeenScaling,
+        measure_job,
+        measure_runs,
+        measure_scaling,
+    )
     from training.config import Architecture
+    from training.files import write_json
     from training.render import render_catalogue
 
     effort = QUICK if quick else FULL
@@ -64,28 +86,43 @@ def training(
     if engine.is_cuda and sizes is None:
         effort = replace(effort, sizes=tuple(sorted(effort.sizes, reverse=True)))
     scratch = out / "work"
+    parts = Parts(scratch / "measured.json", question(effort, engine, threads), note)
     note(f"rendering {effort.pictures} pictures")
     render_catalogue("sneaker", effort.pictures, scratch / "pictures")
     images = scratch / "pictures" / "images"
     data = {size: prepared(images, scratch, size) for size in effort.sizes}
     seen = [
-        measure_backbone(data[size], backbone, engine, effort, note)
+        parts.part(f"{backbone}, {size} px", Seen, partial(
+            measure_backbone, data[size], backbone, engine, effort, note
+        ))
         for backbone in effort.backbones
         for size in effort.sizes
-    ]
+    ]  # fmt: skip
     inputs = [
-        measure_input(data[size], images.parent, scratch, engine, effort, note)
+        parts.part(f"loader, {size} px", SeenInput, partial(
+            measure_input, data[size], images.parent, scratch, engine, effort, note
+        ))
         for size in effort.sizes
-    ]
-    runs = measure_runs(images, scratch, effort, note)
-    scaling = measure_scaling(images, scratch, effort, note)
-    first = data[effort.sizes[0]], effort.backbones[0]
-    compiled = None if quick else measure_compiled(*first, engine, effort, note)
-    job = measure_job(scratch, note) if engine.is_cuda and not quick else None
+    ]  # fmt: skip
+    whole_runs = partial(measure_runs, images, scratch, effort, note)
+    runs = parts.part("whole runs", SeenRuns, whole_runs)
+    more = partial(measure_scaling, images, scratch, effort, note)
+    scaling = parts.part("processes", SeenScaling, more)
+    job = compiled = None
+    if not quick and engine.is_cuda:
+        job = parts.part("the seeds' job", SeenJob, partial(measure_job, scratch, note))
+    if not quick:
+        first = data[effort.sizes[0]], effort.backbones[0]
+        as_graph = partial(measure_compiled, *first, engine, effort, note)
+        try:
+            compiled = parts.part("torch.compile", SeenCompiled, as_graph)
+        except DataError as error:  # such as: this machine has no C compiler
+            note(f"torch.compile is left out: {error}")
     measured = Measured(engine, threads, effort, seen, inputs, runs, scaling, compiled, job)
     content = result_json(measured, typed_command())
     draw(content, out / "plots")
-    (out / "results.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_json(out / "results.json", content)
+    parts.finish()
     console.print(shown(content))
     console.print(ratios_table(content))
     if quick:

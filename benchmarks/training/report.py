@@ -1,5 +1,6 @@
 """The training benchmark as ratios, a table, plots and one JSON object."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -36,6 +37,21 @@ class Measured:
     scaling: SeenScaling
     compiled: SeenCompiled | None = None  # not of a quick run
     job: SeenJob | None = None  # on GPUs alone
+
+
+def question(effort: Effort, engine: Engine, threads: int) -> dict[str, Any]:
+    """What decides the figures; plain data, as JSON gives it back."""
+    rooms = [Path(__file__).parents[2] / room for room in ("augrank", "training", "benchmarks")]
+    content = {
+        "effort": asdict(effort),
+        "engine": engine.name,
+        "gpu": torch.cuda.get_device_name() if engine.is_cuda else None,
+        "machine": machine(threads),
+        "torch": torch.__version__,
+        "sources": max(file.stat().st_mtime for room in rooms for file in room.rglob("*.py")),
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(content))
+    return plain
 
 
 def result_json(measured: Measured, command: str) -> dict[str, Any]:

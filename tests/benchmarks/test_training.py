@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from augrank.errors import ServerError
 from benchmarks.cli import app
 from benchmarks.training import document, measure, report, runs, targets
+from benchmarks.training.parts import Parts
 from benchmarks.training.runs import SeenJob, SeenRuns, SeenScaling
+from training.files import read_json
 from training.render import render_catalogue
 
 RATIOS = {"real_over_synthetic", "loader_cold_over_imagefolder", "loader_warm_over_imagefolder",
@@ -63,6 +66,29 @@ def test_a_gpu_is_held_against_bars_of_its_own():
     assert "32,370 pictures x 10 epochs, start to finish: 95 s; 120 s" in told
 
 
+def failing(*_):
+    raise ServerError("no port was free")
+
+
+def test_parts_of_another_question_are_measured_again(tmp_path):
+    notes, seen = [], [SeenScaling("core", {1: [2.0], 2: [3.0]}, [1.5]), SeenScaling("GPU")]
+
+    def asked(question):
+        parts = Parts(tmp_path / "parts.json", question, notes.append)
+        return parts, parts.part("processes", SeenScaling, lambda: seen[len(notes) > 1])
+
+    assert asked({"rounds": 2})[1] == seen[0]
+    assert asked({"rounds": 2})[1] == seen[0]
+    assert notes == ["processes: was measured before the interrupt"]
+    notes.append("")
+    parts, again = asked({"rounds": 3})
+    assert again == seen[1]
+    parts.finish()
+    assert not (tmp_path / "parts.json").exists()
+    question = report.question(measure.QUICK, measure.start(1), 1)
+    assert json.loads(json.dumps(question)) == question
+
+
 @pytest.mark.slow
 def test_a_tiny_run_measures_every_part_and_ends_in_one_line(tmp_path, monkeypatch):
     tiny = replace(measure.QUICK, rounds=2, sizes=(32,), pictures=24, batches=1)
@@ -70,13 +96,21 @@ def test_a_tiny_run_measures_every_part_and_ends_in_one_line(tmp_path, monkeypat
     # Whole runs take minutes.
     monkeypatch.setattr(runs, "measure_runs", lambda *_: SeenRuns([1.0], [2.0], [0.5], [0.5]))
     scaling = SeenScaling("core", {1: [1.0], 2: [1.8]}, [1.5])
-    monkeypatch.setattr(runs, "measure_scaling", lambda *_: scaling)
+    monkeypatch.setattr(runs, "measure_scaling", failing)
     out = tmp_path / "bench"
-    done = CliRunner().invoke(app, ["training", "--quick", "--out", str(out)])
+    command = ["training", "--quick", "--out", str(out)]
+    assert "no port was free" in CliRunner().invoke(app, command).output
+    kept = read_json(out / "work" / "measured.json")["parts"]
+    monkeypatch.setattr(runs, "measure_scaling", lambda *_: scaling)
+    monkeypatch.setattr(runs, "measure_runs", failing)
+    done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
+    assert "whole runs: was measured before the interrupt" in done.stderr
+    assert not (out / "work" / "measured.json").exists()
     content = json.loads(done.stdout.splitlines()[-1])
     assert content == json.loads((out / "results.json").read_text())
     (backbone,) = content["backbones"]
+    assert backbone["peak_mb"] == round(kept["resnet18, 32 px"]["peak_mb"])
     assert all(backbone[name]["median"] > 0 for name in ("synthetic", "real", "embed", "eager"))
     (inputs,) = content["inputs"]
     assert inputs["warm"]["median"] > inputs["cold"]["median"] > 0
