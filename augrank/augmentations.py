@@ -74,6 +74,11 @@ class Augmentation(BaseModel, frozen=True, extra="forbid"):
             picture = _apply_step(step, picture)
         return picture
 
+    @property
+    def hash(self) -> str:
+        """sha256 of name, operations, parameters, seeds and the operations' version."""
+        return _hash(self)
+
     def parameters(self) -> list[dict[str, Any]]:
         """The steps as plain data, for answers and outcome records."""
         return [step.model_dump(exclude_defaults=True) for step in self.steps]
@@ -105,15 +110,19 @@ class AugmentationSet(BaseModel, frozen=True, extra="forbid"):
     @property
     def hash(self) -> str:
         """sha256 of names, operations, parameters, seeds and the operations' version."""
-        spec = {"operations": OPERATIONS_VERSION, **self.model_dump(mode="json")}
-        text = json.dumps(spec, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
+        return _hash(self)
 
     def __getitem__(self, name: str) -> Augmentation:
         for augmentation in self.augmentations:
             if augmentation.name == name:
                 return augmentation
         raise KeyError(name)
+
+
+def _hash(defined: BaseModel) -> str:
+    spec = {"operations": OPERATIONS_VERSION, **defined.model_dump(mode="json")}
+    text = json.dumps(spec, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 # --- The operations of the seed set: (picture, params) -> picture --------------------------------

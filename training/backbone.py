@@ -4,9 +4,12 @@ from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
 
+import numpy as np
 import torch
 import torchvision
+from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.functional import linear
 from torch.nn.modules.batchnorm import _BatchNorm  # of which SyncBatchNorm is one too
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
@@ -47,6 +50,12 @@ class Backbone(nn.Module):
             x = net.layer4(net.layer3(net.layer2(net.layer1(x))))
             features = torch.flatten(net.avgpool(x), 1)
         return features, net.fc(features)
+
+    def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What the last layer makes of features, (N, F): (N, A), in float32 on the CPU."""
+        layer = self.net.fc
+        with torch.inference_mode():
+            return linear(torch.from_numpy(features), layer.weight.cpu(), layer.bias.cpu()).numpy()
 
     def freeze(self) -> None:
         """Let only the last layer learn from now on; what batches are normalised by stays too."""

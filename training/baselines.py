@@ -41,7 +41,6 @@ def compare(
     chosen = np.unique(np.linspace(0, len(train) - 1, MAX_ROWS).astype(np.int64))
     train_x = inputs.assemble(names, train.embedding[chosen], train.context[chosen])
     train_y, train_weight = train.label[chosen], train.weight[chosen]
-    test_x = inputs.assemble(names, test.embedding, test.context)
     constant = np.full(len(test), train.share_of_ones)
     rows: dict[str, dict[str, Any]] = {
         MAJORITY: {**scores(test.label, constant, test.weight), "fit_seconds": 0.0}
@@ -58,6 +57,9 @@ def compare(
         with threadpool_limits(threads_for(len(train_x), train_x.shape[1], threads)):
             model.fit(train_x, train_y, **{f"{last}sample_weight": train_weight})
         seconds = time.perf_counter() - start
-        probability = model.predict_proba(test_x)[:, 1]
+        probability = np.concatenate([
+            model.predict_proba(inputs.assemble(names, test.embedding[part], test.context[part]))
+            for part in test.chunks(inputs.width(names))
+        ])[:, 1]  # fmt: skip
         rows[name] = {**scores(test.label, probability, test.weight), "fit_seconds": seconds}
     return rows

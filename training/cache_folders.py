@@ -1,4 +1,4 @@
-"""The folders of a cache of decoded pictures: held, written, measured, emptied."""
+"""The folders of a cache, of decoded pictures or embeddings: held, written, measured, emptied."""
 
 import fcntl
 from collections.abc import Iterator
@@ -7,7 +7,9 @@ from pathlib import Path
 
 from augrank.errors import DataError
 
-PIXELS, INDEX, BROKEN, LOCK = "pixels.u8", "index", "broken.json", "lock"
+GB = 1 << 30
+KEPT_FREE_BYTES = GB  # of the disk, for what else a run writes
+PIXELS, FEATURES, INDEX, BROKEN, LOCK = "pixels.u8", "features.f32", "index", "broken.json", "lock"
 PARTS = ".*.part*"  # names of files that are not yet whole
 
 
@@ -23,7 +25,7 @@ def writing(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise DataError(
             f"{folder} cannot be written",
-            expected="a disk that takes the decoded pictures",
+            expected="a disk that takes decoded pictures and embeddings",
             got=error.strerror or str(error),
             remedy="Free space there, or put the cache elsewhere with --cache; the same command "
             "goes on with what is missing.",
@@ -42,18 +44,19 @@ def alone(folder: Path, *, wait: bool = True) -> Iterator[bool]:
         yield held
 
 
-def others(folder: Path) -> list[Path]:
-    """Folders of other sizes and decoders, the least recently used first."""
-    locks = [lock for lock in folder.parent.glob(f"*px-*/{LOCK}") if lock.parent != folder]
+def _others(folder: Path, pattern: str = "*") -> list[Path]:
+    """Other folders of the cache, the least recently used first."""
+    locks = [lock for lock in folder.parent.glob(f"{pattern}/{LOCK}") if lock.parent != folder]
     return [lock.parent for lock in sorted(locks, key=lambda lock: lock.stat().st_mtime_ns)]
 
 
 def _files(folder: Path) -> list[Path]:
     # The pixels come first: without an index they would be written over, though others read them.
-    return [folder / PIXELS, folder / INDEX, folder / BROKEN, *folder.glob(PARTS)]
+    names = PIXELS, FEATURES, INDEX, BROKEN
+    return [*(folder / name for name in names), *folder.glob(PARTS)]
 
 
-def size_bytes(folder: Path) -> int:
+def _size_bytes(folder: Path) -> int:
     """What a folder takes of the disk."""
     size = 0
     for file in _files(folder):
@@ -62,7 +65,7 @@ def size_bytes(folder: Path) -> int:
     return size
 
 
-def emptied(folder: Path) -> int:
+def _emptied(folder: Path) -> int:
     """Remove all but the lock, which others may wait for.
 
     Returns:
@@ -71,8 +74,36 @@ def emptied(folder: Path) -> int:
     size = 0
     with suppress(PermissionError), alone(folder, wait=False) as held:
         if held:
-            freed = size_bytes(folder)
+            freed = _size_bytes(folder)
             for file in _files(folder):
                 file.unlink(missing_ok=True)
             size = freed
     return size
+
+
+def emptied_within(folder: Path, own: int, limit: float, pattern: str = "*") -> int:
+    """Empty other folders, the least recently used first, until a limit holds.
+
+    A folder that another process fills is left alone, even where the limit is passed by it.
+
+    Args:
+        folder: to keep.
+        own: bytes that it is to take.
+        limit: of all of them, in bytes.
+        pattern: of the folders' names.
+
+    Returns:
+        What all of them take then, in bytes.
+    """
+    others = _others(folder, pattern)
+    total = own + sum(map(_size_bytes, others))
+    for other in others:
+        if total <= limit:
+            break
+        total -= _emptied(other)
+    return total
+
+
+def sizes_bytes(folder: Path, *, but: str) -> int:
+    """What the other folders of the cache take, but for those whose names fit a pattern."""
+    return sum(_size_bytes(other) for other in _others(folder) if not other.match(but))

@@ -76,13 +76,13 @@ def fit(
     out: Annotated[Path | None, typer.Option(help="Run directory.")] = None,
     cache: Annotated[
         Path | None,
-        typer.Option(help="Decoded pictures, to share between runs (default: OUT/cache)."),
+        typer.Option(
+            help="Decoded pictures, embeddings, to share between runs (default: OUT/cache)."
+        ),
     ] = None,
     cache_gb: Annotated[
         float | None,
-        typer.Option(
-            help="Of decoded pictures to keep at most; the least recently used go. (default: 50)"
-        ),
+        typer.Option(help="What the cache may take; the least recently used goes. (default: 50)"),
     ] = None,
     name: Annotated[
         str | None, typer.Option(help="Model name (default: the run directory's).")

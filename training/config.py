@@ -44,7 +44,7 @@ class FitConfig(BaseModel, frozen=True, extra="forbid"):
 
     # The run
     out: Path
-    cache: Path | None = None  # of decoded pictures; by default the run's own
+    cache: Path | None = None  # of decoded pictures and embeddings; by default the run's own
     cache_gb: float = Field(default=50, gt=0, allow_inf_nan=False)  # of all runs that share it
     name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")
     seed: int = Field(default=0, ge=0)

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +21,21 @@ from numpy.typing import NDArray
 from augrank.errors import DataError
 
 if TYPE_CHECKING:
+    import torch.distributed
     from torch import nn
 
 Value = TypeVar("Value")
-# Others wait while the leader decodes pictures or fits heads.
-PATIENCE = timedelta(hours=12)
+# Others wait while the leader decodes pictures; for gradients, while it writes a checkpoint.
+PATIENCE, PATIENCE_IN_TRAINING = timedelta(hours=12), timedelta(minutes=15)
+LOST = (
+    "closed",
+    "reset by peer",
+    "timed out",
+    "timeout",
+    "remote process",
+    "refused",
+    "broken pipe",
+)
 
 
 @dataclass(frozen=True)
@@ -36,6 +46,7 @@ class Team:
     size: int = 1
     local_rank: int = 0  # among those of this machine
     local_size: int = 1
+    on_gpus: bool = False
 
     @property
     def leads(self) -> bool:
@@ -68,7 +79,42 @@ class Team:
             import torch.distributed
 
             for buffer in module.buffers():
-                torch.distributed.broadcast(buffer, src=0)
+                values = buffer.cpu()
+                torch.distributed.broadcast(values, src=0)
+                buffer.copy_(values)
+
+    def for_gradients(self) -> "torch.distributed.ProcessGroup | None":
+        """Who exchanges them: over NCCL on GPUs; None is everybody, over gloo."""
+        if self.size == 1 or not self.on_gpus:
+            return None
+        import torch.distributed
+
+        group: Any = torch.distributed.new_group(backend="nccl", timeout=PATIENCE_IN_TRAINING)
+        return cast("torch.distributed.ProcessGroup", group)
+
+    def check_same(self, what: str) -> None:
+        """Hold what each process has against the leader's.
+
+        Args:
+            what: a digest.
+
+        Raises:
+            DataError: in all processes, where one differs.
+        """
+        if self.size == 1:
+            return
+        import torch.distributed
+
+        all_have: list[Any] = [None] * self.size
+        torch.distributed.all_gather_object(all_have, what)
+        differ = [str(rank) for rank, own in enumerate(all_have) if own != all_have[0]]
+        if differ:
+            raise DataError(
+                "the processes do not work on the same data",
+                expected="the same options, manifest and pictures in all of them",
+                got=f"others than process 0 in {', '.join(differ)}",
+                remedy="Compare the files of their machines, above all with --skip-bad-rows.",
+            )
 
     def shared(self, value: Value) -> Value:
         """The leader's value, in every process."""
@@ -107,8 +153,15 @@ def restarts() -> int:
 
 
 @contextmanager
-def team() -> Iterator[Team]:
-    """Join the processes that torchrun started; a team of one without it."""
+def team(device: str = "auto") -> Iterator[Team]:
+    """Join the processes that torchrun started; a team of one without it.
+
+    Args:
+        device: of ``fit``.
+
+    Raises:
+        DataError: a machine has fewer GPUs than processes, or another process has ended.
+    """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         yield Team()
@@ -117,20 +170,26 @@ def team() -> Iterator[Team]:
     from torch.distributed.distributed_c10d import PrefixStore
     from torch.distributed.rendezvous import rendezvous
 
-    local_rank = int(os.environ["LOCAL_RANK"])
-    backend = "gloo"
-    if torch.cuda.is_available():
-        torch.cuda.set_device(local_rank % torch.cuda.device_count())
-        backend = "cpu:gloo,cuda:nccl"
+    local_rank, local_size = int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
+    on_gpus = device != "cpu" and torch.cuda.is_available()
+    if on_gpus:
+        if local_size > (gpus := torch.cuda.device_count()):
+            raise DataError(
+                "each process needs a GPU of its own",
+                expected=f"at most {gpus} on this machine",
+                got=f"{local_size} processes",
+                remedy=f"Give --nproc-per-node {gpus}, or --device cpu.",
+            )
+        torch.cuda.set_device(local_rank)
     store, rank, size = next(iter(rendezvous("env://")))
     if os.environ.get("GROUP_WORLD_SIZE") == "1":
         # torchrun keeps its store: started again, processes would read the addresses of the dead.
         store = PrefixStore(f"attempt-{restarts()}", store)
     torch.distributed.init_process_group(
-        backend, store=store, rank=rank, world_size=size, timeout=PATIENCE
+        "gloo", store=store, rank=rank, world_size=size, timeout=PATIENCE
     )
     try:
-        yield Team(rank, size, local_rank, int(os.environ["LOCAL_WORLD_SIZE"]))
+        yield Team(rank, size, local_rank, local_size, on_gpus)
     except RuntimeError as error:
         if not _is_of_the_connection(error):
             raise
@@ -147,4 +206,6 @@ def team() -> Iterator[Team]:
 def _is_of_the_connection(error: RuntimeError) -> bool:
     from torch.distributed import DistError
 
-    return isinstance(error, DistError) or "gloo" in str(error)
+    text = str(error).lower()
+    told = isinstance(error, DistError) or "gloo" in text
+    return told and any(word in text for word in LOST)

@@ -1,15 +1,13 @@
-"""Features and logits of pictures, in one pass, kept for another run of the heads.
-
-    CACHE/embeddings-1a2b3c4d.npz    by weights, pictures, augmentations and arithmetic
+"""Features and logits of pictures, in one pass.
 
 The pass runs in the precision of training, with normalisation folded into the convolutions:
 bfloat16 is several times faster where the hardware multiplies it, and heads see features rounded
 more coarsely than it rounds (see heads.py).
 """
 
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,9 +17,10 @@ from training.backbone import Backbone
 from training.batches import Batches
 from training.distributed import Team
 from training.engine import Engine
-from training.files import whole
 from training.progress import Display
 from training.samples import Samples
+
+PIECE = 8192  # pictures between two looks of what keeps them
 
 
 @dataclass(frozen=True)
@@ -31,6 +30,13 @@ class EmbeddingTable:
     features: NDArray[np.float32]  # (M, F)
     logits: NDArray[np.float32]  # (M, A)
     keys: NDArray[np.int64]  # (M,) sorted: file x augmentations + augmentation
+
+    @classmethod
+    def of(
+        cls, backbone: Backbone, features: NDArray[np.float32], keys: NDArray[np.int64]
+    ) -> "EmbeddingTable":
+        """With the logits that the backbone's last layer makes of them."""
+        return cls(features, backbone.logits(features), keys)
 
     def rows(self, file: NDArray[np.int64], applied: NDArray[np.int64]) -> NDArray[np.int64]:
         """Where the pairs stand, int64 of the same shape.
@@ -52,26 +58,7 @@ def pair_keys(
     return file * augmentations + applied
 
 
-def kept_table(file: Path, keys: NDArray[np.int64]) -> EmbeddingTable | None:
-    """The table that an earlier call kept, if it holds just these pairs."""
-    if not file.is_file():
-        return None
-    with np.load(file, allow_pickle=False) as stored:
-        table = EmbeddingTable(stored["features"], stored["logits"], stored["keys"])
-    return table if np.array_equal(table.keys, np.unique(keys)) else None
-
-
-def keep_table(file: Path, table: EmbeddingTable) -> None:
-    """Keep a table in place of former ones."""
-    with whole(file) as temporary, temporary.open("wb") as stream:
-        np.savez(stream, features=table.features, logits=table.logits, keys=table.keys)
-    for former in file.parent.glob("embeddings-*.npz"):
-        if former != file:
-            former.unlink()
-
-
-@torch.inference_mode()
-def embed_all(
+def embed(
     backbone: Backbone,
     batches: Batches,
     keys: NDArray[np.int64],
@@ -81,40 +68,60 @@ def embed_all(
     display: Display,
     team: Team = Team(),
     exact: bool = False,
-) -> EmbeddingTable | None:
-    """Embed pictures.
+) -> Iterator[tuple[slice, NDArray[np.float32] | None]]:
+    """Features of pictures, piece by piece.
 
     Args:
         backbone: trained.
         batches: makes the pictures.
-        keys: of ``pair_keys``, in any order, repeated at will.
+        keys: of ``pair_keys``.
         augmentations: how many there are.
         engine: where to run, and in which precision.
         display: shows progress.
         team: the processes that share the work.
         exact: the network as it is, in float32, which the parity gate builds on.
 
-    Returns:
-        The table; None in processes that do not lead.
+    Yields:
+        Which keys; their features, float32 (keys, F), None in processes that do not lead.
     """
     kind = torch.float32 if exact else engine.type
     network = backbone.eval() if exact else backbone.folded().to(kind)
-    keys = np.unique(keys)
-    own = keys[team.share(len(keys))]
+    parts = [slice(begin, min(begin + PIECE, len(keys))) for begin in range(0, len(keys), PIECE)]
+    shares = [keys[part][team.share(part.stop - part.start)] for part in parts]
+    own = np.concatenate([*shares, np.empty(0, np.int64)])
     samples = Samples(own // augmentations, own % augmentations, own % augmentations)
     features = np.empty((len(own), backbone.feature_width), np.float32)
-    logits = np.empty((len(own), augmentations), np.float32)
-    done = 0
-    full = torch.backends.cudnn.flags(allow_tf32=False) if exact else nullcontext()
-    with full, display.bar("Embedding", len(own), "pictures") as advance:
-        for batch in batches.in_order(samples):
-            part_features, part_logits = network(batch.to(kind))
-            end = done + len(batch)
-            features[done:end] = part_features.float().cpu().numpy()
-            logits[done:end] = part_logits.float().cpu().numpy()
-            done = end
-            advance(len(batch))
-    all_features, all_logits = team.gathered(features), team.gathered(logits)
-    if all_features is None or all_logits is None:
-        return None
-    return EmbeddingTable(all_features, all_logits, keys)
+    made, begin, made_ahead = 0, 0, batches.in_order(samples)
+    with display.bar("Embedding", len(keys), "pictures") as advance:
+        for part, share in zip(parts, shares, strict=True):
+            end = begin + len(share)
+            full = torch.backends.cudnn.flags(allow_tf32=False) if exact else nullcontext()
+            with full, torch.inference_mode():
+                while made < end:
+                    batch = next(made_ahead)
+                    rows = network(batch.to(kind))[0].float().cpu().numpy()
+                    features[made : made + len(batch)] = rows
+                    made += len(batch)
+                    advance(len(batch) * team.size)
+            yield part, team.gathered(features[begin:end])
+            begin = end
+
+
+def embed_all(
+    backbone: Backbone,
+    batches: Batches,
+    keys: NDArray[np.int64],
+    augmentations: int,
+    *,
+    engine: Engine,
+    display: Display,
+    exact: bool = False,
+) -> EmbeddingTable:
+    """Embed pictures in one process; ``keys`` in any order, repeated at will, the rest as above."""
+    keys = np.unique(keys)
+    features = np.empty((len(keys), backbone.feature_width), np.float32)
+    for part, made in embed(
+        backbone, batches, keys, augmentations, engine=engine, display=display, exact=exact
+    ):
+        features[part] = made
+    return EmbeddingTable.of(backbone, features, keys)

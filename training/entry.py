@@ -33,7 +33,7 @@ def run_fit(
         The contents of report.json; nothing in processes of torchrun that do not lead.
     """
     chosen = load_config(config, options)
-    with team() as processes:
+    with team(chosen.device) as processes:
         shown = display if processes.leads else Display(quiet=True)
         anew = overwrite and not restarts()  # what torchrun starts again goes on
         return _fit_together(chosen, shown, processes, anew, on_epoch)
@@ -53,6 +53,7 @@ def _fit_together(
     from training.prepare import prepare
 
     data = prepare(config, display, processes)
+    processes.check_same(data.fingerprint)
     folder, manifest = data.folder, data.manifest
     if processes.leads:
         folder.start(data.config.decisive(), data.data, overwrite=overwrite)

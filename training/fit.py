@@ -2,24 +2,18 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from training.checkpoint import Epoch, write_tensors
 from training.curves import Curves
 from training.distributed import Team
-from training.embeddings import (
-    EmbeddingTable,
-    embed_all,
-    keep_table,
-    kept_table,
-    pair_keys,
-)
+from training.embedding_store import EmbeddingStore
+from training.embeddings import EmbeddingTable, embed, embed_all, pair_keys
 from training.engine import Engine
 from training.files import read_json, whole, write_json
 from training.learning import Learned, learn, use_threads
@@ -134,44 +128,37 @@ def _embed(
 ) -> EmbeddingTable | None:
     """Every picture that was shown, and every candidate of the test originals.
 
-    Kept in the run's cache: heads that are fitted again need no second pass.
+    What an interrupted call has embedded is taken from the run's cache; where the backbone is
+    frozen, other runs may embed with the same weights, and share them.
     """
-    count = len(data.augmentations.names)
+    config, count = data.config, len(data.augmentations.names)
     test = data.samples(TEST)
     shown = [pair_keys(test.file, test.applied, count)]
     if data.outcomes:
         shown.append(pair_keys(data.manifest.file, data.manifest.applied, count))
-    keys = np.concatenate(shown)
-    file = data.folder.cache / f"embeddings-{learned.digest(data, engine)}.npz"
-    kept = kept_table(file, keys) if team.leads else None
-    if team.shared(kept is not None):
-        return kept
-    table = _embed_keys(data, learned, keys, engine, display, team)
-    if table is not None:
-        keep_table(file, table)
-    return table
-
-
-def _embed_keys(
-    data: Prepared,
-    learned: Learned,
-    keys: NDArray[np.int64],
-    engine: Engine,
-    display: Display,
-    team: Team = Team(),
-    *,
-    exact: bool = False,
-) -> EmbeddingTable | None:
-    return embed_all(
-        learned.backbone,
-        learned.batches(data, EVALUATION_BATCH, engine),
-        keys,
-        len(data.augmentations.names),
-        engine=engine,
-        display=display,
-        team=team,
-        exact=exact,
+    keys = np.unique(np.concatenate(shown))
+    names = data.pair_names(keys)
+    store = EmbeddingStore(
+        (config.cache if config.freeze else None) or data.folder.cache,
+        learned.digest(config.image_size, engine),
+        learned.backbone.feature_width,
+        config.cache_gb,
     )
+    keeps = True
+    with store.held() if team.leads else nullcontext():
+        kept = store.read(names) if team.leads else None
+        missing = team.shared(None if kept is None else kept[1])
+        assert missing is not None
+        for part, made in embed(
+            learned.backbone, learned.batches(data, EVALUATION_BATCH, engine), keys[missing], count,
+            engine=engine, display=display, team=team,
+        ):  # fmt: skip
+            if kept is not None and made is not None:
+                kept[0][missing[part]] = made
+                keeps = keeps and store.add([names[number] for number in missing[part]], made)
+    if not keeps:
+        display.say("There is no room to keep embeddings: another call makes them again.")
+    return None if kept is None else EmbeddingTable.of(learned.backbone, kept[0], keys)
 
 
 def _test_backbone(data: Prepared, table: EmbeddingTable) -> BackboneFigures:
@@ -281,8 +268,10 @@ def _write_reference(data: Prepared, learned: Learned, engine: Engine) -> None:
     file = np.repeat(data.original_file[held_out], count).reshape(-1, count)
     applied = np.broadcast_to(np.arange(count), file.shape)
     keys, quiet = pair_keys(file, applied, count).ravel(), Display(quiet=True)
-    table = _embed_keys(data, learned, keys, engine, quiet, exact=True)
-    assert table is not None  # this process leads
+    table = embed_all(
+        learned.backbone, learned.batches(data, EVALUATION_BATCH, engine), keys, count,
+        engine=engine, display=quiet, exact=True,
+    )  # fmt: skip
     rows = table.rows(file, applied)
     paths = [data.manifest.originals[number] for number in held_out]
     write_reference(data.folder.reference, paths, table.features[rows], table.logits[rows])

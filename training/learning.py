@@ -9,15 +9,17 @@ import torch
 
 from augrank.errors import DataError
 from augrank.preprocess import IMAGENET_MEAN, IMAGENET_STD, Normalizer
-from training.backbone import Backbone, load_weights
+from training.backbone import LAST_LAYER, Backbone, load_weights
 from training.batches import Batches
 from training.checkpoint import Checkpoints, Epoch
 from training.distributed import Team
 from training.engine import Engine
 from training.jitter import Jitter, may_flip
+from training.picture_store import decoder
 from training.prepare import Prepared
 from training.progress import Display
 from training.recognise import Recognition, recognise
+from training.run import installed_versions
 from training.samples import Channels, channel_statistics
 from training.splits import TRAIN, VALIDATION
 
@@ -32,14 +34,15 @@ class Learned:
     std: Channels
     start: str  # what its weights started from
 
-    def digest(self, data: Prepared, engine: Engine) -> str:
-        """Of all that decides its embeddings of the data's pictures."""
-        facts = (self.mean, self.std, data.config.image_size, data.augmentations.hash, data.data,
-                 engine.name, torch.__version__)  # fmt: skip
+    def digest(self, size: int, engine: Engine) -> str:
+        """Of what decides its features of a picture, besides the picture and its augmentation."""
+        versions = sorted(installed_versions().items())
+        facts = self.mean, self.std, size, decoder(), engine.name, versions
         digest = hashlib.sha256(repr(facts).encode())
         for name, value in self.backbone.plain_state().items():
-            digest.update(name.encode() + value.numpy().tobytes())
-        return digest.hexdigest()[:16]
+            if name not in LAST_LAYER:
+                digest.update(name.encode() + value.numpy().tobytes())
+        return digest.hexdigest()
 
     def batches(self, data: Prepared, batch_size: int, engine: Engine) -> Batches:
         """Batches as the backbone expects them."""

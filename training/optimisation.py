@@ -115,7 +115,8 @@ class Optimisation:
         """From a checkpoint."""
         self._optimizer.load_state_dict(state["optimizer"])
         self._schedule.load_state_dict(state["schedule"])
-        self._scaler.load_state_dict(state["scaler"])
+        if state["scaler"]:  # none was there where the run had another precision before
+            self._scaler.load_state_dict(state["scaler"])
         if self._average is not None:
             self._average.load_state_dict(state["average"])
 
@@ -128,6 +129,7 @@ class Optimisation:
 
 def _distributed(backbone: Backbone, config: FitConfig, engine: Engine, team: Team) -> nn.Module:
     """The backbone, or what exchanges its gradients with the team's."""
+    group = team.for_gradients()
     if config.sync_bn:
         if not engine.is_cuda:
             raise DataError(
@@ -136,10 +138,10 @@ def _distributed(backbone: Backbone, config: FitConfig, engine: Engine, team: Te
                 got=engine.name,
                 remedy="Leave it out: on CPUs each process normalises its own share of a batch.",
             )
-        nn.SyncBatchNorm.convert_sync_batchnorm(backbone)  # type: ignore[no-untyped-call]
+        nn.SyncBatchNorm.convert_sync_batchnorm(backbone, group)  # type: ignore[no-untyped-call]
     if team.size == 1:
         return backbone
-    return DistributedDataParallel(backbone, gradient_as_bucket_view=True)
+    return DistributedDataParallel(backbone, process_group=group, gradient_as_bucket_view=True)
 
 
 class MovingAverage:

@@ -40,21 +40,19 @@ from augrank.errors import AugrankError, DataError
 from training.ahead import ahead
 from training.cache_folders import (
     BROKEN,
+    GB,
     INDEX,
+    KEPT_FREE_BYTES,
     LOCK,
     PARTS,
     PIXELS,
     alone,
-    emptied,
-    others,
-    size_bytes,
+    emptied_within,
     writing,
 )
 from training.files import read_json, whole, write_json
 
 RECORD = struct.Struct("<32sII")  # sha256, slot, crc32
-GB = 1 << 30
-KEPT_FREE_BYTES = GB  # of the disk, for what else a run writes
 Places = dict[str, tuple[int, int]]  # slot and crc32, by sha256
 Decode = Callable[[int], Picture]
 
@@ -86,6 +84,11 @@ class Pixels:
         return int(self.slots.shape[1])
 
 
+def decoder() -> str:
+    """What decides the pixels of a file."""
+    return f"decode {DECODE_VERSION} cv2 {cv2.__version__} pillow {PIL.__version__}"
+
+
 class PictureStore:
     """The folder of one size and decoder.
 
@@ -96,8 +99,7 @@ class PictureStore:
     """
 
     def __init__(self, cache: Path, size: int, limit_gb: float = math.inf) -> None:
-        versions = f"decode {DECODE_VERSION} cv2 {cv2.__version__} pillow {PIL.__version__}"
-        key = hashlib.sha256(versions.encode()).hexdigest()[:8]
+        key = hashlib.sha256(decoder().encode()).hexdigest()[:8]
         self.folder, self._size = cache / f"{size}px-{key}", size
         self._bytes, self._limit_bytes = size * size * 3, limit_gb * GB
 
@@ -175,7 +177,7 @@ class PictureStore:
     def _sound(self, wanted: set[str], threads: int, *, check: bool) -> tuple[Places, int]:
         """Where the pictures are that are wanted, there and whole; and how many slots are used.
 
-        Without a check the places that were noted last count: those of the latest decoding.
+        Without a check the only place that was noted of a picture counts.
         """
         count = self._slots()
         if not count:
@@ -190,8 +192,8 @@ class PictureStore:
         slots = self._map()
 
         def that_fits(places: list[tuple[int, int]]) -> tuple[int, int] | None:
-            if not check:
-                return places[-1]
+            if not check and len(places) == 1:
+                return places[0]
             return next(
                 ((slot, crc) for slot, crc in places if zlib.crc32(slots[slot]) == crc), None
             )
@@ -206,8 +208,6 @@ class PictureStore:
 
     def _keep_limit(self, places: Places, used: int, new: int) -> tuple[Places, int]:
         """Remove what is not wanted, as far as new pictures would pass the limit.
-
-        A folder that another process fills is left alone, even where the limit is passed by it.
 
         Args:
             places: of the pictures that are wanted and there.
@@ -230,12 +230,7 @@ class PictureStore:
                 "--image-size.",
             )
         slots = max(self._slots(), used + new)
-        other_folders = others(self.folder)
-        total = slots * slot_bytes + sum(map(size_bytes, other_folders))
-        for folder in other_folders:
-            if total <= self._limit_bytes:
-                break
-            total -= emptied(folder)
+        total = emptied_within(self.folder, slots * slot_bytes, self._limit_bytes)
         if total <= self._limit_bytes or slots == least:
             return places, used
         return self._rewritten(places), 1 + len(places)

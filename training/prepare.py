@@ -17,6 +17,7 @@ from augrank.cores import usable_cores
 from augrank.errors import DataError
 from training.config import FitConfig
 from training.distributed import Team
+from training.embedding_store import row_name
 from training.manifest import (
     Manifest,
     Outcomes,
@@ -76,6 +77,13 @@ class Prepared:
             np.concatenate([label, np.zeros(len(changed), np.int64)]),
             np.concatenate([label, changed[:, 2]]),
         )
+
+    def pair_names(self, keys: NDArray[np.int64]) -> list[bytes]:
+        """What the cache calls (file, augmentation) pairs, of ``pair_keys``."""
+        hashes = [augmentation.hash for augmentation in self.augmentations.augmentations]
+        sha256 = self.pictures.sha256
+        places = (divmod(key, len(hashes)) for key in keys.tolist())
+        return [row_name(sha256[file], hashes[applied]) for file, applied in places]
 
     def catalogue(self) -> list[dict[str, str]]:
         """One row per original whose file is there."""

@@ -25,6 +25,11 @@ from training.optimisation import Optimisation
 from training.progress import Display
 from training.samples import Samples
 
+
+class Diverged(DataError):
+    """The loss is no number any more."""
+
+
 EVALUATION_BATCH = 128
 TOLD_EVERY_S = 0.5  # asking a GPU how it goes makes it wait
 
@@ -67,7 +72,7 @@ def recognise(
         on_epoch: told of every epoch, those of before an interrupt first.
 
     Raises:
-        DataError: the loss is no number any more.
+        Diverged: the loss is no number any more.
     """
     backbone.to(engine.device)
     backbone.to(memory_format=torch.channels_last)
@@ -94,7 +99,7 @@ def recognise(
         seconds = time.perf_counter() - start
         scored = evaluate(optimisation.evaluated, batches, validation, engine, team)
         if not math.isfinite(trained.loss + scored.loss):
-            raise DataError(
+            raise Diverged(
                 f"training has diverged: in epoch {number} the loss is no number any more",
                 remedy="Give a lower --learning-rate, or --precision fp32, and --overwrite.",
             )

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augrank.errors import DataError
+from training.embedding_store import EMBEDDINGS
 from training.files import read_json, whole, write_json
 
 FORMAT = 1
@@ -140,12 +141,14 @@ class RunFolder:
 
     def _tidy(self) -> None:
         """Drop files that a killed process had begun."""
-        for begun in (".*.part*", "checkpoints/.*.part*", "cache/.embeddings-*.part*"):
+        for begun in (".*.part*", "checkpoints/.*.part*"):
             for part in self.root.glob(begun):
                 part.unlink(missing_ok=True)
 
     def clear(self) -> None:
-        """Remove what ``fit`` wrote, except the cache."""
+        """Remove what ``fit`` wrote, except decoded pictures."""
+        for former in self.cache.glob(EMBEDDINGS):
+            shutil.rmtree(former)
         for name in MADE_BY_FIT:
             path = self.root / name
             if path.is_dir():

@@ -218,7 +218,6 @@ def _embed(data: Prepared, network: Backbone, samples: Samples, engine: Engine) 
         network, batches_of(data, EVALUATION_BATCH, engine), keys, len(data.augmentations.names),
         engine=engine, display=QUIET,
     )  # fmt: skip
-    assert table is not None
     return len(table.keys) / (time.perf_counter() - start)
 
 

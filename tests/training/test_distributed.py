@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -9,8 +11,10 @@ import time
 import numpy as np
 import psutil
 import pytest
+import torch
 
 from augrank.augmentations import augmentation_set
+from augrank.errors import DataError
 from augrank.preprocess import Normalizer
 from tests.training.test_recognise import AUGMENTATIONS, CPU, PIXELS, samples
 from training import distributed
@@ -125,3 +129,42 @@ def test_a_lost_connection_is_told_in_words():
     lost = "[gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:1"
     assert distributed._is_of_the_connection(RuntimeError(lost))
     assert not distributed._is_of_the_connection(RuntimeError("mat1 and mat2 do not fit"))
+    duplicate = torch.distributed.DistBackendError("NCCL error: invalid usage, Duplicate GPU")
+    assert not distributed._is_of_the_connection(duplicate)
+
+
+def test_each_process_needs_a_gpu_of_its_own(monkeypatch):
+    for name, value in {"WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(DataError, match=r"at most 2 on this machine.*Give --nproc-per-node 2"):
+        next(distributed.team("auto").gen)
+
+
+@pytest.mark.slow
+def test_processes_with_other_pictures_are_told_apart_before_they_train(catalogue, tmp_path):
+    """Two machines, of which one lacks a picture."""
+    manifests = catalogue(20), tmp_path / "second" / "manifest.csv"
+    shutil.copytree(manifests[0].parent, manifests[1].parent)
+    next(manifests[1].parent.rglob("*.png")).unlink()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-m", "training", "fit", "--manifest", str(manifest), "--out",
+             str(tmp_path / "run"), "--cache", str(tmp_path / f"cache{rank}"), "--image-size", "32",
+             "--skip-bad-rows", "--device", "cpu"],
+            env={**os.environ, "RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": "0",
+                 "LOCAL_WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)},
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for rank, manifest in enumerate(manifests)
+    ]  # fmt: skip
+    for rank in ranks:
+        _, stderr = rank.communicate(timeout=120)
+        assert rank.returncode == 2, stderr
+        assert "do not work on the same data" in stderr
+        assert "others than process 0 in 1" in stderr
+    assert not (tmp_path / "run" / "checkpoints").exists()

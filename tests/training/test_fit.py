@@ -5,8 +5,14 @@ import errno
 import io
 import json
 import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,6 +26,10 @@ from augrank.heads import Head, HeadSpec
 from augrank.targets import TARGETS
 from export.run import load_run
 from training import checkpoint, embeddings
+from training import fit as fitting
+from training.backbone import Backbone
+from training.cli import EXIT_INTERRUPT
+from training.embedding_store import EmbeddingStore
 from training.entry import run_fit
 from training.files import whole
 from training.history import write_history
@@ -229,21 +239,89 @@ def test_pictures_that_break_while_training_do_no_harm_and_are_told_to_the_next_
     assert skipped["rows"]["skipped"] == 1
 
 
-@pytest.mark.parametrize("module", [checkpoint, embeddings])
-def test_a_full_disk_is_told_and_what_is_done_is_kept(catalogue, tmp_path, monkeypatch, module):
+def test_a_full_disk_is_told_and_what_is_done_is_kept(catalogue, tmp_path, monkeypatch):
     manifest, out = catalogue(20), tmp_path / "run"
     options = {**IMAGES, "images": manifest.parent, "out": out}
     display, calls = Display(Console(file=io.StringIO())), []
 
     def full(path):
         calls.append(path)
-        if module is embeddings or len(calls) == 4:  # the checkpoint of the second epoch
+        if len(calls) == 4:  # the checkpoint of the second epoch
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return whole(path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "whole", full)
+        patch.setattr(checkpoint, "whole", full)
         with pytest.raises(DataError, match=r"cannot be written.*No space left.*Free space"):
             run_fit(None, options, display)
     assert run_fit(None, options, display)["history"]
     assert "Going on after epoch" in display.console.file.getvalue()
+
+
+def test_embeddings_go_on_where_they_were_and_new_pictures_alone_are_embedded(
+    catalogue, tmp_path, quiet, monkeypatch
+):
+    """With a backbone that does not change, whichever run it is of."""
+    manifest, weights, asked = catalogue(24), tmp_path / "weights.pt", []
+    torch.save(Backbone("resnet18", 6, seed=3).plain_state(), weights)
+    frozen = {"freeze": True, "weights": str(weights), "cache": tmp_path / "cache", "epochs": 1}
+    options = {**IMAGES, "images": manifest.parent, "out": tmp_path / "run", **frozen}
+
+    def embed(backbone, batches, keys, *more, **options):
+        asked.append(len(keys))
+        return embeddings.embed(backbone, batches, keys, *more, **options)
+
+    def interrupted(store, names, features):
+        add(store, names, features)
+        raise KeyboardInterrupt
+
+    add = EmbeddingStore.add
+    monkeypatch.setattr(fitting, "embed", embed)
+    monkeypatch.setattr(embeddings, "PIECE", 20)
+    with monkeypatch.context() as patch:
+        patch.setattr(EmbeddingStore, "add", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run_fit(None, options, quiet)
+    first = run_fit(None, options, quiet)
+    test = first["rows"]["originals"]["test"] * 6
+    assert asked == [test, test - 20]
+    images = manifest.parent / "images"
+    picture = cv2.imread(str(next(images.glob("*.png"))))
+    for number in range(2, 8):
+        cv2.imwrite(str(images / f"new{number}.png"), 255 - picture // number)
+    more = run_fit(None, {**options, "out": tmp_path / "more"}, quiet)
+    known = {row["sha256"] for row in held_out(tmp_path / "run")}
+    new = [row for row in held_out(tmp_path / "more") if row["sha256"] not in known]
+    assert more["rows"]["originals"]["test"] > len(new) > 0
+    assert asked[2:] == [len(new) * 6]
+
+
+def held_out(run: Path) -> list[dict[str, str]]:
+    with (run / "catalogue.csv").open() as stream:
+        return [row for row in csv.DictReader(stream) if row["split"] == "test"]
+
+
+def test_ctrl_c_is_answered_by_the_command_that_goes_on(catalogue, tmp_path):
+    run = tmp_path / "run"
+    command = [
+        sys.executable, "-m", "training", "fit", "--images", str(catalogue(20).parent), "--out",
+        str(run), "--image-size", "32", "--epochs", "6", "--precision", "fp32", "--threads", "1",
+    ]  # fmt: skip
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        while not (run / "checkpoints" / "last.pt").exists():
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == EXIT_INTERRUPT
+    said, again = stderr.strip().split(" go on with: python ")
+    assert said == "Interrupted. What is done is kept;"
+    done = subprocess.run(
+        [sys.executable, *shlex.split(again)], capture_output=True, text=True, timeout=120,
+        check=True,
+    )  # fmt: skip
+    assert "Going on after epoch" in done.stdout
+    history = json.loads((run / "report.json").read_text())["history"]
+    assert [epoch["number"] for epoch in history] == [1, 2, 3, 4, 5, 6]

@@ -32,7 +32,7 @@ from tests.training.test_optimisation import losses
 from training.distributed import team
 torch.set_num_threads(1)
 with team() as ours:
-    seen = losses(ours, 1)
+    seen = [losses(ours, 1), losses(ours, 1, fixed=True), losses(ours, 2, fixed=True)]
     if ours.leads:
         print(json.dumps(seen))
 """
@@ -49,12 +49,17 @@ def made(engine: Engine = CPU, ours: Team = Team(), pieces: int = 1):
     return batches.shuffled(samples(range(11)), Jitter(0, flip=True), epoch=1, pieces=pieces)
 
 
-def losses(ours: Team, pieces: int) -> list[float]:
-    """Mean loss of every batch of 16, of all processes and pieces together."""
+def losses(ours: Team, pieces: int, *, fixed: bool = False) -> list[float]:
+    """Mean loss of every batch of 16, of all processes and pieces together.
+
+    Fixed: normalised by what it was before, not by batches.
+    """
     backbone = Backbone("resnet18", 6, seed=0).to(memory_format=torch.channels_last)
     config = CONFIG.model_copy(update={"batch_size": 16, "accumulate": pieces})
     learning = Optimisation(backbone, config, CPU, steps=STEPS, team=ours)
     learning.begin_epoch()
+    if fixed:
+        learning._shared.eval()
     seen, summed, count = [], 0.0, 0
     for batch in made(ours=ours, pieces=pieces):
         summed, count = summed + float(learning.learn(batch)[0]), count + len(batch.label)
@@ -82,11 +87,14 @@ def test_two_processes_learn_as_one_does_in_two_pieces():
     ]  # fmt: skip
     outputs = [rank.communicate(timeout=120) for rank in ranks]
     assert all(rank.returncode == 0 for rank in ranks), outputs[0][1] + outputs[1][1]
-    together = json.loads(outputs[0][0].splitlines()[-1])
+    together, *fixed = json.loads(outputs[0][0].splitlines()[-1])
     torch.set_num_threads(1)
     in_pieces, alone = losses(Team(), 2), losses(Team(), 1)
     assert len(together) == len(alone) == 5
     np.testing.assert_allclose(together, in_pieces, rtol=SAME_MATHS)
+    whole = losses(Team(), 1, fixed=True)
+    for seen in fixed:  # in one piece and in two: where all is normalised alike, as with one
+        np.testing.assert_allclose(seen[:STEPS], whole[:STEPS], rtol=SAME_MATHS)
     np.testing.assert_allclose(together[:STEPS], alone[:STEPS], rtol=OTHER_NORMALISATION)
     assert not np.allclose(together, alone, rtol=SAME_MATHS)  # the halves normalise by themselves
 

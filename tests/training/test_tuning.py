@@ -141,6 +141,20 @@ def test_a_trial_that_stands_low_is_given_up(catalogue, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+def test_a_trial_that_diverges_fails_alone_and_decoded_pictures_are_shared(catalogue, tmp_path):
+    manifest, out, cache = catalogue(18), tmp_path / "study", tmp_path / "cache"
+    space = space_file(tmp_path, {"learning_rate": [1e18, 0.02]})
+    done = tune(manifest, out, "--space", str(space), "--set", f"cache={cache}")
+    assert done.exit_code == 0, done.output
+    assert {row["learning_rate"]: row["state"] for row in trials_of(out)} == {
+        "1e+18": "failed", "0.02": "complete"
+    }  # fmt: skip
+    assert "training has diverged" in done.output
+    assert len(list(cache.glob("32px-*"))) == 1
+    assert not (out / "cache").exists()
+
+
+@pytest.mark.slow
 def test_a_grid_that_was_killed_goes_on_with_the_trial_it_was_at(catalogue, tmp_path):
     manifest, out = catalogue(18), tmp_path / "study"
     space = space_file(tmp_path, {"epochs": [2, 6], "momentum": [0.9]})

@@ -3,7 +3,7 @@
     OUT/study.json   what is searched, and on which data
     OUT/study.db     Optuna's trials, SQLite: optuna-dashboard sqlite:///OUT/study.db
     OUT/trials/      checkpoints of trials that are not done
-    OUT/cache/       decoded pictures, shared by all trials
+    OUT/cache/       decoded pictures, shared by all trials (or the cache that is set)
 
 TPE (Bergstra et al., 2011) proposes; a trial that stands below the median of earlier ones after the
 same epoch is given up. A grid tries every combination to its end instead. The same command again
@@ -33,6 +33,7 @@ from training.files import read_json, write_json
 from training.learning import learn, use_threads
 from training.prepare import Prepared, prepare
 from training.progress import Display
+from training.recognise import Diverged
 from training.run import RunFolder
 from training.tuning.space import Range, Space, Value
 from training.tuning.trials import State, Trial, best_of, shown, write_results
@@ -42,6 +43,8 @@ UNJUDGED_TRIALS, UNJUDGED_EPOCHS = 4, 2
 STATES: dict[TrialState, State] = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned",
                                    TrialState.FAIL: "failed"}  # fmt: skip
 REASON, SECONDS = "reason", "seconds"
+# What ends a trial but not the search: options that do not learn, a batch that memory cannot hold.
+OF_ITS_OPTIONS = (Diverged, RuntimeError, MemoryError)
 
 
 def tune(
@@ -65,7 +68,7 @@ def tune(
     """
     space.check(config)
     with _alone(out):
-        own = {"out": out / "trials" / "data", "cache": out / "cache"}
+        own = {"out": out / "trials" / "data", "cache": config.cache or out / "cache"}
         config = config.model_copy(update=own)
         data = prepare(config, display)
         _same_study(out, config, space, data)
@@ -77,7 +80,7 @@ def tune(
         search = _Search(data, space, Engine.choose(config.device, config.precision), display)
         while (count := len(_different(study) if space.is_grid else _tried(study))) < trials:
             display.say(f"Trial {count + 1} of {trials}", style="bold")
-            study.optimize(search, n_trials=1, catch=(RuntimeError, MemoryError))
+            study.optimize(search, n_trials=1, catch=OF_ITS_OPTIONS)
             done = _results(study)
             write_results(out, config, space, done)
             display.say(_line(done[-1], best_of(done)))
@@ -114,8 +117,10 @@ class _Search:
                 self._display,
                 on_epoch=judge,
             )
-        except (RuntimeError, MemoryError) as error:  # a batch that the memory does not hold
-            trial.set_user_attr(REASON, str(error).splitlines()[0][:200] or type(error).__name__)
+        except OF_ITS_OPTIONS as error:
+            why = error.problem if isinstance(error, Diverged) else str(error).partition("\n")[0]
+            trial.set_user_attr(REASON, why[:200] or type(error).__name__)
+            shutil.rmtree(folder.root, ignore_errors=True)
             if self._engine.device.type == "cuda":
                 torch.cuda.empty_cache()
             raise

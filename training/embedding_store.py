@@ -1,0 +1,132 @@
+"""Features on disk: no picture goes through the same backbone with the same augmentation twice.
+
+    CACHE/embeddings-1a2b3c4d/features.f32    rows of float32 (F,)
+    CACHE/embeddings-1a2b3c4d/index           a record for each row: its name, CRC of its bytes
+    CACHE/embeddings-1a2b3c4d/lock            held by the process that fills; says the last use
+
+The folder's name says weights, size, normalisation and arithmetic; a row's name is of picture and
+augmentation. A record is written after its row, and rows are held against their CRC, so that what
+an interrupt leaves is whole. Rows that disk or limit have no room for are not kept.
+"""
+
+import hashlib
+import math
+import os
+import shutil
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.cache_folders import (
+    FEATURES,
+    GB,
+    INDEX,
+    KEPT_FREE_BYTES,
+    LOCK,
+    alone,
+    emptied_within,
+    sizes_bytes,
+    writing,
+)
+
+RECORD = struct.Struct("<16sI")  # name, crc32
+EMBEDDINGS = "embeddings-*"
+
+
+def row_name(picture: str, augmentation: str) -> bytes:
+    """Of a picture's sha256 and an augmentation's hash."""
+    return hashlib.sha256(bytes.fromhex(picture + augmentation)).digest()[:16]
+
+
+class EmbeddingStore:
+    """The folder of one backbone.
+
+    Args:
+        cache: folder of the store; processes may share it.
+        digest: of what decides features, but for picture and augmentation.
+        width: of features.
+        limit_gb: that all the cache may take.
+    """
+
+    def __init__(self, cache: Path, digest: str, width: int, limit_gb: float = math.inf) -> None:
+        self.folder, self._width = cache / f"embeddings-{digest[:16]}", width
+        self._row_bytes, self._limit_bytes = 4 * width, limit_gb * GB
+        self._rows = 0
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Read and add rows in this block; other processes wait."""
+        with writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / LOCK).touch()
+        with alone(self.folder):
+            with writing(self.folder):
+                os.utime(self.folder / LOCK)
+                self._tidy()
+            yield
+
+    def read(self, names: Sequence[bytes]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """What is there.
+
+        Args:
+            names: of rows.
+
+        Returns:
+            features: float32 (names, F), to be completed.
+            missing: int64, which names are not there.
+        """
+        features = np.empty((len(names), self._width), np.float32)
+        missing = np.ones(len(names), np.bool_)
+        if self._rows:
+            shape = (self._rows, self._width)
+            stored = np.memmap(self.folder / FEATURES, np.float32, "r", shape=shape)
+            records = RECORD.iter_unpack((self.folder / INDEX).read_bytes())
+            noted = {name: (row, crc) for row, (name, crc) in enumerate(records)}
+            for number, name in enumerate(names):
+                row, crc = noted.get(name, (-1, 0))
+                if row >= 0 and zlib.crc32(stored[row]) == crc:
+                    features[number], missing[number] = stored[row], False
+        return features, np.flatnonzero(missing)
+
+    def add(self, names: Sequence[bytes], features: NDArray[np.float32]) -> bool:
+        """Keep rows, where disk and limit leave room once older embeddings are gone.
+
+        Args:
+            names: of rows.
+            features: float32 (names, F).
+
+        Returns:
+            Whether they are kept.
+
+        Raises:
+            DataError: the disk cannot be written.
+        """
+        new = len(names) * (self._row_bytes + RECORD.size)
+        own = self._rows * (self._row_bytes + RECORD.size) + new
+        limit = self._limit_bytes - sizes_bytes(self.folder, but=EMBEDDINGS)
+        room = shutil.disk_usage(self.folder).free - KEPT_FREE_BYTES
+        if new > room or own > limit or emptied_within(self.folder, own, limit, EMBEDDINGS) > limit:
+            return False
+        crcs = [zlib.crc32(row) for row in np.ascontiguousarray(features)]
+        records = b"".join(RECORD.pack(*record) for record in zip(names, crcs, strict=True))
+        with writing(self.folder):
+            for file, content in ((FEATURES, features.tobytes()), (INDEX, records)):
+                with (self.folder / file).open("ab") as stream:
+                    stream.write(content)
+        self._rows += len(names)
+        return True
+
+    def _tidy(self) -> None:
+        """Drop rows without a record and records without a row, which a killed process left."""
+        files = (self.folder / FEATURES, self._row_bytes), (self.folder / INDEX, RECORD.size)
+        for file, _ in files:
+            file.touch()
+        self._rows = min(file.stat().st_size // size for file, size in files)
+        for file, size in files:
+            if file.stat().st_size > self._rows * size:
+                os.truncate(file, self._rows * size)
