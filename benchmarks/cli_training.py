@@ -98,6 +98,9 @@ def training(
         for backbone in effort.backbones
         for size in effort.sizes
     ]  # fmt: skip
+    job = compiled = None
+    if not quick and engine.is_cuda:
+        job = parts.part("the seeds' job", SeenJob, partial(measure_job, scratch, note))
     inputs = [
         parts.part(f"loader, {size} px", SeenInput, partial(
             measure_input, data[size], images.parent, scratch, engine, effort, note
@@ -108,9 +111,6 @@ def training(
     runs = parts.part("whole runs", SeenRuns, whole_runs)
     more = partial(measure_scaling, images, scratch, effort, note)
     scaling = parts.part("processes", SeenScaling, more)
-    job = compiled = None
-    if not quick and engine.is_cuda:
-        job = parts.part("the seeds' job", SeenJob, partial(measure_job, scratch, note))
     if not quick:
         first = data[effort.sizes[0]], effort.backbones[0]
         as_graph = partial(measure_compiled, *first, engine, effort, note)

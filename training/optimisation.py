@@ -69,6 +69,11 @@ class Optimisation:
         return float(self._optimizer.param_groups[0]["lr"])
 
     @property
+    def compiled(self) -> bool:
+        """Whether torch.compile is used."""
+        return isinstance(self._network, CompiledForOneShape) and not self._network.failure
+
+    @property
     def uncompiled(self) -> str:
         """Why torch.compile was to be used and could not be; empty otherwise."""
         return str(getattr(self._network, "failure", ""))

@@ -6,13 +6,21 @@ from typing import Any
 import numpy as np
 
 from benchmarks.markdown import Result, shown, table, typed_as, verdict
-from benchmarks.training.targets import H100, H100_JOB, H100_SIZE, RATIOS, Target
+from benchmarks.training.targets import (
+    ACCURACY,
+    H100,
+    H100_JOB,
+    H100_SIZE,
+    RATIOS,
+    Target,
+)
 
 METHOD = (
     "Every row is measured in turns in one run. Synthetic: the same batch of normalised tensors "
     "again and again, which is what the arithmetic can do; real: pictures from the store, with "
     "windows, augmentations and normalisation. Embeddings: the pass that heads learn from; eager: "
-    "the same pass by torch as it comes, in float32. Memory is the process's at its most."
+    "the same pictures through torchvision's network as it comes, in float32. Memory is the "
+    "process's at its most."
 )
 RUNS = (
     "Whole runs, from the start of the process to its end, against the script that a user would "
@@ -28,7 +36,10 @@ def training_section(result: Result) -> list[str]:
     quick = " A quick run: intervals are wide." if result["quick"] else ""
     gpu = f", {result['gpu']}" if result["gpu"] else ""
     first = result["backbones"][0]
-    ratios = [_row(each, result["ratios"][each.name]) for each in RATIOS]
+    ratios = [_row(each, {**result["ratios"], **result}[each.name]) for each in (*RATIOS, ACCURACY)]
+    compiled = [
+        f"{row['backbone']} {row['size']} px" for row in result["backbones"] if row["compiled"]
+    ]
     return [
         f"## Training: {result['engine']}",
         f"{host['processor']}, {host['cores']} cores{gpu}; torch {result['torch']}. "
@@ -36,6 +47,7 @@ def training_section(result: Result) -> list[str]:
         f"Ratios of {first['backbone']} at {first['size']} px:",
         table(["ratio, in one run", "measured", "at least", "aim", ""], ratios),
         METHOD,
+        *([f"By torch.compile, as in long runs: {', '.join(compiled)}."] if compiled else []),
         _speeds(result),
         "The loader alone, no network: pictures a second. Cold: every file is read, hashed and "
         "decoded once and gives six candidates; ImageFolder decodes each picture that it gives.",

@@ -22,6 +22,7 @@ from training.progress import Display
 from training.samples import Samples
 
 QUIET = Display(quiet=True)
+WARM_S = 1.0  # at least
 LEAST_BATCHES = 4  # of a worker of the peer, an epoch
 
 
@@ -38,10 +39,12 @@ def batches_of(data: Prepared, batch_size: int, engine: Engine) -> Batches:
 
 
 def ours_warm(data: Prepared, samples: Samples, batch_size: int, engine: Engine) -> float:
-    """Pictures a second of an epoch, nothing trained."""
-    start = time.perf_counter()
-    _epoch(data, samples, batch_size, engine)
-    return len(samples) / (time.perf_counter() - start)
+    """Pictures a second of whole epochs, nothing trained."""
+    epochs, start = 0, time.perf_counter()
+    while (seconds := time.perf_counter() - start) < WARM_S:
+        _epoch(data, samples, batch_size, engine)
+        epochs += 1
+    return epochs * len(samples) / seconds
 
 
 def _epoch(data: Prepared, samples: Samples, batch_size: int, engine: Engine) -> None:

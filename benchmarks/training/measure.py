@@ -6,9 +6,13 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
+import torchvision
+from numpy.typing import NDArray
+from torch import nn
 
 from augrank.cores import usable_cores
 from benchmarks.training.inputs import ImageFolderPeer, batches_of, ours_cold, ours_warm
@@ -16,7 +20,7 @@ from training.backbone import Backbone
 from training.batches import TrainingBatch
 from training.config import Architecture, FitConfig
 from training.distributed import Team
-from training.embeddings import embed_all, pair_keys
+from training.embeddings import embed, pair_keys
 from training.engine import Engine
 from training.jitter import Jitter
 from training.learning import use_threads
@@ -48,7 +52,7 @@ class Effort:
 FULL = Effort(False, 5, ("resnet18", "resnet34", "resnet50"), (96, 224), 400, 8, 10, 3)
 QUICK = Effort(True, 3, ("resnet18",), (96,), 120, 6, 3, 1)
 BATCH, GPU_BATCH = 64, 256
-GPU_TURN_S = 3.0
+GPU_TURN_S, EMBEDDING_TURN_S = 3.0, 2.0  # at least
 NO_FLIP = Jitter(0, flip=False)
 
 
@@ -64,6 +68,7 @@ class Seen:
     embed: list[float] = field(default_factory=list)
     eager: list[float] = field(default_factory=list)
     peak_mb: float = 0.0  # of memory
+    compiled: bool = False  # training, by torch.compile
 
 
 @dataclass
@@ -123,6 +128,11 @@ def measure_backbone(
     _forget_peak(engine)
     turn(real, 0)
     seen.peak_mb = _peak_mb(engine)
+    seen.compiled = optimisation.compiled
+    plain = _plain(backbone, engine)
+    keys = pair_keys(train.file, train.applied, len(data.augmentations.names))
+    seconds = len(keys) / _embed(data, network, keys, engine)
+    keys = np.resize(keys, max(len(keys), math.ceil(EMBEDDING_TURN_S / seconds * len(keys))))
     for number in range(effort.rounds):
         note(f"{backbone}, {seen.size} px: round {number + 1} of {effort.rounds}")
         order = ("synthetic", "real", "embed", "eager")
@@ -134,9 +144,9 @@ def measure_backbone(
                 seen.real.append(rate)
                 seen.waiting.append(share)
             elif name == "embed":
-                seen.embed.append(_embed(data, network, train, engine))
+                seen.embed.append(_embed(data, network, keys, engine))
             else:
-                seen.eager.append(_embed_eagerly(data, network, train, engine))
+                seen.eager.append(_embed_eagerly(data, plain, keys, engine))
     return seen
 
 
@@ -210,28 +220,32 @@ def _part(samples: Samples, count: int) -> Samples:
     return samples[np.resize(rng.permutation(len(samples)), count)]
 
 
-def _embed(data: Prepared, network: Backbone, samples: Samples, engine: Engine) -> float:
+def _plain(backbone: Architecture, engine: Engine) -> nn.Module:
+    """torchvision's network that gives features, as it comes."""
+    network = getattr(torchvision.models, backbone)()
+    network.fc = nn.Identity()
+    return cast(nn.Module, network.to(engine.device).eval())
+
+
+def _embed(data: Prepared, network: Backbone, keys: NDArray[np.int64], engine: Engine) -> float:
     """As ``fit`` does it for the heads; pictures a second."""
-    keys = pair_keys(samples.file, samples.applied, len(data.augmentations.names))
+    batches, count = batches_of(data, EVALUATION_BATCH, engine), len(data.augmentations.names)
     start = time.perf_counter()
-    table = embed_all(
-        network, batches_of(data, EVALUATION_BATCH, engine), keys, len(data.augmentations.names),
-        engine=engine, display=QUIET,
-    )  # fmt: skip
-    return len(table.keys) / (time.perf_counter() - start)
+    for _ in embed(network, batches, keys, count, engine=engine, display=QUIET):
+        pass
+    return len(keys) / (time.perf_counter() - start)
 
 
 @torch.inference_mode()
-def _embed_eagerly(data: Prepared, network: Backbone, samples: Samples, engine: Engine) -> float:
+def _embed_eagerly(
+    data: Prepared, network: nn.Module, keys: NDArray[np.int64], engine: Engine
+) -> float:
     """The same pictures by torch as it comes, in float32."""
     count = len(data.augmentations.names)
-    keys = np.unique(pair_keys(samples.file, samples.applied, count))
     samples = Samples(keys // count, keys % count, keys % count)
-    features = []
     start = time.perf_counter()
-    network.eval()
-    for batch in batches_of(data, EVALUATION_BATCH, engine.exact()).in_order(samples):
-        features.append(network(batch)[0].cpu())
+    batches = batches_of(data, EVALUATION_BATCH, engine.exact()).in_order(samples)
+    features = [network(batch).cpu() for batch in batches]
     return len(torch.cat(features)) / (time.perf_counter() - start)
 
 

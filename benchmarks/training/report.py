@@ -18,7 +18,7 @@ from rich.table import Table
 from benchmarks.statistics import Median, machine
 from benchmarks.training.measure import Effort, Seen, SeenCompiled, SeenInput
 from benchmarks.training.runs import SeenJob, SeenRuns, SeenScaling
-from benchmarks.training.targets import RATIOS
+from benchmarks.training.targets import ACCURACY, RATIOS
 from training.engine import Engine
 
 DPI, SIZE_INCHES = 110, (7.0, 4.2)
@@ -68,6 +68,9 @@ def result_json(measured: Measured, command: str) -> dict[str, Any]:
         "pictures": measured.effort.pictures,
         "epochs": measured.effort.epochs,
         "ratios": {name: figure.to_dict() for name, figure in _ratios(measured).items()},
+        ACCURACY.name: Median.of(
+            np.subtract(measured.runs.ours_accuracy, measured.runs.naive_accuracy)
+        ).to_dict(),
         "backbones": [_backbone(seen) for seen in measured.seen],
         "inputs": [
             {
@@ -123,8 +126,8 @@ def ratios_table(content: Mapping[str, Any]) -> Table:
     table = Table(title="Ratios, in one run", title_justify="left")
     for heading in ("ratio", "median", "low", "high", "at least", "aim"):
         table.add_column(heading, justify="left" if heading == "ratio" else "right")
-    for target in RATIOS:
-        figure = content["ratios"][target.name]
+    for target in (*RATIOS, ACCURACY):
+        figure = {**content["ratios"], **content}[target.name]
         parts = (f"{figure[key]:.3g}" for key in ("median", "low", "high"))
         table.add_row(target.words, *parts, f"{target.least:g}", f"{target.aim:g}")
     return table
@@ -173,6 +176,7 @@ def _backbone(seen: Seen) -> dict[str, Any]:
         "embed_over_eager": _paired(seen.embed, seen.eager).to_dict(),
         "waiting": round(float(np.median(seen.waiting)), 4),
         "peak_mb": round(seen.peak_mb),
+        "compiled": seen.compiled,
     }
 
 

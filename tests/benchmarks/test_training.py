@@ -46,7 +46,8 @@ def test_the_plain_script_and_ours_stand_on_the_same_side_of_the_ratio():
     assert content["backbones"][0]["waiting"] == 0.015
     assert content["compiled"]["compiled_over_eager"]["median"] == pytest.approx(0.91)
     assert report.shown(content).row_count == 1
-    assert report.ratios_table(content).row_count == len(RATIOS)
+    assert report.ratios_table(content).row_count == len(RATIOS) + 1
+    assert content["accuracy_minus_naive"]["median"] == pytest.approx(0.01)
     assert content["scaling"]["rates"][1]["over_one"]["median"] == pytest.approx(1.85)
     assert "H100" not in "".join(document.training_section(content))
 
