@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -67,6 +68,16 @@ class Backbone(nn.Module):
     def train(self, mode: bool = True) -> "Backbone":
         """Normalise by batches, unless frozen."""
         return super().train(mode and not self.frozen)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Backbone":
+        """A copy; the processes that SyncBatchNorm speaks to are the same ones."""
+        for module in self.modules():
+            group = getattr(module, "process_group", None)
+            memo[id(group)] = group
+        copy = self.__class__.__new__(self.__class__)
+        memo[id(self)] = copy
+        copy.__dict__.update(deepcopy(self.__dict__, memo))
+        return copy
 
     def folded(self) -> "Backbone":
         """A copy for inference, in which convolutions do what followed them: normalisation.

@@ -1,7 +1,7 @@
 """The folders of a cache, of decoded pictures or embeddings: held, written, measured, emptied."""
 
 import fcntl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from augrank.errors import DataError
 GB = 1 << 30
 KEPT_FREE_BYTES = GB  # of the disk, for what else a run writes
 PIXELS, FEATURES, INDEX, BROKEN, LOCK = "pixels.u8", "features.f32", "index", "broken.json", "lock"
+DECODED, EMBEDDINGS = "*px-*", "embeddings-*"  # folders
 PARTS = ".*.part*"  # names of files that are not yet whole
 
 
@@ -44,10 +45,15 @@ def alone(folder: Path, *, wait: bool = True) -> Iterator[bool]:
         yield held
 
 
-def _others(folder: Path, pattern: str = "*") -> list[Path]:
+def _others(folder: Path, patterns: Sequence[str]) -> list[Path]:
     """Other folders of the cache, the least recently used first."""
-    locks = [lock for lock in folder.parent.glob(f"{pattern}/{LOCK}") if lock.parent != folder]
-    return [lock.parent for lock in sorted(locks, key=lambda lock: lock.stat().st_mtime_ns)]
+    used: dict[Path, int] = {}
+    for pattern in patterns:
+        for lock in folder.parent.glob(f"{pattern}/{LOCK}"):
+            with suppress(FileNotFoundError):
+                used[lock.parent] = lock.stat().st_mtime_ns
+    used.pop(folder, None)
+    return sorted(used, key=lambda other: used[other])
 
 
 def _files(folder: Path) -> list[Path]:
@@ -65,7 +71,7 @@ def _size_bytes(folder: Path) -> int:
     return size
 
 
-def _emptied(folder: Path) -> int:
+def emptied(folder: Path) -> int:
     """Remove all but the lock, which others may wait for.
 
     Returns:
@@ -81,7 +87,9 @@ def _emptied(folder: Path) -> int:
     return size
 
 
-def emptied_within(folder: Path, own: int, limit: float, pattern: str = "*") -> int:
+def emptied_within(
+    folder: Path, own: int, limit: float, patterns: Sequence[str] = (DECODED, EMBEDDINGS)
+) -> int:
     """Empty other folders, the least recently used first, until a limit holds.
 
     A folder that another process fills is left alone, even where the limit is passed by it.
@@ -90,20 +98,20 @@ def emptied_within(folder: Path, own: int, limit: float, pattern: str = "*") -> 
         folder: to keep.
         own: bytes that it is to take.
         limit: of all of them, in bytes.
-        pattern: of the folders' names.
+        patterns: of the folders' names.
 
     Returns:
         What all of them take then, in bytes.
     """
-    others = _others(folder, pattern)
+    others = _others(folder, patterns)
     total = own + sum(map(_size_bytes, others))
     for other in others:
         if total <= limit:
             break
-        total -= _emptied(other)
+        total -= emptied(other)
     return total
 
 
-def sizes_bytes(folder: Path, *, but: str) -> int:
-    """What the other folders of the cache take, but for those whose names fit a pattern."""
-    return sum(_size_bytes(other) for other in _others(folder) if not other.match(but))
+def decoded_bytes(folder: Path) -> int:
+    """What the other folders of the cache take that hold decoded pictures."""
+    return sum(map(_size_bytes, _others(folder, [DECODED])))

@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+import torch._functorch.config
 from torch import Tensor, nn
 from torch._dynamo.exc import TorchDynamoException
 
@@ -16,11 +17,12 @@ LEAST_STEPS = 10_000  # below, a GPU does not win back the minute that compiling
 def wanted(config: FitConfig, engine: Engine, steps: int) -> bool:
     """Whether a run of so many steps an epoch is to be compiled."""
     if config.compile == "auto":
-        return engine.is_cuda and steps * config.epochs >= LEAST_STEPS
+        long = steps * config.epochs >= LEAST_STEPS
+        return engine.is_cuda and long and not config.sync_bn  # which would cut the graph
     return config.compile
 
 
-class CompiledForOneShape:
+class CompiledForOneShape(nn.Module):
     """Calls a network compiled where pictures have the usual shape, and as it is elsewhere.
 
     A graph for any shape would be slower for the usual one, and each further shape would be
@@ -33,12 +35,15 @@ class CompiledForOneShape:
     """
 
     def __init__(self, network: nn.Module, side: int, *, asked: bool) -> None:
+        super().__init__()
         self._network, self._side, self._asked = network, side, asked
-        self._compiled: Any = torch.compile(network, dynamic=False)
+        # With the first forward pass, so that what fails there goes uncompiled too.
+        torch._functorch.config.force_non_lazy_backward_lowering = True
+        self._compiled: Any = torch.compile(network.forward, dynamic=False)
         self._shape: torch.Size | None = None
         self.failure = ""  # why it goes uncompiled
 
-    def __call__(self, pictures: Tensor) -> Any:
+    def forward(self, pictures: Tensor) -> Any:
         """What the network gives.
 
         Raises:

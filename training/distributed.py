@@ -92,11 +92,19 @@ class Team:
         group: Any = torch.distributed.new_group(backend="nccl", timeout=PATIENCE_IN_TRAINING)
         return cast("torch.distributed.ProcessGroup", group)
 
-    def check_same(self, what: str) -> None:
+    def leave(self, group: "torch.distributed.ProcessGroup | None") -> None:
+        """All processes at once, which NCCL asks for."""
+        if group is not None:
+            import torch.distributed
+
+            torch.distributed.destroy_process_group(group)
+
+    def check_same(self, what: str, own: str) -> None:
         """Hold what each process has against the leader's.
 
         Args:
-            what: a digest.
+            what: for the message.
+            own: of this process.
 
         Raises:
             DataError: in all processes, where one differs.
@@ -106,14 +114,14 @@ class Team:
         import torch.distributed
 
         all_have: list[Any] = [None] * self.size
-        torch.distributed.all_gather_object(all_have, what)
-        differ = [str(rank) for rank, own in enumerate(all_have) if own != all_have[0]]
+        torch.distributed.all_gather_object(all_have, own)
+        differ = [str(rank) for rank, has in enumerate(all_have) if has != all_have[0]]
         if differ:
             raise DataError(
-                "the processes do not work on the same data",
-                expected="the same options, manifest and pictures in all of them",
-                got=f"others than process 0 in {', '.join(differ)}",
-                remedy="Compare the files of their machines, above all with --skip-bad-rows.",
+                f"the processes do not have the same {what}",
+                expected=f"that of process 0, {all_have[0]}",
+                got=f"{all_have[int(differ[0])]} in process {', '.join(differ)}",
+                remedy="Compare their machines: options (with paths), manifest, pictures, devices.",
             )
 
     def shared(self, value: Value) -> Value:
@@ -188,8 +196,10 @@ def team(device: str = "auto") -> Iterator[Team]:
     torch.distributed.init_process_group(
         "gloo", store=store, rank=rank, world_size=size, timeout=PATIENCE
     )
+    failed = True
     try:
         yield Team(rank, size, local_rank, local_size, on_gpus)
+        failed = False
     except RuntimeError as error:
         if not _is_of_the_connection(error):
             raise
@@ -200,7 +210,8 @@ def team(device: str = "auto") -> Iterator[Team]:
             "torchrun --max-restarts 3 does so by itself.",
         ) from error
     finally:
-        torch.distributed.destroy_process_group()
+        if not (failed and on_gpus):  # NCCL would wait for others, who may wait for this one
+            torch.distributed.destroy_process_group()
 
 
 def _is_of_the_connection(error: RuntimeError) -> bool:

@@ -23,19 +23,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.cache_folders import (
+    EMBEDDINGS,
     FEATURES,
     GB,
     INDEX,
     KEPT_FREE_BYTES,
     LOCK,
     alone,
+    decoded_bytes,
     emptied_within,
-    sizes_bytes,
     writing,
 )
 
 RECORD = struct.Struct("<16sI")  # name, crc32
-EMBEDDINGS = "embeddings-*"
 
 
 def row_name(picture: str, augmentation: str) -> bytes:
@@ -108,9 +108,11 @@ class EmbeddingStore:
         """
         new = len(names) * (self._row_bytes + RECORD.size)
         own = self._rows * (self._row_bytes + RECORD.size) + new
-        limit = self._limit_bytes - sizes_bytes(self.folder, but=EMBEDDINGS)
+        limit = self._limit_bytes - decoded_bytes(self.folder)
         room = shutil.disk_usage(self.folder).free - KEPT_FREE_BYTES
-        if new > room or own > limit or emptied_within(self.folder, own, limit, EMBEDDINGS) > limit:
+        if new > room or own > limit:
+            return False
+        if emptied_within(self.folder, own, limit, [EMBEDDINGS]) > limit:
             return False
         crcs = [zlib.crc32(row) for row in np.ascontiguousarray(features)]
         records = b"".join(RECORD.pack(*record) for record in zip(names, crcs, strict=True))

@@ -90,21 +90,19 @@ def embed(
     shares = [keys[part][team.share(part.stop - part.start)] for part in parts]
     own = np.concatenate([*shares, np.empty(0, np.int64)])
     samples = Samples(own // augmentations, own % augmentations, own % augmentations)
-    features = np.empty((len(own), backbone.feature_width), np.float32)
-    made, begin, made_ahead = 0, 0, batches.in_order(samples)
+    made_ahead, rest = batches.in_order(samples), np.empty((0, backbone.feature_width), np.float32)
     with display.bar("Embedding", len(keys), "pictures") as advance:
         for part, share in zip(parts, shares, strict=True):
-            end = begin + len(share)
+            rows = [rest]
             full = torch.backends.cudnn.flags(allow_tf32=False) if exact else nullcontext()
             with full, torch.inference_mode():
-                while made < end:
+                while sum(map(len, rows)) < len(share):
                     batch = next(made_ahead)
-                    rows = network(batch.to(kind))[0].float().cpu().numpy()
-                    features[made : made + len(batch)] = rows
-                    made += len(batch)
+                    rows.append(network(batch.to(kind))[0].float().cpu().numpy())
                     advance(len(batch) * team.size)
-            yield part, team.gathered(features[begin:end])
-            begin = end
+            made = np.concatenate(rows)
+            rest = made[len(share) :]
+            yield part, team.gathered(made[: len(share)])
 
 
 def embed_all(

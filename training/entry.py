@@ -53,7 +53,7 @@ def _fit_together(
     from training.prepare import prepare
 
     data = prepare(config, display, processes)
-    processes.check_same(data.fingerprint)
+    processes.check_same("options and data", data.fingerprint[:8])
     folder, manifest = data.folder, data.manifest
     if processes.leads:
         folder.start(data.config.decisive(), data.data, overwrite=overwrite)

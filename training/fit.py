@@ -70,6 +70,7 @@ def fit(
     """
     use_threads(data.threads)
     engine = Engine.choose(data.config.device, data.config.precision)
+    team.check_same("device and precision", engine.name)
     stages = Stages()
     notes: list[str] = []
 

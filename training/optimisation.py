@@ -39,11 +39,19 @@ class Optimisation:
         self, backbone: Backbone, config: FitConfig, engine: Engine, steps: int, team: Team = Team()
     ) -> None:
         self._backbone, self._engine = backbone, engine
-        self._shared = _distributed(backbone, config, engine, team)
-        self._network: Any = self._shared
+        self._team, self._group = team, team.for_gradients()
+        if config.sync_bn:
+            _synchronise(backbone, engine, self._group)
+        self._compiled: CompiledForOneShape | None = None
         if wanted(config, engine, steps):
             asked = config.compile is True
-            self._network = CompiledForOneShape(self._shared, config.image_size, asked=asked)
+            self._compiled = CompiledForOneShape(backbone, config.image_size, asked=asked)
+        # Compiled inside: a process where that fails goes on in step with the others.
+        self._network: nn.Module = self._compiled or backbone
+        if team.size > 1:
+            self._network = DistributedDataParallel(
+                self._network, process_group=self._group, gradient_as_bucket_view=True
+            )
         learning = [weight for weight in backbone.parameters() if weight.requires_grad]
         self._optimizer = torch.optim.SGD(
             learning,
@@ -71,16 +79,16 @@ class Optimisation:
     @property
     def compiled(self) -> bool:
         """Whether torch.compile is used."""
-        return isinstance(self._network, CompiledForOneShape) and not self._network.failure
+        return self._compiled is not None and not self._compiled.failure
 
     @property
     def uncompiled(self) -> str:
         """Why torch.compile was to be used and could not be; empty otherwise."""
-        return str(getattr(self._network, "failure", ""))
+        return self._compiled.failure if self._compiled else ""
 
     def begin_epoch(self) -> None:
         """Normalise by batches again, after an evaluation."""
-        self._shared.train()
+        self._network.train()
 
     def learn(self, batch: TrainingBatch) -> Tensor:
         """Go back through the network, and step where the batch is complete.
@@ -107,6 +115,10 @@ class Optimisation:
         """A plateau of the validation accuracy is noticed."""
         self._schedule.after_epoch(accuracy)
 
+    def close(self) -> None:
+        """After the last batch: all processes at once leave those that exchange gradients."""
+        self._team.leave(self._group)
+
     def state_dict(self) -> dict[str, Any]:
         """Everything but the backbone, for a checkpoint."""
         return {
@@ -127,26 +139,21 @@ class Optimisation:
 
     def _together(self, batch: TrainingBatch) -> AbstractContextManager[Any]:
         """Processes exchange gradients with the last piece of a batch alone."""
-        if isinstance(self._shared, DistributedDataParallel) and not batch.completes:
-            return self._shared.no_sync()
+        if isinstance(self._network, DistributedDataParallel) and not batch.completes:
+            return self._network.no_sync()
         return nullcontext()
 
 
-def _distributed(backbone: Backbone, config: FitConfig, engine: Engine, team: Team) -> nn.Module:
-    """The backbone, or what exchanges its gradients with the team's."""
-    group = team.for_gradients()
-    if config.sync_bn:
-        if not engine.is_cuda:
-            raise DataError(
-                "--sync-bn needs GPUs",
-                expected="a CUDA device in every process",
-                got=engine.name,
-                remedy="Leave it out: on CPUs each process normalises its own share of a batch.",
-            )
-        nn.SyncBatchNorm.convert_sync_batchnorm(backbone, group)  # type: ignore[no-untyped-call]
-    if team.size == 1:
-        return backbone
-    return DistributedDataParallel(backbone, process_group=group, gradient_as_bucket_view=True)
+def _synchronise(backbone: Backbone, engine: Engine, group: Any) -> None:
+    """Let batches be normalised over all processes."""
+    if not engine.is_cuda:
+        raise DataError(
+            "--sync-bn needs GPUs",
+            expected="a CUDA device in every process",
+            got=engine.name,
+            remedy="Leave it out: on CPUs each process normalises its own share of a batch.",
+        )
+    nn.SyncBatchNorm.convert_sync_batchnorm(backbone, group)  # type: ignore[no-untyped-call]
 
 
 class MovingAverage:

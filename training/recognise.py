@@ -88,6 +88,7 @@ def recognise(
     for epoch in history:
         on_epoch(epoch)
 
+    told = False
     for number in range(len(history) + 1, config.epochs + 1):
         start = time.perf_counter()
         title = f"Epoch {number}/{config.epochs}"
@@ -123,9 +124,11 @@ def recognise(
             weights = optimisation.evaluated.plain_state() if improved else None
             checkpoints.save(progress, weights)
         display.say(_line(epoch, config.epochs, best=improved))
-        if optimisation.uncompiled and number == 1:
+        if optimisation.uncompiled and not told:
             display.say(f"Going on without torch.compile: {optimisation.uncompiled}")
+            told = True
         on_epoch(epoch)
+    optimisation.close()
     backbone.net.load_state_dict(team.shared(checkpoints.best_weights() if team.leads else {}))
     return Recognition(history, best)
 

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augrank.errors import DataError
-from training.embedding_store import EMBEDDINGS
+from training.cache_folders import EMBEDDINGS, emptied
 from training.files import read_json, whole, write_json
 
 FORMAT = 1
@@ -148,7 +148,10 @@ class RunFolder:
     def clear(self) -> None:
         """Remove what ``fit`` wrote, except decoded pictures."""
         for former in self.cache.glob(EMBEDDINGS):
-            shutil.rmtree(former)
+            if former.is_dir():
+                emptied(former)
+            else:  # as earlier versions kept them
+                former.unlink(missing_ok=True)
         for name in MADE_BY_FIT:
             path = self.root / name
             if path.is_dir():

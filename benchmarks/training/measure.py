@@ -3,7 +3,7 @@
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -53,6 +53,7 @@ FULL = Effort(False, 5, ("resnet18", "resnet34", "resnet50"), (96, 224), 400, 8,
 QUICK = Effort(True, 3, ("resnet18",), (96,), 120, 6, 3, 1)
 BATCH, GPU_BATCH = 64, 256
 GPU_TURN_S, EMBEDDING_TURN_S = 3.0, 2.0  # at least
+TRAINING_S = 16.0  # at least, of both kinds in turns, in a round of a run that is not quick
 NO_FLIP = Jitter(0, flip=False)
 
 
@@ -118,12 +119,26 @@ def measure_backbone(
     def turn(source: Callable[[int], Iterator[TrainingBatch]], number: int) -> tuple[float, float]:
         start = time.perf_counter()
         trained = train_epoch(optimisation, source(number), Team(), _silent)
-        seconds = time.perf_counter() - start
-        return len(train) / seconds, trained.waited_s / seconds
+        return time.perf_counter() - start, trained.waited_s
+
+    def turns(number: int) -> None:
+        """Short ones, so that what else the machine does meets both alike."""
+        seconds: dict[str, list[float]] = {"synthetic": [], "real": []}
+        waited_s = 0.0
+        while not seconds["real"] or (not effort.quick and _total(seconds) < TRAINING_S):
+            for name in ("synthetic", "real") if number % 2 else ("real", "synthetic"):
+                taken, waited = turn(real if name == "real" else synthetic, number)
+                seconds[name].append(taken)
+                waited_s += waited if name == "real" else 0
+        pictures = len(train) * len(seconds["real"])
+        seen.synthetic.append(pictures / sum(seconds["synthetic"]))
+        seen.real.append(pictures / sum(seconds["real"]))
+        seen.waiting.append(waited_s / sum(seconds["real"]))
 
     turn(synthetic, 0)
     if engine.is_cuda:  # so many that what starts and ends a turn does not count
-        count = max(effort.batches, math.ceil(GPU_TURN_S * turn(synthetic, 0)[0] / batch))
+        batches_a_s = len(train) / batch / turn(synthetic, 0)[0]
+        count = max(effort.batches, math.ceil(GPU_TURN_S * batches_a_s))
         train = _part(data.samples(TRAIN), count * batch)
     _forget_peak(engine)
     turn(real, 0)
@@ -135,14 +150,10 @@ def measure_backbone(
     keys = np.resize(keys, max(len(keys), math.ceil(EMBEDDING_TURN_S / seconds * len(keys))))
     for number in range(effort.rounds):
         note(f"{backbone}, {seen.size} px: round {number + 1} of {effort.rounds}")
-        order = ("synthetic", "real", "embed", "eager")
+        order = ("training", "embed", "eager")
         for name in reversed(order) if number % 2 else order:
-            if name == "synthetic":
-                seen.synthetic.append(turn(synthetic, number)[0])
-            elif name == "real":
-                rate, share = turn(real, number)
-                seen.real.append(rate)
-                seen.waiting.append(share)
+            if name == "training":
+                turns(number)
             elif name == "embed":
                 seen.embed.append(_embed(data, network, keys, engine))
             else:
@@ -208,6 +219,10 @@ def measure_input(
         seen.imagefolder.append(peer.rate(1.0 if effort.quick else 3.0))
         seen.cold.append(ours_cold(data, samples, batch, engine, scratch / "cold"))
     return seen
+
+
+def _total(seconds: Mapping[str, Sequence[float]]) -> float:
+    return sum(map(sum, seconds.values()))
 
 
 def _silent(count: int = 1, text: str = "") -> None:

@@ -165,6 +165,6 @@ def test_processes_with_other_pictures_are_told_apart_before_they_train(catalogu
     for rank in ranks:
         _, stderr = rank.communicate(timeout=120)
         assert rank.returncode == 2, stderr
-        assert "do not work on the same data" in stderr
-        assert "others than process 0 in 1" in stderr
+        assert "do not have the same options and data" in stderr
+        assert "in process 1. Compare their machines" in stderr
     assert not (tmp_path / "run" / "checkpoints").exists()

@@ -138,7 +138,11 @@ def test_a_finished_run_is_recognised_and_another_config_refused(history, tmp_pa
     frame.to_csv(history, index=False)
     with pytest.raises(DataError, match="the manifest or the pictures have changed"):
         fit(history, out, quiet, baselines=False)
+    (embedded,) = (out / "cache").glob("embeddings-*/index")
+    (out / "cache" / "embeddings-0123.npz").write_bytes(b"of an earlier version")
     fit(history, out, quiet, baselines=False, epochs=1, overwrite=True)
+    assert not embedded.exists()
+    assert [file.is_dir() for file in (out / "cache").glob("embeddings-*")] == [True, True]
     assert len(json.loads((out / "report.json").read_text())["history"]) == 1
 
 
@@ -307,8 +311,12 @@ def test_ctrl_c_is_answered_by_the_command_that_goes_on(catalogue, tmp_path):
         sys.executable, "-m", "training", "fit", "--images", str(catalogue(20).parent), "--out",
         str(run), "--image-size", "32", "--epochs", "6", "--precision", "fp32", "--threads", "1",
     ]  # fmt: skip
+
+    def heeds_ctrl_c() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs do not
+
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heeds_ctrl_c
     ) as process:
         while not (run / "checkpoints" / "last.pt").exists():
             assert process.poll() is None, process.communicate()

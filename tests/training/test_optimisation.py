@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch._dynamo.exc import TorchDynamoException
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -59,7 +60,7 @@ def losses(ours: Team, pieces: int, *, fixed: bool = False) -> list[float]:
     learning = Optimisation(backbone, config, CPU, steps=STEPS, team=ours)
     learning.begin_epoch()
     if fixed:
-        learning._shared.eval()
+        learning._network.eval()
     seen, summed, count = [], 0.0, 0
     for batch in made(ours=ours, pieces=pieces):
         summed, count = summed + float(learning.learn(batch)[0]), count + len(batch.label)
@@ -214,3 +215,22 @@ def test_long_runs_on_gpus_are_compiled():
     assert not wanted(config, gpu, 100)
     assert wanted(config.model_copy(update={"compile": True}), cpu, 1)
     assert not wanted(config.model_copy(update={"compile": False}), gpu, 1_000)
+
+
+class ProcessesAlone:
+    """Like a ProcessGroup, which cannot be copied."""
+
+    def __deepcopy__(self, memo):
+        raise TypeError("cannot pickle 'ProcessGroup' object")
+
+
+def test_a_backbone_that_is_normalised_over_processes_can_be_copied():
+    backbone = Backbone("resnet18", 6, seed=0)
+    nn.SyncBatchNorm.convert_sync_batchnorm(backbone, together := ProcessesAlone())
+    average = MovingAverage(backbone, 0.5).backbone
+    assert average.net.bn1.process_group is together
+    assert average.net.bn1.weight is not backbone.net.bn1.weight
+    pictures = torch.rand(2, 3, 32, 32)
+    with torch.inference_mode():
+        folded, whole = backbone.folded()(pictures)[1], backbone.eval()(pictures)[1]
+    torch.testing.assert_close(folded, whole, atol=1e-4, rtol=1e-4)

@@ -10,6 +10,7 @@ from augrank.augmentations import augmentation_set
 from augrank.errors import DataError
 from augrank.preprocess import Normalizer
 from tests.training.conftest import draw
+from training import embeddings
 from training.backbone import Backbone
 from training.batches import Batches
 from training.checkpoint import Checkpoints, Epoch
@@ -142,3 +143,15 @@ def test_embeddings_stand_where_their_keys_say(display):
     np.testing.assert_allclose(table.logits[2], logits[0], atol=1e-4)
     with pytest.raises(KeyError):
         table.rows(np.array([1]), np.array([1]))
+
+
+def test_embeddings_come_whole_in_pieces_of_any_size(display, monkeypatch):
+    backbone, keys = Backbone("resnet18", 6, seed=0), np.arange(30, 53)
+
+    def made() -> np.ndarray:
+        return embed_all(backbone, batches(2), keys, 6, engine=CPU, display=display).features
+
+    whole = made()
+    for piece in (1, 4, 7):
+        monkeypatch.setattr(embeddings, "PIECE", piece)
+        np.testing.assert_allclose(made(), whole, atol=1e-5)
