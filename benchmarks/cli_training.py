@@ -93,7 +93,7 @@ def training(
     data = {size: prepared(images, scratch, size) for size in effort.sizes}
     seen = [
         parts.part(f"{backbone}, {size} px", Seen, partial(
-            measure_backbone, data[size], backbone, engine, effort, note
+            measure_backbone, data[size], scratch, backbone, engine, effort, note
         ))
         for backbone in effort.backbones
         for size in effort.sizes

@@ -25,6 +25,7 @@ from training.jitter import Jitter, Windows, look, no_jitter
 from training.picture_store import Pixels
 from training.samples import Samples
 
+EVALUATION_BATCH = 128  # at most: no gradients fill up the device, and smaller ones make it idle
 Rows = NDArray[np.int64]
 Made = TypeVar("Made")
 
@@ -81,13 +82,16 @@ class Batches:
             torch.cuda.synchronize()  # the tables above are there
 
     def in_order(self, samples: Samples) -> Iterator[Tensor]:
-        """Every sample once, as served: float32 (B, 3, S, S), channels-last, normalised."""
+        """Every sample once, as served: float32 (B, 3, S, S), channels-last, normalised.
+
+        However large a batch the optimiser steps after, these are of EVALUATION_BATCH at most.
+        """
         windows = no_jitter(len(samples), self._side)
 
         def make(rows: Rows) -> NDArray[np.float32]:
             return self._make(samples, rows, windows, self._side)
 
-        parts = _slices(np.arange(len(samples)), self._batch_size)
+        parts = _slices(np.arange(len(samples)), min(self._batch_size, EVALUATION_BATCH))
         yield from self._sent(ahead(make, parts, self._threads), self._channels_first)
 
     def shuffled(

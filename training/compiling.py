@@ -14,11 +14,24 @@ from training.engine import Engine
 LEAST_STEPS = 10_000  # below, a GPU does not win back the minute that compiling may take
 
 
-def wanted(config: FitConfig, engine: Engine, steps: int) -> bool:
-    """Whether a run of so many steps an epoch is to be compiled."""
+def wanted(config: FitConfig, engine: Engine, steps: int, processes: int = 1) -> bool:
+    """Whether a run of so many steps an epoch is to be compiled.
+
+    Raises:
+        DataError: that was asked for, and the pieces of a batch are not of one size.
+    """
+    pieces = processes * config.accumulate
+    even = config.batch_size % pieces == 0
     if config.compile == "auto":
         long = steps * config.epochs >= LEAST_STEPS
-        return engine.is_cuda and long and not config.sync_bn  # which would cut the graph
+        return engine.is_cuda and long and even and not config.sync_bn  # which would cut the graph
+    if config.compile and not even:
+        raise DataError(
+            "--compile needs pieces of one size",
+            expected=f"--batch-size that {pieces} divides ({processes} processes, "
+            f"--accumulate {config.accumulate})",
+            got=str(config.batch_size),
+        )
     return config.compile
 
 

@@ -94,7 +94,9 @@ class FitConfig(BaseModel, frozen=True, extra="forbid"):
         """Of the training pictures in this epoch, from 1: grows over the first two thirds."""
         if self.progressive is None:
             return self.image_size
-        grown = min(1.0, (epoch - 1) / max(1.0, 2 / 3 * self.epochs))
+        grown = (epoch - 1) / max(1.0, 2 / 3 * self.epochs)
+        if grown >= 1:
+            return self.image_size  # of which STEP need not be a divisor
         side = self.progressive + grown * (self.image_size - self.progressive)
         return min(self.image_size, int(side + STEP / 2) // STEP * STEP)
 

@@ -94,8 +94,8 @@ def embed(
     with display.bar("Embedding", len(keys), "pictures") as advance:
         for part, share in zip(parts, shares, strict=True):
             rows = [rest]
-            full = torch.backends.cudnn.flags(allow_tf32=False) if exact else nullcontext()
-            with full, torch.inference_mode():
+            as_it_is = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+            with as_it_is if exact else nullcontext(), torch.inference_mode():
                 while sum(map(len, rows)) < len(share):
                     batch = next(made_ahead)
                     rows.append(network(batch.to(kind))[0].float().cpu().numpy())

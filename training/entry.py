@@ -1,6 +1,7 @@
 """From options to a finished run: what ``fit`` does, and what a job on SageMaker does."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,11 +33,14 @@ def run_fit(
     Returns:
         The contents of report.json; nothing in processes of torchrun that do not lead.
     """
+    from training.run import RunFolder
+
     chosen = load_config(config, options)
     with team(chosen.device) as processes:
         shown = display if processes.leads else Display(quiet=True)
         anew = overwrite and not restarts()  # what torchrun starts again goes on
-        return _fit_together(chosen, shown, processes, anew, on_epoch)
+        with RunFolder(chosen.out).held() if processes.leads else nullcontext():
+            return _fit_together(chosen, shown, processes, anew, on_epoch)
 
 
 def _fit_together(

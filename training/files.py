@@ -1,6 +1,7 @@
 """Files are written whole, then renamed: a reader never meets half of one."""
 
 import errno
+import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import numpy as np
 
 from augrank.errors import DataError
 
+LOCK = "lock"  # a file's name
 TAKES_NO_MORE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
@@ -28,6 +30,24 @@ def whole(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Hold a folder, which is there, for this process until the block ends, or the process.
+
+    Raises:
+        DataError: another process holds it.
+    """
+    with (folder / LOCK).open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise DataError(
+                f"another process is at work in {folder}",
+                remedy="Wait for it, or end it, or choose another --out.",
+            ) from error
+        yield
 
 
 @contextmanager

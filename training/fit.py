@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from training.batches import EVALUATION_BATCH
 from training.checkpoint import Epoch, write_tensors
 from training.curves import Curves
 from training.distributed import Team
@@ -21,7 +22,6 @@ from training.metrics import reliability
 from training.plots import plot_comparison, plot_confusion, plot_curves, plot_reliability
 from training.prepare import Prepared, default_name
 from training.progress import Display
-from training.recognise import EVALUATION_BATCH
 from training.report import (
     BackboneFigures,
     backbone_figures,

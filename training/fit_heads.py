@@ -26,7 +26,8 @@ class TargetResult:
 def fit_heads(
     data: Prepared, table: EmbeddingTable, engine: Engine, notes: list[str], display: Display
 ) -> list[TargetResult]:
-    """Fit a head for each target that has outcomes in every split.
+    """Fit a head for each target that has outcomes in every split, on all cores: of several
+    processes one is left.
 
     Args:
         data: with outcomes.
@@ -38,7 +39,7 @@ def fit_heads(
     inputs, results = Inputs(table, data.contexts), []
     embedding = table.rows(data.manifest.file, data.manifest.applied)
     pages = data.folder.cache / "heads"
-    with Matrices(inputs, data.threads, pages, device=engine.device.type) as matrices:
+    with Matrices(inputs, data.threads_of_machine, pages, device=engine.device.type) as matrices:
         for outcomes in display.track(data.outcomes, "Heads", len(data.outcomes), "targets"):
             name = outcomes.target.name
             parts = split_outcomes(outcomes, data.manifest, data.split, embedding, data.context_row)
@@ -51,7 +52,7 @@ def fit_heads(
                 inputs,
                 matrices=matrices,
                 seed=data.config.seed,
-                threads=data.threads,
+                threads=data.threads_of_machine,
             )
             results.append(TargetResult(head, _baselines(data, head, parts, inputs), parts["test"]))
             if head.spec.metrics.get("leak"):
@@ -73,7 +74,7 @@ def _baselines(
         return {}
     return compare(
         head.spec.inputs, parts["train"], parts["test"], inputs,
-        seed=data.config.seed, threads=data.threads,
+        seed=data.config.seed, threads=data.threads_of_machine,
     )  # fmt: skip
 
 

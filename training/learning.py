@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import torch
@@ -19,7 +20,7 @@ from training.picture_store import decoder
 from training.prepare import Prepared
 from training.progress import Display
 from training.recognise import Recognition, recognise
-from training.run import installed_versions
+from training.run import installed_versions, record_of
 from training.samples import Channels, channel_statistics
 from training.splits import TRAIN, VALIDATION
 
@@ -88,7 +89,8 @@ def learn(
     if config.freeze:
         backbone.freeze()
         start += ", of which the last layer alone learns"
-    mean, std = _channels(data, team)
+    mean, std, source = _channels(data, team)
+    start += source
     flip = may_flip(data.augmentations) if config.flip == "auto" else config.flip
     together = f", {team.size} processes" if team.size > 1 else ""
     display.say(
@@ -111,17 +113,26 @@ def learn(
     return Learned(backbone, recognition, mean, std, start)
 
 
-def _channels(data: Prepared, team: Team) -> tuple[Channels, Channels]:
-    """Mean and standard deviation that pictures are normalised by."""
-    if data.config.weights != "none":  # pretrained weights expect what they were trained on
-        return IMAGENET_MEAN, IMAGENET_STD
-    return channel_statistics(
+def _channels(data: Prepared, team: Team) -> tuple[Channels, Channels, str]:
+    """Mean and standard deviation that pictures are normalised by; whose they are, for the user.
+
+    Trained weights expect those that they were trained with.
+    """
+    weights = data.config.weights
+    if weights == "imagenet":
+        return IMAGENET_MEAN, IMAGENET_STD, ""
+    if weights != "none":
+        if (record := record_of(Path(weights))) is not None:
+            return tuple(record["mean"]), tuple(record["std"]), ", normalised as in that run"
+        return IMAGENET_MEAN, IMAGENET_STD, ", normalised by ImageNet's figures"
+    mean, std = channel_statistics(
         data.pictures.pixels,
         data.augmentations,
         data.samples(TRAIN),
         threads=data.threads,
         team=team,
     )
+    return mean, std, ""
 
 
 def _batches(

@@ -43,7 +43,7 @@ class Optimisation:
         if config.sync_bn:
             _synchronise(backbone, engine, self._group)
         self._compiled: CompiledForOneShape | None = None
-        if wanted(config, engine, steps):
+        if wanted(config, engine, steps, team.size):
             asked = config.compile is True
             self._compiled = CompiledForOneShape(backbone, config.image_size, asked=asked)
         # Compiled inside: a process where that fails goes on in step with the others.
@@ -61,6 +61,11 @@ class Optimisation:
             nesterov=config.momentum > 0,
             fused=True,
         )
+        if config.momentum:
+            # The fused step would begin with memory as it is, and leaves it so where float16
+            # overflows in the first step.
+            for weight in learning:
+                self._optimizer.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
         self._schedule = Schedule(self._optimizer, config, steps)
         # float16 loses small gradients, so they are computed a power of two larger.
         self._scaler = torch.amp.GradScaler(engine.device.type, enabled=engine.arithmetic == "fp16")

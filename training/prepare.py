@@ -44,7 +44,8 @@ class Prepared:
 
     config: FitConfig
     folder: RunFolder
-    threads: int
+    threads: int  # of this process, while others train beside it
+    threads_of_machine: int
     augmentations: AugmentationSet
     manifest: Manifest
     pictures: Pictures
@@ -179,6 +180,7 @@ def prepare(config: FitConfig, display: Display, team: Team = Team()) -> Prepare
         config=config,
         folder=folder,
         threads=threads,
+        threads_of_machine=of_machine,
         augmentations=augmentations,
         manifest=manifest,
         pictures=pictures,

@@ -30,7 +30,6 @@ class Diverged(DataError):
     """The loss is no number any more."""
 
 
-EVALUATION_BATCH = 128
 TOLD_EVERY_S = 0.5  # asking a GPU how it goes makes it wait
 
 

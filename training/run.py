@@ -11,12 +11,14 @@ tensorboard/      the same curves, live
 checkpoints/      where an interrupted run goes on
 cache/            decoded pictures, embeddings; safe to delete
 fit.json          the options and data that the folder was started with
+lock              held by the process at work
 """
 
 import csv
 import importlib.metadata
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,7 @@ from numpy.typing import NDArray
 
 from augrank.errors import DataError
 from training.cache_folders import EMBEDDINGS, emptied
-from training.files import read_json, whole, write_json
+from training.files import LOCK, alone_in, read_json, whole, write_json
 
 FORMAT = 1
 LIBRARIES = ("albumentations", "numpy", "opencv-python-headless", "pandas", "pillow",
@@ -104,7 +106,7 @@ class RunFolder:
         """
         if self.root.exists() and not self.root.is_dir():
             raise DataError(f"{self.root} is a file", expected="a folder, or a new name, in --out")
-        ours = {*MADE_BY_FIT, "cache"}
+        ours = {*MADE_BY_FIT, "cache", LOCK}
         foreign = [path.name for path in self.root.glob("*") if path.name not in ours]
         if foreign and not self.started.is_file():
             raise DataError(
@@ -113,6 +115,17 @@ class RunFolder:
                 got=", ".join(sorted(foreign)[:5]),
             )
         self.root.mkdir(parents=True, exist_ok=True)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Make the folder, and hold it for this process: two runs would spoil each other's files.
+
+        Raises:
+            DataError: it holds files that are not a run's, or another process holds it.
+        """
+        self.claim()
+        with alone_in(self.root):
+            yield
 
     def start(self, config: Mapping[str, Any], data: str, *, overwrite: bool) -> None:
         """Note what the run is made from, or check that it is the same as before.
@@ -158,6 +171,20 @@ class RunFolder:
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
+
+
+def record_of(weights: Path) -> dict[str, Any] | None:
+    """The record of the finished run that a file of weights is from; None where it is from none.
+
+    Args:
+        weights: backbone.pt, or one of checkpoints/.
+    """
+    for root in weights.absolute().parents[:2]:
+        with suppress(OSError, ValueError):  # a file of that name may be anything
+            record = RunFolder(root).complete()
+            if record is not None and {"mean", "std", "weights_file"} <= record.keys():
+                return record
+    return None
 
 
 def write_catalogue(file: Path, rows: Sequence[Mapping[str, str]]) -> None:

@@ -15,9 +15,15 @@ from numpy.typing import NDArray
 from torch import nn
 
 from augrank.cores import usable_cores
-from benchmarks.training.inputs import ImageFolderPeer, batches_of, ours_cold, ours_warm
+from benchmarks.training.inputs import (
+    ImageFolderPeer,
+    batches_of,
+    decode_anew,
+    ours_cold,
+    ours_warm,
+)
 from training.backbone import Backbone
-from training.batches import TrainingBatch
+from training.batches import EVALUATION_BATCH, TrainingBatch
 from training.config import Architecture, FitConfig
 from training.distributed import Team
 from training.embeddings import embed, pair_keys
@@ -27,7 +33,7 @@ from training.learning import use_threads
 from training.optimisation import Optimisation
 from training.prepare import Prepared, prepare
 from training.progress import Display
-from training.recognise import EVALUATION_BATCH, train_epoch
+from training.recognise import train_epoch
 from training.samples import Samples
 from training.splits import TRAIN
 
@@ -64,7 +70,8 @@ class Seen:
     backbone: Architecture
     size: int
     synthetic: list[float] = field(default_factory=list)  # pictures a second
-    real: list[float] = field(default_factory=list)
+    real: list[float] = field(default_factory=list)  # from a store that is filled
+    cold: list[float] = field(default_factory=list)  # an epoch from files
     waiting: list[float] = field(default_factory=list)  # share of the real turns
     embed: list[float] = field(default_factory=list)
     eager: list[float] = field(default_factory=list)
@@ -96,14 +103,22 @@ def batch_size(engine: Engine) -> int:
 
 
 def measure_backbone(
-    data: Prepared, backbone: Architecture, engine: Engine, effort: Effort, note: Note
+    data: Prepared,
+    scratch: Path,
+    backbone: Architecture,
+    engine: Engine,
+    effort: Effort,
+    note: Note,
 ) -> Seen:
     """Training on pictures against training on tensors that are there already; embeddings."""
     seen = Seen(backbone, data.config.image_size)
     config = data.config.model_copy(update={"backbone": backbone, "epochs": 100})
     batch, jitter = batch_size(engine), NO_FLIP
     train = _part(data.samples(TRAIN), effort.batches * batch)
-    network = Backbone(backbone, len(data.augmentations.names), 0).to(engine.device)
+    count = len(data.augmentations.names)
+    originals = -(-effort.batches * batch // count)
+    whole = data.samples(TRAIN)[np.arange(min(originals * count, len(data.samples(TRAIN))))]
+    network = Backbone(backbone, count, 0).to(engine.device)
     network = network.to(memory_format=torch.channels_last)
     optimisation = Optimisation(network, config, engine, steps=1000)
     batches = batches_of(data, batch, engine)
@@ -120,6 +135,13 @@ def measure_backbone(
         start = time.perf_counter()
         trained = train_epoch(optimisation, source(number), Team(), _silent)
         return time.perf_counter() - start, trained.waited_s
+
+    def cold(number: int) -> float:
+        """Pictures a second of an epoch on whole originals, whose files are decoded first."""
+        start = time.perf_counter()
+        decode_anew(data, whole, scratch / "cold")
+        train_epoch(optimisation, batches.shuffled(whole, jitter, number), Team(), _silent)
+        return len(whole) / (time.perf_counter() - start)
 
     def turns(number: int) -> None:
         """Short ones, so that what else the machine does meets both alike."""
@@ -138,14 +160,14 @@ def measure_backbone(
     turn(synthetic, 0)
     if engine.is_cuda:  # so many that what starts and ends a turn does not count
         batches_a_s = len(train) / batch / turn(synthetic, 0)[0]
-        count = max(effort.batches, math.ceil(GPU_TURN_S * batches_a_s))
-        train = _part(data.samples(TRAIN), count * batch)
+        turn_batches = max(effort.batches, math.ceil(GPU_TURN_S * batches_a_s))
+        train = _part(data.samples(TRAIN), turn_batches * batch)
     _forget_peak(engine)
     turn(real, 0)
     seen.peak_mb = _peak_mb(engine)
     seen.compiled = optimisation.compiled
     plain = _plain(backbone, engine)
-    keys = pair_keys(train.file, train.applied, len(data.augmentations.names))
+    keys = pair_keys(train.file, train.applied, count)
     seconds = len(keys) / _embed(data, network, keys, engine)
     keys = np.resize(keys, max(len(keys), math.ceil(EMBEDDING_TURN_S / seconds * len(keys))))
     for number in range(effort.rounds):
@@ -154,6 +176,7 @@ def measure_backbone(
         for name in reversed(order) if number % 2 else order:
             if name == "training":
                 turns(number)
+                seen.cold.append(cold(number))
             elif name == "embed":
                 seen.embed.append(_embed(data, network, keys, engine))
             else:

@@ -108,13 +108,13 @@ def result_json(measured: Measured, command: str) -> dict[str, Any]:
 def shown(content: Mapping[str, Any]) -> Table:
     """For the terminal."""
     table = Table(title="Training, pictures a second", title_justify="left")
-    for heading in ("backbone", "px", "synthetic", "real", "real / synthetic", "waiting",
+    for heading in ("backbone", "px", "synthetic", "real", "cold", "real / synthetic", "waiting",
                     "embeddings", "eager float32", "memory, MB"):  # fmt: skip
         table.add_column(heading, justify="left" if heading == "backbone" else "right")
     for row in content["backbones"]:
         table.add_row(
             row["backbone"], str(row["size"]), *(f"{row[name]['median']:.0f}" for name in
-            ("synthetic", "real")), f"{row['real_over_synthetic']['median']:.3f}",
+            ("synthetic", "real", "cold")), f"{row['real_over_synthetic']['median']:.3f}",
             f"{row['waiting']:.1%}", *(f"{row[name]['median']:.0f}" for name in
             ("embed", "eager")), f"{row['peak_mb']:.0f}",
         )  # fmt: skip
@@ -139,7 +139,7 @@ def draw(content: Mapping[str, Any], folder: Path) -> None:
     rows = content["backbones"]
     labels = [f"{row['backbone']}\n{row['size']} px" for row in rows]
     _bars(folder / "training.png", labels, {
-        name: [row[name]["median"] for row in rows] for name in ("synthetic", "real")
+        name: [row[name]["median"] for row in rows] for name in ("synthetic", "real", "cold")
     }, "Training, pictures per second")  # fmt: skip
     inputs = content["inputs"]
     _bars(folder / "input.png", [f"{seen['size']} px" for seen in inputs], {
@@ -167,7 +167,7 @@ def _ratios(measured: Measured) -> dict[str, Median]:
 
 
 def _backbone(seen: Seen) -> dict[str, Any]:
-    rates = ("synthetic", "real", "embed", "eager")
+    rates = ("synthetic", "real", "cold", "embed", "eager")
     return {
         "backbone": seen.backbone,
         "size": seen.size,

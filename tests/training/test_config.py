@@ -53,6 +53,14 @@ def test_lists_and_pairs_of_the_command_line():
         pairs(["a"], "--column")
 
 
+@pytest.mark.parametrize("size", [96, 100, 150, 224])
+def test_pictures_grow_to_the_size_that_is_served(size):
+    config = FitConfig(images=Path("i"), out=Path("r"), image_size=size, progressive=64, epochs=9)
+    sides = [config.side(epoch) for epoch in range(1, 10)]
+    assert sides == sorted(sides)
+    assert (sides[0], sides[6:]) == (64, [size] * 3)
+
+
 def test_where_a_run_lies_is_not_decisive():
     one = FitConfig(manifest=Path("a.csv"), out=Path("r"), threads=2)
     two = FitConfig(manifest=Path("/x/a.csv"), out=Path("s"), threads=8)

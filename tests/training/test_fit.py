@@ -24,16 +24,19 @@ from augrank.augmentations import AugmentationSet, augmentation_set
 from augrank.errors import DataError
 from augrank.heads import Head, HeadSpec
 from augrank.targets import TARGETS
+from export.build import build
 from export.run import load_run
-from training import checkpoint, embeddings
+from training import checkpoint, embeddings, fit_heads, heads
 from training import fit as fitting
 from training.backbone import Backbone
 from training.cli import EXIT_INTERRUPT
+from training.distributed import Team
 from training.embedding_store import EmbeddingStore
 from training.entry import run_fit
 from training.files import whole
 from training.history import write_history
 from training.progress import Display
+from training.run import RunFolder
 from training.table import read_table
 
 NAMES = augmentation_set("seed").names
@@ -298,6 +301,64 @@ def test_embeddings_go_on_where_they_were_and_new_pictures_alone_are_embedded(
     new = [row for row in held_out(tmp_path / "more") if row["sha256"] not in known]
     assert more["rows"]["originals"]["test"] > len(new) > 0
     assert asked[2:] == [len(new) * 6]
+
+
+def test_weights_of_a_run_see_pictures_as_that_run_did(history, tmp_path, quiet):
+    console = Console(file=io.StringIO(), width=200)
+    first, other = tmp_path / "first", tmp_path / "other"
+    before = fit(history, first, quiet)
+    weights = {"weights": str(first / "backbone.pt"), "freeze": True}
+    after = run_fit(None, {**OPTIONS, "manifest": history, "out": other, **weights},
+                    Display(console))  # fmt: skip
+    assert "normalised as in that run" in after["backbone"]["start"]
+    one, two = (json.loads((run / "run.json").read_text()) for run in (first, other))
+    assert (two["mean"], two["std"]) == (one["mean"], one["std"])
+    best = max(epoch["validation_accuracy"] for epoch in before["history"])
+    assert after["history"][0]["validation_accuracy"] >= best - 0.1
+    (tmp_path / "alone.pt").write_bytes((first / "backbone.pt").read_bytes())
+    weights["weights"] = str(tmp_path / "alone.pt")
+    alone = fit(history, tmp_path / "third", quiet, **weights)
+    assert "by ImageNet's figures" in alone["backbone"]["start"]
+
+
+def test_one_process_at_a_time_works_on_a_run(history, tmp_path, quiet):
+    out = tmp_path / "run"
+    with (
+        RunFolder(out).held(),
+        pytest.raises(DataError, match="another process is at work") as refused,
+    ):
+        fit(history, out, quiet)
+    assert "choose another --out" in str(refused.value)
+    assert [path.name for path in out.iterdir()] == ["lock"]
+    assert fit(history, out, quiet)["heads"]
+
+
+def test_heads_have_all_cores_when_other_processes_have_left(history, tmp_path, quiet, monkeypatch):
+    seen = []
+
+    def noted(*parts, threads: int, **options):
+        seen.append(threads)
+        return heads.fit_head(*parts, threads=threads, **options)
+
+    monkeypatch.setattr(Team, "threads", lambda team, of_machine: of_machine // 2)
+    monkeypatch.setattr(fit_heads, "fit_head", noted)
+    fit(history, tmp_path / "run", quiet, threads=2, targets=("open_rate",), baselines=False)
+    assert seen == [2]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_gpu_does_all_of_it(history, tmp_path, quiet, precision, compiled):
+    """Pieces, average, embeddings, heads; and export finds its float32 reference exact."""
+    options = {"device": "cuda", "precision": precision, "compile": compiled, "epochs": 12,
+               "accumulate": 2, "average": 0.9, "learning_rate": 0.05}  # fmt: skip
+    report = fit(history, out := tmp_path / "run", quiet, **options)
+    assert report["backbone"]["engine"] == f"cuda, {precision}"
+    assert report["backbone"]["test_accuracy"] > 2 / 6
+    assert set(report["heads"]) == {"open_rate", "bounce_rate"}
+    build(load_run(out), tmp_path / "dist", name="gpu")  # whose gate passes
 
 
 def held_out(run: Path) -> list[dict[str, str]]:

@@ -134,6 +134,23 @@ def test_a_frozen_backbone_learns_in_its_last_layer_alone():
     assert changed == {"fc.weight", "fc.bias"}
 
 
+def test_a_first_step_that_overflows_leaves_no_trace(monkeypatch):
+    monkeypatch.setitem(TYPES, "fp16", torch.bfloat16)
+    engine = Engine(torch.device("cpu"), "fp16")
+    backbone = Backbone("resnet18", 6, seed=0)
+    learning = optimisation(backbone, engine, learning_rate=0.05, schedule="plateau")
+    state = learning.state_dict()
+    state["scaler"]["scale"] = float("inf")
+    learning.load_state_dict(state)
+    before = [weight.detach().clone() for weight in backbone.parameters()]
+    learning.begin_epoch()
+    (batch, *_) = made(engine)
+    learning.learn(batch)
+    torch.testing.assert_close([*backbone.parameters()], before, rtol=0, atol=0)
+    momentum = learning.state_dict()["optimizer"]["state"].values()
+    assert not any(kept["momentum_buffer"].any() for kept in momentum)
+
+
 @pytest.mark.parametrize("arithmetic", ["fp16", "bf16"])
 def test_small_numbers_learn_as_well(arithmetic, monkeypatch):
     """CPUs have no float16 to speak of: its scaled gradients are tried on bfloat16."""
@@ -215,6 +232,10 @@ def test_long_runs_on_gpus_are_compiled():
     assert not wanted(config, gpu, 100)
     assert wanted(config.model_copy(update={"compile": True}), cpu, 1)
     assert not wanted(config.model_copy(update={"compile": False}), gpu, 1_000)
+    uneven = config.model_copy(update={"batch_size": 64, "accumulate": 3})
+    assert not wanted(uneven, gpu, 1_000)
+    with pytest.raises(DataError, match="that 6 divides"):
+        wanted(uneven.model_copy(update={"compile": True}), gpu, 1, 2)
 
 
 class ProcessesAlone:

@@ -5,7 +5,7 @@ import torch
 from augrank.augmentations import Augmentation, AugmentationSet, Step, augmentation_set
 from augrank.preprocess import Normalizer
 from tests.training.conftest import draw
-from training.batches import Batches
+from training.batches import EVALUATION_BATCH, Batches
 from training.distributed import Team
 from training.engine import BatchMemory, Engine
 from training.jitter import Jitter, look, may_flip, no_jitter
@@ -37,6 +37,12 @@ def test_in_order_gives_the_served_pictures(pixels, samples):
     for row in (0, 9, 29):
         picture = SEED_SET.augmentations[samples.applied[row]].apply(pixels[samples.file[row]])
         np.testing.assert_allclose(made[row].permute(1, 2, 0), picture / 255.0, atol=1e-6)
+
+
+def test_what_is_measured_comes_in_batches_of_a_bounded_size(pixels, samples):
+    many = samples[np.resize(np.arange(30), 2 * EVALUATION_BATCH + 3)]
+    counts = [len(made) for made in batches(pixels, batch_size=1_000).in_order(many)]
+    assert counts == [EVALUATION_BATCH, EVALUATION_BATCH, 3]
 
 
 def test_an_epoch_sees_every_sample_once_with_its_label(pixels, samples):

@@ -36,7 +36,7 @@ CHECKPOINTS = "AUGRANK_CHECKPOINTS"  # a folder that outlives an interrupt
 MASTER_PORT = 7777
 RESTARTS = 3  # of the processes of one machine, after one of them has died
 TOOLKITS_OWN = ("sagemaker_", "_tuning_objective_metric")
-NOT_DELIVERED = ("cache", "checkpoints", "fit.json")
+NOT_DELIVERED = ("cache", "checkpoints", "fit.json", "lock")
 
 
 def main() -> None:

@@ -10,13 +10,11 @@ same epoch is given up. A grid tries every combination to its end instead. The s
 goes on: an interrupted trial from its last whole epoch.
 """
 
-import fcntl
 import hashlib
 import json
 import math
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -29,7 +27,7 @@ from augrank.errors import DataError
 from training.checkpoint import Epoch
 from training.config import FitConfig
 from training.engine import Engine
-from training.files import read_json, write_json
+from training.files import alone_in, read_json, write_json
 from training.learning import learn, use_threads
 from training.prepare import Prepared, prepare
 from training.progress import Display
@@ -67,7 +65,8 @@ def tune(
             work on it.
     """
     space.check(config)
-    with _alone(out):
+    out.mkdir(parents=True, exist_ok=True)
+    with alone_in(out):
         own = {"out": out / "trials" / "data", "cache": config.cache or out / "cache"}
         config = config.model_copy(update=own)
         data = prepare(config, display)
@@ -238,21 +237,6 @@ def _same_study(out: Path, config: FitConfig, space: Space, data: Prepared) -> N
             expected=f"the same {' and '.join(differs)} as before",
             remedy="Choose another --out.",
         )
-
-
-@contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """Hold the study's folder for this process."""
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise DataError(
-                f"another process is at work in {out}",
-                remedy="Wait for it, or choose another --out.",
-            ) from error
-        yield
 
 
 def _digest(options: Mapping[str, Value]) -> str:
