@@ -3,8 +3,9 @@
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -59,7 +60,7 @@ FULL = Effort(False, 5, ("resnet18", "resnet34", "resnet50"), (96, 224), 400, 8,
 QUICK = Effort(True, 3, ("resnet18",), (96,), 120, 6, 3, 1)
 BATCH, GPU_BATCH = 64, 256
 GPU_TURN_S, EMBEDDING_TURN_S = 3.0, 2.0  # at least
-TRAINING_S = 16.0  # at least, of both kinds in turns, in a round of a run that is not quick
+TRAINING_S, EMBEDDINGS_S = 16.0, 12.0  # at least, of both ways, in a round that is not quick
 NO_FLIP = Jitter(0, flip=False)
 
 
@@ -124,63 +125,59 @@ def measure_backbone(
     batches = batches_of(data, batch, engine)
     made = next(batches.shuffled(train, jitter, 1))
 
-    def synthetic(_number: int) -> Iterator[TrainingBatch]:
-        """The same batch again and again: what the arithmetic can do."""
-        return itertools.repeat(made, len(train) // batch)
-
-    def real(number: int) -> Iterator[TrainingBatch]:
-        return batches.shuffled(train, jitter, number)
-
-    def turn(source: Callable[[int], Iterator[TrainingBatch]], number: int) -> tuple[float, float]:
+    def learn(source: Iterator[TrainingBatch]) -> tuple[float, float]:
+        """Seconds, and those of them that it waited for pictures."""
         start = time.perf_counter()
-        trained = train_epoch(optimisation, source(number), Team(), _silent)
+        trained = train_epoch(optimisation, source, Team(), _silent)
         return time.perf_counter() - start, trained.waited_s
 
-    def cold(number: int) -> float:
-        """Pictures a second of an epoch on whole originals, whose files are decoded first."""
+    def synthetic() -> float:
+        """The same batch again and again: what the arithmetic can do."""
+        return learn(itertools.repeat(made, len(train) // batch))[0]
+
+    def real() -> float:
+        seconds, waited_s = learn(batches.shuffled(train, jitter, 1))
+        waited.append(waited_s / seconds)
+        return seconds
+
+    def cold() -> float:
+        """An epoch on whole originals, whose files are decoded first."""
         start = time.perf_counter()
         decode_anew(data, whole, scratch / "cold")
-        train_epoch(optimisation, batches.shuffled(whole, jitter, number), Team(), _silent)
-        return len(whole) / (time.perf_counter() - start)
+        learn(batches.shuffled(whole, jitter, 1))
+        return time.perf_counter() - start
 
-    def turns(number: int) -> None:
-        """Short ones, so that what else the machine does meets both alike."""
-        seconds: dict[str, list[float]] = {"synthetic": [], "real": []}
-        waited_s = 0.0
-        while not seconds["real"] or (not effort.quick and _total(seconds) < TRAINING_S):
-            for name in ("synthetic", "real") if number % 2 else ("real", "synthetic"):
-                taken, waited = turn(real if name == "real" else synthetic, number)
-                seconds[name].append(taken)
-                waited_s += waited if name == "real" else 0
-        pictures = len(train) * len(seconds["real"])
-        seen.synthetic.append(pictures / sum(seconds["synthetic"]))
-        seen.real.append(pictures / sum(seconds["real"]))
-        seen.waiting.append(waited_s / sum(seconds["real"]))
-
-    turn(synthetic, 0)
+    waited: list[float] = []
+    synthetic()
     if engine.is_cuda:  # so many that what starts and ends a turn does not count
-        batches_a_s = len(train) / batch / turn(synthetic, 0)[0]
-        turn_batches = max(effort.batches, math.ceil(GPU_TURN_S * batches_a_s))
-        train = _part(data.samples(TRAIN), turn_batches * batch)
+        batches_a_s = len(train) / batch / synthetic()
+        train = _part(data.samples(TRAIN), math.ceil(GPU_TURN_S * batches_a_s) * batch)
     _forget_peak(engine)
-    turn(real, 0)
+    real()
     seen.peak_mb = _peak_mb(engine)
     seen.compiled = optimisation.compiled
     plain = _plain(backbone, engine)
     keys = pair_keys(train.file, train.applied, count)
-    seconds = len(keys) / _embed(data, network, keys, engine)
+    seconds = _embed(data, network, keys, engine)
     keys = np.resize(keys, max(len(keys), math.ceil(EMBEDDING_TURN_S / seconds * len(keys))))
     for number in range(effort.rounds):
         note(f"{backbone}, {seen.size} px: round {number + 1} of {effort.rounds}")
-        order = ("training", "embed", "eager")
-        for name in reversed(order) if number % 2 else order:
-            if name == "training":
-                turns(number)
-                seen.cold.append(cold(number))
-            elif name == "embed":
-                seen.embed.append(_embed(data, network, keys, engine))
-            else:
-                seen.eager.append(_embed_eagerly(data, plain, keys, engine))
+        waited.clear()
+        turns = partial(_in_turns, quick=effort.quick, backwards=number % 2 == 1)
+        taken = turns({"synthetic": synthetic, "real": real}, TRAINING_S)
+        seen.synthetic.append(len(train) / taken["synthetic"])
+        seen.real.append(len(train) / taken["real"])
+        seen.waiting.append(float(np.mean(waited)))
+        seen.cold.append(len(whole) / cold())
+        taken = turns(
+            {
+                "embed": partial(_embed, data, network, keys, engine),
+                "eager": partial(_embed_eagerly, data, plain, keys, engine),
+            },
+            EMBEDDINGS_S,
+        )
+        seen.embed.append(len(keys) / taken["embed"])
+        seen.eager.append(len(keys) / taken["eager"])
     return seen
 
 
@@ -244,8 +241,16 @@ def measure_input(
     return seen
 
 
-def _total(seconds: Mapping[str, Sequence[float]]) -> float:
-    return sum(map(sum, seconds.values()))
+def _in_turns(
+    ways: Mapping[str, Callable[[], float]], least_s: float, *, quick: bool, backwards: bool
+) -> dict[str, float]:
+    """Mean seconds of each, in short turns, so that what else the machine does meets all alike."""
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    order = [*ways][:: -1 if backwards else 1]
+    while not all(seconds.values()) or (not quick and sum(map(sum, seconds.values())) < least_s):
+        for name in order:
+            seconds[name].append(ways[name]())
+    return {name: float(np.mean(taken)) for name, taken in seconds.items()}
 
 
 def _silent(count: int = 1, text: str = "") -> None:
@@ -266,25 +271,25 @@ def _plain(backbone: Architecture, engine: Engine) -> nn.Module:
 
 
 def _embed(data: Prepared, network: Backbone, keys: NDArray[np.int64], engine: Engine) -> float:
-    """As ``fit`` does it for the heads; pictures a second."""
+    """As ``fit`` does it for the heads; seconds."""
     batches, count = batches_of(data, EVALUATION_BATCH, engine), len(data.augmentations.names)
     start = time.perf_counter()
     for _ in embed(network, batches, keys, count, engine=engine, display=QUIET):
         pass
-    return len(keys) / (time.perf_counter() - start)
+    return time.perf_counter() - start
 
 
 @torch.inference_mode()
 def _embed_eagerly(
     data: Prepared, network: nn.Module, keys: NDArray[np.int64], engine: Engine
 ) -> float:
-    """The same pictures by torch as it comes, in float32."""
+    """The same pictures by torch as it comes, in float32; seconds."""
     count = len(data.augmentations.names)
     samples = Samples(keys // count, keys % count, keys % count)
     start = time.perf_counter()
     batches = batches_of(data, EVALUATION_BATCH, engine.exact()).in_order(samples)
-    features = [network(batch).cpu() for batch in batches]
-    return len(torch.cat(features)) / (time.perf_counter() - start)
+    torch.cat([network(batch).cpu() for batch in batches])
+    return time.perf_counter() - start
 
 
 def _forget_peak(engine: Engine) -> None:
