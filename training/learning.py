@@ -89,7 +89,7 @@ def learn(
     if config.freeze:
         backbone.freeze()
         start += ", of which the last layer alone learns"
-    mean, std, source = _channels(data, team)
+    mean, std, source = team.shared(_channels(data, team))  # as weights are the leader's
     start += source
     flip = may_flip(data.augmentations) if config.flip == "auto" else config.flip
     together = f", {team.size} processes" if team.size > 1 else ""

@@ -51,29 +51,30 @@ class Effort:
     backbones: tuple[Architecture, ...]
     sizes: tuple[int, ...]  # pixels
     pictures: int  # originals
-    batches: int  # of a turn of training
+    turn_s: float  # of training; embeddings take as long or longer
     epochs: int  # of a whole run
     runs: int  # whole runs, ours and the plain script's
 
 
-FULL = Effort(False, 5, ("resnet18", "resnet34", "resnet50"), (96, 224), 400, 8, 10, 3)
-QUICK = Effort(True, 3, ("resnet18",), (96,), 120, 6, 3, 1)
+FULL = Effort(False, 5, ("resnet18", "resnet34", "resnet50"), (96, 224), 400, 3.0, 10, 3)
+QUICK = Effort(True, 3, ("resnet18",), (96,), 120, 1.5, 3, 1)
 BATCH, GPU_BATCH = 64, 256
-GPU_TURN_S, EMBEDDING_TURN_S = 3.0, 2.0  # at least
-TRAINING_S, EMBEDDINGS_S = 16.0, 12.0  # at least, of both ways, in a round that is not quick
+LEAST_BATCHES = 2  # of a turn
+ROUND_S = 16.0  # at least, of turns of both ways, where it need not be quick
+COMPILED_STEPS = 8
 NO_FLIP = Jitter(0, flip=False)
 
 
 @dataclass
 class Seen:
-    """What was measured of one backbone at one size; lists by round."""
+    """What was measured of one backbone at one size; by turn, and cold by round."""
 
     backbone: Architecture
     size: int
     synthetic: list[float] = field(default_factory=list)  # pictures a second
     real: list[float] = field(default_factory=list)  # from a store that is filled
     cold: list[float] = field(default_factory=list)  # an epoch from files
-    waiting: list[float] = field(default_factory=list)  # share of the real turns
+    waiting: list[float] = field(default_factory=list)  # share of a real turn
     embed: list[float] = field(default_factory=list)
     eager: list[float] = field(default_factory=list)
     peak_mb: float = 0.0  # of memory
@@ -115,10 +116,8 @@ def measure_backbone(
     seen = Seen(backbone, data.config.image_size)
     config = data.config.model_copy(update={"backbone": backbone, "epochs": 100})
     batch, jitter = batch_size(engine), NO_FLIP
-    train = _part(data.samples(TRAIN), effort.batches * batch)
     count = len(data.augmentations.names)
-    originals = -(-effort.batches * batch // count)
-    whole = data.samples(TRAIN)[np.arange(min(originals * count, len(data.samples(TRAIN))))]
+    train = _part(data.samples(TRAIN), LEAST_BATCHES * batch)
     network = Backbone(backbone, count, 0).to(engine.device)
     network = network.to(memory_format=torch.channels_last)
     optimisation = Optimisation(network, config, engine, steps=1000)
@@ -137,7 +136,7 @@ def measure_backbone(
 
     def real() -> float:
         seconds, waited_s = learn(batches.shuffled(train, jitter, 1))
-        waited.append(waited_s / seconds)
+        seen.waiting.append(waited_s / seconds)
         return seconds
 
     def cold() -> float:
@@ -147,37 +146,34 @@ def measure_backbone(
         learn(batches.shuffled(whole, jitter, 1))
         return time.perf_counter() - start
 
-    waited: list[float] = []
-    synthetic()
-    if engine.is_cuda:  # so many that what starts and ends a turn does not count
-        batches_a_s = len(train) / batch / synthetic()
-        train = _part(data.samples(TRAIN), math.ceil(GPU_TURN_S * batches_a_s) * batch)
+    synthetic()  # warms up
+    batches_a_turn = math.ceil(effort.turn_s / synthetic() * LEAST_BATCHES)
+    train = _part(data.samples(TRAIN), max(LEAST_BATCHES, batches_a_turn) * batch)
+    originals = -(-len(train) // count)
+    whole = data.samples(TRAIN)
+    whole = whole[np.arange(min(originals * count, len(whole)))]
     _forget_peak(engine)
     real()
+    seen.waiting.clear()
     seen.peak_mb = _peak_mb(engine)
     seen.compiled = optimisation.compiled
     plain = _plain(backbone, engine)
     keys = pair_keys(train.file, train.applied, count)
     seconds = _embed(data, network, keys, engine)
-    keys = np.resize(keys, max(len(keys), math.ceil(EMBEDDING_TURN_S / seconds * len(keys))))
+    keys = np.resize(keys, max(len(keys), math.ceil(effort.turn_s / seconds * len(keys))))
     for number in range(effort.rounds):
         note(f"{backbone}, {seen.size} px: round {number + 1} of {effort.rounds}")
-        waited.clear()
         turns = partial(_in_turns, quick=effort.quick, backwards=number % 2 == 1)
-        taken = turns({"synthetic": synthetic, "real": real}, TRAINING_S)
-        seen.synthetic.append(len(train) / taken["synthetic"])
-        seen.real.append(len(train) / taken["real"])
-        seen.waiting.append(float(np.mean(waited)))
+        for taken in turns({"synthetic": synthetic, "real": real}):
+            seen.synthetic.append(len(train) / taken["synthetic"])
+            seen.real.append(len(train) / taken["real"])
         seen.cold.append(len(whole) / cold())
-        taken = turns(
-            {
-                "embed": partial(_embed, data, network, keys, engine),
-                "eager": partial(_embed_eagerly, data, plain, keys, engine),
-            },
-            EMBEDDINGS_S,
-        )
-        seen.embed.append(len(keys) / taken["embed"])
-        seen.eager.append(len(keys) / taken["eager"])
+        embedding = partial(_embed, data, network, keys, engine)
+        for taken in turns(
+            {"embed": embedding, "eager": partial(_embed_eagerly, data, plain, keys, engine)}
+        ):
+            seen.embed.append(len(keys) / taken["embed"])
+            seen.eager.append(len(keys) / taken["eager"])
     return seen
 
 
@@ -220,7 +216,7 @@ def measure_compiled(
     first_step_s = len(batch.label) / rate(True, 1)
     for _ in range(effort.rounds):
         for compiled, seen in rates.items():
-            seen.append(rate(compiled, effort.batches))
+            seen.append(rate(compiled, COMPILED_STEPS))
     return SeenCompiled(backbone, data.config.image_size, first_step_s, rates[True], rates[False])
 
 
@@ -242,15 +238,15 @@ def measure_input(
 
 
 def _in_turns(
-    ways: Mapping[str, Callable[[], float]], least_s: float, *, quick: bool, backwards: bool
-) -> dict[str, float]:
-    """Mean seconds of each, in short turns, so that what else the machine does meets all alike."""
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    ways: Mapping[str, Callable[[], float]], *, quick: bool, backwards: bool
+) -> Iterator[dict[str, float]]:
+    """Seconds of each, one after another: what else the machine does meets neighbours alike."""
     order = [*ways][:: -1 if backwards else 1]
-    while not all(seconds.values()) or (not quick and sum(map(sum, seconds.values())) < least_s):
-        for name in order:
-            seconds[name].append(ways[name]())
-    return {name: float(np.mean(taken)) for name, taken in seconds.items()}
+    start = time.perf_counter()
+    while True:
+        yield {name: ways[name]() for name in order}
+        if quick or time.perf_counter() - start >= ROUND_S:
+            return
 
 
 def _silent(count: int = 1, text: str = "") -> None:

@@ -92,7 +92,7 @@ def test_parts_of_another_question_are_measured_again(tmp_path):
 
 @pytest.mark.slow
 def test_a_tiny_run_measures_every_part_and_ends_in_one_line(tmp_path, monkeypatch):
-    tiny = replace(measure.QUICK, rounds=2, sizes=(32,), pictures=24, batches=1)
+    tiny = replace(measure.QUICK, rounds=2, sizes=(32,), pictures=24, turn_s=0.1)
     monkeypatch.setattr(measure, "QUICK", tiny)
     # Whole runs take minutes.
     monkeypatch.setattr(runs, "measure_runs", lambda *_: SeenRuns([1.0], [2.0], [0.5], [0.5]))
