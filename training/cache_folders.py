@@ -1,9 +1,10 @@
 """The folders of a cache, of decoded pictures or embeddings: held, written, measured, emptied."""
 
 import fcntl
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from augrank.errors import DataError
 
@@ -12,6 +13,11 @@ KEPT_FREE_BYTES = GB  # of the disk, for what else a run writes
 PIXELS, FEATURES, INDEX, BROKEN, LOCK = "pixels.u8", "features.f32", "index", "broken.json", "lock"
 DECODED, EMBEDDINGS = "*px-*", "embeddings-*"  # folders
 PARTS = ".*.part*"  # names of files that are not yet whole
+Say = Callable[[str], None]
+
+
+def unsaid(_text: str) -> None:
+    """For callers that tell nobody."""
 
 
 @contextmanager
@@ -34,15 +40,22 @@ def writing(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def alone(folder: Path, *, wait: bool = True) -> Iterator[bool]:
-    """Hold a folder for this process; gives False where another one fills it and we do not wait."""
+def alone(folder: Path, say: Say) -> Iterator[None]:
+    """Hold a folder for this process; says so where it waits for another one that fills it."""
     with (folder / LOCK).open("a") as lock:
-        held = True
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            held = False
-        yield held
+        if not _taken(lock):
+            say(f"Waiting for another process, which fills {folder}")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _taken(lock: IO[str]) -> bool:
+    """Whether a lock is this process's now; False where it is another one's."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _others(folder: Path, patterns: Sequence[str]) -> list[Path]:
@@ -78,8 +91,8 @@ def emptied(folder: Path) -> int:
         Bytes removed; 0 where another process fills the folder, or it is another user's.
     """
     size = 0
-    with suppress(PermissionError), alone(folder, wait=False) as held:
-        if held:
+    with suppress(PermissionError), (folder / LOCK).open("a") as lock:
+        if _taken(lock):
             freed = _size_bytes(folder)
             for file in _files(folder):
                 file.unlink(missing_ok=True)
@@ -88,7 +101,12 @@ def emptied(folder: Path) -> int:
 
 
 def emptied_within(
-    folder: Path, own: int, limit: float, patterns: Sequence[str] = (DECODED, EMBEDDINGS)
+    folder: Path,
+    own: int,
+    limit: float,
+    patterns: Sequence[str] = (DECODED, EMBEDDINGS),
+    *,
+    say: Say = unsaid,
 ) -> int:
     """Empty other folders, the least recently used first, until a limit holds.
 
@@ -99,6 +117,7 @@ def emptied_within(
         own: bytes that it is to take.
         limit: of all of them, in bytes.
         patterns: of the folders' names.
+        say: told what is removed.
 
     Returns:
         What all of them take then, in bytes.
@@ -108,7 +127,9 @@ def emptied_within(
     for other in others:
         if total <= limit:
             break
-        total -= emptied(other)
+        if freed := emptied(other):
+            say(f"The cache is full: removed {other}, {freed / GB:,.2f} GB, the longest not used")
+        total -= freed
     return total
 
 

@@ -29,9 +29,11 @@ from training.cache_folders import (
     INDEX,
     KEPT_FREE_BYTES,
     LOCK,
+    Say,
     alone,
     decoded_bytes,
     emptied_within,
+    unsaid,
     writing,
 )
 
@@ -51,12 +53,20 @@ class EmbeddingStore:
         digest: of what decides features, but for picture and augmentation.
         width: of features.
         limit_gb: that all the cache may take.
+        say: told of waiting and of what is removed.
     """
 
-    def __init__(self, cache: Path, digest: str, width: int, limit_gb: float = math.inf) -> None:
+    def __init__(
+        self,
+        cache: Path,
+        digest: str,
+        width: int,
+        limit_gb: float = math.inf,
+        say: Say = unsaid,
+    ) -> None:
         self.folder, self._width = cache / f"embeddings-{digest[:16]}", width
         self._row_bytes, self._limit_bytes = 4 * width, limit_gb * GB
-        self._rows = 0
+        self._rows, self._say = 0, say
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -64,7 +74,7 @@ class EmbeddingStore:
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             (self.folder / LOCK).touch()
-        with alone(self.folder):
+        with alone(self.folder, self._say):
             with writing(self.folder):
                 os.utime(self.folder / LOCK)
                 self._tidy()
@@ -112,7 +122,7 @@ class EmbeddingStore:
         room = shutil.disk_usage(self.folder).free - KEPT_FREE_BYTES
         if new > room or own > limit:
             return False
-        if emptied_within(self.folder, own, limit, [EMBEDDINGS]) > limit:
+        if emptied_within(self.folder, own, limit, [EMBEDDINGS], say=self._say) > limit:
             return False
         crcs = [zlib.crc32(row) for row in np.ascontiguousarray(features)]
         records = b"".join(RECORD.pack(*record) for record in zip(names, crcs, strict=True))

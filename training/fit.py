@@ -144,6 +144,7 @@ def _embed(
         learned.digest(config.image_size, engine),
         learned.backbone.feature_width,
         config.cache_gb,
+        display.say,
     )
     keeps = True
     with store.held() if team.leads else nullcontext():

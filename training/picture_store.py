@@ -46,8 +46,10 @@ from training.cache_folders import (
     LOCK,
     PARTS,
     PIXELS,
+    Say,
     alone,
     emptied_within,
+    unsaid,
     writing,
 )
 from training.files import read_json, whole, write_json
@@ -96,12 +98,16 @@ class PictureStore:
         cache: folder of all sizes and decoders; processes may share it.
         size: side of the pictures, in pixels.
         limit_gb: that decoded pictures of all sizes may take of the cache, in GB.
+        say: told of waiting and of what is removed.
     """
 
-    def __init__(self, cache: Path, size: int, limit_gb: float = math.inf) -> None:
+    def __init__(
+        self, cache: Path, size: int, limit_gb: float = math.inf, say: Say = unsaid
+    ) -> None:
         key = hashlib.sha256(decoder().encode()).hexdigest()[:8]
         self.folder, self._size = cache / f"{size}px-{key}", size
         self._bytes, self._limit_bytes = size * size * 3, limit_gb * GB
+        self._say = say
 
     def fill(
         self,
@@ -131,7 +137,7 @@ class PictureStore:
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             (self.folder / LOCK).touch()
-        with alone(self.folder):
+        with alone(self.folder, self._say):
             with writing(self.folder):
                 os.utime(self.folder / LOCK)
                 self._tidy()
@@ -230,9 +236,10 @@ class PictureStore:
                 "--image-size.",
             )
         slots = max(self._slots(), used + new)
-        total = emptied_within(self.folder, slots * slot_bytes, self._limit_bytes)
+        total = emptied_within(self.folder, slots * slot_bytes, self._limit_bytes, say=self._say)
         if total <= self._limit_bytes or slots == least:
             return places, used
+        self._say(f"The cache is full: {self.folder} is rewritten without what is not asked for")
         return self._rewritten(places), 1 + len(places)
 
     def _rewritten(self, places: Places) -> Places:

@@ -67,7 +67,7 @@ def decode_all(
     def track(done: Iterable[None], count: int) -> Iterable[None]:
         return display.track(done, "Decoding", count, "pictures")
 
-    store = PictureStore(cache, size, limit_gb)
+    store = PictureStore(cache, size, limit_gb, display.say)
     wanted = [digests[number] for number in readable]
     pixels, broken = store.fill(wanted, decode_file, threads=threads, track=track, checked=checked)
     slot = np.zeros(len(files), np.int64)  # slot 0 is white

@@ -11,7 +11,7 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -365,6 +365,31 @@ def test_a_folder_that_another_process_fills_is_left_alone(folder, tmp_path):
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert_right(load(folder, tmp_path / "cache", slots=7), folder, names(6))
         assert (busy / "pixels.u8").exists()
+
+
+def test_what_a_run_waits_for_and_what_it_removes_is_told(folder, tmp_path):
+    cache, said = tmp_path / "cache", list[str]()
+
+    def fill(size: int, limit_gb: float = math.inf) -> None:
+        store = picture_store.PictureStore(cache, size, limit_gb, said.append)
+        store.fill(["00" * 32], lambda _: np.zeros((size, size, 3), np.uint8), threads=1,
+                   track=lambda done, _count: done)  # fmt: skip
+
+    fill(32)
+    assert said == []
+    with (the_store(cache) / "lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(fill, 32)
+            while not (said or waiting.done()):
+                time.sleep(0.01)
+            assert not waiting.done()
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            waiting.result()
+    assert said == [f"Waiting for another process, which fills {the_store(cache)}"]
+    fill(40, 2 * (40 * 40 * 3 + RECORD.size) / picture_store.GB)
+    gone = f"The cache is full: removed {the_store(cache)}, 0.00 GB, the longest not used"
+    assert said[1:] == [gone]
 
 
 def test_the_limit_removes_pictures_that_are_not_wanted(folder, tmp_path, decoded):
