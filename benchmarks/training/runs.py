@@ -59,17 +59,20 @@ class SeenJob:
 
 
 def measure_runs(images: Path, scratch: Path, effort: Effort, note: Note) -> SeenRuns:
-    """Whole runs against the plain script, on CPUs; nothing is kept from one run for the next."""
+    """Whole runs against the plain script, on CPUs, each pair with splits and weights of its own.
+
+    Nothing is kept from one run for the next.
+    """
     seen, size, backbone = SeenRuns(), effort.sizes[0], effort.backbones[0]
     for number in range(effort.runs):
         note(f"whole runs of {effort.epochs} epochs: {number + 1} of {effort.runs}")
         report, seconds = _fit(
             images, scratch / "run", epochs=effort.epochs, size=size, backbone=backbone,
-            device="cpu",
+            device="cpu", seed=number,
         )  # fmt: skip
         seen.ours_s.append(seconds)
         seen.ours_accuracy.append(report["backbone"]["test_accuracy"])
-        naive = _naive(images, effort.epochs, size, backbone)
+        naive = _naive(images, effort.epochs, size, backbone, number)
         seen.naive_s.append(naive["seconds"])
         seen.naive_accuracy.append(naive["accuracy"])
     return seen
@@ -135,6 +138,7 @@ def _fit(
     batch: int = BATCH,
     device: str = "auto",
     cache: Path | None = None,
+    seed: int = 0,
 ) -> tuple[dict[str, Any], float]:
     """``fit`` on an image folder, from the start of its process to its end.
 
@@ -148,6 +152,7 @@ def _fit(
         batch: of all processes together.
         device: of fit.
         cache: of decoded pictures; by default the run's own, which is empty.
+        seed: of the splits, the weights and the order.
     """
     shutil.rmtree(out, ignore_errors=True)
     launcher: list[str] = []
@@ -158,7 +163,7 @@ def _fit(
     command = [
         sys.executable, *launcher, "-m", "training", "fit", "--images", str(images), "--out",
         str(out), "--backbone", backbone, "--image-size", str(size), "--epochs", str(epochs),
-        "--batch-size", str(batch), "--device", device,
+        "--batch-size", str(batch), "--device", device, "--seed", str(seed),
         *(["--cache", str(cache)] if cache else []),
     ]  # fmt: skip
     with _cores(processes if processes and device == "cpu" else usable_cores()):
@@ -167,10 +172,13 @@ def _fit(
     return report, seconds
 
 
-def _naive(images: Path, epochs: int, size: int, backbone: Architecture) -> dict[str, float]:
+def _naive(
+    images: Path, epochs: int, size: int, backbone: Architecture, seed: int
+) -> dict[str, float]:
     command = [
         sys.executable, "-m", "benchmarks.training.naive", "--images", str(images), "--backbone",
         backbone, "--epochs", str(epochs), "--image-size", str(size), "--batch-size", str(BATCH),
+        "--seed", str(seed),
     ]  # fmt: skip
     output, seconds = _run(command)
     result: dict[str, float] = json.loads(output.splitlines()[-1])
