@@ -14,7 +14,6 @@ from torch import Tensor
 from augrank.errors import DataError
 from training.config import DeviceChoice, Precision
 
-KEPT_ARRAYS = 64
 Arithmetic = Literal["fp32", "bf16", "fp16"]
 TYPES: dict[Arithmetic, torch.dtype] = {
     "fp32": torch.float32,
@@ -60,7 +59,7 @@ class Engine:
             bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
             arithmetic = "bf16" if bf16 else "fp16"
         else:
-            arithmetic = "bf16" if torch.cpu._is_amx_tile_supported() else "fp32"
+            arithmetic = "bf16" if _cpu_multiplies_bf16() else "fp32"
         return cls(torch.device("cuda" if cuda else "cpu"), arithmetic)
 
     @property
@@ -97,6 +96,11 @@ class Engine:
         return torch.autocast(self.device.type, self.type, enabled=self.arithmetic != "fp32")
 
 
+def _cpu_multiplies_bf16() -> bool:
+    """Whether it has instructions for that: AMX, or those of AVX-512."""
+    return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+
+
 def _references_of_a_free_one() -> int:
     """How many refer to an array of a list that nobody else knows: list, loop and question."""
     count = 0
@@ -112,7 +116,9 @@ class BatchMemory:
     """Arrays for batches, each used again when nothing refers to it any more.
 
     Fresh memory of this size comes from the kernel page by page, which costs as much as filling it.
-    For a GPU it is page-locked, and torch itself keeps it until a copy from it is done.
+    Where another shape is asked for, free arrays of the former one are let go: sides that grow from
+    epoch to epoch would pile up. For a GPU it is page-locked, and torch itself keeps it until a
+    copy from it is done.
     """
 
     def __init__(self, *, pinned: bool) -> None:
@@ -126,9 +132,11 @@ class BatchMemory:
             kind = torch.from_numpy(np.empty(0, dtype)).dtype
             return torch.empty(shape, dtype=kind, pin_memory=True).numpy()
         with self._lock:
+            used = []
             for array in self._kept:
-                if array.shape == shape and array.dtype == dtype and sys.getrefcount(array) == FREE:
+                if sys.getrefcount(array) > FREE:
+                    used.append(array)
+                elif array.shape == shape and array.dtype == dtype:
                     return array
-            array = np.empty(shape, dtype)
-            self._kept = [*self._kept[-KEPT_ARRAYS:], array]
+            self._kept = [*used, array := np.empty(shape, dtype)]
             return array

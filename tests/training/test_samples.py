@@ -1,3 +1,5 @@
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -149,6 +151,18 @@ def test_memory_is_used_again_only_when_nothing_refers_to_it():
     assert memory.take((2, 3), np.float32).ctypes.data != address  # the view is in use
     del view
     assert address in [memory.take((2, 3), np.float32).ctypes.data for _ in range(1)]
+
+
+def test_memory_of_a_shape_that_is_no_longer_asked_for_is_let_go():
+    memory = BatchMemory(pinned=False)
+    former = [memory.take((side, 3), np.float32) for side in (2, 2, 4)]
+    gone = [weakref.ref(array) for array in former]
+    in_use = former.pop(0)
+    del former
+    assert [array() is None for array in gone] == [False, False, False]  # kept to be used again
+    memory.take((5, 3), np.float32)
+    assert [array() is None for array in gone] == [False, True, True]
+    assert gone[0]() is in_use
 
 
 def test_sets_that_flip_forbid_flipping():
