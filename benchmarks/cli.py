@@ -115,11 +115,12 @@ def document(
     results: Annotated[list[Path], typer.Argument(help="results.json of other commands.")],
     out: Annotated[Path, typer.Option(help="Where to.")] = Path("docs/performance.md"),
 ) -> None:
-    """Write docs/performance.md from the results of benchmarks."""
+    """Write sections of docs/performance.md from the results of benchmarks; others stay."""
     from benchmarks.document import performance_document
 
     contents = [_read_json(file) for file in results]
-    _write(out, performance_document(contents, typed_command()))
+    former = out.read_text(encoding="utf-8") if out.exists() else ""
+    _write(out, performance_document(contents, former))
     console.print(f"wrote {out}")
 
 

@@ -93,7 +93,7 @@ def training(
     data = {size: prepared(images, scratch, size) for size in effort.sizes}
     seen = [
         parts.part(f"{backbone}, {size} px", Seen, partial(
-            measure_backbone, data[size], scratch, backbone, engine, effort, note
+            measure_backbone, data[size], images, scratch, backbone, engine, effort, note
         ))
         for backbone in effort.backbones
         for size in effort.sizes
@@ -109,7 +109,7 @@ def training(
     ]  # fmt: skip
     whole_runs = partial(measure_runs, images, scratch, effort, note)
     runs = parts.part("whole runs", SeenRuns, whole_runs)
-    more = partial(measure_scaling, images, scratch, effort, note)
+    more = partial(measure_scaling, scratch, effort, note)
     scaling = parts.part("processes", SeenScaling, more)
     if not quick:
         first = data[effort.sizes[0]], effort.backbones[0]

@@ -1,5 +1,6 @@
 """docs/performance.md from the benchmarks' results.json files, one section each."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -9,25 +10,34 @@ from benchmarks.pipeline import STAGES
 from benchmarks.serving_report import targets
 from benchmarks.training.document import training_section
 
+HEADING = r"(?m)^(?=## )"
+OPENING = (
+    "# Performance\n\n"
+    "Each section is made by `python -m benchmarks document RESULTS.json` from the results of the "
+    "command that it names, on the machine that it names, and not edited by hand. Medians with "
+    "95 % bootstrap intervals, or with the range where there are fewer than six measurements. "
+    "Ratios are of measurements taken in turn in one run."
+)
 
-def performance_document(results: Sequence[Result], command: str) -> str:
-    """The whole document.
+
+def performance_document(results: Sequence[Result], former: str = "") -> str:
+    """The whole document: a section for each result, and those that were there already.
+
+    Args:
+        results: contents of results.json files.
+        former: the document before. A section of the same heading is replaced in its place.
 
     Raises:
         DataError: a file holds no benchmark's results.
     """
-    parts = [
-        "# Performance",
-        f"Made by `{command}` from the results of the commands named in each section; not edited "
-        "by hand. Medians with 95 % bootstrap intervals. Ratios are of measurements taken in turn "
-        "in one run; absolute figures are of the machine named.",
-    ]
+    sections = {section.splitlines()[0]: section for section in re.split(HEADING, former)[1:]}
     for result in results:
         name = result.get("benchmark")
         if name not in SECTIONS:
             raise DataError("no benchmark's results", expected=one_of(SECTIONS), got=repr(name))
-        parts += SECTIONS[name](result)
-    return "\n\n".join(parts) + "\n"
+        heading, *parts = SECTIONS[name](result)
+        sections[heading] = "\n\n".join([heading, *parts])
+    return "\n\n".join([OPENING, *(section.strip() for section in sections.values())]) + "\n"
 
 
 def _pipeline(result: Result) -> list[str]:

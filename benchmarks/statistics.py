@@ -12,11 +12,12 @@ from augrank.bundle import library_versions
 from augrank.cores import usable_cores
 
 RESAMPLES = 2000
+LEAST_SAMPLES = 6  # below, draws from a sample tell less than its range
 
 
 @dataclass(frozen=True)
 class Median:
-    """A median and its 95 % bootstrap interval."""
+    """A median and its 95 % bootstrap interval, or the range of fewer than six values."""
 
     median: float
     low: float
@@ -26,6 +27,8 @@ class Median:
     def of(cls, values: ArrayLike, digits: int = 4) -> "Median":
         """Of repeated measurements, (N,)."""
         samples = np.asarray(values, np.float64)
+        if len(samples) < LEAST_SAMPLES:
+            return cls(*(round(float(of(samples)), digits) for of in (np.median, np.min, np.max)))
         rng = np.random.default_rng(0)
         draws = rng.choice(samples, (RESAMPLES, len(samples)))
         low, high = np.percentile(np.median(draws, axis=1), [2.5, 97.5])

@@ -3,15 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from benchmarks.markdown import Result, shown, table, typed_as, verdict
+from benchmarks.statistics import Median
 from benchmarks.training.targets import (
     ACCURACY,
     H100,
     H100_JOB,
     H100_SIZE,
     RATIOS,
+    SHARED,
     Target,
 )
 
@@ -19,15 +19,15 @@ METHOD = (
     "Every row is measured in turns in one run. Synthetic: the same batch of normalised tensors "
     "again and again, which is what the arithmetic can do; real: pictures from the store, with "
     "windows, augmentations and normalisation; cold: one epoch of a first run, before which every "
-    "file is read, hashed and decoded. Embeddings: the pass that heads learn from; eager: the same "
-    "pictures through torchvision's network as it comes, in float32. Memory is the process's at "
-    "its most."
+    "file (of the page cache) is read, hashed and decoded. Embeddings: the pass that heads learn "
+    "from; eager: the same pictures through torchvision's network as it comes, in float32. Memory "
+    "is that of a process of its own, at its most."
 )
 RUNS = (
     "Whole runs, from the start of the process to its end, against the script that a user would "
     "write (`benchmarks/training/naive.py`: one process, PIL, eager float32, each picture decoded "
     "in each epoch, plateau schedule), on the same splits, with the same optimiser, batch and "
-    "number of epochs."
+    "number of epochs, from other seeds each time. Of both the epoch that validates best is tested."
 )
 
 
@@ -37,12 +37,13 @@ def training_section(result: Result) -> list[str]:
     quick = " A quick run: intervals are wide." if result["quick"] else ""
     gpu = f", {result['gpu']}" if result["gpu"] else ""
     first = result["backbones"][0]
-    ratios = [_row(each, {**result["ratios"], **result}[each.name]) for each in (*RATIOS, ACCURACY)]
+    figures = {**result["ratios"], **result["scaling"], **result}
+    ratios = [_row(each, figures[each.name]) for each in (*RATIOS, SHARED, ACCURACY)]
     compiled = [
         f"{row['backbone']} {row['size']} px" for row in result["backbones"] if row["compiled"]
     ]
     return [
-        f"## Training: {result['engine']}",
+        f"## Training: {result['engine']}, {result['gpu'] or host['processor']}",
         f"{host['processor']}, {host['cores']} cores{gpu}; torch {result['torch']}. "
         f"{result['pictures']:,} rendered pictures.{quick} {typed_as(result)}",
         f"Ratios of {first['backbone']} at {first['size']} px:",
@@ -93,7 +94,7 @@ def _inputs(result: Result) -> str:
 def _runs(result: Result) -> str:
     runs: dict[str, Any] = result["runs"]
     rows = [
-        [name, *(f"{np.median(runs[key]):.{digits}f}" for key, digits in keys)]
+        [name, *(shown(Median.of(runs[key]).to_dict(), digits) for key, digits in keys)]
         for name, keys in (
             ("ours", (("ours_s", 0), ("ours_accuracy", 3))),
             ("the plain script", (("naive_s", 0), ("naive_accuracy", 3))),
@@ -108,11 +109,7 @@ def _processes(scaling: Result) -> str:
         for row in scaling["rates"]
     ]
     headings = [f"processes, a {scaling['of']} and a batch each", "pictures/s", "÷ one"]
-    shared = (
-        f"Two that share one batch: {shown(scaling['shared_over_one'])} times the speed of one. "
-        "Half a batch keeps a core less busy, and each step's fixed costs come as often."
-    )
-    return f"{table(headings, rows)}\n\n{shared}"
+    return table(headings, rows)
 
 
 def _compiled(seen: Result) -> str:

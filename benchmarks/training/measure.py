@@ -2,8 +2,10 @@
 
 import itertools
 import math
+import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -60,6 +62,7 @@ FULL = Effort(False, 5, ("resnet18", "resnet34", "resnet50"), (96, 224), 400, 3.
 QUICK = Effort(True, 3, ("resnet18",), (96,), 120, 1.5, 3, 1)
 BATCH, GPU_BATCH = 64, 256
 LEAST_BATCHES = 2  # of a turn
+PEAK_BATCHES = 8  # after which memory grows no more
 ROUND_S = 16.0  # at least, of turns of both ways, where it need not be quick
 COMPILED_STEPS = 8
 NO_FLIP = Jitter(0, flip=False)
@@ -77,7 +80,7 @@ class Seen:
     waiting: list[float] = field(default_factory=list)  # share of a real turn
     embed: list[float] = field(default_factory=list)
     eager: list[float] = field(default_factory=list)
-    peak_mb: float = 0.0  # of memory
+    peak_mb: float = 0.0  # of memory, of a process that does nothing else
     compiled: bool = False  # training, by torch.compile
 
 
@@ -106,6 +109,7 @@ def batch_size(engine: Engine) -> int:
 
 def measure_backbone(
     data: Prepared,
+    images: Path,
     scratch: Path,
     backbone: Architecture,
     engine: Engine,
@@ -152,11 +156,10 @@ def measure_backbone(
     originals = -(-len(train) // count)
     whole = data.samples(TRAIN)
     whole = whole[np.arange(min(originals * count, len(whole)))]
-    _forget_peak(engine)
     real()
     seen.waiting.clear()
-    seen.peak_mb = _peak_mb(engine)
     seen.compiled = optimisation.compiled
+    seen.peak_mb = peak_mb(images, scratch, seen.size, backbone)
     plain = _plain(backbone, engine)
     keys = pair_keys(train.file, train.applied, count)
     seconds = _embed(data, network, keys, engine)
@@ -288,15 +291,31 @@ def _embed_eagerly(
     return time.perf_counter() - start
 
 
-def _forget_peak(engine: Engine) -> None:
-    if engine.is_cuda:
-        torch.cuda.reset_peak_memory_stats()
-    else:
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+def peak_mb(images: Path, scratch: Path, size: int, backbone: Architecture) -> float:
+    """Memory of training at its most, of the GPU or of a process of its own; MB.
+
+    Args:
+        images: the folder.
+        scratch: holds its decoded pictures.
+        size: side, pixels.
+        backbone: of the run.
+    """
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as apart:
+        return apart.submit(_peak_mb, images, scratch, size, backbone).result()
 
 
-def _peak_mb(engine: Engine) -> float:
-    """Memory at its most since then: of the GPU, or of this process."""
+def _peak_mb(images: Path, scratch: Path, size: int, backbone: Architecture) -> float:
+    engine = start(usable_cores())
+    data = prepared(images, scratch, size)
+    batch = batch_size(engine)
+    network = Backbone(backbone, len(data.augmentations.names), 0).to(engine.device)
+    optimisation = Optimisation(
+        network.to(memory_format=torch.channels_last),
+        data.config.model_copy(update={"backbone": backbone, "epochs": 100}), engine, steps=1000,
+    )  # fmt: skip
+    train = _part(data.samples(TRAIN), PEAK_BATCHES * batch)
+    batches = batches_of(data, batch, engine).shuffled(train, NO_FLIP, 1)
+    train_epoch(optimisation, batches, Team(), _silent)
     if engine.is_cuda:
         return torch.cuda.max_memory_allocated() / 2**20
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()

@@ -18,7 +18,7 @@ from rich.table import Table
 from benchmarks.statistics import Median, machine
 from benchmarks.training.measure import Effort, Seen, SeenCompiled, SeenInput
 from benchmarks.training.runs import SeenJob, SeenRuns, SeenScaling
-from benchmarks.training.targets import ACCURACY, RATIOS
+from benchmarks.training.targets import ACCURACY, RATIOS, SHARED
 from training.engine import Engine
 
 DPI, SIZE_INCHES = 110, (7.0, 4.2)
@@ -126,8 +126,9 @@ def ratios_table(content: Mapping[str, Any]) -> Table:
     table = Table(title="Ratios, in one run", title_justify="left")
     for heading in ("ratio", "median", "low", "high", "at least", "aim"):
         table.add_column(heading, justify="left" if heading == "ratio" else "right")
-    for target in (*RATIOS, ACCURACY):
-        figure = {**content["ratios"], **content}[target.name]
+    figures = {**content["ratios"], **content["scaling"], **content}
+    for target in (*RATIOS, SHARED, ACCURACY):
+        figure = figures[target.name]
         parts = (f"{figure[key]:.3g}" for key in ("median", "low", "high"))
         table.add_row(target.words, *parts, f"{target.least:g}", f"{target.aim:g}")
     return table

@@ -18,12 +18,12 @@ import torch
 
 from augrank.cores import usable_cores
 from augrank.errors import ServerError
-from benchmarks.training.measure import BATCH, Effort, Note
+from benchmarks.training.measure import BATCH, GPU_BATCH, Effort, Note
 from training.config import Architecture
 from training.render import render_catalogue
 
-ORIGINALS_A_PROCESS = 200
-SCALING_EPOCHS = 3  # of which the first one warms up
+ORIGINALS_A_PROCESS, ORIGINALS_A_GPU = 200, 4_000
+SCALING_EPOCHS, SCALING_ROUNDS = 3, 6  # the first epoch warms up
 # With fit's own shares of test and validation these train on the seeds' 32,370 pictures an epoch.
 JOB_ORIGINALS, JOB_EPOCHS, JOB_SIZE = 8_300, 10, 224
 JOB_BACKBONE: Architecture = "resnet34"
@@ -78,24 +78,26 @@ def measure_runs(images: Path, scratch: Path, effort: Effort, note: Note) -> See
     return seen
 
 
-def measure_scaling(images: Path, scratch: Path, effort: Effort, note: Note) -> SeenScaling:
+def measure_scaling(scratch: Path, effort: Effort, note: Note) -> SeenScaling:
     """One process, two, ... up to all under torchrun: a GPU each where there are some, or a core.
 
-    Each takes a batch of its own, so that what grows is the work; and two that share one batch.
+    Each takes pictures and a batch of its own, so that what grows is the work; and two that share
+    one batch.
     """
     gpus = torch.cuda.device_count()
     seen = SeenScaling("GPU" if gpus > 1 else "core")
     most = max(2, gpus if gpus > 1 else usable_cores())
-    counts = sorted({*(2**n for n in range(most.bit_length())), most} - {0})
-    rounds = max(2, effort.runs)
-    device = "cuda" if gpus > 1 else "cpu"
-    if most > 2:  # more processes go through more pictures
-        render_catalogue("sneaker", ORIGINALS_A_PROCESS * most, scratch / "scaling")
-        images = scratch / "scaling" / "images"
+    powers = () if effort.quick else (2**n for n in range(most.bit_length()))
+    counts = sorted({1, 2, *powers, most})
+    rounds = 2 if effort.quick else SCALING_ROUNDS
+    device, own = ("cuda", GPU_BATCH) if gpus > 1 else ("cpu", BATCH)
+    originals = ORIGINALS_A_GPU if gpus > 1 else ORIGINALS_A_PROCESS
 
     def rate(processes: int, batch: int) -> float:
+        catalogue = scratch / f"scaling-{processes}"
+        render_catalogue("sneaker", processes * originals, catalogue)
         report, _ = _fit(
-            images, scratch / "run", epochs=SCALING_EPOCHS, size=effort.sizes[0],
+            catalogue / "images", scratch / "run", epochs=SCALING_EPOCHS, size=effort.sizes[0],
             backbone=effort.backbones[0], processes=processes, batch=batch, device=device,
         )  # fmt: skip
         return float(np.median([epoch["samples_per_s"] for epoch in report["history"][1:]]))
@@ -103,8 +105,8 @@ def measure_scaling(images: Path, scratch: Path, effort: Effort, note: Note) -> 
     for number in range(rounds):
         note(f"{', '.join(map(str, counts))} processes: {number + 1} of {rounds}")
         for count in counts:
-            seen.rates.setdefault(count, []).append(rate(count, count * BATCH))
-        seen.shared.append(rate(2, BATCH))
+            seen.rates.setdefault(count, []).append(rate(count, count * own))
+        seen.shared.append(rate(2, own))
     return seen
 
 

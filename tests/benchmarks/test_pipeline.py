@@ -8,10 +8,11 @@ from benchmarks.statistics import Median
 
 
 def test_the_median_and_its_interval():
-    values = [1.0, 2.0, 3.0, 4.0, 100.0]
+    values = [1.0, 2.0, 3.0, 3.0, 4.0, 100.0]
     median = Median.of(values)
     assert median.median == 3.0
-    assert 1.0 <= median.low < 3.0 < median.high <= 100.0
+    assert 1.0 <= median.low < 3.0 < median.high < 100.0
+    assert Median.of(values[:5]) == Median(3.0, 1.0, 4.0)  # of so few, the range
     assert Median.of([5.0] * 9) == Median(5.0, 5.0, 5.0)
 
 
@@ -36,6 +37,7 @@ def test_the_benchmark_ends_in_one_line_of_json(tiny_export, tiny_run, tmp_path)
         assert 0 < row["pipeline_over_forward"]["median"] < 1.5
 
     file = tmp_path / "doc.md"
+    file.write_text("# Performance\n\n## Serving: other\n\nof another machine\n\n### Part\n")
     done = CliRunner().invoke(app, ["document", str(tmp_path / "results.json"), "--out", str(file)])
     assert done.exit_code == 0, done.output
     document = file.read_text()
@@ -45,6 +47,12 @@ def test_the_benchmark_ends_in_one_line_of_json(tiny_export, tiny_run, tmp_path)
         in document
     )
     assert f"{forward:.2f} (" in document
+    assert [line for line in document.splitlines() if line.startswith("#")] == [
+        "# Performance", "## Serving: other", "### Part", "## One request in process: resnet18"
+    ]  # fmt: skip
+    assert "of another machine" in document
+    CliRunner().invoke(app, ["document", str(tmp_path / "results.json"), "--out", str(file)])
+    assert file.read_text() == document  # the section is replaced
 
 
 @pytest.mark.parametrize("command", ["pipeline", "document"])
