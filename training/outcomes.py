@@ -33,7 +33,7 @@ class Inputs:
 
         So rounding moves a feature by about an eighth of its spread at most.
         """
-        spread = float(np.median(self.table.features.std(axis=0)))
+        spread = float(np.median(_deviation(self.table.features)))
         return 2.0 ** round(math.log2(spread / 4)) if spread > 0 else 1.0
 
     def width(self, inputs: Sequence[HeadInput]) -> int:
@@ -81,10 +81,25 @@ class OutcomeRows:
         return float(np.average(self.label, weights=self.weight))
 
     def chunks(self, width: int) -> Iterator[slice]:
-        """Slices of rows of ``width`` numbers, at most CHUNK_CELLS numbers each, or one row."""
-        step = max(1, CHUNK_CELLS // width)
-        for start in range(0, len(self), step):
-            yield slice(start, min(start + step, len(self)))
+        """Slices of rows of ``width`` numbers."""
+        return _chunks(len(self), width)
+
+
+def _chunks(rows: int, width: int) -> Iterator[slice]:
+    """Slices of rows of ``width`` numbers, at most CHUNK_CELLS numbers each, or one row."""
+    step = max(1, CHUNK_CELLS // width)
+    for start in range(0, rows, step):
+        yield slice(start, min(start + step, rows))
+
+
+def _deviation(features: NDArray[np.float32]) -> Floats:
+    """Standard deviation of each column, (F,), of (M, F), read a part at a time."""
+    total = squares = np.zeros(features.shape[1])
+    for part in _chunks(*features.shape):
+        values = features[part].astype(np.float64)
+        total, squares = total + values.sum(axis=0), squares + (values**2).sum(axis=0)
+    mean: Floats = total / len(features)
+    return np.sqrt(np.maximum(squares / len(features) - mean**2, 0))
 
 
 def split_outcomes(
