@@ -269,9 +269,8 @@ class PictureStore:
                 expected=f"{size_text(wanted + kept, up=True)} free, of which "
                 f"{size_text(kept)} stay free",
                 got=size_text(room + kept),
-                remedy="Free space on that disk (folders in "
-                f"{self.folder.parent} that no run uses may go), put the cache elsewhere with "
-                "--cache, or take a smaller --image-size.",
+                remedy=f"Free space there beside {self.folder.parent}, whose older folders go by "
+                "themselves, put the cache elsewhere with --cache, or take a smaller --image-size.",
             )
 
     def _decode(
