@@ -172,6 +172,24 @@ def test_files_are_read_once_and_looked_up_before_they_are_decoded(
     assert (the_store(cache) / "pixels.u8").stat().st_size == 6 * 32 * 32 * 3
 
 
+def test_the_same_bytes_at_the_same_time_are_decoded_once(
+    folder, tmp_path, monkeypatch, decoded, opened
+):
+    cache, noted = tmp_path / "cache", pictures.decode
+    shutil.copyfile(folder / "images/000.png", folder / "images/001.png")
+
+    def slow(data: bytes, size: int):
+        until = time.monotonic() + 2
+        while len(opened) < 3 and time.monotonic() < until:  # the other thread goes on
+            time.sleep(0.001)
+        return noted(data, size)
+
+    monkeypatch.setattr(pictures, "decode", slow)
+    made = load(folder, cache, 3)
+    assert sorted(decoded) == sorted(set(made.sha256))
+    assert_right(made, folder, names(3))
+
+
 def test_new_pictures_among_unknown_ones_take_no_more_slots_than_they_need(
     folder, tmp_path, decoded
 ):
@@ -582,6 +600,16 @@ def test_a_full_disk_removes_other_folders_first_the_least_recently_used_first(
     assert [path.name for path in old.iterdir()] == ["lock"]
     assert (the_store(cache, 65) / "pixels.u8").exists()
     assert f"removed {old}, 84.23 KB" in console.export_text()
+
+
+def test_slots_that_were_reserved_need_no_more_of_a_full_disk(folder, tmp_path, monkeypatch):
+    cache = tmp_path / "cache"
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", full)
+        with pytest.raises(DataError, match="No space left on device"):
+            load(folder, cache)
+    disk(monkeypatch, cache, 64 * MB, others=64 * MB)
+    assert_right(load(folder, cache), folder, names(6))
 
 
 def test_a_full_disk_loses_no_folder_for_nothing(folder, tmp_path, monkeypatch):
