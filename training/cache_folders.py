@@ -1,6 +1,9 @@
 """The folders of a cache, of decoded pictures or embeddings: held, written, measured, emptied."""
 
 import fcntl
+import math
+import os
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -8,8 +11,9 @@ from typing import IO
 
 from augrank.errors import DataError
 
-GB = 1 << 30
+KB, MB, GB = 1 << 10, 1 << 20, 1 << 30
 KEPT_FREE_BYTES = GB  # of the disk, for what else a run writes
+KEPT_FREE_SHARE = 0.05  # of it, where that is less
 PIXELS, FEATURES, INDEX, BROKEN, LOCK = "pixels.u8", "features.f32", "index", "broken.json", "lock"
 DECODED, EMBEDDINGS = "*px-*", "embeddings-*"  # folders
 PARTS = ".*.part*"  # names of files that are not yet whole
@@ -20,15 +24,32 @@ def unsaid(_text: str) -> None:
     """For callers that tell nobody."""
 
 
+def size_text(size_bytes: float, *, up: bool = False) -> str:
+    """A size in the unit that fits, rounded down or up: what is more never reads as the same."""
+    name, unit = next(
+        ((name, unit) for name, unit in (("GB", GB), ("MB", MB)) if size_bytes >= unit / 10),
+        ("KB", KB),
+    )
+    hundredths = (math.ceil if up else math.floor)(size_bytes / unit * 100)
+    return f"{hundredths / 100:,.2f} {name}"
+
+
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
     """Say what to do where the disk does not take what is written.
 
     Raises:
-        DataError: the disk is full, read-only or broken.
+        DataError: the disk is full, read-only or broken, or no folder stands there.
     """
     try:
         yield
+    except (FileExistsError, NotADirectoryError) as error:
+        there = (path for path in (folder, *folder.parents) if os.path.lexists(path))
+        raise DataError(
+            f"{next(there, folder)} is no folder",
+            expected="a folder for decoded pictures and embeddings",
+            remedy="Name a folder with --cache; it is made where it is not there.",
+        ) from error
     except OSError as error:
         raise DataError(
             f"{folder} cannot be written",
@@ -41,11 +62,20 @@ def writing(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def alone(folder: Path, say: Say) -> Iterator[None]:
-    """Hold a folder for this process; says so where it waits for another one that fills it."""
+    """Make a folder and hold it for this process; says so where it waits for another one.
+
+    Raises:
+        DataError: the folder cannot be made or written.
+    """
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / LOCK).touch()
     with (folder / LOCK).open("a") as lock:
         if not _taken(lock):
             say(f"Waiting for another process, which fills {folder}")
             fcntl.flock(lock, fcntl.LOCK_EX)
+        with writing(folder):
+            os.utime(folder / LOCK)
         yield
 
 
@@ -128,11 +158,21 @@ def emptied_within(
         if total <= limit:
             break
         if freed := emptied(other):
-            say(f"The cache is full: removed {other}, {freed / GB:,.2f} GB, the longest not used")
+            say(f"The cache is full: removed {other}, {size_text(freed)}, the longest not used")
         total -= freed
     return total
 
 
-def decoded_bytes(folder: Path) -> int:
-    """What the other folders of the cache take that hold decoded pictures."""
-    return sum(map(_size_bytes, _others(folder, [DECODED])))
+def others_bytes(folder: Path, patterns: Sequence[str] = (DECODED, EMBEDDINGS)) -> int:
+    """What the other folders of the cache take."""
+    return sum(map(_size_bytes, _others(folder, patterns)))
+
+
+def kept_free_bytes(folder: Path) -> int:
+    """What a cache leaves of a folder's disk: less of a small disk."""
+    return min(KEPT_FREE_BYTES, int(shutil.disk_usage(folder).total * KEPT_FREE_SHARE))
+
+
+def room_bytes(folder: Path) -> int:
+    """What the disk still has for a cache; below 0 where others took what is kept free."""
+    return shutil.disk_usage(folder).free - kept_free_bytes(folder)

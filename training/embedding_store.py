@@ -12,7 +12,6 @@ an interrupt leaves is whole. Rows that disk or limit have no room for are not k
 import hashlib
 import math
 import os
-import shutil
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
@@ -23,16 +22,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.cache_folders import (
+    DECODED,
     EMBEDDINGS,
     FEATURES,
     GB,
     INDEX,
-    KEPT_FREE_BYTES,
-    LOCK,
     Say,
     alone,
-    decoded_bytes,
     emptied_within,
+    others_bytes,
+    room_bytes,
     unsaid,
     writing,
 )
@@ -71,12 +70,8 @@ class EmbeddingStore:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Read and add rows in this block; other processes wait."""
-        with writing(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / LOCK).touch()
         with alone(self.folder, self._say):
             with writing(self.folder):
-                os.utime(self.folder / LOCK)
                 self._tidy()
             yield
 
@@ -116,11 +111,13 @@ class EmbeddingStore:
         Raises:
             DataError: the disk cannot be written.
         """
-        new = len(names) * (self._row_bytes + RECORD.size)
-        own = self._rows * (self._row_bytes + RECORD.size) + new
-        limit = self._limit_bytes - decoded_bytes(self.folder)
-        room = shutil.disk_usage(self.folder).free - KEPT_FREE_BYTES
-        if new > room or own > limit:
+        there = self._rows * (self._row_bytes + RECORD.size)
+        own = there + len(names) * (self._row_bytes + RECORD.size)
+        limit = min(
+            self._limit_bytes - others_bytes(self.folder, [DECODED]),
+            room_bytes(self.folder) + there + others_bytes(self.folder, [EMBEDDINGS]),
+        )
+        if own > limit:
             return False
         if emptied_within(self.folder, own, limit, [EMBEDDINGS], say=self._say) > limit:
             return False

@@ -10,23 +10,20 @@ with what is missing. Pixels are held against their CRC before they are used; a 
 fit is decoded again. The folder's name says the size and what decodes: another decoder has another
 folder. One process fills a folder at a time; others wait for it.
 
-Where new pictures would pass the limit of the cache, other folders are emptied, the least recently
-used first, and then the folder is rewritten without the pictures that nobody asked for. A slot that
-has a record is never written again and files are only replaced, so that processes which have the
-pixels mapped keep theirs.
+A file whose digest is not known is read once: its bytes are hashed, looked up, and decoded where
+they are new. Room is taken beforehand as if all such files were; where that much is not free, they
+are hashed first, so that nothing is removed or refused but for pictures that are to come.
+
+Where new pictures would pass the limit of the cache, or the disk, other folders are emptied, the
+least recently used first, and then the folder is rewritten without the pictures that nobody asked
+for.
 """
 
-import errno
 import hashlib
 import math
-import os
-import shutil
-import struct
 import zlib
-from collections import defaultdict
-from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,35 +32,29 @@ import numpy as np
 import PIL
 from numpy.typing import NDArray
 
-from augrank.decode import DECODE_VERSION, WHITE, Picture
+from augrank.decode import DECODE_VERSION, Picture
 from augrank.errors import AugrankError, DataError
 from training.ahead import ahead
 from training.cache_folders import (
     BROKEN,
     GB,
-    INDEX,
-    KEPT_FREE_BYTES,
-    LOCK,
-    PARTS,
-    PIXELS,
     Say,
     alone,
     emptied_within,
+    kept_free_bytes,
+    others_bytes,
+    room_bytes,
+    size_text,
     unsaid,
     writing,
 )
-from training.files import read_json, whole, write_json
+from training.files import read_json, write_json
+from training.known_pictures import KnownPictures, Read, Unreadable
+from training.picture_slots import PictureSlots, Place, that_fits
 
-RECORD = struct.Struct("<32sII")  # sha256, slot, crc32
-Places = dict[str, tuple[int, int]]  # slot and crc32, by sha256
-Decode = Callable[[int], Picture]
-
-
-class Unreadable(Exception):
-    """A file cannot be read at this moment: nothing is kept of it, so another call tries again."""
-
-
-Track = Callable[[Iterable[None], int], Iterable[None]]
+Decode = Callable[[bytes], Picture]
+Track = Callable[[Iterable[None], int, str], Iterable[None]]
+GROUP = 64  # pictures that a thread checks at a time
 
 
 @dataclass(frozen=True)
@@ -86,6 +77,27 @@ class Pixels:
         return int(self.slots.shape[1])
 
 
+@dataclass(frozen=True)
+class Filled:
+    """What a call of ``fill`` gives, by number of the file."""
+
+    pixels: Pixels  # white where a file has none
+    digests: tuple[str, ...]  # sha256; empty where a file could not be read
+    why: dict[int, str]  # a file has none
+
+
+@dataclass(frozen=True)
+class _Made:
+    """What a thread made of a file."""
+
+    number: int
+    digest: str | None = None
+    place: Place | None = None  # where the pixels are already
+    picture: Picture | None = None
+    crc: int = 0
+    error: AugrankError | Unreadable | None = None
+
+
 def decoder() -> str:
     """What decides the pixels of a file."""
     return f"decode {DECODE_VERSION} cv2 {cv2.__version__} pillow {PIL.__version__}"
@@ -106,248 +118,248 @@ class PictureStore:
     ) -> None:
         key = hashlib.sha256(decoder().encode()).hexdigest()[:8]
         self.folder, self._size = cache / f"{size}px-{key}", size
-        self._bytes, self._limit_bytes = size * size * 3, limit_gb * GB
+        self._slots, self._limit_bytes = PictureSlots(self.folder, size), limit_gb * GB
         self._say = say
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Fill in this block; other processes wait."""
+        with alone(self.folder, self._say):
+            with writing(self.folder):
+                self._slots.tidy()
+            yield
 
     def fill(
         self,
-        digests: Sequence[str],
+        digests: Sequence[str | None],
+        read: Read,
         decode: Decode,
         *,
         threads: int,
         track: Track,
         checked: bool = False,
-    ) -> tuple[Pixels, dict[int, str]]:
+    ) -> Filled:
         """Decode what is missing, and give all.
 
         Args:
-            digests: sha256 of each file.
-            decode: from a file's number to its pixels, uint8 (S, S, 3); raises Unreadable, or
-                AugrankError where it is broken.
+            digests: sha256 of each file; None where it is not known.
+            read: from a file's number to its sha256 and bytes; raises Unreadable.
+            decode: from bytes to pixels, uint8 (S, S, 3); raises AugrankError where they are
+                broken.
             threads: files at a time.
-            track: shows progress over what is decoded, of so many.
+            track: shows progress over what is done, of so many, under a title.
             checked: another process has just held these pixels against their checksums.
-
-        Returns:
-            The pixels of all files, white where one is broken; and why it is, by number.
 
         Raises:
             DataError: the disk or the limit does not hold them.
         """
-        with writing(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / LOCK).touch()
-        with alone(self.folder, self._say):
-            with writing(self.folder):
-                os.utime(self.folder / LOCK)
-                self._tidy()
-            places, used = self._sound(set(digests), threads, check=not checked)
-            broken, unreadable = self._broken(), dict[str, str]()
-            first: dict[str, int] = {}
-            for number, digest in enumerate(digests):
-                first.setdefault(digest, number)
-            missing = {
-                digest: number
-                for digest, number in first.items()
-                if digest not in places and digest not in broken
-            }
-            if missing or not self._slots():
-                places, used = self._keep_limit(places, used, len(missing))
-                self._make_room(used + len(missing))
-                made = self._decode(missing, decode, used, broken, unreadable, threads, track)
-                places |= made
-            pixels = self._map()  # before another process replaces them
-        slots = np.array(
-            [places[digest][0] if digest in places else 0 for digest in digests], np.int64
-        )
-        reasons = broken | unreadable
-        why = {n: reasons[digest] for n, digest in enumerate(digests) if digest in reasons}
-        return Pixels(pixels, slots), why
+        unknown = [number for number, digest in enumerate(digests) if digest is None]
+        noted, used = self._slots.noted(None if unknown else {name for name in digests if name})
+        known = KnownPictures([*digests], self._broken(), noted)
+        self._check(known, threads, track, trusting=checked)
+        if unknown and not self._holds(used + len(known.to_read())):
+            _hash(known, unknown, read, threads, track)
+            self._check(known, threads, track, trusting=False)
+        numbers = known.to_read()
+        if numbers or not len(self._slots):
+            used = self._keep_limit(known, used, len(numbers))
+            self._make_room(used + len(numbers))
+            used = self._decode(known, numbers, used, read, decode, threads, track)
+            self._slots.cut(used)
+        pixels = self._slots.mapped()  # before another process replaces them
+        slot, why = known.found()
+        return Filled(Pixels(pixels, slot), tuple(name or "" for name in known.digests), why)
 
-    @property
-    def _pixels(self) -> Path:
-        return self.folder / PIXELS
+    def _check(self, known: KnownPictures, threads: int, track: Track, *, trusting: bool) -> None:
+        """Note the places of pictures whose digests are known, where the pixels are whole.
 
-    @property
-    def _index(self) -> Path:
-        return self.folder / INDEX
-
-    def _tidy(self) -> None:
-        """Drop what killed processes left: files that were not yet whole, half a record."""
-        for part in self.folder.glob(PARTS):
-            part.unlink()
-        if self._index.exists():
-            size = self._index.stat().st_size
-            os.truncate(self._index, size - size % RECORD.size)
-
-    def _sound(self, wanted: set[str], threads: int, *, check: bool) -> tuple[Places, int]:
-        """Where the pictures are that are wanted, there and whole; and how many slots are used.
-
-        Without a check the only place that was noted of a picture counts.
+        Args:
+            known: gets the places.
+            threads: at a time.
+            track: shows progress.
+            trusting: the only place that was noted of a picture counts without a check.
         """
-        count = self._slots()
-        if not count:
-            return {}, 1
-        used, noted = 1, defaultdict[str, list[tuple[int, int]]](list)  # slot 0 is white
-        content = self._index.read_bytes() if self._index.exists() else b""
-        for digest, slot, crc in RECORD.iter_unpack(content):
-            if slot < count:
-                used = max(used, slot + 1)
-                if digest.hex() in wanted:
-                    noted[digest.hex()].append((slot, crc))
-        slots = self._map()
+        wanted = set(known.digests) - {None, *known.places}
+        there = [digest for digest in known.noted if digest in wanted]
+        if not there:
+            return
+        slots = self._slots.mapped()
 
-        def that_fits(places: list[tuple[int, int]]) -> tuple[int, int] | None:
-            if not check and len(places) == 1:
-                return places[0]
-            return next(
-                ((slot, crc) for slot, crc in places if zlib.crc32(slots[slot]) == crc), None
-            )
+        def place(digest: str) -> Place | None:
+            places = known.noted[digest]
+            return places[0] if trusting and len(places) == 1 else that_fits(places, slots)
 
-        with ThreadPoolExecutor(threads) as pool:
-            found = zip(noted, pool.map(that_fits, noted.values()), strict=True)
-            return {digest: place for digest, place in found if place is not None}, used
+        def places(group: list[str]) -> list[tuple[str, Place | None]]:
+            return [(digest, place(digest)) for digest in group]
+
+        def all_of_them() -> Generator[None, None, None]:
+            groups = [there[at : at + GROUP] for at in range(0, len(there), GROUP)]
+            for group in ahead(places, groups, threads):
+                for digest, found in group:
+                    if found is not None:
+                        known.places[digest] = found
+                    yield None
+
+        _through(all_of_them(), len(there), "Checking", track)
 
     def _broken(self) -> dict[str, str]:
         file = self.folder / BROKEN
         return dict(read_json(file)) if file.exists() else {}
 
-    def _keep_limit(self, places: Places, used: int, new: int) -> tuple[Places, int]:
-        """Remove what is not wanted, as far as new pictures would pass the limit.
+    def _holds(self, slots: int) -> bool:
+        """Whether limit and disk hold so many slots with all else that is there."""
+        there, slot_bytes = len(self._slots), self._slots.slot_bytes
+        own = max(there, slots) * slot_bytes
+        if own + others_bytes(self.folder) > self._limit_bytes:
+            return False
+        return slots <= there or (slots - there) * slot_bytes <= room_bytes(self.folder)
+
+    def _keep_limit(self, known: KnownPictures, used: int, new: int) -> int:
+        """Remove what is not wanted, as far as new pictures would pass limit or disk.
 
         Args:
-            places: of the pictures that are wanted and there.
+            known: has the places of the pictures that are wanted and there; gets others where
+                the folder is rewritten.
             used: slots.
             new: pictures to come.
 
         Returns:
-            The places and the used slots, which are others where the folder was rewritten.
+            The slots that are used then.
 
         Raises:
-            DataError: what is wanted passes the limit by itself.
+            DataError: what is wanted passes the limit, or the disk, by itself.
         """
-        slot_bytes, least = self._bytes + RECORD.size, 1 + len(places) + new
+        slot_bytes, least = self._slots.slot_bytes, 1 + len(known.places) + new
         if least * slot_bytes > self._limit_bytes:
             raise DataError(
                 f"the cache's limit does not hold the decoded pictures ({self.folder.parent})",
-                expected=f"at most {self._limit_bytes / GB:,.2f} GB",
-                got=f"{least * slot_bytes / GB:,.2f} GB, {least - 1:,} pictures of {self._size} px",
+                expected=f"at most {size_text(self._limit_bytes)}",
+                got=f"{size_text(least * slot_bytes, up=True)}, {least - 1:,} pictures of "
+                f"{self._size} px",
                 remedy=f"Give --cache-gb {math.ceil(least * slot_bytes / GB)}, or take a smaller "
                 "--image-size.",
             )
-        slots = max(self._slots(), used + new)
-        total = emptied_within(self.folder, slots * slot_bytes, self._limit_bytes, say=self._say)
-        if total <= self._limit_bytes or slots == least:
-            return places, used
+        there, slots = len(self._slots), max(len(self._slots), used + new)
+        limit = self._limit_bytes
+        if slots > there:
+            removable = there * slot_bytes + others_bytes(self.folder)
+            self._need(least * slot_bytes - removable)
+            limit = min(limit, room_bytes(self.folder) + removable)
+        total = emptied_within(self.folder, slots * slot_bytes, limit, say=self._say)
+        if total <= limit or slots == least:
+            return used
         self._say(f"The cache is full: {self.folder} is rewritten without what is not asked for")
-        return self._rewritten(places), 1 + len(places)
-
-    def _rewritten(self, places: Places) -> Places:
-        """Rewrite the folder with these pictures alone, and say where they are now.
-
-        While the pixels are replaced the index names old and new places: it fits both.
-        """
-        self._need((1 + len(places)) * self._bytes)
-        former = self._map()
-        by_slot = sorted(places, key=lambda digest: places[digest])
-        made = {digest: (n, places[digest][1]) for n, digest in enumerate(by_slot, 1)}
-        records = b"".join(_record(digest, place) for digest, place in made.items())
-        with writing(self.folder):
-            with whole(self._pixels) as temporary:
-                with temporary.open("wb") as stream:
-                    stream.write(bytes([WHITE]) * self._bytes)
-                    for digest in made:
-                        stream.write(former[places[digest][0]].data)
-                with self._index.open("ab") as index:
-                    index.write(records)
-            with whole(self._index) as temporary:
-                temporary.write_bytes(records)
-        return made
+        self._need((1 + len(known.places)) * self._slots.picture_bytes)
+        known.places = self._slots.rewrite(known.places)
+        known.noted = {digest: [place] for digest, place in known.places.items()}
+        return 1 + len(known.places)
 
     def _make_room(self, slots: int) -> None:
-        """Take the space of all slots beforehand: a disk that runs full would end the process."""
-        wanted = slots * self._bytes
-        there = self._pixels.stat().st_size if self._pixels.exists() else 0
-        self._need(wanted - there)
-        with writing(self.folder):
-            self._pixels.touch()
-            with self._pixels.open("r+b") as stream:
-                os.posix_fallocate(stream.fileno(), 0, wanted)
-                os.pwrite(stream.fileno(), bytes([WHITE]) * self._bytes, 0)
+        """Take the space of all slots beforehand."""
+        if slots > len(self._slots):
+            self._need((slots - len(self._slots)) * self._slots.picture_bytes)
+        self._slots.reserve(slots)
 
     def _need(self, wanted: int) -> None:
         """So many bytes of the disk."""
-        free = shutil.disk_usage(self.folder).free - KEPT_FREE_BYTES
-        if wanted > free:
+        room, kept = room_bytes(self.folder), kept_free_bytes(self.folder)
+        if wanted > room:
             raise DataError(
                 f"the disk does not hold the decoded pictures ({self.folder})",
-                expected=f"{(wanted + KEPT_FREE_BYTES) / GB:.1f} GB free",
-                got=f"{(free + KEPT_FREE_BYTES) / GB:.1f} GB",
-                remedy="Put the cache elsewhere with --cache, or take a smaller --image-size.",
+                expected=f"{size_text(wanted + kept, up=True)} free, of which "
+                f"{size_text(kept)} stay free",
+                got=size_text(room + kept),
+                remedy=f"Free space there beside {self.folder.parent}, whose older folders go by "
+                "themselves, put the cache elsewhere with --cache, or take a smaller --image-size.",
             )
 
     def _decode(
         self,
-        missing: dict[str, int],
-        decode: Decode,
+        known: KnownPictures,
+        numbers: Sequence[int],
         used: int,
-        broken: dict[str, str],
-        unreadable: dict[str, str],
+        read: Read,
+        decode: Decode,
         threads: int,
         track: Track,
-    ) -> Places:
-        """Decode into new slots, and note each when its pixels are there."""
-        slots = {digest: used + place for place, digest in enumerate(missing)}
-        made: Places = {}
+    ) -> int:
+        """Read files and decode what is new, and note each picture when its pixels are there.
 
-        def one(digest: str) -> tuple[str, Picture | AugrankError | Unreadable]:
+        Returns:
+            How many slots are used then.
+        """
+        slots, broken_before = self._slots.mapped(), len(known.broken)
+        taken: dict[str, int] = {}  # by which file: of the same bytes under two names
+
+        def one(number: int) -> _Made:
             try:
-                return digest, decode(missing[digest])
-            except (AugrankError, Unreadable) as error:
-                return digest, error
+                digest, content = known.read(number, read)
+            except Unreadable as error:
+                return _Made(number, known.digests[number], error=error)
+            try:
+                others = digest in known.places or digest in known.broken
+                if others or taken.setdefault(digest, number) != number:
+                    return _Made(number, digest)
+                place = that_fits(known.noted.get(digest, ()), slots)
+                if place is not None:
+                    return _Made(number, digest, place)
+                picture = decode(content)
+                return _Made(number, digest, picture=picture, crc=zlib.crc32(picture.data))
+            except AugrankError as error:
+                return _Made(number, digest, error=error)
+            except MemoryError:
+                lacking = Unreadable("there is not enough memory to decode it")
+                return _Made(number, digest, error=lacking)
 
         def all_of_them() -> Generator[None, None, None]:
-            for digest, result in ahead(one, missing, threads):
-                if isinstance(result, AugrankError):
-                    broken[digest] = str(result)
-                elif isinstance(result, Unreadable):
-                    unreadable[digest] = str(result)
-                else:
-                    place = slots[digest], zlib.crc32(result.data)
-                    with writing(self.folder):
-                        at = place[0] * self._bytes
-                        _all_of(os.pwrite(pixels.fileno(), result.data, at), self._bytes)
-                        _all_of(index.write(_record(digest, place)), RECORD.size)
-                    made[digest] = place
-                yield None
+            nonlocal used
+            with self._slots.adding() as add:
+                for made in ahead(one, numbers, threads):
+                    known.digests[made.number] = digest = made.digest
+                    if isinstance(made.error, Unreadable):
+                        known.cannot(made.number, made.error)
+                    elif digest is not None and made.error is not None:
+                        known.broken[digest] = str(made.error)
+                    elif digest is not None and made.place is not None:
+                        known.places[digest] = made.place
+                    elif digest is not None and made.picture is not None:
+                        place = used, made.crc
+                        add(digest, place, made.picture)
+                        known.places[digest], used = place, used + 1
+                    yield None
 
-        with (
-            self._pixels.open("r+b") as pixels,
-            self._index.open("ab", buffering=0) as index,
-            closing(all_of_them()) as decoding,  # an interrupt: do not decode what still waits
-        ):
-            for _ in track(decoding, len(missing)):
-                pass
-        if broken:
-            with writing(self.folder):
-                write_json(self.folder / BROKEN, broken)
-        return made
-
-    def _slots(self) -> int:
-        """In the file: none where a process was killed, or the disk was full, as it was made."""
-        return self._pixels.stat().st_size // self._bytes if self._pixels.exists() else 0
-
-    def _map(self) -> NDArray[np.uint8]:
-        shape = (self._slots(), self._size, self._size, 3)
-        mapped = np.memmap(self._pixels, np.uint8, "r", shape=shape)
-        return mapped.view(np.ndarray)  # of which a row costs a third as much
+        try:
+            _through(all_of_them(), len(numbers), "Decoding", track)
+        finally:
+            if len(known.broken) > broken_before:
+                with writing(self.folder):
+                    write_json(self.folder / BROKEN, known.broken)
+        return used
 
 
-def _record(digest: str, place: tuple[int, int]) -> bytes:
-    return RECORD.pack(bytes.fromhex(digest), *place)
+def _hash(
+    known: KnownPictures, numbers: Sequence[int], read: Read, threads: int, track: Track
+) -> None:
+    """Note the digests of files, or why they have none."""
+
+    def one(number: int) -> tuple[int, str | Unreadable]:
+        try:
+            return number, known.read(number, read)[0]
+        except Unreadable as error:
+            return number, error
+
+    def all_of_them() -> Generator[None, None, None]:
+        for number, result in ahead(one, numbers, threads):
+            if isinstance(result, Unreadable):
+                known.cannot(number, result)
+            else:
+                known.digests[number] = result
+            yield None
+
+    _through(all_of_them(), len(numbers), "Hashing", track)
 
 
-def _all_of(written: int, size: int) -> None:
-    """A full disk may take a part, and says so only the next time."""
-    if written < size:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+def _through(done: Generator[None, None, None], count: int, title: str, track: Track) -> None:
+    with closing(done):  # an interrupt: do not make what still waits
+        for _ in track(done, count, title):
+            pass

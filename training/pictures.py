@@ -2,8 +2,10 @@
 
 import hashlib
 import math
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +14,8 @@ import numpy as np
 from augrank.decode import Picture, decode
 from training.cache_folders import writing
 from training.files import read_json, write_json
-from training.picture_store import PictureStore, Pixels, Unreadable
+from training.known_pictures import Unreadable
+from training.picture_store import PictureStore, Pixels
 from training.progress import Display
 
 
@@ -51,71 +54,104 @@ def decode_all(
     Raises:
         DataError: the disk or the limit does not hold the pixels.
     """
-    digests, unreadable = _digests(files, images, cache / "digests.json", threads)
+    sources = _Sources(files, images, cache / "digests.json")
+    unreadable = sources.look(threads)
     readable = [number for number in range(len(files)) if number not in unreadable]
 
-    def decode_file(place: int) -> Picture:
-        number = readable[place]
-        try:
-            content = (images / files[number]).read_bytes()
-        except OSError as error:
-            raise Unreadable(_why(error)) from error
-        if hashlib.sha256(content).hexdigest() != digests[number]:
-            raise Unreadable("the file was written while it was read")
+    def read(place: int) -> tuple[str, bytes]:
+        return sources.read(readable[place])
+
+    def decode_content(content: bytes) -> Picture:
         return decode(content, size).pixels
 
-    def track(done: Iterable[None], count: int) -> Iterable[None]:
-        return display.track(done, "Decoding", count, "pictures")
+    def track(done: Iterable[None], count: int, title: str) -> Iterable[None]:
+        return display.track(done, title, count, "pictures")
 
     store = PictureStore(cache, size, limit_gb, display.say)
-    wanted = [digests[number] for number in readable]
-    pixels, broken = store.fill(wanted, decode_file, threads=threads, track=track, checked=checked)
+    with store.held(), sources.remembered() as digest:
+        wanted = [digest(number) for number in readable]
+        filled = store.fill(
+            wanted, read, decode_content, threads=threads, track=track, checked=checked
+        )
     slot = np.zeros(len(files), np.int64)  # slot 0 is white
-    slot[readable] = pixels.slot
-    why = unreadable | {readable[place]: reason for place, reason in broken.items()}
-    return Pictures(Pixels(pixels.slots, slot), digests, why)
+    slot[readable] = filled.pixels.slot
+    sha256 = dict(zip(readable, filled.digests, strict=True))
+    return Pictures(
+        Pixels(filled.pixels.slots, slot),
+        tuple(sha256.get(number, "") for number in range(len(files))),
+        unreadable | {readable[place]: reason for place, reason in filled.why.items()},
+    )
 
 
 def _why(error: OSError) -> str:
     return f"the file cannot be read: {error.strerror or error}"
 
 
-def _digests(
-    files: Sequence[str], images: Path, memo: Path, threads: int
-) -> tuple[tuple[str, ...], dict[int, str]]:
-    """sha256 of every file; read again only where size or time of change are others.
+class _Sources:
+    """The files; their digests are remembered by size and time of change.
 
-    The memo forgets files that are no longer there when it is written.
-
-    Returns:
-        The digests, and why a file has none, by its number.
+    Args:
+        files: relative to ``images``.
+        images: the folder.
+        memo: where digests are kept, ``[size, time, sha256]`` by path.
     """
-    known = read_json(memo) if memo.is_file() else {}
-    base = images.resolve()
 
-    def digest(name: str) -> list[object] | str:
-        file = base / name
+    def __init__(self, files: Sequence[str], images: Path, memo: Path) -> None:
+        base = images.resolve()
+        self._names, self._memo = [str(base / name) for name in files], memo
+        self._stamps: dict[int, list[object]] = {}  # size and time, by number
+        self._read: dict[int, list[object]] = {}  # with the digest: what this call has read
+
+    def look(self, threads: int) -> dict[int, str]:
+        """Note size and time of every file; why one has none, by its number."""
+
+        def stamp(name: str) -> list[object] | str:
+            try:
+                return _stamp(Path(name).stat())
+            except OSError as error:
+                return _why(error)
+
+        with ThreadPoolExecutor(threads) as pool:
+            stamps = list(pool.map(stamp, self._names))
+        self._stamps = {n: found for n, found in enumerate(stamps) if not isinstance(found, str)}
+        return {n: found for n, found in enumerate(stamps) if isinstance(found, str)}
+
+    @contextmanager
+    def remembered(self) -> Iterator[Callable[[int], str | None]]:
+        """Gives what knows a file's digest, and keeps what is read in this block for other calls.
+
+        The memo forgets files that are no longer there when it is written.
+        """
+        known = read_json(self._memo) if self._memo.is_file() else {}
+
+        def digest(number: int) -> str | None:
+            found: list[object] | None = known.get(self._names[number])
+            if found is None or found[:2] != self._stamps[number]:
+                return None
+            return str(found[2])
+
         try:
-            facts = file.stat()
-            stamp = [facts.st_size, facts.st_mtime_ns]
-            found: list[object] | None = known.get(str(file))
-            if found is not None and found[:2] == stamp:
-                return found
-            return [*stamp, hashlib.sha256(file.read_bytes()).hexdigest()]
-        except OSError as error:
-            return _why(error)
+            yield digest
+        finally:  # an interrupt loses nothing that was hashed
+            read = {self._names[number]: self._read[number] for number in sorted(self._read)}
+            if any(known.get(name) != facts for name, facts in read.items()):
+                there = {name: known.pop(name) for name in self._names if name in known}
+                others = {name: facts for name, facts in known.items() if Path(name).is_file()}
+                with writing(self._memo.parent):
+                    write_json(self._memo, others | there | read)
 
-    with ThreadPoolExecutor(threads) as pool:
-        results = list(pool.map(digest, files))
-    unreadable = {n: result for n, result in enumerate(results) if isinstance(result, str)}
-    facts = {
-        str(base / name): result
-        for name, result in zip(files, results, strict=True)
-        if not isinstance(result, str)
-    }
-    if any(known.get(name) != found for name, found in facts.items()):
-        others = {n: found for n, found in known.items() if n not in facts and Path(n).is_file()}
-        with writing(memo.parent):
-            write_json(memo, others | facts)
-    digests = ("" if isinstance(result, str) else str(result[2]) for result in results)
-    return tuple(digests), unreadable
+    def read(self, number: int) -> tuple[str, bytes]:
+        """A file's sha256 and bytes; raises Unreadable."""
+        try:
+            with Path(self._names[number]).open("rb") as stream:
+                stamp = _stamp(os.fstat(stream.fileno()))  # before its bytes: they may change
+                content = stream.read()
+        except OSError as error:
+            raise Unreadable(_why(error)) from error
+        digest = hashlib.sha256(content).hexdigest()
+        self._read[number] = [*stamp, digest]
+        return digest, content
+
+
+def _stamp(facts: os.stat_result) -> list[object]:
+    return [facts.st_size, facts.st_mtime_ns]

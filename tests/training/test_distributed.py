@@ -22,7 +22,7 @@ from training.batches import Batches
 from training.distributed import Team
 from training.history import write_history
 from training.jitter import Jitter
-from training.picture_store import RECORD
+from training.picture_slots import RECORD
 from training.table import read_table
 
 PLAIN = Normalizer((0.8, 0.8, 0.8), (0.3, 0.3, 0.3))

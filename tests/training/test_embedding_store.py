@@ -86,10 +86,30 @@ def test_the_limit_drops_older_embeddings_then_keeps_no_more(tmp_path):
 
 
 def test_a_disk_that_is_nearly_full_is_left_to_what_else_a_run_writes(tmp_path, monkeypatch):
-    usage = shutil.disk_usage(tmp_path)._replace(free=KEPT_FREE_BYTES + 103)
+    usage = shutil.disk_usage(tmp_path)._replace(total=100 * GB, free=KEPT_FREE_BYTES + 103)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     assert not filled(tmp_path, [0, 1]).kept
     assert filled(tmp_path, [0]).kept
+
+
+def test_a_nearly_full_disk_drops_older_embeddings_first(tmp_path, monkeypatch):
+    row, said = 4 * WIDTH + 20, list[str]()
+    old = filled(tmp_path, [0, 1, 2], "b" * 64)
+    usage = shutil.disk_usage(tmp_path)
+
+    def now(_path):
+        taken = sum(file.stat().st_size for file in tmp_path.rglob("*") if file.is_file())
+        return usage._replace(total=100 * GB, free=KEPT_FREE_BYTES + 4 * row - taken)
+
+    monkeypatch.setattr(shutil, "disk_usage", now)
+    assert filled(tmp_path, [0], say=said.append).kept
+    assert said == []
+    assert filled(tmp_path, [1, 2], say=said.append).kept
+    assert said == [f"The cache is full: removed {old.folder}, 0.15 KB, the longest not used"]
+    assert missing(store(tmp_path)) == list(range(3, 10))
+    assert missing(store(tmp_path, "b" * 64)) == list(range(10))
+    assert not filled(tmp_path, [3, 4]).kept
+    assert filled(tmp_path, [3]).kept
 
 
 def test_a_full_disk_is_told(tmp_path):

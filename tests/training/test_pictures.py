@@ -3,13 +3,16 @@
 import errno
 import fcntl
 import hashlib
+import io
 import math
 import multiprocessing
 import os
 import random
 import shutil
 import signal
+import threading
 import time
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,13 +20,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from augrank.decode import decode
 from augrank.errors import DataError
-from training import picture_store, pictures
+from training import cache_folders, picture_slots, picture_store, pictures
+from training.cache_folders import GB, KB, MB, size_text
 from training.files import read_json
-from training.picture_store import RECORD
+from training.picture_slots import RECORD
 from training.pictures import decode_all
 from training.progress import Display
 
@@ -47,6 +52,35 @@ def decoded(monkeypatch) -> list[str]:
 
     monkeypatch.setattr(pictures, "decode", noted)
     return seen
+
+
+@pytest.fixture
+def opened(monkeypatch) -> list[str]:
+    """Names of the files whose bytes are read."""
+    seen: list[str] = []
+    read = pictures._Sources.read
+
+    def noted(sources, number: int):
+        seen.append(Path(sources._names[number]).name)
+        return read(sources, number)
+
+    monkeypatch.setattr(pictures._Sources, "read", noted)
+    return seen
+
+
+class Bars(Display):
+    """Notes the title and the count of each bar, and how far it came."""
+
+    def __init__(self) -> None:
+        super().__init__(quiet=True)
+        self.seen: list[list] = []
+
+    def track(self, items, title, total, unit):
+        bar = [title, total, 0]
+        self.seen.append(bar)
+        for item in super().track(items, title, total, unit):
+            yield item
+            bar[2] += 1
 
 
 def names(count: int) -> list[str]:
@@ -106,6 +140,136 @@ def test_the_same_bytes_under_two_names_are_decoded_once(folder, tmp_path, decod
     made = load(folder, tmp_path / "cache")
     assert len(decoded) == 5
     np.testing.assert_array_equal(made.pixels[0], made.pixels[5])
+
+
+def test_files_are_read_once_and_looked_up_before_they_are_decoded(
+    folder, tmp_path, monkeypatch, decoded, opened
+):
+    cache, noted, ahead = tmp_path / "cache", pictures.decode, []
+
+    def counted(data: bytes, size: int):
+        made = noted(data, size)
+        ahead.append(len(opened) - len(decoded))
+        return made
+
+    monkeypatch.setattr(pictures, "decode", counted)
+    shutil.copyfile(folder / "images/000.png", folder / "images/005.png")
+    load(folder, cache)
+    assert sorted(opened) == [f"{n:03d}.png" for n in range(6)]
+    assert len(decoded) == 5
+    assert max(ahead) <= 2  # bytes of two files at a time, one a thread
+    assert (the_store(cache) / "pixels.u8").stat().st_size == 6 * 32 * 32 * 3
+    opened.clear()
+    decoded.clear()
+    load(folder, cache)
+    assert (opened, decoded) == ([], [])
+    (cache / "digests.json").unlink()  # or the pictures are elsewhere
+    shutil.copyfile(folder / "images/000.png", folder / "images/002.png")
+    assert_right(load(folder, cache), folder, names(6))
+    assert len(opened) == 6
+    assert decoded == []
+    assert len(records(cache)) == 5
+    assert (the_store(cache) / "pixels.u8").stat().st_size == 6 * 32 * 32 * 3
+
+
+def test_the_same_bytes_at_the_same_time_are_decoded_once(
+    folder, tmp_path, monkeypatch, decoded, opened
+):
+    cache, noted = tmp_path / "cache", pictures.decode
+    shutil.copyfile(folder / "images/000.png", folder / "images/001.png")
+
+    def slow(data: bytes, size: int):
+        until = time.monotonic() + 2
+        while len(opened) < 3 and time.monotonic() < until:  # the other thread goes on
+            time.sleep(0.001)
+        return noted(data, size)
+
+    monkeypatch.setattr(pictures, "decode", slow)
+    made = load(folder, cache, 3)
+    assert sorted(decoded) == sorted(set(made.sha256))
+    assert_right(made, folder, names(3))
+
+
+def test_new_pictures_among_unknown_ones_take_no_more_slots_than_they_need(
+    folder, tmp_path, decoded
+):
+    cache = tmp_path / "cache"
+    decode_all(names(6)[::2], folder, 32, cache, threads=2, display=QUIET)
+    (cache / "digests.json").unlink()
+    decoded.clear()
+    made = load(folder, cache)
+    assert sorted(decoded) == sorted(made.sha256[1::2])
+    assert_right(made, folder, names(6))
+    assert (the_store(cache) / "pixels.u8").stat().st_size == 7 * 32 * 32 * 3
+
+
+def test_where_room_is_short_files_are_hashed_first(folder, tmp_path, decoded, opened):
+    """Were all of them new they would pass the limit, for which others would have to go."""
+    cache, bars = tmp_path / "cache", Bars()
+    shutil.copyfile(folder / "images/000.png", folder / "images/005.png")
+    load(folder, cache, 1, size=16)
+    limit = 6 * SLOT_BYTES + 2 * (16 * 16 * 3 + RECORD.size)
+    opened.clear()
+    decoded.clear()
+    made = decode_all(names(6), folder, 32, cache, limit_gb=limit / GB, threads=2, display=bars)
+    assert bars.seen == [["Hashing", 5, 5], ["Decoding", 5, 5]]  # one is known of 16 pixels
+    assert (len(opened), len(decoded)) == (10, 5)
+    assert_right(made, folder, names(6))
+    assert (the_store(cache, 16) / "pixels.u8").exists()
+    (cache / "digests.json").unlink()
+    bars.seen.clear()
+    decode_all(names(6), folder, 32, cache, limit_gb=limit / GB, threads=2, display=bars)
+    assert bars.seen == [["Hashing", 6, 6], ["Checking", 5, 5]]
+    assert len(decoded) == 5
+    assert (the_store(cache, 16) / "pixels.u8").exists()
+
+
+def test_what_takes_long_has_a_bar(folder, tmp_path):
+    bars = Bars()
+    for expected in (["Decoding", 6, 6], ["Checking", 6, 6]):
+        decode_all(names(6), folder, 32, tmp_path / "cache", threads=2, display=bars)
+        assert bars.seen.pop() == expected
+        assert bars.seen == []
+
+
+def test_an_interrupt_keeps_digests_and_what_is_known_of_broken_files(
+    folder, tmp_path, monkeypatch, decoded, opened
+):
+    cache, noted = tmp_path / "cache", pictures.decode
+    (folder / names(1)[0]).write_bytes(b"no picture")
+
+    def interrupted(data: bytes, size: int):
+        if len(decoded) == 4:
+            raise KeyboardInterrupt
+        return noted(data, size)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pictures, "decode", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            decode_all(names(6), folder, 32, cache, threads=1, display=QUIET)
+    known = {Path(name).name: facts[2] for name, facts in read_json(cache / "digests.json").items()}
+    assert set(known) == set(opened) >= {f"{n:03d}.png" for n in range(5)}
+    for name, digest in known.items():
+        assert digest == hashlib.sha256((folder / "images" / name).read_bytes()).hexdigest()
+    assert list(read_json(the_store(cache) / "broken.json")) == [known["000.png"]]
+    decoded.clear()
+    made = load(folder, cache)
+    assert len(decoded) == 2  # neither the broken one nor the three that are there
+    assert list(made.broken) == [0]
+
+
+def test_checksums_are_computed_by_the_threads_that_decode(folder, tmp_path, monkeypatch):
+    by, crc32 = set(), zlib.crc32
+
+    def noted(data, *start: int) -> int:
+        if memoryview(data).nbytes == 32 * 32 * 3:
+            by.add(threading.current_thread())
+        return crc32(data, *start)
+
+    monkeypatch.setattr(zlib, "crc32", noted)
+    assert load(folder, tmp_path / "cache").broken == {}
+    assert by
+    assert threading.main_thread() not in by
 
 
 def test_an_interrupt_loses_nothing_that_was_decoded(folder, tmp_path, monkeypatch, decoded):
@@ -233,9 +397,9 @@ def test_a_file_that_changed_is_another_picture(folder, tmp_path, decoded):
 
 
 def test_a_full_disk_is_said_before_anything_is_written(folder, tmp_path, monkeypatch):
-    usage = shutil.disk_usage(tmp_path)._replace(free=(1 << 30) + 1000)
+    usage = shutil.disk_usage(tmp_path)._replace(total=100 << 30, free=(1 << 30) + 1000)
     with monkeypatch.context() as patch:
-        patch.setattr(picture_store.shutil, "disk_usage", lambda _path: usage)
+        patch.setattr(shutil, "disk_usage", lambda _path: usage)
         with pytest.raises(DataError, match=r"does not hold the decoded pictures[\s\S]*--cache"):
             load(folder, tmp_path / "cache")
     assert not (the_store(tmp_path / "cache") / "pixels.u8").exists()
@@ -244,7 +408,7 @@ def test_a_full_disk_is_said_before_anything_is_written(folder, tmp_path, monkey
 
 def test_a_disk_that_has_no_room_for_the_slots_is_said(folder, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(picture_store.os, "posix_fallocate", full)
+        patch.setattr(os, "posix_fallocate", full)
         with pytest.raises(DataError, match="No space left on device"):
             load(folder, tmp_path / "cache")
     assert_right(load(folder, tmp_path / "cache"), folder, names(6))
@@ -261,7 +425,7 @@ def test_a_disk_that_fills_meanwhile_loses_nothing(folder, tmp_path, monkeypatch
         return full() if taken < 0 else pwrite(descriptor, bytes(data)[:taken], offset)
 
     with monkeypatch.context() as patch:
-        patch.setattr(picture_store.os, "pwrite", short)
+        patch.setattr(os, "pwrite", short)
         with pytest.raises(
             DataError, match=r"cannot be written: expected .* got No space .*--cache"
         ):
@@ -306,16 +470,17 @@ def test_a_broken_picture_is_a_bad_row(catalogue, tmp_path, display):
 def test_files_that_cannot_be_read_now_are_told_and_tried_again(folder, tmp_path, monkeypatch):
     cache, (first, second) = tmp_path / "cache", names(2)
     content = {name: (folder / name).read_bytes() for name in (first, second)}
+    load(folder, cache, size=40)  # digests are known
     (folder / first).unlink()
-    digests = pictures._digests
+    look = pictures._Sources.look
 
     def written_meanwhile(*arguments):
-        found = digests(*arguments)
+        found = look(*arguments)
         (folder / second).write_bytes(content[first])
         return found
 
     with monkeypatch.context() as patch:
-        patch.setattr(pictures, "_digests", written_meanwhile)
+        patch.setattr(pictures._Sources, "look", written_meanwhile)
         made = load(folder, cache)
     assert made.broken == {
         0: "the file cannot be read: No such file or directory",
@@ -330,6 +495,130 @@ def test_files_that_cannot_be_read_now_are_told_and_tried_again(folder, tmp_path
     again = load(folder, cache)
     assert again.broken == {}
     assert_right(again, folder, names(6))
+
+
+def test_a_file_replaced_within_its_time_and_size_is_told_once(folder, tmp_path):
+    cache, file = tmp_path / "cache", folder / names(1)[0]
+    other = (folder / names(2)[1]).read_bytes()
+    size = max(len(other), file.stat().st_size)
+    file.write_bytes(file.read_bytes().ljust(size, b"\0"))
+    load(folder, cache)
+    then = file.stat().st_mtime_ns
+    file.write_bytes(other.ljust(size, b"\0"))
+    os.utime(file, ns=(then, then))
+    assert load(folder, cache, size=40).broken == {0: "the file was written while it was read"}
+    made = load(folder, cache)
+    assert made.broken == {}
+    assert made.sha256[0] == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert_right(made, folder, names(6))
+    assert load(folder, cache, size=40).broken == {}
+
+
+def test_a_picture_that_memory_does_not_hold_is_tried_again(folder, tmp_path, monkeypatch):
+    spoiled = (folder / names(3)[2]).read_bytes()
+
+    def large(data: bytes, size: int):
+        if data == spoiled:
+            raise MemoryError
+        return decode(data, size)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pictures, "decode", large)
+        made = load(folder, tmp_path / "cache")
+    assert made.broken == {2: "there is not enough memory to decode it"}
+    assert (made.pixels[2] == 255).all()
+    again = load(folder, tmp_path / "cache")
+    assert again.broken == {}
+    assert_right(again, folder, names(6))
+
+
+@pytest.mark.parametrize("below", [".", "cache"])
+def test_a_cache_that_is_a_file_is_told(folder, tmp_path, below):
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(DataError, match=r"/file is no folder: .* Name a folder with --cache"):
+        load(folder, file / below)
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "down", "up"),
+    [
+        (0, "0.00 KB", "0.00 KB"),
+        (18_672, "18.23 KB", "18.24 KB"),
+        (MB / 10 - 1, "102.39 KB", "102.40 KB"),
+        (72 * MB, "72.00 MB", "72.00 MB"),
+        (GB + 1, "1.00 GB", "1.01 GB"),
+        (2048 * GB, "2,048.00 GB", "2,048.00 GB"),
+    ],
+)
+def test_sizes_have_the_unit_that_tells_them_apart(size_bytes, down, up):
+    assert (size_text(size_bytes), size_text(size_bytes, up=True)) == (down, up)
+
+
+def disk(monkeypatch, cache: Path, total: int, others: int = 0) -> None:
+    """A disk of so many bytes, of which the cache's files and so many other bytes are taken."""
+    usage = shutil.disk_usage(cache.parent)
+
+    def now(_path: Path):
+        taken = others + sum(f.stat().st_size for f in cache.rglob("*") if f.is_file())
+        return usage._replace(total=total, used=taken, free=max(0, total - taken))
+
+    monkeypatch.setattr(shutil, "disk_usage", now)
+
+
+def test_a_small_disk_is_taken_and_a_full_one_refused_only_for_more(folder, tmp_path, monkeypatch):
+    cache = tmp_path / "cache"
+    with monkeypatch.context() as patch:
+        disk(patch, cache, 64 * MB)
+        assert_right(load(folder, cache, 4), folder, names(4))
+    (cache / "digests.json").unlink()
+    disk(monkeypatch, cache, 64 * MB, others=64 * MB)
+    assert_right(load(folder, cache, 4), folder, names(4))
+    why = (
+        r"the disk does not hold .* expected 3\.21 MB free, of which 3\.19 MB stay free, "
+        r"got 0\.00 KB\. Free space there beside .*/cache, whose older folders go by themselves"
+    )
+    with pytest.raises(DataError, match=why):
+        load(folder, cache)
+    assert len(records(cache)) == 4
+
+
+def test_a_full_disk_removes_other_folders_first_the_least_recently_used_first(
+    folder, tmp_path, monkeypatch
+):
+    cache, console = tmp_path / "cache", Console(record=True, width=200, file=io.StringIO())
+    for age, size in ((2, 64), (1, 65)):
+        load(folder, cache, 6, size)
+        then = time.time() - 100 * age
+        os.utime(the_store(cache, size) / "lock", (then, then))
+    old = the_store(cache, 64)
+    kept = cache_folders.KEPT_FREE_SHARE
+    taken = sum(file.stat().st_size for file in cache.rglob("*"))
+    disk(monkeypatch, cache, int((taken + 10_000) / (1 - kept)))  # 7 slots are 21,784
+    made = decode_all(names(6), folder, 32, cache, threads=2, display=Display(console))
+    assert_right(made, folder, names(6))
+    assert [path.name for path in old.iterdir()] == ["lock"]
+    assert (the_store(cache, 65) / "pixels.u8").exists()
+    assert f"removed {old}, 84.23 KB" in console.export_text()
+
+
+def test_slots_that_were_reserved_need_no_more_of_a_full_disk(folder, tmp_path, monkeypatch):
+    cache = tmp_path / "cache"
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", full)
+        with pytest.raises(DataError, match="No space left on device"):
+            load(folder, cache)
+    disk(monkeypatch, cache, 64 * MB, others=64 * MB)
+    assert_right(load(folder, cache), folder, names(6))
+
+
+def test_a_full_disk_loses_no_folder_for_nothing(folder, tmp_path, monkeypatch):
+    cache = tmp_path / "cache"
+    load(folder, cache, 1, 40)
+    disk(monkeypatch, cache, 64 * KB, others=50 * KB)  # both sizes are 31 KB
+    with pytest.raises(DataError, match="the disk does not hold"):
+        load(folder, cache)
+    assert (the_store(cache, 40) / "pixels.u8").exists()
 
 
 def test_the_limit_removes_other_folders_first_the_least_recently_used_first(
@@ -372,8 +661,10 @@ def test_what_a_run_waits_for_and_what_it_removes_is_told(folder, tmp_path):
 
     def fill(size: int, limit_gb: float = math.inf) -> None:
         store = picture_store.PictureStore(cache, size, limit_gb, said.append)
-        store.fill(["00" * 32], lambda _: np.zeros((size, size, 3), np.uint8), threads=1,
-                   track=lambda done, _count: done)  # fmt: skip
+        with store.held():
+            store.fill(["00" * 32], lambda _: ("00" * 32, b""),
+                       lambda _: np.zeros((size, size, 3), np.uint8), threads=1,
+                       track=lambda done, _count, _title: done)  # fmt: skip
 
     fill(32)
     assert said == []
@@ -387,8 +678,8 @@ def test_what_a_run_waits_for_and_what_it_removes_is_told(folder, tmp_path):
             fcntl.flock(lock, fcntl.LOCK_UN)
             waiting.result()
     assert said == [f"Waiting for another process, which fills {the_store(cache)}"]
-    fill(40, 2 * (40 * 40 * 3 + RECORD.size) / picture_store.GB)
-    gone = f"The cache is full: removed {the_store(cache)}, 0.00 GB, the longest not used"
+    fill(40, 2 * (40 * 40 * 3 + RECORD.size) / GB)
+    gone = f"The cache is full: removed {the_store(cache)}, 6.03 KB, the longest not used"
     assert said[1:] == [gone]
 
 
@@ -409,7 +700,7 @@ def test_the_limit_removes_pictures_that_are_not_wanted(folder, tmp_path, decode
 
 def test_slots_that_were_reserved_and_not_filled_count_too(folder, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(picture_store.os, "pwrite", full)
+        patch.setattr(os, "pwrite", full)
         with pytest.raises(DataError, match="No space left on device"):
             load(folder, tmp_path / "cache")
     pixels = the_store(tmp_path / "cache") / "pixels.u8"
@@ -435,7 +726,7 @@ def test_an_interrupt_while_rewriting_loses_nothing(folder, tmp_path, monkeypatc
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(picture_store, "whole", killed)
+        patch.setattr(picture_slots, "whole", killed)
         with pytest.raises(KeyboardInterrupt):
             load(folder, cache, 6, first=2, slots=5)
     assert len(list(the_store(cache).glob(".*.part*"))) == (moment in (0, 2))
@@ -452,7 +743,10 @@ def test_more_than_the_limit_is_refused_before_anything_is_done(folder, tmp_path
     load(folder, cache, 2, size=40)
     load(folder, cache, 2)
     decoded.clear()
-    why = r"expected at most 0\.00 GB, got .*6 pictures of 32 px\. Give --cache-gb 1, or .*--image"
+    why = (
+        r"expected at most 18\.23 KB, got 21\.28 KB, 6 pictures of 32 px\. "
+        r"Give --cache-gb 1, or .*--image"
+    )
     with pytest.raises(DataError, match=why):
         load(folder, cache, slots=6)
     assert decoded == []
