@@ -35,6 +35,7 @@ from training.cache_folders import (
     unsaid,
     writing,
 )
+from training.large_arrays import large_array
 
 RECORD = struct.Struct("<16sI")  # name, crc32
 
@@ -82,10 +83,10 @@ class EmbeddingStore:
             names: of rows.
 
         Returns:
-            features: float32 (names, F), to be completed.
+            features: float32 (names, F), to be completed; on disk where memory is short.
             missing: int64, which names are not there.
         """
-        features = np.empty((len(names), self._width), np.float32)
+        features = large_array((len(names), self._width), self.folder)
         missing = np.ones(len(names), np.bool_)
         if self._rows:
             shape = (self._rows, self._width)

@@ -1,5 +1,6 @@
 """The store of features: what is kept, what an interrupt leaves, limits."""
 
+import errno
 import os
 import shutil
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from augrank.errors import DataError
+from training import large_arrays
 from training.cache_folders import GB, KEPT_FREE_BYTES
 from training.embedding_store import EmbeddingStore, row_name
 
@@ -110,6 +112,30 @@ def test_a_nearly_full_disk_drops_older_embeddings_first(tmp_path, monkeypatch):
     assert missing(store(tmp_path, "b" * 64)) == list(range(10))
     assert not filled(tmp_path, [3, 4]).kept
     assert filled(tmp_path, [3]).kept
+
+
+def test_features_stand_on_disk_where_memory_is_short(tmp_path, monkeypatch):
+    filled(tmp_path, [0, 1, 2])
+    kept = store(tmp_path)
+    with kept.held():
+        in_memory, _ = kept.read(NAMES[:3])
+        monkeypatch.setattr(large_arrays, "available_memory", lambda: 4 * 3 * WIDTH * 4 - 1)
+        before = set(kept.folder.iterdir())
+        on_disk, missing = kept.read(NAMES[:3])
+        assert set(kept.folder.iterdir()) == before  # its file has no name
+    assert in_memory.base is None
+    assert isinstance(on_disk.base, np.memmap)
+    assert missing.size == 0
+    np.testing.assert_array_equal(on_disk, FEATURES[:3])
+    on_disk[1] = 7
+    np.testing.assert_array_equal(on_disk[1], 7)
+    monkeypatch.setattr(large_arrays.os, "posix_fallocate", full)
+    with kept.held(), pytest.raises(DataError, match=r"cannot be written.*No space left"):
+        kept.read(NAMES[:3])
+
+
+def full(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_a_full_disk_is_told(tmp_path):
