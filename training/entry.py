@@ -12,6 +12,8 @@ from training.progress import Display
 if TYPE_CHECKING:
     from training.checkpoint import Epoch
 
+SHOWN_BAD_ROWS = 3
+
 
 def run_fit(
     config: Path | None,
@@ -55,14 +57,20 @@ def _fit_together(
         room_in,
     )
     from training.prepare import prepare
+    from training.table import described, write_bad_rows
 
     data = prepare(config, display, processes)
     processes.check_same("options and data", data.fingerprint[:8])
     folder, manifest = data.folder, data.manifest
     if processes.leads:
         folder.start(data.config.decisive(), data.data, overwrite=overwrite)
+        write_bad_rows(folder.skipped, manifest.unit, manifest.left_out)
     if manifest.skipped:
-        display.say(f"Going on without {manifest.skipped:,} bad rows", style="yellow")
+        display.say(
+            f"Going on without {manifest.skipped:,} bad rows, which {folder.skipped} lists:\n"
+            + described(manifest.left_out, manifest.unit, SHOWN_BAD_ROWS),
+            style="yellow",
+        )
     record = processes.shared(folder.complete() if processes.leads else None)
     if record and record["fingerprint"] == data.fingerprint:
         display.say(f"{folder.root} is already complete: nothing to do")

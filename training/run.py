@@ -11,6 +11,7 @@ tensorboard/      the same curves, live
 checkpoints/      where an interrupted run goes on
 cache/            decoded pictures, embeddings; safe to delete
 fit.json          the options and data that the folder was started with
+skipped.csv       rows of the manifest that the run goes on without, and why
 lock              held by the process at work
 """
 
@@ -34,7 +35,7 @@ FORMAT = 1
 LIBRARIES = ("albumentations", "numpy", "opencv-python-headless", "pandas", "pillow",
              "scikit-learn", "torch", "torchvision", "xgboost")  # fmt: skip
 MADE_BY_FIT = ("run.json", "report.json", "backbone.pt", "heads", "reference.npz", "catalogue.csv",
-               "plots", "tensorboard", "checkpoints", "fit.json")  # fmt: skip
+               "plots", "tensorboard", "checkpoints", "fit.json", "skipped.csv")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,11 @@ class RunFolder:
     def started(self) -> Path:
         """fit.json."""
         return self.root / "fit.json"
+
+    @property
+    def skipped(self) -> Path:
+        """skipped.csv."""
+        return self.root / "skipped.csv"
 
     @property
     def weights(self) -> Path:
