@@ -184,16 +184,20 @@ def _from_hub(architecture: Architecture) -> dict[str, Tensor]:
 
 def _from_file(file: Path) -> dict[str, Tensor]:
     if not file.is_file():
+        of_run = file / "backbone.pt"
         raise DataError(
-            f"there are no weights {str(file)!r}", expected="none, imagenet or a file's path"
+            f"there are no weights {str(file)!r}",
+            expected="none, imagenet or a file's path",
+            remedy=f"Did you mean {of_run}?" if of_run.is_file() else "",
         )
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load fails in many ways on files that are not its own
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        # Not its words: they advise to run what a file may hold.
         raise DataError(
-            f"{file} cannot be read as weights: {reason}",
-            expected="tensors alone, saved by torch.save",
+            f"{file} cannot be read as weights",
+            expected="a whole file of tensors alone, saved by torch.save",
+            remedy="Name such a file, as a run's backbone.pt is.",
         ) from error
     for key in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):

@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from augrank.errors import DataError
 from training.files import whole
 
-LAST, BEST = "last.pt", "best.pt"
+LAST, BEST = "last.pt", "best-{}.pt"
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,9 @@ def write_tensors(file: Path, content: dict[str, Any]) -> None:
 class Checkpoints:
     """The run's checkpoints folder.
 
-    The best weights are written before the checkpoint that names them, so an interrupt between the
-    two costs an epoch and nothing else: the epoch that is repeated writes the same weights.
+    The best weights bear their epoch's number and are written before the checkpoint that names it;
+    older ones go after that. So an interrupt at any moment costs an epoch and nothing else, though
+    an epoch that is repeated on a GPU may come out otherwise.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -62,22 +64,48 @@ class Checkpoints:
     def save(self, progress: Progress, best_weights: dict[str, Tensor] | None) -> None:
         """Write the last epoch, and the best weights where they are new."""
         if best_weights is not None:
-            write_tensors(self._folder / BEST, best_weights)
+            write_tensors(self._best(progress.best), best_weights)
         content = {**vars(progress), "history": [asdict(epoch) for epoch in progress.history]}
         write_tensors(self._folder / LAST, content)
+        for former in set(self._folder.glob(BEST.format("*"))) - {self._best(progress.best)}:
+            former.unlink()
 
     def load(self) -> Progress | None:
-        """The last whole epoch, or None where there is none."""
+        """The last whole epoch, or None where there is none.
+
+        Raises:
+            DataError: it is damaged, or the best weights are, which is better told before further
+                epochs than after them.
+        """
         file = self._folder / LAST
         if not file.is_file():
             return None
-        content = torch.load(file, map_location="cpu", weights_only=True)
+        content = _read_tensors(file)
         content["history"] = tuple(Epoch(**epoch) for epoch in content["history"])
-        return Progress(**content)
+        progress = Progress(**content)
+        self.best_weights(progress.best)
+        return progress
 
-    def best_weights(self) -> dict[str, Tensor]:
-        """torchvision-named weights of the best epoch."""
-        weights: dict[str, Tensor] = torch.load(
-            self._folder / BEST, map_location="cpu", weights_only=True
-        )
-        return weights
+    def best_weights(self, epoch: int) -> dict[str, Tensor]:
+        """torchvision-named weights of the best epoch, by its number.
+
+        Raises:
+            DataError: they are damaged.
+        """
+        return _read_tensors(self._best(epoch))
+
+    def _best(self, epoch: int) -> Path:
+        return self._folder / BEST.format(epoch)
+
+
+def _read_tensors(file: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load fails in many ways on files that are not whole
+        raise DataError(
+            f"{file} is damaged, or of an earlier version",
+            expected="what the last whole epoch wrote",
+            got="a part of a file" if file.exists() else "no such file",
+            remedy=f"Start anew with --overwrite, or remove {file.parent}.",
+        ) from error
+    return content

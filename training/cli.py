@@ -284,7 +284,7 @@ def render(
     workers: Annotated[int | None, typer.Option(help="(default: the usable cores)")] = None,
 ) -> None:
     """Draw a catalogue of product pictures, deterministic by seed."""
-    with kind_errors() as display:
+    with kind_errors(resumable=True) as display:
         from training.render import render_catalogue
 
         with display.bar("Rendering", count, "pictures") as advance:

@@ -81,13 +81,13 @@ class FitConfig(BaseModel, frozen=True, extra="forbid"):
         if self.manifest is None and self.images is None:
             raise ValueError("expected manifest (a CSV or Parquet file) or images (a folder)")
         if self.test_share + self.validation_share >= 1:
-            raise ValueError("test_share + validation_share must leave pictures to train on")
+            raise ValueError("--test-share + --validation-share must leave pictures to train on")
         if self.progressive is not None and self.progressive > self.image_size:
-            raise ValueError(f"progressive must not pass image_size ({self.image_size})")
+            raise ValueError(f"--progressive must not pass --image-size ({self.image_size})")
         if self.freeze and self.weights == "none":
-            raise ValueError("freeze needs trained weights to start from: give weights")
+            raise ValueError("--freeze needs trained weights to start from: give --weights")
         if self.batch_size < 2 * self.accumulate:
-            raise ValueError("batch_size must give each piece of accumulate two pictures")
+            raise ValueError("--batch-size must give each piece of --accumulate two pictures")
         return self
 
     def side(self, epoch: int) -> int:

@@ -184,7 +184,7 @@ class _Job:
     def _keep(self, asked: Asked, picture: Fetched) -> None:
         name = hashlib.sha256(asked.url.encode()).hexdigest()[:16] + picture.suffix
         file = Path(IMAGES) / name
-        with whole(self.out / file) as temporary:
+        with whole(self.out / file, quick=True) as temporary:  # the journal knows its size
             temporary.write_bytes(picture.data)
         self.queue.settle()
         self._note(

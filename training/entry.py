@@ -12,6 +12,8 @@ from training.progress import Display
 if TYPE_CHECKING:
     from training.checkpoint import Epoch
 
+SHOWN_BAD_ROWS = 3
+
 
 def run_fit(
     config: Path | None,
@@ -50,19 +52,28 @@ def _fit_together(
     overwrite: bool,
     on_epoch: Callable[["Epoch"], None],
 ) -> dict[str, Any]:
-    from training.files import (  # options are checked before pandas and torch load
-        read_json,
-        room_in,
-    )
+    from training.files import read_json  # options are checked before pandas and torch load
     from training.prepare import prepare
+    from training.run import RunFolder
+    from training.table import described, write_bad_rows
 
+    # A finished run is recognised without torch, which takes seconds to load.
+    if overwrite or processes.size > 1 or RunFolder(config.out).complete() is None:
+        from training.learning import check_options
+
+        check_options(config, processes)
     data = prepare(config, display, processes)
     processes.check_same("options and data", data.fingerprint[:8])
     folder, manifest = data.folder, data.manifest
     if processes.leads:
         folder.start(data.config.decisive(), data.data, overwrite=overwrite)
+        write_bad_rows(folder.skipped, manifest.unit, manifest.left_out)
     if manifest.skipped:
-        display.say(f"Going on without {manifest.skipped:,} bad rows", style="yellow")
+        display.say(
+            f"Going on without {manifest.skipped:,} bad rows, which {folder.skipped} lists:\n"
+            + described(manifest.left_out, manifest.unit, SHOWN_BAD_ROWS),
+            style="yellow",
+        )
     record = processes.shared(folder.complete() if processes.leads else None)
     if record and record["fingerprint"] == data.fingerprint:
         display.say(f"{folder.root} is already complete: nothing to do")
@@ -75,9 +86,7 @@ def _fit_together(
     from training.fit import fit as train
     from training.report import print_report
 
-    remedy = "Free space there: the same command goes on after the last whole epoch."
-    with room_in(folder.root, remedy):
-        report = train(data, display, processes, on_epoch)
+    report = train(data, display, processes, on_epoch)
     if report is None:
         return {}
     if not display.quiet:

@@ -230,7 +230,7 @@ def _write(
     folder, config = data.folder, data.config
     for result in results:
         with whole(folder.root / result.head.spec.file) as temporary:
-            result.head.booster.save_model(temporary)
+            temporary.write_bytes(result.head.booster.save_raw("ubj"))  # tells of a full disk
     write_tensors(folder.weights, learned.backbone.plain_state())
     write_catalogue(folder.catalogue, data.catalogue())
     _write_reference(data, learned, engine)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from training.checks import AUGMENTATION, ORIGINAL_FILE, PROBABILITY
 from training.engagement import CAMPAIGN_TYPES, INDUSTRIES, Engagement, Rule, simulate
-from training.files import whole
+from training.files import room_in, whole
 from training.manifest import attribute_columns, check_manifest
 from training.table import PATH, Table
 
@@ -45,6 +45,9 @@ def write_history(
         augmentations: names of the set.
         rule, sends, seed: of ``simulate``.
         skip_bad_rows: go on without bad rows.
+
+    Raises:
+        DataError: bad rows, or the history cannot be written.
     """
     manifest = check_manifest(
         table, images, augmentations, targets=(), context=(), skip_bad_rows=skip_bad_rows
@@ -62,7 +65,8 @@ def write_history(
     for place, target in enumerate(sent.targets):
         frame[target] = sent.outcomes[:, place]
         frame[target + PROBABILITY] = sent.probabilities[:, place].round(6)
-    with whole(out) as temporary:
+    remedy = "Free space there, or give another --out."
+    with room_in(out.parent, remedy), whole(out) as temporary:
         if out.suffix.lower() in (".parquet", ".pq"):
             frame.to_parquet(temporary, index=False)
         else:

@@ -13,9 +13,12 @@ from augrank.preprocess import IMAGENET_MEAN, IMAGENET_STD, Normalizer
 from training.backbone import LAST_LAYER, Backbone, load_weights
 from training.batches import Batches
 from training.checkpoint import Checkpoints, Epoch
+from training.compiling import wanted
+from training.config import FitConfig
 from training.distributed import Team
 from training.engine import Engine
 from training.jitter import Jitter, may_flip
+from training.optimisation import check_device
 from training.picture_store import decoder
 from training.prepare import Prepared
 from training.progress import Display
@@ -56,6 +59,34 @@ def use_threads(count: int) -> None:
     cv2.setNumThreads(1)
 
 
+def check_options(config: FitConfig, team: Team = Team()) -> None:
+    """What training would refuse, told before pictures are decoded and a run's folder is begun.
+
+    Args:
+        config: the options.
+        team: the processes that train together.
+
+    Raises:
+        DataError: options do not fit the device, the team or each other; there are no such weights.
+    """
+    engine = Engine.choose(config.device, config.precision)
+    _check_batch(config, team)
+    check_device(config, engine)
+    wanted(config, engine, 0, team.size)
+    load_weights(Backbone(config.backbone, 1, config.seed), config.backbone, config.weights)
+
+
+def _check_batch(config: FitConfig, team: Team) -> None:
+    least = 2 * team.size * config.accumulate
+    if config.batch_size < least:
+        raise DataError(
+            "the batch does not reach all processes",
+            expected=f"--batch-size {least} or more for {team.size} processes, each of which "
+            f"takes its share in {config.accumulate}",
+            got=str(config.batch_size),
+        )
+
+
 def learn(
     data: Prepared,
     engine: Engine,
@@ -76,14 +107,7 @@ def learn(
         DataError: the batch is too small for the team.
     """
     config, train = data.config, data.samples(TRAIN)
-    least = 2 * team.size * config.accumulate
-    if config.batch_size < least:
-        raise DataError(
-            "the batch does not reach all processes",
-            expected=f"--batch-size {least} or more for {team.size} processes, each of which "
-            f"takes its share in {config.accumulate}",
-            got=str(config.batch_size),
-        )
+    _check_batch(config, team)
     backbone = Backbone(config.backbone, len(data.augmentations.names), config.seed)
     start = load_weights(backbone, config.backbone, config.weights)
     if config.freeze:

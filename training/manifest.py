@@ -41,7 +41,7 @@ from training.checks import (
     is_numeric,
     numbers,
 )
-from training.table import PATH, Problems, Table
+from training.table import PATH, BadRow, Problems, Table
 
 # A product type is a fact of the picture, which the backbone sees; --context adds it.
 DEFAULT_CONTEXT = ("campaign_type", "industry")
@@ -74,7 +74,12 @@ class Manifest:
     original: NDArray[np.int64]  # (N,) into originals
     label: NDArray[np.int64]  # (N,) into the augmentation set's names
     applied: NDArray[np.int64]  # (N,) augmentation still to be applied; 0: none
-    skipped: int  # bad rows left out
+    left_out: tuple[BadRow, ...]  # in order of their lines
+
+    @property
+    def skipped(self) -> int:
+        """How many bad rows were left out."""
+        return len(self.left_out)
 
     @property
     def file_original(self) -> NDArray[np.int64]:
@@ -98,7 +103,7 @@ class Manifest:
         problems = Problems(self.unit, self.lines)
         for number, why in bad.items():
             problems.add(self.file == number, f"{self.files[number]}: {why}")
-        skipped = problems.settle(self.source, skip=skip)
+        left_out = problems.settle(self.source, skip=skip)
         kept = ~problems.bad
         present, original = np.unique(self.original[kept], return_inverse=True)
         return replace(
@@ -110,7 +115,7 @@ class Manifest:
             original=original.astype(np.int64),
             label=self.label[kept],
             applied=self.applied[kept],
-            skipped=self.skipped + skipped,
+            left_out=tuple(sorted(self.left_out + left_out)),
         )
 
 
@@ -145,7 +150,7 @@ def check_manifest(
         check_target(frame, name, problems)
     for name in find_context(frame, context):
         check_context(frame[name], problems)
-    skipped = problems.settle(table.source, skip=skip_bad_rows)
+    left_out = problems.settle(table.source, skip=skip_bad_rows)
 
     kept = ~problems.bad
     file, original, label = file[kept], original[kept], label[kept]
@@ -164,7 +169,7 @@ def check_manifest(
         original=original_number.astype(np.int64),
         label=label,
         applied=np.where(made_here, label, 0),
-        skipped=skipped,
+        left_out=left_out,
     )
 
 

@@ -40,8 +40,9 @@ class Optimisation:
     ) -> None:
         self._backbone, self._engine = backbone, engine
         self._team, self._group = team, team.for_gradients()
+        check_device(config, engine)
         if config.sync_bn:
-            _synchronise(backbone, engine, self._group)
+            nn.SyncBatchNorm.convert_sync_batchnorm(backbone, self._group)  # type: ignore[no-untyped-call]
         self._compiled: CompiledForOneShape | None = None
         if wanted(config, engine, steps, team.size):
             asked = config.compile is True
@@ -149,16 +150,19 @@ class Optimisation:
         return nullcontext()
 
 
-def _synchronise(backbone: Backbone, engine: Engine, group: Any) -> None:
-    """Let batches be normalised over all processes."""
-    if not engine.is_cuda:
+def check_device(config: FitConfig, engine: Engine) -> None:
+    """Hold options against the device.
+
+    Raises:
+        DataError: one does not fit it.
+    """
+    if config.sync_bn and not engine.is_cuda:
         raise DataError(
             "--sync-bn needs GPUs",
             expected="a CUDA device in every process",
             got=engine.name,
             remedy="Leave it out: on CPUs each process normalises its own share of a batch.",
         )
-    nn.SyncBatchNorm.convert_sync_batchnorm(backbone, group)  # type: ignore[no-untyped-call]
 
 
 class MovingAverage:

@@ -128,7 +128,7 @@ def recognise(
             told = True
         on_epoch(epoch)
     optimisation.close()
-    backbone.net.load_state_dict(team.shared(checkpoints.best_weights() if team.leads else {}))
+    backbone.net.load_state_dict(team.shared(checkpoints.best_weights(best) if team.leads else {}))
     return Recognition(history, best)
 
 

@@ -32,6 +32,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from training.files import room_in, whole, write_json
 from training.rendering.car import Car, sample_car
 from training.rendering.car_drawing import draw_car
 from training.rendering.sneaker import Sneaker, sample_sneaker
@@ -199,6 +200,7 @@ def render_catalogue(
 
     Raises:
         ValueError: An argument is outside its range, or `out` holds another catalogue.
+        DataError: `out` cannot be written.
     """
     _check(kind, seed, size)
     if not 1 <= count <= MAX_COUNT:
@@ -207,18 +209,20 @@ def render_catalogue(
         raise ValueError(f"expected 1 worker or more, got {workers}: change --workers")
     started = time.perf_counter()
     plan = _Plan(kind, seed, size)
-    _claim(out, plan)
     spans = [(i, min(i + CHUNK, count)) for i in range(0, count, CHUNK)]
     processes = min(workers or len(os.sched_getaffinity(0)), len(spans))
     records: list[Record] = []
     drawn = 0
-    for rows, fresh in _render_spans(plan, out, spans, processes):
-        records += rows
-        drawn += fresh
-        if progress is not None:
-            progress(len(records))
     manifest = out / "manifest.csv"
-    _write_manifest(manifest, records)
+    remedy = "Free space there, and the same command goes on; or give another --out."
+    with room_in(out, remedy):
+        _claim(out, plan)
+        for rows, fresh in _render_spans(plan, out, spans, processes):
+            records += rows
+            drawn += fresh
+            if progress is not None:
+                progress(len(records))
+        _write_manifest(manifest, records)
     seconds = time.perf_counter() - started
     rate = drawn / (seconds * processes)
     return RenderReport(manifest, count, seconds, rate, count - drawn)
@@ -255,7 +259,7 @@ def _claim(out: Path, plan: _Plan) -> None:
             f"{out}: expected an empty folder or one with render.json, got {stray.name} "
             "without it: choose another --out, or delete the folder to draw it anew"
         )
-    _write_whole(note, (json.dumps(asked, indent=2) + "\n").encode())
+    write_json(note, asked)
 
 
 def _render_spans(
@@ -296,11 +300,12 @@ def _render_span(plan: _Plan, out: Path, span: tuple[int, int]) -> tuple[list[Re
     records, drawn = [], 0
     for index in range(*span):
         target = out / picture_path(kind, index)
-        if target.exists():
+        if target.exists() and target.stat().st_size:  # a power cut leaves empty ones
             record = describe(kind, index, seed=seed)[1]
         else:
             image, record = render_picture(kind, index, seed=seed, size=size)
-            _write_whole(target, _encode(image))
+            with whole(target, quick=True) as unfinished:
+                unfinished.write_bytes(_encode(image))
             drawn += 1
         records.append(record)
     return records, drawn
@@ -312,17 +317,8 @@ def _encode(image: NDArray[np.uint8]) -> bytes:
     return bytes(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1])
 
 
-def _write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that nobody ever sees half of it."""
-    unfinished = path.with_name(path.name + ".tmp")
-    unfinished.write_bytes(data)
-    unfinished.replace(path)
-
-
 def _write_manifest(path: Path, records: list[Record]) -> None:
-    unfinished = path.with_name(path.name + ".tmp")
-    with unfinished.open("w", newline="", encoding="utf-8") as file:
+    with whole(path) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(records[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(records)
-    unfinished.replace(path)

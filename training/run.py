@@ -11,6 +11,7 @@ tensorboard/      the same curves, live
 checkpoints/      where an interrupted run goes on
 cache/            decoded pictures, embeddings; safe to delete
 fit.json          the options and data that the folder was started with
+skipped.csv       rows of the manifest that the run goes on without, and why
 lock              held by the process at work
 """
 
@@ -28,13 +29,13 @@ from numpy.typing import NDArray
 
 from augrank.errors import DataError
 from training.cache_folders import EMBEDDINGS, emptied
-from training.files import LOCK, alone_in, read_json, whole, write_json
+from training.files import LOCK, alone_in, read_json, room_in, whole, write_json
 
 FORMAT = 1
 LIBRARIES = ("albumentations", "numpy", "opencv-python-headless", "pandas", "pillow",
              "scikit-learn", "torch", "torchvision", "xgboost")  # fmt: skip
 MADE_BY_FIT = ("run.json", "report.json", "backbone.pt", "heads", "reference.npz", "catalogue.csv",
-               "plots", "tensorboard", "checkpoints", "fit.json")  # fmt: skip
+               "plots", "tensorboard", "checkpoints", "fit.json", "skipped.csv")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,11 @@ class RunFolder:
     def started(self) -> Path:
         """fit.json."""
         return self.root / "fit.json"
+
+    @property
+    def skipped(self) -> Path:
+        """skipped.csv."""
+        return self.root / "skipped.csv"
 
     @property
     def weights(self) -> Path:
@@ -94,8 +100,12 @@ class RunFolder:
         return self.root / "cache"
 
     def complete(self) -> dict[str, Any] | None:
-        """The record of a finished run, or None."""
-        content = read_json(self.record) if self.record.is_file() else {}
+        """The record of a finished run, or None.
+
+        Raises:
+            DataError: the file is damaged.
+        """
+        content = _read(self.record) if self.record.is_file() else {}
         return content if content.get("complete") else None
 
     def claim(self) -> None:
@@ -121,14 +131,22 @@ class RunFolder:
         """Make the folder, and hold it for this process: two runs would spoil each other's files.
 
         Raises:
-            DataError: it holds files that are not a run's, or another process holds it.
+            DataError: it holds files that are not a run's, or another process holds it; it cannot
+                be written, then or in the block.
         """
-        self.claim()
-        with alone_in(self.root):
-            yield
+        with room_in(
+            self.root,
+            "Free space there, and the same command goes on after the last whole epoch; or give "
+            "another --out.",
+        ):
+            self.claim()
+            with alone_in(self.root):
+                yield
 
     def start(self, config: Mapping[str, Any], data: str, *, overwrite: bool) -> None:
         """Note what the run is made from, or check that it is the same as before.
+
+        A folder with nothing learned in it may be started with other options at any time.
 
         Args:
             config: ``FitConfig.decisive()``.
@@ -138,19 +156,25 @@ class RunFolder:
         Raises:
             DataError: says which option differs.
         """
-        if self.started.is_file():
-            before = read_json(self.started)
-            differs = _differences(before, config, data)
-            if differs and not overwrite:
+        anew = overwrite
+        if self.started.is_file() and not overwrite:
+            differs = _differences(_read(self.started), config, data)
+            anew = bool(differs)
+            if differs and self._has_learned():
                 raise DataError(
                     f"{self.root} was started with something else:\n  " + "\n  ".join(differs),
                     remedy="\nGive the same options to go on, another --out, or --overwrite to "
                     "start anew.",
                 )
-        if overwrite:
+        if anew:
             self.clear()
         self._tidy()
         write_json(self.started, {"config": dict(config), "data": data})
+
+    def _has_learned(self) -> bool:
+        """Whether there is a whole epoch, or what was made from it."""
+        later = any(path.exists() for path in (self.weights, self.report, self.record))
+        return later or any(self.checkpoints.glob("*.pt"))
 
     def _tidy(self) -> None:
         """Drop files that a killed process had begun."""
@@ -180,7 +204,7 @@ def record_of(weights: Path) -> dict[str, Any] | None:
         weights: backbone.pt, or one of checkpoints/.
     """
     for root in weights.absolute().parents[:2]:
-        with suppress(OSError, ValueError):  # a file of that name may be anything
+        with suppress(OSError, DataError):  # a file of that name may be anything
             record = RunFolder(root).complete()
             if record is not None and {"mean", "std", "weights_file"} <= record.keys():
                 return record
@@ -212,6 +236,16 @@ def installed_versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue  # headless and GPU builds carry other names
     return versions
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return read_json(file)
+    except ValueError as error:
+        raise DataError(
+            f"{file} is damaged ({error})",
+            remedy="Start anew with --overwrite, or give another --out.",
+        ) from error
 
 
 def _differences(before: Mapping[str, Any], config: Mapping[str, Any], data: str) -> list[str]:

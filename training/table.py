@@ -2,7 +2,7 @@
 
 import csv
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from augrank.errors import DataError, one_of
+from training.files import whole
 
 SHOWN_PROBLEMS = 10
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif")
@@ -25,6 +26,14 @@ class Table:
     frame: pd.DataFrame
     lines: NDArray[np.int64]  # line numbers in a CSV, row numbers in a Parquet file, from 1
     unit: str  # what ``lines`` counts
+
+
+@dataclass(frozen=True, order=True)
+class BadRow:
+    """A row that is left out."""
+
+    line: int  # as ``Table.lines`` counts
+    reason: str
 
 
 @dataclass
@@ -45,31 +54,41 @@ class Problems:
             self.texts[row] = why.format(repr(values[row])) if values is not None else why
         self.bad |= mask
 
-    def settle(self, source: Path, *, skip: bool) -> int:
-        """Stop at bad rows, or count them.
+    def settle(self, source: Path, *, skip: bool) -> tuple[BadRow, ...]:
+        """Stop at bad rows, or give them.
 
         Raises:
             DataError: there are bad rows and ``skip`` is off, or no row is left.
         """
-        count = int(self.bad.sum())
+        rows = tuple(BadRow(int(self.lines[row]), why) for row, why in sorted(self.texts.items()))
+        count = len(rows)
         if count and (not skip or self.bad.all()):
             raise DataError(
                 f"{source} has {count:,} bad row{'s' if count > 1 else ''} of {len(self.bad):,}\n"
-                + self.describe(),
+                + described(rows, self.unit),
                 remedy="\nMend them"
                 + ("." if skip else ", or go on without them: --skip-bad-rows."),
             )
-        return count
+        return rows
 
-    def describe(self) -> str:
-        """The first problems, one a line, and how many more there are."""
-        rows = sorted(self.texts)
-        text = [
-            f"  {self.unit} {self.lines[row]}: {self.texts[row]}" for row in rows[:SHOWN_PROBLEMS]
-        ]
-        if len(rows) > SHOWN_PROBLEMS:
-            text.append(f"  ... and {len(rows) - SHOWN_PROBLEMS:,} more")
-        return "\n".join(text)
+
+def described(rows: Sequence[BadRow], unit: str, most: int = SHOWN_PROBLEMS) -> str:
+    """The first rows, one a line, and how many more there are."""
+    text = [f"  {unit} {row.line}: {row.reason}" for row in rows[:most]]
+    if len(rows) > most:
+        text.append(f"  ... and {len(rows) - most:,} more")
+    return "\n".join(text)
+
+
+def write_bad_rows(file: Path, unit: str, rows: Sequence[BadRow]) -> None:
+    """Write where each row stands and why it is left out; no file where all are good."""
+    if not rows:
+        file.unlink(missing_ok=True)  # of an earlier call
+        return
+    with whole(file) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow([unit, "reason"])
+        writer.writerows([row.line, row.reason] for row in rows)
 
 
 def read_table(source: Path, columns: Mapping[str, str]) -> Table:
@@ -174,7 +193,9 @@ def _folder(folder: Path) -> Table:
     files = sorted(
         file.relative_to(folder)
         for file in folder.rglob("*")
-        if file.suffix.lower() in PICTURE_SUFFIXES and file.is_file()
+        if file.suffix.lower() in PICTURE_SUFFIXES
+        and file.is_file()
+        and not file.name.startswith(".")  # half written, or a note of macOS on a picture
     )
     if not files:
         raise DataError(

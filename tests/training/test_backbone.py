@@ -51,6 +51,16 @@ def test_weights_that_do_not_fit_are_explained(tmp_path):
     (tmp_path / "text.pt").write_text("hello")
     with pytest.raises(DataError, match="cannot be read as weights"):
         load_weights(backbone, "resnet18", str(tmp_path / "text.pt"))
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(DataError, match="cannot be read as weights") as caught:
+        load_weights(backbone, "resnet18", str(tmp_path / "run.json"))
+    assert "trust" not in str(caught.value)  # torch advises to run what a file may hold
+    with pytest.raises(DataError, match="there are no weights") as caught:
+        load_weights(backbone, "resnet18", str(tmp_path))
+    assert "Did you mean" not in str(caught.value)
+    torch.save(backbone.plain_state(), tmp_path / "backbone.pt")
+    with pytest.raises(DataError, match=f"Did you mean {tmp_path}/backbone.pt"):
+        load_weights(backbone, "resnet18", str(tmp_path))
     torch.save([1, 2], tmp_path / "list.pt")
     with pytest.raises(DataError, match="no state dict"):
         load_weights(backbone, "resnet18", str(tmp_path / "list.pt"))

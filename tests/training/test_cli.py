@@ -2,8 +2,12 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
+from tests.tiny_run import make_run
+from tests.training.full_disk import full_disk
+from training import render
 from training.cli import app, kind_errors
 
 runner = CliRunner()
@@ -66,9 +70,85 @@ def test_an_interrupt_says_how_to_go_on(capsys, monkeypatch):
         assert wanted in capsys.readouterr().err
 
 
+def test_an_interrupt_of_render_says_that_the_same_command_goes_on(tmp_path, monkeypatch):
+    def interrupted(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    words = ["render", "--kind", "car", "--count", "3", "--out", str(tmp_path / "new")]
+    monkeypatch.setattr(sys, "argv", ["x", *words])
+    monkeypatch.setattr(render, "render_catalogue", interrupted)
+    result = runner.invoke(app, words)
+    assert result.exit_code == 130
+    assert f"go on with: python -m training render --kind car --count 3 --out {tmp_path}" in (
+        result.output
+    )
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_history_that_the_disk_does_not_take_is_told(catalogue, tmp_path, suffix):
+    manifest, out = catalogue(4), tmp_path / "new" / f"h.{suffix}"
+    words = ["simulate", "--manifest", str(manifest), "--sends", "50", "--out", str(out)]
+    with full_disk(3000):
+        result = runner.invoke(app, words)
+    assert result.exit_code == 2
+    assert "new cannot be written: expected a place" in result.output
+    assert list(out.parent.iterdir()) == []
+    assert runner.invoke(app, words).exit_code == 0
+
+
+@pytest.mark.parametrize("command", ["fit", "simulate", "render"])
+def test_a_folder_that_cannot_be_made_is_told(catalogue, command):
+    manifest = str(catalogue(4))
+    words = {
+        "fit": ["--manifest", manifest, "--out", "/proc/x"],
+        "simulate": ["--manifest", manifest, "--out", "/proc/x/h.csv"],
+        "render": ["--kind", "car", "--count", "3", "--out", "/proc/x"],
+    }[command]
+    result = runner.invoke(app, [command, *words])
+    assert result.exit_code == 2
+    assert "/proc/x cannot be written" in result.output
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["--weights", "nope.pt"], "there are no weights"),
+        (["--device", "cuda"], "CUDA is not available"),
+        (["--precision", "fp16"], "needs a GPU"),
+        (["--sync-bn"], "needs GPUs"),
+        (["--compile", "--accumulate", "3"], "needs pieces of one size"),
+        (["--progressive", "64", "--image-size", "32"], "--progressive must not pass --image-size"),
+    ],
+)
+def test_mistaken_options_are_told_before_pictures_are_decoded_or_a_run_is_overwritten(
+    catalogue, tmp_path, monkeypatch, words, why
+):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    run = make_run(tmp_path / "run", tmp_path / "pictures", originals=6)
+    (run / "fit.json").write_text('{"config": {}, "data": ""}')
+    before = {path.name for path in run.iterdir()}
+    common = ["fit", "--manifest", str(catalogue(4)), "--out"]
+    for out in (run, tmp_path / "new"):
+        result = runner.invoke(app, [*common, str(out), "--overwrite", *words])
+        assert result.exit_code == 2, result.output
+        assert why in result.output
+    assert {path.name for path in run.iterdir()} - {"lock"} == before
+    assert not (tmp_path / "new" / "cache").exists()
+    assert not (tmp_path / "new" / "fit.json").exists()
+
+
 @pytest.mark.slow
 def test_the_module_runs(tmp_path):
-    command = [sys.executable, "-m", "training", "fit", "--manifest", "no.csv", "--out", "r"]
+    command = [
+        sys.executable,
+        "-m",
+        "training",
+        "fit",
+        "--manifest",
+        "no.csv",
+        "--out",
+        str(tmp_path),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith("Error: there is no manifest no.csv")

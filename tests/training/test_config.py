@@ -30,6 +30,12 @@ def test_a_file_gives_options_and_the_command_line_overrides_them(tmp_path):
         ("manifest: m.csv\n", "out is missing: *.*--out|out is missing"),
         ("out: r\n", "expected manifest"),
         ("manifest: m.csv\nout: r\ntest_share: 0.6\nvalidation_share: 0.5\n", "leave pictures"),
+        (
+            "images: i\nout: r\nimage_size: 64\nprogressive: 96\n",
+            r"^--progressive must not pass --image-size \(64\)",
+        ),
+        ("images: i\nout: r\nfreeze: true\n", "^--freeze needs trained weights.*give --weights"),
+        ("images: i\nout: r\nbatch_size: 4\naccumulate: 3\n", "^--batch-size must give"),
         ("[1, 2]", "options by name"),
         ("a: [", "neither YAML nor TOML"),
     ],

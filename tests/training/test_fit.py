@@ -244,6 +244,30 @@ def test_pictures_that_break_while_training_do_no_harm_and_are_told_to_the_next_
         None, {**options, "out": tmp_path / "next", "skip_bad_rows": True}, quiet, overwrite=True
     )
     assert skipped["rows"]["skipped"] == 1
+    with (tmp_path / "next" / "skipped.csv").open(newline="") as stream:
+        header, (_, reason) = csv.reader(stream)
+    assert header == ["picture", "reason"]
+    assert reason.startswith(f"images/{broken.name}: ")
+
+
+def test_the_rows_that_a_run_goes_on_without_are_listed(history, tmp_path):
+    frame = pd.read_csv(history)
+    frame.loc[2:8, "augmentation"] = "sepia"
+    frame.to_csv(history, index=False)
+    display, out = Display(Console(file=io.StringIO(), width=200)), tmp_path / "run"
+    options = {**OPTIONS, "manifest": history, "out": out, "epochs": 1, "baselines": False}
+    report = run_fit(None, {**options, "skip_bad_rows": True}, display)
+    said = display.console.file.getvalue()
+    assert f"Going on without 7 bad rows, which {out}/skipped.csv lists:\n  line 4: aug" in said
+    assert "  ... and 4 more\n" in said
+    assert report["rows"]["skipped"] == 7
+    with (out / "skipped.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [int(row["line"]) for row in rows] == list(range(4, 11))
+    assert rows[0]["reason"].startswith("augmentation 'sepia': expected one of original,")
+    frame.drop(index=range(2, 9)).to_csv(history, index=False)
+    run_fit(None, options, display, overwrite=True)
+    assert not (out / "skipped.csv").exists()
 
 
 def test_a_full_disk_is_told_and_what_is_done_is_kept(catalogue, tmp_path, monkeypatch):

@@ -1,3 +1,4 @@
+import csv
 import shutil
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from training.manifest import (
     fingerprint,
     outcomes,
 )
-from training.table import read_table
+from training.table import described, read_table, write_bad_rows
 
 NAMES = augmentation_set("seed").names
 
@@ -70,6 +71,29 @@ def test_bad_rows_can_be_skipped(folder):
     assert manifest.skipped == 1
     assert manifest.files == ("images/000.png", "images/001.png")
     assert manifest.lines.tolist() == [2, 4]
+    (bad,) = manifest.left_out
+    assert bad.line == 3
+    assert bad.reason.startswith("there is no file 'images/x.png' in ")
+
+
+def test_rows_of_files_that_do_not_decode_are_left_out_in_order_of_their_lines(folder):
+    text = "relative_im_path\nimages/000.png\nimages/001.png\nno.png\nimages/000.png\n"
+    manifest = read(folder, text, skip_bad_rows=True).without({0: "it is torn"}, skip=True)
+    assert [bad.line for bad in manifest.left_out] == [2, 4, 5]
+    assert (
+        manifest.left_out[0].reason == manifest.left_out[2].reason == "images/000.png: it is torn"
+    )
+    assert (manifest.skipped, manifest.lines.tolist()) == (3, [3])
+    write_bad_rows(folder / "skipped.csv", manifest.unit, manifest.left_out)
+    with (folder / "skipped.csv").open(newline="") as stream:
+        rows = list(csv.reader(stream))
+    assert rows[0] == ["line", "reason"]
+    assert rows[1] == ["2", "images/000.png: it is torn"]
+    assert [row[0] for row in rows[1:]] == ["2", "4", "5"]
+    assert described(manifest.left_out, "line", 1).splitlines() == [
+        "  line 2: images/000.png: it is torn", "  ... and 2 more"]  # fmt: skip
+    write_bad_rows(folder / "skipped.csv", manifest.unit, ())
+    assert not (folder / "skipped.csv").exists()
 
 
 def test_only_ten_bad_rows_are_shown(folder):
@@ -215,6 +239,8 @@ def test_an_image_folder_needs_no_manifest(folder):
     shutil.copy(folder / "images" / "000.png", folder / "images" / "sandal" / "a.png")
     table = read_table(folder / "images", {})
     assert table.frame["relative_im_path"].tolist()[-1] == "sandal/a.png"
+    (folder / "images" / ".000.17.part.png").write_bytes(b"half")
+    assert len(read_table(folder / "images", {}).frame) == 5
     assert table.frame["product_type"].tolist() == ["", "", "", "", "sandal"]
     manifest = check_manifest(table, folder / "images", NAMES)
     assert len(manifest.originals) == 5

@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
+from augrank.errors import DataError
+from tests.training.full_disk import full_disk
 from training.render import MAKES, Kind, render_catalogue, render_picture
 from training.rendering.canvas import STUDIO
 from training.rendering.car import CAR_RANGES
@@ -165,3 +167,36 @@ def test_other_arguments_out_of_range(tmp_path: Path) -> None:
         render_picture("car", 0, seed=-1, size=SIZE)
     with pytest.raises(ValueError, match="index of 0 or more, got -1"):
         render_picture("car", -1, seed=0, size=SIZE)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_full_disk_is_told_and_leaves_whole_pictures_alone(tmp_path: Path, workers: int) -> None:
+    expected = render_catalogue("car", 130, tmp_path / "a", size=SIZE, workers=1)
+    sizes = sorted(path.stat().st_size for path in (tmp_path / "a" / "images").iterdir())
+    out = tmp_path / "b"
+    with (
+        full_disk(sizes[-2]),
+        pytest.raises(DataError, match=r"b cannot be written: .*File too large.*goes on"),
+    ):
+        render_catalogue("car", 130, out, size=SIZE, workers=workers)
+    there = _files(out / "images")
+    assert set(there.items()) < set(_files(tmp_path / "a" / "images").items())
+    assert sorted(path.name for path in out.iterdir()) == ["images", "render.json"]
+    again = render_catalogue("car", 130, out, size=SIZE, workers=1)
+    assert (again.count, again.skipped) == (expected.count, len(there))
+    assert _files(out) == _files(tmp_path / "a")
+
+
+def test_what_is_no_folder_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(DataError, match=r"file cannot be written.*another --out"):
+        render_catalogue("car", 1, tmp_path / "file", size=SIZE)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_empty_pictures_of_a_power_cut_are_drawn_again(tmp_path: Path) -> None:
+    render_catalogue("car", 3, tmp_path, size=SIZE, workers=1)
+    before = _files(tmp_path)
+    (tmp_path / "images" / "car_000001.jpg").write_bytes(b"")
+    assert render_catalogue("car", 3, tmp_path, size=SIZE, workers=1).skipped == 2
+    assert _files(tmp_path) == before

@@ -27,7 +27,7 @@ from augrank.errors import DataError
 from training.checkpoint import Epoch
 from training.config import FitConfig
 from training.engine import Engine
-from training.files import alone_in, read_json, write_json
+from training.files import alone_in, read_json, room_in, write_json
 from training.learning import learn, use_threads
 from training.prepare import Prepared, prepare
 from training.progress import Display
@@ -65,8 +65,8 @@ def tune(
             work on it.
     """
     space.check(config)
-    out.mkdir(parents=True, exist_ok=True)
-    with alone_in(out):
+    remedy = "Free space there, and the same command goes on; or give another --out."
+    with room_in(out, remedy), alone_in(out):
         own = {"out": out / "trials" / "data", "cache": config.cache or out / "cache"}
         config = config.model_copy(update=own)
         data = prepare(config, display)
