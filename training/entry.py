@@ -53,16 +53,17 @@ def _fit_together(
     on_epoch: Callable[["Epoch"], None],
 ) -> dict[str, Any]:
     from training.files import read_json  # options are checked before pandas and torch load
-    from training.prepare import prepare
+    from training.prepare import prepare, read_manifest
     from training.run import RunFolder
     from training.table import described, write_bad_rows
 
+    checked = read_manifest(config)
     # A finished run is recognised without torch, which takes seconds to load.
     if overwrite or processes.size > 1 or RunFolder(config.out).complete() is None:
         from training.learning import check_options
 
         check_options(config, processes)
-    data = prepare(config, display, processes)
+    data = prepare(config, checked, display, processes)
     processes.check_same("options and data", data.fingerprint[:8])
     folder, manifest = data.folder, data.manifest
     if processes.leads:

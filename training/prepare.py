@@ -125,16 +125,11 @@ class Prepared:
         return np.unique(rows, axis=0)
 
 
-def prepare(config: FitConfig, display: Display, team: Team = Team()) -> Prepared:
-    """Read, check, decode and split.
-
-    Args:
-        config: the options.
-        display: shows progress.
-        team: the processes that train together; one of each machine decodes.
+def read_manifest(config: FitConfig) -> Manifest:
+    """Read and check, which takes no torch and is soon done.
 
     Raises:
-        DataError: whatever is wrong with options, manifest or pictures.
+        DataError: whatever is wrong with the manifest.
     """
     source = config.manifest or config.images
     if source is None:
@@ -142,21 +137,35 @@ def prepare(config: FitConfig, display: Display, team: Team = Team()) -> Prepare
     images = config.images or (source if source.is_dir() else source.parent)
     if not images.is_dir():
         raise DataError(f"there is no folder {images}", remedy="Check --images.")
-    folder = RunFolder(config.out)
-    if team.leads:
-        folder.claim()
-    augmentations = augmentation_set(config.augmentations, config.seed)
-    of_machine = config.threads or usable_cores()
-    threads = team.threads(of_machine)
-    table = read_table(source, config.columns)
-    manifest = check_manifest(
-        table,
+    return check_manifest(
+        read_table(source, config.columns),
         images,
-        augmentations.names,
+        augmentation_set(config.augmentations, config.seed).names,
         targets=config.targets,
         context=config.context,
         skip_bad_rows=config.skip_bad_rows,
     )
+
+
+def prepare(
+    config: FitConfig, manifest: Manifest, display: Display, team: Team = Team()
+) -> Prepared:
+    """Decode and split.
+
+    Args:
+        config: the options.
+        manifest: of ``read_manifest``.
+        display: shows progress.
+        team: the processes that train together; one of each machine decodes.
+
+    Raises:
+        DataError: whatever is wrong with the pictures.
+    """
+    folder = RunFolder(config.out)
+    if team.leads:
+        folder.claim()
+    of_machine = config.threads or usable_cores()
+    threads = team.threads(of_machine)
     if not team.leads_machine:
         team.wait()
     pictures = decode_all(
@@ -181,7 +190,7 @@ def prepare(config: FitConfig, display: Display, team: Team = Team()) -> Prepare
         folder=folder,
         threads=threads,
         threads_of_machine=of_machine,
-        augmentations=augmentations,
+        augmentations=augmentation_set(config.augmentations, config.seed),
         manifest=manifest,
         pictures=pictures,
         split=split_originals(

@@ -34,7 +34,7 @@ from training.engine import Engine
 from training.jitter import Jitter
 from training.learning import use_threads
 from training.optimisation import Optimisation
-from training.prepare import Prepared, prepare
+from training.prepare import Prepared, prepare, read_manifest
 from training.progress import Display
 from training.recognise import train_epoch
 from training.samples import Samples
@@ -99,7 +99,7 @@ def prepared(images: Path, scratch: Path, size: int) -> Prepared:
     config = FitConfig(
         images=images, out=scratch / f"{size}", cache=scratch / "cache", image_size=size
     )
-    return prepare(config, QUIET)
+    return prepare(config, read_manifest(config), QUIET)
 
 
 def batch_size(engine: Engine) -> int:

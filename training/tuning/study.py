@@ -29,7 +29,7 @@ from training.config import FitConfig
 from training.engine import Engine
 from training.files import alone_in, read_json, room_in, write_json
 from training.learning import learn, use_threads
-from training.prepare import Prepared, prepare
+from training.prepare import Prepared, prepare, read_manifest
 from training.progress import Display
 from training.recognise import Diverged
 from training.run import RunFolder
@@ -69,7 +69,7 @@ def tune(
     with room_in(out, remedy), alone_in(out):
         own = {"out": out / "trials" / "data", "cache": config.cache or out / "cache"}
         config = config.model_copy(update=own)
-        data = prepare(config, display)
+        data = prepare(config, read_manifest(config), display)
         _same_study(out, config, space, data)
         study = _open(out, config.seed)
         proposed = list(space.combinations()) if space.is_grid else [_defaults(config, space)]
