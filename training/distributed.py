@@ -86,12 +86,13 @@ class Team:
                 buffer.copy_(values)
 
     def for_gradients(self) -> "torch.distributed.ProcessGroup | None":
-        """Who exchanges them: over NCCL on GPUs; None is everybody, over gloo."""
-        if self.size == 1 or not self.on_gpus:
+        """All processes, over NCCL on GPUs, with less patience; None where there is one."""
+        if self.size == 1:
             return None
         import torch.distributed
 
-        group: Any = torch.distributed.new_group(backend="nccl", timeout=PATIENCE_IN_TRAINING)
+        backend = "nccl" if self.on_gpus else "gloo"
+        group: Any = torch.distributed.new_group(backend=backend, timeout=PATIENCE_IN_TRAINING)
         return cast("torch.distributed.ProcessGroup", group)
 
     def leave(self, group: "torch.distributed.ProcessGroup | None") -> None:

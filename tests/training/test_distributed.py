@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -17,12 +18,16 @@ import torch
 from augrank.augmentations import augmentation_set
 from augrank.errors import DataError
 from augrank.preprocess import Normalizer
-from tests.training.test_recognise import AUGMENTATIONS, CPU, PIXELS, samples
+from tests.training.test_optimisation import SAME_MATHS, STEPS, made
+from tests.training.test_recognise import AUGMENTATIONS, CONFIG, CPU, PIXELS, samples
 from training import distributed
+from training.backbone import Backbone
 from training.batches import Batches
 from training.distributed import Team
+from training.engine import Engine
 from training.history import write_history
 from training.jitter import Jitter
+from training.optimisation import Optimisation
 from training.picture_store import RECORD
 from training.table import read_table
 
@@ -188,6 +193,46 @@ def test_machines_that_start_again_go_on_though_torchrun_does_not_count_it(catal
     assert [epoch["number"] for epoch in history(run)] == [1, 2]
 
 
+IMPATIENT = """
+from datetime import timedelta
+from training import distributed
+from training.cli import main
+met = distributed.own_part
+def meet(*given):
+    part = met(*given)
+    distributed.PATIENCE_IN_TRAINING = timedelta(seconds=6)
+    return part
+distributed.own_part = meet
+main()
+"""
+
+
+@pytest.mark.slow
+def test_a_process_that_stops_is_not_waited_for_as_long_as_one_that_decodes(catalogue, tmp_path):
+    run, port = tmp_path / "run", free_port()
+    ranks = [
+        started(
+            sys.executable, "-c", IMPATIENT, "fit", "--manifest", str(manifest), "--out", str(run),
+            "--image-size", "32", "--epochs", "50", "--batch-size", "8", "--device", "cpu",
+            "--threads", "1",
+            RANK=str(rank), WORLD_SIZE="2", LOCAL_RANK=str(rank), LOCAL_WORLD_SIZE="2",
+            MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port),
+        )
+        for manifest in [catalogue(20)] for rank in range(2)
+    ]  # fmt: skip
+    wait_for_an_epoch(run, *ranks)
+    ranks[1].send_signal(signal.SIGSTOP)
+    try:
+        _, stderr = ranks[0].communicate(timeout=60)
+    finally:
+        ranks[1].kill()
+        ranks[1].communicate()
+    assert ranks[0].returncode == 2, stderr
+    assert "Error: another process of the training has ended, or does not answer" in stderr
+    assert "The same command goes on after the last whole epoch" in stderr
+    assert "Traceback" not in stderr
+
+
 def test_a_lost_connection_is_told_in_words():
     lost = "[gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:1"
     assert distributed._is_of_the_connection(RuntimeError(lost))
@@ -229,3 +274,50 @@ def test_processes_with_other_pictures_are_told_apart_before_they_train(catalogu
         assert "do not have the same options and data" in stderr
         assert "in process 1. Compare their machines" in stderr
     assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+ON_TWO_GPUS = """
+import json, torch
+from tests.training.test_distributed import losses_on_gpus
+from training.distributed import team
+torch.backends.cudnn.allow_tf32 = False
+with team("cuda") as ours:
+    seen = losses_on_gpus(ours)
+    if ours.leads:
+        print(json.dumps(seen))
+"""
+
+
+def losses_on_gpus(ours: Team, device: str = "cuda") -> list[float]:
+    """Mean loss of every batch of 16 of all processes, normalised over all of them."""
+    engine = Engine.choose(device, "fp32")
+    backbone = Backbone("resnet18", 6, seed=0).to(engine.device, memory_format=torch.channels_last)
+    config = CONFIG.model_copy(update={"batch_size": 16, "sync_bn": engine.is_cuda})
+    learning = Optimisation(backbone, config, engine, steps=STEPS, team=ours)
+    learning.begin_epoch()
+    seen = []
+    for batch in made(engine, ours):
+        loss = float(learning.learn(batch)[0])
+        total, count = ours.sums(loss, len(batch.label))
+        seen.append(total / count)
+    learning.close()
+    return seen
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two NVIDIA GPUs")
+def test_two_gpus_that_normalise_together_learn_as_one(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # float32 in full
+    port = free_port()
+    ranks = [
+        started(
+            sys.executable, "-c", ON_TWO_GPUS, RANK=str(rank), WORLD_SIZE="2", LOCAL_RANK=str(rank),
+            LOCAL_WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port),
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    outputs = [rank.communicate(timeout=120) for rank in ranks]
+    assert [rank.returncode for rank in ranks] == [0, 0], outputs
+    together, alone = json.loads(outputs[0][0].splitlines()[-1]), losses_on_gpus(Team())
+    assert len(together) == len(alone) == STEPS + 1
+    np.testing.assert_allclose(together[:STEPS], alone[:STEPS], rtol=SAME_MATHS)
