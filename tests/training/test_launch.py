@@ -14,6 +14,7 @@ from torch.distributed import DistStoreError, HashStore, TCPStore
 
 from augrank.errors import DataError
 from training import distributed
+from training.cli import kind_errors
 from training.launch import NOTE, Launch, agent, own_part
 
 SHORT = timedelta(seconds=0.3)
@@ -141,3 +142,15 @@ def test_a_process_that_does_not_come_is_told_in_words(monkeypatch):
     monkeypatch.setattr(distributed, "PATIENCE_IN_TRAINING", timedelta(seconds=1))
     with pytest.raises(DataError, match=r"has ended, or does not answer.*Timed out"):
         next(distributed.team("cpu").gen)
+
+
+def test_torchrun_may_go_on_by_itself(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["x", "fit", "--overwrite", "--out", "run"])
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    command = "go on with: torchrun ... -m training fit --out run\n"
+    for job, says in ((None, command), ("job", f"unless torchrun starts again, {command}")):
+        if job:
+            monkeypatch.setenv("TORCHELASTIC_RUN_ID", job)
+        with pytest.raises(BaseException), kind_errors(resumable=True):  # noqa: B017, PT011
+            raise KeyboardInterrupt
+        assert capsys.readouterr().err == f"Interrupted. What is done is kept; {says}"
