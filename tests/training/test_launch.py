@@ -6,10 +6,10 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from datetime import timedelta
 
 import pytest
+import torch
 from torch.distributed import DistStoreError, HashStore, TCPStore
 
 from augrank.errors import DataError
@@ -109,38 +109,42 @@ def members(kind: str, port: int) -> list[subprocess.Popen[str]]:
 
 @pytest.mark.slow
 def test_processes_meet_in_a_store_that_the_dead_have_used():
-    """And what is said where they call at the address of the dead."""
+    """Whose addresses there would be called in vain, or let both wait to be called."""
     torchruns = TCPStore("127.0.0.1", 0, None, is_master=True, wait_for_workers=False)
     for kind in ("shared", "own"):
         for member in members(kind, torchruns.port):
             stdout, stderr = member.communicate(timeout=60)
             assert (member.returncode, stdout) == (0, "[0, 10]\n"), stderr
-    mistaken = members("shared", torchruns.port)
-    until = time.monotonic() + 60
-    while not (ended := [member for member in mistaken if member.poll() is not None]):
-        assert time.monotonic() < until
-        time.sleep(0.02)
-    for member in mistaken:
-        if member not in ended:
-            member.kill()
-    outputs = [member.communicate()[1] for member in mistaken]
-    stderr = outputs[mistaken.index(ended[0])]
-    assert ended[0].returncode == 1
-    told = "DataError: another process of the training has ended, or does not answer: got"
-    assert told in stderr
-    assert "refused" in stderr
+
+
+def alone_of_two(monkeypatch, port: int, **environment: str) -> None:
+    names = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1",
+             "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+             "TORCHELASTIC_USE_AGENT_STORE": "False", **environment}  # fmt: skip
+    for name, value in names.items():
+        monkeypatch.setenv(name, value)
 
 
 def test_a_process_that_does_not_come_is_told_in_words(monkeypatch):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1",
-                        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}.items():  # fmt: skip
-        monkeypatch.setenv(name, value)
-    monkeypatch.delenv("TORCHELASTIC_USE_AGENT_STORE", raising=False)
+    alone_of_two(monkeypatch, port)
     monkeypatch.setattr(distributed, "PATIENCE_IN_TRAINING", timedelta(seconds=1))
     with pytest.raises(DataError, match=r"has ended, or does not answer.*Timed out"):
+        next(distributed.team("cpu").gen)
+
+
+def test_a_process_that_dies_while_others_join_is_told_in_words(monkeypatch):
+    torchruns = TCPStore("127.0.0.1", 0, None, is_master=True, wait_for_workers=False)
+    alone_of_two(monkeypatch, torchruns.port, TORCHELASTIC_USE_AGENT_STORE="True")
+    monkeypatch.setattr(distributed, "own_part", lambda store, *_: store)
+
+    def join(*_, **__) -> None:
+        raise RuntimeError("Gloo connectFullMesh failed with [/pair.cc:1] Connection refused")
+
+    monkeypatch.setattr(torch.distributed, "init_process_group", join)
+    with pytest.raises(DataError, match=r"has ended, or does not answer.*Connection refused"):
         next(distributed.team("cpu").gen)
 
 
