@@ -200,7 +200,7 @@ from training.cli import main
 met = distributed.own_part
 def meet(*given):
     part = met(*given)
-    distributed.PATIENCE_IN_TRAINING = timedelta(seconds=6)
+    distributed.PATIENCE_IN_TRAINING = timedelta(seconds=3)
     return part
 distributed.own_part = meet
 main()
