@@ -19,6 +19,7 @@ from augrank.errors import AugrankError, DataError
 from training import cli_download, cli_jobs
 from training.config import split_names
 from training.entry import run_fit
+from training.launch import under_torchrun
 from training.progress import Display
 
 EXIT_USER, EXIT_INTERRUPT = 2, 130
@@ -349,7 +350,8 @@ def kind_errors(*, resumable: bool = False) -> Iterator[Display]:
     except KeyboardInterrupt:
         line = "Interrupted."
         if resumable:
-            line += f" What is done is kept; go on with: {_same_command()}"
+            unless = "unless torchrun starts again, " if under_torchrun() else ""
+            line += f" What is done is kept; {unless}go on with: {_same_command()}"
         if says:
             Console(stderr=True).print(line, style="yellow", markup=False, soft_wrap=True)
         raise typer.Exit(EXIT_INTERRUPT) from None

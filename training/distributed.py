@@ -19,13 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augrank.errors import DataError
+from training.launch import own_part
 
 if TYPE_CHECKING:
     import torch.distributed
     from torch import nn
 
 Value = TypeVar("Value")
-# Others wait while the leader decodes pictures; for gradients, while it writes a checkpoint.
+# Others wait while the leader decodes pictures; for each other, and for gradients while the leader
+# writes a checkpoint, not as long: one that is stopped, or lost its power, says nothing.
 PATIENCE, PATIENCE_IN_TRAINING = timedelta(hours=12), timedelta(minutes=15)
 LOST = (
     "closed",
@@ -84,12 +86,13 @@ class Team:
                 buffer.copy_(values)
 
     def for_gradients(self) -> "torch.distributed.ProcessGroup | None":
-        """Who exchanges them: over NCCL on GPUs; None is everybody, over gloo."""
-        if self.size == 1 or not self.on_gpus:
+        """All processes, over NCCL on GPUs, with less patience; None where there is one."""
+        if self.size == 1:
             return None
         import torch.distributed
 
-        group: Any = torch.distributed.new_group(backend="nccl", timeout=PATIENCE_IN_TRAINING)
+        backend = "nccl" if self.on_gpus else "gloo"
+        group: Any = torch.distributed.new_group(backend=backend, timeout=PATIENCE_IN_TRAINING)
         return cast("torch.distributed.ProcessGroup", group)
 
     def leave(self, group: "torch.distributed.ProcessGroup | None") -> None:
@@ -98,6 +101,16 @@ class Team:
             import torch.distributed
 
             torch.distributed.destroy_process_group(group)
+
+    def of_all(self, own: Value) -> list[Value]:
+        """What each process has, in every process, by rank."""
+        if self.size == 1:
+            return [own]
+        import torch.distributed
+
+        all_have: list[Any] = [None] * self.size
+        torch.distributed.all_gather_object(all_have, own)
+        return all_have
 
     def check_same(self, what: str, own: str) -> None:
         """Hold what each process has against the leader's.
@@ -109,12 +122,7 @@ class Team:
         Raises:
             DataError: in all processes, where one differs.
         """
-        if self.size == 1:
-            return
-        import torch.distributed
-
-        all_have: list[Any] = [None] * self.size
-        torch.distributed.all_gather_object(all_have, own)
+        all_have = self.of_all(own)
         differ = [str(rank) for rank, has in enumerate(all_have) if has != all_have[0]]
         if differ:
             raise DataError(
@@ -155,11 +163,6 @@ class Team:
         return None if parts is None else np.concatenate(parts)
 
 
-def restarts() -> int:
-    """How often torchrun has started the processes again."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
-
-
 @contextmanager
 def team(device: str = "auto") -> Iterator[Team]:
     """Join the processes that torchrun started; a team of one without it.
@@ -175,7 +178,6 @@ def team(device: str = "auto") -> Iterator[Team]:
         yield Team()
         return
     import torch.distributed
-    from torch.distributed.distributed_c10d import PrefixStore
     from torch.distributed.rendezvous import rendezvous
 
     local_rank, local_size = int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
@@ -189,28 +191,27 @@ def team(device: str = "auto") -> Iterator[Team]:
                 remedy=f"Give --nproc-per-node {gpus}, or --device cpu.",
             )
         torch.cuda.set_device(local_rank)
-    store, rank, size = next(iter(rendezvous("env://")))
-    if os.environ.get("GROUP_WORLD_SIZE") == "1":
-        # torchrun keeps its store: started again, processes would read the addresses of the dead.
-        store = PrefixStore(f"attempt-{restarts()}", store)
-    torch.distributed.init_process_group(
-        "gloo", store=store, rank=rank, world_size=size, timeout=PATIENCE
-    )
     failed = True
     try:
+        store, rank, size = next(iter(rendezvous("env://", timeout=PATIENCE_IN_TRAINING)))
+        store = own_part(store, rank, size, PATIENCE_IN_TRAINING)
+        torch.distributed.init_process_group(
+            "gloo", store=store, rank=rank, world_size=size, timeout=PATIENCE
+        )
         yield Team(rank, size, local_rank, local_size, on_gpus)
         failed = False
     except RuntimeError as error:
         if not _is_of_the_connection(error):
             raise
         raise DataError(
-            "another process of the training has ended",
+            "another process of the training has ended, or does not answer",
             got=str(error).splitlines()[0],
             remedy="The same command goes on after the last whole epoch; "
             "torchrun --max-restarts 3 does so by itself.",
         ) from error
     finally:
-        if not (failed and on_gpus):  # NCCL would wait for others, who may wait for this one
+        # NCCL would wait for others, who may wait for this one.
+        if torch.distributed.is_initialized() and not (failed and on_gpus):
             torch.distributed.destroy_process_group()
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training.config import FitConfig, load_config
-from training.distributed import Team, restarts, team
+from training.distributed import Team, team
+from training.launch import Launch, agent
 from training.progress import Display
 
 if TYPE_CHECKING:
@@ -40,15 +41,16 @@ def run_fit(
     chosen = load_config(config, options)
     with team(chosen.device) as processes:
         shown = display if processes.leads else Display(quiet=True)
-        anew = overwrite and not restarts()  # what torchrun starts again goes on
+        launch = Launch.of(processes.of_all(agent()))
         with RunFolder(chosen.out).held() if processes.leads else nullcontext():
-            return _fit_together(chosen, shown, processes, anew, on_epoch)
+            return _fit_together(chosen, shown, processes, launch, overwrite, on_epoch)
 
 
 def _fit_together(
     config: FitConfig,
     display: Display,
     processes: Team,
+    launch: Launch,
     overwrite: bool,
     on_epoch: Callable[["Epoch"], None],
 ) -> dict[str, Any]:
@@ -67,7 +69,10 @@ def _fit_together(
     processes.check_same("options and data", data.fingerprint[:8])
     folder, manifest = data.folder, data.manifest
     if processes.leads:
-        folder.start(data.config.decisive(), data.data, overwrite=overwrite)
+        # What torchrun starts again goes on.
+        anew = overwrite and not launch.has_begun(folder.checkpoints)
+        folder.start(data.config.decisive(), data.data, overwrite=anew)
+        launch.note(folder.checkpoints)
         write_bad_rows(folder.skipped, manifest.unit, manifest.left_out)
     if manifest.skipped:
         display.say(

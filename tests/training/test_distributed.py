@@ -3,10 +3,12 @@
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -16,12 +18,16 @@ import torch
 from augrank.augmentations import augmentation_set
 from augrank.errors import DataError
 from augrank.preprocess import Normalizer
-from tests.training.test_recognise import AUGMENTATIONS, CPU, PIXELS, samples
+from tests.training.test_optimisation import SAME_MATHS, STEPS, made
+from tests.training.test_recognise import AUGMENTATIONS, CONFIG, CPU, PIXELS, samples
 from training import distributed
+from training.backbone import Backbone
 from training.batches import Batches
 from training.distributed import Team
+from training.engine import Engine
 from training.history import write_history
 from training.jitter import Jitter
+from training.optimisation import Optimisation
 from training.picture_slots import RECORD
 from training.table import read_table
 
@@ -102,27 +108,129 @@ def test_a_job_of_two_processes_writes_one_run_like_that_of_one(catalogue, tmp_p
     assert (store / "index").stat().st_size == 20 * RECORD.size
 
 
-@pytest.mark.slow
-def test_a_killed_process_costs_no_more_than_the_epoch_it_was_in(catalogue, tmp_path):
-    manifest, run = catalogue(20), tmp_path / "run"
-    command = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
-        "--max-restarts=1", "--monitor-interval=0.1", "-m", "training", "fit",
-        "--manifest", str(manifest), "--out", str(run), "--image-size", "32", "--epochs", "5",
-        "--batch-size", "16", "--precision", "fp32", "--device", "cpu", "--overwrite",
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def torchrun(manifest: Path, run: Path, *options: str, port: int, epochs: int) -> list[str]:
+    """The command of a training that starts anew, of a job whose id is always the same."""
+    return [
+        sys.executable, "-m", "torch.distributed.run", "--rdzv-id=same", "--rdzv-backend=c10d",
+        f"--rdzv-endpoint=127.0.0.1:{port}", "--max-restarts=1", "--monitor-interval=0.1",
+        *options, "-m", "training", "fit", "--manifest", str(manifest), "--out", str(run),
+        "--image-size", "32", "--epochs", str(epochs), "--batch-size", "16", "--precision", "fp32",
+        "--device", "cpu", "--threads", "1", "--average", "0.9", "--accumulate", "2", "--overwrite",
     ]  # fmt: skip
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def started(*command: str, **environment: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, **environment}
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def wait_for_an_epoch(run: Path, *processes: subprocess.Popen[str]) -> None:
     while not (run / "checkpoints" / "last.pt").exists():
-        assert process.poll() is None, process.communicate()
+        for process in processes:
+            assert process.poll() is None, process.communicate()
         time.sleep(0.02)
-    workers = psutil.Process(process.pid).children(recursive=True)
-    (second,) = [w for w in workers if w.environ().get("LOCAL_RANK") == "1"]
+
+
+def kill_second(*torchruns: subprocess.Popen[str]) -> None:
+    workers = [w for run in torchruns for w in psutil.Process(run.pid).children(recursive=True)]
+    (second,) = [worker for worker in workers if worker.environ().get("RANK") == "1"]
     second.kill()
+
+
+def history(run: Path) -> list[dict[str, float]]:
+    """Of a finished run, without its times."""
+    timed = {"samples_per_s", "seconds", "input_share"}
+    epochs = json.loads((run / "report.json").read_text())["history"]
+    return [{name: epoch[name] for name in epoch.keys() - timed} for epoch in epochs]
+
+
+@pytest.mark.slow
+def test_a_killed_process_costs_the_epoch_it_was_in_and_changes_nothing(catalogue, tmp_path):
+    """What torchrun starts again goes on; the same command, given again, starts anew."""
+    manifest, run = catalogue(20), tmp_path / "run"
+    command = torchrun(manifest, run, "--nproc-per-node=2", port=free_port(), epochs=3)
+    process = started(*command)
+    wait_for_an_epoch(run, process)
+    kill_second(process)
     stdout, stderr = process.communicate(timeout=240)
     assert process.returncode == 0, stderr[-3000:]
     assert "Going on after epoch" in stdout
-    report = json.loads((run / "report.json").read_text())
-    assert [epoch["number"] for epoch in report["history"]] == [1, 2, 3, 4, 5]
+    resumed = history(run)
+    assert [epoch["number"] for epoch in resumed] == [1, 2, 3]
+
+    again = started(*command)
+    stdout, stderr = again.communicate(timeout=240)
+    assert again.returncode == 0, stderr[-3000:]
+    assert stdout.count("Epoch   1/3") == 1
+    assert "Going on" not in stdout
+    assert resumed == history(run)
+    assert len({epoch["loss"] for epoch in resumed}) == 3
+
+
+@pytest.mark.slow
+def test_machines_that_start_again_go_on_though_torchrun_does_not_count_it(catalogue, tmp_path):
+    """Where the killed process's machine is back before the leader's has seen the failure."""
+    manifest, run = catalogue(20), tmp_path / "run"
+    command = torchrun(
+        manifest, run, "--nnodes=2", "--nproc-per-node=1", port=free_port(), epochs=2
+    )
+    machines = [started(*command) for _ in range(2)]
+    wait_for_an_epoch(run, *machines)
+    kill_second(*machines)
+    outputs = [machine.communicate(timeout=240) for machine in machines]
+    assert [machine.returncode for machine in machines] == [0, 0], outputs
+    said = "".join(stdout for stdout, _ in outputs)
+    assert said.count("Epoch   1/2") == 1
+    assert "Going on after epoch" in said
+    assert [epoch["number"] for epoch in history(run)] == [1, 2]
+
+
+IMPATIENT = """
+from datetime import timedelta
+from training import distributed
+from training.cli import main
+met = distributed.own_part
+def meet(*given):
+    part = met(*given)
+    distributed.PATIENCE_IN_TRAINING = timedelta(seconds=3)
+    return part
+distributed.own_part = meet
+main()
+"""
+
+
+@pytest.mark.slow
+def test_a_process_that_stops_is_not_waited_for_as_long_as_one_that_decodes(catalogue, tmp_path):
+    run, port = tmp_path / "run", free_port()
+    ranks = [
+        started(
+            sys.executable, "-c", IMPATIENT, "fit", "--manifest", str(manifest), "--out", str(run),
+            "--image-size", "32", "--epochs", "50", "--batch-size", "8", "--device", "cpu",
+            "--threads", "1",
+            RANK=str(rank), WORLD_SIZE="2", LOCAL_RANK=str(rank), LOCAL_WORLD_SIZE="2",
+            MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port),
+        )
+        for manifest in [catalogue(20)] for rank in range(2)
+    ]  # fmt: skip
+    wait_for_an_epoch(run, *ranks)
+    ranks[1].send_signal(signal.SIGSTOP)
+    try:
+        _, stderr = ranks[0].communicate(timeout=60)
+    finally:
+        ranks[1].kill()
+        ranks[1].communicate()
+    assert ranks[0].returncode == 2, stderr
+    assert "Error: another process of the training has ended, or does not answer" in stderr
+    assert "The same command goes on after the last whole epoch" in stderr
+    assert "Traceback" not in stderr
 
 
 def test_a_lost_connection_is_told_in_words():
@@ -148,9 +256,7 @@ def test_processes_with_other_pictures_are_told_apart_before_they_train(catalogu
     manifests = catalogue(20), tmp_path / "second" / "manifest.csv"
     shutil.copytree(manifests[0].parent, manifests[1].parent)
     next(manifests[1].parent.rglob("*.png")).unlink()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     ranks = [
         subprocess.Popen(
             [sys.executable, "-m", "training", "fit", "--manifest", str(manifest), "--out",
@@ -168,3 +274,50 @@ def test_processes_with_other_pictures_are_told_apart_before_they_train(catalogu
         assert "do not have the same options and data" in stderr
         assert "in process 1. Compare their machines" in stderr
     assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+ON_TWO_GPUS = """
+import json, torch
+from tests.training.test_distributed import losses_on_gpus
+from training.distributed import team
+torch.backends.cudnn.allow_tf32 = False
+with team("cuda") as ours:
+    seen = losses_on_gpus(ours)
+    if ours.leads:
+        print(json.dumps(seen))
+"""
+
+
+def losses_on_gpus(ours: Team, device: str = "cuda") -> list[float]:
+    """Mean loss of every batch of 16 of all processes, normalised over all of them."""
+    engine = Engine.choose(device, "fp32")
+    backbone = Backbone("resnet18", 6, seed=0).to(engine.device, memory_format=torch.channels_last)
+    config = CONFIG.model_copy(update={"batch_size": 16, "sync_bn": engine.is_cuda})
+    learning = Optimisation(backbone, config, engine, steps=STEPS, team=ours)
+    learning.begin_epoch()
+    seen = []
+    for batch in made(engine, ours):
+        loss = float(learning.learn(batch)[0])
+        total, count = ours.sums(loss, len(batch.label))
+        seen.append(total / count)
+    learning.close()
+    return seen
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two NVIDIA GPUs")
+def test_two_gpus_that_normalise_together_learn_as_one(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # float32 in full
+    port = free_port()
+    ranks = [
+        started(
+            sys.executable, "-c", ON_TWO_GPUS, RANK=str(rank), WORLD_SIZE="2", LOCAL_RANK=str(rank),
+            LOCAL_WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port),
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    outputs = [rank.communicate(timeout=120) for rank in ranks]
+    assert [rank.returncode for rank in ranks] == [0, 0], outputs
+    together, alone = json.loads(outputs[0][0].splitlines()[-1]), losses_on_gpus(Team())
+    assert len(together) == len(alone) == STEPS + 1
+    np.testing.assert_allclose(together[:STEPS], alone[:STEPS], rtol=SAME_MATHS)
