@@ -87,6 +87,8 @@ def recognise(
     for epoch in history:
         on_epoch(epoch)
 
+    if optimisation.compiled:
+        display.say("The first step compiles the network, which may take a minute")
     told = False
     for number in range(len(history) + 1, config.epochs + 1):
         start = time.perf_counter()
