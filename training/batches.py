@@ -26,6 +26,8 @@ from training.picture_store import Pixels
 from training.samples import Samples
 
 EVALUATION_BATCH = 128  # at most: no gradients fill up the device, and smaller ones make it idle
+# Of a batch on a CPU, whose caches then hold what goes from layer to layer: a fifth faster.
+CACHED_PIXELS, LEAST_EVALUATION_BATCH = 800_000, 8
 Rows = NDArray[np.int64]
 Made = TypeVar("Made")
 
@@ -84,14 +86,14 @@ class Batches:
     def in_order(self, samples: Samples) -> Iterator[Tensor]:
         """Every sample once, as served: float32 (B, 3, S, S), channels-last, normalised.
 
-        However large a batch the optimiser steps after, these are of EVALUATION_BATCH at most.
+        However large a batch the optimiser steps after, these are as large as suits the device.
         """
         windows = no_jitter(len(samples), self._side)
 
         def make(rows: Rows) -> NDArray[np.float32]:
             return self._make(samples, rows, windows, self._side)
 
-        parts = _slices(np.arange(len(samples)), min(self._batch_size, EVALUATION_BATCH))
+        parts = _slices(np.arange(len(samples)), self._evaluation_batch())
         yield from self._sent(ahead(make, parts, self._threads), self._channels_first)
 
     def shuffled(
@@ -136,6 +138,12 @@ class Batches:
                 waited_s=waited.seconds - before,
             )
             before = waited.seconds
+
+    def _evaluation_batch(self) -> int:
+        suits = EVALUATION_BATCH
+        if not self._engine.is_cuda:
+            suits = min(suits, max(LEAST_EVALUATION_BATCH, CACHED_PIXELS // self._side**2))
+        return min(self._batch_size, suits)
 
     # --- made by threads --------------------------------------------------------------------------
 

@@ -45,6 +45,10 @@ def test_what_is_measured_comes_in_batches_of_a_bounded_size(pixels, samples):
     many = samples[np.resize(np.arange(30), 2 * EVALUATION_BATCH + 3)]
     counts = [len(made) for made in batches(pixels, batch_size=1_000).in_order(many)]
     assert counts == [EVALUATION_BATCH, EVALUATION_BATCH, 3]
+    large = np.zeros((1, 224, 224, 3), np.uint8)
+    once = Samples(*np.zeros((3, 20), np.int64))
+    counts = [len(made) for made in batches(large, batch_size=1_000).in_order(once)]
+    assert counts == [15, 5]  # whose pixels a CPU's caches hold
 
 
 def test_an_epoch_sees_every_sample_once_with_its_label(pixels, samples):
