@@ -20,8 +20,8 @@ METHOD = (
     "again and again, which is what the arithmetic can do; real: pictures from the store, with "
     "windows, augmentations and normalisation; cold: one epoch of a first run, before which every "
     "file (of the page cache) is read, hashed and decoded. Embeddings: the pass that heads learn "
-    "from; eager: the same pictures through torchvision's network as it comes, in float32. Memory "
-    "is that of a process of its own, at its most."
+    "from; eager: the same pictures through torchvision's network as it comes, in float32 and "
+    "channels first. Memory is that of a process of its own, at its most."
 )
 RUNS = (
     "Whole runs, from the start of the process to its end, against the script that a user would "
