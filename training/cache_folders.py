@@ -7,9 +7,10 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from augrank.errors import DataError
+from training.files import read_json
 
 KB, MB, GB = 1 << 10, 1 << 20, 1 << 30
 KEPT_FREE_BYTES = GB  # of the disk, for what else a run writes
@@ -32,6 +33,14 @@ def size_text(size_bytes: float, *, up: bool = False) -> str:
     )
     hundredths = (math.ceil if up else math.floor)(size_bytes / unit * 100)
     return f"{hundredths / 100:,.2f} {name}"
+
+
+def noted(file: Path) -> dict[str, Any]:
+    """What a cache has noted in JSON; nothing where that is missing or damaged: it is made anew."""
+    try:
+        return read_json(file)
+    except (FileNotFoundError, ValueError):
+        return {}
 
 
 @contextmanager

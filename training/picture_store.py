@@ -42,13 +42,14 @@ from training.cache_folders import (
     alone,
     emptied_within,
     kept_free_bytes,
+    noted,
     others_bytes,
     room_bytes,
     size_text,
     unsaid,
     writing,
 )
-from training.files import read_json, write_json
+from training.files import write_json
 from training.known_pictures import KnownPictures, Read, Unreadable
 from training.picture_slots import PictureSlots, Place, that_fits
 
@@ -154,8 +155,8 @@ class PictureStore:
             DataError: the disk or the limit does not hold them.
         """
         unknown = [number for number, digest in enumerate(digests) if digest is None]
-        noted, used = self._slots.noted(None if unknown else {name for name in digests if name})
-        known = KnownPictures([*digests], self._broken(), noted)
+        there, used = self._slots.noted(None if unknown else {name for name in digests if name})
+        known = KnownPictures([*digests], self._broken(), there)
         self._check(known, threads, track, trusting=checked)
         if unknown and not self._holds(used + len(known.to_read())):
             _hash(known, unknown, read, threads, track)
@@ -203,8 +204,7 @@ class PictureStore:
         _through(all_of_them(), len(there), "Checking", track)
 
     def _broken(self) -> dict[str, str]:
-        file = self.folder / BROKEN
-        return dict(read_json(file)) if file.exists() else {}
+        return noted(self.folder / BROKEN)
 
     def _holds(self, slots: int) -> bool:
         """Whether limit and disk hold so many slots with all else that is there."""

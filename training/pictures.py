@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from augrank.decode import Picture, decode
-from training.cache_folders import writing
-from training.files import read_json, write_json
+from training.cache_folders import noted, writing
+from training.files import write_json
 from training.known_pictures import Unreadable
 from training.picture_store import PictureStore, Pixels
 from training.progress import Display
@@ -122,7 +122,7 @@ class _Sources:
 
         The memo forgets files that are no longer there when it is written.
         """
-        known = read_json(self._memo) if self._memo.is_file() else {}
+        known = noted(self._memo)
 
         def digest(number: int) -> str | None:
             found: list[object] | None = known.get(self._names[number])

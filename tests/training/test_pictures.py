@@ -766,6 +766,17 @@ def test_the_option_of_fit_is_the_limit(catalogue, tmp_path):
     assert not list((tmp_path / "run" / "cache").glob("*/pixels.u8"))
 
 
+def test_damaged_notes_are_made_anew(folder, tmp_path, decoded):
+    cache = tmp_path / "cache"
+    load(folder, cache)
+    decoded.clear()
+    for file in (cache / "digests.json", the_store(cache) / "broken.json"):
+        file.write_text('{"half": ')
+    assert_right(load(folder, cache), folder, names(6))
+    assert decoded == []
+    assert len(read_json(cache / "digests.json")) == 6
+
+
 def test_digests_of_files_that_are_gone_are_forgotten(folder, tmp_path):
     cache = tmp_path / "cache"
     load(folder, cache, 3)
