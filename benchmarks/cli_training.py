@@ -19,7 +19,7 @@ console = Console()
 
 @friendly_errors
 def training(
-    quick: Annotated[bool, typer.Option("--quick", help="Three minutes; wide intervals.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Five minutes; wide intervals.")] = False,
     backbones: Annotated[
         str | None, typer.Option(help="Comma-separated (default: resnet18,resnet34,resnet50).")
     ] = None,
