@@ -12,6 +12,7 @@ from training.progress import Display
 
 if TYPE_CHECKING:
     from training.checkpoint import Epoch
+    from training.manifest import Manifest
 
 SHOWN_BAD_ROWS = 3
 
@@ -36,35 +37,37 @@ def run_fit(
     Returns:
         The contents of report.json; nothing in processes of torchrun that do not lead.
     """
+    from training.prepare import read_manifest  # options are checked before pandas loads
     from training.run import RunFolder
 
     chosen = load_config(config, options)
     with team(chosen.device) as processes:
         shown = display if processes.leads else Display(quiet=True)
         launch = Launch.of(processes.of_all(agent()))
-        with RunFolder(chosen.out).held() if processes.leads else nullcontext():
-            return _fit_together(chosen, shown, processes, launch, overwrite, on_epoch)
+        folder = RunFolder(chosen.out)
+        checked = read_manifest(chosen)
+        # A finished run is recognised without torch, which takes seconds to load.
+        if overwrite or processes.size > 1 or folder.complete() is None:
+            from training.learning import check_options
+
+            check_options(chosen, processes)
+        with folder.held() if processes.leads else nullcontext():
+            return _fit_together(chosen, checked, shown, processes, launch, overwrite, on_epoch)
 
 
 def _fit_together(
     config: FitConfig,
+    checked: "Manifest",
     display: Display,
     processes: Team,
     launch: Launch,
     overwrite: bool,
     on_epoch: Callable[["Epoch"], None],
 ) -> dict[str, Any]:
-    from training.files import read_json  # options are checked before pandas and torch load
-    from training.prepare import prepare, read_manifest
-    from training.run import RunFolder
+    from training.files import read_json
+    from training.prepare import prepare
     from training.table import described, write_bad_rows
 
-    checked = read_manifest(config)
-    # A finished run is recognised without torch, which takes seconds to load.
-    if overwrite or processes.size > 1 or RunFolder(config.out).complete() is None:
-        from training.learning import check_options
-
-        check_options(config, processes)
     data = prepare(config, checked, display, processes)
     processes.check_same("options and data", data.fingerprint[:8])
     folder, manifest = data.folder, data.manifest

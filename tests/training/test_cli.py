@@ -48,6 +48,7 @@ def test_mistakes_are_short_messages_and_exit_code_2(arguments, why, tmp_path, m
     assert result.exit_code == 2
     assert why in result.output
     assert "Traceback" not in result.output
+    assert not list(tmp_path.iterdir()), "a refused command leaves nothing behind"
 
 
 def test_unknown_augmentation_sets_are_refused(catalogue, tmp_path):
@@ -57,6 +58,16 @@ def test_unknown_augmentation_sets_are_refused(catalogue, tmp_path):
     )
     assert result.exit_code == 2
     assert "did you mean seed" in result.output
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_refused_option_leaves_no_run_directory(catalogue, tmp_path):
+    manifest, out = catalogue(4), tmp_path / "r"
+    words = ["fit", "--manifest", str(manifest), "--out", str(out), "--weights", "none.pt"]
+    result = runner.invoke(app, words)
+    assert result.exit_code == 2, result.output
+    assert "none.pt" in result.output
+    assert not out.exists()
 
 
 def test_an_interrupt_says_how_to_go_on(capsys, monkeypatch):
