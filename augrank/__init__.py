@@ -1,4 +1,4 @@
-"""augrank: which version of a picture would do better, by how much.
+"""augrank: which version of an image would do better, by how much.
 
 The runtime. Everything that runs inside a model server is here and nothing else: no torch, and
 importing it has no side effects.

@@ -1,4 +1,4 @@
-"""The catalogue's other pictures, embedded at export, scored per request without the backbone."""
+"""The catalogue's other images, embedded at export, scored per request without the backbone."""
 
 import base64
 import json
@@ -22,7 +22,7 @@ CACHED_SCORES = 128
 
 
 @dataclass(frozen=True)
-class CataloguePicture:
+class CatalogueImage:
     """A row of the alternates index."""
 
     path: str  # as in the manifest
@@ -37,12 +37,12 @@ class Alternates:
     """
 
     def __init__(
-        self, pictures: list[CataloguePicture], embedding: Embedding, thumbnails: tuple[bytes, ...]
+        self, images: list[CatalogueImage], embedding: Embedding, thumbnails: tuple[bytes, ...]
     ) -> None:
-        self.pictures, self.embedding, self._thumbnails = pictures, embedding, thumbnails
-        types = [str(picture.attributes.get(PRODUCT_TYPE, "")) for picture in pictures]
+        self.images, self.embedding, self._thumbnails = images, embedding, thumbnails
+        types = [str(image.attributes.get(PRODUCT_TYPE, "")) for image in images]
         self._types = np.array(types, dtype=object)
-        self._sha256 = np.array([picture.sha256 for picture in pictures], dtype=object)
+        self._sha256 = np.array([image.sha256 for image in images], dtype=object)
         self._known_types = sorted({name for name in self._types.tolist() if name})
         self._scores: OrderedDict[tuple[str, bytes], NDArray[np.float64]] = OrderedDict()
         self._lock = Lock()
@@ -64,15 +64,15 @@ class Alternates:
                 got=f"{len(features)}, {len(logits)} and {len(rows)}",
                 remedy="Export the run again.",
             )
-        pictures = [CataloguePicture(**row) for row in rows]
+        images = [CatalogueImage(**row) for row in rows]
         thumbnails: tuple[bytes, ...] = ()
         if spec.thumbnails:
             with zipfile.ZipFile(directory / spec.thumbnails) as archive:
                 thumbnails = tuple(archive.read(f"{row}.jpg") for row in range(spec.count))
-        return cls(pictures, Embedding(features, logits), thumbnails)
+        return cls(images, Embedding(features, logits), thumbnails)
 
     def check_type(self, product_type: Any) -> str:
-        """The product type, if the catalogue has pictures of it.
+        """The product type, if the catalogue has images of it.
 
         Raises:
             BadContext: names the types that there are.
@@ -80,15 +80,15 @@ class Alternates:
         known = self._known_types
         if str(product_type) not in known:
             raise BadContext(
-                "the catalogue has no pictures of this product type",
+                "the catalogue has no images of this product type",
                 expected=one_of(known, str(product_type)) if known else "no product type",
                 got=repr(product_type),
-                remedy="Leave product_type out to get alternates of the picture's own type.",
+                remedy="Leave product_type out to get alternates of the image's own type.",
             )
         return str(product_type)
 
     def score(self, head: Head, context: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Probabilities of every catalogue picture as it is, float64 (M,), for one context (C,)."""
+        """Probabilities of every catalogue image as it is, float64 (M,), for one context (C,)."""
         key = (head.spec.target.name, context.tobytes())
         with self._lock:
             if key in self._scores:
@@ -110,7 +110,7 @@ class Alternates:
         count: int,
         minimize: bool,
         product_type: str | None,
-        picture_sha256: str,
+        image_sha256: str,
     ) -> list[int]:
         """Rows of the best alternates, best first; ties by catalogue order.
 
@@ -118,11 +118,11 @@ class Alternates:
             scores: float64 (M,), of ``score``.
             count: how many at most.
             minimize: whether a low score is good.
-            product_type: only pictures of this type; by default that of the request's picture
+            product_type: only images of this type; by default that of the request's image
                 where the catalogue knows it, else any.
-            picture_sha256: of the request's picture, which is no alternate to itself.
+            image_sha256: of the request's image, which is no alternate to itself.
         """
-        own = self._sha256 == picture_sha256
+        own = self._sha256 == image_sha256
         if product_type is None and own.any():
             product_type = self._types[int(np.argmax(own))]
         allowed = ~own
@@ -133,7 +133,7 @@ class Alternates:
         return [int(row) for row in rows[order[:count]]]
 
     def thumbnail(self, row: int) -> str | None:
-        """The picture as base64 JPEG, where the bundle carries thumbnails."""
+        """The image as base64 JPEG, where the bundle carries thumbnails."""
         if not self._thumbnails:
             return None
         return base64.b64encode(self._thumbnails[row]).decode()

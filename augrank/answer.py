@@ -1,6 +1,6 @@
 """What a server answers: plain, frozen, the same in process, over HTTP and in a file.
 
-An answer carries what a cache key and an outcome record need: the bundle's version, the picture's
+An answer carries what a cache key and an outcome record need: the bundle's version, the image's
 sha256, and every candidate's name and exact parameters.
 """
 
@@ -13,7 +13,7 @@ from augrank.targets import Direction
 
 
 class Score(BaseModel, frozen=True):
-    """A probability beside that of the request's own picture."""
+    """A probability beside that of the request's own image."""
 
     probability: float
     difference: float  # probability - original's probability
@@ -27,7 +27,7 @@ class Score(BaseModel, frozen=True):
 
 
 class CandidateScore(Score, frozen=True):
-    """One changed version of the request's picture."""
+    """One changed version of the request's image."""
 
     name: str
     parameters: list[dict[str, Any]]  # the augmentation's steps, exactly as they ran
@@ -35,15 +35,15 @@ class CandidateScore(Score, frozen=True):
 
 
 class AlternateScore(Score, frozen=True):
-    """Another picture of the catalogue."""
+    """Another image of the catalogue."""
 
     path: str  # as in the manifest
     attributes: dict[str, Any]
     thumbnail: str | None = Field(default=None, repr=False)
 
 
-class PictureInfo(BaseModel, frozen=True):
-    """The request's picture, as the file was."""
+class ImageInfo(BaseModel, frozen=True):
+    """The request's image, as the file was."""
 
     sha256: str
     width: int  # pixels, after EXIF orientation
@@ -67,16 +67,16 @@ class Timings(BaseModel, frozen=True):
 
 
 class Answer(BaseModel, frozen=True):
-    """A ranked recommendation for one picture, one target and one context."""
+    """A ranked recommendation for one image, one target and one context."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     model: str
     bundle_version: str
-    picture: PictureInfo
+    image: ImageInfo
     target: str
     direction: Direction
     context: dict[str, Any]
-    probability: float  # of the request's picture as it is
+    probability: float  # of the request's image as it is
     candidates: tuple[CandidateScore, ...]  # best first, the original among them
     best_candidate: CandidateScore  # the original where nothing beats it
     alternates: tuple[AlternateScore, ...]  # best first
@@ -87,7 +87,7 @@ class Answer(BaseModel, frozen=True):
 
     @property
     def keep_original(self) -> bool:
-        """Whether no candidate beats the picture as it is."""
+        """Whether no candidate beats the image as it is."""
         return self.best_candidate.name == ORIGINAL
 
 

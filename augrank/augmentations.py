@@ -1,7 +1,7 @@
-"""Augmentations: the one place that says what is done to a picture, in training and in serving.
+"""Augmentations: the one place that says what is done to an image, in training and in serving.
 
 An augmentation is data: a name and a list of steps, each an operation with exact parameters. A set
-of them has a hash, which the bundle carries, and the same picture, augmentation and seed give the
+of them has a hash, which the bundle carries, and the same image, augmentation and seed give the
 same bytes everywhere.
 
 Sets to choose from:
@@ -37,11 +37,11 @@ import yaml
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, field_validator
 
-from augrank.decode import WHITE, Picture
+from augrank.decode import WHITE, RgbImage
 from augrank.errors import DataError, one_of
 
 ORIGINAL = "original"
-# Part of every hash: raise it when the code below changes what an operation does to a picture.
+# Part of every hash: raise it when the code below changes what an operation does to an image.
 OPERATIONS_VERSION = 1
 EMAIL_SAMPLES = 7
 NAMED_SETS = ("seed", "email")
@@ -61,18 +61,18 @@ class Augmentation(BaseModel, frozen=True, extra="forbid"):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")
     steps: tuple[Step, ...] = ()
 
-    def apply(self, picture: Picture) -> Picture:
-        """Make the candidate picture.
+    def apply(self, image: RgbImage) -> RgbImage:
+        """Make the candidate image.
 
         Args:
-            picture: uint8 (S, S, 3), RGB; never written to.
+            image: uint8 (S, S, 3), RGB; never written to.
 
         Returns:
-            uint8 (S, S, 3), RGB, contiguous; the picture itself where there are no steps.
+            uint8 (S, S, 3), RGB, contiguous; the image itself where there are no steps.
         """
         for step in self.steps:
-            picture = _apply_step(step, picture)
-        return picture
+            image = _apply_step(step, image)
+        return image
 
     @property
     def hash(self) -> str:
@@ -125,40 +125,40 @@ def _hash(defined: BaseModel) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-# --- The operations of the seed set: (picture, params) -> picture --------------------------------
+# --- The operations of the seed set: (image, params) -> image --------------------------------
 
 
-def brightness(picture: Picture, factor: float) -> Picture:
+def brightness(image: RgbImage, factor: float) -> RgbImage:
     """Multiply every channel by ``factor``, saturating at 255."""
-    return cv2.LUT(picture, _brightness_table(factor)).astype(np.uint8, copy=False)
+    return cv2.LUT(image, _brightness_table(factor)).astype(np.uint8, copy=False)
 
 
-def rotate(picture: Picture, quarter_turns: int) -> Picture:
+def rotate(image: RgbImage, quarter_turns: int) -> RgbImage:
     """Turn in the plane by quarter turns, counter-clockwise."""
     turn = QUARTER_TURNS[quarter_turns % 4]
-    return picture if turn is None else cv2.rotate(picture, turn).astype(np.uint8, copy=False)
+    return image if turn is None else cv2.rotate(image, turn).astype(np.uint8, copy=False)
 
 
-def sketch(picture: Picture, sigma: float) -> Picture:
+def sketch(image: RgbImage, sigma: float) -> RgbImage:
     """Pencil drawing: grey divided by its blurred negative (the "colour dodge" of darkrooms).
 
-    ``sigma`` is the blur in 1/100 of the picture's side, so that strokes keep their relative width.
+    ``sigma`` is the blur in 1/100 of the image's side, so that strokes keep their relative width.
     """
-    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     negative = cv2.bitwise_not(grey).astype(np.uint8, copy=False)
-    blurred = _gaussian_blur(negative, max(0.5, sigma * picture.shape[0] / 100))
+    blurred = _gaussian_blur(negative, max(0.5, sigma * image.shape[0] / 100))
     dodged = cv2.divide(grey, 255 - blurred, scale=255.0)
     # Where the negative is white the quotient is undefined; cv2.divide gives 0, paper is white.
     dodged[blurred == 255] = WHITE
     return cv2.cvtColor(dodged, cv2.COLOR_GRAY2RGB).astype(np.uint8, copy=False)
 
 
-def swivel(picture: Picture, degrees: float) -> Picture:
+def swivel(image: RgbImage, degrees: float) -> RgbImage:
     """Turn about the vertical axis, seen in perspective from 1.5 sides away, on white."""
-    side = picture.shape[0]
+    side = image.shape[0]
     matrix = swivel_matrix(side, degrees)
     turned = cv2.warpPerspective(
-        picture,
+        image,
         matrix,
         (side, side),
         flags=cv2.INTER_LINEAR,
@@ -171,7 +171,7 @@ def swivel(picture: Picture, degrees: float) -> Picture:
 QUARTER_TURNS = (
     None, cv2.ROTATE_90_COUNTERCLOCKWISE, cv2.ROTATE_180, cv2.ROTATE_90_CLOCKWISE,
 )  # fmt: skip
-OPERATIONS: dict[str, Callable[..., Picture]] = {
+OPERATIONS: dict[str, Callable[..., RgbImage]] = {
     "brightness": brightness,
     "rotate": rotate,
     "sketch": sketch,
@@ -320,7 +320,7 @@ def _base(name: str | None, seed: int) -> tuple[Augmentation, ...]:
 
 
 def check_augmentations(chosen: AugmentationSet) -> None:
-    """Run every augmentation twice on a small picture; refuse what fails or is not repeatable.
+    """Run every augmentation twice on a small image; refuse what fails or is not repeatable.
 
     Raises:
         DataError: names the augmentation and what is wrong with it.
@@ -335,7 +335,7 @@ def check_augmentations(chosen: AugmentationSet) -> None:
             raise DataError(f"augmentation {augmentation.name!r} fails: {error}") from error
         if first.shape != gradient.shape or first.dtype != np.uint8:
             raise DataError(
-                f"augmentation {augmentation.name!r} changes the picture's size or type",
+                f"augmentation {augmentation.name!r} changes the image's size or type",
                 expected="uint8 (32, 32, 3)",
                 got=f"{first.dtype} {first.shape}",
             )
@@ -349,13 +349,13 @@ def check_augmentations(chosen: AugmentationSet) -> None:
 # --- How a step runs ------------------------------------------------------------------------------
 
 
-def _apply_step(step: Step, picture: Picture) -> Picture:
+def _apply_step(step: Step, image: RgbImage) -> RgbImage:
     operation = OPERATIONS.get(step.op)
     if operation is not None:
-        return operation(picture, **step.params)
+        return operation(image, **step.params)
     transform = _albumentations_transform(step.op, json.dumps(step.params, sort_keys=True))
     transform.set_random_seed(step.seed)
-    return np.ascontiguousarray(transform(image=picture)["image"])
+    return np.ascontiguousarray(transform(image=image)["image"])
 
 
 @functools.lru_cache(maxsize=32)

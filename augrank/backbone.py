@@ -1,4 +1,4 @@
-"""The backbone: pictures in, embeddings out."""
+"""The backbone: images in, embeddings out."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ CPU_ROWS_PER_CALL = 6
 
 @dataclass(frozen=True)
 class Embedding:
-    """What the backbone gives for N pictures."""
+    """What the backbone gives for N images."""
 
     features: NDArray[np.float32]  # (N, F), pooled
     logits: NDArray[np.float32]  # (N, A), one per augmentation
@@ -54,7 +54,7 @@ class Backbone:
         self.rows_per_call = CPU_ROWS_PER_CALL if self.provider in (CPU, OPENVINO) else MAX_BATCH
 
     def embed(self, batch: NDArray[np.float32]) -> Embedding:
-        """Embed normalised pictures, float32 (N, 3, S, S)."""
+        """Embed normalised images, float32 (N, 3, S, S)."""
         parts = [
             self._engine.run(batch[start : start + MAX_BATCH])
             for start in range(0, len(batch), MAX_BATCH)

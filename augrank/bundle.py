@@ -30,28 +30,28 @@ from augrank.errors import BundleError, UnknownTarget, one_of
 from augrank.heads import HeadSpec
 
 BUNDLE_FILE = "bundle.json"
-SMOKE_FILE = "smoke.json"  # a held-out picture's request and its probabilities, to try servers
-SCHEMA_VERSION = 1
+SMOKE_FILE = "smoke.json"  # a held-out image's request and its probabilities, to try servers
+SCHEMA_VERSION = 2
 MODEL_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")  # it stands in URLs and file names
 Precision = Literal["fp32", "fp16", "int8"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-# A picture's bytes or a head's sums may change between major versions of these.
+# An image's bytes or a head's sums may change between major versions of these.
 PINNED_MAJOR = ("albumentations", "opencv-python-headless", "xgboost")
 RECORDED = (*PINNED_MAJOR, "numpy", "onnxruntime", "openvino", "pillow")
 
 
 class ParityFigures(BaseModel, frozen=True, extra="forbid"):
-    """How an engine compares with torch and XGBoost on held-out pictures."""
+    """How an engine compares with torch and XGBoost on held-out images."""
 
-    pictures: int
+    images: int
     max_probability_difference: float
-    rank_correlation: float  # Spearman's, over all candidates of all pictures and targets
-    top1_agreement: float  # share of (picture, target) whose best candidate is the same
-    embedding_cosine: float  # lowest over pictures
+    rank_correlation: float  # Spearman's, over all candidates of all images and targets
+    top1_agreement: float  # share of (image, target) whose best candidate is the same
+    embedding_cosine: float  # lowest over images
 
 
 class AlternatesSpec(BaseModel, frozen=True, extra="forbid"):
-    """Where the catalogue's pictures are described."""
+    """Where the catalogue's images are described."""
 
     count: int
     features: str = "alternates/features.npy"  # float32 (M, F)
@@ -69,7 +69,7 @@ class AlternatesSpec(BaseModel, frozen=True, extra="forbid"):
 class BundleSpec(BaseModel, frozen=True, extra="forbid"):
     """The contents of bundle.json."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     task: Literal["recommend"] = "recommend"
     name: str = Field(pattern=MODEL_NAME)
     version: str = "1.0"
@@ -150,7 +150,7 @@ def load_bundle(directory: Path | str) -> Bundle:
     """Read a bundle and check that every part of it fits this runtime.
 
     Checks the schema, the presence and sha256 of every file, the augmentation set's hash under
-    this runtime's operations, and the major versions of the libraries that shape pictures and
+    this runtime's operations, and the major versions of the libraries that shape images and
     scores.
 
     Raises:

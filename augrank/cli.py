@@ -31,7 +31,7 @@ from augrank.plan import Profile, plan_serving
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
-    help="How likely a picture is to convert, and which version of it would do better.",
+    help="How likely an image is to convert, and which version of it would do better.",
 )
 console = Console()
 LINE_EVERY_S = 5.0  # of progress, where there is no terminal
@@ -47,7 +47,7 @@ BundleArgument = Annotated[Path, typer.Argument(help="Bundle directory, or .mar 
 @friendly_errors
 def recommend(
     bundle: BundleArgument,
-    image: Annotated[Path, typer.Argument(help="The picture: JPEG, PNG, WebP or GIF.")],
+    image: Annotated[Path, typer.Argument(help="The image: JPEG, PNG, WebP or GIF.")],
     target: Annotated[str | None, typer.Option(help="What to predict, such as open_rate.")] = None,
     campaign_type: Annotated[str | None, typer.Option(help="Context: such as Newsletter.")] = None,
     industry: Annotated[str | None, typer.Option(help="Context: such as Automotive.")] = None,
@@ -67,10 +67,10 @@ def recommend(
     device: DeviceOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
     contact_sheet: Annotated[
-        Path | None, typer.Option(help="Also draw the ranked pictures into this PNG.")
+        Path | None, typer.Option(help="Also draw the ranked images into this PNG.")
     ] = None,
 ) -> None:
-    """Rank the changed versions of a picture, and other pictures of the catalogue.
+    """Rank the changed versions of an image, and other images of the catalogue.
 
     Example: augrank recommend dist/bundle car.jpg --target open_rate
     --campaign-type Newsletter --industry Automotive
@@ -83,10 +83,10 @@ def recommend(
     named = {"campaign_type": campaign_type, "industry": industry, "product_type": product_type}
     given = {name: value for name, value in named.items() if value is not None}
     given |= _pairs(context or [])
-    picture = _read(image)
+    data = _read(image)
     with open_bundle(bundle) as opened:
         answer = Recommender(opened, precision=precision, device=device or "auto").recommend(
-            picture,
+            data,
             target,
             given,
             candidates=candidates,
@@ -95,7 +95,7 @@ def recommend(
         )
         augmentations = opened.spec.augmentations
     if contact_sheet is not None:
-        _write(draw(answer, picture, augmentations), contact_sheet)
+        _write(draw(answer, data, augmentations), contact_sheet)
     if as_json:
         print(answer.model_dump_json(indent=2))
         return
@@ -122,7 +122,7 @@ def inspect(
 @friendly_errors
 def score(
     bundle: BundleArgument,
-    source: Annotated[Path, typer.Argument(help="Folder of pictures, or manifest (CSV, Parquet).")],
+    source: Annotated[Path, typer.Argument(help="Folder of images, or manifest (CSV, Parquet).")],
     out: Annotated[Path, typer.Option(help="Parquet file to write.")],
     target: Annotated[
         list[str] | None, typer.Option(help="What to predict; repeatable. Default: every target.")
@@ -132,7 +132,7 @@ def score(
         typer.Option(help="Context as name=value; a manifest's own columns go before it."),
     ] = None,
     images: Annotated[
-        Path | None, typer.Option(help="Where a manifest's pictures are (default: beside it).")
+        Path | None, typer.Option(help="Where a manifest's images are (default: beside it).")
     ] = None,
     candidates: Annotated[
         list[str] | None, typer.Option(help="Only these augmentations; repeatable.")
@@ -175,7 +175,7 @@ def score(
             if source.is_dir()
             else bulk.items_of_manifest(source, spec, given)
         )
-        with _rate("pictures") as done:
+        with _rate("images") as done:
             outcome = bulk.score(
                 job, items, out, engine=cast(bulk.Engine, engine), workers=workers, done=done
             )
@@ -266,7 +266,7 @@ def print_answer(answer: Answer) -> None:
     """Print an answer as tables, best first."""
     console.print(
         f"[bold]{answer.target}[/bold] ({answer.direction}): "
-        f"the picture as it is has {answer.probability:.1%}"
+        f"the image as it is has {answer.probability:.1%}"
     )
     table = Table(title="Candidates", title_justify="left")
     _score_columns(table, "candidate")
@@ -276,7 +276,7 @@ def print_answer(answer: Answer) -> None:
     console.print(table)
     if answer.alternates:
         table = Table(title="Alternates of the catalogue", title_justify="left")
-        _score_columns(table, "picture")
+        _score_columns(table, "image")
         for index, alternate in enumerate(answer.alternates):
             mark = "best" if index == 0 else ""
             table.add_row(escape(alternate.path), *_score_cells(alternate), mark)
@@ -308,7 +308,7 @@ def _print_bundle(bundle: Bundle) -> None:
         f"(default {spec.precision})",
         "augmentations": f"{spec.augmentations.name}: {', '.join(spec.augmentations.names)}",
         "context": ", ".join(column.name for column in spec.context) or "none",
-        "alternates": f"{alternates} pictures",
+        "alternates": f"{alternates} images",
         "made with": ", ".join(f"{name} {v}" for name, v in spec.library_versions.items()),
     }
     for name, value in rows.items():
@@ -374,7 +374,7 @@ def _read(image: Path) -> bytes:
         return image.read_bytes()
     except OSError as error:
         raise BadRequest(
-            "the picture cannot be read",
-            expected="a picture file",
+            "the image cannot be read",
+            expected="an image file",
             got=f"{image}: {error.strerror}",
         ) from error

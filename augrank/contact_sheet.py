@@ -1,4 +1,4 @@
-"""A picture for a marketer: the candidates and alternates of an answer, best first, with scores."""
+"""An image for a marketer: the candidates and alternates of an answer, best first, with scores."""
 
 import base64
 import io
@@ -15,18 +15,18 @@ Cell = tuple[Image.Image, str, CandidateScore | AlternateScore]
 INK, MUTED, GOOD, BAD, PAPER = "#16202c", "#6b7785", "#0a7d43", "#b3261e", "white"
 
 
-def contact_sheet(answer: Answer, picture: bytes, augmentations: AugmentationSet) -> Image.Image:
+def contact_sheet(answer: Answer, image: bytes, augmentations: AugmentationSet) -> Image.Image:
     """Draw an answer.
 
     Args:
         answer: asked for with thumbnails, if alternates are to be seen.
-        picture: the file that was asked about; its candidates are made again at the sheet's size.
+        image: the file that was asked about; its candidates are made again at the sheet's size.
         augmentations: the bundle's set.
 
     Returns:
-        An RGB picture: a title, a row of candidates, a row of alternates.
+        An RGB image: a title, a row of candidates, a row of alternates.
     """
-    pixels = decode(picture, CELL_PX).pixels
+    pixels = decode(image, CELL_PX).pixels
     cells: list[Cell] = [
         (Image.fromarray(augmentations[score.name].apply(pixels)), score.name, score)
         for score in answer.candidates

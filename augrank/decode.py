@@ -1,6 +1,6 @@
-"""Picture bytes to RGB, safely: the one decoder of training and serving.
+"""Image bytes to RGB, safely: the one decoder of training and serving.
 
-The header is read first and refused if the picture is too large, so a decompression bomb costs
+The header is read first and refused if the image is too large, so a decompression bomb costs
 nothing. JPEGs are decoded at the smallest scale that still oversamples the working size twice
 (libjpeg's scaled inverse DCT), which keeps a 12-megapixel photo cheap when 224 pixels are needed.
 """
@@ -17,25 +17,25 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from augrank.errors import BadRequest, BrokenPicture, PictureTooLarge, UnsupportedPicture
+from augrank.errors import BadRequest, BrokenImage, ImageTooLarge, UnsupportedImage
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
-_OPENED = (*FORMATS, "MPO")  # MPO: a JPEG with a second picture behind it, as phones write
+_OPENED = (*FORMATS, "MPO")  # MPO: a JPEG with a second image behind it, as phones write
 _ORIENTATION, _FIRST_TURNED = 0x0112, 5  # EXIF: from 5 on, width and height change places
 _PNG_END = b"IEND\xaeB\x60\x82"
-# Raise it when the code below changes what a file decodes to: caches of decoded pictures follow.
+# Raise it when the code below changes what a file decodes to: caches of decoded images follow.
 DECODE_VERSION = 1
 WHITE = 255
 # Everything that Pillow's codecs raise on damaged files. MemoryError is left to the caller.
 _DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, zlib.error,
             struct.error, OverflowError)  # fmt: skip
 
-Picture = NDArray[np.uint8]
+RgbImage = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class DecodeLimits:
-    """What a picture may be at most."""
+    """What an image may be at most."""
 
     size_bytes: int = 25 * 1024 * 1024
     pixels: int = 64_000_000
@@ -43,38 +43,38 @@ class DecodeLimits:
 
 
 @dataclass(frozen=True)
-class DecodedPicture:
-    """A picture at working size, with what its answer has to say about the file."""
+class DecodedImage:
+    """An image at working size, with what its answer has to say about the file."""
 
-    pixels: Picture  # (size, size, 3) RGB
+    pixels: RgbImage  # (size, size, 3) RGB
     width: int  # of the file, after EXIF orientation
     height: int
     format: str
 
 
-def decode(data: bytes, size: int, limits: DecodeLimits = DecodeLimits()) -> DecodedPicture:
-    """Decode a picture file and fit it on a white square of ``size`` pixels.
+def decode(data: bytes, size: int, limits: DecodeLimits = DecodeLimits()) -> DecodedImage:
+    """Decode an image file and fit it on a white square of ``size`` pixels.
 
     Accepts JPEG (RGB, grey, CMYK), PNG (any depth, palette, alpha), WebP and GIF; of an animation
     the first frame. EXIF orientation is applied, alpha is laid on white.
 
     Args:
         data: the file's bytes.
-        size: side of the square working picture, in pixels.
+        size: side of the square working image, in pixels.
         limits: refused beyond these.
 
     Returns:
-        The picture: pixels uint8 (size, size, 3), RGB.
+        The image: pixels uint8 (size, size, 3), RGB.
 
     Raises:
-        PictureTooLarge, UnsupportedPicture, BrokenPicture: each says expected, got, remedy.
+        ImageTooLarge, UnsupportedImage, BrokenImage: each says expected, got, remedy.
     """
     if len(data) > limits.size_bytes:
-        raise PictureTooLarge(
-            "the picture file is too large",
+        raise ImageTooLarge(
+            "the image file is too large",
             expected=f"at most {limits.size_bytes:,} bytes",
             got=f"{len(data):,} bytes",
-            remedy="Send a smaller or more compressed picture.",
+            remedy="Send a smaller or more compressed image.",
         )
     image = _open(data)
     _check_size(image, limits)
@@ -89,69 +89,69 @@ def decode(data: bytes, size: int, limits: DecodeLimits = DecodeLimits()) -> Dec
             width, height = height, width
         rgb = _to_rgb(ImageOps.exif_transpose(image))
     except _DAMAGED as error:
-        raise BrokenPicture(
-            "the picture file is damaged or truncated",
+        raise BrokenImage(
+            "the image file is damaged or truncated",
             expected=f"a whole {file_format} file",
             got=f"{len(data):,} bytes that end or break early",
-            remedy="Export the picture again, or check that the upload was complete.",
+            remedy="Export the image again, or check that the upload was complete.",
         ) from error
-    return DecodedPicture(letterbox(rgb, size), width, height, file_format)
+    return DecodedImage(letterbox(rgb, size), width, height, file_format)
 
 
-def letterbox(picture: Picture, size: int) -> Picture:
-    """Fit a picture on a white square, keeping its aspect.
+def letterbox(image: RgbImage, size: int) -> RgbImage:
+    """Fit an image on a white square, keeping its aspect.
 
     Args:
-        picture: uint8 (H, W, 3), RGB.
+        image: uint8 (H, W, 3), RGB.
         size: side of the square, in pixels.
 
     Returns:
         uint8 (size, size, 3), RGB, contiguous.
     """
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     if (height, width) == (size, size):
-        return np.ascontiguousarray(picture)
+        return np.ascontiguousarray(image)
     scale = size / max(height, width)
     inner = (max(1, round(width * scale)), max(1, round(height * scale)))
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    resized = cv2.resize(picture, inner, interpolation=method)
+    resized = cv2.resize(image, inner, interpolation=method)
     square = np.full((size, size, 3), WHITE, np.uint8)
     top, left = (size - inner[1]) // 2, (size - inner[0]) // 2
     square[top : top + inner[1], left : left + inner[0]] = resized
     return square
 
 
-def encode(picture: Picture, file_format: str = "JPEG", quality: int = 85) -> bytes:
+def encode(image: RgbImage, file_format: str = "JPEG", quality: int = 85) -> bytes:
     """Encode uint8 (H, W, 3) RGB as a file of one of FORMATS."""
     buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, file_format, quality=quality)
+    Image.fromarray(image).save(buffer, file_format, quality=quality)
     return buffer.getvalue()
 
 
-def working_picture(picture: bytes | Picture, size: int, limits: DecodeLimits) -> DecodedPicture:
+def working_image(image: bytes | RgbImage, size: int, limits: DecodeLimits) -> DecodedImage:
     """Decode a file's bytes, or fit an array uint8 (H, W, 3) RGB, whichever it is."""
-    if isinstance(picture, bytes | bytearray | memoryview):
-        return decode(bytes(picture), size, limits)
-    array = _checked_array(picture)
+    if isinstance(image, bytes | bytearray | memoryview):
+        return decode(bytes(image), size, limits)
+    array = _checked_array(image)
     height, width = array.shape[:2]
-    return DecodedPicture(letterbox(array, size), width, height, "array")
+    return DecodedImage(letterbox(array, size), width, height, "array")
 
 
-def sha256_of_picture(picture: bytes | Picture) -> str:
+def sha256_of_image(image: bytes | RgbImage) -> str:
     """sha256 of a file's bytes, or of the shape and pixels of an array that came without one."""
-    if isinstance(picture, bytes | bytearray | memoryview):
-        return hashlib.sha256(picture).hexdigest()
-    array = _checked_array(picture)
+    if isinstance(image, bytes | bytearray | memoryview):
+        return hashlib.sha256(image).hexdigest()
+    array = _checked_array(image)
     digest = hashlib.sha256(str(array.shape).encode())
     digest.update(array.tobytes())
     return digest.hexdigest()
 
 
-def _checked_array(picture: Picture) -> Picture:
-    array = np.asarray(picture)
+def _checked_array(image: RgbImage) -> RgbImage:
+    array = np.asarray(image)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or not array.size:
         raise BadRequest(
-            "the array is no picture",
+            "the array is no image",
             expected="uint8 (H, W, 3), RGB",
             got=f"{array.dtype} {array.shape}",
         )
@@ -159,36 +159,36 @@ def _checked_array(picture: Picture) -> Picture:
 
 
 def _open(data: bytes) -> Image.Image:
-    """Read the header only; refuse what is no picture."""
+    """Read the header only; refuse what is no image."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             return Image.open(io.BytesIO(data), formats=_OPENED)
     except Image.DecompressionBombError as error:
-        raise PictureTooLarge(
-            "the picture has too many pixels",
+        raise ImageTooLarge(
+            "the image has too many pixels",
             expected=f"at most {DecodeLimits.pixels:,} pixels",
             got=str(error).split(",")[0].replace("Image size ", ""),
-            remedy="Send a smaller picture.",
+            remedy="Send a smaller image.",
         ) from None
     except (UnidentifiedImageError, *_DAMAGED) as error:
         start = data[:8].hex(" ") or "nothing"
-        raise UnsupportedPicture(
-            "the bytes are not a picture that can be read",
+        raise UnsupportedImage(
+            "the bytes are not an image that can be read",
             expected="a " + ", ".join(FORMATS[:-1]) + f" or {FORMATS[-1]} file",
             got=f"{len(data):,} bytes starting with {start}",
-            remedy="Save the picture as JPEG, PNG or WebP.",
+            remedy="Save the image as JPEG, PNG or WebP.",
         ) from error
 
 
 def _check_size(image: Image.Image, limits: DecodeLimits) -> None:
     width, height = image.size
     if width * height > limits.pixels or max(width, height) > limits.side:
-        raise PictureTooLarge(
-            "the picture has too many pixels",
+        raise ImageTooLarge(
+            "the image has too many pixels",
             expected=f"at most {limits.pixels:,} pixels and {limits.side:,} a side",
             got=f"{width} x {height}",
-            remedy="Send a smaller picture: it is looked at in a few hundred pixels anyway.",
+            remedy="Send a smaller image: it is looked at in a few hundred pixels anyway.",
         )
 
 
@@ -198,7 +198,7 @@ def _oversampled(width: int, height: int, size: int) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def _to_rgb(image: Image.Image) -> Picture:
+def _to_rgb(image: Image.Image) -> RgbImage:
     """First frame of any Pillow mode to uint8 (H, W, 3) RGB on white."""
     if image.mode.startswith("I") or image.mode == "F":  # 16-bit grey
         grey = np.asarray(image).astype(np.float32) * (255.0 / 65535.0)

@@ -15,7 +15,7 @@ from augrank.errors import BundleError
 Device = Literal["auto", "cpu", "openvino", "cuda", "tensorrt"]
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 OPENVINO = "OpenVINO"
-INPUT, FEATURES, LOGITS = "pictures", "features", "logits"
+INPUT, FEATURES, LOGITS = "images", "features", "logits"
 Floats = NDArray[np.float32]
 
 
@@ -27,7 +27,7 @@ class Engine(Protocol):
     widths: dict[str, int]  # by name of output
 
     def run(self, batch: Floats) -> tuple[Floats, Floats]:
-        """Pictures float32 (N, 3, S, S) to features (N, F) and logits (N, A)."""
+        """Images float32 (N, 3, S, S) to features (N, F) and logits (N, A)."""
 
 
 def open_engine(graph: Path, *, device: Device, threads: int, spin: bool) -> Engine:
@@ -68,7 +68,7 @@ class OnnxRuntimeEngine:
         self.widths = {output.name: output.shape[-1] for output in self._session.get_outputs()}
 
     def run(self, batch: Floats) -> tuple[Floats, Floats]:
-        """Pictures to features and logits."""
+        """Images to features and logits."""
         features, logits = self._session.run([FEATURES, LOGITS], {INPUT: batch})
         return features, logits
 
@@ -108,7 +108,7 @@ class OpenVinoEngine:
         self._request, self._busy = model.create_infer_request(), threading.Lock()
 
     def run(self, batch: Floats) -> tuple[Floats, Floats]:
-        """Pictures to features and logits."""
+        """Images to features and logits."""
         with self._busy:  # the request's own memory holds what goes in and comes out
             self._request.infer({INPUT: batch}, share_inputs=True)
             features, logits = (

@@ -8,9 +8,9 @@ AugrankError 500                 ours: logged, never shown to a caller with a tr
    ├─ BadRequest 400             body, JSON or options that cannot be read
    ├─ UnknownTarget 422          a target that this bundle has no head for
    ├─ BadContext 422             a context value outside what training saw
-   ├─ BrokenPicture 422          truncated or damaged picture
-   ├─ UnsupportedPicture 415     not a picture, or a format that is not accepted
-   └─ PictureTooLarge 413        over the limit in bytes or pixels
+   ├─ BrokenImage 422          truncated or damaged image
+   ├─ UnsupportedImage 415     not an image, or a format that is not accepted
+   └─ ImageTooLarge 413        over the limit in bytes or pixels
 """
 
 import difflib
@@ -95,25 +95,25 @@ class BadContext(RequestError):
     code = "bad_context"
 
 
-class BrokenPicture(RequestError):
-    """The picture's bytes end early or do not decode."""
+class BrokenImage(RequestError):
+    """The image's bytes end early or do not decode."""
 
     status = 422
-    code = "broken_picture"
+    code = "broken_image"
 
 
-class UnsupportedPicture(RequestError):
-    """The bytes are no picture of an accepted format."""
+class UnsupportedImage(RequestError):
+    """The bytes are no image of an accepted format."""
 
     status = 415
-    code = "unsupported_picture"
+    code = "unsupported_image"
 
 
-class PictureTooLarge(RequestError):
-    """The picture is over the limit in bytes or in pixels."""
+class ImageTooLarge(RequestError):
+    """The image is over the limit in bytes or in pixels."""
 
     status = 413
-    code = "picture_too_large"
+    code = "image_too_large"
 
 
 def shortened(text: str, limit: int) -> str:

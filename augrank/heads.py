@@ -1,11 +1,11 @@
 """The head of one target: an XGBoost model over the embedding and the context, calibrated.
 
-A head eats a row of ``[recognition | features | context]``, of which it names the parts it was
-trained on. Recognition is how likely the backbone finds each augmentation, in steps of 5 %;
-features come in steps of a fraction of their spread. What lies below is noise of the picture and of
-the arithmetic: trees would split on it, only for another engine to fall on the other side. The
-head's raw margin becomes a probability through a calibrated logistic
-curve (Platt scaling, fitted on validation data), which keeps the order of candidates.
+A head takes a row of ``[augmentation_probs | features | context]``; its spec names the parts.
+``augmentation_probs`` are the backbone's probabilities of the augmentations, rounded to steps of
+5 %; features are rounded to a fraction of their spread. Differences below these steps are noise of
+the image and of the arithmetic: trees would split on it, and another engine would fall on the other
+side. The head's raw margin becomes a probability through a logistic curve (Platt scaling, fitted on
+validation data), which keeps the order of candidates.
 """
 
 import importlib
@@ -24,9 +24,9 @@ from augrank.targets import Target
 if TYPE_CHECKING:
     import xgboost
 
-HeadInput = Literal["recognition", "features", "context"]
+HeadInput = Literal["augmentation_probs", "features", "context"]
 Floats = NDArray[np.float32]
-RECOGNITION_STEPS = 20
+PROBABILITY_STEPS = 20
 FEW_ROWS = 64  # up to here walking the trees ourselves is faster than XGBoost
 
 
@@ -87,13 +87,13 @@ def assemble(
     Returns:
         float32 (N, width), C-contiguous.
     """
-    parts = {"recognition": logits, "features": features, "context": context}
+    parts = {"augmentation_probs": logits, "features": features, "context": context}
     ends = np.cumsum([parts[name].shape[-1] for name in inputs]).tolist()
     rows = np.empty((len(logits), ends[-1]), np.float32)
     for name, start, end in zip(inputs, [0, *ends], ends, strict=False):
         place = rows[:, start:end]
-        if name == "recognition":
-            place[:] = recognition(logits)
+        if name == "augmentation_probs":
+            place[:] = augmentation_probs(logits)
         elif name == "features":
             np.round(features / np.float32(feature_step), out=place)
             place *= np.float32(feature_step)
@@ -102,11 +102,11 @@ def assemble(
     return rows
 
 
-def recognition(logits: Floats) -> Floats:
+def augmentation_probs(logits: Floats) -> Floats:
     """Softmax of logits float32 (N, A), rounded to multiples of 1/20."""
     shares = np.exp(logits - logits.max(axis=1, keepdims=True))
     shares /= shares.sum(axis=1, keepdims=True)
-    rounded: Floats = np.round(shares * RECOGNITION_STEPS) / np.float32(RECOGNITION_STEPS)
+    rounded: Floats = np.round(shares * PROBABILITY_STEPS) / np.float32(PROBABILITY_STEPS)
     return rounded
 
 

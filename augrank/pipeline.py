@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augrank.alternates import Alternates
-from augrank.answer import Answer, PictureInfo, Timings, verdict
+from augrank.answer import Answer, ImageInfo, Timings, verdict
 from augrank.answer_cache import AnswerCache
 from augrank.backbone import Embedding
 from augrank.bundle import Bundle, Precision, load_bundle
@@ -32,11 +32,11 @@ from augrank.context import ContextEncoder
 from augrank.cores import usable_cores
 from augrank.decode import (
     FORMATS,
-    DecodedPicture,
+    DecodedImage,
     DecodeLimits,
-    Picture,
+    RgbImage,
     encode,
-    working_picture,
+    working_image,
 )
 from augrank.engines import Device
 from augrank.errors import AugrankError
@@ -59,7 +59,7 @@ class _Prepared:
     """A planned request whose candidates stand in the batch."""
 
     plan: RequestPlan
-    picture: DecodedPicture
+    image: DecodedImage
     rows: slice  # of the batch
     thumbnails: tuple[str, ...]  # one for each candidate, or none
     decode_ms: float
@@ -67,7 +67,7 @@ class _Prepared:
 
 
 class Recommender:
-    """Answers which version of a picture, or which other picture, would do better.
+    """Answers which version of an image, or which other image, would do better.
 
     Thread-safe once loaded. One recommender holds one loaded graph.
 
@@ -78,7 +78,7 @@ class Recommender:
         device: ``auto`` takes a GPU where onnxruntime offers one, else onnxruntime on the CPU.
         spin: let the backbone's idle threads spin; only where nobody else needs the cores.
         cache_bytes: keep answers already given, up to so many bytes.
-        limits: pictures beyond these are refused.
+        limits: images beyond these are refused.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class Recommender:
 
     def recommend(
         self,
-        image: bytes | Path | str | Picture,
+        image: bytes | Path | str | RgbImage,
         target: str | None = None,
         context: Mapping[str, Any] | None = None,
         *,
@@ -133,22 +133,22 @@ class Recommender:
         alternates: int = DEFAULT_ALTERNATES,
         thumbnails: bool = False,
     ) -> Answer:
-        """Rank the candidates and alternates of one picture.
+        """Rank the candidates and alternates of one image.
 
         Args:
             image: a file's path or bytes, or uint8 (H, W, 3) RGB.
             target: what to predict; may be left out where the bundle has one head.
             context: column name to value, such as ``{"campaign_type": "Newsletter"}``.
             candidates: augmentation names; by default all of the bundle's.
-            alternates: how many pictures of the catalogue to offer at most.
+            alternates: how many images of the catalogue to offer at most.
             thumbnails: whether scores carry small JPEGs.
 
         Raises:
-            RequestError: what is wrong with the picture, target, context or options.
+            RequestError: what is wrong with the image, target, context or options.
         """
-        picture = Path(image).read_bytes() if isinstance(image, str | Path) else image
+        data = Path(image).read_bytes() if isinstance(image, str | Path) else image
         names = tuple(candidates) if candidates is not None else None
-        request = Request(picture, target, context or {}, names, alternates, thumbnails)
+        request = Request(data, target, context or {}, names, alternates, thumbnails)
         (answer,) = self.recommend_batch([request])
         if isinstance(answer, AugrankError):
             raise answer
@@ -161,7 +161,7 @@ class Recommender:
         return [answers[id(item)] if isinstance(item, RequestPlan) else item for item in planned]
 
     def warm_up(self) -> None:
-        """Ask about a grey picture, in every format and for every target, twice.
+        """Ask about a grey image, in every format and for every target, twice.
 
         So that the first request finds decoders, augmentations, graph, heads and alternates ready.
         """
@@ -191,7 +191,7 @@ class Recommender:
     def _run(self, plans: Sequence[RequestPlan]) -> dict[int, Answer | AugrankError]:
         """Prepare ahead on threads; embed and answer as soon as a call is worth it.
 
-        Requests about the same candidates of the same picture, under other targets or contexts,
+        Requests about the same candidates of the same image, under other targets or contexts,
         are prepared and embedded once.
 
         Returns:
@@ -215,19 +215,19 @@ class Recommender:
         return answers
 
     def _prepare(self, memory: Floats, plan: RequestPlan, rows: slice) -> _Prepared:
-        """Decode a request's picture and write its candidates into its rows of the batch."""
+        """Decode a request's image and write its candidates into its rows of the batch."""
         started = time.perf_counter()
-        picture = working_picture(plan.request.picture, self.bundle.spec.image_size, self.limits)
+        image = working_image(plan.request.image, self.bundle.spec.image_size, self.limits)
         decoded = time.perf_counter()
         thumbnails = []
         for augmentation, row in zip(plan.augmentations, memory[rows], strict=True):
-            candidate = augmentation.apply(picture.pixels)
+            candidate = augmentation.apply(image.pixels)
             self._normalizer.into(candidate, row)
             if plan.request.thumbnails:
                 thumbnails.append(thumbnail(candidate))
         return _Prepared(
             plan,
-            picture,
+            image,
             rows,
             tuple(thumbnails),
             decode_ms=_ms(decoded - started),
@@ -240,7 +240,7 @@ class Recommender:
         prepared: Sequence[_Prepared | AugrankError],
         groups: Sequence[Sequence[RequestPlan]],
     ) -> dict[int, Answer | AugrankError]:
-        """One backbone call for these pictures, then an answer for each plan of their groups."""
+        """One backbone call for these images, then an answer for each plan of their groups."""
         good = [item for item in prepared if isinstance(item, _Prepared)]
         embedded = _own_errors(self._embed, memory, good)
         answers: dict[int, Answer | AugrankError] = {}
@@ -248,7 +248,7 @@ class Recommender:
         for item, plans in zip(prepared, groups, strict=True):
             if isinstance(item, AugrankError):
                 answers |= {id(plan): item for plan in plans}
-            elif isinstance(embedded, AugrankError):  # ours: nobody's picture can be answered
+            elif isinstance(embedded, AugrankError):  # ours: nobody's image can be answered
                 answers |= {id(plan): embedded for plan in plans}
             else:
                 embedding, embed_ms = embedded
@@ -292,11 +292,11 @@ class Recommender:
         answer = Answer(
             model=self.bundle.spec.name,
             bundle_version=self.bundle.version,
-            picture=PictureInfo(
+            image=ImageInfo(
                 sha256=plan.sha256,
-                width=item.picture.width,
-                height=item.picture.height,
-                format=item.picture.format,
+                width=item.image.width,
+                height=item.image.height,
+                format=item.image.format,
             ),
             target=target.name,
             direction=target.direction,

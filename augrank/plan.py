@@ -12,7 +12,7 @@ from typing import Literal
 from augrank.cores import available_memory, usable_cores
 
 Profile = Literal["latency", "throughput"]
-# More threads than this gain nothing on a batch of six pictures.
+# More threads than this gain nothing on a batch of six images.
 LATENCY_THREADS = 8
 WORKER_BYTES = 700 * 1024 * 1024  # Python, TorchServe's torch, graph and batch of one worker
 GPU_BATCH, GPU_BATCH_DELAY_MS = 8, 2

@@ -1,4 +1,4 @@
-"""Working pictures to what the backbone eats: the one place that knows the layout."""
+"""Working images to what the backbone eats: the one place that knows the layout."""
 
 import threading
 
@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from augrank.decode import Picture
+from augrank.decode import RgbImage
 
 # Statistics of the ImageNet training set, as torchvision publishes them for its weights.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -27,31 +27,31 @@ class Normalizer:
         self._tables = values * scale[:, None] + shift[:, None]  # (3, 256)
         self._interleaved = self._tables.T[None].copy()  # (1, 256, 3)
 
-    def into(self, picture: Picture, out: NDArray[np.float32]) -> None:
-        """Write one picture.
+    def into(self, image: RgbImage, out: NDArray[np.float32]) -> None:
+        """Write one image.
 
         Args:
-            picture: uint8 (H, W, 3), RGB.
+            image: uint8 (H, W, 3), RGB.
             out: float32 (3, H, W), contiguous: one row of the batch.
         """
         for channel, table in enumerate(self._tables):
-            cv2.LUT(cv2.extractChannel(picture, channel), table, out[channel])
+            cv2.LUT(cv2.extractChannel(image, channel), table, out[channel])
 
-    def into_channels_last(self, picture: Picture, out: NDArray[np.float32]) -> None:
-        """Write one picture where channels come last.
+    def into_channels_last(self, image: RgbImage, out: NDArray[np.float32]) -> None:
+        """Write one image where channels come last.
 
         Args:
-            picture: uint8 (H, W, 3), RGB.
+            image: uint8 (H, W, 3), RGB.
             out: float32 (H, W, 3), contiguous.
         """
-        cv2.LUT(picture, self._interleaved, out)
+        cv2.LUT(image, self._interleaved, out)
 
-    def batch(self, pictures: list[Picture]) -> NDArray[np.float32]:
-        """Stack pictures uint8 (H, W, 3) to float32 (N, 3, H, W)."""
-        height, width = pictures[0].shape[:2]
-        out = np.empty((len(pictures), 3, height, width), np.float32)
-        for row, picture in zip(out, pictures, strict=True):
-            self.into(picture, row)
+    def batch(self, images: list[RgbImage]) -> NDArray[np.float32]:
+        """Stack images uint8 (H, W, 3) to float32 (N, 3, H, W)."""
+        height, width = images[0].shape[:2]
+        out = np.empty((len(images), 3, height, width), np.float32)
+        for row, image in zip(out, images, strict=True):
+            self.into(image, row)
         return out
 
 
@@ -66,7 +66,7 @@ class BatchMemory:
         self._kept = threading.local()
 
     def rows(self, count: int) -> NDArray[np.float32]:
-        """Memory for ``count`` pictures; what it holds is undefined."""
+        """Memory for ``count`` images; what it holds is undefined."""
         if count > KEPT_ROWS:
             return np.empty((count, 3, self._size, self._size), np.float32)
         kept: NDArray[np.float32] | None = getattr(self._kept, "rows", None)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from augrank.alternates import Alternates
 from augrank.answer import AlternateScore, CandidateScore, score_against
 from augrank.augmentations import Augmentation
-from augrank.decode import Picture
+from augrank.decode import RgbImage
 from augrank.targets import Direction
 
 THUMBNAIL_SIDE_PX, THUMBNAIL_QUALITY = 160, 80  # the side at most
@@ -25,7 +25,7 @@ class ScoredAlternates:
     scores: NDArray[np.float64]  # (M,)
     count: int
     product_type: str | None
-    picture_sha256: str  # of the request's picture, which is no alternate to itself
+    image_sha256: str  # of the request's image, which is no alternate to itself
     thumbnails: bool
 
 
@@ -67,30 +67,30 @@ def rank_alternates(
         count=scored.count,
         minimize=direction == "minimize",
         product_type=scored.product_type,
-        picture_sha256=scored.picture_sha256,
+        image_sha256=scored.image_sha256,
     )
-    pictures = scored.alternates.pictures
+    images = scored.alternates.images
     return tuple(
         AlternateScore(
             **score_against(float(scored.scores[row]), original),
-            path=pictures[row].path,
-            attributes=pictures[row].attributes,
+            path=images[row].path,
+            attributes=images[row].attributes,
             thumbnail=scored.alternates.thumbnail(row) if scored.thumbnails else None,
         )
         for row in rows
     )
 
 
-def thumbnail(picture: Picture) -> str:
+def thumbnail(image: RgbImage) -> str:
     """A small JPEG of a candidate, base64.
 
     Args:
-        picture: uint8 (S, S, 3), RGB.
+        image: uint8 (S, S, 3), RGB.
     """
-    side = len(picture)
+    side = len(image)
     while side > THUMBNAIL_SIDE_PX:  # halving is several times faster than any other scale
         side //= 2
-    small = cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
     bgr = cv2.cvtColor(small, cv2.COLOR_RGB2BGR)
     _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, THUMBNAIL_QUALITY])
     return base64.b64encode(data.tobytes()).decode()

@@ -1,4 +1,4 @@
-"""A request, checked but for its picture: which head, context and augmentations answer it."""
+"""A request, checked but for its image: which head, context and augmentations answer it."""
 
 import json
 import time
@@ -14,7 +14,7 @@ from augrank.answer_cache import Key
 from augrank.augmentations import ORIGINAL, Augmentation
 from augrank.bundle import BundleSpec
 from augrank.context import ContextEncoder
-from augrank.decode import sha256_of_picture
+from augrank.decode import sha256_of_image
 from augrank.errors import BadRequest, one_of
 from augrank.heads import Head
 from augrank.wire import MAX_ALTERNATES, Request
@@ -24,14 +24,14 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class RequestPlan:
-    """A request that can be answered, if its picture can be read."""
+    """A request that can be answered, if its image can be read."""
 
     request: Request
     head: Head
     context: Floats  # (C,)
-    product_type: str | None  # that alternates are to be of; None for the picture's own
+    product_type: str | None  # that alternates are to be of; None for the image's own
     augmentations: tuple[Augmentation, ...]  # the original first
-    sha256: str  # of the picture
+    sha256: str  # of the image
     started: float  # time.perf_counter
 
     @property
@@ -61,7 +61,7 @@ class Planner:
         self._context, self._alternates = context, alternates
 
     def plan(self, request: Request) -> RequestPlan:
-        """Check all of a request but its picture.
+        """Check all of a request but its image.
 
         Raises:
             RequestError: what is wrong with its target, context or options.
@@ -80,7 +80,7 @@ class Planner:
             context,
             product_type,
             self._augmentations(request.candidates),
-            sha256=sha256_of_picture(request.picture),
+            sha256=sha256_of_image(request.image),
             started=started,
         )
 

@@ -93,11 +93,11 @@ class Server(TorchServe):
 
     @property
     def example(self) -> Path:
-        """A picture to try it with, there as long as the server runs."""
+        """An image to try it with, there as long as the server runs."""
         return self.folder / EXAMPLE
 
     def curl(self) -> str:
-        """A command line that works as it is: a picture and context that this bundle knows."""
+        """A command line that works as it is: an image and context that this bundle knows."""
         words = ["curl"]
         for name, value in self.headers.items():
             words += ["-H", f"{name}: {value}"]
@@ -140,12 +140,12 @@ def _warm_up(server: Server, workers: int) -> None:
     deadline = time.monotonic() + WARM_UP_S
     fields = {"target": server.spec.heads[0].target.name, "candidates": "", "alternates": "0"}
     fields |= {k: str(v) for k, v in ContextEncoder(server.spec.context).example().items()}
-    picture = server.example.read_bytes()
+    image = server.example.read_bytes()
 
     def ask(_: int) -> None:
         with httpx.Client(headers=server.headers, timeout=60) as client:
             while time.monotonic() < deadline:
-                client.post(server.url, files={"image": picture}, data=fields)
+                client.post(server.url, files={"image": image}, data=fields)
 
     with ThreadPoolExecutor(workers) as pool:
         list(pool.map(ask, range(workers)))
@@ -183,7 +183,7 @@ def _unpack(source: Path, folder: Path) -> None:
 
 
 def _write_example(folder: Path, name: str) -> None:
-    """A picture of the catalogue where the bundle carries any, else a grey one."""
+    """An image of the catalogue where the bundle carries any, else a grey one."""
     data = encode(np.full((160, 160, 3), 128, np.uint8))
     archive = folder / "models" / name / "bundle" / "alternates" / "thumbnails.zip"
     if archive.is_file():

@@ -18,7 +18,7 @@ def check_widths(
         BundleError: names the part that is of another width.
     """
     features, logits = spec.feature_width, len(spec.augmentations.names)
-    parts = {"features": features, "recognition": logits, "context": context.width}
+    parts = {"features": features, "augmentation_probs": logits, "context": context.width}
     found: dict[str, tuple[Widths, Widths]] = {
         "graph": ((backbone.feature_width, backbone.augmentation_count), (features, logits))
     }

@@ -4,9 +4,9 @@ Three ways to say the same thing, all usable from any language:
 
 - JSON: ``{"image": "<base64>", "target": "open_rate", "context": {"campaign_type": "Newsletter"},
   "candidates": ["brighter"], "alternates": 5, "thumbnails": false}``
-- ``multipart/form-data``: the picture as ``image``, every other part a field; a field that is not
+- ``multipart/form-data``: the image as ``image``, every other part a field; a field that is not
   an option is context.
-- the raw picture as ``image/jpeg|png|webp|gif``, with the fields in the header
+- the raw image as ``image/jpeg|png|webp|gif``, with the fields in the header
   ``X-Augrank-Fields`` or, behind SageMaker, ``X-Amzn-SageMaker-Custom-Attributes``: a JSON object,
   or ``target=open_rate&campaign_type=Newsletter``. (TorchServe drops the query string.)
 """
@@ -21,23 +21,23 @@ from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
-from augrank.decode import Picture
-from augrank.errors import BadRequest, UnsupportedPicture, one_of
+from augrank.decode import RgbImage
+from augrank.errors import BadRequest, UnsupportedImage, one_of
 
 JSON_TYPE, MULTIPART_TYPE = "application/json", "multipart/form-data"
-PICTURE_TYPES = ("image/jpeg", "image/png", "image/webp", "image/gif")
-ACCEPTED_TYPES = (*PICTURE_TYPES, MULTIPART_TYPE, JSON_TYPE)
+IMAGE_TYPES = ("image/jpeg", "image/png", "image/webp", "image/gif")
+ACCEPTED_TYPES = (*IMAGE_TYPES, MULTIPART_TYPE, JSON_TYPE)
 FIELD_HEADERS = ("x-augrank-fields", "x-amzn-sagemaker-custom-attributes")
-PICTURE_FIELDS = ("image", "data", "body")  # multipart names of the picture, in order of choice
+IMAGE_FIELDS = ("image", "data", "body")  # multipart names of the image, in order of choice
 DEFAULT_ALTERNATES, MAX_ALTERNATES = 5, 100
 MAX_TEXT = 200  # characters of a field's value; the answer repeats them
 
 
 @dataclass(frozen=True)
 class Request:
-    """One picture, one target, one context, and what the answer should hold."""
+    """One image, one target, one context, and what the answer should hold."""
 
-    picture: bytes | Picture  # a file's bytes, or uint8 (H, W, 3) RGB
+    image: bytes | RgbImage  # a file's bytes, or uint8 (H, W, 3) RGB
     target: str | None = None
     context: Mapping[str, Any] = field(default_factory=dict)
     candidates: tuple[str, ...] | None = None  # augmentation names; None means all
@@ -46,7 +46,7 @@ class Request:
 
 
 class Options(BaseModel, extra="forbid"):
-    """The fields of a request beside its picture, validated."""
+    """The fields of a request beside its image, validated."""
 
     target: str | None = Field(default=None, max_length=MAX_TEXT)
     context: dict[str, Any] = Field(default_factory=dict)
@@ -81,7 +81,7 @@ def parse_request(
         defaults: fields of every request that does not say otherwise.
 
     Raises:
-        BadRequest, UnsupportedPicture: what is wrong and what is allowed.
+        BadRequest, UnsupportedImage: what is wrong and what is allowed.
     """
     extra: dict[str, Any] = dict(defaults or {})
     for name in FIELD_HEADERS:
@@ -90,23 +90,23 @@ def parse_request(
     body = fields.get("body")
     if isinstance(body, dict) or content_type == JSON_TYPE:
         return _from_json(body, {**extra, **_texts(fields)})
-    # Without a type, or as application/octet-stream, the picture's own header decides.
+    # Without a type, or as application/octet-stream, the image's own header decides.
     if body is not None and content_type not in (*ACCEPTED_TYPES, "", "application/octet-stream"):
-        raise UnsupportedPicture(
+        raise UnsupportedImage(
             "the content type is not accepted",
             expected=one_of(ACCEPTED_TYPES, content_type),
             got=content_type,
             remedy="curl: -H 'Content-Type: image/jpeg' -H 'X-Augrank-Fields: target=open_rate' "
-            "--data-binary @picture.jpg",
+            "--data-binary @image.jpg",
         )
-    picture = _picture_of(fields)
-    return _request(picture, _options_from_fields({**extra, **_texts(fields)}))
+    image = _image_of(fields)
+    return _request(image, _options_from_fields({**extra, **_texts(fields)}))
 
 
 def _from_json(body: Any, defaults: Mapping[str, Any]) -> Request:
     if isinstance(body, bytes | bytearray | str):
         if not body:
-            raise _missing_picture()
+            raise _missing_image()
         try:
             body = json.loads(body)
         except (ValueError, RecursionError) as error:
@@ -116,7 +116,7 @@ def _from_json(body: Any, defaults: Mapping[str, Any]) -> Request:
     content = dict(body)
     encoded = content.pop("image", None)
     if not encoded:
-        raise _missing_picture()
+        raise _missing_image()
     merged = {**_options_from_fields(defaults).model_dump(exclude_unset=True), **content}
     if isinstance(content.get("context"), dict):
         merged["context"] = {**_options_from_fields(defaults).context, **content["context"]}
@@ -136,36 +136,36 @@ def _from_base64(encoded: Any) -> bytes:
         ) from error
 
 
-def _picture_of(fields: Mapping[str, Any]) -> bytes:
-    for name in PICTURE_FIELDS:
+def _image_of(fields: Mapping[str, Any]) -> bytes:
+    for name in IMAGE_FIELDS:
         value = fields.get(name)
         if isinstance(value, bytes | bytearray | memoryview) and len(value):
             return bytes(value)
         if isinstance(value, str) and value:
-            raise UnsupportedPicture(
-                f"the part {name!r} is text, not a picture",
-                expected="the picture file's bytes",
+            raise UnsupportedImage(
+                f"the part {name!r} is text, not an image",
+                expected="the image file's bytes",
                 got=repr(value[:20]),
-                remedy="curl: -F image=@picture.jpg (with the @).",
+                remedy="curl: -F image=@image.jpg (with the @).",
             )
-    raise _missing_picture()
+    raise _missing_image()
 
 
-def _missing_picture() -> BadRequest:
+def _missing_image() -> BadRequest:
     return BadRequest(
-        "the request has no picture",
-        expected="the picture as the raw body, as the multipart part 'image', "
+        "the request has no image",
+        expected="the image as the raw body, as the multipart part 'image', "
         "or as base64 in the JSON field 'image'",
         got="nothing",
-        remedy="curl: -F image=@picture.jpg -F target=open_rate",
+        remedy="curl: -F image=@image.jpg -F target=open_rate",
     )
 
 
 def _texts(fields: Mapping[str, Any]) -> dict[str, str]:
-    """The fields that are not the picture, as text."""
+    """The fields that are not the image, as text."""
     texts = {}
     for name, value in fields.items():
-        if name in PICTURE_FIELDS:
+        if name in IMAGE_FIELDS:
             continue
         if isinstance(value, bytes | bytearray):
             try:
@@ -173,7 +173,7 @@ def _texts(fields: Mapping[str, Any]) -> dict[str, str]:
             except UnicodeDecodeError as error:
                 raise BadRequest(
                     f"the field {name!r} is not text",
-                    expected="UTF-8; the picture itself goes in the part 'image'",
+                    expected="UTF-8; the image itself goes in the part 'image'",
                     got=f"{len(value)} bytes",
                 ) from error
         texts[name] = value if isinstance(value, str) else json.dumps(value)
@@ -230,9 +230,9 @@ def _validated(options: Mapping[str, Any]) -> Options:
         ) from error
 
 
-def _request(picture: bytes, options: Options) -> Request:
+def _request(image: bytes, options: Options) -> Request:
     return Request(
-        picture=picture,
+        image=image,
         target=options.target,
         context=options.context,
         candidates=tuple(options.candidates) if options.candidates is not None else None,

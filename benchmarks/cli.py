@@ -23,7 +23,7 @@ from benchmarks.telling import timed_notes, typed_command
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Time training and serving.")
 console = Console()
-ASKED, QUICK_ASKED = 40, 12  # pictures
+ASKED, QUICK_ASKED = 40, 12  # images
 QUICK_PEERS = ("mosec",)
 CATALOGUE = Path(__file__).parents[1] / "examples" / "catalogue" / "images"
 
@@ -37,16 +37,16 @@ def main() -> None:
 @friendly_errors
 def pipeline(
     bundle: Annotated[Path, typer.Argument(help="Bundle directory, or .mar archive.")],
-    images: Annotated[Path, typer.Option(help="Folder of pictures to ask about.")] = CATALOGUE,
+    images: Annotated[Path, typer.Option(help="Folder of images to ask about.")] = CATALOGUE,
     rounds: Annotated[int, typer.Option(min=5, help="Requests timed for each row.")] = 60,
     threads: Annotated[int, typer.Option(help="Intra-op threads; 0 for all cores.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Also write results.json here.")] = None,
 ) -> None:
     """Time the request pipeline by stage, in process, against the raw forward pass."""
-    pictures = _pictures(images)
+    files = _image_files(images)
     threads = threads or usable_cores()
     with open_bundle(bundle) as opened:
-        results = list(time_pipeline(opened, pictures, rounds=rounds, threads=threads))
+        results = list(time_pipeline(opened, files, rounds=rounds, threads=threads))
         content = result_json(opened, results, typed_command(), rounds=rounds, threads=threads)
     console.print(_table(results))
     if out is not None:
@@ -63,7 +63,7 @@ def serving(
         str | None,
         typer.Option(help="Comma-separated, of litserve, mosec, bentoml, mlserver; or none."),
     ] = None,
-    images: Annotated[Path, typer.Option(help="Folder of pictures to ask about.")] = CATALOGUE,
+    images: Annotated[Path, typer.Option(help="Folder of images to ask about.")] = CATALOGUE,
     profile: Annotated[Profile, typer.Option(help="As of `augrank serve`.")] = "throughput",
     device: Annotated[Device, typer.Option(help="What computes: cpu, openvino, cuda.")] = "cpu",
     price_per_hour: Annotated[
@@ -89,7 +89,7 @@ def serving(
         ) from error
     chosen = _peers(peers, quick)
     with open_bundle(bundle) as opened:
-        asked = questions(opened, _pictures(images)[: QUICK_ASKED if quick else ASKED])
+        asked = questions(opened, _image_files(images)[: QUICK_ASKED if quick else ASKED])
         seen = measure(
             opened,
             asked,
@@ -127,7 +127,7 @@ def document(
 @app.command()
 @friendly_errors
 def seeds(
-    out: Annotated[Path, typer.Option(help="Pictures, history and run go here.")],
+    out: Annotated[Path, typer.Option(help="Images, history and run go here.")],
     kind: Annotated[str, typer.Option(help="sneaker or car.")] = "sneaker",
     count: Annotated[int, typer.Option(min=100, help="Originals.")] = 1000,
     sends: Annotated[int, typer.Option(min=1, help="Of each candidate.")] = 10,
@@ -154,11 +154,11 @@ app.command()(training)
 app.command("prices")(refresh_prices)
 
 
-def _pictures(images: Path) -> list[Path]:
-    pictures = sorted(p for p in images.glob("*") if p.suffix in (".png", ".jpg", ".jpeg"))
-    if not pictures:
-        raise BadRequest("there are no pictures", expected="PNG or JPEG files", got=str(images))
-    return pictures
+def _image_files(images: Path) -> list[Path]:
+    files = sorted(p for p in images.glob("*") if p.suffix in (".png", ".jpg", ".jpeg"))
+    if not files:
+        raise BadRequest("there are no images", expected="PNG or JPEG files", got=str(images))
+    return files
 
 
 def _peers(names: str | None, quick: bool) -> list[str]:
@@ -218,12 +218,12 @@ def _write(document: Path, text: str) -> None:
 
 def _table(results: list[PipelineResult]) -> Table:
     table = Table(title="One request, in process: median ms (95 % interval)")
-    table.add_column("graph, picture")
+    table.add_column("graph, image")
     for heading in (*STAGES, "raw forward", "pipeline / forward"):
         table.add_column(heading, justify="right")
     for result in results:
         table.add_row(
-            f"{result.precision}, {result.picture}",
+            f"{result.precision}, {result.image}",
             *(f"{result.stages_ms[stage].median:.2f}" for stage in STAGES),
             result.forward_ms.shown(),
             result.pipeline_over_forward.shown(),

@@ -30,11 +30,11 @@ def training(
         "build/bench/training"
     ),
 ) -> None:
-    """Time training on rendered pictures: what the arithmetic can do, what the input lets it do.
+    """Time training on rendered images: what the arithmetic can do, what the input lets it do.
 
     Also the loader alone against ImageFolder, more processes against one, and whole runs against
     the script that a user would write. All in turns, in one run. On a GPU also the seeds' job:
-    ResNet-34, 224 px, 32,370 pictures, 10 epochs.
+    ResNet-34, 224 px, 32,370 images, 10 epochs.
 
     Run it again after an interrupt: it goes on after the last part that was measured.
     """
@@ -87,9 +87,9 @@ def training(
         effort = replace(effort, sizes=tuple(sorted(effort.sizes, reverse=True)))
     scratch = out / "work"
     parts = Parts(scratch / "measured.json", question(effort, engine, threads), note)
-    note(f"rendering {effort.pictures} pictures")
-    render_catalogue("sneaker", effort.pictures, scratch / "pictures")
-    images = scratch / "pictures" / "images"
+    note(f"rendering {effort.images} images")
+    render_catalogue("sneaker", effort.images, scratch / "images")
+    images = scratch / "images" / "images"
     data = {size: prepared(images, scratch, size) for size in effort.sizes}
     seen = [
         parts.part(f"{backbone}, {size} px", Seen, partial(

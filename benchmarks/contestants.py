@@ -57,8 +57,8 @@ def plain_json(question: Mapping[str, Any]) -> Body:
     return Body(json.dumps(question).encode(), JSON_HEADERS)
 
 
-def raw_picture(question: Mapping[str, Any]) -> Body:
-    """A question as a picture file with its fields in a header: nothing to decode from text."""
+def raw_image(question: Mapping[str, Any]) -> Body:
+    """A question as an image file with its fields in a header: nothing to decode from text."""
     fields = {"target": question["target"], **question["context"]}
     headers = {"Content-Type": "image/jpeg", "X-Augrank-Fields": json.dumps(fields)}
     return Body(base64.b64decode(question["image"]), headers)
@@ -85,7 +85,7 @@ def ours(
         with serve(bundle.directory, options) as server:
             yield Endpoint(server.url, server.headers)
 
-    body = raw_picture if cache_mb else plain_json
+    body = raw_image if cache_mb else plain_json
     parts = [f"augrank {precision}", *(["openvino"] if device == "openvino" else [])]
     parts += ["cache"] if cache_mb else []
     return Contestant(", ".join(parts), precision, start, body, device)

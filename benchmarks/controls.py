@@ -24,7 +24,7 @@ from augrank.wire import parse_request
 
 What = Literal["pipeline", "forward"]
 GEMM_SIDE, GEMM_REPEATS = 2048, 5
-# Multiply-adds of one 224 px picture, as torchvision publishes them.
+# Multiply-adds of one 224 px image, as torchvision publishes them.
 GIGA_MACS = {"resnet18": 1.814, "resnet34": 3.664, "resnet50": 4.089}
 
 
@@ -137,6 +137,6 @@ def gemm_gigaflops() -> float:
     return 2 * GEMM_SIDE**3 / statistics.median(times[1:]) / 1e9
 
 
-def forward_gigaops(backbone: str, image_size: int, pictures_per_s: float) -> float:
+def forward_gigaops(backbone: str, image_size: int, images_per_s: float) -> float:
     """Multiplications and additions of so many forward passes a second, in 10^9."""
-    return 2 * GIGA_MACS[backbone] * (image_size / 224) ** 2 * pictures_per_s
+    return 2 * GIGA_MACS[backbone] * (image_size / 224) ** 2 * images_per_s

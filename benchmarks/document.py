@@ -44,14 +44,14 @@ def _pipeline(result: Result) -> list[str]:
     model = result["model"]
     rows = [
         [
-            f"{row['precision']}, {row['picture']}",
+            f"{row['precision']}, {row['image']}",
             *(shown(row["stages_ms"][stage]) for stage in STAGES),
             shown(row["forward_ms"]),
             shown(row["pipeline_over_forward"]),
         ]
         for row in result["results"]
     ]
-    headings = ["graph, picture", *(f"{s}, ms" for s in STAGES), "raw forward, ms",
+    headings = ["graph, image", *(f"{s}, ms" for s in STAGES), "raw forward, ms",
                 "forward ÷ request"]  # fmt: skip
     return [
         f"## One request in process: {model['backbone']}",

@@ -1,6 +1,6 @@
 """Where a request's time goes, in process: by stage, against the raw forward pass.
 
-Each round asks the pipeline once for each picture and runs the raw forward of the same number of
+Each round asks the pipeline once for each image and runs the raw forward of the same number of
 candidates right after, so that both meet the same noise; ratios are taken round by round.
 """
 
@@ -28,10 +28,10 @@ PHOTO_SIDE_PX = (4000, 3000)
 
 @dataclass(frozen=True)
 class PipelineResult:
-    """The figures of one graph and one kind of picture."""
+    """The figures of one graph and one kind of image."""
 
     precision: str  # and the engine, where it is not onnxruntime
-    picture: str
+    image: str
     stages_ms: dict[str, Median]
     forward_ms: Median
     pipeline_over_forward: Median  # speed: forward time / request time
@@ -40,7 +40,7 @@ class PipelineResult:
         """Plain data."""
         return {
             "precision": self.precision,
-            "picture": self.picture,
+            "image": self.image,
             "stages_ms": {name: value.to_dict() for name, value in self.stages_ms.items()},
             "forward_ms": self.forward_ms.to_dict(),
             "pipeline_over_forward": self.pipeline_over_forward.to_dict(),
@@ -48,13 +48,13 @@ class PipelineResult:
 
 
 def time_pipeline(
-    bundle: Bundle, pictures: Sequence[Path], *, rounds: int, threads: int
+    bundle: Bundle, images: Sequence[Path], *, rounds: int, threads: int
 ) -> Iterator[PipelineResult]:
-    """Time every graph of a bundle on small pictures and on a 12-megapixel photo.
+    """Time every graph of a bundle on small images and on a 12-megapixel photo.
 
     Under onnxruntime on the CPU, and under OpenVINO where it is installed.
     """
-    inputs = {"catalogue": [file.read_bytes() for file in pictures], "photo": [_photo()]}
+    inputs = {"catalogue": [file.read_bytes() for file in images], "photo": [_photo()]}
     devices: list[Device] = ["cpu", "openvino"] if find_spec("openvino") else ["cpu"]
     for device in devices:
         for precision in bundle.spec.graphs:

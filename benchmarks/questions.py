@@ -1,4 +1,4 @@
-"""What servers are asked: pictures with a target and a drawn context each."""
+"""What servers are asked: images with a target and a drawn context each."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -12,18 +12,18 @@ from augrank.context import ContextEncoder
 
 
 def question(
-    picture: bytes, target: str, context: Mapping[str, Any], **options: Any
+    image: bytes, target: str, context: Mapping[str, Any], **options: Any
 ) -> dict[str, Any]:
     """The JSON object of a request."""
-    encoded = base64.b64encode(picture).decode()
+    encoded = base64.b64encode(image).decode()
     return {"image": encoded, "target": target, "context": dict(context), **options}
 
 
-def questions(bundle: Bundle, pictures: Sequence[Path]) -> list[dict[str, Any]]:
-    """One for each picture, targets in turn, contexts drawn."""
+def questions(bundle: Bundle, images: Sequence[Path]) -> list[dict[str, Any]]:
+    """One for each image, targets in turn, contexts drawn."""
     targets = [head.target.name for head in bundle.spec.heads]
     encoder, rng = ContextEncoder(bundle.spec.context), np.random.default_rng(0)
     return [
-        question(picture.read_bytes(), targets[number % len(targets)], encoder.draw(rng))
-        for number, picture in enumerate(pictures)
+        question(image.read_bytes(), targets[number % len(targets)], encoder.draw(rng))
+        for number, image in enumerate(images)
     ]

@@ -41,12 +41,12 @@ def run_experiment(experiment: Experiment, out: Path) -> dict[str, Any]:
     Raises:
         DataError: a command failed; its own message stands above.
     """
-    pictures, history, run = out / "pictures", out / "history.csv", out / "run"
-    _python("render", "--kind", experiment.kind, "--count", experiment.count, "--out", pictures,
+    images, history, run = out / "images", out / "history.csv", out / "run"
+    _python("render", "--kind", experiment.kind, "--count", experiment.count, "--out", images,
             "--seed", experiment.seed)  # fmt: skip
-    _python("simulate", "--manifest", pictures / "manifest.csv", "--out", history, "--sends",
+    _python("simulate", "--manifest", images / "manifest.csv", "--out", history, "--sends",
             experiment.sends, "--seed", experiment.seed)  # fmt: skip
-    _python("fit", "--manifest", history, "--images", pictures, "--out", run, "--image-size",
+    _python("fit", "--manifest", history, "--images", images, "--out", run, "--image-size",
             experiment.image_size, "--epochs", experiment.epochs, "--seed",
             experiment.seed)  # fmt: skip
     return read_report(run)
@@ -116,7 +116,7 @@ def _recognition(figures: Mapping[str, Any]) -> str:
     shares = ", ".join(f"{n} {share:.1%}" for n, share in figures["per_augmentation"].items())
     return (
         f"{figures['architecture']} from scratch at {figures['image_size']} px recognises "
-        f"{figures['test_accuracy']:.2%} of {figures['test_pictures']:,} held-out candidates "
+        f"{figures['test_accuracy']:.2%} of {figures['test_images']:,} held-out candidates "
         f"(95 % interval {low:.2%} to {high:.2%}; majority {figures['majority']:.1%}): {shares}."
     )
 

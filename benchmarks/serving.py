@@ -47,7 +47,7 @@ def measure(
 
     Args:
         bundle: with an fp32 graph, and a faster one if it is to be timed.
-        asked: questions, as JSON objects, one for each picture.
+        asked: questions, as JSON objects, one for each image.
         effort: how long.
         peers: names of other servers.
         note: told what is being done.

@@ -47,7 +47,7 @@ TRIED: dict[str, str] = {
     "onnxruntime's speed, so that six passes cost what one batch does: only decoding, augmenting "
     "and predict_proba are left to win. OpenVINO wins the network too.",
     "over_tuned_documented_int8": "int8 gains 2.7 times in the network (the row below), which six "
-    "pictures' fp32 passes bound from above; OpenVINO passes this bar.",
+    "images' fp32 passes bound from above; OpenVINO passes this bar.",
     "over_best_peer": "mosec's front end is Rust; TorchServe's is Java, which takes 1.4 to 2.2 ms "
     "of a core from the model for each request.",
     "cache_hit_over_miss": "A hit is all HTTP and queue (see below), the miss is the model: the "

@@ -24,7 +24,7 @@ class Effort:
     closed_s: float  # a server's turn
     sweep_s: float  # of one number of clients, before the rounds
     sweep: tuple[int, ...]  # clients per worker; 0 for a lone one
-    checked: int  # pictures whose answers are compared
+    checked: int  # images whose answers are compared
     control_s: float  # a control's turn
     lone: int  # requests of a lone client, a round
     loads: tuple[float, ...]  # of the peak, in the open loop

@@ -1,8 +1,8 @@
-"""Rebuild the example catalogue of clip-art pictures from Debian's openclipart-png.
+"""Rebuild the example catalogue of clip-art images from Debian's openclipart-png.
 
 The catalogue's ``manifest.csv`` is both the curated selection and the manifest: this script
-reads which picture of the package makes which file of the catalogue, draws that file, and
-writes the manifest again with the facts taken from the pictures (author, licence, sha256).
+reads which image of the package makes which file of the catalogue, draws that file, and
+writes the manifest again with the facts taken from the images (author, licence, sha256).
 
     python examples/build_catalogue.py --source UNPACKED_PACKAGE --out examples/catalogue
     python examples/build_catalogue.py --check --out examples/catalogue
@@ -20,11 +20,11 @@ import numpy as np
 import typer
 from PIL import Image, ImageColor
 
-CANVAS = 256  # Side of every picture of the catalogue, in pixels.
+CANVAS = 256  # Side of every image of the catalogue, in pixels.
 FILL = 0.88  # Part of the canvas that the longer side of the object takes.
 WHITE_SLACK = 12  # A pixel this close to white (0-255) counts as background.
 CLEAR_SLACK = 10  # A pixel this close to the colour in `background` is made white.
-COLOURS = 256  # Size of the palette a picture is saved with.
+COLOURS = 256  # Size of the palette an image is saved with.
 MAX_FILE_BYTES = 200_000
 LICENCE = "Public domain"
 COLUMNS = (
@@ -56,7 +56,7 @@ def read_manifest(path: Path) -> list[Row]:
         path: The ``manifest.csv`` to read.
 
     Returns:
-        One dictionary per picture, in the order of the file, with every column of `COLUMNS`.
+        One dictionary per image, in the order of the file, with every column of `COLUMNS`.
 
     Raises:
         CatalogueError: If the file is missing, has no rows, or a row is not usable.
@@ -102,43 +102,43 @@ def clean_author(text: str) -> str:
     return " ".join(text.split()) or "unknown"
 
 
-def clear_background(picture: Image.Image, colour: str) -> Image.Image:
+def clear_background(image: Image.Image, colour: str) -> Image.Image:
     """Makes the pixels of one flat backdrop colour white."""
-    pixels = np.asarray(picture).copy()
+    pixels = np.asarray(image).copy()
     backdrop = np.array(ImageColor.getrgb(colour), dtype=int)
     pixels[(abs(pixels.astype(int) - backdrop) <= CLEAR_SLACK).all(axis=2)] = 255
     return Image.fromarray(pixels)
 
 
-def frame(picture: Image.Image) -> Image.Image:
+def frame(image: Image.Image) -> Image.Image:
     """Crops to the object and centres it on the white canvas.
 
     Args:
-        picture: An RGB picture of an object on white.
+        image: An RGB image of an object on white.
 
     Returns:
-        The `CANVAS` x `CANVAS` picture; the longer side of the object takes `FILL` of it.
+        The `CANVAS` x `CANVAS` image; the longer side of the object takes `FILL` of it.
 
     Raises:
-        CatalogueError: If the picture is white all over.
+        CatalogueError: If the image is white all over.
     """
-    inked = 255 - np.asarray(picture).min(axis=2) > WHITE_SLACK
+    inked = 255 - np.asarray(image).min(axis=2) > WHITE_SLACK
     rows, columns = np.flatnonzero(inked.any(axis=1)), np.flatnonzero(inked.any(axis=0))
     if not rows.size:
-        raise CatalogueError("the picture is empty")
+        raise CatalogueError("the image is empty")
     box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
     scale = CANVAS * FILL / max(box[2] - box[0], box[3] - box[1])
     width = max(1, round((box[2] - box[0]) * scale))
     height = max(1, round((box[3] - box[1]) * scale))
-    small = picture.crop(box).resize((width, height), Image.Resampling.LANCZOS)
+    small = image.crop(box).resize((width, height), Image.Resampling.LANCZOS)
     canvas = Image.new("RGB", (CANVAS, CANVAS), "white")
     canvas.paste(small, ((CANVAS - width) // 2, (CANVAS - height) // 2))
     return canvas
 
 
-def encode(picture: Image.Image) -> bytes:
-    """Returns the picture as an optimised palette PNG on pure white."""
-    reduced = picture.quantize(COLOURS, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+def encode(image: Image.Image) -> bytes:
+    """Returns the image as an optimised palette PNG on pure white."""
+    reduced = image.quantize(COLOURS, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     palette = np.array(reduced.getpalette(), dtype=np.uint8).reshape(-1, 3)
     palette[int(np.asarray(reduced)[0, 0])] = 255  # The corner is background.
     reduced.putpalette(palette.tobytes())
@@ -147,11 +147,11 @@ def encode(picture: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def build_picture(source: Path, background: str) -> tuple[bytes, str]:
-    """Makes one picture of the catalogue.
+def build_image(source: Path, background: str) -> tuple[bytes, str]:
+    """Makes one image of the catalogue.
 
     Args:
-        source: The picture of the package.
+        source: The image of the package.
         background: A flat backdrop colour to make white, or an empty string.
 
     Returns:
@@ -167,24 +167,24 @@ def build_picture(source: Path, background: str) -> tuple[bytes, str]:
             author = clean_author(str(opened.info.get("Author", "")))
             drawn = opened.convert("RGBA")
     except OSError as error:
-        raise CatalogueError(f"cannot be read as a picture ({error})") from error
+        raise CatalogueError(f"cannot be read as an image ({error})") from error
     flat = Image.new("RGBA", drawn.size, "white")
     flat.alpha_composite(drawn)
-    picture = flat.convert("RGB")
+    image = flat.convert("RGB")
     if background:
-        picture = clear_background(picture, background)
-    return encode(frame(picture)), author
+        image = clear_background(image, background)
+    return encode(frame(image)), author
 
 
 def build(source: Path | None, out: Path) -> int:
-    """Draws every picture of the selection and writes the manifest; returns how many."""
+    """Draws every image of the selection and writes the manifest; returns how many."""
     if source is None or not source.is_dir():
         raise CatalogueError("--source must name the folder of the unpacked package")
     manifest = out / "manifest.csv"
     rows = read_manifest(manifest)
     for row in rows:
         try:
-            data, row["author"] = build_picture(source / row["source"], row["background"])
+            data, row["author"] = build_image(source / row["source"], row["background"])
         except CatalogueError as error:
             raise CatalogueError(f"{row['source']}: {error}") from error
         row["licence"], row["sha256"] = LICENCE, hashlib.sha256(data).hexdigest()
@@ -232,7 +232,7 @@ def main(
     try:
         if not check_only:
             build(source, out)
-        typer.echo(f"{check(out)} pictures are as the manifest says")
+        typer.echo(f"{check(out)} images are as the manifest says")
     except CatalogueError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error

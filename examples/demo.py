@@ -3,7 +3,7 @@
     python -m examples.demo            (or: make demo)
 
 Simulates a campaign history, trains ResNet-18 and the heads, exports, serves the archive on the
-real TorchServe, posts a held-out picture and shows the ranked answer. Everything goes to
+real TorchServe, posts a held-out image and shows the ranked answer. Everything goes to
 build/demo; what is still valid there is used again.
 """
 
@@ -56,11 +56,11 @@ def demo(
         _step("3/4 exporting, through the parity gate")
         _python("export", "build", run, "--out", dist, "--name", NAME)
         _remember(run, archive, out / "exported.json")
-    picture, product_type = _held_out(run)
-    _step(f"4/4 serving {_shown(archive)} on TorchServe and asking about {picture.name}")
+    image, product_type = _held_out(run)
+    _step(f"4/4 serving {_shown(archive)} on TorchServe and asking about {image.name}")
     with serve(archive, ServerOptions(port=0)) as server:
-        answer = _ask(server, picture, product_type)
-    _show(answer, picture, server, out)
+        answer = _ask(server, image, product_type)
+    _show(answer, image, server, out)
 
 
 def _python(module: str, *arguments: object) -> None:
@@ -73,20 +73,20 @@ def _python(module: str, *arguments: object) -> None:
 
 
 def _held_out(run: Path) -> tuple[Path, str]:
-    """The first picture of the test split, which training never saw, and its product type."""
+    """The first image of the test split, which training never saw, and its product type."""
     with (run / "catalogue.csv").open(encoding="utf-8", newline="") as stream:
         row = next(row for row in csv.DictReader(stream) if row["split"] == "test")
     return CATALOGUE / row["relative_im_path"], row["product_type"]
 
 
-def _ask(server: Server, picture: Path, product_type: str) -> Answer:
-    """Post the picture as a form, as any client could."""
+def _ask(server: Server, image: Path, product_type: str) -> Answer:
+    """Post the image as a form, as any client could."""
     fields = {**CONTEXT, "product_type": product_type, "target": TARGET, "thumbnails": "true"}
     started = time.perf_counter()
     response = httpx.post(
         server.url,
         data=fields,
-        files={"image": picture.read_bytes()},
+        files={"image": image.read_bytes()},
         headers=server.headers,
         timeout=60,
     )
@@ -96,10 +96,10 @@ def _ask(server: Server, picture: Path, product_type: str) -> Answer:
     return Answer.model_validate_json(response.content)
 
 
-def _show(answer: Answer, picture: Path, server: Server, out: Path) -> None:
+def _show(answer: Answer, image: Path, server: Server, out: Path) -> None:
     print_answer(answer)
     (out / "recommendation.json").write_text(answer.model_dump_json(indent=2) + "\n")
-    sheet = contact_sheet(answer, picture.read_bytes(), server.spec.augmentations)
+    sheet = contact_sheet(answer, image.read_bytes(), server.spec.augmentations)
     sheet.save(out / "contact_sheet.png")
     for name in ("recommendation.json", "contact_sheet.png", "run/report.json", "run/plots"):
         console.print(f"see {_shown(out / name)}", soft_wrap=True)

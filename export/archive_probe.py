@@ -5,7 +5,7 @@ answers is the code in the archive and nothing of the clone:
 
     PYTHONPATH=FOLDER python -P export/archive_probe.py FOLDER REQUESTS.json ANSWERS.json
 
-REQUESTS.json: a list of batches, each a list of ``{"picture": file, "fields": {...}}``.
+REQUESTS.json: a list of batches, each a list of ``{"image": file, "fields": {...}}``.
 ANSWERS.json: a list of batches, each a list of ``{"status": 200, "body": {...}}``.
 """
 
@@ -31,7 +31,7 @@ class ProbeContext:
         """Metrics go nowhere here."""
 
     def get_all_request_header(self, idx: int) -> dict[str, str]:
-        """Every request is a raw picture with its fields in a header."""
+        """Every request is a raw image with its fields in a header."""
         fields = json.dumps(self.fields[idx])
         return {"Content-Type": "application/octet-stream", "X-Augrank-Fields": fields}
 
@@ -54,7 +54,7 @@ def main(folder: Path, requests_file: Path, answers_file: Path) -> None:
     answers = []
     for batch in json.loads(requests_file.read_text(encoding="utf-8")):
         context = ProbeContext(folder, [item["fields"] for item in batch])
-        data = [{"body": Path(item["picture"]).read_bytes()} for item in batch]
+        data = [{"body": Path(item["image"]).read_bytes()} for item in batch]
         bodies = handler.handle(data, context)
         answers.append(
             [{"status": context.statuses[i], "body": json.loads(b)} for i, b in enumerate(bodies)]

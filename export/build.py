@@ -40,7 +40,7 @@ from augrank.errors import BadRequest, DataError
 from augrank.preprocess import Normalizer
 from export.archive import pack_mar, pack_model_tar
 from export.catalogue_index import write_alternates
-from export.graphs import calibration_pictures, write_fp16, write_fp32, write_int8
+from export.graphs import calibration_images, write_fp16, write_fp32, write_int8
 from export.model_card import model_card
 from export.parity import (
     ParityError,
@@ -96,7 +96,7 @@ def build(
 
     Raises:
         ParityError: the archive does not answer as the run does; nothing is written.
-        DataError: the run or its pictures are not as they were.
+        DataError: the run or its images are not as they were.
     """
     if not MODEL_NAME.fullmatch(name):
         raise DataError(
@@ -167,7 +167,7 @@ class _Gate:
         self._run, self._step, self._reference = run, step, run.reference()
         rows = {row.path: row for row in run.catalogue}
         for path in self._reference.paths:
-            run.picture_bytes(rows[path])  # refuses pictures that changed since training
+            run.image_bytes(rows[path])  # refuses images that changed since training
         self._asked = questions(run, self._reference)
         self._expected = expected_probabilities(run, self._reference, self._asked)
         ways = {head.target.name: head.target.direction for head in run.record.heads}
@@ -196,7 +196,7 @@ class _Gate:
         answered = self._answered[way]
         best = int(np.argmin(np.abs(answered - self._expected).max(axis=1)))
         question = self._asked[best]
-        path = self._run.record.images / self._reference.paths[question.picture]
+        path = self._run.record.images / self._reference.paths[question.image]
         names = self._run.record.augmentations.names
         return {
             "request": {
@@ -232,7 +232,7 @@ def _write_graphs(
         graphs["fp16"] = "backbone-fp16.onnx"
         write_fp16(bundle / graphs["fp32"], bundle / graphs["fp16"])
     if int8:
-        step("quantizing to int8, calibrated on training pictures")
+        step("quantizing to int8, calibrated on training images")
         graphs["int8"] = "backbone-int8.onnx"
         write_int8(bundle / graphs["fp32"], bundle / graphs["int8"], _calibration(run))
     return graphs
@@ -241,10 +241,10 @@ def _write_graphs(
 def _calibration(run: Run) -> Iterator[NDArray[np.float32]]:
     """Normalised candidates of training originals, one original (A, 3, S, S) at a time."""
     rows = run.rows("train")
-    chosen = rows[:: max(1, len(rows) // calibration_pictures(run.record, len(rows)))]
+    chosen = rows[:: max(1, len(rows) // calibration_images(run.record, len(rows)))]
     normalizer = Normalizer(run.record.mean, run.record.std)
     for row in chosen:
-        pixels = decode(run.picture_bytes(row), run.record.image_size).pixels
+        pixels = decode(run.image_bytes(row), run.record.image_size).pixels
         made = [
             augmentation.apply(pixels) for augmentation in run.record.augmentations.augmentations
         ]
@@ -268,7 +268,7 @@ def _refused(parity: Mapping[Way, ParityFigures]) -> dict[Way, list[str]]:
     if fails := short[Way("fp32")]:
         raise ParityError(
             "parity gate: the archive does not answer as the run does",
-            expected="held-out pictures to score as in training",
+            expected="held-out images to score as in training",
             got="; ".join(fails),
             remedy="Nothing was written. Check that the run was not edited, and that the libraries "
             "are those it was trained with.",

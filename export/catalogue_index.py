@@ -1,4 +1,4 @@
-"""The alternates index: every picture of the catalogue, embedded once, with its attributes."""
+"""The alternates index: every image of the catalogue, embedded once, with its attributes."""
 
 import io
 import json
@@ -15,7 +15,7 @@ from export.archive import EPOCH
 from export.run import CatalogueRow, Run
 
 THUMBNAIL_PX = 160
-# Beyond this many pictures the thumbnails would outweigh the model; answers then carry none.
+# Beyond this many images the thumbnails would outweigh the model; answers then carry none.
 MAX_THUMBNAILS = 5_000
 BATCH = 32
 
@@ -24,7 +24,7 @@ def write_alternates(run: Run, backbone: Backbone, bundle: Path) -> AlternatesSp
     """Embed the catalogue with the graph that will serve it and write ``alternates/``.
 
     Args:
-        run: its catalogue's pictures must be in place.
+        run: its catalogue's images must be in place.
         backbone: the graph that the bundle uses by default.
         bundle: the bundle directory being written.
     """
@@ -38,9 +38,9 @@ def write_alternates(run: Run, backbone: Backbone, bundle: Path) -> AlternatesSp
     features, logits, thumbnails = [], [], []
     for start in range(0, len(rows), BATCH):
         part = rows[start : start + BATCH]
-        files = [run.picture_bytes(row) for row in part]
-        pictures = [decode(data, run.record.image_size).pixels for data in files]
-        embedding = backbone.embed(normalizer.batch(pictures))
+        files = [run.image_bytes(row) for row in part]
+        images = [decode(data, run.record.image_size).pixels for data in files]
+        embedding = backbone.embed(normalizer.batch(images))
         features.append(embedding.features)
         logits.append(embedding.logits)
         if spec.thumbnails:

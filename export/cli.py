@@ -50,10 +50,10 @@ def build(
         bool, typer.Option("--sagemaker", help="Also write model.tar.gz, the same for SageMaker.")
     ] = False,
     images: Annotated[
-        Path | None, typer.Option(help="Where the pictures are, if they moved since training.")
+        Path | None, typer.Option(help="Where the images are, if they moved since training.")
     ] = None,
 ) -> None:
-    """Write a bundle and a .mar, after checking them against the run on held-out pictures.
+    """Write a bundle and a .mar, after checking them against the run on held-out images.
 
     The parity gate asks the finished archive's own handler and compares it with what torch and
     XGBoost gave in training; beyond its tolerance nothing is written.
@@ -110,7 +110,7 @@ def _parity_table(spec: BundleSpec) -> Table:
         default = " (default)" if graph in defaults else ""
         table.add_row(
             graph + default,
-            str(figures.pictures),
+            str(figures.images),
             f"{figures.max_probability_difference:.4f}",
             f"{figures.rank_correlation:.4f}",
             f"{figures.top1_agreement:.1%}",

@@ -1,4 +1,4 @@
-"""The backbone as ONNX graphs: fp32, fp16, and int8 calibrated on training pictures."""
+"""The backbone as ONNX graphs: fp32, fp16, and int8 calibrated on training images."""
 
 import logging
 import warnings
@@ -27,9 +27,9 @@ class EmbeddingNet(torch.nn.Module):
         layers = list(resnet.children())
         self.trunk, self.fc = torch.nn.Sequential(*layers[:-1]), layers[-1]
 
-    def forward(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Normalised pictures (N, 3, S, S) to features (N, F) and logits (N, A)."""
-        features = torch.flatten(self.trunk(pictures), 1)
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Normalised images (N, 3, S, S) to features (N, F) and logits (N, A)."""
+        features = torch.flatten(self.trunk(images), 1)
         return features, self.fc(features)
 
 
@@ -60,7 +60,7 @@ def write_fp32(run: Run, file: Path) -> None:
             dynamo=True,
             input_names=[INPUT],
             output_names=[FEATURES, LOGITS],
-            dynamic_shapes={"pictures": {0: torch.export.Dim("batch")}},
+            dynamic_shapes={"images": {0: torch.export.Dim("batch")}},
             opset_version=OPSET,
             verbose=False,
         )
@@ -72,7 +72,7 @@ def write_fp32(run: Run, file: Path) -> None:
 
 
 def write_fp16(fp32: Path, file: Path) -> None:
-    """Halve weights and activations, for GPUs; pictures and embeddings stay float32.
+    """Halve weights and activations, for GPUs; images and embeddings stay float32.
 
     Args:
         fp32: the graph of ``write_fp32``.
@@ -97,7 +97,7 @@ def write_int8(fp32: Path, file: Path, batches: Iterator[NDArray[np.float32]]) -
         fp32: the graph of ``write_fp32``.
         file: where the int8 graph goes.
         batches: normalised training candidates, float32 (N, 3, S, S), whose activations set the
-            ranges. Never noise: ranges of noise are not those of pictures.
+            ranges. Never noise: ranges of noise are not those of images.
     """
     from onnxruntime.quantization import (
         CalibrationDataReader,
@@ -135,9 +135,9 @@ def write_int8(fp32: Path, file: Path, batches: Iterator[NDArray[np.float32]]) -
     file.write_bytes(model.SerializeToString(deterministic=True))
 
 
-def calibration_pictures(record: RunRecord, training_pictures: int) -> int:
+def calibration_images(record: RunRecord, training_images: int) -> int:
     """Training originals to calibrate on: about 200 candidates, never more than there are."""
-    return min(training_pictures, max(8, 200 // len(record.augmentations.names)))
+    return min(training_images, max(8, 200 // len(record.augmentations.names)))
 
 
 def _gemm_nodes(file: Path) -> list[str]:

@@ -22,7 +22,7 @@ def model_card(spec: BundleSpec, record: RunRecord) -> str:
 def _purpose(spec: BundleSpec) -> str:
     count = spec.alternates.count if spec.alternates else 0
     return (
-        f"Ranks augmented versions of a picture, and {count} alternates of the catalogue, by the "
+        f"Ranks augmented versions of an image, and {count} alternates of the catalogue, by the "
         f"probability of each campaign target. Backbone {spec.backbone} at {spec.image_size} px, "
         f"served as {spec.precision}; one XGBoost head for each target, Platt-calibrated."
     )
@@ -46,7 +46,7 @@ def _targets(spec: BundleSpec) -> str:
 
 def _context(spec: BundleSpec) -> str:
     if not spec.context:
-        return "None: the heads look at the picture alone."
+        return "None: the heads look at the image alone."
     lines = []
     for column in spec.context:
         if isinstance(column, CategoricalColumn):
@@ -74,7 +74,7 @@ def _parity(spec: BundleSpec) -> str:
     ]
     for name, f in spec.parity.items():
         lines.append(
-            f"| {name} | {f.pictures} | {f.max_probability_difference:.4f} | "
+            f"| {name} | {f.images} | {f.max_probability_difference:.4f} | "
             f"{f.rank_correlation:.4f} | {f.top1_agreement:.1%} | {f.embedding_cosine:.5f} |"
         )
     return "\n".join(lines)
@@ -82,8 +82,8 @@ def _parity(spec: BundleSpec) -> str:
 
 def _limits() -> str:
     return (
-        "## Limits\n\nProbabilities hold for pictures and campaigns like those of the training "
-        "manifest. A candidate's score says what such pictures did on average; it is no experiment "
+        "## Limits\n\nProbabilities hold for images and campaigns like those of the training "
+        "manifest. A candidate's score says what such images did on average; it is no experiment "
         "on this one. Measure the choice, and feed the outcome back as a manifest row."
     )
 

@@ -1,8 +1,8 @@
 """The parity gate: what is served must be what was trained.
 
-The reference is what torch gave during training for the candidates of held-out pictures
+The reference is what torch gave during training for the candidates of held-out images
 (reference.npz), scored by the run's own XGBoost heads. Against it stands the handler inside the
-finished archive, fed the picture files, once for each exported graph. Nothing is shared between the
+finished archive, fed the image files, once for each exported graph. Nothing is shared between the
 two sides but the files of the run.
 """
 
@@ -34,7 +34,7 @@ from augrank.settings import DEVICE, PRECISION
 from export.run import Reference, Run
 
 BATCH = 8  # requests in one call of the handler
-TARGETS_PER_PICTURE = 2
+TARGETS_PER_IMAGE = 2
 
 
 class ParityError(AugrankError):
@@ -88,23 +88,23 @@ BFLOAT16 = Tolerance(0.999, 0.985, 0.97, 0.35)
 
 @dataclass(frozen=True)
 class Question:
-    """A held-out picture, a target and a context."""
+    """A held-out image, a target and a context."""
 
-    picture: int  # row of the reference
+    image: int  # row of the reference
     target: str
     context: dict[str, Any]
 
 
 def questions(run: Run, reference: Reference) -> list[Question]:
-    """Every held-out picture under some targets, all targets in turn, and drawn contexts."""
+    """Every held-out image under some targets, all targets in turn, and drawn contexts."""
     rng = np.random.default_rng(run.record.seed)
     targets = [head.target.name for head in run.record.heads]
     encoder = ContextEncoder(run.record.context)
     asked = []
-    for picture in range(len(reference.paths)):
-        for turn in range(min(TARGETS_PER_PICTURE, len(targets))):
-            target = targets[(picture * TARGETS_PER_PICTURE + turn) % len(targets)]
-            asked.append(Question(picture, target, encoder.draw(rng)))
+    for image in range(len(reference.paths)):
+        for turn in range(min(TARGETS_PER_IMAGE, len(targets))):
+            target = targets[(image * TARGETS_PER_IMAGE + turn) % len(targets)]
+            asked.append(Question(image, target, encoder.draw(rng)))
     return asked
 
 
@@ -122,8 +122,8 @@ def expected_probabilities(
         spec = specs[question.target]
         inputs = assemble(
             spec.inputs,
-            logits=reference.logits[question.picture],
-            features=reference.features[question.picture],
+            logits=reference.logits[question.image],
+            features=reference.features[question.image],
             context=encoder.encode(question.context),
             feature_step=spec.feature_step,
         )
@@ -147,7 +147,7 @@ def answered_probabilities(
     names = run.record.augmentations.names
     requests = [
         {
-            "picture": str((run.record.images / reference.paths[question.picture]).resolve()),
+            "image": str((run.record.images / reference.paths[question.image]).resolve()),
             "fields": {
                 **{name: str(value) for name, value in question.context.items()},
                 "target": question.target,
@@ -160,7 +160,7 @@ def answered_probabilities(
     for answer in _ask_archive(archive, requests, device, precision):
         if answer["status"] != 200:
             message = answer["body"]["error"]["message"]
-            raise ParityError(f"the archive refuses a held-out picture: {message}")
+            raise ParityError(f"the archive refuses a held-out image: {message}")
         scores = {c["name"]: c["probability"] for c in answer["body"]["candidates"]}
         rows.append([scores[name] for name in names])
     return np.array(rows)
@@ -171,22 +171,22 @@ def lowest_cosine(
 ) -> float:
     """The least cosine similarity between the archive's embeddings and the reference's.
 
-    Features and logits each, of every candidate of every held-out picture, by the archive's graph,
-    picture size, augmentations and normalisation constants.
+    Features and logits each, of every candidate of every held-out image, by the archive's graph,
+    image size, augmentations and normalisation constants.
     """
     with open_bundle(archive) as bundle:
         spec = bundle.spec
         backbone = Backbone(bundle.directory / graph, threads=usable_cores(), device=device)
     normalizer = Normalizer(spec.mean, spec.std)
     lowest = 1.0
-    for picture, path in enumerate(reference.paths):
+    for image, path in enumerate(reference.paths):
         pixels = decode((run.record.images / path).read_bytes(), spec.image_size).pixels
         made = [augmentation.apply(pixels) for augmentation in spec.augmentations.augmentations]
         got = backbone.embed(normalizer.batch(made))
         lowest = min(
             lowest,
-            _least_cosine(got.features, reference.features[picture]),
-            _least_cosine(got.logits, reference.logits[picture]),
+            _least_cosine(got.features, reference.features[image]),
+            _least_cosine(got.logits, reference.logits[image]),
         )
     return lowest
 
@@ -217,7 +217,7 @@ def compare(
     # Where the reference holds several for equally good, any of them is the best.
     agrees = (expected * sign)[rows, chosen] >= (expected * sign).max(axis=1) - 1e-4
     return ParityFigures(
-        pictures=len(expected),
+        images=len(expected),
         max_probability_difference=round(float(np.abs(expected - got).max()), 6),
         rank_correlation=round(_spearman(expected, got), 6),
         top1_agreement=round(float(agrees.mean()), 6),

@@ -17,7 +17,7 @@ from augrank.errors import DataError
 from augrank.heads import HeadSpec
 
 RUN_FILE, REFERENCE_FILE = "run.json", "reference.npz"
-RUN_FORMAT = 1
+RUN_FORMAT = 2
 
 
 class RunRecord(BaseModel, frozen=True, extra="ignore"):
@@ -53,7 +53,7 @@ class CatalogueRow:
 
 @dataclass(frozen=True)
 class Reference:
-    """What torch gave, during training, for every candidate of some held-out pictures."""
+    """What torch gave, during training, for every candidate of some held-out images."""
 
     paths: tuple[str, ...]  # P
     features: NDArray[np.float32]  # (P, A, F)
@@ -86,13 +86,13 @@ class Run:
             paths = tuple(str(path) for path in arrays["paths"])
             return Reference(paths, arrays["features"], arrays["logits"])
 
-    def picture_bytes(self, row: CatalogueRow) -> bytes:
-        """Read a catalogue picture and check that it is the one that was trained on."""
+    def image_bytes(self, row: CatalogueRow) -> bytes:
+        """Read a catalogue image and check that it is the one that was trained on."""
         file = self.record.images / row.path
         if not file.is_file():
             raise DataError(
                 f"{row.path} is not in {self.record.images}",
-                expected="the pictures where they were when the run was trained",
+                expected="the images where they were when the run was trained",
                 remedy="Put them back, or name their new place with --images.",
             )
         if sha256_of(file) != row.sha256:
@@ -111,7 +111,7 @@ def load_run(directory: Path, images: Path | None = None) -> Run:
 
     Args:
         directory: what ``python -m training fit --out`` wrote.
-        images: where the pictures are now, if they moved since.
+        images: where the images are now, if they moved since.
 
     Raises:
         DataError: not a finished run, or one without heads.

@@ -34,6 +34,6 @@ def recommender(tiny_export: Export) -> Recommender:
 
 
 @pytest.fixture(scope="session")
-def picture(tiny_run: TinyRun) -> bytes:
-    """A held-out picture of the catalogue: PNG, 96 x 96."""
-    return (tiny_run.images / "picture_004.png").read_bytes()
+def image(tiny_run: TinyRun) -> bytes:
+    """A held-out image of the catalogue: PNG, 96 x 96."""
+    return (tiny_run.images / "image_004.png").read_bytes()

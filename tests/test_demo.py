@@ -1,4 +1,4 @@
-"""The demo, shortened: one epoch on small pictures, but the whole way."""
+"""The demo, shortened: one epoch on small images, but the whole way."""
 
 import json
 import subprocess

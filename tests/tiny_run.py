@@ -1,7 +1,7 @@
 """A run directory without training: what `python -m training fit` would write, in two seconds.
 
-The backbone is a ResNet-18 of random weights, whose batch statistics are set from the pictures so
-that its features differ from picture to picture; the heads are real XGBoost models of a known rule.
+The backbone is a ResNet-18 of random weights, whose batch statistics are set from the images so
+that its features differ from image to image; the heads are real XGBoost models of a known rule.
 """
 
 import csv
@@ -30,11 +30,11 @@ CONTEXT = (
     CategoricalColumn(name="industry", values=("Automotive", "Retail")),
 )
 FEATURE_STEP = 1 / 16
-INPUTS = ("recognition", "features", "context")
+INPUTS = ("augmentation_probs", "features", "context")
 SPLITS = ("train", "train", "train", "validation", "test", "test")
 
 
-def make_picture(index: int, side: int = 96) -> Image.Image:
+def make_image(index: int, side: int = 96) -> Image.Image:
     """A coloured box with a wheel, different for every index."""
     rng = np.random.default_rng(index)
     image = Image.new("RGB", (side, side), "white")
@@ -46,18 +46,18 @@ def make_picture(index: int, side: int = 96) -> Image.Image:
     return image
 
 
-def write_pictures(folder: Path, count: int) -> list[str]:
+def write_images(folder: Path, count: int) -> list[str]:
     """Write PNGs and give their names."""
     folder.mkdir(parents=True, exist_ok=True)
-    names = [f"picture_{index:03d}.png" for index in range(count)]
+    names = [f"image_{index:03d}.png" for index in range(count)]
     for index, name in enumerate(names):
-        make_picture(index).save(folder / name)
+        make_image(index).save(folder / name)
     return names
 
 
 def make_run(run: Path, images: Path, *, originals: int = 24, seed: int = 0) -> Path:
-    """Write a finished run directory and the pictures it was "trained" on."""
-    names = write_pictures(images, originals)
+    """Write a finished run directory and the images it was "trained" on."""
+    names = write_images(images, originals)
     splits = [SPLITS[index % len(SPLITS)] for index in range(originals)]
     run.mkdir(parents=True)
     chosen = augmentation_set("seed")
@@ -74,7 +74,7 @@ def make_run(run: Path, images: Path, *, originals: int = 24, seed: int = 0) -> 
     )
     _write_catalogue(run / "catalogue.csv", images, names, splits)
     record = {
-        "format": 1,
+        "format": 2,
         "complete": True,
         "backbone": "resnet18",
         "image_size": SIZE,
@@ -105,8 +105,7 @@ def _embed(images, names, chosen, seed):
     for name in names:
         pixels = decode((images / name).read_bytes(), SIZE).pixels
         batches.append(normalizer.batch([a.apply(pixels) for a in chosen.augmentations]))
-    pictures = torch.from_numpy(np.stack(batches))
-    flat = pictures.flatten(0, 1)
+    flat = torch.from_numpy(np.stack(batches)).flatten(0, 1)
     with torch.no_grad():
         for module in net.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
@@ -125,15 +124,15 @@ def _heads(run: Path, features, logits, augmentations: int) -> list[HeadSpec]:
     (run / "heads").mkdir()
     encoder, rng = ContextEncoder(CONTEXT), np.random.default_rng(7)
     rows, labels = [], []
-    for picture in range(len(features)):
+    for image in range(len(features)):
         for augmentation in range(augmentations):
             context = {c.name: str(rng.choice(c.values)) for c in CONTEXT}
             encoded = encoder.encode(context)
             rows.append(
                 assemble(
                     INPUTS,
-                    logits=logits[picture, augmentation][None],
-                    features=features[picture, augmentation][None],
+                    logits=logits[image, augmentation][None],
+                    features=features[image, augmentation][None],
                     context=encoded,
                     feature_step=FEATURE_STEP,
                 )[0]

@@ -23,7 +23,7 @@ LAST_LAYER = ("fc.weight", "fc.bias")
 
 
 class Backbone(nn.Module):
-    """Pictures to (features, logits). ``net`` is plain torchvision, and so are its weights' names.
+    """Images to (features, logits). ``net`` is plain torchvision, and so are its weights' names.
 
     Args:
         architecture: resnet18, resnet34 or resnet50.
@@ -43,12 +43,12 @@ class Backbone(nn.Module):
         self.feature_width = WIDTHS[architecture]
         self.frozen = False
 
-    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        """Embed normalised pictures, float (N, 3, S, S): features (N, F) and logits (N, A)."""
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Embed normalised images, float (N, 3, S, S): features (N, F) and logits (N, A)."""
         net = self.net
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             # The other way round it is the same, with four times the work for relu.
-            x = net.relu(net.maxpool(net.bn1(net.conv1(pictures))))
+            x = net.relu(net.maxpool(net.bn1(net.conv1(images))))
             x = net.layer4(net.layer3(net.layer2(net.layer1(x))))
             features = torch.flatten(net.avgpool(x), 1)
         return features, net.fc(features)

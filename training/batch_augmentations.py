@@ -38,7 +38,7 @@ class BatchAugmentations:
     Args:
         augmentations: the set.
         normalizer: of the runtime.
-        device: where the pictures are.
+        device: where the images are.
 
     Raises:
         DataError: an augmentation has an operation that is not made in batches.
@@ -74,7 +74,7 @@ class BatchAugmentations:
 
     def __call__(
         self,
-        pictures: Tensor,
+        images: Tensor,
         applied: NDArray[np.int64],
         jitter: Tensor | None = None,
         size: int | None = None,
@@ -82,25 +82,25 @@ class BatchAugmentations:
         """What is seen through windows, augmented and normalised.
 
         Args:
-            pictures: uint8 (B, S, S, 3), RGB, on the device.
+            images: uint8 (B, S, S, 3), RGB, on the device.
             applied: (B,) place in the set of the augmentation to apply, on the host.
             jitter: float32 (B, 5), on the device: windows of ``training.jitter``, whole pixels;
-                by default the pictures as they are.
+                by default the images as they are.
             size: side of the outcome; by default S.
 
         Returns:
             float32 (B, 3, size, size) on the device, channels-last in memory.
 
         Raises:
-            ValueError: ``applied`` does not fit the pictures or the set.
+            ValueError: ``applied`` does not fit the images or the set.
         """
-        order, counts = self._by_augmentation(applied, len(pictures))
-        side = pictures.shape[1]
+        order, counts = self._by_augmentation(applied, len(images))
+        side = images.shape[1]
         size = size or side
         if jitter is not None or size != side:
-            windows = whole(pictures) if jitter is None else jitter
-            pictures = look(pictures, windows, size)
-        groups = torch.split(pictures.index_select(0, order[0]), counts)
+            windows = whole(images) if jitter is None else jitter
+            images = look(images, windows, size)
+        groups = torch.split(images.index_select(0, order[0]), counts)
         made = [
             _apply(augmentation, group)
             for augmentation, group in zip(self._augmentations, groups, strict=True)
@@ -109,14 +109,12 @@ class BatchAugmentations:
         batch = torch.cat(made).index_select(0, order[1])
         return torch.addcmul(self._black, batch, self._step).permute(0, 3, 1, 2)
 
-    def _by_augmentation(
-        self, applied: NDArray[np.int64], pictures: int
-    ) -> tuple[Tensor, list[int]]:
+    def _by_augmentation(self, applied: NDArray[np.int64], images: int) -> tuple[Tensor, list[int]]:
         """How to sort a batch and how to undo it, int64 (2, B); how many have each augmentation."""
         known = len(self._augmentations)
-        if applied.shape != (pictures,) or not ((applied >= 0) & (applied < known)).all():
+        if applied.shape != (images,) or not ((applied >= 0) & (applied < known)).all():
             raise ValueError(
-                f"expected an augmentation, 0 to {known - 1}, for each of {pictures} pictures, "
+                f"expected an augmentation, 0 to {known - 1}, for each of {images} images, "
                 f"got {len(applied)} of {np.unique(applied).tolist()}: apply those of this set"
             )
         order = np.argsort(applied, kind="stable")
@@ -127,45 +125,45 @@ class BatchAugmentations:
         return both.to(self._device, non_blocking=True), counts
 
 
-def _apply(augmentation: Augmentation, pictures: Tensor) -> Tensor:
+def _apply(augmentation: Augmentation, images: Tensor) -> Tensor:
     for step in augmentation.steps:
-        pictures = OPERATIONS[step.op](pictures, **step.params)
-    return pictures
+        images = OPERATIONS[step.op](images, **step.params)
+    return images
 
 
 # --- Operations: (uint8 (N, S, S, 3), params) -> uint8 (N, S, S, 3) -------------------------------
 
 
-def brightness(pictures: Tensor, factor: float) -> Tensor:
+def brightness(images: Tensor, factor: float) -> Tensor:
     """Multiply every channel by ``factor``, saturating at 255."""
-    table = _brightness_table(factor, pictures.device)
-    return table.index_select(0, pictures.flatten().int()).view_as(pictures)
+    table = _brightness_table(factor, images.device)
+    return table.index_select(0, images.flatten().int()).view_as(images)
 
 
-def rotate(pictures: Tensor, quarter_turns: int) -> Tensor:
+def rotate(images: Tensor, quarter_turns: int) -> Tensor:
     """Turn in the plane by quarter turns, counter-clockwise."""
-    return pictures.rot90(quarter_turns, dims=(1, 2))
+    return images.rot90(quarter_turns, dims=(1, 2))
 
 
-def sketch(pictures: Tensor, sigma: float) -> Tensor:
+def sketch(images: Tensor, sigma: float) -> Tensor:
     """Pencil drawing: grey divided by its blurred negative, white where that is white."""
-    red, green, blue = pictures.int().unbind(-1)
+    red, green, blue = images.int().unbind(-1)
     grey = (red * GREY[0]).add_(green, alpha=GREY[1]).add_(blue, alpha=GREY[2])
     grey = (grey + (1 << GREY_BITS - 1)) >> GREY_BITS
     paper = 255 - _blurred(255 - grey, sigma)
     dodged = (grey * 255 / paper).round_().clamp_(max=WHITE).masked_fill_(paper == 0, WHITE)
-    return dodged.to(torch.uint8)[..., None].expand_as(pictures)
+    return dodged.to(torch.uint8)[..., None].expand_as(images)
 
 
-def swivel(pictures: Tensor, degrees: float) -> Tensor:
+def swivel(images: Tensor, degrees: float) -> Tensor:
     """Turn about the vertical axis, seen in perspective, on white."""
-    count, side = pictures.shape[:2]
-    place, across, down = _swivel_table(side, degrees, pictures.device)
-    padded = pad(pictures, (0, 0, 1, 1, 1, 1), value=WHITE).view(count, -1, 3)
+    count, side = images.shape[:2]
+    place, across, down = _swivel_table(side, degrees, images.device)
+    padded = pad(images, (0, 0, 1, 1, 1, 1), value=WHITE).view(count, -1, 3)
     corners = padded.index_select(1, place).view(count, 2, 2, -1, 3).float()
     left, right = corners.unbind(1)
     upper, lower = torch.lerp(left, right, across).unbind(1)
-    return torch.lerp(upper, lower, down).round_().to(torch.uint8).view_as(pictures)
+    return torch.lerp(upper, lower, down).round_().to(torch.uint8).view_as(images)
 
 
 OPERATIONS: dict[str, Callable[..., Tensor]] = {
@@ -215,7 +213,7 @@ def _swivel_table(side: int, degrees: float, device: torch.device) -> tuple[Tens
     """Where each pixel comes from, as ``cv2.warpPerspective`` computes it.
 
     Returns:
-        Places in padded pictures of the upper left, lower left, upper right and lower right
+        Places in padded images of the upper left, lower left, upper right and lower right
         neighbours, int32 (4 S S,); the shares of the right and of the lower ones, float32 (S S, 1).
     """
     matrix = cv2.invert(single.swivel_matrix(side, degrees))[1].astype(np.float32)

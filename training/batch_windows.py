@@ -1,4 +1,4 @@
-"""Windows on a batch of pictures, where the network is: ``training.jitter.look``, byte for byte."""
+"""Windows on a batch of images, where the network is: ``training.jitter.look``, byte for byte."""
 
 import torch
 from torch import Tensor
@@ -9,20 +9,20 @@ from augrank.decode import WHITE
 RESIZE_BITS = 11  # of OpenCV's fixed point: the share of a pixel in a resized one
 
 
-def look(pictures: Tensor, windows: Tensor, size: int) -> Tensor:
+def look(images: Tensor, windows: Tensor, size: int) -> Tensor:
     """``training.jitter.look``, byte for byte: white beyond, then as ``cv2.resize`` does it.
 
     Args:
-        pictures: uint8 (B, S, S, 3).
+        images: uint8 (B, S, S, 3).
         windows: float32 (B, 5): left, top, width, height in whole pixels; 1 where mirrored.
         size: side of the outcome.
 
     Returns:
         uint8 (B, size, size, 3).
     """
-    near, share = _neighbours(windows, pictures.shape[1], size)
+    near, share = _neighbours(windows, images.shape[1], size)
     rest = (1 << RESIZE_BITS) - share
-    padded = pad(pictures, (0, 0, 1, 1, 1, 1), value=WHITE)
+    padded = pad(images, (0, 0, 1, 1, 1, 1), value=WHITE)
     number = torch.arange(len(padded), device=padded.device)[:, None]
     line = torch.arange(padded.shape[1], device=padded.device)[:, None]
 
@@ -39,7 +39,7 @@ def _neighbours(windows: Tensor, side: int, size: int) -> tuple[Tensor, Tensor]:
     """Which two pixels each column and each row of the outcome lies between.
 
     Returns:
-        The first and the second in padded pictures, int64 (2, B, 2, size), and the share of the
+        The first and the second in padded images, int64 (2, B, 2, size), and the share of the
         second in 2 ** -11, int32 (B, 2, size); columns before rows.
     """
     windows = windows.double()[..., None]
@@ -51,13 +51,13 @@ def _neighbours(windows: Tensor, side: int, size: int) -> tuple[Tensor, Tensor]:
     exact = ((place + 0.5) * (extent / size) - 0.5).float()
     first = exact.floor()
     share = ((exact - first) * (1 << RESIZE_BITS)).round_().int()
-    # A window ends with its own last pixel; what of it lies beyond the picture is the padding.
+    # A window ends with its own last pixel; what of it lies beyond the image is the padding.
     inside = torch.stack([first, first + 1]).clamp_(min=0).minimum(extent - 1)
     return ((corner + inside).clamp_(-1, side) + 1).long(), share
 
 
-def whole(pictures: Tensor) -> Tensor:
-    """Windows, float32 (B, 5), that show pictures, (B, S, S, 3), as they are."""
-    windows = torch.zeros(len(pictures), 5, device=pictures.device)
-    windows[:, 2:4] = pictures.shape[1]
+def whole(images: Tensor) -> Tensor:
+    """Windows, float32 (B, 5), that show images, (B, S, S, 3), as they are."""
+    windows = torch.zeros(len(images), 5, device=images.device)
+    windows[:, 2:4] = images.shape[1]
     return windows

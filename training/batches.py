@@ -1,4 +1,4 @@
-"""Batches of pictures for the network, made ahead by threads.
+"""Batches of images for the network, made ahead by threads.
 
     pixels ── threads: window, augmentation, normalised ──────────────── tensor    any device
     pixels ── threads: copied ── GPU: window, augmentation, normalised ─ tensor    training on a GPU
@@ -21,8 +21,8 @@ from training.ahead import Waited, ahead
 from training.batch_augmentations import BatchAugmentations
 from training.distributed import Team
 from training.engine import Engine
+from training.image_store import Pixels
 from training.jitter import Jitter, Windows, look, no_jitter
-from training.picture_store import Pixels
 from training.samples import Samples
 
 EVALUATION_BATCH = 128  # at most: no gradients fill up the device, and smaller ones make it idle
@@ -35,7 +35,7 @@ Made = TypeVar("Made")
 class TrainingBatch(NamedTuple):
     """A part of a batch: a process's share, or a piece of that."""
 
-    pictures: Tensor  # float32 (B, 3, S, S), channels-last, normalised, on the device
+    images: Tensor  # float32 (B, 3, S, S), channels-last, normalised, on the device
     label: Tensor  # int64 (B,), on the device
     weight: float  # of its mean loss, so that the mean over processes is the whole batch's
     completes: bool  # whether the optimiser steps after it
@@ -43,7 +43,7 @@ class TrainingBatch(NamedTuple):
 
 
 class Batches:
-    """Makes batches of normalised pictures.
+    """Makes batches of normalised images.
 
     Args:
         pixels: uint8 (files, S, S, 3), by file.
@@ -109,7 +109,7 @@ class Batches:
             samples: to show.
             jitter: draws a window for each.
             epoch: another one has another order and other windows.
-            size: side of the pictures; by default as they are.
+            size: side of the images; by default as they are.
             pieces: that a process's share of a batch comes in.
         """
         team, size = self._team, size or self._side
@@ -129,9 +129,9 @@ class Batches:
         waited, before = Waited(), 0.0
         make = self._made_here if self._on_device is None else self._made_on_device
         made = make(samples, own, windows, size, waited)
-        for place, (rows, of, pictures) in enumerate(zip(own, whole, made, strict=True)):
+        for place, (rows, of, images) in enumerate(zip(own, whole, made, strict=True)):
             yield TrainingBatch(
-                pictures,
+                images,
                 self._engine.tensor(samples.label[rows]),
                 len(rows) * team.size / len(of),
                 completes=place % pieces == pieces - 1,
@@ -161,9 +161,9 @@ class Batches:
         """float32 (B, S, S, 3)."""
         out = self._engine.memory.take((len(rows), size, size, 3), np.float32)
         for place, row in enumerate(rows):
-            picture = look(self._pixels[samples.file[row]], windows[row], size)
-            picture = self._augmentations[samples.applied[row]].apply(picture)
-            self._normalizer.into_channels_last(picture, out[place])
+            image = look(self._pixels[samples.file[row]], windows[row], size)
+            image = self._augmentations[samples.applied[row]].apply(image)
+            self._normalizer.into_channels_last(image, out[place])
         return out
 
     def _channels_first(self, batch: NDArray[np.float32]) -> Tensor:
@@ -205,12 +205,12 @@ class Batches:
         while sent:
             yield self._arrived(*sent.popleft())
 
-    def _arrived(self, pictures: Tensor, event: torch.cuda.Event) -> Tensor:
-        """Pictures that what is computed from now on may use."""
+    def _arrived(self, images: Tensor, event: torch.cuda.Event) -> Tensor:
+        """Images that what is computed from now on may use."""
         now = torch.cuda.current_stream()
         now.wait_event(event)
-        pictures.record_stream(now)
-        return pictures
+        images.record_stream(now)
+        return images
 
 
 def _slices(order: Rows, size: int) -> list[Rows]:

@@ -1,4 +1,4 @@
-"""The folders of a cache, of decoded pictures or embeddings: held, written, measured, emptied."""
+"""The folders of a cache, of decoded images or embeddings: held, written, measured, emptied."""
 
 import fcntl
 import math
@@ -56,13 +56,13 @@ def writing(folder: Path) -> Iterator[None]:
         there = (path for path in (folder, *folder.parents) if os.path.lexists(path))
         raise DataError(
             f"{next(there, folder)} is no folder",
-            expected="a folder for decoded pictures and embeddings",
+            expected="a folder for decoded images and embeddings",
             remedy="Name a folder with --cache; it is made where it is not there.",
         ) from error
     except OSError as error:
         raise DataError(
             f"{folder} cannot be written",
-            expected="a disk that takes decoded pictures and embeddings",
+            expected="a disk that takes decoded images and embeddings",
             got=error.strerror or str(error),
             remedy="Free space there, or put the cache elsewhere with --cache; the same command "
             "goes on with what is missing.",

@@ -29,7 +29,7 @@ class Epoch:
     learning_rate: float  # at its end
     samples_per_s: float
     seconds: float
-    input_share: float = 0.0  # of the training time, waiting for pictures
+    input_share: float = 0.0  # of the training time, waiting for images
 
 
 @dataclass(frozen=True)

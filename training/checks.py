@@ -64,7 +64,7 @@ def check_originals(
     if AUGMENTATION in frame.columns:
         unsaid = (original != file) & (frame[AUGMENTATION].to_numpy(object) == "")
         problems.add(
-            unsaid, "original names another picture, but augmentation is blank: say which it was"
+            unsaid, "original names another image, but augmentation is blank: say which it was"
         )
     owner: dict[str, str] = {}
     for name, value in zip(file, original, strict=True):

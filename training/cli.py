@@ -1,4 +1,4 @@
-"""``python -m training``: render pictures, simulate a history, fit a run."""
+"""``python -m training``: render images, simulate a history, fit a run."""
 
 import os
 import shlex
@@ -26,7 +26,7 @@ EXIT_USER, EXIT_INTERRUPT = 2, 130
 LOG_WIDTH = 150
 
 app = typer.Typer(
-    help="Pictures and outcomes to a trained run.\n\n"
+    help="Images and outcomes to a trained run.\n\n"
     "Try it without data of your own:\n\n"
     "python -m training render --kind sneaker --count 300 --out data/sneakers\n\n"
     "python -m training simulate --manifest data/sneakers/manifest.csv "
@@ -65,20 +65,20 @@ def fit(
         typer.Option(help="YAML or TOML file with any of these options; flags override it."),
     ] = None,
     manifest: Annotated[
-        Path | None, typer.Option(help="CSV or Parquet, one row per shown picture.")
+        Path | None, typer.Option(help="CSV or Parquet, one row per shown image.")
     ] = None,
     images: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of the pictures (default: the manifest's). Without a manifest: every "
-            "picture in it, sub-folders as product types, no targets."
+            help="Folder of the images (default: the manifest's). Without a manifest: every "
+            "image in it, sub-folders as product types, no targets."
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Run directory.")] = None,
     cache: Annotated[
         Path | None,
         typer.Option(
-            help="Decoded pictures, embeddings, to share between runs (default: OUT/cache)."
+            help="Decoded images, embeddings, to share between runs (default: OUT/cache)."
         ),
     ] = None,
     cache_gb: Annotated[
@@ -224,7 +224,7 @@ def simulate(
     manifest: Annotated[Path, typer.Option(help="The catalogue: CSV, Parquet or image folder.")],
     out: Annotated[Path, typer.Option(help="The history to write: .csv or .parquet.")],
     images: Annotated[
-        Path | None, typer.Option(help="Folder of the pictures (default: the manifest's).")
+        Path | None, typer.Option(help="Folder of the images (default: the manifest's).")
     ] = None,
     rule: Annotated[
         RuleName,
@@ -232,7 +232,7 @@ def simulate(
             help="seed: brighter and rotate convert. context: it depends on the campaign."
         ),
     ] = RuleName.seed,
-    sends: Annotated[int, typer.Option(min=1, help="Of each candidate of each picture.")] = 1,
+    sends: Annotated[int, typer.Option(min=1, help="Of each candidate of each image.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Of campaigns and outcomes.")] = 0,
     augmentations: Annotated[str, typer.Option(help="seed, email or a YAML file.")] = "seed",
     augmentation_seed: Annotated[
@@ -278,17 +278,17 @@ def simulate(
 @app.command()
 def render(
     kind: Annotated[KindName, typer.Option(help="What to draw.")],
-    count: Annotated[int, typer.Option(min=1, help="How many pictures.")],
+    count: Annotated[int, typer.Option(min=1, help="How many images.")],
     out: Annotated[Path, typer.Option(help="Folder: images/ and manifest.csv.")],
     seed: Annotated[int, typer.Option(min=0, help="Other seeds, other products.")] = 0,
     size: Annotated[int, typer.Option(help="Side, pixels.")] = 256,
     workers: Annotated[int | None, typer.Option(help="(default: the usable cores)")] = None,
 ) -> None:
-    """Draw a catalogue of product pictures, deterministic by seed."""
+    """Draw a catalogue of product images, deterministic by seed."""
     with kind_errors(resumable=True) as display:
         from training.render import render_catalogue
 
-        with display.bar("Rendering", count, "pictures") as advance:
+        with display.bar("Rendering", count, "images") as advance:
             shown = 0
 
             def progress(done: int) -> None:
@@ -303,8 +303,8 @@ def render(
             except ValueError as error:
                 raise DataError(str(error)) from error
         display.say(
-            f"{report.manifest}: {report.count:,} pictures in {report.seconds:.1f} s "
-            f"({report.pictures_per_s_per_core:.0f} pictures/s a core)"
+            f"{report.manifest}: {report.count:,} images in {report.seconds:.1f} s "
+            f"({report.images_per_s_per_core:.0f} images/s a core)"
             + (f", {report.skipped:,} were there already" if report.skipped else "")
         )
         display.say(

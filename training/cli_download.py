@@ -1,4 +1,4 @@
-"""``python -m training download``: from URLs to a manifest with pictures."""
+"""``python -m training download``: from URLs to a manifest with images."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -27,7 +27,7 @@ def download(
         float, typer.Option(min=0.01, help="Requests per second to one host.")
     ] = 2.0,
     connections: Annotated[int, typer.Option(min=1, max=256, help="At a time.")] = 8,
-    tries: Annotated[int, typer.Option(min=1, help="Of each picture, at growing intervals.")] = 5,
+    tries: Annotated[int, typer.Option(min=1, help="Of each image, at growing intervals.")] = 5,
     timeout: Annotated[
         float, typer.Option(min=1, help="Seconds for one request, body included.")
     ] = 60.0,
@@ -38,14 +38,14 @@ def download(
         bool, typer.Option("--retry-broken", help="Also ask for what was broken for good.")
     ] = False,
 ) -> None:
-    """Download the pictures of a list; the same command again goes on where it was.
+    """Download the images of a list; the same command again goes on where it was.
 
-    Writes OUT/manifest.csv, the list's rows with their pictures, for fit. Rows
-    whose picture could not be had are left out, labels and all, and stand in
+    Writes OUT/manifest.csv, the list's rows with their images, for fit. Rows
+    whose image could not be had are left out, labels and all, and stand in
     OUT/broken.csv with the reason.
 
     What fails for now (timeouts, 429, 5xx) is tried again, as late as the
-    server asks; what is broken for good (404, not a picture, too large) is not.
+    server asks; what is broken for good (404, not an image, too large) is not.
     Only public addresses are asked: a name that leads to a private one is
     refused, after redirects too. Proxies of the environment are not used, nor
     are cookies. robots.txt is not read: download what you may.
@@ -75,12 +75,12 @@ def download(
 
 def _tell(done: "Downloaded", display: Display) -> None:
     before = f", {done.there_already:,} were there already" if done.there_already else ""
-    display.say(f"{done.manifest}: {done.rows:,} rows of {done.pictures:,} pictures{before}")
+    display.say(f"{done.manifest}: {done.rows:,} rows of {done.images:,} images{before}")
     if done.left_out:
         for_now = sum(row.state == "failed" for row in done.left_out)
         again = f"; the same command tries {for_now:,} of them again" if for_now else ""
         display.say(
-            f"Left out {len(done.left_out):,} rows without a picture: "
+            f"Left out {len(done.left_out):,} rows without an image: "
             f"{done.manifest.with_name('broken.csv')} says why{again}",
             style="yellow",
         )

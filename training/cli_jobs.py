@@ -51,9 +51,9 @@ class FitOptions:
 class JobOptions:
     """Where and how a job runs on SageMaker."""
 
-    data: Annotated[
-        str, typer.Option(help="s3://BUCKET/FOLDER of a job: manifest and pictures.")
-    ] = ""
+    data: Annotated[str, typer.Option(help="s3://BUCKET/FOLDER of a job: manifest and images.")] = (
+        ""
+    )
     weights: Annotated[
         str | None,
         typer.Option(help="s3://BUCKET/FOLDER of the file that --set weights=FILE names."),
@@ -131,9 +131,9 @@ def tune(
     fit: FitOptions,
     job: JobOptions,
     manifest: Annotated[
-        Path | None, typer.Option(help="CSV or Parquet, one row per shown picture.")
+        Path | None, typer.Option(help="CSV or Parquet, one row per shown image.")
     ] = None,
-    images: Annotated[Path | None, typer.Option(help="Folder of the pictures.")] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder of the images.")] = None,
     space: Annotated[
         str,
         typer.Option(help="seeds (ranges), grid (epochs 5/10/15 x depth), or a YAML file."),
@@ -207,7 +207,7 @@ def submit(
             display.say(f"The run: {state['ModelArtifacts']['S3ModelArtifacts']}")
             return
         jobs.fetch(aws, state, out)
-        display.say(f"Next: python -m export build {out} --images PICTURES --out dist --sagemaker")
+        display.say(f"Next: python -m export build {out} --images IMAGES --out dist --sagemaker")
 
 
 def _tune_here(config: FitConfig, space: "Space", out: Path, trials: int, display: Display) -> None:

@@ -36,14 +36,14 @@ def wanted(config: FitConfig, engine: Engine, steps: int, processes: int = 1) ->
 
 
 class CompiledForOneShape(nn.Module):
-    """Calls a network compiled where pictures have the usual shape, and as it is elsewhere.
+    """Calls a network compiled where images have the usual shape, and as it is elsewhere.
 
     A graph for any shape would be slower for the usual one, and each further shape would be
-    compiled again: an epoch's last batch and the smaller pictures of ``--progressive`` are not.
+    compiled again: an epoch's last batch and the smaller images of ``--progressive`` are not.
 
     Args:
         network: to compile.
-        side: of the usual pictures; the first batch of such is the usual one.
+        side: of the usual images; the first batch of such is the usual one.
         asked: whether it must be compiled; otherwise a failure of the compiler is noted only.
     """
 
@@ -56,18 +56,18 @@ class CompiledForOneShape(nn.Module):
         self._shape: torch.Size | None = None
         self.failure = ""  # why it goes uncompiled
 
-    def forward(self, pictures: Tensor) -> Any:
+    def forward(self, images: Tensor) -> Any:
         """What the network gives.
 
         Raises:
             DataError: it cannot be compiled, though that was asked for.
         """
-        if self._shape is None and pictures.shape[-1] == self._side:
-            self._shape = pictures.shape
-        if self.failure or pictures.shape != self._shape:
-            return self._network(pictures)
+        if self._shape is None and images.shape[-1] == self._side:
+            self._shape = images.shape
+        if self.failure or images.shape != self._shape:
+            return self._network(images)
         try:
-            return self._compiled(pictures)
+            return self._compiled(images)
         except TorchDynamoException as error:  # such as: there is no C compiler
             reason = str(error).strip().splitlines()[0]
             if self._asked:
@@ -75,4 +75,4 @@ class CompiledForOneShape(nn.Module):
                     f"torch.compile failed: {reason}", remedy="Leave out --compile."
                 ) from error
             self.failure = reason
-            return self._network(pictures)
+            return self._network(images)

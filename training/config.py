@@ -44,7 +44,7 @@ class FitConfig(BaseModel, frozen=True, extra="forbid"):
 
     # The run
     out: Path
-    cache: Path | None = None  # of decoded pictures and embeddings; by default the run's own
+    cache: Path | None = None  # of decoded images and embeddings; by default the run's own
     cache_gb: float = Field(default=50, gt=0, allow_inf_nan=False)  # of all runs that share it
     name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")
     seed: int = Field(default=0, ge=0)
@@ -81,17 +81,17 @@ class FitConfig(BaseModel, frozen=True, extra="forbid"):
         if self.manifest is None and self.images is None:
             raise ValueError("expected manifest (a CSV or Parquet file) or images (a folder)")
         if self.test_share + self.validation_share >= 1:
-            raise ValueError("--test-share + --validation-share must leave pictures to train on")
+            raise ValueError("--test-share + --validation-share must leave images to train on")
         if self.progressive is not None and self.progressive > self.image_size:
             raise ValueError(f"--progressive must not pass --image-size ({self.image_size})")
         if self.freeze and self.weights == "none":
             raise ValueError("--freeze needs trained weights to start from: give --weights")
         if self.batch_size < 2 * self.accumulate:
-            raise ValueError("--batch-size must give each piece of --accumulate two pictures")
+            raise ValueError("--batch-size must give each piece of --accumulate two images")
         return self
 
     def side(self, epoch: int) -> int:
-        """Of the training pictures in this epoch, from 1: grows over the first two thirds."""
+        """Of the training images in this epoch, from 1: grows over the first two thirds."""
         if self.progressive is None:
             return self.image_size
         grown = (epoch - 1) / max(1.0, 2 / 3 * self.epochs)

@@ -24,7 +24,7 @@ class Curves:
             "accuracy/training": epoch.train_accuracy,
             "accuracy/validation": epoch.validation_accuracy,
             "learning_rate": epoch.learning_rate,
-            "pictures_per_s": epoch.samples_per_s,
+            "images_per_s": epoch.samples_per_s,
         }
         for name, value in points.items():
             self._writer.add_scalar(name, value, epoch.number)

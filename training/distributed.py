@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 Value = TypeVar("Value")
-# Others wait while the leader decodes pictures; for each other, and for gradients while the leader
+# Others wait while the leader decodes images; for each other, and for gradients while the leader
 # writes a checkpoint, not as long: one that is stopped, or lost its power, says nothing.
 PATIENCE, PATIENCE_IN_TRAINING = timedelta(hours=12), timedelta(minutes=15)
 LOST = (
@@ -129,7 +129,7 @@ class Team:
                 f"the processes do not have the same {what}",
                 expected=f"that of process 0, {all_have[0]}",
                 got=f"{all_have[int(differ[0])]} in process {', '.join(differ)}",
-                remedy="Compare their machines: options (with paths), manifest, pictures, devices.",
+                remedy="Compare their machines: options (with paths), manifest, images, devices.",
             )
 
     def shared(self, value: Value) -> Value:

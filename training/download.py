@@ -1,11 +1,11 @@
-"""Pictures from a list of URLs, and the manifest of those that came.
+"""Images from a list of URLs, and the manifest of those that came.
 
     list ─ urls ─ journal ─ queue ─ fetch ─ images/ ─ manifest.csv, broken.csv
                   what is    whose   address, redirects,
                   left       turn    limits, decoding
 
 The same call goes on where an earlier one ended, however that ended. A URL that is broken for good
-(no such page, not a picture, a private address) is not asked again; one that failed for now is.
+(no such page, not an image, a private address) is not asked again; one that failed for now is.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ HOST_FAILURES = 20  # in a row: the host is down, and its other URLs are left fo
 
 @dataclass(frozen=True)
 class DownloadOptions:
-    """How pictures are asked for."""
+    """How images are asked for."""
 
     per_host: float = 2.0  # requests per second
     connections: int = 8  # at a time
@@ -61,8 +61,8 @@ class Downloaded:
 
     manifest: Path
     rows: int  # of the manifest
-    pictures: int
-    there_already: int  # of the pictures
+    images: int
+    there_already: int  # of the images
     left_out: Sequence[LeftOut]
 
 
@@ -82,11 +82,11 @@ def download(
         out: folder of images/, manifest.csv, broken.csv and the journal.
         display: shows progress.
         url_column: of a CSV or Parquet file.
-        options: how pictures are asked for.
+        options: how images are asked for.
         guard: which addresses may be asked.
 
     Raises:
-        DataError: the list or the folder cannot be used, or no picture came.
+        DataError: the list or the folder cannot be used, or no image came.
     """
     table = read_urls(source, url_column)
     urls = [str(url) for url in dict.fromkeys(table.frame[url_column]) if url]
@@ -95,19 +95,19 @@ def download(
             _clear(out / IMAGES)
             left = journal.open_urls(urls, out, retry_broken=options.retry_broken)
             if left:
-                with display.bar("Downloading", len(left), "pictures") as advance:
+                with display.bar("Downloading", len(left), "images") as advance:
                     asyncio.run(_Job(out, options, guard, journal, advance).run(left))
             left_out = write_results(table, url_column, journal.records, out)
     except OSError as error:  # what the network does wrong never comes this far
         raise DataError(f"cannot write {out}: {error.strerror or error}") from error
-    pictures = {url for url in urls if journal.records[url].state == "done"}
-    if not pictures:
+    images = {url for url in urls if journal.records[url].state == "done"}
+    if not images:
         raise _nothing_came(source, left_out, table.unit)
     return Downloaded(
         manifest=out / MANIFEST,
         rows=len(table.frame) - len(left_out),
-        pictures=len(pictures),
-        there_already=len(pictures.difference(left)),
+        images=len(images),
+        there_already=len(images.difference(left)),
         left_out=left_out,
     )
 
@@ -123,7 +123,7 @@ def _nothing_came(source: Path, left_out: Sequence[LeftOut], unit: str) -> DataE
     if len(left_out) > SHOWN_PROBLEMS:
         shown.append(f"  ... and {len(left_out) - SHOWN_PROBLEMS:,} more in {BROKEN}")
     return DataError(
-        f"none of the pictures of {source} came\n" + "\n".join(shown),
+        f"none of the images of {source} came\n" + "\n".join(shown),
         remedy="\nMend the list, or run the same command again: it asks those again that failed "
         "for now, and with --retry-broken all of them.",
     )
@@ -169,7 +169,7 @@ class _Job:
         while (asked := await self.queue.next()) is not None:
             asked = replace(asked, tries=asked.tries + 1)
             try:
-                picture = await fetcher.fetch(asked.url)
+                image = await fetcher.fetch(asked.url)
             except Broken as error:
                 self.queue.answered(asked.host)
                 self._settle(asked, "broken", str(error))
@@ -179,13 +179,13 @@ class _Job:
                 self._failed(asked, Failed(f"{type(error).__name__}: {error}"))
             else:
                 self.queue.answered(asked.host)
-                self._keep(asked, picture)
+                self._keep(asked, image)
 
-    def _keep(self, asked: Asked, picture: Fetched) -> None:
-        name = hashlib.sha256(asked.url.encode()).hexdigest()[:16] + picture.suffix
+    def _keep(self, asked: Asked, image: Fetched) -> None:
+        name = hashlib.sha256(asked.url.encode()).hexdigest()[:16] + image.suffix
         file = Path(IMAGES) / name
         with whole(self.out / file, quick=True) as temporary:  # the journal knows its size
-            temporary.write_bytes(picture.data)
+            temporary.write_bytes(image.data)
         self.queue.settle()
         self._note(
             Record(
@@ -193,8 +193,8 @@ class _Job:
                 "done",
                 asked.tries + self._earlier_tries(asked.url),
                 file=file.as_posix(),
-                size_bytes=len(picture.data),
-                sha256=hashlib.sha256(picture.data).hexdigest(),
+                size_bytes=len(image.data),
+                sha256=hashlib.sha256(image.data).hexdigest(),
             )
         )
 
@@ -235,5 +235,5 @@ class _Job:
         else:
             self.missing += 1
         rate = (self.came + self.missing) / max(1e-3, time.monotonic() - self.start)
-        without = f", {self.missing:,} without a picture" if self.missing else ""
+        without = f", {self.missing:,} without an image" if self.missing else ""
         self.advance(1, f"{rate:.1f}/s{without}")

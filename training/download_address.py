@@ -23,11 +23,11 @@ _KEEP_S = 5.0  # an idle connection
 
 
 class Broken(Exception):
-    """The picture cannot be had: asking again would not help."""
+    """The image cannot be had: asking again would not help."""
 
 
 class Failed(Exception):
-    """The picture cannot be had for now.
+    """The image cannot be had for now.
 
     Args:
         reason: in words.

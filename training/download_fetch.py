@@ -1,4 +1,4 @@
-"""One picture from one URL: redirects, statuses, limits, and whether it is a picture at all."""
+"""One image from one URL: redirects, statuses, limits, and whether it is an image at all."""
 
 import asyncio
 import time
@@ -31,7 +31,7 @@ _HEADERS = {
 
 @dataclass(frozen=True)
 class Fetched:
-    """A picture's file."""
+    """An image's file."""
 
     data: bytes
     suffix: str  # by its content: .jpg, .png, .webp or .gif
@@ -49,7 +49,7 @@ def open_client(
         contact: mail or page of who is downloading, told to the servers.
     """
     of = f"; {contact}" if contact else ""
-    agent = f"augrank/{augrank.__version__} (pictures for training{of})"
+    agent = f"augrank/{augrank.__version__} (images for training{of})"
     return httpx.AsyncClient(
         transport=CheckedTransport(guard, connections),
         headers={**_HEADERS, "User-Agent": agent},
@@ -61,13 +61,13 @@ def open_client(
 
 
 class Fetcher:
-    """Asks for pictures.
+    """Asks for images.
 
     Args:
         client: of ``open_client``.
         queue: says when a redirect's host may be asked.
         timeout_s: of a whole request, body included.
-        limits: what a picture may be at most.
+        limits: what an image may be at most.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Fetcher:
         self._decoding = asyncio.Semaphore(_DECODED)
 
     async def fetch(self, url: str) -> Fetched:
-        """The picture at a URL, or behind its redirects, checked.
+        """The image at a URL, or behind its redirects, checked.
 
         Raises:
             Broken: it cannot be had.
@@ -95,7 +95,7 @@ class Fetcher:
         raise Broken(f"more than {MAX_REDIRECTS} redirects")
 
     async def _ask(self, url: httpx.URL) -> Fetched | httpx.URL:
-        """The picture, or where it is to be found instead."""
+        """The image, or where it is to be found instead."""
         try:
             async with asyncio.timeout(self._timeout_s), self._client.stream("GET", url) as answer:
                 if answer.next_request is not None:
@@ -147,7 +147,7 @@ def _named(status: int) -> str:
 async def _body(answer: httpx.Response, limit_bytes: int) -> bytes:
     encoding = answer.headers.get("Content-Encoding", "").strip().lower()
     if encoding not in ("", "identity"):
-        raise Broken("the picture came compressed (Content-Encoding), which was not asked for")
+        raise Broken("the image came compressed (Content-Encoding), which was not asked for")
     too_large = Broken(f"the file is larger than {limit_bytes:,} bytes")
     if int(answer.headers.get("Content-Length", 0)) > limit_bytes:
         raise too_large
@@ -160,14 +160,14 @@ async def _body(answer: httpx.Response, limit_bytes: int) -> bytes:
 
 
 def _checked(data: bytes, media_type: str, limits: DecodeLimits) -> Fetched:
-    """Decode the picture as training will: what is broken is found now.
+    """Decode the image as training will: what is broken is found now.
 
     Raises:
-        Broken: it is not a picture that can be read, or larger than the limits.
+        Broken: it is not an image that can be read, or larger than the limits.
     """
     try:
-        picture = decode(data, _CHECKED_SIDE, limits)
+        image = decode(data, _CHECKED_SIDE, limits)
     except RequestError as error:
         got = f"{error.got}, {shortened(media_type, 60)!a}"
         raise Broken(f"{error.problem}: expected {error.expected}, got {got}") from error
-    return Fetched(data, SUFFIXES[picture.format])
+    return Fetched(data, SUFFIXES[image.format])

@@ -1,6 +1,6 @@
 """What became of every URL, written down as it happens: a download goes on after any interrupt.
 
-JSON lines, one for each URL that is settled; the last line of a URL counts. A picture's file is
+JSON lines, one for each URL that is settled; the last line of a URL counts. An image's file is
 whole before its line is written. A line that was torn by a crash is passed over, so its URL is
 asked again.
 """
@@ -25,7 +25,7 @@ class Record:
     url: str
     state: State
     tries: int  # requests in all, earlier calls included
-    reason: str = ""  # why there is no picture
+    reason: str = ""  # why there is no image
     file: str = ""  # relative to the download's folder
     size_bytes: int = 0
     sha256: str = ""  # of the file

@@ -21,7 +21,7 @@ _PARQUET = (".parquet", ".pq")
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A row whose picture could not be had."""
+    """A row whose image could not be had."""
 
     line: int
     url: str
@@ -94,13 +94,13 @@ def _columns(source: Path) -> list[str]:
 def write_results(
     table: Table, column: str, records: Mapping[str, Record], folder: Path
 ) -> list[LeftOut]:
-    """Write manifest.csv, of rows with a picture, and broken.csv, of all others, if there are any.
+    """Write manifest.csv, of rows with an image, and broken.csv, of all others, if there are any.
 
     The manifest keeps every column of the table. Its ``original`` follows the files' new names: it
-    may name a picture by its URL, or by the file of the table's own ``relative_im_path``.
+    may name an image by its URL, or by the file of the table's own ``relative_im_path``.
 
     Returns:
-        The rows without a picture. If all are, there is no manifest.
+        The rows without an image. If all are, there is no manifest.
     """
     urls = [str(url) for url in table.frame[column]]
     left_out = [

@@ -1,10 +1,10 @@
-"""Features on disk: no picture goes through the same backbone with the same augmentation twice.
+"""Features on disk: no image goes through the same backbone with the same augmentation twice.
 
     CACHE/embeddings-1a2b3c4d/features.f32    rows of float32 (F,)
     CACHE/embeddings-1a2b3c4d/index           a record for each row: its name, CRC of its bytes
     CACHE/embeddings-1a2b3c4d/lock            held by the process that fills; says the last use
 
-The folder's name says weights, size, normalisation and arithmetic; a row's name is of picture and
+The folder's name says weights, size, normalisation and arithmetic; a row's name is of image and
 augmentation. A record is written after its row, and rows are held against their CRC, so that what
 an interrupt leaves is whole. Rows that disk or limit have no room for are not kept.
 """
@@ -40,9 +40,9 @@ from training.large_arrays import large_array
 RECORD = struct.Struct("<16sI")  # name, crc32
 
 
-def row_name(picture: str, augmentation: str) -> bytes:
-    """Of a picture's sha256 and an augmentation's hash."""
-    return hashlib.sha256(bytes.fromhex(picture + augmentation)).digest()[:16]
+def row_name(image: str, augmentation: str) -> bytes:
+    """Of an image's sha256 and an augmentation's hash."""
+    return hashlib.sha256(bytes.fromhex(image + augmentation)).digest()[:16]
 
 
 class EmbeddingStore:
@@ -50,7 +50,7 @@ class EmbeddingStore:
 
     Args:
         cache: folder of the store; processes may share it.
-        digest: of what decides features, but for picture and augmentation.
+        digest: of what decides features, but for image and augmentation.
         width: of features.
         limit_gb: that all the cache may take.
         say: told of waiting and of what is removed.

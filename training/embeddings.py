@@ -1,4 +1,4 @@
-"""Features and logits of pictures, in one pass.
+"""Features and logits of images, in one pass.
 
 The pass runs in the precision of training, with normalisation folded into the convolutions:
 bfloat16 is several times faster where the hardware multiplies it, and heads see features rounded
@@ -20,7 +20,7 @@ from training.engine import Engine
 from training.progress import Display
 from training.samples import Samples
 
-PIECE = 8192  # pictures between two looks of what keeps them
+PIECE = 8192  # images between two looks of what keeps them
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class EmbeddingTable:
         wanted = pair_keys(file, applied, self.logits.shape[1])
         place = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
         if not np.array_equal(self.keys[place], wanted):
-            raise KeyError("a picture that was not embedded")
+            raise KeyError("an image that was not embedded")
         return place
 
 
@@ -69,11 +69,11 @@ def embed(
     team: Team = Team(),
     exact: bool = False,
 ) -> Iterator[tuple[slice, NDArray[np.float32] | None]]:
-    """Features of pictures, piece by piece.
+    """Features of images, piece by piece.
 
     Args:
         backbone: trained.
-        batches: makes the pictures.
+        batches: makes the images.
         keys: of ``pair_keys``.
         augmentations: how many there are.
         engine: where to run, and in which precision.
@@ -91,7 +91,7 @@ def embed(
     own = np.concatenate([*shares, np.empty(0, np.int64)])
     samples = Samples(own // augmentations, own % augmentations, own % augmentations)
     made_ahead, rest = batches.in_order(samples), np.empty((0, backbone.feature_width), np.float32)
-    with display.bar("Embedding", len(keys), "pictures") as advance:
+    with display.bar("Embedding", len(keys), "images") as advance:
         for part, share in zip(parts, shares, strict=True):
             rows = [rest]
             as_it_is = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
@@ -115,7 +115,7 @@ def embed_all(
     display: Display,
     exact: bool = False,
 ) -> EmbeddingTable:
-    """Embed pictures in one process; ``keys`` in any order, repeated at will, the rest as above."""
+    """Embed images in one process; ``keys`` in any order, repeated at will, the rest as above."""
     keys = np.unique(keys)
     features = np.empty((len(keys), backbone.feature_width), np.float32)
     for part, made in embed(

@@ -1,6 +1,6 @@
 """Simulated engagement, where the truth is known: which candidates convert, and how often.
 
-Rule ``seed``, that of the first experiments: brighter or rotated pictures convert with 80 %, all
+Rule ``seed``, that of the first experiments: brighter or rotated images convert with 80 %, all
 others with 20 %, whatever the campaign, in every target.
 
 Rule ``context``: each campaign type has one augmentation that works best (80 %), each industry a

@@ -34,7 +34,7 @@ from training.splits import TEST
 if TYPE_CHECKING:
     from training.fit_heads import TargetResult
 
-REFERENCE_PICTURES = 48
+REFERENCE_IMAGES = 48
 
 
 @dataclass
@@ -127,7 +127,7 @@ def _learn(
 def _embed(
     data: Prepared, learned: Learned, engine: Engine, display: Display, team: Team
 ) -> EmbeddingTable | None:
-    """Every picture that was shown, and every candidate of the test originals.
+    """Every image that was shown, and every candidate of the test originals.
 
     What an interrupted call has embedded is taken from the run's cache; where the backbone is
     frozen, other runs may embed with the same weights, and share them.
@@ -266,7 +266,7 @@ def _write_reference(data: Prepared, learned: Learned, engine: Engine) -> None:
     """Embeddings of all candidates of some test originals, float32, by the order of their names."""
     count = len(data.augmentations.names)
     held_out = np.flatnonzero((data.split == TEST) & (data.original_file >= 0))
-    held_out = held_out[:REFERENCE_PICTURES]
+    held_out = held_out[:REFERENCE_IMAGES]
     file = np.repeat(data.original_file[held_out], count).reshape(-1, count)
     applied = np.broadcast_to(np.arange(count), file.shape)
     keys, quiet = pair_keys(file, applied, count).ravel(), Display(quiet=True)

@@ -31,7 +31,7 @@ def fit_heads(
 
     Args:
         data: with outcomes.
-        table: embeddings of all pictures that were shown.
+        table: embeddings of all images that were shown.
         engine: where XGBoost builds its histograms.
         notes: what the report should say is added here.
         display: shows progress.

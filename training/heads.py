@@ -25,9 +25,9 @@ Floats = NDArray[np.float64]
 
 # Simplest first: of equals the first is taken.
 INPUT_SETS: tuple[tuple[HeadInput, ...], ...] = (
-    ("recognition", "context"),
+    ("augmentation_probs", "context"),
     ("features", "context"),
-    ("recognition", "features", "context"),
+    ("augmentation_probs", "features", "context"),
 )
 ROUNDS, PATIENCE = 600, 25
 MIN_GAIN = 2.0  # nats of log likelihood that two parameters must bring: Akaike (1974)
@@ -113,7 +113,7 @@ def choose(trials: Sequence[Trial], validation: OutcomeRows) -> Trial:
     """The simplest inputs that do as well as the best, within one standard error.
 
     The error is that of the paired difference in log loss over validation data: Breiman et al.
-    (1984). Outcomes of one original share its picture, so the originals are what is independent
+    (1984). Outcomes of one original share its image, so the originals are what is independent
     (Liang and Zeger, 1986). Without it, richer inputs are chosen by chance, and serve slower, no
     better, and less alike on other engines.
     """
@@ -244,7 +244,7 @@ def _margins(
 
 def _predict(head: Head, rows: OutcomeRows, inputs: Inputs) -> NDArray[np.float64]:
     """Calibrated probabilities by the runtime's own head."""
-    gathered = inputs.width(("recognition", "features", "context"))
+    gathered = inputs.width(("augmentation_probs", "features", "context"))
     pieces = [
         head.predict(
             logits=inputs.table.logits[rows.embedding[part]],

@@ -40,7 +40,7 @@ def write_history(
 
     Args:
         table: the catalogue; attributes of its originals are kept, campaigns and targets are new.
-        images: folder of its pictures; the written paths are relative to it too.
+        images: folder of its images; the written paths are relative to it too.
         out: CSV, or Parquet by its suffix.
         augmentations: names of the set.
         rule, sends, seed: of ``simulate``.

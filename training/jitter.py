@@ -1,4 +1,4 @@
-"""Small changes that leave labels true: a picture is shown shifted, zoomed, perhaps mirrored."""
+"""Small changes that leave labels true: an image is shown shifted, zoomed, perhaps mirrored."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augrank.augmentations import AugmentationSet
-from augrank.decode import WHITE, Picture
+from augrank.decode import WHITE, RgbImage
 
 SHIFT, ZOOM = 0.025, 0.05  # shares of the side and of the scale, each way by itself
 FLIPPING = ("flip", "transpose", "d4", "rot90", "rotate90")
@@ -22,13 +22,13 @@ def may_flip(augmentations: AugmentationSet) -> bool:
 
 @dataclass(frozen=True)
 class Jitter:
-    """Windows to look at pictures through, drawn by seed and epoch for each sample."""
+    """Windows to look at images through, drawn by seed and epoch for each sample."""
 
     seed: int
     flip: bool
 
     def windows(self, epoch: int, count: int, side: int) -> Windows:
-        """A window for each of so many samples of pictures of this side."""
+        """A window for each of so many samples of images of this side."""
         rng = np.random.default_rng((self.seed, epoch, count))
         extent = side / (1 + rng.uniform(-ZOOM, ZOOM, (count, 2)))
         corner = (side - extent) / 2 + rng.uniform(-SHIFT, SHIFT, (count, 2)) * side
@@ -37,15 +37,15 @@ class Jitter:
 
 
 def no_jitter(count: int, side: int) -> Windows:
-    """Windows that show pictures as they are."""
+    """Windows that show images as they are."""
     return np.tile(np.array([0, 0, side, side, 0], np.int32), (count, 1))
 
 
-def look(picture: Picture, window: NDArray[np.int32], size: int) -> Picture:
-    """What is seen through a window, white beyond the picture, at another size.
+def look(image: RgbImage, window: NDArray[np.int32], size: int) -> RgbImage:
+    """What is seen through a window, white beyond the image, at another size.
 
     Args:
-        picture: uint8 (S, S, 3).
+        image: uint8 (S, S, 3).
         window: left, top, width, height, mirrored.
         size: side of the outcome.
 
@@ -53,9 +53,9 @@ def look(picture: Picture, window: NDArray[np.int32], size: int) -> Picture:
         uint8 (size, size, 3).
     """
     left, top, width, height, mirrored = window.tolist()
-    side = picture.shape[0]
+    side = image.shape[0]
     right, bottom = left + width, top + height
-    seen = picture[max(top, 0) : min(bottom, side), max(left, 0) : min(right, side)]
+    seen = image[max(top, 0) : min(bottom, side), max(left, 0) : min(right, side)]
     beyond = max(-top, 0), max(bottom - side, 0), max(-left, 0), max(right - side, 0)
     if any(beyond):
         white = (WHITE, WHITE, WHITE)

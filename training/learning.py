@@ -17,9 +17,9 @@ from training.compiling import wanted
 from training.config import FitConfig
 from training.distributed import Team
 from training.engine import Engine
+from training.image_store import decoder
 from training.jitter import Jitter, may_flip
 from training.optimisation import check_device
-from training.picture_store import decoder
 from training.prepare import Prepared
 from training.progress import Display
 from training.recognise import Recognition, recognise
@@ -30,7 +30,7 @@ from training.splits import TRAIN, VALIDATION
 
 @dataclass(frozen=True)
 class Learned:
-    """A trained backbone and what its pictures are normalised by."""
+    """A trained backbone and what its images are normalised by."""
 
     backbone: Backbone
     recognition: Recognition
@@ -39,7 +39,7 @@ class Learned:
     start: str  # what its weights started from
 
     def digest(self, size: int, engine: Engine) -> str:
-        """Of what decides its features of a picture, besides the picture and its augmentation."""
+        """Of what decides its features of an image, besides the image and its augmentation."""
         versions = sorted(installed_versions().items())
         facts = self.mean, self.std, size, decoder(), engine.name, versions
         digest = hashlib.sha256(repr(facts).encode())
@@ -54,13 +54,13 @@ class Learned:
 
 
 def use_threads(count: int) -> None:
-    """Let networks use this many threads; pictures are made by threads of our own."""
+    """Let networks use this many threads; images are made by threads of our own."""
     torch.set_num_threads(count)
     cv2.setNumThreads(1)
 
 
 def check_options(config: FitConfig, team: Team = Team()) -> None:
-    """What training would refuse, told before pictures are decoded and a run's folder is begun.
+    """What training would refuse, told before images are decoded and a run's folder is begun.
 
     Args:
         config: the options.
@@ -118,7 +118,7 @@ def learn(
     flip = may_flip(data.augmentations) if config.flip == "auto" else config.flip
     together = f", {team.size} processes" if team.size > 1 else ""
     display.say(
-        f"{start}; {len(train):,} training pictures an epoch ({engine.name}, "
+        f"{start}; {len(train):,} training images an epoch ({engine.name}, "
         f"{config.image_size} px{together})"
     )
     recognition = recognise(
@@ -138,7 +138,7 @@ def learn(
 
 
 def _channels(data: Prepared, team: Team) -> tuple[Channels, Channels, str]:
-    """Mean and standard deviation that pictures are normalised by; whose they are, for the user.
+    """Mean and standard deviation that images are normalised by; whose they are, for the user.
 
     Trained weights expect those that they were trained with.
     """
@@ -150,7 +150,7 @@ def _channels(data: Prepared, team: Team) -> tuple[Channels, Channels, str]:
             return tuple(record["mean"]), tuple(record["std"]), ", normalised as in that run"
         return IMAGENET_MEAN, IMAGENET_STD, ", normalised by ImageNet's figures"
     mean, std = channel_statistics(
-        data.pictures.pixels,
+        data.images.pixels,
         data.augmentations,
         data.samples(TRAIN),
         threads=data.threads,
@@ -168,7 +168,7 @@ def _batches(
     team: Team = Team(),
 ) -> Batches:
     return Batches(
-        data.pictures.pixels,
+        data.images.pixels,
         data.augmentations,
         Normalizer(mean, std),
         engine,

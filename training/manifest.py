@@ -1,18 +1,18 @@
-"""The manifest: which pictures were shown, to which campaigns, and what came of it.
+"""The manifest: which images were shown, to which campaigns, and what came of it.
 
-One row per shown picture. ``relative_im_path`` names its file, below the images folder.
-``augmentation`` says what had been done to it, ``original`` which picture it was made from:
+One row per shown image. ``relative_im_path`` names its file, below the images folder.
+``augmentation`` says what had been done to it, ``original`` which image it was made from:
 
 - ``original`` is blank or the row's own file: the file is the original, and where ``augmentation``
   is another one, training makes the candidate from it. (So a history of six candidates needs one
   file; it is what ``simulate`` writes.)
-- ``original`` is another path: the file is the changed picture already. Say ``original`` as its
+- ``original`` is another path: the file is the changed image already. Say ``original`` as its
   augmentation where none of the set's was used.
 
 A target is a column of 0 and 1, or a pair ``<target>_successes``, ``<target>_trials``; a blank
 cell keeps the row out of that target. ``<target>_probability``, the true probability where the
 generating process is known, gives the report its ceilings and is no input to anything. Every
-other column is an attribute of the picture or the campaign, and context if it is asked for.
+other column is an attribute of the image or the campaign, and context if it is asked for.
 """
 
 import hashlib
@@ -43,14 +43,14 @@ from training.checks import (
 )
 from training.table import PATH, BadRow, Problems, Table
 
-# A product type is a fact of the picture, which the backbone sees; --context adds it.
+# A product type is a fact of the image, which the backbone sees; --context adds it.
 DEFAULT_CONTEXT = ("campaign_type", "industry")
 MAX_VALUES = 1000  # of a categorical context column; more is an identifier
 
 
 @dataclass(frozen=True)
 class Outcomes:
-    """What came of the shown pictures, for one target. A pair becomes two weighted rows."""
+    """What came of the shown images, for one target. A pair becomes two weighted rows."""
 
     target: Target
     row: NDArray[np.int64]  # (R,) rows of the manifest
@@ -281,7 +281,7 @@ def encode_context(
 
 
 def attribute_columns(manifest: Manifest) -> tuple[str, ...]:
-    """Columns that say something of the picture itself: constant within every original.
+    """Columns that say something of the image itself: constant within every original.
 
     Targets and the manifest's own columns are left out, and so are the standard campaign columns.
     """
@@ -297,11 +297,11 @@ def attribute_columns(manifest: Manifest) -> tuple[str, ...]:
     return tuple(name for name in names if varied[name] <= 1)
 
 
-def fingerprint(manifest: Manifest, picture_sha256: Sequence[str]) -> str:
-    """sha256 of every row and of every picture's bytes."""
+def fingerprint(manifest: Manifest, image_sha256: Sequence[str]) -> str:
+    """sha256 of every row and of every image's bytes."""
     digest = hashlib.sha256()
     digest.update("\x1f".join(manifest.frame.columns).encode())
     rows = pd.util.hash_pandas_object(manifest.frame, index=False).to_numpy()
     digest.update(rows.tobytes())
-    digest.update("\n".join(picture_sha256).encode())
+    digest.update("\n".join(image_sha256).encode())
     return digest.hexdigest()

@@ -104,7 +104,7 @@ class Optimisation:
         """
         with self._together(batch):
             with self._engine.autocast():
-                _, logits = self._network(batch.pictures)
+                _, logits = self._network(batch.images)
             loss = nn.functional.cross_entropy(logits.float(), batch.label)
             torch.autograd.backward(self._scaler.scale(loss * batch.weight))
         if batch.completes:

@@ -39,7 +39,7 @@ class Inputs:
     def width(self, inputs: Sequence[HeadInput]) -> int:
         """How many numbers a row of these inputs has."""
         parts = {
-            "recognition": self.table.logits,
+            "augmentation_probs": self.table.logits,
             "features": self.table.features,
             "context": self.contexts,
         }
@@ -67,7 +67,7 @@ class OutcomeRows:
 
     embedding: NDArray[np.int64]  # row of the embedding table
     context: NDArray[np.int64]  # row of the distinct contexts
-    original: NDArray[np.int64]  # whose picture it is
+    original: NDArray[np.int64]  # whose image it is
     label: Floats  # 0 or 1
     weight: Floats
     truth: Floats | None  # true probabilities, where known

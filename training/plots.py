@@ -1,4 +1,4 @@
-"""The run's pictures: curves, confusion, reliability, comparison. PNG, for people."""
+"""The run's images: curves, confusion, reliability, comparison. PNG, for people."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -47,7 +47,7 @@ def plot_curves(file: Path, history: Sequence[Epoch], best: int) -> None:
 
 
 def plot_confusion(file: Path, figures: BackboneFigures) -> None:
-    """What was done to test pictures against what the backbone says, in percent of each row."""
+    """What was done to test images against what the backbone says, in percent of each row."""
     names = list(figures.per_augmentation)
     counts = np.array(figures.confusion)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -65,7 +65,7 @@ def plot_confusion(file: Path, figures: BackboneFigures) -> None:
     axes.set_xlabel("said")
     axes.set_ylabel("was")
     axes.set_title(
-        f"{figures.test_accuracy:.1%} of {figures.test_pictures:,} test pictures, % of each row",
+        f"{figures.test_accuracy:.1%} of {figures.test_images:,} test images, % of each row",
         fontsize=10,
     )
     save_figure(figure, file)

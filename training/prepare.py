@@ -18,6 +18,7 @@ from augrank.errors import DataError
 from training.config import FitConfig
 from training.distributed import Team
 from training.embedding_store import row_name
+from training.images import DecodedImages, decode_all
 from training.manifest import (
     Manifest,
     Outcomes,
@@ -30,7 +31,6 @@ from training.manifest import (
     fingerprint,
     outcomes,
 )
-from training.pictures import Pictures, decode_all
 from training.progress import Display
 from training.run import RunFolder
 from training.samples import Samples
@@ -48,14 +48,14 @@ class Prepared:
     threads_of_machine: int
     augmentations: AugmentationSet
     manifest: Manifest
-    pictures: Pictures
+    images: DecodedImages
     split: NDArray[np.int8]  # (originals,)
     original_file: NDArray[np.int64]  # (originals,) the original's own file, or -1
     context: tuple[ContextColumn, ...]
     contexts: NDArray[np.float32]  # (K, C)
     context_row: NDArray[np.int64]  # (manifest rows,)
     outcomes: tuple[Outcomes, ...]
-    data: str  # sha256 of manifest and pictures
+    data: str  # sha256 of manifest and images
     copies: int  # originals that are byte for byte copies of others
 
     @property
@@ -66,7 +66,7 @@ class Prepared:
 
     def samples(self, split: int) -> Samples:
         """What the backbone tells apart in one split: every augmentation of every original there,
-        and the pictures that came changed already.
+        and the images that came changed already.
         """
         count = len(self.augmentations.names)
         files = self.original_file[(self.split == split) & (self.original_file >= 0)]
@@ -82,7 +82,7 @@ class Prepared:
     def pair_names(self, keys: NDArray[np.int64]) -> list[bytes]:
         """What the cache calls (file, augmentation) pairs, of ``pair_keys``."""
         hashes = [augmentation.hash for augmentation in self.augmentations.augmentations]
-        sha256 = self.pictures.sha256
+        sha256 = self.images.sha256
         places = (divmod(key, len(hashes)) for key in keys.tolist())
         return [row_name(sha256[file], hashes[applied]) for file, applied in places]
 
@@ -97,7 +97,7 @@ class Prepared:
             {
                 "relative_im_path": manifest.originals[number],
                 "split": SPLITS[self.split[number]],
-                "sha256": self.pictures.sha256[self.original_file[number]],
+                "sha256": self.images.sha256[self.original_file[number]],
                 **values[number],
             }
             for number in range(len(manifest.originals))
@@ -159,7 +159,7 @@ def prepare(
         team: the processes that train together; one of each machine decodes.
 
     Raises:
-        DataError: whatever is wrong with the pictures.
+        DataError: whatever is wrong with the images.
     """
     folder = RunFolder(config.out)
     if team.leads:
@@ -168,7 +168,7 @@ def prepare(
     threads = team.threads(of_machine)
     if not team.leads_machine:
         team.wait()
-    pictures = decode_all(
+    images = decode_all(
         manifest.files,
         manifest.images,
         config.image_size,
@@ -180,9 +180,9 @@ def prepare(
     )
     if team.leads_machine:
         team.wait()
-    manifest = manifest.without(pictures.broken, skip=config.skip_bad_rows)
+    manifest = manifest.without(images.broken, skip=config.skip_bad_rows)
     original_file = _original_files(manifest)
-    group = _groups(manifest, pictures, original_file)
+    group = _groups(manifest, images, original_file)
     columns = context_columns(manifest, find_context(manifest.frame, config.context))
     contexts, context_row = encode_context(manifest, columns)
     return Prepared(
@@ -192,7 +192,7 @@ def prepare(
         threads_of_machine=of_machine,
         augmentations=augmentation_set(config.augmentations, config.seed),
         manifest=manifest,
-        pictures=pictures,
+        images=images,
         split=split_originals(
             group,
             test_share=config.test_share,
@@ -207,7 +207,7 @@ def prepare(
             outcomes(manifest, name, config.directions)
             for name in find_targets(manifest.frame, config.targets)
         ),
-        data=fingerprint(manifest, pictures.sha256),
+        data=fingerprint(manifest, images.sha256),
         copies=len(group) - len(set(group)),
     )
 
@@ -220,18 +220,20 @@ def _original_files(manifest: Manifest) -> NDArray[np.int64]:
     if (files < 0).all():
         raise DataError(
             "no row shows an original as it is",
-            expected="the originals' own pictures, to make candidates from",
+            expected="the originals' own images, to make candidates from",
             got=f"{len(files):,} originals that are named but not shown",
             remedy="Add a row for each original; its outcomes may stay blank.",
         )
     return files
 
 
-def _groups(manifest: Manifest, pictures: Pictures, original_file: NDArray[np.int64]) -> list[str]:
+def _groups(
+    manifest: Manifest, images: DecodedImages, original_file: NDArray[np.int64]
+) -> list[str]:
     """A name for each original; originals with the same bytes share that of the first."""
     first: dict[str, str] = {}
     return [
-        first.setdefault(pictures.sha256[file], name) if file >= 0 else name
+        first.setdefault(images.sha256[file], name) if file >= 0 else name
         for name, file in zip(manifest.originals, original_file.tolist(), strict=True)
     ]
 

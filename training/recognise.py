@@ -59,11 +59,11 @@ def recognise(
 
     Args:
         backbone: initialised; changed in place.
-        batches: makes the pictures.
+        batches: makes the images.
         train: samples to learn from.
         validation: samples that choose the best epoch.
         config: epochs, batch size, learning rate, momentum, weight decay, schedule.
-        jitter: of the training pictures.
+        jitter: of the training images.
         engine: device and precision.
         checkpoints: where epochs are saved.
         display: shows progress.
@@ -96,7 +96,7 @@ def recognise(
         made = batches.shuffled(
             train, jitter, number, size=config.side(number), pieces=config.accumulate
         )
-        with display.bar(title, len(train), "pictures") as advance:
+        with display.bar(title, len(train), "images") as advance:
             trained = train_epoch(optimisation, made, team, advance)
         seconds = time.perf_counter() - start
         scored = evaluate(optimisation.evaluated, batches, validation, engine, team)
@@ -168,7 +168,7 @@ class TrainedEpoch:
 
     loss: float  # mean over its samples
     accuracy: float  # of its samples, as they were seen
-    waited_s: float  # for pictures
+    waited_s: float  # for images
 
 
 def train_epoch(
@@ -214,6 +214,6 @@ def _line(epoch: Epoch, epochs: int, *, best: bool) -> str:
     return (
         f"Epoch {epoch.number:>3}/{epochs}  loss {epoch.loss:.4f}  "
         f"validation accuracy {epoch.validation_accuracy:6.2%}{' *' if best else '  '}  "
-        f"{epoch.samples_per_s:5.0f} pictures/s  "
+        f"{epoch.samples_per_s:5.0f} images/s  "
         f"{(epochs - epoch.number) * epoch.seconds:4.0f} s left"
     )

@@ -1,13 +1,13 @@
-"""Render a catalogue of product pictures: sneakers or cars in a uniform studio.
+"""Render a catalogue of product images: sneakers or cars in a uniform studio.
 
     python -m training render --kind sneaker --count 10000 --out data/sneakers
 
-Picture and attributes are functions of (kind, seed, index, size) alone, so a catalogue is the
+Image and attributes are functions of (kind, seed, index, size) alone, so a catalogue is the
 same whatever its count and however many processes draw it, and an interrupted job goes on
 where it stopped. Written below the output folder:
 
-    images/<kind>_<index>.jpg   one picture each
-    manifest.csv                one row a picture: path, names, make, type, year, attributes
+    images/<kind>_<index>.jpg   one image each
+    manifest.csv                one row an image: path, names, make, type, year, attributes
     render.json                 what was asked: kind, seed, size, version of the renderer
 
 An own make for every product type or two, its favourite colours and its signature make the
@@ -42,14 +42,14 @@ Kind = Literal["sneaker", "car"]
 Record = dict[str, str | int | float]
 
 RENDERER_VERSION = 1
-"""Raise it whenever a picture of the same kind, seed, index and size would change."""
+"""Raise it whenever an image of the same kind, seed, index and size would change."""
 
 MAX_COUNT = 60_000
 SIZES = range(64, 1025)
 YEARS = range(1995, 2025)
 JPEG_QUALITY = 92
 CHUNK = 64
-"""Pictures that a process draws between two reports."""
+"""Images that a process draws between two reports."""
 
 
 @dataclass(frozen=True)
@@ -103,12 +103,12 @@ class RenderReport:
 
     manifest: Path
     count: int
-    """Pictures in the manifest."""
+    """Images in the manifest."""
     seconds: float
-    pictures_per_s_per_core: float
-    """Pictures drawn in this run, per second of wall clock and process."""
+    images_per_s_per_core: float
+    """Images drawn in this run, per second of wall clock and process."""
     skipped: int
-    """Pictures that were already there."""
+    """Images that were already there."""
 
 
 @dataclass(frozen=True)
@@ -121,8 +121,8 @@ class _Plan:
     version: int = RENDERER_VERSION
 
 
-def picture_path(kind: Kind, index: int) -> str:
-    """Return where a picture lies, relative to the catalogue."""
+def image_path(kind: Kind, index: int) -> str:
+    """Return where an image lies, relative to the catalogue."""
     return f"images/{kind}_{index:06d}.jpg"
 
 
@@ -139,7 +139,7 @@ def describe(kind: Kind, index: int, *, seed: int) -> tuple[Sneaker | Car, Recor
     spec = sample(rng, product_type, year=year, palette=make.palette, signature=make.signature)
     attributes = {k: int(v) if isinstance(v, bool) else v for k, v in vars(spec).items()}
     return spec, {
-        "relative_im_path": picture_path(kind, index),
+        "relative_im_path": image_path(kind, index),
         "name": f"{make.name} {model} {index:06d}",
         "class_name": f"{make.name} {model} {product_type} {year}",
         "make": make.name,
@@ -150,19 +150,19 @@ def describe(kind: Kind, index: int, *, seed: int) -> tuple[Sneaker | Car, Recor
     }
 
 
-def render_picture(
+def render_image(
     kind: Kind, index: int, *, seed: int, size: int
 ) -> tuple[NDArray[np.uint8], Record]:
-    """Draw one product; the same arguments give the same picture.
+    """Draw one product; the same arguments give the same image.
 
     Args:
         kind: "sneaker" or "car".
         index: Position in the catalogue, 0 or more.
         seed: Seed of the catalogue, 0 or more.
-        size: Side of the picture, pixels, 64..1024.
+        size: Side of the image, pixels, 64..1024.
 
     Returns:
-        The picture, uint8 (size, size, 3), RGB, and its row of the manifest.
+        The image, uint8 (size, size, 3), RGB, and its row of the manifest.
 
     Raises:
         ValueError: An argument is outside its range.
@@ -188,15 +188,15 @@ def render_catalogue(
 
     Args:
         kind: "sneaker" or "car".
-        count: Pictures, 1..60,000.
+        count: images, 1..60,000.
         out: Folder to fill; may hold the same catalogue from an earlier, interrupted run.
         seed: Seed of the catalogue, 0 or more.
-        size: Side of the pictures, pixels, 64..1024.
+        size: Side of the images, pixels, 64..1024.
         workers: Processes; None takes as many as this process has cores.
-        progress: Called with the number of pictures that are there so far.
+        progress: Called with the number of images that are there so far.
 
     Returns:
-        Where the manifest lies, how many pictures it has, and how fast they were drawn.
+        Where the manifest lies, how many images it has, and how fast they were drawn.
 
     Raises:
         ValueError: An argument is outside its range, or `out` holds another catalogue.
@@ -265,7 +265,7 @@ def _claim(out: Path, plan: _Plan) -> None:
 def _render_spans(
     plan: _Plan, out: Path, spans: list[tuple[int, int]], processes: int
 ) -> Iterator[tuple[list[Record], int]]:
-    """Yield (rows, pictures drawn) of each span, in order."""
+    """Yield (rows, images drawn) of each span, in order."""
     if processes == 1:
         with _one_thread():
             yield from (_render_span(plan, out, span) for span in spans)
@@ -285,7 +285,7 @@ def _render_spans(
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Keep OpenCV to one thread: its pictures are too small to share."""
+    """Keep OpenCV to one thread: its images are too small to share."""
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
@@ -295,15 +295,15 @@ def _one_thread() -> Iterator[None]:
 
 
 def _render_span(plan: _Plan, out: Path, span: tuple[int, int]) -> tuple[list[Record], int]:
-    """Draw the pictures of a span that are missing; runs in a worker process."""
+    """Draw the images of a span that are missing; runs in a worker process."""
     kind, seed, size, _ = astuple(plan)
     records, drawn = [], 0
     for index in range(*span):
-        target = out / picture_path(kind, index)
+        target = out / image_path(kind, index)
         if target.exists() and target.stat().st_size:  # a power cut leaves empty ones
             record = describe(kind, index, seed=seed)[1]
         else:
-            image, record = render_picture(kind, index, seed=seed, size=size)
+            image, record = render_image(kind, index, seed=seed, size=size)
             with whole(target, quick=True) as unfinished:
                 unfinished.write_bytes(_encode(image))
             drawn += 1

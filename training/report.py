@@ -27,7 +27,7 @@ class BackboneFigures:
 
     test_accuracy: float
     interval_95: tuple[float, float]
-    test_pictures: int
+    test_images: int
     majority: float
     per_augmentation: dict[str, float]  # share recognised
     confusion: tuple[tuple[int, ...], ...]  # rows: what was done; columns: what was said
@@ -46,7 +46,7 @@ def backbone_figures(
     return BackboneFigures(
         test_accuracy=accuracy,
         interval_95=wilson_interval(accuracy, len(label)),
-        test_pictures=len(label),
+        test_images=len(label),
         majority=float(total.max() / total.sum()),
         per_augmentation={name: float(s) for name, s in zip(names, recognised, strict=True)},
         confusion=tuple(tuple(int(v) for v in row) for row in confusion),
@@ -84,7 +84,7 @@ def print_report(report: Mapping[str, Any], console: Console) -> None:
     count = len(figures["per_augmentation"])
     console.print(
         f"[bold]{figures['architecture']}[/] tells {count} augmentations apart "
-        f"on {figures['test_pictures']:,} test pictures: "
+        f"on {figures['test_images']:,} test images: "
         f"[bold]{figures['test_accuracy']:.2%}[/] ({low:.1%} to {high:.1%}; "
         f"majority {figures['majority']:.1%})",
         highlight=False,

@@ -4,12 +4,12 @@ run.json          the record, written last: a run without it is not finished
 report.json       every score beside its baseline and ceiling
 backbone.pt       torchvision-named weights of the best epoch
 heads/*.ubj       one XGBoost model a target
-reference.npz     torch's embeddings of held-out pictures, for export's parity gate
+reference.npz     torch's embeddings of held-out images, for export's parity gate
 catalogue.csv     the originals: path, split, sha256, attributes
 plots/            PNG
 tensorboard/      the same curves, live
 checkpoints/      where an interrupted run goes on
-cache/            decoded pictures, embeddings; safe to delete
+cache/            decoded images, embeddings; safe to delete
 fit.json          the options and data that the folder was started with
 skipped.csv       rows of the manifest that the run goes on without, and why
 lock              held by the process at work
@@ -31,7 +31,7 @@ from augrank.errors import DataError
 from training.cache_folders import EMBEDDINGS, emptied
 from training.files import LOCK, alone_in, read_json, room_in, whole, write_json
 
-FORMAT = 1
+FORMAT = 2
 LIBRARIES = ("albumentations", "numpy", "opencv-python-headless", "pandas", "pillow",
              "scikit-learn", "torch", "torchvision", "xgboost")  # fmt: skip
 MADE_BY_FIT = ("run.json", "report.json", "backbone.pt", "heads", "reference.npz", "catalogue.csv",
@@ -103,10 +103,19 @@ class RunFolder:
         """The record of a finished run, or None.
 
         Raises:
-            DataError: the file is damaged.
+            DataError: the file is damaged, or of another version of augrank.
         """
         content = _read(self.record) if self.record.is_file() else {}
-        return content if content.get("complete") else None
+        if not content.get("complete"):
+            return None
+        if content.get("format") != FORMAT:
+            raise DataError(
+                f"{self.record} was written by another version of augrank",
+                expected=f"format {FORMAT}",
+                got=str(content.get("format")),
+                remedy="Train again with --overwrite, or give another --out.",
+            )
+        return content
 
     def claim(self) -> None:
         """Make the folder.
@@ -150,7 +159,7 @@ class RunFolder:
 
         Args:
             config: ``FitConfig.decisive()``.
-            data: fingerprint of manifest and pictures.
+            data: fingerprint of manifest and images.
             overwrite: start anew where they differ.
 
         Raises:
@@ -183,7 +192,7 @@ class RunFolder:
                 part.unlink(missing_ok=True)
 
     def clear(self) -> None:
-        """Remove what ``fit`` wrote, except decoded pictures."""
+        """Remove what ``fit`` wrote, except decoded images."""
         for former in self.cache.glob(EMBEDDINGS):
             if former.is_dir():
                 emptied(former)
@@ -205,8 +214,8 @@ def record_of(weights: Path) -> dict[str, Any] | None:
     """
     for root in weights.absolute().parents[:2]:
         with suppress(OSError, DataError):  # a file of that name may be anything
-            record = RunFolder(root).complete()
-            if record is not None and {"mean", "std", "weights_file"} <= record.keys():
+            record = _read(RunFolder(root).record)  # of any version: these names stay
+            if record.get("complete") and {"mean", "std", "weights_file"} <= record.keys():
                 return record
     return None
 
@@ -256,5 +265,5 @@ def _differences(before: Mapping[str, Any], config: Mapping[str, Any], data: str
         if old.get(name) != config.get(name)
     ]
     if before["data"] != data:
-        lines.append("the manifest or the pictures have changed")
+        lines.append("the manifest or the images have changed")
     return lines

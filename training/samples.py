@@ -1,4 +1,4 @@
-"""What the backbone tells apart: pictures, what is done to them, and their channel statistics."""
+"""What the backbone tells apart: images, what is done to them, and their channel statistics."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from augrank.augmentations import AugmentationSet
 from training.distributed import Team
-from training.picture_store import Pixels
+from training.image_store import Pixels
 
 STATISTICS_SAMPLES = 12_000
 Channels = tuple[float, float, float]
@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Samples:
-    """Pictures to tell apart: (file, augmentation to apply, label)."""
+    """Images to tell apart: (file, augmentation to apply, label)."""
 
     file: NDArray[np.int64]  # (N,) row of the pixels
     applied: NDArray[np.int64]  # (N,) augmentation to apply; 0, the original, leaves the file as is
@@ -33,17 +33,17 @@ class Samples:
 
 @dataclass(frozen=True)
 class ChannelMoments:
-    """What mean and deviation of a set of pictures follow from; those of two sets add up."""
+    """What mean and deviation of a set of images follow from; those of two sets add up."""
 
     count: float  # pixels
     total: Floats  # (3,) of the values, 0..255
     squares: Floats  # (3,) of their squares
 
     @classmethod
-    def of(cls, picture: NDArray[np.uint8]) -> "ChannelMoments":
-        """Of one picture, uint8 (S, S, 3)."""
-        mean, deviation = cv2.meanStdDev(picture)
-        count = picture.shape[0] * picture.shape[1]
+    def of(cls, image: NDArray[np.uint8]) -> "ChannelMoments":
+        """Of one image, uint8 (S, S, 3)."""
+        mean, deviation = cv2.meanStdDev(image)
+        count = image.shape[0] * image.shape[1]
         squares = deviation[:, 0] ** 2 + mean[:, 0] ** 2
         return cls(count, count * mean[:, 0], count * squares)
 
@@ -70,7 +70,7 @@ def channel_statistics(
     threads: int,
     team: Team = Team(),
 ) -> tuple[Channels, Channels]:
-    """Mean and standard deviation of each channel, 0..1, over augmented training pictures.
+    """Mean and standard deviation of each channel, 0..1, over augmented training images.
 
     One pass, shared out among the team. Of large sets, random samples are taken, always the same.
     """

@@ -1,4 +1,4 @@
-"""Train, validation and test, by original: all candidates of one picture stand on one side."""
+"""Train, validation and test, by original: all candidates of one image stand on one side."""
 
 import hashlib
 from collections.abc import Sequence
@@ -21,10 +21,10 @@ def split_originals(
 
     Names are ordered by a hash of (seed, name): the first go to test, the next to validation, the
     rest to training. So shares are exact (rounded to whole names), a split does not depend on the
-    order of the rows, and pictures that are added later move few of the others.
+    order of the rows, and images that are added later move few of the others.
 
     Args:
-        names: of the originals. Equal names are one; give pictures that must stay together (byte
+        names: of the originals. Equal names are one; give images that must stay together (byte
             for byte copies of one another, say) the same name.
         test_share: of the distinct names.
         validation_share: of the distinct names.
@@ -44,7 +44,7 @@ def split_originals(
     if len(distinct) - test - validation < 1:
         raise DataError(
             "there are too few originals to train, validate and test on",
-            expected="at least 3 different pictures, and some hundreds for useful results",
+            expected="at least 3 different images, and some hundreds for useful results",
             got=str(len(distinct)),
         )
     side = {

@@ -14,7 +14,7 @@ from augrank.errors import DataError, one_of
 from training.files import whole
 
 SHOWN_PROBLEMS = 10
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif")
 PATH, PRODUCT_TYPE = "relative_im_path", "product_type"
 
 
@@ -95,7 +95,7 @@ def read_table(source: Path, columns: Mapping[str, str]) -> Table:
     """Read a CSV or Parquet file, or list an image folder.
 
     Args:
-        source: the file or folder. In a folder every picture is an original, and the first
+        source: the file or folder. In a folder every image is an original, and the first
             sub-folder's name its product type.
         columns: our column names to the file's, for those that differ.
 
@@ -107,18 +107,18 @@ def read_table(source: Path, columns: Mapping[str, str]) -> Table:
     if not source.is_file():
         raise DataError(
             f"there is no manifest {source}",
-            expected="a CSV or Parquet file, or a folder of pictures",
+            expected="a CSV or Parquet file, or a folder of images",
             remedy="Check --manifest; paths are relative to the working directory.",
         )
     parquet = source.suffix.lower() in (".parquet", ".pq")
     frame = _read_parquet(source) if parquet else _read_csv(source)
     frame = _renamed(frame, columns, source)
     if frame.empty:
-        raise DataError(f"{source} has no rows", expected="one row per shown picture")
+        raise DataError(f"{source} has no rows", expected="one row per shown image")
     if PATH not in frame.columns:
         raise DataError(
             f"{source} has no column {PATH}",
-            expected=f"the picture's file in {PATH}",
+            expected=f"the image's file in {PATH}",
             got=", ".join(frame.columns),
             remedy=f"Map it with --column {PATH}=NAME.",
         )
@@ -193,15 +193,15 @@ def _folder(folder: Path) -> Table:
     files = sorted(
         file.relative_to(folder)
         for file in folder.rglob("*")
-        if file.suffix.lower() in PICTURE_SUFFIXES
+        if file.suffix.lower() in IMAGE_SUFFIXES
         and file.is_file()
-        and not file.name.startswith(".")  # half written, or a note of macOS on a picture
+        and not file.name.startswith(".")  # half written, or a note of macOS on an image
     )
     if not files:
         raise DataError(
-            f"{folder} holds no pictures", expected="files ending in " + ", ".join(PICTURE_SUFFIXES)
+            f"{folder} holds no images", expected="files ending in " + ", ".join(IMAGE_SUFFIXES)
         )
     frame = pd.DataFrame({PATH: [file.as_posix() for file in files]}, dtype=str)
     if any(len(file.parts) > 1 for file in files):
         frame[PRODUCT_TYPE] = [file.parts[0] if len(file.parts) > 1 else "" for file in files]
-    return Table(folder, frame, np.arange(1, len(files) + 1), "picture")
+    return Table(folder, frame, np.arange(1, len(files) + 1), "image")

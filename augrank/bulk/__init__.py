@@ -1,10 +1,10 @@
-"""A whole catalogue's answers as one Parquet file: resumable, bad pictures listed and skipped.
+"""A whole catalogue's answers as one Parquet file: resumable, bad images listed and skipped.
 
     folder or manifest ─ items ─ shards ─ engine ─ OUT.partial/000000.parquet ... ─ OUT
     job                          scoring  engines   files
 
 A shard is written whole or not at all. A job that was interrupted goes on with the shards that are
-missing; one with another bundle, other pictures or other options is another job. Needs the extra
+missing; one with another bundle, other images or other options is another job. Needs the extra
 ``bulk``.
 """
 

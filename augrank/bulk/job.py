@@ -22,7 +22,7 @@ PATH = "relative_im_path"
 
 @dataclass(frozen=True)
 class Item:
-    """A picture, and the campaign it is asked about."""
+    """An image, and the campaign it is asked about."""
 
     number: int
     path: str  # relative to the images folder
@@ -42,7 +42,7 @@ class Job:
 
 
 def items_of_folder(folder: Path, context: Mapping[str, Any]) -> list[Item]:
-    """Every picture file below a folder, by name, all under one context.
+    """Every image file below a folder, by name, all under one context.
 
     Raises:
         BadRequest: there is none.
@@ -54,7 +54,7 @@ def items_of_folder(folder: Path, context: Mapping[str, Any]) -> list[Item]:
     )
     if not files:
         raise BadRequest(
-            "there are no pictures", expected=f"files {', '.join(SUFFIXES)}", got=str(folder)
+            "there are no images", expected=f"files {', '.join(SUFFIXES)}", got=str(folder)
         )
     return [Item(number, path, context) for number, path in enumerate(files)]
 
@@ -63,7 +63,7 @@ def items_of_manifest(file: Path, spec: BundleSpec, context: Mapping[str, Any]) 
     """The rows of a CSV or Parquet manifest; their context columns go before the given context.
 
     Raises:
-        BadRequest: it cannot be read, or has no pictures' column.
+        BadRequest: it cannot be read, or has no images' column.
     """
     rows = _rows(file)
     if not rows or PATH not in rows[0]:

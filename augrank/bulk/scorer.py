@@ -1,4 +1,4 @@
-"""A shard's rows: its pictures through the pipeline, answers and errors side by side."""
+"""A shard's rows: its images through the pipeline, answers and errors side by side."""
 
 import json
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from augrank.heads import import_xgboost_alone
 from augrank.pipeline import Recommender
 from augrank.wire import Request
 
-BATCH = 8  # pictures that are prepared together
+BATCH = 8  # images that are prepared together
 _FIGURES = ("probability", "difference", "lift")
 _SCORE = [(name, pa.float64()) for name in _FIGURES]
 SCHEMA = pa.schema(
@@ -57,7 +57,7 @@ class ShardScorer:
         rows = []
         for item in items:
             try:
-                picture = (job.images / item.path).read_bytes()
+                image = (job.images / item.path).read_bytes()
             except OSError as error:
                 rows += [
                     _failed(item, target, f"the file cannot be read: {error.strerror}")
@@ -67,7 +67,7 @@ class ShardScorer:
             for target in job.targets:
                 asked.append((item, target))
                 requests.append(
-                    Request(picture, target, item.context, job.candidates, job.alternates)
+                    Request(image, target, item.context, job.candidates, job.alternates)
                 )
         answers = self._recommender.recommend_batch(requests)
         for (item, target), answer in zip(asked, answers, strict=True):
@@ -97,7 +97,7 @@ def _answered(item: Item, answer: Answer) -> dict[str, Any]:
             for a in answer.alternates
         ],
         "verdict": answer.verdict,
-        "sha256": answer.picture.sha256,
+        "sha256": answer.image.sha256,
         "bundle_version": answer.bundle_version,
         "error": None,
     }

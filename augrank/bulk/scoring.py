@@ -9,7 +9,7 @@ from augrank.bulk.engines import Engine, engine_named
 from augrank.bulk.files import Partial
 from augrank.bulk.job import Item, Job, fingerprint
 
-SHARD = 64  # pictures
+SHARD = 64  # images
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,11 @@ def score(
     """Answer every item for every target and write one Parquet file.
 
     Args:
-        job: bundle, pictures, targets, options.
+        job: bundle, images, targets, options.
         items: what to answer.
         out: the Parquet file; ``OUT.errors.csv`` beside it lists what could not be answered.
         engine: ``local`` takes processes of this machine, ``ray`` the nodes of a Ray cluster, which
-            must all see the bundle and the pictures under the same paths.
+            must all see the bundle and the images under the same paths.
         workers: processes of one thread; by default one for each core (of the cluster).
         done: told after each shard how many items are done, and of how many.
 

@@ -62,7 +62,7 @@ class OnAws:
         load: how endpoints are asked.
         job: what is trained; None where nothing is.
         dist: the export that is served; None where nothing is.
-        pictures: to ask about.
+        images: to ask about.
     """
 
     def __init__(
@@ -74,10 +74,10 @@ class OnAws:
         *,
         job: Job | None,
         dist: Path | None,
-        pictures: list[Path],
+        images: list[Path],
     ) -> None:
         self._aws, self._account, self._mark, self._load = aws, account, f"bench-{mark}", load
-        self._job, self._dist, self._pictures = job, dist, pictures
+        self._job, self._dist, self._images = job, dist, images
         self._content = ""
 
     # --- training ---------------------------------------------------------------------------------
@@ -157,7 +157,7 @@ class OnAws:
             )
         try:
             deploy(endpoint, release)
-            bodies = [plain_json(each) for each in questions(bundle, self._pictures)]
+            bodies = [plain_json(each) for each in questions(bundle, self._images)]
             return ask(Invoked(self._aws, endpoint.name), bodies, self._load, step)
         finally:
             delete(endpoint, self._account.bucket)
@@ -245,7 +245,7 @@ class _Client:
 def _figures(state: dict[str, Any]) -> TrainingFigures:
     """From the metrics that SageMaker read in the job's log: those of its last epoch."""
     found = {m["MetricName"]: float(m["Value"]) for m in state.get("FinalMetricDataList", [])}
-    missing = {"pictures_per_s", "epoch_seconds", "input_share"} - set(found)
+    missing = {"images_per_s", "epoch_seconds", "input_share"} - set(found)
     if missing:
         raise AwsError(
             f"the job {state['TrainingJobName']} told no {', '.join(sorted(missing))}",
@@ -253,5 +253,5 @@ def _figures(state: dict[str, Any]) -> TrainingFigures:
         )
     billed_s = next((float(state[key]) for key in BILLED if state.get(key)), 0.0)
     return training_figures(
-        [found["pictures_per_s"]], [found["epoch_seconds"]], [found["input_share"]], billed_s / 3600
+        [found["images_per_s"]], [found["epoch_seconds"]], [found["input_share"]], billed_s / 3600
     )

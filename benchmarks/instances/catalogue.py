@@ -10,7 +10,7 @@ from augrank.errors import BadRequest, one_of
 
 DATA = Path(__file__).parent / "data"
 PRICES = DATA / "prices.csv"
-SEEDS_PICTURES, SEEDS_EPOCHS = 32_370, 10
+SEEDS_IMAGES, SEEDS_EPOCHS = 32_370, 10
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class SeedFigure:
 
     type: str
     hours: float | None
-    pictures_per_s: float
+    images_per_s: float
 
 
 def instance_types() -> dict[str, InstanceType]:
@@ -102,12 +102,12 @@ def write_prices(file: Path, region: str, day: str, found: Mapping[str, float]) 
 
 
 def seeds() -> list[SeedFigure]:
-    """The first experiments' figures, pictures a second where they gave hours alone."""
+    """The first experiments' figures, images a second where they gave hours alone."""
     figures = []
     for row in _rows(DATA / "seeds.csv"):
         hours = float(row["hours"]) if row["hours"] else None
-        given = row["pictures_per_s"]
-        rate = float(given) if given else SEEDS_PICTURES * SEEDS_EPOCHS / (3600 * (hours or 1.0))
+        given = row["images_per_s"]
+        rate = float(given) if given else SEEDS_IMAGES * SEEDS_EPOCHS / (3600 * (hours or 1.0))
         figures.append(SeedFigure(row["type"], hours, rate))
     return figures
 

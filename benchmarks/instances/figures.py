@@ -18,8 +18,8 @@ Step = Callable[[str], None]
 class TrainingFigures:
     """Of a training run."""
 
-    pictures_per_s: float  # median over epochs, the first left out where there are more
-    input_share: float  # of an epoch's time, waiting for pictures
+    images_per_s: float  # median over epochs, the first left out where there are more
+    input_share: float  # of an epoch's time, waiting for images
     epoch_s: float
     hours: float  # of the whole run, as billed
 
@@ -72,10 +72,10 @@ class Place(Protocol):
 def training_figures(
     rates: list[float], seconds: list[float], shares: list[float], hours: float
 ) -> TrainingFigures:
-    """From epochs: pictures a second, seconds, share of time waiting for input."""
+    """From epochs: images a second, seconds, share of time waiting for input."""
     settled = slice(1, None) if len(rates) > 1 else slice(None)
     return TrainingFigures(
-        pictures_per_s=float(np.median(rates[settled])),
+        images_per_s=float(np.median(rates[settled])),
         input_share=float(np.median(shares[settled])),
         epoch_s=float(np.median(seconds[settled])),
         hours=hours,

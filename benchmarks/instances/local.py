@@ -93,7 +93,7 @@ class Here:
     def serve(self, kind: InstanceType, step: Step) -> ServingFigures:
         """TorchServe on these cores; the clients may use all."""
         bundle = load_bundle(self._dist(kind, step) / "bundle")
-        asked = questions(bundle, self._pictures())
+        asked = questions(bundle, self._images())
         gpu = kind.name == GPU
         plan = plan_serving("throughput", cores=kind.vcpu, gpu=gpu)
         options = ServerOptions(port=0, auth=False, plan=plan, device="cuda" if gpu else "cpu")
@@ -121,7 +121,7 @@ class Here:
             _run([*command, "--images", self._work.images], kind, step)
         return dist
 
-    def _pictures(self) -> Sequence[Path]:
+    def _images(self) -> Sequence[Path]:
         return sorted(
             path for path in self._work.images.rglob("*")
             if path.suffix.lower() in (".png", ".jpg", ".jpeg")

@@ -14,10 +14,10 @@ from benchmarks.instances.ledger import Work
 
 CATALOGUE = Path(__file__).parents[2] / "examples" / "catalogue" / "images"
 # Without data of the user's own: rendered ones, small in a quick run.
-QUICK_PICTURES, FULL_PICTURES = 100, 1000
+QUICK_IMAGES, FULL_IMAGES = 100, 1000
 QUICK_OPTIONS = {"image_size": 64, "epochs": 2}
 FULL_OPTIONS = {"image_size": 224, "epochs": 3, "backbone": "resnet34"}
-MOST_PICTURES = 20  # that endpoints are asked about
+MOST_IMAGES = 20  # that endpoints are asked about
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class HereOptions:
     manifest: Annotated[
         Path | None, typer.Option(help="--local: what to train on (default: rendered).")
     ] = None
-    images: Annotated[Path | None, typer.Option(help="--local: folder of its pictures.")] = None
+    images: Annotated[Path | None, typer.Option(help="--local: folder of its images.")] = None
     price_per_hour: Annotated[
         float | None, typer.Option(min=0, help="--local: of this machine.")
     ] = None
@@ -101,12 +101,12 @@ class HereOptions:
         from benchmarks.instances.figures import FULL_LOAD, QUICK_LOAD
         from benchmarks.instances.local import Here, Workload
 
-        table, folder = self._pictures(work.out / "data", work.quick, step)
+        table, folder = self._images(work.out / "data", work.quick, step)
         load = QUICK_LOAD if work.quick else FULL_LOAD
         return Here(Workload(table, folder, given, work.dist, work.out / "here"), load)
 
-    def _pictures(self, scratch: Path, quick: bool, step: Step) -> tuple[Path, Path]:
-        """The user's manifest and pictures, or rendered ones with a simulated history."""
+    def _images(self, scratch: Path, quick: bool, step: Step) -> tuple[Path, Path]:
+        """The user's manifest and images, or rendered ones with a simulated history."""
         if self.manifest is not None:
             return self.manifest, self.images or self.manifest.parent
         history = scratch / "history.csv"
@@ -116,8 +116,8 @@ class HereOptions:
             from training.render import render_catalogue
             from training.table import read_table
 
-            count = QUICK_PICTURES if quick else FULL_PICTURES
-            step(f"rendering {count} pictures")
+            count = QUICK_IMAGES if quick else FULL_IMAGES
+            step(f"rendering {count} images")
             made = render_catalogue("sneaker", count, scratch)
             names = augmentation_set("seed").names
             write_history(read_table(made.manifest, {}), scratch, history, names, sends=2)
@@ -132,7 +132,9 @@ class AwsOptions:
         str, typer.Option(help="Comma-separated types or families (ml.c5), or all.")
     ] = ""
     data: Annotated[str, typer.Option(help="On AWS: s3://BUCKET/FOLDER to train on.")] = ""
-    pictures: Annotated[Path, typer.Option(help="To ask endpoints about.")] = CATALOGUE
+    request_images: Annotated[Path, typer.Option(help="Images that endpoints are asked about.")] = (
+        CATALOGUE
+    )
     max_usd: Annotated[float, typer.Option(min=0, help="Nothing is started beyond it.")] = 10.0
     max_hours: Annotated[float, typer.Option(min=0.1, help="Limit of one training job.")] = 6.0
     prices: Annotated[Path, typer.Option(help="CSV: type,usd_per_hour.")] = PRICES
@@ -159,7 +161,7 @@ class AwsOptions:
             ("--role", "an ARN, here or in SAGEMAKER_ROLE", self.role)
         ]
         if "training" in works:
-            needed.append(("--data", "s3://BUCKET/FOLDER: manifest and pictures", self.data))
+            needed.append(("--data", "s3://BUCKET/FOLDER: manifest and images", self.data))
         if "serving" in works:
             what = "what `python -m export build --sagemaker` wrote"
             needed.append(("--dist", what, work.dist))
@@ -174,7 +176,7 @@ class AwsOptions:
             )
         if "serving" in works and not self._asked:
             raise BadRequest(
-                "there are no pictures", expected="PNG or JPEG files", got=str(self.pictures)
+                "there are no images", expected="PNG or JPEG files", got=str(self.request_images)
             )
 
     def place(self, work: WorkOptions, given: dict[str, Any], mark: str, step: Step) -> Place:
@@ -192,10 +194,10 @@ class AwsOptions:
             QUICK_LOAD if work.quick else FULL_LOAD,
             job=Job(self.data, given, self.max_hours) if self.data else None,
             dist=work.dist,
-            pictures=self._asked,
+            images=self._asked,
         )
 
     @property
     def _asked(self) -> list[Path]:
-        files = sorted(self.pictures.glob("*"))
-        return [p for p in files if p.suffix in (".png", ".jpg", ".jpeg")][:MOST_PICTURES]
+        files = sorted(self.request_images.glob("*"))
+        return [p for p in files if p.suffix in (".png", ".jpg", ".jpeg")][:MOST_IMAGES]

@@ -23,7 +23,7 @@ DPI, SIZE_INCHES = 110, (7.0, 4.2)
 Row = dict[str, Any]
 COLUMNS = {
     "type": "type", "vcpu": "vCPU", "memory_gb": "GB", "gpus": "GPUs", "hours": "hours",
-    "pictures_per_s": "img/s", "input_share": "waiting for input",
+    "images_per_s": "img/s", "input_share": "waiting for input",
     "scaling_efficiency": "scaling efficiency", "usd_an_epoch": "$ an epoch",
     "answers_per_s": "answers/s", "p50_ms": f"p50 ms at {LOAD:.0%}",
     "p99_ms": f"p99 ms at {LOAD:.0%}", "usd_a_million": "$ a million answers",
@@ -89,19 +89,19 @@ def _training(
 ) -> Row:
     seen = training[kind.name]
     if seen is None:
-        names = ("hours", "pictures_per_s", "input_share", "scaling_efficiency", "usd_an_epoch")
+        names = ("hours", "images_per_s", "input_share", "scaling_efficiency", "usd_an_epoch")
         return dict.fromkeys(names)
     family = [k for k in kinds if k.family == kind.family and training[k.name] is not None]
     family = [k for k in family if bool(k.gpus) == bool(kind.gpus)]
     smallest = min(family, key=lambda k: (k.units, k.vcpu))
     least = training[smallest.name]
     assert least is not None
-    per_unit = seen.pictures_per_s / kind.units
+    per_unit = seen.images_per_s / kind.units
     return {
         "hours": seen.hours,
-        "pictures_per_s": seen.pictures_per_s,
+        "images_per_s": seen.images_per_s,
         "input_share": seen.input_share,
-        "scaling_efficiency": per_unit / (least.pictures_per_s / smallest.units),
+        "scaling_efficiency": per_unit / (least.images_per_s / smallest.units),
         "usd_an_epoch": None if price is None else seen.epoch_s / 3600 * price,
     }
 
@@ -158,14 +158,14 @@ def _cost_latency(axes: Axes, table: Sequence[Row], _seeds: Sequence[SeedFigure]
 
 def _speed_up(axes: Axes, table: Sequence[Row], seeds: Sequence[SeedFigure]) -> None:
     known = instance_types()
-    theirs = [(known[figure.type], figure.pictures_per_s) for figure in seeds]
+    theirs = [(known[figure.type], figure.images_per_s) for figure in seeds]
     for gpu, mark in ((False, "o"), (True, "s")):
         unit = "GPUs" if gpu else "cores"
         families: dict[str, list[tuple[int, float]]] = {}
         for row in table:
-            if row["pictures_per_s"] is not None and bool(row["gpus"]) == gpu:
+            if row["images_per_s"] is not None and bool(row["gpus"]) == gpu:
                 family = row["type"].rsplit(".", 1)[0]
-                point = (row["gpus"] or row["vcpu"], row["pictures_per_s"])
+                point = (row["gpus"] or row["vcpu"], row["images_per_s"])
                 families.setdefault(family, []).append(point)
         for family, points in families.items():
             x, y = zip(*sorted(points), strict=True)
@@ -176,7 +176,7 @@ def _speed_up(axes: Axes, table: Sequence[Row], seeds: Sequence[SeedFigure]) -> 
             [rate for kind, rate in theirs if bool(kind.gpus) == gpu],
             f"{mark}:", color="grey", label=f"the seeds' ResNet-34, 224 px, by {unit}",
         )  # fmt: skip
-    axes.set(xlabel="cores, or GPUs (dashed: linear)", ylabel="pictures per second",
+    axes.set(xlabel="cores, or GPUs (dashed: linear)", ylabel="images per second",
              title="Training speed-up")  # fmt: skip
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")

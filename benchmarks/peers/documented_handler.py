@@ -50,14 +50,14 @@ class DocumentedHandler(BaseHandler):
         self.initialized = True
 
     def preprocess(self, data: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Decode each request's picture and make its candidates."""
+        """Decode each request's image and make its candidates."""
         requests = []
         for row in data:
             body: dict[str, Any] = row.get("data") or row["body"]
             image = Image.open(io.BytesIO(base64.b64decode(body["image"]))).convert("RGB")
-            picture = letterbox(np.asarray(image), self.spec.image_size)
+            pixels = letterbox(np.asarray(image), self.spec.image_size)
             candidates = [
-                self.to_tensor(Image.fromarray(augmentation.apply(picture)))
+                self.to_tensor(Image.fromarray(augmentation.apply(pixels)))
                 for augmentation in self.spec.augmentations.augmentations
             ]
             requests.append({**body, "candidates": candidates})

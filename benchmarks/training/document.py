@@ -17,15 +17,15 @@ from benchmarks.training.targets import (
 
 METHOD = (
     "Every row is measured in turns in one run. Synthetic: the same batch of normalised tensors "
-    "again and again, which is what the arithmetic can do; real: pictures from the store, with "
+    "again and again, which is what the arithmetic can do; real: images from the store, with "
     "windows, augmentations and normalisation; cold: one epoch of a first run, before which every "
     "file (of the page cache) is read, hashed and decoded. Embeddings: the pass that heads learn "
-    "from; eager: the same pictures through torchvision's network as it comes, in float32 and "
+    "from; eager: the same images through torchvision's network as it comes, in float32 and "
     "channels first. Memory is that of a process of its own, at its most."
 )
 RUNS = (
     "Whole runs, from the start of the process to its end, against the script that a user would "
-    "write (`benchmarks/training/naive.py`: one process, PIL, eager float32, each picture decoded "
+    "write (`benchmarks/training/naive.py`: one process, PIL, eager float32, each image decoded "
     "in each epoch, plateau schedule), on the same splits, with the same optimiser, batch and "
     "number of epochs, from other seeds each time. Of both the epoch that validates best is tested."
 )
@@ -45,14 +45,14 @@ def training_section(result: Result) -> list[str]:
     return [
         f"## Training: {result['engine']}, {result['gpu'] or host['processor']}",
         f"{host['processor']}, {host['cores']} cores{gpu}; torch {result['torch']}. "
-        f"{result['pictures']:,} rendered pictures.{quick} {typed_as(result)}",
+        f"{result['images']:,} rendered images.{quick} {typed_as(result)}",
         f"Ratios of {first['backbone']} at {first['size']} px:",
         table(["ratio, in one run", "measured", "at least", "aim", ""], ratios),
         METHOD,
         *([f"By torch.compile, as in long runs: {', '.join(compiled)}."] if compiled else []),
         _speeds(result),
-        "The loader alone, no network: pictures a second. Cold: every file is read, hashed and "
-        "decoded once and gives six candidates; ImageFolder decodes each picture that it gives.",
+        "The loader alone, no network: images a second. Cold: every file is read, hashed and "
+        "decoded once and gives six candidates; ImageFolder decodes each image that it gives.",
         _inputs(result),
         RUNS,
         _runs(result),
@@ -108,7 +108,7 @@ def _processes(scaling: Result) -> str:
         [str(row["processes"]), shown(row["rate"], 0), shown(row["over_one"])]
         for row in scaling["rates"]
     ]
-    headings = [f"processes, a {scaling['of']} and a batch each", "pictures/s", "÷ one"]
+    headings = [f"processes, a {scaling['of']} and a batch each", "images/s", "÷ one"]
     return table(headings, rows)
 
 
@@ -122,8 +122,8 @@ def _compiled(seen: Result) -> str:
 
 def _job(job: Result) -> str:
     return (
-        f"The seeds' job, ResNet-34, 224 px, {job['pictures']:,} pictures x 10 epochs, start to "
-        f"finish: {job['warm_s']:.0f} s; {job['cold_s']:.0f} s where the pictures are decoded "
+        f"The seeds' job, ResNet-34, 224 px, {job['images']:,} images x 10 epochs, start to "
+        f"finish: {job['warm_s']:.0f} s; {job['cold_s']:.0f} s where the images are decoded "
         f"first. Test accuracy {job['accuracy']:.3f}."
     )
 

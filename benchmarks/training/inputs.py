@@ -11,12 +11,12 @@ import torch
 from torch.utils.data import ConcatDataset, DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
+from training.images import decode_all
 
 from augrank.preprocess import IMAGENET_MEAN, IMAGENET_STD, Normalizer
 from training.batches import Batches
 from training.engine import Engine
 from training.jitter import Jitter
-from training.pictures import decode_all
 from training.prepare import Prepared
 from training.progress import Display
 from training.samples import Samples
@@ -29,7 +29,7 @@ LEAST_BATCHES = 4  # of a worker of the peer, an epoch
 def batches_of(data: Prepared, batch_size: int, engine: Engine) -> Batches:
     """As training has them."""
     return Batches(
-        data.pictures.pixels,
+        data.images.pixels,
         data.augmentations,
         Normalizer(IMAGENET_MEAN, IMAGENET_STD),
         engine,
@@ -39,7 +39,7 @@ def batches_of(data: Prepared, batch_size: int, engine: Engine) -> Batches:
 
 
 def ours_warm(data: Prepared, samples: Samples, batch_size: int, engine: Engine) -> float:
-    """Pictures a second of whole epochs, nothing trained."""
+    """Images a second of whole epochs, nothing trained."""
     epochs, start = 0, time.perf_counter()
     while (seconds := time.perf_counter() - start) < WARM_S:
         _epoch(data, samples, batch_size, engine)
@@ -80,7 +80,7 @@ class ImageFolderPeer:
     It resizes, shifts and zooms as ours does; of augmentations it knows none, so ours does more.
 
     Args:
-        images: a folder of folders of pictures.
+        images: a folder of folders of images.
         size: side, pixels.
         batch_size: of a batch.
         workers: processes.
@@ -96,7 +96,7 @@ class ImageFolderPeer:
             ]
         )
         files = ImageFolder(str(images), transform)
-        # Every worker should have a few batches, however few pictures there are.
+        # Every worker should have a few batches, however few images there are.
         again = math.ceil(LEAST_BATCHES * workers * batch_size / len(files))
         self._loader: DataLoader[tuple[torch.Tensor, int]] = DataLoader(
             ConcatDataset([files] * again), batch_size, shuffle=True, num_workers=workers,
@@ -104,7 +104,7 @@ class ImageFolderPeer:
         )  # fmt: skip
 
     def rate(self, least_s: float) -> float:
-        """Pictures a second, over whole epochs until some time has passed."""
+        """Images a second, over whole epochs until some time has passed."""
         done, start = 0, time.perf_counter()
         while time.perf_counter() - start < least_s:
             done += sum(len(labels) for _, labels in self._batches())

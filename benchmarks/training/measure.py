@@ -52,7 +52,7 @@ class Effort:
     rounds: int
     backbones: tuple[Architecture, ...]
     sizes: tuple[int, ...]  # pixels
-    pictures: int  # originals
+    images: int  # originals
     turn_s: float  # of training; embeddings take as long or longer
     epochs: int  # of a whole run
     runs: int  # whole runs, ours and the plain script's
@@ -74,7 +74,7 @@ class Seen:
 
     backbone: Architecture
     size: int
-    synthetic: list[float] = field(default_factory=list)  # pictures a second
+    synthetic: list[float] = field(default_factory=list)  # images a second
     real: list[float] = field(default_factory=list)  # from a store that is filled
     cold: list[float] = field(default_factory=list)  # an epoch from files
     waiting: list[float] = field(default_factory=list)  # share of a real turn
@@ -86,7 +86,7 @@ class Seen:
 
 @dataclass
 class SeenInput:
-    """What was measured of the input path at one size; pictures a second, by round."""
+    """What was measured of the input path at one size; images a second, by round."""
 
     size: int
     warm: list[float] = field(default_factory=list)
@@ -116,7 +116,7 @@ def measure_backbone(
     effort: Effort,
     note: Note,
 ) -> Seen:
-    """Training on pictures against training on tensors that are there already; embeddings."""
+    """Training on images against training on tensors that are there already; embeddings."""
     seen = Seen(backbone, data.config.image_size)
     config = data.config.model_copy(update={"backbone": backbone, "epochs": 100})
     batch, jitter = batch_size(engine), NO_FLIP
@@ -129,7 +129,7 @@ def measure_backbone(
     made = next(batches.shuffled(train, jitter, 1))
 
     def learn(source: Iterator[TrainingBatch]) -> tuple[float, float]:
-        """Seconds, and those of them that it waited for pictures."""
+        """Seconds, and those of them that it waited for images."""
         start = time.perf_counter()
         trained = train_epoch(optimisation, source, Team(), _silent)
         return time.perf_counter() - start, trained.waited_s
@@ -187,7 +187,7 @@ class SeenCompiled:
     backbone: Architecture
     size: int
     first_step_s: float  # which compiles
-    compiled: list[float]  # pictures a second, by round
+    compiled: list[float]  # images a second, by round
     eager: list[float]
 
 
@@ -282,7 +282,7 @@ def _embed(data: Prepared, network: Backbone, keys: NDArray[np.int64], engine: E
 def _embed_eagerly(
     data: Prepared, network: nn.Module, keys: NDArray[np.int64], engine: Engine
 ) -> float:
-    """The same pictures by torch as it comes: float32, channels first; seconds."""
+    """The same images by torch as it comes: float32, channels first; seconds."""
     count = len(data.augmentations.names)
     samples = Samples(keys // count, keys % count, keys % count)
     start = time.perf_counter()
@@ -296,7 +296,7 @@ def peak_mb(images: Path, scratch: Path, size: int, backbone: Architecture) -> f
 
     Args:
         images: the folder.
-        scratch: holds its decoded pictures.
+        scratch: holds its decoded images.
         size: side, pixels.
         backbone: of the run.
     """

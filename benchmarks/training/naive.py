@@ -1,4 +1,4 @@
-"""What a user would write: one process, PIL, eager float32, each picture decoded each time.
+"""What a user would write: one process, PIL, eager float32, each image decoded each time.
 
     python -m benchmarks.training.naive --images DIR --backbone resnet18 --image-size 96 --epochs 10
 
@@ -28,7 +28,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Candidates(Dataset[tuple[Tensor, int]]):
-    """Every augmentation of every picture, made when it is asked for."""
+    """Every augmentation of every image, made when it is asked for."""
 
     def __init__(self, files: list[Path], size: int, *, jitter: bool) -> None:
         self._files, self._augmentations = files, augmentation_set("seed", 0).augmentations
@@ -44,8 +44,8 @@ class Candidates(Dataset[tuple[Tensor, int]]):
     def __getitem__(self, number: int) -> tuple[Tensor, int]:
         file, label = divmod(number, len(self._augmentations))
         with Image.open(self._files[file]) as opened:
-            picture = self._resize(opened.convert("RGB"))
-        changed = self._augmentations[label].apply(np.asarray(picture))
+            image = self._resize(opened.convert("RGB"))
+        changed = self._augmentations[label].apply(np.asarray(image))
         return self._transform(Image.fromarray(changed)), label
 
 
@@ -54,8 +54,8 @@ def accuracy(network: nn.Module, loader: DataLoader[tuple[Tensor, int]]) -> floa
     network.eval()
     hits = total = 0
     with torch.no_grad():
-        for pictures, labels in loader:
-            hits += int((network(pictures).argmax(1) == labels).sum())
+        for images, labels in loader:
+            hits += int((network(images).argmax(1) == labels).sum())
             total += len(labels)
     return hits / total
 
@@ -89,9 +89,9 @@ def main() -> None:
     best, weights = -1.0, network.state_dict()
     for _ in range(options.epochs):
         network.train()
-        for pictures, labels in training:
+        for images, labels in training:
             optimizer.zero_grad()
-            loss = loss_of(network(pictures), labels)
+            loss = loss_of(network(images), labels)
             loss.backward()
             optimizer.step()
         scored = accuracy(network, validation)

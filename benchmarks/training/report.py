@@ -65,7 +65,7 @@ def result_json(measured: Measured, command: str) -> dict[str, Any]:
         "gpu": torch.cuda.get_device_name() if measured.engine.is_cuda else None,
         "engine": measured.engine.name,
         "torch": torch.__version__,
-        "pictures": measured.effort.pictures,
+        "images": measured.effort.images,
         "epochs": measured.effort.epochs,
         "ratios": {name: figure.to_dict() for name, figure in _ratios(measured).items()},
         ACCURACY.name: Median.of(
@@ -107,7 +107,7 @@ def result_json(measured: Measured, command: str) -> dict[str, Any]:
 
 def shown(content: Mapping[str, Any]) -> Table:
     """For the terminal."""
-    table = Table(title="Training, pictures a second", title_justify="left")
+    table = Table(title="Training, images a second", title_justify="left")
     for heading in ("backbone", "px", "synthetic", "real", "cold", "real / synthetic", "waiting",
                     "embeddings", "eager float32", "memory, MB"):  # fmt: skip
         table.add_column(heading, justify="left" if heading == "backbone" else "right")
@@ -141,17 +141,17 @@ def draw(content: Mapping[str, Any], folder: Path) -> None:
     labels = [f"{row['backbone']}\n{row['size']} px" for row in rows]
     _bars(folder / "training.png", labels, {
         name: [row[name]["median"] for row in rows] for name in ("synthetic", "real", "cold")
-    }, "Training, pictures per second")  # fmt: skip
+    }, "Training, images per second")  # fmt: skip
     inputs = content["inputs"]
     _bars(folder / "input.png", [f"{seen['size']} px" for seen in inputs], {
         name: [seen[name]["median"] for seen in inputs] for name in ("imagefolder", "cold", "warm")
-    }, "The input path alone, pictures per second")  # fmt: skip
+    }, "The input path alone, images per second")  # fmt: skip
     scaling = content["scaling"]
     one = scaling["rates"][0]["rate"]["median"]
     _bars(folder / "scaling.png", [str(row["processes"]) for row in scaling["rates"]], {
         "measured": [row["rate"]["median"] for row in scaling["rates"]],
         "as many times one": [row["processes"] * one for row in scaling["rates"]],
-    }, f"Processes, a {scaling['of']} each, pictures per second")  # fmt: skip
+    }, f"Processes, a {scaling['of']} each, images per second")  # fmt: skip
 
 
 def _ratios(measured: Measured) -> dict[str, Median]:

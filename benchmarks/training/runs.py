@@ -24,7 +24,7 @@ from training.render import render_catalogue
 
 ORIGINALS_A_PROCESS, ORIGINALS_A_GPU = 200, 4_000
 SCALING_EPOCHS, SCALING_ROUNDS = 3, 6  # the first epoch warms up
-# With fit's own shares of test and validation these train on the seeds' 32,370 pictures an epoch.
+# With fit's own shares of test and validation these train on the seeds' 32,370 images an epoch.
 JOB_ORIGINALS, JOB_EPOCHS, JOB_SIZE = 8_300, 10, 224
 JOB_BACKBONE: Architecture = "resnet34"
 
@@ -44,7 +44,7 @@ class SeenScaling:
     """Training on more and more processes, by round."""
 
     of: str  # what each process has: core or GPU
-    rates: dict[int, list[float]] = field(default_factory=dict)  # pictures a second; a batch each
+    rates: dict[int, list[float]] = field(default_factory=dict)  # images a second; a batch each
     shared: list[float] = field(default_factory=list)  # of two that share one batch
 
 
@@ -52,7 +52,7 @@ class SeenScaling:
 class SeenJob:
     """The seeds' job, from the start of its process to its end."""
 
-    pictures: int  # trained on in an epoch
+    images: int  # trained on in an epoch
     cold_s: float  # decoding each original once
     warm_s: float
     accuracy: float
@@ -81,7 +81,7 @@ def measure_runs(images: Path, scratch: Path, effort: Effort, note: Note) -> See
 def measure_scaling(scratch: Path, effort: Effort, note: Note) -> SeenScaling:
     """One process, two, ... up to all under torchrun: a GPU each where there are some, or a core.
 
-    Each takes pictures and a batch of its own, so that what grows is the work; and two that share
+    Each takes images and a batch of its own, so that what grows is the work; and two that share
     one batch.
     """
     gpus = torch.cuda.device_count()
@@ -111,8 +111,8 @@ def measure_scaling(scratch: Path, effort: Effort, note: Note) -> SeenScaling:
 
 
 def measure_job(scratch: Path, note: Note) -> SeenJob:
-    """The seeds' job: cold, then with its pictures decoded."""
-    note(f"the seeds' job: rendering {JOB_ORIGINALS:,} pictures")
+    """The seeds' job: cold, then with its images decoded."""
+    note(f"the seeds' job: rendering {JOB_ORIGINALS:,} images")
     render_catalogue("sneaker", JOB_ORIGINALS, scratch / "job", size=JOB_SIZE)
     cache, seconds = scratch / "job-cache", list[float]()
     shutil.rmtree(cache, ignore_errors=True)
@@ -124,9 +124,9 @@ def measure_job(scratch: Path, note: Note) -> SeenJob:
         )  # fmt: skip
         seconds.append(taken)
     recognised = report["backbone"]["per_augmentation"]
-    pictures = report["rows"]["originals"]["train"] * len(recognised)
+    images = report["rows"]["originals"]["train"] * len(recognised)
     cold_s, warm_s = seconds
-    return SeenJob(pictures, cold_s, warm_s, report["backbone"]["test_accuracy"])
+    return SeenJob(images, cold_s, warm_s, report["backbone"]["test_accuracy"])
 
 
 def _fit(
@@ -153,7 +153,7 @@ def _fit(
         processes: under torchrun, a core or a GPU each; by default one process on all cores.
         batch: of all processes together.
         device: of fit.
-        cache: of decoded pictures; by default the run's own, which is empty.
+        cache: of decoded images; by default the run's own, which is empty.
         seed: of the splits, the weights and the order.
     """
     shutil.rmtree(out, ignore_errors=True)

@@ -14,7 +14,7 @@ class Target(NamedTuple):
 
 
 RATIOS = (
-    Target("real_over_synthetic", "real pictures, warm ÷ synthetic tensors", 0.95, 0.98),
+    Target("real_over_synthetic", "real images, warm ÷ synthetic tensors", 0.95, 0.98),
     Target("loader_cold_over_imagefolder", "loader alone ÷ ImageFolder, cold", 2.0, 3.5),
     Target("loader_warm_over_imagefolder", "loader alone ÷ ImageFolder, warm", 6.0, 15.0),
     Target("run_over_naive", "whole run ÷ the plain script", 1.5, 2.5),
@@ -40,8 +40,8 @@ ACCURACY = Target("accuracy_minus_naive", "test accuracy, ours − the plain scr
 # On an H100, in bfloat16.
 H100_SIZE = 224
 H100 = (
-    Target("resnet50", "ResNet-50, 224 px, synthetic, pictures a second", 2800, 4000),
-    Target("resnet34", "ResNet-34, 224 px, synthetic, pictures a second", 4600, 6600),
-    Target("resnet18", "ResNet-18, 224 px, synthetic, pictures a second", 8000, 11400),
+    Target("resnet50", "ResNet-50, 224 px, synthetic, images a second", 2800, 4000),
+    Target("resnet34", "ResNet-34, 224 px, synthetic, images a second", 4600, 6600),
+    Target("resnet18", "ResNet-18, 224 px, synthetic, images a second", 8000, 11400),
 )
 H100_JOB = Target("job", "the seeds' job, warm, seconds", 90, 50)

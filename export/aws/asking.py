@@ -61,9 +61,9 @@ def ask(
 
     Args:
         endpoint: to ask.
-        body: JSON, or a picture file.
+        body: JSON, or an image file.
         content_type: of the body.
-        attributes: target and context beside a picture.
+        attributes: target and context beside an image.
         variant: of those that serve; by default SageMaker chooses.
 
     Raises:
@@ -89,7 +89,7 @@ def _at_once(aws: Aws, body: bytes, parameters: dict[str, Any], most: int) -> di
             "the request is too large",
             expected=f"at most {most // 2**20} MB",
             got=f"{len(body) / 2**20:.1f} MB",
-            remedy="Send a smaller picture, or raw instead of JSON; or deploy with --kind async.",
+            remedy="Send a smaller image, or raw instead of JSON; or deploy with --kind async.",
         )
     call = Call("sagemaker-runtime", "invoke_endpoint", {**parameters, "Body": body})
     answer = aws.send(call)["Body"]

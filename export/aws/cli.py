@@ -61,9 +61,7 @@ def deploy(
     with status_line(console) as step:
         rollout.deploy(Endpoint(aws, name, step), release)
     console.print(f"[green]in service[/green]: {name} answers the smoke question")
-    console.print(
-        f"next: python -m export invoke {name} PICTURE --field target=...", soft_wrap=True
-    )
+    console.print(f"next: python -m export invoke {name} IMAGE --field target=...", soft_wrap=True)
 
 
 def update(
@@ -94,8 +92,8 @@ def update(
 def invoke(
     name: Name,
     account: AccountOptions,
-    picture: Annotated[
-        Path | None, typer.Argument(help="A picture; without one, the export's smoke question.")
+    image: Annotated[
+        Path | None, typer.Argument(help="An image; without one, the export's smoke question.")
     ] = None,
     fields: Annotated[
         list[str] | None,
@@ -105,17 +103,17 @@ def invoke(
 ) -> None:
     """Ask an endpoint and print its answer."""
     endpoint = Endpoint(account.aws(), name)
-    if picture is None:
+    if image is None:
         question = SmokeQuestion.of(dist)
         answer = ask(endpoint, question.body)
         question.check(answer)
         console.print("[green]as the export answered[/green]")
     else:
         try:
-            body = picture.read_bytes()
+            body = image.read_bytes()
         except OSError as error:
-            raise BadRequest(f"{picture} cannot be read: {error.strerror}") from error
-        kind = mimetypes.guess_type(picture.name)[0] or "application/octet-stream"
+            raise BadRequest(f"{image} cannot be read: {error.strerror}") from error
+        kind = mimetypes.guess_type(image.name)[0] or "application/octet-stream"
         answer = ask(endpoint, body, kind, attributes=pairs(fields, "--field"))
     print(json.dumps(answer, indent=2))
 
@@ -176,22 +174,22 @@ def delete(
 
 def transform(
     name: Annotated[str, typer.Argument(help="Marks what is made; `delete NAME` removes it.")],
-    source: Annotated[str, typer.Option("--input", help="s3://BUCKET/FOLDER of pictures.")],
+    source: Annotated[str, typer.Option("--input", help="s3://BUCKET/FOLDER of images.")],
     output: Annotated[str, typer.Option(help="s3://BUCKET/FOLDER for answers.")],
     container: ContainerOptions,
     account: AccountOptions,
     fields: Annotated[
         list[str] | None,
-        typer.Option("--field", help="NAME=VALUE of all pictures: target, context; repeatable."),
+        typer.Option("--field", help="NAME=VALUE of all images: target, context; repeatable."),
     ] = None,
     instance_type: Annotated[str, typer.Option(help="Such as ml.c5.xlarge.")] = "ml.c5.xlarge",
     instances: Annotated[int, typer.Option(min=1, help="How many.")] = 1,
     dry_run: DryRun = False,
 ) -> None:
-    """Answer a whole S3 folder of pictures, one PICTURE.out each.
+    """Answer a whole S3 folder of images, one IMAGE.out each.
 
     Run it again after an interrupt or a failure: a job that is still at work is followed, and only
-    pictures without an answer are asked. An output folder holds the answers to one question.
+    images without an answer are asked. An output folder holds the answers to one question.
     """
     aws, given = account.aws(), pairs(fields, "--field")
     hosting = HostingOptions(instance_type=instance_type, instances=instances)
@@ -199,16 +197,16 @@ def transform(
     folders = S3Folder.of(source, "--input"), S3Folder.of(output, "--output")
     batch = Batch(release, *folders, given)
     if dry_run:
-        _print_calls(batch.calls("s3://.../pictures.manifest"))
+        _print_calls(batch.calls("s3://.../images.manifest"))
         return
     with status_line(console) as step:
         outcome = run_transform(aws, batch, step=step)
-    for picture, error in outcome.failed.items():
-        console.print(f"[yellow]{picture}[/yellow]: {error}", soft_wrap=True)
+    for image, error in outcome.failed.items():
+        console.print(f"[yellow]{image}[/yellow]: {error}", soft_wrap=True)
     console.print(f"{outcome.answered} answered, {len(outcome.failed)} could not be")
     if outcome.missing:
         raise BadRequest(
-            f"{len(outcome.missing)} pictures have no answer yet", remedy="Run it again."
+            f"{len(outcome.missing)} images have no answer yet", remedy="Run it again."
         )
 
 

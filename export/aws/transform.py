@@ -1,8 +1,8 @@
-"""Batch transform: a whole S3 folder of pictures, resumable, bad pictures listed and skipped.
+"""Batch transform: a whole S3 folder of images, resumable, bad images listed and skipped.
 
-Every picture is one request and one ``<key>.out`` in the output folder. What is there already is
+Every image is one request and one ``<key>.out`` in the output folder. What is there already is
 not asked again: the job gets a list of those that are missing. A job that is still at work, left
-by a call that was killed, is followed first. A picture that cannot be answered has its error as
+by a call that was killed, is followed first. An image that cannot be answered has its error as
 its answer, because SageMaker gives up a whole job at the first status other than 200; one that is
 too large for a request is not sent at all.
 """
@@ -33,18 +33,18 @@ class TransformOutcome:
     """What is in the output folder now."""
 
     answered: int
-    failed: dict[str, str]  # picture to error
-    missing: list[str]  # pictures without an answer yet
+    failed: dict[str, str]  # image to error
+    missing: list[str]  # images without an answer yet
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What a folder of pictures is asked."""
+    """What a folder of images is asked."""
 
     release: Release  # the export, with the instances to run on
-    source: S3Folder  # pictures
+    source: S3Folder  # images
     output: S3Folder  # answers
-    fields: Mapping[str, Any]  # target and context of all pictures
+    fields: Mapping[str, Any]  # target and context of all images
 
     @property
     def question(self) -> dict[str, Any]:
@@ -65,7 +65,7 @@ class Batch:
         """The requests that make a model for batch transform and start a job.
 
         Args:
-            listed: S3 URL of the manifest that names the pictures.
+            listed: S3 URL of the manifest that names the images.
         """
         settings = self.release.settings
         fields = json.dumps(dict(self.fields))
@@ -93,35 +93,33 @@ class Batch:
 def transform(
     aws: Aws, batch: Batch, *, step: Step = lambda _: None, poll_s: float | None = None
 ) -> TransformOutcome:
-    """Answer every picture of a folder that has no answer yet.
+    """Answer every image of a folder that has no answer yet.
 
     Args:
         aws: services of a region.
-        batch: the pictures, and what they are asked.
+        batch: the images, and what they are asked.
         step: told what is being done.
         poll_s: between questions after the job's state; None for 20 s.
 
     Raises:
         AwsError: AWS refuses, or the job failed; answers that were given stay.
-        BadRequest: there are no pictures, or the output folder has answers to another question.
+        BadRequest: there are no images, or the output folder has answers to another question.
     """
     sizes = {k: n for k, n in batch.source.sizes(aws).items() if k.lower().endswith(SUFFIXES)}
     if not sizes:
-        raise BadRequest(
-            "there are no pictures", expected=", ".join(SUFFIXES), got=batch.source.url
-        )
+        raise BadRequest("there are no images", expected=", ".join(SUFFIXES), got=batch.source.url)
     _claim(aws, batch)
     poll_s = POLL_S if poll_s is None else poll_s
     for job, status in list(_at_work(aws, batch.release.settings.name, batch.prefix)):
         step(f"following {job}, which was started before")
         _wait(aws, job, step, poll_s, may_stop=status == "Stopping")
-    fit = [picture for picture, size in sizes.items() if size <= MAX_REQUEST_BYTES]
+    fit = [image for image, size in sizes.items() if size <= MAX_REQUEST_BYTES]
     if missing := _missing(aws, fit, batch.output):
         _wait(aws, _start(aws, batch, missing, step), step, poll_s)
     too_large = {
-        picture: f"the picture is too large: expected at most {MAX_PAYLOAD_MB} MB, "
+        image: f"the image is too large: expected at most {MAX_PAYLOAD_MB} MB, "
         f"got {size / 2**20:.1f}"
-        for picture, size in sizes.items()
+        for image, size in sizes.items()
         if size > MAX_REQUEST_BYTES
     }
     return _collect(aws, fit, batch.output, too_large)
@@ -168,13 +166,13 @@ def _claim(aws: Aws, batch: Batch) -> None:
         )
 
 
-def _missing(aws: Aws, pictures: Sequence[str], output: S3Folder) -> list[str]:
+def _missing(aws: Aws, images: Sequence[str], output: S3Folder) -> list[str]:
     there = set(output.keys(aws))
-    return [picture for picture in pictures if f"{picture}{ANSWER_SUFFIX}" not in there]
+    return [image for image in images if f"{image}{ANSWER_SUFFIX}" not in there]
 
 
 def _start(aws: Aws, batch: Batch, missing: Sequence[str], step: Step) -> str:
-    step(f"{len(missing)} pictures to answer")
+    step(f"{len(missing)} images to answer")
     batch.release.upload(aws, step)
     listing = json.dumps([{"prefix": batch.source.url}, *missing]).encode()
     folder = batch.release.settings.folder
@@ -196,7 +194,7 @@ def _wait(aws: Aws, name: str, step: Step, poll_s: float, *, may_stop: bool = Fa
             reason = state.get("FailureReason") or "no reason given"
             raise AwsError(
                 f"the transform job {name} {status.lower()}: {reason}",
-                remedy="Run it again: it goes on with the pictures that have no answer.",
+                remedy="Run it again: it goes on with the images that have no answer.",
             )
         minutes, seconds = divmod(int(time.monotonic() - started), 60)
         step(f"{name}: {status}, {minutes}:{seconds:02d}")
@@ -205,17 +203,17 @@ def _wait(aws: Aws, name: str, step: Step, poll_s: float, *, may_stop: bool = Fa
 
 
 def _collect(
-    aws: Aws, pictures: Sequence[str], output: S3Folder, failed: dict[str, str]
+    aws: Aws, images: Sequence[str], output: S3Folder, failed: dict[str, str]
 ) -> TransformOutcome:
     there = set(output.keys(aws))
     missing, answered = [], 0
-    for picture in pictures:
-        key = f"{picture}{ANSWER_SUFFIX}"
+    for image in images:
+        key = f"{image}{ANSWER_SUFFIX}"
         answer = output.read(aws, key) if key in there else None
         if answer is None:
-            missing.append(picture)
+            missing.append(image)
         elif "error" in (content := json.loads(answer)):
-            failed[picture] = content["error"]["message"]
+            failed[image] = content["error"]["message"]
         else:
             answered += 1
     return TransformOutcome(answered, failed, missing)

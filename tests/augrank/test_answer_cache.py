@@ -3,7 +3,7 @@ import pytest
 
 from augrank import Recommender
 from augrank.answer_cache import BYTES_PER_JSON_BYTE, AnswerCache
-from augrank.errors import BrokenPicture
+from augrank.errors import BrokenImage
 from augrank.wire import Request
 
 CONTEXT = {"campaign_type": "Newsletter", "industry": "Retail"}
@@ -20,10 +20,10 @@ def stripped(answer) -> dict:
     return content
 
 
-def test_the_same_question_is_answered_from_the_cache(caching, picture, monkeypatch):
-    first = caching.recommend(picture, "open_rate", CONTEXT)
+def test_the_same_question_is_answered_from_the_cache(caching, image, monkeypatch):
+    first = caching.recommend(image, "open_rate", CONTEXT)
     monkeypatch.setattr(caching.backbone, "embed", None)  # would fail
-    again = caching.recommend(picture, "open_rate", dict(reversed(CONTEXT.items())))
+    again = caching.recommend(image, "open_rate", dict(reversed(CONTEXT.items())))
     assert (first.cached, again.cached) == (False, True)
     assert stripped(first) == stripped(again)
     assert again.timings_ms.embed == 0
@@ -38,26 +38,26 @@ def test_the_same_question_is_answered_from_the_cache(caching, picture, monkeypa
         {"candidates": ("rotate",)},
         {"alternates": 2},
         {"thumbnails": True},
-        {"picture": np.full((8, 4, 3), 7, np.uint8)},
-        {"picture": np.full((4, 8, 3), 7, np.uint8)},
+        {"image": np.full((8, 4, 3), 7, np.uint8)},
+        {"image": np.full((4, 8, 3), 7, np.uint8)},
     ],
 )
-def test_any_other_question_is_computed(caching, picture, changes):
-    caching.recommend(picture, "open_rate", CONTEXT)
-    asked = {"picture": picture, "target": "open_rate", "context": CONTEXT, **changes}
+def test_any_other_question_is_computed(caching, image, changes):
+    caching.recommend(image, "open_rate", CONTEXT)
+    asked = {"image": image, "target": "open_rate", "context": CONTEXT, **changes}
     (answer,) = caching.recommend_batch([Request(**asked)])
     assert not answer.cached
 
 
-def test_faults_are_not_kept(caching, picture):
-    broken = Request(picture[: len(picture) // 2], "open_rate", CONTEXT)
+def test_faults_are_not_kept(caching, image):
+    broken = Request(image[: len(image) // 2], "open_rate", CONTEXT)
     for _ in range(2):
         (answer,) = caching.recommend_batch([broken])
-        assert isinstance(answer, BrokenPicture)
+        assert isinstance(answer, BrokenImage)
 
 
-def test_it_is_bounded_and_forgets_what_was_asked_longest_ago(recommender, picture):
-    answer = recommender.recommend(picture, "open_rate", CONTEXT)
+def test_it_is_bounded_and_forgets_what_was_asked_longest_ago(recommender, image):
+    answer = recommender.recommend(image, "open_rate", CONTEXT)
     size = BYTES_PER_JSON_BYTE * len(answer.model_dump_json())
     cache = AnswerCache(3 * size + 10)
     for number in range(3):

@@ -21,7 +21,7 @@ SEED_HASH = "98f574a6"
 
 
 @pytest.fixture
-def picture() -> np.ndarray:
+def image() -> np.ndarray:
     rng = np.random.default_rng(3)
     made = np.full((48, 48, 3), 240, np.uint8)
     made[14:34, 6:42] = rng.integers(0, 255, (20, 36, 3))
@@ -34,22 +34,22 @@ def test_the_seed_set_is_the_six_of_the_first_experiments():
     assert chosen.hash.startswith(SEED_HASH)
 
 
-def test_brightness_multiplies_and_saturates(picture):
+def test_brightness_multiplies_and_saturates(image):
     chosen = augmentation_set("seed")
-    brighter, darker = chosen["brighter"].apply(picture), chosen["darker"].apply(picture)
-    want = np.minimum(255, np.floor(picture * 1.5 + 0.5))
+    brighter, darker = chosen["brighter"].apply(image), chosen["darker"].apply(image)
+    want = np.minimum(255, np.floor(image * 1.5 + 0.5))
     assert np.array_equal(brighter, want.astype(np.uint8))
-    assert np.array_equal(darker, np.floor(picture * 0.5 + 0.5).astype(np.uint8))
+    assert np.array_equal(darker, np.floor(image * 0.5 + 0.5).astype(np.uint8))
 
 
-def test_rotate_is_a_quarter_turn(picture):
-    turned = augmentation_set("seed")["rotate"].apply(picture)
-    assert np.array_equal(turned, np.rot90(picture))
+def test_rotate_is_a_quarter_turn(image):
+    turned = augmentation_set("seed")["rotate"].apply(image)
+    assert np.array_equal(turned, np.rot90(image))
     assert turned.flags["C_CONTIGUOUS"]
 
 
-def test_sketch_is_grey_with_strokes_at_edges_and_paper_elsewhere(picture):
-    drawn = augmentation_set("seed")["sketch"].apply(picture)
+def test_sketch_is_grey_with_strokes_at_edges_and_paper_elsewhere(image):
+    drawn = augmentation_set("seed")["sketch"].apply(image)
     assert (drawn == drawn[..., :1]).all()
     assert (drawn[:6] >= 250).all()
     assert drawn.min() < 120
@@ -57,7 +57,7 @@ def test_sketch_is_grey_with_strokes_at_edges_and_paper_elsewhere(picture):
     assert (augmentation_set("seed")["sketch"].apply(white) == 255).all()
 
 
-def test_swivel_foreshortens_and_keeps_the_middle_column(picture):
+def test_swivel_foreshortens_and_keeps_the_middle_column(image):
     black = np.zeros((101, 101, 3), np.uint8)
     turned = augmentation_set("seed")["swivel"].apply(black)
     ink = turned[..., 0] < 128
@@ -70,7 +70,7 @@ def test_swivel_foreshortens_and_keeps_the_middle_column(picture):
     assert heights[50] == 101
 
 
-def test_the_email_set_is_sampled_by_seed_with_exact_parameters(picture):
+def test_the_email_set_is_sampled_by_seed_with_exact_parameters(image):
     first, again, other = (augmentation_set("email", seed) for seed in (0, 0, 1))
     assert first == again
     assert first.hash == again.hash
@@ -100,26 +100,26 @@ def test_every_block_of_the_pipeline_is_drawn_at_its_rate():
     assert rate("HueSaturationValue") == pytest.approx(0.3, abs=0.03)
 
 
-def test_every_operation_of_the_pipeline_repeats_its_bytes(picture):
+def test_every_operation_of_the_pipeline_repeats_its_bytes(image):
     rng, seen = np.random.default_rng(1), {}
     while len(seen) < 13:
         for step in sample_pipeline(rng):
             seen.setdefault(step.op, step)
     for step in seen.values():
-        once, twice = (Augmentation(name="x", steps=(step,)).apply(picture) for _ in range(2))
+        once, twice = (Augmentation(name="x", steps=(step,)).apply(image) for _ in range(2))
         assert np.array_equal(once, twice), step
-        assert once.shape == picture.shape
+        assert once.shape == image.shape
         if step.op not in ("RandomBrightnessContrast",):
-            assert not np.array_equal(once, picture), step
+            assert not np.array_equal(once, image), step
 
 
-def test_threads_do_not_disturb_each_others_noise(picture):
+def test_threads_do_not_disturb_each_others_noise(image):
     noise = Augmentation(
         name="n", steps=(Step(op="GaussNoise", params={"std_range": [0.1, 0.1]}, seed=5),)
     )
-    want, got = noise.apply(picture), []
+    want, got = noise.apply(image), []
     threads = [
-        threading.Thread(target=lambda: got.extend(noise.apply(picture) for _ in range(20)))
+        threading.Thread(target=lambda: got.extend(noise.apply(image) for _ in range(20)))
         for _ in range(4)
     ]
     for thread in threads:
@@ -130,15 +130,15 @@ def test_threads_do_not_disturb_each_others_noise(picture):
     assert all(np.array_equal(each, want) for each in got)
 
 
-def test_pictures_are_never_written_to(picture):
-    before = picture.copy()
+def test_images_are_never_written_to(image):
+    before = image.copy()
     for name in ("seed", "email"):
         for augmentation in augmentation_set(name).augmentations:
-            augmentation.apply(picture)
-    assert np.array_equal(picture, before)
+            augmentation.apply(image)
+    assert np.array_equal(image, before)
 
 
-def test_a_file_extends_a_set_in_one_place(tmp_path, picture):
+def test_a_file_extends_a_set_in_one_place(tmp_path, image):
     file = tmp_path / "autumn.yaml"
     file.write_text(
         "name: autumn\nextends: seed\naugmentations:\n"
@@ -147,7 +147,7 @@ def test_a_file_extends_a_set_in_one_place(tmp_path, picture):
     )
     chosen = augmentation_set(str(file))
     assert chosen.names[-2:] == ("swivel", "warmer")
-    assert not np.array_equal(chosen["warmer"].apply(picture), picture)
+    assert not np.array_equal(chosen["warmer"].apply(image), image)
     assert AugmentationSet.model_validate_json(chosen.model_dump_json()).hash == chosen.hash
 
 
@@ -202,5 +202,5 @@ def test_the_quick_blur_is_opencvs_byte_for_byte():
 
 
 @pytest.mark.parametrize("turns", range(-1, 5))
-def test_quarter_turns_are_numpys(picture, turns):
-    assert np.array_equal(augmentations.rotate(picture, turns), np.rot90(picture, turns))
+def test_quarter_turns_are_numpys(image, turns):
+    assert np.array_equal(augmentations.rotate(image, turns), np.rot90(image, turns))

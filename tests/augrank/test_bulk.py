@@ -1,4 +1,4 @@
-"""A whole catalogue's answers: the same as one by one, resumable, bad pictures listed."""
+"""A whole catalogue's answers: the same as one by one, resumable, bad images listed."""
 
 import contextlib
 import csv
@@ -34,13 +34,13 @@ GIVEN = [word for name, value in CONTEXT.items() for word in ("--context", f"{na
 
 @pytest.fixture
 def folder(tiny_run, tmp_path):
-    """Pictures in two folders, one of them broken."""
+    """Images in two folders, one of them broken."""
     images = tmp_path / "images"
     (images / "deep").mkdir(parents=True)
     for number, file in enumerate(sorted(tiny_run.images.glob("*.png"))[:6]):
         shutil.copyfile(file, images / ("deep" if number % 2 else ".") / file.name)
-    (images / "broken.jpg").write_bytes(b"\xff\xd8\xff no picture")
-    (images / "notes.txt").write_text("no picture, and not asked")
+    (images / "broken.jpg").write_bytes(b"\xff\xd8\xff no image")
+    (images / "notes.txt").write_text("no image, and not asked")
     return images
 
 
@@ -71,7 +71,7 @@ def test_a_folder_is_answered_as_one_by_one(tiny_export, folder, recommender, tm
         assert row["best_candidate"] == want.best_candidate.name
         assert [c["name"] for c in row["candidates"]] == [c.name for c in want.candidates]
         assert [a["path"] for a in row["alternates"]] == [a.path for a in want.alternates]
-        assert (row["sha256"], row["bundle_version"]) == (want.picture.sha256, want.bundle_version)
+        assert (row["sha256"], row["bundle_version"]) == (want.image.sha256, want.bundle_version)
     with (tmp_path / "answers.parquet.errors.csv").open() as stream:
         errors = list(csv.DictReader(stream))
     assert {row["relative_im_path"] for row in errors} == {"broken.jpg"}
@@ -92,7 +92,7 @@ def test_a_manifests_own_context_goes_before_the_given(tiny_export, folder, tmp_
     rows = pq.read_table(outcome.answers).to_pylist()
     assert (outcome.answered, outcome.failed) == (0, len(rows))
     assert "cannot be read" in rows[-1]["error"]
-    manifest.write_text("picture\nbroken.jpg\n", encoding="utf-8")
+    manifest.write_text("image\nbroken.jpg\n", encoding="utf-8")
     with pytest.raises(BadRequest, match="relative_im_path"):
         bulk.items_of_manifest(manifest, tiny_export.spec, CONTEXT)
 
@@ -211,10 +211,10 @@ def score_quickly() -> None:
 
 @pytest.mark.slow
 def test_killed_at_ten_random_moments_it_loses_and_doubles_nothing(tiny_export, tiny_run, tmp_path):
-    images, pictures, rng = tmp_path / "images", 160, random.Random(0)
+    images, count, rng = tmp_path / "images", 160, random.Random(0)
     images.mkdir()
     files = sorted(tiny_run.images.glob("*.png"))
-    for number in range(pictures):
+    for number in range(count):
         shutil.copyfile(files[number % len(files)], images / f"{number:03d}.png")
     out, partial = tmp_path / "answers.parquet", tmp_path / "answers.parquet.partial"
     words = ["score", str(tiny_export.bundle), str(images), "--out", str(out), "--workers", "2",
@@ -230,7 +230,7 @@ def test_killed_at_ten_random_moments_it_loses_and_doubles_nothing(tiny_export, 
 
     def is_whole() -> bool:
         rows = pq.read_table(out).to_pylist()
-        asked = [n for n in range(pictures) for _ in tiny_export.spec.heads]
+        asked = [n for n in range(count) for _ in tiny_export.spec.heads]
         return [row["item"] for row in rows] == asked and not any(row["error"] for row in rows)
 
     left = []
@@ -242,7 +242,7 @@ def test_killed_at_ten_random_moments_it_loses_and_doubles_nothing(tiny_export, 
         forked.kill(process)
         left.append(shards())
         assert not out.exists() or is_whole(), left
-    assert any(0 < count < pictures / 4 for count in left), left
+    assert any(0 < shown < count / 4 for shown in left), left
     last = start()
     last.join(60)
     assert last.exitcode == 0

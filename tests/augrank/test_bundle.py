@@ -54,7 +54,7 @@ def test_a_changed_or_missing_file_is_refused(bundle, name):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"schema_version": 2}, "another version of augrank"),
+        ({"schema_version": 1}, "another version of augrank"),
         ({"augmentation_hash": "0" * 64}, "not the one that was trained"),
         ({"library_versions": {"xgboost": "1.7.0"}}, "pip install 'xgboost==1.7.0'"),
         ({"files": {"../evil": "0" * 64}}, "leaves the bundle"),

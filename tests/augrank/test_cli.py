@@ -20,7 +20,7 @@ def run():
 
 @pytest.fixture
 def image(tiny_run):
-    return tiny_run.images / "picture_004.png"
+    return tiny_run.images / "image_004.png"
 
 
 def test_recommend_prints_tables(run, tiny_export, image):
@@ -83,7 +83,7 @@ def test_wrong_files_are_told_kindly(run, tiny_export, image, tmp_path):
 def test_inspect_shows_and_checks(run, tiny_export, tmp_path):
     result = run("inspect", tiny_export.archive)
     assert result.exit_code == 0
-    for word in ("tiny 1.0+", "resnet18, 48 px", "unsubscribe_rate", "24 pictures"):
+    for word in ("tiny 1.0+", "resnet18, 48 px", "unsubscribe_rate", "24 images"):
         assert word in result.output
     bundle = shutil.copytree(tiny_export.bundle, tmp_path / "bundle")
     (bundle / "model_card.md").write_text("changed")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from augrank.decode import DecodeLimits, decode, letterbox
-from augrank.errors import BrokenPicture, PictureTooLarge, RequestError, UnsupportedPicture
+from augrank.errors import BrokenImage, ImageTooLarge, RequestError, UnsupportedImage
 
 RED, WHITE = (200, 30, 40), (255, 255, 255)
 
@@ -131,19 +131,19 @@ def test_letterbox_keeps_the_aspect_and_pads_with_white():
 @pytest.mark.parametrize("kept", [0.3, 0.9])
 def test_truncated_files_are_refused(file_format, kept):
     data = encoded(Image.effect_noise((200, 200), 80).convert("RGB"), file_format)
-    with pytest.raises((BrokenPicture, UnsupportedPicture)) as caught:
+    with pytest.raises((BrokenImage, UnsupportedImage)) as caught:
         decode(data[: int(len(data) * kept)], 32)
     assert 400 <= caught.value.status < 500
 
 
 def test_a_png_without_its_end_is_refused():
     data = encoded(solid("RGB", (64, 64), RED), "PNG")
-    with pytest.raises(BrokenPicture):
+    with pytest.raises(BrokenImage):
         decode(data[:-1], 32)
     assert decode(data + b"trailing", 32).format == "PNG"
 
 
-def test_a_phones_multi_picture_is_a_jpeg():
+def test_a_phones_multi_image_is_a_jpeg():
     frames = [Image.effect_noise((900, 700), 60).convert("RGB") for _ in range(2)]
     data = encoded(frames[0], "MPO", save_all=True, append_images=frames[1:])
     decoded = decode(data, 64)
@@ -152,27 +152,27 @@ def test_a_phones_multi_picture_is_a_jpeg():
 
 def test_a_decompression_bomb_is_refused_from_its_header():
     for side in (20_000, 60_000):
-        with pytest.raises(PictureTooLarge, match="too many pixels"):
+        with pytest.raises(ImageTooLarge, match="too many pixels"):
             decode(png_bomb(side, side), 32)
 
 
 def test_limits_are_the_callers():
     data = encoded(solid("RGB", (64, 64), RED), "PNG")
-    with pytest.raises(PictureTooLarge, match="4,096"):
+    with pytest.raises(ImageTooLarge, match="4,096"):
         decode(data.ljust(5000, b"\0"), 32, DecodeLimits(size_bytes=4096))
-    with pytest.raises(PictureTooLarge, match="64 x 64"):
+    with pytest.raises(ImageTooLarge, match="64 x 64"):
         decode(data, 32, DecodeLimits(pixels=4095))
 
 
 @pytest.mark.parametrize("data", [b"", b"hello", b"%PDF-1.7", b"<svg></svg>", b"II*\0"])
-def test_what_is_no_picture_is_unsupported(data):
-    with pytest.raises(UnsupportedPicture, match="JPEG, PNG, WEBP or GIF"):
+def test_what_is_no_image_is_unsupported(data):
+    with pytest.raises(UnsupportedImage, match="JPEG, PNG, WEBP or GIF"):
         decode(data, 32)
 
 
 @given(st.binary(max_size=400), st.sampled_from(["JPEG", "PNG", "WEBP", "GIF"]), st.data())
-def test_damage_gives_a_request_error_or_a_picture(noise, file_format, data):
-    """Whatever bytes come, the answer is a picture or a 4xx: nothing else escapes."""
+def test_damage_gives_a_request_error_or_an_image(noise, file_format, data):
+    """Whatever bytes come, the answer is an image or a 4xx: nothing else escapes."""
     whole = bytearray(encoded(solid("RGB", (24, 24), RED), file_format))
     place = data.draw(st.integers(0, len(whole)))
     whole[place : place + len(noise)] = noise

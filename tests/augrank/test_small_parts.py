@@ -12,7 +12,7 @@ import yaml
 import augrank
 from augrank.cores import threads_per_worker, usable_cores
 from augrank.errors import AugrankError, BadRequest, BundleError, ServerError, one_of
-from augrank.heads import Calibration, Head, assemble, recognition
+from augrank.heads import Calibration, Head, assemble, augmentation_probs
 from augrank.layout import ModelConfig
 from augrank.settings import WorkerSettings
 from augrank.targets import TARGETS, resolve_target
@@ -102,7 +102,7 @@ def test_assemble_lays_parts_in_order_and_repeats_one_context():
     logits = np.log(np.array([[0.26, 0.74], [0.9999, 0.0001]], np.float32))
     features = np.full((2, 2), 2.1, np.float32)
     rows = assemble(
-        ("context", "recognition", "features"),
+        ("context", "augmentation_probs", "features"),
         logits=logits,
         features=features,
         context=np.array([7], np.float32),
@@ -111,15 +111,15 @@ def test_assemble_lays_parts_in_order_and_repeats_one_context():
     np.testing.assert_allclose(rows, [[7, 0.25, 0.75, 2, 2], [7, 1, 0, 2, 2]])
 
 
-def test_recognition_is_blind_to_small_noise():
+def test_augmentation_probs_are_blind_to_small_noise():
     rng = np.random.default_rng(0)
     logits = np.array([[9.0, 0.0, 1.0], [0.0, 0.62, -9.0]], np.float32)
-    shares = recognition(logits)
+    shares = augmentation_probs(logits)
     assert shares[0].tolist() == [1, 0, 0]
     np.testing.assert_allclose(shares[1], [0.35, 0.65, 0], atol=1e-6)
     noisy = logits + rng.normal(scale=0.01, size=(100, *logits.shape)).astype(np.float32)
-    assert all((recognition(each) == shares).all() for each in noisy)
-    assert np.isfinite(recognition(np.array([[1e4, -1e4]], np.float32))).all()
+    assert all((augmentation_probs(each) == shares).all() for each in noisy)
+    assert np.isfinite(augmentation_probs(np.array([[1e4, -1e4]], np.float32))).all()
 
 
 def test_a_head_that_does_not_fit_is_refused(tiny_export):

@@ -3,11 +3,11 @@ import json
 
 import pytest
 
-from augrank.errors import BadRequest, RequestError, UnsupportedPicture
+from augrank.errors import BadRequest, RequestError, UnsupportedImage
 from augrank.wire import parse_request
 
-PICTURE = b"\x89PNG..."
-ENCODED = base64.b64encode(PICTURE).decode()
+IMAGE = b"\x89PNG..."
+ENCODED = base64.b64encode(IMAGE).decode()
 JSON = {"content-type": "application/json"}
 
 
@@ -15,18 +15,18 @@ def test_the_three_ways_say_the_same_thing():
     context = {"campaign_type": "Newsletter", "industry": "Retail"}
     flat = {"target": "open_rate", "alternates": "3", **context}
     raw = parse_request(
-        {"body": bytearray(PICTURE)},
+        {"body": bytearray(IMAGE)},
         {"content-type": "image/png", "x-augrank-fields": json.dumps(flat)},
     )
     multipart = parse_request(
-        {"image": PICTURE, "target": b"open_rate", "alternates": "3", **context},
+        {"image": IMAGE, "target": b"open_rate", "alternates": "3", **context},
         {"content-type": "multipart/form-data; boundary=x"},
     )
     body = {"image": ENCODED, "target": "open_rate", "alternates": 3, "context": context}
     read = parse_request({"body": body}, JSON)
     unread = parse_request({"body": json.dumps(body).encode()}, JSON)
     attributes = parse_request(
-        {"body": PICTURE},
+        {"body": IMAGE},
         {
             "content-type": "image/png",
             "x-augrank-fields": "target=open_rate&alternates=3&campaign_type=Newsletter"
@@ -34,7 +34,7 @@ def test_the_three_ways_say_the_same_thing():
         },
     )
     as_json = parse_request(
-        {"body": PICTURE},
+        {"body": IMAGE},
         {
             "content-type": "image/png",
             "x-amzn-sagemaker-custom-attributes": json.dumps(
@@ -42,7 +42,7 @@ def test_the_three_ways_say_the_same_thing():
             ),
         },
     )
-    assert raw.picture == PICTURE
+    assert raw.image == IMAGE
     assert raw.context == context
     assert raw == multipart == read == unread == attributes == as_json
 
@@ -60,7 +60,7 @@ def test_header_fields_and_body_are_merged_and_null_is_left_out():
 
 def test_base64_may_be_wrapped_in_lines():
     wrapped = base64.encodebytes(bytes(300)).decode()
-    assert parse_request({"body": {"image": wrapped}}, JSON).picture == bytes(300)
+    assert parse_request({"body": {"image": wrapped}}, JSON).image == bytes(300)
 
 
 def test_options_and_data_urls():
@@ -69,10 +69,10 @@ def test_options_and_data_urls():
                   "thumbnails": True}},
         JSON,
     )  # fmt: skip
-    assert request.picture == PICTURE
+    assert request.image == IMAGE
     assert request.candidates == ("rotate",)
     assert request.thumbnails is True
-    form = parse_request({"data": PICTURE, "candidates": "rotate,sketch", "thumbnails": "1"}, {})
+    form = parse_request({"data": IMAGE, "candidates": "rotate,sketch", "thumbnails": "1"}, {})
     assert form.candidates == ("rotate", "sketch")
     assert form.thumbnails is True
 
@@ -80,11 +80,11 @@ def test_options_and_data_urls():
 @pytest.mark.parametrize(
     ("fields", "headers", "error", "message"),
     [
-        ({}, {}, BadRequest, "no picture"),
-        ({"body": b""}, {"content-type": "image/jpeg"}, BadRequest, "no picture"),
-        ({"body": b""}, JSON, BadRequest, "no picture"),
-        ({"body": {"target": "open_rate"}}, JSON, BadRequest, "no picture"),
-        ({"target": "open_rate"}, {"content-type": "multipart/form-data"}, BadRequest, "no pict"),
+        ({}, {}, BadRequest, "no image"),
+        ({"body": b""}, {"content-type": "image/jpeg"}, BadRequest, "no image"),
+        ({"body": b""}, JSON, BadRequest, "no image"),
+        ({"body": {"target": "open_rate"}}, JSON, BadRequest, "no image"),
+        ({"target": "open_rate"}, {"content-type": "multipart/form-data"}, BadRequest, "no imag"),
         ({"body": b"{'a'"}, JSON, BadRequest, "not valid JSON"),
         ({"body": b"[1]"}, JSON, BadRequest, "not a JSON object"),
         ({"body": b"[" * 100_000}, JSON, BadRequest, "JSON"),
@@ -93,13 +93,13 @@ def test_options_and_data_urls():
         ({"body": {"image": ENCODED, "tarlet": "x"}}, JSON, BadRequest, "did you mean target"),
         ({"body": {"image": ENCODED, "alternates": 1e9}}, JSON, BadRequest, "alternates"),
         ({"body": {"image": ENCODED, "context": [1]}}, JSON, BadRequest, "context"),
-        ({"body": PICTURE}, {"content-type": "text/plain"}, UnsupportedPicture, "image/jpeg"),
-        ({"body": PICTURE}, {"content-type": "image/tiff"}, UnsupportedPicture, "image/gif"),
-        ({"image": "picture.jpg"}, {}, UnsupportedPicture, "with the @"),
-        ({"image": PICTURE, "industry": b"\xff"}, {}, BadRequest, "not text"),
-        ({"image": PICTURE, "context": "x"}, {}, BadRequest, "field by field"),
-        ({"body": PICTURE}, {"x-augrank-fields": "{x"}, BadRequest, "not valid JSON"),
-        ({"body": PICTURE}, {"x-augrank-fields": '{"context": [1]}'}, BadRequest, "not valid JSON"),
+        ({"body": IMAGE}, {"content-type": "text/plain"}, UnsupportedImage, "image/jpeg"),
+        ({"body": IMAGE}, {"content-type": "image/tiff"}, UnsupportedImage, "image/gif"),
+        ({"image": "image.jpg"}, {}, UnsupportedImage, "with the @"),
+        ({"image": IMAGE, "industry": b"\xff"}, {}, BadRequest, "not text"),
+        ({"image": IMAGE, "context": "x"}, {}, BadRequest, "field by field"),
+        ({"body": IMAGE}, {"x-augrank-fields": "{x"}, BadRequest, "not valid JSON"),
+        ({"body": IMAGE}, {"x-augrank-fields": '{"context": [1]}'}, BadRequest, "not valid JSON"),
         ({"body": {"image": ENCODED, "context": {"a": {}}}}, JSON, BadRequest, "text or a number"),
         ({"body": {"image": ENCODED, "context": {"a": "x" * 201}}}, JSON, BadRequest, "at most"),
         ({"body": {"image": ENCODED, "target": "x" * 10**6}}, JSON, BadRequest, "target"),

@@ -77,9 +77,9 @@ def test_the_table_knows_what_the_seeds_had_and_newer_ones():
     with pytest.raises(BadRequest, match=r"did you mean ml\.c5\.xlarge"):
         catalogue.chosen_types("m1.c5.xlarge")
     figures = {figure.type: figure for figure in catalogue.seeds()}
-    # 32,370 pictures x 10 epochs in 3.95 h.
-    assert figures["ml.c5.18xlarge"].pictures_per_s == pytest.approx(22.76, abs=0.01)
-    assert figures["ml.p3.2xlarge"].pictures_per_s == 160
+    # 32,370 images x 10 epochs in 3.95 h.
+    assert figures["ml.c5.18xlarge"].images_per_s == pytest.approx(22.76, abs=0.01)
+    assert figures["ml.p3.2xlarge"].images_per_s == 160
 
 
 def test_one_type_without_quota_does_not_stop_the_others_and_is_tried_again(ledger):
@@ -168,7 +168,7 @@ def test_costs_follow_from_prices_and_figures(ledger, tmp_path):
     assert first["usd_an_epoch"] == pytest.approx(10 / 3600 * 0.204)
     # At 70 % of 20 answers/s, $0.204 an hour.
     assert first["usd_a_million"] == pytest.approx(0.204 / 3600 / 14 * 1e6)
-    assert second["pictures_per_s"] is None
+    assert second["images_per_s"] is None
     content = report.result(table, catalogue.seeds(), ledger.spent_usd, {"command": "c"})
     assert json.loads(json.dumps(content, allow_nan=False))["rows"][0]["p99_ms"] == 100.0
     report.draw(table, catalogue.seeds(), tmp_path / "plots")
@@ -179,7 +179,7 @@ def test_costs_follow_from_prices_and_figures(ledger, tmp_path):
 
 def test_the_first_epoch_warms_up_where_there_are_more():
     many = training_figures([1.0, 9.0, 11.0], [9.0, 1.0, 1.2], [0.9, 0.1, 0.2], 0.1)
-    assert (many.pictures_per_s, many.input_share) == (10.0, pytest.approx(0.15))
+    assert (many.images_per_s, many.input_share) == (10.0, pytest.approx(0.15))
     assert training_figures([1.0], [9.0], [0.9], 0.1).epoch_s == 9.0
 
 
@@ -204,7 +204,7 @@ def test_this_machine_as_instance_types(tiny_export, tmp_path, monkeypatch):
 
     (*_, whole) = local.local_types()
     monkeypatch.setattr(local, "local_types", lambda _gpu: [whole])  # one, for time's sake
-    monkeypatch.setattr(options, "QUICK_PICTURES", 24)
+    monkeypatch.setattr(options, "QUICK_IMAGES", 24)
     monkeypatch.setattr(figures, "QUICK_LOAD", figures.LoadPlan(0.5, 1.5, 2))
     out = tmp_path / "bench"
     words = ["instances", "--local", "--training", "--serving", "--quick", "--out", str(out),
@@ -216,7 +216,7 @@ def test_this_machine_as_instance_types(tiny_export, tmp_path, monkeypatch):
     assert content == json.loads((out / "results.json").read_text())
     assert content["rows"][0]["type"] == whole.name
     for row in content["rows"]:
-        assert row["pictures_per_s"] > 0
+        assert row["images_per_s"] > 0
         assert 0 <= row["input_share"] < 1
         assert row["p99_ms"] >= row["p50_ms"] > 0
         assert row["usd_a_million"] > 0

@@ -27,9 +27,9 @@ def test_the_benchmark_ends_in_one_line_of_json(tiny_export, tiny_run, tmp_path)
     assert content == json.loads((tmp_path / "results.json").read_text())
     assert content["machine"]["threads"] == 1
     assert content["model"]["candidates"] == 6
-    ways = [(row["precision"], row["picture"]) for row in content["results"]]
-    pictures = ("catalogue", "photo")
-    assert ways == [(graph, p) for graph in ("fp32", "fp32, openvino") for p in pictures]
+    ways = [(row["precision"], row["image"]) for row in content["results"]]
+    images = ("catalogue", "photo")
+    assert ways == [(graph, p) for graph in ("fp32", "fp32, openvino") for p in images]
     for row in content["results"]:
         stages = row["stages_ms"]
         parts = sum(stages[name]["median"] for name in ("decode", "augment", "embed", "score"))

@@ -79,18 +79,18 @@ def test_the_benchmark_runs_every_part_and_ends_in_one_line(
 @pytest.mark.parametrize("name", [name for name in PEERS if name != "mosec"])
 def test_every_peer_answers_as_the_pipeline(name, tiny_export, tiny_run, recommender):
     bundle = load_bundle(tiny_export.bundle)
-    pictures = sorted(tiny_run.images.glob("*.png"))[:2]
-    asked = questions(bundle, pictures)
+    images = sorted(tiny_run.images.glob("*.png"))[:2]
+    asked = questions(bundle, images)
     contestant = peer(name, bundle, "fp32", plan_serving("throughput", cores=1, workers=1))
     with contestant.start() as endpoint:
         bodies = contestant.bodies(asked)
         wait_answering(endpoint, bodies[0])
         client = Client(endpoint)
-        for picture, question, body in zip(pictures, asked, bodies, strict=True):
+        for image, question, body in zip(images, asked, bodies, strict=True):
             status, content = client.post(body)
             assert status == OK
             want = recommender.recommend(
-                picture.read_bytes(), question["target"], question["context"]
+                image.read_bytes(), question["target"], question["context"]
             )
             got = endpoint.unwrap(content)["candidates"]
             assert got == [item.model_dump() for item in want.candidates]

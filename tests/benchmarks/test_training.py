@@ -69,7 +69,7 @@ def test_a_gpu_is_held_against_bars_of_its_own():
     told = "\n".join(document.training_section(content))
     assert "| 3000.000 | 2800 | 4000 | met |" in told
     assert "| 95.000 | ≤ 90 | ≤ 50 | missed by 6%. |" in told
-    assert "32,370 pictures x 10 epochs, start to finish: 95 s; 120 s" in told
+    assert "32,370 images x 10 epochs, start to finish: 95 s; 120 s" in told
 
 
 def failing(*_):
@@ -97,7 +97,7 @@ def test_parts_of_another_question_are_measured_again(tmp_path):
 
 @pytest.mark.slow
 def test_a_tiny_run_measures_every_part_and_ends_in_one_line(tmp_path, monkeypatch):
-    tiny = replace(measure.QUICK, rounds=2, sizes=(32,), pictures=24, turn_s=0.1)
+    tiny = replace(measure.QUICK, rounds=2, sizes=(32,), images=24, turn_s=0.1)
     monkeypatch.setattr(measure, "QUICK", tiny)
     # Whole runs take minutes.
     monkeypatch.setattr(runs, "measure_runs", lambda *_: SeenRuns([1.0], [2.0], [0.5], [0.5]))
@@ -127,8 +127,8 @@ def test_a_tiny_run_measures_every_part_and_ends_in_one_line(tmp_path, monkeypat
 
 @pytest.mark.slow
 def test_whole_runs_and_processes_are_really_run(tmp_path):
-    render_catalogue("sneaker", 24, tmp_path / "pictures")
-    images, notes = tmp_path / "pictures" / "images", []
+    render_catalogue("sneaker", 24, tmp_path / "images")
+    images, notes = tmp_path / "images" / "images", []
     tiny = replace(measure.QUICK, sizes=(32,), epochs=1, runs=1)
     seen = runs.measure_runs(images, tmp_path, tiny, notes.append)
     assert seen.ours_s[0] > 1
@@ -148,7 +148,7 @@ def test_the_seeds_job_is_cold_then_warm(tmp_path, monkeypatch):
     for name, value in (("ORIGINALS", 20), ("EPOCHS", 1), ("SIZE", 64), ("BACKBONE", "resnet18")):
         monkeypatch.setattr(runs, f"JOB_{name}", value)
     seen = runs.measure_job(tmp_path, lambda _text: None)
-    assert seen.pictures == 6 * 13  # 20 originals, of which 4 test and 3 choose
+    assert seen.images == 6 * 13  # 20 originals, of which 4 test and 3 choose
     assert min(seen.cold_s, seen.warm_s) > 1
     assert len(list((tmp_path / "job-cache").glob("64px-*"))) == 1
 

@@ -55,7 +55,7 @@ def test_the_graph_carries_no_traces_of_this_machine(tiny_export):
     assert b".py" not in raw
     assert b"site-packages" not in raw
     assert not (tiny_export.bundle / "backbone-fp32.onnx.data").exists()
-    assert onnx.load(tiny_export.bundle / "backbone-fp32.onnx").graph.input[0].name == "pictures"
+    assert onnx.load(tiny_export.bundle / "backbone-fp32.onnx").graph.input[0].name == "images"
 
 
 def test_two_exports_of_one_run_are_the_same_bytes(tiny_run, tiny_export, tmp_path):
@@ -147,7 +147,7 @@ def test_int8_and_fp16_are_used_only_where_they_pass(tiny_run, tmp_path, monkeyp
 
 def test_openvino_takes_the_graph_that_passes_under_it():
     good = ParityFigures(
-        pictures=9, max_probability_difference=0.1, rank_correlation=1.0, top1_agreement=1.0,
+        images=9, max_probability_difference=0.1, rank_correlation=1.0, top1_agreement=1.0,
         embedding_cosine=1.0,
     )  # fmt: skip
     bad = good.model_copy(update={"rank_correlation": 0.9})
@@ -167,12 +167,12 @@ def test_openvino_takes_the_graph_that_passes_under_it():
     assert _fastest(figures, refused, "openvino") is None
 
 
-def test_a_picture_that_changed_since_training_is_refused(tiny_run, copied, tmp_path):
+def test_an_image_that_changed_since_training_is_refused(tiny_run, copied, tmp_path):
     images = shutil.copytree(tiny_run.images, tmp_path / "moved")
-    (images / "picture_004.png").write_bytes((images / "picture_005.png").read_bytes())
-    with pytest.raises(DataError, match=r"picture_004.png has changed since training"):
+    (images / "image_004.png").write_bytes((images / "image_005.png").read_bytes())
+    with pytest.raises(DataError, match=r"image_004.png has changed since training"):
         build(load_run(copied, images), tmp_path / "dist", name="tiny")
-    (images / "picture_004.png").unlink()
+    (images / "image_004.png").unlink()
     with pytest.raises(DataError, match="--images"):
         build(load_run(copied, images), tmp_path / "dist", name="tiny")
 

@@ -27,10 +27,10 @@ class Metrics:
         self.times.append((name, value, idx))
 
 
-def raw(picture: bytes, content_type: str = "image/png", **changes):
-    """A raw picture with its fields in the header."""
+def raw(image: bytes, content_type: str = "image/png", **changes):
+    """A raw image with its fields in the header."""
     fields = json.dumps({**FIELDS, **changes})
-    return {"body": bytearray(picture)}, {"Content-Type": content_type, "X-Augrank-Fields": fields}
+    return {"body": bytearray(image)}, {"Content-Type": content_type, "X-Augrank-Fields": fields}
 
 
 def make_context(model_dir, headers):
@@ -91,22 +91,22 @@ def noise_jpeg(side: int = 200, quality: int = 75) -> bytes:
     ("rows_per_call", "calls"),
     [(CPU_ROWS_PER_CALL, 5 * [6]), (MAX_BATCH, [5 * 6]), (7, [12, 12, 6])],
 )
-def test_eight_requests_with_three_bad_pictures(
-    ask, picture, monkeypatch, handler, rows_per_call, calls
+def test_eight_requests_with_three_bad_images(
+    ask, image, monkeypatch, handler, rows_per_call, calls
 ):
     """A CPU embeds one request's candidates as soon as they are there, a GPU all together."""
     backbone, made = handler.recommender.backbone, []
     embed = backbone.embed
     monkeypatch.setattr(backbone, "embed", lambda batch: made.append(len(batch)) or embed(batch))
     monkeypatch.setattr(backbone, "rows_per_call", rows_per_call)
-    good = [raw(picture + bytes(number)) for number in range(5)]  # alike, but not the same file
+    good = [raw(image + bytes(number)) for number in range(5)]  # alike, but not the same file
     truncated = raw(noise_jpeg()[:2000], "image/jpeg")
-    text, bomb = raw(b"not a picture"), raw(png_bomb(20_000, 20_000))
+    text, bomb = raw(b"not an image"), raw(png_bomb(20_000, 20_000))
     answers, context = ask(good[0], truncated, good[1], text, good[2], bomb, *good[3:])
     assert [status for status, _ in answers] == [200, 422, 200, 415, 200, 413, 200, 200]
     assert made == calls
     assert len({json.dumps(answers[index][1]["candidates"]) for index in (0, 2, 4, 6, 7)}) == 1
-    for index, word in ((1, "truncated"), (3, "not a picture"), (5, "too many pixels")):
+    for index, word in ((1, "truncated"), (3, "not an image"), (5, "too many pixels")):
         error = answers[index][1]["error"]
         assert word in error["message"]
         assert "Traceback" not in json.dumps(error)
@@ -114,16 +114,16 @@ def test_eight_requests_with_three_bad_pictures(
     assert context.get_response_content_type(1) == "application/json"
 
 
-def test_a_picture_under_several_targets_is_embedded_once(
-    ask, picture, monkeypatch, handler, tiny_export
+def test_an_image_under_several_targets_is_embedded_once(
+    ask, image, monkeypatch, handler, tiny_export
 ):
     backbone, made = handler.recommender.backbone, []
     embed = backbone.embed
     monkeypatch.setattr(backbone, "embed", lambda batch: made.append(len(batch)) or embed(batch))
     targets = [head.target.name for head in tiny_export.spec.heads]
-    requests = [raw(picture, target=target) for target in targets]
-    fewer = raw(picture, candidates=["brighter"])
-    answers, _ = ask(*requests, fewer, raw(picture[:99]), raw(picture[:99]))
+    requests = [raw(image, target=target) for target in targets]
+    fewer = raw(image, candidates=["brighter"])
+    answers, _ = ask(*requests, fewer, raw(image[:99]), raw(image[:99]))
     assert [status for status, _ in answers] == [200] * (len(targets) + 1) + [422, 422]
     assert made == [6, 2]
     assert [answer["target"] for _, answer in answers[: len(targets)]] == targets
@@ -132,21 +132,21 @@ def test_a_picture_under_several_targets_is_embedded_once(
         assert together["candidates"] == one["candidates"]
 
 
-def test_every_way_of_asking_gives_the_same_answer(ask, picture):
+def test_every_way_of_asking_gives_the_same_answer(ask, image):
     body = {
-        "image": base64.b64encode(picture).decode(),
+        "image": base64.b64encode(image).decode(),
         "target": "open_rate",
         "context": {"campaign_type": "Newsletter", "industry": "Retail"},
     }
     answers, _ = ask(
-        raw(picture),
+        raw(image),
         (
-            {"image": bytearray(picture), **FIELDS},
+            {"image": bytearray(image), **FIELDS},
             {"Content-Type": "multipart/form-data; boundary=x", "image": {"content-type": "x"}},
         ),
         ({"body": body}, {"Content-Type": "application/json"}),
         (
-            {"body": bytearray(picture)},
+            {"body": bytearray(image)},
             {
                 "CONTENT-TYPE": "image/png",
                 "X-Amzn-SageMaker-Custom-Attributes": json.dumps(FIELDS),
@@ -172,8 +172,8 @@ def test_every_way_of_asking_gives_the_same_answer(ask, picture):
         ({"alternates": "-1"}, "image/png", 400, "alternates"),
     ],
 )
-def test_wrong_requests_name_what_is_allowed(ask, picture, change, content_type, status, word):
-    ((got, body),), _ = ask(raw(picture, content_type, **change))
+def test_wrong_requests_name_what_is_allowed(ask, image, change, content_type, status, word):
+    ((got, body),), _ = ask(raw(image, content_type, **change))
     assert got == status
     assert word in body["error"]["message"]
 
@@ -181,12 +181,12 @@ def test_wrong_requests_name_what_is_allowed(ask, picture, change, content_type,
 def test_an_empty_body(ask):
     ((status, body),), _ = ask(raw(b""))
     assert status == 400
-    assert "no picture" in body["error"]["message"]
+    assert "no image" in body["error"]["message"]
 
 
-def test_nan_in_json_context(ask, picture):
+def test_nan_in_json_context(ask, image):
     body = {
-        "image": base64.b64encode(picture).decode(),
+        "image": base64.b64encode(image).decode(),
         "target": "open_rate",
         "context": {"campaign_type": float("nan"), "industry": "Retail"},
     }
@@ -195,23 +195,23 @@ def test_nan_in_json_context(ask, picture):
     assert "one of Newsletter, Promotional" in answer["error"]["message"]
 
 
-def test_timings_are_metrics_at_most_once_a_second(ask, picture, handler):
+def test_timings_are_metrics_at_most_once_a_second(ask, image, handler):
     handler._gauged = -GAUGE_INTERVAL_S
-    _, context = ask(raw(picture), raw(picture))
+    _, context = ask(raw(image), raw(image))
     assert sorted(name for name, *_ in context.metrics.times) == sorted(
         f"Augrank{stage}Time" for stage in ("Decode", "Augment", "Embed", "Score", "Rank", "Total")
     )
-    _, context = ask(raw(picture))
+    _, context = ask(raw(image))
     assert context.metrics.times == []
 
 
-def test_fields_and_statuses_of_batch_transform(model_dir, picture, monkeypatch):
+def test_fields_and_statuses_of_batch_transform(model_dir, image, monkeypatch):
     monkeypatch.setenv("AUGRANK_FIELDS", json.dumps(FIELDS))
     monkeypatch.setenv("AUGRANK_ERRORS_AS_200", "1")
     handler = RecommendHandler()
     handler.initialize(make_context(model_dir, []))
     context = make_context(model_dir, [{"Content-Type": "application/octet-stream"}] * 2)
-    bodies = handler.handle([{"body": picture}, {"body": b"broken"}], context)
+    bodies = handler.handle([{"body": image}, {"body": b"broken"}], context)
     good, bad = (json.loads(body) for body in bodies)
     assert good["target"] == "open_rate"
     assert good["context"]["industry"] == "Retail"

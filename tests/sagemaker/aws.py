@@ -14,7 +14,7 @@ real HTTP. What it lacks is added here, and is only as good as our reading of AW
 - ``InvokeEndpointAsync``: 202 at once, the container asked a moment later, its answer under
   ``S3OutputPath`` or its error under ``S3FailurePath``. No queue, no notification, no time limits,
   no retries, and a name of the answer's file that is our guess;
-- a transform job answers one picture of its manifest each time that its state is asked for, ends as
+- a transform job answers one image of its manifest each time that its state is asked for, ends as
   failed at the first status other than 200, as AWS's does, and stops when it is asked to, one
   question later. No splitting, no several instances, no retries.
 """
@@ -97,7 +97,7 @@ class LocalAws:
         s3.put_object(**_place(places["Output" if status == 200 else "Failure"]), Body=content)
 
     def transform(self, job: FakeTransformJob) -> None:
-        """What a worker of batch transform does with the next picture of its job."""
+        """What a worker of batch transform does with the next image of its job."""
         s3, source = boto3.client("s3"), job.transform_input["DataSource"]["S3DataSource"]
         first, *keys = json.loads(s3.get_object(**_place(source["S3Uri"]))["Body"].read())
         for key in keys:
@@ -144,7 +144,7 @@ def _update_endpoint(response: SageMakerResponse) -> str:
 
 
 def _as_aws_transforms(local: LocalAws, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What moto leaves out: a job is at work until all pictures of its manifest are answered."""
+    """What moto leaves out: a job is at work until all images of its manifest are answered."""
 
     def created(self: SageMakerModelBackend, *args: Any, **named: Any) -> FakeTransformJob:
         job = create(self, *args, **named)

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from augrank.aws import TAG, Aws, AwsError
-from augrank.decode import sha256_of_picture
+from augrank.decode import sha256_of_image
 from export.aws.endpoint import Endpoint
 from export.aws.removal import delete
 from export.aws.rollout import deploy, update
@@ -51,7 +51,7 @@ def test_deploy_invoke_scale_and_delete_leave_nothing_of_ours(dist, local, tmp_p
     assert model["PrimaryContainer"]["Environment"]["TS_MAX_REQUEST_SIZE"] == str(25 * 2**20)
     key = model["PrimaryContainer"]["ModelDataUrl"].removeprefix(f"s3://{BUCKET}/")
     uploaded = s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
-    assert sha256_of_picture(uploaded) == sha256_of_picture((dist / "model.tar.gz").read_bytes())
+    assert sha256_of_image(uploaded) == sha256_of_image((dist / "model.tar.gz").read_bytes())
     again = run("deploy", "shop", "--dist", str(dist), *OPTIONS)  # finds all there
     assert again.exit_code == 0
     assert everything() == made
@@ -62,9 +62,9 @@ def test_deploy_invoke_scale_and_delete_leave_nothing_of_ours(dist, local, tmp_p
     scaled = run("autoscale", "shop", "--min", "1", "--max", "3", "--invocations", "500")
     assert scaled.exit_code == 0, scaled.output
     assert len(everything()["scaling"]) == 1
-    picture = tmp_path / "p.png"
-    picture.write_bytes(b"\x89PNG")
-    asked = run("invoke", "shop", str(picture), "--field", "target=open_rate")
+    image = tmp_path / "p.png"
+    image.write_bytes(b"\x89PNG")
+    asked = run("invoke", "shop", str(image), "--field", "target=open_rate")
     assert asked.exit_code == 0, asked.output
     assert json.loads(asked.output)["candidates"]
     gone = run("delete", "shop")

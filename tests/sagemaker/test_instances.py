@@ -19,16 +19,16 @@ from export.aws.asking import SmokeQuestion
 from tests import forked
 from tests.sagemaker.aws import ACCOUNT, local_aws
 from tests.sagemaker.aws_jobs import add_jobs
-from tests.tiny_run import write_pictures
+from tests.tiny_run import write_images
 
 pytestmark = pytest.mark.slow
 ROLE, IMAGE, BUCKET = f"arn:aws:iam::{ACCOUNT}:role/augrank", "image:1", "augrank-test"
-METRICS = {"pictures_per_s": 42.0, "epoch_seconds": 20.0, "input_share": 0.25}
+METRICS = {"images_per_s": 42.0, "epoch_seconds": 20.0, "input_share": 0.25}
 
 
 @pytest.fixture
 def region(monkeypatch, dist, tmp_path):
-    """A region whose endpoints answer rightly and whose jobs train at 42 pictures/s."""
+    """A region whose endpoints answer rightly and whose jobs train at 42 images/s."""
     question = SmokeQuestion.of(dist)
     scores = [{"name": n, "probability": p} for n, p in question.probabilities.items()]
     right = json.dumps({"candidates": scores}).encode()
@@ -38,14 +38,14 @@ def region(monkeypatch, dist, tmp_path):
         s3 = boto3.client("s3")
         s3.create_bucket(Bucket=BUCKET)
         s3.put_object(Bucket=BUCKET, Key="shop/history.csv", Body=b"relative_im_path\n")
-        write_pictures(tmp_path / "pictures", 3)
+        write_images(tmp_path / "images", 3)
         yield jobs
 
 
 def words(dist, tmp_path, *more: str) -> list[str]:
     return ["instances", "--quick", "--role", ROLE, "--bucket", BUCKET, "--image", IMAGE,
             "--training-image", IMAGE, "--data", f"s3://{BUCKET}/shop", "--dist", str(dist),
-            "--pictures", str(tmp_path / "pictures"), "--out", str(tmp_path / "out"),
+            "--request-images", str(tmp_path / "images"), "--out", str(tmp_path / "out"),
             *more]  # fmt: skip
 
 
@@ -70,7 +70,7 @@ def test_types_are_trained_on_served_on_and_gone(region, dist, tmp_path, monkeyp
     assert done.exit_code == 0, done.output
     content = json.loads(done.stdout.splitlines()[-1])
     table = {row["type"]: row for row in content["rows"]}
-    assert table["ml.c5.xlarge"]["pictures_per_s"] == 42.0
+    assert table["ml.c5.xlarge"]["images_per_s"] == 42.0
     assert table["ml.c5.xlarge"]["hours"] == 0.1  # as billed
     assert table["ml.c5.xlarge"]["usd_an_epoch"] == pytest.approx(20 / 3600 * 0.204)
     assert "AlgorithmError" in table["ml.c5.2xlarge"]["note"]

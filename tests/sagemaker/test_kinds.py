@@ -32,16 +32,16 @@ def test_an_asynchronous_endpoint_answers_through_s3(dist, local, right, tmp_pat
 
     def container(_model, body, headers):
         seen.append((body, headers["Content-Type"]))
-        return (200, right) if body != b"broken" else (422, b"the picture is broken")
+        return (200, right) if body != b"broken" else (422, b"the image is broken")
 
     local.container = container
     for content, status in ((b"\x89PNG", 0), (b"broken", 2)):
-        picture = tmp_path / "p.png"
-        picture.write_bytes(content)
-        asked = run("invoke", "shop", str(picture), "--field", "target=open_rate")
+        image = tmp_path / "p.png"
+        image.write_bytes(content)
+        asked = run("invoke", "shop", str(image), "--field", "target=open_rate")
         assert asked.exit_code == status, asked.output
     assert seen == [(b"\x89PNG", "image/png"), (b"broken", "image/png")]
-    assert "the picture is broken" in asked.output
+    assert "the image is broken" in asked.output
     written = {key.split("/")[2] for key in everything()["objects"]}
     assert {"questions", "answers", "failures"} <= written
     assert run("autoscale", "shop", "--max", "5").exit_code == 0
@@ -109,11 +109,11 @@ def test_a_serverless_endpoint_is_deployed_updated_and_rolled_back(
     assert "smoke question" in failed.output
     assert "serves again" in failed.output
     assert everything() == before
-    picture = tmp_path / "p.png"
-    picture.write_bytes(b"\x89PNG")
-    assert json.loads(run("invoke", "shop", str(picture)).output) == json.loads(right)
-    picture.write_bytes(bytes(5 * 2**20))
-    assert "expected at most 4 MB, got 5.0 MB" in run("invoke", "shop", str(picture)).output
+    image = tmp_path / "p.png"
+    image.write_bytes(b"\x89PNG")
+    assert json.loads(run("invoke", "shop", str(image)).output) == json.loads(right)
+    image.write_bytes(bytes(5 * 2**20))
+    assert "expected at most 4 MB, got 5.0 MB" in run("invoke", "shop", str(image)).output
     assert run("delete", "shop").exit_code == 0
     assert not any(everything().values())
 

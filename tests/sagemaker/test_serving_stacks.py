@@ -25,11 +25,11 @@ RAW = {"Content-Type": "image/png", ATTRIBUTES: json.dumps(FIELDS)}
 
 
 @pytest.fixture(scope="module")
-def expected(made, picture) -> dict:
+def expected(made, image) -> dict:
     """What the .mar answers under TorchServe."""
     with serve(made.archive, ServerOptions(port=0, auth=False)) as server:
         headers = {"Content-Type": "image/png", "X-Augrank-Fields": json.dumps(FIELDS)}
-        response = httpx.post(server.url, content=picture, headers=headers, timeout=60)
+        response = httpx.post(server.url, content=image, headers=headers, timeout=60)
     assert response.status_code == 200
     return without_time(response)
 
@@ -59,14 +59,14 @@ def test_both_archives_hold_the_same_and_the_same_bytes_again(made, tiny_run, tm
     assert not again.model_tar.exists()  # it would be another export's
 
 
-def check_answers(stack, picture, expected) -> None:
+def check_answers(stack, image, expected) -> None:
     """Every way to ask, and what is wrong with a request, on a ready stack."""
     form = httpx.Request(
-        "POST", stack.url, files={"image": ("p.png", picture, "image/png")}, data=FIELDS
+        "POST", stack.url, files={"image": ("p.png", image, "image/png")}, data=FIELDS
     )
-    body = {"image": base64.b64encode(picture).decode(), "target": "open_rate", "context": CONTEXT}
+    body = {"image": base64.b64encode(image).decode(), "target": "open_rate", "context": CONTEXT}
     ways = {
-        "raw": (picture, RAW),
+        "raw": (image, RAW),
         "multipart": (form.read(), {"Content-Type": form.headers["content-type"]}),
         "json": (json.dumps(body).encode(), {"Content-Type": "application/json"}),
     }
@@ -76,8 +76,8 @@ def check_answers(stack, picture, expected) -> None:
         assert response.headers["content-type"] == "application/json"
         assert without_time(response) == expected, name
     bad = {
-        415: (b"no picture at all", {**RAW, "Content-Type": "text/plain"}),
-        422: (picture, {**RAW, ATTRIBUTES: json.dumps({**FIELDS, "target": "opens"})}),
+        415: (b"no image at all", {**RAW, "Content-Type": "text/plain"}),
+        422: (image, {**RAW, ATTRIBUTES: json.dumps({**FIELDS, "target": "opens"})}),
         400: (b"", RAW),
     }
     for status, (content, headers) in bad.items():
@@ -87,15 +87,15 @@ def check_answers(stack, picture, expected) -> None:
         assert response.json()["error"]["status"] == status
 
 
-def test_the_own_entry_answers_as_the_mar_and_drains(made, expected, picture, tmp_path):
+def test_the_own_entry_answers_as_the_mar_and_drains(made, expected, image, tmp_path):
     unpack(made.model_tar, tmp_path)
     (tmp_path / "model" / "model-config.yaml").chmod(0o444)
     settings = {"SAGEMAKER_TS_BATCH_SIZE": "4", "SAGEMAKER_TS_MAX_BATCH_DELAY": "1500"}
     with own_entry(tmp_path, SAGEMAKER_MODEL_SERVER_WORKERS="1", **settings) as stack:
         stack.wait(lambda it: it.ping() == 503)  # listens before the model is there, and says so
-        assert stack.invoke(picture, RAW).status_code == 503
+        assert stack.invoke(image, RAW).status_code == 503
         stack.wait(lambda it: it.ping() == 200)
-        check_answers(stack, picture, expected)
+        check_answers(stack, image, expected)
         large = noise_jpeg(2900, quality=98)  # below the platform's 25 MB
         assert 8e6 < len(large) < 25e6
         assert stack.invoke(large, {**RAW, "Content-Type": "image/jpeg"}).status_code == 200
@@ -105,10 +105,10 @@ def test_the_own_entry_answers_as_the_mar_and_drains(made, expected, picture, tm
             return response.status_code, response.json()
 
         with ThreadPoolExecutor(4) as pool:  # one batch of four
-            outcomes = list(pool.map(ask, [picture, b"broken", picture, picture[:200]]))
+            outcomes = list(pool.map(ask, [image, b"broken", image, image[:200]]))
         assert [status for status, _ in outcomes] == [200, 415, 200, 422]
         due: list[int] = []
-        asking = threading.Thread(target=lambda: due.append(stack.invoke(picture, RAW).status_code))
+        asking = threading.Thread(target=lambda: due.append(stack.invoke(image, RAW).status_code))
         asking.start()  # waits 1.5 s for company
         time.sleep(0.4)
         os.kill(stack.process.pid, signal.SIGTERM)
@@ -118,11 +118,11 @@ def test_the_own_entry_answers_as_the_mar_and_drains(made, expected, picture, tm
         assert stack.ping() == 0
 
 
-def test_awss_toolkit_answers_as_the_mar(made, expected, picture, tmp_path):
+def test_awss_toolkit_answers_as_the_mar(made, expected, image, tmp_path):
     unpack(made.model_tar, tmp_path)
     with aws_toolkit(toolkit_python(), tmp_path) as stack:
-        stack.wait(lambda it: it.ping() == 200 and it.invoke(picture, RAW).status_code == 200)
-        check_answers(stack, picture, expected)
+        stack.wait(lambda it: it.ping() == 200 and it.invoke(image, RAW).status_code == 200)
+        check_answers(stack, image, expected)
 
 
 def test_what_cannot_be_served_ends_with_a_message(tmp_path):

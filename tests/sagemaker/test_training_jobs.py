@@ -35,7 +35,7 @@ TINY = ["--set", "image_size=32", "--set", "epochs=2", "--set", "batch_size=32",
 
 @pytest.fixture
 def data(monkeypatch, catalogue) -> Iterator[LocalJobs]:  # noqa: F811
-    """A region with a bucket that holds a history and its pictures."""
+    """A region with a bucket that holds a history and its images."""
     monkeypatch.setattr(jobs, "POLL_S", 0.05)
     monkeypatch.setattr(tuner, "POLL_S", 0.05)
     manifest = catalogue(20)

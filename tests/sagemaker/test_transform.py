@@ -17,13 +17,13 @@ from export.cli import app
 from tests.sagemaker.aws import BUCKET, OPTIONS, Interrupted, interrupt, local_aws
 
 pytestmark = pytest.mark.slow
-PICTURES = ("a.jpg", "deep/b.PNG", "broken.jpg")
-ERROR = {"error": {"code": "broken_picture", "message": "the picture is truncated"}}
+IMAGES = ("a.jpg", "deep/b.PNG", "broken.jpg")
+ERROR = {"error": {"code": "broken_image", "message": "the image is truncated"}}
 FIELDS = {"target": "open_rate"}
 
 
 class Container:
-    """Answers pictures by their content, and counts them; while ``up``."""
+    """Answers images by their content, and counts them; while ``up``."""
 
     def __init__(self) -> None:
         self.asked: Counter[bytes] = Counter()
@@ -48,18 +48,18 @@ def s3(monkeypatch, container):
     with local_aws(container, monkeypatch):
         client = boto3.client("s3")
         client.create_bucket(Bucket=BUCKET)
-        put(client, *PICTURES, "notes.txt")
+        put(client, *IMAGES, "notes.txt")
         yield client
 
 
 def put(s3, *names: str) -> None:
     for name in names:
-        s3.put_object(Bucket=BUCKET, Key=f"pictures/{name}", Body=name.encode())
+        s3.put_object(Bucket=BUCKET, Key=f"images/{name}", Body=name.encode())
 
 
 def transform(dist, *more: str):
     words = ["transform", "shop", "--dist", str(dist), *OPTIONS, "--field", "target=open_rate",
-             "--input", f"s3://{BUCKET}/pictures", "--output", f"s3://{BUCKET}/answers",
+             "--input", f"s3://{BUCKET}/images", "--output", f"s3://{BUCKET}/answers",
              *more]  # fmt: skip
     return CliRunner().invoke(app, words)
 
@@ -70,7 +70,7 @@ def jobs() -> list[dict]:
 
 
 def listed(s3, name: str) -> list[str]:
-    """The pictures that a job was given."""
+    """The images that a job was given."""
     job = boto3.client("sagemaker").describe_transform_job(TransformJobName=name)
     url = job["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"]
     body = s3.get_object(Bucket=BUCKET, Key=url.removeprefix(f"s3://{BUCKET}/"))["Body"].read()
@@ -79,7 +79,7 @@ def listed(s3, name: str) -> list[str]:
 
 @pytest.fixture
 def batch(release) -> Batch:
-    folders = (S3Folder(BUCKET, f"{name}/") for name in ("pictures", "answers"))
+    folders = (S3Folder(BUCKET, f"{name}/") for name in ("images", "answers"))
     return Batch(release(), *folders, FIELDS)
 
 
@@ -102,7 +102,7 @@ def test_only_what_has_no_answer_is_asked_and_errors_are_listed(dist, s3, contai
     first = transform(dist)
     assert first.exit_code == 0, first.output
     assert "2 answered, 1 could not be" in first.output
-    assert "the picture is truncated" in first.output
+    assert "the image is truncated" in first.output
     sagemaker, (job,) = boto3.client("sagemaker"), jobs()
     made = sagemaker.describe_transform_job(TransformJobName=job["TransformJobName"])
     model = sagemaker.describe_model(ModelName=made["ModelName"])
@@ -114,7 +114,7 @@ def test_only_what_has_no_answer_is_asked_and_errors_are_listed(dist, s3, contai
     assert len(jobs()) == 1  # nothing was left to ask
     put(s3, "new.gif")
     assert "3 answered, 1 could not be" in transform(dist).output
-    assert container.asked == {name.encode(): 1 for name in (*PICTURES, "new.gif")}
+    assert container.asked == {name.encode(): 1 for name in (*IMAGES, "new.gif")}
 
 
 def test_a_failed_job_is_told_and_the_next_goes_on(dist, s3, container, monkeypatch):
@@ -126,7 +126,7 @@ def test_a_failed_job_is_told_and_the_next_goes_on(dist, s3, container, monkeypa
     container.up = True
     at_another_second(monkeypatch)
     assert "2 answered, 1 could not be" in transform(dist).output
-    assert container.asked == {name.encode(): 1 for name in PICTURES}
+    assert container.asked == {name.encode(): 1 for name in IMAGES}
 
 
 def test_a_call_that_is_killed_is_followed_by_the_next_and_nothing_is_asked_twice(
@@ -146,7 +146,7 @@ def test_a_call_that_is_killed_is_followed_by_the_next_and_nothing_is_asked_twic
     outcome = module.transform(Aws(), batch)
     assert (outcome.answered, list(outcome.failed), outcome.missing) == (14, ["broken.jpg"], [])
     assert len(jobs()) == 1
-    assert container.asked == {name.encode(): 1 for name in (*PICTURES, *names)}
+    assert container.asked == {name.encode(): 1 for name in (*IMAGES, *names)}
 
 
 def test_delete_stops_what_is_at_work_and_a_stopped_job_does_not_hinder_the_next(
@@ -172,14 +172,14 @@ def test_delete_stops_what_is_at_work_and_a_stopped_job_does_not_hinder_the_next
     ]  # fmt: skip
 
 
-def test_a_picture_above_the_limit_is_listed_and_not_sent(dist, s3, container, monkeypatch):
+def test_an_image_above_the_limit_is_listed_and_not_sent(dist, s3, container, monkeypatch):
     put(s3, "of-many-megabytes.png")
     monkeypatch.setattr(module, "MAX_REQUEST_BYTES", 20)
     done = transform(dist)
     assert done.exit_code == 0, done.output
     assert "2 answered, 2 could not be" in done.output
-    assert "of-many-megabytes.png: the picture is too large" in done.output
-    assert sorted(listed(s3, jobs()[0]["TransformJobName"])) == sorted(PICTURES)
+    assert "of-many-megabytes.png: the image is too large" in done.output
+    assert sorted(listed(s3, jobs()[0]["TransformJobName"])) == sorted(IMAGES)
 
 
 def test_answers_to_another_question_do_not_mix(dist, s3):
@@ -196,7 +196,7 @@ def test_what_does_not_fit_is_told(dist, s3):
     assert "create_transform_job" in shown.output
     assert jobs() == []
     for option in ("--input", "--output"):
-        wrong = transform(dist, option, "pictures")
+        wrong = transform(dist, option, "images")
         assert wrong.exit_code == 2
         assert f"{option} does not fit" in wrong.output
-    assert "there are no pictures" in transform(dist, "--input", f"s3://{BUCKET}/none").output
+    assert "there are no images" in transform(dist, "--input", f"s3://{BUCKET}/none").output

@@ -12,10 +12,10 @@ def test_forward_is_torchvisions_with_its_features():
     backbone = Backbone("resnet18", 6, seed=0).eval()
     plain = torchvision.models.resnet18(num_classes=6).eval()
     plain.load_state_dict(backbone.plain_state())
-    pictures = torch.rand(2, 3, 40, 40, generator=torch.Generator().manual_seed(0))
+    images = torch.rand(2, 3, 40, 40, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        features, logits = backbone(pictures)
-        torch.testing.assert_close(logits, plain(pictures))
+        features, logits = backbone(images)
+        torch.testing.assert_close(logits, plain(images))
         torch.testing.assert_close(plain.fc(features), logits)
     assert features.shape == (2, WIDTHS["resnet18"])
 
@@ -88,9 +88,9 @@ def test_folded_normalisation_gives_the_same(architecture):
         if isinstance(module, torch.nn.BatchNorm2d):  # as after some training
             for value in (module.weight, module.bias, module.running_mean, module.running_var):
                 torch.nn.init.uniform_(value, 0.5, 1.5)
-    pictures = torch.rand(2, 3, 48, 48)
+    images = torch.rand(2, 3, 48, 48)
     folded = backbone.folded()
     assert not any(isinstance(part, torch.nn.BatchNorm2d) for part in folded.modules())
     with torch.inference_mode():
-        for ours, theirs in zip(folded(pictures), backbone.eval()(pictures), strict=True):
+        for ours, theirs in zip(folded(images), backbone.eval()(images), strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)

@@ -38,9 +38,9 @@ def test_batches_that_a_busy_gpu_is_sent_ahead_are_those_of_the_cpu(on_device):
         for want, got in pairs:
             for _ in range(5):
                 work = (work @ work).tanh()
-            used = got.pictures * 1
+            used = got.images * 1
             assert torch.equal(got.label.cpu(), want.label)
-            torch.testing.assert_close(used.cpu(), want.pictures, atol=ONE_LEVEL, rtol=0)
+            torch.testing.assert_close(used.cpu(), want.images, atol=ONE_LEVEL, rtol=0)
     for want, got in zip(here.in_order(train), there.in_order(train), strict=True):
         work = (work @ work).tanh()
         torch.testing.assert_close(got.cpu(), want, atol=1e-5, rtol=0)

@@ -131,11 +131,11 @@ def test_a_folder_that_cannot_be_made_is_told(catalogue, command):
         (["--progressive", "64", "--image-size", "32"], "--progressive must not pass --image-size"),
     ],
 )
-def test_mistaken_options_are_told_before_pictures_are_decoded_or_a_run_is_overwritten(
+def test_mistaken_options_are_told_before_images_are_decoded_or_a_run_is_overwritten(
     catalogue, tmp_path, monkeypatch, words, why
 ):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    run = make_run(tmp_path / "run", tmp_path / "pictures", originals=6)
+    run = make_run(tmp_path / "run", tmp_path / "images", originals=6)
     (run / "fit.json").write_text('{"config": {}, "data": ""}')
     before = {path.name for path in run.iterdir()}
     common = ["fit", "--manifest", str(catalogue(4)), "--out"]

@@ -29,7 +29,7 @@ def test_a_file_gives_options_and_the_command_line_overrides_them(tmp_path):
         ("manifest: m.csv\nout: r\nbackbone: resnet51\n", "--backbone does not fit"),
         ("manifest: m.csv\n", "out is missing: *.*--out|out is missing"),
         ("out: r\n", "expected manifest"),
-        ("manifest: m.csv\nout: r\ntest_share: 0.6\nvalidation_share: 0.5\n", "leave pictures"),
+        ("manifest: m.csv\nout: r\ntest_share: 0.6\nvalidation_share: 0.5\n", "leave images"),
         (
             "images: i\nout: r\nimage_size: 64\nprogressive: 96\n",
             r"^--progressive must not pass --image-size \(64\)",
@@ -60,7 +60,7 @@ def test_lists_and_pairs_of_the_command_line():
 
 
 @pytest.mark.parametrize("size", [96, 100, 150, 224])
-def test_pictures_grow_to_the_size_that_is_served(size):
+def test_images_grow_to_the_size_that_is_served(size):
     config = FitConfig(images=Path("i"), out=Path("r"), image_size=size, progressive=64, epochs=9)
     sides = [config.side(epoch) for epoch in range(1, 10)]
     assert sides == sorted(sides)

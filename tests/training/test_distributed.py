@@ -14,6 +14,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from training.image_slots import RECORD
 
 from augrank.augmentations import augmentation_set
 from augrank.errors import DataError
@@ -28,7 +29,6 @@ from training.engine import Engine
 from training.history import write_history
 from training.jitter import Jitter
 from training.optimisation import Optimisation
-from training.picture_slots import RECORD
 from training.table import read_table
 
 PLAIN = Normalizer((0.8, 0.8, 0.8), (0.3, 0.3, 0.3))
@@ -46,7 +46,7 @@ def test_every_batch_is_shared_out_and_weighs_as_a_whole(size):
     assert {len(part) for part in parts} == {len(alone)}
     for whole, *shares in zip(alone[:-1], *(part[:-1] for part in parts), strict=True):
         for rank, share in enumerate(shares):
-            np.testing.assert_array_equal(share.pictures, whole.pictures[rank::size])
+            np.testing.assert_array_equal(share.images, whole.images[rank::size])
             np.testing.assert_array_equal(share.label, whole.label[rank::size])
         mean = np.mean([share.weight * share.label.float().mean() for share in shares])
         assert mean == pytest.approx(float(whole.label.float().mean()))
@@ -102,7 +102,7 @@ def test_a_job_of_two_processes_writes_one_run_like_that_of_one(catalogue, tmp_p
     # Each process normalises its half of a batch by itself; all else is the same.
     first = [report["history"][0] for report in (alone, together)]
     assert first[1]["loss"] == pytest.approx(first[0]["loss"], rel=0.1)
-    assert together["backbone"]["test_pictures"] == alone["backbone"]["test_pictures"]
+    assert together["backbone"]["test_images"] == alone["backbone"]["test_images"]
     assert together["heads"]["open_rate"]["outcomes"] == alone["heads"]["open_rate"]["outcomes"]
     (store,) = (tmp_path / "tmp2" / "augrank-cache").glob("32px-*")  # decoded once a machine
     assert (store / "index").stat().st_size == 20 * RECORD.size
@@ -251,8 +251,8 @@ def test_each_process_needs_a_gpu_of_its_own(monkeypatch):
 
 
 @pytest.mark.slow
-def test_processes_with_other_pictures_are_told_apart_before_they_train(catalogue, tmp_path):
-    """Two machines, of which one lacks a picture."""
+def test_processes_with_other_images_are_told_apart_before_they_train(catalogue, tmp_path):
+    """Two machines, of which one lacks an image."""
     manifests = catalogue(20), tmp_path / "second" / "manifest.csv"
     shutil.copytree(manifests[0].parent, manifests[1].parent)
     next(manifests[1].parent.rglob("*.png")).unlink()

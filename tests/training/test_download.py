@@ -37,7 +37,7 @@ LOOPBACK = Guard(allow_loopback=True)
 
 
 class Site:
-    """A server whose paths are pictures, or functions of the request; it remembers who asked."""
+    """A server whose paths are images, or functions of the request; it remembers who asked."""
 
     def __init__(self):
         self.answers = {}
@@ -70,7 +70,7 @@ class Site:
         self.server.shutdown()
         self.server.server_close()
 
-    def picture(self, path, number=0, file_format="PNG"):
+    def image(self, path, number=0, file_format="PNG"):
         self.answers[path] = encode(draw(number), file_format)
         return self.root + path
 
@@ -127,9 +127,9 @@ def records(out):
         return {url.rpartition("/")[2]: record for url, record in journal.records.items()}
 
 
-def test_rows_keep_their_columns_and_those_without_a_picture_go(site, fetch, tmp_path):
-    a, b = site.picture("/a", 1), site.picture("/b.png", 2, "JPEG")
-    same_as_a, missing = site.picture("/copy", 1), site.root + "/missing"
+def test_rows_keep_their_columns_and_those_without_an_image_go(site, fetch, tmp_path):
+    a, b = site.image("/a", 1), site.image("/b.png", 2, "JPEG")
+    same_as_a, missing = site.image("/copy", 1), site.root + "/missing"
     rows = [
         (a, "Newsletter", "1", a, "original"),
         (missing, "Promotion", "0", "", ""),
@@ -141,7 +141,7 @@ def test_rows_keep_their_columns_and_those_without_a_picture_go(site, fetch, tmp
     names = ["url", "campaign_type", "open_rate", "original", "augmentation"]
     done = fetch(pd.DataFrame(rows, columns=names))
 
-    assert (done.rows, done.pictures, done.there_already) == (4, 3, 0)
+    assert (done.rows, done.images, done.there_already) == (4, 3, 0)
     assert site.count("/a") == 1
     written = pd.read_csv(done.manifest, dtype=str, keep_default_na=False)
     assert list(written.columns) == ["relative_im_path", *names]
@@ -164,7 +164,7 @@ def test_rows_keep_their_columns_and_those_without_a_picture_go(site, fetch, tmp
 
 
 def test_parquet_and_other_columns_names(site, display, tmp_path):
-    url = site.picture("/a")
+    url = site.image("/a")
     source = tmp_path / "urls.parquet"
     rows = {"photo": [url], "relative_im_path": ["old.jpg"], "original": ["old.jpg"], "trials": [3]}
     pd.DataFrame(rows).to_parquet(source)
@@ -177,12 +177,12 @@ def test_parquet_and_other_columns_names(site, display, tmp_path):
 
 
 def test_comments_and_blank_lines_are_no_urls(site, fetch):
-    done = fetch(["# pictures", "", site.picture("/a"), f"  {site.picture('/b')}  ", "#end"])
-    assert (done.rows, done.pictures, done.left_out) == (2, 2, [])
+    done = fetch(["# images", "", site.image("/a"), f"  {site.image('/b')}  ", "#end"])
+    assert (done.rows, done.images, done.left_out) == (2, 2, [])
 
 
 def test_what_is_broken_is_listed_with_its_reason(site, fetch, tmp_path):
-    good = site.picture("/good", 3)
+    good = site.image("/good", 3)
     whole = site.answers["/good"]
     sent = 0
 
@@ -205,44 +205,44 @@ def test_what_is_broken_is_listed_with_its_reason(site, fetch, tmp_path):
         site.answer("/ftp", lambda h, _: reply(h, 302, Location="ftp://example.com/a.png")),
         "http://user:pass@example.com/secret",
         "nonsense",
-        site.picture("/pixels"),
+        site.image("/pixels"),
     ]
     site.answers["/pixels"] = encode(draw(0, side=300))
     limits = DecodeLimits(size_bytes=100_000, side=200)
     done = fetch(urls, limits=limits)
     why = reasons(done)
-    assert done.pictures == 1
+    assert done.images == 1
     assert why.pop("gone") == "HTTP 410 Gone"
     assert why.pop("page") == (
-        "the bytes are not a picture that can be read: expected a JPEG, PNG, WEBP or GIF file, "
+        "the bytes are not an image that can be read: expected a JPEG, PNG, WEBP or GIF file, "
         "got 6 bytes starting with 3c 68 74 6d 6c 3e, 'text/html'"
     )
-    assert why.pop("cut").startswith("the picture file is damaged or truncated")
+    assert why.pop("cut").startswith("the image file is damaged or truncated")
     assert why.pop("large") == why.pop("endless") == "the file is larger than 100,000 bytes"
-    assert why.pop("zipped").startswith("the picture came compressed")
+    assert why.pop("zipped").startswith("the image came compressed")
     assert why.pop("loop") == "more than 5 redirects"
     assert why.pop("ftp") == "expected a URL of http or https, got ftp"
     assert why.pop("secret").startswith("the URL holds a user name or password")
     assert why.pop("nonsense") == "expected a URL of http or https, got no scheme"
-    assert why.pop("pixels").startswith("the picture has too many pixels")
+    assert why.pop("pixels").startswith("the image has too many pixels")
     assert why == {}
     assert {row.state for row in done.left_out} == {"broken"}
     assert sent < 20_000_000  # what buffers hold, of 100 MB
     assert site.count("/loop") == 6
 
     before = sum(map(len, site.asked.values()))
-    site.picture("/gone", 1)
+    site.image("/gone", 1)
     again = fetch(urls, limits=limits)
     assert sum(map(len, site.asked.values())) == before  # neither finished nor broken ones
-    assert (again.pictures, again.there_already) == (1, 1)
+    assert (again.images, again.there_already) == (1, 1)
     anew = fetch(urls, limits=limits, retry_broken=True)
     assert site.count("/good") == 1
-    assert (anew.pictures, anew.there_already) == (2, 1)
+    assert (anew.images, anew.there_already) == (2, 1)
     assert records(tmp_path / "out")["gone"].tries == 2
 
 
 def test_redirects_are_followed_but_not_to_private_addresses(site, fetch):
-    site.picture("/a", 1)
+    site.image("/a", 1)
     moved = site.answer("/moved", lambda h, _: reply(h, 301, Location="/a"))
     inside = [
         site.answer(f"/to{number}", lambda h, _, to=to: reply(h, 302, Location=to))
@@ -260,10 +260,10 @@ def test_redirects_are_followed_but_not_to_private_addresses(site, fetch):
 
 
 def test_private_addresses_are_refused_without_a_request(site, fetch, tmp_path):
-    site.picture("/a")
+    site.image("/a")
     port = site.server.server_port
     hosts = ("127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "2130706433", "0x7f.1")
-    with pytest.raises(DataError, match=r"none of the pictures of .* came"):
+    with pytest.raises(DataError, match=r"none of the images of .* came"):
         fetch([f"http://{host}:{port}/a" for host in hosts], guard=Guard())
     assert site.asked == {}
     table = pd.read_csv(tmp_path / "out/broken.csv")
@@ -275,24 +275,24 @@ def test_private_addresses_are_refused_without_a_request(site, fetch, tmp_path):
 def test_a_name_that_leads_to_a_private_address_is_refused(site, fetch, monkeypatch):
     found = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", site.server.server_port))
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [found])
-    with pytest.raises(DataError, match=r"pictures\.example is at 127\.0\.0\.1, which is not"):
-        fetch([f"http://pictures.example:{site.server.server_port}/a"], guard=Guard())
+    with pytest.raises(DataError, match=r"images\.example is at 127\.0\.0\.1, which is not"):
+        fetch([f"http://images.example:{site.server.server_port}/a"], guard=Guard())
     assert site.asked == {}
 
 
 def test_failures_are_tried_again_at_growing_intervals(site, fetch, tmp_path):
-    picture = encode(draw(1))
+    image = encode(draw(1))
 
     def busy(handler, time_asked):
-        reply(handler, 503 if time_asked < 3 else 200, picture)
+        reply(handler, 503 if time_asked < 3 else 200, image)
 
     def cut(handler, time_asked):
         handler.close_connection = True
-        reply(handler, 200, picture, Content_Length=len(picture) + (time_asked < 2))
+        reply(handler, 200, image, Content_Length=len(image) + (time_asked < 2))
 
     urls = [site.answer("/busy", busy), site.answer("/cut", cut)]
     done = fetch(urls, backoff_s=0.2)
-    assert done.pictures == 2
+    assert done.images == 2
     first, second, third = site.asked["/busy"]
     assert second - first > 0.1  # half of it at least: the rest is drawn
     assert third - second > 0.2
@@ -308,7 +308,7 @@ def test_tries_are_bounded_and_the_next_call_tries_again(site, fetch, tmp_path):
         dead = f"http://127.0.0.1:{unused.getsockname()[1]}/dead"
     site.answer("/slow", lambda h, _: time.sleep(0.4))
     site.answer("/busy", lambda h, _: reply(h, 500))
-    urls = [site.picture("/a"), site.root + "/slow", site.root + "/busy", dead]
+    urls = [site.image("/a"), site.root + "/slow", site.root + "/busy", dead]
     done = fetch(urls, timeout_s=0.1)
     assert {row.state for row in done.left_out} == {"failed"}
     assert reasons(done)["busy"] == "HTTP 500 Internal Server Error"
@@ -316,25 +316,25 @@ def test_tries_are_bounded_and_the_next_call_tries_again(site, fetch, tmp_path):
     assert "0.1 s" in reasons(done)["slow"]
     assert [row.tries for row in done.left_out] == [3, 3, 3]
 
-    site.picture("/busy", 2)
+    site.image("/busy", 2)
     again = fetch(urls[:3], timeout_s=0.1)
-    assert (again.pictures, again.there_already) == (2, 1)
+    assert (again.images, again.there_already) == (2, 1)
     assert records(tmp_path / "out")["busy"].tries == 4
     assert records(tmp_path / "out")["slow"].tries == 6
 
 
 def test_retry_after_holds_the_whole_host(site, fetch):
-    picture = encode(draw(1))
+    image = encode(draw(1))
 
     def busy(handler, time_asked):
         if time_asked == 1:
             reply(handler, 429, Retry_After=1)
         else:
-            reply(handler, 200, picture)
+            reply(handler, 200, image)
 
-    urls = [site.answer("/busy", busy), *(site.picture(f"/{n}", n) for n in range(3))]
+    urls = [site.answer("/busy", busy), *(site.image(f"/{n}", n) for n in range(3))]
     done = fetch(urls, connections=1)
-    assert done.pictures == 4
+    assert done.images == 4
     first, second = site.asked["/busy"]
     assert second - first >= 1
     assert min(site.asked[f"/{n}"][0] for n in range(3)) - first >= 1
@@ -348,9 +348,9 @@ def test_retry_after_holds_numbers_and_dates():
 
 
 def test_a_host_that_asks_for_hours_is_left_for_another_call(site, fetch):
-    first = site.picture("/first")
+    first = site.image("/first")
     busy = site.answer("/busy", lambda h, _: reply(h, 429, Retry_After=7200))
-    done = fetch([first, busy, *(site.picture(f"/{n}", n) for n in range(3))], connections=1)
+    done = fetch([first, busy, *(site.image(f"/{n}", n) for n in range(3))], connections=1)
     assert reasons(done)["busy"] == "HTTP 429 Too Many Requests"
     assert reasons(done)["2"] == "the host asks to wait 7,200 s"
     assert [row.tries for row in done.left_out] == [1, 0, 0, 0]
@@ -359,7 +359,7 @@ def test_a_host_that_asks_for_hours_is_left_for_another_call(site, fetch):
 
 def test_a_host_that_is_down_is_left_for_another_call(site, fetch, monkeypatch):
     monkeypatch.setattr(job, "HOST_FAILURES", 4)
-    first = site.picture("/first")
+    first = site.image("/first")
     down = [site.answer(f"/{n}", lambda h, _: reply(h, 502)) for n in range(20)]
     done = fetch([first, *down], connections=1)
     assert sum(map(len, site.asked.values())) == 5
@@ -368,8 +368,8 @@ def test_a_host_that_is_down_is_left_for_another_call(site, fetch, monkeypatch):
 
 
 def test_a_host_is_asked_at_its_rate(site, fetch):
-    done = fetch([site.picture(f"/{n}", n) for n in range(8)], per_host=20)
-    assert done.pictures == 8
+    done = fetch([site.image(f"/{n}", n) for n in range(8)], per_host=20)
+    assert done.images == 8
     times = sorted(times[0] for times in site.asked.values())
     assert 7 / 20 - 0.03 < times[-1] - times[0] < 1
 
@@ -377,14 +377,14 @@ def test_a_host_is_asked_at_its_rate(site, fetch):
 def test_servers_are_told_who_asks_and_nothing_else(site, fetch, monkeypatch):
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # would fail if it were used
-    picture = encode(draw(1))
+    image = encode(draw(1))
     urls = [
-        site.answer(f"/{n}", lambda h, _: reply(h, 200, picture, Set_Cookie="id=7; Path=/"))
+        site.answer(f"/{n}", lambda h, _: reply(h, 200, image, Set_Cookie="id=7; Path=/"))
         for n in range(2)
     ]
     fetch(urls, connections=1, contact="me@example.com")
     for headers in site.headers:
-        assert headers["User-Agent"] == "augrank/0.1.0 (pictures for training; me@example.com)"
+        assert headers["User-Agent"] == "augrank/0.1.0 (images for training; me@example.com)"
         assert headers["Cookie"] is None
         assert headers["Accept-Encoding"] == "identity"
 
@@ -403,13 +403,13 @@ download(Path(sys.argv[1]), Path(sys.argv[2]), Display(quiet=True), options=opti
 
 
 def test_a_killed_download_goes_on(site, fetch, tmp_path):
-    killed, picture, out = threading.Event(), encode(draw(7), "PNG"), tmp_path / "out"
+    killed, image, out = threading.Event(), encode(draw(7), "PNG"), tmp_path / "out"
 
     def later(handler, _):
         killed.wait(10)
-        reply(handler, 200, picture)
+        reply(handler, 200, image)
 
-    urls = [site.picture(f"/{n}", n) for n in range(8)]
+    urls = [site.image(f"/{n}", n) for n in range(8)]
     urls += [site.answer(f"/late{n}", later) for n in range(8)]
     (tmp_path / "urls.txt").write_text("\n".join(urls))
     command = [sys.executable, "-c", KILLED, str(tmp_path / "urls.txt"), str(out)]
@@ -427,7 +427,7 @@ def test_a_killed_download_goes_on(site, fetch, tmp_path):
     half.write_bytes(b"half")
 
     done = fetch(urls)
-    assert (done.pictures, done.there_already) == (16, 8)
+    assert (done.images, done.there_already) == (16, 8)
     assert [site.count(f"/{n}") for n in range(8)] == [1] * 8
     assert not half.exists()
     written = pd.read_csv(done.manifest)
@@ -435,12 +435,12 @@ def test_a_killed_download_goes_on(site, fetch, tmp_path):
 
 
 def test_a_torn_line_costs_one_request(site, fetch, tmp_path):
-    urls = [site.picture(f"/{n}", n) for n in range(3)]
+    urls = [site.image(f"/{n}", n) for n in range(3)]
     fetch(urls, connections=1)
     journal = tmp_path / "out/journal.jsonl"
     journal.write_bytes(journal.read_bytes()[:-20])
     done = fetch(urls)
-    assert (done.pictures, done.there_already) == (3, 2)
+    assert (done.images, done.there_already) == (3, 2)
     assert [site.count(f"/{n}") for n in range(3)] == [1, 1, 2]
     lines = journal.read_text().splitlines()
     assert len(lines) == 4
@@ -450,7 +450,7 @@ def test_a_torn_line_costs_one_request(site, fetch, tmp_path):
 
 
 def test_a_file_that_is_gone_is_downloaded_again(site, fetch, tmp_path):
-    urls = [site.picture(f"/{n}", n) for n in range(3)]
+    urls = [site.image(f"/{n}", n) for n in range(3)]
     fetch(urls)
     (tmp_path / "out" / file_of(urls[0])).unlink()
     (tmp_path / "out" / file_of(urls[1])).write_bytes(b"")
@@ -460,7 +460,7 @@ def test_a_file_that_is_gone_is_downloaded_again(site, fetch, tmp_path):
 
 
 def test_a_list_that_is_mended_leaves_no_old_complaints(site, fetch, tmp_path):
-    fetch([site.picture("/a"), site.root + "/missing"])
+    fetch([site.image("/a"), site.root + "/missing"])
     assert (tmp_path / "out/broken.csv").exists()
     assert fetch([site.root + "/a"]).left_out == []
     assert not (tmp_path / "out/broken.csv").exists()
@@ -471,14 +471,14 @@ def test_two_processes_do_not_share_a_folder(site, fetch, tmp_path):
         open_journal(tmp_path / "out/journal.jsonl"),
         pytest.raises(DataError, match="another process is downloading"),
     ):
-        fetch([site.picture("/a")])
+        fetch([site.image("/a")])
 
 
 def test_a_folder_that_cannot_be_written_is_an_error_in_words(site, fetch, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out/images").write_text("a file")
     with pytest.raises(DataError, match=r"cannot write .*out"):
-        fetch([site.picture("/a"), site.picture("/b")])
+        fetch([site.image("/a"), site.image("/b")])
 
 
 @pytest.fixture
@@ -503,14 +503,14 @@ def test_the_help_says_what_is_not_done(cli):
 
 def test_the_command_says_what_came_and_what_is_next(site, cli, tmp_path):
     site.answer("/busy", lambda h, _: reply(h, 500))
-    lines = [site.picture("/a", 1), site.root + "/missing", site.root + "/busy"]
+    lines = [site.image("/a", 1), site.root + "/missing", site.root + "/busy"]
     (tmp_path / "urls.txt").write_text("\n".join(lines))
     out = tmp_path / "shop"
     result = cli(tmp_path / "urls.txt", "--out", out, "--per-host", 99, "--tries", 1, loopback=True)
     assert result.exit_code == 0, result.output
-    assert f"{out}/manifest.csv: 1 rows of 1 pictures\n" in result.output
+    assert f"{out}/manifest.csv: 1 rows of 1 images\n" in result.output
     assert (
-        f"Left out 2 rows without a picture: {out}/broken.csv says why; "
+        f"Left out 2 rows without an image: {out}/broken.csv says why; "
         "the same command tries 1 of them again"
     ) in result.output
     assert f"python -m training fit --manifest {out}/manifest.csv --out runs/shop" in result.output
@@ -538,9 +538,9 @@ def test_mistakes_are_short_messages_and_exit_code_2(content, arguments, why, cl
 
 def test_a_column_of_another_name_is_asked_for(cli, tmp_path):
     source = tmp_path / "urls.csv"
-    source.write_text("picture_url,open_rate\nhttp://127.0.0.1:1/a.jpg,1\n")
+    source.write_text("image_url,open_rate\nhttp://127.0.0.1:1/a.jpg,1\n")
     result = cli(source, "--out", tmp_path / "out")
     assert result.exit_code == 2
     assert "has no column 'url'" in result.output
-    assert "picture_url" in result.output
+    assert "image_url" in result.output
     assert "--url-column" in result.output

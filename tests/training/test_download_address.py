@@ -138,24 +138,24 @@ def test_this_machine_is_refused_however_it_is_written(host, echo):
 
 def test_a_name_that_leads_to_a_private_address_is_refused(names):
     known, _ = names
-    known["pictures.example"] = [["93.184.216.34", "10.0.0.7"]]  # one bad address is enough
-    with pytest.raises(Broken, match=r"pictures\.example is at 10\.0\.0\.7, which is not a public"):
-        get("http://pictures.example/", Guard())
+    known["images.example"] = [["93.184.216.34", "10.0.0.7"]]  # one bad address is enough
+    with pytest.raises(Broken, match=r"images\.example is at 10\.0\.0\.7, which is not a public"):
+        get("http://images.example/", Guard())
 
 
 def test_the_address_that_was_checked_is_the_one_that_is_asked(names, echo):
     known, asked = names
-    known["pictures.example"] = [["127.0.0.1"], ["10.0.0.7"]]  # another one a moment later
-    url = f"http://pictures.example:{echo.server_port}/"
-    assert get(url, Guard(allow_loopback=True)) == f"pictures.example:{echo.server_port}"
-    assert asked == ["pictures.example"]
+    known["images.example"] = [["127.0.0.1"], ["10.0.0.7"]]  # another one a moment later
+    url = f"http://images.example:{echo.server_port}/"
+    assert get(url, Guard(allow_loopback=True)) == f"images.example:{echo.server_port}"
+    assert asked == ["images.example"]
 
 
 def test_the_next_address_is_asked_where_one_does_not_answer(names, echo):
     known, _ = names
-    known["pictures.example"] = [["::1", "127.0.0.1"]]  # the server listens on the second only
-    url = f"http://pictures.example:{echo.server_port}/"
-    assert get(url, Guard(allow_loopback=True)).startswith("pictures.example")
+    known["images.example"] = [["::1", "127.0.0.1"]]  # the server listens on the second only
+    url = f"http://images.example:{echo.server_port}/"
+    assert get(url, Guard(allow_loopback=True)).startswith("images.example")
 
 
 def test_a_name_that_is_not_known_may_be_known_later(names):
@@ -165,8 +165,8 @@ def test_a_name_that_is_not_known_may_be_known_later(names):
 
 def test_tls_keeps_the_name(names, echo, tmp_path):
     known, _ = names
-    known["pictures.example"] = known["other.example"] = [["127.0.0.1"]]
-    certificate = _certificate("pictures.example", tmp_path)
+    known["images.example"] = known["other.example"] = [["127.0.0.1"]]
+    certificate = _certificate("images.example", tmp_path)
     serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     serving.load_cert_chain(certificate)
     seen = []
@@ -174,8 +174,8 @@ def test_tls_keeps_the_name(names, echo, tmp_path):
     echo.socket = serving.wrap_socket(echo.socket, server_side=True)
     trusting = ssl.create_default_context(cafile=certificate)
     guard, port = Guard(allow_loopback=True), echo.server_port
-    assert get(f"https://pictures.example:{port}/", guard, trusting) == f"pictures.example:{port}"
-    assert seen == ["pictures.example"]
+    assert get(f"https://images.example:{port}/", guard, trusting) == f"images.example:{port}"
+    assert seen == ["images.example"]
     with pytest.raises(httpcore.ConnectError, match=r"not valid for 'other\.example'"):
         get(f"https://other.example:{port}/", guard, trusting)
 

@@ -97,6 +97,6 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path):
 
 def test_other_errors_are_nobodys_disk():
     with pytest.raises(FileNotFoundError), room_in(Path("runs/a"), REMEDY):
-        Path("/no/such/picture.png").read_bytes()
+        Path("/no/such/image.png").read_bytes()
     with pytest.raises(ConnectionResetError), room_in(Path("runs/a"), REMEDY):
         raise ConnectionResetError(errno.ECONNRESET, "reset")

@@ -79,7 +79,7 @@ def test_a_run_holds_what_export_reads(history, tmp_path, quiet):
     assert [column["name"] for column in record["context"]] == [
         "campaign_type", "industry"]  # fmt: skip
     assert record["rows"]["originals"] == {"train": 20, "validation": 4, "test": 6}
-    assert record["backbone_metrics"]["test_pictures"] == 36
+    assert record["backbone_metrics"]["test_images"] == 36
     assert record["backbone_metrics"]["majority"] == pytest.approx(1 / 6)
     for content in record["heads"]:
         spec = HeadSpec.model_validate(content)
@@ -102,8 +102,8 @@ def test_a_run_holds_what_export_reads(history, tmp_path, quiet):
     reference = run.reference()
     assert set(reference.paths) == {row.path for row in run.rows("test")}
     assert reference.features.shape == (6, 6, 512)
-    picture = run.picture_bytes(run.rows("test")[0])
-    assert picture[1:4] == b"PNG"
+    image = run.image_bytes(run.rows("test")[0])
+    assert image[1:4] == b"PNG"
     for name in ("curves", "confusion", "reliability", "comparison"):
         assert (out / "plots" / f"{name}.png").read_bytes()[1:4] == b"PNG"
     assert list((out / "tensorboard").glob("events.*"))
@@ -139,7 +139,7 @@ def test_a_finished_run_is_recognised_and_another_config_refused(history, tmp_pa
     frame = pd.read_csv(history)
     frame["open_rate"] = 1 - frame["open_rate"]
     frame.to_csv(history, index=False)
-    with pytest.raises(DataError, match="the manifest or the pictures have changed"):
+    with pytest.raises(DataError, match="the manifest or the images have changed"):
         fit(history, out, quiet, baselines=False)
     (embedded,) = (out / "cache").glob("embeddings-*/index")
     (out / "cache" / "embeddings-0123.npz").write_bytes(b"of an earlier version")
@@ -158,7 +158,7 @@ def test_an_image_folder_gives_a_backbone_alone(catalogue, tmp_path, quiet):
     assert json.loads((tmp_path / "run" / "run.json").read_text())["heads"] == []
 
 
-def test_pictures_that_came_changed_train_as_they_are(history, tmp_path, quiet):
+def test_images_that_came_changed_train_as_they_are(history, tmp_path, quiet):
     """Originals with their own files, and files that are candidates already."""
     folder = history.parent
     rows = []
@@ -171,14 +171,14 @@ def test_pictures_that_came_changed_train_as_they_are(history, tmp_path, quiet):
     pd.DataFrame(rows, columns=columns).to_csv(folder / "mixed.csv", index=False)
     report = fit(folder / "mixed.csv", tmp_path / "run", quiet, targets=None, epochs=1)
     assert report["rows"]["originals"] == {"train": 8, "validation": 2, "test": 2}
-    assert report["backbone"]["test_pictures"] == 2 * 6 + 2
+    assert report["backbone"]["test_images"] == 2 * 6 + 2
     assert list(report["heads"]) == ["open_rate"]
     assert report["heads"]["open_rate"]["ceiling"] is None
     catalogue_rows = (tmp_path / "run" / "catalogue.csv").read_text().splitlines()
     assert len(catalogue_rows) == 13
 
 
-def test_changed_pictures_alone_are_refused_before_training(history, tmp_path, quiet):
+def test_changed_images_alone_are_refused_before_training(history, tmp_path, quiet):
     rows = [(f"images/{n:03d}.png", "darker", f"images/gone{n}.png", n % 2) for n in range(12)]
     columns = ["relative_im_path", "augmentation", "original", "open_rate"]
     manifest = history.parent / "changed.csv"
@@ -187,7 +187,7 @@ def test_changed_pictures_alone_are_refused_before_training(history, tmp_path, q
         fit(manifest, tmp_path / "run", quiet, targets=None)
 
 
-def test_copies_of_a_picture_stand_on_one_side(catalogue, tmp_path, quiet):
+def test_copies_of_an_image_stand_on_one_side(catalogue, tmp_path, quiet):
     manifest = catalogue(20)
     images = manifest.parent / "images"
     for number in range(10):
@@ -222,7 +222,7 @@ def test_targets_of_the_list_are_all_found(history):
     assert np.isin(pd.read_csv(history)["open_rate"], [0, 1]).all()
 
 
-def test_pictures_that_break_while_training_do_no_harm_and_are_told_to_the_next_run(
+def test_images_that_break_while_training_do_no_harm_and_are_told_to_the_next_run(
     catalogue, tmp_path, quiet
 ):
     """They were decoded before the first epoch; another run sees them as they are now."""
@@ -246,7 +246,7 @@ def test_pictures_that_break_while_training_do_no_harm_and_are_told_to_the_next_
     assert skipped["rows"]["skipped"] == 1
     with (tmp_path / "next" / "skipped.csv").open(newline="") as stream:
         header, (_, reason) = csv.reader(stream)
-    assert header == ["picture", "reason"]
+    assert header == ["image", "reason"]
     assert reason.startswith(f"images/{broken.name}: ")
 
 
@@ -289,7 +289,7 @@ def test_a_full_disk_is_told_and_what_is_done_is_kept(catalogue, tmp_path, monke
     assert "Going on after epoch" in display.console.file.getvalue()
 
 
-def test_embeddings_go_on_where_they_were_and_new_pictures_alone_are_embedded(
+def test_embeddings_go_on_where_they_were_and_new_images_alone_are_embedded(
     catalogue, tmp_path, quiet, monkeypatch
 ):
     """With a backbone that does not change, whichever run it is of."""
@@ -317,9 +317,9 @@ def test_embeddings_go_on_where_they_were_and_new_pictures_alone_are_embedded(
     test = first["rows"]["originals"]["test"] * 6
     assert asked == [test, test - 20]
     images = manifest.parent / "images"
-    picture = cv2.imread(str(next(images.glob("*.png"))))
+    image = cv2.imread(str(next(images.glob("*.png"))))
     for number in range(2, 8):
-        cv2.imwrite(str(images / f"new{number}.png"), 255 - picture // number)
+        cv2.imwrite(str(images / f"new{number}.png"), 255 - image // number)
     more = run_fit(None, {**options, "out": tmp_path / "more"}, quiet)
     known = {row["sha256"] for row in held_out(tmp_path / "run")}
     new = [row for row in held_out(tmp_path / "more") if row["sha256"] not in known]
@@ -327,7 +327,7 @@ def test_embeddings_go_on_where_they_were_and_new_pictures_alone_are_embedded(
     assert asked[2:] == [len(new) * 6]
 
 
-def test_weights_of_a_run_see_pictures_as_that_run_did(history, tmp_path, quiet):
+def test_weights_of_a_run_see_images_as_that_run_did(history, tmp_path, quiet):
     console = Console(file=io.StringIO(), width=200)
     first, other = tmp_path / "first", tmp_path / "other"
     before = fit(history, first, quiet)

@@ -66,13 +66,19 @@ def test_a_known_rule_is_recovered_to_its_ceiling():
     parts = make_parts(seed_rule, 1)
     head = fit(parts, inputs)
     figures = head.spec.metrics
-    assert head.spec.inputs == ("recognition",)  # the features are noise: the simplest is enough
+    assert head.spec.inputs == (
+        "augmentation_probs",
+    )  # the features are noise: the simplest is enough
     assert figures["accuracy"] == pytest.approx(figures["ceiling"]["accuracy"], abs=0.015)
     assert figures["leak"] is False
     assert figures["majority_accuracy"] == pytest.approx(0.6, abs=0.05)
     assert figures["ece"] < 0.06
     assert np.abs(head.test_probability - parts["test"].truth).mean() < 0.06
-    assert set(head.validation_log_loss) == {"recognition", "features", "recognition+features"}
+    assert set(head.validation_log_loss) == {
+        "augmentation_probs",
+        "features",
+        "augmentation_probs+features",
+    }
 
 
 def test_context_is_used_where_it_matters():
@@ -95,12 +101,12 @@ def test_a_planted_leak_is_flagged():
     assert fit(leaking, inputs).spec.metrics["leak"] is True
 
 
-def test_many_outcomes_of_few_pictures_do_not_choose_richer_inputs():
+def test_many_outcomes_of_few_images_do_not_choose_richer_inputs():
     """A gain on one of four originals is one observation, however often it was sent."""
     original = np.repeat(np.arange(4), 500)
     zeros = np.zeros(len(original))
     rows = OutcomeRows(original, original, original, zeros, zeros + 1, None)
-    simple = Trial(("recognition",), None, zeros.astype("f4"), 0.0, 0.0)
+    simple = Trial(("augmentation_probs",), None, zeros.astype("f4"), 0.0, 0.0)
     gain = np.choose(original, [-1.0, 0.2, 0.0, 0.0])  # lower margin, lower loss: label 0
     rich = Trial(("features",), None, gain.astype("f4"), -1.0, 0.0)
     assert choose([simple, rich], rows) is simple
@@ -190,7 +196,7 @@ def test_pages_go_with_an_error_and_with_a_process_that_was_killed(tmp_path: Pat
         assert len(list(folder.iterdir())) == 2
     assert not folder.exists()
     with pytest.raises(IndexError), Matrices(inputs, 1, folder, memory_bytes=0) as matrices:
-        matrices.get(("recognition",), parts["train"], broken)
+        matrices.get(("augmentation_probs",), parts["train"], broken)
     assert not folder.exists()
 
 
@@ -328,14 +334,20 @@ def test_calibration_never_turns_the_order_round_and_survives_separable_labels()
 
 
 def test_without_context_no_input_set_names_it():
-    assert input_sets(0) == (("recognition",), ("features",), ("recognition", "features"))
+    assert input_sets(0) == (
+        ("augmentation_probs",),
+        ("features",),
+        ("augmentation_probs", "features"),
+    )
     assert all("context" in names for names in input_sets(3))
 
 
 def test_baselines_are_scored_on_the_same_rows():
     inputs = make_inputs(np.zeros((1, 0), np.float32))
     parts = make_parts(seed_rule, 1)
-    rows = compare(("recognition",), parts["train"], parts["test"], inputs, seed=0, threads=1)
+    rows = compare(
+        ("augmentation_probs",), parts["train"], parts["test"], inputs, seed=0, threads=1
+    )
     share = parts["train"].share_of_ones
     assert rows[MAJORITY]["accuracy"] == pytest.approx(1 - parts["test"].share_of_ones)
     assert rows[MAJORITY]["brier"] == pytest.approx(np.mean((parts["test"].label - share) ** 2))

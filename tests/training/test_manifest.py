@@ -180,7 +180,7 @@ def test_contradictions_about_originals_are_bad_rows(folder):
     with pytest.raises(DataError) as caught:
         read(folder, text)
     assert "line 3: the same file has another original" in str(caught.value)
-    assert "line 4: original names another picture" in str(caught.value)
+    assert "line 4: original names another image" in str(caught.value)
 
 
 def test_context_is_described_and_encoded_by_the_runtime(folder):
@@ -267,7 +267,7 @@ def test_missing_manifest(tmp_path):
         read_table(tmp_path / "none.csv", {})
 
 
-def test_fingerprint_follows_rows_and_pictures(folder):
+def test_fingerprint_follows_rows_and_images(folder):
     one = read(folder, "relative_im_path,open_rate\nimages/000.png,1\n")
     two = read(folder, "relative_im_path,open_rate\nimages/000.png,0\n")
     assert fingerprint(one, ["a"]) == fingerprint(one, ["a"])

@@ -177,12 +177,12 @@ def test_batch_normalisation_over_processes_needs_gpus():
 
 def test_backbones_that_normalise_over_processes_are_folded_as_well():
     backbone = Backbone("resnet50", 6, seed=0).eval()
-    pictures = torch.rand(2, 3, 32, 32)
-    expected = backbone(pictures)
+    images = torch.rand(2, 3, 32, 32)
+    expected = backbone(images)
     torch.nn.SyncBatchNorm.convert_sync_batchnorm(backbone)
     folded = backbone.folded()
     assert not [m for m in folded.modules() if isinstance(m, _BatchNorm)]
-    torch.testing.assert_close(folded(pictures), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(folded(images), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_sides_grow_over_two_thirds_of_the_epochs():
@@ -192,7 +192,7 @@ def test_sides_grow_over_two_thirds_of_the_epochs():
 
 
 def no_compiler(_network, **_options):
-    def fails(_pictures):
+    def fails(_images):
         raise TorchDynamoException("no C compiler was found\nand more")
 
     return fails
@@ -201,11 +201,11 @@ def no_compiler(_network, **_options):
 def test_where_compiling_fails_training_goes_on_unless_it_was_asked_for(monkeypatch):
     monkeypatch.setattr(torch, "compile", no_compiler)
     backbone = Backbone("resnet18", 6, seed=0)
-    pictures = torch.rand(2, 3, 32, 32)
+    images = torch.rand(2, 3, 32, 32)
     network = CompiledForOneShape(backbone, 32, asked=False)
-    assert network(pictures)[1].shape == (2, 6)
+    assert network(images)[1].shape == (2, 6)
     assert network.failure == "no C compiler was found"
-    assert network(pictures)[1].shape == (2, 6)
+    assert network(images)[1].shape == (2, 6)
     learning = optimisation(backbone, compile=True)
     with pytest.raises(DataError, match=r"no C compiler was found\. Leave out --compile"):
         learning.learn(next(made()))
@@ -216,7 +216,7 @@ def test_one_shape_is_compiled_and_others_go_as_they_are(monkeypatch):
 
     def compiles(network, *, dynamic):
         assert dynamic is False
-        return lambda pictures: seen.append(tuple(pictures.shape)) or network(pictures)
+        return lambda images: seen.append(tuple(images.shape)) or network(images)
 
     monkeypatch.setattr(torch, "compile", compiles)
     network = CompiledForOneShape(Backbone("resnet18", 6, seed=0).eval(), 32, asked=True)
@@ -251,7 +251,7 @@ def test_a_backbone_that_is_normalised_over_processes_can_be_copied():
     average = MovingAverage(backbone, 0.5).backbone
     assert average.net.bn1.process_group is together
     assert average.net.bn1.weight is not backbone.net.bn1.weight
-    pictures = torch.rand(2, 3, 32, 32)
+    images = torch.rand(2, 3, 32, 32)
     with torch.inference_mode():
-        folded, whole = backbone.folded()(pictures)[1], backbone.eval()(pictures)[1]
+        folded, whole = backbone.folded()(images)[1], backbone.eval()(images)[1]
     torch.testing.assert_close(folded, whole, atol=1e-4, rtol=1e-4)

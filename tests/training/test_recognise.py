@@ -136,8 +136,8 @@ def test_embeddings_stand_where_their_keys_say(display):
     assert table.features.dtype == np.float32
     file, applied = np.array([[7, 0]]), np.array([[5, 0]])
     assert table.rows(file, applied).tolist() == [[2, 0]]
-    picture = AUGMENTATIONS.augmentations[5].apply(PIXELS[7])
-    batch = Normalizer((0.8, 0.8, 0.8), (0.3, 0.3, 0.3)).batch([picture])
+    image = AUGMENTATIONS.augmentations[5].apply(PIXELS[7])
+    batch = Normalizer((0.8, 0.8, 0.8), (0.3, 0.3, 0.3)).batch([image])
     with torch.inference_mode():
         features, logits = backbone.eval()(torch.from_numpy(batch))
     np.testing.assert_allclose(table.features[2], features[0], atol=1e-4)

@@ -12,7 +12,7 @@ import pytest
 
 from augrank.errors import DataError
 from tests.training.full_disk import full_disk
-from training.render import MAKES, Kind, render_catalogue, render_picture
+from training.render import MAKES, Kind, render_catalogue, render_image
 from training.rendering.canvas import STUDIO
 from training.rendering.car import CAR_RANGES
 from training.rendering.sneaker import SNEAKER_RANGES
@@ -35,9 +35,9 @@ def _box(image: np.ndarray) -> tuple[int, int, int, int]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_same_arguments_same_picture(kind: Kind) -> None:
-    one, row = render_picture(kind, 7, seed=3, size=128)
-    two, row_again = render_picture(kind, 7, seed=3, size=128)
+def test_same_arguments_same_image(kind: Kind) -> None:
+    one, row = render_image(kind, 7, seed=3, size=128)
+    two, row_again = render_image(kind, 7, seed=3, size=128)
     assert one.shape == (128, 128, 3)
     assert one.dtype == np.uint8
     assert one.tobytes() == two.tobytes()
@@ -45,20 +45,20 @@ def test_same_arguments_same_picture(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_other_seed_or_index_other_picture(kind: Kind) -> None:
-    pictures = {
-        render_picture(kind, index, seed=seed, size=SIZE)[0].tobytes()
+def test_other_seed_or_index_other_image(kind: Kind) -> None:
+    images = {
+        render_image(kind, index, seed=seed, size=SIZE)[0].tobytes()
         for seed in (0, 1)
         for index in range(60)
     }
-    assert len(pictures) == 120
+    assert len(images) == 120
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_design_does_not_depend_on_size(kind: Kind) -> None:
-    small, row = render_picture(kind, 5, seed=0, size=128)
-    large, row_large = render_picture(kind, 5, seed=0, size=256)
-    other, _ = render_picture(kind, 6, seed=0, size=128)
+    small, row = render_image(kind, 5, seed=0, size=128)
+    large, row_large = render_image(kind, 5, seed=0, size=256)
+    other, _ = render_image(kind, 6, seed=0, size=128)
     assert row == row_large
     halved = cv2.resize(large, (128, 128), interpolation=cv2.INTER_AREA).astype(int)
     assert 4 * np.abs(halved - small).mean() < np.abs(halved - other).mean()
@@ -88,7 +88,7 @@ def test_manifest_says_what_is_drawn(kind: Kind, tmp_path: Path) -> None:
     ]
     types = SNEAKER_RANGES if kind == "sneaker" else CAR_RANGES
     for index, row in enumerate(rows):
-        image, record = render_picture(kind, index, seed=2, size=SIZE)
+        image, record = render_image(kind, index, seed=2, size=SIZE)
         assert row == {name: str(value) for name, value in record.items()}
         assert row["product_type"] in types
         assert row["make"] in {make.name for make in MAKES[kind]}
@@ -101,7 +101,7 @@ def test_manifest_says_what_is_drawn(kind: Kind, tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_uniform_studio(kind: Kind) -> None:
     for index in np.random.default_rng(0).integers(0, 60_000, 50):
-        image, _ = render_picture(kind, int(index), seed=0, size=128)
+        image, _ = render_image(kind, int(index), seed=0, size=128)
         border = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
         assert (border == STUDIO).all(), f"index {index}"
         x, y, w, h = _box(image)
@@ -160,17 +160,17 @@ def test_other_arguments_out_of_range(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="sneaker or car, got 'boat'"):
         render_catalogue("boat", 1, tmp_path)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="64 to 1024 pixels, got 16"):
-        render_picture("car", 0, seed=0, size=16)
+        render_image("car", 0, seed=0, size=16)
     with pytest.raises(ValueError, match="1 worker or more, got 0"):
         render_catalogue("car", 1, tmp_path, workers=0)
     with pytest.raises(ValueError, match="seed of 0 or more, got -1"):
-        render_picture("car", 0, seed=-1, size=SIZE)
+        render_image("car", 0, seed=-1, size=SIZE)
     with pytest.raises(ValueError, match="index of 0 or more, got -1"):
-        render_picture("car", -1, seed=0, size=SIZE)
+        render_image("car", -1, seed=0, size=SIZE)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_full_disk_is_told_and_leaves_whole_pictures_alone(tmp_path: Path, workers: int) -> None:
+def test_a_full_disk_is_told_and_leaves_whole_images_alone(tmp_path: Path, workers: int) -> None:
     expected = render_catalogue("car", 130, tmp_path / "a", size=SIZE, workers=1)
     sizes = sorted(path.stat().st_size for path in (tmp_path / "a" / "images").iterdir())
     out = tmp_path / "b"
@@ -194,7 +194,7 @@ def test_what_is_no_folder_is_told(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_empty_pictures_of_a_power_cut_are_drawn_again(tmp_path: Path) -> None:
+def test_empty_images_of_a_power_cut_are_drawn_again(tmp_path: Path) -> None:
     render_catalogue("car", 3, tmp_path, size=SIZE, workers=1)
     before = _files(tmp_path)
     (tmp_path / "images" / "car_000001.jpg").write_bytes(b"")

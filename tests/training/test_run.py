@@ -46,7 +46,7 @@ def test_a_run_that_has_learned_is_kept(folder, made):
     assert read_json(folder.started)["config"] == {"epochs": 3}
 
 
-def test_overwriting_removes_all_that_fit_makes_and_keeps_decoded_pictures(folder):
+def test_overwriting_removes_all_that_fit_makes_and_keeps_decoded_images(folder):
     start(folder)
     for name in MADE_BY_FIT:
         (folder.root / name).write_text("{}")
@@ -70,8 +70,15 @@ def test_damaged_notes_of_a_run_are_told(folder):
     with pytest.raises(DataError, match=r"fit.json is damaged.*--overwrite"):
         start(folder, epochs=2)
     start(folder, epochs=2, overwrite=True)
-    write_json(folder.record, {"complete": True})
-    assert folder.complete() == {"complete": True}
+    write_json(folder.record, {"format": 2, "complete": True})
+    assert folder.complete() == {"format": 2, "complete": True}
     folder.record.write_text("")
     with pytest.raises(DataError, match=r"run.json is damaged.*--overwrite"):
+        folder.complete()
+
+
+def test_a_run_of_another_version_is_refused_with_the_remedy(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.record.write_text('{"format": 1, "complete": true}')
+    with pytest.raises(DataError, match=r"expected format 2, got 1.*--overwrite"):
         folder.complete()

@@ -33,12 +33,12 @@ def batches(pixels: np.ndarray, batch_size: int = 7, threads: int = 2) -> Batche
     return Batches(pixels, SEED_SET, PLAIN, CPU, batch_size=batch_size, threads=threads)
 
 
-def test_in_order_gives_the_served_pictures(pixels, samples):
+def test_in_order_gives_the_served_images(pixels, samples):
     made = torch.cat(list(batches(pixels).in_order(samples)))
     assert made.shape == (30, 3, 40, 40)
     for row in (0, 9, 29):
-        picture = SEED_SET.augmentations[samples.applied[row]].apply(pixels[samples.file[row]])
-        np.testing.assert_allclose(made[row].permute(1, 2, 0), picture / 255.0, atol=1e-6)
+        image = SEED_SET.augmentations[samples.applied[row]].apply(pixels[samples.file[row]])
+        np.testing.assert_allclose(made[row].permute(1, 2, 0), image / 255.0, atol=1e-6)
 
 
 def test_what_is_measured_comes_in_batches_of_a_bounded_size(pixels, samples):
@@ -65,30 +65,30 @@ def test_an_epoch_sees_every_sample_once_with_its_label(pixels, samples):
 def test_epochs_are_the_same_by_seed_and_threads_and_differ_by_number(pixels, samples):
     def epoch(number: int, threads: int) -> np.ndarray:
         made = batches(pixels, threads=threads).shuffled(samples, Jitter(1, True), number)
-        return torch.cat([batch.pictures for batch in made]).numpy()
+        return torch.cat([batch.images for batch in made]).numpy()
 
     np.testing.assert_array_equal(epoch(1, 1), epoch(1, 3))
     assert (epoch(1, 1) != epoch(2, 1)).any()
 
 
-def shown(picture: np.ndarray, jitter: Jitter, count: int = 40) -> list[np.ndarray]:
-    side = picture.shape[0]
-    return [look(picture, window, side) for window in jitter.windows(1, count, side)]
+def shown(image: np.ndarray, jitter: Jitter, count: int = 40) -> list[np.ndarray]:
+    side = image.shape[0]
+    return [look(image, window, side) for window in jitter.windows(1, count, side)]
 
 
 def test_jitter_differs_within_a_batch_and_stays_small(pixels):
     moved = shown(pixels[1], Jitter(seed=0, flip=False), 20)
-    assert len({picture.tobytes() for picture in moved}) > 15
+    assert len({image.tobytes() for image in moved}) > 15
     assert np.mean([np.abs(m.astype(int) - pixels[1]).mean() for m in moved]) < 12
 
 
 def test_windows_show_what_lies_in_them_and_white_beyond():
-    picture = np.random.default_rng(0).integers(0, 200, (20, 20, 3), np.uint8)
+    image = np.random.default_rng(0).integers(0, 200, (20, 20, 3), np.uint8)
     whole = no_jitter(1, 20)[0]
-    assert np.array_equal(look(picture, whole, 20), picture)
-    assert look(picture, whole, 10).shape == (10, 10, 3)
-    beyond = look(picture, np.array([-2, 3, 20, 20, 1]), 20)
-    assert np.array_equal(beyond[:17, :18], picture[3:, :18][:, ::-1])
+    assert np.array_equal(look(image, whole, 20), image)
+    assert look(image, whole, 10).shape == (10, 10, 3)
+    beyond = look(image, np.array([-2, 3, 20, 20, 1]), 20)
+    assert np.array_equal(beyond[:17, :18], image[3:, :18][:, ::-1])
     assert (beyond[17:] == 255).all()
     assert (beyond[:, 18:] == 255).all()
 
@@ -103,7 +103,7 @@ def test_flips_mirror_only_where_they_may(pixels):
         same = np.zeros(40, np.int64)
         made = Batches(lopsided, plain, PLAIN, CPU, batch_size=40, threads=1)
         (batch,) = made.shuffled(Samples(same, same, same + label), Jitter(0, flip), epoch=1)
-        left, right = (batch.pictures[:, :, :, part].mean((1, 2, 3)) for part in
+        left, right = (batch.images[:, :, :, part].mean((1, 2, 3)) for part in
                        (slice(15), slice(-15, None)))  # fmt: skip
         return int((left < right).sum())
 
@@ -122,7 +122,7 @@ def test_batches_in_pieces_are_those_of_as_many_processes(pixels, samples):
     assert [piece.completes for piece in alone] == [False, True] * 2
     for rank in range(2):
         for mine, theirs in zip(alone[rank::2], pieces(rank, 2, 1), strict=True):
-            assert torch.equal(mine.pictures, theirs.pictures)
+            assert torch.equal(mine.images, theirs.images)
             assert mine.weight * 2 == pytest.approx(theirs.weight)
     assert sum(piece.weight for piece in alone[:2]) == pytest.approx(1)
 
@@ -135,14 +135,14 @@ def test_batches_augmented_on_the_device_are_those_made_by_threads(pixels, sampl
 
     for here, there in zip(made(False), made(True), strict=True):
         assert torch.equal(here.label, there.label)
-        assert here.pictures.stride() == there.pictures.stride()
-        torch.testing.assert_close(here.pictures, there.pictures, rtol=0, atol=1.01 / 255)
-        assert (here.pictures - there.pictures).abs().mean() < 1e-5
+        assert here.images.stride() == there.images.stride()
+        torch.testing.assert_close(here.images, there.images, rtol=0, atol=1.01 / 255)
+        assert (here.images - there.images).abs().mean() < 1e-5
 
 
 def test_a_smaller_side_is_what_is_asked_for(pixels, samples):
     made = next(batches(pixels).shuffled(samples, Jitter(0, flip=False), 1, size=24))
-    assert made.pictures.shape == (7, 3, 24, 24)
+    assert made.images.shape == (7, 3, 24, 24)
 
 
 def test_memory_is_used_again_only_when_nothing_refers_to_it():
@@ -176,7 +176,7 @@ def test_sets_that_flip_forbid_flipping():
     assert not may_flip(own)
 
 
-def test_statistics_are_those_of_the_augmented_pictures(pixels, samples):
+def test_statistics_are_those_of_the_augmented_images(pixels, samples):
     mean, std = channel_statistics(pixels, SEED_SET, samples, threads=2)
     every = np.stack(
         [SEED_SET.augmentations[a].apply(pixels[f])

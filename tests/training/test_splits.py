@@ -25,7 +25,7 @@ def test_order_of_rows_does_not_matter_but_the_seed_does():
     assert split != other
 
 
-def test_added_pictures_move_few_of_the_others():
+def test_added_images_move_few_of_the_others():
     names = [f"{number}.png" for number in range(1000)]
     before = split_originals(names, **SHARES, seed=0)
     more = [*names, *(f"new{number}.png" for number in range(100))]

@@ -141,7 +141,7 @@ def test_a_trial_that_stands_low_is_given_up(catalogue, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_trial_that_diverges_fails_alone_and_decoded_pictures_are_shared(catalogue, tmp_path):
+def test_a_trial_that_diverges_fails_alone_and_decoded_images_are_shared(catalogue, tmp_path):
     manifest, out, cache = catalogue(18), tmp_path / "study", tmp_path / "cache"
     space = space_file(tmp_path, {"learning_rate": [1e18, 0.02]})
     done = tune(manifest, out, "--space", str(space), "--set", f"cache={cache}")

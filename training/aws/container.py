@@ -6,7 +6,7 @@ toolkit, which tuning jobs use, and the driver of SDK v3) and agree on those rea
 | variable | is |
 |---|---|
 | SM_HPS | hyperparameters, JSON: options of ``fit`` |
-| SM_CHANNEL_TRAINING | the manifest and its pictures |
+| SM_CHANNEL_TRAINING | the manifest and its images |
 | SM_CHANNEL_WEIGHTS | a file of weights, if the option ``weights`` names one |
 | SM_MODEL_DIR | what becomes model.tar.gz: the run |
 | SM_NUM_GPUS, SM_HOSTS, SM_CURRENT_HOST | the machines |
@@ -110,7 +110,7 @@ def hyperparameters(environment: Mapping[str, str]) -> dict[str, Any]:
 
 
 def channels(environment: Mapping[str, str], options: dict[str, Any]) -> dict[str, Any]:
-    """Where manifest, pictures and weights are.
+    """Where manifest, images and weights are.
 
     Raises:
         DataError: the job has no channel of training data, or it has several tables.

@@ -46,7 +46,7 @@ class JobSettings:
 
     name: str
     role: str  # ARN that the container runs under
-    data: str  # s3://BUCKET/FOLDER: manifest and pictures
+    data: str  # s3://BUCKET/FOLDER: manifest and images
     bucket: str  # for source, checkpoints and results
     instance_type: str
     image: str
@@ -124,7 +124,7 @@ def content_of(aws: Aws, settings: JobSettings) -> str:
         pages = aws.pages("s3", "list_objects_v2", Bucket=bucket, Prefix=prefix)
         files = [(f["Key"], f["ETag"]) for page in pages for f in page.get("Contents", [])]
         if not files:
-            raise BadRequest(f"there is nothing in {url}", expected="a manifest and its pictures")
+            raise BadRequest(f"there is nothing in {url}", expected="a manifest and its images")
         digest.update(json.dumps(files).encode())
     return digest.hexdigest()
 

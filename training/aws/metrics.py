@@ -22,7 +22,7 @@ EPOCH = {
     "validation:accuracy": "validation_accuracy",
     "validation:loss": "validation_loss",
     "learning_rate": "learning_rate",
-    "pictures_per_s": "samples_per_s",
+    "images_per_s": "samples_per_s",
     "epoch_seconds": "seconds",
     "input_share": "input_share",
 }

@@ -167,7 +167,7 @@ class Canvas:
         """Open an empty studio.
 
         Args:
-            size: Side of the finished picture, pixels.
+            size: Side of the finished image, pixels.
             height: Height of the object in units of its length; the object is centred by it.
         """
         self.size = size
@@ -331,11 +331,11 @@ class Canvas:
         self._gloss += np.asarray(cv2.blur(layer, (k, k)), np.uint8)
 
     def finish(self) -> Image:
-        """Return the picture, uint8 (size, size, 3), RGB."""
+        """Return the image, uint8 (size, size, 3), RGB."""
         small = cv2.resize(self._plane, self._shape[::-1], interpolation=cv2.INTER_AREA)
         lit = cv2.multiply(small, cv2.merge([self._light] * 3), dtype=cv2.CV_8U)
-        picture = np.empty((self.size, self.size, 3), np.uint8)
-        _wash(picture, STUDIO)
-        rows = picture[self._top : self._top + len(small)]
+        image = np.empty((self.size, self.size, 3), np.uint8)
+        _wash(image, STUDIO)
+        rows = image[self._top : self._top + len(small)]
         cv2.add(lit, cv2.merge([self._gloss] * 3), rows)
-        return picture
+        return image

@@ -66,7 +66,7 @@ def draw_car(c: Car, size: int) -> Image:
 
     Args:
         c: The car.
-        size: Side of the picture, pixels.
+        size: Side of the image, pixels.
 
     Returns:
         uint8 (size, size, 3), RGB.

@@ -96,7 +96,7 @@ def draw_sneaker(s: Sneaker, size: int) -> Image:
 
     Args:
         s: The shoe.
-        size: Side of the picture, pixels.
+        size: Side of the image, pixels.
 
     Returns:
         uint8 (size, size, 3), RGB.

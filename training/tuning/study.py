@@ -3,7 +3,7 @@
     OUT/study.json   what is searched, and on which data
     OUT/study.db     Optuna's trials, SQLite: optuna-dashboard sqlite:///OUT/study.db
     OUT/trials/      checkpoints of trials that are not done
-    OUT/cache/       decoded pictures, shared by all trials (or the cache that is set)
+    OUT/cache/       decoded images, shared by all trials (or the cache that is set)
 
 TPE (Bergstra et al., 2011) proposes; a trial that stands below the median of earlier ones after the
 same epoch is given up. A grid tries every combination to its end instead. The same command again

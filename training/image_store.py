@@ -1,7 +1,7 @@
-"""Decoded pictures on disk: uint8, by content, each decoded once for all epochs and runs.
+"""Decoded images on disk: uint8, by content, each decoded once for all epochs and runs.
 
     CACHE/96px-1a2b3c4d/pixels.u8    slots of 96 x 96 x 3 bytes, memory-mapped; slot 0 is white
-    CACHE/96px-1a2b3c4d/index        a record for each picture: sha256, slot, CRC of its pixels
+    CACHE/96px-1a2b3c4d/index        a record for each image: sha256, slot, CRC of its pixels
     CACHE/96px-1a2b3c4d/broken.json  why a file has no pixels, by sha256
     CACHE/96px-1a2b3c4d/lock         held by the process that fills; its time says the last use
 
@@ -12,10 +12,10 @@ folder. One process fills a folder at a time; others wait for it.
 
 A file whose digest is not known is read once: its bytes are hashed, looked up, and decoded where
 they are new. Room is taken beforehand as if all such files were; where that much is not free, they
-are hashed first, so that nothing is removed or refused but for pictures that are to come.
+are hashed first, so that nothing is removed or refused but for images that are to come.
 
-Where new pictures would pass the limit of the cache, or the disk, other folders are emptied, the
-least recently used first, and then the folder is rewritten without the pictures that nobody asked
+Where new images would pass the limit of the cache, or the disk, other folders are emptied, the
+least recently used first, and then the folder is rewritten without the images that nobody asked
 for.
 """
 
@@ -32,7 +32,7 @@ import numpy as np
 import PIL
 from numpy.typing import NDArray
 
-from augrank.decode import DECODE_VERSION, Picture
+from augrank.decode import DECODE_VERSION, RgbImage
 from augrank.errors import AugrankError, DataError
 from training.ahead import ahead
 from training.cache_folders import (
@@ -50,17 +50,17 @@ from training.cache_folders import (
     writing,
 )
 from training.files import write_json
-from training.known_pictures import KnownPictures, Read, Unreadable
-from training.picture_slots import PictureSlots, Place, that_fits
+from training.image_slots import ImageSlots, Place, that_fits
+from training.known_images import KnownImages, Read, Unreadable
 
-Decode = Callable[[bytes], Picture]
+Decode = Callable[[bytes], RgbImage]
 Track = Callable[[Iterable[None], int, str], Iterable[None]]
-GROUP = 64  # pictures that a thread checks at a time
+GROUP = 64  # images that a thread checks at a time
 
 
 @dataclass(frozen=True)
 class Pixels:
-    """Pictures by number, wherever they stand in the store: reads like uint8 (N, S, S, 3)."""
+    """Images by number, wherever they stand in the store: reads like uint8 (N, S, S, 3)."""
 
     slots: NDArray[np.uint8]  # (slots, S, S, 3), memory-mapped
     slot: NDArray[np.int64]  # (N,)
@@ -68,13 +68,13 @@ class Pixels:
     def __len__(self) -> int:
         return len(self.slot)
 
-    def __getitem__(self, number: int | np.integer) -> Picture:
-        picture: Picture = self.slots[self.slot[number]]
-        return picture
+    def __getitem__(self, number: int | np.integer) -> RgbImage:
+        image: RgbImage = self.slots[self.slot[number]]
+        return image
 
     @property
     def side(self) -> int:
-        """Of the square pictures."""
+        """Of the square images."""
         return int(self.slots.shape[1])
 
 
@@ -94,7 +94,7 @@ class _Made:
     number: int
     digest: str | None = None
     place: Place | None = None  # where the pixels are already
-    picture: Picture | None = None
+    image: RgbImage | None = None
     crc: int = 0
     error: AugrankError | Unreadable | None = None
 
@@ -104,13 +104,13 @@ def decoder() -> str:
     return f"decode {DECODE_VERSION} cv2 {cv2.__version__} pillow {PIL.__version__}"
 
 
-class PictureStore:
+class ImageStore:
     """The folder of one size and decoder.
 
     Args:
         cache: folder of all sizes and decoders; processes may share it.
-        size: side of the pictures, in pixels.
-        limit_gb: that decoded pictures of all sizes may take of the cache, in GB.
+        size: side of the images, in pixels.
+        limit_gb: that decoded images of all sizes may take of the cache, in GB.
         say: told of waiting and of what is removed.
     """
 
@@ -119,7 +119,7 @@ class PictureStore:
     ) -> None:
         key = hashlib.sha256(decoder().encode()).hexdigest()[:8]
         self.folder, self._size = cache / f"{size}px-{key}", size
-        self._slots, self._limit_bytes = PictureSlots(self.folder, size), limit_gb * GB
+        self._slots, self._limit_bytes = ImageSlots(self.folder, size), limit_gb * GB
         self._say = say
 
     @contextmanager
@@ -156,7 +156,7 @@ class PictureStore:
         """
         unknown = [number for number, digest in enumerate(digests) if digest is None]
         there, used = self._slots.noted(None if unknown else {name for name in digests if name})
-        known = KnownPictures([*digests], self._broken(), there)
+        known = KnownImages([*digests], self._broken(), there)
         self._check(known, threads, track, trusting=checked)
         if unknown and not self._holds(used + len(known.to_read())):
             _hash(known, unknown, read, threads, track)
@@ -171,14 +171,14 @@ class PictureStore:
         slot, why = known.found()
         return Filled(Pixels(pixels, slot), tuple(name or "" for name in known.digests), why)
 
-    def _check(self, known: KnownPictures, threads: int, track: Track, *, trusting: bool) -> None:
-        """Note the places of pictures whose digests are known, where the pixels are whole.
+    def _check(self, known: KnownImages, threads: int, track: Track, *, trusting: bool) -> None:
+        """Note the places of images whose digests are known, where the pixels are whole.
 
         Args:
             known: gets the places.
             threads: at a time.
             track: shows progress.
-            trusting: the only place that was noted of a picture counts without a check.
+            trusting: the only place that was noted of an image counts without a check.
         """
         wanted = set(known.digests) - {None, *known.places}
         there = [digest for digest in known.noted if digest in wanted]
@@ -214,14 +214,14 @@ class PictureStore:
             return False
         return slots <= there or (slots - there) * slot_bytes <= room_bytes(self.folder)
 
-    def _keep_limit(self, known: KnownPictures, used: int, new: int) -> int:
-        """Remove what is not wanted, as far as new pictures would pass limit or disk.
+    def _keep_limit(self, known: KnownImages, used: int, new: int) -> int:
+        """Remove what is not wanted, as far as new images would pass limit or disk.
 
         Args:
-            known: has the places of the pictures that are wanted and there; gets others where
+            known: has the places of the images that are wanted and there; gets others where
                 the folder is rewritten.
             used: slots.
-            new: pictures to come.
+            new: images to come.
 
         Returns:
             The slots that are used then.
@@ -232,9 +232,9 @@ class PictureStore:
         slot_bytes, least = self._slots.slot_bytes, 1 + len(known.places) + new
         if least * slot_bytes > self._limit_bytes:
             raise DataError(
-                f"the cache's limit does not hold the decoded pictures ({self.folder.parent})",
+                f"the cache's limit does not hold the decoded images ({self.folder.parent})",
                 expected=f"at most {size_text(self._limit_bytes)}",
-                got=f"{size_text(least * slot_bytes, up=True)}, {least - 1:,} pictures of "
+                got=f"{size_text(least * slot_bytes, up=True)}, {least - 1:,} images of "
                 f"{self._size} px",
                 remedy=f"Give --cache-gb {math.ceil(least * slot_bytes / GB)}, or take a smaller "
                 "--image-size.",
@@ -249,7 +249,7 @@ class PictureStore:
         if total <= limit or slots == least:
             return used
         self._say(f"The cache is full: {self.folder} is rewritten without what is not asked for")
-        self._need((1 + len(known.places)) * self._slots.picture_bytes)
+        self._need((1 + len(known.places)) * self._slots.image_bytes)
         known.places = self._slots.rewrite(known.places)
         known.noted = {digest: [place] for digest, place in known.places.items()}
         return 1 + len(known.places)
@@ -257,7 +257,7 @@ class PictureStore:
     def _make_room(self, slots: int) -> None:
         """Take the space of all slots beforehand."""
         if slots > len(self._slots):
-            self._need((slots - len(self._slots)) * self._slots.picture_bytes)
+            self._need((slots - len(self._slots)) * self._slots.image_bytes)
         self._slots.reserve(slots)
 
     def _need(self, wanted: int) -> None:
@@ -265,7 +265,7 @@ class PictureStore:
         room, kept = room_bytes(self.folder), kept_free_bytes(self.folder)
         if wanted > room:
             raise DataError(
-                f"the disk does not hold the decoded pictures ({self.folder})",
+                f"the disk does not hold the decoded images ({self.folder})",
                 expected=f"{size_text(wanted + kept, up=True)} free, of which "
                 f"{size_text(kept)} stay free",
                 got=size_text(room + kept),
@@ -275,7 +275,7 @@ class PictureStore:
 
     def _decode(
         self,
-        known: KnownPictures,
+        known: KnownImages,
         numbers: Sequence[int],
         used: int,
         read: Read,
@@ -283,7 +283,7 @@ class PictureStore:
         threads: int,
         track: Track,
     ) -> int:
-        """Read files and decode what is new, and note each picture when its pixels are there.
+        """Read files and decode what is new, and note each image when its pixels are there.
 
         Returns:
             How many slots are used then.
@@ -303,8 +303,8 @@ class PictureStore:
                 place = that_fits(known.noted.get(digest, ()), slots)
                 if place is not None:
                     return _Made(number, digest, place)
-                picture = decode(content)
-                return _Made(number, digest, picture=picture, crc=zlib.crc32(picture.data))
+                image = decode(content)
+                return _Made(number, digest, image=image, crc=zlib.crc32(image.data))
             except AugrankError as error:
                 return _Made(number, digest, error=error)
             except MemoryError:
@@ -322,9 +322,9 @@ class PictureStore:
                         known.broken[digest] = str(made.error)
                     elif digest is not None and made.place is not None:
                         known.places[digest] = made.place
-                    elif digest is not None and made.picture is not None:
+                    elif digest is not None and made.image is not None:
                         place = used, made.crc
-                        add(digest, place, made.picture)
+                        add(digest, place, made.image)
                         known.places[digest], used = place, used + 1
                     yield None
 
@@ -338,7 +338,7 @@ class PictureStore:
 
 
 def _hash(
-    known: KnownPictures, numbers: Sequence[int], read: Read, threads: int, track: Track
+    known: KnownImages, numbers: Sequence[int], read: Read, threads: int, track: Track
 ) -> None:
     """Note the digests of files, or why they have none."""
 

@@ -1,4 +1,4 @@
-"""The files of one folder of decoded pictures: slots of pixels, and the records that name them.
+"""The files of one folder of decoded images: slots of pixels, and the records that name them.
 
 A record is written after its pixels, so that a slot with a record is whole. It is never written
 again, and files are only replaced, or cut behind the last record, so that processes which have the
@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from augrank.decode import WHITE, Picture
+from augrank.decode import WHITE, RgbImage
 from training.cache_folders import INDEX, PARTS, PIXELS, writing
 from training.files import whole
 
@@ -26,23 +26,23 @@ Place = tuple[int, int]  # slot and crc32
 Places = dict[str, Place]  # by sha256
 
 
-class PictureSlots:
+class ImageSlots:
     """Slots of one size; slot 0 is white.
 
     Args:
         folder: that this process holds.
-        size: side of the pictures, in pixels.
+        size: side of the images, in pixels.
     """
 
     def __init__(self, folder: Path, size: int) -> None:
         self._pixels, self._index = folder / PIXELS, folder / INDEX
         self._folder, self._size = folder, size
-        self.picture_bytes = size * size * 3
-        self.slot_bytes = self.picture_bytes + RECORD.size  # with its record
+        self.image_bytes = size * size * 3
+        self.slot_bytes = self.image_bytes + RECORD.size  # with its record
 
     def __len__(self) -> int:
         """In the file: none where a process was killed, or the disk was full, as it was made."""
-        return self._pixels.stat().st_size // self.picture_bytes if self._pixels.exists() else 0
+        return self._pixels.stat().st_size // self.image_bytes if self._pixels.exists() else 0
 
     def tidy(self) -> None:
         """Drop what killed processes left: files that were not yet whole, half a record."""
@@ -56,7 +56,7 @@ class PictureSlots:
         """What the index says.
 
         Args:
-            wanted: sha256 of the pictures to look for; None: all.
+            wanted: sha256 of the images to look for; None: all.
 
         Returns:
             Places by sha256, and how many slots are used.
@@ -82,29 +82,29 @@ class PictureSlots:
         with writing(self._folder):
             self._pixels.touch()
             with self._pixels.open("r+b") as stream:
-                os.posix_fallocate(stream.fileno(), 0, slots * self.picture_bytes)
-                os.pwrite(stream.fileno(), bytes([WHITE]) * self.picture_bytes, 0)
+                os.posix_fallocate(stream.fileno(), 0, slots * self.image_bytes)
+                os.pwrite(stream.fileno(), bytes([WHITE]) * self.image_bytes, 0)
 
     def cut(self, slots: int) -> None:
         """Give back the space behind these slots, of which none has a record."""
         with writing(self._folder):
-            os.truncate(self._pixels, slots * self.picture_bytes)
+            os.truncate(self._pixels, slots * self.image_bytes)
 
     @contextmanager
-    def adding(self) -> Iterator[Callable[[str, Place, Picture], None]]:
-        """Gives what writes a picture, uint8 (S, S, 3), into its place, and its record then."""
+    def adding(self) -> Iterator[Callable[[str, Place, RgbImage], None]]:
+        """Gives what writes an image, uint8 (S, S, 3), into its place, and its record then."""
         with self._pixels.open("r+b") as pixels, self._index.open("ab", buffering=0) as index:
 
-            def add(digest: str, place: Place, picture: Picture) -> None:
-                at = place[0] * self.picture_bytes
+            def add(digest: str, place: Place, image: RgbImage) -> None:
+                at = place[0] * self.image_bytes
                 with writing(self._folder):
-                    _all_of(os.pwrite(pixels.fileno(), picture.data, at), self.picture_bytes)
+                    _all_of(os.pwrite(pixels.fileno(), image.data, at), self.image_bytes)
                     _all_of(index.write(_record(digest, place)), RECORD.size)
 
             yield add
 
     def rewrite(self, places: Places) -> Places:
-        """Rewrite the folder with these pictures alone, and say where they are now.
+        """Rewrite the folder with these images alone, and say where they are now.
 
         While the pixels are replaced the index names old and new places: it fits both.
         """
@@ -115,7 +115,7 @@ class PictureSlots:
         with writing(self._folder):
             with whole(self._pixels) as temporary:
                 with temporary.open("wb") as stream:
-                    stream.write(bytes([WHITE]) * self.picture_bytes)
+                    stream.write(bytes([WHITE]) * self.image_bytes)
                     for digest in made:
                         stream.write(former[places[digest][0]].data)
                 with self._index.open("ab") as index:
@@ -129,7 +129,7 @@ def that_fits(places: Sequence[Place], slots: NDArray[np.uint8]) -> Place | None
     """The place whose pixels are those that were written there.
 
     Args:
-        places: that the index has of one picture.
+        places: that the index has of one image.
         slots: uint8 (slots, S, S, 3).
     """
     return next((place for place in places if zlib.crc32(slots[place[0]]) == place[1]), None)

@@ -1,4 +1,4 @@
-"""Every picture file of a manifest: its digest, its decoded pixels, or why it has none."""
+"""Every image file of a manifest: its digest, its decoded pixels, or why it has none."""
 
 import hashlib
 import math
@@ -11,16 +11,16 @@ from pathlib import Path
 
 import numpy as np
 
-from augrank.decode import Picture, decode
+from augrank.decode import RgbImage, decode
 from training.cache_folders import noted, writing
 from training.files import write_json
-from training.known_pictures import Unreadable
-from training.picture_store import PictureStore, Pixels
+from training.image_store import ImageStore, Pixels
+from training.known_images import Unreadable
 from training.progress import Display
 
 
 @dataclass(frozen=True)
-class Pictures:
+class DecodedImages:
     """Decoded files, by their number in the manifest."""
 
     pixels: Pixels  # (N, S, S, 3) RGB; white where the file is broken
@@ -38,15 +38,15 @@ def decode_all(
     threads: int,
     display: Display,
     checked: bool = False,
-) -> Pictures:
+) -> DecodedImages:
     """Decode files on a white square, as far as no earlier call has done so.
 
     Args:
         files: relative to ``images``.
         images: the folder.
-        size: side of the working pictures, in pixels.
+        size: side of the working images, in pixels.
         cache: folder of the store; may be shared by runs.
-        limit_gb: that decoded pictures may take of the cache, those of other runs included.
+        limit_gb: that decoded images may take of the cache, those of other runs included.
         threads: files decoded at a time (the decoders let go of the interpreter).
         display: shows progress.
         checked: another process of this machine has just decoded them.
@@ -61,13 +61,13 @@ def decode_all(
     def read(place: int) -> tuple[str, bytes]:
         return sources.read(readable[place])
 
-    def decode_content(content: bytes) -> Picture:
+    def decode_content(content: bytes) -> RgbImage:
         return decode(content, size).pixels
 
     def track(done: Iterable[None], count: int, title: str) -> Iterable[None]:
-        return display.track(done, title, count, "pictures")
+        return display.track(done, title, count, "images")
 
-    store = PictureStore(cache, size, limit_gb, display.say)
+    store = ImageStore(cache, size, limit_gb, display.say)
     with store.held(), sources.remembered() as digest:
         wanted = [digest(number) for number in readable]
         filled = store.fill(
@@ -76,7 +76,7 @@ def decode_all(
     slot = np.zeros(len(files), np.int64)  # slot 0 is white
     slot[readable] = filled.pixels.slot
     sha256 = dict(zip(readable, filled.digests, strict=True))
-    return Pictures(
+    return DecodedImages(
         Pixels(filled.pixels.slots, slot),
         tuple(sha256.get(number, "") for number in range(len(files))),
         unreadable | {readable[place]: reason for place, reason in filled.why.items()},

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from training.picture_slots import Place, Places
+from training.image_slots import Place, Places
 
 Read = Callable[[int], tuple[str, bytes]]  # from a file's number to its sha256 and bytes
 
@@ -16,7 +16,7 @@ class Unreadable(Exception):
 
 
 @dataclass
-class KnownPictures:
+class KnownImages:
     """What is known of the files so far."""
 
     digests: list[str | None]  # by number

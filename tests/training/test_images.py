@@ -1,4 +1,4 @@
-"""Decoded pictures: once each, whatever is interrupted, shared and spoiled meanwhile."""
+"""Decoded images: once each, whatever is interrupted, shared and spoiled meanwhile."""
 
 import errno
 import fcntl
@@ -25,11 +25,11 @@ from typer.testing import CliRunner
 
 from augrank.decode import decode
 from augrank.errors import DataError
-from training import cache_folders, picture_slots, picture_store, pictures
+from training import cache_folders, image_slots, image_store, images
 from training.cache_folders import GB, KB, MB, size_text
 from training.files import read_json
-from training.picture_slots import RECORD
-from training.pictures import decode_all
+from training.image_slots import RECORD
+from training.images import decode_all
 from training.progress import Display
 
 QUIET = Display(quiet=True)
@@ -50,7 +50,7 @@ def decoded(monkeypatch) -> list[str]:
         seen.append(hashlib.sha256(data).hexdigest())
         return decode(data, size)
 
-    monkeypatch.setattr(pictures, "decode", noted)
+    monkeypatch.setattr(images, "decode", noted)
     return seen
 
 
@@ -58,13 +58,13 @@ def decoded(monkeypatch) -> list[str]:
 def opened(monkeypatch) -> list[str]:
     """Names of the files whose bytes are read."""
     seen: list[str] = []
-    read = pictures._Sources.read
+    read = images._Sources.read
 
     def noted(sources, number: int):
         seen.append(Path(sources._names[number]).name)
         return read(sources, number)
 
-    monkeypatch.setattr(pictures._Sources, "read", noted)
+    monkeypatch.setattr(images._Sources, "read", noted)
     return seen
 
 
@@ -90,7 +90,7 @@ def names(count: int) -> list[str]:
 def load(
     folder: Path, cache: Path, count: int = 6, size: int = 32, *, first: int = 0, slots=math.inf
 ):
-    """Pictures first to count, in a cache that holds so many slots of 32 pixels."""
+    """Images first to count, in a cache that holds so many slots of 32 pixels."""
     return decode_all(
         names(count)[first:], folder, size, cache,
         limit_gb=slots * SLOT_BYTES / 2**30, threads=2, display=QUIET,
@@ -119,7 +119,7 @@ def full(*_arguments):
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_pictures_are_decoded_as_served_and_once(folder, tmp_path, decoded):
+def test_images_are_decoded_as_served_and_once(folder, tmp_path, decoded):
     first = load(folder, tmp_path / "cache", 5)
     assert len(first.pixels) == 5
     assert first.pixels.side == 32
@@ -127,7 +127,7 @@ def test_pictures_are_decoded_as_served_and_once(folder, tmp_path, decoded):
     np.testing.assert_array_equal(first.pixels[3], decode(data, 32).pixels)
     assert first.sha256[3] == hashlib.sha256(data).hexdigest()
     assert len(decoded) == 5
-    again = load(folder, tmp_path / "cache", 6)  # another manifest with one picture more
+    again = load(folder, tmp_path / "cache", 6)  # another manifest with one image more
     assert len(decoded) == 6
     np.testing.assert_array_equal(first.pixels[3], again.pixels[3])
     load(folder, tmp_path / "cache", size=40)  # another size is another store
@@ -145,14 +145,14 @@ def test_the_same_bytes_under_two_names_are_decoded_once(folder, tmp_path, decod
 def test_files_are_read_once_and_looked_up_before_they_are_decoded(
     folder, tmp_path, monkeypatch, decoded, opened
 ):
-    cache, noted, ahead = tmp_path / "cache", pictures.decode, []
+    cache, noted, ahead = tmp_path / "cache", images.decode, []
 
     def counted(data: bytes, size: int):
         made = noted(data, size)
         ahead.append(len(opened) - len(decoded))
         return made
 
-    monkeypatch.setattr(pictures, "decode", counted)
+    monkeypatch.setattr(images, "decode", counted)
     shutil.copyfile(folder / "images/000.png", folder / "images/005.png")
     load(folder, cache)
     assert sorted(opened) == [f"{n:03d}.png" for n in range(6)]
@@ -163,7 +163,7 @@ def test_files_are_read_once_and_looked_up_before_they_are_decoded(
     decoded.clear()
     load(folder, cache)
     assert (opened, decoded) == ([], [])
-    (cache / "digests.json").unlink()  # or the pictures are elsewhere
+    (cache / "digests.json").unlink()  # or the images are elsewhere
     shutil.copyfile(folder / "images/000.png", folder / "images/002.png")
     assert_right(load(folder, cache), folder, names(6))
     assert len(opened) == 6
@@ -175,7 +175,7 @@ def test_files_are_read_once_and_looked_up_before_they_are_decoded(
 def test_the_same_bytes_at_the_same_time_are_decoded_once(
     folder, tmp_path, monkeypatch, decoded, opened
 ):
-    cache, noted = tmp_path / "cache", pictures.decode
+    cache, noted = tmp_path / "cache", images.decode
     shutil.copyfile(folder / "images/000.png", folder / "images/001.png")
 
     def slow(data: bytes, size: int):
@@ -184,15 +184,13 @@ def test_the_same_bytes_at_the_same_time_are_decoded_once(
             time.sleep(0.001)
         return noted(data, size)
 
-    monkeypatch.setattr(pictures, "decode", slow)
+    monkeypatch.setattr(images, "decode", slow)
     made = load(folder, cache, 3)
     assert sorted(decoded) == sorted(set(made.sha256))
     assert_right(made, folder, names(3))
 
 
-def test_new_pictures_among_unknown_ones_take_no_more_slots_than_they_need(
-    folder, tmp_path, decoded
-):
+def test_new_images_among_unknown_ones_take_no_more_slots_than_they_need(folder, tmp_path, decoded):
     cache = tmp_path / "cache"
     decode_all(names(6)[::2], folder, 32, cache, threads=2, display=QUIET)
     (cache / "digests.json").unlink()
@@ -235,8 +233,8 @@ def test_what_takes_long_has_a_bar(folder, tmp_path):
 def test_an_interrupt_keeps_digests_and_what_is_known_of_broken_files(
     folder, tmp_path, monkeypatch, decoded, opened
 ):
-    cache, noted = tmp_path / "cache", pictures.decode
-    (folder / names(1)[0]).write_bytes(b"no picture")
+    cache, noted = tmp_path / "cache", images.decode
+    (folder / names(1)[0]).write_bytes(b"no image")
 
     def interrupted(data: bytes, size: int):
         if len(decoded) == 4:
@@ -244,7 +242,7 @@ def test_an_interrupt_keeps_digests_and_what_is_known_of_broken_files(
         return noted(data, size)
 
     with monkeypatch.context() as patch:
-        patch.setattr(pictures, "decode", interrupted)
+        patch.setattr(images, "decode", interrupted)
         with pytest.raises(KeyboardInterrupt):
             decode_all(names(6), folder, 32, cache, threads=1, display=QUIET)
     known = {Path(name).name: facts[2] for name, facts in read_json(cache / "digests.json").items()}
@@ -273,14 +271,14 @@ def test_checksums_are_computed_by_the_threads_that_decode(folder, tmp_path, mon
 
 
 def test_an_interrupt_loses_nothing_that_was_decoded(folder, tmp_path, monkeypatch, decoded):
-    cache, noted = tmp_path / "cache", pictures.decode
+    cache, noted = tmp_path / "cache", images.decode
 
     def interrupted(data: bytes, size: int):
         if len(decoded) == 4:
             raise KeyboardInterrupt
         return noted(data, size)
 
-    monkeypatch.setattr(pictures, "decode", interrupted)
+    monkeypatch.setattr(images, "decode", interrupted)
     with pytest.raises(KeyboardInterrupt):
         decode_all(names(6), folder, 32, cache, threads=1, display=QUIET)
     index = the_store(cache) / "index"
@@ -288,7 +286,7 @@ def test_an_interrupt_loses_nothing_that_was_decoded(folder, tmp_path, monkeypat
     assert kept == 4
     with index.open("ab") as stream:
         stream.write(b"half a record")
-    monkeypatch.setattr(pictures, "decode", noted)
+    monkeypatch.setattr(images, "decode", noted)
     decoded.clear()
     made = load(folder, cache)
     assert len(decoded) == 2
@@ -309,7 +307,7 @@ def fill_slowly(folder: Path, cache: Path, count: int, seen: int) -> int:
             time.sleep(0.002)
             return decode(data, size)
 
-        pictures.decode = slow  # in this process alone
+        images.decode = slow  # in this process alone
         load(folder, cache, count)
     finally:
         os._exit(0)
@@ -350,7 +348,7 @@ def apart() -> Iterator[ProcessPoolExecutor]:
         yield pool
 
 
-def test_killed_processes_leave_whole_pictures(catalogue, tmp_path, decoded, apart):
+def test_killed_processes_leave_whole_images(catalogue, tmp_path, decoded, apart):
     folder, cache, count = catalogue(120).parent, tmp_path / "cache", 120
     killed = apart.submit(fill_and_kill, folder, cache, count).result(timeout=60)
     assert killed == [signal.SIGKILL] * 10
@@ -362,7 +360,7 @@ def test_killed_processes_leave_whole_pictures(catalogue, tmp_path, decoded, apa
     assert_right(made, folder, names(count))
 
 
-def test_two_processes_decode_each_picture_once(catalogue, tmp_path, decoded, apart):
+def test_two_processes_decode_each_image_once(catalogue, tmp_path, decoded, apart):
     folder, cache = catalogue(40).parent, tmp_path / "cache"
     seen = apart.submit(fill_twice, folder, cache, 40).result(timeout=60)
     made = load(folder, cache, 40)
@@ -387,7 +385,7 @@ def test_a_spoiled_slot_is_decoded_again(folder, tmp_path, decoded):
     assert decoded == []
 
 
-def test_a_file_that_changed_is_another_picture(folder, tmp_path, decoded):
+def test_a_file_that_changed_is_another_image(folder, tmp_path, decoded):
     load(folder, tmp_path / "cache")
     shutil.copyfile(folder / "images/001.png", folder / "images/000.png")
     made = load(folder, tmp_path / "cache")
@@ -400,7 +398,7 @@ def test_a_full_disk_is_said_before_anything_is_written(folder, tmp_path, monkey
     usage = shutil.disk_usage(tmp_path)._replace(total=100 << 30, free=(1 << 30) + 1000)
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda _path: usage)
-        with pytest.raises(DataError, match=r"does not hold the decoded pictures[\s\S]*--cache"):
+        with pytest.raises(DataError, match=r"does not hold the decoded images[\s\S]*--cache"):
             load(folder, tmp_path / "cache")
     assert not (the_store(tmp_path / "cache") / "pixels.u8").exists()
     assert_right(load(folder, tmp_path / "cache"), folder, names(6))
@@ -416,7 +414,7 @@ def test_a_disk_that_has_no_room_for_the_slots_is_said(folder, tmp_path, monkeyp
 
 @pytest.mark.parametrize("taken", [-1, 0, 100])
 def test_a_disk_that_fills_meanwhile_loses_nothing(folder, tmp_path, monkeypatch, decoded, taken):
-    """Of the fourth picture the disk takes so many bytes; -1: none, and says so."""
+    """Of the fourth image the disk takes so many bytes; -1: none, and says so."""
     cache, pwrite = tmp_path / "cache", os.pwrite
 
     def short(descriptor: int, data, offset: int) -> int:
@@ -439,12 +437,12 @@ def test_a_disk_that_fills_meanwhile_loses_nothing(folder, tmp_path, monkeypatch
 
 
 def test_a_disk_that_is_full_from_the_start_is_said(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(pictures, "write_json", full)
+    monkeypatch.setattr(images, "write_json", full)
     with pytest.raises(DataError, match=r"cache cannot be written.*No space left on device"):
         load(folder, tmp_path / "cache")
 
 
-def test_a_broken_picture_is_a_bad_row(catalogue, tmp_path, display):
+def test_a_broken_image_is_a_bad_row(catalogue, tmp_path, display):
     from training.manifest import check_manifest  # slow to import: the process apart needs none
     from training.table import read_table
 
@@ -472,7 +470,7 @@ def test_files_that_cannot_be_read_now_are_told_and_tried_again(folder, tmp_path
     content = {name: (folder / name).read_bytes() for name in (first, second)}
     load(folder, cache, size=40)  # digests are known
     (folder / first).unlink()
-    look = pictures._Sources.look
+    look = images._Sources.look
 
     def written_meanwhile(*arguments):
         found = look(*arguments)
@@ -480,7 +478,7 @@ def test_files_that_cannot_be_read_now_are_told_and_tried_again(folder, tmp_path
         return found
 
     with monkeypatch.context() as patch:
-        patch.setattr(pictures._Sources, "look", written_meanwhile)
+        patch.setattr(images._Sources, "look", written_meanwhile)
         made = load(folder, cache)
     assert made.broken == {
         0: "the file cannot be read: No such file or directory",
@@ -514,7 +512,7 @@ def test_a_file_replaced_within_its_time_and_size_is_told_once(folder, tmp_path)
     assert load(folder, cache, size=40).broken == {}
 
 
-def test_a_picture_that_memory_does_not_hold_is_tried_again(folder, tmp_path, monkeypatch):
+def test_an_image_that_memory_does_not_hold_is_tried_again(folder, tmp_path, monkeypatch):
     spoiled = (folder / names(3)[2]).read_bytes()
 
     def large(data: bytes, size: int):
@@ -523,7 +521,7 @@ def test_a_picture_that_memory_does_not_hold_is_tried_again(folder, tmp_path, mo
         return decode(data, size)
 
     with monkeypatch.context() as patch:
-        patch.setattr(pictures, "decode", large)
+        patch.setattr(images, "decode", large)
         made = load(folder, tmp_path / "cache")
     assert made.broken == {2: "there is not enough memory to decode it"}
     assert (made.pixels[2] == 255).all()
@@ -660,7 +658,7 @@ def test_what_a_run_waits_for_and_what_it_removes_is_told(folder, tmp_path):
     cache, said = tmp_path / "cache", list[str]()
 
     def fill(size: int, limit_gb: float = math.inf) -> None:
-        store = picture_store.PictureStore(cache, size, limit_gb, said.append)
+        store = image_store.ImageStore(cache, size, limit_gb, said.append)
         with store.held():
             store.fill(["00" * 32], lambda _: ("00" * 32, b""),
                        lambda _: np.zeros((size, size, 3), np.uint8), threads=1,
@@ -683,11 +681,11 @@ def test_what_a_run_waits_for_and_what_it_removes_is_told(folder, tmp_path):
     assert said[1:] == [gone]
 
 
-def test_the_limit_removes_pictures_that_are_not_wanted(folder, tmp_path, decoded):
+def test_the_limit_removes_images_that_are_not_wanted(folder, tmp_path, decoded):
     cache = tmp_path / "cache"
     before = load(folder, cache, 4)
     decoded.clear()
-    made = load(folder, cache, 6, first=2, slots=5)  # the white slot and four pictures
+    made = load(folder, cache, 6, first=2, slots=5)  # the white slot and four images
     assert sorted(decoded) == sorted(made.sha256[2:])  # two were there
     assert_right(made, folder, names(6)[2:])
     assert_right(before, folder, names(4))  # mapped before: the old ones
@@ -726,7 +724,7 @@ def test_an_interrupt_while_rewriting_loses_nothing(folder, tmp_path, monkeypatc
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(picture_slots, "whole", killed)
+        patch.setattr(image_slots, "whole", killed)
         with pytest.raises(KeyboardInterrupt):
             load(folder, cache, 6, first=2, slots=5)
     assert len(list(the_store(cache).glob(".*.part*"))) == (moment in (0, 2))
@@ -744,7 +742,7 @@ def test_more_than_the_limit_is_refused_before_anything_is_done(folder, tmp_path
     load(folder, cache, 2)
     decoded.clear()
     why = (
-        r"expected at most 18\.23 KB, got 21\.28 KB, 6 pictures of 32 px\. "
+        r"expected at most 18\.23 KB, got 21\.28 KB, 6 images of 32 px\. "
         r"Give --cache-gb 1, or .*--image"
     )
     with pytest.raises(DataError, match=why):
