@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad
 
-from augrank import augmentations as single
-from augrank.augmentations import Augmentation, AugmentationSet
+from augrank.augmentations import Augmentation, AugmentationSet, operations
 from augrank.decode import WHITE
 from augrank.errors import DataError
 from augrank.preprocess import Normalizer
@@ -194,14 +193,14 @@ def _blurred(grey: Tensor, sigma: float) -> Tensor:
 @functools.lru_cache(maxsize=32)
 def _brightness_table(factor: float, device: torch.device) -> Tensor:
     """What each value becomes, uint8 (256,)."""
-    made = single.brightness(RAMP, factor)[..., 0].flatten()
+    made = operations.brightness(RAMP, factor)[..., 0].flatten()
     return torch.from_numpy(made).to(device)
 
 
 @functools.lru_cache(maxsize=32)
 def _blur_matrix(side: int, sigma: float, device: torch.device) -> Tensor:
     """Share of each pixel of a line in each blurred one, in 1/256, float32 (S, S)."""
-    kernel = single.gaussian_kernel(max(0.5, sigma * side / 100))
+    kernel = operations.gaussian_kernel(max(0.5, sigma * side / 100))
     spread = cv2.sepFilter2D(
         np.eye(side, dtype=np.float32), cv2.CV_32F, np.ones(1, np.float32), kernel
     )
@@ -216,7 +215,7 @@ def _swivel_table(side: int, degrees: float, device: torch.device) -> tuple[Tens
         Places in padded images of the upper left, lower left, upper right and lower right
         neighbours, int32 (4 S S,); the shares of the right and of the lower ones, float32 (S S, 1).
     """
-    matrix = cv2.invert(single.swivel_matrix(side, degrees))[1].astype(np.float32)
+    matrix = cv2.invert(operations.swivel_matrix(side, degrees))[1].astype(np.float32)
     place = np.arange(side, dtype=np.float32)
     of_row = matrix[:, 1, None] * place + matrix[:, 2, None]
     # A fused multiply-add rounds once; float64 holds the product of two float32.

@@ -69,7 +69,9 @@ def test_when_nothing_beats_the_original_it_says_so(recommender, image):
     assert [c.name for c in answer.candidates] == ["original", worst]
     assert answer.keep_original
     assert answer.best_candidate.name == "original"
-    assert answer.verdict.startswith("Keep the image as it is: no candidate would raise open_rate")
+    assert answer.verdict.startswith(
+        "Keep the picture as it is: no candidate would raise open_rate"
+    )
 
 
 def test_ties_go_to_the_original(recommender, image):
