@@ -40,19 +40,6 @@ def test_every_link_leads_somewhere():
     assert [path for path in sorted(links) if not (ROOT / path).exists()] == []
 
 
-def test_every_module_has_its_line_and_every_line_its_module():
-    for table in README.split("\n\n"):
-        header = re.match(r"\| `([a-z]+)/` \|", table)
-        if header is None:
-            continue
-        folder = ROOT / header[1]
-        cells = [line.split("|")[1] for line in table.splitlines()[2:]]
-        named = {name.rstrip("/") for cell in cells for name in re.findall(r"`([^`]+)`", cell)}
-        there = {p.name for p in folder.iterdir() if p.suffix == ".py" and p.name[0] != "_"}
-        there |= {p.name for p in folder.iterdir() if p.is_dir() and p.name[0] != "_"}
-        assert named == there, header[1]
-
-
 def test_make_lists_its_targets():
     done = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True)
     for target in ("install", "format", "check", "test", "bench", "demo", "lock"):
