@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from augrank.errors import AugrankError
 
 if TYPE_CHECKING:
-    from augrank.answer import Answer
-    from augrank.pipeline import Recommender
+    from augrank.tasks.recommend.pipeline import Recommender
+    from augrank.tasks.recommend.response import Answer
 
 __version__ = "0.1.0"
 __all__ = ["Answer", "AugrankError", "Recommender", "__version__"]
@@ -22,11 +22,11 @@ __all__ = ["Answer", "AugrankError", "Recommender", "__version__"]
 def __getattr__(name: str) -> Any:
     """Import the public classes on first use, so that training can import a submodule alone."""
     if name == "Recommender":
-        from augrank.pipeline import Recommender
+        from augrank.tasks.recommend.pipeline import Recommender
 
         return Recommender
     if name == "Answer":
-        from augrank.answer import Answer
+        from augrank.tasks.recommend.response import Answer
 
         return Answer
     raise AttributeError(f"module 'augrank' has no attribute {name!r}")

@@ -1,5 +1,5 @@
 """``python -m augrank`` is the ``augrank`` command."""
 
-from augrank.cli import app
+from augrank.cli.app import app
 
 app(prog_name="augrank")

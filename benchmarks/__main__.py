@@ -1,5 +1,5 @@
 """``python -m benchmarks``."""
 
-from benchmarks.cli import app
+from benchmarks.cli.app import app
 
 app(prog_name="python -m benchmarks")

@@ -20,12 +20,12 @@ import httpx
 import typer
 from rich.console import Console
 
-from augrank.answer import Answer
-from augrank.bundle import sha256_of
-from augrank.cli import print_answer
-from augrank.cli_errors import friendly_errors
-from augrank.contact_sheet import contact_sheet
-from augrank.serving import Server, ServerOptions, serve
+from augrank.bundle.spec import sha256_of
+from augrank.cli.app import print_answer
+from augrank.cli.command import friendly_errors
+from augrank.serving.server import Server, ServerOptions, serve
+from augrank.tasks.recommend.contact_sheet import contact_sheet
+from augrank.tasks.recommend.response import Answer
 
 ROOT = Path(__file__).parents[1]
 CATALOGUE = ROOT / "examples" / "catalogue"

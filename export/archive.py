@@ -13,9 +13,9 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from augrank.bundle import load_bundle
+from augrank.bundle.spec import load_bundle
 from augrank.errors import DataError
-from augrank.layout import CONFIG, HANDLER, MANIFEST, lay_out, manifest_text
+from augrank.serving.model_folder import CONFIG, HANDLER, MANIFEST, lay_out, manifest_text
 
 # Imported by augrank inside a server; the serving stack brings numpy and pillow.
 RUNTIME = (

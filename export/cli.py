@@ -7,12 +7,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from augrank.bundle import BundleSpec
-from augrank.cli_errors import friendly_errors
-from export.aws.cli import register
+from augrank.bundle.spec import BundleSpec
+from augrank.cli.command import friendly_errors
+from export.sagemaker.cli import register
 
 if TYPE_CHECKING:
-    from export.parity import Way
+    from export.parity.figures import Way
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -58,11 +58,11 @@ def build(
     The parity gate asks the finished archive's own handler and compares it with what torch and
     XGBoost gave in training; beyond its tolerance nothing is written.
     """
-    from augrank.heads import import_xgboost_alone
+    from augrank.models.head import import_xgboost_alone
 
     import_xgboost_alone()
-    from export.build import build as build_export  # the other commands need no torch
-    from export.run import load_run
+    from export.run_reader import load_run
+    from export.tasks.recommend import build as build_export  # the other commands need no torch
 
     finished = load_run(run, images)
     with console.status("") as status:

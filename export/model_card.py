@@ -1,8 +1,8 @@
 """The model card: what the bundle is, what it was trained on, and how it was checked."""
 
-from augrank.bundle import BundleSpec
-from augrank.context import CategoricalColumn
-from export.run import RunRecord
+from augrank.bundle.spec import BundleSpec
+from augrank.models.context import CategoricalColumn
+from export.run_reader import RunRecord
 
 
 def model_card(spec: BundleSpec, record: RunRecord) -> str:

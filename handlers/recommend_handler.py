@@ -2,7 +2,7 @@
 
 Served by TorchServe from a ``.mar``, and by SageMaker's PyTorch serving stack, which runs
 TorchServe. The archive's folder is first on ``sys.path``, so the ``augrank`` packed in it is what
-runs. No model logic here: augrank/wire.py says what comes in, augrank/pipeline.py what is done.
+runs. No model logic here: augrank/tasks/recommend/ has the request and the pipeline.
 """
 
 import json
@@ -15,14 +15,14 @@ from typing import Any
 
 import cv2
 
-from augrank.answer import Answer
-from augrank.bundle import load_bundle
-from augrank.cores import threads_per_worker
+from augrank.bundle.spec import load_bundle
 from augrank.errors import AugrankError
-from augrank.heads import import_xgboost_alone
-from augrank.pipeline import Recommender
-from augrank.settings import WorkerSettings
-from augrank.wire import JSON_TYPE, Request, parse_request
+from augrank.models.head import import_xgboost_alone
+from augrank.resources import threads_per_worker
+from augrank.runtime.settings import WorkerSettings
+from augrank.tasks.recommend.pipeline import Recommender
+from augrank.tasks.recommend.request import JSON_TYPE, Request, parse_request
+from augrank.tasks.recommend.response import Answer
 
 logger = logging.getLogger(__name__)
 GAUGE_INTERVAL_S = 1.0

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from augrank.pipeline import Recommender
-from export.build import Export, build
-from export.run import load_run
-from tests.tiny_run import make_run
+from augrank.tasks.recommend.pipeline import Recommender
+from export.run_reader import load_run
+from export.tasks.recommend import Export, build
+from tests.support.tiny_run import make_run
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,18 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
 @pytest.fixture(scope="session")
 def tiny_export(tiny_run: TinyRun, tmp_path_factory: pytest.TempPathFactory) -> Export:
     return build(load_run(tiny_run.run), tmp_path_factory.mktemp("dist"), name="tiny")
+
+
+@pytest.fixture(scope="session")
+def made(tiny_run: TinyRun, tmp_path_factory: pytest.TempPathFactory) -> Export:
+    """An export with its archive for SageMaker."""
+    folder = tmp_path_factory.mktemp("for-sagemaker")
+    return build(load_run(tiny_run.run), folder, name="tiny", sagemaker=True)
+
+
+@pytest.fixture(scope="session")
+def dist(made: Export) -> Path:
+    return made.bundle.parent
 
 
 @pytest.fixture(scope="session")

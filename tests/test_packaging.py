@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
-LOCKS = ("requirements.lock", "export/container/requirements.lock", "tests/sagemaker/toolkit.lock")
+LOCKS = ("requirements.lock", "export/container/requirements.lock", "tests/support/toolkit.lock")
 
 
 @pytest.mark.parametrize("lock", LOCKS)

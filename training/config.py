@@ -17,7 +17,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from augrank.errors import DataError, one_of
-from augrank.targets import Direction
+from augrank.models.targets import Direction
 
 Architecture = Literal["resnet18", "resnet34", "resnet50"]
 Schedule = Literal["onecycle", "plateau"]

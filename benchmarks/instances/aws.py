@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from augrank.aws import Aws, AwsError, Call
-from augrank.bundle import load_bundle
+from augrank.aws.client import Aws, AwsError, Call
+from augrank.aws.s3 import S3Folder
+from augrank.bundle.spec import load_bundle
 from augrank.errors import BadRequest
-from benchmarks.contestants import plain_json
+from benchmarks.common.load import FAILED, OK, Asks, Body
+from benchmarks.common.requests import questions
 from benchmarks.instances.catalogue import InstanceType
 from benchmarks.instances.figures import (
     LeftRunning,
@@ -19,16 +21,14 @@ from benchmarks.instances.figures import (
     ask,
     training_figures,
 )
-from benchmarks.load import FAILED, OK, Asks, Body
-from benchmarks.questions import questions
-from export.aws.endpoint import Endpoint
-from export.aws.images import serving_image
-from export.aws.release import Release, Settings
-from export.aws.removal import delete
-from export.aws.rollout import deploy
-from export.aws.s3 import S3Folder
-from training.aws import jobs
-from training.aws.jobs import JobSettings, TrainingJob
+from benchmarks.serving.systems import plain_json
+from export.sagemaker.endpoint import Endpoint
+from export.sagemaker.images import serving_image
+from export.sagemaker.release import Release, Settings
+from export.sagemaker.rollout import deploy
+from export.sagemaker.teardown import delete
+from training.sagemaker import job as jobs
+from training.sagemaker.job import JobSettings, TrainingJob
 
 BILLED = ("BillableTimeInSeconds", "TrainingTimeInSeconds")
 

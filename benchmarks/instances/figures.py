@@ -7,8 +7,8 @@ from typing import Protocol
 import numpy as np
 
 from augrank.errors import ServerError
+from benchmarks.common.load import Body, Target, closed_loop, open_loop
 from benchmarks.instances.catalogue import InstanceType
-from benchmarks.load import Body, Target, closed_loop, open_loop
 
 LOAD = 0.7  # of the peak, at which latencies are taken
 Step = Callable[[str], None]

@@ -11,12 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from augrank.bundle import load_bundle
-from augrank.cores import available_memory, usable_cores
+from augrank.bundle.spec import load_bundle
 from augrank.errors import BadRequest, ServerError
-from augrank.plan import plan_serving
-from augrank.serving import ServerOptions, serve
-from benchmarks.contestants import plain_json
+from augrank.resources import available_memory, usable_cores
+from augrank.serving.capacity import plan_serving
+from augrank.serving.server import ServerOptions, serve
+from benchmarks.common.load import Endpoint
+from benchmarks.common.requests import questions
 from benchmarks.instances.catalogue import InstanceType
 from benchmarks.instances.figures import (
     LoadPlan,
@@ -26,8 +27,7 @@ from benchmarks.instances.figures import (
     ask,
     training_figures,
 )
-from benchmarks.load import Endpoint
-from benchmarks.questions import questions
+from benchmarks.serving.systems import plain_json
 
 FAMILY = "here"
 GPU = f"{FAMILY}.gpu"

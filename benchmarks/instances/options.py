@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from augrank.cli_options import pairs
+from augrank.cli.options import pairs
 from augrank.errors import BadRequest
 from benchmarks.instances.catalogue import PRICES, InstanceType, chosen_types, prices
 from benchmarks.instances.figures import Place, Step
@@ -111,10 +111,10 @@ class HereOptions:
             return self.manifest, self.images or self.manifest.parent
         history = scratch / "history.csv"
         if not history.is_file():
-            from augrank.augmentations import augmentation_set
-            from training.history import write_history
-            from training.render import render_catalogue
-            from training.table import read_table
+            from augrank.images.augmentations import augmentation_set
+            from training.data.manifest.read import read_table
+            from training.simulation.history import write_history
+            from training.simulation.render import render_catalogue
 
             count = QUICK_IMAGES if quick else FULL_IMAGES
             step(f"rendering {count} images")
@@ -181,7 +181,7 @@ class AwsOptions:
 
     def place(self, work: WorkOptions, given: dict[str, Any], mark: str, step: Step) -> Place:
         """Where the types are tried."""
-        from augrank.aws import Aws
+        from augrank.aws.client import Aws
         from benchmarks.instances.aws import Account, Job, OnAws
         from benchmarks.instances.figures import FULL_LOAD, QUICK_LOAD
 

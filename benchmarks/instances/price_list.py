@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from augrank.aws import Aws, AwsError
+from augrank.aws.client import Aws, AwsError
 from benchmarks.instances.catalogue import instance_types
 
 SERVICE = "AmazonSageMaker"

@@ -3,17 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.markdown import Result, shown, table, typed_as, verdict
-from benchmarks.statistics import Median
-from benchmarks.training.targets import (
-    ACCURACY,
-    H100,
-    H100_JOB,
-    H100_SIZE,
-    RATIOS,
-    SHARED,
-    Target,
-)
+from benchmarks.common.markdown import Result, shown, table, typed_as, verdict
+from benchmarks.common.statistics import Median
+from benchmarks.training.targets import ACCURACY, H100, H100_JOB, H100_SIZE, RATIOS, SHARED, Target
 
 METHOD = (
     "Every row is measured in turns in one run. Synthetic: the same batch of normalised tensors "
@@ -25,9 +17,9 @@ METHOD = (
 )
 RUNS = (
     "Whole runs, from the start of the process to its end, against the script that a user would "
-    "write (`benchmarks/training/naive.py`: one process, PIL, eager float32, each image decoded "
-    "in each epoch, plateau schedule), on the same splits, with the same optimiser, batch and "
-    "number of epochs, from other seeds each time. Of both the epoch that validates best is tested."
+    "write (`benchmarks/training/baseline_script.py`: one process, PIL, eager float32, each "
+    "image decoded in each epoch, plateau schedule), on the same splits, with the same "
+    "optimiser, batch and number of epochs, from other seeds each time. Of both the epoch that validates best is tested."
 )
 
 

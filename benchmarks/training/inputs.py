@@ -11,15 +11,15 @@ import torch
 from torch.utils.data import ConcatDataset, DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
-from training.images import decode_all
 
-from augrank.preprocess import IMAGENET_MEAN, IMAGENET_STD, Normalizer
-from training.batches import Batches
-from training.engine import Engine
-from training.jitter import Jitter
-from training.prepare import Prepared
-from training.progress import Display
-from training.samples import Samples
+from augrank.images.preprocess import IMAGENET_MEAN, IMAGENET_STD, Normalizer
+from training.backbone.crops import Jitter
+from training.backbone.device import Engine
+from training.backbone.loader import Batches
+from training.common.progress import Display
+from training.data.dataset import Prepared
+from training.data.image_cache.sources import decode_all
+from training.data.samples import Samples
 
 QUIET = Display(quiet=True)
 WARM_S = 1.0  # at least

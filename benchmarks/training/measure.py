@@ -17,7 +17,7 @@ import torchvision
 from numpy.typing import NDArray
 from torch import nn
 
-from augrank.cores import usable_cores
+from augrank.resources import usable_cores
 from benchmarks.training.inputs import (
     ImageFolderPeer,
     batches_of,
@@ -25,20 +25,20 @@ from benchmarks.training.inputs import (
     ours_cold,
     ours_warm,
 )
-from training.backbone import Backbone
-from training.batches import EVALUATION_BATCH, TrainingBatch
+from training.backbone.crops import Jitter
+from training.backbone.device import Engine
+from training.backbone.embed import embed, pair_keys
+from training.backbone.loader import EVALUATION_BATCH, TrainingBatch
+from training.backbone.model import Backbone
+from training.backbone.optimizer import Optimisation
+from training.backbone.train import use_threads
+from training.backbone.trainer import train_epoch
+from training.common.progress import Display
 from training.config import Architecture, FitConfig
-from training.distributed import Team
-from training.embeddings import embed, pair_keys
-from training.engine import Engine
-from training.jitter import Jitter
-from training.learning import use_threads
-from training.optimisation import Optimisation
-from training.prepare import Prepared, prepare, read_manifest
-from training.progress import Display
-from training.recognise import train_epoch
-from training.samples import Samples
-from training.splits import TRAIN
+from training.data.dataset import Prepared, prepare, read_manifest
+from training.data.samples import Samples
+from training.data.splits import TRAIN
+from training.distributed.world import Team
 
 QUIET = Display(quiet=True)
 Note = Callable[[str], None]

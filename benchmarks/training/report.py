@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from rich.table import Table
 
-from benchmarks.statistics import Median, machine
+from benchmarks.common.statistics import Median, machine
 from benchmarks.training.measure import Effort, Seen, SeenCompiled, SeenInput
 from benchmarks.training.runs import SeenJob, SeenRuns, SeenScaling
 from benchmarks.training.targets import ACCURACY, RATIOS, SHARED
-from training.engine import Engine
+from training.backbone.device import Engine
 
 DPI, SIZE_INCHES = 110, (7.0, 4.2)
 

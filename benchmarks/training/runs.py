@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from augrank.cores import usable_cores
 from augrank.errors import ServerError
+from augrank.resources import usable_cores
 from benchmarks.training.measure import BATCH, GPU_BATCH, Effort, Note
 from training.config import Architecture
-from training.render import render_catalogue
+from training.simulation.render import render_catalogue
 
 ORIGINALS_A_PROCESS, ORIGINALS_A_GPU = 200, 4_000
 SCALING_EPOCHS, SCALING_ROUNDS = 3, 6  # the first epoch warms up
@@ -178,9 +178,9 @@ def _naive(
     images: Path, epochs: int, size: int, backbone: Architecture, seed: int
 ) -> dict[str, float]:
     command = [
-        sys.executable, "-m", "benchmarks.training.naive", "--images", str(images), "--backbone",
-        backbone, "--epochs", str(epochs), "--image-size", str(size), "--batch-size", str(BATCH),
-        "--seed", str(seed),
+        sys.executable, "-m", "benchmarks.training.baseline_script", "--images", str(images),
+        "--backbone", backbone, "--epochs", str(epochs), "--image-size", str(size),
+        "--batch-size", str(BATCH), "--seed", str(seed),
     ]  # fmt: skip
     output, seconds = _run(command)
     result: dict[str, float] = json.loads(output.splitlines()[-1])

@@ -10,12 +10,12 @@ import pytest
 import yaml
 
 import augrank
-from augrank.cores import threads_per_worker, usable_cores
 from augrank.errors import AugrankError, BadRequest, BundleError, ServerError, one_of
-from augrank.heads import Calibration, Head, assemble, augmentation_probs
-from augrank.layout import ModelConfig
-from augrank.settings import WorkerSettings
-from augrank.targets import TARGETS, resolve_target
+from augrank.models.head import Calibration, Head, assemble, augmentation_probs
+from augrank.models.targets import TARGETS, resolve_target
+from augrank.resources import threads_per_worker, usable_cores
+from augrank.runtime.settings import WorkerSettings
+from augrank.serving.model_folder import ModelConfig
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,7 +28,7 @@ def test_public_names_are_pinned():
 
 def test_importing_augrank_needs_no_torch_and_loads_nothing_heavy():
     code = (
-        "import sys, augrank, augrank.pipeline, augrank.wire; "
+        "import sys, augrank, augrank.tasks.recommend.pipeline, augrank.tasks.recommend.request; "
         "print([m for m in ('torch', 'albumentations', 'ts', 'sagemaker') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

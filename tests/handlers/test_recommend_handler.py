@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 from ts.context import Context, RequestProcessor
 
-from augrank.backbone import CPU_ROWS_PER_CALL, MAX_BATCH
+from augrank.models.backbone import CPU_ROWS_PER_CALL, MAX_BATCH
 from handlers.recommend_handler import GAUGE_INTERVAL_S, RecommendHandler
-from tests.augrank.test_decode import png_bomb
+from tests.augrank.images.test_decode import png_bomb
 
 FIELDS = {"target": "open_rate", "campaign_type": "Newsletter", "industry": "Retail"}
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from training.progress import Display
+from training.common.progress import Display
 
 SHAPES = ("disc", "box", "bar")
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from augrank.cli_options import pairs
+from augrank.cli.options import pairs
 from augrank.errors import BadRequest, DataError
 from training.config import FitConfig, load_config, split_names
 

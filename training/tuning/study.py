@@ -24,15 +24,15 @@ import torch
 from optuna.trial import FrozenTrial, TrialState
 
 from augrank.errors import DataError
-from training.checkpoint import Epoch
+from augrank.files import alone_in, read_json, room_in, write_json
+from training.backbone.checkpoint import Epoch
+from training.backbone.device import Engine
+from training.backbone.train import learn, use_threads
+from training.backbone.trainer import Diverged
+from training.common.progress import Display
 from training.config import FitConfig
-from training.engine import Engine
-from training.files import alone_in, read_json, room_in, write_json
-from training.learning import learn, use_threads
-from training.prepare import Prepared, prepare, read_manifest
-from training.progress import Display
-from training.recognise import Diverged
-from training.run import RunFolder
+from training.data.dataset import Prepared, prepare, read_manifest
+from training.run.folder import RunFolder
 from training.tuning.space import Range, Space, Value
 from training.tuning.trials import State, Trial, best_of, shown, write_results
 

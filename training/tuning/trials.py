@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.table import Table
 
+from augrank.files import whole
 from training.config import FitConfig
-from training.files import whole
-from training.plots import BLUE, GREY, ORANGE, plain_axes, save_figure
+from training.run.plots import BLUE, GREY, ORANGE, plain_axes, save_figure
 from training.tuning.space import Range, Space, Value
 
 State = Literal["complete", "pruned", "failed", "running"]

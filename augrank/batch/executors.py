@@ -1,0 +1,151 @@
+"""Where shards are answered: processes of this machine, or the nodes of a Ray cluster."""
+
+import json
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import cache
+from multiprocessing.connection import Connection
+from typing import Any, Literal
+
+from augrank.batch.job import Item, Job
+from augrank.batch.shard_scorer import ShardScorer
+from augrank.errors import BadRequest, ServerError, one_of
+from augrank.resources import usable_cores
+
+Engine = Literal["local", "ray"]
+Shards = Mapping[int, Sequence[Item]]
+Numbered = tuple[int, list[dict[str, Any]]]
+Scored = Generator[Numbered, None, None]
+Run = Callable[[Job, Shards, int | None], Scored]
+
+
+def engine_named(name: str) -> Run:
+    """What answers a job's shards, in any order.
+
+    Raises:
+        BadRequest: there is no such engine.
+    """
+    if name not in ENGINES:
+        raise BadRequest("no such engine", expected=one_of(ENGINES, name), got=name)
+    return ENGINES[name]
+
+
+def on_this_machine(job: Job, shards: Shards, workers: int | None) -> Scored:
+    """Processes of this machine.
+
+    Raises:
+        BundleError: the bundle or the device does not fit.
+        ServerError: a process was killed.
+    """
+    if not shards:
+        return
+    count = min(workers or usable_cores(), len(shards))
+    try:
+        with _processes(count) as pool:
+            yield from _in_any_order(pool, job, shards, 2 * count)
+    except BrokenProcessPool as error:
+        raise ServerError(
+            f"one of {count} worker processes ended early, most likely for want of memory",
+            remedy="Run it again with fewer --workers: it goes on where it was.",
+        ) from error
+
+
+def on_ray(job: Job, shards: Shards, workers: int | None) -> Scored:
+    """Actors on a Ray cluster: the one that is connected to, or a new one on this machine.
+
+    Raises:
+        BadRequest: Ray is not installed.
+    """
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise BadRequest(
+            f"Ray is not installed: {error}", remedy="pip install 'augrank[ray]'"
+        ) from error
+    if not shards:
+        return
+    if not ray.is_initialized():
+        ray.init(address=os.environ.get("RAY_ADDRESS"), log_to_driver=False)
+    cores = int(ray.cluster_resources().get("CPU", 1))
+    count = max(1, min(workers or cores, len(shards)))
+    packed = [
+        {"number": number, "shard": json.dumps([asdict(item) for item in shard])}
+        for number, shard in shards.items()
+    ]
+    data = ray.data.from_items(packed, override_num_blocks=len(packed)).map(
+        _RayScorer, fn_constructor_args=(job,), concurrency=count, num_cpus=1
+    )
+    for row in data.iter_rows():
+        yield int(row["number"]), json.loads(row["rows"])
+
+
+ENGINES: dict[str, Run] = {"local": on_this_machine, "ray": on_ray}
+
+
+@contextmanager
+def _processes(count: int) -> Iterator[ProcessPoolExecutor]:
+    """Worker processes, which end at once when the block ends, or this process does."""
+    spawn = multiprocessing.get_context("spawn")  # onnxruntime's threads do not survive a fork
+    ours, theirs = spawn.Pipe()
+    pool = ProcessPoolExecutor(count, spawn, _begin, (theirs,))
+    try:
+        yield pool
+    finally:
+        ours.close()
+        pool.shutdown(cancel_futures=True)
+        theirs.close()
+
+
+def _in_any_order(pool: ProcessPoolExecutor, job: Job, shards: Shards, most: int) -> Scored:
+    """The shards' rows as they come; at most so many shards wait at a time."""
+    waiting: set[Future[Numbered]] = set()
+    left = iter(shards.items())
+    while True:
+        while len(waiting) < most and (numbered := next(left, None)):
+            waiting.add(pool.submit(_score, job, *numbered))
+        if not waiting:
+            return
+        done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+        for future in done:
+            yield future.result()
+
+
+def _begin(parent: Connection) -> None:
+    """A worker process: Ctrl-C is the parent's to handle, and with the parent it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: Connection) -> None:
+    """End this process as soon as the other end of a connection is closed."""
+    parent.poll(None)  # nothing is ever sent
+    os._exit(1)
+
+
+@cache
+def _scorer(job: Job) -> ShardScorer:
+    """Loaded with a worker's first shard, so that its errors reach the parent as they are."""
+    return ShardScorer(job)
+
+
+def _score(job: Job, number: int, shard: Sequence[Item]) -> Numbered:
+    return number, _scorer(job)(shard)
+
+
+class _RayScorer:
+    """ShardScorer as Ray Data maps it."""
+
+    def __init__(self, job: Job) -> None:
+        self._score = ShardScorer(job)
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        shard = [Item(**item) for item in json.loads(row["shard"])]
+        return {"number": row["number"], "rows": json.dumps(self._score(shard))}

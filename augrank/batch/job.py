@@ -1,0 +1,101 @@
+"""What is to be answered, and how: the items of a folder or manifest, and the job's options."""
+
+import csv
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from augrank.bundle.spec import BundleSpec, load_bundle
+from augrank.errors import BadRequest
+from augrank.models.engines import Device
+from augrank.tasks.recommend.alternates import PRODUCT_TYPE
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif")
+PATH = "relative_im_path"
+
+
+@dataclass(frozen=True)
+class Item:
+    """An image, and the campaign it is asked about."""
+
+    number: int
+    path: str  # relative to the images folder
+    context: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every item is asked, and by which bundle."""
+
+    bundle: Path
+    images: Path
+    targets: tuple[str, ...]
+    candidates: tuple[str, ...] | None = None
+    alternates: int = 0
+    device: Device = "auto"
+
+
+def items_of_folder(folder: Path, context: Mapping[str, Any]) -> list[Item]:
+    """Every image file below a folder, by name, all under one context.
+
+    Raises:
+        BadRequest: there is none.
+    """
+    files = sorted(
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.suffix.lower() in SUFFIXES and path.is_file()
+    )
+    if not files:
+        raise BadRequest(
+            "there are no images", expected=f"files {', '.join(SUFFIXES)}", got=str(folder)
+        )
+    return [Item(number, path, context) for number, path in enumerate(files)]
+
+
+def items_of_manifest(file: Path, spec: BundleSpec, context: Mapping[str, Any]) -> list[Item]:
+    """The rows of a CSV or Parquet manifest; their context columns go before the given context.
+
+    Raises:
+        BadRequest: it cannot be read, or has no images' column.
+    """
+    rows = _rows(file)
+    if not rows or PATH not in rows[0]:
+        raise BadRequest(
+            "the manifest does not fit",
+            expected=f"rows with a column {PATH}",
+            got=", ".join(map(str, rows[0])) if rows else "no rows",
+        )
+    names = [*(column.name for column in spec.context), PRODUCT_TYPE]
+    items = []
+    for number, row in enumerate(rows):
+        own = {name: row[name] for name in names if row.get(name) not in (None, "")}
+        items.append(Item(number, str(row[PATH]), {**context, **own}))
+    return items
+
+
+def _rows(file: Path) -> list[dict[str, Any]]:
+    try:
+        if file.suffix == ".parquet":
+            rows: list[dict[str, Any]] = pq.read_table(file).to_pylist()
+            return rows
+        with file.open(newline="", encoding="utf-8-sig") as stream:
+            return list(csv.DictReader(stream))
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise BadRequest(f"{file} cannot be read: {error}") from error
+
+
+def fingerprint(job: Job, items: Sequence[Item], shard: int) -> str:
+    """Of all that decides the rows, and which of them a shard of so many items holds."""
+    digest = hashlib.sha256(f"{shard} {load_bundle(job.bundle).digest}".encode())
+    options = {**asdict(job), "bundle": "", "images": str(job.images.resolve()), "device": ""}
+    digest.update(json.dumps(options, sort_keys=True).encode())
+    for item in items:
+        digest.update(json.dumps(asdict(item), sort_keys=True, default=str).encode())
+    return digest.hexdigest()

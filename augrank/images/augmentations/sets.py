@@ -1,0 +1,189 @@
+"""Sets of augmentations, by name or from a file.
+
+- ``seed``: the six of the first experiments: original, brighter, darker, rotate, sketch, swivel.
+- ``email``: the original and seven samples of the albumentations pipeline of ``sample_pipeline``.
+- a YAML or JSON file of your own, which may extend one of the above::
+
+      name: autumn
+      extends: seed
+      augmentations:
+        - name: warmer
+          steps: [{op: HueSaturationValue, params: {hue_shift_limit: [8, 8],
+                   sat_shift_limit: [20, 20], val_shift_limit: [0, 0]}}]
+
+An operation is one of OPERATIONS below or the name of an albumentations transform whose parameters
+are pinned (``[8, 8]``, not ``[0, 8]``).
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from augrank.errors import DataError, one_of
+from augrank.images.augmentations.spec import ORIGINAL, Augmentation, AugmentationSet, Step
+from augrank.images.decode import WHITE
+
+EMAIL_SAMPLES = 7
+NAMED_SETS = ("seed", "email")
+SEED_AUGMENTATIONS = (
+    Augmentation(name=ORIGINAL),
+    Augmentation(name="brighter", steps=(Step(op="brightness", params={"factor": 1.5}),)),
+    Augmentation(name="darker", steps=(Step(op="brightness", params={"factor": 0.5}),)),
+    Augmentation(name="rotate", steps=(Step(op="rotate", params={"quarter_turns": 1}),)),
+    Augmentation(name="sketch", steps=(Step(op="sketch", params={"sigma": 3.0}),)),
+    Augmentation(name="swivel", steps=(Step(op="swivel", params={"degrees": 30.0}),)),
+)
+
+
+def sample_pipeline(rng: np.random.Generator) -> tuple[Step, ...]:
+    """Draw one sample of the email pipeline: which blocks act, and with exactly what.
+
+    The blocks and their probabilities, in order: flip (1/2), transpose (1/2), Gaussian noise
+    (1/5); with 1/5 one of motion, median or plain blur (weights 2:1:1); shift-scale-rotate (1/5);
+    with 3/10 one of CLAHE, sharpen, emboss, random brightness; hue-saturation-value (3/10).
+    """
+    steps: list[Step] = []
+
+    def add(op: str, **params: Any) -> None:
+        steps.append(Step(op=op, params=params, seed=int(rng.integers(2**31))))
+
+    def pinned(low: float, high: float) -> list[float]:
+        value = round(float(rng.uniform(low, high)), 4)
+        return [value, value]
+
+    if rng.random() < 0.5:
+        way = int(rng.integers(3))  # horizontally, vertically, both
+        if way != 1:
+            add("HorizontalFlip")
+        if way != 0:
+            add("VerticalFlip")
+    if rng.random() < 0.5:
+        add("Transpose")
+    if rng.random() < 0.2:
+        add("GaussNoise", std_range=pinned(0.02, 0.05))
+    if rng.random() < 0.2:
+        blur = str(rng.choice(["MotionBlur", "MedianBlur", "Blur"], p=[0.5, 0.25, 0.25]))
+        if blur == "MotionBlur":
+            side = int(rng.choice([3, 5, 7]))
+            angle = pinned(0, 180)
+            add(blur, blur_limit=[side, side], angle_range=angle, direction_range=[0.0, 0.0])
+        else:
+            add(blur, blur_limit=[3, 3])
+    if rng.random() < 0.2:
+        shift = {"x": pinned(-0.0625, 0.0625), "y": pinned(-0.0625, 0.0625)}
+        add(
+            "Affine",
+            translate_percent=shift,
+            scale=pinned(0.8, 1.2),
+            rotate=pinned(-45, 45),
+            fill=WHITE,
+        )
+    if rng.random() < 0.3:
+        match str(rng.choice(["CLAHE", "Sharpen", "Emboss", "RandomBrightnessContrast"])):
+            case "CLAHE":
+                add("CLAHE", clip_limit=[2.0, 2.0])
+            case "Sharpen":
+                add("Sharpen", alpha=pinned(0.2, 0.5), lightness=pinned(0.5, 1.0))
+            case "Emboss":
+                add("Emboss", alpha=pinned(0.2, 0.5), strength=pinned(0.2, 0.7))
+            case other:
+                add(other, brightness_limit=pinned(-0.2, 0.2), contrast_limit=[0.0, 0.0])
+    if rng.random() < 0.3:
+        add(
+            "HueSaturationValue",
+            hue_shift_limit=pinned(-20, 20),
+            sat_shift_limit=pinned(-30, 30),
+            val_shift_limit=pinned(-20, 20),
+        )
+    return tuple(steps)
+
+
+def email_augmentations(seed: int, count: int = EMAIL_SAMPLES) -> tuple[Augmentation, ...]:
+    """The original and ``count`` different, non-empty samples of the pipeline."""
+    rng = np.random.default_rng(seed)
+    chosen = [Augmentation(name=ORIGINAL)]
+    operations_seen: set[tuple[str, ...]] = {()}
+    while len(chosen) <= count:
+        steps = sample_pipeline(rng)
+        operations = tuple(step.op for step in steps)
+        if operations in operations_seen:
+            continue  # the same operations with slightly other numbers look alike
+        operations_seen.add(operations)
+        chosen.append(Augmentation(name=f"sample_{len(chosen)}", steps=steps))
+    return tuple(chosen)
+
+
+def augmentation_set(name: str = "seed", seed: int = 0) -> AugmentationSet:
+    """The set of this name, or the one that a YAML or JSON file describes.
+
+    Args:
+        name: ``seed``, ``email``, or the path of a file (see the module's docstring).
+        seed: draws the samples of ``email``; the seed set does not depend on it.
+
+    Raises:
+        DataError: an unknown name, or a file that does not describe a set; says what is allowed.
+    """
+    if name == "seed":
+        return AugmentationSet(name="seed", augmentations=SEED_AUGMENTATIONS)
+    if name == "email":
+        return AugmentationSet(name="email", augmentations=email_augmentations(seed))
+    path = Path(name)
+    if not path.is_file():
+        raise DataError(
+            "there is no augmentation set of this name",
+            expected=one_of(NAMED_SETS, name) + ", or a YAML or JSON file",
+            got=repr(name),
+        )
+    return _set_from_file(path, seed)
+
+
+def _set_from_file(path: Path, seed: int) -> AugmentationSet:
+    try:
+        spec = dict(yaml.safe_load(path.read_text(encoding="utf-8")))
+        base = _base(spec.pop("extends", None), seed)
+        own = [Augmentation.model_validate(item) for item in spec.pop("augmentations", [])]
+        own = [item for item in own if item != Augmentation(name=ORIGINAL)]
+        chosen = AugmentationSet(
+            name=spec.pop("name", path.stem), augmentations=(*base, *own), **spec
+        )
+        check_augmentations(chosen)
+    except (yaml.YAMLError, ValueError, TypeError) as error:
+        raise DataError(f"{path} does not describe an augmentation set: {error}") from error
+    return chosen
+
+
+def _base(name: str | None, seed: int) -> tuple[Augmentation, ...]:
+    if name is None:
+        return (Augmentation(name=ORIGINAL),)
+    if name not in NAMED_SETS:
+        raise ValueError(f"extends must be {one_of(NAMED_SETS, str(name))}, got {name!r}")
+    return augmentation_set(name, seed).augmentations
+
+
+def check_augmentations(chosen: AugmentationSet) -> None:
+    """Run every augmentation twice on a small image; refuse what fails or is not repeatable.
+
+    Raises:
+        DataError: names the augmentation and what is wrong with it.
+    """
+    gradient = np.linspace(0, 255, 32 * 32 * 3).reshape(32, 32, 3).astype(np.uint8)
+    for augmentation in chosen.augmentations:
+        try:
+            first, second = augmentation.apply(gradient), augmentation.apply(gradient)
+        except DataError:
+            raise
+        except Exception as error:  # a user's parameters can fail in any way
+            raise DataError(f"augmentation {augmentation.name!r} fails: {error}") from error
+        if first.shape != gradient.shape or first.dtype != np.uint8:
+            raise DataError(
+                f"augmentation {augmentation.name!r} changes the image's size or type",
+                expected="uint8 (32, 32, 3)",
+                got=f"{first.dtype} {first.shape}",
+            )
+        if not np.array_equal(first, second):
+            raise DataError(
+                f"augmentation {augmentation.name!r} gives other bytes each time",
+                remedy="Pin its parameters: [8, 8] instead of [0, 8].",
+            )

@@ -1,0 +1,64 @@
+"""The backbone: images in, embeddings out."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from augrank.errors import BundleError
+from augrank.models.engines import CPU, FEATURES, LOGITS, OPENVINO, Device, open_engine
+
+# Bounds the memory of one call; a TorchServe batch of eight six-candidate requests is 48.
+MAX_BATCH = 128
+# A CPU is as fast with one request's candidates as with more, and starts sooner; a GPU is not.
+CPU_ROWS_PER_CALL = 6
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """What the backbone gives for N images."""
+
+    features: NDArray[np.float32]  # (N, F), pooled
+    logits: NDArray[np.float32]  # (N, A), one per augmentation
+
+    def __getitem__(self, rows: slice) -> "Embedding":
+        return Embedding(self.features[rows], self.logits[rows])
+
+
+class Backbone:
+    """A graph on a device.
+
+    Args:
+        graph: the ONNX file.
+        threads: intra-op threads; workers x threads should equal the cores.
+        device: ``auto`` takes CUDA where onnxruntime offers it, else the CPU. ``tensorrt`` builds
+            an engine at its first start, which takes minutes.
+        spin: let idle threads spin between calls. Faster alone, wasteful when workers share cores.
+    """
+
+    def __init__(
+        self, graph: Path, *, threads: int, device: Device = "auto", spin: bool = False
+    ) -> None:
+        self._engine = open_engine(graph, device=device, threads=threads, spin=spin)
+        widths = self._engine.widths
+        if set(widths) != {FEATURES, LOGITS}:
+            raise BundleError(
+                f"{graph.name} is no augrank backbone",
+                expected=f"outputs {FEATURES} and {LOGITS}",
+                got=", ".join(widths),
+                remedy="Export the run again.",
+            )
+        self.provider, self.arithmetic = self._engine.provider, self._engine.arithmetic
+        self.feature_width, self.augmentation_count = widths[FEATURES], widths[LOGITS]
+        self.rows_per_call = CPU_ROWS_PER_CALL if self.provider in (CPU, OPENVINO) else MAX_BATCH
+
+    def embed(self, batch: NDArray[np.float32]) -> Embedding:
+        """Embed normalised images, float32 (N, 3, S, S)."""
+        parts = [
+            self._engine.run(batch[start : start + MAX_BATCH])
+            for start in range(0, len(batch), MAX_BATCH)
+        ]
+        if len(parts) == 1:
+            return Embedding(*parts[0])
+        return Embedding(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))

@@ -1,0 +1,164 @@
+"""The head of one target: an XGBoost model over the embedding and the context, calibrated.
+
+A head takes a row of ``[augmentation_probs | features | context]``; its spec names the parts.
+``augmentation_probs`` are the backbone's probabilities of the augmentations, rounded to steps of
+5 %; features are rounded to a fraction of their spread. Differences below these steps are noise of
+the image and of the arithmetic: trees would split on it, and another engine would fall on the other
+side. The head's raw margin becomes a probability through a logistic curve (Platt scaling, fitted on
+validation data), which keeps the order of candidates.
+"""
+
+import importlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, Field
+
+from augrank.errors import BundleError
+from augrank.models.targets import Target
+from augrank.models.tree_ensemble import Forest
+
+if TYPE_CHECKING:
+    import xgboost
+
+HeadInput = Literal["augmentation_probs", "features", "context"]
+Floats = NDArray[np.float32]
+PROBABILITY_STEPS = 20
+FEW_ROWS = 64  # up to here walking the trees ourselves is faster than XGBoost
+
+
+class Calibration(BaseModel, frozen=True, extra="forbid"):
+    """``p = 1 / (1 + exp(-(scale * margin + shift)))``; Platt (1999)."""
+
+    scale: float = Field(default=1.0, gt=0)
+    shift: float = 0.0
+
+    def __call__(self, margin: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """Margins (N,), log odds, to probabilities float64 (N,)."""
+        return 1.0 / (1.0 + np.exp(-(self.scale * margin.astype(np.float64) + self.shift)))
+
+
+class HeadSpec(BaseModel, frozen=True, extra="forbid"):
+    """What run.json and bundle.json say of a head."""
+
+    target: Target
+    inputs: tuple[HeadInput, ...] = Field(min_length=1)
+    width: int = Field(gt=0)  # of the rows that the model eats
+    feature_step: float = Field(gt=0)  # to multiples of which features are rounded
+    file: str  # relative to the run or the bundle, .ubj
+    calibration: Calibration = Calibration()
+    metrics: dict[str, Any] = Field(default_factory=dict)
+
+
+def import_xgboost_alone() -> None:
+    """Import XGBoost without scikit-learn, which takes seconds to load and which no head needs.
+
+    XGBoost loads it wherever it is installed, as in AWS's images, and has no ``XGBClassifier`` in
+    this process then: for processes that are augrank's own.
+    """
+    if not {"sklearn", "xgboost"} & sys.modules.keys():
+        sys.modules["sklearn"] = None  # type: ignore[assignment]  # as if it were not there
+        try:
+            importlib.import_module("xgboost")
+        finally:
+            del sys.modules["sklearn"]
+
+
+def assemble(
+    inputs: tuple[HeadInput, ...],
+    *,
+    logits: Floats,
+    features: Floats,
+    context: Floats,
+    feature_step: float,
+) -> Floats:
+    """Lay the named parts side by side, in the order of ``inputs``.
+
+    Args:
+        inputs: the parts that a head was trained on.
+        logits: float32 (N, A).
+        features: float32 (N, F).
+        context: float32 (N, C), or (C,) for one context for all rows.
+        feature_step: to multiples of which features are rounded.
+
+    Returns:
+        float32 (N, width), C-contiguous.
+    """
+    parts = {"augmentation_probs": logits, "features": features, "context": context}
+    ends = np.cumsum([parts[name].shape[-1] for name in inputs]).tolist()
+    rows = np.empty((len(logits), ends[-1]), np.float32)
+    for name, start, end in zip(inputs, [0, *ends], ends, strict=False):
+        place = rows[:, start:end]
+        if name == "augmentation_probs":
+            place[:] = augmentation_probs(logits)
+        elif name == "features":
+            np.round(features / np.float32(feature_step), out=place)
+            place *= np.float32(feature_step)
+        else:
+            place[:] = context
+    return rows
+
+
+def augmentation_probs(logits: Floats) -> Floats:
+    """Softmax of logits float32 (N, A), rounded to multiples of 1/20."""
+    shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+    shares /= shares.sum(axis=1, keepdims=True)
+    rounded: Floats = np.round(shares * PROBABILITY_STEPS) / np.float32(PROBABILITY_STEPS)
+    return rounded
+
+
+class Head:
+    """A loaded head, ready to score rows on one thread."""
+
+    def __init__(self, spec: HeadSpec, booster: "xgboost.Booster") -> None:
+        if booster.num_features() != spec.width:
+            raise BundleError(
+                f"the head of {spec.target.name} does not fit its description",
+                expected=f"{spec.width} inputs",
+                got=f"{booster.num_features()}",
+                remedy="Export the run again.",
+            )
+        booster.set_param({"nthread": 1, "device": "cpu"})
+        self.spec, self._booster, self._forest = spec, booster, Forest.of(booster)
+
+    @classmethod
+    def load(cls, spec: HeadSpec, directory: Path) -> "Head":
+        """Read the head's model file (XGBoost's UBJSON) from a run or a bundle."""
+        import xgboost  # takes seconds where scikit-learn is installed, and a spec needs none
+
+        booster = xgboost.Booster()
+        try:
+            booster.load_model(directory / spec.file)
+        except xgboost.core.XGBoostError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise BundleError(
+                f"{spec.file} cannot be read: {reason}", remedy="Export the run again."
+            ) from error
+        return cls(spec, booster)
+
+    def predict(self, *, logits: Floats, features: Floats, context: Floats) -> NDArray[np.float64]:
+        """Score rows.
+
+        Args:
+            logits: float32 (N, A).
+            features: float32 (N, F).
+            context: float32 (N, C) or (C,).
+
+        Returns:
+            Calibrated probabilities, float64 (N,).
+        """
+        rows = assemble(
+            self.spec.inputs,
+            logits=logits,
+            features=features,
+            context=context,
+            feature_step=self.spec.feature_step,
+        )
+        if self._forest is not None and len(rows) <= FEW_ROWS:
+            margin = self._forest.margin(rows)
+        else:
+            margin = self._booster.inplace_predict(rows, predict_type="margin")
+        return self.spec.calibration(margin)

@@ -1,0 +1,140 @@
+"""Hosting in a container of SageMaker's kind: what the image's ``serve`` command runs.
+
+    port 8080 ── gate ── TorchServe on loopback ── workers
+
+The platform's contract: ``/ping`` is 200 only when the model can answer, ``/invocations`` answers,
+SIGTERM lets what was asked be answered. The model stands unpacked in ``/opt/ml/model``, as
+``python -m export build --sagemaker`` packed it.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast, get_args
+from urllib.parse import urlsplit
+
+from augrank.errors import AugrankError, ServerError
+from augrank.models.engines import uses_accelerator
+from augrank.runtime.settings import PROFILE, WorkerSettings, choice, whole
+from augrank.serving.capacity import Profile, plan_serving
+from augrank.serving.readiness_proxy import Gate
+from augrank.serving.server import Server, ServerOptions, serve
+
+logger = logging.getLogger(__name__)
+EVERYWHERE = "0.0.0.0"
+DRAIN_S = 25.0  # SageMaker kills 30 s after SIGTERM
+WATCH_S = 2.0
+
+
+@dataclass(frozen=True)
+class Hosting:
+    """What the platform asks for."""
+
+    model: Path  # the unpacked model.tar.gz
+    port: int
+    options: ServerOptions
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Hosting":
+        """Read the platform's variables; its older name of one goes after the newer.
+
+        Raises:
+            ServerError: a variable's value does not fit.
+        """
+
+        def number(*names: str, least: int = 1) -> int | None:
+            given = (whole(name, least=least, environment=environment) for name in names)
+            return next((value for value in given if value is not None), None)
+
+        profile = choice(PROFILE, get_args(Profile), environment) or "latency"
+        settings = WorkerSettings.from_environment()
+        plan = plan_serving(
+            cast(Profile, profile),
+            gpu=uses_accelerator(settings.device),
+            threads=settings.threads,
+            workers=number("SAGEMAKER_TS_MIN_WORKERS", "SAGEMAKER_MODEL_SERVER_WORKERS"),
+            batch_size=number("SAGEMAKER_TS_BATCH_SIZE"),
+            batch_delay_ms=number("SAGEMAKER_TS_MAX_BATCH_DELAY", least=0),
+        )
+        timeout_s = number("SAGEMAKER_TS_RESPONSE_TIMEOUT", "SAGEMAKER_MODEL_SERVER_TIMEOUT")
+        base = Path(environment.get("SAGEMAKER_BASE_DIR") or "/opt/ml")
+        return cls(
+            model=base / "model",
+            port=number("SAGEMAKER_BIND_TO_PORT") or 8080,
+            options=ServerOptions(port=0, auth=False, plan=plan, timeout_s=timeout_s or 60),
+        )
+
+
+def host(hosting: Hosting, address: str = EVERYWHERE) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises:
+        AugrankError: the model cannot be served, or the server ended by itself.
+    """
+    asyncio.run(_host(hosting, address))
+
+
+async def _host(hosting: Hosting, address: str) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    gate = Gate()
+    port = await gate.listen(address, hosting.port)
+    logger.info("listening on %s:%d; %s", address, port, hosting.options.plan.explained())
+    running = serve(hosting.model, hosting.options)
+    starting = asyncio.create_task(asyncio.to_thread(running.__enter__))
+    stopped = asyncio.create_task(stopping.wait())
+    await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    server = await starting  # a thread cannot be stopped: it is waited for
+    try:
+        await _watch(gate, server, stopping)
+        if not await gate.drain(DRAIN_S):
+            logger.warning("some requests were not answered within %.0f s", DRAIN_S)
+    finally:
+        await asyncio.to_thread(running.__exit__, None, None, None)
+
+
+async def _watch(gate: Gate, server: Server, stopping: asyncio.Event) -> None:
+    """Keep the gate open while a worker is ready; return when asked to stop.
+
+    Raises:
+        ServerError: TorchServe ended by itself.
+    """
+    address = urlsplit(server.url)
+    upstream = (address.hostname or "", address.port or 0)
+    while not stopping.is_set():
+        if server.process.poll() is not None:
+            raise ServerError(f"TorchServe ended by itself. Its log ends:\n{server.log_tail()}")
+        ready = await asyncio.to_thread(server.ready_workers)
+        if ready and not gate.is_open:
+            logger.info("ready: %d workers", ready)
+            gate.open(upstream)
+        elif not ready and gate.is_open:
+            logger.error("no worker is ready; refusing requests")
+            gate.shut()
+        await _wait(stopping, WATCH_S)
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        pass
+
+
+def main() -> int:
+    """The ``serve`` command: 0 when asked to stop, 1 with a message where it cannot serve."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    try:
+        host(Hosting.from_environment())
+    except AugrankError as error:
+        logger.error("%s", error)  # noqa: TRY400 - the message says what to do
+        return 1
+    return 0

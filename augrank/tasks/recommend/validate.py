@@ -1,0 +1,40 @@
+"""Whether the parts of a bundle are of the widths that its bundle.json says."""
+
+from augrank.bundle.spec import BUNDLE_FILE, BundleSpec
+from augrank.errors import BundleError
+from augrank.models.backbone import Backbone
+from augrank.models.context import ContextEncoder
+from augrank.tasks.recommend.alternates import Alternates
+
+Widths = tuple[int, ...]
+
+
+def check_widths(
+    spec: BundleSpec, backbone: Backbone, context: ContextEncoder, alternates: Alternates | None
+) -> None:
+    """Compare graph, heads and alternates with the description.
+
+    Raises:
+        BundleError: names the part that is of another width.
+    """
+    features, logits = spec.feature_width, len(spec.augmentations.names)
+    parts = {"features": features, "augmentation_probs": logits, "context": context.width}
+    found: dict[str, tuple[Widths, Widths]] = {
+        "graph": ((backbone.feature_width, backbone.augmentation_count), (features, logits))
+    }
+    for head in spec.heads:
+        found[head.file] = ((head.width,), (sum(parts[name] for name in head.inputs),))
+    if alternates is not None:
+        index = alternates.embedding
+        found["alternates"] = (
+            (index.features.shape[1], index.logits.shape[1]),
+            (features, logits),
+        )
+    for name, (got, expected) in found.items():
+        if got != expected:
+            raise BundleError(
+                f"the {name} does not fit {BUNDLE_FILE}",
+                expected=f"widths {expected}",
+                got=str(got),
+                remedy="Export the run again.",
+            )

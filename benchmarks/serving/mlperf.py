@@ -1,0 +1,121 @@
+"""MLPerf's own load generator as a client of the endpoint: SingleStream, Server and Offline.
+
+LoadGen decides when a request is sent and takes the times; here stands only the system under test,
+which posts what it is told to. Its logs are read for the figures that it reports.
+"""
+
+import json
+import tempfile
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from benchmarks.common.load import OK, Body, Client, Endpoint
+
+SERVER_LOAD = 0.7  # of the peak
+SERVER_LATENCY_TIMES = 5  # the Server scenario's bound on its p99, times a lone request
+FIGURES = {
+    "SingleStream": (
+        "90.00 percentile latency (ns)",
+        "Mean latency (ns)",
+        "QPS w/ loadgen overhead",
+    ),
+    "Server": ("Completed samples per second", "Result is", "99.00 percentile latency (ns)"),
+    "Offline": ("Samples per second",),
+}
+
+
+def loadgen(
+    endpoint: Endpoint,
+    bodies: Sequence[Body],
+    *,
+    peak: float,
+    lone_ms: float,
+    seconds: float,
+    connections: int,
+) -> dict[str, Any]:
+    """Run the three scenarios for ``seconds`` each, over at most so many connections.
+
+    Returns:
+        LoadGen's figures by scenario, with the number of requests that failed; or why there are
+        none.
+    """
+    try:
+        import mlperf_loadgen
+    except ImportError:
+        return {"skipped": "mlcommons-loadgen is not installed: pip install 'augrank[peers]'"}
+    results: dict[str, Any] = {}
+    for scenario in FIGURES:
+        with tempfile.TemporaryDirectory(prefix="augrank-loadgen-") as scratch:
+            sut = _System(mlperf_loadgen, endpoint, bodies, connections)
+            settings = _settings(mlperf_loadgen, scenario, peak, lone_ms, seconds)
+            logs = mlperf_loadgen.LogSettings()
+            logs.log_output.outdir = scratch
+            logs.log_output.copy_summary_to_stdout = False
+            logs.enable_trace = False
+            sut.run(settings, logs)
+            summary = (Path(scratch) / "mlperf_log_summary.txt").read_text(encoding="utf-8")
+        results[scenario] = {**_figures(summary, scenario), "failed": sut.failed}
+    return results
+
+
+class _System:
+    """The system under test, as LoadGen sees it."""
+
+    def __init__(
+        self, module: Any, endpoint: Endpoint, bodies: Sequence[Body], connections: int
+    ) -> None:
+        self._module, self._endpoint, self._bodies = module, endpoint, bodies
+        self._pool = ThreadPoolExecutor(connections)
+        self._local = threading.local()
+        self.failed = 0
+
+    def run(self, settings: Any, logs: Any) -> None:
+        module, count = self._module, len(self._bodies)
+        system = module.ConstructSUT(self._issue, lambda: None)
+        library = module.ConstructQSL(count, count, lambda _: None, lambda _: None)
+        try:
+            module.StartTestWithLogSettings(system, library, settings, logs)
+        finally:
+            self._pool.shutdown()
+            module.DestroyQSL(library)
+            module.DestroySUT(system)
+
+    def _issue(self, samples: Sequence[Any]) -> None:
+        for sample in samples:
+            self._pool.submit(self._answer, sample.id, sample.index)
+
+    def _answer(self, number: int, index: int) -> None:
+        client: Client | None = getattr(self._local, "client", None)
+        if client is None:
+            client = self._local.client = Client(self._endpoint)
+        status, _ = client.post(self._bodies[index])
+        if status != OK:
+            self.failed += 1
+        self._module.QuerySamplesComplete([self._module.QuerySampleResponse(number, 0, 0)])
+
+
+def _settings(module: Any, scenario: str, peak: float, lone_ms: float, seconds: float) -> Any:
+    settings = module.TestSettings()
+    settings.scenario = getattr(module.TestScenario, scenario)
+    settings.mode = module.TestMode.PerformanceOnly
+    settings.min_duration_ms = round(1e3 * seconds)
+    settings.min_query_count = 1
+    if scenario == "Server":
+        settings.server_target_qps = SERVER_LOAD * peak
+        settings.server_target_latency_ns = round(1e6 * SERVER_LATENCY_TIMES * lone_ms)
+        settings.server_target_latency_percentile = 0.99
+    if scenario == "Offline":
+        settings.offline_expected_qps = peak
+    return settings
+
+
+def _figures(summary: str, scenario: str) -> dict[str, Any]:
+    figures: dict[str, Any] = {}
+    for line in summary.splitlines():
+        name, colon, value = (part.strip() for part in line.partition(":"))
+        if colon and name in FIGURES[scenario]:
+            figures[name] = json.loads(value) if value[:1].isdigit() else value
+    return figures

@@ -1,0 +1,99 @@
+"""The handler that TorchServe's own documentation leads to: PIL, eager torch, predict_proba.
+
+Written after the custom handlers of TorchServe's manual: a class with initialize, preprocess,
+inference and postprocess, one request at a time. Every candidate is its own forward pass and its
+own call of scikit-learn's interface of XGBoost. The candidates themselves are augrank's, made at
+working size, so that both answer the same question.
+"""
+
+import base64
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torchvision
+from PIL import Image
+from ts.torch_handler.base_handler import BaseHandler
+from xgboost import XGBClassifier
+
+from augrank.bundle.spec import load_bundle
+from augrank.images.decode import letterbox
+from augrank.models.context import ContextEncoder
+from augrank.models.head import assemble
+
+
+class DocumentedHandler(BaseHandler):
+    """TorchServe's way of serving a torchvision classifier, extended by the heads."""
+
+    def initialize(self, context: Any) -> None:
+        """Load the eager model, its weights and the heads."""
+        folder = Path(context.system_properties["model_dir"])
+        self.spec = load_bundle(folder / "bundle").spec
+        names = self.spec.augmentations.names
+        self.model = getattr(torchvision.models, self.spec.backbone)(num_classes=len(names))
+        self.model.load_state_dict(torch.load(folder / "model.pt", weights_only=True))
+        self.model.eval()
+        self.trunk = torch.nn.Sequential(*list(self.model.children())[:-1])
+        self.encoder = ContextEncoder(self.spec.context)
+        self.heads = {}
+        for head in self.spec.heads:
+            self.heads[head.target.name] = XGBClassifier()
+            self.heads[head.target.name].load_model(folder / "bundle" / head.file)
+        self.to_tensor = torchvision.transforms.Compose(
+            [
+                torchvision.transforms.ToTensor(),
+                torchvision.transforms.Normalize(self.spec.mean, self.spec.std),
+            ]
+        )
+        self.initialized = True
+
+    def preprocess(self, data: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Decode each request's image and make its candidates."""
+        requests = []
+        for row in data:
+            body: dict[str, Any] = row.get("data") or row["body"]
+            image = Image.open(io.BytesIO(base64.b64decode(body["image"]))).convert("RGB")
+            pixels = letterbox(np.asarray(image), self.spec.image_size)
+            candidates = [
+                self.to_tensor(Image.fromarray(augmentation.apply(pixels)))
+                for augmentation in self.spec.augmentations.augmentations
+            ]
+            requests.append({**body, "candidates": candidates})
+        return requests
+
+    @torch.no_grad()
+    def inference(self, data: list[dict[str, Any]]) -> list[list[float]]:
+        """One forward pass and one prediction for each candidate."""
+        probabilities = []
+        for request in data:
+            head = self.spec.head(request["target"])
+            context = self.encoder.encode(request["context"])
+            scores = []
+            for candidate in request["candidates"]:
+                features = torch.flatten(self.trunk(candidate.unsqueeze(0)), 1)
+                row = assemble(
+                    head.inputs,
+                    logits=self.model.fc(features).numpy(),
+                    features=features.numpy(),
+                    context=context,
+                    feature_step=head.feature_step,
+                )
+                share = self.heads[head.target.name].predict_proba(row)[0, 1]
+                scores.append(float(head.calibration(np.log(share / (1 - share)))))
+            probabilities.append(scores)
+        return probabilities
+
+    def postprocess(self, data: list[list[float]]) -> list[dict[str, Any]]:
+        """Name and probability of every candidate, best first."""
+        names = self.spec.augmentations.names
+        return [
+            {
+                "candidates": [
+                    {"name": name, "probability": score}
+                    for score, name in sorted(zip(scores, names, strict=True), reverse=True)
+                ]
+            }
+            for scores in data
+        ]

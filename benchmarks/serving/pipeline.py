@@ -1,0 +1,129 @@
+"""Where a request's time goes, in process: by stage, against the raw forward pass.
+
+Each round asks the pipeline once for each image and runs the raw forward of the same number of
+candidates right after, so that both meet the same noise; ratios are taken round by round.
+"""
+
+import io
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from augrank.bundle.spec import Bundle
+from augrank.models.context import ContextEncoder
+from augrank.models.engines import Device
+from augrank.tasks.recommend.pipeline import Recommender
+from benchmarks.common.statistics import Median, machine
+
+STAGES = ("decode", "augment", "embed", "score", "rank", "total")
+WARM_UP_ROUNDS = 3
+PHOTO_SIDE_PX = (4000, 3000)
+
+
+@dataclass(frozen=True)
+class PipelineResult:
+    """The figures of one graph and one kind of image."""
+
+    precision: str  # and the engine, where it is not onnxruntime
+    image: str
+    stages_ms: dict[str, Median]
+    forward_ms: Median
+    pipeline_over_forward: Median  # speed: forward time / request time
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "precision": self.precision,
+            "image": self.image,
+            "stages_ms": {name: value.to_dict() for name, value in self.stages_ms.items()},
+            "forward_ms": self.forward_ms.to_dict(),
+            "pipeline_over_forward": self.pipeline_over_forward.to_dict(),
+        }
+
+
+def time_pipeline(
+    bundle: Bundle, images: Sequence[Path], *, rounds: int, threads: int
+) -> Iterator[PipelineResult]:
+    """Time every graph of a bundle on small images and on a 12-megapixel photo.
+
+    Under onnxruntime on the CPU, and under OpenVINO where it is installed.
+    """
+    inputs = {"catalogue": [file.read_bytes() for file in images], "photo": [_photo()]}
+    devices: list[Device] = ["cpu", "openvino"] if find_spec("openvino") else ["cpu"]
+    for device in devices:
+        for precision in bundle.spec.graphs:
+            if (precision, device) == ("fp16", "openvino"):
+                continue
+            recommender = Recommender(bundle, threads=threads, precision=precision, device=device)
+            label = precision if device == "cpu" else f"{precision}, {device}"
+            for name, files in inputs.items():
+                yield _time(recommender, label, name, files, rounds)
+
+
+def _time(
+    recommender: Recommender, label: str, name: str, files: list[bytes], rounds: int
+) -> PipelineResult:
+    spec = recommender.bundle.spec
+    target, context = spec.heads[0].target.name, ContextEncoder(spec.context).example()
+    shape = (len(spec.augmentations.names), 3, spec.image_size, spec.image_size)
+    batch = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    stages: list[list[float]] = []
+    forwards, ratios = [], []
+    for number in range(WARM_UP_ROUNDS + rounds):
+        data = files[number % len(files)]
+        timings = recommender.recommend(data, target, context).timings_ms
+        started = time.perf_counter()
+        recommender.backbone.embed(batch)
+        forward = (time.perf_counter() - started) * 1e3
+        if number >= WARM_UP_ROUNDS:
+            stages.append([getattr(timings, stage) for stage in STAGES])
+            forwards.append(forward)
+            ratios.append(forward / timings.total)
+    columns = np.array(stages).T
+    return PipelineResult(
+        label,
+        name,
+        {stage: Median.of(column) for stage, column in zip(STAGES, columns, strict=True)},
+        Median.of(forwards),
+        Median.of(ratios),
+    )
+
+
+def result_json(
+    bundle: Bundle,
+    results: Sequence[PipelineResult],
+    command: str,
+    *,
+    rounds: int,
+    threads: int,
+) -> dict[str, Any]:
+    """The whole run as plain data."""
+    spec = bundle.spec
+    return {
+        "benchmark": "pipeline",
+        "command": command,
+        "model": {
+            "backbone": spec.backbone,
+            "image_size": spec.image_size,
+            "candidates": len(spec.augmentations.names),
+            "alternates": spec.alternates.count if spec.alternates else 0,
+        },
+        "rounds": rounds,
+        "machine": machine(threads),
+        "results": [result.to_dict() for result in results],
+    }
+
+
+def _photo() -> bytes:
+    """A 12-megapixel JPEG with a photo's amount of detail."""
+    rng = np.random.default_rng(0)
+    small = Image.fromarray(rng.integers(0, 255, (150, 200, 3), np.uint8))
+    buffer = io.BytesIO()
+    small.resize(PHOTO_SIDE_PX, Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()

@@ -1,0 +1,66 @@
+"""Answers requests through the handler of an unpacked archive, as a model server would.
+
+Run as a script in a process of its own, with the archive's folder on PYTHONPATH, so that what
+answers is the code in the archive and nothing of the clone:
+
+    PYTHONPATH=FOLDER python -P export/parity/probe.py FOLDER REQUESTS.json ANSWERS.json
+
+REQUESTS.json: a list of batches, each a list of ``{"image": file, "fields": {...}}``.
+ANSWERS.json: a list of batches, each a list of ``{"status": 200, "body": {...}}``.
+"""
+
+import importlib
+import json
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+
+class ProbeContext:
+    """What the handler uses of TorchServe's context."""
+
+    def __init__(self, folder: Path, fields: list[dict[str, str]] | None = None) -> None:
+        self.fields = fields or []
+        self.system_properties = {"model_dir": str(folder), "gpu_id": None}
+        self.model_yaml_config: dict[str, Any] = {}
+        self.statuses: dict[int, int] = defaultdict(lambda: 200)
+        self.metrics = self
+
+    def add_time(self, name: str, value: float, idx: int | None = None) -> None:
+        """Metrics go nowhere here."""
+
+    def get_all_request_header(self, idx: int) -> dict[str, str]:
+        """Every request is a raw image with its fields in a header."""
+        fields = json.dumps(self.fields[idx])
+        return {"Content-Type": "application/octet-stream", "X-Augrank-Fields": fields}
+
+    def set_response_content_type(self, idx: int, value: str) -> None:
+        """Answers are JSON."""
+
+    def set_response_status(self, code: int = 200, phrase: str = "", idx: int = 0) -> None:
+        """Remember a request's status."""
+        self.statuses[idx] = code
+
+
+def main(folder: Path, requests_file: Path, answers_file: Path) -> None:
+    """Load the handler from the folder and answer every batch."""
+    module = importlib.import_module("recommend_handler")
+    runtime = Path(sys.modules["augrank"].__file__ or "").resolve()
+    if folder.resolve() not in runtime.parents:
+        sys.exit(f"expected augrank from {folder}, got {runtime}")
+    handler = module.RecommendHandler()
+    handler.initialize(ProbeContext(folder))
+    answers = []
+    for batch in json.loads(requests_file.read_text(encoding="utf-8")):
+        context = ProbeContext(folder, [item["fields"] for item in batch])
+        data = [{"body": Path(item["image"]).read_bytes()} for item in batch]
+        bodies = handler.handle(data, context)
+        answers.append(
+            [{"status": context.statuses[i], "body": json.loads(b)} for i, b in enumerate(bodies)]
+        )
+    answers_file.write_text(json.dumps(answers), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(*(Path(argument) for argument in sys.argv[1:4]))

@@ -1,0 +1,285 @@
+"""A whole catalogue's answers: the same as one by one, resumable, bad images listed."""
+
+import contextlib
+import csv
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import onnxruntime
+import psutil
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from augrank import batch as bulk
+from augrank.batch import run as scoring
+from augrank.batch.executors import ENGINES
+from augrank.batch.job import fingerprint
+from augrank.batch.shard_scorer import ShardScorer
+from augrank.batch.shards import Partial
+from augrank.cli.app import app
+from augrank.errors import BadRequest, ServerError
+from augrank.models.engines import CUDA
+from tests.support import forked
+
+CONTEXT = {"campaign_type": "Newsletter", "industry": "Retail"}
+GIVEN = [word for name, value in CONTEXT.items() for word in ("--context", f"{name}={value}")]
+
+
+@pytest.fixture
+def folder(tiny_run, tmp_path):
+    """Images in two folders, one of them broken."""
+    images = tmp_path / "images"
+    (images / "deep").mkdir(parents=True)
+    for number, file in enumerate(sorted(tiny_run.images.glob("*.png"))[:6]):
+        shutil.copyfile(file, images / ("deep" if number % 2 else ".") / file.name)
+    (images / "broken.jpg").write_bytes(b"\xff\xd8\xff no image")
+    (images / "notes.txt").write_text("no image, and not asked")
+    return images
+
+
+def job(export, images, **changes) -> bulk.Job:
+    targets = tuple(head.target.name for head in export.spec.heads)
+    return bulk.Job(export.bundle, images, targets, **changes)
+
+
+def test_a_folder_is_answered_as_one_by_one(tiny_export, folder, recommender, tmp_path):
+    out = tmp_path / "answers.parquet"
+    result = CliRunner().invoke(
+        app, ["score", str(tiny_export.bundle), str(folder), "--out", str(out), "--alternates", "2",
+              "--workers", "1", *GIVEN],
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    rows = pq.read_table(out).to_pylist()
+    targets = [head.target.name for head in tiny_export.spec.heads]
+    assert len(rows) == 7 * len(targets)
+    assert [row["item"] for row in rows] == sorted(row["item"] for row in rows)
+    for row in rows:
+        if row["relative_im_path"] == "broken.jpg":
+            assert row["probability"] is None
+            continue
+        want = recommender.recommend(
+            folder / row["relative_im_path"], row["target"], CONTEXT, alternates=2
+        )
+        assert row["probability"] == want.probability
+        assert row["best_candidate"] == want.best_candidate.name
+        assert [c["name"] for c in row["candidates"]] == [c.name for c in want.candidates]
+        assert [a["path"] for a in row["alternates"]] == [a.path for a in want.alternates]
+        assert (row["sha256"], row["bundle_version"]) == (want.image.sha256, want.bundle_version)
+    with (tmp_path / "answers.parquet.errors.csv").open() as stream:
+        errors = list(csv.DictReader(stream))
+    assert {row["relative_im_path"] for row in errors} == {"broken.jpg"}
+    assert len(errors) == len(targets)
+    assert f"{len(targets)} could not be answered" in result.output
+    assert not (tmp_path / "answers.parquet.partial").exists()
+
+
+def test_a_manifests_own_context_goes_before_the_given(tiny_export, folder, tmp_path):
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text(
+        "relative_im_path,campaign_type,open_rate\n"
+        "broken.jpg,Promotional,1\nmissing.png,,0\n", encoding="utf-8"
+    )  # fmt: skip
+    items = bulk.items_of_manifest(manifest, tiny_export.spec, CONTEXT)
+    assert [item.context["campaign_type"] for item in items] == ["Promotional", "Newsletter"]
+    outcome = bulk.score(job(tiny_export, folder), items, tmp_path / "a.parquet", workers=1)
+    rows = pq.read_table(outcome.answers).to_pylist()
+    assert (outcome.answered, outcome.failed) == (0, len(rows))
+    assert "cannot be read" in rows[-1]["error"]
+    manifest.write_text("image\nbroken.jpg\n", encoding="utf-8")
+    with pytest.raises(BadRequest, match="relative_im_path"):
+        bulk.items_of_manifest(manifest, tiny_export.spec, CONTEXT)
+
+
+def test_shards_of_an_earlier_try_are_kept_and_those_of_another_job_are_not(
+    tiny_export, folder, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(scoring, "SHARD", 2)
+    scored: list[int] = []
+
+    def interrupted(job, shards, workers):
+        scorer = ShardScorer(job)
+        for number, shard in shards.items():
+            if len(scored) == 2:
+                raise KeyboardInterrupt
+            scored.append(number)
+            yield number, scorer(shard)
+
+    monkeypatch.setitem(ENGINES, "local", interrupted)
+    items = bulk.items_of_folder(folder, CONTEXT)
+    out = tmp_path / "answers.parquet"
+    with pytest.raises(KeyboardInterrupt):
+        bulk.score(job(tiny_export, folder), items, out)
+    assert not out.exists()
+    monkeypatch.undo()
+    monkeypatch.setattr(scoring, "SHARD", 2)
+    outcome = bulk.score(job(tiny_export, folder), items, out, workers=1)
+    assert outcome.resumed == 2
+    whole = pq.read_table(out).to_pylist()
+    again = bulk.score(job(tiny_export, folder), items, tmp_path / "again.parquet", workers=1)
+    assert pq.read_table(again.answers).to_pylist() == whole
+    (tmp_path / "again.parquet.partial").mkdir()
+    other = bulk.score(
+        job(tiny_export, folder, candidates=("brighter",)), items, tmp_path / "again.parquet",
+        workers=1,
+    )  # fmt: skip
+    assert other.resumed == 0
+    asked = job(tiny_export, folder), items  # another size of shards numbers them otherwise
+    assert fingerprint(*asked, 2) == fingerprint(*asked, 2) != fingerprint(*asked, 3)
+
+
+def test_two_jobs_do_not_write_one_file(tiny_export, folder, tmp_path):
+    items = bulk.items_of_folder(folder, CONTEXT)
+    out = tmp_path / "answers.parquet"
+    with (
+        Partial(out).own(),
+        pytest.raises(BadRequest, match="another process"),
+    ):
+        bulk.score(job(tiny_export, folder), items, out)
+
+
+def test_a_killed_worker_is_told_and_the_next_call_goes_on(
+    tiny_export, folder, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(scoring, "SHARD", 1)
+    items = bulk.items_of_folder(folder, CONTEXT)
+    asked, out = (job(tiny_export, folder), items, tmp_path / "answers.parquet"), []
+
+    def kill_one(finished: int, _all: int) -> None:
+        if finished == 1:
+            os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+        out.append(finished)
+
+    with pytest.raises(ServerError, match="fewer --workers"):
+        bulk.score(*asked, workers=2, done=kill_one)
+    assert not multiprocessing.active_children()
+    outcome = bulk.score(*asked, workers=2)
+    assert outcome.resumed == max(out) >= 1
+    assert [row["item"] for row in pq.read_table(outcome.answers).to_pylist()] == [
+        item.number for item in items for _ in tiny_export.spec.heads
+    ]
+
+
+def test_ctrl_c_ends_the_workers_at_once(tiny_export, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(scoring, "SHARD", 1)
+    stopped = []
+
+    def interrupt(finished: int, _all: int) -> None:
+        if finished:
+            stopped.append(time.monotonic())
+            raise KeyboardInterrupt
+
+    items = bulk.items_of_folder(folder, CONTEXT)
+    with pytest.raises(KeyboardInterrupt):
+        bulk.score(job(tiny_export, folder), items, tmp_path / "a.parquet", workers=2,
+                   done=interrupt)  # fmt: skip
+    assert time.monotonic() - stopped[0] < 3
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.slow
+def test_workers_end_with_a_killed_parent(tiny_export, folder, tmp_path):
+    code = "from augrank.batch import run; run.SHARD = 1; from augrank.cli.app import app; app()"
+    out = tmp_path / "answers.parquet"
+    words = [sys.executable, "-c", code, "score", str(tiny_export.bundle), str(folder), "--out",
+             str(out), "--workers", "2", "--alternates", "2", *GIVEN]  # fmt: skip
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    partial = tmp_path / "answers.parquet.partial"
+    while process.poll() is None and not list(partial.glob("*.parquet")):
+        time.sleep(0.01)  # until a worker has answered
+    process.send_signal(signal.SIGSTOP)  # so that the job does not end before it is looked at
+    workers = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.wait()
+    assert len(workers) >= 2
+    _, alive = psutil.wait_procs(workers, timeout=20)
+    assert not alive
+
+
+def score_quickly() -> None:
+    """Workers are forked where others are spawned."""
+    fork = multiprocessing.get_context("fork")
+    multiprocessing.get_context = lambda _: fork
+    scoring.SHARD = 4
+
+
+@pytest.mark.slow
+def test_killed_at_ten_random_moments_it_loses_and_doubles_nothing(tiny_export, tiny_run, tmp_path):
+    images, count, rng = tmp_path / "images", 160, random.Random(0)
+    images.mkdir()
+    files = sorted(tiny_run.images.glob("*.png"))
+    for number in range(count):
+        shutil.copyfile(files[number % len(files)], images / f"{number:03d}.png")
+    out, partial = tmp_path / "answers.parquet", tmp_path / "answers.parquet.partial"
+    words = ["score", str(tiny_export.bundle), str(images), "--out", str(out), "--workers", "2",
+             *GIVEN]  # fmt: skip
+
+    def start():
+        return forked.start("augrank.cli.app", words, score_quickly)
+
+    def shards() -> int:
+        with contextlib.suppress(FileNotFoundError):
+            return sum(file.suffix == ".parquet" for file in partial.iterdir())
+        return 0
+
+    def is_whole() -> bool:
+        rows = pq.read_table(out).to_pylist()
+        asked = [n for n in range(count) for _ in tiny_export.spec.heads]
+        return [row["item"] for row in rows] == asked and not any(row["error"] for row in rows)
+
+    left = []
+    for number in range(10):
+        before, process = shards(), start()
+        while number % 2 and process.is_alive() and shards() == before:
+            time.sleep(0.01)  # half of them are killed while they answer, or later
+        process.join(rng.uniform(0, 1))
+        forked.kill(process)
+        left.append(shards())
+        assert not out.exists() or is_whole(), left
+    assert any(0 < shown < count / 4 for shown in left), left
+    last = start()
+    last.join(60)
+    assert last.exitcode == 0
+    assert is_whole()
+    assert not partial.exists()
+
+
+@pytest.mark.skipif(CUDA in onnxruntime.get_available_providers(), reason="has CUDA")
+def test_a_device_that_is_not_there_is_one_message(tiny_export, folder, tmp_path):
+    started = time.monotonic()
+    result = CliRunner().invoke(
+        app, ["score", str(tiny_export.bundle), str(folder), "--out", str(tmp_path / "a.parquet"),
+              "--device", "cuda", "--workers", "2", *GIVEN],
+    )  # fmt: skip
+    assert result.exit_code == 2
+    assert "cuda" in result.output.lower()
+    assert "use the CPU" in result.output
+    assert time.monotonic() - started < 10
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.slow
+def test_a_ray_cluster_of_two_nodes_gives_the_same(tiny_export, folder, tmp_path):
+    ray = pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    items = bulk.items_of_folder(folder, CONTEXT)
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        cluster.add_node(num_cpus=1)
+        ray.init(address=cluster.address, log_to_driver=False)
+        assert len(ray.nodes()) == 2
+        outcome = bulk.score(
+            job(tiny_export, folder), items, tmp_path / "ray.parquet", engine="ray", workers=2
+        )
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+    local = bulk.score(job(tiny_export, folder), items, tmp_path / "local.parquet", workers=1)
+    assert pq.read_table(outcome.answers).to_pylist() == pq.read_table(local.answers).to_pylist()

@@ -1,0 +1,85 @@
+import json
+import shutil
+
+import pytest
+
+from augrank import Recommender
+from augrank.bundle.spec import load_bundle, open_bundle
+from augrank.errors import BundleError
+
+
+@pytest.fixture
+def bundle(tiny_export, tmp_path):
+    return shutil.copytree(tiny_export.bundle, tmp_path / "bundle")
+
+
+def edit(bundle, **changes) -> None:
+    content = json.loads((bundle / "bundle.json").read_text())
+    content.update(changes)
+    (bundle / "bundle.json").write_text(json.dumps(content))
+
+
+def test_a_bundle_says_what_it_is(bundle):
+    loaded = load_bundle(bundle)
+    assert loaded.spec.task == "recommend"
+    assert loaded.spec.name == "tiny"
+    assert loaded.version == f"1.0+{loaded.digest[:12]}"
+    assert loaded.spec.parity["fp32"].top1_agreement >= 0.98
+    assert set(loaded.spec.files) == {
+        f.relative_to(bundle).as_posix() for f in bundle.rglob("*") if f.is_file()
+    } - {"bundle.json"}
+
+
+def test_the_archive_holds_the_same_bundle(bundle, tiny_export):
+    with open_bundle(tiny_export.archive) as inside:
+        assert inside.digest == load_bundle(bundle).digest
+
+
+def test_no_pickle_anywhere(bundle):
+    suffixes = {f.suffix for f in bundle.rglob("*") if f.is_file()}
+    assert suffixes == {".json", ".onnx", ".ubj", ".npy", ".zip", ".md"}
+
+
+@pytest.mark.parametrize("name", ["heads/open_rate.ubj", "backbone-fp32.onnx"])
+def test_a_changed_or_missing_file_is_refused(bundle, name):
+    with (bundle / name).open("ab") as stream:
+        stream.write(b"x")
+    with pytest.raises(BundleError, match=f"{name} is not the file that was exported"):
+        load_bundle(bundle)
+    (bundle / name).unlink()
+    with pytest.raises(BundleError, match="no such file"):
+        load_bundle(bundle)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"schema_version": 1}, "another version of augrank"),
+        ({"augmentation_hash": "0" * 64}, "not the one that was trained"),
+        ({"library_versions": {"xgboost": "1.7.0"}}, "pip install 'xgboost==1.7.0'"),
+        ({"files": {"../evil": "0" * 64}}, "leaves the bundle"),
+        ({"files": {}}, "lists no sha256"),
+        ({"image_size": "big"}, "at image_size"),
+        ({"surprise": 1}, "at surprise"),
+        ({"alternates": {"count": 24, "features": "../f.npy"}}, "lists no sha256"),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_a_remedy(bundle, changes, message):
+    edit(bundle, **changes)
+    with pytest.raises(BundleError, match=message):
+        load_bundle(bundle)
+
+
+@pytest.mark.parametrize("width", [511, 513])
+def test_widths_must_fit_the_graph(bundle, width):
+    edit(bundle, feature_width=width)
+    with pytest.raises(BundleError, match=r"the graph does not fit bundle.json"):
+        Recommender.load(bundle, threads=1)
+
+
+def test_what_is_no_bundle_is_told_how_to_make_one(tmp_path):
+    with pytest.raises(BundleError, match="python -m export build"):
+        load_bundle(tmp_path)
+    (tmp_path / "bundle.json").write_text("[]")
+    with pytest.raises(BundleError, match="no JSON object"):
+        load_bundle(tmp_path)

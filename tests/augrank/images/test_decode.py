@@ -1,0 +1,183 @@
+import io
+import struct
+import zlib
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from augrank.errors import BrokenImage, ImageTooLarge, RequestError, UnsupportedImage
+from augrank.images.decode import DecodeLimits, decode, letterbox
+
+RED, WHITE = (200, 30, 40), (255, 255, 255)
+
+
+def encoded(image: Image.Image, file_format: str, **options) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, file_format, **options)
+    return buffer.getvalue()
+
+
+def solid(mode: str, size: tuple[int, int], colour) -> Image.Image:
+    return Image.new(mode, size, colour)
+
+
+def centre(data: bytes, size: int = 32) -> tuple[int, ...]:
+    pixels = decode(data, size).pixels
+    assert pixels.shape == (size, size, 3)
+    assert pixels.dtype == np.uint8
+    return tuple(int(v) for v in pixels[size // 2, size // 2])
+
+
+def png_bomb(width: int, height: int) -> bytes:
+    """A PNG of a few bytes that claims a size, as decompression bombs do."""
+
+    def chunk(content: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(content) - 4) + content + struct.pack(">I", zlib.crc32(content))
+        )
+
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    pixels = b"IDAT" + zlib.compress(bytes(1000))
+    return b"\x89PNG\r\n\x1a\n" + chunk(header) + chunk(pixels)
+
+
+@pytest.mark.parametrize(
+    ("image", "file_format", "expected"),
+    [
+        (solid("RGB", (64, 64), RED), "PNG", RED),
+        (solid("RGB", (64, 64), RED), "JPEG", RED),
+        (solid("RGB", (64, 64), RED), "WEBP", RED),
+        (solid("L", (64, 64), 77), "PNG", (77, 77, 77)),
+        (solid("L", (64, 64), 77), "JPEG", (77, 77, 77)),
+        (solid("1", (64, 64), 1), "PNG", WHITE),
+        (solid("RGBA", (64, 64), (200, 30, 40, 255)), "PNG", RED),
+        (solid("RGBA", (64, 64), (200, 30, 40, 0)), "PNG", WHITE),
+        (solid("LA", (64, 64), (0, 127)), "PNG", (128, 128, 128)),
+        (solid("I;16", (64, 64), 65535), "PNG", WHITE),
+        (solid("I;16", (64, 64), 257 * 77), "PNG", (77, 77, 77)),
+        (solid("CMYK", (64, 64), (0, 255, 255, 0)), "JPEG", (254, 0, 0)),
+    ],
+)
+def test_every_mode_becomes_rgb_on_white(image, file_format, expected):
+    got = centre(encoded(image, file_format))
+    assert np.abs(np.subtract(got, expected)).max() <= 3
+
+
+def test_a_palette_with_a_transparent_colour_is_laid_on_white():
+    image = solid("P", (64, 64), 0)
+    image.putpalette([200, 30, 40] + [0, 0, 255] * 255)
+    assert centre(encoded(image, "PNG")) == RED
+    assert centre(encoded(image, "PNG", transparency=0)) == WHITE
+
+
+def test_sixteen_bit_rgb_is_scaled_to_eight():
+    deep = np.full((40, 40, 3), 257 * 77, np.uint16)
+    _, data = cv2.imencode(".png", deep)
+    assert centre(data.tobytes()) == (77, 77, 77)
+
+
+def test_of_an_animation_the_first_frame_is_taken():
+    frames = [solid("RGB", (50, 50), RED), solid("RGB", (50, 50), (0, 0, 255))]
+    for file_format in ("GIF", "WEBP"):
+        data = encoded(frames[0], file_format, save_all=True, append_images=frames[1:])
+        assert np.abs(np.subtract(centre(data), RED)).max() <= 6
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied(orientation):
+    upright = np.full((40, 80, 3), 255, np.uint8)
+    upright[:20, :40] = RED  # a mark in the upper left corner
+    back = {2: 2, 3: 3, 4: 4, 5: 5, 6: 8, 7: 7, 8: 6}.get(orientation)
+    turned = Image.fromarray(upright)
+    if back:
+        method = {
+            2: Image.Transpose.FLIP_LEFT_RIGHT,
+            3: Image.Transpose.ROTATE_180,
+            4: Image.Transpose.FLIP_TOP_BOTTOM,
+            5: Image.Transpose.TRANSPOSE,
+            6: Image.Transpose.ROTATE_270,
+            7: Image.Transpose.TRANSVERSE,
+            8: Image.Transpose.ROTATE_90,
+        }[back]
+        turned = turned.transpose(method)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    decoded = decode(encoded(turned, "JPEG", exif=exif, quality=95), 80)
+    assert (decoded.width, decoded.height) == (80, 40)
+    assert np.abs(decoded.pixels[30, 20].astype(int) - RED).max() < 12
+    assert decoded.pixels[50, 60].min() > 240
+
+
+def test_a_large_jpeg_is_decoded_at_a_reduced_scale():
+    image = Image.effect_noise((4000, 3000), 60).convert("RGB")
+    decoded = decode(encoded(image, "JPEG"), 224)
+    assert (decoded.width, decoded.height) == (4000, 3000)
+    assert decoded.pixels.shape == (224, 224, 3)
+
+
+def test_letterbox_keeps_the_aspect_and_pads_with_white():
+    boxed = letterbox(np.zeros((50, 100, 3), np.uint8), 40)
+    assert boxed.shape == (40, 40, 3)
+    assert (boxed[:10] == 255).all()
+    assert (boxed[10:30] == 0).all()
+    assert (boxed[30:] == 255).all()
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "GIF"])
+@pytest.mark.parametrize("kept", [0.3, 0.9])
+def test_truncated_files_are_refused(file_format, kept):
+    data = encoded(Image.effect_noise((200, 200), 80).convert("RGB"), file_format)
+    with pytest.raises((BrokenImage, UnsupportedImage)) as caught:
+        decode(data[: int(len(data) * kept)], 32)
+    assert 400 <= caught.value.status < 500
+
+
+def test_a_png_without_its_end_is_refused():
+    data = encoded(solid("RGB", (64, 64), RED), "PNG")
+    with pytest.raises(BrokenImage):
+        decode(data[:-1], 32)
+    assert decode(data + b"trailing", 32).format == "PNG"
+
+
+def test_a_phones_multi_image_is_a_jpeg():
+    frames = [Image.effect_noise((900, 700), 60).convert("RGB") for _ in range(2)]
+    data = encoded(frames[0], "MPO", save_all=True, append_images=frames[1:])
+    decoded = decode(data, 64)
+    assert (decoded.format, decoded.width, decoded.height) == ("JPEG", 900, 700)
+
+
+def test_a_decompression_bomb_is_refused_from_its_header():
+    for side in (20_000, 60_000):
+        with pytest.raises(ImageTooLarge, match="too many pixels"):
+            decode(png_bomb(side, side), 32)
+
+
+def test_limits_are_the_callers():
+    data = encoded(solid("RGB", (64, 64), RED), "PNG")
+    with pytest.raises(ImageTooLarge, match="4,096"):
+        decode(data.ljust(5000, b"\0"), 32, DecodeLimits(size_bytes=4096))
+    with pytest.raises(ImageTooLarge, match="64 x 64"):
+        decode(data, 32, DecodeLimits(pixels=4095))
+
+
+@pytest.mark.parametrize("data", [b"", b"hello", b"%PDF-1.7", b"<svg></svg>", b"II*\0"])
+def test_what_is_no_image_is_unsupported(data):
+    with pytest.raises(UnsupportedImage, match="JPEG, PNG, WEBP or GIF"):
+        decode(data, 32)
+
+
+@given(st.binary(max_size=400), st.sampled_from(["JPEG", "PNG", "WEBP", "GIF"]), st.data())
+def test_damage_gives_a_request_error_or_an_image(noise, file_format, data):
+    """Whatever bytes come, the answer is an image or a 4xx: nothing else escapes."""
+    whole = bytearray(encoded(solid("RGB", (24, 24), RED), file_format))
+    place = data.draw(st.integers(0, len(whole)))
+    whole[place : place + len(noise)] = noise
+    try:
+        shape = decode(bytes(whole), 32).pixels.shape
+    except RequestError as error:
+        shape = (32, 32, 3) if 400 <= error.status < 500 else ()
+    assert shape == (32, 32, 3)

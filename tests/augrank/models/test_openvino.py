@@ -1,0 +1,82 @@
+"""OpenVINO as the engine of a bundle: the same answers, chosen only where they were compared."""
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from augrank.bundle.graphs import open_backbone
+from augrank.bundle.spec import Bundle
+from augrank.cli.app import app
+from augrank.errors import BundleError
+from augrank.models.backbone import MAX_BATCH, Backbone
+from augrank.models.context import ContextEncoder
+from augrank.models.engines import OPENVINO
+from augrank.tasks.recommend.pipeline import Recommender
+
+
+@pytest.fixture(scope="module")
+def batch(tiny_export):
+    side = tiny_export.spec.image_size
+    return np.random.default_rng(0).normal(size=(MAX_BATCH + 2, 3, side, side)).astype("f4")
+
+
+@pytest.fixture(scope="module")
+def graph(tiny_export):
+    return tiny_export.bundle / tiny_export.spec.graphs["fp32"]
+
+
+def test_it_embeds_as_onnxruntime_does_from_several_threads(graph, batch):
+    ours = Backbone(graph, threads=2, device="openvino")
+    assert ours.provider == OPENVINO
+    want = Backbone(graph, threads=2, device="cpu").embed(batch)
+    assert (ours.feature_width, ours.augmentation_count) == (512, want.logits.shape[1])
+    for part in (batch, batch[:1], batch[:6]):  # any number of images
+        got = ours.embed(part).features
+        scale = np.abs(want.features).max()
+        np.testing.assert_allclose(got, want.features[: len(part)], atol=0.05 * scale)
+    alone = [ours.embed(batch[row : row + 1]).features for row in range(16)]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda row: ours.embed(batch[row : row + 1]).features, range(16)))
+    np.testing.assert_array_equal(together, alone)
+
+
+def test_a_bundle_that_was_not_compared_is_served_with_a_warning(tiny_export, caplog):
+    bundle = Bundle(tiny_export.bundle, tiny_export.spec, "0" * 64)
+    with caplog.at_level(logging.WARNING):
+        chosen, backbone = open_backbone(bundle, None, threads=1, device="openvino", spin=False)
+    assert (chosen, backbone.provider) == ("fp32", OPENVINO)
+    assert "exported without --openvino" in caplog.text
+    caplog.clear()
+    spec = tiny_export.spec.model_copy(update={"precision": "int8", "openvino_precision": "fp32"})
+    compared = Bundle(tiny_export.bundle, spec, "0" * 64)
+    assert open_backbone(compared, None, threads=1, device="openvino", spin=False)[0] == "fp32"
+    assert not caplog.text
+
+
+def test_its_absence_is_told_with_a_remedy(graph, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "openvino", None)
+    with pytest.raises(BundleError, match=r"augrank\[openvino\]"):
+        Backbone(graph, threads=1, device="openvino")
+
+
+def test_what_is_no_graph_is_refused(tmp_path):
+    (tmp_path / "backbone.onnx").write_bytes(b"no graph")
+    with pytest.raises(BundleError, match=r"backbone.onnx cannot be loaded"):
+        Backbone(tmp_path / "backbone.onnx", threads=1, device="openvino")
+
+
+def test_the_command_answers_with_it(tiny_export, tiny_run, image):
+    target = tiny_export.spec.heads[0].target.name
+    context = ContextEncoder(tiny_export.spec.context).example()
+    given = [word for name, value in context.items() for word in ("--context", f"{name}={value}")]
+    result = CliRunner().invoke(
+        app,
+        ["recommend", str(tiny_export.bundle), str(tiny_run.images / "image_004.png"),
+         "--target", target, "--device", "openvino", *given],
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    want = Recommender.load(tiny_export.bundle, device="cpu").recommend(image, target, context)
+    assert f"the image as it is has {want.probability:.1%}" in result.output

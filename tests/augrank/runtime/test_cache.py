@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+
+from augrank import Recommender
+from augrank.errors import BrokenImage
+from augrank.runtime.cache import BYTES_PER_JSON_BYTE, AnswerCache
+from augrank.tasks.recommend.request import Request
+
+CONTEXT = {"campaign_type": "Newsletter", "industry": "Retail"}
+
+
+@pytest.fixture(scope="module")
+def caching(tiny_export):
+    return Recommender.load(tiny_export.bundle, threads=1, cache_bytes=1_000_000)
+
+
+def stripped(answer) -> dict:
+    content = answer.model_dump()
+    del content["cached"], content["timings_ms"]
+    return content
+
+
+def test_the_same_question_is_answered_from_the_cache(caching, image, monkeypatch):
+    first = caching.recommend(image, "open_rate", CONTEXT)
+    monkeypatch.setattr(caching.backbone, "embed", None)  # would fail
+    again = caching.recommend(image, "open_rate", dict(reversed(CONTEXT.items())))
+    assert (first.cached, again.cached) == (False, True)
+    assert stripped(first) == stripped(again)
+    assert again.timings_ms.embed == 0
+    assert 0 < again.timings_ms.total < first.timings_ms.total
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"target": "unsubscribe_rate"},
+        {"context": {**CONTEXT, "industry": "Automotive"}},
+        {"candidates": ("rotate",)},
+        {"alternates": 2},
+        {"thumbnails": True},
+        {"image": np.full((8, 4, 3), 7, np.uint8)},
+        {"image": np.full((4, 8, 3), 7, np.uint8)},
+    ],
+)
+def test_any_other_question_is_computed(caching, image, changes):
+    caching.recommend(image, "open_rate", CONTEXT)
+    asked = {"image": image, "target": "open_rate", "context": CONTEXT, **changes}
+    (answer,) = caching.recommend_batch([Request(**asked)])
+    assert not answer.cached
+
+
+def test_faults_are_not_kept(caching, image):
+    broken = Request(image[: len(image) // 2], "open_rate", CONTEXT)
+    for _ in range(2):
+        (answer,) = caching.recommend_batch([broken])
+        assert isinstance(answer, BrokenImage)
+
+
+def test_it_is_bounded_and_forgets_what_was_asked_longest_ago(recommender, image):
+    answer = recommender.recommend(image, "open_rate", CONTEXT)
+    size = BYTES_PER_JSON_BYTE * len(answer.model_dump_json())
+    cache = AnswerCache(3 * size + 10)
+    for number in range(3):
+        cache.put((number,), answer)
+    assert cache.get((0,)) is answer
+    cache.put((3,), answer)
+    assert cache.get((1,)) is None
+    assert [cache.get((n,)) is not None for n in (0, 2, 3)] == [True] * 3
+    assert cache.used_bytes == 3 * size
+    cache.put((3,), answer)
+    assert cache.used_bytes == 3 * size
+    tiny = AnswerCache(size - 1)
+    tiny.put((0,), answer)
+    assert tiny.get((0,)) is None
+    assert not AnswerCache(0).enabled

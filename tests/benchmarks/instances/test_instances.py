@@ -1,0 +1,269 @@
+"""Instance types side by side: what is tried, what it may cost, what is left, what is reported."""
+
+import json
+import os
+from dataclasses import dataclass, field
+
+import pytest
+from typer.testing import CliRunner
+
+from augrank.errors import BadRequest, ServerError
+from benchmarks.cli.app import app
+from benchmarks.instances import catalogue, report
+from benchmarks.instances.figures import (
+    LeftRunning,
+    ServingFigures,
+    TrainingFigures,
+    training_figures,
+)
+from benchmarks.instances.ledger import Ledger
+from benchmarks.instances.run import run
+
+TYPES = catalogue.instance_types()
+SERVED = ServingFigures(20.0, 2, 50.0, 60.0, 100.0, 0.0)
+
+
+def trained(rate: float) -> TrainingFigures:
+    return TrainingFigures(rate, 0.02, 10.0, 0.1)
+
+
+@dataclass
+class Fake:
+    """A place that answers from a table; what is no figure is raised."""
+
+    training: dict[str, object] = field(default_factory=dict)
+    serving: dict[str, object] = field(default_factory=dict)
+    tried: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+
+    def train(self, kind, step):
+        return self._give("training", kind)
+
+    def serve(self, kind, step):
+        return self._give("serving", kind)
+
+    def clean(self, works, kinds, step):
+        left, self.left = self.left, []
+        return left
+
+    def _give(self, work, kind):
+        self.tried.append(f"{work} {kind.name}")
+        found = getattr(self, work)[kind.name]
+        if isinstance(found, BaseException):
+            raise found
+        return found
+
+
+@pytest.fixture
+def ledger(tmp_path) -> Ledger:
+    return Ledger.open(tmp_path / "ledger.json", {"of": "a test"})
+
+
+def go(place, ledger, works, names, *, most_usd=100.0, hours=1.0, step=lambda _: None):
+    kinds = [TYPES[name] for name in names]
+    run(works, kinds, place, ledger, catalogue.prices(), step, most_usd=most_usd,
+        training_hours=hours)  # fmt: skip
+
+
+def test_the_table_knows_what_the_seeds_had_and_newer_ones():
+    assert {"ml.c5.18xlarge", "ml.p3.16xlarge", "ml.g5.xlarge", "ml.c7i.large"} <= set(TYPES)
+    assert not TYPES["ml.c5.large"].trains
+    assert TYPES["ml.c5.large"].serves
+    assert (TYPES["ml.g4dn.12xlarge"].gpus, TYPES["ml.g4dn.12xlarge"].family) == (4, "ml.g4dn")
+    assert set(catalogue.prices()) == set(TYPES)
+    chosen = catalogue.chosen_types("ml.p3, ml.c5.xlarge")
+    assert [kind.name for kind in chosen] == [
+        "ml.p3.2xlarge", "ml.p3.8xlarge", "ml.p3.16xlarge", "ml.c5.xlarge"]  # fmt: skip
+    with pytest.raises(BadRequest, match=r"did you mean ml\.c5\.xlarge"):
+        catalogue.chosen_types("m1.c5.xlarge")
+    figures = {figure.type: figure for figure in catalogue.seeds()}
+    # 32,370 images x 10 epochs in 3.95 h.
+    assert figures["ml.c5.18xlarge"].images_per_s == pytest.approx(22.76, abs=0.01)
+    assert figures["ml.p3.2xlarge"].images_per_s == 160
+
+
+def test_one_type_without_quota_does_not_stop_the_others_and_is_tried_again(ledger):
+    quota = ServerError("ResourceLimitExceeded: 0 instances")
+    place = Fake({"ml.c5.xlarge": trained(10), "ml.g5.xlarge": quota, "ml.c5.2xlarge": trained(19)})
+    names = ["ml.c5.large", "ml.c5.xlarge", "ml.g5.xlarge", "ml.c5.2xlarge"]
+    go(place, ledger, ["training"], names)
+    assert place.tried == [f"training {name}" for name in names[1:]]  # c5.large cannot train
+    kinds = [TYPES[name] for name in names]
+    table = {row["type"]: row for row in report.rows(kinds, ["training"], ledger, {})}
+    assert "ResourceLimitExceeded" in table["ml.g5.xlarge"]["note"]
+    assert "does not train" in table["ml.c5.large"]["note"]
+    assert table["ml.c5.2xlarge"]["scaling_efficiency"] == pytest.approx(0.95)
+    assert table["ml.c5.xlarge"]["scaling_efficiency"] == 1.0
+    place.training["ml.g5.xlarge"], place.tried = trained(300), []
+    ledger.lock.close()
+    again = Ledger.open(ledger.file, {"of": "a test"})
+    go(place, again, ["training"], names)
+    assert place.tried == ["training ml.g5.xlarge"]
+    assert again.failed == {}
+
+
+def test_nothing_is_started_that_might_pass_the_limit(ledger):
+    place = Fake({name: trained(1) for name in TYPES})
+    go(place, ledger, ["training"], ["ml.c5.xlarge", "ml.p3.16xlarge", "ml.g4dn.xlarge"],
+       most_usd=3.0, hours=2.0)  # fmt: skip
+    assert place.tried == ["training ml.c5.xlarge", "training ml.g4dn.xlarge"]
+    assert "the limit is $3.00" in ledger.failed["training", "ml.p3.16xlarge"]
+    # Two hours of $28.152.
+    assert "$56.30 more" in ledger.failed["training", "ml.p3.16xlarge"]
+
+
+def test_what_a_crash_left_is_removed_and_paid_for_and_an_interrupt_is_not_a_failure(ledger):
+    ledger.begin("serving", "ml.c5.large")
+    ledger.content["running"]["serving ml.c5.large"] -= 3600  # an hour ago
+    place = Fake(serving={"ml.c5.large": KeyboardInterrupt()}, left=["endpoint bench-1"])
+    said = []
+    with pytest.raises(KeyboardInterrupt):
+        go(place, ledger, ["serving"], ["ml.c5.large"], step=said.append)
+    assert said[0] == "removed what an earlier call had left: endpoint bench-1"
+    assert ledger.spent_usd == pytest.approx(0.102, rel=1e-3)  # an hour of it
+    on_disk = json.loads(ledger.file.read_text())
+    assert (on_disk["running"], on_disk["failed"], on_disk["done"]) == ({}, {}, {})
+    place.serving["ml.c5.large"] = SERVED
+    go(place, ledger, ["serving"], ["ml.c5.large"])
+    assert ledger.figures("serving", "ml.c5.large") == SERVED
+
+
+def test_a_job_of_long_ago_costs_its_limit_and_not_the_time_since(ledger):
+    ledger.begin("training", "ml.c5.xlarge")
+    ledger.content["running"]["training ml.c5.xlarge"] -= 60 * 3600
+    go(Fake({"ml.c5.xlarge": trained(1)}), ledger, ["training"], ["ml.c5.xlarge"], hours=2.0)
+    # Two hours at most of the lost one, and the 0.1 that the new one was billed.
+    assert ledger.spent_usd == pytest.approx(2.1 * 0.204)
+
+
+def test_what_could_not_be_removed_stays_in_the_ledger_and_ends_the_command(ledger):
+    place = Fake(serving={"ml.c5.large": LeftRunning("the endpoint may still run")})
+    with pytest.raises(LeftRunning):
+        go(place, ledger, ["serving"], ["ml.c5.large"])
+    assert ledger.running == [("serving", "ml.c5.large")]
+
+
+def test_two_processes_do_not_keep_one_ledger(ledger):
+    with pytest.raises(BadRequest, match="another process"):
+        Ledger.open(ledger.file, {"of": "a test"})
+
+
+def test_a_ledger_of_another_benchmark_is_refused(ledger, tmp_path):
+    ledger.lock.close()
+    with pytest.raises(BadRequest, match="another benchmark"):
+        Ledger.open(ledger.file, {"of": "something else"})
+    (tmp_path / "broken.json").write_text("{")
+    with pytest.raises(BadRequest, match="cannot be read"):
+        Ledger.open(tmp_path / "broken.json", {})
+
+
+def test_costs_follow_from_prices_and_figures(ledger, tmp_path):
+    names = ["ml.c5.xlarge", "ml.g4dn.xlarge"]
+    place = Fake({"ml.c5.xlarge": trained(10), "ml.g4dn.xlarge": ServerError("no")},
+                 {"ml.c5.xlarge": SERVED, "ml.g4dn.xlarge": SERVED})  # fmt: skip
+    go(place, ledger, ["training", "serving"], names)
+    kinds = [TYPES[name] for name in names]
+    table = report.rows(kinds, ["training", "serving"], ledger, catalogue.prices())
+    first, second = table
+    assert first["usd_an_epoch"] == pytest.approx(10 / 3600 * 0.204)
+    # At 70 % of 20 answers/s, $0.204 an hour.
+    assert first["usd_a_million"] == pytest.approx(0.204 / 3600 / 14 * 1e6)
+    assert second["images_per_s"] is None
+    content = report.result(table, catalogue.seeds(), ledger.spent_usd, {"command": "c"})
+    assert json.loads(json.dumps(content, allow_nan=False))["rows"][0]["p99_ms"] == 100.0
+    report.draw(table, catalogue.seeds(), tmp_path / "plots")
+    for name in ("cost_latency", "speed_up"):
+        assert (tmp_path / "plots" / f"{name}.png").read_bytes()[1:4] == b"PNG"
+    assert report.shown(table).row_count == 2
+
+
+def test_the_first_epoch_warms_up_where_there_are_more():
+    many = training_figures([1.0, 9.0, 11.0], [9.0, 1.0, 1.2], [0.9, 0.1, 0.2], 0.1)
+    assert (many.images_per_s, many.input_share) == (10.0, pytest.approx(0.15))
+    assert training_figures([1.0], [9.0], [0.9], 0.1).epoch_s == 9.0
+
+
+def test_mistakes_and_a_dry_run(tmp_path):
+    def ask(*words: str):
+        return CliRunner().invoke(app, ["instances", *words, "--out", str(tmp_path)])
+
+    assert "--training, --serving" in ask("--local").output
+    assert "either --local or --types" in ask("--training").output
+    assert "--role is missing" in ask("--training", "--types", "ml.c5").output
+    plan = ask("--training", "--serving", "--types", "ml.c5.large,ml.c5.xlarge", "--dry-run",
+               "--max-hours", "2")  # fmt: skip
+    assert plan.exit_code == 0, plan.output
+    assert "does not train" in plan.output
+    assert "at most $0.41" in plan.output  # two hours of ml.c5.xlarge
+    assert not (tmp_path / "ledger.json").exists()
+
+
+@pytest.mark.slow
+def test_this_machine_as_instance_types(tiny_export, tmp_path, monkeypatch):
+    from benchmarks.instances import figures, local, options
+
+    (*_, whole) = local.local_types()
+    monkeypatch.setattr(local, "local_types", lambda _gpu: [whole])  # one, for time's sake
+    monkeypatch.setattr(options, "QUICK_IMAGES", 24)
+    monkeypatch.setattr(figures, "QUICK_LOAD", figures.LoadPlan(0.5, 1.5, 2))
+    out = tmp_path / "bench"
+    words = ["instances", "--local", "--training", "--serving", "--quick", "--out", str(out),
+             "--set", "image_size=32", "--price-per-hour", "0.4",
+             "--dist", str(tiny_export.bundle.parent)]  # fmt: skip
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    content = json.loads(done.stdout.splitlines()[-1])
+    assert content == json.loads((out / "results.json").read_text())
+    assert content["rows"][0]["type"] == whole.name
+    for row in content["rows"]:
+        assert row["images_per_s"] > 0
+        assert 0 <= row["input_share"] < 1
+        assert row["p99_ms"] >= row["p50_ms"] > 0
+        assert row["usd_a_million"] > 0
+    record = out / "here" / whole.name / "run" / "run.json"
+    stamp = record.stat().st_mtime_ns
+    again = CliRunner().invoke(app, words)  # finds all measured
+    assert again.exit_code == 0, again.output
+    assert record.stat().st_mtime_ns == stamp
+
+
+def test_cores_are_counted_up_to_all_of_them():
+    from benchmarks.instances.local import cores, local_types
+
+    names = [kind.name for kind in local_types("H100")]
+    assert names[0] == "here.1"
+    assert names[-1] == "here.gpu"
+    assert [kind.gpus for kind in local_types("H100")][-1] == 1
+    with cores(1):
+        assert len(os.sched_getaffinity(0)) == 1
+
+
+def test_prices_are_read_from_awss_list(tmp_path):
+    from benchmarks.instances import price_list
+
+    def product(name: str, price: str) -> str:
+        dimension = {"unit": "Hrs", "pricePerUnit": {"USD": price}}
+        term = {"priceDimensions": {"d": dimension}}
+        return json.dumps({"product": {"attributes": {"instanceName": name}},
+                           "terms": {"OnDemand": {"t": term}}})  # fmt: skip
+
+    asked = []
+
+    class Listed:
+        def pages(self, service, operation, **parameters):
+            assert (service, operation) == ("pricing", "get_products")
+            asked.append(parameters)
+            first = [product("ml.c5.xlarge", "0.238"), product("ml.x9.huge", "9")]
+            return [{"PriceList": first}, {"PriceList": [product("ml.g4dn.xlarge", "0.9")]}]
+
+    found = price_list.fetch(Listed(), "eu-west-1")
+    assert found == {"ml.c5.xlarge": 0.238, "ml.g4dn.xlarge": 0.9}
+    assert {"Type": "TERM_MATCH", "Field": "regionCode", "Value": "eu-west-1"} in asked[0][
+        "Filters"
+    ]
+    file = tmp_path / "prices.csv"
+    catalogue.write_prices(file, "eu-west-1", "2026-11-22", found)
+    assert catalogue.prices(file) == found
+    file.write_text("instance,usd\na,1\n")
+    with pytest.raises(BadRequest, match="type,usd_per_hour"):
+        catalogue.prices(file)

@@ -1,0 +1,104 @@
+"""The serving benchmark on a tiny bundle, with real servers, shortened."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from typer.testing import CliRunner
+
+from augrank.bundle.spec import load_bundle
+from augrank.serving.capacity import plan_serving
+from benchmarks.cli.app import app
+from benchmarks.common.load import OK, Client
+from benchmarks.common.requests import questions
+from benchmarks.serving import measurements as standing
+from benchmarks.serving import scenarios as behaviour
+from benchmarks.serving.systems import PEERS, peer, wait_answering
+
+RATIOS = (
+    "server_over_pipeline", "server_over_forward", "added_p50_ms", "over_documented_fp32",
+    "over_best_peer", "openvino_over_onnxruntime_fp32", "head_share",
+    "open_loop_p99_over_p50", "cache_hit_over_miss",
+)  # fmt: skip
+
+
+@pytest.mark.slow
+def test_the_benchmark_runs_every_part_and_ends_in_one_line(
+    tiny_export, tiny_run, tmp_path, monkeypatch
+):
+    short = replace(
+        standing.QUICK,
+        openvino=True,
+        closed_s=0.5,
+        sweep_s=0.3,
+        lone=4,
+        open_s=1.0,
+        overload_s=1.0,
+        loadgen_s=0.5,
+    )
+    monkeypatch.setattr(standing, "QUICK", short)
+    monkeypatch.setattr(behaviour, "RECOVERY_S", 0.5)
+    out = tmp_path / "out"
+    result = CliRunner().invoke(
+        app,
+        ["serving", str(tiny_export.bundle), "--quick", "--peers", "mosec", "--images",
+         str(tiny_run.images), "--price-per-hour", "0.36", "--out", str(out)],
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    content = json.loads(result.stdout.strip().splitlines()[-1])
+    assert content == json.loads((out / "results.json").read_text())
+    assert content["quick"] is True
+    assert "quick run" in result.stdout
+    for name in RATIOS:
+        figure = content["ratios"][name]
+        assert 0 < figure["low"] <= figure["median"] <= figure["high"], name
+    assert content["ratios"]["cache_hit_over_miss"]["median"] > 1.5
+    servers = {row["Model"]: row for row in content["servers"]}
+    assert set(servers) == {"augrank fp32", "augrank fp32, openvino", "documented eager", "mosec"}
+    for row in servers.values():
+        assert row["TS failed requests"] == 0
+        rate = row["TS throughput"]["median"]
+        assert row["CostPerInference"] == pytest.approx(0.36 / 3600 / rate)
+        assert row["MaxInvocations"] == pytest.approx(60 * rate, abs=1)
+    seen = content["overload"]
+    assert seen["answered"] + seen["refused_503"] == seen["requests"]
+    assert seen["refused_503"] > 0
+    assert set(content["mlperf_loadgen"]) == {"SingleStream", "Server", "Offline"}
+    assert all(figures["failed"] == 0 for figures in content["mlperf_loadgen"].values())
+    assert len(list((out / "plots").glob("*.png"))) == 4
+
+    document = tmp_path / "performance.md"
+    done = CliRunner().invoke(app, ["document", str(out / "results.json"), "--out", str(document)])
+    assert done.exit_code == 0, done.output
+    text = document.read_text()
+    median = content["ratios"]["over_best_peer"]["median"]
+    assert f"| ÷ best peer with the same runtime | {median:.3f} (" in text
+    assert "A quick run" in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in PEERS if name != "mosec"])
+def test_every_peer_answers_as_the_pipeline(name, tiny_export, tiny_run, recommender):
+    bundle = load_bundle(tiny_export.bundle)
+    images = sorted(tiny_run.images.glob("*.png"))[:2]
+    asked = questions(bundle, images)
+    contestant = peer(name, bundle, "fp32", plan_serving("throughput", cores=1, workers=1))
+    with contestant.start() as endpoint:
+        bodies = contestant.bodies(asked)
+        wait_answering(endpoint, bodies[0])
+        client = Client(endpoint)
+        for image, question, body in zip(images, asked, bodies, strict=True):
+            status, content = client.post(body)
+            assert status == OK
+            want = recommender.recommend(
+                image.read_bytes(), question["target"], question["context"]
+            )
+            got = endpoint.unwrap(content)["candidates"]
+            assert got == [item.model_dump() for item in want.candidates]
+        client.close()
+
+
+def test_unknown_peers_are_refused(tiny_export):
+    result = CliRunner().invoke(app, ["serving", str(tiny_export.bundle), "--peers", "mosek"])
+    assert result.exit_code == 2
+    assert "did you mean mosec" in " ".join(result.output.split())

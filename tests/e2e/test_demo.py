@@ -1,0 +1,35 @@
+"""The demo, shortened: one epoch on small images, but the whole way."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from augrank.tasks.recommend.response import Answer
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.slow
+def test_the_demo_runs_and_then_uses_what_is_valid(tmp_path):
+    command = [sys.executable, "-m", "examples.demo", "--out", str(tmp_path / "demo")]
+    command += ["--epochs", "1", "--image-size", "32"]
+    seconds = []
+    for _ in range(2):
+        started = time.monotonic()
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        seconds.append(time.monotonic() - started)
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "already complete" in done.stdout
+    assert "used again" in done.stdout
+    assert seconds[1] < 60
+    content = json.loads((tmp_path / "demo/recommendation.json").read_text())
+    answer = Answer.model_validate(content)
+    assert answer.model == "food"
+    assert len(answer.candidates) == 6
+    assert len(answer.alternates) == 5
+    assert Image.open(tmp_path / "demo/contact_sheet.png").width > 1000

@@ -1,0 +1,134 @@
+"""One model.tar.gz under the project's own entry and under AWS's toolkit, against the .mar."""
+
+import base64
+import json
+import os
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+
+from augrank.serving.server import ServerOptions, serve
+from export.run_reader import load_run
+from export.tasks.recommend import build
+from tests.handlers.test_recommend_handler import noise_jpeg
+from tests.support.stacks import aws_toolkit, own_entry, toolkit_python, unpack
+
+pytestmark = pytest.mark.slow
+FIELDS = {"target": "open_rate", "campaign_type": "Newsletter", "industry": "Retail"}
+CONTEXT = {name: value for name, value in FIELDS.items() if name != "target"}
+ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
+RAW = {"Content-Type": "image/png", ATTRIBUTES: json.dumps(FIELDS)}
+
+
+@pytest.fixture(scope="module")
+def expected(made, image) -> dict:
+    """What the .mar answers under TorchServe."""
+    with serve(made.archive, ServerOptions(port=0, auth=False)) as server:
+        headers = {"Content-Type": "image/png", "X-Augrank-Fields": json.dumps(FIELDS)}
+        response = httpx.post(server.url, content=image, headers=headers, timeout=60)
+    assert response.status_code == 200
+    return without_time(response)
+
+
+def without_time(response: httpx.Response) -> dict:
+    answer = response.json()
+    answer.pop("timings_ms")
+    return answer
+
+
+def test_both_archives_hold_the_same_and_the_same_bytes_again(made, tiny_run, tmp_path):
+    import tarfile
+    import zipfile
+
+    with tarfile.open(made.model_tar) as tar, zipfile.ZipFile(made.archive) as mar:
+        in_tar = {m.name: tar.extractfile(m).read() for m in tar.getmembers() if m.isfile()}
+        in_mar = {name: mar.read(name) for name in mar.namelist()}
+    requirements = in_tar.pop("code/requirements.txt").decode().splitlines()
+    assert in_tar == in_mar
+    assert "albumentations==2.0.8" in requirements
+    assert all("==" in line for line in requirements)
+    assert any(line.startswith("xgboost-cpu==") for line in requirements)
+    again = build(load_run(tiny_run.run), tmp_path / "dist", name="tiny", sagemaker=True)
+    assert again.model_tar.read_bytes() == made.model_tar.read_bytes()
+    without = build(load_run(tiny_run.run), tmp_path / "dist", name="tiny")
+    assert without.model_tar is None
+    assert not again.model_tar.exists()  # it would be another export's
+
+
+def check_answers(stack, image, expected) -> None:
+    """Every way to ask, and what is wrong with a request, on a ready stack."""
+    form = httpx.Request(
+        "POST", stack.url, files={"image": ("p.png", image, "image/png")}, data=FIELDS
+    )
+    body = {"image": base64.b64encode(image).decode(), "target": "open_rate", "context": CONTEXT}
+    ways = {
+        "raw": (image, RAW),
+        "multipart": (form.read(), {"Content-Type": form.headers["content-type"]}),
+        "json": (json.dumps(body).encode(), {"Content-Type": "application/json"}),
+    }
+    for name, (content, headers) in ways.items():
+        response = stack.invoke(content, headers)
+        assert response.status_code == 200, (name, response.text)
+        assert response.headers["content-type"] == "application/json"
+        assert without_time(response) == expected, name
+    bad = {
+        415: (b"no image at all", {**RAW, "Content-Type": "text/plain"}),
+        422: (image, {**RAW, ATTRIBUTES: json.dumps({**FIELDS, "target": "opens"})}),
+        400: (b"", RAW),
+    }
+    for status, (content, headers) in bad.items():
+        response = stack.invoke(content, headers)
+        assert response.status_code == status, response.text
+        assert "Traceback" not in response.text
+        assert response.json()["error"]["status"] == status
+
+
+def test_the_own_entry_answers_as_the_mar_and_drains(made, expected, image, tmp_path):
+    unpack(made.model_tar, tmp_path)
+    (tmp_path / "model" / "model-config.yaml").chmod(0o444)
+    settings = {"SAGEMAKER_TS_BATCH_SIZE": "4", "SAGEMAKER_TS_MAX_BATCH_DELAY": "1500"}
+    with own_entry(tmp_path, SAGEMAKER_MODEL_SERVER_WORKERS="1", **settings) as stack:
+        stack.wait(lambda it: it.ping() == 503)  # listens before the model is there, and says so
+        assert stack.invoke(image, RAW).status_code == 503
+        stack.wait(lambda it: it.ping() == 200)
+        check_answers(stack, image, expected)
+        large = noise_jpeg(2900, quality=98)  # below the platform's 25 MB
+        assert 8e6 < len(large) < 25e6
+        assert stack.invoke(large, {**RAW, "Content-Type": "image/jpeg"}).status_code == 200
+
+        def ask(content: bytes) -> tuple[int, dict]:
+            response = stack.invoke(content, RAW)
+            return response.status_code, response.json()
+
+        with ThreadPoolExecutor(4) as pool:  # one batch of four
+            outcomes = list(pool.map(ask, [image, b"broken", image, image[:200]]))
+        assert [status for status, _ in outcomes] == [200, 415, 200, 422]
+        due: list[int] = []
+        asking = threading.Thread(target=lambda: due.append(stack.invoke(image, RAW).status_code))
+        asking.start()  # waits 1.5 s for company
+        time.sleep(0.4)
+        os.kill(stack.process.pid, signal.SIGTERM)
+        asking.join(20)
+        assert due == [200]
+        assert stack.process.wait(30) == 0
+        assert stack.ping() == 0
+
+
+def test_awss_toolkit_answers_as_the_mar(made, expected, image, tmp_path):
+    unpack(made.model_tar, tmp_path)
+    with aws_toolkit(toolkit_python(), tmp_path) as stack:
+        stack.wait(lambda it: it.ping() == 200 and it.invoke(image, RAW).status_code == 200)
+        check_answers(stack, image, expected)
+
+
+def test_what_cannot_be_served_ends_with_a_message(tmp_path):
+    (tmp_path / "model").mkdir()
+    with own_entry(tmp_path) as stack:
+        assert stack.process.wait(60) == 1
+        text = stack.log.read_text()
+        assert "is no bundle" in text
+        assert "Traceback" not in text

@@ -1,0 +1,50 @@
+"""A region on loopback to bring an export to."""
+
+import json
+from collections.abc import Callable, Iterator
+
+import boto3
+import pytest
+
+from export.sagemaker import endpoint
+from export.sagemaker import invoke as asking
+from export.sagemaker.invoke import SmokeQuestion
+from export.sagemaker.release import Release, Settings
+from tests.support.aws import BUCKET, IMAGE, ROLE, LocalAws, local_aws
+
+
+@pytest.fixture
+def right(dist) -> bytes:
+    """The answer that the smoke question expects."""
+    question = SmokeQuestion.of(dist)
+    scores = [{"name": n, "probability": p} for n, p in question.probabilities.items()]
+    return json.dumps({"candidates": scores}).encode()
+
+
+@pytest.fixture
+def wrong(right) -> bytes:
+    """Another one."""
+    return right.replace(b'"probability": 0', b'"probability": 1')
+
+
+@pytest.fixture
+def local(monkeypatch, right) -> Iterator[LocalAws]:
+    """A region whose containers answer rightly, unless a test says otherwise."""
+    monkeypatch.setattr(endpoint, "POLL_S", 0.05)
+    monkeypatch.setattr(asking, "ASYNC_POLL_S", 0.05)
+    with local_aws(lambda _model, _body, _headers: (200, right), monkeypatch) as region:
+        boto3.client("s3").create_bucket(Bucket=BUCKET)
+        yield region
+
+
+@pytest.fixture
+def release(dist) -> Callable[..., Release]:
+    """The export as a release with settings of one's own; another TRY is another release."""
+
+    def make(number: int = 0, **changes) -> Release:
+        settings = {"name": "shop", "image": IMAGE, "role": ROLE, "bucket": BUCKET,
+                    "instance_type": "ml.c5.large", "environment": {"TRY": str(number)},
+                    **changes}  # fmt: skip
+        return Release(Settings(**settings), dist)
+
+    return make

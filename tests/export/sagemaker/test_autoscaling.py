@@ -1,0 +1,180 @@
+"""What an update keeps: the number of instances, and autoscaling, wherever it is interrupted."""
+
+import boto3
+import pytest
+
+from augrank.aws.client import Aws, AwsError
+from export.sagemaker.autoscaling import NOTE, autoscale, scalable
+from export.sagemaker.endpoint import Endpoint
+from export.sagemaker.release import folder_of
+from export.sagemaker.rollout import deploy, update
+from tests.support.aws import BUCKET, Interrupted, everything, interrupt
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def shop(local, release) -> Endpoint:
+    """An endpoint that was deployed with one instance and has been scaled to three since."""
+    endpoint = Endpoint(Aws(), "shop")
+    (variant,) = deploy(endpoint, release(0))["ProductionVariants"]
+    name = variant["VariantName"]
+    autoscale(endpoint, 2, 5, 500.0)
+    client, target = boto3.client("application-autoscaling"), scalable("shop", name)
+    dimensions = [{"Name": "VariantName", "Value": name}, {"Name": "EndpointName", "Value": "shop"}]
+    metric = {"MetricName": "CPUUtilization", "Namespace": "/aws/sagemaker/Endpoints",
+              "Dimensions": dimensions, "Statistic": "Average"}  # fmt: skip
+    client.put_scaling_policy(
+        **target, PolicyName="by-cpu", PolicyType="TargetTrackingScaling",
+        TargetTrackingScalingPolicyConfiguration={
+            "TargetValue": 60.0, "CustomizedMetricSpecification": metric},
+    )  # fmt: skip
+    client.put_scheduled_action(
+        **target, ScheduledActionName="morning", Schedule="cron(0 7 * * ? *)",
+        ScalableTargetAction={"MinCapacity": 4},
+    )  # fmt: skip
+    set_instances(name, 3)
+    return endpoint
+
+
+def set_instances(variant: str, count: int) -> None:
+    """What autoscaling, or somebody at the console, does."""
+    boto3.client("sagemaker").update_endpoint_weights_and_capacities(
+        EndpointName="shop",
+        DesiredWeightsAndCapacities=[
+            {"VariantName": variant, "DesiredInstanceCount": count, "DesiredWeight": 1.0}
+        ],
+    )
+
+
+def standing(endpoint: Endpoint) -> dict:
+    """The variants that serve, with instances and all of their autoscaling, less their names."""
+    found = {}
+    client = boto3.client("application-autoscaling")
+    for variant in endpoint.existing()["ProductionVariants"]:
+        name = variant["VariantName"]
+        which = {
+            "ServiceNamespace": "sagemaker",
+            "ResourceId": scalable("shop", name)["ResourceId"],
+        }
+        targets = client.describe_scalable_targets(
+            ServiceNamespace="sagemaker", ResourceIds=[which["ResourceId"]]
+        )["ScalableTargets"]
+        policies = client.describe_scaling_policies(**which)["ScalingPolicies"]
+        actions = client.describe_scheduled_actions(**which)["ScheduledActions"]
+        found[name] = {
+            "instances": variant["DesiredInstanceCount"],
+            "limits": [(t["MinCapacity"], t["MaxCapacity"]) for t in targets],
+            "policies": [
+                str(p["TargetTrackingScalingPolicyConfiguration"]).replace(name, "VARIANT")
+                for p in policies
+            ],
+            "actions": [(a["ScheduledActionName"], a["ScalableTargetAction"]) for a in actions],
+        }
+    return found
+
+
+def test_an_update_keeps_instances_and_autoscaling(shop, release):
+    ((_, before),) = standing(shop).items()
+    assert before["instances"] == 3
+    assert (before["limits"], len(before["policies"]), len(before["actions"])) == ([(2, 5)], 2, 1)
+    new = release(1)
+    update(shop, new)
+    assert standing(shop) == {new.variant["VariantName"]: before}
+    assert "VARIANT" in before["policies"][1]
+    left = everything()
+    assert left["scaling"] == [new.variant["VariantName"]]
+    assert not [key for key in left["objects"] if NOTE in key]
+    update(shop, release(1))  # again: nothing changes
+    assert standing(shop) == {new.variant["VariantName"]: before}
+
+
+def test_only_the_number_of_instances_or_their_type_changes(shop, release, local):
+    ((name, before),) = standing(shop).items()
+    local.asked.clear()
+    update(shop, release(0, instances=4))
+    assert standing(shop) == {name: {**before, "instances": 4}}
+    assert len(local.asked) == 1  # of the same variant, there is nothing to try
+    larger = release(0, instance_type="ml.c5.xlarge")
+    update(shop, larger)
+    assert standing(shop) == {larger.variant["VariantName"]: {**before, "instances": 4}}
+    assert [v["InstanceType"] for v in local.config("shop").production_variants] == ["ml.c5.xlarge"]
+
+
+@pytest.mark.parametrize("fails", ["without traffic", "with traffic"])
+def test_rolled_back_all_is_as_it_was(shop, release, local, right, wrong, fails):
+    before, made = standing(shop), everything()
+    bad = release(1).model.parameters["ModelName"]
+
+    def container(model, _body, _headers):
+        times = local.asked.count(bad)
+        good = model != bad or (fails == "with traffic" and times == 1)
+        return 200, right if good else wrong
+
+    local.container = container
+    with pytest.raises(AwsError, match="serves again" if fails == "with traffic" else "served all"):
+        update(shop, release(1))
+    assert standing(shop) == before
+    assert everything()["models"] == made["models"]
+    assert everything()["scaling"] == made["scaling"]
+
+
+def interrupted_at_every_moment(monkeypatch, endpoint, release):
+    """An update to a further release each time, interrupted one request later; its number."""
+    for moment in range(100):
+        with monkeypatch.context() as patch:
+            interrupt(patch, moment)
+            try:
+                update(endpoint, release(moment + 1))
+            except Interrupted:
+                yield moment + 1
+                continue
+        assert moment > 10  # so many requests change something
+        return
+
+
+def test_interrupted_at_any_moment_the_next_update_finishes(shop, release, local, monkeypatch):
+    ((_, before),) = standing(shop).items()
+    for number in interrupted_at_every_moment(monkeypatch, shop, release):
+        assert local.serving("shop", None)
+        update(shop, release(number))
+        assert standing(shop) == {release(number).variant["VariantName"]: before}, number
+        left = everything()
+        assert len(left["models"]) == len(left["configs"]) == len(left["scaling"]) == 1, number
+        assert not [key for key in left["objects"] if NOTE in key], number
+
+
+def test_interrupted_at_any_moment_another_release_may_follow(shop, release, monkeypatch):
+    ((_, before),) = standing(shop).items()
+    for number in interrupted_at_every_moment(monkeypatch, shop, release):
+        other = release(1000 + number)
+        update(shop, other)
+        assert standing(shop) == {other.variant["VariantName"]: before}, number
+        left = everything()
+        assert len(left["models"]) == len(left["configs"]) == len(left["scaling"]) == 1, number
+
+
+def test_interrupted_at_any_moment_the_next_may_fail_and_go_back(
+    shop, release, local, right, wrong, monkeypatch
+):
+    ((_, before),) = standing(shop).items()
+    for number in interrupted_at_every_moment(monkeypatch, shop, release):
+        bad = release(1000 + number).model.parameters["ModelName"]
+        local.container = lambda model, *_, bad=bad: (200, wrong if model == bad else right)
+        with pytest.raises(AwsError, match="Rolled back"):
+            update(shop, release(1000 + number))
+        ((_, after),) = standing(shop).items()
+        assert after == before, number
+        assert len(everything()["scaling"]) == 1, number
+
+
+def test_autoscaling_of_an_endpoint_that_is_gone_is_not_given_to_the_next(shop, release):
+    folder_of("shop", BUCKET).write(shop.aws, NOTE, b"left")
+    boto3.client("application-autoscaling").deregister_scalable_target(
+        **scalable("shop", *standing(shop))
+    )
+    boto3.client("sagemaker").delete_endpoint(EndpointName="shop")
+    deploy(shop, release(0))
+    update(shop, release(1))
+    ((_, after),) = standing(shop).items()
+    assert after["limits"] == []

@@ -1,0 +1,169 @@
+"""A run directory without training: what `python -m training fit` would write, in two seconds.
+
+The backbone is a ResNet-18 of random weights, whose batch statistics are set from the images so
+that its features differ from image to image; the heads are real XGBoost models of a known rule.
+"""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+import torchvision
+import xgboost
+from PIL import Image, ImageDraw
+
+from augrank.bundle.spec import sha256_of
+from augrank.images.augmentations import augmentation_set
+from augrank.images.decode import decode
+from augrank.images.preprocess import Normalizer
+from augrank.models.context import CategoricalColumn, ContextEncoder
+from augrank.models.head import HeadSpec, assemble
+from augrank.models.targets import resolve_target
+
+SIZE = 48
+MEAN, STD = (0.8, 0.79, 0.78), (0.25, 0.26, 0.27)
+TARGETS = ("open_rate", "unsubscribe_rate")
+CONTEXT = (
+    CategoricalColumn(name="campaign_type", values=("Newsletter", "Promotional")),
+    CategoricalColumn(name="industry", values=("Automotive", "Retail")),
+)
+FEATURE_STEP = 1 / 16
+INPUTS = ("augmentation_probs", "features", "context")
+SPLITS = ("train", "train", "train", "validation", "test", "test")
+
+
+def make_image(index: int, side: int = 96) -> Image.Image:
+    """A coloured box with a wheel, different for every index."""
+    rng = np.random.default_rng(index)
+    image = Image.new("RGB", (side, side), "white")
+    draw = ImageDraw.Draw(image)
+    colour = tuple(int(value) for value in rng.integers(30, 200, 3))
+    left, top = (int(value) for value in rng.integers(4, 14, 2))
+    draw.rectangle((left, top + 20, side - left, side - 24), fill=colour)
+    draw.ellipse((left + 8, side - 40, left + 32, side - 16), fill=(20, 20, 20))
+    return image
+
+
+def write_images(folder: Path, count: int) -> list[str]:
+    """Write PNGs and give their names."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = [f"image_{index:03d}.png" for index in range(count)]
+    for index, name in enumerate(names):
+        make_image(index).save(folder / name)
+    return names
+
+
+def make_run(run: Path, images: Path, *, originals: int = 24, seed: int = 0) -> Path:
+    """Write a finished run directory and the images it was "trained" on."""
+    names = write_images(images, originals)
+    splits = [SPLITS[index % len(SPLITS)] for index in range(originals)]
+    run.mkdir(parents=True)
+    chosen = augmentation_set("seed")
+    net, features, logits = _embed(images, names, chosen, seed)
+    torch.save(net.state_dict(), run / "backbone.pt")
+    kept = [index for index, split in enumerate(splits) if split != "test"]
+    heads = _heads(run, features[kept], logits[kept], len(chosen.names))
+    held_out = [index for index, split in enumerate(splits) if split == "test"]
+    np.savez(
+        run / "reference.npz",
+        paths=np.array([names[index] for index in held_out]),
+        features=features[held_out],
+        logits=logits[held_out],
+    )
+    _write_catalogue(run / "catalogue.csv", images, names, splits)
+    record = {
+        "format": 2,
+        "complete": True,
+        "backbone": "resnet18",
+        "image_size": SIZE,
+        "mean": MEAN,
+        "std": STD,
+        "feature_width": 512,
+        "augmentations": chosen.model_dump(mode="json"),
+        "augmentation_hash": chosen.hash,
+        "context": [column.model_dump(mode="json") for column in CONTEXT],
+        "targets": [resolve_target(name).model_dump() for name in TARGETS],
+        "heads": [head.model_dump(mode="json") for head in heads],
+        "images": str(images.resolve()),
+        "catalogue": "catalogue.csv",
+        "weights_file": "backbone.pt",
+        "backbone_metrics": {"test_accuracy": 0.5},
+        "fingerprint": "0" * 64,
+        "seed": seed,
+    }
+    (run / "run.json").write_text(json.dumps(record, indent=2))
+    return run
+
+
+def _embed(images, names, chosen, seed):
+    torch.manual_seed(seed)
+    net = torchvision.models.resnet18(weights=None, num_classes=len(chosen.names))
+    normalizer = Normalizer(MEAN, STD)
+    batches = []
+    for name in names:
+        pixels = decode((images / name).read_bytes(), SIZE).pixels
+        batches.append(normalizer.batch([a.apply(pixels) for a in chosen.augmentations]))
+    flat = torch.from_numpy(np.stack(batches)).flatten(0, 1)
+    with torch.no_grad():
+        for module in net.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.momentum = None  # a plain average over what follows
+        net.train()(flat)
+        net.eval()
+        trunk = torch.nn.Sequential(*list(net.children())[:-1])
+        features = trunk(flat).flatten(1)
+        logits = net.fc(features)
+    shape = (len(names), len(chosen.names), -1)
+    return net, features.reshape(shape).numpy(), logits.reshape(shape).numpy()
+
+
+def _heads(run: Path, features, logits, augmentations: int) -> list[HeadSpec]:
+    """Heads of a known rule: brighter and rotate raise every outcome, a campaign type shifts it."""
+    (run / "heads").mkdir()
+    encoder, rng = ContextEncoder(CONTEXT), np.random.default_rng(7)
+    rows, labels = [], []
+    for image in range(len(features)):
+        for augmentation in range(augmentations):
+            context = {c.name: str(rng.choice(c.values)) for c in CONTEXT}
+            encoded = encoder.encode(context)
+            rows.append(
+                assemble(
+                    INPUTS,
+                    logits=logits[image, augmentation][None],
+                    features=features[image, augmentation][None],
+                    context=encoded,
+                    feature_step=FEATURE_STEP,
+                )[0]
+            )
+            labels.append(float(augmentation in (1, 3)))
+    specs = []
+    for target in TARGETS:
+        booster = xgboost.train(
+            {"max_depth": 3, "eta": 0.3, "objective": "binary:logistic", "seed": 0, "nthread": 2},
+            xgboost.DMatrix(np.stack(rows), label=np.array(labels)),
+            num_boost_round=12,
+        )
+        file = f"heads/{target}.ubj"
+        booster.save_model(run / file)
+        specs.append(
+            HeadSpec(
+                target=resolve_target(target),
+                inputs=INPUTS,
+                width=len(rows[0]),
+                feature_step=FEATURE_STEP,
+                file=file,
+                metrics={"accuracy": 0.8, "majority_accuracy": 0.6, "auc": 0.77},
+            )
+        )
+    return specs
+
+
+def _write_catalogue(file: Path, images: Path, names: list[str], splits: list[str]) -> None:
+    with file.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["relative_im_path", "split", "sha256", "product_type"])
+        for index, (name, split) in enumerate(zip(names, splits, strict=True)):
+            kind = "van" if index % 2 else "car"
+            writer.writerow([name, split, sha256_of(images / name), kind])

@@ -1,0 +1,96 @@
+import urllib.error
+
+import pytest
+import torch
+import torchvision
+
+from augrank.errors import DataError
+from training.backbone.model import WIDTHS, Backbone, load_weights
+
+
+def test_forward_is_torchvisions_with_its_features():
+    backbone = Backbone("resnet18", 6, seed=0).eval()
+    plain = torchvision.models.resnet18(num_classes=6).eval()
+    plain.load_state_dict(backbone.plain_state())
+    images = torch.rand(2, 3, 40, 40, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        features, logits = backbone(images)
+        torch.testing.assert_close(logits, plain(images))
+        torch.testing.assert_close(plain.fc(features), logits)
+    assert features.shape == (2, WIDTHS["resnet18"])
+
+
+def test_weights_are_drawn_by_seed_and_leave_the_global_generator_alone():
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    one, again, other = (Backbone("resnet18", 6, seed=seed) for seed in (0, 0, 1))
+    assert torch.equal(torch.rand(1), expected)
+    assert torch.equal(one.net.conv1.weight, again.net.conv1.weight)
+    assert not torch.equal(one.net.conv1.weight, other.net.conv1.weight)
+
+
+def test_a_file_with_another_last_layer_is_taken_and_said(tmp_path):
+    trained = torchvision.models.resnet18(num_classes=1000)
+    torch.save({"state_dict": trained.state_dict()}, tmp_path / "w.pt")
+    backbone = Backbone("resnet18", 6, seed=0)
+    last = backbone.net.fc.weight.clone()
+    line = load_weights(backbone, "resnet18", str(tmp_path / "w.pt"))
+    assert "its last layer is new (6 outputs)" in line
+    assert torch.equal(backbone.net.conv1.weight, trained.conv1.weight)
+    assert torch.equal(backbone.net.fc.weight, last)
+
+
+def test_weights_that_do_not_fit_are_explained(tmp_path):
+    backbone = Backbone("resnet18", 6, seed=0)
+    torch.save(torchvision.models.resnet34().state_dict(), tmp_path / "34.pt")
+    with pytest.raises(DataError, match=r"not hold the weights of a resnet18.*unknown.*--backbone"):
+        load_weights(backbone, "resnet18", str(tmp_path / "34.pt"))
+    with pytest.raises(DataError, match="expected none, imagenet or a file's path"):
+        load_weights(backbone, "resnet18", str(tmp_path / "none.pt"))
+    (tmp_path / "text.pt").write_text("hello")
+    with pytest.raises(DataError, match="cannot be read as weights"):
+        load_weights(backbone, "resnet18", str(tmp_path / "text.pt"))
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(DataError, match="cannot be read as weights") as caught:
+        load_weights(backbone, "resnet18", str(tmp_path / "run.json"))
+    assert "trust" not in str(caught.value)  # torch advises to run what a file may hold
+    with pytest.raises(DataError, match="there are no weights") as caught:
+        load_weights(backbone, "resnet18", str(tmp_path))
+    assert "Did you mean" not in str(caught.value)
+    torch.save(backbone.plain_state(), tmp_path / "backbone.pt")
+    with pytest.raises(DataError, match=f"Did you mean {tmp_path}/backbone.pt"):
+        load_weights(backbone, "resnet18", str(tmp_path))
+    torch.save([1, 2], tmp_path / "list.pt")
+    with pytest.raises(DataError, match="no state dict"):
+        load_weights(backbone, "resnet18", str(tmp_path / "list.pt"))
+
+
+def test_an_unreachable_hub_names_the_file_option(monkeypatch):
+    def unreachable(*args: object, **kwargs: object) -> None:
+        raise urllib.error.URLError("no route to host")
+
+    monkeypatch.setattr(torchvision.models._api.WeightsEnum, "get_state_dict", unreachable)
+    with pytest.raises(DataError, match="--weights PATH"):
+        load_weights(Backbone("resnet18", 6, seed=0), "resnet18", "imagenet")
+
+
+def test_no_weights_are_called_random():
+    assert load_weights(Backbone("resnet18", 6, seed=0), "resnet18", "none").endswith(
+        "starts from random weights"
+    )
+
+
+@pytest.mark.parametrize("architecture", ["resnet18", "resnet50"])
+def test_folded_normalisation_gives_the_same(architecture):
+    backbone = Backbone(architecture, 6, seed=0)
+    for module in backbone.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):  # as after some training
+            for value in (module.weight, module.bias, module.running_mean, module.running_var):
+                torch.nn.init.uniform_(value, 0.5, 1.5)
+    images = torch.rand(2, 3, 48, 48)
+    folded = backbone.folded()
+    assert not any(isinstance(part, torch.nn.BatchNorm2d) for part in folded.modules())
+    with torch.inference_mode():
+        for ours, theirs in zip(folded(images), backbone.eval()(images), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)

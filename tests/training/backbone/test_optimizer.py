@@ -1,0 +1,257 @@
+"""What changes the weights: pieces of a batch, several processes, averages, frozen layers."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch._dynamo.exc import TorchDynamoException
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from augrank.errors import DataError
+from augrank.images.preprocess import Normalizer
+from tests.training.backbone.test_trainer import AUGMENTATIONS, CONFIG, CPU, PIXELS, samples
+from training.backbone.compile import CompiledForOneShape, wanted
+from training.backbone.crops import Jitter
+from training.backbone.device import TYPES, Engine
+from training.backbone.loader import Batches
+from training.backbone.model import Backbone
+from training.backbone.optimizer import MovingAverage, Optimisation
+from training.distributed.world import Team
+
+STEPS = 4
+# Sums in another order, over four steps of SGD in float32: a hundred times what was seen.
+SAME_MATHS, OTHER_NORMALISATION = 1e-5, 0.15
+RANK = """
+import json, torch
+from tests.training.backbone.test_optimizer import losses
+from training.distributed.world import team
+torch.set_num_threads(1)
+with team() as ours:
+    seen = [losses(ours, 1), losses(ours, 1, fixed=True), losses(ours, 2, fixed=True)]
+    if ours.leads:
+        print(json.dumps(seen))
+"""
+
+
+def optimisation(backbone: Backbone, engine: Engine = CPU, **changes) -> Optimisation:
+    config = CONFIG.model_copy(update={"batch_size": 16, **changes})
+    return Optimisation(backbone, config, engine, steps=STEPS)
+
+
+def made(engine: Engine = CPU, ours: Team = Team(), pieces: int = 1):
+    batches = Batches(PIXELS, AUGMENTATIONS, Normalizer((0.8,) * 3, (0.3,) * 3), engine,
+                      batch_size=16, threads=1, team=ours)  # fmt: skip
+    return batches.shuffled(samples(range(11)), Jitter(0, flip=True), epoch=1, pieces=pieces)
+
+
+def losses(ours: Team, pieces: int, *, fixed: bool = False) -> list[float]:
+    """Mean loss of every batch of 16, of all processes and pieces together.
+
+    Fixed: normalised by what it was before, not by batches.
+    """
+    backbone = Backbone("resnet18", 6, seed=0).to(memory_format=torch.channels_last)
+    config = CONFIG.model_copy(update={"batch_size": 16, "accumulate": pieces})
+    learning = Optimisation(backbone, config, CPU, steps=STEPS, team=ours)
+    learning.begin_epoch()
+    if fixed:
+        learning._network.eval()
+    seen, summed, count = [], 0.0, 0
+    for batch in made(ours=ours, pieces=pieces):
+        summed, count = summed + float(learning.learn(batch)[0]), count + len(batch.label)
+        if batch.completes:
+            total, of = ours.sums(summed, count)
+            seen.append(total / of)
+            summed, count = 0.0, 0
+    return seen
+
+
+@pytest.mark.slow
+def test_two_processes_learn_as_one_does_in_two_pieces():
+    """The same global batch: the same maths, and near what one process does with it whole."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-c", RANK],
+            env={**os.environ, "RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank),
+                 "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)},
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    outputs = [rank.communicate(timeout=120) for rank in ranks]
+    assert all(rank.returncode == 0 for rank in ranks), outputs[0][1] + outputs[1][1]
+    together, *fixed = json.loads(outputs[0][0].splitlines()[-1])
+    torch.set_num_threads(1)
+    in_pieces, alone = losses(Team(), 2), losses(Team(), 1)
+    assert len(together) == len(alone) == 5
+    np.testing.assert_allclose(together, in_pieces, rtol=SAME_MATHS)
+    whole = losses(Team(), 1, fixed=True)
+    for seen in fixed:  # in one piece and in two: where all is normalised alike, as with one
+        np.testing.assert_allclose(seen[:STEPS], whole[:STEPS], rtol=SAME_MATHS)
+    np.testing.assert_allclose(together[:STEPS], alone[:STEPS], rtol=OTHER_NORMALISATION)
+    assert not np.allclose(together, alone, rtol=SAME_MATHS)  # the halves normalise by themselves
+
+
+def test_an_average_follows_the_weights_and_is_what_is_measured(tmp_path):
+    backbone = Backbone("resnet18", 6, seed=0)
+    average = MovingAverage(backbone, 0.5)
+    start = backbone.net.fc.weight.detach().clone()
+    with torch.no_grad():
+        backbone.net.fc.weight += 1
+        backbone.net.bn1.num_batches_tracked += 3
+    for _ in range(2):
+        average.update(backbone)
+    # Steps 1 and 2 have decays of 2/11 and 3/12.
+    expected = start + 1 - (2 / 11) * (3 / 12)
+    torch.testing.assert_close(average.backbone.net.fc.weight, expected)
+    assert average.backbone.net.bn1.num_batches_tracked == 3
+    other = MovingAverage(Backbone("resnet18", 6, seed=1), 0.5)
+    other.load_state_dict(average.state_dict())
+    torch.testing.assert_close(other.backbone.net.fc.weight, expected)
+    assert optimisation(backbone).evaluated is backbone
+    assert optimisation(backbone, average=0.9).evaluated is not backbone
+
+
+def test_a_frozen_backbone_learns_in_its_last_layer_alone():
+    backbone = Backbone("resnet18", 6, seed=0)
+    backbone.freeze()
+    before = {name: value.clone() for name, value in backbone.plain_state().items()}
+    learning = optimisation(backbone)
+    learning.begin_epoch()
+    for batch in made():
+        learning.learn(batch)
+    changed = {
+        n for n, value in backbone.plain_state().items() if not torch.equal(value, before[n])
+    }
+    assert changed == {"fc.weight", "fc.bias"}
+
+
+def test_a_first_step_that_overflows_leaves_no_trace(monkeypatch):
+    monkeypatch.setitem(TYPES, "fp16", torch.bfloat16)
+    engine = Engine(torch.device("cpu"), "fp16")
+    backbone = Backbone("resnet18", 6, seed=0)
+    learning = optimisation(backbone, engine, learning_rate=0.05, schedule="plateau")
+    state = learning.state_dict()
+    state["scaler"]["scale"] = float("inf")
+    learning.load_state_dict(state)
+    before = [weight.detach().clone() for weight in backbone.parameters()]
+    learning.begin_epoch()
+    (batch, *_) = made(engine)
+    learning.learn(batch)
+    torch.testing.assert_close([*backbone.parameters()], before, rtol=0, atol=0)
+    momentum = learning.state_dict()["optimizer"]["state"].values()
+    assert not any(kept["momentum_buffer"].any() for kept in momentum)
+
+
+@pytest.mark.parametrize("arithmetic", ["fp16", "bf16"])
+def test_small_numbers_learn_as_well(arithmetic, monkeypatch):
+    """CPUs have no float16 to speak of: its scaled gradients are tried on bfloat16."""
+    monkeypatch.setitem(TYPES, "fp16", torch.bfloat16)
+    engine = Engine(torch.device("cpu"), arithmetic)
+    backbone = Backbone("resnet18", 6, seed=0)
+    learning = optimisation(backbone, engine, learning_rate=0.05, schedule="plateau")
+    learning.begin_epoch()
+    (batch, *_) = made(engine)
+    seen = [float(learning.learn(batch)[0]) for _ in range(8)]
+    assert seen[-1] < 0.5 * seen[0]
+    assert bool(learning.state_dict()["scaler"]) == (arithmetic == "fp16")
+
+
+def test_float16_is_refused_on_a_cpu():
+    with pytest.raises(DataError, match="fp16 needs a GPU"):
+        Engine.choose("cpu", "fp16")
+
+
+def test_batch_normalisation_over_processes_needs_gpus():
+    with pytest.raises(DataError, match="--sync-bn needs GPUs"):
+        optimisation(Backbone("resnet18", 6, seed=0), sync_bn=True)
+
+
+def test_backbones_that_normalise_over_processes_are_folded_as_well():
+    backbone = Backbone("resnet50", 6, seed=0).eval()
+    images = torch.rand(2, 3, 32, 32)
+    expected = backbone(images)
+    torch.nn.SyncBatchNorm.convert_sync_batchnorm(backbone)
+    folded = backbone.folded()
+    assert not [m for m in folded.modules() if isinstance(m, _BatchNorm)]
+    torch.testing.assert_close(folded(images), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_sides_grow_over_two_thirds_of_the_epochs():
+    config = CONFIG.model_copy(update={"image_size": 96, "epochs": 9, "progressive": 48})
+    assert [config.side(epoch) for epoch in range(1, 10)] == [48, 64, 64, 80, 80, 96, 96, 96, 96]
+    assert CONFIG.side(1) == CONFIG.image_size
+
+
+def no_compiler(_network, **_options):
+    def fails(_images):
+        raise TorchDynamoException("no C compiler was found\nand more")
+
+    return fails
+
+
+def test_where_compiling_fails_training_goes_on_unless_it_was_asked_for(monkeypatch):
+    monkeypatch.setattr(torch, "compile", no_compiler)
+    backbone = Backbone("resnet18", 6, seed=0)
+    images = torch.rand(2, 3, 32, 32)
+    network = CompiledForOneShape(backbone, 32, asked=False)
+    assert network(images)[1].shape == (2, 6)
+    assert network.failure == "no C compiler was found"
+    assert network(images)[1].shape == (2, 6)
+    learning = optimisation(backbone, compile=True)
+    with pytest.raises(DataError, match=r"no C compiler was found\. Leave out --compile"):
+        learning.learn(next(made()))
+
+
+def test_one_shape_is_compiled_and_others_go_as_they_are(monkeypatch):
+    seen = []
+
+    def compiles(network, *, dynamic):
+        assert dynamic is False
+        return lambda images: seen.append(tuple(images.shape)) or network(images)
+
+    monkeypatch.setattr(torch, "compile", compiles)
+    network = CompiledForOneShape(Backbone("resnet18", 6, seed=0).eval(), 32, asked=True)
+    for count, side in ((4, 64), (4, 32), (2, 32), (4, 32), (4, 64)):
+        assert network(torch.rand(count, 3, side, side))[1].shape == (count, 6)
+    assert seen == [(4, 3, 32, 32)] * 2
+
+
+def test_long_runs_on_gpus_are_compiled():
+    gpu, cpu = Engine(torch.device("cuda"), "bf16"), Engine(torch.device("cpu"), "bf16")
+    config = CONFIG.model_copy(update={"epochs": 10})
+    assert [wanted(config, engine, 1_000) for engine in (gpu, cpu)] == [True, False]
+    assert not wanted(config, gpu, 100)
+    assert wanted(config.model_copy(update={"compile": True}), cpu, 1)
+    assert not wanted(config.model_copy(update={"compile": False}), gpu, 1_000)
+    uneven = config.model_copy(update={"batch_size": 64, "accumulate": 3})
+    assert not wanted(uneven, gpu, 1_000)
+    with pytest.raises(DataError, match="that 6 divides"):
+        wanted(uneven.model_copy(update={"compile": True}), gpu, 1, 2)
+
+
+class ProcessesAlone:
+    """Like a ProcessGroup, which cannot be copied."""
+
+    def __deepcopy__(self, memo):
+        raise TypeError("cannot pickle 'ProcessGroup' object")
+
+
+def test_a_backbone_that_is_normalised_over_processes_can_be_copied():
+    backbone = Backbone("resnet18", 6, seed=0)
+    nn.SyncBatchNorm.convert_sync_batchnorm(backbone, together := ProcessesAlone())
+    average = MovingAverage(backbone, 0.5).backbone
+    assert average.net.bn1.process_group is together
+    assert average.net.bn1.weight is not backbone.net.bn1.weight
+    images = torch.rand(2, 3, 32, 32)
+    with torch.inference_mode():
+        folded, whole = backbone.folded()(images)[1], backbone.eval()(images)[1]
+    torch.testing.assert_close(folded, whole, atol=1e-4, rtol=1e-4)

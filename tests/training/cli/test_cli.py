@@ -1,0 +1,166 @@
+import subprocess
+import sys
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from tests.support.full_disk import full_disk
+from tests.support.tiny_run import make_run
+from training.cli.app import app, kind_errors
+from training.simulation import render
+
+runner = CliRunner()
+
+
+@pytest.mark.parametrize("command", ["fit", "simulate", "render"])
+def test_help_teaches(command):
+    result = runner.invoke(app, [command, "--help"], env={"COLUMNS": "120"})
+    assert result.exit_code == 0
+    assert "--out" in result.output
+
+
+def test_simulate_writes_a_history_and_says_what_is_next(catalogue):
+    manifest = catalogue(4)
+    out = manifest.parent / "h.csv"
+    result = runner.invoke(app, ["simulate", "--manifest", str(manifest), "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    assert "24 rows of 4 originals" in result.output
+    assert "best possible accuracy is 0.800" in result.output
+    assert f"python -m training fit --manifest {out}" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["fit", "--manifest", "none.csv", "--out", "r"], "there is no manifest none.csv"),
+        (["fit", "--out", "r"], "expected manifest"),
+        (["fit", "--manifest", "m.csv"], "Give it with --out"),
+        (["fit", "--manifest", "m.csv", "--out", "r", "--epochs", "0"], "--epochs does not fit"),
+        (["fit", "--config", "none.yaml"], "cannot be read"),
+        (["simulate", "--manifest", "none.csv", "--out", "h.csv"], "there is no manifest"),
+        (["render", "--kind", "car", "--count", "99999", "--out", "x"], "60000"),
+    ],
+)
+def test_mistakes_are_short_messages_and_exit_code_2(arguments, why, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = runner.invoke(app, arguments)
+    assert result.exit_code == 2
+    assert why in result.output
+    assert "Traceback" not in result.output
+    assert not list(tmp_path.iterdir()), "a refused command leaves nothing behind"
+
+
+def test_unknown_augmentation_sets_are_refused(catalogue, tmp_path):
+    manifest, out = str(catalogue(4)), str(tmp_path / "r")
+    result = runner.invoke(
+        app, ["fit", "--manifest", manifest, "--out", out, "--augmentations", "sead"]
+    )
+    assert result.exit_code == 2
+    assert "did you mean seed" in result.output
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_refused_option_leaves_no_run_directory(catalogue, tmp_path):
+    manifest, out = catalogue(4), tmp_path / "r"
+    words = ["fit", "--manifest", str(manifest), "--out", str(out), "--weights", "none.pt"]
+    result = runner.invoke(app, words)
+    assert result.exit_code == 2, result.output
+    assert "none.pt" in result.output
+    assert not out.exists()
+
+
+def test_an_interrupt_says_how_to_go_on(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["x", "fit", "--overwrite", "--out", "a run"])
+    for size, start in (("1", "python"), ("2", "torchrun ...")):
+        monkeypatch.setenv("WORLD_SIZE", size)
+        with pytest.raises(BaseException) as caught, kind_errors(resumable=True):  # noqa: PT011
+            raise KeyboardInterrupt
+        assert caught.value.exit_code == 130
+        wanted = f"go on with: {start} -m training fit --out 'a run'\n"
+        assert wanted in capsys.readouterr().err
+
+
+def test_an_interrupt_of_render_says_that_the_same_command_goes_on(tmp_path, monkeypatch):
+    def interrupted(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    words = ["render", "--kind", "car", "--count", "3", "--out", str(tmp_path / "new")]
+    monkeypatch.setattr(sys, "argv", ["x", *words])
+    monkeypatch.setattr(render, "render_catalogue", interrupted)
+    result = runner.invoke(app, words)
+    assert result.exit_code == 130
+    assert f"go on with: python -m training render --kind car --count 3 --out {tmp_path}" in (
+        result.output
+    )
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_history_that_the_disk_does_not_take_is_told(catalogue, tmp_path, suffix):
+    manifest, out = catalogue(4), tmp_path / "new" / f"h.{suffix}"
+    words = ["simulate", "--manifest", str(manifest), "--sends", "50", "--out", str(out)]
+    with full_disk(3000):
+        result = runner.invoke(app, words)
+    assert result.exit_code == 2
+    assert "new cannot be written: expected a place" in result.output
+    assert list(out.parent.iterdir()) == []
+    assert runner.invoke(app, words).exit_code == 0
+
+
+@pytest.mark.parametrize("command", ["fit", "simulate", "render"])
+def test_a_folder_that_cannot_be_made_is_told(catalogue, command):
+    manifest = str(catalogue(4))
+    words = {
+        "fit": ["--manifest", manifest, "--out", "/proc/x"],
+        "simulate": ["--manifest", manifest, "--out", "/proc/x/h.csv"],
+        "render": ["--kind", "car", "--count", "3", "--out", "/proc/x"],
+    }[command]
+    result = runner.invoke(app, [command, *words])
+    assert result.exit_code == 2
+    assert "/proc/x cannot be written" in result.output
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["--weights", "nope.pt"], "there are no weights"),
+        (["--device", "cuda"], "CUDA is not available"),
+        (["--precision", "fp16"], "needs a GPU"),
+        (["--sync-bn"], "needs GPUs"),
+        (["--compile", "--accumulate", "3"], "needs pieces of one size"),
+        (["--progressive", "64", "--image-size", "32"], "--progressive must not pass --image-size"),
+    ],
+)
+def test_mistaken_options_are_told_before_images_are_decoded_or_a_run_is_overwritten(
+    catalogue, tmp_path, monkeypatch, words, why
+):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    run = make_run(tmp_path / "run", tmp_path / "images", originals=6)
+    (run / "fit.json").write_text('{"config": {}, "data": ""}')
+    before = {path.name for path in run.iterdir()}
+    common = ["fit", "--manifest", str(catalogue(4)), "--out"]
+    for out in (run, tmp_path / "new"):
+        result = runner.invoke(app, [*common, str(out), "--overwrite", *words])
+        assert result.exit_code == 2, result.output
+        assert why in result.output
+    assert {path.name for path in run.iterdir()} - {"lock"} == before
+    assert not (tmp_path / "new" / "cache").exists()
+    assert not (tmp_path / "new" / "fit.json").exists()
+
+
+@pytest.mark.slow
+def test_the_module_runs(tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "training",
+        "fit",
+        "--manifest",
+        "no.csv",
+        "--out",
+        str(tmp_path),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("Error: there is no manifest no.csv")
+    assert done.stdout == ""

@@ -1,0 +1,274 @@
+import csv
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from augrank.errors import DataError
+from augrank.images.augmentations import augmentation_set
+from training.data.manifest.manifest import (
+    Manifest,
+    attribute_columns,
+    check_manifest,
+    context_columns,
+    encode_context,
+    find_context,
+    find_targets,
+    fingerprint,
+    outcomes,
+)
+from training.data.manifest.read import described, read_table, write_bad_rows
+
+NAMES = augmentation_set("seed").names
+
+
+@pytest.fixture
+def folder(catalogue) -> Path:
+    return catalogue(4).parent
+
+
+def read(folder: Path, text: str, columns=None, **options) -> Manifest:
+    file = folder / "history.csv"
+    file.write_text(text, encoding="utf-8")
+    return check_manifest(read_table(file, columns or {}), folder, NAMES, **options)
+
+
+def test_bad_rows_are_listed_with_line_number_and_reason(folder):
+    text = """relative_im_path,augmentation,open_rate,campaign_type,spend
+images/000.png,original,1,Newsletter,1.5
+,original,1,Newsletter,2
+images/none.png,original,1,Newsletter,2
+../secret.png,original,1,Newsletter,2
+/etc/passwd,original,1,Newsletter,2
+
+images/001.png,brightr,1,Newsletter,2
+images/001.png,brighter,2,Newsletter,2
+images/001.png,brighter,0,Newsletter,nan
+images/001.png,brighter,0,Newsletter,
+images/001.png,brighter,,Newsletter,3
+"""
+    with pytest.raises(DataError) as caught:
+        read(folder, text, context=("campaign_type", "spend"))
+    lines = str(caught.value).splitlines()
+    assert "8 bad rows of 10" in lines[0]
+    assert lines[1] == "  line 3: relative_im_path is blank"
+    assert "line 4: there is no file 'images/none.png'" in lines[2]
+    assert "line 5: relative_im_path '../secret.png' leads out" in lines[3]
+    assert "line 6: relative_im_path '/etc/passwd' leads out" in lines[4]
+    assert "line 8: augmentation 'brightr'" in lines[5]
+    assert "did you mean brighter" in lines[5]
+    assert lines[6] == "  line 9: open_rate: expected 0, 1 or blank, got '2'"
+    assert "line 10: spend: expected a finite number" in lines[7]
+    assert "line 11: spend" in lines[8]
+    assert "--skip-bad-rows" in lines[-1]
+
+
+def test_bad_rows_can_be_skipped(folder):
+    text = "relative_im_path,open_rate\nimages/000.png,1\nimages/x.png,1\nimages/001.png,0\n"
+    manifest = read(folder, text, skip_bad_rows=True)
+    assert manifest.skipped == 1
+    assert manifest.files == ("images/000.png", "images/001.png")
+    assert manifest.lines.tolist() == [2, 4]
+    (bad,) = manifest.left_out
+    assert bad.line == 3
+    assert bad.reason.startswith("there is no file 'images/x.png' in ")
+
+
+def test_rows_of_files_that_do_not_decode_are_left_out_in_order_of_their_lines(folder):
+    text = "relative_im_path\nimages/000.png\nimages/001.png\nno.png\nimages/000.png\n"
+    manifest = read(folder, text, skip_bad_rows=True).without({0: "it is torn"}, skip=True)
+    assert [bad.line for bad in manifest.left_out] == [2, 4, 5]
+    assert (
+        manifest.left_out[0].reason == manifest.left_out[2].reason == "images/000.png: it is torn"
+    )
+    assert (manifest.skipped, manifest.lines.tolist()) == (3, [3])
+    write_bad_rows(folder / "skipped.csv", manifest.unit, manifest.left_out)
+    with (folder / "skipped.csv").open(newline="") as stream:
+        rows = list(csv.reader(stream))
+    assert rows[0] == ["line", "reason"]
+    assert rows[1] == ["2", "images/000.png: it is torn"]
+    assert [row[0] for row in rows[1:]] == ["2", "4", "5"]
+    assert described(manifest.left_out, "line", 1).splitlines() == [
+        "  line 2: images/000.png: it is torn", "  ... and 2 more"]  # fmt: skip
+    write_bad_rows(folder / "skipped.csv", manifest.unit, ())
+    assert not (folder / "skipped.csv").exists()
+
+
+def test_only_ten_bad_rows_are_shown(folder):
+    text = "relative_im_path\nimages/000.png\n" + "no.png\n" * 25
+    with pytest.raises(DataError, match=r"25 bad rows[\s\S]*and 15 more"):
+        read(folder, text)
+
+
+def test_all_bad_stops_even_when_skipping(folder):
+    with pytest.raises(DataError, match="1 bad row of 1"):
+        read(folder, "relative_im_path\nno.png\n", skip_bad_rows=True)
+
+
+def test_columns_are_mapped_and_a_wrong_name_is_explained(folder):
+    text = "photo,opened\nimages/000.png,1\n./images/001.png,0\n"
+    manifest = read(folder, text, {"relative_im_path": "photo", "open_rate": "opened"})
+    assert manifest.files == ("images/000.png", "images/001.png")
+    assert find_targets(manifest.frame) == ("open_rate",)
+    with pytest.raises(DataError, match="did you mean photo"):
+        read(folder, text, {"relative_im_path": "photos"})
+    with pytest.raises(DataError, match="no column relative_im_path"):
+        read(folder, text)
+
+
+def test_a_pair_becomes_two_weighted_rows(folder):
+    text = (
+        "relative_im_path,refunds_successes,refunds_trials,refunds_probability\n"
+        "images/000.png,3,10,0.3\nimages/001.png,0,5,0.1\nimages/002.png,,,\nimages/003.png,2,2,1\n"
+    )
+    result = outcomes(read(folder, text), "refunds", {"refunds": "minimize"})
+    assert result.target.direction == "minimize"
+    assert result.row.tolist() == [0, 0, 1, 3]
+    assert result.label.tolist() == [1, 0, 0, 1]
+    assert result.weight.tolist() == [3, 7, 5, 2]
+    assert result.truth.tolist() == [0.3, 0.3, 0.1, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("cells", "why"),
+    [
+        ("4,3", "at most open_rate_trials"),
+        ("1,", "open_rate_trials: expected a whole number"),
+        (",3", "open_rate_successes: expected a whole number"),
+        ("1.5,3", "expected a whole number"),
+        ("-1,3", "expected a whole number"),
+    ],
+)
+def test_a_pair_that_does_not_fit_is_a_bad_row(folder, cells, why):
+    text = f"relative_im_path,open_rate_successes,open_rate_trials\nimages/000.png,{cells}\n"
+    with pytest.raises(DataError, match=why):
+        read(folder, text)
+
+
+def test_blank_targets_are_left_out_of_that_target_alone(folder):
+    text = "relative_im_path,open_rate,bounce_rate\nimages/000.png,,1\nimages/001.png,0,\n"
+    manifest = read(folder, text)
+    assert outcomes(manifest, "open_rate", {}).row.tolist() == [1]
+    assert outcomes(manifest, "bounce_rate", {}).row.tolist() == [0]
+    assert outcomes(manifest, "bounce_rate", {}).truth is None
+
+
+def test_augmentation_of_an_original_is_made_here_of_another_file_not(folder):
+    text = (
+        "relative_im_path,augmentation,original\n"
+        "images/000.png,,\n"
+        "images/000.png,rotate,\n"
+        "images/000.png,sketch,images/000.png\n"
+        "images/001.png,rotate,images/000.png\n"
+    )
+    manifest = read(folder, text)
+    assert manifest.originals == ("images/000.png",)
+    assert manifest.file.tolist() == [0, 0, 0, 1]
+    assert [NAMES[n] for n in manifest.label] == ["original", "rotate", "sketch", "rotate"]
+    assert [NAMES[n] for n in manifest.applied] == ["original", "rotate", "sketch", "original"]
+
+
+def test_contradictions_about_originals_are_bad_rows(folder):
+    text = (
+        "relative_im_path,augmentation,original\n"
+        "images/001.png,rotate,images/000.png\n"
+        "images/001.png,rotate,images/002.png\n"
+        "images/003.png,,images/002.png\n"
+    )
+    with pytest.raises(DataError) as caught:
+        read(folder, text)
+    assert "line 3: the same file has another original" in str(caught.value)
+    assert "line 4: original names another image" in str(caught.value)
+
+
+def test_context_is_described_and_encoded_by_the_runtime(folder):
+    text = (
+        "relative_im_path,campaign_type,spend\n"
+        "images/000.png,Survey,2\nimages/001.png,Newsletter,3.5\nimages/002.png,Survey,2\n"
+    )
+    manifest = read(folder, text, context=("campaign_type", "spend"))
+    columns = context_columns(manifest, ("campaign_type", "spend"))
+    assert columns[0].values == ("Newsletter", "Survey")
+    assert (columns[1].low, columns[1].high) == (2.0, 3.5)
+    contexts, row = encode_context(manifest, columns)
+    np.testing.assert_array_equal(contexts[row], [[0, 1, 2], [1, 0, 3.5], [0, 1, 2]])
+    assert len(contexts) == 2
+
+
+def test_context_defaults_and_unknown_names(folder):
+    frame = pd.DataFrame({"industry": ["a"], "campaign_type": ["b"], "x": ["1"]})
+    assert find_context(frame) == ("campaign_type", "industry")
+    with pytest.raises(DataError, match="did you mean campaign_type"):
+        find_context(frame, ("campain_type",))
+    with pytest.raises(DataError, match="did you mean open_rate"):
+        find_targets(pd.DataFrame({"open_rate": ["1"]}), ("open_rat",))
+
+
+def test_attributes_are_what_is_constant_within_an_original(folder):
+    text = (
+        "relative_im_path,augmentation,campaign_type,product_type,slot,open_rate\n"
+        "images/000.png,original,Survey,disc,1,1\n"
+        "images/000.png,rotate,Survey,disc,2,1\n"
+        "images/001.png,rotate,Survey,box,2,1\n"
+    )
+    assert attribute_columns(read(folder, text)) == ("product_type",)
+
+
+def test_parquet_gives_the_same_as_csv(folder):
+    frame = pd.DataFrame(
+        {
+            "relative_im_path": ["images/000.png", "images/001.png"],
+            "open_rate": [1.0, np.nan],
+            "bounce_rate": [True, False],
+        }
+    )
+    frame.to_parquet(folder / "m.parquet")
+    manifest = check_manifest(read_table(folder / "m.parquet", {}), folder, NAMES)
+    assert manifest.frame["open_rate"].tolist() == ["1", ""]
+    assert outcomes(manifest, "bounce_rate", {}).label.tolist() == [1, 0]
+    frame["open_rate"] = [3, 1]
+    frame.to_parquet(folder / "m.parquet")
+    with pytest.raises(DataError, match=r"row 1: open_rate: expected 0, 1 or blank, got '3'"):
+        check_manifest(read_table(folder / "m.parquet", {}), folder, NAMES)
+
+
+def test_an_image_folder_needs_no_manifest(folder):
+    (folder / "images" / "sandal").mkdir()
+    shutil.copy(folder / "images" / "000.png", folder / "images" / "sandal" / "a.png")
+    table = read_table(folder / "images", {})
+    assert table.frame["relative_im_path"].tolist()[-1] == "sandal/a.png"
+    (folder / "images" / ".000.17.part.png").write_bytes(b"half")
+    assert len(read_table(folder / "images", {}).frame) == 5
+    assert table.frame["product_type"].tolist() == ["", "", "", "", "sandal"]
+    manifest = check_manifest(table, folder / "images", NAMES)
+    assert len(manifest.originals) == 5
+    assert find_targets(manifest.frame) == ()
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", "is empty"),
+        (b"relative_im_path\n", "no rows"),
+        (b"relative_im_path,a\nx,1,2,3\n", "not a CSV file"),
+        (b"\xff\xfe\x00", "not a CSV file"),
+    ],
+)
+def test_files_that_are_no_manifest(tmp_path, content, why):
+    (tmp_path / "m.csv").write_bytes(content)
+    with pytest.raises(DataError, match=why):
+        read_table(tmp_path / "m.csv", {})
+
+
+def test_missing_manifest(tmp_path):
+    with pytest.raises(DataError, match="there is no manifest"):
+        read_table(tmp_path / "none.csv", {})
+
+
+def test_fingerprint_follows_rows_and_images(folder):
+    one = read(folder, "relative_im_path,open_rate\nimages/000.png,1\n")
+    two = read(folder, "relative_im_path,open_rate\nimages/000.png,0\n")
+    assert fingerprint(one, ["a"]) == fingerprint(one, ["a"])
+    assert len({fingerprint(one, ["a"]), fingerprint(two, ["a"]), fingerprint(one, ["b"])}) == 3

@@ -1,0 +1,323 @@
+"""Processes that train together: each batch shared out, one run written, the same as alone."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import torch
+
+from augrank.errors import DataError
+from augrank.images.augmentations import augmentation_set
+from augrank.images.preprocess import Normalizer
+from tests.training.backbone.test_optimizer import SAME_MATHS, STEPS, made
+from tests.training.backbone.test_trainer import AUGMENTATIONS, CONFIG, CPU, PIXELS, samples
+from training.backbone.crops import Jitter
+from training.backbone.device import Engine
+from training.backbone.loader import Batches
+from training.backbone.model import Backbone
+from training.backbone.optimizer import Optimisation
+from training.data.image_cache.records import RECORD
+from training.data.manifest.read import read_table
+from training.distributed import world as distributed
+from training.distributed.world import Team
+from training.simulation.history import write_history
+
+PLAIN = Normalizer((0.8, 0.8, 0.8), (0.3, 0.3, 0.3))
+
+
+def batches(team: Team = Team()) -> Batches:
+    return Batches(PIXELS, AUGMENTATIONS, PLAIN, CPU, batch_size=16, threads=1, team=team)
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_every_batch_is_shared_out_and_weighs_as_a_whole(size):
+    train, jitter = samples(range(9)), Jitter(0, flip=True)
+    alone = list(batches().shuffled(train, jitter, epoch=1))
+    parts = [list(batches(Team(rank, size)).shuffled(train, jitter, 1)) for rank in range(size)]
+    assert {len(part) for part in parts} == {len(alone)}
+    for whole, *shares in zip(alone[:-1], *(part[:-1] for part in parts), strict=True):
+        for rank, share in enumerate(shares):
+            np.testing.assert_array_equal(share.images, whole.images[rank::size])
+            np.testing.assert_array_equal(share.label, whole.label[rank::size])
+        mean = np.mean([share.weight * share.label.float().mean() for share in shares])
+        assert mean == pytest.approx(float(whole.label.float().mean()))
+    assert all(len(part[-1].label) >= 2 for part in parts)  # batch normalisation needs two
+    assert alone[0].weight == 1.0
+
+
+def test_shares_are_contiguous_and_whole():
+    rows = [Team(rank, 3).share(10).tolist() for rank in range(3)]
+    assert [len(part) for part in rows] == [4, 3, 3]
+    assert [row for part in rows for row in part] == list(range(10))
+    assert Team().share(4).tolist() == [0, 1, 2, 3]
+    assert Team(0, 4, 1, 2).threads(8) == 4
+    assert Team(0, 4, 1, 8).threads(2) == 1
+
+
+@pytest.mark.slow
+def test_a_job_of_two_processes_writes_one_run_like_that_of_one(catalogue, tmp_path):
+    """A job's own entry, which starts itself again under torchrun; then the same by hand."""
+    manifest = catalogue(20)
+    history = manifest.parent / "history.csv"
+    names = augmentation_set("seed").names
+    write_history(read_table(manifest, {}), manifest.parent, history, names, sends=3)
+    manifest.unlink()
+    options = {"image_size": 32, "epochs": 2, "batch_size": 32, "learning_rate": 0.02,
+               "precision": "fp32", "device": "cpu", "baselines": False,
+               "targets": ["open_rate"]}  # fmt: skip
+    stdout: dict[str, str] = {}
+
+    def job(gpus: int) -> dict:
+        model, temporary = tmp_path / f"model{gpus}", tmp_path / f"tmp{gpus}"
+        temporary.mkdir(exist_ok=True)
+        environment = {
+            **os.environ, "SM_HPS": json.dumps(options), "SM_NUM_GPUS": str(gpus),
+            "SM_HOSTS": '["algo-1"]', "SM_CURRENT_HOST": "algo-1", "SM_MODEL_DIR": str(model),
+            "SM_CHANNEL_TRAINING": str(manifest.parent), "SM_NETWORK_INTERFACE_NAME": "lo",
+            "AUGRANK_CHECKPOINTS": str(tmp_path / f"checkpoints{gpus}"),
+            "TMPDIR": str(temporary),
+        }  # fmt: skip
+        command = [sys.executable, "-m", "training.sagemaker.entry"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False,
+                              env=environment)  # fmt: skip
+        assert done.returncode == 0, done.stderr[-3000:]
+        stdout[f"{gpus}"] = done.stdout
+        return json.loads((model / "report.json").read_text())
+
+    alone, together = job(1), job(2)
+    for said in stdout.values():  # the leader alone speaks
+        assert said.count("starts from random weights") == 1
+        assert said.count("[metric] validation:accuracy") == 2
+    assert "2 processes" in stdout["2"]
+    assert together["rows"] == alone["rows"]
+    # Each process normalises its half of a batch by itself; all else is the same.
+    first = [report["history"][0] for report in (alone, together)]
+    assert first[1]["loss"] == pytest.approx(first[0]["loss"], rel=0.1)
+    assert together["backbone"]["test_images"] == alone["backbone"]["test_images"]
+    assert together["heads"]["open_rate"]["outcomes"] == alone["heads"]["open_rate"]["outcomes"]
+    (store,) = (tmp_path / "tmp2" / "augrank-cache").glob("32px-*")  # decoded once a machine
+    assert (store / "index").stat().st_size == 20 * RECORD.size
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def torchrun(manifest: Path, run: Path, *options: str, port: int, epochs: int) -> list[str]:
+    """The command of a training that starts anew, of a job whose id is always the same."""
+    return [
+        sys.executable, "-m", "torch.distributed.run", "--rdzv-id=same", "--rdzv-backend=c10d",
+        f"--rdzv-endpoint=127.0.0.1:{port}", "--max-restarts=1", "--monitor-interval=0.1",
+        *options, "-m", "training", "fit", "--manifest", str(manifest), "--out", str(run),
+        "--image-size", "32", "--epochs", str(epochs), "--batch-size", "16", "--precision", "fp32",
+        "--device", "cpu", "--threads", "1", "--average", "0.9", "--accumulate", "2", "--overwrite",
+    ]  # fmt: skip
+
+
+def started(*command: str, **environment: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, **environment}
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def wait_for_an_epoch(run: Path, *processes: subprocess.Popen[str]) -> None:
+    while not (run / "checkpoints" / "last.pt").exists():
+        for process in processes:
+            assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+
+
+def kill_second(*torchruns: subprocess.Popen[str]) -> None:
+    workers = [w for run in torchruns for w in psutil.Process(run.pid).children(recursive=True)]
+    (second,) = [worker for worker in workers if worker.environ().get("RANK") == "1"]
+    second.kill()
+
+
+def history(run: Path) -> list[dict[str, float]]:
+    """Of a finished run, without its times."""
+    timed = {"samples_per_s", "seconds", "input_share"}
+    epochs = json.loads((run / "report.json").read_text())["history"]
+    return [{name: epoch[name] for name in epoch.keys() - timed} for epoch in epochs]
+
+
+@pytest.mark.slow
+def test_a_killed_process_costs_the_epoch_it_was_in_and_changes_nothing(catalogue, tmp_path):
+    """What torchrun starts again goes on; the same command, given again, starts anew."""
+    manifest, run = catalogue(20), tmp_path / "run"
+    command = torchrun(manifest, run, "--nproc-per-node=2", port=free_port(), epochs=3)
+    process = started(*command)
+    wait_for_an_epoch(run, process)
+    kill_second(process)
+    stdout, stderr = process.communicate(timeout=240)
+    assert process.returncode == 0, stderr[-3000:]
+    assert "Going on after epoch" in stdout
+    resumed = history(run)
+    assert [epoch["number"] for epoch in resumed] == [1, 2, 3]
+
+    again = started(*command)
+    stdout, stderr = again.communicate(timeout=240)
+    assert again.returncode == 0, stderr[-3000:]
+    assert stdout.count("Epoch   1/3") == 1
+    assert "Going on" not in stdout
+    assert resumed == history(run)
+    assert len({epoch["loss"] for epoch in resumed}) == 3
+
+
+@pytest.mark.slow
+def test_machines_that_start_again_go_on_though_torchrun_does_not_count_it(catalogue, tmp_path):
+    """Where the killed process's machine is back before the leader's has seen the failure."""
+    manifest, run = catalogue(20), tmp_path / "run"
+    command = torchrun(
+        manifest, run, "--nnodes=2", "--nproc-per-node=1", port=free_port(), epochs=2
+    )
+    machines = [started(*command) for _ in range(2)]
+    wait_for_an_epoch(run, *machines)
+    kill_second(*machines)
+    outputs = [machine.communicate(timeout=240) for machine in machines]
+    assert [machine.returncode for machine in machines] == [0, 0], outputs
+    said = "".join(stdout for stdout, _ in outputs)
+    assert said.count("Epoch   1/2") == 1
+    assert "Going on after epoch" in said
+    assert [epoch["number"] for epoch in history(run)] == [1, 2]
+
+
+IMPATIENT = """
+from datetime import timedelta
+from training import distributed
+from training.cli.app import main
+met = distributed.own_part
+def meet(*given):
+    part = met(*given)
+    distributed.PATIENCE_IN_TRAINING = timedelta(seconds=3)
+    return part
+distributed.own_part = meet
+main()
+"""
+
+
+@pytest.mark.slow
+def test_a_process_that_stops_is_not_waited_for_as_long_as_one_that_decodes(catalogue, tmp_path):
+    run, port = tmp_path / "run", free_port()
+    ranks = [
+        started(
+            sys.executable, "-c", IMPATIENT, "fit", "--manifest", str(manifest), "--out", str(run),
+            "--image-size", "32", "--epochs", "50", "--batch-size", "8", "--device", "cpu",
+            "--threads", "1",
+            RANK=str(rank), WORLD_SIZE="2", LOCAL_RANK=str(rank), LOCAL_WORLD_SIZE="2",
+            MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port),
+        )
+        for manifest in [catalogue(20)] for rank in range(2)
+    ]  # fmt: skip
+    wait_for_an_epoch(run, *ranks)
+    ranks[1].send_signal(signal.SIGSTOP)
+    try:
+        _, stderr = ranks[0].communicate(timeout=60)
+    finally:
+        ranks[1].kill()
+        ranks[1].communicate()
+    assert ranks[0].returncode == 2, stderr
+    assert "Error: another process of the training has ended, or does not answer" in stderr
+    assert "The same command goes on after the last whole epoch" in stderr
+    assert "Traceback" not in stderr
+
+
+def test_a_lost_connection_is_told_in_words():
+    lost = "[gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:1"
+    assert distributed._is_of_the_connection(RuntimeError(lost))
+    assert not distributed._is_of_the_connection(RuntimeError("mat1 and mat2 do not fit"))
+    duplicate = torch.distributed.DistBackendError("NCCL error: invalid usage, Duplicate GPU")
+    assert not distributed._is_of_the_connection(duplicate)
+
+
+def test_each_process_needs_a_gpu_of_its_own(monkeypatch):
+    for name, value in {"WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(DataError, match=r"at most 2 on this machine.*Give --nproc-per-node 2"):
+        next(distributed.team("auto").gen)
+
+
+@pytest.mark.slow
+def test_processes_with_other_images_are_told_apart_before_they_train(catalogue, tmp_path):
+    """Two machines, of which one lacks an image."""
+    manifests = catalogue(20), tmp_path / "second" / "manifest.csv"
+    shutil.copytree(manifests[0].parent, manifests[1].parent)
+    next(manifests[1].parent.rglob("*.png")).unlink()
+    port = free_port()
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-m", "training", "fit", "--manifest", str(manifest), "--out",
+             str(tmp_path / "run"), "--cache", str(tmp_path / f"cache{rank}"), "--image-size", "32",
+             "--skip-bad-rows", "--device", "cpu"],
+            env={**os.environ, "RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": "0",
+                 "LOCAL_WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)},
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for rank, manifest in enumerate(manifests)
+    ]  # fmt: skip
+    for rank in ranks:
+        _, stderr = rank.communicate(timeout=120)
+        assert rank.returncode == 2, stderr
+        assert "do not have the same options and data" in stderr
+        assert "in process 1. Compare their machines" in stderr
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+ON_TWO_GPUS = """
+import json, torch
+from tests.training.distributed.test_distributed import losses_on_gpus
+from training.distributed.world import team
+torch.backends.cudnn.allow_tf32 = False
+with team("cuda") as ours:
+    seen = losses_on_gpus(ours)
+    if ours.leads:
+        print(json.dumps(seen))
+"""
+
+
+def losses_on_gpus(ours: Team, device: str = "cuda") -> list[float]:
+    """Mean loss of every batch of 16 of all processes, normalised over all of them."""
+    engine = Engine.choose(device, "fp32")
+    backbone = Backbone("resnet18", 6, seed=0).to(engine.device, memory_format=torch.channels_last)
+    config = CONFIG.model_copy(update={"batch_size": 16, "sync_bn": engine.is_cuda})
+    learning = Optimisation(backbone, config, engine, steps=STEPS, team=ours)
+    learning.begin_epoch()
+    seen = []
+    for batch in made(engine, ours):
+        loss = float(learning.learn(batch)[0])
+        total, count = ours.sums(loss, len(batch.label))
+        seen.append(total / count)
+    learning.close()
+    return seen
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two NVIDIA GPUs")
+def test_two_gpus_that_normalise_together_learn_as_one(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # float32 in full
+    port = free_port()
+    ranks = [
+        started(
+            sys.executable, "-c", ON_TWO_GPUS, RANK=str(rank), WORLD_SIZE="2", LOCAL_RANK=str(rank),
+            LOCAL_WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port),
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    outputs = [rank.communicate(timeout=120) for rank in ranks]
+    assert [rank.returncode for rank in ranks] == [0, 0], outputs
+    together, alone = json.loads(outputs[0][0].splitlines()[-1]), losses_on_gpus(Team())
+    assert len(together) == len(alone) == STEPS + 1
+    np.testing.assert_allclose(together[:STEPS], alone[:STEPS], rtol=SAME_MATHS)

@@ -1,0 +1,160 @@
+"""What torchrun starts again is told from what a user starts; the dead are not listened to."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from datetime import timedelta
+
+import pytest
+import torch
+from torch.distributed import DistStoreError, HashStore, TCPStore
+
+from augrank.errors import DataError
+from training.cli.app import kind_errors
+from training.distributed import world as distributed
+from training.distributed.rendezvous import NOTE, Launch, agent, own_part
+
+SHORT = timedelta(seconds=0.3)
+MEMBER = """
+import sys
+from training import distributed
+from training.distributed.world import team
+if sys.argv[1] == "shared":
+    distributed.own_part = lambda store, rank, size, patience: store
+with team("cpu") as ours:
+    print(ours.of_all(ours.rank * 10))
+"""
+
+
+def test_a_launch_is_known_by_its_torchrun_and_not_by_the_job_or_the_count(monkeypatch):
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+    assert agent() is None
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "same")
+
+    def name(folder: str, attempt: int, rank: int) -> str | None:
+        monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", str(attempt))
+        file = f"/logs/{folder}/attempt_{attempt}/{rank}/error.json"
+        monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", file)
+        return agent()
+
+    assert name("same_a", 0, 0) == name("same_a", 2, 1) == f"{socket.gethostname()} /logs/same_a"
+    assert name("same_b", 0, 0) != name("same_a", 0, 0)
+    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", "")  # torchrun --log-dir /dev/null
+    assert agent() == f"{socket.gethostname()} process {os.getppid()}"
+
+
+def test_a_launch_goes_on_as_long_as_one_machine_has_been_there(tmp_path):
+    first = Launch.of(["a", "b", "b"])
+    assert not first.has_begun(tmp_path)
+    first.note(tmp_path)
+    assert json.loads((tmp_path / NOTE).read_text()) == ["a", "b"]
+    assert first.has_begun(tmp_path)
+    without_the_leader = Launch.of(["b", "c"])
+    assert without_the_leader.has_begun(tmp_path)
+    without_the_leader.note(tmp_path)
+    assert Launch.of(["c", "d"]).has_begun(tmp_path)
+    assert not Launch.of(["a", "d"]).has_begun(tmp_path)
+    plain = Launch.of([None, None])
+    assert not plain.has_begun(tmp_path)  # each start by hand is a new one
+    plain.note(tmp_path)
+    assert json.loads((tmp_path / NOTE).read_text()) == ["b", "c"]
+
+
+def meet(store: HashStore, ranks: list[int], size: int) -> dict[int, str]:
+    """What each of the ranks reads, of what the leader of its start has written."""
+    seen: dict[int, str] = {}
+
+    def join(rank: int) -> None:
+        part = own_part(store, rank, size, timedelta(seconds=20))
+        if rank == 0:
+            part.set("address", f"of {min(ranks)}")
+        seen[rank] = part.get("address").decode()
+        part.add("mine", 1)
+
+    threads = [threading.Thread(target=join, args=(rank,)) for rank in ranks]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert sorted(seen) == sorted(ranks)
+    return seen
+
+
+def test_each_start_has_a_part_of_the_store_to_itself():
+    store = HashStore()
+    store.set_timeout(timedelta(seconds=20))
+    store.set("augrank/asks/1", "the dead")  # a process that was killed before it was answered
+    assert meet(store, [0, 1, 2], 3) == dict.fromkeys(range(3), "of 0")
+    with pytest.raises(DistStoreError, match="timed out: process 1 has not come"):
+        own_part(store, 0, 3, SHORT)  # those who came before do not count
+    assert meet(store, [1, 0], 2) == dict.fromkeys(range(2), "of 0")
+
+
+def members(kind: str, port: int) -> list[subprocess.Popen[str]]:
+    """Two processes under a torchrun whose store is at a port of this machine."""
+    return [
+        subprocess.Popen(
+            [sys.executable, "-c", MEMBER, kind],
+            env={**os.environ, "RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank),
+                 "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+                 "TORCHELASTIC_RUN_ID": "job", "TORCHELASTIC_USE_AGENT_STORE": "True"},
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_processes_meet_in_a_store_that_the_dead_have_used():
+    """Whose addresses there would be called in vain, or let both wait to be called."""
+    torchruns = TCPStore("127.0.0.1", 0, None, is_master=True, wait_for_workers=False)
+    for kind in ("shared", "own"):
+        for member in members(kind, torchruns.port):
+            stdout, stderr = member.communicate(timeout=60)
+            assert (member.returncode, stdout) == (0, "[0, 10]\n"), stderr
+
+
+def alone_of_two(monkeypatch, port: int, **environment: str) -> None:
+    names = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1",
+             "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+             "TORCHELASTIC_USE_AGENT_STORE": "False", **environment}  # fmt: skip
+    for name, value in names.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_a_process_that_does_not_come_is_told_in_words(monkeypatch):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    alone_of_two(monkeypatch, port)
+    monkeypatch.setattr(distributed, "PATIENCE_IN_TRAINING", timedelta(seconds=1))
+    with pytest.raises(DataError, match=r"has ended, or does not answer.*Timed out"):
+        next(distributed.team("cpu").gen)
+
+
+def test_a_process_that_dies_while_others_join_is_told_in_words(monkeypatch):
+    torchruns = TCPStore("127.0.0.1", 0, None, is_master=True, wait_for_workers=False)
+    alone_of_two(monkeypatch, torchruns.port, TORCHELASTIC_USE_AGENT_STORE="True")
+    monkeypatch.setattr(distributed, "own_part", lambda store, *_: store)
+
+    def join(*_, **__) -> None:
+        raise RuntimeError("Gloo connectFullMesh failed with [/pair.cc:1] Connection refused")
+
+    monkeypatch.setattr(torch.distributed, "init_process_group", join)
+    with pytest.raises(DataError, match=r"has ended, or does not answer.*Connection refused"):
+        next(distributed.team("cpu").gen)
+
+
+def test_torchrun_may_go_on_by_itself(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["x", "fit", "--overwrite", "--out", "run"])
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    command = "go on with: torchrun ... -m training fit --out run\n"
+    for job, says in ((None, command), ("job", f"unless torchrun starts again, {command}")):
+        if job:
+            monkeypatch.setenv("TORCHELASTIC_RUN_ID", job)
+        with pytest.raises(BaseException), kind_errors(resumable=True):  # noqa: B017, PT011
+            raise KeyboardInterrupt
+        assert capsys.readouterr().err == f"Interrupted. What is done is kept; {says}"

@@ -1,0 +1,357 @@
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from shutil import disk_usage
+
+import numpy as np
+import pytest
+import xgboost
+
+from augrank.errors import DataError
+from augrank.models.head import Calibration, Head
+from augrank.models.targets import Target
+from training.backbone.embed import EmbeddingTable
+from training.heads import dataset as outcomes
+from training.heads import dmatrix as matrices_module
+from training.heads import fit as heads
+from training.heads.baselines import compare
+from training.heads.dataset import Inputs, OutcomeRows
+from training.heads.dmatrix import Matrices
+from training.heads.fit import Trial, choose, fit_calibration, fit_head, input_sets
+from training.run.report import LOGISTIC, MAJORITY, SKLEARN_BOOSTING
+
+TARGET = Target(name="open_rate", direction="maximize")
+AUGMENTATIONS, ORIGINALS, WIDTH = 6, 150, 16
+
+
+def make_inputs(contexts: np.ndarray) -> Inputs:
+    """Embeddings whose logits tell the augmentation, and features that are noise."""
+    rng = np.random.default_rng(0)
+    label = np.tile(np.arange(AUGMENTATIONS), ORIGINALS)
+    logits = (np.eye(AUGMENTATIONS)[label] * 6 + rng.normal(size=(len(label), 6))).astype("f4")
+    features = rng.normal(size=(len(label), WIDTH)).astype("f4")
+    return Inputs(EmbeddingTable(features, logits, np.arange(len(label))), contexts)
+
+
+def make_parts(probability, contexts: int, seed: int = 1, sends: int = 3):
+    """Outcomes by split; ``probability(augmentation, context)`` is the truth."""
+    rng = np.random.default_rng(seed)
+    parts = {}
+    for split, (low, high) in {
+        "train": (0, 90),
+        "validation": (90, 115),
+        "test": (115, 150),
+    }.items():
+        embedding = np.repeat(np.arange(low * AUGMENTATIONS, high * AUGMENTATIONS), sends)
+        context = rng.integers(contexts, size=len(embedding))
+        truth = probability(embedding % AUGMENTATIONS, context).astype(float)
+        label = (rng.random(len(truth)) < truth).astype(float)
+        original = embedding // AUGMENTATIONS
+        parts[split] = OutcomeRows(embedding, context, original, label, np.ones(len(label)), truth)
+    return parts
+
+
+def fit(parts, inputs, threads: int = 1, **options):
+    matrices = Matrices(inputs, threads, Path("unused"), **options)
+    return fit_head(TARGET, parts, inputs, matrices=matrices, seed=0, threads=threads)
+
+
+def seed_rule(augmentation, context):
+    return np.where(np.isin(augmentation, [1, 3]), 0.8, 0.2)
+
+
+def test_a_known_rule_is_recovered_to_its_ceiling():
+    inputs = make_inputs(np.zeros((1, 0), np.float32))
+    parts = make_parts(seed_rule, 1)
+    head = fit(parts, inputs)
+    figures = head.spec.metrics
+    assert head.spec.inputs == (
+        "augmentation_probs",
+    )  # the features are noise: the simplest is enough
+    assert figures["accuracy"] == pytest.approx(figures["ceiling"]["accuracy"], abs=0.015)
+    assert figures["leak"] is False
+    assert figures["majority_accuracy"] == pytest.approx(0.6, abs=0.05)
+    assert figures["ece"] < 0.06
+    assert np.abs(head.test_probability - parts["test"].truth).mean() < 0.06
+    assert set(head.validation_log_loss) == {
+        "augmentation_probs",
+        "features",
+        "augmentation_probs+features",
+    }
+
+
+def test_context_is_used_where_it_matters():
+    contexts = np.eye(4, dtype=np.float32)
+    inputs = make_inputs(contexts)
+    parts = make_parts(lambda a, c: np.where(a == c, 0.9, 0.1), 4, sends=6)
+    head = fit(parts, inputs)
+    assert "context" in head.spec.inputs
+    assert head.spec.width == 6 + 4
+    figures = head.spec.metrics
+    assert figures["accuracy"] == pytest.approx(figures["ceiling"]["accuracy"], abs=0.015)
+
+
+def test_a_planted_leak_is_flagged():
+    inputs = make_inputs(np.eye(2, dtype=np.float32))
+    parts = make_parts(seed_rule, 2)
+    leaking = {
+        split: replace(rows, context=rows.label.astype(np.int64)) for split, rows in parts.items()
+    }
+    assert fit(leaking, inputs).spec.metrics["leak"] is True
+
+
+def test_many_outcomes_of_few_images_do_not_choose_richer_inputs():
+    """A gain on one of four originals is one observation, however often it was sent."""
+    original = np.repeat(np.arange(4), 500)
+    zeros = np.zeros(len(original))
+    rows = OutcomeRows(original, original, original, zeros, zeros + 1, None)
+    simple = Trial(("augmentation_probs",), None, zeros.astype("f4"), 0.0, 0.0)
+    gain = np.choose(original, [-1.0, 0.2, 0.0, 0.0])  # lower margin, lower loss: label 0
+    rich = Trial(("features",), None, gain.astype("f4"), -1.0, 0.0)
+    assert choose([simple, rich], rows) is simple
+    everywhere = replace(rich, margin=(gain * 0 - 1).astype("f4"))
+    assert choose([simple, everywhere], rows) is everywhere
+    independent = replace(rows, original=np.arange(len(original)))
+    assert choose([simple, rich], independent) is rich
+
+
+def test_the_saved_head_predicts_the_same_and_fits_the_runtime(tmp_path: Path):
+    inputs = make_inputs(np.eye(3, dtype=np.float32))
+    parts = make_parts(lambda a, c: np.where(a == c, 0.9, 0.1), 3)
+    head = fit(parts, inputs)
+    (tmp_path / "heads").mkdir()
+    head.booster.save_model(tmp_path / head.spec.file)
+    loaded = Head.load(head.spec, tmp_path)
+    test = parts["test"]
+    probability = loaded.predict(
+        logits=inputs.table.logits[test.embedding],
+        features=inputs.table.features[test.embedding],
+        context=inputs.contexts[test.context],
+    )
+    np.testing.assert_array_equal(probability, head.test_probability)
+
+
+def test_heads_are_deterministic_and_matrices_are_reused_rightly():
+    inputs = make_inputs(np.zeros((1, 0), np.float32))
+    matrices = Matrices(inputs, 2, Path("unused"))
+    parts = [make_parts(seed_rule, 1, seed=seed) for seed in (1, 2)]
+    shared = [fit_head(TARGET, p, inputs, matrices=matrices, seed=0, threads=2) for p in parts]
+    alone = [fit(p, inputs) for p in parts]
+    for one, other in zip(shared, alone, strict=True):
+        assert one.booster.save_raw("ubj") == other.booster.save_raw("ubj")
+        assert one.spec == other.spec
+
+
+def test_rows_come_in_chunks_of_bounded_size(monkeypatch):
+    monkeypatch.setattr(outcomes, "CHUNK_CELLS", 100)
+    rows = make_parts(seed_rule, 1)["validation"]
+    chunks = list(rows.chunks(WIDTH))
+    assert {chunk.stop - chunk.start for chunk in chunks[:-1]} == {100 // WIDTH}
+    assert [index for chunk in chunks for index in range(chunk.start, chunk.stop)] == list(
+        range(len(rows))
+    )
+    assert next(rows.chunks(101)) == slice(0, 1)
+
+
+def test_rows_on_disk_give_the_same_heads(tmp_path: Path, monkeypatch):
+    """Byte for byte, in many pieces, with labels and weights that change on kept matrices."""
+    monkeypatch.setattr(outcomes, "CHUNK_CELLS", 2000)
+    inputs = make_inputs(np.eye(2, dtype=np.float32))
+    weight = np.random.default_rng(0).integers(1, 5, 10_000).astype(float)
+    parts = []
+    for seed in (1, 2, 3):
+        made = make_parts(seed_rule, 2, seed=seed)
+        for split, rows in made.items():
+            context = rows.context if seed == 3 else np.zeros_like(rows.context)
+            weights = weight[seed : seed + len(rows)]
+            made[split] = replace(rows, context=context, weight=weights)
+        parts.append(made)
+    folder = tmp_path / "cache" / "heads"
+    in_memory = [fit(made, inputs, 2) for made in parts]
+    with Matrices(inputs, 2, folder, memory_bytes=0) as matrices:
+        on_disk = []
+        for made in parts:
+            on_disk.append(fit_head(TARGET, made, inputs, matrices=matrices, seed=0, threads=2))
+            pages = [path.name for path in folder.iterdir()]
+            assert len(pages) == 2 * 3  # training and validation, by inputs; of this target alone
+            assert all(name.endswith(".gradient_index.page") for name in pages)
+    assert not folder.exists()
+    for one, other in zip(in_memory, on_disk, strict=True):
+        assert one.booster.save_raw("ubj") == other.booster.save_raw("ubj")
+        assert one.spec == other.spec
+        assert one.validation_log_loss == other.validation_log_loss
+
+
+def test_pages_go_with_an_error_and_with_a_process_that_was_killed(tmp_path: Path):
+    inputs = make_inputs(np.zeros((1, 0), np.float32))
+    parts = make_parts(seed_rule, 1)
+    broken = replace(parts["validation"], embedding=parts["validation"].embedding + 10_000)
+    folder = tmp_path / "heads"
+    folder.mkdir()
+    (folder / "rows-0x1.gradient_index.page").write_bytes(b"left")
+    with Matrices(inputs, 1, folder, memory_bytes=0) as matrices:
+        assert not folder.exists()
+        matrices.get(("features",), parts["train"], parts["validation"])
+        assert len(list(folder.iterdir())) == 2
+    assert not folder.exists()
+    with pytest.raises(IndexError), Matrices(inputs, 1, folder, memory_bytes=0) as matrices:
+        matrices.get(("augmentation_probs",), parts["train"], broken)
+    assert not folder.exists()
+
+
+def test_the_disk_is_taken_where_half_of_the_free_memory_is_too_little(tmp_path, monkeypatch):
+    inputs = make_inputs(np.zeros((1, 0), np.float32))
+    parts = make_parts(seed_rule, 1)
+    needed = (len(parts["train"]) + len(parts["validation"])) * (2 * WIDTH + 8)
+    for free, kind in ((2 * needed, xgboost.QuantileDMatrix),
+                       (2 * needed - 2, xgboost.ExtMemQuantileDMatrix)):  # fmt: skip
+        monkeypatch.setattr(matrices_module, "available_memory", lambda free=free: free)
+        with Matrices(inputs, 1, tmp_path / "heads") as matrices:
+            pair = matrices.get(("features",), parts["train"], parts["validation"])
+            assert (type(pair.train), type(pair.validation)) == (kind, kind)
+    usage = disk_usage(tmp_path)._replace(free=needed)
+    monkeypatch.setattr(matrices_module.shutil, "disk_usage", lambda path: usage)
+    with (
+        Matrices(inputs, 1, tmp_path / "heads") as matrices,
+        pytest.raises(DataError, match=r"neither memory nor disk .* GB free on disk"),
+    ):
+        matrices.get(("features",), parts["train"], parts["validation"])
+
+
+MEMORY_SCRIPT = """
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+import numpy as np
+import xgboost
+from training.heads import dataset
+from training.heads.dmatrix import Matrices
+from training.heads.dataset import Inputs, OutcomeRows
+
+def resident(name):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith(name)).split()[1])
+
+def make_rows(count):
+    embedding, zeros = rng.integers(1000, size=count), np.zeros(count, np.int64)
+    return OutcomeRows(embedding, zeros, zeros, (embedding % 2).astype(float), zeros + 1.0, None)
+
+dataset.CHUNK_CELLS = 2**19
+folder, count, width = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+rng = np.random.default_rng(0)
+features, logits = rng.normal(size=(1000, width)).astype("f4"), np.zeros((1000, 6), "f4")
+inputs = Inputs(SimpleNamespace(features=features, logits=logits), np.zeros((1, 0), "f4"))
+train, validation = make_rows(count), make_rows(10_000)
+before = resident("VmRSS")
+for limit in (0, 2**40):  # the peak never falls: what takes less comes first
+    with Matrices(inputs, 1, folder, memory_bytes=limit) as matrices:
+        pair = matrices.get(("features",), train, validation)
+        parameters = {"objective": "binary:logistic", "max_depth": 4, "nthread": 1}
+        evals = [(pair.validation, "validation")]
+        xgboost.train(parameters, pair.train, 2, evals=evals, verbose_eval=False)
+        del pair, evals
+    print(resident("VmHWM") - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
+def test_memory_stays_bounded_with_rows_on_disk(tmp_path: Path):
+    rows, width = 700_000, 40
+    command = [sys.executable, "-c", MEMORY_SCRIPT, str(tmp_path / "heads"), str(rows), str(width)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    on_disk, in_memory = map(int, done.stdout.split())
+    matrix = rows * (2 * width + 8)
+    assert in_memory > 1.3 * matrix  # with what training takes for each row
+    assert on_disk < matrix  # that, and XGBoost's sketch: a megabyte for each column
+
+
+@pytest.mark.filterwarnings("ignore:.*GPU")  # there is none
+def test_a_gpu_learns_what_is_in_memory_and_heads_come_back_to_the_cpu(tmp_path, monkeypatch):
+    asked = []
+
+    def train(parameters, *args, **kwargs):
+        asked.append(parameters["device"])
+        return real(parameters, *args, **kwargs)
+
+    real = xgboost.train
+    monkeypatch.setattr(heads.xgboost, "train", train)
+    inputs = make_inputs(np.zeros((1, 0), np.float32))
+    parts = make_parts(seed_rule, 1)
+    gpu = {"device": "cuda", "gpu_memory_bytes": 2**40}
+    on_gpu, on_cpu = fit(parts, inputs, **gpu), fit(parts, inputs)
+    assert asked == ["cuda"] * 3 + ["cpu"] * 3
+    settings = json.loads(on_gpu.booster.save_config())["learner"]["generic_param"]
+    assert settings["device"] == "cpu"
+    accuracy = on_cpu.spec.metrics["accuracy"]
+    assert on_gpu.spec.metrics["accuracy"] == pytest.approx(accuracy, abs=0.02)
+    # XGBoost's GPU reads no pages of host arrays; and it may be too small.
+    for limits in ({"memory_bytes": 0}, {"gpu_memory_bytes": 0}):
+        with Matrices(inputs, 1, tmp_path / "heads", **(gpu | limits)) as matrices:
+            head = fit_head(TARGET, parts, inputs, matrices=matrices, seed=0, threads=1)
+        assert head.booster.save_raw("ubj") == on_cpu.booster.save_raw("ubj")
+        assert matrices.on_disk == ("memory_bytes" in limits)
+        assert matrices.beyond_gpu == ("memory_bytes" not in limits)
+    assert asked[6:] == ["cpu"] * 6
+
+
+def test_pairs_give_the_model_of_their_single_outcomes():
+    inputs = make_inputs(np.zeros((1, 0), np.float32))
+    single = make_parts(seed_rule, 1)
+    pairs = {}
+    for split, rows in single.items():
+        keys, weight = np.unique(np.stack([rows.embedding, rows.label]), axis=1, return_counts=True)
+        embedding = keys[0].astype(np.int64)
+        context, truth = np.zeros(len(embedding), np.int64), seed_rule(embedding % 6, None)
+        original = embedding // AUGMENTATIONS
+        pairs[split] = OutcomeRows(
+            embedding, context, original, keys[1], weight.astype(float), truth
+        )
+    one, other = fit(single, inputs).spec.metrics, fit(pairs, inputs).spec.metrics
+    assert one["outcomes"] == other["outcomes"]
+    assert one["share_of_ones"] == pytest.approx(other["share_of_ones"])
+    assert one["ceiling"]["brier"] == pytest.approx(other["ceiling"]["brier"])
+    assert one["accuracy"] == pytest.approx(other["accuracy"], abs=0.02)
+
+
+def test_calibration_recovers_a_distorted_margin_and_leaves_a_true_one():
+    rng = np.random.default_rng(0)
+    margin = rng.normal(size=20_000)
+    label = (rng.random(20_000) < 1 / (1 + np.exp(-(0.5 * margin + 0.3)))).astype(float)
+    found = fit_calibration(margin, label, np.ones(20_000))
+    assert found.scale == pytest.approx(0.5, abs=0.05)
+    assert found.shift == pytest.approx(0.3, abs=0.05)
+    true = (rng.random(20_000) < 1 / (1 + np.exp(-margin))).astype(float)
+    assert fit_calibration(margin, true, np.ones(20_000)) == Calibration()
+
+
+def test_calibration_never_turns_the_order_round_and_survives_separable_labels():
+    rng = np.random.default_rng(0)
+    margin = rng.normal(size=500)
+    assert fit_calibration(margin, (margin < 0).astype(float), np.ones(500)).scale > 0
+    perfect = fit_calibration(margin, (margin > 0).astype(float), np.ones(500))
+    assert np.isfinite([perfect.scale, perfect.shift]).all()
+
+
+def test_without_context_no_input_set_names_it():
+    assert input_sets(0) == (
+        ("augmentation_probs",),
+        ("features",),
+        ("augmentation_probs", "features"),
+    )
+    assert all("context" in names for names in input_sets(3))
+
+
+def test_baselines_are_scored_on_the_same_rows():
+    inputs = make_inputs(np.zeros((1, 0), np.float32))
+    parts = make_parts(seed_rule, 1)
+    rows = compare(
+        ("augmentation_probs",), parts["train"], parts["test"], inputs, seed=0, threads=1
+    )
+    share = parts["train"].share_of_ones
+    assert rows[MAJORITY]["accuracy"] == pytest.approx(1 - parts["test"].share_of_ones)
+    assert rows[MAJORITY]["brier"] == pytest.approx(np.mean((parts["test"].label - share) ** 2))
+    for name in (LOGISTIC, SKLEARN_BOOSTING):
+        assert rows[name]["accuracy"] > 0.74
+        assert rows[name]["fit_seconds"] > 0

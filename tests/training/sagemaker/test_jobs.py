@@ -1,0 +1,290 @@
+"""Training and tuning jobs: what is asked of SageMaker (moto), and what then runs (for real)."""
+
+import json
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import boto3
+import pytest
+from typer.testing import CliRunner
+
+from augrank.images.augmentations import augmentation_set
+from export.run_reader import load_run
+from tests.support.aws import ACCOUNT, local_aws
+from tests.support.aws_jobs import LocalJobs, add_jobs
+from tests.support.containers import lay_out, run_driver, run_toolkit
+from tests.training.conftest import catalogue  # noqa: F401 - a fixture
+from training.cli.app import app
+from training.config import load_config
+from training.data.manifest.read import read_table
+from training.sagemaker import job as jobs
+from training.sagemaker import tuner
+from training.sagemaker.entry import channels, hyperparameters, torchrun_command
+from training.sagemaker.metrics import MOST, definitions
+from training.sagemaker.source import requirements
+from training.simulation.history import write_history
+
+ROLE, IMAGE, BUCKET = f"arn:aws:iam::{ACCOUNT}:role/augrank", "image:1", "augrank-test"
+DATA = f"s3://{BUCKET}/shop"
+WHERE = ["--data", DATA, "--role", ROLE, "--image", IMAGE, "--bucket", BUCKET,
+         "--instance-type", "ml.c5.xlarge"]  # fmt: skip
+TINY = ["--set", "image_size=32", "--set", "epochs=2", "--set", "batch_size=32", "--set",
+        "targets=open_rate", "--set", "baselines=false", "--set", "precision=fp32"]  # fmt: skip
+
+
+@pytest.fixture
+def data(monkeypatch, catalogue) -> Iterator[LocalJobs]:  # noqa: F811
+    """A region with a bucket that holds a history and its images."""
+    monkeypatch.setattr(jobs, "POLL_S", 0.05)
+    monkeypatch.setattr(tuner, "POLL_S", 0.05)
+    manifest = catalogue(20)
+    folder = manifest.parent
+    write_history(read_table(manifest, {}), folder, folder / "history.csv",
+                  augmentation_set("seed").names, sends=3)  # fmt: skip
+    manifest.unlink()
+    local = add_jobs(monkeypatch)
+    with local_aws(lambda _model, _body, _headers: (500, b""), monkeypatch):
+        s3 = boto3.client("s3")
+        s3.create_bucket(Bucket=BUCKET)
+        for file in folder.rglob("*.*"):
+            s3.upload_file(str(file), BUCKET, f"shop/{file.relative_to(folder).as_posix()}")
+        yield local
+
+
+def run(*words: str):
+    return CliRunner().invoke(app, list(words))
+
+
+def the_job() -> dict:
+    """The only training job there is."""
+    sagemaker = boto3.client("sagemaker")
+    (listed,) = sagemaker.list_training_jobs()["TrainingJobSummaries"]
+    return sagemaker.describe_training_job(TrainingJobName=listed["TrainingJobName"])
+
+
+def tried_job(number: int, status: str, value: float | None, learning_rate: str) -> dict:
+    """A try, as SageMaker lists it."""
+    begun = datetime(2026, 11, 22, 12, number, tzinfo=UTC)
+    job = {
+        "TrainingJobName": f"try-{number}", "TrainingJobArn": "arn", "TrainingJobStatus": status,
+        "CreationTime": begun, "TrainingStartTime": begun,
+        "TrainingEndTime": begun + timedelta(seconds=90),
+        "TunedHyperParameters": {"learning_rate": learning_rate, "weight_decay": "0.001",
+                                 "batch_size": "32", "backbone": '"resnet34"'},
+    }  # fmt: skip
+    if value is not None:
+        objective = {"MetricName": "validation:best_accuracy", "Value": value}
+        job["FinalHyperParameterTuningJobObjectiveMetric"] = objective
+    return job
+
+
+def metrics(log: str) -> dict[str, list[float]]:
+    """What is printed as a metric, by name."""
+    found: dict[str, list[float]] = {}
+    for name, value in re.findall(r"^\[metric\] (.+)=(.+)$", log, re.MULTILINE):
+        found.setdefault(name, []).append(float(value))
+    return found
+
+
+@pytest.mark.slow
+def test_a_job_is_submitted_once_and_what_it_runs_is_a_run_that_export_reads(data, tmp_path):
+    done = run("submit", "shop", *WHERE, *TINY, "--no-wait")
+    assert done.exit_code == 0, done.output
+    job = the_job()
+    assert job["TrainingJobName"].startswith("shop-")
+    assert job["AlgorithmSpecification"]["TrainingImage"] == IMAGE
+    assert job["EnableManagedSpotTraining"] is True
+    limits = job["StoppingCondition"]
+    assert limits["MaxWaitTimeInSeconds"] == 2 * limits["MaxRuntimeInSeconds"]
+    assert job["CheckpointConfig"]["S3Uri"].startswith(f"s3://{BUCKET}/augrank/jobs/shop-")
+    assert job["HyperParameters"]["image_size"] == "32"
+    again = run("submit", "shop", *WHERE, *TINY)
+    assert again.exit_code == 0, again.output
+    assert "is there already" in again.output, done.output + again.output
+    assert the_job()["TrainingJobName"] == job["TrainingJobName"]
+
+    base = tmp_path / "container"
+    lay_out(base, job, job["HyperParameters"])
+    ran = run_driver(base, job)
+    assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-3000:]
+    printed, wanted = metrics(ran.stdout), definitions(["open_rate"])
+    assert len(printed["validation:accuracy"]) == 2
+    for name, values in printed.items():  # every metric is found by the regex of its own name
+        regex = next(item["Regex"] for item in wanted if item["Name"] == name)
+        assert [float(text) for text in re.findall(regex, ran.stdout)] == values
+    assert set(printed) == {item["Name"] for item in wanted}
+
+    finished = load_run(base / "model", base / "input" / "data" / "training")
+    assert finished.record.backbone == "resnet18"
+    assert not (base / "model" / "checkpoints").exists()
+    assert len(list((base / "checkpoints").glob("*/run/checkpoints/last.pt"))) == 1
+    resumed = run_driver(base, job)  # as after an interrupt of spare capacity
+    assert resumed.returncode == 0, resumed.stderr[-3000:]
+    assert "already complete" in resumed.stdout
+
+
+@pytest.mark.slow
+def test_a_finished_jobs_run_is_brought_here(data, tiny_run, tmp_path):
+    import tarfile
+
+    packed = tmp_path / "model.tar.gz"
+    with tarfile.open(packed, "w:gz") as archive:
+        for file in tiny_run.run.iterdir():
+            archive.add(file, file.name)
+    boto3.client("s3").upload_file(str(packed), BUCKET, "out/model.tar.gz")
+    state = {"ModelArtifacts": {"S3ModelArtifacts": f"s3://{BUCKET}/out/model.tar.gz"}}
+    from augrank.aws.client import Aws
+
+    jobs.fetch(Aws(), state, tmp_path / "run")
+    assert load_run(tmp_path / "run", tiny_run.images).record == load_run(tiny_run.run).record
+    with pytest.raises(Exception, match="exists"):
+        jobs.fetch(Aws(), state, tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_a_search_on_sagemaker_asks_for_the_seeds_ranges_and_its_jobs_train(data, tmp_path):
+    data.tries = [
+        tried_job(0, "Completed", 0.7, "0.1"), tried_job(1, "Stopped", 0.5, "0.2"),
+        tried_job(2, "Completed", 0.8, "0.03"), tried_job(3, "Failed", None, "0.4"),
+    ]  # fmt: skip
+    done = run("tune", "--engine", "sagemaker", "--out", str(tmp_path / "s"), *WHERE, *TINY,
+               "--trials", "6", "--name", "shop")  # fmt: skip
+    assert done.exit_code == 0, done.output
+    best = load_config(tmp_path / "s" / "best.yaml", {"out": tmp_path, "images": tmp_path})
+    assert (best.learning_rate, best.backbone, best.image_size) == (0.03, "resnet34", 32)
+    sagemaker = boto3.client("sagemaker")
+    (listed,) = sagemaker.list_hyper_parameter_tuning_jobs()["HyperParameterTuningJobSummaries"]
+    asked = sagemaker.describe_hyper_parameter_tuning_job(
+        HyperParameterTuningJobName=listed["HyperParameterTuningJobName"]
+    )
+    config = asked["HyperParameterTuningJobConfig"]
+    assert config["Strategy"] == "Bayesian"
+    assert config["ResourceLimits"]["MaxNumberOfTrainingJobs"] == 6
+    ranges = config["ParameterRanges"]
+    continuous = {item["Name"]: item for item in ranges["ContinuousParameterRanges"]}
+    assert set(continuous) == {"learning_rate", "weight_decay"}
+    assert continuous["learning_rate"]["ScalingType"] == "Logarithmic"
+    assert [item["Name"] for item in ranges["IntegerParameterRanges"]] == ["batch_size"]
+    (categories,) = ranges["CategoricalParameterRanges"]
+    assert categories["Name"] == "backbone"
+    definition = asked["TrainingJobDefinition"]
+    assert definition["EnableManagedSpotTraining"] is True
+    assert definition["CheckpointConfig"]["LocalPath"] == "/opt/ml/checkpoints"
+    again = run("tune", "--engine", "sagemaker", "--out", str(tmp_path / "s"), *WHERE, *TINY,
+                "--trials", "6", "--name", "shop")  # fmt: skip
+    assert "is there already" in again.output, done.output + again.output
+
+    # One of its jobs: static parameters, and one of each range, all texts, as the platform has it.
+    tried = {"learning_rate": "0.0213", "weight_decay": "1e-4", "batch_size": "16",
+             "backbone": json.loads(json.dumps(categories["Values"][0])),
+             "_tuning_objective_metric": "validation:best_accuracy"}  # fmt: skip
+    base = tmp_path / "container"
+    lay_out(base, definition, {**definition["StaticHyperParameters"], **tried})
+    ran = run_toolkit(base)
+    assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-3000:]
+    assert len(metrics(ran.stdout)["validation:accuracy"]) == 2
+    record = json.loads((base / "model" / "run.json").read_text())
+    assert record["config"]["learning_rate"] == 0.0213
+    assert record["config"]["batch_size"] == 16
+    assert record["config"]["backbone"] == "resnet18"
+
+
+@pytest.mark.slow
+def test_a_job_that_failed_is_submitted_again_and_goes_on_from_its_checkpoints(data):
+    data.fate = lambda _kind: ("Failed", {})
+    failed = run("submit", "shop", *WHERE, *TINY)
+    assert failed.exit_code == 2
+    assert "AlgorithmError: by a test" in failed.output
+    data.fate = lambda _kind: ("Completed", {"validation:accuracy": 0.5})
+    again = run("submit", "shop", *WHERE, *TINY)
+    assert again.exit_code == 0, again.output
+    sagemaker = boto3.client("sagemaker")
+    names = [
+        job["TrainingJobName"] for job in sagemaker.list_training_jobs()["TrainingJobSummaries"]
+    ]
+    assert len(names) == 2
+    states = [sagemaker.describe_training_job(TrainingJobName=name) for name in names]
+    assert states[0]["CheckpointConfig"] == states[1]["CheckpointConfig"]
+
+
+@pytest.mark.slow
+def test_a_job_with_a_wrong_option_fails_with_its_message(data, tmp_path):
+    assert "did you mean epochs" in run("submit", "shop", *WHERE, "--set", "epoch=3").output
+    run("submit", "shop", *WHERE, *TINY, "--no-wait")
+    job, base = the_job(), tmp_path / "container"
+    lay_out(base, job, {**job["HyperParameters"], "epoch": "3"})
+    ran = run_driver(base, job)
+    assert ran.returncode != 0
+    assert "did you mean epochs" in ran.stdout + ran.stderr
+
+
+def test_mistakes_are_said_before_anything_is_uploaded(data, tmp_path):
+    assert (
+        "aws s3 sync" in run("submit", "shop", *[w if w != DATA else "local" for w in WHERE]).output
+    )
+    nothing = run("submit", "shop", *[w if w != DATA else f"s3://{BUCKET}/none" for w in WHERE])
+    assert "there is nothing in s3://augrank-test/none/" in nothing.output
+    shown = run("submit", "shop", *WHERE, *TINY, "--dry-run")
+    assert shown.exit_code == 0, shown.output
+    assert json.loads(shown.output)["HyperParameters"]["image_size"] == 32
+    assert boto3.client("sagemaker").list_training_jobs()["TrainingJobSummaries"] == []
+
+
+def test_several_gpus_or_machines_start_under_torchrun():
+    assert torchrun_command({"SM_NUM_GPUS": "1", "SM_HOSTS": '["algo-1"]'}) == []
+    assert torchrun_command({}) == []
+    four = torchrun_command({"SM_NUM_GPUS": "4", "SM_HOSTS": '["algo-1"]'})
+    assert four[1:] == ["-m", "torch.distributed.run", "--nproc-per-node=4", "--standalone",
+                        "--max-restarts=3", "-m", "training.sagemaker.entry"]  # fmt: skip
+    second = torchrun_command({"SM_NUM_GPUS": "0", "SM_HOSTS": '["algo-2", "algo-1"]',
+                               "SM_CURRENT_HOST": "algo-2"})  # fmt: skip
+    assert second[3:8] == ["--nproc-per-node=1", "--nnodes=2", "--node-rank=1",
+                           "--master-addr=algo-1", "--master-port=7777"]  # fmt: skip
+
+
+def test_both_toolkits_ways_of_saying_numbers_are_read():
+    for hps in ('{"epochs": 3, "learning_rate": 0.1, "backbone": "resnet34"}',
+                '{"epochs": "3", "learning_rate": "0.1", "backbone": "\\"resnet34\\"",'
+                ' "sagemaker_program": "train.py", "_tuning_objective_metric": "a"}'):  # fmt: skip
+        options = hyperparameters({"SM_HPS": hps})
+        assert options == {"epochs": 3, "learning_rate": 0.1, "backbone": "resnet34"}
+
+
+def test_channels_say_where_manifest_and_weights_are(tmp_path):
+    (tmp_path / "history.csv").touch()
+    environment = {"SM_CHANNEL_TRAINING": str(tmp_path), "SM_CHANNEL_WEIGHTS": "/w"}
+    places = channels(environment, {"weights": "r18.pt"})
+    assert places["manifest"] == tmp_path / "history.csv"
+    assert places["weights"] == str(Path("/w/r18.pt"))
+    (tmp_path / "other.csv").touch()
+    with pytest.raises(Exception, match=r"history\.csv, other\.csv"):
+        channels(environment, {})
+    assert channels(environment, {"manifest": "other.csv"})["manifest"] == tmp_path / "other.csv"
+    with pytest.raises(Exception, match="channel named training"):
+        channels({}, {})
+
+
+def test_metrics_stay_below_sagemakers_limit_and_the_image_keeps_its_torch():
+    assert len(definitions()) <= MOST
+    many = definitions([f"t{number}" for number in range(60)])
+    assert len(many) == MOST
+    assert "heads:auc" in [item["Name"] for item in many]
+    assert not [line for line in requirements() if line.startswith("torch")]
+    assert any(line.startswith("xgboost") for line in requirements())
+
+
+@pytest.mark.parametrize(
+    ("instance", "version"), [("ml.p3.2xlarge", "2.6.0-gpu"), ("ml.g5.xlarge", "2.9.0-gpu"),
+                              ("ml.c5.xlarge", "2.9.0-cpu")],
+)  # fmt: skip
+def test_a_v100_gets_an_image_that_has_its_kernels(instance, version):
+    assert version in jobs.training_image("us-east-1", instance)
+
+
+def test_options_of_a_job_are_those_of_fit(tmp_path):
+    file = tmp_path / "fit.yaml"
+    file.write_text("image-size: 64\ntargets: a, b\n", encoding="utf-8")
+    config = load_config(file, {"out": tmp_path, "images": tmp_path})
+    assert (config.image_size, config.targets) == (64, ("a", "b"))

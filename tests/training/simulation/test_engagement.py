@@ -1,0 +1,74 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from augrank.images.augmentations import augmentation_set
+from augrank.models.targets import TARGETS
+from training.data.manifest.read import read_table
+from training.simulation.engagement import (
+    CAMPAIGN_TYPES,
+    INDUSTRIES,
+    probability_table,
+    simulate,
+    winners,
+)
+from training.simulation.history import write_history
+
+NAMES = augmentation_set("seed").names
+
+
+def test_seed_rule_is_literal_for_every_target():
+    sent = simulate(500, NAMES, sends=2, seed=3)
+    assert sent.targets == tuple(TARGETS)
+    assert sent.probabilities.shape == (6000, 9)
+    good = np.isin(np.array(NAMES)[sent.augmentation], ["brighter", "rotate"])
+    assert (sent.probabilities[good] == 0.8).all()
+    assert (sent.probabilities[~good] == 0.2).all()
+    np.testing.assert_allclose(sent.ceiling, 0.8)
+    rates = sent.outcomes[good].mean(axis=0)
+    np.testing.assert_allclose(rates, 0.8, atol=4 * np.sqrt(0.16 / good.sum()))
+    drawn = sent.outcomes[~good]
+    correlation = np.corrcoef(drawn.T) - np.eye(9)
+    assert np.abs(correlation).max() < 0.08  # independent draws
+    assert set(sent.campaign_type) == set(range(len(CAMPAIGN_TYPES)))
+    assert set(sent.industry) == set(range(len(INDUSTRIES)))
+
+
+def test_simulation_is_deterministic_by_seed():
+    one, again, other = (simulate(20, NAMES, seed=seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one.outcomes, again.outcomes)
+    assert (one.outcomes != other.outcomes).any()
+
+
+def test_context_rule_has_a_best_candidate_that_depends_on_the_campaign():
+    table = probability_table(NAMES, "context", "maximize")
+    best = table.mean(axis=1).argmax(axis=1)  # (campaign types,)
+    assert len(set(best)) == len(NAMES)
+    assert set(np.unique(table)) == {0.2, 0.5, 0.8}
+    # Without the context, every candidate looks much alike.
+    assert np.ptp(table.mean(axis=(0, 1))) < 0.15
+    np.testing.assert_allclose(probability_table(NAMES, "context", "minimize"), 1 - table)
+
+
+def test_winners_of_other_sets():
+    assert winners(NAMES) == ("brighter", "rotate")
+    assert winners(("original", "a", "b", "c", "d", "e", "f", "g")) == ("a", "d", "g")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_history_keeps_attributes_and_paths(catalogue, suffix):
+    manifest = catalogue(5)
+    out = manifest.parent / f"history.{suffix}"
+    made = write_history(read_table(manifest, {}), manifest.parent, out, NAMES, sends=2, seed=1)
+    assert (made.originals, made.rows, made.skipped) == (5, 60, 0)
+    frame = read_table(out, {}).frame
+    assert frame.groupby("relative_im_path").size().tolist() == [12] * 5
+    assert frame.groupby("augmentation").size().to_dict() == dict.fromkeys(sorted(NAMES), 10)
+    assert set(frame["product_type"]) == {"disc", "box", "bar"}
+    assert frame["year"][0] == "2000"
+    for target in TARGETS:
+        assert set(frame[target]) <= {"0", "1"}
+        assert set(frame[f"{target}_probability"]) == {"0.2", "0.8"}
+    again = write_history(read_table(out, {}), manifest.parent, out, NAMES, sends=2, seed=1)
+    assert again.rows == 60
+    pd.testing.assert_frame_equal(read_table(out, {}).frame, frame, check_like=True)

@@ -1,0 +1,423 @@
+"""A whole run at tiny scale: what it writes, and that it writes it again alike."""
+
+import csv
+import errno
+import io
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import torchvision
+from rich.console import Console
+
+from augrank.errors import DataError
+from augrank.files import whole
+from augrank.images.augmentations import AugmentationSet, augmentation_set
+from augrank.models.head import Head, HeadSpec
+from augrank.models.targets import TARGETS
+from export.run_reader import load_run
+from export.tasks.recommend import build
+from training.backbone import checkpoint
+from training.backbone import embed as embeddings
+from training.backbone.model import Backbone
+from training.cli.app import EXIT_INTERRUPT
+from training.common.progress import Display
+from training.data.embedding_cache import EmbeddingStore
+from training.data.manifest.read import read_table
+from training.distributed.world import Team
+from training.heads import fit as heads
+from training.heads import fit_all as fit_heads
+from training.run.folder import RunFolder
+from training.simulation.history import write_history
+from training.tasks import recommend as fitting
+from training.tasks.run import run_fit
+
+NAMES = augmentation_set("seed").names
+OPTIONS = {"image_size": 32, "epochs": 2, "batch_size": 32, "precision": "fp32", "threads": 1,
+           "targets": ("open_rate", "bounce_rate")}  # fmt: skip
+IMAGES = {"image_size": 32, "epochs": 3, "batch_size": 32, "precision": "fp32", "threads": 1}
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def quiet() -> Display:
+    return Display(quiet=True)
+
+
+@pytest.fixture
+def history(catalogue) -> Path:
+    manifest = catalogue(30)
+    out = manifest.parent / "history.csv"
+    write_history(read_table(manifest, {}), manifest.parent, out, NAMES, sends=3)
+    return out
+
+
+def fit(history: Path, out: Path, quiet: Display, overwrite: bool = False, **options):
+    merged = {**OPTIONS, "manifest": history, "out": out, **options}
+    return run_fit(None, merged, quiet, overwrite=overwrite)
+
+
+def test_a_run_holds_what_export_reads(history, tmp_path, quiet):
+    out = tmp_path / "run"
+    report = fit(history, out, quiet)
+    record = json.loads((out / "run.json").read_text())
+    assert (record["format"], record["complete"], record["seed"]) == (1, True, 0)
+    assert record["images"] == str(history.parent.resolve())
+    assert record["targets"] == [
+        {"name": "open_rate", "direction": "maximize"},
+        {"name": "bounce_rate", "direction": "minimize"},
+    ]
+    augmentations = AugmentationSet.model_validate(record["augmentations"])
+    assert augmentations.hash == record["augmentation_hash"] == augmentation_set("seed").hash
+    assert [column["name"] for column in record["context"]] == [
+        "campaign_type", "industry"]  # fmt: skip
+    assert record["rows"]["originals"] == {"train": 20, "validation": 4, "test": 6}
+    assert record["backbone_metrics"]["test_images"] == 36
+    assert record["backbone_metrics"]["majority"] == pytest.approx(1 / 6)
+    for content in record["heads"]:
+        spec = HeadSpec.model_validate(content)
+        Head.load(spec, out)
+        assert spec.metrics["ceiling"]["expected_accuracy"] == pytest.approx(0.8)
+        assert spec.metrics["accuracy"] == report["heads"][spec.target.name]["accuracy"]
+        compared = report["heads"][spec.target.name]["comparison"]
+        assert list(compared) == ["majority", "logistic regression",
+                                  "scikit-learn gradient boosting", "XGBoost"]  # fmt: skip
+
+    with (out / "catalogue.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert list(rows[0]) == ["relative_im_path", "split", "sha256", "product_type", "year"]
+    assert len(rows) == 30
+    assert rows[3]["year"] == "2003"
+
+    plain = torchvision.models.resnet18(num_classes=6).eval()
+    plain.load_state_dict(torch.load(out / "backbone.pt", weights_only=True))
+    run = load_run(out)  # export's own reader agrees
+    reference = run.reference()
+    assert set(reference.paths) == {row.path for row in run.rows("test")}
+    assert reference.features.shape == (6, 6, 512)
+    image = run.image_bytes(run.rows("test")[0])
+    assert image[1:4] == b"PNG"
+    for name in ("curves", "confusion", "reliability", "comparison"):
+        assert (out / "plots" / f"{name}.png").read_bytes()[1:4] == b"PNG"
+    assert list((out / "tensorboard").glob("events.*"))
+
+
+def test_the_same_command_twice_gives_the_same_run(history, tmp_path, quiet):
+    files, reports = [], []
+    for name in ("a", "b"):
+        report = fit(history, tmp_path / name, quiet)
+        weights = torch.load(tmp_path / name / "backbone.pt", weights_only=True)
+        heads = [(tmp_path / name / f"heads/{t}.ubj").read_bytes() for t in OPTIONS["targets"]]
+        files.append((weights, heads))
+        del report["seconds"], report["name"]
+        for epoch in report["history"]:
+            del epoch["seconds"], epoch["samples_per_s"], epoch["input_share"]
+        for head in report["heads"].values():
+            for row in head["comparison"].values():
+                del row["fit_seconds"]
+        reports.append(report)
+    assert all(torch.equal(files[0][0][key], files[1][0][key]) for key in files[0][0])
+    assert files[0][1] == files[1][1]
+    assert reports[0] == reports[1]
+
+
+def test_a_finished_run_is_recognised_and_another_config_refused(history, tmp_path, quiet):
+    out = tmp_path / "run"
+    report = fit(history, out, quiet, baselines=False)
+    stamp = (out / "backbone.pt").stat().st_mtime_ns
+    assert fit(history, out, quiet, baselines=False, threads=2) == report
+    assert (out / "backbone.pt").stat().st_mtime_ns == stamp
+    with pytest.raises(DataError, match=r"epochs: 2 then, 3 now[\s\S]*--overwrite"):
+        fit(history, out, quiet, baselines=False, epochs=3)
+    frame = pd.read_csv(history)
+    frame["open_rate"] = 1 - frame["open_rate"]
+    frame.to_csv(history, index=False)
+    with pytest.raises(DataError, match="the manifest or the images have changed"):
+        fit(history, out, quiet, baselines=False)
+    (embedded,) = (out / "cache").glob("embeddings-*/index")
+    (out / "cache" / "embeddings-0123.npz").write_bytes(b"of an earlier version")
+    fit(history, out, quiet, baselines=False, epochs=1, overwrite=True)
+    assert not embedded.exists()
+    assert [file.is_dir() for file in (out / "cache").glob("embeddings-*")] == [True, True]
+    assert len(json.loads((out / "report.json").read_text())["history"]) == 1
+
+
+def test_an_image_folder_gives_a_backbone_alone(catalogue, tmp_path, quiet):
+    images = catalogue(12).parent / "images"
+    options = {**OPTIONS, "targets": None, "images": images, "out": tmp_path / "run", "epochs": 1}
+    report = run_fit(None, options, quiet)
+    assert report["heads"] == {}
+    assert "no targets" in report["notes"][0]
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["heads"] == []
+
+
+def test_images_that_came_changed_train_as_they_are(history, tmp_path, quiet):
+    """Originals with their own files, and files that are candidates already."""
+    folder = history.parent
+    rows = []
+    for number in range(12):
+        name = f"images/{number:03d}.png"
+        rows.append((name, "original", "", number % 2))
+        rows.append((name, "rotate", "", 1))
+        rows.append((f"images/{number + 12:03d}.png", "darker", name, 0))
+    columns = ["relative_im_path", "augmentation", "original", "open_rate"]
+    pd.DataFrame(rows, columns=columns).to_csv(folder / "mixed.csv", index=False)
+    report = fit(folder / "mixed.csv", tmp_path / "run", quiet, targets=None, epochs=1)
+    assert report["rows"]["originals"] == {"train": 8, "validation": 2, "test": 2}
+    assert report["backbone"]["test_images"] == 2 * 6 + 2
+    assert list(report["heads"]) == ["open_rate"]
+    assert report["heads"]["open_rate"]["ceiling"] is None
+    catalogue_rows = (tmp_path / "run" / "catalogue.csv").read_text().splitlines()
+    assert len(catalogue_rows) == 13
+
+
+def test_changed_images_alone_are_refused_before_training(history, tmp_path, quiet):
+    rows = [(f"images/{n:03d}.png", "darker", f"images/gone{n}.png", n % 2) for n in range(12)]
+    columns = ["relative_im_path", "augmentation", "original", "open_rate"]
+    manifest = history.parent / "changed.csv"
+    pd.DataFrame(rows, columns=columns).to_csv(manifest, index=False)
+    with pytest.raises(DataError, match="Add a row for each original"):
+        fit(manifest, tmp_path / "run", quiet, targets=None)
+
+
+def test_copies_of_an_image_stand_on_one_side(catalogue, tmp_path, quiet):
+    manifest = catalogue(20)
+    images = manifest.parent / "images"
+    for number in range(10):
+        (images / f"copy{number}.png").write_bytes((images / f"{number:03d}.png").read_bytes())
+    options = {**OPTIONS, "targets": None, "images": images, "out": tmp_path / "run", "epochs": 1}
+    report = run_fit(None, options, quiet)
+    assert "10 originals are copies" in report["notes"][1]
+    with (tmp_path / "run" / "catalogue.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    sides = pd.DataFrame(rows).groupby("sha256")["split"].nunique()
+    assert len(sides) == 20
+    assert (sides == 1).all()
+
+
+def test_a_target_without_both_outcomes_gets_no_head(history, tmp_path, quiet):
+    frame = pd.read_csv(history).assign(open_rate=1)
+    frame.to_csv(history, index=False)
+    report = fit(history, tmp_path / "run", quiet, baselines=False, epochs=1)
+    assert list(report["heads"]) == ["bounce_rate"]
+    assert "No head for open_rate: every outcome of the training split is 1." in report["notes"]
+
+
+def test_a_folder_with_other_files_is_not_touched(history, tmp_path, quiet):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.tex").write_text("x")
+    with pytest.raises(DataError, match=r"holds other files.*thesis.tex"):
+        fit(history, tmp_path / "run", quiet)
+
+
+def test_targets_of_the_list_are_all_found(history):
+    assert [name for name in TARGETS if name in pd.read_csv(history, nrows=1)] == list(TARGETS)
+    assert np.isin(pd.read_csv(history)["open_rate"], [0, 1]).all()
+
+
+def test_images_that_break_while_training_do_no_harm_and_are_told_to_the_next_run(
+    catalogue, tmp_path, quiet
+):
+    """They were decoded before the first epoch; another run sees them as they are now."""
+    manifest, out = catalogue(20), tmp_path / "run"
+    whole = run_fit(None, {**IMAGES, "images": manifest.parent, "out": tmp_path / "w"}, quiet)
+    broken = sorted(manifest.parent.rglob("*.png"))[0]
+
+    def breaks(epoch) -> None:
+        if epoch.number == 2:
+            broken.write_bytes(broken.read_bytes()[:200])
+
+    options = {**IMAGES, "images": manifest.parent, "out": out}
+    report = run_fit(None, options, quiet, on_epoch=breaks)
+    losses = [[epoch["loss"] for epoch in each["history"]] for each in (whole, report)]
+    assert losses[0] == losses[1]
+    with pytest.raises(DataError, match=broken.name):
+        run_fit(None, {**options, "out": tmp_path / "next"}, quiet)
+    skipped = run_fit(
+        None, {**options, "out": tmp_path / "next", "skip_bad_rows": True}, quiet, overwrite=True
+    )
+    assert skipped["rows"]["skipped"] == 1
+    with (tmp_path / "next" / "skipped.csv").open(newline="") as stream:
+        header, (_, reason) = csv.reader(stream)
+    assert header == ["image", "reason"]
+    assert reason.startswith(f"images/{broken.name}: ")
+
+
+def test_the_rows_that_a_run_goes_on_without_are_listed(history, tmp_path):
+    frame = pd.read_csv(history)
+    frame.loc[2:8, "augmentation"] = "sepia"
+    frame.to_csv(history, index=False)
+    display, out = Display(Console(file=io.StringIO(), width=200)), tmp_path / "run"
+    options = {**OPTIONS, "manifest": history, "out": out, "epochs": 1, "baselines": False}
+    report = run_fit(None, {**options, "skip_bad_rows": True}, display)
+    said = display.console.file.getvalue()
+    assert f"Going on without 7 bad rows, which {out}/skipped.csv lists:\n  line 4: aug" in said
+    assert "  ... and 4 more\n" in said
+    assert report["rows"]["skipped"] == 7
+    with (out / "skipped.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [int(row["line"]) for row in rows] == list(range(4, 11))
+    assert rows[0]["reason"].startswith("augmentation 'sepia': expected one of original,")
+    frame.drop(index=range(2, 9)).to_csv(history, index=False)
+    run_fit(None, options, display, overwrite=True)
+    assert not (out / "skipped.csv").exists()
+
+
+def test_a_full_disk_is_told_and_what_is_done_is_kept(catalogue, tmp_path, monkeypatch):
+    manifest, out = catalogue(20), tmp_path / "run"
+    options = {**IMAGES, "images": manifest.parent, "out": out}
+    display, calls = Display(Console(file=io.StringIO())), []
+
+    def full(path):
+        calls.append(path)
+        if len(calls) == 4:  # the checkpoint of the second epoch
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return whole(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "whole", full)
+        with pytest.raises(DataError, match=r"cannot be written.*No space left.*Free space"):
+            run_fit(None, options, display)
+    assert run_fit(None, options, display)["history"]
+    assert "Going on after epoch" in display.console.file.getvalue()
+
+
+def test_embeddings_go_on_where_they_were_and_new_images_alone_are_embedded(
+    catalogue, tmp_path, quiet, monkeypatch
+):
+    """With a backbone that does not change, whichever run it is of."""
+    manifest, weights, asked = catalogue(24), tmp_path / "weights.pt", []
+    torch.save(Backbone("resnet18", 6, seed=3).plain_state(), weights)
+    frozen = {"freeze": True, "weights": str(weights), "cache": tmp_path / "cache", "epochs": 1}
+    options = {**IMAGES, "images": manifest.parent, "out": tmp_path / "run", **frozen}
+
+    def embed(backbone, batches, keys, *more, **options):
+        asked.append(len(keys))
+        return embeddings.embed(backbone, batches, keys, *more, **options)
+
+    def interrupted(store, names, features):
+        add(store, names, features)
+        raise KeyboardInterrupt
+
+    add = EmbeddingStore.add
+    monkeypatch.setattr(fitting, "embed", embed)
+    monkeypatch.setattr(embeddings, "PIECE", 20)
+    with monkeypatch.context() as patch:
+        patch.setattr(EmbeddingStore, "add", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run_fit(None, options, quiet)
+    first = run_fit(None, options, quiet)
+    test = first["rows"]["originals"]["test"] * 6
+    assert asked == [test, test - 20]
+    images = manifest.parent / "images"
+    image = cv2.imread(str(next(images.glob("*.png"))))
+    for number in range(2, 8):
+        cv2.imwrite(str(images / f"new{number}.png"), 255 - image // number)
+    more = run_fit(None, {**options, "out": tmp_path / "more"}, quiet)
+    known = {row["sha256"] for row in held_out(tmp_path / "run")}
+    new = [row for row in held_out(tmp_path / "more") if row["sha256"] not in known]
+    assert more["rows"]["originals"]["test"] > len(new) > 0
+    assert asked[2:] == [len(new) * 6]
+
+
+def test_weights_of_a_run_see_images_as_that_run_did(history, tmp_path, quiet):
+    console = Console(file=io.StringIO(), width=200)
+    first, other = tmp_path / "first", tmp_path / "other"
+    before = fit(history, first, quiet)
+    weights = {"weights": str(first / "backbone.pt"), "freeze": True}
+    after = run_fit(None, {**OPTIONS, "manifest": history, "out": other, **weights},
+                    Display(console))  # fmt: skip
+    assert "normalised as in that run" in after["backbone"]["start"]
+    one, two = (json.loads((run / "run.json").read_text()) for run in (first, other))
+    assert (two["mean"], two["std"]) == (one["mean"], one["std"])
+    best = max(epoch["validation_accuracy"] for epoch in before["history"])
+    assert after["history"][0]["validation_accuracy"] >= best - 0.1
+    (tmp_path / "alone.pt").write_bytes((first / "backbone.pt").read_bytes())
+    weights["weights"] = str(tmp_path / "alone.pt")
+    alone = fit(history, tmp_path / "third", quiet, **weights)
+    assert "by ImageNet's figures" in alone["backbone"]["start"]
+
+
+def test_one_process_at_a_time_works_on_a_run(history, tmp_path, quiet):
+    out = tmp_path / "run"
+    with (
+        RunFolder(out).held(),
+        pytest.raises(DataError, match="another process is at work") as refused,
+    ):
+        fit(history, out, quiet)
+    assert "choose another --out" in str(refused.value)
+    assert [path.name for path in out.iterdir()] == ["lock"]
+    assert fit(history, out, quiet)["heads"]
+
+
+def test_heads_have_all_cores_when_other_processes_have_left(history, tmp_path, quiet, monkeypatch):
+    seen = []
+
+    def noted(*parts, threads: int, **options):
+        seen.append(threads)
+        return heads.fit_head(*parts, threads=threads, **options)
+
+    monkeypatch.setattr(Team, "threads", lambda team, of_machine: of_machine // 2)
+    monkeypatch.setattr(fit_heads, "fit_head", noted)
+    fit(history, tmp_path / "run", quiet, threads=2, targets=("open_rate",), baselines=False)
+    assert seen == [2]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_gpu_does_all_of_it(history, tmp_path, quiet, precision, compiled):
+    """Pieces, average, embeddings, heads; and export finds its float32 reference exact."""
+    options = {"device": "cuda", "precision": precision, "compile": compiled, "epochs": 12,
+               "accumulate": 2, "average": 0.9, "learning_rate": 0.05}  # fmt: skip
+    report = fit(history, out := tmp_path / "run", quiet, **options)
+    assert report["backbone"]["engine"] == f"cuda, {precision}"
+    assert report["backbone"]["test_accuracy"] > 2 / 6
+    assert set(report["heads"]) == {"open_rate", "bounce_rate"}
+    build(load_run(out), tmp_path / "dist", name="gpu")  # whose gate passes
+
+
+def held_out(run: Path) -> list[dict[str, str]]:
+    with (run / "catalogue.csv").open() as stream:
+        return [row for row in csv.DictReader(stream) if row["split"] == "test"]
+
+
+def test_ctrl_c_is_answered_by_the_command_that_goes_on(catalogue, tmp_path):
+    run = tmp_path / "run"
+    command = [
+        sys.executable, "-m", "training", "fit", "--images", str(catalogue(20).parent), "--out",
+        str(run), "--image-size", "32", "--epochs", "6", "--precision", "fp32", "--threads", "1",
+    ]  # fmt: skip
+
+    def heeds_ctrl_c() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs do not
+
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heeds_ctrl_c
+    ) as process:
+        while not (run / "checkpoints" / "last.pt").exists():
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == EXIT_INTERRUPT
+    said, again = stderr.strip().split(" go on with: python ")
+    assert said == "Interrupted. What is done is kept;"
+    done = subprocess.run(
+        [sys.executable, *shlex.split(again)], capture_output=True, text=True, timeout=120,
+        check=True,
+    )  # fmt: skip
+    assert "Going on after epoch" in done.stdout
+    history = json.loads((run / "report.json").read_text())["history"]
+    assert [epoch["number"] for epoch in history] == [1, 2, 3, 4, 5, 6]

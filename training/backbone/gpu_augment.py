@@ -1,0 +1,234 @@
+"""The augmentations, a batch at a time, where the network is: for training on a GPU.
+
+The definitions are those of ``augrank.images.augmentations`` and, for windows, of ``crops``.
+Between steps pixels are bytes here too, tables come from there or from OpenCV itself, and sums
+follow OpenCV's order and rounding. So all is the same byte for byte, but for ``swivel``: OpenCV
+computes that in float32, with fused multiply-adds on CPUs that have them. With those it is the
+same but where a value lies halfway between two bytes; without, one in 2,000 may be off by one.
+
+A batch is sorted by augmentation on the host, which knows them, and each is made for all its rows
+together. A call launches about a hundred kernels, copies one short list, and waits for nothing.
+"""
+
+import functools
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import pad
+
+from augrank.errors import DataError
+from augrank.images.augmentations import Augmentation, AugmentationSet, operations
+from augrank.images.decode import WHITE
+from augrank.images.preprocess import Normalizer
+from training.backbone.gpu_crops import look, whole
+
+# OpenCV's fixed point: shares of red, green and blue in grey.
+GREY, GREY_BITS = (9798, 19235, 3735), 15
+RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)  # every value, as grey
+
+
+class BatchAugmentations:
+    """Makes batches for the network on its device.
+
+    Args:
+        augmentations: the set.
+        normalizer: of the runtime.
+        device: where the images are.
+
+    Raises:
+        DataError: an augmentation has an operation that is not made in batches.
+    """
+
+    def __init__(
+        self, augmentations: AugmentationSet, normalizer: Normalizer, device: torch.device
+    ) -> None:
+        self._augmentations, self._device = augmentations.augmentations, device
+        others = [item.name for item in self._augmentations if not self.supports(item)]
+        if others:
+            raise DataError(
+                "these augmentations are not made in batches",
+                expected=f"steps of {', '.join(OPERATIONS)} alone",
+                got=", ".join(others),
+                remedy="Make them with Augmentation.apply, on the CPU.",
+            )
+        normalised = np.empty(RAMP.shape, np.float32)
+        normalizer.into_channels_last(RAMP, normalised)
+        black, white = normalised[0, 0], normalised[-1, -1]
+        self._black = torch.from_numpy(black).to(device)
+        self._step = torch.from_numpy((white - black) / 255).to(device)
+
+    @staticmethod
+    def supports(augmentation: Augmentation) -> bool:
+        """Whether it can be made in batches."""
+        return all(step.op in OPERATIONS for step in augmentation.steps)
+
+    @classmethod
+    def supports_all(cls, augmentations: AugmentationSet) -> bool:
+        """Whether the whole set can be made in batches."""
+        return all(cls.supports(item) for item in augmentations.augmentations)
+
+    def __call__(
+        self,
+        images: Tensor,
+        applied: NDArray[np.int64],
+        jitter: Tensor | None = None,
+        size: int | None = None,
+    ) -> Tensor:
+        """What is seen through windows, augmented and normalised.
+
+        Args:
+            images: uint8 (B, S, S, 3), RGB, on the device.
+            applied: (B,) place in the set of the augmentation to apply, on the host.
+            jitter: float32 (B, 5), on the device: windows of ``crops``, whole pixels;
+                by default the images as they are.
+            size: side of the outcome; by default S.
+
+        Returns:
+            float32 (B, 3, size, size) on the device, channels-last in memory.
+
+        Raises:
+            ValueError: ``applied`` does not fit the images or the set.
+        """
+        order, counts = self._by_augmentation(applied, len(images))
+        side = images.shape[1]
+        size = size or side
+        if jitter is not None or size != side:
+            windows = whole(images) if jitter is None else jitter
+            images = look(images, windows, size)
+        groups = torch.split(images.index_select(0, order[0]), counts)
+        made = [
+            _apply(augmentation, group)
+            for augmentation, group in zip(self._augmentations, groups, strict=True)
+            if len(group)
+        ]
+        batch = torch.cat(made).index_select(0, order[1])
+        return torch.addcmul(self._black, batch, self._step).permute(0, 3, 1, 2)
+
+    def _by_augmentation(self, applied: NDArray[np.int64], images: int) -> tuple[Tensor, list[int]]:
+        """How to sort a batch and how to undo it, int64 (2, B); how many have each augmentation."""
+        known = len(self._augmentations)
+        if applied.shape != (images,) or not ((applied >= 0) & (applied < known)).all():
+            raise ValueError(
+                f"expected an augmentation, 0 to {known - 1}, for each of {images} images, "
+                f"got {len(applied)} of {np.unique(applied).tolist()}: apply those of this set"
+            )
+        order = np.argsort(applied, kind="stable")
+        both = torch.from_numpy(np.stack([order, np.argsort(order)]))
+        if self._device.type == "cuda":
+            both = both.pin_memory()  # a copy from other memory may wait
+        counts: list[int] = np.bincount(applied, minlength=known).tolist()
+        return both.to(self._device, non_blocking=True), counts
+
+
+def _apply(augmentation: Augmentation, images: Tensor) -> Tensor:
+    for step in augmentation.steps:
+        images = OPERATIONS[step.op](images, **step.params)
+    return images
+
+
+# --- Operations: (uint8 (N, S, S, 3), params) -> uint8 (N, S, S, 3) -------------------------------
+
+
+def brightness(images: Tensor, factor: float) -> Tensor:
+    """Multiply every channel by ``factor``, saturating at 255."""
+    table = _brightness_table(factor, images.device)
+    return table.index_select(0, images.flatten().int()).view_as(images)
+
+
+def rotate(images: Tensor, quarter_turns: int) -> Tensor:
+    """Turn in the plane by quarter turns, counter-clockwise."""
+    return images.rot90(quarter_turns, dims=(1, 2))
+
+
+def sketch(images: Tensor, sigma: float) -> Tensor:
+    """Pencil drawing: grey divided by its blurred negative, white where that is white."""
+    red, green, blue = images.int().unbind(-1)
+    grey = (red * GREY[0]).add_(green, alpha=GREY[1]).add_(blue, alpha=GREY[2])
+    grey = (grey + (1 << GREY_BITS - 1)) >> GREY_BITS
+    paper = 255 - _blurred(255 - grey, sigma)
+    dodged = (grey * 255 / paper).round_().clamp_(max=WHITE).masked_fill_(paper == 0, WHITE)
+    return dodged.to(torch.uint8)[..., None].expand_as(images)
+
+
+def swivel(images: Tensor, degrees: float) -> Tensor:
+    """Turn about the vertical axis, seen in perspective, on white."""
+    count, side = images.shape[:2]
+    place, across, down = _swivel_table(side, degrees, images.device)
+    padded = pad(images, (0, 0, 1, 1, 1, 1), value=WHITE).view(count, -1, 3)
+    corners = padded.index_select(1, place).view(count, 2, 2, -1, 3).float()
+    left, right = corners.unbind(1)
+    upper, lower = torch.lerp(left, right, across).unbind(1)
+    return torch.lerp(upper, lower, down).round_().to(torch.uint8).view_as(images)
+
+
+OPERATIONS: dict[str, Callable[..., Tensor]] = {
+    "brightness": brightness,
+    "rotate": rotate,
+    "sketch": sketch,
+    "swivel": swivel,
+}
+
+
+def _blurred(grey: Tensor, sigma: float) -> Tensor:
+    """Gaussian blur of whole numbers up to 255, (N, S, S), to such, in float32.
+
+    All sums are exact, even where float32 matrices are multiplied in bfloat16 or TF32: no factor
+    has more than 8 bits, since the sums of rows go on in two parts.
+    """
+    weights = _blur_matrix(grey.shape[1], sigma, grey.device)
+    with torch.autocast(grey.device.type, enabled=False):
+        across = grey.float() @ weights.mT
+        high = (across / 256).floor_()
+        high, low = weights @ torch.stack([high, across - high * 256])
+    return torch.floor((high * 256 + low) / 65536 + 0.5)
+
+
+# --- Tables, made once for a size and a device ----------------------------------------------------
+
+
+@functools.lru_cache(maxsize=32)
+def _brightness_table(factor: float, device: torch.device) -> Tensor:
+    """What each value becomes, uint8 (256,)."""
+    made = operations.brightness(RAMP, factor)[..., 0].flatten()
+    return torch.from_numpy(made).to(device)
+
+
+@functools.lru_cache(maxsize=32)
+def _blur_matrix(side: int, sigma: float, device: torch.device) -> Tensor:
+    """Share of each pixel of a line in each blurred one, in 1/256, float32 (S, S)."""
+    kernel = operations.gaussian_kernel(max(0.5, sigma * side / 100))
+    spread = cv2.sepFilter2D(
+        np.eye(side, dtype=np.float32), cv2.CV_32F, np.ones(1, np.float32), kernel
+    )
+    return torch.from_numpy(spread).to(device)
+
+
+@functools.lru_cache(maxsize=32)
+def _swivel_table(side: int, degrees: float, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Where each pixel comes from, as ``cv2.warpPerspective`` computes it.
+
+    Returns:
+        Places in padded images of the upper left, lower left, upper right and lower right
+        neighbours, int32 (4 S S,); the shares of the right and of the lower ones, float32 (S S, 1).
+    """
+    matrix = cv2.invert(operations.swivel_matrix(side, degrees))[1].astype(np.float32)
+    place = np.arange(side, dtype=np.float32)
+    of_row = matrix[:, 1, None] * place + matrix[:, 2, None]
+    # A fused multiply-add rounds once; float64 holds the product of two float32.
+    of_column = matrix[:, 0, None, None].astype(np.float64) * place
+    x, y, depth = (of_column + of_row[..., None]).astype(np.float32)
+    x, y = x / depth, y / depth
+    left, upper = np.floor(x), np.floor(y)
+
+    def padded(line: NDArray[np.float32]) -> NDArray[np.int32]:
+        return (np.clip(line, -1, side) + 1).astype(np.int32)
+
+    columns, rows = (padded(left), padded(left + 1)), (padded(upper), padded(upper + 1))
+    places = np.stack([row * (side + 2) + column for column in columns for row in rows])
+    tables = places.ravel(), (x - left).reshape(-1, 1), (y - upper).reshape(-1, 1)
+    place_, across, down = (torch.from_numpy(table).to(device) for table in tables)
+    return place_, across, down

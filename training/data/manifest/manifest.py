@@ -1,0 +1,307 @@
+"""The manifest: which images were shown, to which campaigns, and what came of it.
+
+One row per shown image. ``relative_im_path`` names its file, below the images folder.
+``augmentation`` says what had been done to it, ``original`` which image it was made from:
+
+- ``original`` is blank or the row's own file: the file is the original, and where ``augmentation``
+  is another one, training makes the candidate from it. (So a history of six candidates needs one
+  file; it is what ``simulate`` writes.)
+- ``original`` is another path: the file is the changed image already. Say ``original`` as its
+  augmentation where none of the set's was used.
+
+A target is a column of 0 and 1, or a pair ``<target>_successes``, ``<target>_trials``; a blank
+cell keeps the row out of that target. ``<target>_probability``, the true probability where the
+generating process is known, gives the report its ceilings and is no input to anything. Every
+other column is an attribute of the image or the campaign, and context if it is asked for.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from augrank.errors import DataError, one_of
+from augrank.models.context import CategoricalColumn, ContextColumn, ContextEncoder, NumericColumn
+from augrank.models.targets import TARGETS, Direction, Target, resolve_target
+from training.data.manifest.read import PATH, BadRow, Problems, Table
+from training.data.manifest.validate import (
+    AUGMENTATION,
+    ORIGINAL_FILE,
+    PROBABILITY,
+    SUCCESSES,
+    TRIALS,
+    check_augmentations,
+    check_context,
+    check_originals,
+    check_paths,
+    check_target,
+    is_numeric,
+    numbers,
+)
+
+# A product type is a fact of the image, which the backbone sees; --context adds it.
+DEFAULT_CONTEXT = ("campaign_type", "industry")
+MAX_VALUES = 1000  # of a categorical context column; more is an identifier
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What came of the shown images, for one target. A pair becomes two weighted rows."""
+
+    target: Target
+    row: NDArray[np.int64]  # (R,) rows of the manifest
+    label: NDArray[np.float64]  # (R,) 0 or 1
+    weight: NDArray[np.float64]  # (R,) how many outcomes
+    truth: NDArray[np.float64] | None  # (R,) true probabilities, where known
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A checked manifest. Files and originals are numbered in order of their names."""
+
+    source: Path
+    images: Path
+    frame: pd.DataFrame  # (N rows), text, clean rows only
+    lines: NDArray[np.int64]  # (N,)
+    unit: str
+    files: tuple[str, ...]  # every distinct file, relative to images
+    originals: tuple[str, ...]  # every distinct original
+    file: NDArray[np.int64]  # (N,) into files
+    original: NDArray[np.int64]  # (N,) into originals
+    label: NDArray[np.int64]  # (N,) into the augmentation set's names
+    applied: NDArray[np.int64]  # (N,) augmentation still to be applied; 0: none
+    left_out: tuple[BadRow, ...]  # in order of their lines
+
+    @property
+    def skipped(self) -> int:
+        """How many bad rows were left out."""
+        return len(self.left_out)
+
+    @property
+    def file_original(self) -> NDArray[np.int64]:
+        """The original that each file belongs to, int64 (files,)."""
+        owner = np.zeros(len(self.files), np.int64)
+        owner[self.file] = self.original
+        return owner
+
+    def without(self, bad: Mapping[int, str], *, skip: bool) -> "Manifest":
+        """Leave out the rows of files that cannot be decoded.
+
+        Args:
+            bad: why, by number of the file.
+            skip: whether to go on without them.
+
+        Raises:
+            DataError: there are some and ``skip`` is off.
+        """
+        if not bad:
+            return self
+        problems = Problems(self.unit, self.lines)
+        for number, why in bad.items():
+            problems.add(self.file == number, f"{self.files[number]}: {why}")
+        left_out = problems.settle(self.source, skip=skip)
+        kept = ~problems.bad
+        present, original = np.unique(self.original[kept], return_inverse=True)
+        return replace(
+            self,
+            frame=self.frame[kept].reset_index(drop=True),
+            lines=self.lines[kept],
+            file=self.file[kept],
+            originals=tuple(self.originals[number] for number in present),
+            original=original.astype(np.int64),
+            label=self.label[kept],
+            applied=self.applied[kept],
+            left_out=tuple(sorted(self.left_out + left_out)),
+        )
+
+
+def check_manifest(
+    table: Table,
+    images: Path,
+    augmentations: Sequence[str],
+    *,
+    targets: Sequence[str] | None = None,
+    context: Sequence[str] | None = None,
+    skip_bad_rows: bool = False,
+) -> Manifest:
+    """Check every row.
+
+    Args:
+        table: of ``read_table``.
+        images: the folder that paths are relative to.
+        augmentations: the set's names, in order.
+        targets: by default all that the table has (``find_targets``).
+        context: context columns, by default the standard ones that the table has.
+        skip_bad_rows: go on without bad rows.
+
+    Raises:
+        DataError: bad rows, with line numbers; an unknown target or context column.
+    """
+    frame = table.frame
+    problems = Problems(table.unit, table.lines)
+    file = check_paths(frame[PATH], images, problems)
+    label = check_augmentations(frame, augmentations, problems)
+    original = check_originals(frame, file, problems)
+    for name in find_targets(frame, targets):
+        check_target(frame, name, problems)
+    for name in find_context(frame, context):
+        check_context(frame[name], problems)
+    left_out = problems.settle(table.source, skip=skip_bad_rows)
+
+    kept = ~problems.bad
+    file, original, label = file[kept], original[kept], label[kept]
+    files, file_number = np.unique(file, return_inverse=True)
+    originals, original_number = np.unique(original, return_inverse=True)
+    made_here = file == original
+    return Manifest(
+        source=table.source,
+        images=images.resolve(),
+        frame=frame[kept].reset_index(drop=True),
+        lines=table.lines[kept],
+        unit=table.unit,
+        files=tuple(map(str, files)),
+        originals=tuple(map(str, originals)),
+        file=file_number.astype(np.int64),
+        original=original_number.astype(np.int64),
+        label=label,
+        applied=np.where(made_here, label, 0),
+        left_out=left_out,
+    )
+
+
+def find_targets(frame: pd.DataFrame, wanted: Sequence[str] | None = None) -> tuple[str, ...]:
+    """Targets in the table: standard names, and names with a pair or a ``_probability`` column.
+
+    Raises:
+        DataError: a wanted target that the table does not have.
+    """
+    columns = set(frame.columns)
+    bare = {name.removesuffix(SUCCESSES) for name in columns if name.endswith(SUCCESSES)}
+    own = {name.removesuffix(PROBABILITY) for name in columns if name.endswith(PROBABILITY)}
+    pairs = {name for name in bare if name + TRIALS in columns}
+    there = pairs | (columns & (set(TARGETS) | own))
+    if wanted is None:
+        standard = [name for name in TARGETS if name in there]
+        return (*standard, *sorted(there - set(standard)))
+    for name in wanted:
+        if name not in columns and name not in pairs:
+            raise DataError(
+                f"the manifest has no target {name!r}",
+                expected=one_of(sorted(there), name)
+                if there
+                else f"a column {name} of 0 and 1, or {name}{SUCCESSES} and {name}{TRIALS}",
+                remedy="Map a column of another name with --column.",
+            )
+    return tuple(wanted)
+
+
+def find_context(frame: pd.DataFrame, wanted: Sequence[str] | None = None) -> tuple[str, ...]:
+    """The context columns: those wanted, or the standard ones that the table has.
+
+    Raises:
+        DataError: a wanted column that the table does not have.
+    """
+    if wanted is None:
+        return tuple(name for name in DEFAULT_CONTEXT if name in frame.columns)
+    for name in wanted:
+        if name not in frame.columns:
+            raise DataError(
+                f"the manifest has no context column {name!r}", expected=one_of(frame.columns, name)
+            )
+    return tuple(wanted)
+
+
+def outcomes(manifest: Manifest, name: str, directions: Mapping[str, Direction]) -> Outcomes:
+    """The labelled rows of one target."""
+    frame = manifest.frame
+    if name in frame.columns:
+        row = np.flatnonzero(frame[name].to_numpy(object) != "")
+        label = numbers(frame[name])[row]
+        weight = np.ones(len(row))
+    else:
+        given = np.flatnonzero(frame[name + TRIALS].to_numpy(object) != "")
+        successes = numbers(frame[name + SUCCESSES])[given]
+        failures = numbers(frame[name + TRIALS])[given] - successes
+        # Log loss of s ones among n is that of a 1 with weight s and a 0 with weight n - s.
+        row = np.concatenate([given, given])
+        label = np.concatenate([np.ones(len(given)), np.zeros(len(given))])
+        weight = np.concatenate([successes, failures])
+        order = np.argsort(row, kind="stable")
+        order = order[weight[order] > 0]
+        row, label, weight = row[order], label[order], weight[order]
+    truth = None
+    if name + PROBABILITY in frame.columns:
+        known = numbers(frame[name + PROBABILITY])[row]
+        truth = known if np.isfinite(known).all() else None
+    return Outcomes(resolve_target(name, dict(directions)), row, label, weight, truth)
+
+
+def context_columns(manifest: Manifest, names: Sequence[str]) -> tuple[ContextColumn, ...]:
+    """Describe the context columns: numbers with their range, anything else with its values."""
+    columns: list[ContextColumn] = []
+    for name in names:
+        if is_numeric(manifest.frame[name]):
+            values = numbers(manifest.frame[name])
+            low, high = float(values.min()), float(values.max())
+            columns.append(NumericColumn(name=name, low=low, high=high))
+            continue
+        vocabulary = tuple(sorted(set(manifest.frame[name])))
+        if len(vocabulary) > MAX_VALUES:
+            raise DataError(
+                f"context column {name!r} looks like an identifier",
+                expected=f"at most {MAX_VALUES:,} different values",
+                got=f"{len(vocabulary):,}",
+                remedy="Leave it out of --context.",
+            )
+        columns.append(CategoricalColumn(name=name, values=vocabulary))
+    return tuple(columns)
+
+
+def encode_context(
+    manifest: Manifest, columns: Sequence[ContextColumn]
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Encode every distinct context once, by the runtime's own encoder.
+
+    Returns:
+        float32 (K, width) distinct contexts and int64 (N,), the one of each row.
+    """
+    encoder = ContextEncoder(columns)
+    if not columns:
+        return np.zeros((1, 0), np.float32), np.zeros(len(manifest.frame), np.int64)
+    names = [column.name for column in columns]
+    groups = manifest.frame.groupby(names, sort=True, dropna=False)
+    distinct = list(groups.indices)  # a tuple of values each, in order of ngroup()
+    contexts = [dict(zip(names, key if isinstance(key, tuple) else (key,), strict=True))
+                for key in distinct]  # fmt: skip
+    return encoder.encode_many(contexts), groups.ngroup().to_numpy(np.int64)
+
+
+def attribute_columns(manifest: Manifest) -> tuple[str, ...]:
+    """Columns that say something of the image itself: constant within every original.
+
+    Targets and the manifest's own columns are left out, and so are the standard campaign columns.
+    """
+    frame = manifest.frame
+    targets = find_targets(frame)
+    endings = ("", SUCCESSES, TRIALS, PROBABILITY)
+    not_attributes = {PATH, AUGMENTATION, ORIGINAL_FILE, "split", "sha256", *DEFAULT_CONTEXT}
+    not_attributes |= {target + ending for target in targets for ending in endings}
+    names = [name for name in frame.columns if name not in not_attributes]
+    if not names:
+        return ()
+    varied = frame[names].groupby(manifest.original).nunique().max()
+    return tuple(name for name in names if varied[name] <= 1)
+
+
+def fingerprint(manifest: Manifest, image_sha256: Sequence[str]) -> str:
+    """sha256 of every row and of every image's bytes."""
+    digest = hashlib.sha256()
+    digest.update("\x1f".join(manifest.frame.columns).encode())
+    rows = pd.util.hash_pandas_object(manifest.frame, index=False).to_numpy()
+    digest.update(rows.tobytes())
+    digest.update("\n".join(image_sha256).encode())
+    return digest.hexdigest()

@@ -1,0 +1,91 @@
+"""What the backbone tells apart: images, what is done to them, and their channel statistics."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from augrank.images.augmentations import AugmentationSet
+from training.data.image_cache.store import Pixels
+from training.distributed.world import Team
+
+STATISTICS_SAMPLES = 12_000
+Channels = tuple[float, float, float]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Images to tell apart: (file, augmentation to apply, label)."""
+
+    file: NDArray[np.int64]  # (N,) row of the pixels
+    applied: NDArray[np.int64]  # (N,) augmentation to apply; 0, the original, leaves the file as is
+    label: NDArray[np.int64]  # (N,)
+
+    def __len__(self) -> int:
+        return len(self.file)
+
+    def __getitem__(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> "Samples":
+        return Samples(self.file[rows], self.applied[rows], self.label[rows])
+
+
+@dataclass(frozen=True)
+class ChannelMoments:
+    """What mean and deviation of a set of images follow from; those of two sets add up."""
+
+    count: float  # pixels
+    total: Floats  # (3,) of the values, 0..255
+    squares: Floats  # (3,) of their squares
+
+    @classmethod
+    def of(cls, image: NDArray[np.uint8]) -> "ChannelMoments":
+        """Of one image, uint8 (S, S, 3)."""
+        mean, deviation = cv2.meanStdDev(image)
+        count = image.shape[0] * image.shape[1]
+        squares = deviation[:, 0] ** 2 + mean[:, 0] ** 2
+        return cls(count, count * mean[:, 0], count * squares)
+
+    def __add__(self, other: "ChannelMoments") -> "ChannelMoments":
+        return ChannelMoments(
+            self.count + other.count, self.total + other.total, self.squares + other.squares
+        )
+
+    def mean_and_deviation(self) -> tuple[Channels, Channels]:
+        """Of each channel, 0..1, rounded to six digits: what is printed is what is used."""
+        mean = self.total / self.count
+        deviation = np.sqrt(np.maximum(self.squares / self.count - mean**2, 1.0))
+        return _rounded(mean), _rounded(deviation)
+
+
+NOTHING_SEEN = ChannelMoments(0, np.zeros(3), np.zeros(3))
+
+
+def channel_statistics(
+    pixels: Pixels | NDArray[np.uint8],
+    augmentations: AugmentationSet,
+    samples: Samples,
+    *,
+    threads: int,
+    team: Team = Team(),
+) -> tuple[Channels, Channels]:
+    """Mean and standard deviation of each channel, 0..1, over augmented training images.
+
+    One pass, shared out among the team. Of large sets, random samples are taken, always the same.
+    """
+    rows = np.sort(np.random.default_rng(0).permutation(len(samples))[:STATISTICS_SAMPLES])
+
+    def moments(row: int) -> ChannelMoments:
+        augmentation = augmentations.augmentations[samples.applied[row]]
+        return ChannelMoments.of(augmentation.apply(pixels[samples.file[row]]))
+
+    with ThreadPoolExecutor(threads) as pool:
+        seen = sum(pool.map(moments, rows[team.share(len(rows))].tolist()), NOTHING_SEEN)
+    count, *sums = team.sums(seen.count, *seen.total, *seen.squares)
+    return ChannelMoments(count, np.array(sums[:3]), np.array(sums[3:])).mean_and_deviation()
+
+
+def _rounded(values: Floats) -> Channels:
+    red, green, blue = (round(float(value) / 255, 6) for value in values)
+    return red, green, blue

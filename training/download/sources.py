@@ -1,0 +1,149 @@
+"""The list of what to download, and the manifest that comes of it."""
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+
+from augrank.errors import DataError, one_of
+from augrank.files import whole
+from training.data.manifest.read import PATH, Table, read_table
+from training.data.manifest.validate import ORIGINAL_FILE
+from training.download.journal import Record
+
+MANIFEST, BROKEN = "manifest.csv", "broken.csv"
+_PARQUET = (".parquet", ".pq")
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A row whose image could not be had."""
+
+    line: int
+    url: str
+    reason: str
+    tries: int
+    state: str  # broken: for good; failed: for now
+
+
+def read_urls(source: Path, column: str) -> Table:
+    """Read a text file of URLs, or a CSV or Parquet file with a column of them.
+
+    Args:
+        source: the file. In a text file a line that starts with # is a comment.
+        column: name of the column; in a table of a text file as well.
+
+    Raises:
+        DataError: it cannot be read, or holds no URL.
+    """
+    if not source.is_file():
+        raise DataError(
+            f"there is no file {source}",
+            expected="URLs in a text file, one a line, or a CSV or Parquet file",
+            remedy="Paths are relative to the working directory.",
+        )
+    tabular = source.suffix.lower() in (".csv", *_PARQUET)
+    table = _read_table(source, column) if tabular else _read_text(source, column)
+    if not (table.frame[column] != "").any():
+        raise DataError(
+            f"{source} holds no URL", expected="one a line" if not tabular else f"some in {column}"
+        )
+    return table
+
+
+def _read_text(source: Path, column: str) -> Table:
+    try:
+        text = source.read_text(encoding="utf-8-sig")
+    except (UnicodeDecodeError, OSError) as error:
+        raise DataError(f"{source} cannot be read: {error}", expected="UTF-8 text") from error
+    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1)]
+    kept = [(number, line) for number, line in lines if line and not line.startswith("#")]
+    frame = pd.DataFrame({column: [line for _, line in kept]}, dtype=str)
+    return Table(source, frame, np.array([number for number, _ in kept], np.int64), "line")
+
+
+def _read_table(source: Path, column: str) -> Table:
+    names = _columns(source)
+    if column not in names:
+        raise DataError(
+            f"{source} has no column {column!r}",
+            expected=one_of(names, column),
+            remedy="Name it with --url-column.",
+        )
+    if PATH in names:
+        return read_table(source, {})
+    # A manifest has a column of files: for now it is the URLs'.
+    table = read_table(source, {PATH: column})
+    return Table(source, table.frame.rename(columns={PATH: column}), table.lines, table.unit)
+
+
+def _columns(source: Path) -> list[str]:
+    try:
+        if source.suffix.lower() in _PARQUET:
+            return [str(name) for name in pq.read_schema(source).names]
+        with source.open(encoding="utf-8-sig", newline="") as stream:
+            return next(csv.reader(stream), [])
+    except (OSError, ValueError) as error:  # those of pyarrow and of decoding derive from these
+        raise DataError(f"{source} cannot be read: {error}") from error
+
+
+def write_results(
+    table: Table, column: str, records: Mapping[str, Record], folder: Path
+) -> list[LeftOut]:
+    """Write manifest.csv, of rows with an image, and broken.csv, of all others, if there are any.
+
+    The manifest keeps every column of the table. Its ``original`` follows the files' new names: it
+    may name an image by its URL, or by the file of the table's own ``relative_im_path``.
+
+    Returns:
+        The rows without an image. If all are, there is no manifest.
+    """
+    urls = [str(url) for url in table.frame[column]]
+    left_out = [
+        _left_out(int(line), url, records.get(url))
+        for line, url in zip(table.lines, urls, strict=True)
+        if not _is_done(records.get(url))
+    ]
+    _write_left_out(left_out, table.unit, folder / BROKEN)
+    kept = np.array([_is_done(records.get(url)) for url in urls])
+    if kept.any():
+        with whole(folder / MANIFEST) as temporary:
+            _manifest(table.frame[kept], column, records).to_csv(temporary, index=False)
+    return left_out
+
+
+def _manifest(rows: pd.DataFrame, column: str, records: Mapping[str, Record]) -> pd.DataFrame:
+    files = [records[str(url)].file for url in rows[column]]
+    frame = rows.drop(columns=PATH, errors="ignore")
+    frame.insert(0, PATH, files)
+    if ORIGINAL_FILE in frame.columns:
+        named = dict(zip(rows[column], files, strict=True))
+        if PATH in rows.columns:
+            named |= dict(zip(rows[PATH], files, strict=True))
+        named.pop("", None)  # blank is the row's own file, and stays blank
+        frame[ORIGINAL_FILE] = [named.get(name, name) for name in frame[ORIGINAL_FILE]]
+    return frame
+
+
+def _is_done(record: Record | None) -> bool:
+    return record is not None and record.state == "done"
+
+
+def _left_out(line: int, url: str, record: Record | None) -> LeftOut:
+    if record is None:  # a blank cell is never asked
+        return LeftOut(line, url, "the row has no URL", 0, "broken")
+    return LeftOut(line, url, record.reason, record.tries, record.state)
+
+
+def _write_left_out(rows: list[LeftOut], unit: str, file: Path) -> None:
+    if not rows:
+        file.unlink(missing_ok=True)  # of an earlier call
+        return
+    with whole(file) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow([unit, "url", "reason", "tries", "state"])
+        writer.writerows([row.line, row.url, row.reason, row.tries, row.state] for row in rows)

@@ -1,0 +1,152 @@
+"""report.json and the tables printed at the end: every score beside baseline and ceiling."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from training.backbone.checkpoint import Epoch
+from training.common.metrics import wilson_interval
+
+if TYPE_CHECKING:
+    from training.heads.fit import FittedHead
+
+MAJORITY, LOGISTIC = "majority", "logistic regression"
+SKLEARN_BOOSTING, XGBOOST = "scikit-learn gradient boosting", "XGBoost"
+COMPARED = (MAJORITY, LOGISTIC, SKLEARN_BOOSTING, XGBOOST)
+Comparison = dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class BackboneFigures:
+    """How well the backbone tells augmentations apart on test originals."""
+
+    test_accuracy: float
+    interval_95: tuple[float, float]
+    test_images: int
+    majority: float
+    per_augmentation: dict[str, float]  # share recognised
+    confusion: tuple[tuple[int, ...], ...]  # rows: what was done; columns: what was said
+
+
+def backbone_figures(
+    logits: NDArray[np.float32], label: NDArray[np.int64], names: Sequence[str]
+) -> BackboneFigures:
+    """Figures from logits float32 (N, A) and labels int64 (N,) of the test split."""
+    said = logits.argmax(axis=1)
+    confusion = np.zeros((len(names), len(names)), np.int64)
+    np.add.at(confusion, (label, said), 1)
+    total = confusion.sum(axis=1)
+    recognised = np.diag(confusion) / np.maximum(total, 1)
+    accuracy = float((said == label).mean())
+    return BackboneFigures(
+        test_accuracy=accuracy,
+        interval_95=wilson_interval(accuracy, len(label)),
+        test_images=len(label),
+        majority=float(total.max() / total.sum()),
+        per_augmentation={name: float(s) for name, s in zip(names, recognised, strict=True)},
+        confusion=tuple(tuple(int(v) for v in row) for row in confusion),
+    )
+
+
+def head_entry(head: "FittedHead", baselines: Comparison) -> dict[str, Any]:
+    """One head in report.json."""
+    return {
+        **head.spec.metrics,
+        "direction": head.spec.target.direction,
+        "inputs": list(head.spec.inputs),
+        "trees": head.trees,
+        "calibration": head.spec.calibration.model_dump(),
+        "validation_log_loss": head.validation_log_loss,
+        "comparison": comparison(head, baselines),
+    }
+
+
+def comparison(head: "FittedHead", baselines: Comparison) -> Comparison:
+    """The head beside its baselines: accuracy, AUC, Brier score, log loss, fit seconds."""
+    own = {name: head.spec.metrics[name] for name in ("accuracy", "auc", "brier", "log_loss")}
+    return {**baselines, XGBOOST: {**own, "fit_seconds": head.fit_seconds}}
+
+
+def history_entries(history: Sequence[Epoch]) -> list[dict[str, Any]]:
+    """Epochs as plain data."""
+    return [asdict(epoch) for epoch in history]
+
+
+def print_report(report: Mapping[str, Any], console: Console) -> None:
+    """Print the summary of a run."""
+    figures = report["backbone"]
+    low, high = figures["interval_95"]
+    count = len(figures["per_augmentation"])
+    console.print(
+        f"[bold]{figures['architecture']}[/] tells {count} augmentations apart "
+        f"on {figures['test_images']:,} test images: "
+        f"[bold]{figures['test_accuracy']:.2%}[/] ({low:.1%} to {high:.1%}; "
+        f"majority {figures['majority']:.1%})",
+        highlight=False,
+    )
+    weakest = sorted(figures["per_augmentation"].items(), key=lambda item: item[1])[:3]
+    if weakest and weakest[0][1] < 1:
+        parts = ", ".join(f"{name} {share:.1%}" for name, share in weakest)
+        console.print(f"Hardest to recognise: {parts}", highlight=False)
+    if report["heads"]:
+        console.print(_heads_table(report["heads"]))
+        if compared := _comparison_table(report["heads"]):
+            console.print(compared)
+    for note in report["notes"]:
+        console.print(f"[yellow]Note:[/] {note}", highlight=False)
+
+
+def _heads_table(heads: Mapping[str, Mapping[str, Any]]) -> Table:
+    table = Table(title="Heads on the test split", title_justify="left")
+    table.add_column("target")
+    for name in ("accuracy", "95 % interval", "majority", "ceiling", "AUC", "ceiling", "Brier",
+                 "ECE", "outcomes"):  # fmt: skip
+        table.add_column(name, justify="right")
+    table.add_column("inputs")
+    for target, head in heads.items():
+        low, high = head["accuracy_interval_95"]
+        ceiling = head["ceiling"] or {}
+        table.add_row(
+            target + (" [red]LEAK?[/]" if head.get("leak") else ""),
+            f"{head['accuracy']:.3f}",
+            f"{low:.3f} - {high:.3f}",
+            f"{head['majority_accuracy']:.3f}",
+            _number(ceiling.get("accuracy")),
+            _number(head["auc"]),
+            _number(ceiling.get("auc")),
+            f"{head['brier']:.3f}",
+            f"{head['ece']:.3f}",
+            f"{head['outcomes']:,.0f}",
+            "+".join(head["inputs"]),
+        )
+    return table
+
+
+def _comparison_table(heads: Mapping[str, Mapping[str, Any]]) -> Table | None:
+    entries = [head["comparison"] for head in heads.values()]
+    names = [name for name in COMPARED if all(name in entry for entry in entries)]
+    if len(names) < 2:
+        return None
+    table = Table(title=f"Means over {len(entries)} targets, test split", title_justify="left")
+    table.add_column("model")
+    for title in ("accuracy", "AUC", "Brier", "log loss", "fit seconds"):
+        table.add_column(title, justify="right")
+    for name in names:
+        keys = ("accuracy", "auc", "brier", "log_loss", "fit_seconds")
+        table.add_row(name, *(_number(_mean([entry[name][key] for entry in entries]))
+                              for key in keys))  # fmt: skip
+    return table
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

@@ -1,0 +1,42 @@
+"""TensorBoard's live curves of a run: tensorboard --logdir RUN/tensorboard."""
+
+from pathlib import Path
+from types import TracebackType
+
+from torch.utils.tensorboard import SummaryWriter
+
+from training.backbone.checkpoint import Epoch
+
+
+class Curves:
+    """Writes one point an epoch; a resumed run writes its earlier epochs again."""
+
+    def __init__(self, folder: Path) -> None:
+        for file in folder.glob("events.*"):
+            file.unlink()
+        self._writer = SummaryWriter(str(folder))
+
+    def epoch(self, epoch: Epoch) -> None:
+        """Add an epoch."""
+        points = {
+            "loss/training": epoch.loss,
+            "loss/validation": epoch.validation_loss,
+            "accuracy/training": epoch.train_accuracy,
+            "accuracy/validation": epoch.validation_accuracy,
+            "learning_rate": epoch.learning_rate,
+            "images_per_s": epoch.samples_per_s,
+        }
+        for name, value in points.items():
+            self._writer.add_scalar(name, value, epoch.number)
+        self._writer.flush()
+
+    def __enter__(self) -> "Curves":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._writer.close()

@@ -1,0 +1,54 @@
+"""What a job is sent: this repository's own packages, its entry, and what to install."""
+
+import hashlib
+import shutil
+import tomllib
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[2]
+PACKAGES = ("augrank", "training")
+ENTRY = "train.py"
+# AWS's images bring these, built for their CUDA; another build would not fit it.
+IN_THE_IMAGE = ("torch", "torchvision")
+_ENTRY_TEXT = '''"""Starts a job of augrank: both of SageMaker's toolkits run this file."""
+
+from training.sagemaker.entry import main
+
+if __name__ == "__main__":
+    main()
+'''
+
+
+def stage(folder: Path) -> None:
+    """Write the source directory of a job.
+
+    Args:
+        folder: empty; gets ``train.py``, ``requirements.txt``, ``augrank/`` and ``training/``.
+    """
+    for package in PACKAGES:
+        shutil.copytree(
+            REPOSITORY / package, folder / package, ignore=shutil.ignore_patterns("__pycache__")
+        )
+    (folder / ENTRY).write_text(_ENTRY_TEXT, encoding="utf-8")
+    (folder / "requirements.txt").write_text("\n".join(requirements()) + "\n", encoding="utf-8")
+
+
+def source_digest() -> str:
+    """Of all that ``stage`` copies."""
+    digest = hashlib.sha256()
+    for package in PACKAGES:
+        for file in sorted((REPOSITORY / package).rglob("*.py")):
+            digest.update(file.relative_to(REPOSITORY).as_posix().encode() + file.read_bytes())
+    return digest.hexdigest()
+
+
+def requirements() -> list[str]:
+    """What the project needs for training, but what the image brings."""
+    content = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+    project = content["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["train"]]
+    return [line for line in wanted if _name(line) not in IN_THE_IMAGE]
+
+
+def _name(requirement: str) -> str:
+    return requirement.split(">")[0].split("=")[0].split("<")[0].split("[")[0]

@@ -1,0 +1,74 @@
+"""Writes a simulated campaign history: a manifest that ``fit`` reads."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from augrank.files import room_in, whole
+from training.data.manifest.manifest import attribute_columns, check_manifest
+from training.data.manifest.read import PATH, Table
+from training.data.manifest.validate import AUGMENTATION, ORIGINAL_FILE, PROBABILITY
+from training.simulation.engagement import CAMPAIGN_TYPES, INDUSTRIES, Engagement, Rule, simulate
+
+
+@dataclass(frozen=True)
+class History:
+    """What was written."""
+
+    out: Path
+    originals: int
+    rows: int
+    engagement: Engagement
+    skipped: int  # bad rows of the input
+
+
+def write_history(
+    table: Table,
+    images: Path,
+    out: Path,
+    augmentations: Sequence[str],
+    *,
+    rule: Rule = "seed",
+    sends: int = 1,
+    seed: int = 0,
+    skip_bad_rows: bool = False,
+) -> History:
+    """Simulate outcomes for every original of a manifest and write them as a manifest.
+
+    Args:
+        table: the catalogue; attributes of its originals are kept, campaigns and targets are new.
+        images: folder of its images; the written paths are relative to it too.
+        out: CSV, or Parquet by its suffix.
+        augmentations: names of the set.
+        rule, sends, seed: of ``simulate``.
+        skip_bad_rows: go on without bad rows.
+
+    Raises:
+        DataError: bad rows, or the history cannot be written.
+    """
+    manifest = check_manifest(
+        table, images, augmentations, targets=(), context=(), skip_bad_rows=skip_bad_rows
+    )
+    shown = np.isin(manifest.files, manifest.originals)[manifest.file]
+    first = manifest.frame[shown].drop_duplicates(PATH)
+    kept = [name for name in attribute_columns(manifest) if name != ORIGINAL_FILE]
+    sent = simulate(len(first), augmentations, sends=sends, rule=rule, seed=seed)
+    frame = first[[PATH]].iloc[sent.original].reset_index(drop=True)
+    frame[AUGMENTATION] = np.array(augmentations, object)[sent.augmentation]
+    attributes = first[kept].iloc[sent.original].reset_index(drop=True)
+    frame = pd.concat([frame, attributes], axis=1)
+    frame["campaign_type"] = np.array(CAMPAIGN_TYPES, object)[sent.campaign_type]
+    frame["industry"] = np.array(INDUSTRIES, object)[sent.industry]
+    for place, target in enumerate(sent.targets):
+        frame[target] = sent.outcomes[:, place]
+        frame[target + PROBABILITY] = sent.probabilities[:, place].round(6)
+    remedy = "Free space there, or give another --out."
+    with room_in(out.parent, remedy), whole(out) as temporary:
+        if out.suffix.lower() in (".parquet", ".pq"):
+            frame.to_parquet(temporary, index=False)
+        else:
+            frame.to_csv(temporary, index=False, lineterminator="\n")
+    return History(out, len(first), len(frame), sent, manifest.skipped)

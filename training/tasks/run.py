@@ -1,0 +1,107 @@
+"""From options to a finished run: what ``fit`` does, and what a job on SageMaker does."""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from training.common.progress import Display
+from training.config import FitConfig, load_config
+from training.distributed.rendezvous import Launch, agent
+from training.distributed.world import Team, team
+
+if TYPE_CHECKING:
+    from training.backbone.checkpoint import Epoch
+    from training.data.manifest.manifest import Manifest
+
+SHOWN_BAD_ROWS = 3
+
+
+def run_fit(
+    config: Path | None,
+    options: dict[str, Any],
+    display: Display,
+    *,
+    overwrite: bool = False,
+    on_epoch: Callable[["Epoch"], None] = lambda epoch: None,
+) -> dict[str, Any]:
+    """Train, resume, or recognise a finished run.
+
+    Args:
+        config: a file of options, or None.
+        options: of the command line; None where not given.
+        display: shows progress.
+        overwrite: start anew in a run directory that is in use.
+        on_epoch: told of every epoch, those of before an interrupt first.
+
+    Returns:
+        The contents of report.json; nothing in processes of torchrun that do not lead.
+    """
+    from training.data.dataset import read_manifest  # options are checked before pandas loads
+    from training.run.folder import RunFolder
+
+    chosen = load_config(config, options)
+    with team(chosen.device) as processes:
+        shown = display if processes.leads else Display(quiet=True)
+        launch = Launch.of(processes.of_all(agent()))
+        folder = RunFolder(chosen.out)
+        checked = read_manifest(chosen)
+        # A finished run is recognised without torch, which takes seconds to load.
+        if overwrite or processes.size > 1 or folder.complete() is None:
+            from training.backbone.train import check_options
+
+            check_options(chosen, processes)
+        with folder.held() if processes.leads else nullcontext():
+            return _fit_together(chosen, checked, shown, processes, launch, overwrite, on_epoch)
+
+
+def _fit_together(
+    config: FitConfig,
+    checked: "Manifest",
+    display: Display,
+    processes: Team,
+    launch: Launch,
+    overwrite: bool,
+    on_epoch: Callable[["Epoch"], None],
+) -> dict[str, Any]:
+    from augrank.files import read_json
+    from training.data.dataset import prepare
+    from training.data.manifest.read import described, write_bad_rows
+
+    data = prepare(config, checked, display, processes)
+    processes.check_same("options and data", data.fingerprint[:8])
+    folder, manifest = data.folder, data.manifest
+    if processes.leads:
+        # What torchrun starts again goes on.
+        anew = overwrite and not launch.has_begun(folder.checkpoints)
+        folder.start(data.config.decisive(), data.data, overwrite=anew)
+        launch.note(folder.checkpoints)
+        write_bad_rows(folder.skipped, manifest.unit, manifest.left_out)
+    if manifest.skipped:
+        display.say(
+            f"Going on without {manifest.skipped:,} bad rows, which {folder.skipped} lists:\n"
+            + described(manifest.left_out, manifest.unit, SHOWN_BAD_ROWS),
+            style="yellow",
+        )
+    record = processes.shared(folder.complete() if processes.leads else None)
+    if record and record["fingerprint"] == data.fingerprint:
+        display.say(f"{folder.root} is already complete: nothing to do")
+        return read_json(folder.report) if processes.leads else {}
+    counts = data.row_counts()["originals"]
+    display.say(
+        f"{len(manifest.frame):,} rows, {len(manifest.originals):,} originals: "
+        + ", ".join(f"{counts[split]:,} {split}" for split in counts)
+    )
+    from training.run.report import print_report
+    from training.tasks.recommend import fit as train
+
+    report = train(data, display, processes, on_epoch)
+    if report is None:
+        return {}
+    if not display.quiet:
+        print_report(report, display.console)
+    seconds = sum(report["seconds"].values())
+    display.say(f"Done in {seconds:.0f} s: {folder.root}  (report.json, plots/, tensorboard/)")
+    if report["heads"]:
+        display.say(f"Next: python -m export build {folder.root} --out dist")
+    return report
