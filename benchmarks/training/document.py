@@ -19,7 +19,8 @@ RUNS = (
     "Whole runs, from the start of the process to its end, against the script that a user would "
     "write (`benchmarks/training/baseline_script.py`: one process, PIL, eager float32, each "
     "image decoded in each epoch, plateau schedule), on the same splits, with the same "
-    "optimiser, batch and number of epochs, from other seeds each time. Of both the epoch that validates best is tested."
+    "optimiser, batch and number of epochs, from other seeds each time. Of both the epoch that "
+    "validates best is tested."
 )
 
 
