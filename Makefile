@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 UV := 0.13.9
 EXTRAS := --extra train --extra tune --extra export --extra serve --extra aws --extra peers --extra cpu --extra openvino \
   --extra ray --extra dev
-CODE := augrank handlers training export benchmarks examples tests
+CODE := augrank handlers training export simulation benchmarks examples tests
 
 .DEFAULT_GOAL := help
 .PHONY: help install format check test bench demo lock wheel clean

@@ -68,8 +68,8 @@ def training(
         measure_runs,
         measure_scaling,
     )
+    from simulation.render import render_catalogue
     from training.config import Architecture
-    from training.simulation.render import render_catalogue
 
     effort = QUICK if quick else FULL
     if backbones is not None:

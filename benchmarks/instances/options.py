@@ -112,9 +112,9 @@ class HereOptions:
         history = scratch / "history.csv"
         if not history.is_file():
             from augrank.images.augmentations import augmentation_set
+            from simulation.render import render_catalogue
             from training.data.manifest.read import read_table
-            from training.simulation.history import write_history
-            from training.simulation.render import render_catalogue
+            from training.data.simulated_history import write_history
 
             count = QUICK_IMAGES if quick else FULL_IMAGES
             step(f"rendering {count} images")

@@ -41,7 +41,10 @@ class Measured:
 
 def question(effort: Effort, engine: Engine, threads: int) -> dict[str, Any]:
     """What decides the figures; plain data, as JSON gives it back."""
-    rooms = [Path(__file__).parents[2] / room for room in ("augrank", "training", "benchmarks")]
+    rooms = [
+        Path(__file__).parents[2] / room
+        for room in ("augrank", "training", "simulation", "benchmarks")
+    ]
     content = {
         "effort": asdict(effort),
         "engine": engine.name,

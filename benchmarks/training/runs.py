@@ -19,8 +19,8 @@ import torch
 from augrank.errors import ServerError
 from augrank.resources import usable_cores
 from benchmarks.training.measure import BATCH, GPU_BATCH, Effort, Note
+from simulation.render import render_catalogue
 from training.config import Architecture
-from training.simulation.render import render_catalogue
 
 ORIGINALS_A_PROCESS, ORIGINALS_A_GPU = 200, 4_000
 SCALING_EPOCHS, SCALING_ROUNDS = 3, 6  # the first epoch warms up

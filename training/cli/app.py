@@ -250,7 +250,7 @@ def simulate(
     """Write a campaign history whose true probabilities are known."""
     with kind_errors() as display:
         from training.data.manifest.read import read_table
-        from training.simulation.history import write_history
+        from training.data.simulated_history import write_history
 
         folder = images or (manifest if manifest.is_dir() else manifest.parent)
         names = augmentation_set(augmentations, augmentation_seed).names
@@ -287,7 +287,7 @@ def render(
 ) -> None:
     """Draw a catalogue of product images, deterministic by seed."""
     with kind_errors(resumable=True) as display:
-        from training.simulation.render import render_catalogue
+        from simulation.render import render_catalogue
 
         with display.bar("Rendering", count, "images") as advance:
             shown = 0

@@ -13,7 +13,7 @@ from benchmarks.cli.app import app
 from benchmarks.training import document, measure, report, runs, targets
 from benchmarks.training.resume import Parts
 from benchmarks.training.runs import SeenJob, SeenRuns, SeenScaling
-from training.simulation.render import render_catalogue
+from simulation.render import render_catalogue
 
 RATIOS = {"real_over_synthetic", "loader_cold_over_imagefolder", "loader_warm_over_imagefolder",
           "run_over_naive", "two_processes_over_one", "embed_over_eager"}  # fmt: skip

@@ -5,10 +5,10 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from simulation import render
 from tests.support.full_disk import full_disk
 from tests.support.tiny_run import make_run
 from training.cli.app import app, kind_errors
-from training.simulation import render
 
 runner = CliRunner()
 

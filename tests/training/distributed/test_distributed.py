@@ -27,9 +27,9 @@ from training.backbone.model import Backbone
 from training.backbone.optimizer import Optimisation
 from training.data.image_cache.records import RECORD
 from training.data.manifest.read import read_table
+from training.data.simulated_history import write_history
 from training.distributed import world as distributed
 from training.distributed.world import Team
-from training.simulation.history import write_history
 
 PLAIN = Normalizer((0.8, 0.8, 0.8), (0.3, 0.3, 0.3))
 

@@ -19,12 +19,12 @@ from tests.training.conftest import catalogue  # noqa: F401 - a fixture
 from training.cli.app import app
 from training.config import load_config
 from training.data.manifest.read import read_table
+from training.data.simulated_history import write_history
 from training.sagemaker import job as jobs
 from training.sagemaker import tuner
 from training.sagemaker.entry import channels, hyperparameters, torchrun_command
 from training.sagemaker.metrics import MOST, definitions
 from training.sagemaker.source import requirements
-from training.simulation.history import write_history
 
 ROLE, IMAGE, BUCKET = f"arn:aws:iam::{ACCOUNT}:role/augrank", "image:1", "augrank-test"
 DATA = f"s3://{BUCKET}/shop"

@@ -34,11 +34,11 @@ from training.cli.app import EXIT_INTERRUPT
 from training.common.progress import Display
 from training.data.embedding_cache import EmbeddingStore
 from training.data.manifest.read import read_table
+from training.data.simulated_history import write_history
 from training.distributed.world import Team
 from training.heads import fit as heads
 from training.heads import fit_all as fit_heads
 from training.run.folder import RunFolder
-from training.simulation.history import write_history
 from training.tasks import recommend as fitting
 from training.tasks.run import run_fit
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.simulation.drawing.lots import COLOURS, Ranges, chances, contrasts, draws, pick, picks
+from simulation.drawing.lots import COLOURS, Ranges, chances, contrasts, draws, pick, picks
 
 
 @dataclass(frozen=True)

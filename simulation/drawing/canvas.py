@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from training.simulation.drawing.lots import Colour
+from simulation.drawing.lots import Colour
 
 Image = NDArray[np.uint8]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from training.simulation.drawing.canvas import DARK, Canvas, curve, ellipse, rounded, shade
-from training.simulation.drawing.car import Car
-from training.simulation.drawing.lots import COLOURS, Colour
+from simulation.drawing.canvas import DARK, Canvas, curve, ellipse, rounded, shade
+from simulation.drawing.car import Car
+from simulation.drawing.lots import COLOURS, Colour
 
 GLASS: Colour = (62, 74, 88)
 

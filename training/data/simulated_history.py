@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from augrank.files import room_in, whole
+from simulation.engagement import CAMPAIGN_TYPES, INDUSTRIES, Engagement, Rule, simulate
 from training.data.manifest.manifest import attribute_columns, check_manifest
 from training.data.manifest.read import PATH, Table
 from training.data.manifest.validate import AUGMENTATION, ORIGINAL_FILE, PROBABILITY
-from training.simulation.engagement import CAMPAIGN_TYPES, INDUSTRIES, Engagement, Rule, simulate
 
 
 @dataclass(frozen=True)

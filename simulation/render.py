@@ -33,10 +33,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augrank.files import room_in, whole, write_json
-from training.simulation.drawing.car import Car, sample_car
-from training.simulation.drawing.car_drawing import draw_car
-from training.simulation.drawing.sneaker import Sneaker, sample_sneaker
-from training.simulation.drawing.sneaker_drawing import draw_sneaker
+from simulation.drawing.car import Car, sample_car
+from simulation.drawing.car_drawing import draw_car
+from simulation.drawing.sneaker import Sneaker, sample_sneaker
+from simulation.drawing.sneaker_drawing import draw_sneaker
 
 Kind = Literal["sneaker", "car"]
 Record = dict[str, str | int | float]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.simulation.drawing.canvas import (
+from simulation.drawing.canvas import (
     DARK,
     Canvas,
     Image,
@@ -19,8 +19,8 @@ from training.simulation.drawing.canvas import (
     rounded,
     shade,
 )
-from training.simulation.drawing.lots import COLOURS, Colour
-from training.simulation.drawing.sneaker import Sneaker
+from simulation.drawing.lots import COLOURS, Colour
+from simulation.drawing.sneaker import Sneaker
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from training.simulation.drawing.canvas import (
+from simulation.drawing.canvas import (
     DARK,
     Canvas,
     Image,
@@ -16,15 +16,15 @@ from training.simulation.drawing.canvas import (
     rounded,
     shade,
 )
-from training.simulation.drawing.car import Car
-from training.simulation.drawing.car_parts import (
+from simulation.drawing.car import Car
+from simulation.drawing.car_parts import (
     door_split,
     draw_doors,
     draw_lamps,
     draw_mirror,
     draw_wheel,
 )
-from training.simulation.drawing.lots import COLOURS, Colour
+from simulation.drawing.lots import COLOURS, Colour
 
 GLASS: Colour = (62, 74, 88)
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from augrank.errors import DataError
+from simulation.drawing.canvas import STUDIO
+from simulation.drawing.car import CAR_RANGES
+from simulation.drawing.sneaker import SNEAKER_RANGES
+from simulation.render import MAKES, Kind, render_catalogue, render_image
 from tests.support.full_disk import full_disk
-from training.simulation.drawing.canvas import STUDIO
-from training.simulation.drawing.car import CAR_RANGES
-from training.simulation.drawing.sneaker import SNEAKER_RANGES
-from training.simulation.render import MAKES, Kind, render_catalogue, render_image
 
 KINDS: tuple[Kind, ...] = ("sneaker", "car")
 SIZE = 64

@@ -1,0 +1,28 @@
+import pandas as pd
+import pytest
+
+from augrank.images.augmentations import augmentation_set
+from augrank.models.targets import TARGETS
+from training.data.manifest.read import read_table
+from training.data.simulated_history import write_history
+
+NAMES = augmentation_set("seed").names
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_history_keeps_attributes_and_paths(catalogue, suffix):
+    manifest = catalogue(5)
+    out = manifest.parent / f"history.{suffix}"
+    made = write_history(read_table(manifest, {}), manifest.parent, out, NAMES, sends=2, seed=1)
+    assert (made.originals, made.rows, made.skipped) == (5, 60, 0)
+    frame = read_table(out, {}).frame
+    assert frame.groupby("relative_im_path").size().tolist() == [12] * 5
+    assert frame.groupby("augmentation").size().to_dict() == dict.fromkeys(sorted(NAMES), 10)
+    assert set(frame["product_type"]) == {"disc", "box", "bar"}
+    assert frame["year"][0] == "2000"
+    for target in TARGETS:
+        assert set(frame[target]) <= {"0", "1"}
+        assert set(frame[f"{target}_probability"]) == {"0.2", "0.8"}
+    again = write_history(read_table(out, {}), manifest.parent, out, NAMES, sends=2, seed=1)
+    assert again.rows == 60
+    pd.testing.assert_frame_equal(read_table(out, {}).frame, frame, check_like=True)
