@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := 0.13.9
 EXTRAS := --extra train --extra tune --extra export --extra serve --extra aws --extra peers --extra cpu --extra openvino \
-  --extra ray --extra dev
+  --extra ray
 CODE := augrank handlers training export simulation benchmarks examples tests
 
 .DEFAULT_GOAL := help
@@ -47,7 +47,7 @@ demo: install ## Train, export, serve and ask for a recommendation, with the exa
 COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes \
   --no-annotate --no-header --quiet
 lock: ## Compile the locks again from pyproject.toml (hashes, no hosts)
-	$(COMPILE) pyproject.toml $(EXTRAS) --output-file requirements.lock
+	$(COMPILE) pyproject.toml $(EXTRAS) --group dev --output-file requirements.lock
 	$(COMPILE) pyproject.toml --extra cpu --extra openvino --extra server --constraint requirements.lock \
 	  --output-file export/container/requirements.lock
 	$(COMPILE) tests/support/toolkit.in --output-file tests/support/toolkit.lock

@@ -1,1 +1,1 @@
-"""Worlds whose truth is known: rendered catalogues and simulated engagement. Imports augrank alone."""
+"""Worlds whose truth is known: rendered catalogues and engagement. Imports augrank alone."""

@@ -48,11 +48,11 @@ def test_extras_and_their_conflict():
     extras = project["project"]["optional-dependencies"]
     assert set(extras) == {
         "train", "serve", "server", "export", "aws", "bulk", "ray", "peers", "cpu", "openvino",
-        "gpu", "dev", "tune",
+        "gpu", "tune",
     }  # fmt: skip
     assert project["tool"]["uv"]["conflicts"] == [[{"extra": "cpu"}, {"extra": "gpu"}]]
     assert not [d for d in project["project"]["dependencies"] if d.startswith("torch")]
-    uv = next(d for d in extras["dev"] if d.startswith("uv=="))
+    uv = next(d for d in project["dependency-groups"]["dev"] if d.startswith("uv=="))
     assert uv.split("==")[1] in (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
