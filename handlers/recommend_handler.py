@@ -15,7 +15,8 @@ from typing import Any
 
 import cv2
 
-from augrank.bundle.spec import load_bundle
+from augrank.bundle.load import load_bundle
+from augrank.bundle.recommend_spec import RecommendSpec
 from augrank.errors import AugrankError
 from augrank.models.head import import_xgboost_alone
 from augrank.resources import threads_per_worker
@@ -37,7 +38,7 @@ class RecommendHandler:
         workers = int((context.model_yaml_config or {}).get("minWorkers", 1))
         import_xgboost_alone()
         cv2.setNumThreads(1)  # the cores are shared out between workers and the backbone
-        bundle = load_bundle(Path(context.system_properties["model_dir"]) / "bundle")
+        bundle = load_bundle(Path(context.system_properties["model_dir"]) / "bundle", RecommendSpec)
         self.recommender = Recommender(
             bundle,
             threads=settings.threads or threads_per_worker(workers),

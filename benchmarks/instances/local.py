@@ -11,7 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from augrank.bundle.spec import load_bundle
+from augrank.bundle.load import load_bundle
+from augrank.bundle.recommend_spec import RecommendSpec
 from augrank.contracts.manifest import IMAGE_SUFFIXES
 from augrank.errors import BadRequest, ServerError
 from augrank.resources import available_memory, usable_cores
@@ -93,7 +94,7 @@ class Here:
 
     def serve(self, kind: InstanceType, step: Step) -> ServingFigures:
         """TorchServe on these cores; the clients may use all."""
-        bundle = load_bundle(self._dist(kind, step) / "bundle")
+        bundle = load_bundle(self._dist(kind, step) / "bundle", RecommendSpec)
         asked = questions(bundle, self._images())
         gpu = kind.name == GPU
         plan = plan_serving("throughput", cores=kind.vcpu, gpu=gpu)

@@ -15,7 +15,8 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 
-from augrank.bundle.spec import Bundle, Precision
+from augrank.bundle.recommend_spec import RecommendBundle
+from augrank.bundle.spec import Precision
 from augrank.errors import AugrankError
 from augrank.models.engines import Device
 from augrank.serving.capacity import ServingPlan
@@ -33,7 +34,7 @@ class Controls:
 
     def __init__(
         self,
-        bundle: Bundle,
+        bundle: RecommendBundle,
         precisions: Sequence[Precision],
         plan: ServingPlan,
         device: Device,

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from augrank.bundle.spec import Bundle, Precision
+from augrank.bundle.recommend_spec import RecommendBundle
+from augrank.bundle.spec import Precision
 from augrank.errors import AugrankError
 from augrank.models.engines import Device, uses_accelerator
 from augrank.serving.capacity import Profile, plan_serving
@@ -34,7 +35,7 @@ SETTINGS = "AUGRANK_"  # variables that would decide for our servers and not for
 
 
 def measure(
-    bundle: Bundle,
+    bundle: RecommendBundle,
     asked: Sequence[dict[str, Any]],
     effort: Effort,
     peers: Sequence[str],
@@ -165,7 +166,7 @@ def _start(
 
 
 def _check_answers(
-    servers: Mapping[str, Standing], bundle: Bundle, asked: Sequence[dict[str, Any]]
+    servers: Mapping[str, Standing], bundle: RecommendBundle, asked: Sequence[dict[str, Any]]
 ) -> None:
     """Every server must give the candidates and probabilities of the pipeline in process.
 
@@ -231,7 +232,7 @@ def _control(
 
 
 def _rate_with(
-    bundle: Bundle,
+    bundle: RecommendBundle,
     precision: Precision,
     device: Device,
     workers: int,

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from augrank.bundle.spec import AlternatesSpec
+from augrank.bundle.recommend_spec import AlternatesSpec
 from augrank.contracts.manifest import PRODUCT_TYPE
 from augrank.errors import BadContext, BundleError, one_of
 from augrank.models.backbone import Embedding

@@ -24,7 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augrank.bundle.graphs import open_backbone
-from augrank.bundle.spec import Bundle, Precision, load_bundle
+from augrank.bundle.load import load_bundle
+from augrank.bundle.recommend_spec import RecommendBundle, RecommendSpec
+from augrank.bundle.spec import Precision
 from augrank.errors import AugrankError
 from augrank.images.decode import (
     FORMATS,
@@ -88,7 +90,7 @@ class Recommender:
 
     def __init__(
         self,
-        bundle: Bundle,
+        bundle: RecommendBundle,
         *,
         threads: int | None = None,
         precision: Precision | None = None,
@@ -126,7 +128,7 @@ class Recommender:
         Raises:
             BundleError: what does not fit, and what to do.
         """
-        return cls(load_bundle(bundle), **options)
+        return cls(load_bundle(bundle, RecommendSpec), **options)
 
     def recommend(
         self,

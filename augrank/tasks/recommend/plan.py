@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from augrank.bundle.spec import BundleSpec
+from augrank.bundle.recommend_spec import RecommendSpec
 from augrank.contracts.manifest import PRODUCT_TYPE
 from augrank.errors import BadRequest, one_of
 from augrank.images.augmentations import ORIGINAL, Augmentation
@@ -53,7 +53,7 @@ class Planner:
 
     def __init__(
         self,
-        spec: BundleSpec,
+        spec: RecommendSpec,
         heads: Mapping[str, Head],
         context: ContextEncoder,
         alternates: Alternates | None,

@@ -1,6 +1,7 @@
 """Whether the parts of a bundle are of the widths that its bundle.json says."""
 
-from augrank.bundle.spec import BUNDLE_FILE, BundleSpec
+from augrank.bundle.recommend_spec import RecommendSpec
+from augrank.bundle.spec import BUNDLE_FILE
 from augrank.errors import BundleError
 from augrank.models.backbone import Backbone
 from augrank.models.context import ContextEncoder
@@ -10,7 +11,7 @@ Widths = tuple[int, ...]
 
 
 def check_widths(
-    spec: BundleSpec, backbone: Backbone, context: ContextEncoder, alternates: Alternates | None
+    spec: RecommendSpec, backbone: Backbone, context: ContextEncoder, alternates: Alternates | None
 ) -> None:
     """Compare graph, heads and alternates with the description.
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from typer.testing import CliRunner
 
-from augrank.bundle.spec import load_bundle
+from augrank.bundle.load import load_bundle
 from augrank.serving.capacity import plan_serving
 from benchmarks.cli.app import app
 from benchmarks.common.load import OK, Client
