@@ -27,7 +27,7 @@ from augrank.bundle.spec import Precision
 from augrank.cli.command import friendly_errors
 from augrank.errors import BadRequest, ServerError
 from augrank.models.engines import Device, uses_accelerator
-from augrank.serving.capacity import Profile, plan_serving
+from augrank.serving.capacity import CapacityRequest, Profile, plan_serving
 from augrank.tasks.recommend.response import Answer, Score
 
 app = typer.Typer(
@@ -232,13 +232,15 @@ def serve(
         raise BadRequest(f"cannot serve: {error}", remedy="pip install 'augrank[serve]'") from error
     settings = WorkerSettings.from_environment()
     plan = plan_serving(
-        profile,
-        gpu=uses_accelerator(device or settings.device),
-        workers=workers,
-        threads=settings.threads,
-        batch_size=batch_size,
-        batch_delay_ms=batch_delay_ms,
-        queue_size=queue_size,
+        CapacityRequest(
+            profile,
+            gpu=uses_accelerator(device or settings.device),
+            workers=workers,
+            threads=settings.threads,
+            batch_size=batch_size,
+            batch_delay_ms=batch_delay_ms,
+            queue_size=queue_size,
+        )
     )
     options = ServerOptions(port, host, auth, plan, precision, device, cache_mb)
     console.print(plan.explained(), highlight=False)

@@ -19,7 +19,7 @@ from augrank.bundle.recommend_spec import RecommendBundle
 from augrank.bundle.spec import Precision
 from augrank.errors import AugrankError
 from augrank.models.engines import Device, uses_accelerator
-from augrank.serving.capacity import Profile, plan_serving
+from augrank.serving.capacity import CapacityRequest, Profile, plan_serving
 from augrank.tasks.recommend.pipeline import Recommender
 from benchmarks.common.load import OK, Client, closed_loop
 from benchmarks.serving.in_process import Controls, What, candidates, gemm_gigaflops
@@ -56,7 +56,7 @@ def measure(
         device: that computes.
     """
     gpu = uses_accelerator(device)
-    plan = plan_serving(profile, gpu=gpu)
+    plan = plan_serving(CapacityRequest(profile, gpu=gpu))
     faster: Precision = "fp16" if gpu else "int8"
     precisions = tuple(p for p in ("fp32", faster) if p in bundle.spec.graphs)
     fast = precisions[-1]
@@ -240,7 +240,7 @@ def _rate_with(
     effort: Effort,
 ) -> float:
     """Peak of our server with fewer workers of one thread each."""
-    plan = plan_serving("throughput", cores=workers, workers=workers)
+    plan = plan_serving(CapacityRequest("throughput", cores=workers, workers=workers))
     with _running(ours(bundle, precision, plan, device=device), asked) as standing:
         clients = _best_clients(standing, workers, effort)
         rates = [
