@@ -4,6 +4,7 @@ A categorical column becomes one column per value seen in training (one-hot); a 
 passes through. A request may leave a column out only if training saw rows that left it out.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
@@ -15,6 +16,7 @@ from augrank.errors import BadContext, one_of
 
 ContextValue = str | float | int
 MAX_NUMBER = float(np.finfo(np.float32).max)
+SEPARATORS = re.compile(r"[\s_-]+")
 BLANK = ""  # a row or a request that leaves the column out
 
 
@@ -135,6 +137,15 @@ class ContextEncoder:
         for row, context in zip(out, contexts, strict=True):
             row[:] = self.encode(context)
         return out
+
+
+def normalize_category(text: str) -> str:
+    """Return the form in which spellings of one category are equal.
+
+    Case and separators do not count: "Product Announcement", "product-announcement" and
+    "Product_Announcement" are one.
+    """
+    return SEPARATORS.sub(" ", text).strip().casefold()
 
 
 def _finite_number(value: Any) -> float | None:
