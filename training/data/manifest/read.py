@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from augrank.contracts.manifest import IMAGE_SUFFIXES, PATH, PRODUCT_TYPE
 from augrank.errors import DataError, one_of
-from augrank.files import whole
+from augrank.files import atomic_write
 from training.data.manifest.aliases import apply_aliases
 
 SHOWN_PROBLEMS = 10
@@ -86,7 +86,10 @@ def write_bad_rows(file: Path, unit: str, rows: Sequence[BadRow]) -> None:
     if not rows:
         file.unlink(missing_ok=True)  # of an earlier call
         return
-    with whole(file) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+    with (
+        atomic_write(file) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as stream,
+    ):
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow([unit, "reason"])
         writer.writerows([row.line, row.reason] for row in rows)
