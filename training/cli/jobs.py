@@ -136,7 +136,9 @@ def tune(
     images: Annotated[Path | None, typer.Option(help="Folder of the images.")] = None,
     space: Annotated[
         str,
-        typer.Option(help="seeds (ranges), grid (epochs 5/10/15 x depth), or a YAML file."),
+        typer.Option(
+            help="seeds: rates, batch size, epochs, depth. grid: epochs x depth. Or a YAML file."
+        ),
     ] = "seeds",
     trials: Annotated[
         int, typer.Option(min=1, help="In all, earlier calls included; a grid has its own.")

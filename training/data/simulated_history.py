@@ -30,6 +30,7 @@ class History:
     rows: int
     engagement: Engagement
     skipped: int  # bad rows of the input
+    notes: tuple[str, ...] = ()  # what was read otherwise than it stands in the input
 
 
 def write_history(
@@ -78,4 +79,4 @@ def write_history(
             frame.to_parquet(temporary, index=False)
         else:
             frame.to_csv(temporary, index=False, lineterminator="\n")
-    return History(out, len(first), len(frame), sent, manifest.skipped)
+    return History(out, len(first), len(frame), sent, manifest.skipped, manifest.notes)

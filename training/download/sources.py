@@ -75,9 +75,9 @@ def _read_table(source: Path, column: str) -> Table:
             remedy="Name it with --url-column.",
         )
     if PATH in names:
-        return read_table(source, {})
+        return read_table(source, {}, aliases=False)
     # A manifest has a column of files: for now it is the URLs'.
-    table = read_table(source, {PATH: column})
+    table = read_table(source, {PATH: column}, aliases=False)
     return Table(source, table.frame.rename(columns={PATH: column}), table.lines, table.unit)
 
 
