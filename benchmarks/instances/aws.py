@@ -97,9 +97,9 @@ class OnAws:
                     f"the job {name} may still run: {error}",
                     remedy="The same command follows it; or stop it in the console.",
                 ) from error
-            self._files(job).empty(self._aws)
+            self._files(job).delete_all(self._aws)
             raise
-        self._files(job).empty(self._aws)
+        self._files(job).delete_all(self._aws)
         return _figures(state)
 
     def training_job(self, kind: InstanceType) -> TrainingJob:
@@ -204,7 +204,7 @@ class OnAws:
 
     def _listed(self, operation: str, key: str, **which: Any) -> list[dict[str, Any]]:
         """What carries this benchmark's mark in its name."""
-        pages = self._aws.pages("sagemaker", operation, NameContains=self._mark, **which)
+        pages = self._aws.paginate("sagemaker", operation, NameContains=self._mark, **which)
         return [item for page in pages for item in page[key]]
 
 

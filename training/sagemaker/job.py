@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from augrank.aws.client import Aws, AwsError, Call, friendly
+from augrank.aws.client import Aws, AwsError, Call, aws_errors
 from augrank.errors import BadRequest
 from training.sagemaker.entry import CHECKPOINTS
 from training.sagemaker.metrics import OBJECTIVE, definitions
@@ -121,7 +121,7 @@ def content_of(aws: Aws, settings: JobSettings) -> str:
     digest = hashlib.sha256(source_digest().encode())
     for url in filter(None, (settings.data, settings.weights)):
         bucket, _, prefix = url.removeprefix("s3://").partition("/")
-        pages = aws.pages("s3", "list_objects_v2", Bucket=bucket, Prefix=prefix)
+        pages = aws.paginate("s3", "list_objects_v2", Bucket=bucket, Prefix=prefix)
         files = [(f["Key"], f["ETag"]) for page in pages for f in page.get("Contents", [])]
         if not files:
             raise BadRequest(f"there is nothing in {url}", expected="a manifest and its images")
@@ -147,7 +147,7 @@ def submit(aws: Aws, job: TrainingJob, step: Step = lambda _: None) -> str:
         step(f"{known['TrainingJobName']} is there already: {known['TrainingJobStatus']}")
         return str(known["TrainingJobName"])
     step(f"uploading the source and starting {job.name}")
-    with trainer(aws, job) as prepared, friendly():
+    with trainer(aws, job) as prepared, aws_errors():
         prepared.train(input_data_config=inputs(job.settings), wait=False, logs=False)
         return str(prepared._latest_training_job.training_job_name)
 
@@ -185,7 +185,7 @@ def inputs(settings: JobSettings) -> list[Any]:
 def trainer(aws: Aws, job: TrainingJob) -> Iterator[Any]:
     """The SDK's ModelTrainer of a job, with the source staged as long as the block lasts."""
     settings = job.settings
-    with _sdk(), tempfile.TemporaryDirectory() as source, friendly():
+    with _sdk(), tempfile.TemporaryDirectory() as source, aws_errors():
         from sagemaker.core.helper.session_helper import Session
         from sagemaker.core.training.configs import (
             CheckpointConfig,
@@ -297,7 +297,7 @@ def fetch(aws: Aws, state: Mapping[str, Any], out: Path) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as beside:
         archive = Path(beside) / "model.tar.gz"
-        with friendly():
+        with aws_errors():
             aws.client("s3").download_file(bucket, key, str(archive))
         unpacked = Path(beside) / "run"
         with tarfile.open(archive) as packed:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from augrank.aws.client import Aws, AwsError, friendly
+from augrank.aws.client import Aws, AwsError, aws_errors
 from training.sagemaker.job import ENDED, POLL_S, Step, TrainingJob, inputs, trainer
 from training.sagemaker.metrics import OBJECTIVE, definitions
 from training.tuning.space import Range, Space, Value
@@ -53,7 +53,7 @@ def start(
         step(f"{name} is there already: {status}")
         return name
     step(f"uploading the source and starting {name}")
-    with trainer(aws, job) as prepared, friendly():
+    with trainer(aws, job) as prepared, aws_errors():
         from sagemaker.train.tuner import HyperparameterTuner
 
         count = tries(space, jobs)
@@ -107,7 +107,7 @@ def wait(aws: Aws, name: str, step: Step, *, poll_s: float | None = None) -> Non
 def results(aws: Aws, name: str, space: Space) -> list[Trial]:
     """The tuning job's tries, in the order in which they began."""
     operation = "list_training_jobs_for_hyper_parameter_tuning_job"
-    pages = aws.pages("sagemaker", operation, HyperParameterTuningJobName=name)
+    pages = aws.paginate("sagemaker", operation, HyperParameterTuningJobName=name)
     jobs = [item for page in pages for item in page["TrainingJobSummaries"]]
     jobs.sort(key=lambda job: job["CreationTime"])
     return [_trial(number, job, space) for number, job in enumerate(jobs)]
