@@ -118,7 +118,7 @@ class OnAws:
             max_hours=self._job.max_hours,
         )
         if not self._content:  # the same of all types
-            self._content = jobs.content_of(self._aws, settings)
+            self._content = jobs.content_digest(self._aws, settings)
         return TrainingJob(settings, self._job.options, self._content)
 
     def _files(self, job: TrainingJob) -> S3Folder:
