@@ -189,7 +189,7 @@ def _as_aws_registers(monkeypatch: pytest.MonkeyPatch) -> None:
         return register(self, namespace, r_id, *more, **named)
 
     def deregistered(self: Any, namespace: str, r_id: str, dimension: str) -> None:
-        if r_id not in self.targets[dimension]:
+        if r_id not in self.targets.get(dimension, {}):
             raise JsonRESTError("ObjectNotFoundException", f"No scalable target found: {r_id}")
         deregister(self, namespace, r_id, dimension)
         self.policies = {k: p for k, p in self.policies.items() if p.resource_id != r_id}
