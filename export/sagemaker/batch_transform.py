@@ -16,11 +16,11 @@ from typing import Any
 
 from augrank.aws.client import INVALID, TAG, Aws, AwsError, Call
 from augrank.aws.s3 import S3Folder
+from augrank.contracts.manifest import IMAGE_SUFFIXES
 from augrank.errors import BadRequest
 from augrank.runtime.settings import ERRORS_AS_200, FIELDS
 from export.sagemaker.release import MAX_REQUEST_BYTES, Release, Step, digest
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif")
 ANSWER_SUFFIX = ".out"  # SageMaker's
 QUESTION = "augrank.json"  # in the output folder: what its answers are answers to
 POLL_S, WAIT_S = 20.0, 24 * 3600.0
@@ -105,9 +105,11 @@ def transform(
         AwsError: AWS refuses, or the job failed; answers that were given stay.
         BadRequest: there are no images, or the output folder has answers to another question.
     """
-    sizes = {k: n for k, n in batch.source.sizes(aws).items() if k.lower().endswith(SUFFIXES)}
+    sizes = {k: n for k, n in batch.source.sizes(aws).items() if k.lower().endswith(IMAGE_SUFFIXES)}
     if not sizes:
-        raise BadRequest("there are no images", expected=", ".join(SUFFIXES), got=batch.source.url)
+        raise BadRequest(
+            "there are no images", expected=", ".join(IMAGE_SUFFIXES), got=batch.source.url
+        )
     _claim(aws, batch)
     poll_s = POLL_S if poll_s is None else poll_s
     for job, status in list(_at_work(aws, batch.release.settings.name, batch.prefix)):

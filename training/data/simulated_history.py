@@ -7,11 +7,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from augrank.contracts.manifest import (
+    AUGMENTATION,
+    CAMPAIGN_TYPE,
+    INDUSTRY,
+    ORIGINAL_FILE,
+    PATH,
+    PROBABILITY,
+)
 from augrank.files import room_in, whole
 from simulation.engagement import CAMPAIGN_TYPES, INDUSTRIES, Engagement, Rule, simulate
 from training.data.manifest.manifest import attribute_columns, check_manifest
-from training.data.manifest.read import PATH, Table
-from training.data.manifest.validate import AUGMENTATION, ORIGINAL_FILE, PROBABILITY
+from training.data.manifest.read import Table
 
 
 @dataclass(frozen=True)
@@ -60,8 +67,8 @@ def write_history(
     frame[AUGMENTATION] = np.array(augmentations, object)[sent.augmentation]
     attributes = first[kept].iloc[sent.original].reset_index(drop=True)
     frame = pd.concat([frame, attributes], axis=1)
-    frame["campaign_type"] = np.array(CAMPAIGN_TYPES, object)[sent.campaign_type]
-    frame["industry"] = np.array(INDUSTRIES, object)[sent.industry]
+    frame[CAMPAIGN_TYPE] = np.array(CAMPAIGN_TYPES, object)[sent.campaign_type]
+    frame[INDUSTRY] = np.array(INDUSTRIES, object)[sent.industry]
     for place, target in enumerate(sent.targets):
         frame[target] = sent.outcomes[:, place]
         frame[target + PROBABILITY] = sent.probabilities[:, place].round(6)

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
+from augrank.contracts.manifest import ORIGINAL_FILE, PATH
 from augrank.errors import DataError, one_of
 from augrank.files import whole
-from training.data.manifest.read import PATH, Table, read_table
-from training.data.manifest.validate import ORIGINAL_FILE
+from training.data.manifest.read import Table, read_table
 from training.download.journal import Record
 
 MANIFEST, BROKEN = "manifest.csv", "broken.csv"

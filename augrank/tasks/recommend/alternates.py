@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augrank.bundle.spec import AlternatesSpec
+from augrank.contracts.manifest import PRODUCT_TYPE
 from augrank.errors import BadContext, BundleError, one_of
 from augrank.models.backbone import Embedding
 from augrank.models.head import Head
 
-PRODUCT_TYPE = "product_type"
 CACHED_SCORES = 128
 
 

@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augrank.bundle.spec import BundleSpec
+from augrank.contracts.manifest import PRODUCT_TYPE
 from augrank.errors import BadRequest, one_of
 from augrank.images.augmentations import ORIGINAL, Augmentation
 from augrank.images.decode import sha256_of_image
 from augrank.models.context import ContextEncoder
 from augrank.models.head import Head
 from augrank.runtime.cache import Key
-from augrank.tasks.recommend.alternates import PRODUCT_TYPE, Alternates
+from augrank.tasks.recommend.alternates import Alternates
 from augrank.tasks.recommend.request import MAX_ALTERNATES, Request
 
 Floats = NDArray[np.float32]

@@ -24,16 +24,22 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from augrank.contracts.manifest import (
+    AUGMENTATION,
+    DEFAULT_CONTEXT,
+    ORIGINAL_FILE,
+    PATH,
+    PROBABILITY,
+    SHA256,
+    SPLIT,
+    SUCCESSES,
+    TRIALS,
+)
 from augrank.errors import DataError, one_of
 from augrank.models.context import CategoricalColumn, ContextColumn, ContextEncoder, NumericColumn
 from augrank.models.targets import TARGETS, Direction, Target, resolve_target
-from training.data.manifest.read import PATH, BadRow, Problems, Table
+from training.data.manifest.read import BadRow, Problems, Table
 from training.data.manifest.validate import (
-    AUGMENTATION,
-    ORIGINAL_FILE,
-    PROBABILITY,
-    SUCCESSES,
-    TRIALS,
     check_augmentations,
     check_context,
     check_originals,
@@ -43,8 +49,6 @@ from training.data.manifest.validate import (
     numbers,
 )
 
-# A product type is a fact of the image, which the backbone sees; --context adds it.
-DEFAULT_CONTEXT = ("campaign_type", "industry")
 MAX_VALUES = 1000  # of a categorical context column; more is an identifier
 
 
@@ -288,7 +292,7 @@ def attribute_columns(manifest: Manifest) -> tuple[str, ...]:
     frame = manifest.frame
     targets = find_targets(frame)
     endings = ("", SUCCESSES, TRIALS, PROBABILITY)
-    not_attributes = {PATH, AUGMENTATION, ORIGINAL_FILE, "split", "sha256", *DEFAULT_CONTEXT}
+    not_attributes = {PATH, AUGMENTATION, ORIGINAL_FILE, SPLIT, SHA256, *DEFAULT_CONTEXT}
     not_attributes |= {target + ending for target in targets for ending in endings}
     names = [name for name in frame.columns if name not in not_attributes]
     if not names:

@@ -10,12 +10,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from augrank.contracts.manifest import IMAGE_SUFFIXES, PATH, PRODUCT_TYPE
 from augrank.errors import DataError, one_of
 from augrank.files import whole
 
 SHOWN_PROBLEMS = 10
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif")
-PATH, PRODUCT_TYPE = "relative_im_path", "product_type"
 
 
 @dataclass(frozen=True)
