@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from augrank.aws.client import TAG, Aws, AwsError, Call
+from augrank.aws.client import INVALID, TAG, Aws, AwsError, Call
 from augrank.aws.s3 import S3Folder
 from augrank.contracts.manifest import IMAGE_SUFFIXES
 from augrank.errors import BadRequest
@@ -136,7 +136,7 @@ def stop_jobs(aws: Aws, name: str) -> list[str]:
         try:
             aws.send(Call("sagemaker", "stop_transform_job", {"TransformJobName": job}))
         except AwsError as error:
-            if "ValidationException" not in error.problem:  # it ended in this moment
+            if error.aws_code != INVALID:  # it ended in this moment
                 raise
         stopped.append(f"transform job {job} (stopped)")
     return stopped
@@ -145,7 +145,7 @@ def stop_jobs(aws: Aws, name: str) -> list[str]:
 def _at_work(aws: Aws, name: str, prefix: str = "") -> Iterator[tuple[str, str]]:
     """Transform jobs of an endpoint's name that are at work or stopping: names and which."""
     for status in AT_WORK:
-        pages = aws.pages(
+        pages = aws.paginate(
             "sagemaker", "list_transform_jobs", NameContains=prefix or name, StatusEquals=status
         )
         for job in (job for page in pages for job in page["TransformJobSummaries"]):
@@ -179,7 +179,7 @@ def _start(aws: Aws, batch: Batch, missing: Sequence[str], step: Step) -> str:
     listing = json.dumps([{"prefix": batch.source.url}, *missing]).encode()
     folder = batch.release.settings.folder
     model, job = batch.calls(folder.write(aws, f"transform/{time.time_ns()}.manifest", listing))
-    aws.make(model)
+    aws.create(model)
     aws.send(job)
     return str(job.parameters["TransformJobName"])
 

@@ -165,6 +165,8 @@ def prepare(
     folder = RunFolder(config.out)
     if team.leads:
         folder.claim()
+        for note in manifest.notes:
+            display.say(f"Manifest: {note}")
     of_machine = config.threads or usable_cores()
     threads = team.threads(of_machine)
     if not team.leads_machine:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from augrank.contracts.recommend_run import RecommendRun
-from augrank.files import read_json, whole, write_json
+from augrank.files import atomic_write, read_json, write_json
 from training.backbone.checkpoint import Epoch, write_tensors
 from training.backbone.device import Engine
 from training.backbone.embed import EmbeddingTable, embed, embed_all, pair_keys
@@ -227,7 +227,7 @@ def _write(
 ) -> None:
     folder, config = data.folder, data.config
     for result in results:
-        with whole(folder.root / result.head.spec.file) as temporary:
+        with atomic_write(folder.root / result.head.spec.file) as temporary:
             temporary.write_bytes(result.head.booster.save_raw("ubj"))  # tells of a full disk
     write_tensors(folder.weights, learned.backbone.plain_state())
     write_catalogue(folder.catalogue, data.catalogue())

@@ -21,7 +21,7 @@ import torchvision
 from rich.console import Console
 
 from augrank.errors import DataError
-from augrank.files import whole
+from augrank.files import atomic_write
 from augrank.images.augmentations import AugmentationSet, augmentation_set
 from augrank.models.head import Head, HeadSpec
 from augrank.models.targets import TARGETS
@@ -282,10 +282,10 @@ def test_a_full_disk_is_told_and_what_is_done_is_kept(catalogue, tmp_path, monke
         calls.append(path)
         if len(calls) == 4:  # the checkpoint of the second epoch
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return whole(path)
+        return atomic_write(path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "whole", full)
+        patch.setattr(checkpoint, "atomic_write", full)
         with pytest.raises(DataError, match=r"cannot be written.*No space left.*Free space"):
             run_fit(None, options, display)
     assert run_fit(None, options, display)["history"]
