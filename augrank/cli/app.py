@@ -252,9 +252,11 @@ def serve(
                 server = stack.enter_context(start(source, options))
             console.print(f"[green]ready[/green]: {server.url}", soft_wrap=True)
             console.print(f"\n{server.curl()}\n", soft_wrap=True, markup=False, highlight=False)
-            console.print(f"logs: {server.folder}/logs   stop: Ctrl-C", soft_wrap=True)
-            server.process.wait()
-            raise ServerError(f"TorchServe ended by itself. Its log ends:\n{server.log_tail()}")
+            console.print(f"logs: {server.logs}   stop: Ctrl-C", soft_wrap=True)
+            server.torchserve.process.wait()
+            raise ServerError(
+                f"TorchServe exited. Its log ends:\n{server.torchserve.log_tail()}"
+            )
     except KeyboardInterrupt:
         console.print("stopped")
 

@@ -1,4 +1,4 @@
-"""The gate before a real (small) HTTP server, over real sockets."""
+"""The readiness proxy before a real (small) HTTP server, over real sockets."""
 
 import asyncio
 import http.client
@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from augrank.serving.readiness_proxy import Gate
+from augrank.serving.readiness_proxy import ReadinessProxy
 
 LARGE = 25 * 1024 * 1024
 
@@ -44,12 +44,12 @@ def upstream() -> Iterator[tuple[str, int]]:
 
 
 class Running:
-    """A gate in a thread of its own, told what to do from here."""
+    """A proxy in a thread of its own, told what to do from here."""
 
     def __init__(self) -> None:
-        self.gate, self.loop = Gate(), asyncio.new_event_loop()
+        self.proxy, self.loop = ReadinessProxy(), asyncio.new_event_loop()
         threading.Thread(target=self.loop.run_forever, daemon=True).start()
-        self.port = self.do(self.gate.listen("127.0.0.1", 0))
+        self.port = self.do(self.proxy.listen("127.0.0.1", 0))
 
     def do(self, coroutine):
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(30)
@@ -66,10 +66,10 @@ class Running:
 
 @contextmanager
 def running() -> Iterator[Running]:
-    gate = Running()
-    yield gate
-    gate.do(gate.gate.drain(1))
-    gate.loop.call_soon_threadsafe(gate.loop.stop)
+    proxy = Running()
+    yield proxy
+    proxy.do(proxy.proxy.drain(1))
+    proxy.loop.call_soon_threadsafe(proxy.loop.stop)
 
 
 def post(client: http.client.HTTPConnection, body: bytes, path: str = "/") -> tuple[int, bytes]:
@@ -79,54 +79,54 @@ def post(client: http.client.HTTPConnection, body: bytes, path: str = "/") -> tu
 
 
 def test_shut_it_refuses_open_it_passes_on_and_shut_again_it_refuses(upstream):
-    with running() as gate:
-        status, body = post(gate.client(), b"hello")
+    with running() as proxy:
+        status, body = post(proxy.client(), b"hello")
         assert status == 503
         assert json.loads(body)["error"]["code"] == "not_ready"
-        assert post(gate.client(), b"x" * LARGE)[0] == 503  # and reads what was sent
-        gate.call(gate.gate.open, upstream)
-        kept = gate.client()
+        assert post(proxy.client(), b"x" * LARGE)[0] == 503  # and reads what was sent
+        proxy.call(proxy.proxy.open, upstream)
+        kept = proxy.client()
         for _ in range(3):
             assert post(kept, b"hello") == (200, b"hello")
         large = bytes(range(256)) * (LARGE // 256)
         assert post(kept, large) == (200, large)
         time.sleep(0.4)
-        gate.call(gate.gate.shut)
-        assert post(gate.client(), b"hello")[0] == 503
+        proxy.call(proxy.proxy.close)
+        assert post(proxy.client(), b"hello")[0] == 503
         with pytest.raises((http.client.HTTPException, ConnectionError)):
             post(kept, b"hello")  # a kept connection does not get past it
 
 
 def test_draining_waits_for_the_answers_that_are_due(upstream):
-    with running() as gate:
-        gate.call(gate.gate.open, upstream)
-        idle = gate.client()
+    with running() as proxy:
+        proxy.call(proxy.proxy.open, upstream)
+        idle = proxy.client()
         assert post(idle, b"idle") == (200, b"idle")
         outcome = []
         asking = threading.Thread(
-            target=lambda: outcome.append(post(gate.client(), b"due", "/slow"))
+            target=lambda: outcome.append(post(proxy.client(), b"due", "/slow"))
         )
         asking.start()
         time.sleep(0.2)
         started = time.monotonic()
-        assert gate.do(gate.gate.drain(5)) is True
+        assert proxy.do(proxy.proxy.drain(5)) is True
         assert 0.2 < time.monotonic() - started < 3
         asking.join(5)
         assert outcome == [(200, b"due")]
         with pytest.raises(ConnectionRefusedError):
-            gate.client().connect()
+            proxy.client().connect()
 
 
 def test_draining_ends_in_time_where_an_answer_does_not_come(upstream):
-    with running() as gate:
-        gate.call(gate.gate.open, upstream)
-        client = gate.client()
+    with running() as proxy:
+        proxy.call(proxy.proxy.open, upstream)
+        client = proxy.client()
         client.request("POST", "/slow", b"due")
         time.sleep(0.1)
-        assert gate.do(gate.gate.drain(0.2)) is False
+        assert proxy.do(proxy.proxy.drain(0.2)) is False
 
 
 def test_a_server_that_is_gone_is_told_as_not_ready():
-    with running() as gate:
-        gate.call(gate.gate.open, ("127.0.0.1", 9))
-        assert post(gate.client(), b"hello")[0] == 503
+    with running() as proxy:
+        proxy.call(proxy.proxy.open, ("127.0.0.1", 9))
+        assert post(proxy.client(), b"hello")[0] == 503
