@@ -46,7 +46,7 @@ def main() -> None:
         os.execve(command[0], command, {**environment, **torchrun_environment(environment)})
     from training.sagemaker.metrics import epoch_printer, print_report
 
-    with kind_errors() as display, tempfile.TemporaryDirectory() as own:
+    with kind_errors() as reporter, tempfile.TemporaryDirectory() as own:
         config = Path(own) / "hyperparameters.yaml"
         options = hyperparameters(environment)
         config.write_text(yaml.safe_dump(options), encoding="utf-8")
@@ -54,7 +54,7 @@ def main() -> None:
         # The processes of a machine decode once, into one place.
         cache = Path(tempfile.gettempdir()) / "augrank-cache"
         places = {"out": out, "cache": cache, **channels(environment, options)}
-        report = run_fit(config, places, display, on_epoch=epoch_printer())
+        report = run_fit(config, places, reporter, on_epoch=epoch_printer())
         if report:
             print_report(report)
             deliver(RunFolder(out), Path(environment["SM_MODEL_DIR"]))

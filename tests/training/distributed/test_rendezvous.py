@@ -20,12 +20,12 @@ from training.distributed.rendezvous import NOTE, Launch, agent, own_part
 SHORT = timedelta(seconds=0.3)
 MEMBER = """
 import sys
-from training import distributed
-from training.distributed.world import team
+from training.distributed import world as distributed
+from training.distributed.world import process_group
 if sys.argv[1] == "shared":
     distributed.own_part = lambda store, rank, size, patience: store
-with team("cpu") as ours:
-    print(ours.of_all(ours.rank * 10))
+with process_group("cpu") as ours:
+    print(ours.all_gather(ours.rank * 10))
 """
 
 
@@ -130,9 +130,9 @@ def test_a_process_that_does_not_come_is_told_in_words(monkeypatch):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     alone_of_two(monkeypatch, port)
-    monkeypatch.setattr(distributed, "PATIENCE_IN_TRAINING", timedelta(seconds=1))
+    monkeypatch.setattr(distributed, "GRADIENT_TIMEOUT", timedelta(seconds=1))
     with pytest.raises(DataError, match=r"has ended, or does not answer.*Timed out"):
-        next(distributed.team("cpu").gen)
+        next(distributed.process_group("cpu").gen)
 
 
 def test_a_process_that_dies_while_others_join_is_told_in_words(monkeypatch):
@@ -145,7 +145,7 @@ def test_a_process_that_dies_while_others_join_is_told_in_words(monkeypatch):
 
     monkeypatch.setattr(torch.distributed, "init_process_group", join)
     with pytest.raises(DataError, match=r"has ended, or does not answer.*Connection refused"):
-        next(distributed.team("cpu").gen)
+        next(distributed.process_group("cpu").gen)
 
 
 def test_torchrun_may_go_on_by_itself(capsys, monkeypatch):
