@@ -1,6 +1,5 @@
 """The reporter of the command lines: progress bars on a terminal, plain lines in a log."""
 
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -18,10 +17,9 @@ from rich.progress import (
 )
 from rich.table import Table as RichTable
 
-from augrank.reporting import Advance, Step, Style, Table
+from augrank.reporting import Advance, ProgressLines, Step, Style, Table
 
 Item = TypeVar("Item")
-LINE_EVERY_S = 10.0  # progress lines in a log
 LOG_WIDTH = 150  # characters; a log has no edge to wrap at
 STYLES: dict[Style, str | None] = {"plain": None, "heading": "bold", "warning": "yellow"}
 
@@ -39,8 +37,8 @@ class RichReporter:
     def table(self, table: Table) -> None:
         """Print a table."""
         shown = RichTable(title=escape(table.title), title_justify="left")
-        for number, column in enumerate(table.columns):
-            left = number == 0 or column in table.left_aligned
+        for column in table.columns:
+            left = table.is_left_aligned(column)
             shown.add_column(escape(column), justify="left" if left else "right")
         for row in table.rows:
             shown.add_row(*map(escape, row))
@@ -53,7 +51,7 @@ class RichReporter:
             with self._progress_bar(title, total) as advance:
                 yield advance
         else:
-            yield _ProgressLines(self, title, total, unit)
+            yield ProgressLines(self, title, total, unit)
 
     def track(self, items: Iterable[Item], title: str, total: int, unit: str) -> Iterator[Item]:
         """Iterate over items with a progress bar."""
@@ -83,27 +81,6 @@ class RichReporter:
         with Progress(*columns, console=self.console, transient=True) as progress:
             task = progress.add_task(title, total=total, text="")
             yield lambda count=1, text="": progress.update(task, advance=count, text=text)
-
-
-class _ProgressLines:
-    """Prints progress as lines, for a log."""
-
-    def __init__(self, reporter: RichReporter, title: str, total: int, unit: str) -> None:
-        self._reporter, self._title, self._total, self._unit = reporter, title, total, unit
-        self._done, self._start = 0, time.monotonic()
-        self._next = self._start + LINE_EVERY_S
-
-    def __call__(self, count: int = 1, text: str = "") -> None:
-        self._done += count
-        now = time.monotonic()
-        if now < self._next or self._done >= self._total:
-            return
-        self._next = now + LINE_EVERY_S
-        left_s = (now - self._start) / max(1, self._done) * (self._total - self._done)
-        self._reporter.say(
-            f"{self._title}: {self._done:,}/{self._total:,} {self._unit}, {left_s:.0f} s left"
-            + (f", {text}" if text else "")
-        )
 
 
 @contextmanager

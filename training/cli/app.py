@@ -264,6 +264,8 @@ def simulate(
             seed=seed,
             skip_bad_rows=skip_bad_rows,
         )
+        for note in made.notes:
+            reporter.say(f"Manifest: {note}")
         if made.skipped:
             reporter.say(f"Left out {made.skipped:,} bad rows", style="warning")
         ceiling = made.engagement.ceiling.mean()

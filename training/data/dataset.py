@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from augrank.contracts.manifest import PATH, SHA256, SPLIT
 from augrank.errors import DataError
 from augrank.images.augmentations import AugmentationSet, augmentation_set
 from augrank.models.context import ContextColumn
@@ -94,9 +95,9 @@ class Prepared:
         values = manifest.frame[attributes].iloc[first_row].to_dict("records")
         return [
             {
-                "relative_im_path": manifest.originals[number],
-                "split": SPLITS[self.split[number]],
-                "sha256": self.images.sha256[self.original_file[number]],
+                PATH: manifest.originals[number],
+                SPLIT: SPLITS[self.split[number]],
+                SHA256: self.images.sha256[self.original_file[number]],
                 **values[number],
             }
             for number in range(len(manifest.originals))
@@ -160,6 +161,8 @@ def prepare(config: FitConfig, manifest: Manifest, ctx: TrainContext) -> Prepare
     folder, world = RunFolder(config.out), ctx.world
     if world.is_main:
         folder.claim()
+        for note in manifest.notes:
+            ctx.reporter.say(f"Manifest: {note}")
     of_machine = config.threads or usable_cores()
     threads = world.threads(of_machine)
     if not world.is_local_main:

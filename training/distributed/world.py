@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augrank.errors import DataError
-from training.distributed.rendezvous import own_part
+from training.distributed.rendezvous import attempt_store
 
 if TYPE_CHECKING:
     import torch.distributed
@@ -198,7 +198,7 @@ def process_group(device: str = "auto") -> Iterator[World]:
     failed = True
     try:
         store, rank, size = next(iter(rendezvous("env://", timeout=GRADIENT_TIMEOUT)))
-        store = own_part(store, rank, size, GRADIENT_TIMEOUT)
+        store = attempt_store(store, rank, size, GRADIENT_TIMEOUT)
         torch.distributed.init_process_group(
             "gloo", store=store, rank=rank, world_size=size, timeout=TIMEOUT
         )

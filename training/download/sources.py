@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
+from augrank.contracts.manifest import ORIGINAL_FILE, PATH
 from augrank.errors import DataError, one_of
 from augrank.files import atomic_write
-from training.data.manifest.read import PATH, Table, read_table
-from training.data.manifest.validate import ORIGINAL_FILE
+from training.data.manifest.read import Table, read_table
 from training.download.journal import Record
 
 MANIFEST, BROKEN = "manifest.csv", "broken.csv"
@@ -75,9 +75,9 @@ def _read_table(source: Path, column: str) -> Table:
             remedy="Name it with --url-column.",
         )
     if PATH in names:
-        return read_table(source, {})
+        return read_table(source, {}, aliases=False)
     # A manifest has a column of files: for now it is the URLs'.
-    table = read_table(source, {PATH: column})
+    table = read_table(source, {PATH: column}, aliases=False)
     return Table(source, table.frame.rename(columns={PATH: column}), table.lines, table.unit)
 
 

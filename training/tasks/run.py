@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from augrank.reporting import NullReporter, Reporter
 from training.common.context import TrainContext
 from training.config import FitConfig, load_config
-from training.distributed.rendezvous import Launch, agent
+from training.distributed.rendezvous import Launch, agent_id
 from training.distributed.world import process_group
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def run_fit(
     chosen = load_config(config, options)
     with process_group(chosen.device) as world:
         ctx = TrainContext(reporter if world.is_main else NullReporter(), world)
-        launch = Launch.of(world.all_gather(agent()))
+        launch = Launch.from_ids(world.all_gather(agent_id()))
         folder = RunFolder(chosen.out)
         checked = read_manifest(chosen)
         # A finished run is recognised without torch, which takes seconds to load.
@@ -74,9 +74,9 @@ def _fit_together(
     folder, manifest = data.folder, data.manifest
     if world.is_main:
         # What torchrun starts again goes on.
-        anew = overwrite and not launch.has_begun(folder.checkpoints)
+        anew = overwrite and not launch.is_restart(folder.checkpoints)
         folder.start(data.config.decisive(), data.data, overwrite=anew)
-        launch.note(folder.checkpoints)
+        launch.record(folder.checkpoints)
         write_bad_rows(folder.skipped, manifest.unit, manifest.left_out)
     if manifest.skipped:
         reporter.say(
