@@ -15,6 +15,7 @@ from ts.context import Context, RequestProcessor
 from augrank.models.backbone import CPU_ROWS_PER_CALL, MAX_BATCH
 from handlers.recommend_handler import GAUGE_INTERVAL_S, RecommendHandler
 from tests.augrank.images.test_decode import png_bomb
+from tests.support.pools import start_threads
 
 FIELDS = {"target": "open_rate", "campaign_type": "Newsletter", "industry": "Retail"}
 
@@ -50,6 +51,7 @@ def model_dir(tiny_export, tmp_path_factory):
 def handler(model_dir):
     made = RecommendHandler()
     made.initialize(make_context(model_dir, []))
+    start_threads(made.recommender)
     return made
 
 
