@@ -24,7 +24,7 @@ from augrank.errors import DataError
 from augrank.images.augmentations import augmentation_set
 from augrank.images.decode import DecodeLimits, encode
 from tests.support.servers import LocalServer
-from tests.training.conftest import draw
+from tests.support.shapes import draw
 from training.cli.app import app
 from training.data.manifest.manifest import check_manifest
 from training.data.manifest.read import read_table
