@@ -254,9 +254,7 @@ def serve(
             console.print(f"\n{server.curl()}\n", soft_wrap=True, markup=False, highlight=False)
             console.print(f"logs: {server.logs}   stop: Ctrl-C", soft_wrap=True)
             server.torchserve.process.wait()
-            raise ServerError(
-                f"TorchServe exited. Its log ends:\n{server.torchserve.log_tail()}"
-            )
+            raise ServerError(f"TorchServe exited. Its log ends:\n{server.torchserve.log_tail()}")
     except KeyboardInterrupt:
         console.print("stopped")
 

@@ -27,6 +27,7 @@ PACKED = (
     "arrays.py",
     "errors.py",
     "files.py",
+    "reporting.py",
     "resources.py",
     "contracts",
     "images",
