@@ -21,8 +21,8 @@ import typer
 from rich.console import Console
 
 from augrank.bundle.load import sha256_of
-from augrank.cli.app import print_answer
 from augrank.cli.command import friendly_errors
+from augrank.cli.recommend import print_answer
 from augrank.serving.server import Server, ServerOptions, serve
 from augrank.tasks.recommend.contact_sheet import contact_sheet
 from augrank.tasks.recommend.response import Answer

@@ -58,9 +58,9 @@ def build(
     The parity gate asks the finished archive's own handler and compares it with what torch and
     XGBoost gave in training; beyond its tolerance nothing is written.
     """
-    from augrank.models.head import import_xgboost_alone
+    from augrank.models.head import import_xgboost_without_sklearn
 
-    import_xgboost_alone()
+    import_xgboost_without_sklearn()
     from export.run_reader import load_run
     from export.tasks.recommend import build as build_export  # the other commands need no torch
 
