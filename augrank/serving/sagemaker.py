@@ -1,4 +1,4 @@
-"""Hosting in a SageMaker container: what the image's ``serve`` command runs.
+"""Hosting in a SageMaker container: the image's ``serve`` command.
 
     port 8080 ── readiness proxy ── TorchServe on loopback ── workers
 
