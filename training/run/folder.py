@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from augrank.errors import DataError
 from augrank.files import LOCK, atomic_write, disk_errors, exclusive_lock, read_json, write_json
-from training.data.image_cache.quota import EMBEDDINGS, emptied
+from training.data.image_cache.quota import EMBEDDINGS, evict
 
 FORMAT = 2
 LIBRARIES = ("albumentations", "numpy", "opencv-python-headless", "pandas", "pillow",
@@ -195,7 +195,7 @@ class RunFolder:
         """Remove what ``fit`` wrote, except decoded images."""
         for former in self.cache.glob(EMBEDDINGS):
             if former.is_dir():
-                emptied(former)
+                evict(former)
             else:  # as earlier versions kept them
                 former.unlink(missing_ok=True)
         for name in MADE_BY_FIT:

@@ -144,7 +144,7 @@ def _embed(
         display.say,
     )
     keeps = True
-    with store.held() if team.leads else nullcontext():
+    with store.locked() if team.leads else nullcontext():
         kept = store.read(names) if team.leads else None
         missing = team.shared(None if kept is None else kept[1])
         assert missing is not None
