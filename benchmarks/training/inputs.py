@@ -18,7 +18,7 @@ from training.backbone.device import Engine
 from training.backbone.loader import Batches
 from training.common.progress import Display
 from training.data.dataset import Prepared
-from training.data.image_cache.sources import decode_all
+from training.data.image_cache.sources import CacheOptions, decode_all
 from training.data.samples import Samples
 
 QUIET = Display(quiet=True)
@@ -69,8 +69,8 @@ def decode_anew(data: Prepared, samples: Samples, scratch: Path) -> None:
     shutil.rmtree(scratch, ignore_errors=True)
     files = [data.manifest.files[number] for number in np.unique(samples.file)]
     decode_all(
-        files, data.manifest.images, data.config.image_size, scratch, threads=data.threads,
-        display=QUIET,
+        files, data.manifest.images, data.config.image_size, CacheOptions(scratch),
+        threads=data.threads, display=QUIET,
     )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from augrank.resources import usable_cores
 from training.common.progress import Display
 from training.config import FitConfig
 from training.data.embedding_cache import row_name
-from training.data.image_cache.sources import DecodedImages, decode_all
+from training.data.image_cache.sources import CacheOptions, DecodedImages, decode_all
 from training.data.manifest.manifest import (
     Manifest,
     Outcomes,
@@ -175,11 +175,9 @@ def prepare(
         manifest.files,
         manifest.images,
         config.image_size,
-        config.cache or folder.cache,
-        limit_gb=config.cache_gb,
+        CacheOptions(config.cache or folder.cache, config.cache_gb, checked=not team.leads_machine),
         threads=of_machine if team.leads_machine else threads,  # the others wait
         display=display,
-        checked=not team.leads_machine,
     )
     if team.leads_machine:
         team.wait()

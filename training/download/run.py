@@ -21,7 +21,7 @@ from augrank.errors import DataError
 from augrank.files import atomic_write
 from augrank.images.decode import DecodeLimits
 from training.common.progress import Advance, Display
-from training.data.manifest.read import SHOWN_PROBLEMS
+from training.data.manifest.read import MAX_SHOWN_ROWS
 from training.download.fetch import LONGEST_WAIT_S, Fetched, Fetcher, open_client
 from training.download.journal import Journal, Record, open_journal
 from training.download.public_addresses import Broken, Failed, Guard, check_url
@@ -119,9 +119,9 @@ def _clear(images: Path) -> None:
 
 
 def _nothing_came(source: Path, left_out: Sequence[LeftOut], unit: str) -> DataError:
-    shown = [f"  {unit} {row.line}: {row.url}: {row.reason}" for row in left_out[:SHOWN_PROBLEMS]]
-    if len(left_out) > SHOWN_PROBLEMS:
-        shown.append(f"  ... and {len(left_out) - SHOWN_PROBLEMS:,} more in {BROKEN}")
+    shown = [f"  {unit} {row.line}: {row.url}: {row.reason}" for row in left_out[:MAX_SHOWN_ROWS]]
+    if len(left_out) > MAX_SHOWN_ROWS:
+        shown.append(f"  ... and {len(left_out) - MAX_SHOWN_ROWS:,} more in {BROKEN}")
     return DataError(
         f"none of the images of {source} came\n" + "\n".join(shown),
         remedy="\nMend the list, or run the same command again: it asks those again that failed "

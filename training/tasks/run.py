@@ -66,7 +66,7 @@ def _fit_together(
 ) -> dict[str, Any]:
     from augrank.files import read_json
     from training.data.dataset import prepare
-    from training.data.manifest.read import described, write_bad_rows
+    from training.data.manifest.read import format_rows, write_bad_rows
 
     data = prepare(config, checked, display, processes)
     processes.check_same("options and data", data.fingerprint[:8])
@@ -80,7 +80,7 @@ def _fit_together(
     if manifest.skipped:
         display.say(
             f"Going on without {manifest.skipped:,} bad rows, which {folder.skipped} lists:\n"
-            + described(manifest.left_out, manifest.unit, SHOWN_BAD_ROWS),
+            + format_rows(manifest.left_out, manifest.unit, SHOWN_BAD_ROWS),
             style="yellow",
         )
     record = processes.shared(folder.complete() if processes.leads else None)

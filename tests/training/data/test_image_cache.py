@@ -32,8 +32,9 @@ from training.data.image_cache import records as records_module
 from training.data.image_cache import sources as images
 from training.data.image_cache import store as image_store
 from training.data.image_cache.quota import GB, KB, MB, size_text
+from training.data.image_cache.reader import FileReader
 from training.data.image_cache.records import RECORD
-from training.data.image_cache.sources import decode_all
+from training.data.image_cache.sources import CacheOptions, decode_all
 
 QUIET = Display(quiet=True)
 SLOT_BYTES = 32 * 32 * 3 + RECORD.size
@@ -95,8 +96,8 @@ def load(
 ):
     """Images first to count, in a cache that holds so many slots of 32 pixels."""
     return decode_all(
-        names(count)[first:], folder, size, cache,
-        limit_gb=slots * SLOT_BYTES / 2**30, threads=2, display=QUIET,
+        names(count)[first:], folder, size, CacheOptions(cache, slots * SLOT_BYTES / GB),
+        threads=2, display=QUIET,
     )  # fmt: skip
 
 
@@ -195,7 +196,7 @@ def test_the_same_bytes_at_the_same_time_are_decoded_once(
 
 def test_new_images_among_unknown_ones_take_no_more_slots_than_they_need(folder, tmp_path, decoded):
     cache = tmp_path / "cache"
-    decode_all(names(6)[::2], folder, 32, cache, threads=2, display=QUIET)
+    decode_all(names(6)[::2], folder, 32, CacheOptions(cache), threads=2, display=QUIET)
     (cache / "digests.json").unlink()
     decoded.clear()
     made = load(folder, cache)
@@ -212,14 +213,16 @@ def test_where_room_is_short_files_are_hashed_first(folder, tmp_path, decoded, o
     limit = 6 * SLOT_BYTES + 2 * (16 * 16 * 3 + RECORD.size)
     opened.clear()
     decoded.clear()
-    made = decode_all(names(6), folder, 32, cache, limit_gb=limit / GB, threads=2, display=bars)
+    made = decode_all(
+        names(6), folder, 32, CacheOptions(cache, limit / GB), threads=2, display=bars
+    )
     assert bars.seen == [["Hashing", 5, 5], ["Decoding", 5, 5]]  # one is known of 16 pixels
     assert (len(opened), len(decoded)) == (10, 5)
     assert_right(made, folder, names(6))
     assert (the_store(cache, 16) / "pixels.u8").exists()
     (cache / "digests.json").unlink()
     bars.seen.clear()
-    decode_all(names(6), folder, 32, cache, limit_gb=limit / GB, threads=2, display=bars)
+    decode_all(names(6), folder, 32, CacheOptions(cache, limit / GB), threads=2, display=bars)
     assert bars.seen == [["Hashing", 6, 6], ["Checking", 5, 5]]
     assert len(decoded) == 5
     assert (the_store(cache, 16) / "pixels.u8").exists()
@@ -228,7 +231,7 @@ def test_where_room_is_short_files_are_hashed_first(folder, tmp_path, decoded, o
 def test_what_takes_long_has_a_bar(folder, tmp_path):
     bars = Bars()
     for expected in (["Decoding", 6, 6], ["Checking", 6, 6]):
-        decode_all(names(6), folder, 32, tmp_path / "cache", threads=2, display=bars)
+        decode_all(names(6), folder, 32, CacheOptions(tmp_path / "cache"), threads=2, display=bars)
         assert bars.seen.pop() == expected
         assert bars.seen == []
 
@@ -247,7 +250,7 @@ def test_an_interrupt_keeps_digests_and_what_is_known_of_broken_files(
     with monkeypatch.context() as patch:
         patch.setattr(images, "decode", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            decode_all(names(6), folder, 32, cache, threads=1, display=QUIET)
+            decode_all(names(6), folder, 32, CacheOptions(cache), threads=1, display=QUIET)
     known = {Path(name).name: facts[2] for name, facts in read_json(cache / "digests.json").items()}
     assert set(known) == set(opened) >= {f"{n:03d}.png" for n in range(5)}
     for name, digest in known.items():
@@ -283,7 +286,7 @@ def test_an_interrupt_loses_nothing_that_was_decoded(folder, tmp_path, monkeypat
 
     monkeypatch.setattr(images, "decode", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        decode_all(names(6), folder, 32, cache, threads=1, display=QUIET)
+        decode_all(names(6), folder, 32, CacheOptions(cache), threads=1, display=QUIET)
     index = the_store(cache) / "index"
     kept = index.stat().st_size // RECORD.size
     assert kept == 4
@@ -457,7 +460,12 @@ def test_a_broken_image_is_a_bad_row(catalogue, tmp_path, display):
     manifest = check_manifest(read_table(source, {}), source.parent, ("original",))
     for _ in range(2):  # decoded, then from the cache
         made = decode_all(
-            manifest.files, source.parent, 32, tmp_path / "cache", threads=2, display=display
+            manifest.files,
+            source.parent,
+            32,
+            CacheOptions(tmp_path / "cache"),
+            threads=2,
+            display=display,
         )
         assert list(made.broken) == [2]
         assert (made.pixels[2] == 255).all()
@@ -598,7 +606,9 @@ def test_a_full_disk_removes_other_folders_first_the_least_recently_used_first(
     kept = quota.RESERVED_SHARE
     taken = sum(file.stat().st_size for file in cache.rglob("*"))
     disk(monkeypatch, cache, int((taken + 10_000) / (1 - kept)))  # 7 slots are 21,784
-    made = decode_all(names(6), folder, 32, cache, threads=2, display=Display(console))
+    made = decode_all(
+        names(6), folder, 32, CacheOptions(cache), threads=2, display=Display(console)
+    )
     assert_right(made, folder, names(6))
     assert [path.name for path in old.iterdir()] == ["lock"]
     assert (the_store(cache, 65) / "pixels.u8").exists()
@@ -664,7 +674,7 @@ def test_what_a_run_waits_for_and_what_it_removes_is_told(folder, tmp_path):
 
     def fill(size: int, limit_gb: float = math.inf) -> None:
         store = image_store.ImageStore(cache, size, limit_gb, said.append)
-        files = image_store.FileReader(
+        files = FileReader(
             lambda _: ("00" * 32, b""),
             lambda _: np.zeros((size, size, 3), np.uint8),
             threads=1,

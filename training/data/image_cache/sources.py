@@ -16,7 +16,8 @@ from augrank.images.decode import RgbImage, decode
 from training.common.progress import Display
 from training.data.image_cache.file_index import UnreadableFile
 from training.data.image_cache.quota import cache_disk_errors, read_metadata
-from training.data.image_cache.store import FileReader, ImageStore, Item, Pixels
+from training.data.image_cache.reader import FileReader, Item
+from training.data.image_cache.store import ImageStore, Pixels
 
 
 @dataclass(frozen=True)
@@ -28,16 +29,23 @@ class DecodedImages:
     broken: dict[int, str]  # why a file has no pixels, by its number
 
 
+@dataclass(frozen=True)
+class CacheOptions:
+    """Where decoded images are cached."""
+
+    folder: Path  # may be shared by runs
+    limit_gb: float = math.inf  # the quota, images of other runs included
+    checked: bool = False  # another process has just compared the pixels with their checksums
+
+
 def decode_all(
     files: Sequence[str],
     images: Path,
     size: int,
-    cache: Path,
+    cache: CacheOptions,
     *,
-    limit_gb: float = math.inf,
     threads: int,
     display: Display,
-    checked: bool = False,
 ) -> DecodedImages:
     """Decode files on a white square, except those that the cache holds already.
 
@@ -45,16 +53,14 @@ def decode_all(
         files: relative to ``images``.
         images: the folder.
         size: side of the working images, in pixels.
-        cache: folder of the store; may be shared by runs.
-        limit_gb: the cache's quota, images of other runs included.
+        cache: where decoded images are cached.
         threads: files decoded at a time (the decoders release the GIL).
         display: shows progress.
-        checked: another process of this machine has just decoded them.
 
     Raises:
         DataError: the disk or the quota does not hold the pixels.
     """
-    sources = _Sources(files, images, cache / "digests.json")
+    sources = _Sources(files, images, cache.folder / "digests.json")
     unreadable = sources.stat_all(threads)
     readable = [number for number in range(len(files)) if number not in unreadable]
 
@@ -67,11 +73,11 @@ def decode_all(
     def track(items: Iterable[Item], count: int, title: str) -> Iterable[Item]:
         return display.track(items, title, count, "images")
 
-    store = ImageStore(cache, size, limit_gb, display.say)
+    store = ImageStore(cache.folder, size, cache.limit_gb, display.say)
     with store.locked(), sources.digest_cache() as digest:
         digests = [digest(number) for number in readable]
         reader = FileReader(read, decode_content, threads, track)
-        filled = store.fill(digests, reader, checked=checked)
+        filled = store.fill(digests, reader, checked=cache.checked)
     slot = np.zeros(len(files), np.int64)  # slot 0 is white
     slot[readable] = filled.pixels.slot
     sha256 = dict(zip(readable, filled.digests, strict=True))

@@ -21,23 +21,20 @@ want.
 
 import hashlib
 import math
-import zlib
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
 
 import cv2
 import numpy as np
 import PIL
 from numpy.typing import NDArray
 
-from augrank.errors import AugrankError, DataError
+from augrank.errors import DataError
 from augrank.files import write_json
 from augrank.images.decode import DECODE_VERSION, RgbImage
-from training.common.prefetch import ahead
-from training.data.image_cache.file_index import FileIndex, Read, UnreadableFile
+from training.data.image_cache.file_index import FileIndex
 from training.data.image_cache.quota import (
     BROKEN,
     GB,
@@ -52,19 +49,15 @@ from training.data.image_cache.quota import (
     reserved_bytes,
     size_text,
 )
+from training.data.image_cache.reader import (
+    FileDecoder,
+    FileReader,
+    hash_files,
+    note_decoded,
+)
 from training.data.image_cache.records import ImageSlots, Record, valid_record
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-Decode = Callable[[bytes], RgbImage]
 CHECK_BATCH = 64  # images that a thread checks at a time
-
-
-class Track(Protocol):
-    """Shows progress over items, of which there are ``count``, under a title."""
-
-    def __call__(self, items: Iterable[Item], count: int, title: str) -> Iterable[Item]:  # noqa: D102
-        ...
 
 
 @dataclass(frozen=True)
@@ -88,54 +81,12 @@ class Pixels:
 
 
 @dataclass(frozen=True)
-class FileReader:
-    """How files are read and decoded.
-
-    Args:
-        read: from a file's number to its sha256 and bytes; raises UnreadableFile.
-        decode: from bytes to pixels, uint8 (S, S, 3); raises AugrankError if they are broken.
-        threads: files at a time.
-        track: shows progress.
-    """
-
-    read: Read
-    decode: Decode
-    threads: int
-    track: Track
-
-    def prefetch(
-        self, make: Callable[[Item], Result], items: Sequence[Item]
-    ) -> "closing[Generator[Result, None, None]]":
-        """Call ``make`` in threads and return the results, in order.
-
-        Use it in a ``with`` statement: an interrupt then cancels what is still waiting.
-        """
-
-        def results() -> Generator[Result, None, None]:
-            yield from ahead(make, items, self.threads)
-
-        return closing(results())
-
-
-@dataclass(frozen=True)
 class FillResult:
     """The images of a call of ``fill``, by number of the file."""
 
     pixels: Pixels  # white where a file has none
     digests: tuple[str, ...]  # sha256; empty where a file could not be read
     errors: dict[int, str]  # why a file has no pixels
-
-
-@dataclass(frozen=True)
-class _Decoded:
-    """What a thread made of a file."""
-
-    number: int
-    digest: str | None = None
-    record: Record | None = None  # of pixels that are in the store already
-    image: RgbImage | None = None
-    crc32: int = 0  # of the image
-    error: AugrankError | UnreadableFile | None = None
 
 
 def decoder() -> str:
@@ -188,7 +139,7 @@ class ImageStore:
         index = FileIndex([*digests], read_metadata(self.folder / BROKEN), indexed)
         self._validate(index, files, trusting=checked)
         if unknown and not self._fits(used + len(index.missing())):
-            _hash(index, unknown, files)
+            hash_files(index, unknown, files)
             self._validate(index, files, trusting=False)
         numbers = index.missing()
         if numbers or not len(self._slots):
@@ -311,7 +262,7 @@ class ImageStore:
         Returns:
             How many slots are in use afterwards.
         """
-        decode = _Decoder(index, files, self._slots.memmap())
+        decode = FileDecoder(index, files, self._slots.memmap())
         broken_before = len(index.broken)
         try:
             with files.prefetch(decode, numbers) as decoded, self._slots.writer() as write:
@@ -320,77 +271,9 @@ class ImageStore:
                         record = Record(used, made.crc32)
                         write(made.digest, record, made.image)
                         index.records[made.digest], used = record, used + 1
-                    _note(index, made)
+                    note_decoded(index, made)
         finally:
             if len(index.broken) > broken_before:
                 with cache_disk_errors(self.folder):
                     write_json(self.folder / BROKEN, index.broken)
         return used
-
-
-class _Decoder:
-    """Reads and decodes one file; called by several threads.
-
-    Args:
-        index: what is known of the files.
-        files: reads and decodes them.
-        slots: the store's pixels, uint8 (slots, S, S, 3).
-    """
-
-    def __init__(self, index: FileIndex, files: FileReader, slots: NDArray[np.uint8]) -> None:
-        self._index, self._files, self._slots = index, files, slots
-        self._first: dict[str, int] = {}  # the file that decodes a digest: others are copies
-
-    def __call__(self, number: int) -> _Decoded:
-        try:
-            digest, content = self._index.read(number, self._files.read)
-        except UnreadableFile as error:
-            return _Decoded(number, self._index.digests[number], error=error)
-        try:
-            return self._decode(number, digest, content)
-        except AugrankError as error:
-            return _Decoded(number, digest, error=error)
-        except MemoryError:
-            reason = UnreadableFile("there is not enough memory to decode it")
-            return _Decoded(number, digest, error=reason)
-
-    def _decode(self, number: int, digest: str, content: bytes) -> _Decoded:
-        index = self._index
-        if digest in index.records or digest in index.broken:
-            return _Decoded(number, digest)
-        if self._first.setdefault(digest, number) != number:
-            return _Decoded(number, digest)
-        record = valid_record(index.indexed.get(digest, ()), self._slots)
-        if record is not None:
-            return _Decoded(number, digest, record)
-        image = self._files.decode(content)
-        return _Decoded(number, digest, image=image, crc32=zlib.crc32(image.data))
-
-
-def _note(index: FileIndex, decoded: _Decoded) -> None:
-    """Note a file's digest, its record if the store had its pixels, or its error."""
-    index.digests[decoded.number] = digest = decoded.digest
-    if isinstance(decoded.error, UnreadableFile):
-        index.mark_unreadable(decoded.number, decoded.error)
-    elif digest is not None and decoded.error is not None:
-        index.broken[digest] = str(decoded.error)
-    elif digest is not None and decoded.record is not None:
-        index.records[digest] = decoded.record
-
-
-def _hash(index: FileIndex, numbers: Sequence[int], files: FileReader) -> None:
-    """Note the digests of files, or why they have none."""
-
-    def digest_of(number: int) -> str | UnreadableFile:
-        try:
-            return index.read(number, files.read)[0]
-        except UnreadableFile as error:
-            return error
-
-    with files.prefetch(digest_of, numbers) as digests:
-        tracked = files.track(digests, len(numbers), "Hashing")
-        for number, result in zip(numbers, tracked, strict=True):
-            if isinstance(result, UnreadableFile):
-                index.mark_unreadable(number, result)
-            else:
-                index.digests[number] = result
