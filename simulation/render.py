@@ -32,6 +32,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from augrank.contracts.manifest import PATH, PRODUCT_TYPE
 from augrank.files import atomic_write, disk_errors, write_json
 from simulation.drawing.car import Car, sample_car
 from simulation.drawing.car_drawing import draw_car
@@ -151,12 +152,12 @@ def describe(kind: Kind, index: int, *, seed: int) -> tuple[Sneaker | Car, Recor
     spec = sample(rng, product_type, year=year, palette=make.palette, signature=make.signature)
     attributes = {k: int(v) if isinstance(v, bool) else v for k, v in vars(spec).items()}
     return spec, {
-        "relative_im_path": image_path(kind, index),
+        PATH: image_path(kind, index),
         "name": f"{make.name} {model} {index:06d}",
         "class_name": f"{make.name} {model} {product_type} {year}",
         "make": make.name,
         "kind": kind,
-        "product_type": product_type,
+        PRODUCT_TYPE: product_type,
         "year": year,
         **attributes,
     }

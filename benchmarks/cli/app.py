@@ -10,6 +10,7 @@ from rich.table import Table
 
 from augrank.bundle.spec import open_bundle
 from augrank.cli.command import friendly_errors
+from augrank.contracts.manifest import IMAGE_SUFFIXES
 from augrank.errors import BadRequest, one_of
 from augrank.models.engines import Device
 from augrank.resources import usable_cores
@@ -155,9 +156,11 @@ app.command("prices")(refresh_prices)
 
 
 def _image_files(images: Path) -> list[Path]:
-    files = sorted(p for p in images.glob("*") if p.suffix in (".png", ".jpg", ".jpeg"))
+    files = sorted(p for p in images.glob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
     if not files:
-        raise BadRequest("there are no images", expected="PNG or JPEG files", got=str(images))
+        raise BadRequest(
+            "there are no images", expected="files " + ", ".join(IMAGE_SUFFIXES), got=str(images)
+        )
     return files
 
 

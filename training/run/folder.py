@@ -27,14 +27,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from augrank.contracts.run import RUN_FILE, RUN_FORMAT
 from augrank.errors import DataError
 from augrank.files import LOCK, atomic_write, disk_errors, exclusive_lock, read_json, write_json
 from training.data.image_cache.quota import EMBEDDINGS, evict
 
-FORMAT = 2
 LIBRARIES = ("albumentations", "numpy", "opencv-python-headless", "pandas", "pillow",
              "scikit-learn", "torch", "torchvision", "xgboost")  # fmt: skip
-MADE_BY_FIT = ("run.json", "report.json", "backbone.pt", "heads", "reference.npz", "catalogue.csv",
+MADE_BY_FIT = (RUN_FILE, "report.json", "backbone.pt", "heads", "reference.npz", "catalogue.csv",
                "plots", "tensorboard", "checkpoints", "fit.json", "skipped.csv")  # fmt: skip
 
 
@@ -47,7 +47,7 @@ class RunFolder:
     @property
     def record(self) -> Path:
         """run.json."""
-        return self.root / "run.json"
+        return self.root / RUN_FILE
 
     @property
     def report(self) -> Path:
@@ -108,10 +108,10 @@ class RunFolder:
         content = _read(self.record) if self.record.is_file() else {}
         if not content.get("complete"):
             return None
-        if content.get("format") != FORMAT:
+        if content.get("format") != RUN_FORMAT:
             raise DataError(
                 f"{self.record} was written by another version of augrank",
-                expected=f"format {FORMAT}",
+                expected=f"format {RUN_FORMAT}",
                 got=str(content.get("format")),
                 remedy="Train again with --overwrite, or give another --out.",
             )
