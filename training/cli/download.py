@@ -9,7 +9,7 @@ from augrank.errors import BadRequest
 from training.common.progress import Display
 
 if TYPE_CHECKING:
-    from training.download.run import Downloaded
+    from training.download.run import DownloadResult
 
 
 def download(
@@ -73,8 +73,8 @@ def download(
         _tell(done, display)
 
 
-def _tell(done: "Downloaded", display: Display) -> None:
-    before = f", {done.there_already:,} were there already" if done.there_already else ""
+def _tell(done: "DownloadResult", display: Display) -> None:
+    before = f", {done.existing:,} were there already" if done.existing else ""
     display.say(f"{done.manifest}: {done.rows:,} rows of {done.images:,} images{before}")
     if done.left_out:
         for_now = sum(row.state == "failed" for row in done.left_out)
