@@ -20,7 +20,7 @@ from typing import Literal
 from augrank.errors import DataError
 from augrank.files import atomic_write
 from augrank.images.decode import DecodeLimits
-from training.common.progress import Advance, Display
+from augrank.reporting import Advance, Reporter
 from training.data.manifest.read import MAX_SHOWN_ROWS
 from training.download.fetch import MAX_WAIT_S, Fetched, Fetcher, open_client
 from training.download.journal import Journal, UrlRecord, open_journal
@@ -69,7 +69,7 @@ class DownloadResult:
 def download(
     source: Path,
     out: Path,
-    display: Display,
+    reporter: Reporter,
     *,
     url_column: str = "url",
     options: DownloadOptions = DownloadOptions(),
@@ -80,7 +80,7 @@ def download(
     Args:
         source: a text file of URLs, or a CSV or Parquet file.
         out: folder of images/, manifest.csv, broken.csv and the journal.
-        display: shows progress.
+        reporter: shows progress.
         url_column: of a CSV or Parquet file.
         options: how images are requested.
         guard: the addresses that may be contacted.
@@ -95,7 +95,7 @@ def download(
             _remove_partial(out / IMAGES)
             pending = journal.pending_urls(urls, out, retry_broken=options.retry_broken)
             if pending:
-                with display.bar("Downloading", len(pending), "images") as advance:
+                with reporter.bar("Downloading", len(pending), "images") as advance:
                     asyncio.run(_Job(out, options, guard, journal, advance).run(pending))
             left_out = write_results(table, url_column, journal.records, out)
     except OSError as error:  # network errors never get here

@@ -13,7 +13,7 @@ import numpy as np
 
 from augrank.files import write_json
 from augrank.images.decode import RgbImage, decode
-from training.common.progress import Display
+from augrank.reporting import Reporter
 from training.data.image_cache.file_index import UnreadableFile
 from training.data.image_cache.quota import cache_disk_errors, read_metadata
 from training.data.image_cache.reader import FileReader, Item
@@ -45,7 +45,7 @@ def decode_all(
     cache: CacheOptions,
     *,
     threads: int,
-    display: Display,
+    reporter: Reporter,
 ) -> DecodedImages:
     """Decode files on a white square, except those that the cache holds already.
 
@@ -55,7 +55,7 @@ def decode_all(
         size: side of the working images, in pixels.
         cache: where decoded images are cached.
         threads: files decoded at a time (the decoders release the GIL).
-        display: shows progress.
+        reporter: shows progress.
 
     Raises:
         DataError: the disk or the quota does not hold the pixels.
@@ -71,9 +71,9 @@ def decode_all(
         return decode(content, size).pixels
 
     def track(items: Iterable[Item], count: int, title: str) -> Iterable[Item]:
-        return display.track(items, title, count, "images")
+        return reporter.track(items, title, count, "images")
 
-    store = ImageStore(cache.folder, size, cache.limit_gb, display.say)
+    store = ImageStore(cache.folder, size, cache.limit_gb, reporter.say)
     with store.locked(), sources.digest_cache() as digest:
         digests = [digest(number) for number in readable]
         reader = FileReader(read, decode_content, threads, track)
