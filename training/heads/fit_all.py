@@ -5,7 +5,7 @@ from typing import Any
 
 from training.backbone.embed import EmbeddingTable
 from training.common.context import TrainContext
-from training.data.dataset import Prepared
+from training.data.dataset import Dataset
 from training.data.splits import Split
 from training.heads.baselines import fit_baselines
 from training.heads.dataset import Inputs, OutcomeRows, split_outcomes
@@ -23,7 +23,7 @@ class TargetResult:
 
 
 def fit_heads(
-    data: Prepared, table: EmbeddingTable, ctx: TrainContext, notes: list[str]
+    data: Dataset, table: EmbeddingTable, ctx: TrainContext, notes: list[str]
 ) -> list[TargetResult]:
     """Fit a head for each target that has outcomes in every split.
 
@@ -67,7 +67,7 @@ def fit_heads(
 
 
 def _baselines(
-    data: Prepared, head: FittedHead, parts: dict[Split, OutcomeRows], inputs: Inputs
+    data: Dataset, head: FittedHead, parts: dict[Split, OutcomeRows], inputs: Inputs
 ) -> dict[str, dict[str, Any]]:
     """Return the baselines' scores; empty if they are switched off."""
     if not data.config.baselines:
