@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from augrank.errors import AugrankError, DataError
 from augrank.files import write_json
 from augrank.images.decode import DECODE_VERSION, RgbImage
-from training.common.prefetch import ahead
+from training.common.prefetch import prefetch
 from training.data.image_cache.file_index import KnownImages, Read, Unreadable
 from training.data.image_cache.quota import (
     BROKEN,
@@ -195,7 +195,7 @@ class ImageStore:
 
         def all_of_them() -> Generator[None, None, None]:
             groups = [there[at : at + GROUP] for at in range(0, len(there), GROUP)]
-            for group in ahead(places, groups, threads):
+            for group in prefetch(places, groups, threads):
                 for digest, found in group:
                     if found is not None:
                         known.places[digest] = found
@@ -314,7 +314,7 @@ class ImageStore:
         def all_of_them() -> Generator[None, None, None]:
             nonlocal used
             with self._slots.adding() as add:
-                for made in ahead(one, numbers, threads):
+                for made in prefetch(one, numbers, threads):
                     known.digests[made.number] = digest = made.digest
                     if isinstance(made.error, Unreadable):
                         known.cannot(made.number, made.error)
@@ -349,7 +349,7 @@ def _hash(
             return number, error
 
     def all_of_them() -> Generator[None, None, None]:
-        for number, result in ahead(one, numbers, threads):
+        for number, result in prefetch(one, numbers, threads):
             if isinstance(result, Unreadable):
                 known.cannot(number, result)
             else:
