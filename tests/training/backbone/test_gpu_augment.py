@@ -13,7 +13,7 @@ from augrank.errors import DataError
 from augrank.images.augmentations import Augmentation, AugmentationSet, Step, augmentation_set
 from augrank.images.preprocess import IMAGENET_MEAN, IMAGENET_STD, Normalizer
 from simulation.render import render_image
-from tests.training.conftest import draw
+from tests.support.shapes import draw
 from training.backbone.crops import RandomCrops, crop_and_resize, crop_and_resize_batch
 from training.backbone.gpu_augment import BatchAugmenter
 
@@ -297,7 +297,8 @@ def test_albumentations_are_not_made_in_batches():
     assert not BatchAugmenter.supports_all(email)
     assert [BatchAugmenter.supports(item) for item in email.augmentations[:2]] == [True, False]
     mixed = Augmentation(name="half", steps=(*SEED_SET["rotate"].steps, Step(op="HorizontalFlip")))
-    with pytest.raises(DataError, match=r"expected only the operations brightness, .* got half\. Apply them"):
+    message = r"expected only the operations brightness, .* got half\. Apply them"
+    with pytest.raises(DataError, match=message):
         BatchAugmenter(set_of(SEED_SET["darker"], mixed), BYTES, CPU)
 
 

@@ -4,7 +4,7 @@ import torch
 
 from augrank.images.augmentations import Augmentation, AugmentationSet, Step, augmentation_set
 from augrank.images.preprocess import Normalizer
-from tests.training.conftest import draw
+from tests.support.shapes import draw
 from training.backbone.crops import RandomCrops, crop_and_resize, full_boxes, may_flip
 from training.backbone.loader import EVALUATION_BATCH, BatchLoader, ImageSet
 from training.common.context import TrainContext
