@@ -20,7 +20,7 @@ from training.backbone.trainer import Trainer, TrainingData, ignore_epoch
 from training.common.context import TrainContext
 from training.common.device import Device
 from training.config import FitConfig
-from training.data.dataset import Prepared
+from training.data.dataset import Dataset
 from training.data.image_cache.store import decoder
 from training.data.samples import Channels, channel_statistics
 from training.data.splits import TRAIN, VALIDATION
@@ -49,7 +49,7 @@ class TrainedBackbone:
                 digest.update(name.encode() + value.numpy().tobytes())
         return digest.hexdigest()
 
-    def loader(self, data: Prepared, batch_size: int, ctx: TrainContext) -> BatchLoader:
+    def loader(self, data: Dataset, batch_size: int, ctx: TrainContext) -> BatchLoader:
         """Return a loader whose images are normalised for this backbone."""
         return _loader(data, Normalizer(self.mean, self.std), batch_size, ctx)
 
@@ -93,7 +93,7 @@ def _check_batch(config: FitConfig, world: World) -> None:
 
 
 def train_backbone(
-    data: Prepared,
+    data: Dataset,
     ctx: TrainContext,
     on_epoch: Callable[[Epoch], None] = ignore_epoch,
     initial: InitialWeights | None = None,
@@ -101,7 +101,7 @@ def train_backbone(
     """Train a backbone to recognise augmentations, or resume after an interrupt.
 
     Args:
-        data: of ``prepare``; checkpoints are written to its folder.
+        data: of ``load_dataset``; checkpoints are written to its folder.
         ctx: device, progress and processes.
         on_epoch: called after every epoch, and first for those before an interrupt.
         initial: weights to start from, of ``check_options``; by default they are loaded here.
@@ -133,7 +133,7 @@ def train_backbone(
     return TrainedBackbone(backbone, trainer.fit(on_epoch), mean, std, start)
 
 
-def _normalization(data: Prepared, world: World) -> tuple[Channels, Channels, str]:
+def _normalization(data: Dataset, world: World) -> tuple[Channels, Channels, str]:
     """Return the mean and standard deviation for images, and a note on their source.
 
     Trained weights expect those that they were trained with.
@@ -156,7 +156,7 @@ def _normalization(data: Prepared, world: World) -> tuple[Channels, Channels, st
 
 
 def _loader(
-    data: Prepared, normalizer: Normalizer, batch_size: int, ctx: TrainContext
+    data: Dataset, normalizer: Normalizer, batch_size: int, ctx: TrainContext
 ) -> BatchLoader:
     images = ImageSet(data.images.pixels, data.augmentations, normalizer)
     return BatchLoader(images, ctx, batch_size=batch_size, threads=data.threads)
