@@ -414,8 +414,8 @@ def test_ctrl_c_is_answered_by_the_command_that_goes_on(catalogue, tmp_path):
         process.send_signal(signal.SIGINT)
         _, stderr = process.communicate(timeout=60)
     assert process.returncode == EXIT_INTERRUPT
-    said, again = stderr.strip().split(" go on with: python ")
-    assert said == "Interrupted. What is done is kept;"
+    said, again = stderr.strip().split(" Resume with: python ")
+    assert said == "Interrupted. Completed work is kept."
     done = subprocess.run(
         [sys.executable, *shlex.split(again)], capture_output=True, text=True, timeout=120,
         check=True,
