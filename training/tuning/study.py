@@ -25,13 +25,13 @@ from optuna.trial import FrozenTrial, TrialState
 
 from augrank.errors import DataError
 from augrank.files import LOCK, disk_errors, exclusive_lock, read_json, write_json
-from training.backbone.checkpoint import Epoch
-from training.backbone.train import learn, use_threads
-from training.backbone.trainer import Diverged
+from training.backbone.train import train_backbone, use_threads
+from training.backbone.trainer import TrainingDiverged
 from training.common.context import TrainContext
 from training.common.device import Device
 from training.config import FitConfig
 from training.data.dataset import Dataset, load_dataset, read_manifest
+from training.run.epoch import Epoch
 from training.run.folder import RunFolder
 from training.tuning.space import Range, Space, Value
 from training.tuning.trials import State, Trial, best_of, shown, write_results
@@ -42,7 +42,7 @@ STATES: dict[TrialState, State] = {TrialState.COMPLETE: "complete", TrialState.P
                                    TrialState.FAIL: "failed"}  # fmt: skip
 REASON, SECONDS = "reason", "seconds"
 # What ends a trial but not the search: options that do not learn, a batch that memory cannot hold.
-OF_ITS_OPTIONS = (Diverged, RuntimeError, MemoryError)
+OF_ITS_OPTIONS = (TrainingDiverged, RuntimeError, MemoryError)
 
 
 def tune(
@@ -111,20 +111,22 @@ class _Search:
                 raise optuna.TrialPruned
 
         try:
-            learned = learn(
+            learned = train_backbone(
                 replace(self._data, config=config, folder=folder),
                 self._ctx,
                 on_epoch=judge,
             )
         except OF_ITS_OPTIONS as error:
-            why = error.problem if isinstance(error, Diverged) else str(error).partition("\n")[0]
+            why = str(error).partition("\n")[0]
+            if isinstance(error, TrainingDiverged):
+                why = error.problem
             trial.set_user_attr(REASON, why[:200] or type(error).__name__)
             shutil.rmtree(folder.root, ignore_errors=True)
             if self._ctx.device.is_cuda:
                 torch.cuda.empty_cache()
             raise
         shutil.rmtree(folder.root, ignore_errors=True)
-        best = learned.recognition.history[learned.recognition.best - 1]
+        best = learned.history.best_epoch
         return best.validation_accuracy
 
 
