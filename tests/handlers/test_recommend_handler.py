@@ -1,42 +1,28 @@
 """The handler in process, with TorchServe's own Context class."""
 
 import base64
-import io
 import json
 import shutil
 import subprocess
 import sys
 
-import numpy as np
 import pytest
-from PIL import Image
-from ts.context import Context, RequestProcessor
 
+from augrank.errors import BundleError
 from augrank.models.backbone import CPU_ROWS_PER_CALL, MAX_BATCH
-from handlers.recommend_handler import GAUGE_INTERVAL_S, RecommendHandler
-from tests.augrank.images.test_decode import png_bomb
+from augrank.runtime.worker import METRICS_INTERVAL_S, Worker
+from handlers.recommend_handler import RecommendHandler
+from tests.support.image_files import noise_jpeg, png_bomb
+from tests.support.pools import start_threads
+from tests.support.worker import make_context
 
 FIELDS = {"target": "open_rate", "campaign_type": "Newsletter", "industry": "Retail"}
-
-
-class Metrics:
-    def __init__(self):
-        self.times = []
-
-    def add_time(self, name, value, idx=None, unit="ms"):
-        self.times.append((name, value, idx))
 
 
 def raw(image: bytes, content_type: str = "image/png", **changes):
     """A raw image with its fields in the header."""
     fields = json.dumps({**FIELDS, **changes})
     return {"body": bytearray(image)}, {"Content-Type": content_type, "X-Augrank-Fields": fields}
-
-
-def make_context(model_dir, headers):
-    context = Context("tiny", str(model_dir), {}, 8, None, "0.12", metrics=Metrics())
-    context.request_processor = [RequestProcessor(header) for header in headers]
-    return context
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +36,7 @@ def model_dir(tiny_export, tmp_path_factory):
 def handler(model_dir):
     made = RecommendHandler()
     made.initialize(make_context(model_dir, []))
+    start_threads(made.task)
     return made
 
 
@@ -58,7 +45,7 @@ def test_a_worker_loads_no_scikit_learn(model_dir):
     code = (
         "import sys\n"
         "from handlers.recommend_handler import RecommendHandler\n"
-        "from tests.handlers.test_recommend_handler import make_context\n"
+        "from tests.support.worker import make_context\n"
         "assert 'sklearn' not in sys.modules\n"
         f"RecommendHandler().initialize(make_context({str(model_dir)!r}, []))\n"
         "print([name for name in ('xgboost', 'sklearn') if name in sys.modules])"
@@ -80,13 +67,6 @@ def ask(handler, model_dir):
     return send
 
 
-def noise_jpeg(side: int = 200, quality: int = 75) -> bytes:
-    buffer = io.BytesIO()
-    pixels = np.random.default_rng(0).integers(0, 255, (side, side, 3), np.uint8)
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=quality)
-    return buffer.getvalue()
-
-
 @pytest.mark.parametrize(
     ("rows_per_call", "calls"),
     [(CPU_ROWS_PER_CALL, 5 * [6]), (MAX_BATCH, [5 * 6]), (7, [12, 12, 6])],
@@ -95,7 +75,7 @@ def test_eight_requests_with_three_bad_images(
     ask, image, monkeypatch, handler, rows_per_call, calls
 ):
     """A CPU embeds one request's candidates as soon as they are there, a GPU all together."""
-    backbone, made = handler.recommender.backbone, []
+    backbone, made = handler.task.backbone, []
     embed = backbone.embed
     monkeypatch.setattr(backbone, "embed", lambda batch: made.append(len(batch)) or embed(batch))
     monkeypatch.setattr(backbone, "rows_per_call", rows_per_call)
@@ -117,7 +97,7 @@ def test_eight_requests_with_three_bad_images(
 def test_an_image_under_several_targets_is_embedded_once(
     ask, image, monkeypatch, handler, tiny_export
 ):
-    backbone, made = handler.recommender.backbone, []
+    backbone, made = handler.task.backbone, []
     embed = backbone.embed
     monkeypatch.setattr(backbone, "embed", lambda batch: made.append(len(batch)) or embed(batch))
     targets = [head.target.name for head in tiny_export.spec.heads]
@@ -196,7 +176,7 @@ def test_nan_in_json_context(ask, image):
 
 
 def test_timings_are_metrics_at_most_once_a_second(ask, image, handler):
-    handler._gauged = -GAUGE_INTERVAL_S
+    handler._reported_at = -METRICS_INTERVAL_S
     _, context = ask(raw(image), raw(image))
     assert sorted(name for name, *_ in context.metrics.times) == sorted(
         f"Augrank{stage}Time" for stage in ("Decode", "Augment", "Embed", "Score", "Rank", "Total")
@@ -217,3 +197,23 @@ def test_fields_and_statuses_of_batch_transform(model_dir, image, monkeypatch):
     assert good["context"]["industry"] == "Retail"
     assert bad["error"]["status"] == 415
     assert [context.get_response_status(index)[0] for index in range(2)] == [200, 200]
+
+
+def test_a_bundle_of_another_task_is_refused(model_dir):
+    class ClassifyHandler(Worker):
+        task_name = "classify"
+
+    with pytest.raises(BundleError, match="expected task classify, got task recommend"):
+        ClassifyHandler().initialize(make_context(model_dir, []))
+
+
+def test_answers_are_cached_where_the_environment_gives_memory(model_dir, image, monkeypatch):
+    monkeypatch.setenv("AUGRANK_CACHE_MB", "8")
+    handler = RecommendHandler()
+    handler.initialize(make_context(model_dir, []))
+    cached = []
+    for _ in range(2):
+        fields, headers = raw(image)
+        (body,) = handler.handle([fields], make_context(model_dir, [headers]))
+        cached.append(json.loads(body)["cached"])
+    assert cached == [False, True]
