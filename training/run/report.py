@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augrank.reporting import Reporter, Table
-from training.backbone.checkpoint import Epoch
 from training.common.metrics import wilson_interval
+from training.run.epoch import Epoch
 
 if TYPE_CHECKING:
     from training.heads.fit import FittedHead

@@ -26,13 +26,13 @@ from optuna.trial import FrozenTrial, TrialState
 
 from augrank.errors import DataError
 from augrank.files import LOCK, disk_errors, exclusive_lock, read_json, write_json
-from training.backbone.checkpoint import Epoch
-from training.backbone.train import learn, use_threads
-from training.backbone.trainer import Diverged
+from training.backbone.train import train_backbone, use_threads
+from training.backbone.trainer import TrainingDiverged
 from training.common.context import TrainContext
 from training.common.device import Device
 from training.config import FitConfig
 from training.data.dataset import Dataset, load_dataset, read_manifest
+from training.run.epoch import Epoch
 from training.run.folder import RunFolder
 from training.tuning.space import Range, Space, Value
 from training.tuning.trials import State, Trial, best_trial, format_value, write_results
@@ -46,7 +46,7 @@ STATES: dict[TrialState, State] = {
 }
 REASON, SECONDS = "reason", "seconds"
 # Errors that end a trial but not the search: divergence, a batch that exceeds the memory.
-TRIAL_ERRORS = (Diverged, RuntimeError, MemoryError)
+TRIAL_ERRORS = (TrainingDiverged, RuntimeError, MemoryError)
 
 
 def tune(
@@ -124,20 +124,22 @@ class _Objective:
                 raise optuna.TrialPruned
 
         try:
-            learned = learn(
+            learned = train_backbone(
                 replace(self.data, config=config, folder=folder),
                 self.ctx,
                 on_epoch=report,
             )
         except TRIAL_ERRORS as error:
-            why = error.problem if isinstance(error, Diverged) else str(error).partition("\n")[0]
+            why = str(error).partition("\n")[0]
+            if isinstance(error, TrainingDiverged):
+                why = error.problem
             trial.set_user_attr(REASON, why[:200] or type(error).__name__)
             shutil.rmtree(folder.root, ignore_errors=True)
             if self.ctx.device.is_cuda:
                 torch.cuda.empty_cache()
             raise
         shutil.rmtree(folder.root, ignore_errors=True)
-        best = learned.recognition.history[learned.recognition.best - 1]
+        best = learned.history.best_epoch
         return best.validation_accuracy
 
 

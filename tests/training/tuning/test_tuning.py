@@ -186,7 +186,7 @@ def test_a_grid_that_was_killed_goes_on_with_the_trial_it_was_at(catalogue, tmp_
     assert seen[-1].startswith("Epoch   3/6"), seen
     done = tune(manifest, out, "--space", str(space))
     assert done.exit_code == 0, done.output
-    assert "Going on after epoch" in done.output
+    assert "Resuming after epoch" in done.output
     rows = trials_of(out)
     assert sorted(row["epochs"] for row in rows) == ["2", "6"]
     assert all(row["state"] == "complete" for row in rows)
@@ -201,15 +201,15 @@ def test_ctrl_c_in_a_grid_loses_no_cell_and_tries_none_twice(catalogue, tmp_path
 
     manifest, out = catalogue(18), tmp_path / "study"
     space = space_file(tmp_path, {"momentum": [0.5, 0.9], "epochs": [1, 2]})
-    learn, tried = study.learn, []
+    train_backbone, tried = study.train_backbone, []
 
     def interrupted(data, *arguments, **named):
         tried.append((data.config.momentum, data.config.epochs))
         if len(tried) == 2:
             raise KeyboardInterrupt
-        return learn(data, *arguments, **named)
+        return train_backbone(data, *arguments, **named)
 
-    monkeypatch.setattr(study, "learn", interrupted)
+    monkeypatch.setattr(study, "train_backbone", interrupted)
     first = tune(manifest, out, "--space", str(space))
     assert first.exit_code == 130
     again = tune(manifest, out, "--space", str(space))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from augrank.errors import AugrankError
 from augrank.images.decode import RgbImage
-from training.common.prefetch import ahead
+from training.common.prefetch import prefetch
 from training.data.image_cache.file_index import FileIndex, Read, UnreadableFile
 from training.data.image_cache.records import Record, valid_record
 
@@ -52,7 +52,7 @@ class FileReader:
         """
 
         def results() -> Generator[Result, None, None]:
-            yield from ahead(make, items, self.threads)
+            yield from prefetch(make, items, self.threads)
 
         return closing(results())
 
