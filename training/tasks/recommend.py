@@ -21,10 +21,11 @@ from training.common.metrics import reliability
 from training.data.dataset import Dataset, default_name
 from training.data.embedding_cache import EmbeddingStore
 from training.data.splits import TEST
+from training.heads.summary import head_entry
 from training.run.epoch import Epoch
 from training.run.folder import installed_versions, write_catalogue, write_reference
 from training.run.plots import plot_comparison, plot_confusion, plot_curves, plot_reliability
-from training.run.report import BackboneFigures, backbone_figures, head_entry, history_entries
+from training.run.report import BackboneFigures, backbone_figures, history_entries
 from training.run.tensorboard import Curves
 
 if TYPE_CHECKING:
