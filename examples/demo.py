@@ -20,7 +20,7 @@ import httpx
 import typer
 from rich.console import Console
 
-from augrank.bundle.spec import sha256_of
+from augrank.bundle.load import sha256_of
 from augrank.cli.app import print_answer
 from augrank.cli.command import friendly_errors
 from augrank.serving.server import Server, ServerOptions, serve
@@ -30,7 +30,7 @@ from augrank.tasks.recommend.response import Answer
 ROOT = Path(__file__).parents[1]
 CATALOGUE = ROOT / "examples" / "catalogue"
 NAME, TARGET = "food", "open_rate"
-CONTEXT = {"campaign_type": "Newsletter", "industry": "Food_and_Beverages"}
+CONTEXT = {"campaign_type": "Newsletter", "industry": "Retail"}
 console = Console()
 
 

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from augrank.bundle.spec import BUNDLE_FILE, BundleSpec, sha256_of
+from augrank.bundle.load import sha256_of
+from augrank.bundle.spec import BUNDLE_FILE, SpecT
 from augrank.models.head import HeadSpec
 
 CARD_FILE = "model_card.md"
@@ -71,7 +72,7 @@ def copy_heads(run: Path, heads: Sequence[HeadSpec], bundle: Path) -> None:
         shutil.copyfile(run / head.file, target)
 
 
-def write_bundle_json(bundle: Path, spec: BundleSpec, card: str = "") -> BundleSpec:
+def write_bundle_json(bundle: Path, spec: SpecT, card: str = "") -> SpecT:
     """Write the model card, and bundle.json with the sha256 of every other file.
 
     Returns:

@@ -5,14 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
-from augrank.bundle.spec import BundleSpec
 from augrank.cli.command import friendly_errors
+from augrank.cli.reporter import RichReporter
 from export.sagemaker.cli import register
 
 if TYPE_CHECKING:
-    from export.parity.figures import EngineConfig
     from export.tasks.base import Export
 
 app = typer.Typer(
@@ -83,41 +81,9 @@ register(app)
 
 
 def _print_export(export: "Export") -> None:
-    console.print(_parity_table(export.spec))
-    for config, reasons in export.rejected.items():
-        console.print(
-            f"[yellow]{config.label} does not pass its gate:[/yellow] {'; '.join(reasons)}. "
-            + _consequence(config, export.spec)
-        )
+    RichReporter(console).table(export.report)
+    for label, message in export.rejected.items():
+        console.print(f"[yellow]{label} does not pass its gate:[/yellow] {message}")
     for path in filter(None, (export.bundle, export.archive, export.model_tar)):
         console.print(f"wrote {path}", soft_wrap=True)
     console.print(f"next: augrank serve {export.archive}", soft_wrap=True)
-
-
-def _consequence(config: "EngineConfig", spec: BundleSpec) -> str:
-    precision = config.precision
-    if config.device != "cpu":
-        return f"{config.device} uses it only if AUGRANK_PRECISION={precision} is set."
-    if precision in spec.graphs:
-        return f"It is in the bundle, used only if AUGRANK_PRECISION={precision} is set."
-    return "It was left out."
-
-
-def _parity_table(spec: BundleSpec) -> Table:
-    table = Table(title="Parity with training, through the archive")
-    for heading in ("graph", "requests", "max |Δp|", "rank corr.", "same best", "cosine"):
-        table.add_column(heading, justify="left" if heading == "graph" else "right")
-    defaults = {str(spec.precision)}
-    if spec.openvino_precision is not None:
-        defaults.add(f"{spec.openvino_precision}, openvino")
-    for graph, figures in spec.parity.items():
-        default = " (default)" if graph in defaults else ""
-        table.add_row(
-            graph + default,
-            str(figures.images),
-            f"{figures.max_probability_difference:.4f}",
-            f"{figures.rank_correlation:.4f}",
-            f"{figures.top1_agreement:.1%}",
-            f"{figures.embedding_cosine:.5f}",
-        )
-    return table

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from augrank.bundle.spec import sha256_of
+from augrank.bundle.load import sha256_of
 from augrank.contracts.manifest import PATH, SHA256, SPLIT
 from augrank.contracts.run import RUN_FILE, RunRecord, parse_run
 from augrank.errors import DataError

@@ -7,8 +7,10 @@ from typing import Any
 
 from augrank.aws.client import Aws, AwsError, Call
 from augrank.aws.s3 import S3Folder
-from augrank.bundle.spec import load_bundle
+from augrank.bundle.load import load_bundle
+from augrank.bundle.recommend_spec import RecommendSpec
 from augrank.errors import BadRequest
+from augrank.reporting import Step
 from benchmarks.common.load import FAILED, OK, Asks, Body
 from benchmarks.common.requests import questions
 from benchmarks.instances.catalogue import InstanceType
@@ -16,7 +18,6 @@ from benchmarks.instances.figures import (
     LeftRunning,
     LoadPlan,
     ServingFigures,
-    Step,
     TrainingFigures,
     ask,
     training_figures,
@@ -150,7 +151,7 @@ class OnAws:
         """An endpoint, deleted whatever happens."""
         release = self.release(kind)
         endpoint = Endpoint(self._aws, release.settings.name, step)
-        bundle = load_bundle(release.dist / "bundle")
+        bundle = load_bundle(release.dist / "bundle", RecommendSpec)
         if kind.gpus and "fp16" not in bundle.spec.graphs:
             raise BadRequest(
                 "the export has no graph for GPUs", remedy="Export it again with --fp16."

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from augrank.bundle.spec import ParityFigures, Precision
+from augrank.bundle.recommend_spec import ParityFigures
+from augrank.bundle.spec import Precision
 from augrank.errors import AugrankError
 from augrank.models.engines import Device
 

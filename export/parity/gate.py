@@ -7,7 +7,7 @@ nothing but the files of the run.
 """
 
 import base64
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,9 @@ import numpy as np
 import xgboost
 from numpy.typing import NDArray
 
-from augrank.bundle.spec import ParityFigures, Precision, open_bundle
+from augrank.bundle.load import open_bundle
+from augrank.bundle.recommend_spec import ParityFigures, RecommendSpec
+from augrank.bundle.spec import Precision
 from augrank.contracts.recommend_run import RecommendRun
 from augrank.images.decode import decode
 from augrank.images.preprocess import Normalizer
@@ -24,6 +26,7 @@ from augrank.models.backbone import Backbone
 from augrank.models.context import ContextEncoder
 from augrank.models.engines import Device
 from augrank.models.head import assemble
+from augrank.reporting import Step, Table
 from augrank.resources import usable_cores
 from export.parity.archive import ask_archive
 from export.parity.figures import EngineConfig, ParityError, compare, min_cosine, shortfalls
@@ -58,6 +61,26 @@ class GateResult:
         return None
 
 
+def parity_table(spec: RecommendSpec) -> Table:
+    """Return the figures of a finished bundle for people; default graphs are marked."""
+    defaults = {str(spec.precision)}
+    if spec.openvino_precision is not None:
+        defaults.add(f"{spec.openvino_precision}, openvino")
+    rows = [
+        (
+            label + (" (default)" if label in defaults else ""),
+            str(figures.images),
+            f"{figures.max_probability_difference:.4f}",
+            f"{figures.rank_correlation:.4f}",
+            f"{figures.top1_agreement:.1%}",
+            f"{figures.embedding_cosine:.5f}",
+        )
+        for label, figures in spec.parity.items()
+    ]
+    columns = ("graph", "requests", "max |Δp|", "rank corr.", "same best", "cosine")
+    return Table("Parity with training, through the archive", columns, rows)
+
+
 def judge(figures: Mapping[EngineConfig, ParityFigures]) -> GateResult:
     """Compare figures with their tolerances.
 
@@ -79,7 +102,7 @@ def judge(figures: Mapping[EngineConfig, ParityFigures]) -> GateResult:
 class ParityGate:
     """Holds the reference's answers to the gate's requests, and compares archives with them."""
 
-    def __init__(self, run: Run[RecommendRun], progress: Callable[[str], None]) -> None:
+    def __init__(self, run: Run[RecommendRun], progress: Step) -> None:
         self._run, self._progress, self._reference = run, progress, run.reference()
         rows = {row.path: row for row in run.catalogue}
         for path in self._reference.paths:
@@ -212,7 +235,7 @@ def lowest_cosine(
     It covers features and logits of every candidate of every held-out image, computed with the
     archive's graph, image size, augmentations and normalisation constants.
     """
-    with open_bundle(archive) as bundle:
+    with open_bundle(archive, RecommendSpec) as bundle:
         spec = bundle.spec
         graph = bundle.directory / graphs[config.precision]
         backbone = Backbone(graph, threads=usable_cores(), device=config.device)

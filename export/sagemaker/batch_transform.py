@@ -15,10 +15,11 @@ from functools import cached_property
 from typing import Any
 
 from augrank.aws.client import INVALID, TAG, Aws, AwsError, Call
-from augrank.aws.poll import Pending, Progress, no_progress, poll
+from augrank.aws.poll import Pending, no_progress, poll
 from augrank.aws.s3 import S3Folder
 from augrank.contracts.manifest import IMAGE_SUFFIXES
 from augrank.errors import BadRequest
+from augrank.reporting import Step
 from augrank.runtime.settings import ERRORS_AS_200, FIELDS
 from export.sagemaker.release import MAX_REQUEST_BYTES, Release, digest
 
@@ -93,7 +94,7 @@ class Batch:
 
 
 def transform(
-    aws: Aws, batch: Batch, *, progress: Progress = no_progress, poll_s: float | None = None
+    aws: Aws, batch: Batch, *, progress: Step = no_progress, poll_s: float | None = None
 ) -> TransformResult:
     """Answer every image of a folder that has no answer yet.
 
@@ -150,7 +151,7 @@ class _Jobs:
     """Starts transform jobs and waits for them."""
 
     aws: Aws
-    progress: Progress
+    progress: Step
     poll_s: float
 
     def start(self, batch: Batch, images: Sequence[str]) -> str:

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from augrank.aws.client import TAG, Aws, AwsError, Call, aws_errors
-from augrank.aws.poll import Progress
 from augrank.aws.s3 import S3Folder
-from augrank.bundle.spec import sha256_of
+from augrank.bundle.load import sha256_of
 from augrank.errors import BadRequest
+from augrank.reporting import Step
 
 Kind = Literal["realtime", "serverless", "async"]
 ARCHIVE = "model.tar.gz"
@@ -139,7 +139,7 @@ class Release:
         """Return the same release with another number of instances."""
         return replace(self, settings=replace(self.settings, instances=instances))
 
-    def upload(self, aws: Aws, progress: Progress) -> None:
+    def upload(self, aws: Aws, progress: Step) -> None:
         """Upload the archive, unless it is in the bucket.
 
         Unfinished uploads of a killed call are aborted first: an endpoint has one upload at a time.

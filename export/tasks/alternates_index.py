@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from augrank.bundle.spec import AlternatesSpec
+from augrank.bundle.recommend_spec import AlternatesSpec
 from augrank.contracts.run import RunRecord
 from augrank.images.decode import decode, encode
 from augrank.images.preprocess import Normalizer

@@ -1,7 +1,6 @@
 """What all tasks share: the options of an export, its result, and how a task's module is found."""
 
 import importlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,10 +10,8 @@ from augrank.bundle.spec import MODEL_NAME, BundleSpec
 from augrank.contracts.run import RunRecord
 from augrank.errors import BadRequest, DataError
 from augrank.models.engines import Device
-from export.parity.figures import EngineConfig
+from augrank.reporting import Step, Table
 from export.run_reader import Run
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -65,16 +62,21 @@ class Export:
     archive: Path
     model_tar: Path | None  # SageMaker's, if it was requested
     spec: BundleSpec
-    rejected: dict[EngineConfig, list[str]]  # which did not pass their gate, and why
+    report: Table  # the figures of the gate
+    rejected: dict[str, str]  # graphs that did not pass it, and why, for people
 
 
 class Build(Protocol):
     """A task's ``build``: exports a run, or writes nothing and raises."""
 
     def __call__(
-        self, run: Run[RunRecord], dist: Path, options: ExportOptions, progress: Progress
+        self, run: Run[RunRecord], dist: Path, options: ExportOptions, progress: Step
     ) -> Export:
         """Export ``run`` to ``dist``."""
+
+
+def no_progress(text: str) -> None:
+    """Report nothing."""
 
 
 def build_of_task(task: str) -> Build:

@@ -12,23 +12,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from augrank.bundle.spec import SMOKE_FILE, BundleSpec, Precision, library_versions, load_bundle
+from augrank.bundle.load import library_versions, load_bundle
+from augrank.bundle.recommend_spec import RecommendSpec
+from augrank.bundle.spec import SMOKE_FILE, Precision
 from augrank.contracts.recommend_run import RecommendRun
 from augrank.contracts.run import RunRecord
 from augrank.errors import DataError
 from augrank.images.decode import decode
 from augrank.images.preprocess import Normalizer
 from augrank.models.backbone import Backbone
+from augrank.reporting import Step
 from augrank.resources import usable_cores
 from export.archive import pack_mar, pack_model_tar
 from export.bundle_writer import MODEL_TAR, Staging, copy_heads, staging, write_bundle_json
 from export.model_card import model_card
 from export.onnx_graphs import load_network, write_fp16, write_fp32, write_int8
 from export.parity.figures import EngineConfig
-from export.parity.gate import GateResult, ParityGate, judge
+from export.parity.gate import GateResult, ParityGate, judge, parity_table
 from export.run_reader import Run
 from export.tasks.alternates_index import write_alternates
-from export.tasks.base import Export, ExportOptions, Progress
+from export.tasks.base import Export, ExportOptions, no_progress
 
 CALIBRATION_CANDIDATES = 200  # of training images, for int8
 MIN_CALIBRATION_IMAGES = 8
@@ -38,7 +41,7 @@ def build(
     run: Run[RunRecord],
     dist: Path,
     options: ExportOptions,
-    progress: Progress = lambda _text: None,
+    progress: Step = no_progress,
 ) -> Export:
     """Export a run.
 
@@ -69,8 +72,22 @@ def build(
         dist / staged.archive.name,
         dist / MODEL_TAR if options.sagemaker else None,
         spec,
-        result.rejected,
+        parity_table(spec),
+        {
+            config.label: f"{'; '.join(why)}. {_consequence(config, spec)}"
+            for config, why in result.rejected.items()
+        },
     )
+
+
+def _consequence(config: EngineConfig, spec: RecommendSpec) -> str:
+    """Say what becomes of a graph that did not pass its gate."""
+    precision = config.precision
+    if config.device != "cpu":
+        return f"{config.device} uses it only if AUGRANK_PRECISION={precision} is set."
+    if precision in spec.graphs:
+        return f"It is in the bundle, used only if AUGRANK_PRECISION={precision} is set."
+    return "It was left out."
 
 
 def _with_heads(run: Run[RecommendRun]) -> Run[RecommendRun]:
@@ -91,8 +108,8 @@ def _with_heads(run: Run[RecommendRun]) -> Run[RecommendRun]:
 
 
 def _write_draft(
-    run: Run[RecommendRun], staged: Staging, options: ExportOptions, progress: Progress
-) -> BundleSpec:
+    run: Run[RecommendRun], staged: Staging, options: ExportOptions, progress: Step
+) -> RecommendSpec:
     """Write graphs, heads and a first bundle.json, and pack them for the gate."""
     graphs = _write_graphs(run, staged.bundle, options, progress)
     copy_heads(run.directory, run.record.heads, staged.bundle)
@@ -103,7 +120,7 @@ def _write_draft(
 
 
 def _write_graphs(
-    run: Run[RecommendRun], bundle: Path, options: ExportOptions, progress: Progress
+    run: Run[RecommendRun], bundle: Path, options: ExportOptions, progress: Step
 ) -> dict[Precision, str]:
     record = run.record
     graphs: dict[Precision, str] = {"fp32": "backbone-fp32.onnx"}
@@ -135,10 +152,10 @@ def _calibration_batches(run: Run[RecommendRun]) -> Iterator[NDArray[np.float32]
 
 def _draft_spec(
     run: Run[RecommendRun], options: ExportOptions, graphs: Mapping[Precision, str]
-) -> BundleSpec:
+) -> RecommendSpec:
     """Return bundle.json before the gate: fp32 is the default, and there are no figures."""
     record = run.record
-    return BundleSpec(
+    return RecommendSpec(
         name=options.name,
         version=options.version,
         backbone=record.backbone,
@@ -161,7 +178,7 @@ def _draft_spec(
 
 
 def _pass_gate(
-    gate: ParityGate, staged: Staging, draft: BundleSpec, options: ExportOptions
+    gate: ParityGate, staged: Staging, draft: RecommendSpec, options: ExportOptions
 ) -> GateResult:
     """Compare every graph with the run, on every device that computes it."""
     configs = [
@@ -177,11 +194,11 @@ def _pass_gate(
 def _finish(
     run: Run[RecommendRun],
     staged: Staging,
-    draft: BundleSpec,
+    draft: RecommendSpec,
     gate: ParityGate,
     result: GateResult,
-    progress: Progress,
-) -> BundleSpec:
+    progress: Step,
+) -> RecommendSpec:
     """Choose the default graphs, add alternates, smoke request and model card, and pack again."""
     graphs = dict(draft.graphs)
     if EngineConfig("fp16") in result.rejected:  # a GPU would use it by default

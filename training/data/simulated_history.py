@@ -15,7 +15,7 @@ from augrank.contracts.manifest import (
     PATH,
     PROBABILITY,
 )
-from augrank.files import room_in, whole
+from augrank.files import atomic_write, disk_errors
 from simulation.engagement import CAMPAIGN_TYPES, INDUSTRIES, Engagement, Rule, simulate
 from training.data.manifest.manifest import attribute_columns, check_manifest
 from training.data.manifest.read import Table
@@ -30,6 +30,7 @@ class History:
     rows: int
     engagement: Engagement
     skipped: int  # bad rows of the input
+    notes: tuple[str, ...] = ()  # what was read otherwise than it stands in the input
 
 
 def write_history(
@@ -73,9 +74,9 @@ def write_history(
         frame[target] = sent.outcomes[:, place]
         frame[target + PROBABILITY] = sent.probabilities[:, place].round(6)
     remedy = "Free space there, or give another --out."
-    with room_in(out.parent, remedy), whole(out) as temporary:
+    with disk_errors(out.parent, remedy), atomic_write(out) as temporary:
         if out.suffix.lower() in (".parquet", ".pq"):
             frame.to_parquet(temporary, index=False)
         else:
             frame.to_csv(temporary, index=False, lineterminator="\n")
-    return History(out, len(first), len(frame), sent, manifest.skipped)
+    return History(out, len(first), len(frame), sent, manifest.skipped, manifest.notes)

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from augrank.contracts.run import RUN_FILE, RUN_FORMAT
 from augrank.errors import DataError
-from augrank.files import LOCK, alone_in, read_json, room_in, whole, write_json
+from augrank.files import LOCK, atomic_write, disk_errors, exclusive_lock, read_json, write_json
 from training.data.image_cache.quota import EMBEDDINGS, emptied
 
 LIBRARIES = ("albumentations", "numpy", "opencv-python-headless", "pandas", "pillow",
@@ -143,13 +143,13 @@ class RunFolder:
             DataError: it holds files that are not a run's, or another process holds it; it cannot
                 be written, then or in the block.
         """
-        with room_in(
+        with disk_errors(
             self.root,
             "Free space there, and the same command goes on after the last whole epoch; or give "
             "another --out.",
         ):
             self.claim()
-            with alone_in(self.root):
+            with exclusive_lock(self.root / LOCK, f"another process is working in {self.root}"):
                 yield
 
     def start(self, config: Mapping[str, Any], data: str, *, overwrite: bool) -> None:
@@ -222,7 +222,10 @@ def record_of(weights: Path) -> dict[str, Any] | None:
 
 def write_catalogue(file: Path, rows: Sequence[Mapping[str, str]]) -> None:
     """Write catalogue.csv: relative_im_path, split, sha256, then attributes."""
-    with whole(file) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+    with (
+        atomic_write(file) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as stream,
+    ):
         writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
@@ -232,7 +235,7 @@ def write_reference(
     file: Path, paths: Sequence[str], features: NDArray[np.float32], logits: NDArray[np.float32]
 ) -> None:
     """Write reference.npz: paths (P,), features (P, A, F) and logits (P, A, A), no pickle."""
-    with whole(file) as temporary, temporary.open("wb") as stream:
+    with atomic_write(file) as temporary, temporary.open("wb") as stream:
         np.savez(stream, paths=np.array(paths, dtype=str), features=features, logits=logits)
 
 

@@ -9,9 +9,9 @@ from typing import Any, Literal
 import yaml
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from rich.table import Table
 
-from augrank.files import whole
+from augrank.files import atomic_write
+from augrank.reporting import Table
 from training.config import FitConfig
 from training.run.plots import BLUE, GREY, ORANGE, plain_axes, save_figure
 from training.tuning.space import Range, Space, Value
@@ -42,7 +42,10 @@ def best_of(trials: Sequence[Trial]) -> Trial | None:
 def write_results(out: Path, config: FitConfig, space: Space, trials: Sequence[Trial]) -> None:
     """Write trials.csv, trials.png and, where a trial came to its end, best.yaml."""
     names = list(space.options)
-    with whole(out / "trials.csv") as file, file.open("w", encoding="utf-8", newline="") as stream:
+    with (
+        atomic_write(out / "trials.csv") as file,
+        file.open("w", encoding="utf-8", newline="") as stream,
+    ):
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow([*COLUMNS, *names])
         for t in trials:
@@ -50,7 +53,7 @@ def write_results(out: Path, config: FitConfig, space: Space, trials: Sequence[T
             writer.writerow([*shown, *(t.parameters.get(name, "") for name in names)])
     _plot(out / "trials.png", space, trials)
     if best := best_of(trials):
-        with whole(out / "best.yaml") as file:
+        with atomic_write(out / "best.yaml") as file:
             file.write_text(best_config(config, best), encoding="utf-8")
 
 
@@ -68,11 +71,9 @@ def best_config(config: FitConfig, best: Trial) -> str:
 
 def results_table(space: Space, trials: Sequence[Trial]) -> Table:
     """For the terminal, the best first."""
-    table = Table(title="Trials", title_justify="left")
-    for heading in ("trial", "validation accuracy", "epochs", "seconds", *space.options, ""):
-        table.add_column(heading, justify="right")
-    for t in sorted(trials, key=lambda t: (t.state != "complete", -(t.value or 0.0), t.number)):
-        table.add_row(
+    columns = ("trial", "validation accuracy", "epochs", "seconds", *space.options, "")
+    rows = [
+        (
             str(t.number),
             "-" if t.value is None else f"{t.value:.2%}",
             "-" if t.epochs is None else str(t.epochs),
@@ -80,7 +81,9 @@ def results_table(space: Space, trials: Sequence[Trial]) -> Table:
             *(shown(t.parameters.get(name, "-")) for name in space.options),
             "" if t.state == "complete" else f"{t.state} {t.reason}".strip(),
         )
-    return table
+        for t in sorted(trials, key=lambda t: (t.state != "complete", -(t.value or 0.0), t.number))
+    ]
+    return Table("Trials", columns, rows)
 
 
 def summary(trials: Sequence[Trial]) -> dict[str, Any]:

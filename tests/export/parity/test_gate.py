@@ -1,4 +1,4 @@
-from augrank.bundle.spec import ParityFigures
+from augrank.bundle.recommend_spec import ParityFigures
 from export.parity.figures import EngineConfig
 from export.parity.gate import judge
 
