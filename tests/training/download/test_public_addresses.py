@@ -2,18 +2,18 @@ import asyncio
 import datetime
 import socket
 import ssl
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import httpcore
 import httpx
 import pytest
 
+from tests.support.servers import serving
 from training.download.public_addresses import (
-    Broken,
     CheckedTransport,
-    Failed,
     Guard,
+    PermanentFailure,
+    TemporaryFailure,
     check_url,
     is_public,
 )
@@ -35,11 +35,8 @@ class _Echo(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def echo():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Echo)
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with serving(_Echo) as server:
+        yield server
 
 
 @pytest.fixture
@@ -67,7 +64,7 @@ def names(monkeypatch):
 def get(url, guard, ssl_context=None):
     async def ask():
         transport = CheckedTransport(guard, 2, ssl_context)
-        async with httpx.AsyncClient(transport=transport, trust_env=False, timeout=3) as client:
+        async with httpx.AsyncClient(transport=transport, trust_env=False, timeout=30) as client:
             return (await client.get(url)).text
 
     return asyncio.run(ask())
@@ -122,7 +119,7 @@ def test_only_addresses_of_the_public_internet_are_public(address, public):
     ],
 )
 def test_urls_that_are_refused_unasked(url, why):
-    with pytest.raises(Broken, match=why):
+    with pytest.raises(PermanentFailure, match=why):
         check_url(url)
 
 
@@ -132,14 +129,16 @@ def test_urls_that_are_refused_unasked(url, why):
      "127.1", "localhost"],
 )  # fmt: skip
 def test_this_machine_is_refused_however_it_is_written(host, echo):
-    with pytest.raises((Broken, httpx.InvalidURL)):
+    with pytest.raises((PermanentFailure, httpx.InvalidURL)):
         get(f"http://{host}:{echo.server_port}/", Guard())
 
 
 def test_a_name_that_leads_to_a_private_address_is_refused(names):
     known, _ = names
     known["images.example"] = [["93.184.216.34", "10.0.0.7"]]  # one bad address is enough
-    with pytest.raises(Broken, match=r"images\.example is at 10\.0\.0\.7, which is not a public"):
+    with pytest.raises(
+        PermanentFailure, match=r"images\.example is at 10\.0\.0\.7, which is not a public"
+    ):
         get("http://images.example/", Guard())
 
 
@@ -159,7 +158,7 @@ def test_the_next_address_is_asked_where_one_does_not_answer(names, echo):
 
 
 def test_a_name_that_is_not_known_may_be_known_later(names):
-    with pytest.raises(Failed, match=r"the name nowhere\.example was not found"):
+    with pytest.raises(TemporaryFailure, match=r"the name nowhere\.example was not found"):
         get("http://nowhere.example/", Guard())
 
 

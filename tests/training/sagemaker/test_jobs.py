@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 
 from augrank.images.augmentations import augmentation_set
 from export.run_reader import load_run
+from simulation.engagement import SimulationOptions
 from tests.support.aws import ACCOUNT, local_aws
 from tests.support.aws_jobs import LocalJobs, add_jobs
 from tests.support.containers import lay_out, run_driver, run_toolkit
-from tests.training.conftest import catalogue  # noqa: F401 - a fixture
 from training.cli.app import app
 from training.config import load_config
 from training.data.manifest.read import read_table
@@ -35,14 +35,14 @@ TINY = ["--set", "image_size=32", "--set", "epochs=2", "--set", "batch_size=32",
 
 
 @pytest.fixture
-def data(monkeypatch, catalogue) -> Iterator[LocalJobs]:  # noqa: F811
+def data(monkeypatch, catalogue) -> Iterator[LocalJobs]:
     """A region with a bucket that holds a history and its images."""
     monkeypatch.setattr(jobs, "POLL_S", 0.05)
     monkeypatch.setattr(tuner, "POLL_S", 0.05)
     manifest = catalogue(20)
     folder = manifest.parent
     write_history(read_table(manifest, {}), folder, folder / "history.csv",
-                  augmentation_set("seed").names, sends=3)  # fmt: skip
+                  augmentation_set("seed").names, SimulationOptions(sends=3))  # fmt: skip
     manifest.unlink()
     local = add_jobs(monkeypatch)
     with local_aws(lambda _model, _body, _headers: (500, b""), monkeypatch):
