@@ -25,6 +25,7 @@ from training.common.metrics import reliability
 from training.data.dataset import Dataset, default_name
 from training.data.embedding_cache import EmbeddingStore
 from training.data.splits import TEST
+from training.heads.summary import head_entry
 from training.run.epoch import Epoch, ignore_epoch
 from training.run.folder import installed_versions, write_catalogue, write_reference
 from training.run.plots import plot_comparison, plot_confusion, plot_curves, plot_reliability
@@ -200,8 +201,6 @@ def _fit_heads(
 
 def _report(result: FitResult) -> dict[str, Any]:
     """Return the contents of report.json."""
-    from training.heads.summary import head_entry  # loads XGBoost
-
     data, trained = result.data, result.trained
     return {
         "name": data.config.name or default_name(data.config.out),

@@ -9,7 +9,7 @@ from training.backbone.crops import RandomCrops, crop_and_resize, full_boxes, ma
 from training.backbone.loader import EVALUATION_BATCH, BatchLoader, ImageSet
 from training.common.context import TrainContext
 from training.common.device import Device
-from training.data.samples import NOTHING_SEEN, ChannelMoments, Samples, channel_statistics
+from training.data.samples import NO_PIXELS, ChannelMoments, Samples, channel_statistics
 from training.distributed.world import World
 
 CPU = Device("cpu", "fp32")
@@ -173,7 +173,7 @@ def test_statistics_are_those_of_the_augmented_images(pixels, samples):
     ).reshape(-1, 3) / 255.0  # fmt: skip
     np.testing.assert_allclose(mean, every.mean(axis=0), atol=1e-6)
     np.testing.assert_allclose(std, every.std(axis=0), atol=1e-6)
-    halves = [sum(map(ChannelMoments.of, part), NOTHING_SEEN) for part in (pixels[:2], pixels[2:])]
+    halves = [sum(map(ChannelMoments.of, part), NO_PIXELS) for part in (pixels[:2], pixels[2:])]
     together = (halves[0] + halves[1]).mean_and_deviation()
     np.testing.assert_allclose(together[0], (pixels / 255).mean((0, 1, 2)), atol=1e-6)
     np.testing.assert_allclose(together[1], (pixels / 255).std((0, 1, 2)), atol=1e-6)

@@ -29,6 +29,7 @@ from augrank.models.head import Head, HeadSpec
 from augrank.models.targets import TARGETS
 from augrank.reporting import NullReporter, Reporter
 from export.run_reader import load_run
+from export.tasks.base import ExportOptions
 from export.tasks.recommend import build
 from simulation.engagement import SimulationOptions
 from training.backbone import checkpoint
@@ -387,7 +388,7 @@ def test_a_gpu_does_all_of_it(history, tmp_path, quiet, precision, compiled):
     assert report["backbone"]["engine"] == f"cuda, {precision}"
     assert report["backbone"]["test_accuracy"] > 2 / 6
     assert set(report["heads"]) == {"open_rate", "bounce_rate"}
-    build(load_run(out), tmp_path / "dist", name="gpu")  # whose gate passes
+    build(load_run(out), tmp_path / "dist", ExportOptions("gpu"))  # whose gate passes
 
 
 def held_out(run: Path) -> list[dict[str, str]]:

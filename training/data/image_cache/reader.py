@@ -59,7 +59,7 @@ class FileReader:
 
 @dataclass(frozen=True)
 class DecodedFile:
-    """What a thread made of a file."""
+    """The result of a thread for one file."""
 
     number: int
     digest: str | None = None
@@ -73,7 +73,7 @@ class FileDecoder:
     """Reads and decodes one file; called by several threads.
 
     Args:
-        index: what is known of the files.
+        index: the state of the call, shared by all threads.
         files: reads and decodes them.
         slots: the store's pixels, uint8 (slots, S, S, 3).
     """
