@@ -314,7 +314,7 @@ def test_embeddings_go_on_where_they_were_and_new_images_alone_are_embedded(
 
     add = EmbeddingStore.add
     monkeypatch.setattr(fitting, "embed", embed)
-    monkeypatch.setattr(embeddings, "PIECE", 20)
+    monkeypatch.setattr(embeddings, "CHUNK", 20)
     with monkeypatch.context() as patch:
         patch.setattr(EmbeddingStore, "add", interrupted)
         with pytest.raises(KeyboardInterrupt):
@@ -355,7 +355,7 @@ def test_one_process_at_a_time_works_on_a_run(history, tmp_path, quiet):
     out = tmp_path / "run"
     with (
         RunFolder(out).lock(),
-        pytest.raises(DataError, match="another process is at work") as refused,
+        pytest.raises(DataError, match="another process is working in") as refused,
     ):
         fit(history, out, quiet)
     assert "choose another --out" in str(refused.value)
