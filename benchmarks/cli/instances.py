@@ -24,7 +24,7 @@ console = Console() if Console().is_terminal else Console(width=LOG_WIDTH)
 @friendly_errors
 @spread
 def instances(asked: WorkOptions, here: HereOptions, aws: AwsOptions) -> None:
-    """Time training and serving on instance types, of AWS or of this machine, with costs.
+    """Time training and serving on AWS instance types or on this machine, with costs.
 
     Run it again after an interrupt: it removes what was left running and measures what is missing.
 
@@ -47,41 +47,38 @@ def instances(asked: WorkOptions, here: HereOptions, aws: AwsOptions) -> None:
     ledger = Ledger.open(
         asked.out / "ledger.json", json.loads(json.dumps(about, default=str, sort_keys=True))
     )
-    from benchmarks.instances.run import run
+    from benchmarks.instances.run import Budget, run
 
     try:
         with status_line(console) as step:
-            run(
-                works, kinds, where.place(asked, given, ledger.id, step), ledger, usd, step,
-                most_usd=aws.max_usd, training_hours=aws.max_hours,
-            )  # fmt: skip
+            place = where.place(asked, given, ledger.id, step)
+            run(works, kinds, place, ledger, Budget(usd, aws.max_usd, aws.max_hours), step)
     except KeyboardInterrupt:
-        console.print("[yellow]interrupted[/yellow]: what was started is removed; go on with:")
+        console.print("[yellow]interrupted[/yellow]: what was started is removed; resume with:")
         console.print(typed_command(), soft_wrap=True)
         raise typer.Exit(130) from None
     finally:
-        ledger.lock.close()
+        ledger.close()
     _report(works, kinds, ledger, usd, asked)
 
 
 @friendly_errors
 def refresh_prices(
-    region: Annotated[str, typer.Option(help="Whose prices.")],
-    out: Annotated[Path, typer.Option(help="The file to write.")] = PRICES,
+    region: Annotated[str, typer.Option(help="AWS region.")],
+    out: Annotated[Path, typer.Option(help="File to write.")] = PRICES,
     profile: Annotated[str | None, typer.Option(help="Profile of ~/.aws/config.")] = None,
 ) -> None:
-    """Write the file of prices anew from AWS's price list."""
+    """Update the file of prices from AWS's price list."""
     from augrank.aws.client import Aws
-    from benchmarks.instances.catalogue import write_prices
-    from benchmarks.instances.price_list import HOME, fetch
+    from benchmarks.instances.catalogue import PRICING_REGION, fetch_prices, write_prices
 
-    found = fetch(Aws(HOME, profile), region)
+    found = fetch_prices(Aws(PRICING_REGION, profile), region)
     write_prices(out, region, datetime.now(UTC).date().isoformat(), found)
     console.print(f"wrote {len(found)} prices to {out}", soft_wrap=True)
 
 
 def about_run(quick: bool) -> dict[str, Any]:
-    """What figures have to be read with."""
+    """Return the conditions of the run."""
     from augrank.resources import usable_cores
     from benchmarks.common.statistics import machine
 
@@ -95,15 +92,16 @@ def _report(
     usd: dict[str, float],
     asked: WorkOptions,
 ) -> None:
-    """Table, plots, results.json, and one line of JSON."""
-    from benchmarks.instances.report import draw, result, rows, shown
+    """Print tables and one line of JSON, and write plots and results.json."""
+    from benchmarks.instances.report import draw, result, results_table, rows, source_table
 
     measured, beside = rows(kinds, works, ledger, usd), seeds()
     about = {"command": typed_command(), **about_run(asked.quick)}
     content = result(measured, beside, ledger.spent_usd, about)
     draw(measured, beside, asked.out / "plots")
     (asked.out / "results.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    console.print(shown(measured))
+    console.print(results_table(measured))
+    console.print(source_table(beside))
     console.print(f"{asked.out}: results.json, plots/cost_latency.png, plots/speed_up.png")
     if asked.quick:
         console.print("This was a quick run: for figures to keep, run it without --quick.")
