@@ -63,7 +63,7 @@ class AwsWorkload:
     images: list[Path]  # of the requests
 
 
-class OnAws:
+class SageMakerPlatform:
     """Trains and serves on SageMaker; names of what it creates contain the benchmark's mark.
 
     Args:

@@ -52,7 +52,7 @@ class LeftRunning(ServerError):
     """Something could not be removed and may still cost money."""
 
 
-class Place(Protocol):
+class Platform(Protocol):
     """Where instance types are tried; raises LeftRunning if it could not clean up."""
 
     def train(self, kind: InstanceType, step: Step) -> TrainingFigures:

@@ -66,7 +66,7 @@ class Workload:
     scratch: Path
 
 
-class Here:
+class LocalPlatform:
     """Trains with ``python -m training fit`` and serves with TorchServe, on some of the cores."""
 
     def __init__(self, workload: Workload, load: LoadPlan) -> None:

@@ -11,15 +11,15 @@ from augrank.contracts.manifest import IMAGE_SUFFIXES
 from augrank.errors import BadRequest
 from augrank.reporting import Step
 from benchmarks.instances.catalogue import PRICES, InstanceType, chosen_types, prices
-from benchmarks.instances.figures import Place
+from benchmarks.instances.figures import Platform
 from benchmarks.instances.ledger import Work
 
 CATALOGUE = Path(__file__).parents[2] / "examples" / "catalogue" / "images"
-# Without data of the user's own: rendered ones, small in a quick run.
+# Used if the user gives no data: rendered images, small ones in a quick run.
 QUICK_IMAGES, FULL_IMAGES = 100, 1000
 QUICK_OPTIONS = {"image_size": 64, "epochs": 2}
 FULL_OPTIONS = {"image_size": 224, "epochs": 3, "backbone": "resnet34"}
-MOST_IMAGES = 20  # that endpoints are asked about
+MAX_REQUEST_IMAGES = 20  # that endpoints are asked about
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class WorkOptions:
             raise BadRequest("there is nothing to do", expected="--training, --serving or both")
         return works
 
-    def of_fit(self, *, own_data: bool) -> dict[str, Any]:
+    def fit_options(self, *, own_data: bool) -> dict[str, Any]:
         """Return the options of fit for every type.
 
         Raises:
@@ -71,7 +71,7 @@ class WorkOptions:
 
 
 @dataclass(frozen=True)
-class HereOptions:
+class LocalOptions:
     """Options of a benchmark of this machine."""
 
     local: Annotated[bool, typer.Option("--local", help="This machine: 1 to N cores, GPU.")] = False
@@ -100,14 +100,14 @@ class HereOptions:
     def check(self, works: list[Work], work: WorkOptions) -> None:
         """Accept everything: a local benchmark needs no further options."""
 
-    def place(self, work: WorkOptions, given: dict[str, Any], mark: str, step: Step) -> Place:
-        """Return the local place, with data to train on."""
+    def platform(self, work: WorkOptions, given: dict[str, Any], mark: str, step: Step) -> Platform:
+        """Return the local platform, with data to train on."""
         from benchmarks.instances.figures import FULL_LOAD, QUICK_LOAD
-        from benchmarks.instances.local import Here, Workload
+        from benchmarks.instances.local import LocalPlatform, Workload
 
         table, folder = self._images(work.out / "data", work.quick, step)
         load = QUICK_LOAD if work.quick else FULL_LOAD
-        return Here(Workload(table, folder, given, work.dist, work.out / "here"), load)
+        return LocalPlatform(Workload(table, folder, given, work.dist, work.out / "here"), load)
 
     def _images(self, scratch: Path, quick: bool, step: Step) -> tuple[Path, Path]:
         """Return the user's manifest and images, or rendered ones with a simulated history."""
@@ -173,11 +173,11 @@ class AwsOptions:
         if "training" in works:
             needed.append(("--data", "s3://BUCKET/FOLDER: manifest and images", self.data))
         if "serving" in works:
-            what = "what `python -m export build --sagemaker` wrote"
-            needed.append(("--dist", what, work.dist))
-        for flag, what, value in needed:
+            wrote = "what `python -m export build --sagemaker` wrote"
+            needed.append(("--dist", wrote, work.dist))
+        for flag, description, value in needed:
             if not value:
-                raise BadRequest(f"{flag} is missing", expected=what)
+                raise BadRequest(f"{flag} is missing", expected=description)
         kinds, usd = self.kinds()
         if unpriced := [kind.name for kind in kinds if kind.name not in usd]:
             raise BadRequest(
@@ -189,15 +189,15 @@ class AwsOptions:
                 "there are no images", expected="PNG or JPEG files", got=str(self.request_images)
             )
 
-    def place(self, work: WorkOptions, given: dict[str, Any], mark: str, step: Step) -> Place:
-        """Return the place: SageMaker."""
+    def platform(self, work: WorkOptions, given: dict[str, Any], mark: str, step: Step) -> Platform:
+        """Return the platform: SageMaker."""
         from augrank.aws.client import Aws
-        from benchmarks.instances.aws import Account, AwsWorkload, Job, OnAws
+        from benchmarks.instances.aws import Account, AwsWorkload, Job, SageMakerPlatform
         from benchmarks.instances.figures import FULL_LOAD, QUICK_LOAD
 
         aws = Aws(self.region, self.profile)
         bucket = self.bucket or aws.default_bucket
-        return OnAws(
+        return SageMakerPlatform(
             aws,
             Account(self.role, bucket, self.image, self.training_image),
             mark,
@@ -212,4 +212,4 @@ class AwsOptions:
     @property
     def _request_images(self) -> list[Path]:
         files = sorted(self.request_images.glob("*"))
-        return [p for p in files if p.suffix.lower() in IMAGE_SUFFIXES][:MOST_IMAGES]
+        return [p for p in files if p.suffix.lower() in IMAGE_SUFFIXES][:MAX_REQUEST_IMAGES]

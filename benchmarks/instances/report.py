@@ -91,13 +91,13 @@ def source_table(figures: Sequence[SeedFigure]) -> Table:
 def results_table(table: Sequence[Row]) -> Table:
     """Return the results for the terminal, without empty columns."""
     filled = [name for name in COLUMNS if any(row[name] is not None for row in table)]
-    made = Table(title="Instance types", title_justify="left")
+    shown = Table(title="Instance types", title_justify="left")
     for name in filled:
-        made.add_column(COLUMNS[name], justify="left" if name == "type" else "right")
-    made.add_column("")
+        shown.add_column(COLUMNS[name], justify="left" if name == "type" else "right")
+    shown.add_column("")
     for row in table:
-        made.add_row(*(_cell(name, row[name]) for name in filled), row["note"])
-    return made
+        shown.add_row(*(_cell(name, row[name]) for name in filled), row["note"])
+    return shown
 
 
 def draw(table: Sequence[Row], seeds: Sequence[SeedFigure], folder: Path) -> None:
@@ -173,9 +173,9 @@ def _cell(name: str, value: Any) -> str:
 
 
 def _cost_latency(axes: Axes, table: Sequence[Row], _seeds: Sequence[SeedFigure]) -> None:
-    told = [row for row in table if row["p99_ms"] is not None]
-    cost = "usd_a_million" if any(row["usd_a_million"] is not None for row in told) else None
-    for row in told:
+    measured = [row for row in table if row["p99_ms"] is not None]
+    cost = "usd_a_million" if any(row["usd_a_million"] is not None for row in measured) else None
+    for row in measured:
         x = row[cost] if cost else row["answers_per_s"]
         if x is None:
             continue

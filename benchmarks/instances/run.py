@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from augrank.errors import AugrankError
 from augrank.reporting import Step
 from benchmarks.instances.catalogue import InstanceType
-from benchmarks.instances.figures import LeftRunning, Place, ServingFigures, TrainingFigures
+from benchmarks.instances.figures import LeftRunning, Platform, ServingFigures, TrainingFigures
 from benchmarks.instances.ledger import Ledger, Work
 
 # The longest that one endpoint takes, in hours, which the limit must leave room for: SageMaker is
@@ -44,7 +44,7 @@ def left_out(work: Work, kind: InstanceType) -> str:
 def run(
     works: Sequence[Work],
     kinds: Sequence[InstanceType],
-    place: Place,
+    platform: Platform,
     ledger: Ledger,
     budget: Budget,
     step: Step,
@@ -54,7 +54,7 @@ def run(
     Args:
         works: training, serving or both.
         kinds: instance types.
-        place: where they are tried.
+        platform: where they are tried.
         ledger: keeps figures and spending; whatever it has as running is removed first.
         budget: prices and limits.
         step: receives what is being done.
@@ -62,7 +62,7 @@ def run(
     Raises:
         LeftRunning: something could not be removed; the ledger still has it as running.
     """
-    for leftover in place.clean(works, kinds, step):
+    for leftover in platform.clean(works, kinds, step):
         step(f"removed what an earlier call had left: {leftover}")
     for work, name in ledger.running:
         # A job ends at its limit, whenever the next call comes; an endpoint does not end.
@@ -77,18 +77,23 @@ def run(
             )
             ledger.end(work, kind.name, budget.price(kind.name), why)
             continue
-        _try(work, kind, place, ledger, budget.price(kind.name), step)
+        _try(work, kind, platform, ledger, budget.price(kind.name), step)
 
 
 def _try(
-    work: Work, kind: InstanceType, place: Place, ledger: Ledger, usd_per_hour: float, step: Step
+    work: Work,
+    kind: InstanceType,
+    platform: Platform,
+    ledger: Ledger,
+    usd_per_hour: float,
+    step: Step,
 ) -> None:
     """Train or serve on one type, and record the figures or the error."""
     result: TrainingFigures | ServingFigures | str | None = None
     ledger.begin(work, kind.name)
     try:
         step(f"{work} on {kind.name}")
-        result = (place.train if work == "training" else place.serve)(kind, step)
+        result = (platform.train if work == "training" else platform.serve)(kind, step)
     except LeftRunning:
         raise  # it stays in the ledger as running
     except AugrankError as error:

@@ -29,7 +29,7 @@ def trained(rate: float) -> TrainingFigures:
 
 @dataclass
 class Fake:
-    """A place that answers from a table; what is no figure is raised."""
+    """A platform that answers from a table; errors in it are raised."""
 
     training: dict[str, object] = field(default_factory=dict)
     serving: dict[str, object] = field(default_factory=dict)
@@ -59,10 +59,10 @@ def ledger(tmp_path) -> Ledger:
     return Ledger.open(tmp_path / "ledger.json", {"of": "a test"})
 
 
-def go(place, ledger, works, names, *, most_usd=100.0, hours=1.0, step=lambda _: None):
+def go(platform, ledger, works, names, *, most_usd=100.0, hours=1.0, step=lambda _: None):
     kinds = [TYPES[name] for name in names]
     budget = Budget(catalogue.prices(), most_usd, hours)
-    run(works, kinds, place, ledger, budget, step)
+    run(works, kinds, platform, ledger, budget, step)
 
 
 def test_the_table_knows_what_the_seeds_had_and_newer_ones():
@@ -114,35 +114,37 @@ def test_all_rows_of_the_source_stand_beside_their_printed_names_and_sizes():
 
 def test_one_type_without_quota_does_not_stop_the_others_and_is_tried_again(ledger):
     quota = ServerError("ResourceLimitExceeded: 0 instances")
-    place = Fake({"ml.c5.xlarge": trained(10), "ml.g5.xlarge": quota, "ml.c5.2xlarge": trained(19)})
+    platform = Fake(
+        {"ml.c5.xlarge": trained(10), "ml.g5.xlarge": quota, "ml.c5.2xlarge": trained(19)}
+    )
     names = ["ml.c5.large", "ml.c5.xlarge", "ml.g5.xlarge", "ml.c5.2xlarge"]
-    go(place, ledger, ["training"], names)
-    assert place.tried == [f"training {name}" for name in names[1:]]  # c5.large cannot train
+    go(platform, ledger, ["training"], names)
+    assert platform.tried == [f"training {name}" for name in names[1:]]  # c5.large cannot train
     kinds = [TYPES[name] for name in names]
     table = {row["type"]: row for row in report.rows(kinds, ["training"], ledger, {})}
     assert "ResourceLimitExceeded" in table["ml.g5.xlarge"]["note"]
     assert "does not train" in table["ml.c5.large"]["note"]
     assert table["ml.c5.2xlarge"]["scaling_efficiency"] == pytest.approx(0.95)
     assert table["ml.c5.xlarge"]["scaling_efficiency"] == 1.0
-    place.training["ml.g5.xlarge"], place.tried = trained(300), []
+    platform.training["ml.g5.xlarge"], platform.tried = trained(300), []
     ledger.close()
     again = Ledger.open(ledger.file, {"of": "a test"})
-    go(place, again, ["training"], names)
-    assert place.tried == ["training ml.g5.xlarge"]
+    go(platform, again, ["training"], names)
+    assert platform.tried == ["training ml.g5.xlarge"]
     assert again.failed == {}
 
 
 def test_nothing_is_started_that_might_pass_the_limit(ledger):
-    place = Fake({name: trained(1) for name in TYPES})
+    platform = Fake({name: trained(1) for name in TYPES})
     go(
-        place,
+        platform,
         ledger,
         ["training"],
         ["ml.c5.xlarge", "ml.p3.16xlarge", "ml.g4dn.xlarge"],
         most_usd=3.0,
         hours=2.0,
     )
-    assert place.tried == ["training ml.c5.xlarge", "training ml.g4dn.xlarge"]
+    assert platform.tried == ["training ml.c5.xlarge", "training ml.g4dn.xlarge"]
     assert "the limit is $3.00" in ledger.failed["training", "ml.p3.16xlarge"]
     # Two hours of $28.152.
     assert "$56.30 more" in ledger.failed["training", "ml.p3.16xlarge"]
@@ -151,16 +153,16 @@ def test_nothing_is_started_that_might_pass_the_limit(ledger):
 def test_what_a_crash_left_is_removed_and_paid_for_and_an_interrupt_is_not_a_failure(ledger):
     ledger.begin("serving", "ml.c5.large")
     ledger.content["running"]["serving ml.c5.large"] -= 3600  # an hour ago
-    place = Fake(serving={"ml.c5.large": KeyboardInterrupt()}, left=["endpoint bench-1"])
+    platform = Fake(serving={"ml.c5.large": KeyboardInterrupt()}, left=["endpoint bench-1"])
     said = []
     with pytest.raises(KeyboardInterrupt):
-        go(place, ledger, ["serving"], ["ml.c5.large"], step=said.append)
+        go(platform, ledger, ["serving"], ["ml.c5.large"], step=said.append)
     assert said[0] == "removed what an earlier call had left: endpoint bench-1"
     assert ledger.spent_usd == pytest.approx(0.102, rel=1e-3)  # an hour of it
     on_disk = json.loads(ledger.file.read_text())
     assert (on_disk["running"], on_disk["failed"], on_disk["done"]) == ({}, {}, {})
-    place.serving["ml.c5.large"] = SERVED
-    go(place, ledger, ["serving"], ["ml.c5.large"])
+    platform.serving["ml.c5.large"] = SERVED
+    go(platform, ledger, ["serving"], ["ml.c5.large"])
     assert ledger.figures("serving", "ml.c5.large") == SERVED
 
 
@@ -173,9 +175,9 @@ def test_a_job_of_long_ago_costs_its_limit_and_not_the_time_since(ledger):
 
 
 def test_what_could_not_be_removed_stays_in_the_ledger_and_ends_the_command(ledger):
-    place = Fake(serving={"ml.c5.large": LeftRunning("the endpoint may still run")})
+    platform = Fake(serving={"ml.c5.large": LeftRunning("the endpoint may still run")})
     with pytest.raises(LeftRunning):
-        go(place, ledger, ["serving"], ["ml.c5.large"])
+        go(platform, ledger, ["serving"], ["ml.c5.large"])
     assert ledger.running == [("serving", "ml.c5.large")]
 
 
@@ -195,11 +197,11 @@ def test_a_ledger_of_another_benchmark_is_refused(ledger, tmp_path):
 
 def test_costs_follow_from_prices_and_figures(ledger, tmp_path):
     names = ["ml.c5.xlarge", "ml.g4dn.xlarge"]
-    place = Fake(
+    platform = Fake(
         {"ml.c5.xlarge": trained(10), "ml.g4dn.xlarge": ServerError("no")},
         {"ml.c5.xlarge": SERVED, "ml.g4dn.xlarge": SERVED},
     )
-    go(place, ledger, ["training", "serving"], names)
+    go(platform, ledger, ["training", "serving"], names)
     kinds = [TYPES[name] for name in names]
     table = report.rows(kinds, ["training", "serving"], ledger, catalogue.prices())
     first, second = table
