@@ -15,14 +15,16 @@ from pathlib import Path
 
 from augrank.bundle.load import load_bundle
 from augrank.errors import DataError
-from augrank.serving.model_folder import CONFIG, HANDLER, MANIFEST, lay_out, manifest_text
+from augrank.serving.model_folder import CONFIG, MANIFEST, handler_name, lay_out, manifest_text
 
 # What augrank imports inside a server; the serving stack brings numpy and pillow.
 RUNTIME = (
     "albumentations",
+    "cachetools",
     "onnxruntime",
     "opencv-python-headless",
     "pydantic",
+    "pydantic-settings",
     "pyyaml",
     "xgboost",
 )
@@ -46,9 +48,10 @@ def pack_mar(bundle: Path, name: str, file: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="augrank-mar-") as scratch:
         folder = Path(scratch) / "model"
         lay_out(bundle, folder, name)
-        archive = _run_archiver(folder, name, Path(scratch))
+        handler = handler_name(folder)
+        archive = _run_archiver(folder, name, handler, Path(scratch))
         partial = file.with_suffix(".partial")
-        _rewrite(archive, partial, {MANIFEST: manifest_text(name).encode()})
+        _rewrite(archive, partial, {MANIFEST: manifest_text(name, handler).encode()})
         partial.replace(file)
 
 
@@ -107,7 +110,7 @@ def _requirements(*, gpu: bool) -> list[str]:
     return pins
 
 
-def _run_archiver(folder: Path, name: str, scratch: Path) -> Path:
+def _run_archiver(folder: Path, name: str, handler: str, scratch: Path) -> Path:
     """Run torch-model-archiver on a model folder, with a temporary folder of its own.
 
     It packs from ``TMPDIR/<name>`` and first deletes whatever is there, so TMPDIR is set.
@@ -118,7 +121,7 @@ def _run_archiver(folder: Path, name: str, scratch: Path) -> Path:
     for part in ("augrank", "bundle"):
         (folder / part).rename(extra / part)
     command = [sys.executable, "-m", "model_archiver.model_packaging"]
-    command += ["--model-name", name, "--version", "1.0", "--handler", str(folder / HANDLER)]
+    command += ["--model-name", name, "--version", "1.0", "--handler", str(folder / handler)]
     command += ["--extra-files", str(extra), "--config-file", str(folder / CONFIG)]
     command += ["--export-path", str(out)]
     done = subprocess.run(

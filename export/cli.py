@@ -56,9 +56,9 @@ def build(
     The parity gate asks the finished archive's own handler and compares it with what torch and
     XGBoost computed in training; beyond its tolerance nothing is written.
     """
-    from augrank.models.head import import_xgboost_alone
+    from augrank.models.head import import_xgboost_without_sklearn
 
-    import_xgboost_alone()
+    import_xgboost_without_sklearn()
     from export.run_reader import load_run
     from export.tasks.base import ExportOptions, build_of_task
 

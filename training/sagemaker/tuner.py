@@ -40,7 +40,7 @@ class Search:
 
 def tuning_name(job: TrainingJob, search: Search) -> str:
     """Return a name made from what is searched, so that the same command finds the job again."""
-    text = json.dumps([job.name, search.space.plain(), search.max_jobs])
+    text = json.dumps([job.name, search.space.as_dict(), search.max_jobs])
     return f"{job.settings.name[: MAX_NAME - 9]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
@@ -129,7 +129,7 @@ def dry_run_request(job: TrainingJob, search: Search) -> dict[str, Any]:
         "HyperParameterTuningJobName": tuning_name(job, search),
         "Strategy": search.strategy,
         "Objective": {"Type": "Maximize", "MetricName": OBJECTIVE},
-        "ParameterRanges": search.space.plain(),
+        "ParameterRanges": search.space.as_dict(),
         "ResourceLimits": {
             "MaxNumberOfTrainingJobs": search.jobs,
             "MaxParallelTrainingJobs": min(search.parallel, search.jobs),
@@ -176,7 +176,7 @@ def _ranges(space: Space) -> dict[str, Any]:
             continue
         kind = IntegerParameter if option.integer else ContinuousParameter
         scaling = "Logarithmic" if option.log else "Linear"
-        ranges[name] = kind(*option.ends, scaling_type=scaling)
+        ranges[name] = kind(*option.bounds, scaling_type=scaling)
     return ranges
 
 
