@@ -1,1 +1,1 @@
-"""Times training and serving. May start anything; nobody imports it."""
+"""Times training and serving, here and on AWS. May start anything; nobody imports it."""

@@ -12,7 +12,7 @@ from augrank.cli.command import friendly_errors
 from augrank.cli.options import spread
 from augrank.cli.reporter import status_line
 from augrank.errors import BadRequest
-from benchmarks.common.notes import typed_command
+from benchmarks.common.command import command_line
 from benchmarks.instances.catalogue import PRICES, InstanceType, seeds
 from benchmarks.instances.ledger import Ledger, Work
 from benchmarks.instances.options import AwsOptions, HereOptions, WorkOptions
@@ -57,7 +57,7 @@ def instances(asked: WorkOptions, here: HereOptions, aws: AwsOptions) -> None:
             )  # fmt: skip
     except KeyboardInterrupt:
         console.print("[yellow]interrupted[/yellow]: what was started is removed; go on with:")
-        console.print(typed_command(), soft_wrap=True)
+        console.print(command_line(), soft_wrap=True)
         raise typer.Exit(130) from None
     finally:
         ledger.lock.close()
@@ -83,7 +83,7 @@ def refresh_prices(
 def about_run(quick: bool) -> dict[str, Any]:
     """What figures have to be read with."""
     from augrank.resources import usable_cores
-    from benchmarks.common.statistics import machine
+    from benchmarks.common.machine import machine
 
     return {"quick": quick, "machine": machine(usable_cores())}
 
@@ -99,7 +99,7 @@ def _report(
     from benchmarks.instances.report import draw, result, rows, shown
 
     measured, beside = rows(kinds, works, ledger, usd), seeds()
-    about = {"command": typed_command(), **about_run(asked.quick)}
+    about = {"command": command_line(), **about_run(asked.quick)}
     content = result(measured, beside, ledger.spent_usd, about)
     draw(measured, beside, asked.out / "plots")
     (asked.out / "results.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

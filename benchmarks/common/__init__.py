@@ -1,0 +1,1 @@
+"""What every benchmark uses: load generation, statistics, the machine, Markdown."""

@@ -9,8 +9,8 @@ from augrank.aws.client import Aws, AwsError, Call
 from augrank.aws.s3 import S3Folder
 from augrank.bundle.spec import load_bundle
 from augrank.errors import BadRequest
-from benchmarks.common.load import FAILED, OK, Asks, Body
-from benchmarks.common.requests import questions
+from benchmarks.common.http_client import FAILED, OK, LoadClient, RequestBody
+from benchmarks.common.requests import recommend_requests
 from benchmarks.instances.catalogue import InstanceType
 from benchmarks.instances.figures import (
     LeftRunning,
@@ -21,7 +21,7 @@ from benchmarks.instances.figures import (
     ask,
     training_figures,
 )
-from benchmarks.serving.systems import plain_json
+from benchmarks.serving.systems import json_body
 from export.sagemaker.endpoint import Endpoint
 from export.sagemaker.images import serving_image
 from export.sagemaker.release import Release, Settings
@@ -157,7 +157,7 @@ class OnAws:
             )
         try:
             deploy(endpoint, release)
-            bodies = [plain_json(each) for each in questions(bundle, self._images)]
+            bodies = [json_body(each) for each in recommend_requests(bundle, self._images)]
             return ask(Invoked(self._aws, endpoint.name), bodies, self._load, step)
         finally:
             delete(endpoint, self._account.bucket)
@@ -215,7 +215,7 @@ class Invoked:
     aws: Aws
     name: str
 
-    def client(self) -> Asks:
+    def client(self) -> LoadClient:
         """boto3 keeps its connections; one client serves all threads."""
         return _Client(self.aws, self.name)
 
@@ -224,7 +224,7 @@ class _Client:
     def __init__(self, aws: Aws, name: str) -> None:
         self._runtime, self._name = aws.client("sagemaker-runtime"), name
 
-    def post(self, body: Body) -> tuple[int, bytes]:
+    def post(self, body: RequestBody) -> tuple[int, bytes]:
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:

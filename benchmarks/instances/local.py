@@ -16,8 +16,8 @@ from augrank.errors import BadRequest, ServerError
 from augrank.resources import available_memory, usable_cores
 from augrank.serving.capacity import plan_serving
 from augrank.serving.server import ServerOptions, serve
-from benchmarks.common.load import Endpoint
-from benchmarks.common.requests import questions
+from benchmarks.common.http_client import HttpEndpoint
+from benchmarks.common.requests import recommend_requests
 from benchmarks.instances.catalogue import InstanceType
 from benchmarks.instances.figures import (
     LoadPlan,
@@ -27,7 +27,7 @@ from benchmarks.instances.figures import (
     ask,
     training_figures,
 )
-from benchmarks.serving.systems import plain_json
+from benchmarks.serving.systems import json_body
 
 FAMILY = "here"
 GPU = f"{FAMILY}.gpu"
@@ -93,13 +93,13 @@ class Here:
     def serve(self, kind: InstanceType, step: Step) -> ServingFigures:
         """TorchServe on these cores; the clients may use all."""
         bundle = load_bundle(self._dist(kind, step) / "bundle")
-        asked = questions(bundle, self._images())
+        asked = recommend_requests(bundle, self._images())
         gpu = kind.name == GPU
         plan = plan_serving("throughput", cores=kind.vcpu, gpu=gpu)
         options = ServerOptions(port=0, auth=False, plan=plan, device="cuda" if gpu else "cpu")
         with cores(kind.vcpu), serve(bundle.directory, options) as server, cores(usable_cores()):
-            endpoint = Endpoint(server.url, server.headers)
-            return ask(endpoint, [plain_json(each) for each in asked], self._load, step)
+            endpoint = HttpEndpoint(server.url, server.headers)
+            return ask(endpoint, [json_body(each) for each in asked], self._load, step)
 
     def clean(self, works: Sequence[str], kinds: Sequence[InstanceType], step: Step) -> list[str]:
         """Servers end with the process that started them."""

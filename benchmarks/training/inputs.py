@@ -12,77 +12,85 @@ from torch.utils.data import ConcatDataset, DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
-from augrank.images.preprocess import IMAGENET_MEAN, IMAGENET_STD, Normalizer
+from augrank.images.preprocess import IMAGENET_MEAN, IMAGENET_STD
+from augrank.resources import usable_cores
+from benchmarks.training.measurements import QUIET, LoaderMeasurement, TrainingBench, batches_of
 from training.backbone.crops import Jitter
 from training.backbone.device import Engine
-from training.backbone.loader import Batches
-from training.common.progress import Display
 from training.data.dataset import Prepared
 from training.data.image_cache.sources import decode_all
 from training.data.samples import Samples
+from training.data.splits import TRAIN
 
-QUIET = Display(quiet=True)
-WARM_S = 1.0  # at least
-LEAST_BATCHES = 4  # of a worker of the peer, an epoch
-
-
-def batches_of(data: Prepared, batch_size: int, engine: Engine) -> Batches:
-    """As training has them."""
-    return Batches(
-        data.images.pixels,
-        data.augmentations,
-        Normalizer(IMAGENET_MEAN, IMAGENET_STD),
-        engine,
-        batch_size=batch_size,
-        threads=data.threads,
-    )
+WARM_S = 1.0  # least duration
+IMAGEFOLDER_S, IMAGEFOLDER_QUICK_S = 3.0, 1.0
+MIN_BATCHES = 4  # per worker of ImageFolder's loader and epoch
+NO_FLIP = Jitter(0, flip=False)
 
 
-def ours_warm(data: Prepared, samples: Samples, batch_size: int, engine: Engine) -> float:
-    """Images a second of whole epochs, nothing trained."""
+def measure_loader(data: Prepared, bench: TrainingBench) -> LoaderMeasurement:
+    """Measure the loader alone, without a network."""
+    measured, samples = LoaderMeasurement(data.config.image_size), data.samples(TRAIN)
+    batch, engine, rounds = bench.batch_size, bench.engine, bench.config.rounds
+    peer = ImageFolderLoader(bench.images.parent, measured.size, batch, usable_cores())
+    peer.rate(0.1)  # starts its processes
+    warm_rate(data, samples, batch, engine)
+    for number in range(rounds):
+        bench.reporter.say(f"loader, {measured.size} px: round {number + 1} of {rounds}")
+        measured.warm.append(warm_rate(data, samples, batch, engine))
+        least_s = IMAGEFOLDER_QUICK_S if bench.config.quick else IMAGEFOLDER_S
+        measured.imagefolder.append(peer.rate(least_s))
+        measured.cold.append(cold_rate(data, samples, bench))
+    return measured
+
+
+def warm_rate(data: Prepared, samples: Samples, batch_size: int, engine: Engine) -> float:
+    """Load whole epochs from a warm image cache; return images per second."""
     epochs, start = 0, time.perf_counter()
     while (seconds := time.perf_counter() - start) < WARM_S:
-        _epoch(data, samples, batch_size, engine)
+        _load_epoch(data, samples, batch_size, engine)
         epochs += 1
     return epochs * len(samples) / seconds
 
 
-def _epoch(data: Prepared, samples: Samples, batch_size: int, engine: Engine) -> None:
-    for _ in batches_of(data, batch_size, engine).shuffled(samples, Jitter(0, flip=False), epoch=1):
+def cold_rate(data: Prepared, samples: Samples, bench: TrainingBench) -> float:
+    """Load an epoch for which every file is read, hashed and decoded first; images per second."""
+    start = time.perf_counter()
+    fill_image_cache(data, samples, bench.scratch / "cold")
+    _load_epoch(data, samples, bench.batch_size, bench.engine)
+    return len(samples) / (time.perf_counter() - start)
+
+
+def fill_image_cache(data: Prepared, samples: Samples, cache: Path) -> None:
+    """Do what a first run does before its first epoch: fill an empty image cache."""
+    shutil.rmtree(cache, ignore_errors=True)
+    files = [data.manifest.files[number] for number in np.unique(samples.file)]
+    decode_all(
+        files,
+        data.manifest.images,
+        data.config.image_size,
+        cache,
+        threads=data.threads,
+        display=QUIET,
+    )
+
+
+def _load_epoch(data: Prepared, samples: Samples, batch_size: int, engine: Engine) -> None:
+    for _ in batches_of(data, batch_size, engine).shuffled(samples, NO_FLIP, epoch=1):
         pass
     if engine.is_cuda:
         torch.cuda.synchronize()
 
 
-def ours_cold(
-    data: Prepared, samples: Samples, batch_size: int, engine: Engine, scratch: Path
-) -> float:
-    """The same from nothing: every file of the epoch read, hashed and decoded first."""
-    start = time.perf_counter()
-    decode_anew(data, samples, scratch)
-    _epoch(data, samples, batch_size, engine)
-    return len(samples) / (time.perf_counter() - start)
+class ImageFolderLoader:
+    """torchvision's own way: PIL decodes a file for every sample, with one worker per core.
 
-
-def decode_anew(data: Prepared, samples: Samples, scratch: Path) -> None:
-    """What a first run does before its first epoch: fill a store that is empty."""
-    shutil.rmtree(scratch, ignore_errors=True)
-    files = [data.manifest.files[number] for number in np.unique(samples.file)]
-    decode_all(
-        files, data.manifest.images, data.config.image_size, scratch, threads=data.threads,
-        display=QUIET,
-    )  # fmt: skip
-
-
-class ImageFolderPeer:
-    """torchvision's own way: a file decoded by PIL for every sample, one worker for each core.
-
-    It resizes, shifts and zooms as ours does; of augmentations it knows none, so ours does more.
+    It resizes, shifts and zooms as ours does, but does not augment, so ours does more.
 
     Args:
         images: a folder of folders of images.
         size: side, pixels.
-        batch_size: of a batch.
+        batch_size: images of a batch.
         workers: processes.
     """
 
@@ -96,15 +104,18 @@ class ImageFolderPeer:
             ]
         )
         files = ImageFolder(str(images), transform)
-        # Every worker should have a few batches, however few images there are.
-        again = math.ceil(LEAST_BATCHES * workers * batch_size / len(files))
+        # Every worker gets a few batches, however few images there are.
+        repeats = math.ceil(MIN_BATCHES * workers * batch_size / len(files))
         self._loader: DataLoader[tuple[torch.Tensor, int]] = DataLoader(
-            ConcatDataset([files] * again), batch_size, shuffle=True, num_workers=workers,
+            ConcatDataset([files] * repeats),
+            batch_size,
+            shuffle=True,
+            num_workers=workers,
             persistent_workers=True,
-        )  # fmt: skip
+        )
 
     def rate(self, least_s: float) -> float:
-        """Images a second, over whole epochs until some time has passed."""
+        """Load whole epochs for at least this long; return images per second."""
         done, start = 0, time.perf_counter()
         while time.perf_counter() - start < least_s:
             done += sum(len(labels) for _, labels in self._batches())

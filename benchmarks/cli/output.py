@@ -1,0 +1,34 @@
+"""What every benchmark ends in: results.json, tables, one line of JSON."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from augrank.files import whole
+from benchmarks.common.results import Results
+
+QUICK_NOTE = "This was a quick run: for figures to keep, run it without --quick."
+
+
+def write_results(folder: Path, results: Results) -> None:
+    """Write results.json, whole or not at all."""
+    write_text(folder / "results.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
+
+
+def write_text(file: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    with whole(file) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def print_results(results: dict[str, Any], *tables: Table) -> None:
+    """Print tables for people, then one line of JSON for programs."""
+    console = Console()
+    for table in tables:
+        console.print(table)
+    if results.get("quick"):
+        console.print(QUICK_NOTE)
+    print(json.dumps(results, allow_nan=False))

@@ -1,0 +1,87 @@
+"""A backbone that learns for a while, from batches of one kind or another."""
+
+import itertools
+import time
+from collections.abc import Iterator
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from benchmarks.training.inputs import NO_FLIP
+from benchmarks.training.measurements import LONG_RUN_EPOCHS, batch_size, batches_of
+from training.backbone.device import Engine
+from training.backbone.loader import TrainingBatch
+from training.backbone.model import Backbone
+from training.backbone.optimizer import Optimisation
+from training.backbone.trainer import train_epoch
+from training.config import Architecture
+from training.data.dataset import Prepared
+from training.data.samples import Samples
+from training.data.splits import TRAIN
+from training.distributed.world import Team
+
+SCHEDULE_STEPS = 1000  # of the learning rate's schedule; more than are taken
+
+
+class Learner:
+    """Trains a new network with ``fit``'s own optimiser, loader and epoch.
+
+    Args:
+        data: decoded images.
+        backbone: the network.
+        engine: what computes.
+        compiled: use torch.compile or not; by default as a long run chooses.
+    """
+
+    def __init__(
+        self,
+        data: Prepared,
+        backbone: Architecture,
+        engine: Engine,
+        *,
+        compiled: bool | None = None,
+    ) -> None:
+        changes = {"backbone": backbone, "epochs": LONG_RUN_EPOCHS}
+        if compiled is not None:
+            changes["compile"] = compiled
+        network = Backbone(backbone, len(data.augmentations.names), 0).to(engine.device)
+        self.network = network.to(memory_format=torch.channels_last)
+        config = data.config.model_copy(update=changes)
+        self.optimisation = Optimisation(self.network, config, engine, steps=SCHEDULE_STEPS)
+        self.backbone = backbone
+        self._data, self._batch = data, batch_size(engine)
+        self._batches = batches_of(data, self._batch, engine)
+
+    def learn(self, batches: Iterator[TrainingBatch]) -> tuple[float, float]:
+        """Train on batches; return seconds, and those of them spent waiting for images."""
+        start = time.perf_counter()
+        trained = train_epoch(self.optimisation, batches, Team(), _no_progress)
+        return time.perf_counter() - start, trained.waited_s
+
+    def real(self, count: int) -> Iterator[TrainingBatch]:
+        """Load batches of about this many images, drawn evenly and repeated if they are too few."""
+        return self.load(sample(self._data.samples(TRAIN), count))
+
+    def load(self, samples: Samples) -> Iterator[TrainingBatch]:
+        """Load batches of these samples in random order."""
+        return self._batches.shuffled(samples, NO_FLIP, 1)
+
+    def synthetic(self, count: int) -> Iterator[TrainingBatch]:
+        """Repeat one batch: what the arithmetic can do."""
+        return itertools.repeat(self.one_batch, count // self._batch)
+
+    @cached_property
+    def one_batch(self) -> TrainingBatch:
+        """A batch that is already on the device."""
+        return next(self.real(self._batch))
+
+
+def sample(samples: Samples, count: int) -> Samples:
+    """Draw this many samples evenly, repeated if there are too few."""
+    rng = np.random.default_rng(0)
+    return samples[np.resize(rng.permutation(len(samples)), count)]
+
+
+def _no_progress(count: int = 1, text: str = "") -> None:
+    """Show nothing."""
