@@ -1,7 +1,9 @@
-"""Files are written whole, then renamed: a reader never meets half of one."""
+"""Atomic writes, exclusive locks and disk errors.
+
+A file is written under a temporary name, then renamed: a reader never sees half of one.
+"""
 
 import errno
-import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -11,39 +13,40 @@ from typing import Any
 
 import numpy as np
 
-from augrank.errors import DataError
+from augrank.errors import AugrankError, DataError
 
-LOCK = "lock"  # a file's name
-TAKES_NO_MORE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+LOCK = "lock"  # name of a folder's lock file
+DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 @contextmanager
-def whole(path: Path, *, quick: bool = False) -> Iterator[Path]:
-    """A temporary path beside ``path`` that takes its place when the block ends well.
+def atomic_write(path: Path, *, fsync: bool = True) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``, and rename it to ``path`` if the block succeeds.
 
-    The suffix is kept, since several libraries choose the format by it.
+    The suffix is kept, because several libraries choose the format by it.
 
     Args:
-        path: of the file.
-        quick: do not wait until the disk has it, some 5 ms, so that a power cut may leave a part:
-            for files by the thousand, whose size their reader checks.
+        path: the file to write. Its folder is created.
+        fsync: wait until the file is on the disk, which takes about 5 ms. Without it a power cut
+            may leave a truncated file: acceptable for thousands of files whose reader checks their
+            size.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
         yield temporary
-        if not quick:
-            _settle(temporary)
+        if fsync:
+            _fsync(temporary)
         temporary.replace(path)
-        if not quick:
-            with suppress(OSError):  # some network disks cannot do that with a folder
-                _settle(path.parent)
+        if fsync:
+            with suppress(OSError):  # some network file systems cannot fsync a folder
+                _fsync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _settle(path: Path) -> None:
-    """Wait until the disk has a file or a folder."""
+def _fsync(path: Path) -> None:
+    """Flush a file or a folder to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -52,54 +55,68 @@ def _settle(path: Path) -> None:
 
 
 @contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Make a folder, and hold it for this process until the block ends, or the process.
+def exclusive_lock(
+    file: Path, busy: str, *, error: type[AugrankError] = DataError
+) -> Iterator[None]:
+    """Hold a lock file until the block or the process ends. Its folder is created.
+
+    Args:
+        file: the lock file. It stays in place, empty, after the lock is released.
+        busy: the message if another process holds the lock.
+        error: the class of that error.
 
     Raises:
-        DataError: another process holds it.
+        AugrankError: another process holds the lock.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise DataError(
-                f"another process is at work in {folder}",
-                remedy="Wait for it, or end it, or choose another --out.",
-            ) from error
+    from filelock import FileLock, Timeout  # not installed where a model server unpacks this
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(file, blocking=False)
+    try:
+        lock.acquire()
+    except Timeout as held:
+        raise error(busy, remedy="Wait for it, or stop it, or choose another --out.") from held
+    try:
         yield
+    finally:
+        lock.release()
 
 
 @contextmanager
-def room_in(folder: Path, remedy: str) -> Iterator[None]:
-    """Say what to do where a folder cannot be made, or its disk takes no more.
+def disk_errors(folder: Path, remedy: str) -> Iterator[None]:
+    """Convert errors of a full or read-only disk, or of an unusable folder, into a DataError.
+
+    Args:
+        folder: the folder that the block writes to.
+        remedy: the last sentence of the message.
 
     Raises:
-        DataError: that is so.
+        DataError: ``folder`` cannot be created or written, or its disk is full.
     """
     try:
         yield
     except OSError as error:
         named = error.filename if isinstance(error.filename, str) else None
-        own = named is not None and _on_one_way(Path(named).absolute(), folder.absolute())
-        if not own and error.errno not in TAKES_NO_MORE:
+        inside = named is not None and _same_branch(Path(named).absolute(), folder.absolute())
+        if not inside and error.errno not in DISK_IS_FULL:
             raise
         raise DataError(
-            f"{error.filename2 or (folder if own else named or folder)} cannot be written",
-            expected="a place where files can be made, with room on its disk",
+            f"{error.filename2 or (folder if inside else named or folder)} cannot be written",
+            expected="a folder that can be written, on a disk with free space",
             got=error.strerror or str(error),
             remedy=remedy,
         ) from error
 
 
-def _on_one_way(one: Path, other: Path) -> bool:
+def _same_branch(one: Path, other: Path) -> bool:
+    """Return whether one path is an ancestor of the other."""
     return one.is_relative_to(other) or other.is_relative_to(one)
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write plain data (numpy numbers are taken too), indented."""
+    """Write plain data as indented JSON; numpy values and paths are converted."""
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=_plain)
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
 
 

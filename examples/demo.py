@@ -30,7 +30,7 @@ from augrank.tasks.recommend.response import Answer
 ROOT = Path(__file__).parents[1]
 CATALOGUE = ROOT / "examples" / "catalogue"
 NAME, TARGET = "food", "open_rate"
-CONTEXT = {"campaign_type": "Newsletter", "industry": "Food_and_Beverages"}
+CONTEXT = {"campaign_type": "Newsletter", "industry": "Retail"}
 console = Console()
 
 

@@ -1,11 +1,11 @@
 """The model card: what the bundle is, what it was trained on, and how it was checked."""
 
 from augrank.bundle.spec import BundleSpec
+from augrank.contracts.recommend_run import RecommendRun
 from augrank.models.context import CategoricalColumn
-from export.run_reader import RunRecord
 
 
-def model_card(spec: BundleSpec, record: RunRecord) -> str:
+def model_card(spec: BundleSpec, record: RecommendRun) -> str:
     """Markdown for people; every figure is one that bundle.json carries."""
     sections = [
         f"# {spec.name} {spec.version}",
@@ -58,7 +58,7 @@ def _context(spec: BundleSpec) -> str:
     return "\n".join(lines)
 
 
-def _augmentations(spec: BundleSpec, record: RunRecord) -> str:
+def _augmentations(spec: BundleSpec, record: RecommendRun) -> str:
     accuracy = _figure(record.backbone_metrics.get("test_accuracy"))
     names = ", ".join(spec.augmentations.names)
     return (

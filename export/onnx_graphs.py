@@ -12,9 +12,10 @@ import torch
 import torchvision
 from numpy.typing import NDArray
 
+from augrank.contracts.recommend_run import RecommendRun
 from augrank.errors import DataError
 from augrank.models.engines import FEATURES, INPUT, LOGITS
-from export.run_reader import Run, RunRecord
+from export.run_reader import Run
 
 OPSET = 20
 
@@ -135,7 +136,7 @@ def write_int8(fp32: Path, file: Path, batches: Iterator[NDArray[np.float32]]) -
     file.write_bytes(model.SerializeToString(deterministic=True))
 
 
-def calibration_images(record: RunRecord, training_images: int) -> int:
+def calibration_images(record: RecommendRun, training_images: int) -> int:
     """Training originals to calibrate on: about 200 candidates, never more than there are."""
     return min(training_images, max(8, 200 // len(record.augmentations.names)))
 

@@ -4,41 +4,17 @@ import csv
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ValidationError
 
 from augrank.bundle.spec import sha256_of
+from augrank.contracts.manifest import PATH, SHA256, SPLIT
+from augrank.contracts.recommend_run import RecommendRun
+from augrank.contracts.run import RUN_FILE, parse_run
 from augrank.errors import DataError
-from augrank.images.augmentations import AugmentationSet
-from augrank.models.context import ContextColumn
-from augrank.models.head import HeadSpec
 
-RUN_FILE, REFERENCE_FILE = "run.json", "reference.npz"
-RUN_FORMAT = 2
-
-
-class RunRecord(BaseModel, frozen=True, extra="ignore"):
-    """What export needs of run.json."""
-
-    backbone: Literal["resnet18", "resnet34", "resnet50"]
-    image_size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    feature_width: int
-    augmentations: AugmentationSet
-    augmentation_hash: str
-    context: tuple[ContextColumn, ...]
-    heads: tuple[HeadSpec, ...]
-    images: Path
-    catalogue: str
-    weights_file: str
-    backbone_metrics: dict[str, Any] = {}
-    fingerprint: str
-    seed: int
-    name: str = ""
+REFERENCE_FILE = "reference.npz"
 
 
 @dataclass(frozen=True)
@@ -65,7 +41,7 @@ class Run:
     """A finished run directory."""
 
     directory: Path
-    record: RunRecord
+    record: RecommendRun
     catalogue: tuple[CatalogueRow, ...]
 
     @property
@@ -124,19 +100,16 @@ def load_run(directory: Path, images: Path | None = None) -> Run:
             remedy="Run python -m training fit with the same options; it goes on where it stopped.",
         )
     content = json.loads(file.read_text(encoding="utf-8"))
-    if content.get("format") != RUN_FORMAT or not content.get("complete"):
-        raise DataError(
-            f"{file} cannot be exported",
-            expected=f"a complete run of format {RUN_FORMAT}",
-            got=f"format {content.get('format')}, complete {content.get('complete')}",
-            remedy="Train again with this version.",
-        )
     if images is not None:
         content["images"] = str(images)
-    try:
-        record = RunRecord.model_validate(content)
-    except ValidationError as error:
-        raise DataError(f"{file} does not fit: {error}") from error
+    record = parse_run(content, file)
+    if not isinstance(record, RecommendRun):
+        raise DataError(
+            f"{directory} cannot be exported",
+            expected="a run of the task recommend",
+            got=f"task {record.task!r}",
+            remedy="Train it with python -m training fit.",
+        )
     if not record.heads:
         raise DataError(
             f"{directory} has no heads",
@@ -152,7 +125,7 @@ def _catalogue(file: Path) -> list[CatalogueRow]:
     with file.open(encoding="utf-8", newline="") as stream:
         rows = []
         for line in csv.DictReader(stream):
-            path, split, digest = (line.pop(k) for k in ("relative_im_path", "split", "sha256"))
+            path, split, digest = (line.pop(name) for name in (PATH, SPLIT, SHA256))
             attributes = {name: value for name, value in line.items() if value}
             rows.append(CatalogueRow(path, split, digest, attributes))
         return rows

@@ -21,31 +21,33 @@ from augrank.images.augmentations import ORIGINAL
 from augrank.models.targets import TARGETS, Direction
 
 Rule = Literal["seed", "context"]
+# The nine campaign types and thirteen industries of "Image Optimization Model" (Lau, 2022),
+# spelled and ordered as in its table 1. They match whatever their case and separators.
 CAMPAIGN_TYPES = (
-    "Abandoned_Cart",
-    "Engagement",
+    "Abandoned Cart",
     "Newsletter",
-    "Product_Announcement",
     "Promotional",
-    "Review_Request",
     "Survey",
     "Transactional",
     "Webinar",
+    "Engagement",
+    "Review_Request",
+    "Product Announcement",
 )
 INDUSTRIES = (
-    "Academic_and_Education",
     "Automotive",
-    "Energy",
-    "Entertainment",
-    "Finance_and_Banking",
-    "Food_and_Beverages",
-    "Healthcare",
-    "Hospitality",
+    "Industrial",
+    "Real Estate",
+    "Transportation and Logistics",
+    "Finance and Banking",
+    "Professional and Business Services",
     "Manufacturing",
-    "Nonprofit",
+    "Film and Motion Picture",
     "Retail",
-    "Software_and_Technology",
-    "Transportation",
+    "Software and Technology",
+    "Hospitality",
+    "Healthcare",
+    "Academic and Education",
 )
 LOW, MIDDLE, HIGH = 0.2, 0.5, 0.8
 SEED_WINNERS = ("brighter", "rotate")

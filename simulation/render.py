@@ -32,7 +32,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from augrank.files import room_in, whole, write_json
+from augrank.contracts.manifest import PATH, PRODUCT_TYPE
+from augrank.files import atomic_write, disk_errors, write_json
 from simulation.drawing.car import Car, sample_car
 from simulation.drawing.car_drawing import draw_car
 from simulation.drawing.sneaker import Sneaker, sample_sneaker
@@ -139,12 +140,12 @@ def describe(kind: Kind, index: int, *, seed: int) -> tuple[Sneaker | Car, Recor
     spec = sample(rng, product_type, year=year, palette=make.palette, signature=make.signature)
     attributes = {k: int(v) if isinstance(v, bool) else v for k, v in vars(spec).items()}
     return spec, {
-        "relative_im_path": image_path(kind, index),
+        PATH: image_path(kind, index),
         "name": f"{make.name} {model} {index:06d}",
         "class_name": f"{make.name} {model} {product_type} {year}",
         "make": make.name,
         "kind": kind,
-        "product_type": product_type,
+        PRODUCT_TYPE: product_type,
         "year": year,
         **attributes,
     }
@@ -215,7 +216,7 @@ def render_catalogue(
     drawn = 0
     manifest = out / "manifest.csv"
     remedy = "Free space there, and the same command goes on; or give another --out."
-    with room_in(out, remedy):
+    with disk_errors(out, remedy):
         _claim(out, plan)
         for rows, fresh in _render_spans(plan, out, spans, processes):
             records += rows
@@ -304,7 +305,7 @@ def _render_span(plan: _Plan, out: Path, span: tuple[int, int]) -> tuple[list[Re
             record = describe(kind, index, seed=seed)[1]
         else:
             image, record = render_image(kind, index, seed=seed, size=size)
-            with whole(target, quick=True) as unfinished:
+            with atomic_write(target, fsync=False) as unfinished:
                 unfinished.write_bytes(_encode(image))
             drawn += 1
         records.append(record)
@@ -318,7 +319,10 @@ def _encode(image: NDArray[np.uint8]) -> bytes:
 
 
 def _write_manifest(path: Path, records: list[Record]) -> None:
-    with whole(path) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
+    with (
+        atomic_write(path) as unfinished,
+        unfinished.open("w", newline="", encoding="utf-8") as file,
+    ):
         writer = csv.DictWriter(file, list(records[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(records)

@@ -1,0 +1,1 @@
+"""AWS: boto3 clients, S3 folders, polling."""

@@ -1,8 +1,8 @@
-"""boto3 clients of one region, and AWS's errors in words that say what to do."""
+"""boto3 clients for one region, and AWS errors with their code and a remedy."""
 
 import functools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -14,18 +14,47 @@ from botocore.config import Config
 
 from augrank.errors import AugrankError
 
-TAG = "augrank:endpoint"  # on everything that is made for an endpoint
-# Answers may take a minute (SageMaker's limit); asking twice would cost twice.
+TAG = "augrank:endpoint"  # on every resource created for an endpoint
+# An answer may take a minute (SageMaker's limit), and a retry would be charged twice.
 RUNTIME_CONFIG = Config(
     read_timeout=65, retries={"total_max_attempts": 1}, max_pool_connections=256
 )
+NOT_FOUND = ("ResourceNotFound", "ResourceNotFoundException")
+# SageMaker has no code of its own for a missing endpoint, config or model. Its Describe* calls
+# answer ValidationException then, which botocore's waiters (endpoint_deleted) read the same way.
+INVALID = "ValidationException"
+CONFLICT = ("ResourceInUse", "ResourceInUseException", INVALID)
 
 
 class AwsError(AugrankError):
-    """AWS refused, or could not be asked."""
+    """AWS refused a request, or could not be reached.
+
+    Attributes:
+        aws_code: AWS's error code, such as ``ValidationException``; empty where AWS did not answer.
+        operation: the API operation, such as ``DescribeEndpoint``; empty likewise.
+    """
 
     code = "aws"
     status = 502
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        expected: str = "",
+        got: str = "",
+        remedy: str = "",
+        aws_code: str = "",
+        operation: str = "",
+    ) -> None:
+        super().__init__(problem, expected=expected, got=got, remedy=remedy)
+        self.aws_code, self.operation = aws_code, operation
+
+    @property
+    def is_not_found(self) -> bool:
+        """Whether AWS says that the resource does not exist."""
+        described = self.operation.startswith("Describe") and self.aws_code == INVALID
+        return self.aws_code in NOT_FOUND or described
 
 
 @dataclass(frozen=True)
@@ -36,30 +65,27 @@ class Call:
     operation: str
     parameters: dict[str, Any]
 
-    def shown(self) -> str:
-        """As ``--dry-run`` prints it."""
+    def to_text(self) -> str:
+        """The request as ``--dry-run`` prints it."""
         return f"{self.service}.{self.operation} {json.dumps(self.parameters, indent=2)}"
 
 
 class Aws:
-    """The services of one region, each asked for the first time when first used."""
+    """The services of one region; each boto3 client is created on first use."""
 
     def __init__(self, region: str | None = None, profile: str | None = None) -> None:
-        with friendly():
+        with aws_errors():
             self.session = boto3.Session(region_name=region, profile_name=profile)
         self.region = self.session.region_name or ""
         if not self.region:
             raise AwsError("no AWS region", remedy="Give --region, or set AWS_REGION.")
         self._clients: dict[str, Any] = {}
 
-    def __getattr__(self, service: str) -> Any:
-        return self.client(service.replace("_", "-"))
-
     def client(self, service: str) -> Any:
-        """boto3's client of a service."""
+        """Return boto3's client of a service, such as ``sagemaker`` or ``s3``."""
         if service not in self._clients:
             config = RUNTIME_CONFIG if service == "sagemaker-runtime" else None
-            with friendly():
+            with aws_errors():
                 self._clients[service] = self.session.client(service, config=config)
         return self._clients[service]
 
@@ -67,95 +93,101 @@ class Aws:
         """Send a request.
 
         Raises:
-            AwsError: what AWS says, and what to do.
+            AwsError: AWS refused it.
         """
-        with friendly():
-            answer: dict[str, Any] = getattr(self.client(call.service), call.operation)(
+        with aws_errors():
+            response: dict[str, Any] = getattr(self.client(call.service), call.operation)(
                 **call.parameters
             )
-        return answer
+        return response
 
-    def make(self, call: Call) -> bool:
-        """Send a ``create_*`` request; False where the same name exists already."""
+    def create(self, call: Call) -> bool:
+        """Send a ``create_*`` request of SageMaker; return False if the resource exists already.
+
+        Raises:
+            AwsError: AWS refused it, and there is no resource of that name.
+        """
         try:
             self.send(call)
         except AwsError as error:
-            if _exists_already(error):
+            if error.aws_code in CONFLICT and self._exists(call):
                 return False
             raise
         return True
 
-    def pages(self, service: str, operation: str, **parameters: Any) -> list[dict[str, Any]]:
-        """Every page of a request that AWS answers in pages.
+    def paginate(self, service: str, operation: str, **parameters: Any) -> list[dict[str, Any]]:
+        """Return every page of a paginated request.
 
         Raises:
-            AwsError: what AWS says, and what to do.
+            AwsError: AWS refused it.
         """
-        with friendly():
+        with aws_errors():
             return list(self.client(service).get_paginator(operation).paginate(**parameters))
 
     def tags(self, arn: str) -> dict[str, str]:
-        """What something in SageMaker is tagged with."""
-        pages = self.pages("sagemaker", "list_tags", ResourceArn=arn)
+        """Return the tags of a SageMaker resource."""
+        pages = self.paginate("sagemaker", "list_tags", ResourceArn=arn)
         return {tag["Key"]: tag["Value"] for page in pages for tag in page["Tags"]}
 
     def describe(self, operation: str, **parameters: Any) -> dict[str, Any] | None:
-        """Ask SageMaker to describe something; None where it is not there."""
+        """Describe a SageMaker resource; return None if it does not exist."""
         try:
             return self.send(Call("sagemaker", operation, parameters))
         except AwsError as error:
-            if is_missing(error):
+            if error.is_not_found:
                 return None
             raise
 
     @functools.cached_property
     def account(self) -> str:
-        """The account's number."""
+        """The account number."""
         return str(self.send(Call("sts", "get_caller_identity", {}))["Account"])
 
     @property
     def default_bucket(self) -> str:
-        """The bucket that SageMaker's own tools take where none is named."""
+        """The bucket that SageMaker's own tools use by default."""
         return f"sagemaker-{self.region}-{self.account}"
 
+    def _exists(self, call: Call) -> bool:
+        """Whether the resource that a ``create_*`` request names is there.
 
-def is_missing(error: AwsError) -> bool:
-    """Whether AWS says that there is no such thing."""
-    text = error.problem.lower()
-    return any(
-        part in text for part in ("resourcenotfound", "could not find", "can't find",
-                                  "does not exist")
-    )  # fmt: skip
-
-
-def _exists_already(error: AwsError) -> bool:
-    text = error.problem.lower()
-    return "already exist" in text or "cannot create already existing" in text
+        A conflict and a wrong parameter have the same code (``ValidationException``).
+        """
+        kind = call.operation.removeprefix("create_")
+        key = "".join(word.capitalize() for word in kind.split("_")) + "Name"
+        return self.describe(f"describe_{kind}", **{key: call.parameters[key]}) is not None
 
 
 @contextmanager
-def friendly() -> Iterator[None]:
-    """AWS's errors as AwsError.
+def aws_errors() -> Iterator[None]:
+    """Turn errors of boto3 and botocore into AwsError.
 
     Raises:
-        AwsError: what AWS says, and what to do.
+        AwsError: says what AWS answered, and what to do.
     """
     try:
         yield
     except exceptions.ClientError as error:
-        raise _of_client(error) from error
-    except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError,
-            exceptions.CredentialRetrievalError, exceptions.SSOError) as error:  # fmt: skip
+        raise _from_client_error(error) from error
+    except (
+        exceptions.NoCredentialsError,
+        exceptions.PartialCredentialsError,
+        exceptions.CredentialRetrievalError,
+        exceptions.SSOError,
+    ) as error:
         raise AwsError(
             f"no AWS credentials: {error}",
             remedy="Sign in (aws sso login), set AWS_PROFILE, or run where a role is attached.",
         ) from error
     except exceptions.ProfileNotFound as error:
         raise AwsError(
-            str(error), remedy="See ~/.aws/config for the profiles there are."
+            str(error), remedy="The profiles of this machine are listed in ~/.aws/config."
         ) from error
-    except (exceptions.EndpointConnectionError, exceptions.ConnectionError,
-            exceptions.HTTPClientError) as error:  # fmt: skip
+    except (
+        exceptions.EndpointConnectionError,
+        exceptions.ConnectionError,
+        exceptions.HTTPClientError,
+    ) as error:
         raise AwsError(
             f"AWS cannot be reached: {error}",
             remedy="Check the region's name and the network, or AWS_ENDPOINT_URL.",
@@ -163,54 +195,71 @@ def friendly() -> Iterator[None]:
     except S3UploadFailedError as error:
         cause = error.__cause__ or error.__context__
         if isinstance(cause, exceptions.ClientError):
-            raise _of_client(cause) from error
+            raise _from_client_error(cause) from error
         raise AwsError(str(error)) from error
     except exceptions.ParamValidationError as error:
-        raise AwsError(f"the request does not fit: {error}") from error
-    except exceptions.BotoCoreError as error:  # a region that cannot be, a session that has ended
+        raise AwsError(f"invalid request: {error}") from error
+    except exceptions.BotoCoreError as error:  # an invalid region, an expired session
         raise AwsError(
-            f"AWS cannot be asked: {error}",
+            f"the AWS client failed: {error}",
             remedy="Check --region and --profile, and sign in again.",
         ) from error
 
 
-def _of_client(error: exceptions.ClientError) -> AwsError:
+def _from_client_error(error: exceptions.ClientError) -> AwsError:
     details = error.response.get("Error", {})
     code, message = details.get("Code", ""), details.get("Message", str(error))
-    text = f"{error.operation_name}: {code}: {message}"
-    for matches, remedy in REMEDIES:
-        if matches(code, message):
-            return AwsError(text, remedy=remedy)
-    return AwsError(text)
+    return AwsError(
+        f"{error.operation_name}: {code}: {message}",
+        remedy=_remedy(code, message),
+        aws_code=code,
+        operation=error.operation_name,
+    )
 
 
-def _code(*codes: str) -> Callable[[str, str], bool]:
-    return lambda code, _: code in codes
+def _remedy(code: str, message: str) -> str:
+    """Return what to do about an error; an empty string if nothing better than AWS's own text."""
+    for part, remedy in REMEDIES_BY_TEXT.items():
+        if part in message:
+            return remedy
+    return next((remedy for codes, remedy in REMEDIES if code in codes), "")
 
 
-def _says(*parts: str) -> Callable[[str, str], bool]:
-    return lambda _, message: any(part in message for part in parts)
-
-
-# The first that fits is taken.
-REMEDIES: tuple[tuple[Callable[[str, str], bool], str], ...] = (
-    (_code("ResourceLimitExceeded"),
-     "Your account's quota of this instance type is too small: ask for more in Service Quotas "
-     "(Amazon SageMaker, '<type> for endpoint usage', 'for training job usage' or 'for spot "
-     "training job usage'), or choose another type."),
-    (_code("ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId",
-           "UnrecognizedClientException", "SignatureDoesNotMatch"),
-     "The credentials are not valid (any more): sign in again."),
-    (_says("assume role", "AssumeRole", "Could not assume"),
-     "The role must trust sagemaker.amazonaws.com: see docs/sagemaker.md, and give it by --role."),
-    (_says("iam:PassRole"),
-     "You may not hand over this role: your own policy needs iam:PassRole on it "
-     "(docs/sagemaker.md)."),
-    (_code("AccessDenied", "AccessDeniedException", "AccessDeniedException"),
-     "A permission is missing: docs/sagemaker.md lists those that each command needs."),
-    (_code("NoSuchBucket"), "Give a bucket of this region with --bucket."),
-    (_code("PermanentRedirect", "IllegalLocationConstraintException",
-           "AuthorizationHeaderMalformed"),
-     "The bucket is in another region: give its --region, or another --bucket."),
-    (_code("ThrottlingException", "Throttling"), "AWS asks for patience: try again in a minute."),
-)  # fmt: skip
+REMEDIES: tuple[tuple[tuple[str, ...], str], ...] = (
+    (
+        ("ResourceLimitExceeded",),
+        "Your account's quota of this instance type is too small: request more in Service Quotas "
+        "(Amazon SageMaker, '<type> for endpoint usage', 'for training job usage' or 'for spot "
+        "training job usage'), or choose another type.",
+    ),
+    (
+        (
+            "ExpiredToken",
+            "ExpiredTokenException",
+            "InvalidClientTokenId",
+            "UnrecognizedClientException",
+            "SignatureDoesNotMatch",
+        ),
+        "The credentials are invalid or have expired: sign in again.",
+    ),
+    (
+        ("AccessDenied", "AccessDeniedException"),
+        "A permission is missing: docs/sagemaker.md lists those that each command needs.",
+    ),
+    (("NoSuchBucket",), "Give a bucket of this region with --bucket."),
+    (
+        ("PermanentRedirect", "IllegalLocationConstraintException", "AuthorizationHeaderMalformed"),
+        "The bucket is in another region: give its --region, or another --bucket.",
+    ),
+    (("ThrottlingException", "Throttling"), "AWS throttles requests: try again in a minute."),
+)
+# Errors about roles come as ValidationException or AccessDenied: only the text tells them apart.
+ROLE_REMEDY = (
+    "The role must trust sagemaker.amazonaws.com: see docs/sagemaker.md, and give it with --role."
+)
+REMEDIES_BY_TEXT: dict[str, str] = {
+    "assume role": ROLE_REMEDY,
+    "AssumeRole": ROLE_REMEDY,
+    "iam:PassRole": "You may not pass this role: your own policy needs iam:PassRole on it "
+    "(docs/sagemaker.md).",
+}

@@ -1,8 +1,8 @@
-"""A folder of a bucket: what is in it, single files, uploads that were never finished."""
+"""A folder in an S3 bucket: its files, and uploads that were never finished."""
 
 from dataclasses import dataclass
 
-from augrank.aws.client import Aws, AwsError, Call, friendly
+from augrank.aws.client import Aws, AwsError, Call, aws_errors
 from augrank.errors import BadRequest
 
 
@@ -14,16 +14,20 @@ class S3Folder:
     prefix: str
 
     @classmethod
-    def of(cls, url: str, option: str) -> "S3Folder":
-        """Read a URL.
+    def parse(cls, url: str, option: str) -> "S3Folder":
+        """Parse a URL.
+
+        Args:
+            url: ``s3://BUCKET/FOLDER``.
+            option: the option that it was given with, for the message.
 
         Raises:
-            BadRequest: it is none.
+            BadRequest: it is not an S3 URL.
         """
         scheme, _, rest = url.partition("://")
         bucket, _, folder = rest.partition("/")
         if scheme != "s3" or not bucket:
-            raise BadRequest(f"{option} does not fit", expected="s3://BUCKET/FOLDER", got=url)
+            raise BadRequest(f"{option} is not an S3 URL", expected="s3://BUCKET/FOLDER", got=url)
         return cls(bucket, f"{folder.strip('/')}/" if folder.strip("/") else "")
 
     @property
@@ -32,12 +36,12 @@ class S3Folder:
         return f"s3://{self.bucket}/{self.prefix}"
 
     def keys(self, aws: Aws) -> list[str]:
-        """What is in it, relative to it."""
+        """List the files, relative to the folder."""
         return list(self.sizes(aws))
 
     def sizes(self, aws: Aws) -> dict[str, int]:
-        """The same, with bytes."""
-        pages = aws.pages("s3", "list_objects_v2", Bucket=self.bucket, Prefix=self.prefix)
+        """List the files, relative to the folder, with their sizes in bytes."""
+        pages = aws.paginate("s3", "list_objects_v2", Bucket=self.bucket, Prefix=self.prefix)
         return {
             item["Key"].removeprefix(self.prefix): item["Size"]
             for page in pages
@@ -45,52 +49,57 @@ class S3Folder:
         }
 
     def read(self, aws: Aws, key: str) -> bytes | None:
-        """A file's content; None where it is not there."""
+        """Read a file; return None if it does not exist."""
         return read(aws, self.url + key)
 
     def write(self, aws: Aws, key: str, content: bytes) -> str:
-        """Write a file; its URL."""
-        aws.send(Call("s3", "put_object", {**self._at(key), "Body": content}))
+        """Write a file and return its URL."""
+        aws.send(Call("s3", "put_object", {**self.location(key), "Body": content}))
         return self.url + key
 
-    def remove(self, aws: Aws, key: str) -> None:
-        """Delete a file, if it is there."""
-        aws.send(Call("s3", "delete_object", self._at(key)))
+    def delete(self, aws: Aws, key: str) -> None:
+        """Delete a file, if it exists."""
+        aws.send(Call("s3", "delete_object", self.location(key)))
 
-    def empty(self, aws: Aws) -> list[str]:
-        """Delete all that is in it, and abort what is being uploaded; what went, in words."""
-        removed = self.abort_uploads(aws)
+    def delete_all(self, aws: Aws) -> list[str]:
+        """Delete all files and abort unfinished uploads; return what was deleted, for people."""
+        deleted = self.abort_uploads(aws)
         for key in self.keys(aws):
-            self.remove(aws, key)
-            removed.append(self.url + key)
-        return removed
+            self.delete(aws, key)
+            deleted.append(self.url + key)
+        return deleted
 
     def abort_uploads(self, aws: Aws) -> list[str]:
-        """Give up uploads in parts that nobody will finish; what went, in words.
+        """Abort unfinished multipart uploads; return them, for people.
 
-        Their parts are in no listing of the bucket, and cost until they are aborted.
+        Their parts appear in no listing of the bucket, and are billed until they are aborted.
         """
-        pages = aws.pages("s3", "list_multipart_uploads", Bucket=self.bucket, Prefix=self.prefix)
+        pages = aws.paginate("s3", "list_multipart_uploads", Bucket=self.bucket, Prefix=self.prefix)
         aborted = []
         for upload in (upload for page in pages for upload in page.get("Uploads", [])):
-            place = {"Bucket": self.bucket, "Key": upload["Key"], "UploadId": upload["UploadId"]}
-            aws.send(Call("s3", "abort_multipart_upload", place))
+            location = {
+                "Bucket": self.bucket,
+                "Key": upload["Key"],
+                "UploadId": upload["UploadId"],
+            }
+            aws.send(Call("s3", "abort_multipart_upload", location))
             aborted.append(f"the unfinished upload of s3://{self.bucket}/{upload['Key']}")
         return aborted
 
-    def _at(self, key: str) -> dict[str, str]:
+    def location(self, key: str) -> dict[str, str]:
+        """Bucket and key of a file, as parameters of a request."""
         return {"Bucket": self.bucket, "Key": self.prefix + key}
 
 
 def read(aws: Aws, url: str) -> bytes | None:
-    """The content of ``s3://bucket/key``; None where it is not there."""
+    """Read ``s3://bucket/key``; return None if it does not exist."""
     _, _, bucket, key = url.split("/", 3)
     try:
-        found = aws.send(Call("s3", "get_object", {"Bucket": bucket, "Key": key}))
+        response = aws.send(Call("s3", "get_object", {"Bucket": bucket, "Key": key}))
     except AwsError as error:
-        if "NoSuchKey" in error.problem:
+        if error.aws_code == "NoSuchKey":
             return None
         raise
-    with friendly():  # the connection may break in the middle of it
-        content: bytes = found["Body"].read()
+    with aws_errors():  # the connection may break while the body is read
+        content: bytes = response["Body"].read()
     return content

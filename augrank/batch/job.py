@@ -12,12 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from augrank.bundle.spec import BundleSpec, load_bundle
+from augrank.contracts.manifest import IMAGE_SUFFIXES, PATH, PRODUCT_TYPE
 from augrank.errors import BadRequest
 from augrank.models.engines import Device
-from augrank.tasks.recommend.alternates import PRODUCT_TYPE
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif")
-PATH = "relative_im_path"
 
 
 @dataclass(frozen=True)
@@ -50,11 +47,11 @@ def items_of_folder(folder: Path, context: Mapping[str, Any]) -> list[Item]:
     files = sorted(
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES and path.is_file()
+        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
     )
     if not files:
         raise BadRequest(
-            "there are no images", expected=f"files {', '.join(SUFFIXES)}", got=str(folder)
+            "there are no images", expected=f"files {', '.join(IMAGE_SUFFIXES)}", got=str(folder)
         )
     return [Item(number, path, context) for number, path in enumerate(files)]
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from augrank.batch.job import PATH, Item, Job
+from augrank.batch.job import Item, Job
+from augrank.contracts.manifest import PATH
 from augrank.models.head import import_xgboost_alone
 from augrank.tasks.recommend.pipeline import Recommender
 from augrank.tasks.recommend.request import Request

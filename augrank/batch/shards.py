@@ -15,8 +15,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from augrank.batch.job import PATH
 from augrank.batch.shard_scorer import SCHEMA
+from augrank.contracts.manifest import PATH
 from augrank.errors import BadRequest
 
 

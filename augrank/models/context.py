@@ -2,9 +2,13 @@
 
 A categorical column becomes one column per value seen in training (one-hot); a numeric column
 passes through. A request may leave a column out only if training saw rows that left it out.
+Values match whatever their case and separators: ``product-announcement`` is ``Product
+Announcement``.
 """
 
-from collections.abc import Mapping, Sequence
+import functools
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -16,6 +20,47 @@ from augrank.errors import BadContext, one_of
 ContextValue = str | float | int
 MAX_NUMBER = float(np.finfo(np.float32).max)
 BLANK = ""  # a row or a request that leaves the column out
+_SEPARATORS = re.compile(r"[\s_-]+")
+
+
+def normalize_category(text: str) -> str:
+    """Return the text in lower case, with single spaces in place of spaces, ``_`` and ``-``."""
+    return _SEPARATORS.sub(" ", text).strip().casefold()
+
+
+class Vocabulary:
+    """Category values that are found by any spelling which differs in case or separators alone.
+
+    Values that normalise alike are distinct categories: each is found by its exact spelling only.
+    """
+
+    def __init__(self, values: Iterable[str]) -> None:
+        self.values = tuple(values)
+        self._exact = frozenset(self.values)
+        self._alike: dict[str, tuple[str, ...]] = {}
+        for value in self.values:
+            key = normalize_category(value)
+            self._alike[key] = (*self._alike.get(key, ()), value)
+
+    def find(self, text: str) -> str | None:
+        """Return the value that this text means, or None where there is none, or several."""
+        if text in self._exact:
+            return text
+        alike = self.alike(text)
+        return alike[0] if len(alike) == 1 else None
+
+    def alike(self, text: str) -> tuple[str, ...]:
+        """Return the values that normalise as the text does; none where nothing is left of it."""
+        key = normalize_category(text)
+        return self._alike.get(key, ()) if key else ()
+
+    def remedy(self, text: str, otherwise: str) -> str:
+        """Return what to do about a text that was not found, for an error."""
+        alike = self.alike(text)
+        if len(alike) < 2:
+            return otherwise
+        names = " and ".join(map(repr, alike))
+        return f"{names} differ in case or separators alone: give one of them exactly."
 
 
 class CategoricalColumn(BaseModel, frozen=True):
@@ -27,13 +72,19 @@ class CategoricalColumn(BaseModel, frozen=True):
 
     @property
     def width(self) -> int:
-        """How many numbers this column becomes."""
+        """How many numbers this column becomes in a row."""
         return len(self.values)
+
+    @functools.cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The values, found whatever their case and separators."""
+        return Vocabulary(self.values)
 
     def encode(self, value: Any, out: NDArray[np.float32]) -> None:
         """Write the one-hot row, float32 (width,), zeros on entry."""
         text = BLANK if value is None else str(value)
-        if text not in self.values:
+        found = self.vocabulary.find(text)
+        if found is None:
             allowed = one_of([item for item in self.values if item != BLANK], text)
             raise BadContext(
                 f"context {self.name!r} has a value that the heads were not trained on"
@@ -41,9 +92,9 @@ class CategoricalColumn(BaseModel, frozen=True):
                 else f"context {self.name!r} is missing",
                 expected=allowed,
                 got="nothing" if text == BLANK else repr(value),
-                remedy=f"Give {self.name} one of the listed values.",
+                remedy=self.vocabulary.remedy(text, f"Give {self.name} one of the listed values."),
             )
-        out[self.values.index(text)] = 1.0
+        out[self.values.index(found)] = 1.0
 
 
 class NumericColumn(BaseModel, frozen=True):
@@ -56,7 +107,7 @@ class NumericColumn(BaseModel, frozen=True):
 
     @property
     def width(self) -> int:
-        """How many numbers this column becomes."""
+        """How many numbers this column becomes in a row."""
         return 1
 
     def encode(self, value: Any, out: NDArray[np.float32]) -> None:
@@ -109,6 +160,18 @@ class ContextEncoder:
             column.encode(context.get(column.name), row[start : start + column.width])
             start += column.width
         return row
+
+    def canonical(self, context: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the context with every category in the spelling that training saw.
+
+        What is not known is left as it is, for ``encode`` to refuse.
+        """
+        spelled = dict(context)
+        for column in self.columns:
+            value = spelled.get(column.name)
+            if isinstance(column, CategoricalColumn) and isinstance(value, str):
+                spelled[column.name] = column.vocabulary.find(value) or value
+        return spelled
 
     def example(self) -> dict[str, ContextValue]:
         """A context that this encoder accepts, for warm-up and for command lines to start from."""

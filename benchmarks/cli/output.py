@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from augrank.files import whole
+from augrank.files import atomic_write
 from benchmarks.common.results import Results
 
 QUICK_NOTE = "This was a quick run: for figures to keep, run it without --quick."
@@ -20,7 +20,7 @@ def write_results(folder: Path, results: Results) -> None:
 
 def write_text(file: Path, text: str) -> None:
     """Write a text file, whole or not at all."""
-    with whole(file) as temporary:
+    with atomic_write(file) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from augrank.bundle.spec import Bundle
+from augrank.contracts.manifest import IMAGE_SUFFIXES
 from augrank.errors import BadRequest
 from augrank.models.context import ContextEncoder
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 SAMPLE_IMAGES = Path(__file__).parents[2] / "examples" / "catalogue" / "images"
 
 
@@ -34,12 +34,14 @@ def recommend_requests(bundle: Bundle, images: Sequence[Path]) -> list[dict[str,
 
 
 def image_files(folder: Path) -> list[Path]:
-    """Return the PNG and JPEG files of a folder, sorted.
+    """Return the image files of a folder, sorted.
 
     Raises:
         BadRequest: there are none.
     """
-    files = sorted(path for path in folder.glob("*") if path.suffix in IMAGE_SUFFIXES)
+    files = sorted(path for path in folder.glob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
     if not files:
-        raise BadRequest("there are no images", expected="PNG or JPEG files", got=str(folder))
+        raise BadRequest(
+            "there are no images", expected="files " + ", ".join(IMAGE_SUFFIXES), got=str(folder)
+        )
     return files

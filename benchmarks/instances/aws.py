@@ -97,9 +97,9 @@ class OnAws:
                     f"the job {name} may still run: {error}",
                     remedy="The same command follows it; or stop it in the console.",
                 ) from error
-            self._files(job).empty(self._aws)
+            self._files(job).delete_all(self._aws)
             raise
-        self._files(job).empty(self._aws)
+        self._files(job).delete_all(self._aws)
         return _figures(state)
 
     def training_job(self, kind: InstanceType) -> TrainingJob:
@@ -118,7 +118,7 @@ class OnAws:
             max_hours=self._job.max_hours,
         )
         if not self._content:  # the same of all types
-            self._content = jobs.content_of(self._aws, settings)
+            self._content = jobs.content_digest(self._aws, settings)
         return TrainingJob(settings, self._job.options, self._content)
 
     def _files(self, job: TrainingJob) -> S3Folder:
@@ -204,7 +204,7 @@ class OnAws:
 
     def _listed(self, operation: str, key: str, **which: Any) -> list[dict[str, Any]]:
         """What carries this benchmark's mark in its name."""
-        pages = self._aws.pages("sagemaker", operation, NameContains=self._mark, **which)
+        pages = self._aws.paginate("sagemaker", operation, NameContains=self._mark, **which)
         return [item for page in pages for item in page[key]]
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from augrank.bundle.spec import load_bundle
+from augrank.contracts.manifest import IMAGE_SUFFIXES
 from augrank.errors import BadRequest, ServerError
 from augrank.resources import available_memory, usable_cores
 from augrank.serving.capacity import plan_serving
@@ -124,7 +125,7 @@ class Here:
     def _images(self) -> Sequence[Path]:
         return sorted(
             path for path in self._work.images.rglob("*")
-            if path.suffix.lower() in (".png", ".jpg", ".jpeg")
+            if path.suffix.lower() in IMAGE_SUFFIXES
         )[:20]  # fmt: skip
 
 

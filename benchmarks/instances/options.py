@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from augrank.cli.options import pairs
+from augrank.contracts.manifest import IMAGE_SUFFIXES
 from augrank.errors import BadRequest
 from benchmarks.instances.catalogue import PRICES, InstanceType, chosen_types, prices
 from benchmarks.instances.figures import Place, Step
@@ -200,4 +201,4 @@ class AwsOptions:
     @property
     def _asked(self) -> list[Path]:
         files = sorted(self.request_images.glob("*"))
-        return [p for p in files if p.suffix in (".png", ".jpg", ".jpeg")][:MOST_IMAGES]
+        return [p for p in files if p.suffix.lower() in IMAGE_SUFFIXES][:MOST_IMAGES]

@@ -28,7 +28,7 @@ def fetch(aws: Aws, region: str) -> dict[str, float]:
         {"Type": "TERM_MATCH", "Field": "component", "Value": COMPONENT},
     ]
     known, found = instance_types(), {}
-    pages = aws.pages("pricing", "get_products", ServiceCode=SERVICE, Filters=filters)
+    pages = aws.paginate("pricing", "get_products", ServiceCode=SERVICE, Filters=filters)
     for product in (json.loads(text) for page in pages for text in page["PriceList"]):
         name = product["product"]["attributes"].get("instanceName", "")
         for price in _hourly(product):

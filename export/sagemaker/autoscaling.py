@@ -14,7 +14,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from augrank.aws.client import Aws, AwsError, Call
+from augrank.aws.client import INVALID, Aws, AwsError, Call
 from augrank.aws.s3 import S3Folder
 from export.sagemaker.endpoint import Endpoint
 
@@ -105,7 +105,7 @@ def unscale(endpoint: Endpoint, variant: str) -> bool:
     try:
         endpoint.aws.send(call)
     except AwsError as error:
-        if "No scalable target" in error.problem:
+        if error.aws_code == "ObjectNotFoundException":
             return False
         raise
     return True
@@ -137,14 +137,14 @@ def restore(endpoint: Endpoint, variant: str, folder: S3Folder) -> None:
             endpoint.aws.send(call)
         except AwsError as error:
             # AWS takes no action whose time is past; that one has done its work.
-            if operation != "put_scheduled_action" or "ValidationException" not in error.problem:
+            if operation != "put_scheduled_action" or error.aws_code != INVALID:
                 raise
             endpoint.step(f"left out {parameters['ScheduledActionName']}: {error}")
 
 
 def forget(endpoint: Endpoint, folder: S3Folder) -> None:
     """Drop what was set aside."""
-    folder.remove(endpoint.aws, NOTE)
+    folder.delete(endpoint.aws, NOTE)
 
 
 def _registered(aws: Aws, target: Mapping[str, str]) -> list[tuple[str, dict[str, Any]]]:
@@ -154,7 +154,7 @@ def _registered(aws: Aws, target: Mapping[str, str]) -> list[tuple[str, dict[str
         which: dict[str, Any] = dict(target)
         if describe == "describe_scalable_targets":
             which["ResourceIds"] = [which.pop("ResourceId")]
-        pages = aws.pages(SERVICE, describe, **which)
+        pages = aws.paginate(SERVICE, describe, **which)
         for item in itertools.chain.from_iterable(page[listed] for page in pages):
             found.append((make, {key: item[key] for key in needed if item.get(key) is not None}))
         if not found:

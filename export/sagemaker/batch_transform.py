@@ -14,13 +14,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from augrank.aws.client import TAG, Aws, AwsError, Call
+from augrank.aws.client import INVALID, TAG, Aws, AwsError, Call
 from augrank.aws.s3 import S3Folder
+from augrank.contracts.manifest import IMAGE_SUFFIXES
 from augrank.errors import BadRequest
 from augrank.runtime.settings import ERRORS_AS_200, FIELDS
 from export.sagemaker.release import MAX_REQUEST_BYTES, Release, Step, digest
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif")
 ANSWER_SUFFIX = ".out"  # SageMaker's
 QUESTION = "augrank.json"  # in the output folder: what its answers are answers to
 POLL_S, WAIT_S = 20.0, 24 * 3600.0
@@ -105,9 +105,11 @@ def transform(
         AwsError: AWS refuses, or the job failed; answers that were given stay.
         BadRequest: there are no images, or the output folder has answers to another question.
     """
-    sizes = {k: n for k, n in batch.source.sizes(aws).items() if k.lower().endswith(SUFFIXES)}
+    sizes = {k: n for k, n in batch.source.sizes(aws).items() if k.lower().endswith(IMAGE_SUFFIXES)}
     if not sizes:
-        raise BadRequest("there are no images", expected=", ".join(SUFFIXES), got=batch.source.url)
+        raise BadRequest(
+            "there are no images", expected=", ".join(IMAGE_SUFFIXES), got=batch.source.url
+        )
     _claim(aws, batch)
     poll_s = POLL_S if poll_s is None else poll_s
     for job, status in list(_at_work(aws, batch.release.settings.name, batch.prefix)):
@@ -134,7 +136,7 @@ def stop_jobs(aws: Aws, name: str) -> list[str]:
         try:
             aws.send(Call("sagemaker", "stop_transform_job", {"TransformJobName": job}))
         except AwsError as error:
-            if "ValidationException" not in error.problem:  # it ended in this moment
+            if error.aws_code != INVALID:  # it ended in this moment
                 raise
         stopped.append(f"transform job {job} (stopped)")
     return stopped
@@ -143,7 +145,7 @@ def stop_jobs(aws: Aws, name: str) -> list[str]:
 def _at_work(aws: Aws, name: str, prefix: str = "") -> Iterator[tuple[str, str]]:
     """Transform jobs of an endpoint's name that are at work or stopping: names and which."""
     for status in AT_WORK:
-        pages = aws.pages(
+        pages = aws.paginate(
             "sagemaker", "list_transform_jobs", NameContains=prefix or name, StatusEquals=status
         )
         for job in (job for page in pages for job in page["TransformJobSummaries"]):
@@ -177,7 +179,7 @@ def _start(aws: Aws, batch: Batch, missing: Sequence[str], step: Step) -> str:
     listing = json.dumps([{"prefix": batch.source.url}, *missing]).encode()
     folder = batch.release.settings.folder
     model, job = batch.calls(folder.write(aws, f"transform/{time.time_ns()}.manifest", listing))
-    aws.make(model)
+    aws.create(model)
     aws.send(job)
     return str(job.parameters["TransformJobName"])
 

@@ -194,7 +194,7 @@ def transform(
     aws, given = account.aws(), pairs(fields, "--field")
     hosting = HostingOptions(instance_type=instance_type, instances=instances)
     release = container.release(aws, name, hosting)
-    folders = S3Folder.of(source, "--input"), S3Folder.of(output, "--output")
+    folders = S3Folder.parse(source, "--input"), S3Folder.parse(output, "--output")
     batch = Batch(release, *folders, given)
     if dry_run:
         _print_calls(batch.calls("s3://.../images.manifest"))
@@ -212,4 +212,4 @@ def transform(
 
 def _print_calls(calls: list[Call]) -> None:
     for call in calls:
-        print(call.shown())
+        print(call.to_text())

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from augrank.aws.client import Aws, AwsError, Call, friendly
+from augrank.aws.client import Aws, AwsError, Call, aws_errors
 from augrank.aws.s3 import read
 from augrank.bundle.spec import SMOKE_FILE, load_bundle
 from export.sagemaker.endpoint import Endpoint
@@ -93,7 +93,7 @@ def _at_once(aws: Aws, body: bytes, parameters: dict[str, Any], most: int) -> di
         )
     call = Call("sagemaker-runtime", "invoke_endpoint", {**parameters, "Body": body})
     answer = aws.send(call)["Body"]
-    with friendly():  # the connection may break in the middle of the answer
+    with aws_errors():  # the connection may break in the middle of the answer
         content = answer.read()
     return _object(content)
 

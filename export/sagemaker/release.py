@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from augrank.aws.client import TAG, Aws, AwsError, Call, friendly, is_missing
+from augrank.aws.client import TAG, Aws, AwsError, Call, aws_errors
 from augrank.aws.s3 import S3Folder
 from augrank.bundle.spec import sha256_of
 from augrank.errors import BadRequest
@@ -150,8 +150,8 @@ class Release:
         if self._uploaded(aws):
             return
         step(f"uploading {self.archive} to {folder.url}{self.key}")
-        with friendly():
-            aws.s3.upload_file(str(self.archive), folder.bucket, folder.prefix + self.key)
+        with aws_errors():
+            aws.client("s3").upload_file(str(self.archive), folder.bucket, folder.prefix + self.key)
 
     @property
     def _answers(self) -> dict[str, Any]:
@@ -168,7 +168,7 @@ class Release:
         try:
             head = aws.send(Call("s3", "head_object", place))
         except AwsError as error:
-            if "404" in error.problem or is_missing(error):
+            if error.aws_code == "404":
                 return False
             raise
         return bool(head["ContentLength"] == self.archive.stat().st_size)

@@ -41,9 +41,9 @@ def deploy(endpoint: Endpoint, release: Release) -> dict[str, Any]:
     if state is None:
         forget(endpoint, release.settings.folder)  # of an endpoint that was deleted elsewhere
         _prepare(endpoint, release)
-        endpoint.aws.make(release.config)
+        endpoint.aws.create(release.config)
         endpoint.step("making the endpoint")
-        endpoint.aws.make(release.endpoint)
+        endpoint.aws.create(release.endpoint)
     elif not _holds(endpoint, state["EndpointConfigName"], release):
         raise AwsError(
             f"the endpoint {endpoint.name} exists with another release",
@@ -167,7 +167,7 @@ class _Change:
         config = self.standing.config
         what = {key: config[key] for key in CARRIED if config.get(key)}
         call = config_of(self.endpoint.name, {**what, "ProductionVariants": variants})
-        self.endpoint.aws.make(call)
+        self.endpoint.aws.create(call)
         return str(call.parameters["EndpointConfigName"])
 
     def _alone(self, previous: str | None) -> str:
@@ -175,7 +175,7 @@ class _Change:
         call = self.release.config
         if previous:
             call.parameters["Tags"].append({"Key": PREVIOUS_TAG, "Value": previous})
-        self.endpoint.aws.make(call)
+        self.endpoint.aws.create(call)
         return str(call.parameters["EndpointConfigName"])
 
 
@@ -183,7 +183,7 @@ def _prepare(endpoint: Endpoint, release: Release) -> None:
     """Upload the archive and make the model, as far as they are not there."""
     release.upload(endpoint.aws, endpoint.step)
     endpoint.step("making model and config")
-    endpoint.aws.make(release.model)
+    endpoint.aws.create(release.model)
 
 
 def _holds(endpoint: Endpoint, config: str, release: Release) -> bool:

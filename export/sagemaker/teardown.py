@@ -76,9 +76,9 @@ def _end(endpoint: Endpoint) -> list[str]:
 def _empty(endpoint: Endpoint, bucket: str) -> list[str]:
     """Delete an endpoint's files; nothing where the bucket itself is gone."""
     try:
-        return folder_of(endpoint.name, bucket).empty(endpoint.aws)
+        return folder_of(endpoint.name, bucket).delete_all(endpoint.aws)
     except AwsError as error:
-        if "NoSuchBucket" in error.problem:
+        if error.aws_code == "NoSuchBucket":
             return []
         raise
 
@@ -87,7 +87,7 @@ def _ours(endpoint: Endpoint, kind: str) -> list[str]:
     """Names of the models or configs that carry an endpoint's tag."""
     aws, key = endpoint.aws, NAMES[kind]
     arn = key.removesuffix("Name") + "Arn"
-    pages = aws.pages("sagemaker", f"list_{kind}s", NameContains=endpoint.name)
+    pages = aws.paginate("sagemaker", f"list_{kind}s", NameContains=endpoint.name)
     found = [item for page in pages for item in page[LISTED[kind]]]
     return [item[key] for item in found if aws.tags(item[arn]).get(TAG) == endpoint.name]
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from augrank.errors import DataError
-from augrank.files import alone_in, read_json, room_in, whole, write_json
+from augrank.errors import BadRequest, DataError
+from augrank.files import LOCK, atomic_write, disk_errors, exclusive_lock, read_json, write_json
 from tests.support.full_disk import full_disk
 
 REMEDY = "Give another --out."
@@ -38,7 +38,7 @@ def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, settled):
 
 
 def test_many_small_files_need_not_wait(tmp_path, settled):
-    with whole(tmp_path / "a.jpg", quick=True) as temporary:
+    with atomic_write(tmp_path / "a.jpg", fsync=False) as temporary:
         temporary.write_bytes(b"x")
     assert settled == ["rename to a.jpg"]
     assert (tmp_path / "a.jpg").read_bytes() == b"x"
@@ -52,7 +52,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path):
         pytest.raises(
             DataError, match=r"cannot be written: expected .*, got File too large\. Give"
         ),
-        room_in(tmp_path, REMEDY),
+        disk_errors(tmp_path, REMEDY),
     ):
         write_json(file, {"much": "x" * 1000})
     assert read_json(file) == {"of": "before"}
@@ -63,12 +63,12 @@ def test_a_full_disk_leaves_what_was_there(tmp_path):
 def test_a_disk_that_takes_no_more_is_told_with_its_folder(code):
     with (
         pytest.raises(DataError, match=f"runs/a cannot be written: .*{os.strerror(code)}"),
-        room_in(Path("runs/a"), REMEDY),
+        disk_errors(Path("runs/a"), REMEDY),
     ):
         raise OSError(code, os.strerror(code))
     with (
         pytest.raises(DataError, match=r"^/elsewhere/b cannot be written"),
-        room_in(Path("runs/a"), REMEDY),
+        disk_errors(Path("runs/a"), REMEDY),
     ):
         raise OSError(code, os.strerror(code), "/elsewhere/b")
 
@@ -76,27 +76,40 @@ def test_a_disk_that_takes_no_more_is_told_with_its_folder(code):
 def test_a_folder_that_cannot_be_made_is_told(tmp_path):
     with (
         pytest.raises(DataError, match=r"/proc/x/y cannot be written.*Give another --out"),
-        room_in(Path("/proc/x/y"), REMEDY),
-        alone_in(Path("/proc/x/y")),
+        disk_errors(Path("/proc/x/y"), REMEDY),
+        exclusive_lock(Path("/proc/x/y") / LOCK, "busy"),
     ):
         pass
     (tmp_path / "file").write_text("")
     with (
         pytest.raises(DataError, match="got Not a directory"),
-        room_in(tmp_path / "file" / "run", REMEDY),
-        alone_in(tmp_path / "file" / "run"),
+        disk_errors(tmp_path / "file" / "run", REMEDY),
+        exclusive_lock(tmp_path / "file" / "run" / LOCK, "busy"),
     ):
         pass
     with (
         pytest.raises(DataError, match=f"^{tmp_path} cannot be written: .*Is a directory"),
-        room_in(tmp_path.parent, REMEDY),
-        whole(tmp_path) as temporary,
+        disk_errors(tmp_path.parent, REMEDY),
+        atomic_write(tmp_path) as temporary,
     ):
         temporary.write_text("x")
 
 
 def test_other_errors_are_nobodys_disk():
-    with pytest.raises(FileNotFoundError), room_in(Path("runs/a"), REMEDY):
+    with pytest.raises(FileNotFoundError), disk_errors(Path("runs/a"), REMEDY):
         Path("/no/such/image.png").read_bytes()
-    with pytest.raises(ConnectionResetError), room_in(Path("runs/a"), REMEDY):
+    with pytest.raises(ConnectionResetError), disk_errors(Path("runs/a"), REMEDY):
         raise ConnectionResetError(errno.ECONNRESET, "reset")
+
+
+def test_a_lock_is_held_by_one_holder_until_its_block_ends(tmp_path):
+    file = tmp_path / "run" / LOCK
+    with exclusive_lock(file, "the run is busy"):
+        with (
+            pytest.raises(BadRequest, match=r"^the run is busy\. Wait for it, or stop it, or"),
+            exclusive_lock(file, "the run is busy", error=BadRequest),
+        ):
+            pass
+        assert file.is_file()
+    with exclusive_lock(file, "the run is busy"):
+        assert file.read_bytes() == b""

@@ -1,6 +1,7 @@
 import numpy as np
 
 from augrank.images.augmentations import augmentation_set
+from augrank.models.context import normalize_category
 from augrank.models.targets import TARGETS
 from simulation.engagement import (
     CAMPAIGN_TYPES,
@@ -28,6 +29,23 @@ def test_seed_rule_is_literal_for_every_target():
     assert np.abs(correlation).max() < 0.08  # independent draws
     assert set(sent.campaign_type) == set(range(len(CAMPAIGN_TYPES)))
     assert set(sent.industry) == set(range(len(INDUSTRIES)))
+
+
+def test_campaigns_are_those_of_the_documents_in_their_order():
+    assert CAMPAIGN_TYPES == (
+        "Abandoned Cart", "Newsletter", "Promotional", "Survey", "Transactional", "Webinar",
+        "Engagement", "Review_Request", "Product Announcement",
+    )  # fmt: skip
+    assert INDUSTRIES == (
+        "Automotive", "Industrial", "Real Estate", "Transportation and Logistics",
+        "Finance and Banking", "Professional and Business Services", "Manufacturing",
+        "Film and Motion Picture", "Retail", "Software and Technology", "Hospitality",
+        "Healthcare", "Academic and Education",
+    )  # fmt: skip
+    forms = {normalize_category(name) for name in (*CAMPAIGN_TYPES, *INDUSTRIES)}
+    assert len(forms) == 22
+    for other in ("review request", "REVIEW-REQUEST", "Review_Request", " Review  Request"):
+        assert normalize_category(other) == normalize_category("Review_Request")
 
 
 def test_simulation_is_deterministic_by_seed():

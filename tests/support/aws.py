@@ -37,6 +37,7 @@ from moto.applicationautoscaling.models import (
     ApplicationAutoscalingBackend,
     applicationautoscaling_backends,
 )
+from moto.core.exceptions import JsonRESTError
 from moto.sagemaker.exceptions import ValidationError
 from moto.sagemaker.models import (
     FakeEndpointConfig,
@@ -187,13 +188,15 @@ def _as_aws_registers(monkeypatch: pytest.MonkeyPatch) -> None:
             raise AWSValidationException(f"{r_id} does not exist")
         return register(self, namespace, r_id, *more, **named)
 
-    def whole(self: Any, namespace: str, r_id: str, dimension: str) -> None:
+    def deregistered(self: Any, namespace: str, r_id: str, dimension: str) -> None:
+        if r_id not in self.targets.get(dimension, {}):
+            raise JsonRESTError("ObjectNotFoundException", f"No scalable target found: {r_id}")
         deregister(self, namespace, r_id, dimension)
         self.policies = {k: p for k, p in self.policies.items() if p.resource_id != r_id}
         self.scheduled_actions = [a for a in self.scheduled_actions if a.resource_id != r_id]
 
     monkeypatch.setattr(ApplicationAutoscalingBackend, "register_scalable_target", checked)
-    monkeypatch.setattr(ApplicationAutoscalingBackend, "deregister_scalable_target", whole)
+    monkeypatch.setattr(ApplicationAutoscalingBackend, "deregister_scalable_target", deregistered)
 
 
 def _runtime(local: LocalAws) -> type[BaseHTTPRequestHandler]:

@@ -5,7 +5,6 @@ that its features differ from image to image; the heads are real XGBoost models 
 """
 
 import csv
-import json
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,9 @@ import xgboost
 from PIL import Image, ImageDraw
 
 from augrank.bundle.spec import sha256_of
+from augrank.contracts.manifest import PATH, PRODUCT_TYPE, SHA256, SPLIT
+from augrank.contracts.recommend_run import RecommendRun
+from augrank.contracts.run import RUN_FILE
 from augrank.images.augmentations import augmentation_set
 from augrank.images.decode import decode
 from augrank.images.preprocess import Normalizer
@@ -73,27 +75,25 @@ def make_run(run: Path, images: Path, *, originals: int = 24, seed: int = 0) -> 
         logits=logits[held_out],
     )
     _write_catalogue(run / "catalogue.csv", images, names, splits)
-    record = {
-        "format": 2,
-        "complete": True,
-        "backbone": "resnet18",
-        "image_size": SIZE,
-        "mean": MEAN,
-        "std": STD,
-        "feature_width": 512,
-        "augmentations": chosen.model_dump(mode="json"),
-        "augmentation_hash": chosen.hash,
-        "context": [column.model_dump(mode="json") for column in CONTEXT],
-        "targets": [resolve_target(name).model_dump() for name in TARGETS],
-        "heads": [head.model_dump(mode="json") for head in heads],
-        "images": str(images.resolve()),
-        "catalogue": "catalogue.csv",
-        "weights_file": "backbone.pt",
-        "backbone_metrics": {"test_accuracy": 0.5},
-        "fingerprint": "0" * 64,
-        "seed": seed,
-    }
-    (run / "run.json").write_text(json.dumps(record, indent=2))
+    record = RecommendRun(
+        backbone="resnet18",
+        image_size=SIZE,
+        mean=MEAN,
+        std=STD,
+        feature_width=512,
+        augmentations=chosen,
+        augmentation_hash=chosen.hash,
+        context=CONTEXT,
+        targets=[resolve_target(name) for name in TARGETS],
+        heads=heads,
+        images=images.resolve(),
+        catalogue="catalogue.csv",
+        weights_file="backbone.pt",
+        backbone_metrics={"test_accuracy": 0.5},
+        fingerprint="0" * 64,
+        seed=seed,
+    )
+    (run / RUN_FILE).write_text(record.model_dump_json(indent=2))
     return run
 
 
@@ -163,7 +163,7 @@ def _heads(run: Path, features, logits, augmentations: int) -> list[HeadSpec]:
 def _write_catalogue(file: Path, images: Path, names: list[str], splits: list[str]) -> None:
     with file.open("w", newline="") as stream:
         writer = csv.writer(stream)
-        writer.writerow(["relative_im_path", "split", "sha256", "product_type"])
+        writer.writerow([PATH, SPLIT, SHA256, PRODUCT_TYPE])
         for index, (name, split) in enumerate(zip(names, splits, strict=True)):
             kind = "van" if index % 2 else "car"
             writer.writerow([name, split, sha256_of(images / name), kind])

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from augrank.errors import DataError
-from augrank.files import whole
+from augrank.files import atomic_write
 
 LAST, BEST = "last.pt", "best-{}.pt"
 
@@ -46,7 +46,7 @@ def write_tensors(file: Path, content: dict[str, Any]) -> None:
     """``torch.save``, whole; a full disk is an OSError, which torch itself hides."""
     stream = io.BytesIO()
     torch.save(content, stream)
-    with whole(file) as temporary:
+    with atomic_write(file) as temporary:
         temporary.write_bytes(stream.getbuffer())
 
 

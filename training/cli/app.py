@@ -265,6 +265,8 @@ def simulate(
             seed=seed,
             skip_bad_rows=skip_bad_rows,
         )
+        for note in made.notes:
+            display.say(f"Manifest: {note}")
         if made.skipped:
             display.say(f"Left out {made.skipped:,} bad rows", style="yellow")
         ceiling = made.engagement.ceiling.mean()

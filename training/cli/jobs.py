@@ -106,7 +106,7 @@ class JobOptions:
             JobSettings,
             TrainingJob,
             as_folder,
-            content_of,
+            content_digest,
             training_image,
         )
 
@@ -123,7 +123,7 @@ class JobOptions:
             max_hours=self.max_hours,
             weights=as_folder(self.weights) if self.weights else None,
         )
-        return aws, TrainingJob(settings, options, content_of(aws, settings))
+        return aws, TrainingJob(settings, options, content_digest(aws, settings))
 
 
 def tune(
@@ -136,7 +136,9 @@ def tune(
     images: Annotated[Path | None, typer.Option(help="Folder of the images.")] = None,
     space: Annotated[
         str,
-        typer.Option(help="seeds (ranges), grid (epochs 5/10/15 x depth), or a YAML file."),
+        typer.Option(
+            help="seeds: rates, batch size, epochs, depth. grid: epochs x depth. Or a YAML file."
+        ),
     ] = "seeds",
     trials: Annotated[
         int, typer.Option(min=1, help="In all, earlier calls included; a grid has its own.")
@@ -193,7 +195,7 @@ def submit(
         from training.sagemaker import job as jobs
 
         if dry_run:
-            print(json.dumps(jobs.requests(asked), indent=2))
+            print(json.dumps(jobs.dry_run_request(asked), indent=2))
             return
         with status_line(display.console) as step:
             started = jobs.submit(aws, asked, step)
@@ -235,17 +237,15 @@ def _tune_there(
     from training.sagemaker import tuner
 
     if dry_run:
-        asked = tuner.requests(job, space, jobs=trials, parallel=parallel)
-        print(json.dumps({**asked, "TrainingJob": jobs.requests(job)}, indent=2))
+        asked = tuner.dry_run_request(job, tuner.Search(space, trials, parallel))
+        print(json.dumps({**asked, "TrainingJob": jobs.dry_run_request(job)}, indent=2))
         return
     from training.tuning.trials import write_results
 
     config = load_config(None, {**job.options, "out": out, "images": IN_THE_JOB})
     space.check(config)
     with status_line(display.console) as step:
-        started = tuner.start(
-            aws, job, space, jobs=trials, parallel=parallel, seed=config.seed, step=step
-        )
+        started = tuner.start(aws, job, tuner.Search(space, trials, parallel, config.seed), step)
         tuner.wait(aws, started, step)
     found = tuner.results(aws, started, space)
     write_results(out, config.model_copy(update={"images": None}), space, found)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from augrank.contracts.manifest import PATH, SHA256, SPLIT
 from augrank.errors import DataError
 from augrank.images.augmentations import AugmentationSet, augmentation_set
 from augrank.models.context import ContextColumn
@@ -95,9 +96,9 @@ class Prepared:
         values = manifest.frame[attributes].iloc[first_row].to_dict("records")
         return [
             {
-                "relative_im_path": manifest.originals[number],
-                "split": SPLITS[self.split[number]],
-                "sha256": self.images.sha256[self.original_file[number]],
+                PATH: manifest.originals[number],
+                SPLIT: SPLITS[self.split[number]],
+                SHA256: self.images.sha256[self.original_file[number]],
                 **values[number],
             }
             for number in range(len(manifest.originals))
@@ -164,6 +165,8 @@ def prepare(
     folder = RunFolder(config.out)
     if team.leads:
         folder.claim()
+        for note in manifest.notes:
+            display.say(f"Manifest: {note}")
     of_machine = config.threads or usable_cores()
     threads = team.threads(of_machine)
     if not team.leads_machine:

@@ -7,11 +7,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from augrank.files import room_in, whole
+from augrank.contracts.manifest import (
+    AUGMENTATION,
+    CAMPAIGN_TYPE,
+    INDUSTRY,
+    ORIGINAL_FILE,
+    PATH,
+    PROBABILITY,
+)
+from augrank.files import atomic_write, disk_errors
 from simulation.engagement import CAMPAIGN_TYPES, INDUSTRIES, Engagement, Rule, simulate
 from training.data.manifest.manifest import attribute_columns, check_manifest
-from training.data.manifest.read import PATH, Table
-from training.data.manifest.validate import AUGMENTATION, ORIGINAL_FILE, PROBABILITY
+from training.data.manifest.read import Table
 
 
 @dataclass(frozen=True)
@@ -23,6 +30,7 @@ class History:
     rows: int
     engagement: Engagement
     skipped: int  # bad rows of the input
+    notes: tuple[str, ...] = ()  # what was read otherwise than it stands in the input
 
 
 def write_history(
@@ -60,15 +68,15 @@ def write_history(
     frame[AUGMENTATION] = np.array(augmentations, object)[sent.augmentation]
     attributes = first[kept].iloc[sent.original].reset_index(drop=True)
     frame = pd.concat([frame, attributes], axis=1)
-    frame["campaign_type"] = np.array(CAMPAIGN_TYPES, object)[sent.campaign_type]
-    frame["industry"] = np.array(INDUSTRIES, object)[sent.industry]
+    frame[CAMPAIGN_TYPE] = np.array(CAMPAIGN_TYPES, object)[sent.campaign_type]
+    frame[INDUSTRY] = np.array(INDUSTRIES, object)[sent.industry]
     for place, target in enumerate(sent.targets):
         frame[target] = sent.outcomes[:, place]
         frame[target + PROBABILITY] = sent.probabilities[:, place].round(6)
     remedy = "Free space there, or give another --out."
-    with room_in(out.parent, remedy), whole(out) as temporary:
+    with disk_errors(out.parent, remedy), atomic_write(out) as temporary:
         if out.suffix.lower() in (".parquet", ".pq"):
             frame.to_parquet(temporary, index=False)
         else:
             frame.to_csv(temporary, index=False, lineterminator="\n")
-    return History(out, len(first), len(frame), sent, manifest.skipped)
+    return History(out, len(first), len(frame), sent, manifest.skipped, manifest.notes)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from augrank.errors import DataError
-from augrank.files import whole
+from augrank.files import atomic_write
 from augrank.images.decode import DecodeLimits
 from training.common.progress import Advance, Display
 from training.data.manifest.read import SHOWN_PROBLEMS
@@ -184,7 +184,7 @@ class _Job:
     def _keep(self, asked: Asked, image: Fetched) -> None:
         name = hashlib.sha256(asked.url.encode()).hexdigest()[:16] + image.suffix
         file = Path(IMAGES) / name
-        with whole(self.out / file, quick=True) as temporary:  # the journal knows its size
+        with atomic_write(self.out / file, fsync=False) as temporary:  # the journal knows its size
             temporary.write_bytes(image.data)
         self.queue.settle()
         self._note(

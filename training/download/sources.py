@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
+from augrank.contracts.manifest import ORIGINAL_FILE, PATH
 from augrank.errors import DataError, one_of
-from augrank.files import whole
-from training.data.manifest.read import PATH, Table, read_table
-from training.data.manifest.validate import ORIGINAL_FILE
+from augrank.files import atomic_write
+from training.data.manifest.read import Table, read_table
 from training.download.journal import Record
 
 MANIFEST, BROKEN = "manifest.csv", "broken.csv"
@@ -75,9 +75,9 @@ def _read_table(source: Path, column: str) -> Table:
             remedy="Name it with --url-column.",
         )
     if PATH in names:
-        return read_table(source, {})
+        return read_table(source, {}, aliases=False)
     # A manifest has a column of files: for now it is the URLs'.
-    table = read_table(source, {PATH: column})
+    table = read_table(source, {PATH: column}, aliases=False)
     return Table(source, table.frame.rename(columns={PATH: column}), table.lines, table.unit)
 
 
@@ -111,7 +111,7 @@ def write_results(
     _write_left_out(left_out, table.unit, folder / BROKEN)
     kept = np.array([_is_done(records.get(url)) for url in urls])
     if kept.any():
-        with whole(folder / MANIFEST) as temporary:
+        with atomic_write(folder / MANIFEST) as temporary:
             _manifest(table.frame[kept], column, records).to_csv(temporary, index=False)
     return left_out
 
@@ -143,7 +143,10 @@ def _write_left_out(rows: list[LeftOut], unit: str, file: Path) -> None:
     if not rows:
         file.unlink(missing_ok=True)  # of an earlier call
         return
-    with whole(file) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+    with (
+        atomic_write(file) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as stream,
+    ):
         writer = csv.writer(stream)
         writer.writerow([unit, "url", "reason", "tries", "state"])
         writer.writerows([row.line, row.url, row.reason, row.tries, row.state] for row in rows)

@@ -27,14 +27,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from augrank.contracts.run import RUN_FILE, RUN_FORMAT
 from augrank.errors import DataError
-from augrank.files import LOCK, alone_in, read_json, room_in, whole, write_json
+from augrank.files import LOCK, atomic_write, disk_errors, exclusive_lock, read_json, write_json
 from training.data.image_cache.quota import EMBEDDINGS, emptied
 
-FORMAT = 2
 LIBRARIES = ("albumentations", "numpy", "opencv-python-headless", "pandas", "pillow",
              "scikit-learn", "torch", "torchvision", "xgboost")  # fmt: skip
-MADE_BY_FIT = ("run.json", "report.json", "backbone.pt", "heads", "reference.npz", "catalogue.csv",
+MADE_BY_FIT = (RUN_FILE, "report.json", "backbone.pt", "heads", "reference.npz", "catalogue.csv",
                "plots", "tensorboard", "checkpoints", "fit.json", "skipped.csv")  # fmt: skip
 
 
@@ -47,7 +47,7 @@ class RunFolder:
     @property
     def record(self) -> Path:
         """run.json."""
-        return self.root / "run.json"
+        return self.root / RUN_FILE
 
     @property
     def report(self) -> Path:
@@ -108,10 +108,10 @@ class RunFolder:
         content = _read(self.record) if self.record.is_file() else {}
         if not content.get("complete"):
             return None
-        if content.get("format") != FORMAT:
+        if content.get("format") != RUN_FORMAT:
             raise DataError(
                 f"{self.record} was written by another version of augrank",
-                expected=f"format {FORMAT}",
+                expected=f"format {RUN_FORMAT}",
                 got=str(content.get("format")),
                 remedy="Train again with --overwrite, or give another --out.",
             )
@@ -143,13 +143,13 @@ class RunFolder:
             DataError: it holds files that are not a run's, or another process holds it; it cannot
                 be written, then or in the block.
         """
-        with room_in(
+        with disk_errors(
             self.root,
             "Free space there, and the same command goes on after the last whole epoch; or give "
             "another --out.",
         ):
             self.claim()
-            with alone_in(self.root):
+            with exclusive_lock(self.root / LOCK, f"another process is working in {self.root}"):
                 yield
 
     def start(self, config: Mapping[str, Any], data: str, *, overwrite: bool) -> None:
@@ -222,7 +222,10 @@ def record_of(weights: Path) -> dict[str, Any] | None:
 
 def write_catalogue(file: Path, rows: Sequence[Mapping[str, str]]) -> None:
     """Write catalogue.csv: relative_im_path, split, sha256, then attributes."""
-    with whole(file) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+    with (
+        atomic_write(file) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as stream,
+    ):
         writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
@@ -232,7 +235,7 @@ def write_reference(
     file: Path, paths: Sequence[str], features: NDArray[np.float32], logits: NDArray[np.float32]
 ) -> None:
     """Write reference.npz: paths (P,), features (P, A, F) and logits (P, A, A), no pickle."""
-    with whole(file) as temporary, temporary.open("wb") as stream:
+    with atomic_write(file) as temporary, temporary.open("wb") as stream:
         np.savez(stream, paths=np.array(paths, dtype=str), features=features, logits=logits)
 
 

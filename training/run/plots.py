@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from augrank.files import whole
+from augrank.files import atomic_write
 from training.backbone.checkpoint import Epoch
 from training.common.metrics import ReliabilityBin
 from training.run.report import COMPARED, BackboneFigures
@@ -134,5 +134,5 @@ def plain_axes(axes: Axes, title: str, x: str, y: str) -> None:
 def save_figure(figure: Figure, file: Path) -> None:
     """Write a PNG, whole."""
     FigureCanvasAgg(figure)
-    with whole(file) as temporary:
+    with atomic_write(file) as temporary:
         figure.savefig(temporary, dpi=DPI)

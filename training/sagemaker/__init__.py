@@ -1,1 +1,1 @@
-"""Training and tuning as jobs on SageMaker: what is sent there, and what runs there."""
+"""Training and tuning jobs on SageMaker: what is submitted, and what runs in the container."""

@@ -2,20 +2,22 @@
 
     [metric] validation:accuracy=0.973214
 
-One place for both, so that every metric that is printed is found.
+Both are defined here, so that SageMaker finds every metric that is printed.
 """
 
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from augrank.models.targets import TARGETS
-from training.backbone.checkpoint import Epoch
 
-# SageMaker takes the last value that it sees; this one is the best epoch's at every moment.
+if TYPE_CHECKING:
+    from training.backbone.checkpoint import Epoch
+
+# SageMaker keeps the last value in the log; this metric is always that of the best epoch so far.
 OBJECTIVE = "validation:best_accuracy"
-MOST = 40  # definitions of one job: SageMaker's limit
+MAX_DEFINITIONS = 40  # of one job: SageMaker's limit
 EPOCH = {
     "train:loss": "loss",
     "train:accuracy": "train_accuracy",
@@ -28,15 +30,15 @@ EPOCH = {
 }
 BACKBONE = "test:accuracy"
 HEAD = ("accuracy", "auc", "brier", "log_loss")
-OF_TARGET = ("accuracy", "auc")
+TARGET = ("accuracy", "auc")
 STAGES = ("backbone", "embeddings", "heads")
 
 
-def epoch_printer() -> Callable[[Epoch], None]:
-    """A function that prints an epoch's metrics, and the best so far."""
+def epoch_printer() -> Callable[["Epoch"], None]:
+    """Return a function that prints an epoch's metrics and the best accuracy so far."""
     best = 0.0
 
-    def print_epoch(epoch: Epoch) -> None:
+    def print_epoch(epoch: "Epoch") -> None:
         nonlocal best
         best = max(best, epoch.validation_accuracy)
         for name, field in EPOCH.items():
@@ -47,7 +49,7 @@ def epoch_printer() -> Callable[[Epoch], None]:
 
 
 def print_report(report: Mapping[str, Any]) -> None:
-    """Print a finished run's metrics: of the backbone, each head's, and the heads' means."""
+    """Print the metrics of a finished run: backbone, each head, and the mean over heads."""
     _print(BACKBONE, report["backbone"]["test_accuracy"])
     for stage in STAGES:
         _print(f"{stage}_seconds", report["seconds"].get(stage))
@@ -56,20 +58,20 @@ def print_report(report: Mapping[str, Any]) -> None:
         values = [head[measure] for head in heads.values() if head.get(measure) is not None]
         _print(f"heads:{measure}", sum(values) / len(values) if values else None)
     for target, head in heads.items():
-        for measure in OF_TARGET:
+        for measure in TARGET:
             _print(f"{target}:{measure}", head.get(measure))
 
 
 def definitions(targets: Sequence[str] | None = None) -> list[dict[str, str]]:
-    """``{"Name", "Regex"}`` of every metric that a job prints.
+    """Return ``{"Name", "Regex"}`` of every metric that a job prints.
 
     Args:
-        targets: of the job; by default those that augrank knows. Metrics of targets beyond
-            SageMaker's limit of forty are left out, those of all heads are kept.
+        targets: the job's targets; by default all that augrank defines. Metrics of single targets
+            beyond SageMaker's limit of forty are left out; the means over heads are kept.
     """
     return [
         {"Name": name, "Regex": rf"\[metric\] {re.escape(name)}=([-+.eE0-9]+)"}
-        for name in list(_names(targets if targets is not None else [*TARGETS]))[:MOST]
+        for name in list(_names(targets if targets is not None else [*TARGETS]))[:MAX_DEFINITIONS]
     ]
 
 
@@ -80,7 +82,7 @@ def _names(targets: Sequence[str]) -> Iterator[str]:
     yield from (f"{stage}_seconds" for stage in STAGES)
     yield from (f"heads:{measure}" for measure in HEAD)
     for target in targets:
-        yield from (f"{target}:{measure}" for measure in OF_TARGET)
+        yield from (f"{target}:{measure}" for measure in TARGET)
 
 
 def _print(name: str, value: float | None) -> None:

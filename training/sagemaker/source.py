@@ -1,4 +1,4 @@
-"""What a job is sent: this repository's own packages, its entry, and what to install."""
+"""The source directory of a job: augrank and training, an entry script, requirements."""
 
 import hashlib
 import shutil
@@ -6,11 +6,11 @@ import tomllib
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
-PACKAGES = ("augrank", "training")
+PACKAGES = ("augrank", "training")  # all that a job needs: simulation, export, ... stay here
 ENTRY = "train.py"
-# AWS's images bring these, built for their CUDA; another build would not fit it.
+# AWS's images contain these, built for their CUDA version; another build might not match it.
 IN_THE_IMAGE = ("torch", "torchvision")
-_ENTRY_TEXT = '''"""Starts a job of augrank: both of SageMaker's toolkits run this file."""
+_ENTRY_TEXT = '''"""Entry script of a training job; both of SageMaker's toolkits run it."""
 
 from training.sagemaker.entry import main
 
@@ -23,7 +23,8 @@ def stage(folder: Path) -> None:
     """Write the source directory of a job.
 
     Args:
-        folder: empty; gets ``train.py``, ``requirements.txt``, ``augrank/`` and ``training/``.
+        folder: an empty folder, which receives ``train.py``, ``requirements.txt``, ``augrank/``
+            and ``training/``.
     """
     for package in PACKAGES:
         shutil.copytree(
@@ -34,7 +35,7 @@ def stage(folder: Path) -> None:
 
 
 def source_digest() -> str:
-    """Of all that ``stage`` copies."""
+    """Hash all Python files that ``stage`` copies."""
     digest = hashlib.sha256()
     for package in PACKAGES:
         for file in sorted((REPOSITORY / package).rglob("*.py")):
@@ -43,7 +44,7 @@ def source_digest() -> str:
 
 
 def requirements() -> list[str]:
-    """What the project needs for training, but what the image brings."""
+    """Return the requirements of training, without those that the image contains."""
     content = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
     project = content["project"]
     wanted = [*project["dependencies"], *project["optional-dependencies"]["train"]]

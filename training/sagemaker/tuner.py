@@ -1,135 +1,158 @@
-"""A search as a tuning job on SageMaker: Bayesian where there are ranges, else the whole grid."""
+"""A hyperparameter search as a SageMaker tuning job: Bayesian over ranges, or a full grid."""
 
 import hashlib
 import json
-import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from augrank.aws.client import Aws, AwsError, friendly
-from training.sagemaker.job import ENDED, POLL_S, Step, TrainingJob, inputs, trainer
+from augrank.aws.client import Aws, AwsError, aws_errors
+from augrank.aws.poll import Pending, Progress, poll
+from training.sagemaker.job import ENDED, POLL_S, TAG, TrainingJob, input_channels, model_trainer
 from training.sagemaker.metrics import OBJECTIVE, definitions
 from training.tuning.space import Range, Space, Value
 from training.tuning.trials import State, Trial
 
-MOST_NAME = 32  # letters of a tuning job's name: SageMaker's limit
+MAX_NAME = 32  # letters of a tuning job's name: SageMaker's limit
 STATES: dict[str, State] = {"Completed": "complete", "Stopped": "pruned", "Failed": "failed"}
 
 
-def tuning_name(job: TrainingJob, space: Space, jobs: int) -> str:
-    """Says what is searched, so that the same command finds it again."""
-    what = json.dumps([job.name, space.plain(), jobs])
-    return f"{job.settings.name[: MOST_NAME - 9]}-{hashlib.sha256(what.encode()).hexdigest()[:8]}"
+@dataclass(frozen=True)
+class Search:
+    """What to search, and with how many jobs."""
+
+    space: Space
+    max_jobs: int  # a grid has its own number
+    parallel: int  # jobs at a time
+    seed: int = 0
+
+    @property
+    def jobs(self) -> int:
+        """How many jobs there are at most."""
+        return len(list(self.space.combinations())) if self.space.is_grid else self.max_jobs
+
+    @property
+    def strategy(self) -> str:
+        """SageMaker's name of the search strategy."""
+        return "Grid" if self.space.is_grid else "Bayesian"
 
 
-def start(
-    aws: Aws, job: TrainingJob, space: Space, *, jobs: int, parallel: int, seed: int, step: Step
-) -> str:
-    """Start a tuning job, or find the one that was started.
+def tuning_name(job: TrainingJob, search: Search) -> str:
+    """Return a name made from what is searched, so that the same command finds the job again."""
+    text = json.dumps([job.name, search.space.plain(), search.max_jobs])
+    return f"{job.settings.name[: MAX_NAME - 9]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def start(aws: Aws, job: TrainingJob, search: Search, progress: Progress) -> str:
+    """Start a tuning job, or find the one that was started before.
 
     Args:
         aws: services of a region.
-        job: what each try is, but for the options that are searched.
-        space: options that are.
-        jobs: tries at most; a grid has its own number.
-        parallel: tries at a time.
-        seed: of the search.
-        step: told what is being done.
+        job: the job that each trial is, apart from the options that are searched.
+        search: the options that are searched, and limits.
+        progress: receives what is being done.
 
     Returns:
-        Its name.
+        The tuning job's name.
 
     Raises:
-        AwsError: what AWS says.
+        AwsError: AWS refused the request, or the tuning job has failed before.
     """
-    name = tuning_name(job, space, jobs)
-    if (known := _state(aws, name)) is not None:
-        status = known["HyperParameterTuningJobStatus"]
+    name = tuning_name(job, search)
+    if (found := _describe(aws, name)) is not None:
+        status = found["HyperParameterTuningJobStatus"]
         if status == "Failed":
+            reason = found.get("FailureReason", "no reason given")
             raise AwsError(
-                f"the tuning job {name} failed: {known.get('FailureReason', 'no reason given')}",
-                remedy="Its name is taken: begin another one, with another --name or --trials.",
+                f"the tuning job {name} failed: {reason}",
+                remedy="Its name is taken: start another one, with another --name or --trials.",
             )
-        step(f"{name} is there already: {status}")
+        progress(f"{name} exists already: {status}")
         return name
-    step(f"uploading the source and starting {name}")
-    with trainer(aws, job) as prepared, friendly():
+    progress(f"uploading the source and starting {name}")
+    with model_trainer(aws, job) as trainer, aws_errors():
         from sagemaker.train.tuner import HyperparameterTuner
 
-        count = tries(space, jobs)
         HyperparameterTuner(
-            prepared,
+            trainer,
             OBJECTIVE,
-            _ranges(space),
+            _ranges(search.space),
             metric_definitions=definitions(job.targets),
-            strategy="Grid" if space.is_grid else "Bayesian",
+            strategy=search.strategy,
             objective_type="Maximize",
-            max_jobs=count,
-            max_parallel_jobs=min(parallel, count),
-            early_stopping_type="Off" if space.is_grid else "Auto",
-            random_seed=seed,
-            tags=[{"Key": "augrank:job", "Value": job.settings.name}],
-        ).tune(inputs=inputs(job.settings), job_name=name, wait=False)
+            max_jobs=search.jobs,
+            max_parallel_jobs=min(search.parallel, search.jobs),
+            early_stopping_type="Off" if search.space.is_grid else "Auto",
+            random_seed=search.seed,
+            tags=[{"Key": TAG, "Value": job.settings.name}],
+        ).tune(inputs=input_channels(job.settings), job_name=name, wait=False)
     return name
 
 
-def tries(space: Space, jobs: int) -> int:
-    """How many jobs there are at most; a grid has its own number."""
-    return len(list(space.combinations())) if space.is_grid else jobs
-
-
-def wait(aws: Aws, name: str, step: Step, *, poll_s: float | None = None) -> None:
-    """Until the tuning job has ended.
+def wait(aws: Aws, name: str, progress: Progress, *, poll_s: float | None = None) -> None:
+    """Wait for a tuning job to end.
 
     Raises:
         AwsError: it failed.
     """
-    started = time.monotonic()
-    while True:
-        state = _state(aws, name)
+
+    def ended() -> str | Pending:
+        state = _describe(aws, name)
         if state is None:
-            raise AwsError(f"the tuning job {name} is gone")
-        status = state["HyperParameterTuningJobStatus"]
+            raise AwsError(f"the tuning job {name} does not exist any more")
+        status = str(state["HyperParameterTuningJobStatus"])
+        if status == "Failed":
+            reason = state.get("FailureReason", "no reason given")
+            raise AwsError(f"the tuning job {name} failed: {reason}")
         if status in ENDED:
-            if status == "Failed":
-                reason = state.get("FailureReason", "no reason given")
-                raise AwsError(f"the tuning job {name} failed: {reason}")
-            return
+            return status
         counts = state.get("TrainingJobStatusCounters", {})
-        minutes, seconds = divmod(int(time.monotonic() - started), 60)
-        step(
-            f"{name}: {counts.get('Completed', 0)} done, {counts.get('InProgress', 0)} running, "
-            f"{minutes}:{seconds:02d}"
-        )
-        time.sleep(POLL_S if poll_s is None else poll_s)
+        done, running = counts.get("Completed", 0), counts.get("InProgress", 0)
+        return Pending(f"{name}: {done} done, {running} running")
+
+    poll(ended, interval_s=POLL_S if poll_s is None else poll_s, progress=progress)
 
 
 def results(aws: Aws, name: str, space: Space) -> list[Trial]:
-    """The tuning job's tries, in the order in which they began."""
+    """Return the tuning job's trials, in the order in which they started."""
     operation = "list_training_jobs_for_hyper_parameter_tuning_job"
-    pages = aws.pages("sagemaker", operation, HyperParameterTuningJobName=name)
+    pages = aws.paginate("sagemaker", operation, HyperParameterTuningJobName=name)
     jobs = [item for page in pages for item in page["TrainingJobSummaries"]]
     jobs.sort(key=lambda job: job["CreationTime"])
     return [_trial(number, job, space) for number, job in enumerate(jobs)]
 
 
+def dry_run_request(job: TrainingJob, search: Search) -> dict[str, Any]:
+    """Return what ``--dry-run`` prints of the search itself."""
+    return {
+        "HyperParameterTuningJobName": tuning_name(job, search),
+        "Strategy": search.strategy,
+        "Objective": {"Type": "Maximize", "MetricName": OBJECTIVE},
+        "ParameterRanges": search.space.plain(),
+        "ResourceLimits": {
+            "MaxNumberOfTrainingJobs": search.jobs,
+            "MaxParallelTrainingJobs": min(search.parallel, search.jobs),
+        },
+    }
+
+
 def _trial(number: int, job: Mapping[str, Any], space: Space) -> Trial:
     metric = job.get("FinalHyperParameterTuningJobObjectiveMetric")
-    begun, ended = job.get("TrainingStartTime"), job.get("TrainingEndTime")
+    started, ended = job.get("TrainingStartTime"), job.get("TrainingEndTime")
     tuned = job.get("TunedHyperParameters", {})
     return Trial(
         number,
         STATES.get(job["TrainingJobStatus"], "running"),
         float(metric["Value"]) if metric else None,
         None,
-        (ended - begun).total_seconds() if begun and ended else None,
-        {name: _value(tuned[name]) for name in space.options if name in tuned},
+        (ended - started).total_seconds() if started and ended else None,
+        {name: _parse_value(tuned[name]) for name in space.options if name in tuned},
         job.get("FailureReason", ""),
     )
 
 
-def _value(text: str) -> Value:
-    """A tried value, as a config has it: SageMaker keeps all as texts."""
+def _parse_value(text: str) -> Value:
+    """Parse a tuned value, which SageMaker keeps as a string, as a config file has it."""
     try:
         value: Value = json.loads(text)
     except ValueError:
@@ -138,6 +161,7 @@ def _value(text: str) -> Value:
 
 
 def _ranges(space: Space) -> dict[str, Any]:
+    """The SDK's parameter ranges of a search space."""
     from sagemaker.core.parameter import (
         CategoricalParameter,
         ContinuousParameter,
@@ -155,19 +179,5 @@ def _ranges(space: Space) -> dict[str, Any]:
     return ranges
 
 
-def _state(aws: Aws, name: str) -> dict[str, Any] | None:
+def _describe(aws: Aws, name: str) -> dict[str, Any] | None:
     return aws.describe("describe_hyper_parameter_tuning_job", HyperParameterTuningJobName=name)
-
-
-def requests(job: TrainingJob, space: Space, *, jobs: int, parallel: int) -> dict[str, Any]:
-    """What ``--dry-run`` shows of the search itself."""
-    return {
-        "HyperParameterTuningJobName": tuning_name(job, space, jobs),
-        "Strategy": "Grid" if space.is_grid else "Bayesian",
-        "Objective": {"Type": "Maximize", "MetricName": OBJECTIVE},
-        "ParameterRanges": space.plain(),
-        "ResourceLimits": {
-            "MaxNumberOfTrainingJobs": tries(space, jobs),
-            "MaxParallelTrainingJobs": min(parallel, tries(space, jobs)),
-        },
-    }

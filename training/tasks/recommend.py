@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from augrank.files import read_json, whole, write_json
+from augrank.contracts.recommend_run import RecommendRun
+from augrank.files import atomic_write, read_json, write_json
 from training.backbone.checkpoint import Epoch, write_tensors
 from training.backbone.device import Engine
 from training.backbone.embed import EmbeddingTable, embed, embed_all, pair_keys
@@ -21,7 +22,7 @@ from training.data.dataset import Prepared, default_name
 from training.data.embedding_cache import EmbeddingStore
 from training.data.splits import TEST
 from training.distributed.world import Team
-from training.run.folder import FORMAT, installed_versions, write_catalogue, write_reference
+from training.run.folder import installed_versions, write_catalogue, write_reference
 from training.run.plots import plot_comparison, plot_confusion, plot_curves, plot_reliability
 from training.run.report import BackboneFigures, backbone_figures, head_entry, history_entries
 from training.run.tensorboard import Curves
@@ -226,37 +227,35 @@ def _write(
 ) -> None:
     folder, config = data.folder, data.config
     for result in results:
-        with whole(folder.root / result.head.spec.file) as temporary:
+        with atomic_write(folder.root / result.head.spec.file) as temporary:
             temporary.write_bytes(result.head.booster.save_raw("ubj"))  # tells of a full disk
     write_tensors(folder.weights, learned.backbone.plain_state())
     write_catalogue(folder.catalogue, data.catalogue())
     _write_reference(data, learned, engine)
     write_json(folder.report, report)
-    record = {
-        "format": FORMAT,
-        "complete": True,
-        "name": report["name"],
-        "backbone": config.backbone,
-        "image_size": config.image_size,
-        "mean": learned.mean,
-        "std": learned.std,
-        "feature_width": learned.backbone.feature_width,
-        "augmentations": data.augmentations.model_dump(mode="json"),
-        "augmentation_hash": data.augmentations.hash,
-        "context": [column.model_dump(mode="json") for column in data.context],
-        "targets": [result.head.spec.target.model_dump() for result in results],
-        "heads": [result.head.spec.model_dump(mode="json") for result in results],
-        "images": data.manifest.images,
-        "catalogue": folder.catalogue.name,
-        "weights_file": folder.weights.name,
-        "backbone_metrics": asdict(figures),
-        "rows": data.row_counts(),
-        "library_versions": installed_versions(),
-        "seed": config.seed,
-        "config": config.model_dump(mode="json"),
-        "fingerprint": data.fingerprint,
-    }
-    write_json(folder.record, record)
+    record = RecommendRun(
+        name=report["name"],
+        backbone=config.backbone,
+        image_size=config.image_size,
+        mean=learned.mean,
+        std=learned.std,
+        feature_width=learned.backbone.feature_width,
+        augmentations=data.augmentations,
+        augmentation_hash=data.augmentations.hash,
+        context=data.context,
+        targets=tuple(result.head.spec.target for result in results),
+        heads=tuple(result.head.spec for result in results),
+        images=data.manifest.images,
+        catalogue=folder.catalogue.name,
+        weights_file=folder.weights.name,
+        backbone_metrics=asdict(figures),
+        rows=data.row_counts(),
+        library_versions=installed_versions(),
+        seed=config.seed,
+        config=config.model_dump(mode="json"),
+        fingerprint=data.fingerprint,
+    )
+    write_json(folder.record, record.model_dump())
 
 
 def _write_reference(data: Prepared, learned: Learned, engine: Engine) -> None:

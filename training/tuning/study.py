@@ -24,7 +24,7 @@ import torch
 from optuna.trial import FrozenTrial, TrialState
 
 from augrank.errors import DataError
-from augrank.files import alone_in, read_json, room_in, write_json
+from augrank.files import LOCK, disk_errors, exclusive_lock, read_json, write_json
 from training.backbone.checkpoint import Epoch
 from training.backbone.device import Engine
 from training.backbone.train import learn, use_threads
@@ -66,7 +66,8 @@ def tune(
     """
     space.check(config)
     remedy = "Free space there, and the same command goes on; or give another --out."
-    with room_in(out, remedy), alone_in(out):
+    busy = f"another process is working in {out}"
+    with disk_errors(out, remedy), exclusive_lock(out / LOCK, busy):
         own = {"out": out / "trials" / "data", "cache": config.cache or out / "cache"}
         config = config.model_copy(update=own)
         data = prepare(config, read_manifest(config), display)

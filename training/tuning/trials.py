@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from augrank.files import whole
+from augrank.files import atomic_write
 from training.config import FitConfig
 from training.run.plots import BLUE, GREY, ORANGE, plain_axes, save_figure
 from training.tuning.space import Range, Space, Value
@@ -42,7 +42,10 @@ def best_of(trials: Sequence[Trial]) -> Trial | None:
 def write_results(out: Path, config: FitConfig, space: Space, trials: Sequence[Trial]) -> None:
     """Write trials.csv, trials.png and, where a trial came to its end, best.yaml."""
     names = list(space.options)
-    with whole(out / "trials.csv") as file, file.open("w", encoding="utf-8", newline="") as stream:
+    with (
+        atomic_write(out / "trials.csv") as file,
+        file.open("w", encoding="utf-8", newline="") as stream,
+    ):
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow([*COLUMNS, *names])
         for t in trials:
@@ -50,7 +53,7 @@ def write_results(out: Path, config: FitConfig, space: Space, trials: Sequence[T
             writer.writerow([*shown, *(t.parameters.get(name, "") for name in names)])
     _plot(out / "trials.png", space, trials)
     if best := best_of(trials):
-        with whole(out / "best.yaml") as file:
+        with atomic_write(out / "best.yaml") as file:
             file.write_text(best_config(config, best), encoding="utf-8")
 
 

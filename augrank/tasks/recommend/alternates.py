@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augrank.bundle.spec import AlternatesSpec
+from augrank.contracts.manifest import PRODUCT_TYPE
 from augrank.errors import BadContext, BundleError, one_of
 from augrank.models.backbone import Embedding
+from augrank.models.context import Vocabulary
 from augrank.models.head import Head
 
-PRODUCT_TYPE = "product_type"
 CACHED_SCORES = 128
 
 
@@ -43,7 +44,7 @@ class Alternates:
         types = [str(image.attributes.get(PRODUCT_TYPE, "")) for image in images]
         self._types = np.array(types, dtype=object)
         self._sha256 = np.array([image.sha256 for image in images], dtype=object)
-        self._known_types = sorted({name for name in self._types.tolist() if name})
+        self._known_types = Vocabulary(sorted({name for name in self._types.tolist() if name}))
         self._scores: OrderedDict[tuple[str, bytes], NDArray[np.float64]] = OrderedDict()
         self._lock = Lock()
 
@@ -72,20 +73,23 @@ class Alternates:
         return cls(images, Embedding(features, logits), thumbnails)
 
     def check_type(self, product_type: Any) -> str:
-        """The product type, if the catalogue has images of it.
+        """Return the product type in the catalogue's spelling, if it has images of it.
 
         Raises:
             BadContext: names the types that there are.
         """
-        known = self._known_types
-        if str(product_type) not in known:
+        text, known = str(product_type), self._known_types.values
+        found = self._known_types.find(text)
+        if found is None:
             raise BadContext(
                 "the catalogue has no images of this product type",
-                expected=one_of(known, str(product_type)) if known else "no product type",
+                expected=one_of(known, text) if known else "no product type",
                 got=repr(product_type),
-                remedy="Leave product_type out to get alternates of the image's own type.",
+                remedy=self._known_types.remedy(
+                    text, "Leave product_type out to get alternates of the image's own type."
+                ),
             )
-        return str(product_type)
+        return found
 
     def score(self, head: Head, context: NDArray[np.float32]) -> NDArray[np.float64]:
         """Probabilities of every catalogue image as it is, float64 (M,), for one context (C,)."""

@@ -3,20 +3,21 @@
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from augrank.bundle.spec import BundleSpec
+from augrank.contracts.manifest import PRODUCT_TYPE
 from augrank.errors import BadRequest, one_of
 from augrank.images.augmentations import ORIGINAL, Augmentation
 from augrank.images.decode import sha256_of_image
 from augrank.models.context import ContextEncoder
 from augrank.models.head import Head
 from augrank.runtime.cache import Key
-from augrank.tasks.recommend.alternates import PRODUCT_TYPE, Alternates
+from augrank.tasks.recommend.alternates import Alternates
 from augrank.tasks.recommend.request import MAX_ALTERNATES, Request
 
 Floats = NDArray[np.float32]
@@ -73,28 +74,31 @@ class Planner:
                 expected=f"0 to {MAX_ALTERNATES}",
                 got=str(request.alternates),
             )
-        context, product_type = self._read_context(request.context)
+        context = self._context.canonical(request.context)
+        encoded, product_type = self._read_context(context)
         return RequestPlan(
-            request,
+            replace(request, context=context),
             self._heads[self._spec.head(request.target).target.name],
-            context,
+            encoded,
             product_type,
             self._augmentations(request.candidates),
             sha256=sha256_of_image(request.image),
             started=started,
         )
 
-    def _read_context(self, context: Mapping[str, Any]) -> tuple[Floats, str | None]:
-        """The encoded context, and the product type that alternates are to be of.
+    def _read_context(self, context: dict[str, Any]) -> tuple[Floats, str | None]:
+        """Return the encoded context, and the product type that alternates are to be of.
 
-        A product type may always be given: it chooses alternates even where no head looks at it.
+        A product type may always be given: it chooses alternates even where no head uses it. Its
+        spelling becomes the catalogue's.
         """
         product_type = context.get(PRODUCT_TYPE) or None
-        if self._alternates is not None and PRODUCT_TYPE not in self._context.names:
-            context = {name: value for name, value in context.items() if name != PRODUCT_TYPE}
-            if product_type is not None:
-                product_type = self._alternates.check_type(product_type)
-        return self._context.encode(context), product_type
+        if self._alternates is None or PRODUCT_TYPE in self._context.names:
+            return self._context.encode(context), product_type
+        of_heads = {name: value for name, value in context.items() if name != PRODUCT_TYPE}
+        if product_type is not None:
+            context[PRODUCT_TYPE] = product_type = self._alternates.check_type(product_type)
+        return self._context.encode(of_heads), product_type
 
     def _augmentations(self, names: tuple[str, ...] | None) -> tuple[Augmentation, ...]:
         """The wanted augmentations in the bundle's order, the original always among them."""

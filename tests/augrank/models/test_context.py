@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 
 from augrank.errors import BadContext
-from augrank.models.context import CategoricalColumn, ContextEncoder, NumericColumn
+from augrank.models.context import (
+    CategoricalColumn,
+    ContextEncoder,
+    NumericColumn,
+    Vocabulary,
+    normalize_category,
+)
 
 ENCODER = ContextEncoder(
     [
@@ -53,3 +59,35 @@ def test_many_rows_encode_as_each_one_does():
 def test_the_example_is_accepted():
     assert ENCODER.example() == {"campaign_type": "Newsletter", "season": "spring", "price": 1.0}
     assert ENCODER.encode(ENCODER.example()).sum() == 3
+
+
+def test_case_and_separators_do_not_make_another_category():
+    spellings = [
+        "Product Announcement",
+        "product-announcement",
+        "Product_Announcement",
+        " PRODUCT  announcement-",
+    ]
+    assert {normalize_category(text) for text in spellings} == {"product announcement"}
+    column = CategoricalColumn(name="campaign_type", values=("Product Announcement", "Survey"))
+    encoder = ContextEncoder([column])
+    for text in spellings:
+        assert encoder.encode({"campaign_type": text}).tolist() == [1, 0]
+        assert encoder.canonical({"campaign_type": text, "other": 1}) == {
+            "campaign_type": "Product Announcement",
+            "other": 1,
+        }
+
+
+def test_values_that_normalise_alike_are_matched_exactly_only():
+    encoder = ContextEncoder([CategoricalColumn(name="kind", values=("Pop Up", "pop-up", "x"))])
+    assert encoder.encode({"kind": "pop-up"}).tolist() == [0, 1, 0]
+    assert encoder.encode({"kind": "X"}).tolist() == [0, 0, 1]
+    with pytest.raises(BadContext, match="'Pop Up' and 'pop-up' differ in case or separators"):
+        encoder.encode({"kind": "POP UP"})
+    assert encoder.canonical({"kind": "POP UP"}) == {"kind": "POP UP"}
+
+
+def test_a_value_of_separators_alone_is_not_a_blank():
+    vocabulary = Vocabulary(("", "-", "spring"))
+    assert [vocabulary.find(text) for text in ("", "-", "_", "Spring")] == ["", "-", None, "spring"]

@@ -250,7 +250,7 @@ def test_prices_are_read_from_awss_list(tmp_path):
     asked = []
 
     class Listed:
-        def pages(self, service, operation, **parameters):
+        def paginate(self, service, operation, **parameters):
             assert (service, operation) == ("pricing", "get_products")
             asked.append(parameters)
             first = [product("ml.c5.xlarge", "0.238"), product("ml.x9.huge", "9")]

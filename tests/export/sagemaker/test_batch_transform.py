@@ -198,5 +198,5 @@ def test_what_does_not_fit_is_told(dist, s3):
     for option in ("--input", "--output"):
         wrong = transform(dist, option, "images")
         assert wrong.exit_code == 2
-        assert f"{option} does not fit" in wrong.output
+        assert f"{option} is not an S3 URL" in wrong.output
     assert "there are no images" in transform(dist, "--input", f"s3://{BUCKET}/none").output

@@ -729,7 +729,7 @@ def test_an_interrupt_while_rewriting_loses_nothing(folder, tmp_path, monkeypatc
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(image_slots, "whole", killed)
+        patch.setattr(image_slots, "atomic_write", killed)
         with pytest.raises(KeyboardInterrupt):
             load(folder, cache, 6, first=2, slots=5)
     assert len(list(the_store(cache).glob(".*.part*"))) == (moment in (0, 2))

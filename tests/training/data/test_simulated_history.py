@@ -3,6 +3,7 @@ import pytest
 
 from augrank.images.augmentations import augmentation_set
 from augrank.models.targets import TARGETS
+from simulation.engagement import CAMPAIGN_TYPES, INDUSTRIES
 from training.data.manifest.read import read_table
 from training.data.simulated_history import write_history
 
@@ -26,3 +27,16 @@ def test_history_keeps_attributes_and_paths(catalogue, suffix):
     again = write_history(read_table(out, {}), manifest.parent, out, NAMES, sends=2, seed=1)
     assert again.rows == 60
     pd.testing.assert_frame_equal(read_table(out, {}).frame, frame, check_like=True)
+
+
+def test_history_of_a_catalogue_with_the_documents_columns(catalogue):
+    manifest = catalogue(3)
+    frame = pd.read_csv(manifest).rename(columns={"relative_im_path": "Relative_im_path"})
+    frame.to_csv(manifest, index=False)
+    out = manifest.parent / "history.csv"
+    made = write_history(read_table(manifest, {}), manifest.parent, out, NAMES, seed=1)
+    assert made.notes == ("column 'Relative_im_path' is read as relative_im_path",)
+    written = read_table(out, {})
+    assert written.notes == ()
+    assert set(written.frame["campaign_type"]) <= set(CAMPAIGN_TYPES)
+    assert set(written.frame["industry"]) <= set(INDUSTRIES)

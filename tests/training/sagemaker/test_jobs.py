@@ -23,7 +23,7 @@ from training.data.simulated_history import write_history
 from training.sagemaker import job as jobs
 from training.sagemaker import tuner
 from training.sagemaker.entry import channels, hyperparameters, torchrun_command
-from training.sagemaker.metrics import MOST, definitions
+from training.sagemaker.metrics import MAX_DEFINITIONS, definitions
 from training.sagemaker.source import requirements
 
 ROLE, IMAGE, BUCKET = f"arn:aws:iam::{ACCOUNT}:role/augrank", "image:1", "augrank-test"
@@ -102,7 +102,7 @@ def test_a_job_is_submitted_once_and_what_it_runs_is_a_run_that_export_reads(dat
     assert job["HyperParameters"]["image_size"] == "32"
     again = run("submit", "shop", *WHERE, *TINY)
     assert again.exit_code == 0, again.output
-    assert "is there already" in again.output, done.output + again.output
+    assert "exists already" in again.output, done.output + again.output
     assert the_job()["TrainingJobName"] == job["TrainingJobName"]
 
     base = tmp_path / "container"
@@ -174,7 +174,7 @@ def test_a_search_on_sagemaker_asks_for_the_seeds_ranges_and_its_jobs_train(data
     assert definition["CheckpointConfig"]["LocalPath"] == "/opt/ml/checkpoints"
     again = run("tune", "--engine", "sagemaker", "--out", str(tmp_path / "s"), *WHERE, *TINY,
                 "--trials", "6", "--name", "shop")  # fmt: skip
-    assert "is there already" in again.output, done.output + again.output
+    assert "exists already" in again.output, done.output + again.output
 
     # One of its jobs: static parameters, and one of each range, all texts, as the platform has it.
     tried = {"learning_rate": "0.0213", "weight_decay": "1e-4", "batch_size": "16",
@@ -225,7 +225,7 @@ def test_mistakes_are_said_before_anything_is_uploaded(data, tmp_path):
         "aws s3 sync" in run("submit", "shop", *[w if w != DATA else "local" for w in WHERE]).output
     )
     nothing = run("submit", "shop", *[w if w != DATA else f"s3://{BUCKET}/none" for w in WHERE])
-    assert "there is nothing in s3://augrank-test/none/" in nothing.output
+    assert "s3://augrank-test/none/ is empty" in nothing.output
     shown = run("submit", "shop", *WHERE, *TINY, "--dry-run")
     assert shown.exit_code == 0, shown.output
     assert json.loads(shown.output)["HyperParameters"]["image_size"] == 32
@@ -267,9 +267,9 @@ def test_channels_say_where_manifest_and_weights_are(tmp_path):
 
 
 def test_metrics_stay_below_sagemakers_limit_and_the_image_keeps_its_torch():
-    assert len(definitions()) <= MOST
+    assert len(definitions()) <= MAX_DEFINITIONS
     many = definitions([f"t{number}" for number in range(60)])
-    assert len(many) == MOST
+    assert len(many) == MAX_DEFINITIONS
     assert "heads:auc" in [item["Name"] for item in many]
     assert not [line for line in requirements() if line.startswith("torch")]
     assert any(line.startswith("xgboost") for line in requirements())

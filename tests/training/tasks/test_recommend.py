@@ -21,7 +21,7 @@ import torchvision
 from rich.console import Console
 
 from augrank.errors import DataError
-from augrank.files import whole
+from augrank.files import atomic_write
 from augrank.images.augmentations import AugmentationSet, augmentation_set
 from augrank.models.head import Head, HeadSpec
 from augrank.models.targets import TARGETS
@@ -71,7 +71,7 @@ def test_a_run_holds_what_export_reads(history, tmp_path, quiet):
     out = tmp_path / "run"
     report = fit(history, out, quiet)
     record = json.loads((out / "run.json").read_text())
-    assert (record["format"], record["complete"], record["seed"]) == (1, True, 0)
+    assert (record["format"], record["complete"], record["seed"]) == (2, True, 0)
     assert record["images"] == str(history.parent.resolve())
     assert record["targets"] == [
         {"name": "open_rate", "direction": "maximize"},
@@ -282,10 +282,10 @@ def test_a_full_disk_is_told_and_what_is_done_is_kept(catalogue, tmp_path, monke
         calls.append(path)
         if len(calls) == 4:  # the checkpoint of the second epoch
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return whole(path)
+        return atomic_write(path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "whole", full)
+        patch.setattr(checkpoint, "atomic_write", full)
         with pytest.raises(DataError, match=r"cannot be written.*No space left.*Free space"):
             run_fit(None, options, display)
     assert run_fit(None, options, display)["history"]

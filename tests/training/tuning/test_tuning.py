@@ -44,6 +44,11 @@ def test_the_seeds_spaces_hold_options_that_fit_takes():
     for space in SPACES.values():
         space.check(config)
     assert not SPACES["seeds"].is_grid
+    assert set(SPACES["seeds"].options) == {
+        "learning_rate", "weight_decay", "batch_size", "epochs", "backbone"
+    }  # fmt: skip
+    assert SPACES["seeds"].options["epochs"] == (5, 10, 15)
+    assert SPACES["seeds"].options["backbone"] == ("resnet18", "resnet34", "resnet50")
     assert len(list(SPACES["grid"].combinations())) == 9
     assert {"epochs": 15, "backbone": "resnet50"} in list(SPACES["grid"].combinations())
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from augrank.files import whole
+from augrank.files import atomic_write
 from augrank.images.decode import WHITE, RgbImage
 from training.data.image_cache.quota import INDEX, PARTS, PIXELS, writing
 
@@ -113,14 +113,14 @@ class ImageSlots:
         made = {digest: (n, places[digest][1]) for n, digest in enumerate(by_slot, 1)}
         records = b"".join(_record(digest, place) for digest, place in made.items())
         with writing(self._folder):
-            with whole(self._pixels) as temporary:
+            with atomic_write(self._pixels) as temporary:
                 with temporary.open("wb") as stream:
                     stream.write(bytes([WHITE]) * self.image_bytes)
                     for digest in made:
                         stream.write(former[places[digest][0]].data)
                 with self._index.open("ab") as index:
                     index.write(records)
-            with whole(self._index) as temporary:
+            with atomic_write(self._index) as temporary:
                 temporary.write_bytes(records)
         return made
 

@@ -16,6 +16,7 @@ other column is an attribute of the image or the campaign, and context if it is 
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,16 +25,28 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from augrank.errors import DataError, one_of
-from augrank.models.context import CategoricalColumn, ContextColumn, ContextEncoder, NumericColumn
-from augrank.models.targets import TARGETS, Direction, Target, resolve_target
-from training.data.manifest.read import PATH, BadRow, Problems, Table
-from training.data.manifest.validate import (
+from augrank.contracts.manifest import (
     AUGMENTATION,
+    DEFAULT_CONTEXT,
     ORIGINAL_FILE,
+    PATH,
     PROBABILITY,
+    SHA256,
+    SPLIT,
     SUCCESSES,
     TRIALS,
+)
+from augrank.errors import DataError, one_of
+from augrank.models.context import (
+    CategoricalColumn,
+    ContextColumn,
+    ContextEncoder,
+    NumericColumn,
+    normalize_category,
+)
+from augrank.models.targets import TARGET_ALIASES, TARGETS, Direction, Target, resolve_target
+from training.data.manifest.read import BadRow, Problems, Table
+from training.data.manifest.validate import (
     check_augmentations,
     check_context,
     check_originals,
@@ -43,8 +56,6 @@ from training.data.manifest.validate import (
     numbers,
 )
 
-# A product type is a fact of the image, which the backbone sees; --context adds it.
-DEFAULT_CONTEXT = ("campaign_type", "industry")
 MAX_VALUES = 1000  # of a categorical context column; more is an identifier
 
 
@@ -75,6 +86,7 @@ class Manifest:
     label: NDArray[np.int64]  # (N,) into the augmentation set's names
     applied: NDArray[np.int64]  # (N,) augmentation still to be applied; 0: none
     left_out: tuple[BadRow, ...]  # in order of their lines
+    notes: tuple[str, ...] = ()  # what was read otherwise than it stands in the file
 
     @property
     def skipped(self) -> int:
@@ -148,11 +160,13 @@ def check_manifest(
     original = check_originals(frame, file, problems)
     for name in find_targets(frame, targets):
         check_target(frame, name, problems)
-    for name in find_context(frame, context):
+    context = find_context(frame, context)
+    for name in context:
         check_context(frame[name], problems)
     left_out = problems.settle(table.source, skip=skip_bad_rows)
 
     kept = ~problems.bad
+    frame, merged = merge_spellings(frame[kept].reset_index(drop=True), context)
     file, original, label = file[kept], original[kept], label[kept]
     files, file_number = np.unique(file, return_inverse=True)
     originals, original_number = np.unique(original, return_inverse=True)
@@ -160,7 +174,7 @@ def check_manifest(
     return Manifest(
         source=table.source,
         images=images.resolve(),
-        frame=frame[kept].reset_index(drop=True),
+        frame=frame,
         lines=table.lines[kept],
         unit=table.unit,
         files=tuple(map(str, files)),
@@ -170,11 +184,40 @@ def check_manifest(
         label=label,
         applied=np.where(made_here, label, 0),
         left_out=left_out,
+        notes=table.notes + merged,
     )
 
 
+def merge_spellings(
+    frame: pd.DataFrame, names: Sequence[str]
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Give each category of the context one spelling: the most frequent, of equals the first.
+
+    Spellings are of one category where they differ in case and separators alone
+    (``normalize_category``).
+
+    Returns:
+        The frame, and for each column with several spellings of a category, which became which.
+    """
+    notes = []
+    for name in names:
+        if is_numeric(frame[name]):
+            continue
+        spellings: dict[str, list[str]] = {}
+        for value, _ in Counter(frame[name]).most_common():  # of equals, the first seen first
+            spellings.setdefault(normalize_category(value) or value, []).append(value)
+        chosen = {other: first for first, *others in spellings.values() for other in others}
+        if chosen:
+            frame = frame.assign(**{name: frame[name].replace(chosen)})
+            pairs = ", ".join(f"{other!r} as {first!r}" for other, first in chosen.items())
+            notes.append(f"{name}: {pairs}")
+    return frame, tuple(notes)
+
+
 def find_targets(frame: pd.DataFrame, wanted: Sequence[str] | None = None) -> tuple[str, ...]:
-    """Targets in the table: standard names, and names with a pair or a ``_probability`` column.
+    """Return the table's targets: standard names, and names with a pair or a ``_probability``.
+
+    An alias of a standard target counts where most of its cells hold 0 or 1.
 
     Raises:
         DataError: a wanted target that the table does not have.
@@ -183,9 +226,10 @@ def find_targets(frame: pd.DataFrame, wanted: Sequence[str] | None = None) -> tu
     bare = {name.removesuffix(SUCCESSES) for name in columns if name.endswith(SUCCESSES)}
     own = {name.removesuffix(PROBABILITY) for name in columns if name.endswith(PROBABILITY)}
     pairs = {name for name in bare if name + TRIALS in columns}
-    there = pairs | (columns & (set(TARGETS) | own))
+    aliases = {name for name in TARGET_ALIASES if name in columns and _holds_outcomes(frame[name])}
+    there = pairs | aliases | (columns & ({*TARGETS} | own))
     if wanted is None:
-        standard = [name for name in TARGETS if name in there]
+        standard = [name for name in (*TARGETS, *TARGET_ALIASES) if name in there]
         return (*standard, *sorted(there - set(standard)))
     for name in wanted:
         if name not in columns and name not in pairs:
@@ -197,6 +241,12 @@ def find_targets(frame: pd.DataFrame, wanted: Sequence[str] | None = None) -> tu
                 remedy="Map a column of another name with --column.",
             )
     return tuple(wanted)
+
+
+def _holds_outcomes(column: pd.Series) -> bool:
+    """Return whether at least half of the cells that are not blank hold 0 or 1."""
+    values = numbers(column[column != ""])
+    return len(values) > 0 and float(np.isin(values, (0, 1)).mean()) >= 0.5
 
 
 def find_context(frame: pd.DataFrame, wanted: Sequence[str] | None = None) -> tuple[str, ...]:
@@ -288,7 +338,7 @@ def attribute_columns(manifest: Manifest) -> tuple[str, ...]:
     frame = manifest.frame
     targets = find_targets(frame)
     endings = ("", SUCCESSES, TRIALS, PROBABILITY)
-    not_attributes = {PATH, AUGMENTATION, ORIGINAL_FILE, "split", "sha256", *DEFAULT_CONTEXT}
+    not_attributes = {PATH, AUGMENTATION, ORIGINAL_FILE, SPLIT, SHA256, *DEFAULT_CONTEXT}
     not_attributes |= {target + ending for target in targets for ending in endings}
     names = [name for name in frame.columns if name not in not_attributes]
     if not names:

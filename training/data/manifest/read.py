@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from augrank.contracts.manifest import IMAGE_SUFFIXES, PATH, PRODUCT_TYPE
 from augrank.errors import DataError, one_of
-from augrank.files import whole
+from augrank.files import atomic_write
+from training.data.manifest.aliases import apply_aliases
 
 SHOWN_PROBLEMS = 10
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif")
-PATH, PRODUCT_TYPE = "relative_im_path", "product_type"
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Table:
     frame: pd.DataFrame
     lines: NDArray[np.int64]  # line numbers in a CSV, row numbers in a Parquet file, from 1
     unit: str  # what ``lines`` counts
+    notes: tuple[str, ...] = ()  # what was read otherwise than it stands in the file
 
 
 @dataclass(frozen=True, order=True)
@@ -85,19 +86,23 @@ def write_bad_rows(file: Path, unit: str, rows: Sequence[BadRow]) -> None:
     if not rows:
         file.unlink(missing_ok=True)  # of an earlier call
         return
-    with whole(file) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+    with (
+        atomic_write(file) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as stream,
+    ):
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow([unit, "reason"])
         writer.writerows([row.line, row.reason] for row in rows)
 
 
-def read_table(source: Path, columns: Mapping[str, str]) -> Table:
+def read_table(source: Path, columns: Mapping[str, str], *, aliases: bool = True) -> Table:
     """Read a CSV or Parquet file, or list an image folder.
 
     Args:
         source: the file or folder. In a folder every image is an original, and the first
             sub-folder's name its product type.
         columns: our column names to the file's, for those that differ.
+        aliases: rename the columns of the source documents as well (``apply_aliases``).
 
     Raises:
         DataError: the file cannot be read, is empty, or has no column of a mapped name.
@@ -113,6 +118,7 @@ def read_table(source: Path, columns: Mapping[str, str]) -> Table:
     parquet = source.suffix.lower() in (".parquet", ".pq")
     frame = _read_parquet(source) if parquet else _read_csv(source)
     frame = _renamed(frame, columns, source)
+    frame, notes = apply_aliases(frame, columns) if aliases else (frame, ())
     if frame.empty:
         raise DataError(f"{source} has no rows", expected="one row per shown image")
     if PATH not in frame.columns:
@@ -123,7 +129,7 @@ def read_table(source: Path, columns: Mapping[str, str]) -> Table:
             remedy=f"Map it with --column {PATH}=NAME.",
         )
     lines = np.arange(1, len(frame) + 1) if parquet else _csv_lines(source, len(frame))
-    return Table(source, frame, lines, "row" if parquet else "line")
+    return Table(source, frame, lines, "row" if parquet else "line", notes)
 
 
 def _read_csv(source: Path) -> pd.DataFrame:

@@ -8,11 +8,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from augrank.contracts.manifest import (
+    AUGMENTATION,
+    ORIGINAL_FILE,
+    PATH,
+    PROBABILITY,
+    SUCCESSES,
+    TRIALS,
+)
 from augrank.errors import one_of
-from training.data.manifest.read import PATH, Problems
-
-AUGMENTATION, ORIGINAL_FILE = "augmentation", "original"
-SUCCESSES, TRIALS, PROBABILITY = "_successes", "_trials", "_probability"
+from training.data.manifest.read import Problems
 
 
 def check_paths(column: pd.Series, images: Path, problems: Problems) -> NDArray[np.object_]:

@@ -201,3 +201,11 @@ def test_a_product_type_chooses_alternates_though_no_head_looks_at_it(recommende
     assert {a.attributes["product_type"] for a in vans.alternates} == {"van"}
     with pytest.raises(BadContext, match="expected one of car, van"):
         recommender.recommend(image, "open_rate", {**CONTEXT, "product_type": "boat"})
+
+
+def test_values_match_whatever_their_case_and_separators(recommender, image):
+    exact = recommender.recommend(image, "open_rate", {**CONTEXT, "product_type": "van"})
+    spelled = {"campaign_type": "NEWSLETTER", "industry": "retail_", "product_type": "Van"}
+    loose = recommender.recommend(image, "open_rate", spelled)
+    assert loose.context == exact.context
+    assert (loose.candidates, loose.alternates) == (exact.candidates, exact.alternates)

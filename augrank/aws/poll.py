@@ -1,0 +1,63 @@
+"""The one polling loop: ask AWS again and again, show progress, give up after a time limit.
+
+boto3's waiters are not used: between two requests they cannot report progress, their errors leave
+out AWS's reason, and there are none for tuning jobs and asynchronous answers.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from augrank.aws.client import AwsError
+
+Progress = Callable[[str], None]
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Pending:
+    """The state of something that has not finished, for people: ``shop: Creating``."""
+
+    text: str
+
+
+def no_progress(_text: str) -> None:
+    """Report nothing."""
+
+
+def poll(
+    check: Callable[[], Result | Pending],
+    *,
+    interval_s: float,
+    timeout_s: float = math.inf,
+    progress: Progress = no_progress,
+) -> Result:
+    """Call ``check`` until it returns a result.
+
+    Args:
+        check: returns Pending as long as there is no result; raises where there will be none.
+        interval_s: pause between two calls.
+        timeout_s: how long to wait in all.
+        progress: receives the pending state and the time waited, such as ``shop: Creating, 2:05``.
+
+    Raises:
+        AwsError: there is no result within the time limit.
+    """
+    started = time.monotonic()
+    while True:
+        result = check()
+        if not isinstance(result, Pending):
+            return result
+        waited_s = time.monotonic() - started
+        if waited_s >= timeout_s:
+            raise AwsError(f"{result.text}: not finished after {_duration(timeout_s)}")
+        minutes, seconds = divmod(int(waited_s), 60)
+        progress(f"{result.text}, {minutes}:{seconds:02d}")
+        time.sleep(interval_s)
+
+
+def _duration(seconds: float) -> str:
+    """``2 min`` or ``0.2 s``."""
+    return f"{seconds / 60:.0f} min" if seconds >= 60 else f"{seconds:g} s"

@@ -1,0 +1,142 @@
+"""Columns of the source documents under the manifest's own names.
+
+The documents that the project follows name their columns otherwise: ``augment_label``,
+``Campaign types``, ``Click_to_Open_Rate``. These names, and the manifest's own, match whatever
+their case and separators (space, ``_``, ``-``), and are renamed while the table is read. Nothing
+else is guessed: any other column keeps its name, and ``--column`` goes before all of this.
+
+``augment_label`` holds codes: 0 brighter, 1 darker, 2 original, 3 rotate, 4 sketch, 5 swivel. A
+table with that column and without ``original`` lists every augmented image as a file of its own.
+The original of each is the one file labelled ``original`` of the same product (``shoe_brand``,
+``shoe_gender``, ``shoe_name``). Where a file carries several labels, it is the original instead,
+and training makes the candidates, as in any manifest.
+"""
+
+from collections.abc import Collection
+
+import pandas as pd
+
+from augrank.contracts.manifest import (
+    AUGMENTATION,
+    CAMPAIGN_TYPE,
+    INDUSTRY,
+    ORIGINAL_FILE,
+    PATH,
+    PROBABILITY,
+    SUCCESSES,
+    TRIALS,
+)
+from augrank.errors import DataError
+from augrank.images.augmentations import ORIGINAL
+from augrank.models.context import normalize_category
+from augrank.models.targets import TARGET_ALIASES, TARGETS
+
+AUGMENT_LABEL = "augment_label"
+AUGMENT_LABELS = ("brighter", "darker", ORIGINAL, "rotate", "sketch", "swivel")  # codes 0 to 5
+PRODUCT = ("shoe_brand", "shoe_gender", "shoe_name")  # names a product of such a table
+
+COLUMN_ALIASES = {
+    AUGMENT_LABEL: AUGMENTATION,
+    "campaign_types": CAMPAIGN_TYPE,
+    "industry_type": INDUSTRY,
+    "industry_types": INDUSTRY,
+}
+_OWN_NAMES = (
+    PATH,
+    CAMPAIGN_TYPE,
+    INDUSTRY,
+    *PRODUCT,
+    *(
+        target + ending
+        for target in (*TARGETS, *TARGET_ALIASES)
+        for ending in ("", SUCCESSES, TRIALS, PROBABILITY)
+    ),
+)
+_BY_NORMAL_FORM = {normalize_category(name): name for name in _OWN_NAMES} | {
+    normalize_category(alias): name for alias, name in COLUMN_ALIASES.items()
+}
+
+
+def apply_aliases(
+    frame: pd.DataFrame, mapped: Collection[str] = ()
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Rename the columns that match a known name, and decode ``augment_label``.
+
+    Args:
+        frame: text, as read.
+        mapped: columns that ``--column`` named, under our names: they are left alone.
+
+    Returns:
+        The frame, and what was done, for the user.
+
+    Raises:
+        DataError: two columns match one name, or the originals of augmented files are not known.
+    """
+    names = _matches(frame, mapped)
+    labels = next((column for column, name in names.items() if name == AUGMENTATION), None)
+    notes = [f"column {column!r} is read as {name}" for column, name in names.items()]
+    frame = frame.rename(columns=names)
+    if labels is None:
+        return frame, tuple(notes)
+    codes = {str(code): name for code, name in enumerate(AUGMENT_LABELS)}
+    frame[AUGMENTATION] = [codes.get(value, value) for value in frame[AUGMENTATION]]
+    notes[list(names).index(labels)] += ": " + ", ".join(
+        f"{code} {name}" for code, name in codes.items()
+    )
+    if ORIGINAL_FILE not in frame.columns and _lists_augmented_files(frame):
+        frame[ORIGINAL_FILE], note = _originals(frame)
+        notes.append(note)
+    return frame, tuple(notes)
+
+
+def _matches(frame: pd.DataFrame, mapped: Collection[str]) -> dict[str, str]:
+    """Return the columns to rename, and their names."""
+    names: dict[str, str] = {}
+    for column in map(str, frame.columns):
+        name = _BY_NORMAL_FORM.get(normalize_category(column), column)
+        if column in mapped or name in frame.columns:
+            continue
+        if name in names.values():
+            rival = next(other for other, taken in names.items() if taken == name)
+            raise DataError(
+                f"the columns {rival!r} and {column!r} both mean {name}",
+                expected="one of them",
+                remedy=f"Choose with --column {name}=NAME.",
+            )
+        names[column] = name
+    return names
+
+
+def _lists_augmented_files(frame: pd.DataFrame) -> bool:
+    """Return whether every file has one label, and some of them have been augmented."""
+    labels = frame.groupby(PATH)[AUGMENTATION].nunique() if PATH in frame.columns else None
+    augmented = ~frame[AUGMENTATION].isin(["", ORIGINAL])
+    return labels is not None and bool(augmented.any()) and int(labels.max()) == 1
+
+
+def _originals(frame: pd.DataFrame) -> tuple[list[str], str]:
+    """Return the original of every row, and what was done."""
+    columns = [name for name in PRODUCT if name in frame.columns]
+    if not columns:
+        raise DataError(
+            f"{AUGMENT_LABEL} says how files were augmented, but not from which original",
+            expected=f"a column {ORIGINAL_FILE}, or {', '.join(PRODUCT)}",
+            remedy=f"Name each row's original file in a column {ORIGINAL_FILE}.",
+        )
+    products = [" / ".join(values) for values in zip(*(frame[c] for c in columns), strict=True)]
+    files: dict[str, set[str]] = {product: set() for product in products}
+    rows = zip(products, frame[PATH], frame[AUGMENTATION], strict=True)
+    for product, file, augmentation in rows:
+        if augmentation in ("", ORIGINAL):
+            files[product].add(file)
+    # A name that is no file still keeps the product on one side of the split.
+    original = {
+        product: min(found) if len(found) == 1 else product for product, found in files.items()
+    }
+    unclear = sum(len(found) != 1 for found in files.values())
+    note = f"the original of a file is the one labelled {ORIGINAL} of the same {', '.join(columns)}"
+    if unclear:
+        note += (
+            f"; {unclear:,} of {len(files):,} products have none or several, and get no candidates"
+        )
+    return [original[product] for product in products], note
