@@ -12,8 +12,8 @@ from augrank.models.engines import Device
 from augrank.resources import usable_cores
 from augrank.serving.capacity import Profile
 from benchmarks.cli.output import print_results, write_results
+from benchmarks.cli.reporter import TimedReporter
 from benchmarks.common.command import command_line
-from benchmarks.common.reporter import TimedReporter
 from benchmarks.common.requests import SAMPLE_IMAGES, image_files, recommend_requests
 
 MAX_IMAGES, QUICK_MAX_IMAGES = 40, 12
@@ -53,7 +53,7 @@ def serving(
     ] = False,
     peers: Annotated[
         str | None,
-        typer.Option(help="Other servers, comma-separated: litserve, mosec, bentoml, mlserver."),
+        typer.Option(help="Other servers, of litserve, mosec, bentoml, mlserver; or none."),
     ] = None,
     images: ImagesOption = SAMPLE_IMAGES,
     profile: Annotated[

@@ -9,8 +9,8 @@ import typer
 from augrank.cli.command import friendly_errors
 from augrank.errors import BadRequest, one_of
 from benchmarks.cli.output import print_results, write_results
+from benchmarks.cli.reporter import TimedReporter
 from benchmarks.common.command import command_line
-from benchmarks.common.reporter import TimedReporter
 
 if TYPE_CHECKING:
     from benchmarks.training.measurements import TrainingBenchConfig

@@ -25,7 +25,6 @@ from torch import nn
 
 from benchmarks.common.network import torchvision_network, with_features
 from benchmarks.training.inputs import fill_image_cache
-from benchmarks.training.learner import Learner, sample
 from benchmarks.training.measurements import (
     BATCH,
     QUIET,
@@ -35,6 +34,7 @@ from benchmarks.training.measurements import (
     batches_of,
 )
 from benchmarks.training.memory import peak_mb
+from benchmarks.training.timed_trainer import TimedTrainer, sample
 from training.backbone.embed import embed, pair_keys
 from training.backbone.loader import EVALUATION_BATCH
 from training.config import Architecture
@@ -52,10 +52,10 @@ def measure_backbone(
 ) -> BackboneMeasurement:
     """Measure training and embeddings of one backbone at one size."""
     measured = BackboneMeasurement(backbone, data.config.image_size)
-    learner = Learner(data, backbone, bench.engine)
-    measured.compiled = learner.optimisation.compiled
-    turns = _TrainingTurns(data, learner, bench)
-    embedding = _EmbeddingTurns(data, learner, turns.samples, bench)
+    trainer = TimedTrainer(data, backbone, bench.engine)
+    turns = _TrainingTurns(data, trainer, bench)
+    measured.compiled = trainer.optimisation.compiled  # known after the first steps
+    embedding = _EmbeddingTurns(data, trainer, turns.samples, bench)
     measured.peak_mb = peak_mb(bench.images, bench.scratch, measured.size, backbone)
     rounds = bench.config.rounds
     for number in range(rounds):
@@ -75,8 +75,8 @@ def measure_backbone(
 class _TrainingTurns:
     """Turns of training, each returning its seconds; warmed up and long enough at construction."""
 
-    def __init__(self, data: Prepared, learner: Learner, bench: TrainingBench) -> None:
-        self._data, self._learner = data, learner
+    def __init__(self, data: Prepared, trainer: TimedTrainer, bench: TrainingBench) -> None:
+        self._data, self._trainer = data, trainer
         self._cold_cache = bench.scratch / "cold"
         everything, batch = data.samples(TRAIN), bench.batch_size
         self.samples = sample(everything, MIN_BATCHES * batch)
@@ -90,11 +90,11 @@ class _TrainingTurns:
 
     def synthetic(self) -> float:
         """Train on one batch again and again."""
-        return self._learner.learn(self._learner.synthetic(len(self.samples)))[0]
+        return self._trainer.train(self._trainer.synthetic(len(self.samples)))[0]
 
     def real(self) -> float:
         """Train from a warm image cache."""
-        seconds, waited_s = self._learner.learn(self._learner.load(self.samples))
+        seconds, waited_s = self._trainer.train(self._trainer.load(self.samples))
         self.waiting.append(waited_s / seconds)
         return seconds
 
@@ -102,7 +102,7 @@ class _TrainingTurns:
         """Train for an epoch of whole originals, whose files are decoded first."""
         start = time.perf_counter()
         fill_image_cache(self._data, self.originals, self._cold_cache)
-        self._learner.learn(self._learner.load(self.originals))
+        self._trainer.train(self._trainer.load(self.originals))
         return time.perf_counter() - start
 
 
@@ -117,11 +117,11 @@ class _EmbeddingTurns:
     """Turns of embedding the same images by ``fit`` and by eager torch, each returning seconds."""
 
     def __init__(
-        self, data: Prepared, learner: Learner, samples: Samples, bench: TrainingBench
+        self, data: Prepared, trainer: TimedTrainer, samples: Samples, bench: TrainingBench
     ) -> None:
-        self._data, self._network, self._engine = data, learner.network, bench.engine
+        self._data, self._network, self._engine = data, trainer.network, bench.engine
         self._candidates = len(data.augmentations.names)
-        eager = torchvision_network(learner.backbone, self._candidates)
+        eager = torchvision_network(trainer.backbone, self._candidates)
         self._eager: nn.Module = with_features(eager).to(bench.engine.device)
         self.keys: NDArray[np.int64] = pair_keys(samples.file, samples.applied, self._candidates)
         repeats = bench.config.turn_s / self.augrank()
@@ -164,14 +164,14 @@ def measure_compile(
     """
     size = data.config.image_size
     bench.reporter.say(f"{backbone}, {size} px: torch.compile")
-    learners = {
-        compiled: Learner(data, backbone, bench.engine, compiled=compiled)
+    trainers = {
+        compiled: TimedTrainer(data, backbone, bench.engine, compiled=compiled)
         for compiled in (True, False)
     }
-    batch = learners[True].one_batch
+    batch = trainers[True].one_batch
 
     def rate(compiled: bool, steps: int) -> float:
-        optimisation = learners[compiled].optimisation
+        optimisation = trainers[compiled].optimisation
         optimisation.begin_epoch()
         start = time.perf_counter()
         for _ in range(steps):

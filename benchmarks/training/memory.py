@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 
 from augrank.resources import usable_cores
-from benchmarks.training.learner import Learner
 from benchmarks.training.measurements import batch_size, prepared, start_engine
+from benchmarks.training.timed_trainer import TimedTrainer
 from training.config import Architecture
 
 PEAK_BATCHES = 8  # memory grows no more after these
@@ -29,8 +29,8 @@ def peak_mb(images: Path, scratch: Path, size: int, backbone: Architecture) -> f
 
 def _peak_mb(images: Path, scratch: Path, size: int, backbone: Architecture) -> float:
     engine = start_engine(usable_cores())
-    learner = Learner(prepared(images, scratch, size), backbone, engine)
-    learner.learn(learner.real(PEAK_BATCHES * batch_size(engine)))
+    trainer = TimedTrainer(prepared(images, scratch, size), backbone, engine)
+    trainer.train(trainer.real(PEAK_BATCHES * batch_size(engine)))
     if engine.is_cuda:
         return torch.cuda.max_memory_allocated() / 2**20
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()

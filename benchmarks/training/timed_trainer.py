@@ -1,4 +1,4 @@
-"""A backbone that learns for a while, from batches of one kind or another."""
+"""Train a backbone on real or synthetic batches and take the time."""
 
 import itertools
 import time
@@ -24,7 +24,7 @@ from training.distributed.world import Team
 SCHEDULE_STEPS = 1000  # of the learning rate's schedule; more than are taken
 
 
-class Learner:
+class TimedTrainer:
     """Trains a new network with ``fit``'s own optimiser, loader and epoch.
 
     Args:
@@ -53,14 +53,14 @@ class Learner:
         self._data, self._batch = data, batch_size(engine)
         self._batches = batches_of(data, self._batch, engine)
 
-    def learn(self, batches: Iterator[TrainingBatch]) -> tuple[float, float]:
+    def train(self, batches: Iterator[TrainingBatch]) -> tuple[float, float]:
         """Train on batches; return seconds, and those of them spent waiting for images."""
         start = time.perf_counter()
         trained = train_epoch(self.optimisation, batches, Team(), _no_progress)
         return time.perf_counter() - start, trained.waited_s
 
     def real(self, count: int) -> Iterator[TrainingBatch]:
-        """Load batches of about this many images, drawn evenly and repeated if they are too few."""
+        """Load batches of this many images, drawn evenly and repeated if there are too few."""
         return self.load(sample(self._data.samples(TRAIN), count))
 
     def load(self, samples: Samples) -> Iterator[TrainingBatch]:
