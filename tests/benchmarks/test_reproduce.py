@@ -1,9 +1,15 @@
 """docs/results.md from reports."""
 
+import json
+import sys
+
 import pytest
+from typer.testing import CliRunner
 
 from augrank.errors import DataError
-from benchmarks.reproduce import Experiment, read_report, results_document
+from benchmarks import reproduce
+from benchmarks.cli.app import app
+from benchmarks.reproduce import Experiment, read_report, results_document, run_experiment
 
 HEAD = {
     "accuracy": 0.791,
@@ -75,3 +81,38 @@ def test_a_run_on_the_catalogue_is_reported_beside_it():
 def test_a_folder_without_a_report_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"has no report\.json"):
         read_report(tmp_path)
+
+
+def test_the_commands_of_a_user_are_run(tmp_path, monkeypatch):
+    commands = []
+
+    def run(command, *, check):
+        commands.append(command)
+        (tmp_path / "run").mkdir(exist_ok=True)
+        (tmp_path / "run" / "report.json").write_text(json.dumps(REPORT))
+        return type("Done", (), {"returncode": 0})
+
+    monkeypatch.setattr(reproduce.subprocess, "run", run)
+    assert run_experiment(Experiment(count=100, seed=3), tmp_path) == REPORT
+    assert [command[:4] for command in commands] == [
+        [sys.executable, "-m", "training", name] for name in ("render", "simulate", "fit")
+    ]
+    assert all(command[-2:] == ["--seed", "3"] for command in commands)
+    monkeypatch.setattr(
+        reproduce.subprocess, "run", lambda *_, **__: type("Done", (), {"returncode": 2})
+    )
+    with pytest.raises(DataError, match="training render failed with exit code 2"):
+        run_experiment(Experiment(), tmp_path)
+
+
+def test_the_command_writes_the_document_and_ends_in_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(reproduce, "run_experiment", lambda experiment, out: REPORT)
+    document = tmp_path / "docs" / "results.md"
+    command = ["reproduce", "--out", str(tmp_path), "--document", str(document), "--count", "200"]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout.splitlines()[-1]) == {
+        "recognition": 0.9912,
+        "heads": {"open_rate": 0.791, "click_through": 0.801},
+    }
+    assert "## Rendered: 200 sneakers, 10 sends of each candidate" in document.read_text()
