@@ -4,10 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
+from augrank.cli.reporter import RichReporter
 from augrank.files import atomic_write
+from augrank.reporting import Table
 from benchmarks.common.results import Results
 
 QUICK_NOTE = "This was a quick run: for figures to keep, run it without --quick."
@@ -26,9 +25,9 @@ def write_text(file: Path, text: str) -> None:
 
 def print_results(results: dict[str, Any], *tables: Table) -> None:
     """Print tables for people, then one line of JSON for programs."""
-    console = Console()
+    reporter = RichReporter()
     for table in tables:
-        console.print(table)
+        reporter.table(table)
     if results.get("quick"):
-        console.print(QUICK_NOTE)
+        reporter.say(QUICK_NOTE)
     print(json.dumps(results, allow_nan=False))

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from augrank.bundle.spec import open_bundle
+from augrank.bundle.load import open_bundle
+from augrank.bundle.recommend_spec import RecommendSpec
 from augrank.cli.command import friendly_errors
 from augrank.errors import BadRequest, one_of
 from augrank.models.engines import Device
@@ -37,7 +38,7 @@ def pipeline(
 
     files = image_files(images)
     threads = threads or usable_cores()
-    with open_bundle(bundle) as opened:
+    with open_bundle(bundle, RecommendSpec) as opened:
         results = list(time_pipeline(opened, files, rounds=rounds, threads=threads))
         content = result_json(opened, results, command_line(), rounds=rounds, threads=threads)
     if out is not None:
@@ -86,7 +87,7 @@ def serving(
     config = measurements.QUICK if quick else measurements.FULL
     chosen_peers = _peers(peers, quick)
     files = image_files(images)[: QUICK_MAX_IMAGES if quick else MAX_IMAGES]
-    with open_bundle(bundle) as opened:
+    with open_bundle(bundle, RecommendSpec) as opened:
         requests = recommend_requests(opened, files)
         comparison = Comparison(opened, requests, config, chosen_peers, profile, device)
         measured = measure(comparison, TimedReporter())

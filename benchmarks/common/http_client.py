@@ -18,7 +18,7 @@ OK, FAILED = 200, 0  # FAILED: no response at all
 
 
 @dataclass(frozen=True)
-class RequestBody:
+class Payload:
     """One request, ready to send."""
 
     data: bytes
@@ -28,7 +28,7 @@ class RequestBody:
 class LoadClient(Protocol):
     """A client that sends one request at a time and waits for the response."""
 
-    def post(self, body: RequestBody) -> tuple[int, bytes]:
+    def post(self, body: Payload) -> tuple[int, bytes]:
         """Return status and content; FAILED and no content if no response came."""
 
     def close(self) -> None:
@@ -67,7 +67,7 @@ class HttpClient:
         self._head = f"POST {path} HTTP/1.1\r\n" + _header_lines(headers)
         self._socket: socket.socket | None = None
 
-    def post(self, body: RequestBody) -> tuple[int, bytes]:
+    def post(self, body: Payload) -> tuple[int, bytes]:
         """Return status and content; FAILED and no content if no response came."""
         length = {"Content-Length": str(len(body.data))}
         head = self._head + _header_lines({**body.headers, **length})

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.common.http_client import OK, LoadTarget, RequestBody
+from benchmarks.common.http_client import OK, LoadTarget, Payload
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Replies:
 
 
 def closed_loop(
-    target: LoadTarget, bodies: Sequence[RequestBody], *, clients: int, seconds: float
+    target: LoadTarget, bodies: Sequence[Payload], *, clients: int, seconds: float
 ) -> Replies:
     """Let each client send its next request on the response to its last, for about ``seconds``."""
     recorder = _Recorder()
@@ -65,7 +65,7 @@ def closed_loop(
 
 def open_loop(
     target: LoadTarget,
-    bodies: Sequence[RequestBody],
+    bodies: Sequence[Payload],
     *,
     rate: float,
     seconds: float,

@@ -4,7 +4,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from augrank.bundle.spec import library_versions
+from augrank.bundle.load import library_versions
 from augrank.resources import usable_cores
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from augrank.bundle.spec import Bundle
+from augrank.bundle.recommend_spec import RecommendBundle
 from augrank.contracts.manifest import IMAGE_SUFFIXES
 from augrank.errors import BadRequest
 from augrank.models.context import ContextEncoder
@@ -23,7 +23,7 @@ def recommend_request(
     return {"image": encoded, "target": target, "context": dict(context), **options}
 
 
-def recommend_requests(bundle: Bundle, images: Sequence[Path]) -> list[dict[str, Any]]:
+def recommend_requests(bundle: RecommendBundle, images: Sequence[Path]) -> list[dict[str, Any]]:
     """Return one request per image: targets in turn, contexts drawn at random (seeded)."""
     targets = [head.target.name for head in bundle.spec.heads]
     encoder, rng = ContextEncoder(bundle.spec.context), np.random.default_rng(0)

@@ -7,9 +7,10 @@ from typing import Any
 
 from augrank.aws.client import Aws, AwsError, Call
 from augrank.aws.s3 import S3Folder
-from augrank.bundle.spec import load_bundle
+from augrank.bundle.load import load_bundle
+from augrank.bundle.recommend_spec import RecommendSpec
 from augrank.errors import BadRequest
-from benchmarks.common.http_client import FAILED, OK, LoadClient, RequestBody
+from benchmarks.common.http_client import FAILED, OK, LoadClient, Payload
 from benchmarks.common.requests import recommend_requests
 from benchmarks.instances.catalogue import InstanceType
 from benchmarks.instances.figures import (
@@ -150,7 +151,7 @@ class OnAws:
         """An endpoint, deleted whatever happens."""
         release = self.release(kind)
         endpoint = Endpoint(self._aws, release.settings.name, step)
-        bundle = load_bundle(release.dist / "bundle")
+        bundle = load_bundle(release.dist / "bundle", RecommendSpec)
         if kind.gpus and "fp16" not in bundle.spec.graphs:
             raise BadRequest(
                 "the export has no graph for GPUs", remedy="Export it again with --fp16."
@@ -224,7 +225,7 @@ class _Client:
     def __init__(self, aws: Aws, name: str) -> None:
         self._runtime, self._name = aws.client("sagemaker-runtime"), name
 
-    def post(self, body: RequestBody) -> tuple[int, bytes]:
+    def post(self, body: Payload) -> tuple[int, bytes]:
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:

@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from augrank.errors import ServerError
-from benchmarks.common.http_client import LoadTarget, RequestBody
+from benchmarks.common.http_client import LoadTarget, Payload
 from benchmarks.common.load import closed_loop, open_loop
 from benchmarks.instances.catalogue import InstanceType
 
@@ -83,9 +83,7 @@ def training_figures(
     )
 
 
-def ask(
-    endpoint: LoadTarget, bodies: list[RequestBody], plan: LoadPlan, step: Step
-) -> ServingFigures:
+def ask(endpoint: LoadTarget, bodies: list[Payload], plan: LoadPlan, step: Step) -> ServingFigures:
     """Find the peak of an endpoint, then its latencies at LOAD of it.
 
     Clients are doubled as long as that brings a tenth more answers.

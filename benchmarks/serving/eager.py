@@ -6,13 +6,13 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from augrank.bundle.spec import Bundle
+from augrank.bundle.recommend_spec import RecommendBundle
 from benchmarks.common.network import torchvision_network
 
 BATCH_NORM_EPS = 1e-5
 
 
-def eager_network(bundle: Bundle) -> nn.Module:
+def eager_network(bundle: RecommendBundle) -> nn.Module:
     """Build torchvision's network with the weights of the bundle's fp32 graph.
 
     Export folds each batch normalisation into the convolution before it. Here the convolution gets

@@ -16,9 +16,11 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 
-from augrank.bundle.spec import Bundle, Precision
+from augrank.bundle.recommend_spec import RecommendBundle
+from augrank.bundle.spec import Precision
 from augrank.errors import AugrankError
 from augrank.models.engines import Device
+from augrank.runtime.wire import read_body
 from augrank.serving.capacity import ServingPlan
 from augrank.tasks.recommend.pipeline import Recommender
 from augrank.tasks.recommend.request import Request, parse_request
@@ -47,7 +49,7 @@ class InProcessBaseline:
 
     def __init__(
         self,
-        bundle: Bundle,
+        bundle: RecommendBundle,
         precisions: Sequence[Precision],
         plan: ServingPlan,
         device: Device,
@@ -106,7 +108,7 @@ def _run_worker(connection: Connection, config: _WorkerConfig) -> None:
     }
     for recommender in recommenders.values():
         recommender.warm_up()
-    requests = [parse_request({"body": request}, {}) for request in config.requests]
+    requests = [parse_request(read_body({"body": request}, {})) for request in config.requests]
     connection.send("ready")
     while True:
         try:
@@ -133,7 +135,7 @@ def _runner(
 
 def expected_probabilities(recommender: Recommender, request: dict[str, Any]) -> dict[str, float]:
     """Return what a server must answer: every candidate's probability."""
-    (answer,) = recommender.recommend_batch([parse_request({"body": request}, {})])
+    (answer,) = recommender.recommend_batch([parse_request(read_body({"body": request}, {}))])
     if isinstance(answer, AugrankError):
         raise answer
     return {candidate.name: candidate.probability for candidate in answer.candidates}

@@ -26,13 +26,14 @@ from typing import Any
 
 import numpy as np
 
-from augrank.bundle.spec import Bundle, Precision
+from augrank.bundle.recommend_spec import RecommendBundle
+from augrank.bundle.spec import Precision
 from augrank.errors import AugrankError
 from augrank.models.engines import Device, uses_accelerator
-from augrank.serving.capacity import Profile, ServingPlan, plan_serving
+from augrank.reporting import Reporter
+from augrank.serving.capacity import CapacityRequest, Profile, ServingPlan, plan_serving
 from augrank.tasks.recommend.pipeline import Recommender
 from benchmarks.common.http_client import OK, HttpClient
-from benchmarks.common.reporter import Reporter
 from benchmarks.serving.in_process import (
     Baseline,
     InProcessBaseline,
@@ -85,7 +86,7 @@ class Comparison:
         device: what computes.
     """
 
-    bundle: Bundle
+    bundle: RecommendBundle
     requests: Sequence[dict[str, Any]]
     config: ServingBenchConfig
     peers: Sequence[str]
@@ -120,7 +121,7 @@ class Comparison:
 def measure(comparison: Comparison, reporter: Reporter) -> ServingMeasurements:
     """Run the whole comparison."""
     bundle, config, device = comparison.bundle, comparison.config, comparison.device
-    plan = plan_serving(comparison.profile, gpu=comparison.gpu)
+    plan = plan_serving(CapacityRequest(comparison.profile, gpu=comparison.gpu))
     systems, fastest = comparison.systems(plan), comparison.precisions[-1]
     with_cache = augrank_system(bundle, fastest, plan, device=device, cache_mb=CACHE_MB)
     gemm = gemm_gigaflops()
@@ -213,7 +214,9 @@ def _start(
 
 
 def _check_answers(
-    servers: Mapping[str, ServerMeasurement], bundle: Bundle, requests: Sequence[dict[str, Any]]
+    servers: Mapping[str, ServerMeasurement],
+    bundle: RecommendBundle,
+    requests: Sequence[dict[str, Any]],
 ) -> None:
     """Check that every server gives the candidates and probabilities of the pipeline in process.
 
@@ -327,7 +330,7 @@ def _measure_best(
 def _peak_with(workers: int, comparison: Comparison) -> float:
     """Measure the peak of our fastest server with fewer workers, of one thread each."""
     config = comparison.config
-    plan = plan_serving("throughput", cores=workers, workers=workers)
+    plan = plan_serving(CapacityRequest("throughput", cores=workers, workers=workers))
     system = augrank_system(
         comparison.bundle, comparison.precisions[-1], plan, device=comparison.device
     )

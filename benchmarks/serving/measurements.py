@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from augrank.bundle.spec import Precision
 from augrank.models.engines import Device
 from augrank.serving.capacity import ServingPlan
-from benchmarks.common.http_client import HttpEndpoint, RequestBody
+from benchmarks.common.http_client import HttpEndpoint, Payload
 from benchmarks.common.load import Replies
 from benchmarks.serving.systems import SystemUnderTest
 
@@ -74,7 +74,7 @@ class ServerMeasurement:
 
     system: SystemUnderTest
     endpoint: HttpEndpoint
-    bodies: list[RequestBody]
+    bodies: list[Payload]
     clients: int = 1  # the number with which it answers most
     rates: list[float] = field(default_factory=list)  # answers per second, by round
     loaded: list[Replies] = field(default_factory=list)  # closed loop, by round

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common.http_client import OK, HttpClient, HttpEndpoint, RequestBody
+from benchmarks.common.http_client import OK, HttpClient, HttpEndpoint, Payload
 
 SERVER_LOAD = 0.7  # of the peak
 SERVER_LATENCY_FACTOR = 5  # bound on the Server scenario's p99, times a lone request's latency
@@ -39,7 +39,7 @@ class LoadGenConfig:
 
 
 def run_loadgen(
-    endpoint: HttpEndpoint, bodies: Sequence[RequestBody], config: LoadGenConfig
+    endpoint: HttpEndpoint, bodies: Sequence[Payload], config: LoadGenConfig
 ) -> dict[str, Any]:
     """Run the three scenarios.
 
@@ -69,7 +69,7 @@ class _System:
     """The system under test as LoadGen sees it."""
 
     def __init__(
-        self, module: Any, endpoint: HttpEndpoint, bodies: Sequence[RequestBody], connections: int
+        self, module: Any, endpoint: HttpEndpoint, bodies: Sequence[Payload], connections: int
     ) -> None:
         self._module, self._endpoint, self._bodies = module, endpoint, bodies
         self._pool = ThreadPoolExecutor(connections)

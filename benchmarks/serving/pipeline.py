@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from augrank.bundle.spec import Bundle
+from augrank.bundle.recommend_spec import RecommendBundle
 from augrank.models.context import ContextEncoder
 from augrank.models.engines import Device
 from augrank.tasks.recommend.pipeline import Recommender
@@ -58,7 +58,7 @@ class PipelineResult:
 
 
 def time_pipeline(
-    bundle: Bundle, images: Sequence[Path], *, rounds: int, threads: int
+    bundle: RecommendBundle, images: Sequence[Path], *, rounds: int, threads: int
 ) -> Iterator[PipelineResult]:
     """Time every graph of a bundle on small images and on a 12-megapixel photo.
 
@@ -111,7 +111,7 @@ def random_batch(recommender: Recommender) -> NDArray[np.float32]:
 
 
 def result_json(
-    bundle: Bundle,
+    bundle: RecommendBundle,
     results: Sequence[PipelineResult],
     command: str,
     *,

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from augrank.bundle.spec import Bundle, Precision
+from augrank.bundle.recommend_spec import RecommendBundle
+from augrank.bundle.spec import Precision
 from augrank.errors import AugrankError
 from benchmarks.common.machine import machine
 from benchmarks.common.results import RESULTS_VERSION
@@ -71,7 +72,10 @@ def rows(
 
 
 def result_json(
-    measured: ServingMeasurements, bundle: Bundle, command: str, price_per_hour: float | None
+    measured: ServingMeasurements,
+    bundle: RecommendBundle,
+    command: str,
+    price_per_hour: float | None,
 ) -> dict[str, Any]:
     """Return the content of results.json."""
     spec, best = bundle.spec, measured.best
@@ -153,7 +157,7 @@ def _row(
     return row
 
 
-def _model(bundle: Bundle) -> dict[str, Any]:
+def _model(bundle: RecommendBundle) -> dict[str, Any]:
     spec = bundle.spec
     return {
         "name": spec.name,
@@ -166,7 +170,7 @@ def _model(bundle: Bundle) -> dict[str, Any]:
     }
 
 
-def _baselines(measured: ServingMeasurements, bundle: Bundle) -> dict[str, Any]:
+def _baselines(measured: ServingMeasurements, bundle: RecommendBundle) -> dict[str, Any]:
     """The in-process baselines."""
     spec, candidates = bundle.spec, len(bundle.spec.augmentations.names)
     gigaops = {

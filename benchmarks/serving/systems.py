@@ -16,7 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from augrank.bundle.spec import Bundle, Precision
+from augrank.bundle.recommend_spec import RecommendBundle
+from augrank.bundle.spec import Precision
 from augrank.errors import ServerError
 from augrank.models.engines import Device
 from augrank.runtime import settings
@@ -24,7 +25,7 @@ from augrank.serving.capacity import ServingPlan
 from augrank.serving.model_folder import ModelConfig, write_config
 from augrank.serving.server import ServerOptions, serve
 from augrank.serving.torchserve import TorchServeOptions, free_ports, run_torchserve, stop
-from benchmarks.common.http_client import OK, HttpClient, HttpEndpoint, RequestBody
+from benchmarks.common.http_client import OK, HttpClient, HttpEndpoint, Payload
 from benchmarks.serving.peers import runtime
 
 REPOSITORY = Path(__file__).parents[2]
@@ -33,7 +34,7 @@ READY_TIMEOUT_S = 180.0
 QUEUE_SIZE = 100  # TorchServe's default
 DOCUMENTED, TUNED = "documented eager", "documented eager, threads tuned"
 Start = Callable[[], AbstractContextManager[HttpEndpoint]]
-MakeBody = Callable[[Mapping[str, Any]], RequestBody]
+MakeBody = Callable[[Mapping[str, Any]], Payload]
 
 
 @dataclass(frozen=True)
@@ -46,25 +47,25 @@ class SystemUnderTest:
     body: MakeBody
     device: Device = "cpu"
 
-    def bodies(self, requests: Sequence[Mapping[str, Any]]) -> list[RequestBody]:
+    def bodies(self, requests: Sequence[Mapping[str, Any]]) -> list[Payload]:
         """Encode requests for this server."""
         return [self.body(request) for request in requests]
 
 
-def json_body(request: Mapping[str, Any]) -> RequestBody:
+def json_body(request: Mapping[str, Any]) -> Payload:
     """Encode a request as augrank's JSON object."""
-    return RequestBody(json.dumps(request).encode(), JSON_HEADERS)
+    return Payload(json.dumps(request).encode(), JSON_HEADERS)
 
 
-def image_body(request: Mapping[str, Any]) -> RequestBody:
+def image_body(request: Mapping[str, Any]) -> Payload:
     """Encode a request as an image file with its fields in a header: no base64 to decode."""
     fields = {"target": request["target"], **request["context"]}
     headers = {"Content-Type": "image/jpeg", "X-Augrank-Fields": json.dumps(fields)}
-    return RequestBody(base64.b64decode(request["image"]), headers)
+    return Payload(base64.b64decode(request["image"]), headers)
 
 
 def augrank_system(
-    bundle: Bundle,
+    bundle: RecommendBundle,
     precision: Precision,
     plan: ServingPlan,
     *,
@@ -87,7 +88,9 @@ def augrank_system(
     return SystemUnderTest(", ".join(parts), precision, start, body, device)
 
 
-def documented_system(bundle: Bundle, workers: int, threads: int | None = None) -> SystemUnderTest:
+def documented_system(
+    bundle: RecommendBundle, workers: int, threads: int | None = None
+) -> SystemUnderTest:
     """The eager handler of TorchServe's documentation, on TorchServe.
 
     Args:
@@ -112,7 +115,7 @@ def documented_system(bundle: Bundle, workers: int, threads: int | None = None) 
     return SystemUnderTest(name, "fp32", start, json_body)
 
 
-def _write_documented_model(bundle: Bundle, folder: Path, workers: int) -> None:
+def _write_documented_model(bundle: RecommendBundle, folder: Path, workers: int) -> None:
     """Write a model folder as torch-model-archiver packs it: handler, weights, extra files."""
     import torch  # seconds to import, and needed here alone
 
@@ -186,7 +189,7 @@ def _mlserver(folder: Path, port: int, workers: int) -> list[str]:
     return [sys.executable, "-c", "from mlserver.cli import main; main()", "start", str(folder)]
 
 
-def _v2_body(request: Mapping[str, Any]) -> RequestBody:
+def _v2_body(request: Mapping[str, Any]) -> Payload:
     """Encode a request for the Open Inference Protocol (V2)."""
     tensor = {
         "name": "request",
@@ -195,7 +198,7 @@ def _v2_body(request: Mapping[str, Any]) -> RequestBody:
         "parameters": {"content_type": "str"},
         "data": [json.dumps(request)],
     }
-    return RequestBody(json.dumps({"inputs": [tensor]}).encode(), JSON_HEADERS)
+    return Payload(json.dumps({"inputs": [tensor]}).encode(), JSON_HEADERS)
 
 
 def _unwrap_v2(content: bytes) -> dict[str, Any]:
@@ -212,7 +215,11 @@ PEERS: dict[str, Peer] = {
 
 
 def peer_system(
-    name: str, bundle: Bundle, precision: Precision, plan: ServingPlan, device: Device = "cpu"
+    name: str,
+    bundle: RecommendBundle,
+    precision: Precision,
+    plan: ServingPlan,
+    device: Device = "cpu",
 ) -> SystemUnderTest:
     """Augrank's pipeline behind another server, with the same workers and threads."""
     start = partial(_run_peer, PEERS[name], bundle, precision, plan, device)
@@ -221,7 +228,7 @@ def peer_system(
 
 @contextmanager
 def _run_peer(
-    peer: Peer, bundle: Bundle, precision: Precision, plan: ServingPlan, device: Device
+    peer: Peer, bundle: RecommendBundle, precision: Precision, plan: ServingPlan, device: Device
 ) -> Iterator[HttpEndpoint]:
     with tempfile.TemporaryDirectory(prefix="augrank-peer-") as scratch:
         folder, (port,) = Path(scratch), free_ports(1)
@@ -257,7 +264,7 @@ def _run_peer(
             stop(process)
 
 
-def wait_until_answering(endpoint: HttpEndpoint, body: RequestBody) -> bytes:
+def wait_until_answering(endpoint: HttpEndpoint, body: Payload) -> bytes:
     """Send a request until it is answered; return that answer's content.
 
     Raises:

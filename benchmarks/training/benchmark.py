@@ -4,8 +4,8 @@ from functools import partial
 from pathlib import Path
 
 from augrank.errors import DataError
+from augrank.reporting import Reporter
 from augrank.resources import usable_cores
-from benchmarks.common.reporter import Reporter
 from benchmarks.training.inputs import measure_loader
 from benchmarks.training.measure import measure_backbone, measure_compile
 from benchmarks.training.measurements import (
@@ -14,8 +14,8 @@ from benchmarks.training.measurements import (
     LoaderMeasurement,
     TrainingBench,
     TrainingBenchConfig,
+    choose_device,
     prepared,
-    start_engine,
 )
 from benchmarks.training.report import TrainingMeasurements, conditions
 from benchmarks.training.resume import PartialResults
@@ -45,12 +45,12 @@ def run_benchmark(
         The measurements, and the partial results, to be deleted once the measurements are kept.
     """
     threads = usable_cores()
-    engine = start_engine(threads)
-    parts = PartialResults(scratch / "measured.json", conditions(config, engine, threads), reporter)
+    device = choose_device(threads)
+    parts = PartialResults(scratch / "measured.json", conditions(config, device, threads), reporter)
     reporter.say(f"rendering {config.images} images")
     render_catalogue("sneaker", config.images, scratch / "images")
     images = scratch / "images" / "images"
-    bench = TrainingBench(config, engine, images, scratch, reporter)
+    bench = TrainingBench(config, device, images, scratch, reporter)
     data = {size: prepared(images, scratch, size) for size in config.sizes}
     backbones = [
         parts.get_or_measure(
@@ -62,7 +62,7 @@ def run_benchmark(
         for size in config.sizes
     ]
     job = None
-    if not config.quick and engine.is_cuda:
+    if not config.quick and device.is_cuda:
         job = parts.get_or_measure("job", JobMeasurement, partial(measure_job, bench))
     inputs = [
         parts.get_or_measure(
@@ -74,7 +74,7 @@ def run_benchmark(
     scaling = parts.get_or_measure("processes", ScalingMeasurement, partial(measure_scaling, bench))
     compiled = None if config.quick else _compile(parts, data[config.sizes[0]], bench)
     measured = TrainingMeasurements(
-        engine, threads, config, backbones, inputs, runs, scaling, compiled, job
+        device, threads, config, backbones, inputs, runs, scaling, compiled, job
     )
     return measured, parts
 

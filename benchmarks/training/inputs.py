@@ -13,10 +13,11 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
 from augrank.images.preprocess import IMAGENET_MEAN, IMAGENET_STD
+from augrank.reporting import NullReporter
 from augrank.resources import usable_cores
-from benchmarks.training.measurements import QUIET, LoaderMeasurement, TrainingBench, batches_of
+from benchmarks.training.measurements import LoaderMeasurement, TrainingBench, batches_of
 from training.backbone.crops import Jitter
-from training.backbone.device import Engine
+from training.common.device import Device
 from training.data.dataset import Prepared
 from training.data.image_cache.sources import decode_all
 from training.data.samples import Samples
@@ -31,24 +32,24 @@ NO_FLIP = Jitter(0, flip=False)
 def measure_loader(data: Prepared, bench: TrainingBench) -> LoaderMeasurement:
     """Measure the loader alone, without a network."""
     measured, samples = LoaderMeasurement(data.config.image_size), data.samples(TRAIN)
-    batch, engine, rounds = bench.batch_size, bench.engine, bench.config.rounds
+    batch, device, rounds = bench.batch_size, bench.device, bench.config.rounds
     peer = ImageFolderLoader(bench.images.parent, measured.size, batch, usable_cores())
     peer.rate(0.1)  # starts its processes
-    warm_rate(data, samples, batch, engine)
+    warm_rate(data, samples, batch, device)
     for number in range(rounds):
         bench.reporter.say(f"loader, {measured.size} px: round {number + 1} of {rounds}")
-        measured.warm.append(warm_rate(data, samples, batch, engine))
+        measured.warm.append(warm_rate(data, samples, batch, device))
         least_s = IMAGEFOLDER_QUICK_S if bench.config.quick else IMAGEFOLDER_S
         measured.imagefolder.append(peer.rate(least_s))
         measured.cold.append(cold_rate(data, samples, bench))
     return measured
 
 
-def warm_rate(data: Prepared, samples: Samples, batch_size: int, engine: Engine) -> float:
+def warm_rate(data: Prepared, samples: Samples, batch_size: int, device: Device) -> float:
     """Load whole epochs from a warm image cache; return images per second."""
     epochs, start = 0, time.perf_counter()
     while (seconds := time.perf_counter() - start) < WARM_S:
-        _load_epoch(data, samples, batch_size, engine)
+        _load_epoch(data, samples, batch_size, device)
         epochs += 1
     return epochs * len(samples) / seconds
 
@@ -57,7 +58,7 @@ def cold_rate(data: Prepared, samples: Samples, bench: TrainingBench) -> float:
     """Load an epoch for which every file is read, hashed and decoded first; images per second."""
     start = time.perf_counter()
     fill_image_cache(data, samples, bench.scratch / "cold")
-    _load_epoch(data, samples, bench.batch_size, bench.engine)
+    _load_epoch(data, samples, bench.batch_size, bench.device)
     return len(samples) / (time.perf_counter() - start)
 
 
@@ -71,14 +72,14 @@ def fill_image_cache(data: Prepared, samples: Samples, cache: Path) -> None:
         data.config.image_size,
         cache,
         threads=data.threads,
-        display=QUIET,
+        reporter=NullReporter(),
     )
 
 
-def _load_epoch(data: Prepared, samples: Samples, batch_size: int, engine: Engine) -> None:
-    for _ in batches_of(data, batch_size, engine).shuffled(samples, NO_FLIP, epoch=1):
+def _load_epoch(data: Prepared, samples: Samples, batch_size: int, device: Device) -> None:
+    for _ in batches_of(data, batch_size, device).shuffled(samples, NO_FLIP, epoch=1):
         pass
-    if engine.is_cuda:
+    if device.is_cuda:
         torch.cuda.synchronize()
 
 

@@ -27,7 +27,6 @@ from benchmarks.common.network import torchvision_network, with_features
 from benchmarks.training.inputs import fill_image_cache
 from benchmarks.training.measurements import (
     BATCH,
-    QUIET,
     BackboneMeasurement,
     CompileMeasurement,
     TrainingBench,
@@ -37,6 +36,7 @@ from benchmarks.training.memory import peak_mb
 from benchmarks.training.timed_trainer import TimedTrainer, sample
 from training.backbone.embed import embed, pair_keys
 from training.backbone.loader import EVALUATION_BATCH
+from training.common.context import TrainContext
 from training.config import Architecture
 from training.data.dataset import Prepared
 from training.data.samples import Samples
@@ -52,7 +52,7 @@ def measure_backbone(
 ) -> BackboneMeasurement:
     """Measure training and embeddings of one backbone at one size."""
     measured = BackboneMeasurement(backbone, data.config.image_size)
-    trainer = TimedTrainer(data, backbone, bench.engine)
+    trainer = TimedTrainer(data, backbone, bench.device)
     turns = _TrainingTurns(data, trainer, bench)
     measured.compiled = trainer.optimisation.compiled  # known after the first steps
     embedding = _EmbeddingTurns(data, trainer, turns.samples, bench)
@@ -119,10 +119,10 @@ class _EmbeddingTurns:
     def __init__(
         self, data: Prepared, trainer: TimedTrainer, samples: Samples, bench: TrainingBench
     ) -> None:
-        self._data, self._network, self._engine = data, trainer.network, bench.engine
+        self._data, self._network, self._device = data, trainer.network, bench.device
         self._candidates = len(data.augmentations.names)
         eager = torchvision_network(trainer.backbone, self._candidates)
-        self._eager: nn.Module = with_features(eager).to(bench.engine.device)
+        self._eager: nn.Module = with_features(eager).to(bench.device.torch_device)
         self.keys: NDArray[np.int64] = pair_keys(samples.file, samples.applied, self._candidates)
         repeats = bench.config.turn_s / self.augrank()
         count = max(len(self.keys), math.ceil(repeats * len(self.keys)))
@@ -130,15 +130,14 @@ class _EmbeddingTurns:
 
     def augrank(self) -> float:
         """Embed as ``fit`` does for the heads."""
-        batches = batches_of(self._data, EVALUATION_BATCH, self._engine)
+        batches = batches_of(self._data, EVALUATION_BATCH, self._device)
         start = time.perf_counter()
         for _ in embed(
             self._network,
             batches,
             self.keys,
             self._candidates,
-            engine=self._engine,
-            display=QUIET,
+            ctx=TrainContext(device=self._device),
         ):
             pass
         return time.perf_counter() - start
@@ -149,7 +148,7 @@ class _EmbeddingTurns:
         applied = self.keys % self._candidates
         samples = Samples(self.keys // self._candidates, applied, applied)
         start = time.perf_counter()
-        batches = batches_of(self._data, BATCH, self._engine.exact()).in_order(samples)
+        batches = batches_of(self._data, BATCH, self._device.in_fp32()).in_order(samples)
         torch.cat([self._eager(batch.contiguous())["features"].cpu() for batch in batches])
         return time.perf_counter() - start
 
@@ -165,7 +164,7 @@ def measure_compile(
     size = data.config.image_size
     bench.reporter.say(f"{backbone}, {size} px: torch.compile")
     trainers = {
-        compiled: TimedTrainer(data, backbone, bench.engine, compiled=compiled)
+        compiled: TimedTrainer(data, backbone, bench.device, compiled=compiled)
         for compiled in (True, False)
     }
     batch = trainers[True].one_batch

@@ -6,15 +6,14 @@ from pathlib import Path
 import torch
 
 from augrank.images.preprocess import IMAGENET_MEAN, IMAGENET_STD, Normalizer
-from benchmarks.common.reporter import Reporter
-from training.backbone.device import Engine
-from training.backbone.loader import Batches
+from augrank.reporting import Reporter
+from training.backbone.loader import BatchLoader, ImageSet
 from training.backbone.train import use_threads
-from training.common.progress import Display
+from training.common.context import TrainContext
+from training.common.device import Device
 from training.config import Architecture, FitConfig
 from training.data.dataset import Prepared, prepare, read_manifest
 
-QUIET = Display(quiet=True)
 BATCH, GPU_BATCH = 64, 256
 LONG_RUN_EPOCHS = 100  # for which torch.compile is chosen as in a long run
 
@@ -60,7 +59,7 @@ class TrainingBench:
     """What every part of the benchmark is given."""
 
     config: TrainingBenchConfig
-    engine: Engine
+    device: Device
     images: Path  # folder of rendered originals
     scratch: Path
     reporter: Reporter
@@ -68,7 +67,7 @@ class TrainingBench:
     @property
     def batch_size(self) -> int:
         """A batch that fills the device."""
-        return batch_size(self.engine)
+        return batch_size(self.device)
 
 
 @dataclass
@@ -115,10 +114,10 @@ def with_device_sizes(config: TrainingBenchConfig) -> TrainingBenchConfig:
     return replace(config, sizes=tuple(sorted(config.sizes, reverse=True)))
 
 
-def start_engine(threads: int) -> Engine:
+def choose_device(threads: int) -> Device:
     """Choose the device that ``fit`` would choose, on these threads."""
     use_threads(threads)
-    return Engine.choose("auto", "auto")
+    return Device.choose("auto", "auto")
 
 
 def prepared(images: Path, scratch: Path, size: int) -> Prepared:
@@ -126,21 +125,17 @@ def prepared(images: Path, scratch: Path, size: int) -> Prepared:
     config = FitConfig(
         images=images, out=scratch / f"{size}", cache=scratch / "cache", image_size=size
     )
-    return prepare(config, read_manifest(config), QUIET)
+    return prepare(config, read_manifest(config), TrainContext())
 
 
-def batch_size(engine: Engine) -> int:
+def batch_size(device: Device) -> int:
     """Return a batch size that fills the device."""
-    return GPU_BATCH if engine.is_cuda else BATCH
+    return GPU_BATCH if device.is_cuda else BATCH
 
 
-def batches_of(data: Prepared, size: int, engine: Engine) -> Batches:
+def batches_of(data: Prepared, size: int, device: Device) -> BatchLoader:
     """Return the loader of training with batches of this size."""
-    return Batches(
-        data.images.pixels,
-        data.augmentations,
-        Normalizer(IMAGENET_MEAN, IMAGENET_STD),
-        engine,
-        batch_size=size,
-        threads=data.threads,
-    )
+    normalizer = Normalizer(IMAGENET_MEAN, IMAGENET_STD)
+    images = ImageSet(data.images.pixels, data.augmentations, normalizer)
+    ctx = TrainContext(device=device)
+    return BatchLoader(images, ctx, batch_size=size, threads=data.threads)

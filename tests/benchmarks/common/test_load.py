@@ -5,10 +5,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-from benchmarks.common.http_client import FAILED, HttpClient, HttpEndpoint, RequestBody
+from benchmarks.common.http_client import FAILED, HttpClient, HttpEndpoint, Payload
 from benchmarks.common.load import closed_loop, open_loop
 
-BODIES = [RequestBody(b"a", {}), RequestBody(b"bb", {"X-Two": "2"})]
+BODIES = [Payload(b"a", {}), Payload(b"bb", {"X-Two": "2"})]
 
 
 class Slow(BaseHTTPRequestHandler):
@@ -61,7 +61,7 @@ def test_open_loop_latency_counts_from_the_intended_send_time(endpoint):
 
 
 def test_refusals_and_missing_responses_are_not_answers(endpoint):
-    replies = closed_loop(endpoint, [RequestBody(b"no", {})], clients=1, seconds=0.1)
+    replies = closed_loop(endpoint, [Payload(b"no", {})], clients=1, seconds=0.1)
     assert set(replies.status) == {503}
     assert replies.rate == 0
     assert np.isnan(replies.percentile(50)[0])

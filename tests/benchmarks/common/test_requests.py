@@ -2,13 +2,14 @@ import base64
 
 import pytest
 
-from augrank.bundle.spec import load_bundle
+from augrank.bundle.load import load_bundle
+from augrank.bundle.recommend_spec import RecommendSpec
 from augrank.errors import BadRequest
 from benchmarks.common.requests import image_files, recommend_requests
 
 
 def test_every_image_gets_a_target_in_turn_and_a_context(tiny_export, tiny_run):
-    bundle = load_bundle(tiny_export.bundle)
+    bundle = load_bundle(tiny_export.bundle, RecommendSpec)
     images = image_files(tiny_run.images)[:3]
     requests = recommend_requests(bundle, images)
     targets = [head.target.name for head in bundle.spec.heads]

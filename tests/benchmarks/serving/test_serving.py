@@ -6,8 +6,9 @@ from dataclasses import replace
 import pytest
 from typer.testing import CliRunner
 
-from augrank.bundle.spec import load_bundle
-from augrank.serving.capacity import plan_serving
+from augrank.bundle.load import load_bundle
+from augrank.bundle.recommend_spec import RecommendSpec
+from augrank.serving.capacity import CapacityRequest, plan_serving
 from benchmarks.cli.app import app
 from benchmarks.common.http_client import OK, HttpClient
 from benchmarks.common.requests import recommend_requests
@@ -95,10 +96,12 @@ def test_the_benchmark_runs_every_part_and_ends_in_one_line(
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in PEERS if name != "mosec"])
 def test_every_peer_answers_as_the_pipeline(name, tiny_export, tiny_run, recommender):
-    bundle = load_bundle(tiny_export.bundle)
+    bundle = load_bundle(tiny_export.bundle, RecommendSpec)
     images = sorted(tiny_run.images.glob("*.png"))[:2]
     requests = recommend_requests(bundle, images)
-    system = peer_system(name, bundle, "fp32", plan_serving("throughput", cores=1, workers=1))
+    system = peer_system(
+        name, bundle, "fp32", plan_serving(CapacityRequest("throughput", cores=1, workers=1))
+    )
     with system.start() as endpoint:
         bodies = system.bodies(requests)
         wait_until_answering(endpoint, bodies[0])

@@ -17,7 +17,7 @@ from benchmarks.training.measurements import (
     CompileMeasurement,
     LoaderMeasurement,
     TrainingBench,
-    start_engine,
+    choose_device,
 )
 from benchmarks.training.report import TrainingMeasurements
 from benchmarks.training.resume import PartialResults
@@ -61,8 +61,8 @@ def test_every_ratio_has_the_faster_side_above():
     runs = RunMeasurement([10.0], [25.0], [0.99], [0.98])
     scaling = ScalingMeasurement("core", {1: [50.0, 50.0], 2: [90.0, 95.0]}, [70.0, 75.0])
     compiled = CompileMeasurement("resnet18", 96, 55.0, [90.0, 92.0], [100.0, 100.0])
-    engine = start_engine(1)
-    measured = TrainingMeasurements(engine, 1, config, [seen], [inputs], runs, scaling, compiled)
+    device = choose_device(1)
+    measured = TrainingMeasurements(device, 1, config, [seen], [inputs], runs, scaling, compiled)
     content = report.result_json(measured, "command")
     assert set(content["ratios"]) == RATIOS == {target.name for target in targets.RATIOS}
     assert content["ratios"]["run_over_naive"]["median"] == 2.5  # ours took 10 s, the script 25
@@ -70,8 +70,8 @@ def test_every_ratio_has_the_faster_side_above():
     assert content["ratios"]["two_processes_over_one"]["median"] == pytest.approx(1.85)
     assert content["backbones"][0]["waiting"] == 0.015
     assert content["compiled"]["compiled_over_eager"]["median"] == pytest.approx(0.91)
-    assert tables.training_table(content).row_count == 1
-    assert tables.training_ratios_table(content).row_count == len(RATIOS) + 2
+    assert len(tables.training_table(content).rows) == 1
+    assert len(tables.training_ratios_table(content).rows) == len(RATIOS) + 2
     assert content["accuracy_minus_naive"]["median"] == pytest.approx(0.01)
     assert content["scaling"]["rates"][1]["over_one"]["median"] == pytest.approx(1.85)
     text = document.training_section(content)
@@ -85,7 +85,7 @@ def test_every_ratio_has_the_faster_side_above():
 def test_a_gpu_has_targets_of_its_own():
     """The rows of its section; no GPU is needed for them."""
     measured = TrainingMeasurements(
-        start_engine(1),
+        choose_device(1),
         1,
         measurements.FULL,
         [
@@ -120,12 +120,12 @@ def test_parts_measured_under_other_conditions_are_measured_again(tmp_path):
 
     assert resume({"rounds": 2}, scaling)[1] == scaling
     assert resume({"rounds": 2}, other)[1] == scaling
-    assert messages == ["processes: already measured before the interrupt"]
+    assert messages.texts == ["processes: already measured before the interrupt"]
     parts, again = resume({"rounds": 3}, other)
     assert again == other
     parts.delete()
     assert not (tmp_path / "parts.json").exists()
-    conditions = report.conditions(measurements.QUICK, start_engine(1), 1)
+    conditions = report.conditions(measurements.QUICK, choose_device(1), 1)
     assert json.loads(json.dumps(conditions)) == conditions
 
 
@@ -166,7 +166,7 @@ def test_whole_runs_and_several_processes(tmp_path):
     render_catalogue("sneaker", 24, tmp_path / "images")
     images, messages = tmp_path / "images" / "images", Messages()
     tiny = replace(measurements.QUICK, sizes=(32,), epochs=1, runs=1)
-    bench = TrainingBench(tiny, start_engine(1), images, tmp_path, messages)
+    bench = TrainingBench(tiny, choose_device(1), images, tmp_path, messages)
     measured = runs.measure_runs(bench)
     assert measured.ours_s[0] > 1
     assert measured.naive_s[0] > 1
@@ -176,16 +176,16 @@ def test_whole_runs_and_several_processes(tmp_path):
     report, seconds = fit.run()
     assert seconds > 1
     assert report["history"][0]["samples_per_s"] > 0
-    assert messages == ["whole runs of 1 epochs: 1 of 1"]
+    assert messages.texts == ["whole runs of 1 epochs: 1 of 1"]
 
 
 @pytest.mark.slow
 def test_the_first_experiments_job_is_cold_then_warm(tmp_path, monkeypatch):
     for name, value in (("ORIGINALS", 20), ("EPOCHS", 1), ("SIZE", 64), ("BACKBONE", "resnet18")):
         monkeypatch.setattr(runs, f"JOB_{name}", value)
-    engine = start_engine(1)
+    device = choose_device(1)
     seen = runs.measure_job(
-        TrainingBench(measurements.QUICK, engine, tmp_path, tmp_path, Messages())
+        TrainingBench(measurements.QUICK, device, tmp_path, tmp_path, Messages())
     )
     assert seen.images == 6 * 13  # 20 originals, of which 4 are for test, 3 for validation
     assert min(seen.cold_s, seen.warm_s) > 1
