@@ -15,10 +15,8 @@ The JSON line holds ``ratios`` (medians with intervals), a row for each of ``ser
 ``scaling_per_s`` and ``mlperf_loadgen``.
 """
 
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -28,16 +26,12 @@ import numpy as np
 
 from augrank.bundle.recommend_spec import RecommendBundle
 from augrank.bundle.spec import Precision
-from augrank.errors import AugrankError
 from augrank.models.engines import Device, uses_accelerator
 from augrank.reporting import Reporter
 from augrank.serving.capacity import CapacityRequest, Profile, ServingPlan, plan_serving
-from augrank.tasks.recommend.pipeline import Recommender
-from benchmarks.common.http_client import OK, HttpClient
 from benchmarks.serving.in_process import (
     Baseline,
     InProcessBaseline,
-    expected_probabilities,
     gemm_gigaflops,
 )
 from benchmarks.serving.measurements import (
@@ -57,6 +51,7 @@ from benchmarks.serving.scenarios import (
     poisson_load,
     thumbnail_ratios,
 )
+from benchmarks.serving.servers import check_answers, start_servers, without_settings
 from benchmarks.serving.systems import (
     SystemUnderTest,
     augrank_system,
@@ -65,9 +60,6 @@ from benchmarks.serving.systems import (
     wait_until_answering,
 )
 
-# Another number of threads, or another network, sums in another order.
-TOLERANCE, EAGER_TOLERANCE = 1e-5, 2e-3
-SETTINGS_PREFIX = "AUGRANK_"  # environment variables that would configure our servers alone
 CACHE_MB = 64
 
 Rates = dict[Precision, list[float]]
@@ -126,16 +118,16 @@ def measure(comparison: Comparison, reporter: Reporter) -> ServingMeasurements:
     with_cache = augrank_system(bundle, fastest, plan, device=device, cache_mb=CACHE_MB)
     gemm = gemm_gigaflops()
     with ExitStack() as stack:
-        stack.enter_context(_without_settings())
+        stack.enter_context(without_settings())
         reporter.say(f"starting {len(systems) + 1} servers: {plan.explained()}")
-        servers, skipped = _start([*systems, with_cache], comparison.requests, stack)
+        servers, skipped = start_servers([*systems, with_cache], comparison.requests, stack)
         caching = servers.pop(with_cache.name)
         baseline = InProcessBaseline(
             bundle, comparison.precisions, plan, device, comparison.requests
         )
         stack.callback(baseline.close)
         reporter.say("checking that all servers give the same answers")
-        _check_answers(servers, bundle, comparison.requests[: config.checked])
+        check_answers(servers, bundle, comparison.requests[: config.checked])
         reporter.say("finding the number of clients with which each server answers most")
         for server in servers.values():
             server.clients = best_clients(server, plan.workers, config)
@@ -159,97 +151,6 @@ def measure(comparison: Comparison, reporter: Reporter) -> ServingMeasurements:
         skipped=skipped,
         gemm_gigaflops=max(gemm, gemm_gigaflops()),
     )
-
-
-@contextmanager
-def _without_settings() -> Iterator[None]:
-    """Remove this shell's settings of our own servers from every server's environment."""
-    removed = {
-        name: os.environ.pop(name) for name in list(os.environ) if name.startswith(SETTINGS_PREFIX)
-    }
-    try:
-        yield
-    finally:
-        os.environ.update(removed)
-
-
-def _start(
-    systems: Sequence[SystemUnderTest], requests: Sequence[dict[str, Any]], stack: ExitStack
-) -> tuple[dict[str, ServerMeasurement], dict[str, str]]:
-    """Start all servers at once.
-
-    Returns:
-        Running servers by name, and why others did not start.
-
-    Raises:
-        AugrankError: one of our own did not.
-    """
-
-    def start(system: SystemUnderTest) -> ServerMeasurement | AugrankError:
-        running = system.start()
-        try:
-            endpoint = running.__enter__()
-        except AugrankError as error:
-            return error
-        bodies = system.bodies(requests)
-        try:
-            wait_until_answering(endpoint, bodies[0])
-        except AugrankError as error:
-            running.__exit__(None, None, None)
-            return error
-        stack.push(running)
-        return ServerMeasurement(system, endpoint, bodies)
-
-    with ThreadPoolExecutor(len(systems)) as pool:
-        outcomes = list(pool.map(start, systems))
-    servers, skipped = {}, {}
-    for system, outcome in zip(systems, outcomes, strict=True):
-        if isinstance(outcome, ServerMeasurement):
-            servers[system.name] = outcome
-        elif system.name.startswith("augrank"):
-            raise outcome
-        else:
-            skipped[system.name] = str(outcome)
-    return servers, skipped
-
-
-def _check_answers(
-    servers: Mapping[str, ServerMeasurement],
-    bundle: RecommendBundle,
-    requests: Sequence[dict[str, Any]],
-) -> None:
-    """Check that every server gives the candidates and probabilities of the pipeline in process.
-
-    Raises:
-        AugrankError: names the server that does not.
-    """
-    expected: dict[tuple[Precision, Device], list[dict[str, float]]] = {}
-    for server in servers.values():
-        precision, device = server.system.precision, server.system.device
-        if (precision, device) not in expected:
-            recommender = Recommender(bundle, precision=precision, device=device)
-            expected[precision, device] = [
-                expected_probabilities(recommender, request) for request in requests
-            ]
-        _check_server(server, expected[precision, device])
-
-
-def _check_server(server: ServerMeasurement, expected: Sequence[Mapping[str, float]]) -> None:
-    eager = server.system.name.startswith("documented")
-    tolerance = EAGER_TOLERANCE if eager else TOLERANCE
-    client = HttpClient(server.endpoint)
-    for want, body in zip(expected, server.bodies, strict=False):
-        status, content = client.post(body)
-        answer = server.endpoint.unwrap(content) if status == OK else {"candidates": []}
-        got = {item["name"]: item["probability"] for item in answer["candidates"]}
-        difference = max((abs(got.get(n, np.inf) - p) for n, p in want.items()), default=np.inf)
-        if set(got) != set(want) or difference > tolerance or answer.get("cached"):
-            raise AugrankError(
-                f"{server.system.name} answers differently from the pipeline in process",
-                expected=str(want),
-                got=f"{status}, cached {answer.get('cached')}: {got}",
-            )
-    client.close()
 
 
 def _measure_rounds(
