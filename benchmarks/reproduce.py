@@ -4,8 +4,8 @@
 
 The first experiments reported how well augmentations are recognised and how well engagement is
 predicted, without saying how good a prediction could be. Here the outcomes' true probabilities are
-known, so every figure stands beside its ceiling, and one above it would show a leak. The user's own
-commands (render, simulate, fit) run in processes of their own; their report.json is read.
+known, so each figure is printed beside its ceiling, and a figure above it would reveal a leak. The
+experiment runs the commands that a user runs (render, simulate, fit) and reads their report.json.
 
 The JSON line holds ``recognition`` (share of augmentations recognised) and ``heads`` (accuracy by
 target).

@@ -1,4 +1,4 @@
-"""What every benchmark ends in: results.json, tables, one line of JSON."""
+"""Output of every benchmark: results.json, tables, one line of JSON."""
 
 import json
 from pathlib import Path
@@ -13,12 +13,12 @@ QUICK_NOTE = "This was a quick run: for figures to keep, run it without --quick.
 
 
 def write_results(folder: Path, results: Results) -> None:
-    """Write results.json, whole or not at all."""
+    """Write results.json atomically."""
     write_text(folder / "results.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
 
 
 def write_text(file: Path, text: str) -> None:
-    """Write a text file, whole or not at all."""
+    """Write a text file atomically."""
     with atomic_write(file) as temporary:
         temporary.write_text(text, encoding="utf-8")
 

@@ -1,1 +1,1 @@
-"""What every benchmark uses: load generation, statistics, the machine, Markdown."""
+"""Code shared by all benchmarks: load generation, statistics, the machine, Markdown."""

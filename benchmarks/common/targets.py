@@ -10,7 +10,7 @@ SMALL = 0.1  # bounds below are printed with a digit more
 
 @dataclass(frozen=True)
 class PerformanceTarget:
-    """What a figure of results.json is compared with."""
+    """The bound and the aim of one figure of results.json."""
 
     name: str  # the figure's key in results.json
     title: str

@@ -23,7 +23,7 @@ def serving_section(results: Results) -> str:
 
 
 def _peers_added_ms(results: Results) -> dict[str, float]:
-    """What each peer adds to the pipeline's own time for a lone client, ms."""
+    """Return the time that each peer adds to the pipeline's own for a lone client, ms."""
     lone_ms = {row["Model"]: row["Lone latency P50"] for row in results["servers"]}
     return {
         name: lone_ms[name] - stages["total"]

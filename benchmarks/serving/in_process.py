@@ -34,7 +34,7 @@ GIGA_MACS = {"resnet18": 1.814, "resnet34": 3.664, "resnet50": 4.089}
 
 @dataclass(frozen=True)
 class _WorkerConfig:
-    """What a baseline process loads."""
+    """The recommenders and requests of one process."""
 
     bundle: Path
     precisions: tuple[Precision, ...]
@@ -94,7 +94,7 @@ class InProcessBaseline:
 
 
 def _run_worker(connection: Connection, config: _WorkerConfig) -> None:
-    """Measure what is asked for until the other end closes the connection."""
+    """Measure on request until the other end closes the connection."""
     cv2.setNumThreads(1)  # as our handler does
     recommenders = {
         precision: Recommender.load(
@@ -134,7 +134,7 @@ def _runner(
 
 
 def expected_probabilities(recommender: Recommender, request: dict[str, Any]) -> dict[str, float]:
-    """Return what a server must answer: every candidate's probability."""
+    """Return every candidate's probability, as a server must answer it."""
     (answer,) = recommender.recommend_batch([parse_request(read_body({"body": request}, {}))])
     if isinstance(answer, AugrankError):
         raise answer

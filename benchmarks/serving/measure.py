@@ -1,4 +1,4 @@
-"""Servers side by side on this machine: answers per second, latency, and where the time goes.
+"""Servers side by side on this machine: answers per second, latency, time by stage.
 
     python -m benchmarks serving BUNDLE [--quick] [--peers mosec] --out build/bench/serving
 
@@ -67,7 +67,7 @@ Rates = dict[Precision, list[float]]
 
 @dataclass(frozen=True)
 class Comparison:
-    """What is compared.
+    """The systems that are compared, and the requests they are sent.
 
     Attributes:
         bundle: has an fp32 graph, and a faster one if it is to be timed.
@@ -75,7 +75,7 @@ class Comparison:
         config: how much is measured.
         peers: names of other servers.
         profile: as of ``augrank serve``; other servers get the same workers and threads.
-        device: what computes.
+        device: runs our servers and the peers.
     """
 
     bundle: RecommendBundle
@@ -87,7 +87,7 @@ class Comparison:
 
     @property
     def gpu(self) -> bool:
-        """Whether the device is a GPU."""
+        """True if the device is a GPU."""
         return uses_accelerator(self.device)
 
     @property
@@ -204,7 +204,7 @@ def _measure_best(
         caching: the same with an answer cache.
         plan: workers and queue of both.
         comparison: requests and durations.
-        reporter: is told the scenario.
+        reporter: prints the scenario.
     """
     config = comparison.config
     peak = float(np.median(server.rates))

@@ -1,4 +1,4 @@
-"""How long the serving benchmark measures, the systems it runs, and what it has measured."""
+"""Configuration and measurements of the serving benchmark."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +16,7 @@ from benchmarks.serving.systems import SystemUnderTest
 
 @dataclass(frozen=True)
 class ServingBenchConfig:
-    """How much is measured, and for how long."""
+    """The amount of work: rounds, durations and loads."""
 
     quick: bool
     rounds: int
@@ -70,7 +70,7 @@ QUICK = ServingBenchConfig(
 
 @dataclass
 class ServerMeasurement:
-    """A running server and what has been measured of it."""
+    """A running server and its measurements."""
 
     system: SystemUnderTest
     endpoint: HttpEndpoint
@@ -96,7 +96,7 @@ class BestServerMeasurement:
 
 @dataclass(frozen=True)
 class ServingMeasurements:
-    """All that a run of the benchmark has measured."""
+    """All measurements of one run of the benchmark."""
 
     plan: ServingPlan
     config: ServingBenchConfig

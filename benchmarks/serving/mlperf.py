@@ -30,7 +30,7 @@ FIGURES = {
 
 @dataclass(frozen=True)
 class LoadGenConfig:
-    """How LoadGen is run."""
+    """Load and duration of LoadGen's scenarios."""
 
     peak: float  # answers per second that the server can give
     lone_ms: float  # latency of a lone request

@@ -1,4 +1,4 @@
-"""Where a request's time goes, in process: by stage, against the raw forward pass.
+"""Time of a request by stage, in process, against the raw forward pass.
 
     python -m benchmarks pipeline BUNDLE --rounds 60
 

@@ -171,7 +171,7 @@ def _model(bundle: RecommendBundle) -> dict[str, Any]:
 
 
 def _baselines(measured: ServingMeasurements, bundle: RecommendBundle) -> dict[str, Any]:
-    """The in-process baselines."""
+    """Return the in-process baselines."""
     spec, candidates = bundle.spec, len(bundle.spec.augmentations.names)
     gigaops = {
         name: forward_gigaops(spec.backbone, spec.image_size, candidates * float(np.median(rates)))
@@ -218,7 +218,7 @@ def _over_forward(measured: ServingMeasurements, precision: Precision) -> Median
 
 
 def _over_other_engines(measured: ServingMeasurements, precision: Precision) -> dict[str, Median]:
-    """OpenVINO over onnxruntime, and both over the documented handler."""
+    """Return OpenVINO over onnxruntime, and both over the documented handler."""
     servers, rates = measured.servers, measured.augrank(precision).rates
     figures = {}
     if (openvino := servers.get(f"augrank {precision}, openvino")) is not None:
@@ -234,7 +234,7 @@ def _over_other_engines(measured: ServingMeasurements, precision: Precision) -> 
 
 
 def _over_peers(measured: ServingMeasurements) -> dict[str, Median]:
-    """Our fastest server over each peer, and over the best."""
+    """Return our fastest server over each peer, and over the best."""
     fastest, servers = measured.augrank(measured.fastest), measured.servers
     peers = [name for name in servers if not name.startswith(("augrank", "documented"))]
     figures = {
@@ -247,7 +247,7 @@ def _over_peers(measured: ServingMeasurements) -> dict[str, Median]:
 
 
 def _added_ms(server: ServerMeasurement) -> list[float]:
-    """What a lone client waits beyond the pipeline's own time, ms, by round."""
+    """Return the time that a lone client waits beyond the pipeline's own, ms, by round."""
     total = STAGES.index("total")
     return [
         float(np.median(latency) - np.median(stages[:, total]))
@@ -256,7 +256,7 @@ def _added_ms(server: ServerMeasurement) -> list[float]:
 
 
 def _stage_shares(server: ServerMeasurement, stage: str) -> list[float]:
-    """A stage's share of the time that a lone client waits, by round."""
+    """Return a stage's share of the time that a lone client waits, by round."""
     column = STAGES.index(stage)
     return [
         float(np.median(stages[:, column]) / np.median(latency))

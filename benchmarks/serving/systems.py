@@ -39,7 +39,7 @@ MakeBody = Callable[[Mapping[str, Any]], Payload]
 
 @dataclass(frozen=True)
 class SystemUnderTest:
-    """A server that can be started, and the form of request that it takes."""
+    """A server that can be started, and the request format that it takes."""
 
     name: str
     precision: Precision
@@ -142,7 +142,7 @@ def _write_documented_model(bundle: RecommendBundle, folder: Path, workers: int)
 
 @dataclass(frozen=True)
 class Peer:
-    """How another server with the same runtime is started and called."""
+    """Another server with the same runtime: its command, URL path and request format."""
 
     module: str  # must be installed
     command: Callable[[Path, int, int], list[str]]  # from scratch folder, port, workers

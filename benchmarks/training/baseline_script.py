@@ -1,4 +1,4 @@
-"""What a user would write: one process, PIL, eager float32, every image decoded in every epoch.
+"""A script that a user would write: one process, PIL, eager float32, no cache of decoded images.
 
     python -m benchmarks.training.baseline_script --images DIR --backbone resnet18 \
       --image-size 96 --epochs 10

@@ -37,9 +37,9 @@ def run_benchmark(
     """Measure every part that an earlier, interrupted run has not measured.
 
     Args:
-        config: how much is measured.
+        config: the amount of work.
         scratch: for rendered images, image caches, runs and the partial results.
-        reporter: is told what is measured.
+        reporter: prints what is being measured.
 
     Returns:
         The measurements, and the partial results, to be deleted once the measurements are kept.

@@ -36,7 +36,7 @@ def _run_rows(runs: dict[str, list[float]]) -> list[dict[str, Any]]:
 
 
 def _h100_rows(results: Results) -> list[list[str]]:
-    """What an H100 should reach."""
+    """Rows of the targets for an H100."""
     synthetic = {
         row["backbone"]: row["synthetic"]
         for row in results["backbones"]

@@ -1,4 +1,4 @@
-"""How much the training benchmark measures, with what, and what it has measured."""
+"""Configuration, shared services and measurements of the training benchmark."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,7 +20,7 @@ LONG_RUN_EPOCHS = 100  # for which torch.compile is chosen as in a long run
 
 @dataclass(frozen=True)
 class TrainingBenchConfig:
-    """How much is measured."""
+    """The amount of work: backbones, sizes, rounds and durations."""
 
     quick: bool
     rounds: int
@@ -56,7 +56,7 @@ QUICK = TrainingBenchConfig(
 
 @dataclass(frozen=True)
 class TrainingBench:
-    """What every part of the benchmark is given."""
+    """The configuration and services that every part of the benchmark shares."""
 
     config: TrainingBenchConfig
     device: Device
@@ -72,7 +72,7 @@ class TrainingBench:
 
 @dataclass
 class BackboneMeasurement:
-    """What was measured of one backbone at one size; rates in images per second, by turn."""
+    """Measurements of one backbone at one size; rates in images per second, by turn."""
 
     backbone: Architecture
     size: int  # pixels
@@ -88,7 +88,7 @@ class BackboneMeasurement:
 
 @dataclass
 class LoaderMeasurement:
-    """What was measured of the input path at one size; images per second, by round."""
+    """Measurements of the input path at one size; images per second, by round."""
 
     size: int  # pixels
     warm: list[float] = field(default_factory=list)

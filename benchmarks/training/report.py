@@ -31,7 +31,7 @@ LOADER_RATES = ("warm", "cold", "imagefolder")
 
 @dataclass(frozen=True)
 class TrainingMeasurements:
-    """All that a run of the benchmark has measured."""
+    """All measurements of one run of the benchmark."""
 
     device: Device
     threads: int
@@ -45,7 +45,7 @@ class TrainingMeasurements:
 
 
 def conditions(config: TrainingBenchConfig, device: Device, threads: int) -> dict[str, Any]:
-    """Return what decides the figures, as plain data that survives JSON."""
+    """Return the conditions that the figures depend on, as plain data that survives JSON."""
     root = Path(__file__).parents[2]
     files = [file for folder in SOURCES for file in (root / folder).rglob("*.py")]
     content = {

@@ -17,8 +17,8 @@ class PartialResults:
 
     Args:
         file: written by an interrupted run, or not there yet.
-        conditions: plain data that decides the figures; parts measured under others are dropped.
-        reporter: is told which parts are taken from the file.
+        conditions: plain data that the figures depend on; parts measured under others are dropped.
+        reporter: prints which parts are taken from the file.
     """
 
     def __init__(self, file: Path, conditions: Mapping[str, Any], reporter: Reporter) -> None:

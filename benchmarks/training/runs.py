@@ -1,4 +1,4 @@
-"""Whole runs of ``fit``: against a plain script, on more processes, and the first experiments' job.
+"""Whole runs of ``fit``: against a plain script, on several processes, and a large job.
 
 Each is timed from the start of its process to its end, imports included, as a user waits for it.
 """

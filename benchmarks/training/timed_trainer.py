@@ -30,7 +30,7 @@ class TimedTrainer:
     Args:
         data: decoded images.
         backbone: the network.
-        device: what computes.
+        device: trains the network.
         compiled: use torch.compile or not; by default as a long run chooses.
     """
 
@@ -69,7 +69,7 @@ class TimedTrainer:
         return self._batches.shuffled(samples, NO_FLIP, 1)
 
     def synthetic(self, count: int) -> Iterator[TrainingBatch]:
-        """Repeat one batch: what the arithmetic can do."""
+        """Repeat one batch, which shows what the arithmetic can do."""
         return itertools.repeat(self.one_batch, count // self._batch)
 
     @cached_property

@@ -1,4 +1,4 @@
-"""What every peer runs: the bundle's own pipeline, configured by the environment.
+"""The runtime behind every peer: the bundle's pipeline, configured by the environment.
 
 Each peer loads the same recommender with the same threads and returns the same JSON, so that
 servers alone are compared.
