@@ -4,11 +4,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tqdm import tqdm
 
 from augrank.tasks.recommend.pipeline import Recommender
 from export.run_reader import load_run
 from export.tasks.recommend import Export, build
+from tests.support.pools import start_threads
 from tests.support.tiny_run import make_run
+
+pytest_plugins = ["tests.support.leaks"]
+tqdm.monitor_interval = 0  # no thread that watches over progress bars
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,9 @@ def dist(made: Export) -> Path:
 
 @pytest.fixture(scope="session")
 def recommender(tiny_export: Export) -> Recommender:
-    return Recommender.load(tiny_export.bundle, threads=2)
+    loaded = Recommender.load(tiny_export.bundle, threads=2)
+    start_threads(loaded)
+    return loaded
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,8 @@ Engine = Literal["local", "ray"]
 Shards = Mapping[int, Sequence[Item]]
 Numbered = tuple[int, list[dict[str, Any]]]
 Scored = Generator[Numbered, None, None]
+# Neither Ray nor Ray Data reports anything; the latter would query Prometheus for it for ever.
+RAY_ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DATA_USAGE_DISABLED": "1"}
 Run = Callable[[Job, Shards, int | None], Scored]
 
 
@@ -63,6 +65,8 @@ def on_ray(job: Job, shards: Shards, workers: int | None) -> Scored:
     Raises:
         BadRequest: Ray is not installed.
     """
+    for name, value in RAY_ENVIRONMENT.items():  # read when Ray is imported
+        os.environ.setdefault(name, value)
     try:
         import ray
         import ray.data

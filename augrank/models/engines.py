@@ -1,6 +1,7 @@
 """What runs an ONNX graph: onnxruntime on a CPU or GPU, or OpenVINO on a CPU."""
 
 import os
+import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -80,6 +81,8 @@ class OpenVinoEngine:
     """
 
     def __init__(self, graph: Path, threads: int) -> None:
+        # Importing OpenVINO reports it to Intel; without this package it does not.
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
         try:
             import openvino
         except ImportError as error:

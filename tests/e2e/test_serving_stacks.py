@@ -14,7 +14,7 @@ import pytest
 from augrank.serving.server import ServerOptions, serve
 from export.run_reader import load_run
 from export.tasks.recommend import build
-from tests.handlers.test_recommend_handler import noise_jpeg
+from tests.support.image_files import noise_jpeg
 from tests.support.stacks import aws_toolkit, own_entry, toolkit_python, unpack
 
 pytestmark = pytest.mark.slow

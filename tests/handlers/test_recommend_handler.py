@@ -1,44 +1,28 @@
 """The handler in process, with TorchServe's own Context class."""
 
 import base64
-import io
 import json
 import shutil
 import subprocess
 import sys
 
-import numpy as np
 import pytest
-from PIL import Image
-from ts.context import Context, RequestProcessor
 
 from augrank.errors import BundleError
 from augrank.models.backbone import CPU_ROWS_PER_CALL, MAX_BATCH
 from augrank.runtime.worker import METRICS_INTERVAL_S, Worker
 from handlers.recommend_handler import RecommendHandler
-from tests.augrank.images.test_decode import png_bomb
+from tests.support.image_files import noise_jpeg, png_bomb
+from tests.support.pools import start_threads
+from tests.support.worker import make_context
 
 FIELDS = {"target": "open_rate", "campaign_type": "Newsletter", "industry": "Retail"}
-
-
-class Metrics:
-    def __init__(self):
-        self.times = []
-
-    def add_time(self, name, value, idx=None, unit="ms"):
-        self.times.append((name, value, idx))
 
 
 def raw(image: bytes, content_type: str = "image/png", **changes):
     """A raw image with its fields in the header."""
     fields = json.dumps({**FIELDS, **changes})
     return {"body": bytearray(image)}, {"Content-Type": content_type, "X-Augrank-Fields": fields}
-
-
-def make_context(model_dir, headers):
-    context = Context("tiny", str(model_dir), {}, 8, None, "0.12", metrics=Metrics())
-    context.request_processor = [RequestProcessor(header) for header in headers]
-    return context
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +36,7 @@ def model_dir(tiny_export, tmp_path_factory):
 def handler(model_dir):
     made = RecommendHandler()
     made.initialize(make_context(model_dir, []))
+    start_threads(made.task)
     return made
 
 
@@ -60,7 +45,7 @@ def test_a_worker_loads_no_scikit_learn(model_dir):
     code = (
         "import sys\n"
         "from handlers.recommend_handler import RecommendHandler\n"
-        "from tests.handlers.test_recommend_handler import make_context\n"
+        "from tests.support.worker import make_context\n"
         "assert 'sklearn' not in sys.modules\n"
         f"RecommendHandler().initialize(make_context({str(model_dir)!r}, []))\n"
         "print([name for name in ('xgboost', 'sklearn') if name in sys.modules])"
@@ -80,13 +65,6 @@ def ask(handler, model_dir):
         return [(s, json.loads(b)) for s, b in zip(statuses, bodies, strict=True)], context
 
     return send
-
-
-def noise_jpeg(side: int = 200, quality: int = 75) -> bytes:
-    buffer = io.BytesIO()
-    pixels = np.random.default_rng(0).integers(0, 255, (side, side, 3), np.uint8)
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=quality)
-    return buffer.getvalue()
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import json
 import multiprocessing
 import os
 import random
@@ -9,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import onnxruntime
@@ -19,7 +21,7 @@ from typer.testing import CliRunner
 
 from augrank import batch as bulk
 from augrank.batch import run as scoring
-from augrank.batch.executors import ENGINES
+from augrank.batch.executors import ENGINES, RAY_ENVIRONMENT
 from augrank.batch.job import fingerprint
 from augrank.batch.shard_scorer import ShardScorer
 from augrank.batch.shards import Partial
@@ -167,19 +169,24 @@ def test_a_killed_worker_is_told_and_the_next_call_goes_on(
 
 
 def test_ctrl_c_ends_the_workers_at_once(tiny_export, folder, tmp_path, monkeypatch):
+    """Whatever they are at: one reads a pipe into which nobody writes."""
     monkeypatch.setattr(scoring, "SHARD", 1)
-    stopped = []
+    os.mkfifo(endless := folder / "endless.png")
+    given_up = threading.Timer(60, lambda: endless.open("wb").close())
 
     def interrupt(finished: int, _all: int) -> None:
         if finished:
-            stopped.append(time.monotonic())
+            given_up.start()
             raise KeyboardInterrupt
 
-    items = bulk.items_of_folder(folder, CONTEXT)
+    paths = ["endless.png", *(item.path for item in bulk.items_of_folder(folder, CONTEXT))]
+    items = [bulk.Item(number, path, CONTEXT) for number, path in enumerate(paths)]
     with pytest.raises(KeyboardInterrupt):
         bulk.score(job(tiny_export, folder), items, tmp_path / "a.parquet", workers=2,
                    done=interrupt)  # fmt: skip
-    assert time.monotonic() - stopped[0] < 3
+    assert given_up.is_alive()
+    given_up.cancel()
+    given_up.join()
     assert not multiprocessing.active_children()
 
 
@@ -198,7 +205,7 @@ def test_workers_end_with_a_killed_parent(tiny_export, folder, tmp_path):
     process.kill()
     process.wait()
     assert len(workers) >= 2
-    _, alive = psutil.wait_procs(workers, timeout=20)
+    _, alive = psutil.wait_procs(workers, timeout=120)
     assert not alive
 
 
@@ -244,7 +251,7 @@ def test_killed_at_ten_random_moments_it_loses_and_doubles_nothing(tiny_export, 
         assert not out.exists() or is_whole(), left
     assert any(0 < shown < count / 4 for shown in left), left
     last = start()
-    last.join(60)
+    last.join(300)
     assert last.exitcode == 0
     assert is_whole()
     assert not partial.exists()
@@ -252,7 +259,6 @@ def test_killed_at_ten_random_moments_it_loses_and_doubles_nothing(tiny_export, 
 
 @pytest.mark.skipif(CUDA in onnxruntime.get_available_providers(), reason="has CUDA")
 def test_a_device_that_is_not_there_is_one_message(tiny_export, folder, tmp_path):
-    started = time.monotonic()
     result = CliRunner().invoke(
         app, ["score", str(tiny_export.bundle), str(folder), "--out", str(tmp_path / "a.parquet"),
               "--device", "cuda", "--workers", "2", *GIVEN],
@@ -260,26 +266,60 @@ def test_a_device_that_is_not_there_is_one_message(tiny_export, folder, tmp_path
     assert result.exit_code == 2
     assert "cuda" in result.output.lower()
     assert "use the CPU" in result.output
-    assert time.monotonic() - started < 10
+    assert result.output.lower().count("error: ") == 1
     assert not multiprocessing.active_children()
+
+
+RAY = """
+import json, os, sys, threading
+from pathlib import Path
+from augrank import batch as bulk
+from augrank.batch.executors import RAY_ENVIRONMENT
+os.environ.update(RAY_ENVIRONMENT)
+import ray
+from ray.cluster_utils import Cluster
+
+given = json.loads(sys.argv[1])
+bundle, images, out = (Path(given[name]) for name in ("bundle", "images", "out"))
+items = bulk.items_of_folder(images, given["context"])
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+try:
+    cluster.add_node(num_cpus=1)
+    ray.init(address=cluster.address, log_to_driver=False)
+    assert len(ray.nodes()) == 2
+    job = bulk.Job(bundle, images, tuple(given["targets"]))
+    bulk.score(job, items, out, engine="ray", workers=2)
+    assert "data-usage-metrics-poller" not in [each.name for each in threading.enumerate()]
+finally:
+    ray.shutdown()
+    cluster.shutdown()
+"""
 
 
 @pytest.mark.slow
 def test_a_ray_cluster_of_two_nodes_gives_the_same(tiny_export, folder, tmp_path):
-    ray = pytest.importorskip("ray")
-    from ray.cluster_utils import Cluster
-
+    """In a process of its own: Ray leaves threads in the one that it is driven from."""
+    pytest.importorskip("ray")
+    asked, out = job(tiny_export, folder), tmp_path / "ray.parquet"
+    given = {"bundle": str(asked.bundle), "images": str(folder), "out": str(out),
+             "context": CONTEXT, "targets": asked.targets}  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", RAY, json.dumps(given)], capture_output=True, text=True, timeout=300,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
     items = bulk.items_of_folder(folder, CONTEXT)
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-    try:
-        cluster.add_node(num_cpus=1)
-        ray.init(address=cluster.address, log_to_driver=False)
-        assert len(ray.nodes()) == 2
-        outcome = bulk.score(
-            job(tiny_export, folder), items, tmp_path / "ray.parquet", engine="ray", workers=2
-        )
-    finally:
-        ray.shutdown()
-        cluster.shutdown()
-    local = bulk.score(job(tiny_export, folder), items, tmp_path / "local.parquet", workers=1)
-    assert pq.read_table(outcome.answers).to_pylist() == pq.read_table(local.answers).to_pylist()
+    local = bulk.score(asked, items, tmp_path / "local.parquet", workers=1)
+    assert pq.read_table(out).to_pylist() == pq.read_table(local.answers).to_pylist()
+
+
+def test_ray_reports_nothing_unless_it_is_told_to(tiny_export, folder, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)  # as if it were not installed
+    for name in RAY_ENVIRONMENT:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "1")
+    items = bulk.items_of_folder(folder, CONTEXT)
+    with pytest.raises(BadRequest, match="Ray is not installed"):
+        bulk.score(job(tiny_export, folder), items, tmp_path / "a.parquet", engine="ray")
+    assert os.environ["RAY_USAGE_STATS_ENABLED"] == "1"
+    assert os.environ.pop("RAY_DATA_USAGE_DISABLED") == "1"

@@ -1,6 +1,4 @@
 import io
-import struct
-import zlib
 
 import cv2
 import numpy as np
@@ -11,6 +9,7 @@ from PIL import Image
 
 from augrank.errors import BrokenImage, ImageTooLarge, RequestError, UnsupportedImage
 from augrank.images.decode import DecodeLimits, decode, letterbox
+from tests.support.image_files import png_bomb
 
 RED, WHITE = (200, 30, 40), (255, 255, 255)
 
@@ -30,19 +29,6 @@ def centre(data: bytes, size: int = 32) -> tuple[int, ...]:
     assert pixels.shape == (size, size, 3)
     assert pixels.dtype == np.uint8
     return tuple(int(v) for v in pixels[size // 2, size // 2])
-
-
-def png_bomb(width: int, height: int) -> bytes:
-    """A PNG of a few bytes that claims a size, as decompression bombs do."""
-
-    def chunk(content: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(content) - 4) + content + struct.pack(">I", zlib.crc32(content))
-        )
-
-    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    pixels = b"IDAT" + zlib.compress(bytes(1000))
-    return b"\x89PNG\r\n\x1a\n" + chunk(header) + chunk(pixels)
 
 
 @pytest.mark.parametrize(

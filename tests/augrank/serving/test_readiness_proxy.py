@@ -7,24 +7,38 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 
-from augrank.serving.readiness_proxy import Gate
+from augrank.serving.readiness_proxy import QUIET_S, Gate
+from tests.support.servers import serving
 
 LARGE = 25 * 1024 * 1024
+PATIENCE_S = 60.0
+
+
+@dataclass
+class Upstream:
+    """Where the server is, and its slow answer: asked for, and let go by the test."""
+
+    address: tuple[str, int] = ("127.0.0.1", 9)
+    asked: threading.Event = field(default_factory=threading.Event)
+    answer: threading.Event = field(default_factory=threading.Event)
 
 
 class Echo(BaseHTTPRequestHandler):
-    """Answers with what it was sent, after ``?slow`` only in a while."""
+    """Answers with what it was sent, on ``/slow`` only when it may."""
 
     protocol_version = "HTTP/1.1"
+    upstream: Upstream
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         if self.path.endswith("slow"):
-            time.sleep(0.6)
+            self.upstream.asked.set()
+            self.upstream.answer.wait(PATIENCE_S)
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -35,12 +49,12 @@ class Echo(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def upstream() -> Iterator[tuple[str, int]]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Echo)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield ("127.0.0.1", server.server_port)
-    server.shutdown()
-    server.server_close()
+def upstream() -> Iterator[Upstream]:
+    upstream = Upstream()
+    with serving(type("Handler", (Echo,), {"upstream": upstream})) as server:
+        upstream.address = ("127.0.0.1", server.server_port)
+        yield upstream
+        upstream.answer.set()
 
 
 class Running:
@@ -48,11 +62,29 @@ class Running:
 
     def __init__(self) -> None:
         self.gate, self.loop = Gate(), asyncio.new_event_loop()
-        threading.Thread(target=self.loop.run_forever, daemon=True).start()
+        self.thread = threading.Thread(target=self.loop.run_forever)
+        self.thread.start()
         self.port = self.do(self.gate.listen("127.0.0.1", 0))
 
+    def begin(self, coroutine):
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+
     def do(self, coroutine):
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(30)
+        return self.begin(coroutine).result(PATIENCE_S)
+
+    def end(self) -> None:
+        self.do(self.gate.drain(1))
+        self.do(self.close())
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join()
+        self.loop.close()
+
+    async def close(self) -> None:
+        """End what still waits for a client or the server."""
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
 
     def call(self, function, *arguments):
         async def called():
@@ -61,15 +93,16 @@ class Running:
         self.do(called())
 
     def client(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
 
 
 @contextmanager
 def running() -> Iterator[Running]:
     gate = Running()
-    yield gate
-    gate.do(gate.gate.drain(1))
-    gate.loop.call_soon_threadsafe(gate.loop.stop)
+    try:
+        yield gate
+    finally:
+        gate.end()
 
 
 def post(client: http.client.HTTPConnection, body: bytes, path: str = "/") -> tuple[int, bytes]:
@@ -84,13 +117,13 @@ def test_shut_it_refuses_open_it_passes_on_and_shut_again_it_refuses(upstream):
         assert status == 503
         assert json.loads(body)["error"]["code"] == "not_ready"
         assert post(gate.client(), b"x" * LARGE)[0] == 503  # and reads what was sent
-        gate.call(gate.gate.open, upstream)
+        gate.call(gate.gate.open, upstream.address)
         kept = gate.client()
         for _ in range(3):
             assert post(kept, b"hello") == (200, b"hello")
         large = bytes(range(256)) * (LARGE // 256)
         assert post(kept, large) == (200, large)
-        time.sleep(0.4)
+        time.sleep(QUIET_S + 0.1)  # a connection without an answer due is idle by then
         gate.call(gate.gate.shut)
         assert post(gate.client(), b"hello")[0] == 503
         with pytest.raises((http.client.HTTPException, ConnectionError)):
@@ -99,7 +132,7 @@ def test_shut_it_refuses_open_it_passes_on_and_shut_again_it_refuses(upstream):
 
 def test_draining_waits_for_the_answers_that_are_due(upstream):
     with running() as gate:
-        gate.call(gate.gate.open, upstream)
+        gate.call(gate.gate.open, upstream.address)
         idle = gate.client()
         assert post(idle, b"idle") == (200, b"idle")
         outcome = []
@@ -107,11 +140,14 @@ def test_draining_waits_for_the_answers_that_are_due(upstream):
             target=lambda: outcome.append(post(gate.client(), b"due", "/slow"))
         )
         asking.start()
-        time.sleep(0.2)
-        started = time.monotonic()
-        assert gate.do(gate.gate.drain(5)) is True
-        assert 0.2 < time.monotonic() - started < 3
-        asking.join(5)
+        assert upstream.asked.wait(PATIENCE_S)
+        draining = gate.begin(gate.gate.drain(PATIENCE_S))
+        with pytest.raises(TimeoutError):
+            draining.result(QUIET_S + 0.2)  # the idle connection is closed; the other is waited for
+        assert outcome == []
+        upstream.answer.set()
+        assert draining.result(PATIENCE_S / 2) is True  # well before its own time is over
+        asking.join(PATIENCE_S)
         assert outcome == [(200, b"due")]
         with pytest.raises(ConnectionRefusedError):
             gate.client().connect()
@@ -119,11 +155,13 @@ def test_draining_waits_for_the_answers_that_are_due(upstream):
 
 def test_draining_ends_in_time_where_an_answer_does_not_come(upstream):
     with running() as gate:
-        gate.call(gate.gate.open, upstream)
+        gate.call(gate.gate.open, upstream.address)
         client = gate.client()
         client.request("POST", "/slow", b"due")
-        time.sleep(0.1)
+        assert upstream.asked.wait(PATIENCE_S)
         assert gate.do(gate.gate.drain(0.2)) is False
+        client.close()
+        upstream.answer.set()
 
 
 def test_a_server_that_is_gone_is_told_as_not_ready():

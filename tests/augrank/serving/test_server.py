@@ -16,8 +16,7 @@ import pytest
 from augrank.errors import BundleError, ServerError
 from augrank.serving.capacity import CapacityRequest, plan_serving
 from augrank.serving.server import ServerOptions, serve
-from tests.augrank.images.test_decode import png_bomb
-from tests.handlers.test_recommend_handler import noise_jpeg
+from tests.support.image_files import noise_jpeg, png_bomb
 
 pytestmark = pytest.mark.slow
 BATCH_DELAY_MS = 3000

@@ -32,6 +32,16 @@ def copied(tiny_run, tmp_path):
     return shutil.copytree(tiny_run.run, tmp_path / "run")
 
 
+@pytest.fixture
+def exported(tiny_export, monkeypatch) -> None:
+    """Builds of the tiny run, whose weights they all share, take its graph as it is."""
+
+    def copy(_run, file) -> None:
+        shutil.copyfile(tiny_export.bundle / "backbone-fp32.onnx", file)
+
+    monkeypatch.setattr("export.tasks.recommend.write_fp32", copy)
+
+
 def edit(run, **changes) -> None:
     content = json.loads((run / "run.json").read_text())
     content.update(changes)
@@ -79,6 +89,7 @@ def test_the_archive_holds_handler_runtime_and_bundle(tiny_export):
     assert "createdOn" not in manifest
 
 
+@pytest.mark.usefixtures("exported")
 def test_a_wrong_normalisation_constant_makes_export_refuse(copied, tmp_path):
     content = json.loads((copied / "run.json").read_text())
     edit(copied, mean=[value - 0.3 for value in content["mean"]])
@@ -87,6 +98,7 @@ def test_a_wrong_normalisation_constant_makes_export_refuse(copied, tmp_path):
     assert list((tmp_path / "dist").iterdir()) == []
 
 
+@pytest.mark.usefixtures("exported")
 @pytest.mark.parametrize("channels", [(2, 1, 0), (0, 2, 1)])
 def test_wrong_constants_in_the_bundle_alone_make_export_refuse(
     tiny_run, tmp_path, monkeypatch, channels
@@ -104,6 +116,7 @@ def test_wrong_constants_in_the_bundle_alone_make_export_refuse(
     assert list((tmp_path / "dist").iterdir()) == []
 
 
+@pytest.mark.usefixtures("exported")
 def test_another_calibration_makes_export_refuse(copied, tmp_path, monkeypatch):
     """A fault that leaves the embeddings alone."""
     heads = json.loads((copied / "run.json").read_text())["heads"]
@@ -118,6 +131,8 @@ def test_another_calibration_makes_export_refuse(copied, tmp_path, monkeypatch):
         build(load_run(copied), tmp_path / "dist", name="tiny")
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("exported")
 def test_int8_and_fp16_are_used_only_where_they_pass(tiny_run, tmp_path, monkeypatch):
     loose = parity.Tolerance(0.5, 0.0, 0.0, 1.0)
     strict = parity.Tolerance(1.0, 1.0, 1.0, 0.0)
@@ -137,6 +152,11 @@ def test_int8_and_fp16_are_used_only_where_they_pass(tiny_run, tmp_path, monkeyp
     assert Recommender.load(made.bundle, threads=1).precision == "int8"
     for name in ("int8", "fp16"):
         monkeypatch.setitem(parity.TOLERANCES, name, strict)
+        kept = made.bundle / made.spec.graphs[name]  # the same again
+        monkeypatch.setattr(
+            f"export.tasks.recommend.write_{name}",
+            lambda _fp32, file, *_, kept=kept: shutil.copyfile(kept, file),
+        )
     made = build(run, tmp_path / "strict", name="tiny", int8=True, fp16=True)
     assert made.spec.precision == "fp32"
     assert made.spec.openvino_precision is None
@@ -168,6 +188,7 @@ def test_openvino_takes_the_graph_that_passes_under_it():
     assert _fastest(figures, refused, "openvino") is None
 
 
+@pytest.mark.usefixtures("exported")
 def test_an_image_that_changed_since_training_is_refused(tiny_run, copied, tmp_path):
     images = shutil.copytree(tiny_run.images, tmp_path / "moved")
     (images / "image_004.png").write_bytes((images / "image_005.png").read_bytes())

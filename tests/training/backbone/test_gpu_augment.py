@@ -13,7 +13,7 @@ from augrank.errors import DataError
 from augrank.images.augmentations import Augmentation, AugmentationSet, Step, augmentation_set
 from augrank.images.preprocess import IMAGENET_MEAN, IMAGENET_STD, Normalizer
 from simulation.render import render_image
-from tests.training.conftest import draw
+from tests.support.shapes import draw
 from training.backbone import crops as jitter
 from training.backbone.gpu_augment import BatchAugmentations
 from training.backbone.gpu_crops import look

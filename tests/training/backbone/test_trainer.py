@@ -1,4 +1,3 @@
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import torch
 from augrank.errors import DataError
 from augrank.images.augmentations import augmentation_set
 from augrank.images.preprocess import Normalizer
-from tests.training.conftest import draw
+from tests.support.shapes import draw
 from training.backbone import embed as embeddings
 from training.backbone.checkpoint import Checkpoints, Epoch
 from training.backbone.crops import Jitter
@@ -27,15 +26,6 @@ CPU = Device("cpu", "fp32")
 CONFIG = FitConfig(manifest=Path("m.csv"), out=Path("r"), epochs=3, batch_size=16, image_size=32,
                    learning_rate=0.02)  # fmt: skip
 PIXELS = np.stack([draw(number, 32) for number in range(12)])
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Two busy processes of two threads each would wait for one another on two cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def samples(files: range) -> Samples:

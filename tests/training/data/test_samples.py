@@ -6,7 +6,7 @@ import torch
 
 from augrank.images.augmentations import Augmentation, AugmentationSet, Step, augmentation_set
 from augrank.images.preprocess import Normalizer
-from tests.training.conftest import draw
+from tests.support.shapes import draw
 from training.backbone.batch_memory import BatchMemory
 from training.backbone.crops import Jitter, look, may_flip, no_jitter
 from training.backbone.loader import EVALUATION_BATCH, BatchLoader, ImageSet

@@ -2,13 +2,13 @@ import asyncio
 import datetime
 import socket
 import ssl
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import httpcore
 import httpx
 import pytest
 
+from tests.support.servers import serving
 from training.download.public_addresses import (
     Broken,
     CheckedTransport,
@@ -35,11 +35,8 @@ class _Echo(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def echo():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Echo)
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with serving(_Echo) as server:
+        yield server
 
 
 @pytest.fixture
@@ -67,7 +64,7 @@ def names(monkeypatch):
 def get(url, guard, ssl_context=None):
     async def ask():
         transport = CheckedTransport(guard, 2, ssl_context)
-        async with httpx.AsyncClient(transport=transport, trust_env=False, timeout=3) as client:
+        async with httpx.AsyncClient(transport=transport, trust_env=False, timeout=30) as client:
             return (await client.get(url)).text
 
     return asyncio.run(ask())

@@ -1,60 +1,81 @@
+"""Hosts side by side, each at its rate: in virtual time, so that every moment is exact."""
+
 import asyncio
 import itertools
+import math
 import time
+from types import SimpleNamespace
 
+import pytest
+
+from tests.support import virtual_time
+from training.download import scheduler
 from training.download.scheduler import Asked, Queue
 
 
-def order(queue, *, workers=1):
+@pytest.fixture(autouse=True)
+def loop(monkeypatch):
+    """The loop whose clock is the queue's."""
+    loop = virtual_time.VirtualLoop()
+    monkeypatch.setattr(scheduler, "time", SimpleNamespace(monotonic=loop.time))
+    yield loop
+    loop.close()
+
+
+def at(seconds):
+    return pytest.approx(seconds, abs=1e-3)
+
+
+def order(loop, queue, *, workers=1):
     """Host and seconds since the start of every URL, in the order of the queue."""
 
     async def run():
-        start, found = time.monotonic(), []
+        start, found = loop.time(), []
 
         async def work():
             while (asked := await queue.next()) is not None:
-                found.append((asked.url, time.monotonic() - start))
+                found.append((asked.url, loop.time() - start))
                 queue.settle()
 
         await asyncio.gather(*(work() for _ in range(workers)))
         return found
 
-    return asyncio.run(run())
+    return virtual_time.run(loop, run())
 
 
-def test_a_host_is_asked_no_faster_than_its_rate():
+def test_a_host_is_asked_no_faster_than_its_rate(loop):
     queue = Queue(per_host=20)
     for number in range(5):
         queue.add(Asked(f"a{number}", "a"))
-    found = order(queue, workers=4)
+    found = order(loop, queue, workers=4)
     assert [url for url, _ in found] == ["a0", "a1", "a2", "a3", "a4"]
-    times = [at for _, at in found]
+    times = [moment for _, moment in found]
     gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
-    assert min(gaps) > 0.045
-    assert times[-1] < 0.5
+    assert gaps == [at(1 / 20)] * 4
+    assert times[-1] == at(4 / 20)
 
 
-def test_other_hosts_do_not_wait_for_one_that_does():
+def test_other_hosts_do_not_wait_for_one_that_does(loop):
     queue = Queue(per_host=10)
     for url in ("a0", "a1", "a2", "b0", "c0"):
         queue.add(Asked(url, url[0]))
-    found = order(queue)
+    found = order(loop, queue)
     assert [url for url, _ in found] == ["a0", "b0", "c0", "a1", "a2"]
-    assert found[2][1] < 0.05
+    assert [moment for _, moment in found] == [at(0), at(0), at(0), at(0.1), at(0.2)]
 
 
-def test_a_host_on_hold_is_left_alone():
+def test_a_host_on_hold_is_left_alone(loop):
     queue = Queue(per_host=1000)
     queue.hold("a", 0.2)
     for url in ("a0", "b0"):
         queue.add(Asked(url, url[0]))
-    (first, first_at), (second, second_at) = order(queue)
+    (first, first_at), (second, second_at) = order(loop, queue)
     assert (first, second) == ("b0", "a0")
-    assert first_at < 0.1 <= 0.19 < second_at
+    assert (first_at, second_at) == (at(0), at(0.2))
 
 
-def test_retries_come_when_they_are_due_even_before_later_ones():
-    queue = Queue(per_host=1000)
+def test_retries_come_when_they_are_due_even_before_later_ones(loop):
+    queue = Queue(per_host=1e6)
     for number in range(3):
         queue.add(Asked(f"a{number}", "a"))
 
@@ -64,14 +85,14 @@ def test_retries_come_when_they_are_due_even_before_later_ones():
             queue.again(asked, wait_s)
         found = []
         while (asked := await queue.next()) is not None:
-            found.append(asked.url)
+            found.append((asked.url, loop.time()))
             queue.settle()
         return found
 
-    assert asyncio.run(run()) == ["a1", "a2", "a0"]
+    assert virtual_time.run(loop, run()) == [("a1", at(0.1)), ("a2", at(0.2)), ("a0", at(0.3))]
 
 
-def test_workers_wait_for_what_may_be_asked_again():
+def test_workers_wait_for_what_may_be_asked_again(loop):
     queue = Queue(per_host=1000)
     queue.add(Asked("a0", "a"))
 
@@ -85,19 +106,19 @@ def test_workers_wait_for_what_may_be_asked_again():
         queue.settle()
         return await queue.next()
 
-    assert asyncio.run(run()) is None
+    assert virtual_time.run(loop, run()) is None
 
 
-def test_a_redirect_waits_for_its_turn():
+def test_a_redirect_waits_for_its_turn(loop):
     async def run():
-        queue, start = Queue(per_host=20), time.monotonic()
+        queue, start = Queue(per_host=20), loop.time()
         await asyncio.gather(*(queue.turn("a") for _ in range(4)))
-        return time.monotonic() - start
+        return loop.time() - start
 
-    assert 0.145 < asyncio.run(run()) < 0.5
+    assert virtual_time.run(loop, run()) == at(3 / 20)
 
 
-def test_a_closed_host_gives_back_what_waited():
+def test_a_closed_host_gives_back_what_waited(loop):
     queue = Queue(per_host=1000)
     for url in ("a0", "b0", "a1"):
         queue.add(Asked(url, url[0]))
@@ -106,7 +127,7 @@ def test_a_closed_host_gives_back_what_waited():
     assert not queue.closed("b")
     queue.settle()
     queue.settle()
-    assert [url for url, _ in order(queue)] == ["b0"]
+    assert [url for url, _ in order(loop, queue)] == ["b0"]
 
 
 def test_failures_are_counted_in_a_row():
@@ -116,10 +137,10 @@ def test_failures_are_counted_in_a_row():
     assert queue.failed("a") == 1
 
 
-def test_many_urls_of_one_host_stay_cheap():
-    queue = Queue(per_host=1e9)
+def test_many_urls_of_one_host_stay_cheap(loop):
+    queue = Queue(per_host=math.inf)
     for number in range(20_000):
         queue.add(Asked(str(number), "a"))
-    start = time.monotonic()
-    assert len(order(queue, workers=8)) == 20_000
-    assert time.monotonic() - start < 5
+    start = time.thread_time()
+    assert len(order(loop, queue, workers=8)) == 20_000
+    assert time.thread_time() - start < 5

@@ -15,7 +15,6 @@ from export.run_reader import load_run
 from tests.support.aws import ACCOUNT, local_aws
 from tests.support.aws_jobs import LocalJobs, add_jobs
 from tests.support.containers import lay_out, run_driver, run_toolkit
-from tests.training.conftest import catalogue  # noqa: F401 - a fixture
 from training.cli.app import app
 from training.config import load_config
 from training.data.manifest.read import read_table
@@ -35,7 +34,7 @@ TINY = ["--set", "image_size=32", "--set", "epochs=2", "--set", "batch_size=32",
 
 
 @pytest.fixture
-def data(monkeypatch, catalogue) -> Iterator[LocalJobs]:  # noqa: F811
+def data(monkeypatch, catalogue) -> Iterator[LocalJobs]:
     """A region with a bucket that holds a history and its images."""
     monkeypatch.setattr(jobs, "POLL_S", 0.05)
     monkeypatch.setattr(tuner, "POLL_S", 0.05)

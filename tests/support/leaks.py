@@ -1,0 +1,125 @@
+"""A pytest plugin: a test fails if a thread or a process that it started outlives it.
+
+What a fixture of a module or of the session starts may live as long as the fixture does. A process
+counts whoever started it and whatever became of its parent: all of them inherit a variable of the
+environment that names this test session.
+"""
+
+import gc
+import multiprocessing.forkserver
+import multiprocessing.resource_tracker
+import os
+import threading
+import time
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+MARK = "PYTEST_LEAKS_SESSION"
+GRACE_S = 20.0  # a machine under load ends processes late; costs time only where something leaks
+Leak = threading.Thread | psutil.Process
+
+
+class LeakDetector:
+    """The threads and processes that are allowed: from before, and of fixtures that live."""
+
+    def __init__(self) -> None:
+        self._session = f"{os.getpid()}-{time.monotonic_ns()}"
+        os.environ[MARK] = self._session
+        self._before: set[Leak] = set()
+        self._of_fixtures: dict[pytest.FixtureDef[Any], set[Leak]] = {}
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtestloop(self) -> Generator[None, object, object]:
+        self._before = set(self._running())
+        return (yield)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(
+        self, fixturedef: pytest.FixtureDef[Any]
+    ) -> Generator[None, object, object]:
+        if fixturedef.scope == "function":
+            return (yield)
+        before = set(self._running())
+        try:
+            return (yield)
+        finally:
+            started = set(self._running()) - before
+            self._of_fixtures.setdefault(fixturedef, set()).update(started)
+
+    def pytest_fixture_post_finalizer(self, fixturedef: pytest.FixtureDef[Any]) -> None:
+        self._of_fixtures.pop(fixturedef, None)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_teardown(self) -> Generator[None, None, None]:
+        yield
+        leaked = self._after_grace()
+        if leaked:
+            self._before.update(leaked)  # told once
+            pytest.fail("left behind: " + "; ".join(map(_described, leaked)), pytrace=False)
+
+    def _after_grace(self) -> list[Leak]:
+        deadline = time.monotonic() + GRACE_S
+        collected = False
+        while leaked := self._leaked():
+            if time.monotonic() > deadline:
+                return leaked
+            if not collected:  # a pool's threads end with the pool, which a cycle may hold
+                gc.collect()
+                collected = True
+            time.sleep(0.02)
+        return []
+
+    def _leaked(self) -> list[Leak]:
+        allowed = self._before.union(*self._of_fixtures.values())
+        return [one for one in self._running() if one not in allowed]
+
+    def _running(self) -> Iterator[Leak]:
+        yield from (thread for thread in threading.enumerate() if thread.is_alive())
+        for process in self._processes():
+            try:
+                if process.status() != psutil.STATUS_ZOMBIE:
+                    yield process
+            except psutil.NoSuchProcess:
+                continue
+
+    def _processes(self) -> set[psutil.Process]:
+        own = psutil.Process()
+        found = set(own.children(recursive=True))
+        mark = f"{MARK}={self._session}\0".encode()
+        for pid in psutil.pids():
+            try:
+                if mark in Path(f"/proc/{pid}/environ").read_bytes():
+                    found.add(psutil.Process(pid))
+            except (OSError, psutil.NoSuchProcess):
+                continue
+        for_all_tests = _of_multiprocessing()
+        return {p for p in found if p.pid != own.pid and p.pid not in for_all_tests}
+
+
+def _of_multiprocessing() -> set[int | None]:
+    """Processes of the standard library that serve the whole session and end with it.
+
+    One forks the processes of ``tests.support.forked``, with all that they need imported; the
+    other removes semaphores and shared memory of processes that were killed.
+    """
+    return {
+        multiprocessing.forkserver._forkserver._forkserver_pid,
+        multiprocessing.resource_tracker._resource_tracker._pid,
+    }
+
+
+def _described(leak: Leak) -> str:
+    if isinstance(leak, threading.Thread):
+        return f"thread {leak.name}{' (daemon)' if leak.daemon else ''}"
+    try:
+        return f"process {leak.pid}: {' '.join(leak.cmdline())[:200]}"
+    except psutil.NoSuchProcess:
+        return f"process {leak.pid}"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(LeakDetector(), "leak-detector")
