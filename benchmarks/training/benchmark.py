@@ -15,7 +15,7 @@ from benchmarks.training.measurements import (
     TrainingBench,
     TrainingBenchConfig,
     choose_device,
-    prepared,
+    load_images,
 )
 from benchmarks.training.report import TrainingMeasurements, conditions
 from benchmarks.training.resume import PartialResults
@@ -28,7 +28,7 @@ from benchmarks.training.runs import (
     measure_scaling,
 )
 from simulation.render import render_catalogue
-from training.data.dataset import Prepared
+from training.data.dataset import Dataset
 
 
 def run_benchmark(
@@ -51,7 +51,7 @@ def run_benchmark(
     render_catalogue("sneaker", config.images, scratch / "images")
     images = scratch / "images" / "images"
     bench = TrainingBench(config, device, images, scratch, reporter)
-    data = {size: prepared(images, scratch, size) for size in config.sizes}
+    data = {size: load_images(images, scratch, size) for size in config.sizes}
     backbones = [
         parts.get_or_measure(
             f"{backbone}, {size} px",
@@ -80,7 +80,7 @@ def run_benchmark(
 
 
 def _compile(
-    parts: PartialResults, data: Prepared, bench: TrainingBench
+    parts: PartialResults, data: Dataset, bench: TrainingBench
 ) -> CompileMeasurement | None:
     measure = partial(measure_compile, data, bench.config.backbones[0], bench)
     try:

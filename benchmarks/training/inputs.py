@@ -18,8 +18,8 @@ from augrank.resources import usable_cores
 from benchmarks.training.measurements import LoaderMeasurement, TrainingBench, batches_of
 from training.backbone.crops import Jitter
 from training.common.device import Device
-from training.data.dataset import Prepared
-from training.data.image_cache.sources import decode_all
+from training.data.dataset import Dataset
+from training.data.image_cache.sources import CacheOptions, decode_all
 from training.data.samples import Samples
 from training.data.splits import TRAIN
 
@@ -29,7 +29,7 @@ MIN_BATCHES = 4  # per worker of ImageFolder's loader and epoch
 NO_FLIP = Jitter(0, flip=False)
 
 
-def measure_loader(data: Prepared, bench: TrainingBench) -> LoaderMeasurement:
+def measure_loader(data: Dataset, bench: TrainingBench) -> LoaderMeasurement:
     """Measure the loader alone, without a network."""
     measured, samples = LoaderMeasurement(data.config.image_size), data.samples(TRAIN)
     batch, device, rounds = bench.batch_size, bench.device, bench.config.rounds
@@ -45,7 +45,7 @@ def measure_loader(data: Prepared, bench: TrainingBench) -> LoaderMeasurement:
     return measured
 
 
-def warm_rate(data: Prepared, samples: Samples, batch_size: int, device: Device) -> float:
+def warm_rate(data: Dataset, samples: Samples, batch_size: int, device: Device) -> float:
     """Load whole epochs from a warm image cache; return images per second."""
     epochs, start = 0, time.perf_counter()
     while (seconds := time.perf_counter() - start) < WARM_S:
@@ -54,7 +54,7 @@ def warm_rate(data: Prepared, samples: Samples, batch_size: int, device: Device)
     return epochs * len(samples) / seconds
 
 
-def cold_rate(data: Prepared, samples: Samples, bench: TrainingBench) -> float:
+def cold_rate(data: Dataset, samples: Samples, bench: TrainingBench) -> float:
     """Load an epoch for which every file is read, hashed and decoded first; images per second."""
     start = time.perf_counter()
     fill_image_cache(data, samples, bench.scratch / "cold")
@@ -62,7 +62,7 @@ def cold_rate(data: Prepared, samples: Samples, bench: TrainingBench) -> float:
     return len(samples) / (time.perf_counter() - start)
 
 
-def fill_image_cache(data: Prepared, samples: Samples, cache: Path) -> None:
+def fill_image_cache(data: Dataset, samples: Samples, cache: Path) -> None:
     """Do what a first run does before its first epoch: fill an empty image cache."""
     shutil.rmtree(cache, ignore_errors=True)
     files = [data.manifest.files[number] for number in np.unique(samples.file)]
@@ -70,13 +70,13 @@ def fill_image_cache(data: Prepared, samples: Samples, cache: Path) -> None:
         files,
         data.manifest.images,
         data.config.image_size,
-        cache,
+        CacheOptions(cache),
         threads=data.threads,
         reporter=NullReporter(),
     )
 
 
-def _load_epoch(data: Prepared, samples: Samples, batch_size: int, device: Device) -> None:
+def _load_epoch(data: Dataset, samples: Samples, batch_size: int, device: Device) -> None:
     for _ in batches_of(data, batch_size, device).shuffled(samples, NO_FLIP, epoch=1):
         pass
     if device.is_cuda:

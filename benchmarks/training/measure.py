@@ -38,7 +38,7 @@ from training.backbone.embed import embed, pair_keys
 from training.backbone.loader import EVALUATION_BATCH
 from training.common.context import TrainContext
 from training.config import Architecture
-from training.data.dataset import Prepared
+from training.data.dataset import Dataset
 from training.data.samples import Samples
 from training.data.splits import TRAIN
 
@@ -48,7 +48,7 @@ COMPILED_STEPS = 8
 
 
 def measure_backbone(
-    data: Prepared, backbone: Architecture, bench: TrainingBench
+    data: Dataset, backbone: Architecture, bench: TrainingBench
 ) -> BackboneMeasurement:
     """Measure training and embeddings of one backbone at one size."""
     measured = BackboneMeasurement(backbone, data.config.image_size)
@@ -75,7 +75,7 @@ def measure_backbone(
 class _TrainingTurns:
     """Turns of training, each returning its seconds; warmed up and long enough at construction."""
 
-    def __init__(self, data: Prepared, trainer: TimedTrainer, bench: TrainingBench) -> None:
+    def __init__(self, data: Dataset, trainer: TimedTrainer, bench: TrainingBench) -> None:
         self._data, self._trainer = data, trainer
         self._cold_cache = bench.scratch / "cold"
         everything, batch = data.samples(TRAIN), bench.batch_size
@@ -106,7 +106,7 @@ class _TrainingTurns:
         return time.perf_counter() - start
 
 
-def _whole_originals(samples: Samples, count: int, data: Prepared) -> Samples:
+def _whole_originals(samples: Samples, count: int, data: Dataset) -> Samples:
     """Return the first originals with all their candidates: at least ``count`` if there are."""
     candidates = len(data.augmentations.names)
     originals = -(-count // candidates)
@@ -117,7 +117,7 @@ class _EmbeddingTurns:
     """Turns of embedding the same images by ``fit`` and by eager torch, each returning seconds."""
 
     def __init__(
-        self, data: Prepared, trainer: TimedTrainer, samples: Samples, bench: TrainingBench
+        self, data: Dataset, trainer: TimedTrainer, samples: Samples, bench: TrainingBench
     ) -> None:
         self._data, self._network, self._device = data, trainer.network, bench.device
         self._candidates = len(data.augmentations.names)
@@ -154,7 +154,7 @@ class _EmbeddingTurns:
 
 
 def measure_compile(
-    data: Prepared, backbone: Architecture, bench: TrainingBench
+    data: Dataset, backbone: Architecture, bench: TrainingBench
 ) -> CompileMeasurement:
     """Measure whether torch.compile is worth it on this machine.
 

@@ -12,7 +12,7 @@ from training.backbone.train import use_threads
 from training.common.context import TrainContext
 from training.common.device import Device
 from training.config import Architecture, FitConfig
-from training.data.dataset import Prepared, prepare, read_manifest
+from training.data.dataset import Dataset, load_dataset, read_manifest
 
 BATCH, GPU_BATCH = 64, 256
 LONG_RUN_EPOCHS = 100  # for which torch.compile is chosen as in a long run
@@ -120,12 +120,12 @@ def choose_device(threads: int) -> Device:
     return Device.choose("auto", "auto")
 
 
-def prepared(images: Path, scratch: Path, size: int) -> Prepared:
+def load_images(images: Path, scratch: Path, size: int) -> Dataset:
     """Decode and split a folder of images as ``fit`` does."""
     config = FitConfig(
         images=images, out=scratch / f"{size}", cache=scratch / "cache", image_size=size
     )
-    return prepare(config, read_manifest(config), TrainContext())
+    return load_dataset(config, read_manifest(config), TrainContext())
 
 
 def batch_size(device: Device) -> int:
@@ -133,7 +133,7 @@ def batch_size(device: Device) -> int:
     return GPU_BATCH if device.is_cuda else BATCH
 
 
-def batches_of(data: Prepared, size: int, device: Device) -> BatchLoader:
+def batches_of(data: Dataset, size: int, device: Device) -> BatchLoader:
     """Return the loader of training with batches of this size."""
     normalizer = Normalizer(IMAGENET_MEAN, IMAGENET_STD)
     images = ImageSet(data.images.pixels, data.augmentations, normalizer)

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from augrank.resources import usable_cores
-from benchmarks.training.measurements import batch_size, choose_device, prepared
+from benchmarks.training.measurements import batch_size, choose_device, load_images
 from benchmarks.training.timed_trainer import TimedTrainer
 from training.config import Architecture
 
@@ -29,7 +29,7 @@ def peak_mb(images: Path, scratch: Path, size: int, backbone: Architecture) -> f
 
 def _peak_mb(images: Path, scratch: Path, size: int, backbone: Architecture) -> float:
     device = choose_device(usable_cores())
-    trainer = TimedTrainer(prepared(images, scratch, size), backbone, device)
+    trainer = TimedTrainer(load_images(images, scratch, size), backbone, device)
     trainer.train(trainer.real(PEAK_BATCHES * batch_size(device)))
     if device.is_cuda:
         return torch.cuda.max_memory_allocated() / 2**20

@@ -22,7 +22,7 @@ import torch
 from augrank.errors import ServerError
 from augrank.resources import usable_cores
 from benchmarks.training.measurements import BATCH, GPU_BATCH, TrainingBench
-from simulation.render import render_catalogue
+from simulation.render import RenderOptions, render_catalogue
 from training.config import Architecture
 
 ORIGINALS_PER_CORE, ORIGINALS_PER_GPU = 200, 4_000
@@ -194,7 +194,7 @@ def measure_job(bench: TrainingBench) -> JobMeasurement:
     """Measure the first experiments' job: cold, then with its images decoded."""
     catalogue, cache = bench.scratch / "job", bench.scratch / "job-cache"
     bench.reporter.say(f"the first experiments' job: rendering {JOB_ORIGINALS:,} images")
-    render_catalogue("sneaker", JOB_ORIGINALS, catalogue, size=JOB_SIZE)
+    render_catalogue("sneaker", JOB_ORIGINALS, catalogue, RenderOptions(size=JOB_SIZE))
     shutil.rmtree(cache, ignore_errors=True)
     fit = FitRun(
         catalogue / "images", bench.scratch / "run", JOB_EPOCHS, JOB_SIZE, JOB_BACKBONE, cache=cache

@@ -17,7 +17,7 @@ from training.backbone.trainer import train_epoch
 from training.common.context import TrainContext
 from training.common.device import Device
 from training.config import Architecture
-from training.data.dataset import Prepared
+from training.data.dataset import Dataset
 from training.data.samples import Samples
 from training.data.splits import TRAIN
 
@@ -36,7 +36,7 @@ class TimedTrainer:
 
     def __init__(
         self,
-        data: Prepared,
+        data: Dataset,
         backbone: Architecture,
         device: Device,
         *,
