@@ -20,4 +20,4 @@ class TimedReporter(RichReporter):
         """Print ``0:12 text``."""
         minutes, seconds = divmod(round(time.monotonic() - self._start), 60)
         stamp = f"[dim]{minutes}:{seconds:02d}[/dim]"
-        self.console.print(f"{stamp} {escape(text)}", highlight=False)
+        self.console.print(f"{stamp} {escape(text)}", highlight=False, soft_wrap=True)
