@@ -8,7 +8,8 @@ from tqdm import tqdm
 
 from augrank.tasks.recommend.pipeline import Recommender
 from export.run_reader import load_run
-from export.tasks.recommend import Export, build
+from export.tasks.base import Export, ExportOptions
+from export.tasks.recommend import build
 from tests.support.pools import start_threads
 from tests.support.tiny_run import make_run
 
@@ -30,14 +31,14 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
 
 @pytest.fixture(scope="session")
 def tiny_export(tiny_run: TinyRun, tmp_path_factory: pytest.TempPathFactory) -> Export:
-    return build(load_run(tiny_run.run), tmp_path_factory.mktemp("dist"), name="tiny")
+    return build(load_run(tiny_run.run), tmp_path_factory.mktemp("dist"), ExportOptions("tiny"))
 
 
 @pytest.fixture(scope="session")
 def made(tiny_run: TinyRun, tmp_path_factory: pytest.TempPathFactory) -> Export:
     """An export with its archive for SageMaker."""
     folder = tmp_path_factory.mktemp("for-sagemaker")
-    return build(load_run(tiny_run.run), folder, name="tiny", sagemaker=True)
+    return build(load_run(tiny_run.run), folder, ExportOptions("tiny", sagemaker=True))
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from augrank.images.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from augrank.reporting import NullReporter
 from augrank.resources import usable_cores
 from benchmarks.training.measurements import LoaderMeasurement, TrainingBench, batches_of
-from training.backbone.crops import Jitter
+from training.backbone.crops import RandomCrops
 from training.common.device import Device
 from training.data.dataset import Dataset
 from training.data.image_cache.sources import CacheOptions, decode_all
@@ -26,7 +26,7 @@ from training.data.splits import TRAIN
 WARM_S = 1.0  # least duration
 IMAGEFOLDER_S, IMAGEFOLDER_QUICK_S = 3.0, 1.0
 MIN_BATCHES = 4  # per worker of ImageFolder's loader and epoch
-NO_FLIP = Jitter(0, flip=False)
+NO_FLIP = RandomCrops(0, flip=False)
 
 
 def measure_loader(data: Dataset, bench: TrainingBench) -> LoaderMeasurement:

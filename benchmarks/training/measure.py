@@ -54,7 +54,7 @@ def measure_backbone(
     measured = BackboneMeasurement(backbone, data.config.image_size)
     trainer = TimedTrainer(data, backbone, bench.device)
     turns = _TrainingTurns(data, trainer, bench)
-    measured.compiled = trainer.optimisation.compiled  # known after the first steps
+    measured.compiled = trainer.optimizer.is_compiled  # known after the first steps
     embedding = _EmbeddingTurns(data, trainer, turns.samples, bench)
     measured.peak_mb = peak_mb(bench.images, bench.scratch, measured.size, backbone)
     rounds = bench.config.rounds
@@ -170,11 +170,11 @@ def measure_compile(
     batch = trainers[True].one_batch
 
     def rate(compiled: bool, steps: int) -> float:
-        optimisation = trainers[compiled].optimisation
-        optimisation.begin_epoch()
+        optimizer = trainers[compiled].optimizer
+        optimizer.train()
         start = time.perf_counter()
         for _ in range(steps):
-            loss_and_hits = optimisation.learn(batch)
+            loss_and_hits = optimizer.step(batch)
         loss_and_hits.tolist()  # waits for the device
         return steps * len(batch.label) / (time.perf_counter() - start)
 

@@ -12,7 +12,7 @@ from benchmarks.training.inputs import NO_FLIP
 from benchmarks.training.measurements import LONG_RUN_EPOCHS, batch_size, batches_of
 from training.backbone.loader import TrainingBatch
 from training.backbone.model import Backbone
-from training.backbone.optimizer import Optimisation
+from training.backbone.optimizer import BackboneOptimizer
 from training.backbone.trainer import train_epoch
 from training.common.context import TrainContext
 from training.common.device import Device
@@ -49,7 +49,7 @@ class TimedTrainer:
         self._ctx = TrainContext(device=device)
         self.network = network.to(memory_format=torch.channels_last)
         config = data.config.model_copy(update=changes)
-        self.optimisation = Optimisation(self.network, config, self._ctx, steps=SCHEDULE_STEPS)
+        self.optimizer = BackboneOptimizer(self.network, config, self._ctx, steps=SCHEDULE_STEPS)
         self.backbone = backbone
         self._data, self._batch = data, batch_size(device)
         self._batches = batches_of(data, self._batch, device)
@@ -57,7 +57,7 @@ class TimedTrainer:
     def train(self, batches: Iterator[TrainingBatch]) -> tuple[float, float]:
         """Train on batches; return seconds, and those of them spent waiting for images."""
         start = time.perf_counter()
-        trained = train_epoch(self.optimisation, batches, self._ctx, _no_progress)
+        trained = train_epoch(self.optimizer, batches, self._ctx, _no_progress)
         return time.perf_counter() - start, trained.waited_s
 
     def real(self, count: int) -> Iterator[TrainingBatch]:

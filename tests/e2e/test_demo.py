@@ -25,7 +25,7 @@ def test_the_demo_runs_and_then_uses_what_is_valid(tmp_path):
         seconds.append(time.monotonic() - started)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert "already complete" in done.stdout
-    assert "used again" in done.stdout
+    assert "reusing it" in done.stdout
     assert seconds[1] < 60
     content = json.loads((tmp_path / "demo/recommendation.json").read_text())
     answer = Answer.model_validate(content)

@@ -13,6 +13,7 @@ import pytest
 
 from augrank.serving.server import ServerOptions, serve
 from export.run_reader import load_run
+from export.tasks.base import ExportOptions
 from export.tasks.recommend import build
 from tests.support.image_files import noise_jpeg
 from tests.support.stacks import aws_toolkit, own_entry, toolkit_python, unpack
@@ -52,9 +53,10 @@ def test_both_archives_hold_the_same_and_the_same_bytes_again(made, tiny_run, tm
     assert "albumentations==2.0.8" in requirements
     assert all("==" in line for line in requirements)
     assert any(line.startswith("xgboost-cpu==") for line in requirements)
-    again = build(load_run(tiny_run.run), tmp_path / "dist", name="tiny", sagemaker=True)
+    options = ExportOptions("tiny", sagemaker=True)
+    again = build(load_run(tiny_run.run), tmp_path / "dist", options)
     assert again.model_tar.read_bytes() == made.model_tar.read_bytes()
-    without = build(load_run(tiny_run.run), tmp_path / "dist", name="tiny")
+    without = build(load_run(tiny_run.run), tmp_path / "dist", ExportOptions("tiny"))
     assert without.model_tar is None
     assert not again.model_tar.exists()  # it would be another export's
 
@@ -130,5 +132,5 @@ def test_what_cannot_be_served_ends_with_a_message(tmp_path):
     with own_entry(tmp_path) as stack:
         assert stack.process.wait(60) == 1
         text = stack.log.read_text()
-        assert "is no bundle" in text
+        assert "is not a bundle" in text
         assert "Traceback" not in text

@@ -21,10 +21,10 @@ from augrank.images.preprocess import Normalizer
 from simulation.engagement import SimulationOptions
 from tests.training.backbone.test_optimizer import SAME_MATHS, STEPS, made
 from tests.training.backbone.test_trainer import AUGMENTATIONS, CONFIG, PIXELS, samples
-from training.backbone.crops import Jitter
+from training.backbone.crops import RandomCrops
 from training.backbone.loader import BatchLoader, ImageSet
 from training.backbone.model import Backbone
-from training.backbone.optimizer import Optimisation
+from training.backbone.optimizer import BackboneOptimizer
 from training.common.context import TrainContext
 from training.common.device import Device
 from training.data.image_cache.records import RECORD
@@ -47,9 +47,9 @@ def batches(world: World = World()) -> BatchLoader:
 
 @pytest.mark.parametrize("size", [2, 3])
 def test_every_batch_is_shared_out_and_weighs_as_a_whole(size):
-    train, jitter = samples(range(9)), Jitter(0, flip=True)
-    alone = list(batches().shuffled(train, jitter, epoch=1))
-    parts = [list(batches(World(rank, size)).shuffled(train, jitter, 1)) for rank in range(size)]
+    train, crops = samples(range(9)), RandomCrops(0, flip=True)
+    alone = list(batches().shuffled(train, crops, epoch=1))
+    parts = [list(batches(World(rank, size)).shuffled(train, crops, 1)) for rank in range(size)]
     assert {len(part) for part in parts} == {len(alone)}
     for whole, *shares in zip(alone[:-1], *(part[:-1] for part in parts), strict=True):
         for rank, share in enumerate(shares):
@@ -171,7 +171,7 @@ def test_a_killed_process_costs_the_epoch_it_was_in_and_changes_nothing(catalogu
     kill_second(process)
     stdout, stderr = process.communicate(timeout=240)
     assert process.returncode == 0, stderr[-3000:]
-    assert "Going on after epoch" in stdout
+    assert "Resuming after epoch" in stdout
     resumed = history(run)
     assert [epoch["number"] for epoch in resumed] == [1, 2, 3]
 
@@ -198,7 +198,7 @@ def test_machines_that_start_again_go_on_though_torchrun_does_not_count_it(catal
     assert [machine.returncode for machine in machines] == [0, 0], outputs
     said = "".join(stdout for stdout, _ in outputs)
     assert said.count("Epoch   1/2") == 1
-    assert "Going on after epoch" in said
+    assert "Resuming after epoch" in said
     assert [epoch["number"] for epoch in history(run)] == [1, 2]
 
 
@@ -303,11 +303,11 @@ def losses_on_gpus(ours: World, device: str = "cuda") -> list[float]:
     backbone = Backbone("resnet18", 6, seed=0)
     backbone = backbone.to(ctx.device.torch_device, memory_format=torch.channels_last)
     config = CONFIG.model_copy(update={"batch_size": 16, "sync_bn": ctx.device.is_cuda})
-    learning = Optimisation(backbone, config, ctx, steps=STEPS)
-    learning.begin_epoch()
+    learning = BackboneOptimizer(backbone, config, ctx, steps=STEPS)
+    learning.train()
     seen = []
     for batch in made(ctx.device, ours):
-        loss = float(learning.learn(batch)[0])
+        loss = float(learning.step(batch)[0])
         total, count = ours.all_reduce_sum(loss, len(batch.label))
         seen.append(total / count)
     learning.close()

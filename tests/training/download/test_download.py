@@ -369,7 +369,9 @@ def test_a_host_that_is_down_is_left_for_another_call(site, fetch, monkeypatch):
 def test_a_host_is_asked_at_its_rate(site, fetch, monkeypatch):
     rates = []
     queue = job.RateLimitedQueue
-    monkeypatch.setattr(job, "RateLimitedQueue", lambda per_host: rates.append(per_host) or queue(per_host))
+    monkeypatch.setattr(
+        job, "RateLimitedQueue", lambda per_host: rates.append(per_host) or queue(per_host)
+    )
     start = time.monotonic()
     done = fetch([site.image(f"/{n}", n) for n in range(8)], per_host=20)
     assert done.images == 8
@@ -537,6 +539,8 @@ def test_mistakes_are_short_messages_and_exit_code_2(content, arguments, why, cl
     assert result.exit_code == 2
     assert why in result.output
     assert "Traceback" not in result.output
+    made = content is not None and not arguments and "//" in content
+    assert (tmp_path / "out").exists() == made
 
 
 def test_a_column_of_another_name_is_asked_for(cli, tmp_path):
