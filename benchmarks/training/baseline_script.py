@@ -3,7 +3,7 @@
     python -m benchmarks.training.baseline_script --images DIR --backbone resnet18 \
       --image-size 96 --epochs 10
 
-The same job as ``fit`` without targets, on the same splits: tell augmentations apart. Optimiser and
+The same job as ``fit`` without targets, on the same splits: tell augmentations apart. Optimizer and
 schedule are those of the first experiments; the epoch that validates best is tested. The JSON line
 holds ``seconds`` and ``accuracy``.
 """

@@ -25,7 +25,7 @@ SCHEDULE_STEPS = 1000  # of the learning rate's schedule; more than are taken
 
 
 class TimedTrainer:
-    """Trains a new network with ``fit``'s own optimiser, loader and epoch.
+    """Trains a new network with ``fit``'s own optimizer, loader and epoch.
 
     Args:
         data: decoded images.
