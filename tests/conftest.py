@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
+from hypothesis import settings
 from tqdm import tqdm
 
 from augrank.tasks.recommend.pipeline import Recommender
@@ -14,6 +16,15 @@ from tests.support.tiny_run import make_run
 
 pytest_plugins = ["tests.support.leaks"]
 tqdm.monitor_interval = 0  # no thread that watches over progress bars
+# The same examples every time, however slow the machine.
+settings.register_profile("suite", deadline=None, derandomize=True, database=None)
+settings.load_profile("suite")
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """PyTorch's generator starts alike in every test; pytest-randomly does it for the others."""
+    torch.manual_seed(0)
 
 
 @dataclass(frozen=True)

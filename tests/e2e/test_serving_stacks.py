@@ -1,12 +1,13 @@
 """One model.tar.gz under the project's own entry and under AWS's toolkit, against the .mar."""
 
 import base64
+import http.client
 import json
 import os
 import signal
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -107,14 +108,13 @@ def test_the_own_entry_answers_as_the_mar_and_drains(made, expected, image, tmp_
         with ThreadPoolExecutor(4) as pool:  # one batch of four
             outcomes = list(pool.map(ask, [image, b"broken", image, image[:200]]))
         assert [status for status, _ in outcomes] == [200, 415, 200, 422]
-        due: list[int] = []
-        asking = threading.Thread(target=lambda: due.append(stack.invoke(image, RAW).status_code))
-        asking.start()  # waits 1.5 s for company
-        time.sleep(0.4)
+        asked = http.client.HTTPConnection(urlsplit(stack.url).netloc, timeout=60)
+        asked.request("POST", "/invocations", image, RAW)  # waits 1.5 s for company
+        time.sleep(0.7)  # it is sent; now it has arrived, too
         os.kill(stack.process.pid, signal.SIGTERM)
-        asking.join(20)
-        assert due == [200]
-        assert stack.process.wait(30) == 0
+        assert asked.getresponse().status == 200
+        asked.close()
+        assert stack.process.wait(120) == 0
         assert stack.ping() == 0
 
 
@@ -128,7 +128,7 @@ def test_awss_toolkit_answers_as_the_mar(made, expected, image, tmp_path):
 def test_what_cannot_be_served_ends_with_a_message(tmp_path):
     (tmp_path / "model").mkdir()
     with own_entry(tmp_path) as stack:
-        assert stack.process.wait(60) == 1
+        assert stack.process.wait(120) == 1
         text = stack.log.read_text()
         assert "is no bundle" in text
         assert "Traceback" not in text

@@ -86,7 +86,7 @@ def test_two_processes_learn_as_one_does_in_two_pieces():
         )
         for rank in range(2)
     ]  # fmt: skip
-    outputs = [rank.communicate(timeout=120) for rank in ranks]
+    outputs = [rank.communicate(timeout=300) for rank in ranks]
     assert all(rank.returncode == 0 for rank in ranks), outputs[0][1] + outputs[1][1]
     together, *fixed = json.loads(outputs[0][0].splitlines()[-1])
     torch.set_num_threads(1)
