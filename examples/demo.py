@@ -20,7 +20,7 @@ import httpx
 import typer
 from rich.console import Console
 
-from augrank.bundle.spec import sha256_of
+from augrank.bundle.load import sha256_of
 from augrank.cli.app import print_answer
 from augrank.cli.command import friendly_errors
 from augrank.serving.server import Server, ServerOptions, serve

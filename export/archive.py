@@ -13,7 +13,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from augrank.bundle.spec import load_bundle
+from augrank.bundle.load import load_bundle
 from augrank.errors import DataError
 from augrank.serving.model_folder import CONFIG, HANDLER, MANIFEST, lay_out, manifest_text
 

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from augrank.bundle.spec import BundleSpec
+from augrank.bundle.recommend_spec import RecommendSpec
 from augrank.cli.command import friendly_errors
 from export.sagemaker.cli import register
 
@@ -89,7 +89,7 @@ def build(
 register(app)
 
 
-def _consequence(way: "Way", spec: BundleSpec) -> str:
+def _consequence(way: "Way", spec: RecommendSpec) -> str:
     if way.device != "cpu":
         return f"{way.device} takes it only where AUGRANK_PRECISION={way.precision} asks for it."
     if way.precision in spec.graphs:
@@ -99,7 +99,7 @@ def _consequence(way: "Way", spec: BundleSpec) -> str:
     return "It was left out."
 
 
-def _parity_table(spec: BundleSpec) -> Table:
+def _parity_table(spec: RecommendSpec) -> Table:
     table = Table(title="Parity with training, through the archive")
     for heading in ("graph", "questions", "max |Δp|", "rank corr.", "same best", "cosine"):
         table.add_column(heading, justify="left" if heading == "graph" else "right")

@@ -1,11 +1,11 @@
 """The model card: what the bundle is, what it was trained on, and how it was checked."""
 
-from augrank.bundle.spec import BundleSpec
+from augrank.bundle.recommend_spec import RecommendSpec
 from augrank.contracts.recommend_run import RecommendRun
 from augrank.models.context import CategoricalColumn
 
 
-def model_card(spec: BundleSpec, record: RecommendRun) -> str:
+def model_card(spec: RecommendSpec, record: RecommendRun) -> str:
     """Markdown for people; every figure is one that bundle.json carries."""
     sections = [
         f"# {spec.name} {spec.version}",
@@ -19,7 +19,7 @@ def model_card(spec: BundleSpec, record: RecommendRun) -> str:
     return "\n\n".join(sections) + "\n"
 
 
-def _purpose(spec: BundleSpec) -> str:
+def _purpose(spec: RecommendSpec) -> str:
     count = spec.alternates.count if spec.alternates else 0
     return (
         f"Ranks augmented versions of an image, and {count} alternates of the catalogue, by the "
@@ -28,7 +28,7 @@ def _purpose(spec: BundleSpec) -> str:
     )
 
 
-def _targets(spec: BundleSpec) -> str:
+def _targets(spec: RecommendSpec) -> str:
     lines = [
         "| target | better is | accuracy | majority | ceiling | AUC | Brier | inputs |",
         "|---|---|---|---|---|---|---|---|",
@@ -44,7 +44,7 @@ def _targets(spec: BundleSpec) -> str:
     return "\n".join(lines)
 
 
-def _context(spec: BundleSpec) -> str:
+def _context(spec: RecommendSpec) -> str:
     if not spec.context:
         return "None: the heads look at the image alone."
     lines = []
@@ -58,7 +58,7 @@ def _context(spec: BundleSpec) -> str:
     return "\n".join(lines)
 
 
-def _augmentations(spec: BundleSpec, record: RecommendRun) -> str:
+def _augmentations(spec: RecommendSpec, record: RecommendRun) -> str:
     accuracy = _figure(record.backbone_metrics.get("test_accuracy"))
     names = ", ".join(spec.augmentations.names)
     return (
@@ -67,7 +67,7 @@ def _augmentations(spec: BundleSpec, record: RecommendRun) -> str:
     )
 
 
-def _parity(spec: BundleSpec) -> str:
+def _parity(spec: RecommendSpec) -> str:
     lines = [
         "| graph | questions | max abs. difference of p | rank correlation | same best | cosine |",
         "|---|---|---|---|---|---|",

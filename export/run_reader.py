@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from augrank.bundle.spec import sha256_of
+from augrank.bundle.load import sha256_of
 from augrank.contracts.manifest import PATH, SHA256, SPLIT
 from augrank.contracts.recommend_run import RecommendRun
 from augrank.contracts.run import RUN_FILE, parse_run

@@ -1,1 +1,1 @@
-"""Thin adapters from a model server's call to augrank, one file per server entry point."""
+"""Thin adapters from a model server's call to ``augrank.runtime``, one file per task."""

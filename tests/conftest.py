@@ -1,5 +1,6 @@
 """Fixtures that are dear to make and read by many: a finished run and its export."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from tqdm import tqdm
 from augrank.tasks.recommend.pipeline import Recommender
 from export.run_reader import load_run
 from export.tasks.recommend import Export, build
-from tests.support.pools import start_threads
+from tests.support.pools import own_threads
 from tests.support.tiny_run import make_run
 
 pytest_plugins = ["tests.support.leaks"]
@@ -57,10 +58,10 @@ def dist(made: Export) -> Path:
 
 
 @pytest.fixture(scope="session")
-def recommender(tiny_export: Export) -> Recommender:
+def recommender(tiny_export: Export) -> Iterator[Recommender]:
     loaded = Recommender.load(tiny_export.bundle, threads=2)
-    start_threads(loaded)
-    return loaded
+    with own_threads(loaded):
+        yield loaded
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from augrank.bundle.spec import BundleSpec, load_bundle
+from augrank.bundle.load import load_bundle
+from augrank.bundle.recommend_spec import RecommendSpec
 from augrank.contracts.manifest import IMAGE_SUFFIXES, PATH, PRODUCT_TYPE
 from augrank.errors import BadRequest
 from augrank.models.engines import Device
@@ -56,7 +57,7 @@ def items_of_folder(folder: Path, context: Mapping[str, Any]) -> list[Item]:
     return [Item(number, path, context) for number, path in enumerate(files)]
 
 
-def items_of_manifest(file: Path, spec: BundleSpec, context: Mapping[str, Any]) -> list[Item]:
+def items_of_manifest(file: Path, spec: RecommendSpec, context: Mapping[str, Any]) -> list[Item]:
     """The rows of a CSV or Parquet manifest; their context columns go before the given context.
 
     Raises:

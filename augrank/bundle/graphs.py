@@ -1,8 +1,8 @@
-"""Which of a bundle's graphs runs on which device."""
+"""Choose the graph of a bundle that suits a device, and open it."""
 
 import logging
 
-from augrank.bundle.spec import Bundle, Precision
+from augrank.bundle.spec import Bundle, BundleSpec, Precision
 from augrank.models.backbone import Backbone
 from augrank.models.engines import CPU, Device, uses_accelerator
 
@@ -10,14 +10,19 @@ logger = logging.getLogger(__name__)
 
 
 def open_backbone(
-    bundle: Bundle, precision: Precision | None, *, threads: int, device: Device, spin: bool
+    bundle: Bundle[BundleSpec],
+    precision: Precision | None,
+    *,
+    threads: int,
+    device: Device,
+    spin: bool,
 ) -> tuple[Precision, Backbone]:
-    """Open the graph of this precision; with None, what suits the device best.
+    """Open the graph of this precision; with None, the one that suits the device best.
 
-    That is fp16 on an accelerator, where the bundle has it, and on a CPU what export chose by its
-    parity gate, which may differ between onnxruntime and OpenVINO.
+    On an accelerator that is fp16, where the bundle has it. On a CPU it is what export chose by
+    its parity gate, which may differ between onnxruntime and OpenVINO.
     """
-    chosen = precision or _best(bundle, device)
+    chosen = precision or _best_precision(bundle.spec, device)
     backbone = Backbone(bundle.graph(chosen), threads=threads, device=device, spin=spin)
     if precision is None and backbone.provider == CPU and chosen != bundle.spec.precision:
         # there is a GPU, but its driver or libraries cannot be used
@@ -26,8 +31,7 @@ def open_backbone(
     return chosen, backbone
 
 
-def _best(bundle: Bundle, device: Device) -> Precision:
-    spec = bundle.spec
+def _best_precision(spec: BundleSpec, device: Device) -> Precision:
     if uses_accelerator(device):
         return "fp16" if "fp16" in spec.graphs else "fp32"
     if device == "openvino":

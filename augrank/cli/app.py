@@ -21,11 +21,13 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from augrank.bundle.spec import Bundle, Precision, open_bundle
+from augrank.bundle.load import open_bundle
+from augrank.bundle.recommend_spec import RecommendBundle, RecommendSpec
+from augrank.bundle.spec import Precision
 from augrank.cli.command import friendly_errors
 from augrank.errors import BadRequest, ServerError
 from augrank.models.engines import Device, uses_accelerator
-from augrank.serving.capacity import Profile, plan_serving
+from augrank.serving.capacity import CapacityRequest, Profile, plan_serving
 from augrank.tasks.recommend.response import Answer, Score
 
 app = typer.Typer(
@@ -84,7 +86,7 @@ def recommend(
     given = {name: value for name, value in named.items() if value is not None}
     given |= _pairs(context or [])
     data = _read(image)
-    with open_bundle(bundle) as opened:
+    with open_bundle(bundle, RecommendSpec) as opened:
         answer = Recommender(opened, precision=precision, device=device or "auto").recommend(
             data,
             target,
@@ -111,7 +113,7 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="Print bundle.json.")] = False,
 ) -> None:
     """Check a bundle or archive and say what is in it."""
-    with open_bundle(bundle) as opened:
+    with open_bundle(bundle, RecommendSpec) as opened:
         if as_json:
             print(opened.spec.model_dump_json(indent=2))
             return
@@ -158,7 +160,7 @@ def score(
         from augrank import batch as bulk
     except ImportError as error:
         raise BadRequest(f"cannot score: {error}", remedy="pip install 'augrank[bulk]'") from error
-    with open_bundle(bundle) as opened:
+    with open_bundle(bundle, RecommendSpec) as opened:
         spec, given = opened.spec, _pairs(context or [])
         job = bulk.Job(
             bundle=opened.directory,
@@ -230,13 +232,15 @@ def serve(
         raise BadRequest(f"cannot serve: {error}", remedy="pip install 'augrank[serve]'") from error
     settings = WorkerSettings.from_environment()
     plan = plan_serving(
-        profile,
-        gpu=uses_accelerator(device or settings.device),
-        workers=workers,
-        threads=settings.threads,
-        batch_size=batch_size,
-        batch_delay_ms=batch_delay_ms,
-        queue_size=queue_size,
+        CapacityRequest(
+            profile,
+            gpu=uses_accelerator(device or settings.device),
+            workers=workers,
+            threads=settings.threads,
+            batch_size=batch_size,
+            batch_delay_ms=batch_delay_ms,
+            queue_size=queue_size,
+        )
     )
     options = ServerOptions(port, host, auth, plan, precision, device, cache_mb)
     console.print(plan.explained(), highlight=False)
@@ -298,7 +302,7 @@ def _score_cells(score: Score) -> tuple[str, str, str]:
     return f"{score.probability:.1%}", f"{100 * score.difference:+.1f} pt", lift
 
 
-def _print_bundle(bundle: Bundle) -> None:
+def _print_bundle(bundle: RecommendBundle) -> None:
     spec = bundle.spec
     console.print(f"[bold]{spec.name}[/bold] {bundle.version}: every file is as it was exported")
     alternates = spec.alternates.count if spec.alternates else 0

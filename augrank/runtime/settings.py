@@ -1,86 +1,91 @@
 """The environment variables that a worker reads. The only place that names them."""
 
 import json
-import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, cast, get_args
+from typing import Annotated, Any, Self, get_args
+
+from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from augrank.bundle.spec import Precision
 from augrank.errors import ServerError, one_of
 from augrank.models.engines import Device
+from augrank.tasks.base import EngineOptions
 
 THREADS, PRECISION, DEVICE = "AUGRANK_THREADS", "AUGRANK_PRECISION", "AUGRANK_DEVICE"
 SPIN, CACHE_MB = "AUGRANK_SPIN", "AUGRANK_CACHE_MB"
 FIELDS, ERRORS_AS_200 = "AUGRANK_FIELDS", "AUGRANK_ERRORS_AS_200"
-PROFILE = "AUGRANK_PROFILE"  # of a container, whose command line is the platform's
 
 
-@dataclass(frozen=True)
-class WorkerSettings:
-    """How one worker runs the model; None leaves the choice to the machine or the bundle."""
+class EnvironmentSettings(BaseSettings):
+    """Settings that are read from environment variables; an empty one counts as unset.
 
-    threads: int | None = None
-    precision: Precision | None = None
-    device: Device = "auto"
-    spin: bool = False
-    cache_mb: int = 0
-    fields: Mapping[str, Any] = field(default_factory=dict)  # of requests that do not say otherwise
-    errors_as_200: bool = False  # for batch transform, which gives up at the first other status
+    A field's description says what its variable may be, for messages.
+    """
+
+    model_config = SettingsConfigDict(
+        env_ignore_empty=True, populate_by_name=True, extra="ignore", frozen=True
+    )
 
     @classmethod
-    def from_environment(cls) -> "WorkerSettings":
-        """Read the variables above; unset or empty is the default."""
-        return cls(
-            threads=whole(THREADS, least=1),
-            precision=cast(Precision | None, choice(PRECISION, get_args(Precision))),
-            device=cast(Device, choice(DEVICE, get_args(Device)) or "auto"),
-            spin=choice(SPIN, ("0", "1")) == "1",
-            cache_mb=whole(CACHE_MB, least=0) or 0,
-            fields=_object(FIELDS),
-            errors_as_200=choice(ERRORS_AS_200, ("0", "1")) == "1",
-        )
+    def from_environment(cls) -> Self:
+        """Read the variables.
+
+        Raises:
+            ServerError: a variable's value does not fit; names it and what is allowed.
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            first = error.errors()[0]
+            name, got = str(first["loc"][0]), str(first["input"])
+            raise ServerError(
+                f"{name} does not fit", expected=cls._expected(name, got), got=got
+            ) from error
+
+    @classmethod
+    def _expected(cls, variable: str, got: str) -> str:
+        for field in cls.model_fields.values():
+            alias = field.validation_alias
+            names = alias.choices if isinstance(alias, AliasChoices) else [alias]
+            if variable in names:
+                return field.description or one_of(_choices(field.annotation), got)
+        return "another value"
 
 
-def whole(name: str, *, least: int, environment: Mapping[str, str] = os.environ) -> int | None:
-    """A variable's whole number; None where it is unset or empty.
+class WorkerSettings(EnvironmentSettings):
+    """How one worker runs a task; None leaves the choice to the machine or the bundle."""
 
-    Raises:
-        ServerError: it is none, or too small.
-    """
-    value = environment.get(name) or None
-    if value is None:
-        return None
-    if not value.isdecimal() or int(value) < least:
-        raise ServerError(
-            f"{name} does not fit", expected=f"a whole number from {least}", got=value
-        )
-    return int(value)
+    threads: int | None = Field(
+        None, ge=1, validation_alias=THREADS, description="a whole number from 1"
+    )
+    precision: Precision | None = Field(None, validation_alias=PRECISION)
+    device: Device = Field("auto", validation_alias=DEVICE)
+    spin: bool = Field(False, validation_alias=SPIN, description="0 or 1")
+    cache_mb: int = Field(
+        0, ge=0, validation_alias=CACHE_MB, description="a whole number of megabytes from 0"
+    )
+    # of requests that do not say otherwise
+    request_fields: Annotated[dict[str, Any], NoDecode] = Field(
+        default_factory=dict,
+        validation_alias=FIELDS,
+        description='a JSON object, {"target": "open_rate"}',
+    )
+    # for batch transform, which gives up at the first other status
+    errors_as_200: bool = Field(False, validation_alias=ERRORS_AS_200, description="0 or 1")
+
+    @field_validator("request_fields", mode="before")
+    @classmethod
+    def _from_json(cls, value: Any) -> Any:
+        return json.loads(value) if isinstance(value, str) else value
+
+    def engine_options(self, threads: int) -> EngineOptions:
+        """Return how the backbone runs; ``threads`` where the environment names no number."""
+        return EngineOptions(self.threads or threads, self.precision, self.device, self.spin)
 
 
-def choice(
-    name: str, allowed: tuple[str, ...], environment: Mapping[str, str] = os.environ
-) -> str | None:
-    """A variable's value; None where it is unset or empty.
-
-    Raises:
-        ServerError: it is none of those allowed.
-    """
-    value = environment.get(name) or None
-    if value is not None and value not in allowed:
-        raise ServerError(f"{name} does not fit", expected=one_of(allowed, value), got=value)
-    return value
-
-
-def _object(name: str) -> dict[str, Any]:
-    """A variable's JSON object."""
-    text = os.environ.get(name) or "{}"
-    try:
-        value = json.loads(text)
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        raise ServerError(
-            f"{name} does not fit", expected='a JSON object, {"target": "open_rate"}', got=text
-        )
-    return value
+def _choices(annotation: Any) -> list[str]:
+    """Return the strings of a ``Literal``, also inside a union."""
+    arguments = get_args(annotation)
+    return [a for a in arguments if isinstance(a, str)] + [
+        choice for a in arguments if not isinstance(a, str) for choice in _choices(a)
+    ]

@@ -1,9 +1,9 @@
-"""How a machine is shared out between workers, threads and requests.
+"""Serving capacity: how a machine is divided between workers, threads and queued requests.
 
-``latency``: few workers, each with many threads, so that one request is answered as fast as can be.
-``throughput``: a worker for every core, each on one thread, so that no core ever waits for another
-one and what cannot run in parallel (decoding, scoring, HTTP) runs beside another worker's backbone.
-On a GPU both are one worker that takes several requests at once.
+``latency``: few workers, each with many threads, for the shortest answer to one request.
+``throughput``: a worker for every core, each on one thread, so that no core waits for another and
+the serial parts (decoding, scoring, HTTP) run beside another worker's backbone. On a GPU both are
+one worker that takes several requests at once.
 """
 
 from dataclasses import dataclass
@@ -16,24 +16,24 @@ Profile = Literal["latency", "throughput"]
 LATENCY_THREADS = 8
 WORKER_BYTES = 700 * 1024 * 1024  # Python, TorchServe's torch, graph and batch of one worker
 GPU_BATCH, GPU_BATCH_DELAY_MS = 8, 2
-QUEUED_PER_WORKER = 8  # requests; those that would wait longer are refused at once
+QUEUED_PER_WORKER = 8  # requests; more are refused at once
 
 
 @dataclass(frozen=True)
 class ServingPlan:
-    """What runs where."""
+    """The workers, threads and limits of a server."""
 
     profile: Profile
     cores: int
     workers: int
     threads: int  # of each worker's backbone
-    batch_size: int  # requests that a worker takes at once, at most
-    batch_delay_ms: int  # how long a lone request waits for company
+    batch_size: int  # requests in one call of a worker, at most
+    batch_delay_ms: int  # how long a lone request waits for others to join its batch
     queue_size: int  # requests that wait for a worker, at most
     spin: bool  # whether idle threads spin between requests
 
     def explained(self) -> str:
-        """One line for people."""
+        """Return the plan in one line."""
         batch = "one request at a time"
         if self.batch_size > 1:
             batch = f"up to {self.batch_size} requests at once ({self.batch_delay_ms} ms of wait)"
@@ -43,48 +43,45 @@ class ServingPlan:
         )
 
 
-def plan_serving(
-    profile: Profile = "latency",
-    *,
-    cores: int | None = None,
-    memory_bytes: int | None = None,
-    gpu: bool = False,
-    workers: int | None = None,
-    threads: int | None = None,
-    batch_size: int | None = None,
-    batch_delay_ms: int | None = None,
-    queue_size: int | None = None,
-) -> ServingPlan:
-    """Share out a machine; what is given is kept, the rest follows.
+@dataclass(frozen=True)
+class CapacityRequest:
+    """What is asked of a machine; None leaves a figure to the plan."""
 
-    Args:
-        profile: what to be good at.
-        cores: by default those that this process may use.
-        memory_bytes: bounds the workers; by default what is available now.
-        gpu: whether the backbone runs on one.
-        workers: processes; workers x threads never exceeds the cores, but for one thread each.
-        threads: of each worker's backbone.
-        batch_size: requests in one call of a worker.
-        batch_delay_ms: how long a lone request waits for company, where there are batches.
-        queue_size: requests that may wait.
+    profile: Profile = "latency"
+    cores: int | None = None  # by default those that this process may use
+    memory_bytes: int | None = None  # limits the workers; by default what is available now
+    gpu: bool = False  # whether the backbone runs on one
+    workers: int | None = None  # processes
+    threads: int | None = None  # of each worker's backbone
+    batch_size: int | None = None  # requests in one call of a worker
+    batch_delay_ms: int | None = None  # wait for other requests, where there are batches
+    queue_size: int | None = None  # requests that may wait
+
+
+def plan_serving(request: CapacityRequest = CapacityRequest()) -> ServingPlan:
+    """Divide a machine: given figures are kept, the others follow from the machine.
+
+    Workers x threads never exceeds the cores, unless there are more workers than cores.
     """
-    cores = cores or usable_cores()
-    if workers is None:
-        wanted = 1 if gpu else cores
-        if profile == "latency":
-            wanted = 1 if gpu else max(1, cores // LATENCY_THREADS)
-        fits = (available_memory() if memory_bytes is None else memory_bytes) // WORKER_BYTES
-        workers = max(1, min(wanted, fits))
-    threads = threads or max(1, cores // workers)
-    batch_size = batch_size or (GPU_BATCH if gpu else 1)
-    delay = GPU_BATCH_DELAY_MS if batch_delay_ms is None else batch_delay_ms
+    cores = request.cores or usable_cores()
+    workers = request.workers or _default_workers(request, cores)
+    batch_size = request.batch_size or (GPU_BATCH if request.gpu else 1)
+    delay_ms = GPU_BATCH_DELAY_MS if request.batch_delay_ms is None else request.batch_delay_ms
     return ServingPlan(
-        profile=profile,
+        profile=request.profile,
         cores=cores,
         workers=workers,
-        threads=threads,
+        threads=request.threads or max(1, cores // workers),
         batch_size=batch_size,
-        batch_delay_ms=delay if batch_size > 1 else 0,
-        queue_size=queue_size or QUEUED_PER_WORKER * workers * batch_size,
-        spin=workers == 1 and not gpu and cores > 1,
+        batch_delay_ms=delay_ms if batch_size > 1 else 0,
+        queue_size=request.queue_size or QUEUED_PER_WORKER * workers * batch_size,
+        spin=workers == 1 and not request.gpu and cores > 1,
     )
+
+
+def _default_workers(request: CapacityRequest, cores: int) -> int:
+    wanted = cores if request.profile == "throughput" else max(1, cores // LATENCY_THREADS)
+    if request.gpu:
+        wanted = 1
+    memory = available_memory() if request.memory_bytes is None else request.memory_bytes
+    return max(1, min(wanted, memory // WORKER_BYTES))

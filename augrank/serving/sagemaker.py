@@ -9,18 +9,17 @@ SIGTERM lets what was asked be answered. The model stands unpacked in ``/opt/ml/
 
 import asyncio
 import logging
-import os
 import signal
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast, get_args
 from urllib.parse import urlsplit
+
+from pydantic import AliasChoices, Field
 
 from augrank.errors import AugrankError, ServerError
 from augrank.models.engines import uses_accelerator
-from augrank.runtime.settings import PROFILE, WorkerSettings, choice, whole
-from augrank.serving.capacity import Profile, plan_serving
+from augrank.runtime.settings import EnvironmentSettings, WorkerSettings
+from augrank.serving.capacity import CapacityRequest, Profile, plan_serving
 from augrank.serving.readiness_proxy import Gate
 from augrank.serving.server import Server, ServerOptions, serve
 
@@ -28,6 +27,42 @@ logger = logging.getLogger(__name__)
 EVERYWHERE = "0.0.0.0"
 DRAIN_S = 25.0  # SageMaker kills 30 s after SIGTERM
 WATCH_S = 2.0
+
+
+class HostingSettings(EnvironmentSettings):
+    """The platform's variables; the newer name of one goes before the older."""
+
+    profile: Profile = Field("latency", validation_alias="AUGRANK_PROFILE")
+    base: Path = Field(Path("/opt/ml"), validation_alias="SAGEMAKER_BASE_DIR")
+    port: int = Field(
+        8080, ge=1, validation_alias="SAGEMAKER_BIND_TO_PORT", description="a whole number from 1"
+    )
+    workers: int | None = Field(
+        None,
+        ge=1,
+        validation_alias=AliasChoices("SAGEMAKER_TS_MIN_WORKERS", "SAGEMAKER_MODEL_SERVER_WORKERS"),
+        description="a whole number from 1",
+    )
+    batch_size: int | None = Field(
+        None,
+        ge=1,
+        validation_alias="SAGEMAKER_TS_BATCH_SIZE",
+        description="a whole number from 1",
+    )
+    batch_delay_ms: int | None = Field(
+        None,
+        ge=0,
+        validation_alias="SAGEMAKER_TS_MAX_BATCH_DELAY",
+        description="a whole number from 0",
+    )
+    timeout_s: int = Field(
+        60,
+        ge=1,
+        validation_alias=AliasChoices(
+            "SAGEMAKER_TS_RESPONSE_TIMEOUT", "SAGEMAKER_MODEL_SERVER_TIMEOUT"
+        ),
+        description="a whole number of seconds from 1",
+    )
 
 
 @dataclass(frozen=True)
@@ -39,33 +74,27 @@ class Hosting:
     options: ServerOptions
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Hosting":
-        """Read the platform's variables; its older name of one goes after the newer.
+    def from_environment(cls) -> "Hosting":
+        """Read the platform's variables and the workers' own.
 
         Raises:
             ServerError: a variable's value does not fit.
         """
-
-        def number(*names: str, least: int = 1) -> int | None:
-            given = (whole(name, least=least, environment=environment) for name in names)
-            return next((value for value in given if value is not None), None)
-
-        profile = choice(PROFILE, get_args(Profile), environment) or "latency"
-        settings = WorkerSettings.from_environment()
-        plan = plan_serving(
-            cast(Profile, profile),
-            gpu=uses_accelerator(settings.device),
-            threads=settings.threads,
-            workers=number("SAGEMAKER_TS_MIN_WORKERS", "SAGEMAKER_MODEL_SERVER_WORKERS"),
-            batch_size=number("SAGEMAKER_TS_BATCH_SIZE"),
-            batch_delay_ms=number("SAGEMAKER_TS_MAX_BATCH_DELAY", least=0),
+        platform, worker = HostingSettings.from_environment(), WorkerSettings.from_environment()
+        capacity = CapacityRequest(
+            profile=platform.profile,
+            gpu=uses_accelerator(worker.device),
+            threads=worker.threads,
+            workers=platform.workers,
+            batch_size=platform.batch_size,
+            batch_delay_ms=platform.batch_delay_ms,
         )
-        timeout_s = number("SAGEMAKER_TS_RESPONSE_TIMEOUT", "SAGEMAKER_MODEL_SERVER_TIMEOUT")
-        base = Path(environment.get("SAGEMAKER_BASE_DIR") or "/opt/ml")
         return cls(
-            model=base / "model",
-            port=number("SAGEMAKER_BIND_TO_PORT") or 8080,
-            options=ServerOptions(port=0, auth=False, plan=plan, timeout_s=timeout_s or 60),
+            model=platform.base / "model",
+            port=platform.port,
+            options=ServerOptions(
+                port=0, auth=False, plan=plan_serving(capacity), timeout_s=platform.timeout_s
+            ),
         )
 
 

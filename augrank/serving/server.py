@@ -14,10 +14,10 @@ from pathlib import Path
 import httpx
 import numpy as np
 
-from augrank.bundle.spec import BUNDLE_FILE, BundleSpec, Precision, load_bundle
+from augrank.bundle.load import load_bundle
+from augrank.bundle.spec import BUNDLE_FILE, BundleSpec, Precision
 from augrank.errors import ServerError
 from augrank.images.decode import encode
-from augrank.models.context import ContextEncoder
 from augrank.models.engines import Device
 from augrank.runtime import settings
 from augrank.serving.capacity import ServingPlan, plan_serving
@@ -102,9 +102,7 @@ class Server(TorchServe):
         for name, value in self.headers.items():
             words += ["-H", f"{name}: {value}"]
         words += ["-F", f"image=@{self.example}"]
-        fields = {"target": self.spec.heads[0].target.name}
-        fields |= {k: str(v) for k, v in ContextEncoder(self.spec.context).example().items()}
-        for name, value in fields.items():
+        for name, value in self.spec.example_fields().items():
             words += ["--form-string", f"{name}={value}"]
         return shlex.join([*words, self.url])
 
@@ -138,8 +136,7 @@ def serve(source: Path, options: ServerOptions | None = None) -> Iterator[Server
 def _warm_up(server: Server, workers: int) -> None:
     """Ask small questions for a moment, so that Java has compiled its part before users come."""
     deadline = time.monotonic() + WARM_UP_S
-    fields = {"target": server.spec.heads[0].target.name, "candidates": "", "alternates": "0"}
-    fields |= {k: str(v) for k, v in ContextEncoder(server.spec.context).example().items()}
+    fields = server.spec.cheap_fields()
     image = server.example.read_bytes()
 
     def ask(_: int) -> None:

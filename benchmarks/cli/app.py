@@ -8,7 +8,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from augrank.bundle.spec import open_bundle
+from augrank.bundle.load import open_bundle
+from augrank.bundle.recommend_spec import RecommendSpec
 from augrank.cli.command import friendly_errors
 from augrank.contracts.manifest import IMAGE_SUFFIXES
 from augrank.errors import BadRequest, one_of
@@ -46,7 +47,7 @@ def pipeline(
     """Time the request pipeline by stage, in process, against the raw forward pass."""
     files = _image_files(images)
     threads = threads or usable_cores()
-    with open_bundle(bundle) as opened:
+    with open_bundle(bundle, RecommendSpec) as opened:
         results = list(time_pipeline(opened, files, rounds=rounds, threads=threads))
         content = result_json(opened, results, typed_command(), rounds=rounds, threads=threads)
     console.print(_table(results))
@@ -89,7 +90,7 @@ def serving(
             f"cannot compare servers: {error}", remedy="make install, or the extras serve and peers"
         ) from error
     chosen = _peers(peers, quick)
-    with open_bundle(bundle) as opened:
+    with open_bundle(bundle, RecommendSpec) as opened:
         asked = questions(opened, _image_files(images)[: QUICK_ASKED if quick else ASKED])
         seen = measure(
             opened,

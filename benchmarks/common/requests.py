@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from augrank.bundle.spec import Bundle
+from augrank.bundle.recommend_spec import RecommendBundle
 from augrank.models.context import ContextEncoder
 
 
@@ -19,7 +19,7 @@ def question(
     return {"image": encoded, "target": target, "context": dict(context), **options}
 
 
-def questions(bundle: Bundle, images: Sequence[Path]) -> list[dict[str, Any]]:
+def questions(bundle: RecommendBundle, images: Sequence[Path]) -> list[dict[str, Any]]:
     """One for each image, targets in turn, contexts drawn."""
     targets = [head.target.name for head in bundle.spec.heads]
     encoder, rng = ContextEncoder(bundle.spec.context), np.random.default_rng(0)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from augrank.bundle.spec import library_versions
+from augrank.bundle.load import library_versions
 from augrank.resources import usable_cores
 
 RESAMPLES = 2000

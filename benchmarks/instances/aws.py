@@ -7,7 +7,8 @@ from typing import Any
 
 from augrank.aws.client import Aws, AwsError, Call
 from augrank.aws.s3 import S3Folder
-from augrank.bundle.spec import load_bundle
+from augrank.bundle.load import load_bundle
+from augrank.bundle.recommend_spec import RecommendSpec
 from augrank.errors import BadRequest
 from benchmarks.common.load import FAILED, OK, Asks, Body
 from benchmarks.common.requests import questions
@@ -150,7 +151,7 @@ class OnAws:
         """An endpoint, deleted whatever happens."""
         release = self.release(kind)
         endpoint = Endpoint(self._aws, release.settings.name, step)
-        bundle = load_bundle(release.dist / "bundle")
+        bundle = load_bundle(release.dist / "bundle", RecommendSpec)
         if kind.gpus and "fp16" not in bundle.spec.graphs:
             raise BadRequest(
                 "the export has no graph for GPUs", remedy="Export it again with --fp16."

@@ -11,11 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from augrank.bundle.spec import load_bundle
+from augrank.bundle.load import load_bundle
+from augrank.bundle.recommend_spec import RecommendSpec
 from augrank.contracts.manifest import IMAGE_SUFFIXES
 from augrank.errors import BadRequest, ServerError
 from augrank.resources import available_memory, usable_cores
-from augrank.serving.capacity import plan_serving
+from augrank.serving.capacity import CapacityRequest, plan_serving
 from augrank.serving.server import ServerOptions, serve
 from benchmarks.common.load import Endpoint
 from benchmarks.common.requests import questions
@@ -93,10 +94,10 @@ class Here:
 
     def serve(self, kind: InstanceType, step: Step) -> ServingFigures:
         """TorchServe on these cores; the clients may use all."""
-        bundle = load_bundle(self._dist(kind, step) / "bundle")
+        bundle = load_bundle(self._dist(kind, step) / "bundle", RecommendSpec)
         asked = questions(bundle, self._images())
         gpu = kind.name == GPU
-        plan = plan_serving("throughput", cores=kind.vcpu, gpu=gpu)
+        plan = plan_serving(CapacityRequest("throughput", cores=kind.vcpu, gpu=gpu))
         options = ServerOptions(port=0, auth=False, plan=plan, device="cuda" if gpu else "cpu")
         with cores(kind.vcpu), serve(bundle.directory, options) as server, cores(usable_cores()):
             endpoint = Endpoint(server.url, server.headers)

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from augrank.bundle.spec import Bundle
+from augrank.bundle.recommend_spec import RecommendBundle
 
 if TYPE_CHECKING:
     import torch
@@ -15,7 +15,7 @@ BATCH_NORM_EPS = 1e-5
 STEM = {"0": "conv1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"}
 
 
-def eager_weights(bundle: Bundle) -> "dict[str, torch.Tensor]":
+def eager_weights(bundle: RecommendBundle) -> "dict[str, torch.Tensor]":
     """torchvision's state_dict of the fp32 graph.
 
     Export folds each batch normalisation into its convolution. Here the convolution gets the folded

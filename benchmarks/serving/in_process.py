@@ -15,9 +15,11 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 
-from augrank.bundle.spec import Bundle, Precision
+from augrank.bundle.recommend_spec import RecommendBundle
+from augrank.bundle.spec import Precision
 from augrank.errors import AugrankError
 from augrank.models.engines import Device
+from augrank.runtime.wire import read_body
 from augrank.serving.capacity import ServingPlan
 from augrank.tasks.recommend.pipeline import Recommender
 from augrank.tasks.recommend.request import parse_request
@@ -33,7 +35,7 @@ class Controls:
 
     def __init__(
         self,
-        bundle: Bundle,
+        bundle: RecommendBundle,
         precisions: Sequence[Precision],
         plan: ServingPlan,
         device: Device,
@@ -97,7 +99,7 @@ def _work(
     }
     for recommender in recommenders.values():
         recommender.warm_up()
-    requests = [parse_request({"body": question}, {}) for question in asked]
+    requests = [parse_request(read_body({"body": question}, {})) for question in asked]
     end.send("ready")
     while True:
         try:
@@ -120,7 +122,7 @@ def _work(
 
 def candidates(recommender: Recommender, question: dict[str, Any]) -> dict[str, float]:
     """What a server must answer: every candidate's probability."""
-    (answer,) = recommender.recommend_batch([parse_request({"body": question}, {})])
+    (answer,) = recommender.recommend_batch([parse_request(read_body({"body": question}, {}))])
     if isinstance(answer, AugrankError):
         raise answer
     return {candidate.name: candidate.probability for candidate in answer.candidates}

@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from augrank.bundle.spec import Bundle, Precision
+from augrank.bundle.recommend_spec import RecommendBundle
+from augrank.bundle.spec import Precision
 from augrank.errors import AugrankError
 from augrank.models.engines import Device, uses_accelerator
-from augrank.serving.capacity import Profile, plan_serving
+from augrank.serving.capacity import CapacityRequest, Profile, plan_serving
 from augrank.tasks.recommend.pipeline import Recommender
 from benchmarks.common.load import OK, Client, closed_loop
 from benchmarks.serving.in_process import Controls, What, candidates, gemm_gigaflops
@@ -34,7 +35,7 @@ SETTINGS = "AUGRANK_"  # variables that would decide for our servers and not for
 
 
 def measure(
-    bundle: Bundle,
+    bundle: RecommendBundle,
     asked: Sequence[dict[str, Any]],
     effort: Effort,
     peers: Sequence[str],
@@ -55,7 +56,7 @@ def measure(
         device: that computes.
     """
     gpu = uses_accelerator(device)
-    plan = plan_serving(profile, gpu=gpu)
+    plan = plan_serving(CapacityRequest(profile, gpu=gpu))
     faster: Precision = "fp16" if gpu else "int8"
     precisions = tuple(p for p in ("fp32", faster) if p in bundle.spec.graphs)
     fast = precisions[-1]
@@ -165,7 +166,7 @@ def _start(
 
 
 def _check_answers(
-    servers: Mapping[str, Standing], bundle: Bundle, asked: Sequence[dict[str, Any]]
+    servers: Mapping[str, Standing], bundle: RecommendBundle, asked: Sequence[dict[str, Any]]
 ) -> None:
     """Every server must give the candidates and probabilities of the pipeline in process.
 
@@ -231,7 +232,7 @@ def _control(
 
 
 def _rate_with(
-    bundle: Bundle,
+    bundle: RecommendBundle,
     precision: Precision,
     device: Device,
     workers: int,
@@ -239,7 +240,7 @@ def _rate_with(
     effort: Effort,
 ) -> float:
     """Peak of our server with fewer workers of one thread each."""
-    plan = plan_serving("throughput", cores=workers, workers=workers)
+    plan = plan_serving(CapacityRequest("throughput", cores=workers, workers=workers))
     with _running(ours(bundle, precision, plan, device=device), asked) as standing:
         clients = _best_clients(standing, workers, effort)
         rates = [

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from augrank.bundle.spec import Bundle
+from augrank.bundle.recommend_spec import RecommendBundle
 from augrank.models.context import ContextEncoder
 from augrank.models.engines import Device
 from augrank.tasks.recommend.pipeline import Recommender
@@ -48,7 +48,7 @@ class PipelineResult:
 
 
 def time_pipeline(
-    bundle: Bundle, images: Sequence[Path], *, rounds: int, threads: int
+    bundle: RecommendBundle, images: Sequence[Path], *, rounds: int, threads: int
 ) -> Iterator[PipelineResult]:
     """Time every graph of a bundle on small images and on a 12-megapixel photo.
 
@@ -96,7 +96,7 @@ def _time(
 
 
 def result_json(
-    bundle: Bundle,
+    bundle: RecommendBundle,
     results: Sequence[PipelineResult],
     command: str,
     *,

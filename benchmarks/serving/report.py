@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from augrank.bundle.spec import Bundle, Precision
+from augrank.bundle.recommend_spec import RecommendBundle
+from augrank.bundle.spec import Precision
 from augrank.errors import AugrankError
 from benchmarks.common.statistics import Median, machine
 from benchmarks.serving.in_process import forward_gigaops
@@ -153,7 +154,7 @@ def rows(seen: Measured, candidates: int, price_per_hour: float | None) -> list[
 
 
 def result_json(
-    seen: Measured, bundle: Bundle, command: str, price_per_hour: float | None
+    seen: Measured, bundle: RecommendBundle, command: str, price_per_hour: float | None
 ) -> dict[str, Any]:
     """The whole run as plain data."""
     spec = bundle.spec

@@ -16,7 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from augrank.bundle.spec import Bundle, Precision
+from augrank.bundle.recommend_spec import RecommendBundle
+from augrank.bundle.spec import Precision
 from augrank.errors import ServerError
 from augrank.models.engines import Device
 from augrank.runtime import settings
@@ -68,7 +69,7 @@ def raw_image(question: Mapping[str, Any]) -> Body:
 
 
 def ours(
-    bundle: Bundle,
+    bundle: RecommendBundle,
     precision: Precision,
     plan: ServingPlan,
     *,
@@ -94,7 +95,7 @@ def ours(
 # --- what TorchServe's documentation leads to -----------------------------------------------------
 
 
-def documented(bundle: Bundle, workers: int, threads: int | None = None) -> Contestant:
+def documented(bundle: RecommendBundle, workers: int, threads: int | None = None) -> Contestant:
     """The documented eager handler on TorchServe.
 
     Args:
@@ -119,7 +120,7 @@ def documented(bundle: Bundle, workers: int, threads: int | None = None) -> Cont
     return Contestant(name, "fp32", start, plain_json)
 
 
-def _documented_model(bundle: Bundle, folder: Path, workers: int) -> None:
+def _documented_model(bundle: RecommendBundle, folder: Path, workers: int) -> None:
     """A model folder as torch-model-archiver packs it: handler, weights, extra files."""
     import torch
 
@@ -209,7 +210,11 @@ PEERS: dict[str, Peer] = {
 
 
 def peer(
-    name: str, bundle: Bundle, precision: Precision, plan: ServingPlan, device: Device = "cpu"
+    name: str,
+    bundle: RecommendBundle,
+    precision: Precision,
+    plan: ServingPlan,
+    device: Device = "cpu",
 ) -> Contestant:
     """augrank's pipeline behind another server, with the same workers and threads as ours."""
     start = partial(_run_peer, PEERS[name], bundle, precision, plan, device)
@@ -218,7 +223,7 @@ def peer(
 
 @contextmanager
 def _run_peer(
-    peer: Peer, bundle: Bundle, precision: Precision, plan: ServingPlan, device: Device
+    peer: Peer, bundle: RecommendBundle, precision: Precision, plan: ServingPlan, device: Device
 ) -> Iterator[Endpoint]:
     with tempfile.TemporaryDirectory(prefix="augrank-peer-") as scratch:
         folder, (port,) = Path(scratch), free_ports(1)

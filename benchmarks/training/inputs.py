@@ -13,54 +13,52 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
 from augrank.images.preprocess import IMAGENET_MEAN, IMAGENET_STD, Normalizer
+from augrank.reporting import NullReporter
 from training.backbone.crops import Jitter
-from training.backbone.device import Engine
-from training.backbone.loader import Batches
-from training.common.progress import Display
+from training.backbone.loader import BatchLoader, ImageSet
+from training.common.context import TrainContext
+from training.common.device import Device
 from training.data.dataset import Prepared
 from training.data.image_cache.sources import decode_all
 from training.data.samples import Samples
 
-QUIET = Display(quiet=True)
+QUIET = NullReporter()
 WARM_S = 1.0  # at least
 LEAST_BATCHES = 4  # of a worker of the peer, an epoch
 
 
-def batches_of(data: Prepared, batch_size: int, engine: Engine) -> Batches:
+def batches_of(data: Prepared, batch_size: int, device: Device) -> BatchLoader:
     """As training has them."""
-    return Batches(
-        data.images.pixels,
-        data.augmentations,
-        Normalizer(IMAGENET_MEAN, IMAGENET_STD),
-        engine,
-        batch_size=batch_size,
-        threads=data.threads,
+    images = ImageSet(
+        data.images.pixels, data.augmentations, Normalizer(IMAGENET_MEAN, IMAGENET_STD)
     )
+    ctx = TrainContext(device=device)
+    return BatchLoader(images, ctx, batch_size=batch_size, threads=data.threads)
 
 
-def ours_warm(data: Prepared, samples: Samples, batch_size: int, engine: Engine) -> float:
+def ours_warm(data: Prepared, samples: Samples, batch_size: int, device: Device) -> float:
     """Images a second of whole epochs, nothing trained."""
     epochs, start = 0, time.perf_counter()
     while (seconds := time.perf_counter() - start) < WARM_S:
-        _epoch(data, samples, batch_size, engine)
+        _epoch(data, samples, batch_size, device)
         epochs += 1
     return epochs * len(samples) / seconds
 
 
-def _epoch(data: Prepared, samples: Samples, batch_size: int, engine: Engine) -> None:
-    for _ in batches_of(data, batch_size, engine).shuffled(samples, Jitter(0, flip=False), epoch=1):
+def _epoch(data: Prepared, samples: Samples, batch_size: int, device: Device) -> None:
+    for _ in batches_of(data, batch_size, device).shuffled(samples, Jitter(0, flip=False), epoch=1):
         pass
-    if engine.is_cuda:
+    if device.is_cuda:
         torch.cuda.synchronize()
 
 
 def ours_cold(
-    data: Prepared, samples: Samples, batch_size: int, engine: Engine, scratch: Path
+    data: Prepared, samples: Samples, batch_size: int, device: Device, scratch: Path
 ) -> float:
     """The same from nothing: every file of the epoch read, hashed and decoded first."""
     start = time.perf_counter()
     decode_anew(data, samples, scratch)
-    _epoch(data, samples, batch_size, engine)
+    _epoch(data, samples, batch_size, device)
     return len(samples) / (time.perf_counter() - start)
 
 
@@ -70,7 +68,7 @@ def decode_anew(data: Prepared, samples: Samples, scratch: Path) -> None:
     files = [data.manifest.files[number] for number in np.unique(samples.file)]
     decode_all(
         files, data.manifest.images, data.config.image_size, scratch, threads=data.threads,
-        display=QUIET,
+        reporter=QUIET,
     )  # fmt: skip
 
 

@@ -26,21 +26,19 @@ from benchmarks.training.inputs import (
     ours_warm,
 )
 from training.backbone.crops import Jitter
-from training.backbone.device import Engine
 from training.backbone.embed import embed, pair_keys
 from training.backbone.loader import EVALUATION_BATCH, TrainingBatch
 from training.backbone.model import Backbone
 from training.backbone.optimizer import Optimisation
 from training.backbone.train import use_threads
 from training.backbone.trainer import train_epoch
-from training.common.progress import Display
+from training.common.context import TrainContext
+from training.common.device import Device
 from training.config import Architecture, FitConfig
 from training.data.dataset import Prepared, prepare, read_manifest
 from training.data.samples import Samples
 from training.data.splits import TRAIN
-from training.distributed.world import Team
 
-QUIET = Display(quiet=True)
 Note = Callable[[str], None]
 
 
@@ -99,12 +97,12 @@ def prepared(images: Path, scratch: Path, size: int) -> Prepared:
     config = FitConfig(
         images=images, out=scratch / f"{size}", cache=scratch / "cache", image_size=size
     )
-    return prepare(config, read_manifest(config), QUIET)
+    return prepare(config, read_manifest(config), TrainContext())
 
 
-def batch_size(engine: Engine) -> int:
+def batch_size(device: Device) -> int:
     """That fills the device."""
-    return GPU_BATCH if engine.is_cuda else BATCH
+    return GPU_BATCH if device.is_cuda else BATCH
 
 
 def measure_backbone(
@@ -112,26 +110,26 @@ def measure_backbone(
     images: Path,
     scratch: Path,
     backbone: Architecture,
-    engine: Engine,
+    device: Device,
     effort: Effort,
     note: Note,
 ) -> Seen:
     """Training on images against training on tensors that are there already; embeddings."""
     seen = Seen(backbone, data.config.image_size)
     config = data.config.model_copy(update={"backbone": backbone, "epochs": 100})
-    batch, jitter = batch_size(engine), NO_FLIP
+    batch, jitter = batch_size(device), NO_FLIP
     count = len(data.augmentations.names)
     train = _part(data.samples(TRAIN), LEAST_BATCHES * batch)
-    network = Backbone(backbone, count, 0).to(engine.device)
+    network = Backbone(backbone, count, 0).to(device.torch_device)
     network = network.to(memory_format=torch.channels_last)
-    optimisation = Optimisation(network, config, engine, steps=1000)
-    batches = batches_of(data, batch, engine)
+    optimisation = Optimisation(network, config, TrainContext(device=device), steps=1000)
+    batches = batches_of(data, batch, device)
     made = next(batches.shuffled(train, jitter, 1))
 
     def learn(source: Iterator[TrainingBatch]) -> tuple[float, float]:
         """Seconds, and those of them that it waited for images."""
         start = time.perf_counter()
-        trained = train_epoch(optimisation, source, Team(), _silent)
+        trained = train_epoch(optimisation, source, TrainContext(), _silent)
         return time.perf_counter() - start, trained.waited_s
 
     def synthetic() -> float:
@@ -160,9 +158,9 @@ def measure_backbone(
     seen.waiting.clear()
     seen.compiled = optimisation.compiled
     seen.peak_mb = peak_mb(images, scratch, seen.size, backbone)
-    plain = _plain(backbone, engine)
+    plain = _plain(backbone, device)
     keys = pair_keys(train.file, train.applied, count)
-    seconds = _embed(data, network, keys, engine)
+    seconds = _embed(data, network, keys, device)
     keys = np.resize(keys, max(len(keys), math.ceil(effort.turn_s / seconds * len(keys))))
     for number in range(effort.rounds):
         note(f"{backbone}, {seen.size} px: round {number + 1} of {effort.rounds}")
@@ -171,9 +169,9 @@ def measure_backbone(
             seen.synthetic.append(len(train) / taken["synthetic"])
             seen.real.append(len(train) / taken["real"])
         seen.cold.append(len(whole) / cold())
-        embedding = partial(_embed, data, network, keys, engine)
+        embedding = partial(_embed, data, network, keys, device)
         for taken in turns(
-            {"embed": embedding, "eager": partial(_embed_eagerly, data, plain, keys, engine)}
+            {"embed": embedding, "eager": partial(_embed_eagerly, data, plain, keys, device)}
         ):
             seen.embed.append(len(keys) / taken["embed"])
             seen.eager.append(len(keys) / taken["eager"])
@@ -192,18 +190,21 @@ class SeenCompiled:
 
 
 def measure_compiled(
-    data: Prepared, backbone: Architecture, engine: Engine, effort: Effort, note: Note
+    data: Prepared, backbone: Architecture, device: Device, effort: Effort, note: Note
 ) -> SeenCompiled:
     """Whether torch.compile pays on this machine."""
     note(f"{backbone}, {data.config.image_size} px: torch.compile")
-    network = Backbone(backbone, len(data.augmentations.names), 0).to(engine.device)
+    network = Backbone(backbone, len(data.augmentations.names), 0).to(device.torch_device)
     network = network.to(memory_format=torch.channels_last)
-    batches = batches_of(data, batch_size(engine), engine)
+    batches = batches_of(data, batch_size(device), device)
     batch = next(batches.shuffled(data.samples(TRAIN), NO_FLIP, 1))
     rates: dict[bool, list[float]] = {True: [], False: []}
     ways = {
         compiled: Optimisation(
-            network, data.config.model_copy(update={"compile": compiled}), engine, steps=1000
+            network,
+            data.config.model_copy(update={"compile": compiled}),
+            TrainContext(device=device),
+            steps=1000,
         )
         for compiled in rates
     }
@@ -224,19 +225,19 @@ def measure_compiled(
 
 
 def measure_input(
-    data: Prepared, images: Path, scratch: Path, engine: Engine, effort: Effort, note: Note
+    data: Prepared, images: Path, scratch: Path, device: Device, effort: Effort, note: Note
 ) -> SeenInput:
     """The loader alone."""
     seen, samples = SeenInput(data.config.image_size), data.samples(TRAIN)
-    batch = batch_size(engine)
+    batch = batch_size(device)
     peer = ImageFolderPeer(images, seen.size, batch, usable_cores())
     peer.rate(0.1)  # its processes start
-    ours_warm(data, samples, batch, engine)
+    ours_warm(data, samples, batch, device)
     for number in range(effort.rounds):
         note(f"loader, {seen.size} px: round {number + 1} of {effort.rounds}")
-        seen.warm.append(ours_warm(data, samples, batch, engine))
+        seen.warm.append(ours_warm(data, samples, batch, device))
         seen.imagefolder.append(peer.rate(1.0 if effort.quick else 3.0))
-        seen.cold.append(ours_cold(data, samples, batch, engine, scratch / "cold"))
+        seen.cold.append(ours_cold(data, samples, batch, device, scratch / "cold"))
     return seen
 
 
@@ -262,31 +263,31 @@ def _part(samples: Samples, count: int) -> Samples:
     return samples[np.resize(rng.permutation(len(samples)), count)]
 
 
-def _plain(backbone: Architecture, engine: Engine) -> nn.Module:
+def _plain(backbone: Architecture, device: Device) -> nn.Module:
     """torchvision's network that gives features, as it comes."""
     network = getattr(torchvision.models, backbone)()
     network.fc = nn.Identity()
-    return cast(nn.Module, network.to(engine.device).eval())
+    return cast(nn.Module, network.to(device.torch_device).eval())
 
 
-def _embed(data: Prepared, network: Backbone, keys: NDArray[np.int64], engine: Engine) -> float:
+def _embed(data: Prepared, network: Backbone, keys: NDArray[np.int64], device: Device) -> float:
     """As ``fit`` does it for the heads; seconds."""
-    batches, count = batches_of(data, EVALUATION_BATCH, engine), len(data.augmentations.names)
+    batches, count = batches_of(data, EVALUATION_BATCH, device), len(data.augmentations.names)
     start = time.perf_counter()
-    for _ in embed(network, batches, keys, count, engine=engine, display=QUIET):
+    for _ in embed(network, batches, keys, count, ctx=TrainContext(device=device)):
         pass
     return time.perf_counter() - start
 
 
 @torch.inference_mode()
 def _embed_eagerly(
-    data: Prepared, network: nn.Module, keys: NDArray[np.int64], engine: Engine
+    data: Prepared, network: nn.Module, keys: NDArray[np.int64], device: Device
 ) -> float:
     """The same images by torch as it comes: float32, channels first; seconds."""
     count = len(data.augmentations.names)
     samples = Samples(keys // count, keys % count, keys % count)
     start = time.perf_counter()
-    batches = batches_of(data, BATCH, engine.exact()).in_order(samples)
+    batches = batches_of(data, BATCH, device.in_fp32()).in_order(samples)
     torch.cat([network(batch.contiguous()).cpu() for batch in batches])
     return time.perf_counter() - start
 
@@ -305,24 +306,25 @@ def peak_mb(images: Path, scratch: Path, size: int, backbone: Architecture) -> f
 
 
 def _peak_mb(images: Path, scratch: Path, size: int, backbone: Architecture) -> float:
-    engine = start(usable_cores())
+    device = start(usable_cores())
     data = prepared(images, scratch, size)
-    batch = batch_size(engine)
-    network = Backbone(backbone, len(data.augmentations.names), 0).to(engine.device)
+    batch = batch_size(device)
+    network = Backbone(backbone, len(data.augmentations.names), 0).to(device.torch_device)
     optimisation = Optimisation(
         network.to(memory_format=torch.channels_last),
-        data.config.model_copy(update={"backbone": backbone, "epochs": 100}), engine, steps=1000,
+        data.config.model_copy(update={"backbone": backbone, "epochs": 100}),
+        TrainContext(device=device), steps=1000,
     )  # fmt: skip
     train = _part(data.samples(TRAIN), PEAK_BATCHES * batch)
-    batches = batches_of(data, batch, engine).shuffled(train, NO_FLIP, 1)
-    train_epoch(optimisation, batches, Team(), _silent)
-    if engine.is_cuda:
+    batches = batches_of(data, batch, device).shuffled(train, NO_FLIP, 1)
+    train_epoch(optimisation, batches, TrainContext(), _silent)
+    if device.is_cuda:
         return torch.cuda.max_memory_allocated() / 2**20
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 2**10
 
 
-def start(threads: int) -> Engine:
-    """The engine that ``fit`` would choose, on these threads."""
+def start(threads: int) -> Device:
+    """The device that ``fit`` would choose, on these threads."""
     use_threads(threads)
-    return Engine.choose("auto", "auto")
+    return Device.choose("auto", "auto")

@@ -19,7 +19,7 @@ from benchmarks.common.statistics import Median, machine
 from benchmarks.training.measure import Effort, Seen, SeenCompiled, SeenInput
 from benchmarks.training.runs import SeenJob, SeenRuns, SeenScaling
 from benchmarks.training.targets import ACCURACY, RATIOS, SHARED
-from training.backbone.device import Engine
+from training.common.device import Device
 
 DPI, SIZE_INCHES = 110, (7.0, 4.2)
 
@@ -28,7 +28,7 @@ DPI, SIZE_INCHES = 110, (7.0, 4.2)
 class Measured:
     """All that a run of the benchmark saw."""
 
-    engine: Engine
+    device: Device
     threads: int
     effort: Effort
     seen: Sequence[Seen]
@@ -39,7 +39,7 @@ class Measured:
     job: SeenJob | None = None  # on GPUs alone
 
 
-def question(effort: Effort, engine: Engine, threads: int) -> dict[str, Any]:
+def question(effort: Effort, device: Device, threads: int) -> dict[str, Any]:
     """What decides the figures; plain data, as JSON gives it back."""
     rooms = [
         Path(__file__).parents[2] / room
@@ -47,8 +47,8 @@ def question(effort: Effort, engine: Engine, threads: int) -> dict[str, Any]:
     ]
     content = {
         "effort": asdict(effort),
-        "engine": engine.name,
-        "gpu": torch.cuda.get_device_name() if engine.is_cuda else None,
+        "engine": device.name,
+        "gpu": torch.cuda.get_device_name() if device.is_cuda else None,
         "machine": machine(threads),
         "torch": torch.__version__,
         "sources": max(file.stat().st_mtime for room in rooms for file in room.rglob("*.py")),
@@ -65,8 +65,8 @@ def result_json(measured: Measured, command: str) -> dict[str, Any]:
         "command": command,
         "quick": measured.effort.quick,
         "machine": machine(measured.threads),
-        "gpu": torch.cuda.get_device_name() if measured.engine.is_cuda else None,
-        "engine": measured.engine.name,
+        "gpu": torch.cuda.get_device_name() if measured.device.is_cuda else None,
+        "engine": measured.device.name,
         "torch": torch.__version__,
         "images": measured.effort.images,
         "epochs": measured.effort.epochs,

@@ -21,7 +21,9 @@ import numpy as np
 import xgboost
 from numpy.typing import NDArray
 
-from augrank.bundle.spec import ParityFigures, Precision, open_bundle
+from augrank.bundle.load import open_bundle
+from augrank.bundle.recommend_spec import ParityFigures, RecommendSpec
+from augrank.bundle.spec import Precision
 from augrank.errors import AugrankError, DataError
 from augrank.images.decode import decode
 from augrank.images.preprocess import Normalizer
@@ -174,7 +176,7 @@ def lowest_cosine(
     Features and logits each, of every candidate of every held-out image, by the archive's graph,
     image size, augmentations and normalisation constants.
     """
-    with open_bundle(archive) as bundle:
+    with open_bundle(archive, RecommendSpec) as bundle:
         spec = bundle.spec
         backbone = Backbone(bundle.directory / graph, threads=usable_cores(), device=device)
     normalizer = Normalizer(spec.mean, spec.std)

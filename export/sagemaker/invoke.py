@@ -10,7 +10,8 @@ from typing import Any
 
 from augrank.aws.client import Aws, AwsError, Call, aws_errors
 from augrank.aws.s3 import read
-from augrank.bundle.spec import SMOKE_FILE, load_bundle
+from augrank.bundle.load import load_bundle
+from augrank.bundle.spec import SMOKE_FILE
 from export.sagemaker.endpoint import Endpoint
 from export.sagemaker.release import MAX_REQUEST_BYTES, folder_of
 

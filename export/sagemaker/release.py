@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from augrank.aws.client import TAG, Aws, AwsError, Call, aws_errors
 from augrank.aws.s3 import S3Folder
-from augrank.bundle.spec import sha256_of
+from augrank.bundle.load import sha256_of
 from augrank.errors import BadRequest
 
 Kind = Literal["realtime", "serverless", "async"]

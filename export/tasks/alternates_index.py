@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from augrank.bundle.spec import AlternatesSpec
+from augrank.bundle.recommend_spec import AlternatesSpec
 from augrank.images.decode import decode, encode
 from augrank.images.preprocess import Normalizer
 from augrank.models.backbone import Backbone

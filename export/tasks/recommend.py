@@ -21,17 +21,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from augrank.bundle.spec import (
-    BUNDLE_FILE,
-    MODEL_NAME,
-    SMOKE_FILE,
-    BundleSpec,
-    ParityFigures,
-    Precision,
-    library_versions,
-    load_bundle,
-    sha256_of,
-)
+from augrank.bundle.load import library_versions, load_bundle, sha256_of
+from augrank.bundle.recommend_spec import ParityFigures, RecommendSpec
+from augrank.bundle.spec import BUNDLE_FILE, MODEL_NAME, SMOKE_FILE, Precision
 from augrank.errors import BadRequest, DataError
 from augrank.images.decode import decode
 from augrank.images.preprocess import Normalizer
@@ -65,7 +57,7 @@ class Export:
     bundle: Path
     archive: Path
     model_tar: Path | None  # SageMaker's, where it was asked for
-    spec: BundleSpec
+    spec: RecommendSpec
     refused: dict[Way, list[str]]  # that did not pass their gate, and why
 
 
@@ -284,9 +276,9 @@ def _fastest(
     return next((w.precision for w in ways if w in parity and w not in refused), None)
 
 
-def _spec(run: Run, name: str, version: str, graphs: dict[Precision, str]) -> BundleSpec:
+def _spec(run: Run, name: str, version: str, graphs: dict[Precision, str]) -> RecommendSpec:
     record = run.record
-    return BundleSpec(
+    return RecommendSpec(
         name=name,
         version=version,
         backbone=record.backbone,
@@ -308,7 +300,7 @@ def _spec(run: Run, name: str, version: str, graphs: dict[Precision, str]) -> Bu
     )
 
 
-def _write_spec(bundle: Path, spec: BundleSpec, card: str = "") -> BundleSpec:
+def _write_spec(bundle: Path, spec: RecommendSpec, card: str = "") -> RecommendSpec:
     """Write the model card and bundle.json, which names the sha256 of every other file."""
     (bundle / "model_card.md").write_text(card, encoding="utf-8")
     files = {

@@ -8,10 +8,12 @@ import sys
 
 import pytest
 
+from augrank.errors import BundleError
 from augrank.models.backbone import CPU_ROWS_PER_CALL, MAX_BATCH
-from handlers.recommend_handler import GAUGE_INTERVAL_S, RecommendHandler
+from augrank.runtime.worker import METRICS_INTERVAL_S, Worker
+from handlers.recommend_handler import RecommendHandler
 from tests.support.image_files import noise_jpeg, png_bomb
-from tests.support.pools import start_threads
+from tests.support.pools import own_threads
 from tests.support.worker import make_context
 
 FIELDS = {"target": "open_rate", "campaign_type": "Newsletter", "industry": "Retail"}
@@ -34,8 +36,8 @@ def model_dir(tiny_export, tmp_path_factory):
 def handler(model_dir):
     made = RecommendHandler()
     made.initialize(make_context(model_dir, []))
-    start_threads(made.recommender)
-    return made
+    with own_threads(made.task):
+        yield made
 
 
 def test_a_worker_loads_no_scikit_learn(model_dir):
@@ -73,7 +75,7 @@ def test_eight_requests_with_three_bad_images(
     ask, image, monkeypatch, handler, rows_per_call, calls
 ):
     """A CPU embeds one request's candidates as soon as they are there, a GPU all together."""
-    backbone, made = handler.recommender.backbone, []
+    backbone, made = handler.task.backbone, []
     embed = backbone.embed
     monkeypatch.setattr(backbone, "embed", lambda batch: made.append(len(batch)) or embed(batch))
     monkeypatch.setattr(backbone, "rows_per_call", rows_per_call)
@@ -95,7 +97,7 @@ def test_eight_requests_with_three_bad_images(
 def test_an_image_under_several_targets_is_embedded_once(
     ask, image, monkeypatch, handler, tiny_export
 ):
-    backbone, made = handler.recommender.backbone, []
+    backbone, made = handler.task.backbone, []
     embed = backbone.embed
     monkeypatch.setattr(backbone, "embed", lambda batch: made.append(len(batch)) or embed(batch))
     targets = [head.target.name for head in tiny_export.spec.heads]
@@ -174,7 +176,7 @@ def test_nan_in_json_context(ask, image):
 
 
 def test_timings_are_metrics_at_most_once_a_second(ask, image, handler):
-    handler._gauged = -GAUGE_INTERVAL_S
+    handler._reported_at = -METRICS_INTERVAL_S
     _, context = ask(raw(image), raw(image))
     assert sorted(name for name, *_ in context.metrics.times) == sorted(
         f"Augrank{stage}Time" for stage in ("Decode", "Augment", "Embed", "Score", "Rank", "Total")
@@ -195,3 +197,23 @@ def test_fields_and_statuses_of_batch_transform(model_dir, image, monkeypatch):
     assert good["context"]["industry"] == "Retail"
     assert bad["error"]["status"] == 415
     assert [context.get_response_status(index)[0] for index in range(2)] == [200, 200]
+
+
+def test_a_bundle_of_another_task_is_refused(model_dir):
+    class ClassifyHandler(Worker):
+        task_name = "classify"
+
+    with pytest.raises(BundleError, match="expected task classify, got task recommend"):
+        ClassifyHandler().initialize(make_context(model_dir, []))
+
+
+def test_answers_are_cached_where_the_environment_gives_memory(model_dir, image, monkeypatch):
+    monkeypatch.setenv("AUGRANK_CACHE_MB", "8")
+    handler = RecommendHandler()
+    handler.initialize(make_context(model_dir, []))
+    cached = []
+    for _ in range(2):
+        fields, headers = raw(image)
+        (body,) = handler.handle([fields], make_context(model_dir, [headers]))
+        cached.append(json.loads(body)["cached"])
+    assert cached == [False, True]

@@ -13,7 +13,7 @@ import torchvision
 import xgboost
 from PIL import Image, ImageDraw
 
-from augrank.bundle.spec import sha256_of
+from augrank.bundle.load import sha256_of
 from augrank.contracts.manifest import PATH, PRODUCT_TYPE, SHA256, SPLIT
 from augrank.contracts.recommend_run import RecommendRun
 from augrank.contracts.run import RUN_FILE

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 import torch
 
+from augrank.reporting import NullReporter, Reporter
 from tests.support.shapes import SHAPES, draw
-from training.common.progress import Display
 
 
 @pytest.fixture(autouse=True)
@@ -23,8 +23,8 @@ def _one_thread() -> Iterator[None]:
 
 
 @pytest.fixture
-def display() -> Display:
-    return Display(quiet=True)
+def reporter() -> Reporter:
+    return NullReporter()
 
 
 @pytest.fixture

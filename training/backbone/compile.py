@@ -8,13 +8,13 @@ from torch import Tensor, nn
 from torch._dynamo.exc import TorchDynamoException
 
 from augrank.errors import DataError
-from training.backbone.device import Engine
+from training.common.device import Device
 from training.config import FitConfig
 
 LEAST_STEPS = 10_000  # below, a GPU does not win back the minute that compiling may take
 
 
-def wanted(config: FitConfig, engine: Engine, steps: int, processes: int = 1) -> bool:
+def wanted(config: FitConfig, device: Device, steps: int, processes: int = 1) -> bool:
     """Whether a run of so many steps an epoch is to be compiled.
 
     Raises:
@@ -24,7 +24,7 @@ def wanted(config: FitConfig, engine: Engine, steps: int, processes: int = 1) ->
     even = config.batch_size % pieces == 0
     if config.compile == "auto":
         long = steps * config.epochs >= LEAST_STEPS
-        return engine.is_cuda and long and even and not config.sync_bn  # which would cut the graph
+        return device.is_cuda and long and even and not config.sync_bn  # which would cut the graph
     if config.compile and not even:
         raise DataError(
             "--compile needs pieces of one size",

@@ -13,12 +13,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from training.backbone.device import Engine
-from training.backbone.loader import Batches
+from training.backbone.loader import BatchLoader
 from training.backbone.model import Backbone
-from training.common.progress import Display
+from training.common.context import TrainContext
 from training.data.samples import Samples
-from training.distributed.world import Team
 
 PIECE = 8192  # images between two looks of what keeps them
 
@@ -60,13 +58,11 @@ def pair_keys(
 
 def embed(
     backbone: Backbone,
-    batches: Batches,
+    batches: BatchLoader,
     keys: NDArray[np.int64],
     augmentations: int,
     *,
-    engine: Engine,
-    display: Display,
-    team: Team = Team(),
+    ctx: TrainContext,
     exact: bool = False,
 ) -> Iterator[tuple[slice, NDArray[np.float32] | None]]:
     """Features of images, piece by piece.
@@ -76,22 +72,20 @@ def embed(
         batches: makes the images.
         keys: of ``pair_keys``.
         augmentations: how many there are.
-        engine: where to run, and in which precision.
-        display: shows progress.
-        team: the processes that share the work.
+        ctx: device, progress and the processes that share the work.
         exact: the network as it is, in float32, which the parity gate builds on.
 
     Yields:
         Which keys; their features, float32 (keys, F), None in processes that do not lead.
     """
-    kind = torch.float32 if exact else engine.type
+    kind = torch.float32 if exact else ctx.device.dtype
     network = backbone.eval() if exact else backbone.folded().to(kind)
     parts = [slice(begin, min(begin + PIECE, len(keys))) for begin in range(0, len(keys), PIECE)]
-    shares = [keys[part][team.share(part.stop - part.start)] for part in parts]
+    shares = [keys[part][ctx.world.shard(part.stop - part.start)] for part in parts]
     own = np.concatenate([*shares, np.empty(0, np.int64)])
     samples = Samples(own // augmentations, own % augmentations, own % augmentations)
     made_ahead, rest = batches.in_order(samples), np.empty((0, backbone.feature_width), np.float32)
-    with display.bar("Embedding", len(keys), "images") as advance:
+    with ctx.reporter.bar("Embedding", len(keys), "images") as advance:
         for part, share in zip(parts, shares, strict=True):
             rows = [rest]
             as_it_is = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
@@ -99,27 +93,24 @@ def embed(
                 while sum(map(len, rows)) < len(share):
                     batch = next(made_ahead)
                     rows.append(network(batch.to(kind))[0].float().cpu().numpy())
-                    advance(len(batch) * team.size)
+                    advance(len(batch) * ctx.world.size)
             made = np.concatenate(rows)
             rest = made[len(share) :]
-            yield part, team.gathered(made[: len(share)])
+            yield part, ctx.world.gather(made[: len(share)])
 
 
 def embed_all(
     backbone: Backbone,
-    batches: Batches,
+    batches: BatchLoader,
     keys: NDArray[np.int64],
     augmentations: int,
     *,
-    engine: Engine,
-    display: Display,
+    ctx: TrainContext,
     exact: bool = False,
 ) -> EmbeddingTable:
     """Embed images in one process; ``keys`` in any order, repeated at will, the rest as above."""
     keys = np.unique(keys)
     features = np.empty((len(keys), backbone.feature_width), np.float32)
-    for part, made in embed(
-        backbone, batches, keys, augmentations, engine=engine, display=display, exact=exact
-    ):
+    for part, made in embed(backbone, batches, keys, augmentations, ctx=ctx, exact=exact):
         features[part] = made
     return EmbeddingTable.of(backbone, features, keys)

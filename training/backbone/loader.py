@@ -8,6 +8,7 @@ What is measured, and what heads learn from, always goes the first way, which is
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -17,13 +18,13 @@ from torch import Tensor
 
 from augrank.images.augmentations import AugmentationSet
 from augrank.images.preprocess import Normalizer
+from training.backbone.batch_memory import BatchMemory
 from training.backbone.crops import Jitter, Windows, look, no_jitter
-from training.backbone.device import Engine
 from training.backbone.gpu_augment import BatchAugmentations
+from training.common.context import TrainContext
 from training.common.prefetch import Waited, ahead
 from training.data.image_cache.store import Pixels
 from training.data.samples import Samples
-from training.distributed.world import Team
 
 EVALUATION_BATCH = 128  # at most: no gradients fill up the device, and smaller ones make it idle
 # Of a batch on a CPU, whose caches then hold what goes from layer to layer: a fifth faster.
@@ -42,44 +43,58 @@ class TrainingBatch(NamedTuple):
     waited_s: float = 0.0  # for it to be made
 
 
-class Batches:
+@dataclass(frozen=True)
+class ImageSet:
+    """Decoded images, and how they are augmented and normalised.
+
+    Attributes:
+        pixels: uint8 (files, S, S, 3), RGB, by file.
+        augmentations: the set that samples refer to.
+        normalizer: the runtime's.
+    """
+
+    pixels: Pixels | NDArray[np.uint8]
+    augmentations: AugmentationSet
+    normalizer: Normalizer
+
+
+class BatchLoader:
     """Makes batches of normalised images.
 
     Args:
-        pixels: uint8 (files, S, S, 3), by file.
-        augmentations: the set.
-        normalizer: of the runtime.
-        engine: where the batches go.
-        batch_size: samples in a batch, of all processes together.
-        threads: batches made at a time.
-        team: the processes that share each training batch.
-        on_device: whether training batches are augmented on the device; by default on a GPU that
-            can make the whole set.
+        images: the source.
+        ctx: the device that batches go to, and the processes that share each training batch.
+        batch_size: samples in a batch, over all processes.
+        threads: number of batches that are made at a time.
+        augment_on_device: whether the device augments training batches; by default a GPU does if
+            it supports every augmentation of the set.
     """
 
     def __init__(
         self,
-        pixels: Pixels | NDArray[np.uint8],
-        augmentations: AugmentationSet,
-        normalizer: Normalizer,
-        engine: Engine,
+        images: ImageSet,
+        ctx: TrainContext,
         *,
         batch_size: int,
         threads: int,
-        team: Team = Team(),
-        on_device: bool | None = None,
+        augment_on_device: bool | None = None,
     ) -> None:
+        pixels, augmentations, normalizer = images.pixels, images.augmentations, images.normalizer
+        device, on_device = ctx.device, augment_on_device
         self._pixels, self._augmentations = pixels, augmentations.augmentations
-        self._normalizer, self._engine = normalizer, engine
-        self._batch_size, self._threads, self._team = batch_size, threads, team
+        self._normalizer, self._device, self._world = normalizer, device, ctx.world
+        self._memory = BatchMemory(pinned=device.is_cuda)
+        self._batch_size, self._threads = batch_size, threads
         self._side = int(pixels[0].shape[0])
         if on_device is None:
-            on_device = engine.is_cuda and BatchAugmentations.supports_all(augmentations)
+            on_device = device.is_cuda and BatchAugmentations.supports_all(augmentations)
         self._on_device = (
-            BatchAugmentations(augmentations, normalizer, engine.device) if on_device else None
+            BatchAugmentations(augmentations, normalizer, device.torch_device)
+            if on_device
+            else None
         )
         self._beside: torch.cuda.Stream | None = None  # batches are sent beside what is computed
-        if engine.is_cuda:
+        if device.is_cuda:
             self._beside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
             torch.cuda.synchronize()  # the tables above are there
 
@@ -102,8 +117,9 @@ class Batches:
     ) -> Iterator[TrainingBatch]:  # fmt: skip
         """Every sample once, jittered, in an order drawn for the epoch.
 
-        The order is that of one process whatever the team's size; each makes its share of every
-        batch. The last batch is filled up to two samples a piece, which batch normalisation needs.
+        The order is that of one process whatever the number of processes; each makes its shard of
+        every batch. The last batch is filled up to two samples a piece, which batch normalisation
+        needs.
 
         Args:
             samples: to show.
@@ -112,15 +128,15 @@ class Batches:
             size: side of the images; by default as they are.
             pieces: that a process's share of a batch comes in.
         """
-        team, size = self._team, size or self._side
-        parts, least = team.size * pieces, 2 * team.size * pieces
+        world, size = self._world, size or self._side
+        parts, least = world.size * pieces, 2 * world.size * pieces
         order = np.random.default_rng((jitter.seed, epoch)).permutation(len(samples))
         last = len(order) % self._batch_size
         if 0 < last < least:
             order = np.append(order, np.resize(order, least - last))
         whole = [part for part in _slices(order, self._batch_size) for _ in range(pieces)]
         own = [
-            part[place % pieces * team.size + team.rank :: parts]
+            part[place % pieces * world.size + world.rank :: parts]
             for place, part in enumerate(whole)
         ]
         windows = jitter.windows(epoch, len(samples), self._side)
@@ -132,8 +148,8 @@ class Batches:
         for place, (rows, of, images) in enumerate(zip(own, whole, made, strict=True)):
             yield TrainingBatch(
                 images,
-                self._engine.tensor(samples.label[rows]),
-                len(rows) * team.size / len(of),
+                self._device.tensor(samples.label[rows]),
+                len(rows) * world.size / len(of),
                 completes=place % pieces == pieces - 1,
                 waited_s=waited.seconds - before,
             )
@@ -141,7 +157,7 @@ class Batches:
 
     def _evaluation_batch(self) -> int:
         suits = EVALUATION_BATCH
-        if not self._engine.is_cuda:
+        if not self._device.is_cuda:
             suits = min(suits, max(LEAST_EVALUATION_BATCH, CACHED_PIXELS // self._side**2))
         return min(self._batch_size, suits)
 
@@ -159,7 +175,7 @@ class Batches:
         self, samples: Samples, rows: Rows, windows: Windows, size: int
     ) -> NDArray[np.float32]:
         """float32 (B, S, S, 3)."""
-        out = self._engine.memory.take((len(rows), size, size, 3), np.float32)
+        out = self._memory.take((len(rows), size, size, 3), np.float32)
         for place, row in enumerate(rows):
             image = look(self._pixels[samples.file[row]], windows[row], size)
             image = self._augmentations[samples.applied[row]].apply(image)
@@ -167,7 +183,7 @@ class Batches:
         return out
 
     def _channels_first(self, batch: NDArray[np.float32]) -> Tensor:
-        return self._engine.tensor(batch).permute(0, 3, 1, 2)
+        return self._device.tensor(batch).permute(0, 3, 1, 2)
 
     # --- made on the device -----------------------------------------------------------------------
 
@@ -179,15 +195,15 @@ class Batches:
 
         def copied(rows: Rows) -> tuple[NDArray[np.uint8], Rows]:
             shape = (len(rows), self._side, self._side, 3)
-            out = self._engine.memory.take(shape, np.uint8)
+            out = self._memory.take(shape, np.uint8)
             for place, file in enumerate(samples.file[rows]):
                 out[place] = self._pixels[file]
             return out, rows
 
         def augmented(batch: tuple[NDArray[np.uint8], Rows]) -> Tensor:
             pixels, rows = batch
-            window = self._engine.tensor(windows[rows].astype(np.float32))
-            return augment(self._engine.tensor(pixels), samples.applied[rows], window, size)
+            window = self._device.tensor(windows[rows].astype(np.float32))
+            return augment(self._device.tensor(pixels), samples.applied[rows], window, size)
 
         return self._sent(ahead(copied, parts, self._threads, waited), augmented)
 

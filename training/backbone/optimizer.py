@@ -12,11 +12,11 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from augrank.errors import DataError
 from training.backbone.compile import CompiledForOneShape, wanted
-from training.backbone.device import Engine
 from training.backbone.loader import TrainingBatch
 from training.backbone.model import Backbone
+from training.common.context import TrainContext
+from training.common.device import Device
 from training.config import FitConfig
-from training.distributed.world import Team
 
 PLATEAU_PATIENCE = 3
 
@@ -25,31 +25,30 @@ class Optimisation:
     """A backbone that learns, batch by batch.
 
     Args:
-        backbone: on the engine's device; changed in place.
+        backbone: on the device of ``ctx``; changed in place.
         config: learning rate, momentum, weight decay, schedule, average, accumulation.
-        engine: device and precision.
-        steps: optimiser steps in an epoch.
-        team: the processes that train together.
+        ctx: device and processes that train together.
+        steps: optimizer steps in an epoch.
 
     Raises:
         DataError: an option does not fit the device.
     """
 
     def __init__(
-        self, backbone: Backbone, config: FitConfig, engine: Engine, steps: int, team: Team = Team()
+        self, backbone: Backbone, config: FitConfig, ctx: TrainContext, steps: int
     ) -> None:
-        self._backbone, self._engine = backbone, engine
-        self._team, self._group = team, team.for_gradients()
-        check_device(config, engine)
+        device, world = ctx.device, ctx.world
+        self._backbone, self._ctx, self._group = backbone, ctx, world.gradient_group()
+        check_device(config, device)
         if config.sync_bn:
             nn.SyncBatchNorm.convert_sync_batchnorm(backbone, self._group)  # type: ignore[no-untyped-call]
         self._compiled: CompiledForOneShape | None = None
-        if wanted(config, engine, steps, team.size):
+        if wanted(config, device, steps, world.size):
             asked = config.compile is True
             self._compiled = CompiledForOneShape(backbone, config.image_size, asked=asked)
         # Compiled inside: a process where that fails goes on in step with the others.
         self._network: nn.Module = self._compiled or backbone
-        if team.size > 1:
+        if world.size > 1:
             self._network = DistributedDataParallel(
                 self._network, process_group=self._group, gradient_as_bucket_view=True
             )
@@ -69,7 +68,7 @@ class Optimisation:
                 self._optimizer.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
         self._schedule = Schedule(self._optimizer, config, steps)
         # float16 loses small gradients, so they are computed a power of two larger.
-        self._scaler = torch.amp.GradScaler(engine.device.type, enabled=engine.arithmetic == "fp16")
+        self._scaler = torch.amp.GradScaler(device.kind, enabled=device.precision == "fp16")
         self._average = MovingAverage(backbone, config.average) if config.average else None
 
     @property
@@ -103,7 +102,7 @@ class Optimisation:
             float32 (2,) on the device: summed loss, and how many were told rightly.
         """
         with self._together(batch):
-            with self._engine.autocast():
+            with self._ctx.device.autocast():
                 _, logits = self._network(batch.images)
             loss = nn.functional.cross_entropy(logits.float(), batch.label)
             torch.autograd.backward(self._scaler.scale(loss * batch.weight))
@@ -123,7 +122,7 @@ class Optimisation:
 
     def close(self) -> None:
         """After the last batch: all processes at once leave those that exchange gradients."""
-        self._team.leave(self._group)
+        self._ctx.world.destroy_group(self._group)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything but the backbone, for a checkpoint."""
@@ -150,17 +149,17 @@ class Optimisation:
         return nullcontext()
 
 
-def check_device(config: FitConfig, engine: Engine) -> None:
+def check_device(config: FitConfig, device: Device) -> None:
     """Hold options against the device.
 
     Raises:
         DataError: one does not fit it.
     """
-    if config.sync_bn and not engine.is_cuda:
+    if config.sync_bn and not device.is_cuda:
         raise DataError(
             "--sync-bn needs GPUs",
             expected="a CUDA device in every process",
-            got=engine.name,
+            got=device.name,
             remedy="Leave it out: on CPUs each process normalises its own share of a batch.",
         )
 

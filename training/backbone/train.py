@@ -13,18 +13,18 @@ from augrank.images.preprocess import IMAGENET_MEAN, IMAGENET_STD, Normalizer
 from training.backbone.checkpoint import Checkpoints, Epoch
 from training.backbone.compile import wanted
 from training.backbone.crops import Jitter, may_flip
-from training.backbone.device import Engine
-from training.backbone.loader import Batches
+from training.backbone.loader import BatchLoader, ImageSet
 from training.backbone.model import LAST_LAYER, Backbone, load_weights
 from training.backbone.optimizer import check_device
 from training.backbone.trainer import Recognition, recognise
-from training.common.progress import Display
+from training.common.context import TrainContext
+from training.common.device import Device
 from training.config import FitConfig
 from training.data.dataset import Prepared
 from training.data.image_cache.store import decoder
 from training.data.samples import Channels, channel_statistics
 from training.data.splits import TRAIN, VALIDATION
-from training.distributed.world import Team
+from training.distributed.world import World
 from training.run.folder import installed_versions, record_of
 
 
@@ -38,19 +38,19 @@ class Learned:
     std: Channels
     start: str  # what its weights started from
 
-    def digest(self, size: int, engine: Engine) -> str:
+    def digest(self, size: int, device: Device) -> str:
         """Of what decides its features of an image, besides the image and its augmentation."""
         versions = sorted(installed_versions().items())
-        facts = self.mean, self.std, size, decoder(), engine.name, versions
+        facts = self.mean, self.std, size, decoder(), device.name, versions
         digest = hashlib.sha256(repr(facts).encode())
         for name, value in self.backbone.plain_state().items():
             if name not in LAST_LAYER:
                 digest.update(name.encode() + value.numpy().tobytes())
         return digest.hexdigest()
 
-    def batches(self, data: Prepared, batch_size: int, engine: Engine) -> Batches:
+    def batches(self, data: Prepared, batch_size: int, ctx: TrainContext) -> BatchLoader:
         """Batches as the backbone expects them."""
-        return _batches(data, self.mean, self.std, batch_size, engine)
+        return _batches(data, self.mean, self.std, batch_size, ctx)
 
 
 def use_threads(count: int) -> None:
@@ -59,29 +59,30 @@ def use_threads(count: int) -> None:
     cv2.setNumThreads(1)
 
 
-def check_options(config: FitConfig, team: Team = Team()) -> None:
+def check_options(config: FitConfig, world: World = World()) -> None:
     """What training would refuse, told before images are decoded and a run's folder is begun.
 
     Args:
         config: the options.
-        team: the processes that train together.
+        world: the processes that train together.
 
     Raises:
-        DataError: options do not fit the device, the team or each other; there are no such weights.
+        DataError: options do not fit the device, the processes or each other, or the weights cannot
+            be read.
     """
-    engine = Engine.choose(config.device, config.precision)
-    _check_batch(config, team)
-    check_device(config, engine)
-    wanted(config, engine, 0, team.size)
+    device = Device.choose(config.device, config.precision)
+    _check_batch(config, world)
+    check_device(config, device)
+    wanted(config, device, 0, world.size)
     load_weights(Backbone(config.backbone, 1, config.seed), config.backbone, config.weights)
 
 
-def _check_batch(config: FitConfig, team: Team) -> None:
-    least = 2 * team.size * config.accumulate
+def _check_batch(config: FitConfig, world: World) -> None:
+    least = 2 * world.size * config.accumulate
     if config.batch_size < least:
         raise DataError(
             "the batch does not reach all processes",
-            expected=f"--batch-size {least} or more for {team.size} processes, each of which "
+            expected=f"--batch-size {least} or more for {world.size} processes, each of which "
             f"takes its share in {config.accumulate}",
             got=str(config.batch_size),
         )
@@ -89,55 +90,49 @@ def _check_batch(config: FitConfig, team: Team) -> None:
 
 def learn(
     data: Prepared,
-    engine: Engine,
-    display: Display,
-    team: Team = Team(),
+    ctx: TrainContext,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
 ) -> Learned:
     """Teach a backbone to tell augmentations apart, or go on after an interrupt.
 
     Args:
         data: of ``prepare``; checkpoints go into its folder.
-        engine: device and precision.
-        display: shows progress.
-        team: the processes that train together.
+        ctx: device, progress and the processes that train together.
         on_epoch: told of every epoch, those of before an interrupt first.
 
     Raises:
-        DataError: the batch is too small for the team.
+        DataError: the batch is too small for the processes.
     """
-    config, train = data.config, data.samples(TRAIN)
-    _check_batch(config, team)
+    config, train, world = data.config, data.samples(TRAIN), ctx.world
+    _check_batch(config, world)
     backbone = Backbone(config.backbone, len(data.augmentations.names), config.seed)
     start = load_weights(backbone, config.backbone, config.weights)
     if config.freeze:
         backbone.freeze()
         start += ", of which the last layer alone learns"
-    mean, std, source = team.shared(_channels(data, team))  # as weights are the leader's
+    mean, std, source = world.broadcast(_channels(data, world))  # as weights are the leader's
     start += source
     flip = may_flip(data.augmentations) if config.flip == "auto" else config.flip
-    together = f", {team.size} processes" if team.size > 1 else ""
-    display.say(
-        f"{start}; {len(train):,} training images an epoch ({engine.name}, "
+    together = f", {world.size} processes" if world.size > 1 else ""
+    ctx.reporter.say(
+        f"{start}; {len(train):,} training images an epoch ({ctx.device.name}, "
         f"{config.image_size} px{together})"
     )
     recognition = recognise(
         backbone,
-        _batches(data, mean, std, config.batch_size, engine, team),
+        _batches(data, mean, std, config.batch_size, ctx),
         train,
         data.samples(VALIDATION),
         config,
         jitter=Jitter(config.seed, flip),
-        engine=engine,
         checkpoints=Checkpoints(data.folder.checkpoints),
-        display=display,
-        team=team,
+        ctx=ctx,
         on_epoch=on_epoch,
     )
     return Learned(backbone, recognition, mean, std, start)
 
 
-def _channels(data: Prepared, team: Team) -> tuple[Channels, Channels, str]:
+def _channels(data: Prepared, world: World) -> tuple[Channels, Channels, str]:
     """Mean and standard deviation that images are normalised by; whose they are, for the user.
 
     Trained weights expect those that they were trained with.
@@ -154,25 +149,13 @@ def _channels(data: Prepared, team: Team) -> tuple[Channels, Channels, str]:
         data.augmentations,
         data.samples(TRAIN),
         threads=data.threads,
-        team=team,
+        world=world,
     )
     return mean, std, ""
 
 
 def _batches(
-    data: Prepared,
-    mean: Channels,
-    std: Channels,
-    batch_size: int,
-    engine: Engine,
-    team: Team = Team(),
-) -> Batches:
-    return Batches(
-        data.images.pixels,
-        data.augmentations,
-        Normalizer(mean, std),
-        engine,
-        batch_size=batch_size,
-        threads=data.threads,
-        team=team,
-    )
+    data: Prepared, mean: Channels, std: Channels, batch_size: int, ctx: TrainContext
+) -> BatchLoader:
+    images = ImageSet(data.images.pixels, data.augmentations, Normalizer(mean, std))
+    return BatchLoader(images, ctx, batch_size=batch_size, threads=data.threads)

@@ -16,14 +16,12 @@ from torch import nn
 from augrank.errors import DataError
 from training.backbone.checkpoint import Checkpoints, Epoch, Progress
 from training.backbone.crops import Jitter
-from training.backbone.device import Engine
-from training.backbone.loader import Batches, TrainingBatch
+from training.backbone.loader import BatchLoader, TrainingBatch
 from training.backbone.model import Backbone
 from training.backbone.optimizer import Optimisation
-from training.common.progress import Display
+from training.common.context import TrainContext
 from training.config import FitConfig
 from training.data.samples import Samples
-from training.distributed.world import Team
 
 
 class Diverged(DataError):
@@ -43,16 +41,14 @@ class Recognition:
 
 def recognise(
     backbone: Backbone,
-    batches: Batches,
+    batches: BatchLoader,
     train: Samples,
     validation: Samples,
     config: FitConfig,
     *,
     jitter: Jitter,
-    engine: Engine,
     checkpoints: Checkpoints,
-    display: Display,
-    team: Team = Team(),
+    ctx: TrainContext,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
 ) -> Recognition:
     """Train, or go on after the last whole epoch, and leave the best weights in the backbone.
@@ -64,31 +60,30 @@ def recognise(
         validation: samples that choose the best epoch.
         config: epochs, batch size, learning rate, momentum, weight decay, schedule.
         jitter: of the training images.
-        engine: device and precision.
         checkpoints: where epochs are saved.
-        display: shows progress.
-        team: the processes that train together; ``batches`` has the same one.
+        ctx: that of ``batches``.
         on_epoch: told of every epoch, those of before an interrupt first.
 
     Raises:
         Diverged: the loss is no number any more.
     """
-    backbone.to(engine.device)
+    world, reporter = ctx.world, ctx.reporter
+    backbone.to(ctx.device.torch_device)
     backbone.to(memory_format=torch.channels_last)
     steps = -(-len(train) // config.batch_size)
-    optimisation = Optimisation(backbone, config, engine, steps, team)
+    optimisation = Optimisation(backbone, config, ctx, steps)
     history: tuple[Epoch, ...] = ()
     best = 0
-    if (progress := team.shared(checkpoints.load() if team.leads else None)) is not None:
+    if (progress := world.broadcast(checkpoints.load() if world.is_main else None)) is not None:
         backbone.net.load_state_dict(progress.model)
         optimisation.load_state_dict(progress.optimisation)
         history, best = progress.history, progress.best
-        display.say(f"Going on after epoch {len(history)} of {config.epochs}")
+        reporter.say(f"Going on after epoch {len(history)} of {config.epochs}")
     for epoch in history:
         on_epoch(epoch)
 
     if optimisation.compiled:
-        display.say("The first step compiles the network, which may take a minute")
+        reporter.say("The first step compiles the network, which may take a minute")
     told = False
     for number in range(len(history) + 1, config.epochs + 1):
         start = time.perf_counter()
@@ -96,10 +91,10 @@ def recognise(
         made = batches.shuffled(
             train, jitter, number, size=config.side(number), pieces=config.accumulate
         )
-        with display.bar(title, len(train), "images") as advance:
-            trained = train_epoch(optimisation, made, team, advance)
+        with reporter.bar(title, len(train), "images") as advance:
+            trained = train_epoch(optimisation, made, ctx, advance)
         seconds = time.perf_counter() - start
-        scored = evaluate(optimisation.evaluated, batches, validation, engine, team)
+        scored = evaluate(optimisation.evaluated, batches, validation, ctx)
         if not math.isfinite(trained.loss + scored.loss):
             raise Diverged(
                 f"training has diverged: in epoch {number} the loss is no number any more",
@@ -120,17 +115,19 @@ def recognise(
         improved = best == 0 or _better(epoch, history[best - 1])
         best = number if improved else best
         history = (*history, epoch)
-        if team.leads:
+        if world.is_main:
             progress = Progress(history, best, backbone.plain_state(), optimisation.state_dict())
             weights = optimisation.evaluated.plain_state() if improved else None
             checkpoints.save(progress, weights)
-        display.say(_line(epoch, config.epochs, best=improved))
+        reporter.say(_line(epoch, config.epochs, best=improved))
         if optimisation.uncompiled and not told:
-            display.say(f"Going on without torch.compile: {optimisation.uncompiled}")
+            reporter.say(f"Going on without torch.compile: {optimisation.uncompiled}")
             told = True
         on_epoch(epoch)
     optimisation.close()
-    backbone.net.load_state_dict(team.shared(checkpoints.best_weights(best) if team.leads else {}))
+    backbone.net.load_state_dict(
+        world.broadcast(checkpoints.best_weights(best) if world.is_main else {})
+    )
     return Recognition(history, best)
 
 
@@ -144,21 +141,22 @@ class Evaluation:
 
 @torch.inference_mode()
 def evaluate(
-    backbone: Backbone, batches: Batches, samples: Samples, engine: Engine, team: Team = Team()
+    backbone: Backbone, batches: BatchLoader, samples: Samples, ctx: TrainContext
 ) -> Evaluation:
-    """Score samples as served, without jitter; each process of a team a part of them."""
-    team.same_buffers(backbone)
+    """Score samples as served, without jitter; each process a shard of them."""
+    device, world = ctx.device, ctx.world
+    world.broadcast_buffers(backbone)
     backbone.eval()
-    samples = samples[team.share(len(samples))]
-    sums, done = torch.zeros(2, dtype=torch.float64, device=engine.device), 0
+    samples = samples[world.shard(len(samples))]
+    sums, done = torch.zeros(2, dtype=torch.float64, device=device.torch_device), 0
     for batch in batches.in_order(samples):
-        labels = engine.tensor(samples.label[done : done + len(batch)])
-        with engine.autocast():
+        labels = device.tensor(samples.label[done : done + len(batch)])
+        with device.autocast():
             _, logits = backbone(batch)
         losses = nn.functional.cross_entropy(logits.float(), labels, reduction="sum")
         sums += torch.stack([losses, (logits.argmax(1) == labels).sum().float()])
         done += len(batch)
-    loss, correct, count = team.sums(*sums.tolist(), done)
+    loss, correct, count = world.all_reduce_sum(*sums.tolist(), done)
     return Evaluation(loss / count, correct / count)
 
 
@@ -174,7 +172,7 @@ class TrainedEpoch:
 def train_epoch(
     optimisation: Optimisation,
     batches: Iterator[TrainingBatch],
-    team: Team,
+    ctx: TrainContext,
     advance: Callable[[int, str], None],
 ) -> TrainedEpoch:
     """Learn from every batch once.
@@ -182,7 +180,7 @@ def train_epoch(
     Args:
         optimisation: what learns.
         batches: of this process.
-        team: the processes that train together.
+        ctx: the processes that train together.
         advance: told how many samples went by, and how it goes.
     """
     optimisation.begin_epoch()
@@ -196,9 +194,9 @@ def train_epoch(
         if (now := time.perf_counter()) - told > TOLD_EVERY_S:
             told, (loss, right) = now, sums.tolist()
             text = f"loss {loss / done:.3f}  accuracy {right / done:.1%}"
-        advance(len(batch.label) * team.size, text)
+        advance(len(batch.label) * ctx.world.size, text)
     loss, right = (0.0, 0.0) if sums is None else sums.tolist()
-    loss, right, count = team.sums(loss, right, done)
+    loss, right, count = ctx.world.all_reduce_sum(loss, right, done)
     return TrainedEpoch(loss / count, right / count, waited_s)
 
 

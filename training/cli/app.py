@@ -14,17 +14,16 @@ import typer
 from rich.console import Console
 
 from augrank.cli.options import pairs, spread
+from augrank.cli.reporter import RichReporter
 from augrank.errors import AugrankError, DataError
 from augrank.images.augmentations import augmentation_set
 from training.cli import download as cli_download
 from training.cli import jobs as cli_jobs
-from training.common.progress import Display
 from training.config import split_names
 from training.distributed.rendezvous import under_torchrun
 from training.tasks.run import run_fit
 
 EXIT_USER, EXIT_INTERRUPT = 2, 130
-LOG_WIDTH = 150
 
 app = typer.Typer(
     help="Images and outcomes to a trained run.\n\n"
@@ -216,8 +215,8 @@ def fit(
         "baselines": baselines,
         "skip_bad_rows": skip_bad_rows,
     }
-    with kind_errors(resumable=True) as display:
-        run_fit(config, options, display, overwrite=overwrite)
+    with kind_errors(resumable=True) as reporter:
+        run_fit(config, options, reporter, overwrite=overwrite)
 
 
 @app.command()
@@ -248,7 +247,7 @@ def simulate(
     ] = False,
 ) -> None:
     """Write a campaign history whose true probabilities are known."""
-    with kind_errors() as display:
+    with kind_errors() as reporter:
         from training.data.manifest.read import read_table
         from training.data.simulated_history import write_history
 
@@ -266,16 +265,16 @@ def simulate(
             skip_bad_rows=skip_bad_rows,
         )
         for note in made.notes:
-            display.say(f"Manifest: {note}")
+            reporter.say(f"Manifest: {note}")
         if made.skipped:
-            display.say(f"Left out {made.skipped:,} bad rows", style="yellow")
+            reporter.say(f"Left out {made.skipped:,} bad rows", style="warning")
         ceiling = made.engagement.ceiling.mean()
-        display.say(
+        reporter.say(
             f"{out}: {made.rows:,} rows of {made.originals:,} originals x {len(names)} "
             f"augmentations x {sends} sends; the best possible accuracy is {ceiling:.3f}"
         )
         place = "" if folder.resolve() == out.parent.resolve() else f" --images {folder}"
-        display.say(f"Next: python -m training fit --manifest {out}{place} --out runs/{out.stem}")
+        reporter.say(f"Next: python -m training fit --manifest {out}{place} --out runs/{out.stem}")
 
 
 @app.command()
@@ -288,10 +287,10 @@ def render(
     workers: Annotated[int | None, typer.Option(help="(default: the usable cores)")] = None,
 ) -> None:
     """Draw a catalogue of product images, deterministic by seed."""
-    with kind_errors(resumable=True) as display:
+    with kind_errors(resumable=True) as reporter:
         from simulation.render import render_catalogue
 
-        with display.bar("Rendering", count, "images") as advance:
+        with reporter.bar("Rendering", count, "images") as advance:
             shown = 0
 
             def progress(done: int) -> None:
@@ -305,12 +304,12 @@ def render(
                 )
             except ValueError as error:
                 raise DataError(str(error)) from error
-        display.say(
+        reporter.say(
             f"{report.manifest}: {report.count:,} images in {report.seconds:.1f} s "
             f"({report.images_per_s_per_core:.0f} images/s a core)"
             + (f", {report.skipped:,} were there already" if report.skipped else "")
         )
-        display.say(
+        reporter.say(
             f"Next: python -m training simulate --manifest {report.manifest} "
             f"--out {out / 'history.csv'} --sends 2"
         )
@@ -319,12 +318,6 @@ def render(
 app.command()(cli_download.download)
 app.command()(spread(cli_jobs.tune))
 app.command()(spread(cli_jobs.submit))
-
-
-def _console() -> Console:
-    """A log has no edge to wrap at, a terminal has."""
-    console = Console()
-    return console if console.is_terminal else Console(width=LOG_WIDTH)
 
 
 def _same_command() -> str:
@@ -336,14 +329,14 @@ def _same_command() -> str:
 
 
 @contextmanager
-def kind_errors(*, resumable: bool = False) -> Iterator[Display]:
-    """A display; errors that are the user's to mend become a short message and exit code 2."""
+def kind_errors(*, resumable: bool = False) -> Iterator[RichReporter]:
+    """A reporter; errors that are the user's to mend become a short message and exit code 2."""
     # SageMaker and torchrun stop a job by SIGTERM.
     stop = signal.default_int_handler if resumable else signal.getsignal(signal.SIGTERM)
     before = signal.signal(signal.SIGTERM, stop)
     says = os.environ.get("LOCAL_RANK", "0") == "0"  # of a machine's processes, one says it
     try:
-        yield Display(_console())
+        yield RichReporter()
     except AugrankError as error:
         if says:
             console = Console(stderr=True)

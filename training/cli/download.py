@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from augrank.errors import BadRequest
-from training.common.progress import Display
+from augrank.reporting import Reporter
 
 if TYPE_CHECKING:
     from training.download.run import Downloaded
@@ -54,7 +54,7 @@ def download(
     """
     from training.cli.app import kind_errors
 
-    with kind_errors(resumable=True) as display:
+    with kind_errors(resumable=True) as reporter:
         try:
             from training.download import run as job
         except ImportError as error:
@@ -69,20 +69,20 @@ def download(
             contact=contact,
             retry_broken=retry_broken,
         )
-        done = job.download(urls, out, display, url_column=url_column, options=options)
-        _tell(done, display)
+        done = job.download(urls, out, reporter, url_column=url_column, options=options)
+        _tell(done, reporter)
 
 
-def _tell(done: "Downloaded", display: Display) -> None:
+def _tell(done: "Downloaded", reporter: Reporter) -> None:
     before = f", {done.there_already:,} were there already" if done.there_already else ""
-    display.say(f"{done.manifest}: {done.rows:,} rows of {done.images:,} images{before}")
+    reporter.say(f"{done.manifest}: {done.rows:,} rows of {done.images:,} images{before}")
     if done.left_out:
         for_now = sum(row.state == "failed" for row in done.left_out)
         again = f"; the same command tries {for_now:,} of them again" if for_now else ""
-        display.say(
+        reporter.say(
             f"Left out {len(done.left_out):,} rows without an image: "
             f"{done.manifest.with_name('broken.csv')} says why{again}",
-            style="yellow",
+            style="warning",
         )
     name = done.manifest.parent.resolve().name
-    display.say(f"Next: python -m training fit --manifest {done.manifest} --out runs/{name}")
+    reporter.say(f"Next: python -m training fit --manifest {done.manifest} --out runs/{name}")

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from augrank.cli.options import pairs
-from augrank.cli.reporter import status_line
 from augrank.errors import BadRequest
-from training.common.progress import Display
+from augrank.reporting import Reporter
+from training.common.context import TrainContext
 from training.config import FitConfig, load_config, named_options, read_options, read_value
 
 if TYPE_CHECKING:
@@ -159,15 +159,15 @@ def tune(
     from training.cli.app import kind_errors
     from training.tuning.space import load_space
 
-    with kind_errors(resumable=True) as display:
+    with kind_errors(resumable=True) as reporter:
         options, searched = fit.given(), load_space(space)
         if engine == "optuna":
             here = {"manifest": manifest, "images": images, "out": out}
             chosen = load_config(None, {**options, **{k: v for k, v in here.items() if v}})
-            _tune_here(chosen, searched, out, trials, display)
+            _tune_here(chosen, searched, out, trials, reporter)
         else:
             aws, asked = job.job(name, options)
-            _tune_there(aws, asked, searched, out, trials, parallel, display, dry_run=dry_run)
+            _tune_there(aws, asked, searched, out, trials, parallel, reporter, dry_run=dry_run)
 
 
 def submit(
@@ -188,7 +188,7 @@ def submit(
     """
     from training.cli.app import kind_errors
 
-    with kind_errors(resumable=True) as display:
+    with kind_errors(resumable=True) as reporter:
         if out is not None and out.exists():
             raise BadRequest(f"{out} exists", expected="a new folder in --out")
         aws, asked = job.job(name, fit.given())
@@ -197,29 +197,31 @@ def submit(
         if dry_run:
             print(json.dumps(jobs.dry_run_request(asked), indent=2))
             return
-        with status_line(display.console) as step:
+        with reporter.status() as step:
             started = jobs.submit(aws, asked, step)
             if not wait:
-                display.say(f"{started} is on its way; the same command with --wait follows it")
+                reporter.say(f"{started} is on its way; the same command with --wait follows it")
                 return
             state = jobs.wait(aws, started, step)
         billed = state.get("BillableTimeInSeconds")
-        display.say(f"{started} is done" + (f", {billed} s billed" if billed else ""))
+        reporter.say(f"{started} is done" + (f", {billed} s billed" if billed else ""))
         if out is None:
-            display.say(f"The run: {state['ModelArtifacts']['S3ModelArtifacts']}")
+            reporter.say(f"The run: {state['ModelArtifacts']['S3ModelArtifacts']}")
             return
         jobs.fetch(aws, state, out)
-        display.say(f"Next: python -m export build {out} --images IMAGES --out dist --sagemaker")
+        reporter.say(f"Next: python -m export build {out} --images IMAGES --out dist --sagemaker")
 
 
-def _tune_here(config: FitConfig, space: "Space", out: Path, trials: int, display: Display) -> None:
+def _tune_here(
+    config: FitConfig, space: "Space", out: Path, trials: int, reporter: Reporter
+) -> None:
     try:
         from training.tuning.study import tune
     except ImportError as error:
         raise BadRequest(
             f"cannot search here: {error}", remedy="pip install 'augrank[train,tune]'"
         ) from error
-    _tell(space, tune(config, space, out, trials=trials, display=display), out, display)
+    _tell(space, tune(config, space, out, trials=trials, ctx=TrainContext(reporter)), out, reporter)
 
 
 def _tune_there(
@@ -229,7 +231,7 @@ def _tune_there(
     out: Path,
     trials: int,
     parallel: int,
-    display: Display,
+    reporter: Reporter,
     *,
     dry_run: bool,
 ) -> None:
@@ -244,21 +246,20 @@ def _tune_there(
 
     config = load_config(None, {**job.options, "out": out, "images": IN_THE_JOB})
     space.check(config)
-    with status_line(display.console) as step:
+    with reporter.status() as step:
         started = tuner.start(aws, job, tuner.Search(space, trials, parallel, config.seed), step)
         tuner.wait(aws, started, step)
     found = tuner.results(aws, started, space)
     write_results(out, config.model_copy(update={"images": None}), space, found)
-    _tell(space, found, out, display)
+    _tell(space, found, out, reporter)
 
 
-def _tell(space: "Space", found: Sequence["Trial"], out: Path, display: Display) -> None:
+def _tell(space: "Space", found: Sequence["Trial"], out: Path, reporter: Reporter) -> None:
     from training.tuning.trials import results_table, summary
 
-    if not display.quiet:
-        display.console.print(results_table(space, found))
+    reporter.table(results_table(space, found))
     best = out / "best.yaml"
-    display.say(f"{out}: trials.csv, trials.png" + (", best.yaml" if best.is_file() else ""))
+    reporter.say(f"{out}: trials.csv, trials.png" + (", best.yaml" if best.is_file() else ""))
     if best.is_file():
-        display.say(f"Next: python -m training fit --config {best} --out RUN")
+        reporter.say(f"Next: python -m training fit --config {best} --out RUN")
     print(json.dumps(summary(found)))

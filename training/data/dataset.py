@@ -16,7 +16,7 @@ from augrank.errors import DataError
 from augrank.images.augmentations import AugmentationSet, augmentation_set
 from augrank.models.context import ContextColumn
 from augrank.resources import usable_cores
-from training.common.progress import Display
+from training.common.context import TrainContext
 from training.config import FitConfig
 from training.data.embedding_cache import row_name
 from training.data.image_cache.sources import DecodedImages, decode_all
@@ -35,7 +35,6 @@ from training.data.manifest.manifest import (
 from training.data.manifest.read import read_table
 from training.data.samples import Samples
 from training.data.splits import SPLITS, split_originals
-from training.distributed.world import Team
 from training.run.folder import RunFolder
 
 
@@ -148,41 +147,38 @@ def read_manifest(config: FitConfig) -> Manifest:
     )
 
 
-def prepare(
-    config: FitConfig, manifest: Manifest, display: Display, team: Team = Team()
-) -> Prepared:
+def prepare(config: FitConfig, manifest: Manifest, ctx: TrainContext) -> Prepared:
     """Decode and split.
 
     Args:
         config: the options.
         manifest: of ``read_manifest``.
-        display: shows progress.
-        team: the processes that train together; one of each machine decodes.
+        ctx: one process of each machine decodes.
 
     Raises:
         DataError: whatever is wrong with the images.
     """
-    folder = RunFolder(config.out)
-    if team.leads:
+    folder, world = RunFolder(config.out), ctx.world
+    if world.is_main:
         folder.claim()
         for note in manifest.notes:
-            display.say(f"Manifest: {note}")
+            ctx.reporter.say(f"Manifest: {note}")
     of_machine = config.threads or usable_cores()
-    threads = team.threads(of_machine)
-    if not team.leads_machine:
-        team.wait()
+    threads = world.threads(of_machine)
+    if not world.is_local_main:
+        world.barrier()
     images = decode_all(
         manifest.files,
         manifest.images,
         config.image_size,
         config.cache or folder.cache,
         limit_gb=config.cache_gb,
-        threads=of_machine if team.leads_machine else threads,  # the others wait
-        display=display,
-        checked=not team.leads_machine,
+        threads=of_machine if world.is_local_main else threads,  # the others wait
+        reporter=ctx.reporter,
+        checked=not world.is_local_main,
     )
-    if team.leads_machine:
-        team.wait()
+    if world.is_local_main:
+        world.barrier()
     manifest = manifest.without(images.broken, skip=config.skip_bad_rows)
     original_file = _original_files(manifest)
     group = _groups(manifest, images, original_file)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from augrank.images.augmentations import AugmentationSet
 from training.data.image_cache.store import Pixels
-from training.distributed.world import Team
+from training.distributed.world import World
 
 STATISTICS_SAMPLES = 12_000
 Channels = tuple[float, float, float]
@@ -68,11 +68,11 @@ def channel_statistics(
     samples: Samples,
     *,
     threads: int,
-    team: Team = Team(),
+    world: World = World(),
 ) -> tuple[Channels, Channels]:
     """Mean and standard deviation of each channel, 0..1, over augmented training images.
 
-    One pass, shared out among the team. Of large sets, random samples are taken, always the same.
+    One pass, divided among the processes. Of large sets, random samples are taken, always the same.
     """
     rows = np.sort(np.random.default_rng(0).permutation(len(samples))[:STATISTICS_SAMPLES])
 
@@ -81,8 +81,8 @@ def channel_statistics(
         return ChannelMoments.of(augmentation.apply(pixels[samples.file[row]]))
 
     with ThreadPoolExecutor(threads) as pool:
-        seen = sum(pool.map(moments, rows[team.share(len(rows))].tolist()), NOTHING_SEEN)
-    count, *sums = team.sums(seen.count, *seen.total, *seen.squares)
+        seen = sum(pool.map(moments, rows[world.shard(len(rows))].tolist()), NOTHING_SEEN)
+    count, *sums = world.all_reduce_sum(seen.count, *seen.total, *seen.squares)
     return ChannelMoments(count, np.array(sums[:3]), np.array(sums[3:])).mean_and_deviation()
 
 

@@ -1,8 +1,10 @@
-"""A launch of torchrun: it starts processes, and starts them again where one has died.
+"""Restarts by torchrun: recognise them, and keep each attempt's keys apart in torchrun's store.
 
-Its own count of restarts does not tell the two apart: each machine counts for itself, and where a
-machine comes, goes or starts again by itself, the others start again without counting. So the run
-notes who launched it, and processes that meet hold what they say apart from what the dead said.
+torchrun restarts all processes when one dies. Its restart count does not identify an attempt: each
+machine counts for itself, and when a machine joins, leaves or restarts by itself, the others
+restart without counting. Its store outlives the attempt, and torch (2.15) adds no prefix of its
+own, so restarted processes would read the addresses of dead ones. Therefore a run records which
+torchrun agents launched it, and each attempt uses a prefix of its own.
 """
 
 import json
@@ -21,92 +23,94 @@ from augrank.files import write_json
 if TYPE_CHECKING:
     from torch.distributed.distributed_c10d import Store
 
-NOTE = "launch.json"
-LOOKS_EVERY_S = 0.02
+LAUNCH_FILE = "launch.json"
+POLL_INTERVAL_S = 0.02
 
 
 def under_torchrun() -> bool:
-    """Whether torchrun has started this process, and may start it again."""
+    """Return whether torchrun started this process, and may restart it."""
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
-def agent() -> str | None:
-    """torchrun's own process on this machine, by a name that no other launch has.
+def agent_id() -> str | None:
+    """Return an identifier of this machine's torchrun agent, unique to its launch.
 
-    It makes a folder of a random name for the errors of all that it starts. The job's id may be
-    given by the user, and be that of the launch before; the parent may be a shell in between.
+    The agent creates a folder of random name for the errors of all processes that it starts. The
+    job's id does not serve: the user may choose that of an earlier launch. Nor does the parent
+    process: it may be a shell in between.
 
     Returns:
-        The same for each process it starts, again too; None without torchrun.
+        The same for each process of the agent, after restarts too; None without torchrun.
     """
     if not under_torchrun():
         return None
     errors = os.environ.get("TORCHELASTIC_ERROR_FILE")  # FOLDER/attempt_0/0/error.json
-    own = Path(errors).parents[2] if errors else f"process {os.getppid()}"  # --log-dir /dev/null
-    return f"{socket.gethostname()} {own}"
+    # Without a file (--log-dir /dev/null) only the parent is left.
+    agent = Path(errors).parents[2] if errors else f"process {os.getppid()}"
+    return f"{socket.gethostname()} {agent}"
 
 
 @dataclass(frozen=True)
 class Launch:
-    """The torchruns, one a machine, whose processes train together; none without torchrun.
+    """The torchrun agents, one a machine, whose processes train together; none without torchrun.
 
-    Machines come and go, and another may lead: as long as one torchrun has been there before, it
-    is the same launch.
+    Machines may join and leave, and rank 0 may move: as long as one agent stays, it is the same
+    launch.
     """
 
     agents: frozenset[str]
 
     @classmethod
-    def of(cls, agents: Iterable[str | None]) -> "Launch":
-        """From what ``agent`` gives in each process."""
-        return cls(frozenset(name for name in agents if name is not None))
+    def from_ids(cls, agent_ids: Iterable[str | None]) -> "Launch":
+        """Collect the result of ``agent_id`` of each process."""
+        return cls(frozenset(name for name in agent_ids if name is not None))
 
-    def has_begun(self, folder: Path) -> bool:
-        """Whether it was noted in a run's folder: its processes have been started again."""
-        file = folder / NOTE
+    def is_restart(self, folder: Path) -> bool:
+        """Return whether this launch was recorded in a run's folder before."""
+        file = folder / LAUNCH_FILE
         return file.is_file() and not self.agents.isdisjoint(json.loads(file.read_text()))
 
-    def note(self, folder: Path) -> None:
-        """In a run's folder, which goes where the run is started anew."""
+    def record(self, folder: Path) -> None:
+        """Write launch.json to a run's folder, which is removed when the run starts over."""
         if self.agents:
-            write_json(folder / NOTE, sorted(self.agents))
+            write_json(folder / LAUNCH_FILE, sorted(self.agents))
 
 
-def own_part(store: "Store", rank: int, size: int, patience: timedelta) -> "Store":
-    """A part of torchrun's store for the processes of this start alone.
+def attempt_store(store: "Store", rank: int, size: int, timeout: timedelta) -> "Store":
+    """Return a part of torchrun's store that only the processes of this attempt use.
 
-    The store outlives them: started again, they would read at which addresses the dead listened.
-    Nothing that all machines know tells one start from another, so each process asks under a name
-    it has just made up, and the leader answers whoever has asked, a dead one in vain, until all
-    have come.
+    Nothing that all machines know identifies an attempt. So each process asks under a name that it
+    has just made up, and rank 0 answers every name, also those of dead processes, until all
+    processes of this attempt have arrived.
 
     Args:
-        store: reached by all.
+        store: torchrun's, reachable by all processes.
         rank: of this process.
-        size: how many there are.
-        patience: of the leader; that of the others is the store's.
+        size: number of processes.
+        timeout: of rank 0; the other processes use that of the store.
 
     Raises:
-        DistStoreError: one does not come.
+        DistStoreError: a process did not arrive in time.
     """
     from torch.distributed import DistStoreError
     from torch.distributed.distributed_c10d import PrefixStore
 
     name = uuid4().hex
     if rank > 0:
-        store.set(f"augrank/asks/{rank}", name)
-        part = PrefixStore(store.get(f"augrank/answer/{name}").decode(), store)
-        part.set(f"came/{rank}", "")
+        store.set(f"augrank/request/{rank}", name)
+        prefix = store.get(f"augrank/answer/{name}").decode()
+        part = PrefixStore(prefix, store)
+        part.set(f"arrived/{rank}", "")
         return part
-    part, away = PrefixStore(name, store), set(range(1, size))
-    until = time.monotonic() + patience.total_seconds()
-    while away:
-        if time.monotonic() > until:
-            raise DistStoreError(f"timed out: process {min(away)} has not come")
-        for other in away:
-            if store.check([f"augrank/asks/{other}"]):
-                asks = store.get(f"augrank/asks/{other}").decode()
-                store.set(f"augrank/answer/{asks}", name)
-        away = {other for other in away if not part.check([f"came/{other}"])}
-        time.sleep(LOOKS_EVERY_S)
+    part, missing = PrefixStore(name, store), set(range(1, size))
+    deadline = time.monotonic() + timeout.total_seconds()
+    while missing:
+        if time.monotonic() > deadline:
+            raise DistStoreError(f"timed out: process {min(missing)} did not arrive")
+        for other in missing:
+            if store.check([f"augrank/request/{other}"]):
+                request = store.get(f"augrank/request/{other}").decode()
+                store.set(f"augrank/answer/{request}", name)
+        missing = {other for other in missing if not part.check([f"arrived/{other}"])}
+        time.sleep(POLL_INTERVAL_S)
     return part

@@ -1,11 +1,11 @@
-"""Several processes that train one network: torchrun starts them, this file joins them.
+"""The process group: several processes that train one network.
 
     torchrun --standalone --nproc-per-node 2 --max-restarts 3 -m training fit --manifest M --out RUN
 
-Every process makes its share of each batch, and gradients are averaged; the first process, the
-leader, alone writes files and speaks. Without torchrun there is one process, and nothing here costs
-anything. Where a process dies the others end too; torchrun starts all of them again, and they go on
-after the last whole epoch.
+torchrun starts the processes; ``process_group`` joins them. Every process makes its shard of each
+batch, and gradients are averaged. The main process (rank 0) alone writes files and reports
+progress. Without torchrun there is one process, and nothing here costs anything. If a process dies
+the others end too; torchrun restarts all of them, and they resume after the last complete epoch.
 """
 
 import os
@@ -19,17 +19,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augrank.errors import DataError
-from training.distributed.rendezvous import own_part
+from training.distributed.rendezvous import attempt_store
 
 if TYPE_CHECKING:
     import torch.distributed
     from torch import nn
 
 Value = TypeVar("Value")
-# Others wait while the leader decodes images; for each other, and for gradients while the leader
-# writes a checkpoint, not as long: one that is stopped, or lost its power, says nothing.
-PATIENCE, PATIENCE_IN_TRAINING = timedelta(hours=12), timedelta(minutes=15)
-LOST = (
+# Other processes wait while rank 0 decodes images. For the rendezvous, and for gradients while
+# rank 0 writes a checkpoint, they wait less: a process that hangs, or lost power, says nothing.
+TIMEOUT, GRADIENT_TIMEOUT = timedelta(hours=12), timedelta(minutes=15)
+LOST_CONNECTION = (
     "closed",
     "reset by peer",
     "timed out",
@@ -41,42 +41,42 @@ LOST = (
 
 
 @dataclass(frozen=True)
-class Team:
-    """This process among those that train together."""
+class World:
+    """This process's place in the process group; by default a group of one."""
 
     rank: int = 0
     size: int = 1
-    local_rank: int = 0  # among those of this machine
+    local_rank: int = 0  # on this machine
     local_size: int = 1
     on_gpus: bool = False
 
     @property
-    def leads(self) -> bool:
-        """Whether this process writes and speaks."""
+    def is_main(self) -> bool:
+        """Whether this is the main process (rank 0), which writes files and reports progress."""
         return self.rank == 0
 
     @property
-    def leads_machine(self) -> bool:
-        """Whether this process does what is done once a machine, such as decoding."""
+    def is_local_main(self) -> bool:
+        """Whether this is its machine's main process (local rank 0), which decodes images."""
         return self.local_rank == 0
 
     def threads(self, of_machine: int) -> int:
-        """This process's share of a machine's threads."""
+        """Return this process's part of a machine's threads."""
         return max(1, of_machine // self.local_size)
 
-    def wait(self) -> None:
-        """Until all are here."""
+    def barrier(self) -> None:
+        """Block until every process reaches this point."""
         if self.size > 1:
             import torch.distributed
 
             torch.distributed.barrier()
 
-    def share(self, count: int) -> NDArray[np.int64]:
-        """This process's part of rows 0 to count: contiguous, as even as can be."""
+    def shard(self, count: int) -> NDArray[np.int64]:
+        """Return this process's rows of 0 to ``count``: contiguous, as even as possible."""
         return np.array_split(np.arange(count), self.size)[self.rank]
 
-    def same_buffers(self, module: "nn.Module") -> None:
-        """The leader's running statistics, in every process."""
+    def broadcast_buffers(self, module: "nn.Module") -> None:
+        """Copy a module's running statistics from rank 0 to every process."""
         if self.size > 1:
             import torch.distributed
 
@@ -85,55 +85,59 @@ class Team:
                 torch.distributed.broadcast(values, src=0)
                 buffer.copy_(values)
 
-    def for_gradients(self) -> "torch.distributed.ProcessGroup | None":
-        """All processes, over NCCL on GPUs, with less patience; None where there is one."""
+    def gradient_group(self) -> "torch.distributed.ProcessGroup | None":
+        """Make a process group for gradients: NCCL on GPUs, with a shorter timeout.
+
+        Returns:
+            The group; None for a single process.
+        """
         if self.size == 1:
             return None
         import torch.distributed
 
         backend = "nccl" if self.on_gpus else "gloo"
-        group: Any = torch.distributed.new_group(backend=backend, timeout=PATIENCE_IN_TRAINING)
+        group: Any = torch.distributed.new_group(backend=backend, timeout=GRADIENT_TIMEOUT)
         return cast("torch.distributed.ProcessGroup", group)
 
-    def leave(self, group: "torch.distributed.ProcessGroup | None") -> None:
-        """All processes at once, which NCCL asks for."""
+    def destroy_group(self, group: "torch.distributed.ProcessGroup | None") -> None:
+        """Leave a process group; NCCL requires all processes to do so together."""
         if group is not None:
             import torch.distributed
 
             torch.distributed.destroy_process_group(group)
 
-    def of_all(self, own: Value) -> list[Value]:
-        """What each process has, in every process, by rank."""
+    def all_gather(self, value: Value) -> list[Value]:
+        """Return every process's value, by rank, in every process."""
         if self.size == 1:
-            return [own]
+            return [value]
         import torch.distributed
 
-        all_have: list[Any] = [None] * self.size
-        torch.distributed.all_gather_object(all_have, own)
-        return all_have
+        values: list[Any] = [None] * self.size
+        torch.distributed.all_gather_object(values, value)
+        return values
 
-    def check_same(self, what: str, own: str) -> None:
-        """Hold what each process has against the leader's.
+    def check_same(self, what: str, value: str) -> None:
+        """Compare every process's value with that of rank 0.
 
         Args:
-            what: for the message.
-            own: of this process.
+            what: what the value is, for the message.
+            value: this process's.
 
         Raises:
-            DataError: in all processes, where one differs.
+            DataError: in all processes, if one differs.
         """
-        all_have = self.of_all(own)
-        differ = [str(rank) for rank, has in enumerate(all_have) if has != all_have[0]]
+        values = self.all_gather(value)
+        differ = [rank for rank, other in enumerate(values) if other != values[0]]
         if differ:
             raise DataError(
                 f"the processes do not have the same {what}",
-                expected=f"that of process 0, {all_have[0]}",
-                got=f"{all_have[int(differ[0])]} in process {', '.join(differ)}",
+                expected=f"that of process 0, {values[0]}",
+                got=f"{values[differ[0]]} in process {', '.join(map(str, differ))}",
                 remedy="Compare their machines: options (with paths), manifest, images, devices.",
             )
 
-    def shared(self, value: Value) -> Value:
-        """The leader's value, in every process."""
+    def broadcast(self, value: Value) -> Value:
+        """Return the value of rank 0 in every process."""
         if self.size == 1:
             return value
         import torch.distributed
@@ -142,8 +146,8 @@ class Team:
         torch.distributed.broadcast_object_list(box, src=0)
         return box[0]
 
-    def sums(self, *values: float) -> tuple[float, ...]:
-        """Each value, summed over all processes."""
+    def all_reduce_sum(self, *values: float) -> tuple[float, ...]:
+        """Return each value summed over all processes, in every process."""
         if self.size == 1:
             return values
         import torch.distributed
@@ -152,30 +156,30 @@ class Team:
         torch.distributed.all_reduce(total)
         return tuple(total.tolist())
 
-    def gathered(self, rows: NDArray[np.float32]) -> NDArray[np.float32] | None:
-        """Rows of all processes, those of the first one first, at the leader; None elsewhere."""
+    def gather(self, rows: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        """Return the rows of all processes, by rank, in rank 0; None in the others."""
         if self.size == 1:
             return rows
         import torch.distributed
 
-        parts: list[Any] | None = [None] * self.size if self.leads else None
+        parts: list[Any] | None = [None] * self.size if self.is_main else None
         torch.distributed.gather_object(rows, parts)
         return None if parts is None else np.concatenate(parts)
 
 
 @contextmanager
-def team(device: str = "auto") -> Iterator[Team]:
-    """Join the processes that torchrun started; a team of one without it.
+def process_group(device: str = "auto") -> Iterator[World]:
+    """Join the processes that torchrun started; yield a world of one without torchrun.
 
     Args:
-        device: of ``fit``.
+        device: the option of ``fit``.
 
     Raises:
         DataError: a machine has fewer GPUs than processes, or another process has ended.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
-        yield Team()
+        yield World()
         return
     import torch.distributed
     from torch.distributed.rendezvous import rendezvous
@@ -193,31 +197,31 @@ def team(device: str = "auto") -> Iterator[Team]:
         torch.cuda.set_device(local_rank)
     failed = True
     try:
-        store, rank, size = next(iter(rendezvous("env://", timeout=PATIENCE_IN_TRAINING)))
-        store = own_part(store, rank, size, PATIENCE_IN_TRAINING)
+        store, rank, size = next(iter(rendezvous("env://", timeout=GRADIENT_TIMEOUT)))
+        store = attempt_store(store, rank, size, GRADIENT_TIMEOUT)
         torch.distributed.init_process_group(
-            "gloo", store=store, rank=rank, world_size=size, timeout=PATIENCE
+            "gloo", store=store, rank=rank, world_size=size, timeout=TIMEOUT
         )
-        yield Team(rank, size, local_rank, local_size, on_gpus)
+        yield World(rank, size, local_rank, local_size, on_gpus)
         failed = False
     except RuntimeError as error:
-        if not _is_of_the_connection(error):
+        if not _is_lost_connection(error):
             raise
         raise DataError(
-            "another process of the training has ended, or does not answer",
+            "another process of this training run has ended, or does not answer",
             got=str(error).splitlines()[0],
-            remedy="The same command goes on after the last whole epoch; "
+            remedy="Run the same command again to resume after the last complete epoch; "
             "torchrun --max-restarts 3 does so by itself.",
         ) from error
     finally:
-        # NCCL would wait for others, who may wait for this one.
+        # After a failure NCCL would wait for other processes, which may wait for this one.
         if torch.distributed.is_initialized() and not (failed and on_gpus):
             torch.distributed.destroy_process_group()
 
 
-def _is_of_the_connection(error: RuntimeError) -> bool:
+def _is_lost_connection(error: RuntimeError) -> bool:
     from torch.distributed import DistError
 
     text = str(error).lower()
-    told = isinstance(error, DistError) or "gloo" in text
-    return told and any(word in text for word in LOST)
+    of_the_group = isinstance(error, DistError) or "gloo" in text
+    return of_the_group and any(word in text for word in LOST_CONNECTION)

@@ -20,7 +20,7 @@ from typing import Literal
 from augrank.errors import DataError
 from augrank.files import atomic_write
 from augrank.images.decode import DecodeLimits
-from training.common.progress import Advance, Display
+from augrank.reporting import Advance, Reporter
 from training.data.manifest.read import SHOWN_PROBLEMS
 from training.download.fetch import LONGEST_WAIT_S, Fetched, Fetcher, open_client
 from training.download.journal import Journal, Record, open_journal
@@ -69,7 +69,7 @@ class Downloaded:
 def download(
     source: Path,
     out: Path,
-    display: Display,
+    reporter: Reporter,
     *,
     url_column: str = "url",
     options: DownloadOptions = DownloadOptions(),
@@ -80,7 +80,7 @@ def download(
     Args:
         source: a text file of URLs, or a CSV or Parquet file.
         out: folder of images/, manifest.csv, broken.csv and the journal.
-        display: shows progress.
+        reporter: shows progress.
         url_column: of a CSV or Parquet file.
         options: how images are asked for.
         guard: which addresses may be asked.
@@ -95,7 +95,7 @@ def download(
             _clear(out / IMAGES)
             left = journal.open_urls(urls, out, retry_broken=options.retry_broken)
             if left:
-                with display.bar("Downloading", len(left), "images") as advance:
+                with reporter.bar("Downloading", len(left), "images") as advance:
                     asyncio.run(_Job(out, options, guard, journal, advance).run(left))
             left_out = write_results(table, url_column, journal.records, out)
     except OSError as error:  # what the network does wrong never comes this far

@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from training.backbone.device import Engine
 from training.backbone.embed import EmbeddingTable
-from training.common.progress import Display
+from training.common.context import TrainContext
 from training.data.dataset import Prepared
 from training.data.splits import Split
 from training.heads.baselines import compare
@@ -24,7 +23,7 @@ class TargetResult:
 
 
 def fit_heads(
-    data: Prepared, table: EmbeddingTable, engine: Engine, notes: list[str], display: Display
+    data: Prepared, table: EmbeddingTable, ctx: TrainContext, notes: list[str]
 ) -> list[TargetResult]:
     """Fit a head for each target that has outcomes in every split, on all cores: of several
     processes one is left.
@@ -32,15 +31,14 @@ def fit_heads(
     Args:
         data: with outcomes.
         table: embeddings of all images that were shown.
-        engine: where XGBoost builds its histograms.
+        ctx: its device is where XGBoost builds its histograms.
         notes: what the report should say is added here.
-        display: shows progress.
     """
     inputs, results = Inputs(table, data.contexts), []
     embedding = table.rows(data.manifest.file, data.manifest.applied)
     pages = data.folder.cache / "heads"
-    with Matrices(inputs, data.threads_of_machine, pages, device=engine.device.type) as matrices:
-        for outcomes in display.track(data.outcomes, "Heads", len(data.outcomes), "targets"):
+    with Matrices(inputs, data.threads_of_machine, pages, device=ctx.device.kind) as matrices:
+        for outcomes in ctx.reporter.track(data.outcomes, "Heads", len(data.outcomes), "targets"):
             name = outcomes.target.name
             parts = split_outcomes(outcomes, data.manifest, data.split, embedding, data.context_row)
             if reason := _unusable(parts):

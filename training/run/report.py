@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
 
+from augrank.reporting import Reporter, Table
 from training.backbone.checkpoint import Epoch
 from training.common.metrics import wilson_interval
 
@@ -18,6 +17,19 @@ if TYPE_CHECKING:
 MAJORITY, LOGISTIC = "majority", "logistic regression"
 SKLEARN_BOOSTING, XGBOOST = "scikit-learn gradient boosting", "XGBoost"
 COMPARED = (MAJORITY, LOGISTIC, SKLEARN_BOOSTING, XGBOOST)
+HEAD_COLUMNS = (
+    "target",
+    "accuracy",
+    "95 % interval",
+    "majority",
+    "ceiling",
+    "AUC",
+    "ceiling",
+    "Brier",
+    "ECE",
+    "outcomes",
+    "inputs",
+)
 Comparison = dict[str, dict[str, Any]]
 
 
@@ -77,54 +89,51 @@ def history_entries(history: Sequence[Epoch]) -> list[dict[str, Any]]:
     return [asdict(epoch) for epoch in history]
 
 
-def print_report(report: Mapping[str, Any], console: Console) -> None:
+def print_report(report: Mapping[str, Any], reporter: Reporter) -> None:
     """Print the summary of a run."""
     figures = report["backbone"]
     low, high = figures["interval_95"]
     count = len(figures["per_augmentation"])
-    console.print(
-        f"[bold]{figures['architecture']}[/] tells {count} augmentations apart "
+    reporter.say(
+        f"{figures['architecture']} tells {count} augmentations apart "
         f"on {figures['test_images']:,} test images: "
-        f"[bold]{figures['test_accuracy']:.2%}[/] ({low:.1%} to {high:.1%}; "
+        f"{figures['test_accuracy']:.2%} ({low:.1%} to {high:.1%}; "
         f"majority {figures['majority']:.1%})",
-        highlight=False,
+        style="heading",
     )
     weakest = sorted(figures["per_augmentation"].items(), key=lambda item: item[1])[:3]
     if weakest and weakest[0][1] < 1:
         parts = ", ".join(f"{name} {share:.1%}" for name, share in weakest)
-        console.print(f"Hardest to recognise: {parts}", highlight=False)
+        reporter.say(f"Hardest to recognise: {parts}")
     if report["heads"]:
-        console.print(_heads_table(report["heads"]))
+        reporter.table(_heads_table(report["heads"]))
         if compared := _comparison_table(report["heads"]):
-            console.print(compared)
+            reporter.table(compared)
     for note in report["notes"]:
-        console.print(f"[yellow]Note:[/] {note}", highlight=False)
+        reporter.say(f"Note: {note}", style="warning")
 
 
 def _heads_table(heads: Mapping[str, Mapping[str, Any]]) -> Table:
-    table = Table(title="Heads on the test split", title_justify="left")
-    table.add_column("target")
-    for name in ("accuracy", "95 % interval", "majority", "ceiling", "AUC", "ceiling", "Brier",
-                 "ECE", "outcomes"):  # fmt: skip
-        table.add_column(name, justify="right")
-    table.add_column("inputs")
+    rows = []
     for target, head in heads.items():
         low, high = head["accuracy_interval_95"]
         ceiling = head["ceiling"] or {}
-        table.add_row(
-            target + (" [red]LEAK?[/]" if head.get("leak") else ""),
-            f"{head['accuracy']:.3f}",
-            f"{low:.3f} - {high:.3f}",
-            f"{head['majority_accuracy']:.3f}",
-            _number(ceiling.get("accuracy")),
-            _number(head["auc"]),
-            _number(ceiling.get("auc")),
-            f"{head['brier']:.3f}",
-            f"{head['ece']:.3f}",
-            f"{head['outcomes']:,.0f}",
-            "+".join(head["inputs"]),
+        rows.append(
+            (
+                target + (" LEAK?" if head.get("leak") else ""),
+                f"{head['accuracy']:.3f}",
+                f"{low:.3f} - {high:.3f}",
+                f"{head['majority_accuracy']:.3f}",
+                _number(ceiling.get("accuracy")),
+                _number(head["auc"]),
+                _number(ceiling.get("auc")),
+                f"{head['brier']:.3f}",
+                f"{head['ece']:.3f}",
+                f"{head['outcomes']:,.0f}",
+                "+".join(head["inputs"]),
+            )
         )
-    return table
+    return Table("Heads on the test split", HEAD_COLUMNS, rows, left_aligned=("inputs",))
 
 
 def _comparison_table(heads: Mapping[str, Mapping[str, Any]]) -> Table | None:
@@ -132,15 +141,13 @@ def _comparison_table(heads: Mapping[str, Mapping[str, Any]]) -> Table | None:
     names = [name for name in COMPARED if all(name in entry for entry in entries)]
     if len(names) < 2:
         return None
-    table = Table(title=f"Means over {len(entries)} targets, test split", title_justify="left")
-    table.add_column("model")
-    for title in ("accuracy", "AUC", "Brier", "log loss", "fit seconds"):
-        table.add_column(title, justify="right")
-    for name in names:
-        keys = ("accuracy", "auc", "brier", "log_loss", "fit_seconds")
-        table.add_row(name, *(_number(_mean([entry[name][key] for entry in entries]))
-                              for key in keys))  # fmt: skip
-    return table
+    keys = ("accuracy", "auc", "brier", "log_loss", "fit_seconds")
+    rows = [
+        (name, *(_number(_mean([entry[name][key] for entry in entries])) for key in keys))
+        for name in names
+    ]
+    columns = ("model", "accuracy", "AUC", "Brier", "log loss", "fit seconds")
+    return Table(f"Means over {len(entries)} targets, test split", columns, rows)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

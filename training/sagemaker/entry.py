@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from rich.console import Console
 
 from augrank.errors import AugrankError, DataError
-from training.common.progress import Display
+from augrank.reporting import LogReporter, Reporter
 from training.run.folder import RunFolder
 from training.sagemaker.env import (
     CHANNEL_TRAINING,
@@ -39,7 +38,6 @@ MASTER_PORT = 7777
 RESTARTS = 3  # of the processes of one machine, after one of them has died
 NOT_DELIVERED = ("cache", "checkpoints", "fit.json", "lock")
 EXIT_USER = 2
-LOG_WIDTH = 150
 
 
 def main() -> None:
@@ -48,19 +46,19 @@ def main() -> None:
     if "WORLD_SIZE" not in environment and (command := torchrun_command(environment)):
         os.execve(command[0], command, {**environment, **torchrun_environment(environment)})
     try:
-        train(environment, Display(Console(width=LOG_WIDTH)))
+        train(environment, LogReporter())
     except AugrankError as error:
         if environment.get("LOCAL_RANK", "0") == "0":  # one message per machine
             print(f"Error: {error}", file=sys.stderr, flush=True)
         sys.exit(EXIT_USER)
 
 
-def train(environment: Mapping[str, str], display: Display) -> None:
+def train(environment: Mapping[str, str], reporter: Reporter) -> None:
     """Fit, print the metrics, and copy the run to where SageMaker collects it.
 
     Args:
         environment: as SageMaker sets it.
-        display: shows progress.
+        reporter: prints progress.
 
     Raises:
         AugrankError: the options or the data cannot be used.
@@ -75,7 +73,7 @@ def train(environment: Mapping[str, str], display: Display) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         config = Path(scratch) / "hyperparameters.yaml"
         config.write_text(yaml.safe_dump(options), encoding="utf-8")
-        report = run_fit(config, paths, display, on_epoch=epoch_printer())
+        report = run_fit(config, paths, reporter, on_epoch=epoch_printer())
     if report:
         print_report(report)
         deliver(RunFolder(out), Path(environment[MODEL_DIR]))

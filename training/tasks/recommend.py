@@ -12,16 +12,15 @@ import torch
 from augrank.contracts.recommend_run import RecommendRun
 from augrank.files import atomic_write, read_json, write_json
 from training.backbone.checkpoint import Epoch, write_tensors
-from training.backbone.device import Engine
 from training.backbone.embed import EmbeddingTable, embed, embed_all, pair_keys
 from training.backbone.loader import EVALUATION_BATCH
 from training.backbone.train import Learned, learn, use_threads
+from training.common.context import TrainContext
+from training.common.device import Device
 from training.common.metrics import reliability
-from training.common.progress import Display
 from training.data.dataset import Prepared, default_name
 from training.data.embedding_cache import EmbeddingStore
 from training.data.splits import TEST
-from training.distributed.world import Team
 from training.run.folder import installed_versions, write_catalogue, write_reference
 from training.run.plots import plot_comparison, plot_confusion, plot_curves, plot_reliability
 from training.run.report import BackboneFigures, backbone_figures, head_entry, history_entries
@@ -49,31 +48,29 @@ class Stages:
 
 def fit(
     data: Prepared,
-    display: Display,
-    team: Team = Team(),
+    ctx: TrainContext,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
 ) -> dict[str, Any] | None:
     """Train a run from prepared data, or finish one that was interrupted.
 
     Args:
         data: of ``prepare``; its folder has been started.
-        display: shows progress.
-        team: the processes that train together.
+        ctx: progress and processes; the device is chosen by the options.
         on_epoch: told of every epoch, those of before an interrupt first.
 
     Returns:
         The contents of report.json; None in processes that do not lead.
     """
     use_threads(data.threads)
-    engine = Engine.choose(data.config.device, data.config.precision)
-    team.check_same("device and precision", engine.name)
+    ctx = ctx.on(Device.choose(data.config.device, data.config.precision))
+    ctx.world.check_same("device and precision", ctx.device.name)
     stages = Stages()
     notes: list[str] = []
 
     with stages("backbone"):
-        learned = _learn(data, engine, display, team, on_epoch)
+        learned = _learn(data, ctx, on_epoch)
     with stages("embeddings"):
-        table = _embed(data, learned, engine, display, team)
+        table = _embed(data, learned, ctx)
     if table is None:
         return None
     figures = _test_backbone(data, table)
@@ -83,20 +80,20 @@ def fit(
             fit_heads,  # XGBoost and scikit-learn take seconds to load
         )
 
-        if engine.is_cuda:
+        if ctx.device.is_cuda:
             torch.cuda.empty_cache()  # XGBoost has memory of its own there
         with stages("heads"):
-            results = fit_heads(data, table, engine, notes, display)
+            results = fit_heads(data, table, ctx, notes)
     else:
         notes.append("The manifest has no targets: the backbone was trained alone, without heads.")
     if data.copies:
         notes.append(f"{data.copies:,} originals are copies of others and stand on their side.")
 
-    report = _report(data, learned, engine, figures, results, notes)
+    report = _report(data, learned, ctx.device, figures, results, notes)
     with stages("plots"):
         _plot(data, learned, figures, results, report)
     report["seconds"] = stages.seconds
-    _write(data, learned, engine, figures, results, report)
+    _write(data, learned, ctx.device, figures, results, report)
     return read_json(data.folder.report)
 
 
@@ -105,26 +102,22 @@ def fit(
 
 def _learn(
     data: Prepared,
-    engine: Engine,
-    display: Display,
-    team: Team,
+    ctx: TrainContext,
     on_epoch: Callable[[Epoch], None],
 ) -> Learned:
     """With live curves."""
-    if not team.leads:
-        return learn(data, engine, display, team)
+    if not ctx.world.is_main:
+        return learn(data, ctx)
     with Curves(data.folder.tensorboard) as curves:
 
         def tell(epoch: Epoch) -> None:
             curves.epoch(epoch)
             on_epoch(epoch)
 
-        return learn(data, engine, display, team, tell)
+        return learn(data, ctx, tell)
 
 
-def _embed(
-    data: Prepared, learned: Learned, engine: Engine, display: Display, team: Team
-) -> EmbeddingTable | None:
+def _embed(data: Prepared, learned: Learned, ctx: TrainContext) -> EmbeddingTable | None:
     """Every image that was shown, and every candidate of the test originals.
 
     What an interrupted call has embedded is taken from the run's cache; where the backbone is
@@ -139,25 +132,25 @@ def _embed(
     names = data.pair_names(keys)
     store = EmbeddingStore(
         (config.cache if config.freeze else None) or data.folder.cache,
-        learned.digest(config.image_size, engine),
+        learned.digest(config.image_size, ctx.device),
         learned.backbone.feature_width,
         config.cache_gb,
-        display.say,
+        ctx.reporter.say,
     )
     keeps = True
-    with store.held() if team.leads else nullcontext():
-        kept = store.read(names) if team.leads else None
-        missing = team.shared(None if kept is None else kept[1])
+    with store.held() if ctx.world.is_main else nullcontext():
+        kept = store.read(names) if ctx.world.is_main else None
+        missing = ctx.world.broadcast(None if kept is None else kept[1])
         assert missing is not None
         for part, made in embed(
-            learned.backbone, learned.batches(data, EVALUATION_BATCH, engine), keys[missing], count,
-            engine=engine, display=display, team=team,
+            learned.backbone, learned.batches(data, EVALUATION_BATCH, ctx), keys[missing], count,
+            ctx=ctx,
         ):  # fmt: skip
             if kept is not None and made is not None:
                 kept[0][missing[part]] = made
                 keeps = keeps and store.add([names[number] for number in missing[part]], made)
     if not keeps:
-        display.say("There is no room to keep embeddings: another call makes them again.")
+        ctx.reporter.say("There is no room to keep embeddings: another call makes them again.")
     return None if kept is None else EmbeddingTable.of(learned.backbone, kept[0], keys)
 
 
@@ -173,7 +166,7 @@ def _test_backbone(data: Prepared, table: EmbeddingTable) -> BackboneFigures:
 def _report(
     data: Prepared,
     learned: Learned,
-    engine: Engine,
+    device: Device,
     figures: BackboneFigures,
     results: list["TargetResult"],
     notes: list[str],
@@ -185,7 +178,7 @@ def _report(
             "architecture": data.config.backbone,
             "start": learned.start,
             "image_size": data.config.image_size,
-            "engine": engine.name,
+            "engine": device.name,
             "best_epoch": learned.recognition.best,
             **asdict(figures),
         },
@@ -220,7 +213,7 @@ def _plot(
 def _write(
     data: Prepared,
     learned: Learned,
-    engine: Engine,
+    device: Device,
     figures: BackboneFigures,
     results: list["TargetResult"],
     report: dict[str, Any],
@@ -231,7 +224,7 @@ def _write(
             temporary.write_bytes(result.head.booster.save_raw("ubj"))  # tells of a full disk
     write_tensors(folder.weights, learned.backbone.plain_state())
     write_catalogue(folder.catalogue, data.catalogue())
-    _write_reference(data, learned, engine)
+    _write_reference(data, learned, device)
     write_json(folder.report, report)
     record = RecommendRun(
         name=report["name"],
@@ -258,17 +251,17 @@ def _write(
     write_json(folder.record, record.model_dump())
 
 
-def _write_reference(data: Prepared, learned: Learned, engine: Engine) -> None:
+def _write_reference(data: Prepared, learned: Learned, device: Device) -> None:
     """Embeddings of all candidates of some test originals, float32, by the order of their names."""
     count = len(data.augmentations.names)
     held_out = np.flatnonzero((data.split == TEST) & (data.original_file >= 0))
     held_out = held_out[:REFERENCE_IMAGES]
     file = np.repeat(data.original_file[held_out], count).reshape(-1, count)
     applied = np.broadcast_to(np.arange(count), file.shape)
-    keys, quiet = pair_keys(file, applied, count).ravel(), Display(quiet=True)
+    keys, ctx = pair_keys(file, applied, count).ravel(), TrainContext(device=device)
     table = embed_all(
-        learned.backbone, learned.batches(data, EVALUATION_BATCH, engine), keys, count,
-        engine=engine, display=quiet, exact=True,
+        learned.backbone, learned.batches(data, EVALUATION_BATCH, ctx), keys, count,
+        ctx=ctx, exact=True,
     )  # fmt: skip
     rows = table.rows(file, applied)
     paths = [data.manifest.originals[number] for number in held_out]

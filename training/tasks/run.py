@@ -5,10 +5,11 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training.common.progress import Display
+from augrank.reporting import NullReporter, Reporter
+from training.common.context import TrainContext
 from training.config import FitConfig, load_config
-from training.distributed.rendezvous import Launch, agent
-from training.distributed.world import Team, team
+from training.distributed.rendezvous import Launch, agent_id
+from training.distributed.world import process_group
 
 if TYPE_CHECKING:
     from training.backbone.checkpoint import Epoch
@@ -20,7 +21,7 @@ SHOWN_BAD_ROWS = 3
 def run_fit(
     config: Path | None,
     options: dict[str, Any],
-    display: Display,
+    reporter: Reporter,
     *,
     overwrite: bool = False,
     on_epoch: Callable[["Epoch"], None] = lambda epoch: None,
@@ -30,7 +31,7 @@ def run_fit(
     Args:
         config: a file of options, or None.
         options: of the command line; None where not given.
-        display: shows progress.
+        reporter: shows progress.
         overwrite: start anew in a run directory that is in use.
         on_epoch: told of every epoch, those of before an interrupt first.
 
@@ -41,25 +42,24 @@ def run_fit(
     from training.run.folder import RunFolder
 
     chosen = load_config(config, options)
-    with team(chosen.device) as processes:
-        shown = display if processes.leads else Display(quiet=True)
-        launch = Launch.of(processes.of_all(agent()))
+    with process_group(chosen.device) as world:
+        ctx = TrainContext(reporter if world.is_main else NullReporter(), world)
+        launch = Launch.from_ids(world.all_gather(agent_id()))
         folder = RunFolder(chosen.out)
         checked = read_manifest(chosen)
         # A finished run is recognised without torch, which takes seconds to load.
-        if overwrite or processes.size > 1 or folder.complete() is None:
+        if overwrite or world.size > 1 or folder.complete() is None:
             from training.backbone.train import check_options
 
-            check_options(chosen, processes)
-        with folder.held() if processes.leads else nullcontext():
-            return _fit_together(chosen, checked, shown, processes, launch, overwrite, on_epoch)
+            check_options(chosen, world)
+        with folder.held() if world.is_main else nullcontext():
+            return _fit_together(chosen, checked, ctx, launch, overwrite, on_epoch)
 
 
 def _fit_together(
     config: FitConfig,
     checked: "Manifest",
-    display: Display,
-    processes: Team,
+    ctx: TrainContext,
     launch: Launch,
     overwrite: bool,
     on_epoch: Callable[["Epoch"], None],
@@ -68,40 +68,40 @@ def _fit_together(
     from training.data.dataset import prepare
     from training.data.manifest.read import described, write_bad_rows
 
-    data = prepare(config, checked, display, processes)
-    processes.check_same("options and data", data.fingerprint[:8])
+    reporter, world = ctx.reporter, ctx.world
+    data = prepare(config, checked, ctx)
+    world.check_same("options and data", data.fingerprint[:8])
     folder, manifest = data.folder, data.manifest
-    if processes.leads:
+    if world.is_main:
         # What torchrun starts again goes on.
-        anew = overwrite and not launch.has_begun(folder.checkpoints)
+        anew = overwrite and not launch.is_restart(folder.checkpoints)
         folder.start(data.config.decisive(), data.data, overwrite=anew)
-        launch.note(folder.checkpoints)
+        launch.record(folder.checkpoints)
         write_bad_rows(folder.skipped, manifest.unit, manifest.left_out)
     if manifest.skipped:
-        display.say(
+        reporter.say(
             f"Going on without {manifest.skipped:,} bad rows, which {folder.skipped} lists:\n"
             + described(manifest.left_out, manifest.unit, SHOWN_BAD_ROWS),
-            style="yellow",
+            style="warning",
         )
-    record = processes.shared(folder.complete() if processes.leads else None)
+    record = world.broadcast(folder.complete() if world.is_main else None)
     if record and record["fingerprint"] == data.fingerprint:
-        display.say(f"{folder.root} is already complete: nothing to do")
-        return read_json(folder.report) if processes.leads else {}
+        reporter.say(f"{folder.root} is already complete: nothing to do")
+        return read_json(folder.report) if world.is_main else {}
     counts = data.row_counts()["originals"]
-    display.say(
+    reporter.say(
         f"{len(manifest.frame):,} rows, {len(manifest.originals):,} originals: "
         + ", ".join(f"{counts[split]:,} {split}" for split in counts)
     )
     from training.run.report import print_report
     from training.tasks.recommend import fit as train
 
-    report = train(data, display, processes, on_epoch)
+    report = train(data, ctx, on_epoch)
     if report is None:
         return {}
-    if not display.quiet:
-        print_report(report, display.console)
+    print_report(report, reporter)
     seconds = sum(report["seconds"].values())
-    display.say(f"Done in {seconds:.0f} s: {folder.root}  (report.json, plots/, tensorboard/)")
+    reporter.say(f"Done in {seconds:.0f} s: {folder.root}  (report.json, plots/, tensorboard/)")
     if report["heads"]:
-        display.say(f"Next: python -m export build {folder.root} --out dist")
+        reporter.say(f"Next: python -m export build {folder.root} --out dist")
     return report

@@ -26,10 +26,10 @@ from optuna.trial import FrozenTrial, TrialState
 from augrank.errors import DataError
 from augrank.files import LOCK, disk_errors, exclusive_lock, read_json, write_json
 from training.backbone.checkpoint import Epoch
-from training.backbone.device import Engine
 from training.backbone.train import learn, use_threads
 from training.backbone.trainer import Diverged
-from training.common.progress import Display
+from training.common.context import TrainContext
+from training.common.device import Device
 from training.config import FitConfig
 from training.data.dataset import Prepared, prepare, read_manifest
 from training.run.folder import RunFolder
@@ -46,7 +46,7 @@ OF_ITS_OPTIONS = (Diverged, RuntimeError, MemoryError)
 
 
 def tune(
-    config: FitConfig, space: Space, out: Path, *, trials: int, display: Display
+    config: FitConfig, space: Space, out: Path, *, trials: int, ctx: TrainContext
 ) -> list[Trial]:
     """Search, or go on searching.
 
@@ -55,7 +55,7 @@ def tune(
         space: options that are.
         out: folder of the study.
         trials: how many there shall be, those of earlier calls included; a grid has its own number.
-        display: shows progress.
+        ctx: shows progress; its device is chosen by ``config``.
 
     Returns:
         All trials that are done.
@@ -70,20 +70,20 @@ def tune(
     with disk_errors(out, remedy), exclusive_lock(out / LOCK, busy):
         own = {"out": out / "trials" / "data", "cache": config.cache or out / "cache"}
         config = config.model_copy(update=own)
-        data = prepare(config, read_manifest(config), display)
+        data = prepare(config, read_manifest(config), ctx)
         _same_study(out, config, space, data)
         study = _open(out, config.seed)
         proposed = list(space.combinations()) if space.is_grid else [_defaults(config, space)]
         _propose(study, [*_interrupted(study, space), *proposed])
         trials = len(proposed) if space.is_grid else trials
         use_threads(data.threads)
-        search = _Search(data, space, Engine.choose(config.device, config.precision), display)
+        search = _Search(data, space, ctx.on(Device.choose(config.device, config.precision)))
         while (count := len(_different(study) if space.is_grid else _tried(study))) < trials:
-            display.say(f"Trial {count + 1} of {trials}", style="bold")
+            ctx.reporter.say(f"Trial {count + 1} of {trials}", style="heading")
             study.optimize(search, n_trials=1, catch=OF_ITS_OPTIONS)
             done = _results(study)
             write_results(out, config, space, done)
-            display.say(_line(done[-1], best_of(done)))
+            ctx.reporter.say(_line(done[-1], best_of(done)))
         shutil.rmtree(out / "trials", ignore_errors=True)
     return _results(study)
 
@@ -91,8 +91,8 @@ def tune(
 class _Search:
     """One trial, as Optuna calls it."""
 
-    def __init__(self, data: Prepared, space: Space, engine: Engine, display: Display) -> None:
-        self._data, self._space, self._engine, self._display = data, space, engine, display
+    def __init__(self, data: Prepared, space: Space, ctx: TrainContext) -> None:
+        self._data, self._space, self._ctx = data, space, ctx
 
     def __call__(self, trial: optuna.Trial) -> float:
         options = {name: _draw(trial, name, o) for name, o in self._space.options.items()}
@@ -113,15 +113,14 @@ class _Search:
         try:
             learned = learn(
                 replace(self._data, config=config, folder=folder),
-                self._engine,
-                self._display,
+                self._ctx,
                 on_epoch=judge,
             )
         except OF_ITS_OPTIONS as error:
             why = error.problem if isinstance(error, Diverged) else str(error).partition("\n")[0]
             trial.set_user_attr(REASON, why[:200] or type(error).__name__)
             shutil.rmtree(folder.root, ignore_errors=True)
-            if self._engine.device.type == "cuda":
+            if self._ctx.device.is_cuda:
                 torch.cuda.empty_cache()
             raise
         shutil.rmtree(folder.root, ignore_errors=True)

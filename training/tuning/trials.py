@@ -9,9 +9,9 @@ from typing import Any, Literal
 import yaml
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from rich.table import Table
 
 from augrank.files import atomic_write
+from augrank.reporting import Table
 from training.config import FitConfig
 from training.run.plots import BLUE, GREY, ORANGE, plain_axes, save_figure
 from training.tuning.space import Range, Space, Value
@@ -71,11 +71,9 @@ def best_config(config: FitConfig, best: Trial) -> str:
 
 def results_table(space: Space, trials: Sequence[Trial]) -> Table:
     """For the terminal, the best first."""
-    table = Table(title="Trials", title_justify="left")
-    for heading in ("trial", "validation accuracy", "epochs", "seconds", *space.options, ""):
-        table.add_column(heading, justify="right")
-    for t in sorted(trials, key=lambda t: (t.state != "complete", -(t.value or 0.0), t.number)):
-        table.add_row(
+    columns = ("trial", "validation accuracy", "epochs", "seconds", *space.options, "")
+    rows = [
+        (
             str(t.number),
             "-" if t.value is None else f"{t.value:.2%}",
             "-" if t.epochs is None else str(t.epochs),
@@ -83,7 +81,9 @@ def results_table(space: Space, trials: Sequence[Trial]) -> Table:
             *(shown(t.parameters.get(name, "-")) for name in space.options),
             "" if t.state == "complete" else f"{t.state} {t.reason}".strip(),
         )
-    return table
+        for t in sorted(trials, key=lambda t: (t.state != "complete", -(t.value or 0.0), t.number))
+    ]
+    return Table("Trials", columns, rows)
 
 
 def summary(trials: Sequence[Trial]) -> dict[str, Any]:

@@ -1,18 +1,18 @@
-"""The catalogue's other images, embedded at export, scored per request without the backbone."""
+"""Alternates: the catalogue's images, embedded at export and scored without the backbone."""
 
 import base64
 import json
 import zipfile
-from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from cachetools import LRUCache
 
-from augrank.bundle.spec import AlternatesSpec
+from augrank.arrays import Float32Array, Float64Array
+from augrank.bundle.recommend_spec import AlternatesSpec
 from augrank.contracts.manifest import PRODUCT_TYPE
 from augrank.errors import BadContext, BundleError, one_of
 from augrank.models.backbone import Embedding
@@ -34,7 +34,7 @@ class CatalogueImage:
 class Alternates:
     """The alternates index of a bundle.
 
-    Scores depend on the target and the context alone, so the last few are kept.
+    Scores depend on the target and the context alone: those used last are kept (LRU).
     """
 
     def __init__(
@@ -44,8 +44,8 @@ class Alternates:
         types = [str(image.attributes.get(PRODUCT_TYPE, "")) for image in images]
         self._types = np.array(types, dtype=object)
         self._sha256 = np.array([image.sha256 for image in images], dtype=object)
-        self._known_types = Vocabulary(sorted({name for name in self._types.tolist() if name}))
-        self._scores: OrderedDict[tuple[str, bytes], NDArray[np.float64]] = OrderedDict()
+        self._type_names = Vocabulary(sorted({name for name in self._types.tolist() if name}))
+        self._scores: LRUCache[tuple[str, bytes], Float64Array] = LRUCache(CACHED_SCORES)
         self._lock = Lock()
 
     @classmethod
@@ -78,58 +78,61 @@ class Alternates:
         Raises:
             BadContext: names the types that there are.
         """
-        text, known = str(product_type), self._known_types.values
-        found = self._known_types.find(text)
+        text, known = str(product_type), self._type_names.values
+        found = self._type_names.find(text)
         if found is None:
             raise BadContext(
                 "the catalogue has no images of this product type",
                 expected=one_of(known, text) if known else "no product type",
                 got=repr(product_type),
-                remedy=self._known_types.remedy(
+                remedy=self._type_names.remedy(
                     text, "Leave product_type out to get alternates of the image's own type."
                 ),
             )
         return found
 
-    def score(self, head: Head, context: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Probabilities of every catalogue image as it is, float64 (M,), for one context (C,)."""
+    def score(self, head: Head, context: Float32Array) -> Float64Array:
+        """Return the probability of every catalogue image, unchanged, float64 (M,).
+
+        Args:
+            head: of the target.
+            context: float32 (C,), encoded.
+        """
         key = (head.spec.target.name, context.tobytes())
         with self._lock:
-            if key in self._scores:
-                self._scores.move_to_end(key)
-                return self._scores[key]
+            kept: Float64Array | None = self._scores.get(key)
+        if kept is not None:
+            return kept
         scores = head.predict(
             logits=self.embedding.logits, features=self.embedding.features, context=context
         )
         with self._lock:
             self._scores[key] = scores
-            while len(self._scores) > CACHED_SCORES:
-                self._scores.popitem(last=False)
         return scores
 
     def best(
         self,
-        scores: NDArray[np.float64],
+        scores: Float64Array,
         *,
         count: int,
         minimize: bool,
         product_type: str | None,
         image_sha256: str,
     ) -> list[int]:
-        """Rows of the best alternates, best first; ties by catalogue order.
+        """Return the rows of the best alternates, best first; ties keep the catalogue's order.
 
         Args:
-            scores: float64 (M,), of ``score``.
+            scores: float64 (M,), from ``score``.
             count: how many at most.
             minimize: whether a low score is good.
-            product_type: only images of this type; by default that of the request's image
-                where the catalogue knows it, else any.
-            image_sha256: of the request's image, which is no alternate to itself.
+            product_type: only images of this type; by default the type of the request's image
+                where the catalogue has that image, else any.
+            image_sha256: the request's image, which is not an alternate to itself.
         """
-        own = self._sha256 == image_sha256
-        if product_type is None and own.any():
-            product_type = self._types[int(np.argmax(own))]
-        allowed = ~own
+        same_image = self._sha256 == image_sha256
+        if product_type is None and same_image.any():
+            product_type = self._types[int(np.argmax(same_image))]
+        allowed = ~same_image
         if product_type:
             allowed &= self._types == product_type
         rows = np.flatnonzero(allowed)
@@ -137,7 +140,7 @@ class Alternates:
         return [int(row) for row in rows[order[:count]]]
 
     def thumbnail(self, row: int) -> str | None:
-        """The image as base64 JPEG, where the bundle carries thumbnails."""
+        """Return the image as base64 JPEG, where the bundle carries thumbnails."""
         if not self._thumbnails:
             return None
         return base64.b64encode(self._thumbnails[row]).decode()

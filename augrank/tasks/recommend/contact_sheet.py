@@ -1,4 +1,4 @@
-"""An image for a marketer: the candidates and alternates of an answer, best first, with scores."""
+"""A contact sheet: the candidates and alternates of an answer as one image, with their scores."""
 
 import base64
 import io
@@ -19,8 +19,8 @@ def contact_sheet(answer: Answer, image: bytes, augmentations: AugmentationSet) 
     """Draw an answer.
 
     Args:
-        answer: asked for with thumbnails, if alternates are to be seen.
-        image: the file that was asked about; its candidates are made again at the sheet's size.
+        answer: with thumbnails, or alternates are left out.
+        image: the request's file; its candidates are made again at the sheet's size.
         augmentations: the bundle's set.
 
     Returns:

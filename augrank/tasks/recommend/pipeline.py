@@ -2,29 +2,28 @@
 
     request ─ plan ─ decode ─ candidates ─┐                    ┌─ head ─ rank ─ answer
     request ─ plan ─ decode ─ candidates ─┼─ batch ─ backbone ─┴─ head ─ rank ─ answer
-    request ─ refused ────────────────────│──────────────────────────────────── error
-    request ─ plan ─ answered before ─────┴──────────────────────────────────── answer
+    request ─ refused ────────────────────┴──────────────────────────────────── error
 
 Candidates are written straight into one preallocated batch. Requests of one call are decoded and
 augmented by a few threads while the backbone is busy with those before them (OpenCV, Pillow and
-onnxruntime release Python's lock). What is wrong with one request is its own answer and nobody
-else's.
+onnxruntime release Python's lock). One bad request gets an error as its answer and does not affect
+the others.
 """
 
-import functools
-import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from augrank.arrays import Float32Array
 from augrank.bundle.graphs import open_backbone
-from augrank.bundle.spec import Bundle, Precision, load_bundle
+from augrank.bundle.load import load_bundle
+from augrank.bundle.recommend_spec import RecommendBundle, RecommendSpec
+from augrank.bundle.spec import Bundle, BundleSpec, Precision
 from augrank.errors import AugrankError
 from augrank.images.decode import (
     FORMATS,
@@ -40,7 +39,8 @@ from augrank.models.context import ContextEncoder
 from augrank.models.engines import Device
 from augrank.models.head import Head
 from augrank.resources import usable_cores
-from augrank.runtime.cache import AnswerCache
+from augrank.tasks.base import EngineOptions, RequestBody
+from augrank.tasks.isolation import isolated, pass_good
 from augrank.tasks.recommend.alternates import Alternates
 from augrank.tasks.recommend.plan import Planner, RequestPlan
 from augrank.tasks.recommend.ranking import (
@@ -49,19 +49,18 @@ from augrank.tasks.recommend.ranking import (
     rank_candidates,
     thumbnail,
 )
-from augrank.tasks.recommend.request import DEFAULT_ALTERNATES, Request
+from augrank.tasks.recommend.request import DEFAULT_ALTERNATES, Request, parse_request
 from augrank.tasks.recommend.response import Answer, ImageInfo, Timings, verdict
 from augrank.tasks.recommend.validate import check_widths
 
-logger = logging.getLogger(__name__)
 WARM_UP_ROUNDS = 2
 MAX_PREPARING = 4  # threads that decode and augment beside the backbone
-Floats = NDArray[np.float32]
+Numbered = tuple[int, Answer | AugrankError]  # a plan's place in the batch, and its answer
 
 
 @dataclass(frozen=True)
 class _Prepared:
-    """A planned request whose candidates stand in the batch."""
+    """A planned request whose candidates are in the batch."""
 
     plan: RequestPlan
     image: DecodedImage
@@ -71,8 +70,28 @@ class _Prepared:
     augment_ms: float
 
 
+@dataclass(frozen=True)
+class _Embedded:
+    """The backbone's output for a batch, shared by the requests in it."""
+
+    embedding: Embedding
+    embed_ms: float
+
+
+def load_task(bundle: Bundle[BundleSpec], options: EngineOptions) -> "Recommender":
+    """Load the task ``recommend``, for ``augrank.tasks.base.load_task``."""
+    assert isinstance(bundle.spec, RecommendSpec)
+    return Recommender(
+        Bundle(bundle.directory, bundle.spec, bundle.digest),
+        threads=options.threads,
+        precision=options.precision,
+        device=options.device,
+        spin=options.spin,
+    )
+
+
 class Recommender:
-    """Answers which version of an image, or which other image, would do better.
+    """Say which version of an image, or which other image, would do better.
 
     Thread-safe once loaded. One recommender holds one loaded graph.
 
@@ -82,19 +101,17 @@ class Recommender:
         precision: of the graph; by default what suits the device best and passed its gate.
         device: ``auto`` takes a GPU where onnxruntime offers one, else onnxruntime on the CPU.
         spin: let the backbone's idle threads spin; only where nobody else needs the cores.
-        cache_bytes: keep answers already given, up to so many bytes.
         limits: images beyond these are refused.
     """
 
     def __init__(
         self,
-        bundle: Bundle,
+        bundle: RecommendBundle,
         *,
         threads: int | None = None,
         precision: Precision | None = None,
         device: Device = "auto",
         spin: bool = False,
-        cache_bytes: int = 0,
         limits: DecodeLimits = DecodeLimits(),
     ) -> None:
         spec = bundle.spec
@@ -103,7 +120,6 @@ class Recommender:
         self.precision, self.backbone = open_backbone(
             bundle, precision, threads=threads, device=device, spin=spin
         )
-        self.cache = AnswerCache(cache_bytes)
         self._normalizer = Normalizer(spec.mean, spec.std)
         self._memory = BatchMemory(spec.image_size)
         self._preparers = ThreadPoolExecutor(min(MAX_PREPARING, threads), "augrank-prepare")
@@ -116,17 +132,38 @@ class Recommender:
         check_widths(spec, self.backbone, self._context, self._alternates)
 
     @classmethod
-    def load(cls, bundle: Path | str, **options: Any) -> "Recommender":
-        """Load a bundle directory.
+    def load(
+        cls,
+        bundle: Path | str,
+        *,
+        threads: int | None = None,
+        precision: Precision | None = None,
+        device: Device = "auto",
+        spin: bool = False,
+        limits: DecodeLimits = DecodeLimits(),
+    ) -> "Recommender":
+        """Load a bundle directory, which ``python -m export build`` wrote.
 
         Args:
-            bundle: the directory that ``python -m export build`` wrote.
-            **options: those of the class.
+            bundle: the directory.
+            threads: see the class; so are the other options.
+            precision: of the graph.
+            device: of the backbone.
+            spin: whether idle threads spin.
+            limits: on images.
 
         Raises:
             BundleError: what does not fit, and what to do.
         """
-        return cls(load_bundle(bundle), **options)
+        loaded = load_bundle(bundle, RecommendSpec)
+        return cls(
+            loaded, threads=threads, precision=precision, device=device, spin=spin, limits=limits
+        )
+
+    @property
+    def engine(self) -> str:
+        """The graph's precision, the provider and what its floating point is computed in."""
+        return f"{self.precision} on {self.backbone.provider} ({self.backbone.arithmetic})"
 
     def recommend(
         self,
@@ -161,14 +198,12 @@ class Recommender:
 
     def recommend_batch(self, requests: Sequence[Request]) -> list[Answer | AugrankError]:
         """Answer several requests together; an error stands in its own place."""
-        planned = [_own_errors(self._plan, request) for request in requests]
-        answers = self._run([item for item in planned if isinstance(item, RequestPlan)])
-        return [answers[id(item)] if isinstance(item, RequestPlan) else item for item in planned]
+        return pass_good([isolated(self.plan, request) for request in requests], self.answer)
 
     def warm_up(self) -> None:
-        """Ask about a grey image, in every format and for every target, twice.
+        """Answer for a grey image in every format and for every target, twice.
 
-        So that the first request finds decoders, augmentations, graph, heads and alternates ready.
+        The first request then finds decoders, augmentations, graph, heads and alternates ready.
         """
         size = self.bundle.spec.image_size
         grey = np.full((size, size, 3), 128, np.uint8)
@@ -182,44 +217,43 @@ class Recommender:
             if isinstance(answer, AugrankError):
                 raise answer
 
-    # --- the stages -------------------------------------------------------------------------------
+    # --- the stages, as augrank.tasks.base.Task names them ------------------------------------
 
-    def _plan(self, request: Request) -> RequestPlan | Answer:
-        """The request's plan; the answer itself, where it was given before."""
-        plan = self._planner.plan(request)
-        known = self.cache.get(plan.cache_key) if self.cache.enabled else None
-        if known is None:
-            return plan
-        spent = Timings(total=_ms(time.perf_counter() - plan.started))
-        return known.model_copy(update={"cached": True, "timings_ms": spent})
+    def parse(self, body: RequestBody) -> Request:
+        """Read a request's options."""
+        return parse_request(body)
 
-    def _run(self, plans: Sequence[RequestPlan]) -> dict[int, Answer | AugrankError]:
-        """Prepare ahead on threads; embed and answer as soon as a call is worth it.
+    def plan(self, request: Request) -> RequestPlan:
+        """Check everything of a request but its image."""
+        return self._planner.plan(request)
+
+    def answer(self, plans: Sequence[RequestPlan]) -> list[Answer | AugrankError]:
+        """Prepare ahead on threads; embed and answer as soon as a backbone call is worth it.
 
         Requests about the same candidates of the same image, under other targets or contexts,
         are prepared and embedded once.
-
-        Returns:
-            Answers by ``id`` of the plan.
         """
-        groups = list(_same_candidates(plans).values())
-        first = [group[0] for group in groups]
+        groups = _same_candidates(plans)
+        first = [plans[group[0]] for group in groups]
         ends = np.cumsum([len(plan.augmentations) for plan in first], dtype=int).tolist()
         rows = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
         memory = self._memory.rows(ends[-1] if ends else 0)
-        prepare = functools.partial(_own_errors, self._prepare, memory)
-        ahead = self._preparers.map if len(first) > 1 else map
+
+        def prepare(plan: RequestPlan, rows: slice) -> _Prepared | AugrankError:
+            return isolated(self._prepare, memory, plan, rows)
+
+        run_ahead = self._preparers.map if len(first) > 1 else map
         answers: dict[int, Answer | AugrankError] = {}
         waiting: list[_Prepared | AugrankError] = []
         begun = 0
-        for number, item in enumerate(ahead(prepare, first, rows), start=1):
+        for number, item in enumerate(run_ahead(prepare, first, rows), start=1):
             waiting.append(item)
             if number == len(first) or _count(waiting) >= self.backbone.rows_per_call:
-                answers |= self._answer_together(memory, waiting, groups[begun:number])
+                answers |= self._answer_together(memory, waiting, plans, groups[begun:number])
                 waiting, begun = [], number
-        return answers
+        return [answers[place] for place in range(len(plans))]
 
-    def _prepare(self, memory: Floats, plan: RequestPlan, rows: slice) -> _Prepared:
+    def _prepare(self, memory: Float32Array, plan: RequestPlan, rows: slice) -> _Prepared:
         """Decode a request's image and write its candidates into its rows of the batch."""
         started = time.perf_counter()
         image = working_image(plan.request.image, self.bundle.spec.image_size, self.limits)
@@ -241,44 +275,48 @@ class Recommender:
 
     def _answer_together(
         self,
-        memory: Floats,
+        memory: Float32Array,
         prepared: Sequence[_Prepared | AugrankError],
-        groups: Sequence[Sequence[RequestPlan]],
-    ) -> dict[int, Answer | AugrankError]:
-        """One backbone call for these images, then an answer for each plan of their groups."""
-        good = [item for item in prepared if isinstance(item, _Prepared)]
-        embedded = _own_errors(self._embed, memory, good)
-        answers: dict[int, Answer | AugrankError] = {}
-        start = 0
-        for item, plans in zip(prepared, groups, strict=True):
-            if isinstance(item, AugrankError):
-                answers |= {id(plan): item for plan in plans}
-            elif isinstance(embedded, AugrankError):  # ours: nobody's image can be answered
-                answers |= {id(plan): embedded for plan in plans}
-            else:
-                embedding, embed_ms = embedded
-                end = start + len(item.plan.augmentations)
-                for plan in plans:
-                    own = replace(item, plan=plan)
-                    answers[id(plan)] = _own_errors(
-                        self._answer, own, embedding[start:end], embed_ms
-                    )
-                start = end
-        return answers
+        plans: Sequence[RequestPlan],
+        groups: Sequence[Sequence[int]],
+    ) -> Iterable[Numbered]:
+        """Embed these images in one backbone call, then answer each plan of their groups.
 
-    def _embed(self, memory: Floats, good: Sequence[_Prepared]) -> tuple[Embedding | None, float]:
-        """One backbone call for the candidates of these requests; the ms it took."""
-        if not good:
-            return None, 0.0
+        Args:
+            memory: the batch that the candidates were written into.
+            prepared: one per group.
+            plans: all plans of the batch.
+            groups: places in ``plans`` of those that each prepared image answers.
+        """
+        good = [item for item in prepared if isinstance(item, _Prepared)]
+        embedded = isolated(self._embed, memory, good) if good else None
+        start = 0
+        for item, places in zip(prepared, groups, strict=True):
+            if isinstance(item, AugrankError):
+                yield from ((place, item) for place in places)
+                continue
+            end = start + len(item.plan.augmentations)
+            for place in places:
+                if isinstance(embedded, _Embedded):
+                    part = _Embedded(embedded.embedding[start:end], embedded.embed_ms)
+                    mine = replace(item, plan=plans[place])
+                    yield place, isolated(self._score_and_rank, mine, part)
+                elif embedded is not None:  # our fault: none of these images can be answered
+                    yield place, embedded
+            start = end
+
+    def _embed(self, memory: Float32Array, good: Sequence[_Prepared]) -> _Embedded:
+        """Embed the candidates of these requests in one backbone call."""
         started = time.perf_counter()
         first, last = good[0].rows.start, good[-1].rows.stop
         batch = memory[first:last]
         if len(batch) > _count(good):  # a refused request between them left its rows empty
             batch = np.concatenate([memory[item.rows] for item in good])
-        return self.backbone.embed(batch), _ms(time.perf_counter() - started)
+        return _Embedded(self.backbone.embed(batch), _ms(time.perf_counter() - started))
 
-    def _answer(self, item: _Prepared, embedding: Embedding, embed_ms: float) -> Answer:
+    def _score_and_rank(self, item: _Prepared, embedded: _Embedded) -> Answer:
         """Score and rank one request's candidates and alternates."""
+        embedding = embedded.embedding
         plan, target = item.plan, item.plan.head.spec.target
         scoring = time.perf_counter()
         scores = plan.head.predict(
@@ -294,7 +332,7 @@ class Recommender:
             alternates[0].model_copy(update={"thumbnail": None}) if alternates else None
         )
         done = time.perf_counter()
-        answer = Answer(
+        return Answer(
             model=self.bundle.spec.name,
             bundle_version=self.bundle.version,
             image=ImageInfo(
@@ -317,15 +355,12 @@ class Recommender:
             timings_ms=Timings(
                 decode=item.decode_ms,
                 augment=item.augment_ms,
-                embed=embed_ms,
+                embed=embedded.embed_ms,
                 score=_ms(ranking - scoring),
                 rank=_ms(done - ranking),
                 total=_ms(done - plan.started),
             ),
         )
-        if self.cache.enabled:
-            self.cache.put(plan.cache_key, answer)
-        return answer
 
     def _score_alternates(self, plan: RequestPlan) -> ScoredAlternates | None:
         if self._alternates is None or plan.request.alternates == 0:
@@ -340,33 +375,17 @@ class Recommender:
         )
 
 
-def _own_errors(stage: Any, *arguments: Any) -> Any:
-    """Run one request's stage; what goes wrong becomes that request's answer.
-
-    A fault of ours is logged with its traceback and answered without it.
-    """
-    try:
-        return stage(*arguments)
-    except AugrankError as error:
-        if error.status >= 500:
-            logger.exception("request failed")
-        return error
-    except Exception:
-        logger.exception("request failed")
-        return AugrankError("the request failed inside the server", remedy="See the server's log.")
-
-
-def _same_candidates(plans: Sequence[RequestPlan]) -> dict[Any, list[RequestPlan]]:
-    """Plans by what of them decides the batch's rows, in order of appearance."""
-    groups: dict[Any, list[RequestPlan]] = {}
-    for plan in plans:
+def _same_candidates(plans: Sequence[RequestPlan]) -> list[list[int]]:
+    """Group the places of plans whose rows of the batch are the same, in order of appearance."""
+    groups: dict[tuple[str, tuple[str, ...], bool], list[int]] = {}
+    for place, plan in enumerate(plans):
         names = tuple(augmentation.name for augmentation in plan.augmentations)
-        groups.setdefault((plan.sha256, names, plan.request.thumbnails), []).append(plan)
-    return groups
+        groups.setdefault((plan.sha256, names, plan.request.thumbnails), []).append(place)
+    return list(groups.values())
 
 
 def _count(prepared: Sequence[_Prepared | AugrankError]) -> int:
-    """Candidates of those requests that can be answered."""
+    """Count the candidates of the requests that can be answered."""
     return sum(len(item.plan.augmentations) for item in prepared if isinstance(item, _Prepared))
 
 

@@ -1,43 +1,38 @@
-"""A request, checked but for its image: which head, context and augmentations answer it."""
+"""The plan of a request: the head, context and augmentations that answer it, all checked."""
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from augrank.bundle.spec import BundleSpec
+from augrank.arrays import Float32Array
+from augrank.bundle.recommend_spec import RecommendSpec
 from augrank.contracts.manifest import PRODUCT_TYPE
 from augrank.errors import BadRequest, one_of
 from augrank.images.augmentations import ORIGINAL, Augmentation
 from augrank.images.decode import sha256_of_image
 from augrank.models.context import ContextEncoder
 from augrank.models.head import Head
-from augrank.runtime.cache import Key
 from augrank.tasks.recommend.alternates import Alternates
 from augrank.tasks.recommend.request import MAX_ALTERNATES, Request
-
-Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class RequestPlan:
-    """A request that can be answered, if its image can be read."""
+    """A request that can be answered if its image can be decoded."""
 
     request: Request
     head: Head
-    context: Floats  # (C,)
+    context: Float32Array  # (C,)
     product_type: str | None  # that alternates are to be of; None for the image's own
     augmentations: tuple[Augmentation, ...]  # the original first
     sha256: str  # of the image
     started: float  # time.perf_counter
 
     @property
-    def cache_key(self) -> Key:
-        """All of a request that decides its answer."""
+    def cache_key(self) -> Hashable:
+        """Everything of the request that decides its answer."""
         return (
             self.sha256,
             self.head.spec.target.name,
@@ -53,7 +48,7 @@ class Planner:
 
     def __init__(
         self,
-        spec: BundleSpec,
+        spec: RecommendSpec,
         heads: Mapping[str, Head],
         context: ContextEncoder,
         alternates: Alternates | None,
@@ -62,7 +57,7 @@ class Planner:
         self._context, self._alternates = context, alternates
 
     def plan(self, request: Request) -> RequestPlan:
-        """Check all of a request but its image.
+        """Check everything of a request but its image.
 
         Raises:
             RequestError: what is wrong with its target, context or options.
@@ -86,7 +81,7 @@ class Planner:
             started=started,
         )
 
-    def _read_context(self, context: dict[str, Any]) -> tuple[Floats, str | None]:
+    def _read_context(self, context: dict[str, Any]) -> tuple[Float32Array, str | None]:
         """Return the encoded context, and the product type that alternates are to be of.
 
         A product type may always be given: it chooses alternates even where no head uses it. Its
@@ -101,7 +96,7 @@ class Planner:
         return self._context.encode(of_heads), product_type
 
     def _augmentations(self, names: tuple[str, ...] | None) -> tuple[Augmentation, ...]:
-        """The wanted augmentations in the bundle's order, the original always among them."""
+        """Return the named augmentations in the bundle's order, always with the original."""
         offered = self._spec.augmentations
         if names is None:
             return offered.augmentations

@@ -1,4 +1,4 @@
-"""Scores to what an answer lists: candidates and alternates, best first."""
+"""Rank candidates and alternates by their scores, best first, as an answer lists them."""
 
 import base64
 from collections.abc import Sequence
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from augrank.arrays import Float64Array
 from augrank.images.augmentations import Augmentation
 from augrank.images.decode import RgbImage
 from augrank.models.targets import Direction
@@ -19,28 +19,28 @@ THUMBNAIL_SIDE_PX, THUMBNAIL_QUALITY = 160, 80  # the side at most
 
 @dataclass(frozen=True)
 class ScoredAlternates:
-    """The catalogue under one target and context, and which of it may be offered."""
+    """The catalogue's scores under one target and context, and which images may be offered."""
 
     alternates: Alternates
-    scores: NDArray[np.float64]  # (M,)
+    scores: Float64Array  # (M,)
     count: int
     product_type: str | None
-    image_sha256: str  # of the request's image, which is no alternate to itself
+    image_sha256: str  # the request's image, which is not an alternate to itself
     thumbnails: bool
 
 
 def rank_candidates(
     augmentations: Sequence[Augmentation],
-    scores: NDArray[np.float64],
+    scores: Float64Array,
     direction: Direction,
     thumbnails: Sequence[str] | None,
 ) -> tuple[CandidateScore, ...]:
-    """Best first. Ties keep the bundle's order, so the original wins them.
+    """Rank candidates, best first. Ties keep the bundle's order, so the original wins them.
 
     Args:
-        augmentations: as scored, the original first.
+        augmentations: in the order of their scores, the original first.
         scores: float64 (N,).
-        direction: which way is better.
+        direction: whether a high or a low score is good.
         thumbnails: one for each augmentation, where wanted.
     """
     shown = np.round(scores, 6)
@@ -59,7 +59,7 @@ def rank_candidates(
 def rank_alternates(
     scored: ScoredAlternates | None, direction: Direction, original: float
 ) -> tuple[AlternateScore, ...]:
-    """Best first, against the original's probability."""
+    """Rank alternates, best first, each compared with the original's probability."""
     if scored is None:
         return ()
     rows = scored.alternates.best(
@@ -82,7 +82,7 @@ def rank_alternates(
 
 
 def thumbnail(image: RgbImage) -> str:
-    """A small JPEG of a candidate, base64.
+    """Return a small JPEG of a candidate, as base64.
 
     Args:
         image: uint8 (S, S, 3), RGB.

@@ -1,4 +1,4 @@
-"""What a server answers: plain, frozen, the same in process, over HTTP and in a file.
+"""The answer: plain and frozen, the same in process, over HTTP and in a file.
 
 An answer carries what a cache key and an outcome record need: the bundle's version, the image's
 sha256, and every candidate's name and exact parameters.
@@ -13,21 +13,21 @@ from augrank.models.targets import Direction
 
 
 class Score(BaseModel, frozen=True):
-    """A probability beside that of the request's own image."""
+    """A probability, compared with that of the request's image."""
 
     probability: float
     difference: float  # probability - original's probability
     lift: float | None  # difference / original's probability; None where that is 0
 
     def beats(self, original: float, direction: Direction) -> bool:
-        """Whether this is strictly better than the original, given which way is better."""
+        """Return whether this is strictly better than the original's probability."""
         if direction == "maximize":
             return self.probability > original
         return self.probability < original
 
 
 class CandidateScore(Score, frozen=True):
-    """One changed version of the request's image."""
+    """One augmented version of the request's image."""
 
     name: str
     parameters: list[dict[str, Any]]  # the augmentation's steps, exactly as they ran
@@ -43,7 +43,7 @@ class AlternateScore(Score, frozen=True):
 
 
 class ImageInfo(BaseModel, frozen=True):
-    """The request's image, as the file was."""
+    """The request's image file."""
 
     sha256: str
     width: int  # pixels, after EXIF orientation
@@ -52,7 +52,7 @@ class ImageInfo(BaseModel, frozen=True):
 
 
 class Timings(BaseModel, frozen=True):
-    """Where the time went, in milliseconds; zero where the answer was given before.
+    """Milliseconds by stage; zero where the answer came from the cache.
 
     ``augment`` makes the candidates, writes them into the batch and encodes their thumbnails.
     ``embed`` is one backbone call, shared by the requests that it served.
@@ -82,17 +82,17 @@ class Answer(BaseModel, frozen=True):
     alternates: tuple[AlternateScore, ...]  # best first
     best_alternate: AlternateScore | None
     verdict: str
-    cached: bool = False  # given before, and not computed again
+    cached: bool = False  # computed for an earlier request
     timings_ms: Timings
 
     @property
     def keep_original(self) -> bool:
-        """Whether no candidate beats the image as it is."""
+        """Whether no candidate beats the original."""
         return self.best_candidate.name == ORIGINAL
 
 
 def score_against(probability: float, original: float) -> dict[str, float | None]:
-    """The fields of a Score, rounded to what is shown: 6 digits, 4 for the lift."""
+    """Return the fields of a Score, rounded: 6 digits, 4 for the lift."""
     difference = probability - original
     return {
         "probability": round(probability, 6),
@@ -108,7 +108,7 @@ def verdict(
     best_candidate: CandidateScore,
     best_alternate: AlternateScore | None,
 ) -> str:
-    """One sentence for a marketer."""
+    """Return one sentence for a marketer."""
     way = "raise" if direction == "maximize" else "lower"
     keep = best_candidate.name == ORIGINAL
     if keep:

@@ -1,6 +1,7 @@
-"""Whether the parts of a bundle are of the widths that its bundle.json says."""
+"""Check that the parts of a bundle have the widths that its bundle.json says."""
 
-from augrank.bundle.spec import BUNDLE_FILE, BundleSpec
+from augrank.bundle.recommend_spec import RecommendSpec
+from augrank.bundle.spec import BUNDLE_FILE
 from augrank.errors import BundleError
 from augrank.models.backbone import Backbone
 from augrank.models.context import ContextEncoder
@@ -10,12 +11,12 @@ Widths = tuple[int, ...]
 
 
 def check_widths(
-    spec: BundleSpec, backbone: Backbone, context: ContextEncoder, alternates: Alternates | None
+    spec: RecommendSpec, backbone: Backbone, context: ContextEncoder, alternates: Alternates | None
 ) -> None:
-    """Compare graph, heads and alternates with the description.
+    """Compare the widths of graph, heads and alternates with those that the spec implies.
 
     Raises:
-        BundleError: names the part that is of another width.
+        BundleError: names the part that has another width.
     """
     features, logits = spec.feature_width, len(spec.augmentations.names)
     parts = {"features": features, "augmentation_probs": logits, "context": context.width}

@@ -18,7 +18,8 @@ from PIL import Image
 from ts.torch_handler.base_handler import BaseHandler
 from xgboost import XGBClassifier
 
-from augrank.bundle.spec import load_bundle
+from augrank.bundle.load import load_bundle
+from augrank.bundle.recommend_spec import RecommendSpec
 from augrank.images.decode import letterbox
 from augrank.models.context import ContextEncoder
 from augrank.models.head import assemble
@@ -30,7 +31,7 @@ class DocumentedHandler(BaseHandler):
     def initialize(self, context: Any) -> None:
         """Load the eager model, its weights and the heads."""
         folder = Path(context.system_properties["model_dir"])
-        self.spec = load_bundle(folder / "bundle").spec
+        self.spec = load_bundle(folder / "bundle", RecommendSpec).spec
         names = self.spec.augmentations.names
         self.model = getattr(torchvision.models, self.spec.backbone)(num_classes=len(names))
         self.model.load_state_dict(torch.load(folder / "model.pt", weights_only=True))

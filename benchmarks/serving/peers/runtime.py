@@ -11,6 +11,7 @@ import cv2
 
 from augrank import AugrankError, Recommender
 from augrank.runtime.settings import WorkerSettings
+from augrank.runtime.wire import read_body
 from augrank.tasks.recommend.request import parse_request
 
 BUNDLE, WORKERS, PORT = "AUGRANK_BUNDLE", "AUGRANK_PEER_WORKERS", "AUGRANK_PEER_PORT"
@@ -47,7 +48,7 @@ def answer(recommender: Recommender, body: dict[str, Any]) -> str:
     Raises:
         AugrankError: the request is not good.
     """
-    (outcome,) = recommender.recommend_batch([parse_request({"body": body}, {})])
+    (outcome,) = recommender.recommend_batch([parse_request(read_body({"body": body}, {}))])
     if isinstance(outcome, AugrankError):
         raise outcome
     return outcome.model_dump_json()

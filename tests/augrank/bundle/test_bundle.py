@@ -1,10 +1,14 @@
 import json
 import shutil
+import sys
 
 import pytest
 
+import augrank.bundle
 from augrank import Recommender
-from augrank.bundle.spec import load_bundle, open_bundle
+from augrank.bundle.load import load_bundle, open_bundle
+from augrank.bundle.recommend_spec import RecommendSpec
+from augrank.bundle.spec import BundleSpec
 from augrank.errors import BundleError
 
 
@@ -31,7 +35,7 @@ def test_a_bundle_says_what_it_is(bundle):
 
 
 def test_the_archive_holds_the_same_bundle(bundle, tiny_export):
-    with open_bundle(tiny_export.archive) as inside:
+    with open_bundle(tiny_export.archive, RecommendSpec) as inside:
         assert inside.digest == load_bundle(bundle).digest
 
 
@@ -55,6 +59,8 @@ def test_a_changed_or_missing_file_is_refused(bundle, name):
     ("changes", "message"),
     [
         ({"schema_version": 1}, "another version of augrank"),
+        ({"task": "classify"}, "expected task one of recommend, got 'classify'. Serve with"),
+        ({"task": None}, "a task that this version does not know"),
         ({"augmentation_hash": "0" * 64}, "not the one that was trained"),
         ({"library_versions": {"xgboost": "1.7.0"}}, "pip install 'xgboost==1.7.0'"),
         ({"files": {"../evil": "0" * 64}}, "leaves the bundle"),
@@ -81,5 +87,27 @@ def test_what_is_no_bundle_is_told_how_to_make_one(tmp_path):
     with pytest.raises(BundleError, match="python -m export build"):
         load_bundle(tmp_path)
     (tmp_path / "bundle.json").write_text("[]")
-    with pytest.raises(BundleError, match="no JSON object"):
+    with pytest.raises(BundleError, match="not a JSON object"):
         load_bundle(tmp_path)
+
+
+def test_a_second_task_adds_a_file(bundle, tmp_path, monkeypatch):
+    folder = tmp_path / "more"
+    folder.mkdir()
+    (folder / "classify_spec.py").write_text(
+        "from typing import Literal\n"
+        "from augrank.bundle.spec import BundleSpec\n"
+        "class ClassifySpec(BundleSpec, frozen=True):\n"
+        "    task: Literal['classify'] = 'classify'\n"
+        "    labels: tuple[str, ...]\n"
+    )
+    monkeypatch.setattr(augrank.bundle, "__path__", [*augrank.bundle.__path__, str(folder)])
+    content = json.loads((bundle / "bundle.json").read_text())
+    common = {name: content[name] for name in BundleSpec.model_fields}
+    (bundle / "bundle.json").write_text(
+        json.dumps({**common, "task": "classify", "labels": ["package"]})
+    )
+    assert load_bundle(bundle).spec.labels == ("package",)
+    with pytest.raises(BundleError, match="expected RecommendSpec, got task 'classify'"):
+        load_bundle(bundle, RecommendSpec)
+    sys.modules.pop("augrank.bundle.classify_spec")

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from augrank import Recommender
-from augrank.errors import BrokenImage
+from augrank.errors import BadRequest, BrokenImage, UnknownTarget
+from augrank.runtime.batching import CachedTask, answer_batch
 from augrank.runtime.cache import BYTES_PER_JSON_BYTE, AnswerCache
 from augrank.tasks.recommend.request import Request
 
@@ -10,8 +11,18 @@ CONTEXT = {"campaign_type": "Newsletter", "industry": "Retail"}
 
 
 @pytest.fixture(scope="module")
-def caching(tiny_export):
-    return Recommender.load(tiny_export.bundle, threads=1, cache_bytes=1_000_000)
+def loaded(tiny_export):
+    """A recommender whose parts a test may replace."""
+    return Recommender.load(tiny_export.bundle, threads=1)
+
+
+@pytest.fixture
+def caching(loaded):
+    return CachedTask(loaded, 1_000_000)
+
+
+def ask(task, *requests):
+    return answer_batch(task, requests)
 
 
 def stripped(answer) -> dict:
@@ -21,9 +32,9 @@ def stripped(answer) -> dict:
 
 
 def test_the_same_question_is_answered_from_the_cache(caching, image, monkeypatch):
-    first = caching.recommend(image, "open_rate", CONTEXT)
-    monkeypatch.setattr(caching.backbone, "embed", None)  # would fail
-    again = caching.recommend(image, "open_rate", dict(reversed(CONTEXT.items())))
+    (first,) = ask(caching, Request(image, "open_rate", CONTEXT))
+    monkeypatch.setattr(caching.task.backbone, "embed", None)  # would fail
+    (again,) = ask(caching, Request(image, "open_rate", dict(reversed(CONTEXT.items()))))
     assert (first.cached, again.cached) == (False, True)
     assert stripped(first) == stripped(again)
     assert again.timings_ms.embed == 0
@@ -43,20 +54,20 @@ def test_the_same_question_is_answered_from_the_cache(caching, image, monkeypatc
     ],
 )
 def test_any_other_question_is_computed(caching, image, changes):
-    caching.recommend(image, "open_rate", CONTEXT)
-    asked = {"image": image, "target": "open_rate", "context": CONTEXT, **changes}
-    (answer,) = caching.recommend_batch([Request(**asked)])
+    fields = {"image": image, "target": "open_rate", "context": CONTEXT}
+    ask(caching, Request(**fields))
+    (answer,) = ask(caching, Request(**{**fields, **changes}))
     assert not answer.cached
 
 
 def test_faults_are_not_kept(caching, image):
     broken = Request(image[: len(image) // 2], "open_rate", CONTEXT)
     for _ in range(2):
-        (answer,) = caching.recommend_batch([broken])
+        (answer,) = ask(caching, broken)
         assert isinstance(answer, BrokenImage)
 
 
-def test_it_is_bounded_and_forgets_what_was_asked_longest_ago(recommender, image):
+def test_it_is_bounded_and_evicts_the_least_recently_used(recommender, image):
     answer = recommender.recommend(image, "open_rate", CONTEXT)
     size = BYTES_PER_JSON_BYTE * len(answer.model_dump_json())
     cache = AnswerCache(3 * size + 10)
@@ -72,4 +83,27 @@ def test_it_is_bounded_and_forgets_what_was_asked_longest_ago(recommender, image
     tiny = AnswerCache(size - 1)
     tiny.put((0,), answer)
     assert tiny.get((0,)) is None
-    assert not AnswerCache(0).enabled
+    assert tiny.used_bytes == 0
+
+
+def test_a_batch_mixes_cached_answers_computed_ones_and_errors_in_order(caching, image):
+    known = Request(image, "open_rate", CONTEXT)
+    ask(caching, known)
+    new = Request(image + b"\0", "open_rate", CONTEXT)
+    refused = Request(image, "revenue", CONTEXT)
+    earlier = BadRequest("could not be parsed")
+    answers = ask(caching, new, refused, known, earlier, new)
+    assert [getattr(answer, "cached", None) for answer in answers] == [
+        False, None, True, None, False,
+    ]  # fmt: skip
+    assert isinstance(answers[1], UnknownTarget)
+    assert answers[3] is earlier
+    assert stripped(answers[0]) == stripped(answers[4])
+
+
+def test_a_spelling_of_the_same_context_is_the_same_request(caching, image):
+    ask(caching, Request(image, "open_rate", CONTEXT))
+    loose = {"campaign_type": "newsletter", "industry": "RETAIL"}
+    (answer,) = ask(caching, Request(image, "open_rate", loose))
+    assert answer.cached
+    assert answer.context == CONTEXT

@@ -5,9 +5,13 @@ from augrank.bundle.spec import Bundle
 from augrank.errors import BundleError
 from augrank.models.engines import CPU, CUDA, TENSORRT, providers, uses_accelerator
 from augrank.resources import available_memory
-from augrank.serving.capacity import WORKER_BYTES, plan_serving
+from augrank.serving.capacity import WORKER_BYTES, CapacityRequest, ServingPlan, plan_serving
 
 PLENTY = 100 * WORKER_BYTES
+
+
+def plan_for(**request) -> ServingPlan:
+    return plan_serving(CapacityRequest(**request))
 
 
 @pytest.mark.parametrize(
@@ -26,7 +30,7 @@ PLENTY = 100 * WORKER_BYTES
     ],
 )
 def test_workers_times_threads_fit_the_machine(profile, cores, options, workers, threads):
-    plan = plan_serving(profile, cores=cores, **{"memory_bytes": PLENTY, **options})
+    plan = plan_for(profile=profile, cores=cores, **{"memory_bytes": PLENTY, **options})
     assert (plan.workers, plan.threads) == (workers, threads)
     assert plan.workers * plan.threads <= max(cores, plan.workers)
     assert plan.spin == (workers == 1 and cores > 1 and not options.get("gpu", False))
@@ -34,13 +38,13 @@ def test_workers_times_threads_fit_the_machine(profile, cores, options, workers,
 
 
 def test_a_lone_request_waits_for_company_only_in_batches():
-    alone = plan_serving(cores=2, batch_delay_ms=7)
+    alone = plan_for(cores=2, batch_delay_ms=7)
     assert (alone.batch_size, alone.batch_delay_ms) == (1, 0)
-    together = plan_serving(cores=2, batch_size=4, batch_delay_ms=7)
+    together = plan_for(cores=2, batch_size=4, batch_delay_ms=7)
     assert (together.batch_size, together.batch_delay_ms) == (4, 7)
-    assert plan_serving(cores=2, gpu=True).batch_size == 8
+    assert plan_for(cores=2, gpu=True).batch_size == 8
     assert "up to 4 requests at once (7 ms of wait)" in together.explained()
-    assert plan_serving(cores=2, queue_size=5).queue_size == 5
+    assert plan_for(cores=2, queue_size=5).queue_size == 5
 
 
 def test_memory_is_the_less_of_machine_and_container(tmp_path):

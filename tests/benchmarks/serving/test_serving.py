@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 from typer.testing import CliRunner
 
-from augrank.bundle.spec import load_bundle
-from augrank.serving.capacity import plan_serving
+from augrank.bundle.load import load_bundle
+from augrank.serving.capacity import CapacityRequest, plan_serving
 from benchmarks.cli.app import app
 from benchmarks.common.load import OK, Client
 from benchmarks.common.requests import questions
@@ -82,7 +82,9 @@ def test_every_peer_answers_as_the_pipeline(name, tiny_export, tiny_run, recomme
     bundle = load_bundle(tiny_export.bundle)
     images = sorted(tiny_run.images.glob("*.png"))[:2]
     asked = questions(bundle, images)
-    contestant = peer(name, bundle, "fp32", plan_serving("throughput", cores=1, workers=1))
+    contestant = peer(
+        name, bundle, "fp32", plan_serving(CapacityRequest("throughput", cores=1, workers=1))
+    )
     with contestant.start() as endpoint:
         bodies = contestant.bodies(asked)
         wait_answering(endpoint, bodies[0])

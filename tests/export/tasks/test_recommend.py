@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 import export.tasks.recommend
 from augrank import Recommender
-from augrank.bundle.spec import ParityFigures, load_bundle
+from augrank.bundle.load import load_bundle
+from augrank.bundle.recommend_spec import ParityFigures
 from augrank.errors import DataError
 from augrank.models.backbone import Backbone
 from export.cli import app

@@ -6,16 +6,17 @@ import torch
 from augrank.images.preprocess import Normalizer
 from tests.training.backbone.test_trainer import AUGMENTATIONS, CPU, PIXELS, samples
 from training.backbone.crops import Jitter
-from training.backbone.device import Engine
-from training.backbone.loader import Batches
+from training.backbone.loader import BatchLoader, ImageSet
+from training.common.context import TrainContext
+from training.common.device import Device
 
 ONE_LEVEL = 1.01 / 255 / 0.3  # by which swivel may be off
 
 
-def batches(engine: Engine, *, on_device: bool | None = None) -> Batches:
-    plain = Normalizer((0.8,) * 3, (0.3,) * 3)
-    return Batches(PIXELS, AUGMENTATIONS, plain, engine, batch_size=16, threads=2,
-                   on_device=on_device)  # fmt: skip
+def batches(device: Device, *, on_device: bool | None = None) -> BatchLoader:
+    images = ImageSet(PIXELS, AUGMENTATIONS, Normalizer((0.8,) * 3, (0.3,) * 3))
+    ctx = TrainContext(device=device)
+    return BatchLoader(images, ctx, batch_size=16, threads=2, augment_on_device=on_device)
 
 
 def test_batches_are_waited_for_only_while_threads_make_them():
@@ -29,7 +30,7 @@ def test_batches_are_waited_for_only_while_threads_make_them():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 @pytest.mark.parametrize("on_device", [True, False])
 def test_batches_that_a_busy_gpu_is_sent_ahead_are_those_of_the_cpu(on_device):
-    here, there = batches(CPU), batches(Engine.choose("cuda", "fp32"), on_device=on_device)
+    here, there = batches(CPU), batches(Device.choose("cuda", "fp32"), on_device=on_device)
     train, jitter = samples(range(11)), Jitter(0, flip=True)
     work = torch.randn(2048, 2048, device="cuda")
     for epoch in range(1, 21):

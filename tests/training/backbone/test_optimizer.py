@@ -18,11 +18,12 @@ from augrank.images.preprocess import Normalizer
 from tests.training.backbone.test_trainer import AUGMENTATIONS, CONFIG, CPU, PIXELS, samples
 from training.backbone.compile import CompiledForOneShape, wanted
 from training.backbone.crops import Jitter
-from training.backbone.device import TYPES, Engine
-from training.backbone.loader import Batches
+from training.backbone.loader import BatchLoader, ImageSet
 from training.backbone.model import Backbone
 from training.backbone.optimizer import MovingAverage, Optimisation
-from training.distributed.world import Team
+from training.common.context import TrainContext
+from training.common.device import DTYPES, Device
+from training.distributed.world import World
 
 STEPS = 4
 # Sums in another order, over four steps of SGD in float32: a hundred times what was seen.
@@ -30,34 +31,35 @@ SAME_MATHS, OTHER_NORMALISATION = 1e-5, 0.15
 RANK = """
 import json, torch
 from tests.training.backbone.test_optimizer import losses
-from training.distributed.world import team
+from training.distributed.world import process_group
 torch.set_num_threads(1)
-with team() as ours:
+with process_group() as ours:
     seen = [losses(ours, 1), losses(ours, 1, fixed=True), losses(ours, 2, fixed=True)]
-    if ours.leads:
+    if ours.is_main:
         print(json.dumps(seen))
 """
 
 
-def optimisation(backbone: Backbone, engine: Engine = CPU, **changes) -> Optimisation:
+def optimisation(backbone: Backbone, device: Device = CPU, **changes) -> Optimisation:
     config = CONFIG.model_copy(update={"batch_size": 16, **changes})
-    return Optimisation(backbone, config, engine, steps=STEPS)
+    return Optimisation(backbone, config, TrainContext(device=device), steps=STEPS)
 
 
-def made(engine: Engine = CPU, ours: Team = Team(), pieces: int = 1):
-    batches = Batches(PIXELS, AUGMENTATIONS, Normalizer((0.8,) * 3, (0.3,) * 3), engine,
-                      batch_size=16, threads=1, team=ours)  # fmt: skip
+def made(device: Device = CPU, ours: World = World(), pieces: int = 1):
+    images = ImageSet(PIXELS, AUGMENTATIONS, Normalizer((0.8,) * 3, (0.3,) * 3))
+    ctx = TrainContext(world=ours, device=device)
+    batches = BatchLoader(images, ctx, batch_size=16, threads=1)
     return batches.shuffled(samples(range(11)), Jitter(0, flip=True), epoch=1, pieces=pieces)
 
 
-def losses(ours: Team, pieces: int, *, fixed: bool = False) -> list[float]:
+def losses(ours: World, pieces: int, *, fixed: bool = False) -> list[float]:
     """Mean loss of every batch of 16, of all processes and pieces together.
 
     Fixed: normalised by what it was before, not by batches.
     """
     backbone = Backbone("resnet18", 6, seed=0).to(memory_format=torch.channels_last)
     config = CONFIG.model_copy(update={"batch_size": 16, "accumulate": pieces})
-    learning = Optimisation(backbone, config, CPU, steps=STEPS, team=ours)
+    learning = Optimisation(backbone, config, TrainContext(world=ours), steps=STEPS)
     learning.begin_epoch()
     if fixed:
         learning._network.eval()
@@ -65,7 +67,7 @@ def losses(ours: Team, pieces: int, *, fixed: bool = False) -> list[float]:
     for batch in made(ours=ours, pieces=pieces):
         summed, count = summed + float(learning.learn(batch)[0]), count + len(batch.label)
         if batch.completes:
-            total, of = ours.sums(summed, count)
+            total, of = ours.all_reduce_sum(summed, count)
             seen.append(total / of)
             summed, count = 0.0, 0
     return seen
@@ -90,10 +92,10 @@ def test_two_processes_learn_as_one_does_in_two_pieces():
     assert all(rank.returncode == 0 for rank in ranks), outputs[0][1] + outputs[1][1]
     together, *fixed = json.loads(outputs[0][0].splitlines()[-1])
     torch.set_num_threads(1)
-    in_pieces, alone = losses(Team(), 2), losses(Team(), 1)
+    in_pieces, alone = losses(World(), 2), losses(World(), 1)
     assert len(together) == len(alone) == 5
     np.testing.assert_allclose(together, in_pieces, rtol=SAME_MATHS)
-    whole = losses(Team(), 1, fixed=True)
+    whole = losses(World(), 1, fixed=True)
     for seen in fixed:  # in one piece and in two: where all is normalised alike, as with one
         np.testing.assert_allclose(seen[:STEPS], whole[:STEPS], rtol=SAME_MATHS)
     np.testing.assert_allclose(together[:STEPS], alone[:STEPS], rtol=OTHER_NORMALISATION)
@@ -135,16 +137,16 @@ def test_a_frozen_backbone_learns_in_its_last_layer_alone():
 
 
 def test_a_first_step_that_overflows_leaves_no_trace(monkeypatch):
-    monkeypatch.setitem(TYPES, "fp16", torch.bfloat16)
-    engine = Engine(torch.device("cpu"), "fp16")
+    monkeypatch.setitem(DTYPES, "fp16", "bfloat16")
+    device = Device("cpu", "fp16")
     backbone = Backbone("resnet18", 6, seed=0)
-    learning = optimisation(backbone, engine, learning_rate=0.05, schedule="plateau")
+    learning = optimisation(backbone, device, learning_rate=0.05, schedule="plateau")
     state = learning.state_dict()
     state["scaler"]["scale"] = float("inf")
     learning.load_state_dict(state)
     before = [weight.detach().clone() for weight in backbone.parameters()]
     learning.begin_epoch()
-    (batch, *_) = made(engine)
+    (batch, *_) = made(device)
     learning.learn(batch)
     torch.testing.assert_close([*backbone.parameters()], before, rtol=0, atol=0)
     momentum = learning.state_dict()["optimizer"]["state"].values()
@@ -154,12 +156,12 @@ def test_a_first_step_that_overflows_leaves_no_trace(monkeypatch):
 @pytest.mark.parametrize("arithmetic", ["fp16", "bf16"])
 def test_small_numbers_learn_as_well(arithmetic, monkeypatch):
     """CPUs have no float16 to speak of: its scaled gradients are tried on bfloat16."""
-    monkeypatch.setitem(TYPES, "fp16", torch.bfloat16)
-    engine = Engine(torch.device("cpu"), arithmetic)
+    monkeypatch.setitem(DTYPES, "fp16", "bfloat16")
+    device = Device("cpu", arithmetic)
     backbone = Backbone("resnet18", 6, seed=0)
-    learning = optimisation(backbone, engine, learning_rate=0.05, schedule="plateau")
+    learning = optimisation(backbone, device, learning_rate=0.05, schedule="plateau")
     learning.begin_epoch()
-    (batch, *_) = made(engine)
+    (batch, *_) = made(device)
     seen = [float(learning.learn(batch)[0]) for _ in range(8)]
     assert seen[-1] < 0.5 * seen[0]
     assert bool(learning.state_dict()["scaler"]) == (arithmetic == "fp16")
@@ -167,7 +169,7 @@ def test_small_numbers_learn_as_well(arithmetic, monkeypatch):
 
 def test_float16_is_refused_on_a_cpu():
     with pytest.raises(DataError, match="fp16 needs a GPU"):
-        Engine.choose("cpu", "fp16")
+        Device.choose("cpu", "fp16")
 
 
 def test_batch_normalisation_over_processes_needs_gpus():
@@ -226,9 +228,9 @@ def test_one_shape_is_compiled_and_others_go_as_they_are(monkeypatch):
 
 
 def test_long_runs_on_gpus_are_compiled():
-    gpu, cpu = Engine(torch.device("cuda"), "bf16"), Engine(torch.device("cpu"), "bf16")
+    gpu, cpu = Device("cuda", "bf16"), Device("cpu", "bf16")
     config = CONFIG.model_copy(update={"epochs": 10})
-    assert [wanted(config, engine, 1_000) for engine in (gpu, cpu)] == [True, False]
+    assert [wanted(config, device, 1_000) for device in (gpu, cpu)] == [True, False]
     assert not wanted(config, gpu, 100)
     assert wanted(config.model_copy(update={"compile": True}), cpu, 1)
     assert not wanted(config.model_copy(update={"compile": False}), gpu, 1_000)

@@ -12,16 +12,17 @@ from tests.support.shapes import draw
 from training.backbone import embed as embeddings
 from training.backbone.checkpoint import Checkpoints, Epoch
 from training.backbone.crops import Jitter
-from training.backbone.device import Engine
 from training.backbone.embed import embed_all, pair_keys
-from training.backbone.loader import Batches
+from training.backbone.loader import BatchLoader, ImageSet
 from training.backbone.model import Backbone
 from training.backbone.trainer import evaluate, recognise
+from training.common.context import TrainContext
+from training.common.device import Device
 from training.config import FitConfig
 from training.data.samples import Samples
 
 AUGMENTATIONS = augmentation_set("seed")
-CPU = Engine(torch.device("cpu"), "fp32")
+CPU = Device("cpu", "fp32")
 CONFIG = FitConfig(manifest=Path("m.csv"), out=Path("r"), epochs=3, batch_size=16, image_size=32,
                    learning_rate=0.02)  # fmt: skip
 PIXELS = np.stack([draw(number, 32) for number in range(12)])
@@ -32,16 +33,21 @@ def samples(files: range) -> Samples:
     return Samples(file, label, label)
 
 
-def batches(batch_size: int = 16) -> Batches:
+def batches(batch_size: int = 16) -> BatchLoader:
     normalizer = Normalizer((0.8, 0.8, 0.8), (0.3, 0.3, 0.3))
-    return Batches(PIXELS, AUGMENTATIONS, normalizer, CPU, batch_size=batch_size, threads=2)
+    return BatchLoader(
+        ImageSet(PIXELS, AUGMENTATIONS, normalizer),
+        TrainContext(),
+        batch_size=batch_size,
+        threads=2,
+    )
 
 
 class Stop(Exception):
     """Stands for an interrupt."""
 
 
-def train(folder: Path, display, config: FitConfig = CONFIG, *, stop_after: int = 0):
+def train(folder: Path, reporter, config: FitConfig = CONFIG, *, stop_after: int = 0):
     backbone = Backbone("resnet18", 6, seed=0)
 
     def on_epoch(epoch: Epoch) -> None:
@@ -55,9 +61,8 @@ def train(folder: Path, display, config: FitConfig = CONFIG, *, stop_after: int 
         samples(range(9, 12)),
         config,
         jitter=Jitter(0, flip=True),
-        engine=CPU,
         checkpoints=Checkpoints(folder),
-        display=display,
+        ctx=TrainContext(reporter),
         on_epoch=on_epoch,
     )
     return backbone, result
@@ -65,13 +70,13 @@ def train(folder: Path, display, config: FitConfig = CONFIG, *, stop_after: int 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("schedule", ["onecycle", "plateau"])
-def test_resumed_equals_uninterrupted(tmp_path, display, schedule):
+def test_resumed_equals_uninterrupted(tmp_path, reporter, schedule):
     config = CONFIG.model_copy(update={"schedule": schedule})
-    whole, result = train(tmp_path / "whole", display, config)
+    whole, result = train(tmp_path / "whole", reporter, config)
     for stop_after in (1, 2):
         with pytest.raises(Stop):
-            train(tmp_path / "cut", display, config, stop_after=stop_after)
-    cut, resumed = train(tmp_path / "cut", display, config)
+            train(tmp_path / "cut", reporter, config, stop_after=stop_after)
+    cut, resumed = train(tmp_path / "cut", reporter, config)
     for name, value in whole.plain_state().items():
         assert torch.equal(value, cut.plain_state()[name]), name
     last = [Checkpoints(tmp_path / part).load() for part in ("whole", "cut")]
@@ -85,43 +90,43 @@ def test_resumed_equals_uninterrupted(tmp_path, display, schedule):
     assert without_times(resumed.history) == without_times(result.history)
 
 
-def test_divergence_is_told_and_leaves_no_checkpoint(tmp_path, display):
+def test_divergence_is_told_and_leaves_no_checkpoint(tmp_path, reporter):
     wild = CONFIG.model_copy(update={"learning_rate": 1e18, "schedule": "plateau"})
     with pytest.raises(DataError, match=r"diverged.*--learning-rate"):
-        train(tmp_path, display, wild)
+        train(tmp_path, reporter, wild)
     assert not list(tmp_path.glob("*.pt"))
 
 
-def test_checkpoints_are_plain_tensors_and_the_best_weights_are_kept(tmp_path, display):
-    backbone, result = train(tmp_path, display, CONFIG.model_copy(update={"epochs": 2}))
+def test_checkpoints_are_plain_tensors_and_the_best_weights_are_kept(tmp_path, reporter):
+    backbone, result = train(tmp_path, reporter, CONFIG.model_copy(update={"epochs": 2}))
     content = torch.load(tmp_path / "last.pt", weights_only=True)
     assert [epoch["number"] for epoch in content["history"]] == [1, 2]
     best = max(result.history, key=lambda e: (e.validation_accuracy, -e.validation_loss))
     assert result.best == best.number
-    scored = evaluate(backbone, batches(), samples(range(9, 12)), CPU)
+    scored = evaluate(backbone, batches(), samples(range(9, 12)), TrainContext())
     assert scored.accuracy == pytest.approx(best.validation_accuracy)
     assert scored.loss == pytest.approx(best.validation_loss, rel=1e-4)
 
 
-def test_one_cycle_ends_low_and_a_plateau_starts_high(tmp_path, display):
-    _, cycle = train(tmp_path / "a", display, CONFIG.model_copy(update={"epochs": 2}))
+def test_one_cycle_ends_low_and_a_plateau_starts_high(tmp_path, reporter):
+    _, cycle = train(tmp_path / "a", reporter, CONFIG.model_copy(update={"epochs": 2}))
     assert cycle.history[-1].learning_rate < 1e-5
     plateau = CONFIG.model_copy(update={"epochs": 1, "schedule": "plateau"})
-    assert train(tmp_path / "b", display, plateau)[1].history[0].learning_rate == 0.02
+    assert train(tmp_path / "b", reporter, plateau)[1].history[0].learning_rate == 0.02
 
 
 def test_precision_is_asked_for_or_chosen():
-    assert Engine.choose("cpu", "bf16").name == "cpu, bf16"
-    assert Engine.choose("cpu", "fp32").name == "cpu, fp32"
-    fast = Engine.choose("cpu", "auto").arithmetic == "bf16"
+    assert Device.choose("cpu", "bf16").name == "cpu, bf16"
+    assert Device.choose("cpu", "fp32").name == "cpu, fp32"
+    fast = Device.choose("cpu", "auto").precision == "bf16"
     flags = Path("/proc/cpuinfo").read_text(encoding="ascii").split()
     assert fast == (not {"amx_tile", "avx512_bf16"}.isdisjoint(flags))
 
 
-def test_embeddings_stand_where_their_keys_say(display):
+def test_embeddings_stand_where_their_keys_say(reporter):
     backbone = Backbone("resnet18", 6, seed=0)
     keys = pair_keys(np.array([3, 0, 3, 7]), np.array([2, 0, 2, 5]), 6)
-    table = embed_all(backbone, batches(2), keys, 6, engine=CPU, display=display)
+    table = embed_all(backbone, batches(2), keys, 6, ctx=TrainContext(reporter))
     assert table.features.shape == (3, 512)
     assert table.features.dtype == np.float32
     file, applied = np.array([[7, 0]]), np.array([[5, 0]])
@@ -136,11 +141,11 @@ def test_embeddings_stand_where_their_keys_say(display):
         table.rows(np.array([1]), np.array([1]))
 
 
-def test_embeddings_come_whole_in_pieces_of_any_size(display, monkeypatch):
+def test_embeddings_come_whole_in_pieces_of_any_size(reporter, monkeypatch):
     backbone, keys = Backbone("resnet18", 6, seed=0), np.arange(30, 53)
 
     def made() -> np.ndarray:
-        return embed_all(backbone, batches(2), keys, 6, engine=CPU, display=display).features
+        return embed_all(backbone, batches(2), keys, 6, ctx=TrainContext(reporter)).features
 
     whole = made()
     for piece in (1, 4, 7):

@@ -102,7 +102,7 @@ def test_a_history_that_the_disk_does_not_take_is_told(catalogue, tmp_path, suff
     with full_disk(3000):
         result = runner.invoke(app, words)
     assert result.exit_code == 2
-    assert "new cannot be written: expected a place" in result.output
+    assert "new cannot be written: expected a folder that can be written" in result.output
     assert list(out.parent.iterdir()) == []
     assert runner.invoke(app, words).exit_code == 0
 

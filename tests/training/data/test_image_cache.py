@@ -23,10 +23,11 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
+from augrank.cli.reporter import RichReporter
 from augrank.errors import DataError
 from augrank.files import read_json
 from augrank.images.decode import decode
-from training.common.progress import Display
+from augrank.reporting import NullReporter
 from training.data.image_cache import quota as cache_folders
 from training.data.image_cache import records as image_slots
 from training.data.image_cache import sources as images
@@ -35,7 +36,7 @@ from training.data.image_cache.quota import GB, KB, MB, size_text
 from training.data.image_cache.records import RECORD
 from training.data.image_cache.sources import decode_all
 
-QUIET = Display(quiet=True)
+QUIET = NullReporter()
 SLOT_BYTES = 32 * 32 * 3 + RECORD.size
 
 
@@ -71,11 +72,10 @@ def opened(monkeypatch) -> list[str]:
     return seen
 
 
-class Bars(Display):
+class Bars(NullReporter):
     """Notes the title and the count of each bar, and how far it came."""
 
     def __init__(self) -> None:
-        super().__init__(quiet=True)
         self.seen: list[list] = []
 
     def track(self, items, title, total, unit):
@@ -96,7 +96,7 @@ def load(
     """Images first to count, in a cache that holds so many slots of 32 pixels."""
     return decode_all(
         names(count)[first:], folder, size, cache,
-        limit_gb=slots * SLOT_BYTES / 2**30, threads=2, display=QUIET,
+        limit_gb=slots * SLOT_BYTES / 2**30, threads=2, reporter=QUIET,
     )  # fmt: skip
 
 
@@ -195,7 +195,7 @@ def test_the_same_bytes_at_the_same_time_are_decoded_once(
 
 def test_new_images_among_unknown_ones_take_no_more_slots_than_they_need(folder, tmp_path, decoded):
     cache = tmp_path / "cache"
-    decode_all(names(6)[::2], folder, 32, cache, threads=2, display=QUIET)
+    decode_all(names(6)[::2], folder, 32, cache, threads=2, reporter=QUIET)
     (cache / "digests.json").unlink()
     decoded.clear()
     made = load(folder, cache)
@@ -212,14 +212,14 @@ def test_where_room_is_short_files_are_hashed_first(folder, tmp_path, decoded, o
     limit = 6 * SLOT_BYTES + 2 * (16 * 16 * 3 + RECORD.size)
     opened.clear()
     decoded.clear()
-    made = decode_all(names(6), folder, 32, cache, limit_gb=limit / GB, threads=2, display=bars)
+    made = decode_all(names(6), folder, 32, cache, limit_gb=limit / GB, threads=2, reporter=bars)
     assert bars.seen == [["Hashing", 5, 5], ["Decoding", 5, 5]]  # one is known of 16 pixels
     assert (len(opened), len(decoded)) == (10, 5)
     assert_right(made, folder, names(6))
     assert (the_store(cache, 16) / "pixels.u8").exists()
     (cache / "digests.json").unlink()
     bars.seen.clear()
-    decode_all(names(6), folder, 32, cache, limit_gb=limit / GB, threads=2, display=bars)
+    decode_all(names(6), folder, 32, cache, limit_gb=limit / GB, threads=2, reporter=bars)
     assert bars.seen == [["Hashing", 6, 6], ["Checking", 5, 5]]
     assert len(decoded) == 5
     assert (the_store(cache, 16) / "pixels.u8").exists()
@@ -228,7 +228,7 @@ def test_where_room_is_short_files_are_hashed_first(folder, tmp_path, decoded, o
 def test_what_takes_long_has_a_bar(folder, tmp_path):
     bars = Bars()
     for expected in (["Decoding", 6, 6], ["Checking", 6, 6]):
-        decode_all(names(6), folder, 32, tmp_path / "cache", threads=2, display=bars)
+        decode_all(names(6), folder, 32, tmp_path / "cache", threads=2, reporter=bars)
         assert bars.seen.pop() == expected
         assert bars.seen == []
 
@@ -247,7 +247,7 @@ def test_an_interrupt_keeps_digests_and_what_is_known_of_broken_files(
     with monkeypatch.context() as patch:
         patch.setattr(images, "decode", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            decode_all(names(6), folder, 32, cache, threads=1, display=QUIET)
+            decode_all(names(6), folder, 32, cache, threads=1, reporter=QUIET)
     known = {Path(name).name: facts[2] for name, facts in read_json(cache / "digests.json").items()}
     assert set(known) == set(opened) >= {f"{n:03d}.png" for n in range(5)}
     for name, digest in known.items():
@@ -283,7 +283,7 @@ def test_an_interrupt_loses_nothing_that_was_decoded(folder, tmp_path, monkeypat
 
     monkeypatch.setattr(images, "decode", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        decode_all(names(6), folder, 32, cache, threads=1, display=QUIET)
+        decode_all(names(6), folder, 32, cache, threads=1, reporter=QUIET)
     index = the_store(cache) / "index"
     kept = index.stat().st_size // RECORD.size
     assert kept == 4
@@ -446,7 +446,7 @@ def test_a_disk_that_is_full_from_the_start_is_said(folder, tmp_path, monkeypatc
         load(folder, tmp_path / "cache")
 
 
-def test_a_broken_image_is_a_bad_row(catalogue, tmp_path, display):
+def test_a_broken_image_is_a_bad_row(catalogue, tmp_path, reporter):
     from training.data.manifest.manifest import (
         check_manifest,  # slow to import: the process apart needs none
     )
@@ -458,7 +458,7 @@ def test_a_broken_image_is_a_bad_row(catalogue, tmp_path, display):
     manifest = check_manifest(read_table(source, {}), source.parent, ("original",))
     for _ in range(2):  # decoded, then from the cache
         made = decode_all(
-            manifest.files, source.parent, 32, tmp_path / "cache", threads=2, display=display
+            manifest.files, source.parent, 32, tmp_path / "cache", threads=2, reporter=reporter
         )
         assert list(made.broken) == [2]
         assert (made.pixels[2] == 255).all()
@@ -599,7 +599,7 @@ def test_a_full_disk_removes_other_folders_first_the_least_recently_used_first(
     kept = cache_folders.KEPT_FREE_SHARE
     taken = sum(file.stat().st_size for file in cache.rglob("*"))
     disk(monkeypatch, cache, int((taken + 10_000) / (1 - kept)))  # 7 slots are 21,784
-    made = decode_all(names(6), folder, 32, cache, threads=2, display=Display(console))
+    made = decode_all(names(6), folder, 32, cache, threads=2, reporter=RichReporter(console))
     assert_right(made, folder, names(6))
     assert [path.name for path in old.iterdir()] == ["lock"]
     assert (the_store(cache, 65) / "pixels.u8").exists()

@@ -7,13 +7,15 @@ import torch
 from augrank.images.augmentations import Augmentation, AugmentationSet, Step, augmentation_set
 from augrank.images.preprocess import Normalizer
 from tests.support.shapes import draw
+from training.backbone.batch_memory import BatchMemory
 from training.backbone.crops import Jitter, look, may_flip, no_jitter
-from training.backbone.device import BatchMemory, Engine
-from training.backbone.loader import EVALUATION_BATCH, Batches
+from training.backbone.loader import EVALUATION_BATCH, BatchLoader, ImageSet
+from training.common.context import TrainContext
+from training.common.device import Device
 from training.data.samples import NOTHING_SEEN, ChannelMoments, Samples, channel_statistics
-from training.distributed.world import Team
+from training.distributed.world import World
 
-CPU = Engine(torch.device("cpu"), "fp32")
+CPU = Device("cpu", "fp32")
 SEED_SET = augmentation_set("seed")
 PLAIN = Normalizer((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
@@ -29,8 +31,10 @@ def samples() -> Samples:
     return Samples(file, label, label)
 
 
-def batches(pixels: np.ndarray, batch_size: int = 7, threads: int = 2) -> Batches:
-    return Batches(pixels, SEED_SET, PLAIN, CPU, batch_size=batch_size, threads=threads)
+def batches(pixels: np.ndarray, batch_size: int = 7, threads: int = 2) -> BatchLoader:
+    return BatchLoader(
+        ImageSet(pixels, SEED_SET, PLAIN), TrainContext(), batch_size=batch_size, threads=threads
+    )
 
 
 def test_in_order_gives_the_served_images(pixels, samples):
@@ -101,7 +105,9 @@ def test_flips_mirror_only_where_they_may(pixels):
     def left_dark(label: int, *, flip: bool) -> int:
         """Of forty: where the file is an original (label 0), or came changed (label 1)."""
         same = np.zeros(40, np.int64)
-        made = Batches(lopsided, plain, PLAIN, CPU, batch_size=40, threads=1)
+        made = BatchLoader(
+            ImageSet(lopsided, plain, PLAIN), TrainContext(), batch_size=40, threads=1
+        )
         (batch,) = made.shuffled(Samples(same, same, same + label), Jitter(0, flip), epoch=1)
         left, right = (batch.images[:, :, :, part].mean((1, 2, 3)) for part in
                        (slice(15), slice(-15, None)))  # fmt: skip
@@ -114,8 +120,12 @@ def test_flips_mirror_only_where_they_may(pixels):
 
 def test_batches_in_pieces_are_those_of_as_many_processes(pixels, samples):
     def pieces(rank: int, size: int, count: int):
-        made = Batches(pixels, SEED_SET, PLAIN, CPU, batch_size=16, threads=1,
-                       team=Team(rank, size))  # fmt: skip
+        made = BatchLoader(
+            ImageSet(pixels, SEED_SET, PLAIN),
+            TrainContext(world=World(rank, size)),
+            batch_size=16,
+            threads=1,
+        )
         return list(made.shuffled(samples, Jitter(0, flip=True), epoch=1, pieces=count))
 
     alone = pieces(0, 1, 2)
@@ -130,7 +140,13 @@ def test_batches_in_pieces_are_those_of_as_many_processes(pixels, samples):
 @pytest.mark.parametrize("size", [40, 24])
 def test_batches_augmented_on_the_device_are_those_made_by_threads(pixels, samples, size):
     def made(on_device: bool):
-        both = Batches(pixels, SEED_SET, PLAIN, CPU, batch_size=16, threads=2, on_device=on_device)
+        both = BatchLoader(
+            ImageSet(pixels, SEED_SET, PLAIN),
+            TrainContext(),
+            batch_size=16,
+            threads=2,
+            augment_on_device=on_device,
+        )
         return list(both.shuffled(samples, Jitter(0, flip=True), epoch=1, size=size))
 
     for here, there in zip(made(False), made(True), strict=True):

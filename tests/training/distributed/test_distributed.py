@@ -19,30 +19,36 @@ from augrank.errors import DataError
 from augrank.images.augmentations import augmentation_set
 from augrank.images.preprocess import Normalizer
 from tests.training.backbone.test_optimizer import SAME_MATHS, STEPS, made
-from tests.training.backbone.test_trainer import AUGMENTATIONS, CONFIG, CPU, PIXELS, samples
+from tests.training.backbone.test_trainer import AUGMENTATIONS, CONFIG, PIXELS, samples
 from training.backbone.crops import Jitter
-from training.backbone.device import Engine
-from training.backbone.loader import Batches
+from training.backbone.loader import BatchLoader, ImageSet
 from training.backbone.model import Backbone
 from training.backbone.optimizer import Optimisation
+from training.common.context import TrainContext
+from training.common.device import Device
 from training.data.image_cache.records import RECORD
 from training.data.manifest.read import read_table
 from training.data.simulated_history import write_history
 from training.distributed import world as distributed
-from training.distributed.world import Team
+from training.distributed.world import World
 
 PLAIN = Normalizer((0.8, 0.8, 0.8), (0.3, 0.3, 0.3))
 
 
-def batches(team: Team = Team()) -> Batches:
-    return Batches(PIXELS, AUGMENTATIONS, PLAIN, CPU, batch_size=16, threads=1, team=team)
+def batches(world: World = World()) -> BatchLoader:
+    return BatchLoader(
+        ImageSet(PIXELS, AUGMENTATIONS, PLAIN),
+        TrainContext(world=world),
+        batch_size=16,
+        threads=1,
+    )
 
 
 @pytest.mark.parametrize("size", [2, 3])
 def test_every_batch_is_shared_out_and_weighs_as_a_whole(size):
     train, jitter = samples(range(9)), Jitter(0, flip=True)
     alone = list(batches().shuffled(train, jitter, epoch=1))
-    parts = [list(batches(Team(rank, size)).shuffled(train, jitter, 1)) for rank in range(size)]
+    parts = [list(batches(World(rank, size)).shuffled(train, jitter, 1)) for rank in range(size)]
     assert {len(part) for part in parts} == {len(alone)}
     for whole, *shares in zip(alone[:-1], *(part[:-1] for part in parts), strict=True):
         for rank, share in enumerate(shares):
@@ -55,12 +61,12 @@ def test_every_batch_is_shared_out_and_weighs_as_a_whole(size):
 
 
 def test_shares_are_contiguous_and_whole():
-    rows = [Team(rank, 3).share(10).tolist() for rank in range(3)]
+    rows = [World(rank, 3).shard(10).tolist() for rank in range(3)]
     assert [len(part) for part in rows] == [4, 3, 3]
     assert [row for part in rows for row in part] == list(range(10))
-    assert Team().share(4).tolist() == [0, 1, 2, 3]
-    assert Team(0, 4, 1, 2).threads(8) == 4
-    assert Team(0, 4, 1, 8).threads(2) == 1
+    assert World().shard(4).tolist() == [0, 1, 2, 3]
+    assert World(0, 4, 1, 2).threads(8) == 4
+    assert World(0, 4, 1, 8).threads(2) == 1
 
 
 @pytest.mark.slow
@@ -195,14 +201,14 @@ def test_machines_that_start_again_go_on_though_torchrun_does_not_count_it(catal
 
 IMPATIENT = """
 from datetime import timedelta
-from training import distributed
+from training.distributed import world as distributed
 from training.cli.app import main
-met = distributed.own_part
+met = distributed.attempt_store
 def meet(*given):
     part = met(*given)
-    distributed.PATIENCE_IN_TRAINING = timedelta(seconds=6)
+    distributed.GRADIENT_TIMEOUT = timedelta(seconds=6)
     return part
-distributed.own_part = meet
+distributed.attempt_store = meet
 main()
 """
 
@@ -228,17 +234,17 @@ def test_a_process_that_stops_is_not_waited_for_as_long_as_one_that_decodes(cata
         ranks[1].kill()
         ranks[1].communicate()
     assert ranks[0].returncode == 2, stderr
-    assert "Error: another process of the training has ended, or does not answer" in stderr
-    assert "The same command goes on after the last whole epoch" in stderr
+    assert "Error: another process of this training run has ended, or does not answer" in stderr
+    assert "Run the same command again to resume after the last complete epoch" in stderr
     assert "Traceback" not in stderr
 
 
 def test_a_lost_connection_is_told_in_words():
     lost = "[gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:1"
-    assert distributed._is_of_the_connection(RuntimeError(lost))
-    assert not distributed._is_of_the_connection(RuntimeError("mat1 and mat2 do not fit"))
+    assert distributed._is_lost_connection(RuntimeError(lost))
+    assert not distributed._is_lost_connection(RuntimeError("mat1 and mat2 do not fit"))
     duplicate = torch.distributed.DistBackendError("NCCL error: invalid usage, Duplicate GPU")
-    assert not distributed._is_of_the_connection(duplicate)
+    assert not distributed._is_lost_connection(duplicate)
 
 
 def test_each_process_needs_a_gpu_of_its_own(monkeypatch):
@@ -247,7 +253,7 @@ def test_each_process_needs_a_gpu_of_its_own(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(DataError, match=r"at most 2 on this machine.*Give --nproc-per-node 2"):
-        next(distributed.team("auto").gen)
+        next(distributed.process_group("auto").gen)
 
 
 @pytest.mark.slow
@@ -279,26 +285,27 @@ def test_processes_with_other_images_are_told_apart_before_they_train(catalogue,
 ON_TWO_GPUS = """
 import json, torch
 from tests.training.distributed.test_distributed import losses_on_gpus
-from training.distributed.world import team
+from training.distributed.world import process_group
 torch.backends.cudnn.allow_tf32 = False
-with team("cuda") as ours:
+with process_group("cuda") as ours:
     seen = losses_on_gpus(ours)
-    if ours.leads:
+    if ours.is_main:
         print(json.dumps(seen))
 """
 
 
-def losses_on_gpus(ours: Team, device: str = "cuda") -> list[float]:
+def losses_on_gpus(ours: World, device: str = "cuda") -> list[float]:
     """Mean loss of every batch of 16 of all processes, normalised over all of them."""
-    engine = Engine.choose(device, "fp32")
-    backbone = Backbone("resnet18", 6, seed=0).to(engine.device, memory_format=torch.channels_last)
-    config = CONFIG.model_copy(update={"batch_size": 16, "sync_bn": engine.is_cuda})
-    learning = Optimisation(backbone, config, engine, steps=STEPS, team=ours)
+    ctx = TrainContext(world=ours, device=Device.choose(device, "fp32"))
+    backbone = Backbone("resnet18", 6, seed=0)
+    backbone = backbone.to(ctx.device.torch_device, memory_format=torch.channels_last)
+    config = CONFIG.model_copy(update={"batch_size": 16, "sync_bn": ctx.device.is_cuda})
+    learning = Optimisation(backbone, config, ctx, steps=STEPS)
     learning.begin_epoch()
     seen = []
-    for batch in made(engine, ours):
+    for batch in made(ctx.device, ours):
         loss = float(learning.learn(batch)[0])
-        total, count = ours.sums(loss, len(batch.label))
+        total, count = ours.all_reduce_sum(loss, len(batch.label))
         seen.append(total / count)
     learning.close()
     return seen
@@ -318,6 +325,6 @@ def test_two_gpus_that_normalise_together_learn_as_one(monkeypatch):
     ]  # fmt: skip
     outputs = [rank.communicate(timeout=300) for rank in ranks]
     assert [rank.returncode for rank in ranks] == [0, 0], outputs
-    together, alone = json.loads(outputs[0][0].splitlines()[-1]), losses_on_gpus(Team())
+    together, alone = json.loads(outputs[0][0].splitlines()[-1]), losses_on_gpus(World())
     assert len(together) == len(alone) == STEPS + 1
     np.testing.assert_allclose(together[:STEPS], alone[:STEPS], rtol=SAME_MATHS)

@@ -15,52 +15,52 @@ from torch.distributed import DistStoreError, HashStore, TCPStore
 from augrank.errors import DataError
 from training.cli.app import kind_errors
 from training.distributed import world as distributed
-from training.distributed.rendezvous import NOTE, Launch, agent, own_part
+from training.distributed.rendezvous import LAUNCH_FILE, Launch, agent_id, attempt_store
 
 SHORT = timedelta(seconds=0.3)
 MEMBER = """
 import sys
-from training import distributed
-from training.distributed.world import team
+from training.distributed import world as distributed
+from training.distributed.world import process_group
 if sys.argv[1] == "shared":
-    distributed.own_part = lambda store, rank, size, patience: store
-with team("cpu") as ours:
-    print(ours.of_all(ours.rank * 10))
+    distributed.attempt_store = lambda store, rank, size, timeout: store
+with process_group("cpu") as ours:
+    print(ours.all_gather(ours.rank * 10))
 """
 
 
 def test_a_launch_is_known_by_its_torchrun_and_not_by_the_job_or_the_count(monkeypatch):
     monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
-    assert agent() is None
+    assert agent_id() is None
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "same")
 
     def name(folder: str, attempt: int, rank: int) -> str | None:
         monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", str(attempt))
         file = f"/logs/{folder}/attempt_{attempt}/{rank}/error.json"
         monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", file)
-        return agent()
+        return agent_id()
 
     assert name("same_a", 0, 0) == name("same_a", 2, 1) == f"{socket.gethostname()} /logs/same_a"
     assert name("same_b", 0, 0) != name("same_a", 0, 0)
     monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", "")  # torchrun --log-dir /dev/null
-    assert agent() == f"{socket.gethostname()} process {os.getppid()}"
+    assert agent_id() == f"{socket.gethostname()} process {os.getppid()}"
 
 
 def test_a_launch_goes_on_as_long_as_one_machine_has_been_there(tmp_path):
-    first = Launch.of(["a", "b", "b"])
-    assert not first.has_begun(tmp_path)
-    first.note(tmp_path)
-    assert json.loads((tmp_path / NOTE).read_text()) == ["a", "b"]
-    assert first.has_begun(tmp_path)
-    without_the_leader = Launch.of(["b", "c"])
-    assert without_the_leader.has_begun(tmp_path)
-    without_the_leader.note(tmp_path)
-    assert Launch.of(["c", "d"]).has_begun(tmp_path)
-    assert not Launch.of(["a", "d"]).has_begun(tmp_path)
-    plain = Launch.of([None, None])
-    assert not plain.has_begun(tmp_path)  # each start by hand is a new one
-    plain.note(tmp_path)
-    assert json.loads((tmp_path / NOTE).read_text()) == ["b", "c"]
+    first = Launch.from_ids(["a", "b", "b"])
+    assert not first.is_restart(tmp_path)
+    first.record(tmp_path)
+    assert json.loads((tmp_path / LAUNCH_FILE).read_text()) == ["a", "b"]
+    assert first.is_restart(tmp_path)
+    without_the_leader = Launch.from_ids(["b", "c"])
+    assert without_the_leader.is_restart(tmp_path)
+    without_the_leader.record(tmp_path)
+    assert Launch.from_ids(["c", "d"]).is_restart(tmp_path)
+    assert not Launch.from_ids(["a", "d"]).is_restart(tmp_path)
+    plain = Launch.from_ids([None, None])
+    assert not plain.is_restart(tmp_path)  # each start by hand is a new one
+    plain.record(tmp_path)
+    assert json.loads((tmp_path / LAUNCH_FILE).read_text()) == ["b", "c"]
 
 
 def meet(store: HashStore, ranks: list[int], size: int) -> dict[int, str]:
@@ -68,7 +68,7 @@ def meet(store: HashStore, ranks: list[int], size: int) -> dict[int, str]:
     seen: dict[int, str] = {}
 
     def join(rank: int) -> None:
-        part = own_part(store, rank, size, timedelta(seconds=20))
+        part = attempt_store(store, rank, size, timedelta(seconds=20))
         if rank == 0:
             part.set("address", f"of {min(ranks)}")
         seen[rank] = part.get("address").decode()
@@ -86,10 +86,10 @@ def meet(store: HashStore, ranks: list[int], size: int) -> dict[int, str]:
 def test_each_start_has_a_part_of_the_store_to_itself():
     store = HashStore()
     store.set_timeout(timedelta(seconds=20))
-    store.set("augrank/asks/1", "the dead")  # a process that was killed before it was answered
+    store.set("augrank/request/1", "the dead")  # a process that was killed before it was answered
     assert meet(store, [0, 1, 2], 3) == dict.fromkeys(range(3), "of 0")
-    with pytest.raises(DistStoreError, match="timed out: process 1 has not come"):
-        own_part(store, 0, 3, SHORT)  # those who came before do not count
+    with pytest.raises(DistStoreError, match="timed out: process 1 did not arrive"):
+        attempt_store(store, 0, 3, SHORT)  # those who came before do not count
     assert meet(store, [1, 0], 2) == dict.fromkeys(range(2), "of 0")
 
 
@@ -130,22 +130,22 @@ def test_a_process_that_does_not_come_is_told_in_words(monkeypatch):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     alone_of_two(monkeypatch, port)
-    monkeypatch.setattr(distributed, "PATIENCE_IN_TRAINING", timedelta(seconds=1))
+    monkeypatch.setattr(distributed, "GRADIENT_TIMEOUT", timedelta(seconds=1))
     with pytest.raises(DataError, match=r"has ended, or does not answer.*Timed out"):
-        next(distributed.team("cpu").gen)
+        next(distributed.process_group("cpu").gen)
 
 
 def test_a_process_that_dies_while_others_join_is_told_in_words(monkeypatch):
     torchruns = TCPStore("127.0.0.1", 0, None, is_master=True, wait_for_workers=False)
     alone_of_two(monkeypatch, torchruns.port, TORCHELASTIC_USE_AGENT_STORE="True")
-    monkeypatch.setattr(distributed, "own_part", lambda store, *_: store)
+    monkeypatch.setattr(distributed, "attempt_store", lambda store, *_: store)
 
     def join(*_, **__) -> None:
         raise RuntimeError("Gloo connectFullMesh failed with [/pair.cc:1] Connection refused")
 
     monkeypatch.setattr(torch.distributed, "init_process_group", join)
     with pytest.raises(DataError, match=r"has ended, or does not answer.*Connection refused"):
-        next(distributed.team("cpu").gen)
+        next(distributed.process_group("cpu").gen)
 
 
 def test_torchrun_may_go_on_by_itself(capsys, monkeypatch):

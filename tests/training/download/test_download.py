@@ -93,7 +93,7 @@ def site():
 
 
 @pytest.fixture
-def fetch(tmp_path, display):
+def fetch(tmp_path, reporter):
     """Download a list of URLs, or a table, into tmp_path/out."""
 
     def run(urls, guard=LOOPBACK, **options):
@@ -104,7 +104,7 @@ def fetch(tmp_path, display):
             source = tmp_path / "urls.csv"
             urls.to_csv(source, index=False)
         chosen = DownloadOptions(**{**OPTIONS.__dict__, **options})
-        return download(source, tmp_path / "out", display, options=chosen, guard=guard)
+        return download(source, tmp_path / "out", reporter, options=chosen, guard=guard)
 
     return run
 
@@ -158,12 +158,12 @@ def test_rows_keep_their_columns_and_those_without_an_image_go(site, fetch, tmp_
     assert (len(manifest.files), manifest.skipped) == (3, 0)
 
 
-def test_parquet_and_other_columns_names(site, display, tmp_path):
+def test_parquet_and_other_columns_names(site, reporter, tmp_path):
     url = site.image("/a")
     source = tmp_path / "urls.parquet"
     rows = {"photo": [url], "relative_im_path": ["old.jpg"], "original": ["old.jpg"], "trials": [3]}
     pd.DataFrame(rows).to_parquet(source)
-    done = download(source, tmp_path / "out", display, url_column="photo", options=OPTIONS,
+    done = download(source, tmp_path / "out", reporter, url_column="photo", options=OPTIONS,
                     guard=LOOPBACK)  # fmt: skip
     written = pd.read_csv(done.manifest, dtype=str)
     assert written.to_dict("records") == [
@@ -397,10 +397,10 @@ import sys
 from pathlib import Path
 from training.download.run import DownloadOptions, download
 from training.download.public_addresses import Guard
-from training.common.progress import Display
+from augrank.reporting import NullReporter
 
 options = DownloadOptions(per_host=500, connections=3)
-download(Path(sys.argv[1]), Path(sys.argv[2]), Display(quiet=True), options=options,
+download(Path(sys.argv[1]), Path(sys.argv[2]), NullReporter(), options=options,
          guard=Guard(allow_loopback=True))
 """
 

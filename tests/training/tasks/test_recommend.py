@@ -20,22 +20,23 @@ import torch
 import torchvision
 from rich.console import Console
 
+from augrank.cli.reporter import RichReporter
 from augrank.errors import DataError
 from augrank.files import atomic_write
 from augrank.images.augmentations import AugmentationSet, augmentation_set
 from augrank.models.head import Head, HeadSpec
 from augrank.models.targets import TARGETS
+from augrank.reporting import NullReporter, Reporter
 from export.run_reader import load_run
 from export.tasks.recommend import build
 from training.backbone import checkpoint
 from training.backbone import embed as embeddings
 from training.backbone.model import Backbone
 from training.cli.app import EXIT_INTERRUPT
-from training.common.progress import Display
 from training.data.embedding_cache import EmbeddingStore
 from training.data.manifest.read import read_table
 from training.data.simulated_history import write_history
-from training.distributed.world import Team
+from training.distributed.world import World
 from training.heads import fit as heads
 from training.heads import fit_all as fit_heads
 from training.run.folder import RunFolder
@@ -50,8 +51,8 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def quiet() -> Display:
-    return Display(quiet=True)
+def quiet() -> Reporter:
+    return NullReporter()
 
 
 @pytest.fixture
@@ -62,7 +63,7 @@ def history(catalogue) -> Path:
     return out
 
 
-def fit(history: Path, out: Path, quiet: Display, overwrite: bool = False, **options):
+def fit(history: Path, out: Path, quiet: Reporter, overwrite: bool = False, **options):
     merged = {**OPTIONS, "manifest": history, "out": out, **options}
     return run_fit(None, merged, quiet, overwrite=overwrite)
 
@@ -257,10 +258,10 @@ def test_the_rows_that_a_run_goes_on_without_are_listed(history, tmp_path):
     frame = pd.read_csv(history)
     frame.loc[2:8, "augmentation"] = "sepia"
     frame.to_csv(history, index=False)
-    display, out = Display(Console(file=io.StringIO(), width=200)), tmp_path / "run"
+    reporter, out = RichReporter(Console(file=io.StringIO(), width=200)), tmp_path / "run"
     options = {**OPTIONS, "manifest": history, "out": out, "epochs": 1, "baselines": False}
-    report = run_fit(None, {**options, "skip_bad_rows": True}, display)
-    said = display.console.file.getvalue()
+    report = run_fit(None, {**options, "skip_bad_rows": True}, reporter)
+    said = reporter.console.file.getvalue()
     assert f"Going on without 7 bad rows, which {out}/skipped.csv lists:\n  line 4: aug" in said
     assert "  ... and 4 more\n" in said
     assert report["rows"]["skipped"] == 7
@@ -269,14 +270,14 @@ def test_the_rows_that_a_run_goes_on_without_are_listed(history, tmp_path):
     assert [int(row["line"]) for row in rows] == list(range(4, 11))
     assert rows[0]["reason"].startswith("augmentation 'sepia': expected one of original,")
     frame.drop(index=range(2, 9)).to_csv(history, index=False)
-    run_fit(None, options, display, overwrite=True)
+    run_fit(None, options, reporter, overwrite=True)
     assert not (out / "skipped.csv").exists()
 
 
 def test_a_full_disk_is_told_and_what_is_done_is_kept(catalogue, tmp_path, monkeypatch):
     manifest, out = catalogue(20), tmp_path / "run"
     options = {**IMAGES, "images": manifest.parent, "out": out}
-    display, calls = Display(Console(file=io.StringIO())), []
+    reporter, calls = RichReporter(Console(file=io.StringIO())), []
 
     def full(path):
         calls.append(path)
@@ -287,9 +288,9 @@ def test_a_full_disk_is_told_and_what_is_done_is_kept(catalogue, tmp_path, monke
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "atomic_write", full)
         with pytest.raises(DataError, match=r"cannot be written.*No space left.*Free space"):
-            run_fit(None, options, display)
-    assert run_fit(None, options, display)["history"]
-    assert "Going on after epoch" in display.console.file.getvalue()
+            run_fit(None, options, reporter)
+    assert run_fit(None, options, reporter)["history"]
+    assert "Going on after epoch" in reporter.console.file.getvalue()
 
 
 def test_embeddings_go_on_where_they_were_and_new_images_alone_are_embedded(
@@ -336,7 +337,7 @@ def test_weights_of_a_run_see_images_as_that_run_did(history, tmp_path, quiet):
     before = fit(history, first, quiet)
     weights = {"weights": str(first / "backbone.pt"), "freeze": True}
     after = run_fit(None, {**OPTIONS, "manifest": history, "out": other, **weights},
-                    Display(console))  # fmt: skip
+                    RichReporter(console))  # fmt: skip
     assert "normalised as in that run" in after["backbone"]["start"]
     one, two = (json.loads((run / "run.json").read_text()) for run in (first, other))
     assert (two["mean"], two["std"]) == (one["mean"], one["std"])
@@ -367,7 +368,7 @@ def test_heads_have_all_cores_when_other_processes_have_left(history, tmp_path, 
         seen.append(threads)
         return heads.fit_head(*parts, threads=threads, **options)
 
-    monkeypatch.setattr(Team, "threads", lambda team, of_machine: of_machine // 2)
+    monkeypatch.setattr(World, "threads", lambda world, of_machine: of_machine // 2)
     monkeypatch.setattr(fit_heads, "fit_head", noted)
     fit(history, tmp_path / "run", quiet, threads=2, targets=("open_rate",), baselines=False)
     assert seen == [2]

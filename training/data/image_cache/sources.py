@@ -13,7 +13,7 @@ import numpy as np
 
 from augrank.files import write_json
 from augrank.images.decode import RgbImage, decode
-from training.common.progress import Display
+from augrank.reporting import Reporter
 from training.data.image_cache.file_index import Unreadable
 from training.data.image_cache.quota import noted, writing
 from training.data.image_cache.store import ImageStore, Pixels
@@ -36,7 +36,7 @@ def decode_all(
     *,
     limit_gb: float = math.inf,
     threads: int,
-    display: Display,
+    reporter: Reporter,
     checked: bool = False,
 ) -> DecodedImages:
     """Decode files on a white square, as far as no earlier call has done so.
@@ -48,7 +48,7 @@ def decode_all(
         cache: folder of the store; may be shared by runs.
         limit_gb: that decoded images may take of the cache, those of other runs included.
         threads: files decoded at a time (the decoders let go of the interpreter).
-        display: shows progress.
+        reporter: shows progress.
         checked: another process of this machine has just decoded them.
 
     Raises:
@@ -65,9 +65,9 @@ def decode_all(
         return decode(content, size).pixels
 
     def track(done: Iterable[None], count: int, title: str) -> Iterable[None]:
-        return display.track(done, title, count, "images")
+        return reporter.track(done, title, count, "images")
 
-    store = ImageStore(cache, size, limit_gb, display.say)
+    store = ImageStore(cache, size, limit_gb, reporter.say)
     with store.held(), sources.remembered() as digest:
         wanted = [digest(number) for number in readable]
         filled = store.fill(

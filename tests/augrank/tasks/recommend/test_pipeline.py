@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from augrank import Answer, AugrankError, Recommender
-from augrank.bundle.spec import load_bundle
+from augrank.bundle.load import load_bundle
 from augrank.errors import BadContext, BadRequest, BrokenImage, UnknownTarget
 from augrank.images.decode import decode
 from augrank.images.preprocess import Normalizer

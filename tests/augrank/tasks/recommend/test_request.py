@@ -1,31 +1,38 @@
+"""Requests in every form that the wire takes, through ``read_body`` and ``parse_request``."""
+
 import base64
 import json
 
 import pytest
 
 from augrank.errors import BadRequest, RequestError, UnsupportedImage
-from augrank.tasks.recommend.request import parse_request
+from augrank.runtime.wire import read_body
+from augrank.tasks.recommend.request import MAX_CANDIDATES, Request, parse_request
 
 IMAGE = b"\x89PNG..."
 ENCODED = base64.b64encode(IMAGE).decode()
 JSON = {"content-type": "application/json"}
 
 
+def parse(parts: dict, headers: dict) -> Request:
+    return parse_request(read_body(parts, headers))
+
+
 def test_the_three_ways_say_the_same_thing():
     context = {"campaign_type": "Newsletter", "industry": "Retail"}
     flat = {"target": "open_rate", "alternates": "3", **context}
-    raw = parse_request(
+    raw = parse(
         {"body": bytearray(IMAGE)},
         {"content-type": "image/png", "x-augrank-fields": json.dumps(flat)},
     )
-    multipart = parse_request(
+    multipart = parse(
         {"image": IMAGE, "target": b"open_rate", "alternates": "3", **context},
         {"content-type": "multipart/form-data; boundary=x"},
     )
     body = {"image": ENCODED, "target": "open_rate", "alternates": 3, "context": context}
-    read = parse_request({"body": body}, JSON)
-    unread = parse_request({"body": json.dumps(body).encode()}, JSON)
-    attributes = parse_request(
+    read = parse({"body": body}, JSON)
+    unread = parse({"body": json.dumps(body).encode()}, JSON)
+    attributes = parse(
         {"body": IMAGE},
         {
             "content-type": "image/png",
@@ -33,7 +40,7 @@ def test_the_three_ways_say_the_same_thing():
             "&industry=Retail",
         },
     )
-    as_json = parse_request(
+    as_json = parse(
         {"body": IMAGE},
         {
             "content-type": "image/png",
@@ -52,7 +59,7 @@ def test_header_fields_and_body_are_merged_and_null_is_left_out():
         {"target": None, "candidates": ["rotate"], "context": {"industry": "Retail"}}
     )
     body = {"image": ENCODED, "context": {"campaign_type": "Survey"}}
-    request = parse_request({"body": body}, {**JSON, "x-augrank-fields": header})
+    request = parse({"body": body}, {**JSON, "x-augrank-fields": header})
     assert request.target is None
     assert request.candidates == ("rotate",)
     assert request.context == {"industry": "Retail", "campaign_type": "Survey"}
@@ -60,11 +67,11 @@ def test_header_fields_and_body_are_merged_and_null_is_left_out():
 
 def test_base64_may_be_wrapped_in_lines():
     wrapped = base64.encodebytes(bytes(300)).decode()
-    assert parse_request({"body": {"image": wrapped}}, JSON).image == bytes(300)
+    assert parse({"body": {"image": wrapped}}, JSON).image == bytes(300)
 
 
 def test_options_and_data_urls():
-    request = parse_request(
+    request = parse(
         {"body": {"image": f"data:image/png;base64,{ENCODED}", "candidates": ["rotate"],
                   "thumbnails": True}},
         JSON,
@@ -72,7 +79,7 @@ def test_options_and_data_urls():
     assert request.image == IMAGE
     assert request.candidates == ("rotate",)
     assert request.thumbnails is True
-    form = parse_request({"data": IMAGE, "candidates": "rotate,sketch", "thumbnails": "1"}, {})
+    form = parse({"data": IMAGE, "candidates": "rotate,sketch", "thumbnails": "1"}, {})
     assert form.candidates == ("rotate", "sketch")
     assert form.thumbnails is True
 
@@ -93,6 +100,12 @@ def test_options_and_data_urls():
         ({"body": {"image": ENCODED, "tarlet": "x"}}, JSON, BadRequest, "did you mean target"),
         ({"body": {"image": ENCODED, "alternates": 1e9}}, JSON, BadRequest, "alternates"),
         ({"body": {"image": ENCODED, "context": [1]}}, JSON, BadRequest, "context"),
+        (
+            {"body": {"image": ENCODED, "candidates": ["a"] * (MAX_CANDIDATES + 1)}},
+            JSON,
+            BadRequest,
+            f"at most {MAX_CANDIDATES} items",
+        ),
         ({"body": IMAGE}, {"content-type": "text/plain"}, UnsupportedImage, "image/jpeg"),
         ({"body": IMAGE}, {"content-type": "image/tiff"}, UnsupportedImage, "image/gif"),
         ({"image": "image.jpg"}, {}, UnsupportedImage, "with the @"),
@@ -107,7 +120,7 @@ def test_options_and_data_urls():
 )
 def test_what_cannot_be_read_says_what_is_allowed(fields, headers, error, message):
     with pytest.raises(error, match=message) as caught:
-        parse_request(fields, headers)
+        parse(fields, headers)
     assert isinstance(caught.value, RequestError)
     assert 400 <= caught.value.status < 500
     assert len(json.dumps(caught.value.to_dict())) < 2000

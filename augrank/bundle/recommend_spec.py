@@ -1,0 +1,98 @@
+"""bundle.json of the task ``recommend``."""
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from augrank.bundle.spec import Bundle, BundleSpec, Sha256
+from augrank.errors import BundleError, UnknownTarget, one_of
+from augrank.images.augmentations import AugmentationSet
+from augrank.models.context import ContextColumn, ContextEncoder
+from augrank.models.head import HeadSpec
+
+
+class ParityFigures(BaseModel, frozen=True, extra="forbid"):
+    """How an engine compares with torch and XGBoost on held-out images."""
+
+    images: int
+    max_probability_difference: float
+    rank_correlation: float  # Spearman's, over all candidates of all images and targets
+    top1_agreement: float  # share of (image, target) whose best candidate is the same
+    embedding_cosine: float  # lowest over images
+
+
+class AlternatesSpec(BaseModel, frozen=True, extra="forbid"):
+    """The files that describe the catalogue's images."""
+
+    count: int
+    features: str = "alternates/features.npy"  # float32 (M, F)
+    logits: str = "alternates/logits.npy"  # float32 (M, A)
+    attributes: str = "alternates/attributes.json"
+    thumbnails: str | None = None  # a zip of JPEGs named by row number
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The index's files, relative to the bundle."""
+        parts = (self.features, self.logits, self.attributes, self.thumbnails)
+        return tuple(path for path in parts if path is not None)
+
+
+class RecommendSpec(BundleSpec, frozen=True):
+    """A bundle whose heads score augmented versions of an image, and the catalogue's images."""
+
+    task: Literal["recommend"] = "recommend"
+    augmentations: AugmentationSet
+    augmentation_hash: Sha256
+    context: tuple[ContextColumn, ...]
+    heads: tuple[HeadSpec, ...] = Field(min_length=1)
+    alternates: AlternatesSpec | None
+    parity: dict[str, ParityFigures]  # by graph, such as int8, and int8 under OpenVINO
+
+    @property
+    def parts(self) -> frozenset[str]:
+        """The graphs, the heads and the alternates index."""
+        index = self.alternates.paths if self.alternates is not None else ()
+        return super().parts | {head.file for head in self.heads} | set(index)
+
+    def check(self) -> None:
+        """Check that this runtime's augmentations are those that were trained."""
+        if self.augmentations.hash != self.augmentation_hash:
+            raise BundleError(
+                f"the augmentation set {self.augmentations.name!r} is not the one that was trained",
+                expected=f"hash {self.augmentation_hash[:12]}...",
+                got=f"{self.augmentations.hash[:12]}...",
+                remedy="Serve with the augrank version that exported it, or train and export "
+                "again.",
+            )
+
+    def example_fields(self) -> dict[str, str]:
+        """Return the first target and a context that the heads know."""
+        context = ContextEncoder(self.context).example()
+        target = {"target": self.heads[0].target.name}
+        return target | {name: str(value) for name, value in context.items()}
+
+    def cheap_fields(self) -> dict[str, str]:
+        """Return a request for the original alone, without alternates."""
+        return self.example_fields() | {"candidates": "", "alternates": "0"}
+
+    def head(self, target: str | None) -> HeadSpec:
+        """Return the head of this target; with None, the only one there is.
+
+        Raises:
+            UnknownTarget: names the targets that there are.
+        """
+        if target is None and len(self.heads) == 1:
+            return self.heads[0]
+        for head in self.heads:
+            if head.target.name == target:
+                return head
+        names = [head.target.name for head in self.heads]
+        raise UnknownTarget(
+            "the target is not known to this bundle" if target else "the target is missing",
+            expected=one_of(names, target),
+            got=repr(target) if target else "nothing",
+            remedy="Name one of the listed targets.",
+        )
+
+
+RecommendBundle = Bundle[RecommendSpec]

@@ -1,0 +1,139 @@
+"""What a model server needs of a task: parse, plan, answer.
+
+    bytes and fields ─ RequestBody ─ parse ─ request ─ plan ─┐
+                                                             ├─ answer (several plans together)
+    bytes and fields ─ RequestBody ─ parse ─ request ─ plan ─┘
+
+``augrank.runtime`` turns what came over the wire into a ``RequestBody`` and knows nothing else of
+a task than the protocols below.
+"""
+
+import importlib
+import importlib.util
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, Self, TypeVar
+
+from augrank.bundle.spec import Bundle, BundleSpec, Precision
+from augrank.errors import AugrankError, BundleError
+from augrank.models.engines import Device
+
+
+@dataclass(frozen=True)
+class RequestBody:
+    """One request as it came over the wire, its image apart from the rest."""
+
+    image: bytes  # the file, as it was sent
+    # Flat values by name, mostly text: the worker's defaults, header fields, multipart parts.
+    fields: Mapping[str, Any]
+    # The members of a JSON body but for the image, typed and nested; empty for other bodies.
+    content: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """How the backbone of a task runs; None leaves the choice to the bundle or the machine."""
+
+    threads: int | None = None
+    precision: Precision | None = None
+    device: Device = "auto"
+    spin: bool = False  # whether the backbone's idle threads spin between calls
+
+
+class StageTimings(Protocol):
+    """Milliseconds by stage; iterating gives (stage, milliseconds)."""
+
+    @property
+    def total(self) -> float:
+        """From the plan's start to the answer."""
+
+    def __iter__(self) -> Iterator[tuple[str, Any]]: ...
+
+
+class TaskAnswer(Protocol):
+    """An answer: a pydantic model with these two fields among its own."""
+
+    @property
+    def cached(self) -> bool:
+        """Whether it was computed for an earlier request."""
+
+    @property
+    def timings_ms(self) -> StageTimings:
+        """The time of each stage."""
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None) -> Self:
+        """Return a copy with some fields replaced."""
+
+    def model_dump_json(self) -> str:
+        """Return the answer as JSON text."""
+
+
+class TaskPlan(Protocol):
+    """A checked request, whose image has not been decoded."""
+
+    @property
+    def started(self) -> float:
+        """``time.perf_counter`` when planning began."""
+
+    @property
+    def cache_key(self) -> Hashable:
+        """Everything of the request that decides its answer."""
+
+
+RequestT = TypeVar("RequestT")
+PlanT = TypeVar("PlanT", bound=TaskPlan)
+AnswerT = TypeVar("AnswerT", bound=TaskAnswer)
+
+
+class Task(Protocol[RequestT, PlanT, AnswerT]):
+    """A loaded task. Thread-safe."""
+
+    @property
+    def bundle(self) -> Bundle[BundleSpec]:
+        """The bundle that it answers with."""
+
+    @property
+    def engine(self) -> str:
+        """The precision, device and arithmetic of the backbone, for the log."""
+
+    def parse(self, body: RequestBody) -> RequestT:
+        """Read a request's options.
+
+        Raises:
+            RequestError: what is wrong and what is allowed.
+        """
+
+    def plan(self, request: RequestT) -> PlanT:
+        """Check everything of a request but its image.
+
+        Raises:
+            RequestError: what is wrong and what is allowed.
+        """
+
+    def answer(self, plans: Sequence[PlanT]) -> list[AnswerT | AugrankError]:
+        """Answer several plans together, in their order; an error stands in its own place."""
+
+    def warm_up(self) -> None:
+        """Run every stage, so that the first request finds all of them ready."""
+
+
+AnyTask = Task[Any, Any, Any]
+
+
+def load_task(bundle: Bundle[BundleSpec], options: EngineOptions) -> AnyTask:
+    """Load the task that a bundle was exported for: ``tasks/<task>/pipeline.py: load_task``.
+
+    Raises:
+        BundleError: this package has no such task, or a part of the bundle does not fit.
+    """
+    name = f"augrank.tasks.{bundle.spec.task}"
+    if importlib.util.find_spec(name) is None:
+        raise BundleError(
+            f"{bundle.spec.name} is of a task that this package does not serve",
+            expected=f"a package {name}",
+            got=f"task {bundle.spec.task!r}",
+            remedy="Serve with the augrank version that exported it.",
+        )
+    pipeline = importlib.import_module(f"{name}.pipeline")
+    task: AnyTask = pipeline.load_task(bundle, options)
+    return task
