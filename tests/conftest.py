@@ -1,5 +1,6 @@
 """Fixtures that are dear to make and read by many: a finished run and its export."""
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from hypothesis import settings
 from tqdm import tqdm
 
 from augrank.tasks.recommend.pipeline import Recommender
-from export.run_reader import load_run
+from export.run_reader import Run, load_run
 from export.tasks.recommend import Export, build
 from tests.support.pools import own_threads
 from tests.support.tiny_run import make_run
@@ -42,19 +43,24 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
 
 @pytest.fixture(scope="session")
 def tiny_export(tiny_run: TinyRun, tmp_path_factory: pytest.TempPathFactory) -> Export:
-    return build(load_run(tiny_run.run), tmp_path_factory.mktemp("dist"), name="tiny")
-
-
-@pytest.fixture(scope="session")
-def made(tiny_run: TinyRun, tmp_path_factory: pytest.TempPathFactory) -> Export:
-    """An export with its archive for SageMaker."""
-    folder = tmp_path_factory.mktemp("for-sagemaker")
+    """The one export of the tiny run, with its archive for SageMaker."""
+    folder = tmp_path_factory.mktemp("dist")
     return build(load_run(tiny_run.run), folder, name="tiny", sagemaker=True)
 
 
+@pytest.fixture
+def exported(tiny_export: Export, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Builds of the tiny run, whose weights they all share, take its graph as it is."""
+
+    def copy(_run: Run, file: Path) -> None:
+        shutil.copyfile(tiny_export.bundle / "backbone-fp32.onnx", file)
+
+    monkeypatch.setattr("export.tasks.recommend.write_fp32", copy)
+
+
 @pytest.fixture(scope="session")
-def dist(made: Export) -> Path:
-    return made.bundle.parent
+def dist(tiny_export: Export) -> Path:
+    return tiny_export.bundle.parent
 
 
 @pytest.fixture(scope="session")

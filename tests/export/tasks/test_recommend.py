@@ -32,16 +32,6 @@ def copied(tiny_run, tmp_path):
     return shutil.copytree(tiny_run.run, tmp_path / "run")
 
 
-@pytest.fixture
-def exported(tiny_export, monkeypatch) -> None:
-    """Builds of the tiny run, whose weights they all share, take its graph as it is."""
-
-    def copy(_run, file) -> None:
-        shutil.copyfile(tiny_export.bundle / "backbone-fp32.onnx", file)
-
-    monkeypatch.setattr("export.tasks.recommend.write_fp32", copy)
-
-
 def edit(run, **changes) -> None:
     content = json.loads((run / "run.json").read_text())
     content.update(changes)
