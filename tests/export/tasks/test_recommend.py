@@ -59,6 +59,7 @@ def test_the_graph_carries_no_traces_of_this_machine(tiny_export):
     assert onnx.load(tiny_export.bundle / "backbone-fp32.onnx").graph.input[0].name == "images"
 
 
+@pytest.mark.slow
 def test_two_exports_of_one_run_are_the_same_bytes(tiny_run, tiny_export, tmp_path):
     again = build(load_run(tiny_run.run), tmp_path, name="tiny")
     assert again.archive.read_bytes() == tiny_export.archive.read_bytes()

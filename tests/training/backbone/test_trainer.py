@@ -97,6 +97,7 @@ def test_divergence_is_told_and_leaves_no_checkpoint(tmp_path, reporter):
     assert not list(tmp_path.glob("*.pt"))
 
 
+@pytest.mark.slow
 def test_checkpoints_are_plain_tensors_and_the_best_weights_are_kept(tmp_path, reporter):
     backbone, result = train(tmp_path, reporter, CONFIG.model_copy(update={"epochs": 2}))
     content = torch.load(tmp_path / "last.pt", weights_only=True)
@@ -108,6 +109,7 @@ def test_checkpoints_are_plain_tensors_and_the_best_weights_are_kept(tmp_path, r
     assert scored.loss == pytest.approx(best.validation_loss, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_one_cycle_ends_low_and_a_plateau_starts_high(tmp_path, reporter):
     _, cycle = train(tmp_path / "a", reporter, CONFIG.model_copy(update={"epochs": 2}))
     assert cycle.history[-1].learning_rate < 1e-5
