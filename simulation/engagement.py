@@ -1,13 +1,13 @@
-"""Simulated engagement, where the truth is known: which candidates convert, and how often.
+"""Simulate engagement with known true probabilities: which candidates convert, and how often.
 
-Rule ``seed``, that of the first experiments: brighter or rotated images convert with 80 %, all
-others with 20 %, whatever the campaign, in every target.
+Rule ``seed``, from the source documents: brighter and rotated images convert with probability
+0.8, all others with 0.2, in every campaign and for every target.
 
-Rule ``context``: each campaign type has one augmentation that works best (80 %), each industry a
-second best (50 %), the rest stay at 20 %. So a head without the context cannot reach the ceiling.
-For targets to be minimised the probabilities are mirrored: the best has 20 %.
+Rule ``context``: each campaign type has a best augmentation (0.8) and each industry a second best
+(0.5); all others have 0.2. A head without the context therefore cannot reach the ceiling. For
+targets to be minimised the probabilities are mirrored: the best augmentation has 0.2.
 
-A probability is the same for every send; outcomes are independent draws.
+All sends of a candidate in a campaign have the same probability; outcomes are independent draws.
 """
 
 from collections.abc import Sequence
@@ -54,49 +54,58 @@ SEED_WINNERS = ("brighter", "rotate")
 
 
 @dataclass(frozen=True)
-class Engagement:
-    """R sends: originals x augmentations x sends, in that order."""
+class SimulationOptions:
+    """How engagement is simulated."""
 
-    original: NDArray[np.int64]  # (R,) number of the original
-    augmentation: NDArray[np.int64]  # (R,) number in the set
-    campaign_type: NDArray[np.int64]  # (R,) into CAMPAIGN_TYPES
-    industry: NDArray[np.int64]  # (R,) into INDUSTRIES
-    targets: tuple[str, ...]  # T
-    probabilities: NDArray[np.float64]  # (R, T) the truth
-    outcomes: NDArray[np.uint8]  # (R, T) drawn: 0 or 1
+    rule: Rule = "seed"  # see the module's docstring
+    sends: int = 1  # of each candidate, each to a campaign of its own
+    seed: int = 0  # of campaigns and outcomes
+
+
+@dataclass(frozen=True)
+class Engagement:
+    """R sends, ordered by original, augmentation and send."""
+
+    original: NDArray[np.int64]  # (R,) index of the original
+    augmentation: NDArray[np.int64]  # (R,) index into the set
+    campaign_type: NDArray[np.int64]  # (R,) index into CAMPAIGN_TYPES
+    industry: NDArray[np.int64]  # (R,) index into INDUSTRIES
+    targets: tuple[str, ...]  # T names
+    probabilities: NDArray[np.float64]  # (R, T) true probabilities
+    outcomes: NDArray[np.uint8]  # (R, T) 0 or 1, drawn from them
 
     @property
     def ceiling(self) -> NDArray[np.float64]:
-        """Expected accuracy of a predictor that knows the truth, float64 (T,)."""
+        """Return the expected accuracy of the true probabilities, float64 (T,)."""
         best = np.maximum(self.probabilities, 1 - self.probabilities)
         return np.asarray(best.mean(axis=0), np.float64)
 
 
 def simulate(
-    originals: int, augmentations: Sequence[str], *, sends: int = 1, rule: Rule = "seed",
-    seed: int = 0,
-) -> Engagement:  # fmt: skip
-    """Send every candidate of every original to ``sends`` campaigns.
+    originals: int,
+    augmentations: Sequence[str],
+    options: SimulationOptions = SimulationOptions(),
+) -> Engagement:
+    """Send every candidate of every original to campaigns, and draw the outcomes.
 
     Args:
-        originals: how many.
+        originals: number of originals.
         augmentations: the set's names, in order.
-        sends: of each candidate, each to a campaign of its own.
-        rule: see the module's docstring.
-        seed: of campaigns and outcomes.
+        options: rule, number of sends and seed.
     """
-    rng = np.random.default_rng(seed)
-    count = originals * len(augmentations) * sends
-    original, rest = np.divmod(np.arange(count), len(augmentations) * sends)
-    augmentation = rest // sends
+    rng = np.random.default_rng(options.seed)
+    count = originals * len(augmentations) * options.sends
+    original, rest = np.divmod(np.arange(count), len(augmentations) * options.sends)
+    augmentation = rest // options.sends
     campaign_type = rng.integers(len(CAMPAIGN_TYPES), size=count)
     industry = rng.integers(len(INDUSTRIES), size=count)
     table = {
-        direction: probability_table(augmentations, rule, direction)
+        direction: probability_table(augmentations, options.rule, direction)
         for direction in set(TARGETS.values())
     }
     probabilities = np.stack(
-        [table[way][campaign_type, industry, augmentation] for way in TARGETS.values()], axis=1
+        [table[direction][campaign_type, industry, augmentation] for direction in TARGETS.values()],
+        axis=1,
     )
     outcomes = (rng.random(probabilities.shape) < probabilities).astype(np.uint8)
     return Engagement(
@@ -107,7 +116,7 @@ def simulate(
 def probability_table(
     augmentations: Sequence[str], rule: Rule, direction: Direction
 ) -> NDArray[np.float64]:
-    """True probability for every campaign type, industry and augmentation.
+    """Tabulate the true probability by campaign type, industry and augmentation.
 
     Returns:
         float64 (campaign types, industries, augmentations).
@@ -118,18 +127,18 @@ def probability_table(
         for name in winners(augmentations):
             table[:, :, list(augmentations).index(name)] = HIGH
         return table
-    for place in range(len(INDUSTRIES)):
-        table[:, place, (place + 1) % len(augmentations)] = MIDDLE
-    for place in range(len(CAMPAIGN_TYPES)):
-        table[place, :, place % len(augmentations)] = HIGH
+    for industry in range(len(INDUSTRIES)):
+        table[:, industry, (industry + 1) % len(augmentations)] = MIDDLE
+    for campaign_type in range(len(CAMPAIGN_TYPES)):
+        table[campaign_type, :, campaign_type % len(augmentations)] = HIGH
     return table if direction == "maximize" else 1 - table
 
 
 def winners(augmentations: Sequence[str]) -> tuple[str, ...]:
-    """Augmentations that convert under the rule ``seed``.
+    """Return the augmentations that convert under the rule ``seed``.
 
-    The seed set's are brighter and rotate; of any other set every third name that is not the
-    original, at least one where there is any.
+    In the seed set these are brighter and rotate; in any other set, every third name except the
+    original.
     """
     named = tuple(name for name in augmentations if name in SEED_WINNERS)
     if len(named) == len(SEED_WINNERS):

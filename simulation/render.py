@@ -3,15 +3,15 @@
     python -m training render --kind sneaker --count 10000 --out data/sneakers
 
 Image and attributes are functions of (kind, seed, index, size) alone, so a catalogue is the
-same whatever its count and however many processes draw it, and an interrupted job goes on
-where it stopped. Written below the output folder:
+same whatever its count and the number of processes, and an interrupted job resumes where it
+stopped. The output folder holds:
 
     images/<kind>_<index>.jpg   one image each
-    manifest.csv                one row an image: path, names, make, type, year, attributes
-    render.json                 what was asked: kind, seed, size, version of the renderer
+    manifest.csv                one row per image: path, names, make, type, year, attributes
+    render.json                 kind, seed, size, version of the renderer
 
-An own make for every product type or two, its favourite colours and its signature make the
-catalogue look like a market rather than like noise. All makes and models are invented.
+Each make builds one or two product types and has its own colours and signature, so that the
+catalogue resembles a market rather than noise. All makes and models are invented.
 """
 
 from __future__ import annotations
@@ -43,19 +43,19 @@ Kind = Literal["sneaker", "car"]
 Record = dict[str, str | int | float]
 
 RENDERER_VERSION = 1
-"""Raise it whenever an image of the same kind, seed, index and size would change."""
+"""To be raised whenever an image of the same kind, seed, index and size changes."""
 
 MAX_COUNT = 60_000
 SIZES = range(64, 1025)
 YEARS = range(1995, 2025)
 JPEG_QUALITY = 92
 CHUNK = 64
-"""Images that a process draws between two reports."""
+"""Images that a process draws between two progress reports."""
 
 
 @dataclass(frozen=True)
 class Make:
-    """An invented brand: what it builds, the colours it likes and what marks its products."""
+    """An invented brand: its product types, colours, signature and models."""
 
     name: str
     product_types: tuple[str, ...]
@@ -100,7 +100,7 @@ MAKES: dict[str, tuple[Make, ...]] = {
 
 @dataclass(frozen=True)
 class RenderReport:
-    """What a render job did."""
+    """The result of a render job."""
 
     manifest: Path
     count: int
@@ -109,12 +109,24 @@ class RenderReport:
     images_per_s_per_core: float
     """Images drawn in this run, per second of wall clock and process."""
     skipped: int
-    """Images that were already there."""
+    """Images that existed already."""
+
+
+@dataclass(frozen=True)
+class RenderOptions:
+    """How a catalogue is drawn."""
+
+    seed: int = 0
+    """Seed of the catalogue, 0 or more."""
+    size: int = 256
+    """Side of the images, pixels, 64..1024."""
+    workers: int | None = None
+    """Processes; None starts as many as this process has cores."""
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """What decides the bytes of a catalogue; kept next to it as render.json."""
+    """Everything that decides the bytes of a catalogue; saved beside it as render.json."""
 
     kind: Kind
     seed: int
@@ -123,7 +135,7 @@ class _Plan:
 
 
 def image_path(kind: Kind, index: int) -> str:
-    """Return where an image lies, relative to the catalogue."""
+    """Return the path of an image, relative to the catalogue."""
     return f"images/{kind}_{index:06d}.jpg"
 
 
@@ -179,43 +191,39 @@ def render_catalogue(
     kind: Kind,
     count: int,
     out: Path,
+    options: RenderOptions = RenderOptions(),
     *,
-    seed: int = 0,
-    size: int = 256,
-    workers: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> RenderReport:
-    """Draw a catalogue, or what is missing of it.
+    """Draw a catalogue, or the images of it that are missing.
 
     Args:
         kind: "sneaker" or "car".
-        count: images, 1..60,000.
+        count: Number of images, 1..60,000.
         out: Folder to fill; may hold the same catalogue from an earlier, interrupted run.
-        seed: Seed of the catalogue, 0 or more.
-        size: Side of the images, pixels, 64..1024.
-        workers: Processes; None takes as many as this process has cores.
-        progress: Called with the number of images that are there so far.
+        options: Seed, size and number of processes.
+        progress: Called with the number of images that exist so far.
 
     Returns:
-        Where the manifest lies, how many images it has, and how fast they were drawn.
+        The manifest's path, the number of images, and how fast they were drawn.
 
     Raises:
         ValueError: An argument is outside its range, or `out` holds another catalogue.
         DataError: `out` cannot be written.
     """
-    _check(kind, seed, size)
+    plan, workers = _Plan(kind, options.seed, options.size), options.workers
+    _check(kind, options.seed, options.size)
     if not 1 <= count <= MAX_COUNT:
         raise ValueError(f"expected a count of 1 to {MAX_COUNT}, got {count}: change --count")
     if workers is not None and workers < 1:
         raise ValueError(f"expected 1 worker or more, got {workers}: change --workers")
     started = time.perf_counter()
-    plan = _Plan(kind, seed, size)
     spans = [(i, min(i + CHUNK, count)) for i in range(0, count, CHUNK)]
     processes = min(workers or len(os.sched_getaffinity(0)), len(spans))
     records: list[Record] = []
     drawn = 0
     manifest = out / "manifest.csv"
-    remedy = "Free space there, and the same command goes on; or give another --out."
+    remedy = "Free space there and run the same command to continue, or give another --out."
     with disk_errors(out, remedy):
         _claim(out, plan)
         for rows, fresh in _render_spans(plan, out, spans, processes):
@@ -240,27 +248,27 @@ def _check(kind: str, seed: int, size: int) -> None:
 
 
 def _claim(out: Path, plan: _Plan) -> None:
-    """Note the plan in the folder, or check that the folder has the same one."""
-    note, asked = out / "render.json", asdict(plan)
+    """Save the plan in the folder, or check that the folder has the same one."""
+    note, expected = out / "render.json", asdict(plan)
     (out / "images").mkdir(parents=True, exist_ok=True)
     if note.exists():
         try:
             found = json.loads(note.read_text())
         except json.JSONDecodeError:
             found = "no JSON"
-        if found != asked:
+        if found != expected:
             raise ValueError(
-                f"{note}: expected {asked}, got {found}: "
-                "choose another --out, or delete the folder to draw it anew"
+                f"{note}: expected {expected}, got {found}: "
+                "choose another --out, or delete the folder to draw it again"
             )
         return
     stray = next((out / "images").glob("*.jpg"), None)
     if stray is not None:
         raise ValueError(
             f"{out}: expected an empty folder or one with render.json, got {stray.name} "
-            "without it: choose another --out, or delete the folder to draw it anew"
+            "without it: choose another --out, or delete the folder to draw it again"
         )
-    write_json(note, asked)
+    write_json(note, expected)
 
 
 def _render_spans(
@@ -286,7 +294,7 @@ def _render_spans(
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Keep OpenCV to one thread: its images are too small to share."""
+    """Limit OpenCV to one thread: these images are too small for several."""
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
@@ -296,12 +304,12 @@ def _one_thread() -> Iterator[None]:
 
 
 def _render_span(plan: _Plan, out: Path, span: tuple[int, int]) -> tuple[list[Record], int]:
-    """Draw the images of a span that are missing; runs in a worker process."""
+    """Draw the missing images of a span; runs in a worker process."""
     kind, seed, size, _ = astuple(plan)
     records, drawn = [], 0
     for index in range(*span):
         target = out / image_path(kind, index)
-        if target.exists() and target.stat().st_size:  # a power cut leaves empty ones
+        if target.exists() and target.stat().st_size:  # a power cut leaves empty files
             record = describe(kind, index, seed=seed)[1]
         else:
             image, record = render_image(kind, index, seed=seed, size=size)
@@ -313,7 +321,7 @@ def _render_span(plan: _Plan, out: Path, span: tuple[int, int]) -> tuple[list[Re
 
 
 def _encode(image: NDArray[np.uint8]) -> bytes:
-    """Return RGB pixels as JPEG: ten times as fast as the fastest PNG, and 0.4 of its bytes."""
+    """Encode RGB pixels as JPEG: ten times as fast as the fastest PNG, at 0.4 of its size."""
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     return bytes(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1])
 

@@ -113,6 +113,7 @@ class HereOptions:
         history = scratch / "history.csv"
         if not history.is_file():
             from augrank.images.augmentations import augmentation_set
+            from simulation.engagement import SimulationOptions
             from simulation.render import render_catalogue
             from training.data.manifest.read import read_table
             from training.data.simulated_history import write_history
@@ -121,7 +122,9 @@ class HereOptions:
             step(f"rendering {count} images")
             made = render_catalogue("sneaker", count, scratch)
             names = augmentation_set("seed").names
-            write_history(read_table(made.manifest, {}), scratch, history, names, sends=2)
+            write_history(
+                read_table(made.manifest, {}), scratch, history, names, SimulationOptions(sends=2)
+            )
         return history, scratch
 
 

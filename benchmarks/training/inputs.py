@@ -18,8 +18,8 @@ from training.backbone.crops import Jitter
 from training.backbone.loader import BatchLoader, ImageSet
 from training.common.context import TrainContext
 from training.common.device import Device
-from training.data.dataset import Prepared
-from training.data.image_cache.sources import decode_all
+from training.data.dataset import Dataset
+from training.data.image_cache.sources import CacheOptions, decode_all
 from training.data.samples import Samples
 
 QUIET = NullReporter()
@@ -27,7 +27,7 @@ WARM_S = 1.0  # at least
 LEAST_BATCHES = 4  # of a worker of the peer, an epoch
 
 
-def batches_of(data: Prepared, batch_size: int, device: Device) -> BatchLoader:
+def batches_of(data: Dataset, batch_size: int, device: Device) -> BatchLoader:
     """As training has them."""
     images = ImageSet(
         data.images.pixels, data.augmentations, Normalizer(IMAGENET_MEAN, IMAGENET_STD)
@@ -36,7 +36,7 @@ def batches_of(data: Prepared, batch_size: int, device: Device) -> BatchLoader:
     return BatchLoader(images, ctx, batch_size=batch_size, threads=data.threads)
 
 
-def ours_warm(data: Prepared, samples: Samples, batch_size: int, device: Device) -> float:
+def ours_warm(data: Dataset, samples: Samples, batch_size: int, device: Device) -> float:
     """Images a second of whole epochs, nothing trained."""
     epochs, start = 0, time.perf_counter()
     while (seconds := time.perf_counter() - start) < WARM_S:
@@ -45,7 +45,7 @@ def ours_warm(data: Prepared, samples: Samples, batch_size: int, device: Device)
     return epochs * len(samples) / seconds
 
 
-def _epoch(data: Prepared, samples: Samples, batch_size: int, device: Device) -> None:
+def _epoch(data: Dataset, samples: Samples, batch_size: int, device: Device) -> None:
     for _ in batches_of(data, batch_size, device).shuffled(samples, Jitter(0, flip=False), epoch=1):
         pass
     if device.is_cuda:
@@ -53,7 +53,7 @@ def _epoch(data: Prepared, samples: Samples, batch_size: int, device: Device) ->
 
 
 def ours_cold(
-    data: Prepared, samples: Samples, batch_size: int, device: Device, scratch: Path
+    data: Dataset, samples: Samples, batch_size: int, device: Device, scratch: Path
 ) -> float:
     """The same from nothing: every file of the epoch read, hashed and decoded first."""
     start = time.perf_counter()
@@ -62,13 +62,13 @@ def ours_cold(
     return len(samples) / (time.perf_counter() - start)
 
 
-def decode_anew(data: Prepared, samples: Samples, scratch: Path) -> None:
+def decode_anew(data: Dataset, samples: Samples, scratch: Path) -> None:
     """What a first run does before its first epoch: fill a store that is empty."""
     shutil.rmtree(scratch, ignore_errors=True)
     files = [data.manifest.files[number] for number in np.unique(samples.file)]
     decode_all(
-        files, data.manifest.images, data.config.image_size, scratch, threads=data.threads,
-        reporter=QUIET,
+        files, data.manifest.images, data.config.image_size, CacheOptions(scratch),
+        threads=data.threads, reporter=QUIET,
     )  # fmt: skip
 
 

@@ -35,7 +35,7 @@ from training.backbone.trainer import train_epoch
 from training.common.context import TrainContext
 from training.common.device import Device
 from training.config import Architecture, FitConfig
-from training.data.dataset import Prepared, prepare, read_manifest
+from training.data.dataset import Dataset, load_dataset, read_manifest
 from training.data.samples import Samples
 from training.data.splits import TRAIN
 
@@ -92,12 +92,12 @@ class SeenInput:
     imagefolder: list[float] = field(default_factory=list)
 
 
-def prepared(images: Path, scratch: Path, size: int) -> Prepared:
+def prepared(images: Path, scratch: Path, size: int) -> Dataset:
     """Decoded, split data, as ``fit`` prepares it."""
     config = FitConfig(
         images=images, out=scratch / f"{size}", cache=scratch / "cache", image_size=size
     )
-    return prepare(config, read_manifest(config), TrainContext())
+    return load_dataset(config, read_manifest(config), TrainContext())
 
 
 def batch_size(device: Device) -> int:
@@ -106,7 +106,7 @@ def batch_size(device: Device) -> int:
 
 
 def measure_backbone(
-    data: Prepared,
+    data: Dataset,
     images: Path,
     scratch: Path,
     backbone: Architecture,
@@ -190,7 +190,7 @@ class SeenCompiled:
 
 
 def measure_compiled(
-    data: Prepared, backbone: Architecture, device: Device, effort: Effort, note: Note
+    data: Dataset, backbone: Architecture, device: Device, effort: Effort, note: Note
 ) -> SeenCompiled:
     """Whether torch.compile pays on this machine."""
     note(f"{backbone}, {data.config.image_size} px: torch.compile")
@@ -225,7 +225,7 @@ def measure_compiled(
 
 
 def measure_input(
-    data: Prepared, images: Path, scratch: Path, device: Device, effort: Effort, note: Note
+    data: Dataset, images: Path, scratch: Path, device: Device, effort: Effort, note: Note
 ) -> SeenInput:
     """The loader alone."""
     seen, samples = SeenInput(data.config.image_size), data.samples(TRAIN)
@@ -270,7 +270,7 @@ def _plain(backbone: Architecture, device: Device) -> nn.Module:
     return cast(nn.Module, network.to(device.torch_device).eval())
 
 
-def _embed(data: Prepared, network: Backbone, keys: NDArray[np.int64], device: Device) -> float:
+def _embed(data: Dataset, network: Backbone, keys: NDArray[np.int64], device: Device) -> float:
     """As ``fit`` does it for the heads; seconds."""
     batches, count = batches_of(data, EVALUATION_BATCH, device), len(data.augmentations.names)
     start = time.perf_counter()
@@ -281,7 +281,7 @@ def _embed(data: Prepared, network: Backbone, keys: NDArray[np.int64], device: D
 
 @torch.inference_mode()
 def _embed_eagerly(
-    data: Prepared, network: nn.Module, keys: NDArray[np.int64], device: Device
+    data: Dataset, network: nn.Module, keys: NDArray[np.int64], device: Device
 ) -> float:
     """The same images by torch as it comes: float32, channels first; seconds."""
     count = len(data.augmentations.names)

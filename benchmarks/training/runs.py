@@ -19,7 +19,7 @@ import torch
 from augrank.errors import ServerError
 from augrank.resources import usable_cores
 from benchmarks.training.measure import BATCH, GPU_BATCH, Effort, Note
-from simulation.render import render_catalogue
+from simulation.render import RenderOptions, render_catalogue
 from training.config import Architecture
 
 ORIGINALS_A_PROCESS, ORIGINALS_A_GPU = 200, 4_000
@@ -113,7 +113,7 @@ def measure_scaling(scratch: Path, effort: Effort, note: Note) -> SeenScaling:
 def measure_job(scratch: Path, note: Note) -> SeenJob:
     """The seeds' job: cold, then with its images decoded."""
     note(f"the seeds' job: rendering {JOB_ORIGINALS:,} images")
-    render_catalogue("sneaker", JOB_ORIGINALS, scratch / "job", size=JOB_SIZE)
+    render_catalogue("sneaker", JOB_ORIGINALS, scratch / "job", RenderOptions(size=JOB_SIZE))
     cache, seconds = scratch / "job-cache", list[float]()
     shutil.rmtree(cache, ignore_errors=True)
     for state in ("cold", "warm"):

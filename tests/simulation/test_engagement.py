@@ -6,6 +6,7 @@ from augrank.models.targets import TARGETS
 from simulation.engagement import (
     CAMPAIGN_TYPES,
     INDUSTRIES,
+    SimulationOptions,
     probability_table,
     simulate,
     winners,
@@ -15,7 +16,7 @@ NAMES = augmentation_set("seed").names
 
 
 def test_seed_rule_is_literal_for_every_target():
-    sent = simulate(500, NAMES, sends=2, seed=3)
+    sent = simulate(500, NAMES, SimulationOptions(sends=2, seed=3))
     assert sent.targets == tuple(TARGETS)
     assert sent.probabilities.shape == (6000, 9)
     good = np.isin(np.array(NAMES)[sent.augmentation], ["brighter", "rotate"])
@@ -49,7 +50,7 @@ def test_campaigns_are_those_of_the_documents_in_their_order():
 
 
 def test_simulation_is_deterministic_by_seed():
-    one, again, other = (simulate(20, NAMES, seed=seed) for seed in (1, 1, 2))
+    one, again, other = (simulate(20, NAMES, SimulationOptions(seed=seed)) for seed in (1, 1, 2))
     np.testing.assert_array_equal(one.outcomes, again.outcomes)
     assert (one.outcomes != other.outcomes).any()
 

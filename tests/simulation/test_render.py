@@ -14,7 +14,7 @@ from augrank.errors import DataError
 from simulation.drawing.canvas import STUDIO
 from simulation.drawing.car import CAR_RANGES
 from simulation.drawing.sneaker import SNEAKER_RANGES
-from simulation.render import MAKES, Kind, render_catalogue, render_image
+from simulation.render import MAKES, Kind, RenderOptions, render_catalogue, render_image
 from tests.support.full_disk import full_disk
 
 KINDS: tuple[Kind, ...] = ("sneaker", "car")
@@ -65,8 +65,12 @@ def test_design_does_not_depend_on_size(kind: Kind) -> None:
 
 
 def test_workers_do_not_change_the_catalogue(tmp_path: Path) -> None:
-    alone = render_catalogue("sneaker", 70, tmp_path / "a", seed=1, size=SIZE, workers=1)
-    pair = render_catalogue("sneaker", 70, tmp_path / "b", seed=1, size=SIZE, workers=2)
+    alone = render_catalogue(
+        "sneaker", 70, tmp_path / "a", RenderOptions(seed=1, size=SIZE, workers=1)
+    )
+    pair = render_catalogue(
+        "sneaker", 70, tmp_path / "b", RenderOptions(seed=1, size=SIZE, workers=2)
+    )
     assert (alone.count, alone.skipped) == (pair.count, pair.skipped) == (70, 0)
     assert _files(tmp_path / "a") == _files(tmp_path / "b")
     assert len(_files(tmp_path / "a")) == 72
@@ -74,7 +78,7 @@ def test_workers_do_not_change_the_catalogue(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_manifest_says_what_is_drawn(kind: Kind, tmp_path: Path) -> None:
-    report = render_catalogue(kind, 12, tmp_path, seed=2, size=SIZE, workers=1)
+    report = render_catalogue(kind, 12, tmp_path, RenderOptions(seed=2, size=SIZE, workers=1))
     with report.manifest.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0])[:7] == [
@@ -112,14 +116,16 @@ def test_uniform_studio(kind: Kind) -> None:
 
 
 def test_resume_draws_only_what_is_missing(tmp_path: Path) -> None:
-    render_catalogue("car", 10, tmp_path, size=SIZE, workers=1)
+    render_catalogue("car", 10, tmp_path, RenderOptions(size=SIZE, workers=1))
     before = _files(tmp_path)
     kept = tmp_path / "images" / "car_000003.jpg"
     stamp = kept.stat().st_mtime_ns
     (tmp_path / "images" / "car_000004.jpg").unlink()
     (tmp_path / "manifest.csv").unlink()
     seen: list[int] = []
-    report = render_catalogue("car", 10, tmp_path, size=SIZE, workers=1, progress=seen.append)
+    report = render_catalogue(
+        "car", 10, tmp_path, RenderOptions(size=SIZE, workers=1), progress=seen.append
+    )
     assert report.skipped == 9
     assert seen == [10]
     assert kept.stat().st_mtime_ns == stamp
@@ -127,26 +133,26 @@ def test_resume_draws_only_what_is_missing(tmp_path: Path) -> None:
 
 
 def test_more_of_the_same_catalogue(tmp_path: Path) -> None:
-    render_catalogue("car", 3, tmp_path, size=SIZE, workers=1)
-    assert render_catalogue("car", 5, tmp_path, size=SIZE, workers=1).skipped == 3
+    render_catalogue("car", 3, tmp_path, RenderOptions(size=SIZE, workers=1))
+    assert render_catalogue("car", 5, tmp_path, RenderOptions(size=SIZE, workers=1)).skipped == 3
 
 
 def test_other_catalogue_in_the_folder(tmp_path: Path) -> None:
-    render_catalogue("car", 2, tmp_path, seed=0, size=SIZE, workers=1)
+    render_catalogue("car", 2, tmp_path, RenderOptions(seed=0, size=SIZE, workers=1))
     with pytest.raises(ValueError, match=r"expected .*'seed': 1.* got .*'seed': 0.*--out"):
-        render_catalogue("car", 2, tmp_path, seed=1, size=SIZE, workers=1)
+        render_catalogue("car", 2, tmp_path, RenderOptions(seed=1, size=SIZE, workers=1))
     (tmp_path / "render.json").unlink()
     with pytest.raises(ValueError, match="without it: choose another --out"):
-        render_catalogue("car", 2, tmp_path, seed=0, size=SIZE, workers=1)
+        render_catalogue("car", 2, tmp_path, RenderOptions(seed=0, size=SIZE, workers=1))
 
 
 def test_damaged_note(tmp_path: Path) -> None:
-    render_catalogue("car", 1, tmp_path, size=SIZE, workers=1)
+    render_catalogue("car", 1, tmp_path, RenderOptions(size=SIZE, workers=1))
     note = tmp_path / "render.json"
     assert json.loads(note.read_text())["size"] == SIZE
     note.write_text("{")
     with pytest.raises(ValueError, match="got no JSON"):
-        render_catalogue("car", 1, tmp_path, size=SIZE, workers=1)
+        render_catalogue("car", 1, tmp_path, RenderOptions(size=SIZE, workers=1))
 
 
 @pytest.mark.parametrize("count", [0, 60_001])
@@ -162,7 +168,7 @@ def test_other_arguments_out_of_range(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="64 to 1024 pixels, got 16"):
         render_image("car", 0, seed=0, size=16)
     with pytest.raises(ValueError, match="1 worker or more, got 0"):
-        render_catalogue("car", 1, tmp_path, workers=0)
+        render_catalogue("car", 1, tmp_path, RenderOptions(workers=0))
     with pytest.raises(ValueError, match="seed of 0 or more, got -1"):
         render_image("car", 0, seed=-1, size=SIZE)
     with pytest.raises(ValueError, match="index of 0 or more, got -1"):
@@ -171,18 +177,18 @@ def test_other_arguments_out_of_range(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_full_disk_is_told_and_leaves_whole_images_alone(tmp_path: Path, workers: int) -> None:
-    expected = render_catalogue("car", 130, tmp_path / "a", size=SIZE, workers=1)
+    expected = render_catalogue("car", 130, tmp_path / "a", RenderOptions(size=SIZE, workers=1))
     sizes = sorted(path.stat().st_size for path in (tmp_path / "a" / "images").iterdir())
     out = tmp_path / "b"
     with (
         full_disk(sizes[-2]),
-        pytest.raises(DataError, match=r"b cannot be written: .*File too large.*goes on"),
+        pytest.raises(DataError, match=r"b cannot be written: .*File too large.*to continue"),
     ):
-        render_catalogue("car", 130, out, size=SIZE, workers=workers)
+        render_catalogue("car", 130, out, RenderOptions(size=SIZE, workers=workers))
     there = _files(out / "images")
     assert set(there.items()) < set(_files(tmp_path / "a" / "images").items())
     assert sorted(path.name for path in out.iterdir()) == ["images", "render.json"]
-    again = render_catalogue("car", 130, out, size=SIZE, workers=1)
+    again = render_catalogue("car", 130, out, RenderOptions(size=SIZE, workers=1))
     assert (again.count, again.skipped) == (expected.count, len(there))
     assert _files(out) == _files(tmp_path / "a")
 
@@ -190,13 +196,13 @@ def test_a_full_disk_is_told_and_leaves_whole_images_alone(tmp_path: Path, worke
 def test_what_is_no_folder_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(DataError, match=r"file cannot be written.*another --out"):
-        render_catalogue("car", 1, tmp_path / "file", size=SIZE)
+        render_catalogue("car", 1, tmp_path / "file", RenderOptions(size=SIZE))
     assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_empty_images_of_a_power_cut_are_drawn_again(tmp_path: Path) -> None:
-    render_catalogue("car", 3, tmp_path, size=SIZE, workers=1)
+    render_catalogue("car", 3, tmp_path, RenderOptions(size=SIZE, workers=1))
     before = _files(tmp_path)
     (tmp_path / "images" / "car_000001.jpg").write_bytes(b"")
-    assert render_catalogue("car", 3, tmp_path, size=SIZE, workers=1).skipped == 2
+    assert render_catalogue("car", 3, tmp_path, RenderOptions(size=SIZE, workers=1)).skipped == 2
     assert _files(tmp_path) == before

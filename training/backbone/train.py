@@ -20,7 +20,7 @@ from training.backbone.trainer import Recognition, recognise
 from training.common.context import TrainContext
 from training.common.device import Device
 from training.config import FitConfig
-from training.data.dataset import Prepared
+from training.data.dataset import Dataset
 from training.data.image_cache.store import decoder
 from training.data.samples import Channels, channel_statistics
 from training.data.splits import TRAIN, VALIDATION
@@ -48,7 +48,7 @@ class Learned:
                 digest.update(name.encode() + value.numpy().tobytes())
         return digest.hexdigest()
 
-    def batches(self, data: Prepared, batch_size: int, ctx: TrainContext) -> BatchLoader:
+    def batches(self, data: Dataset, batch_size: int, ctx: TrainContext) -> BatchLoader:
         """Batches as the backbone expects them."""
         return _batches(data, self.mean, self.std, batch_size, ctx)
 
@@ -89,14 +89,14 @@ def _check_batch(config: FitConfig, world: World) -> None:
 
 
 def learn(
-    data: Prepared,
+    data: Dataset,
     ctx: TrainContext,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
 ) -> Learned:
     """Teach a backbone to tell augmentations apart, or go on after an interrupt.
 
     Args:
-        data: of ``prepare``; checkpoints go into its folder.
+        data: of ``load_dataset``; checkpoints go into its folder.
         ctx: device, progress and the processes that train together.
         on_epoch: told of every epoch, those of before an interrupt first.
 
@@ -132,7 +132,7 @@ def learn(
     return Learned(backbone, recognition, mean, std, start)
 
 
-def _channels(data: Prepared, world: World) -> tuple[Channels, Channels, str]:
+def _channels(data: Dataset, world: World) -> tuple[Channels, Channels, str]:
     """Mean and standard deviation that images are normalised by; whose they are, for the user.
 
     Trained weights expect those that they were trained with.
@@ -155,7 +155,7 @@ def _channels(data: Prepared, world: World) -> tuple[Channels, Channels, str]:
 
 
 def _batches(
-    data: Prepared, mean: Channels, std: Channels, batch_size: int, ctx: TrainContext
+    data: Dataset, mean: Channels, std: Channels, batch_size: int, ctx: TrainContext
 ) -> BatchLoader:
     images = ImageSet(data.images.pixels, data.augmentations, Normalizer(mean, std))
     return BatchLoader(images, ctx, batch_size=batch_size, threads=data.threads)

@@ -248,6 +248,7 @@ def simulate(
 ) -> None:
     """Write a campaign history whose true probabilities are known."""
     with kind_errors() as reporter:
+        from simulation.engagement import SimulationOptions
         from training.data.manifest.read import read_table
         from training.data.simulated_history import write_history
 
@@ -259,9 +260,7 @@ def simulate(
             folder,
             out,
             names,
-            rule=rule.value,
-            sends=sends,
-            seed=seed,
+            SimulationOptions(rule.value, sends, seed),
             skip_bad_rows=skip_bad_rows,
         )
         for note in made.notes:
@@ -288,7 +287,7 @@ def render(
 ) -> None:
     """Draw a catalogue of product images, deterministic by seed."""
     with kind_errors(resumable=True) as reporter:
-        from simulation.render import render_catalogue
+        from simulation.render import RenderOptions, render_catalogue
 
         with reporter.bar("Rendering", count, "images") as advance:
             shown = 0
@@ -300,7 +299,7 @@ def render(
 
             try:
                 report = render_catalogue(
-                    kind.value, count, out, seed=seed, size=size, workers=workers, progress=progress
+                    kind.value, count, out, RenderOptions(seed, size, workers), progress=progress
                 )
             except ValueError as error:
                 raise DataError(str(error)) from error

@@ -9,7 +9,7 @@ from augrank.errors import BadRequest
 from augrank.reporting import Reporter
 
 if TYPE_CHECKING:
-    from training.download.run import Downloaded
+    from training.download.run import DownloadResult
 
 
 def download(
@@ -73,8 +73,8 @@ def download(
         _tell(done, reporter)
 
 
-def _tell(done: "Downloaded", reporter: Reporter) -> None:
-    before = f", {done.there_already:,} were there already" if done.there_already else ""
+def _tell(done: "DownloadResult", reporter: Reporter) -> None:
+    before = f", {done.existing:,} were there already" if done.existing else ""
     reporter.say(f"{done.manifest}: {done.rows:,} rows of {done.images:,} images{before}")
     if done.left_out:
         for_now = sum(row.state == "failed" for row in done.left_out)

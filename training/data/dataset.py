@@ -1,5 +1,6 @@
-"""From a config to checked, decoded, split data. Needs no torch, so that a finished run is
-recognised at once.
+"""The dataset of a run: manifest, decoded images and splits, from a config.
+
+It imports no torch, which takes seconds to load: a finished run is recognised at once.
 """
 
 import hashlib
@@ -19,7 +20,7 @@ from augrank.resources import usable_cores
 from training.common.context import TrainContext
 from training.config import FitConfig
 from training.data.embedding_cache import row_name
-from training.data.image_cache.sources import DecodedImages, decode_all
+from training.data.image_cache.sources import CacheOptions, DecodedImages, decode_all
 from training.data.manifest.manifest import (
     Manifest,
     Outcomes,
@@ -39,55 +40,56 @@ from training.run.folder import RunFolder
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """All that training works on."""
+class Dataset:
+    """The data that a run trains and tests on."""
 
     config: FitConfig
     folder: RunFolder
     threads: int  # of this process, while others train beside it
-    threads_of_machine: int
+    threads_of_machine: int  # of a process that works alone
     augmentations: AugmentationSet
     manifest: Manifest
     images: DecodedImages
     split: NDArray[np.int8]  # (originals,)
-    original_file: NDArray[np.int64]  # (originals,) the original's own file, or -1
+    original_file: NDArray[np.int64]  # (originals,) number of the original's own file, or -1
     context: tuple[ContextColumn, ...]
-    contexts: NDArray[np.float32]  # (K, C)
-    context_row: NDArray[np.int64]  # (manifest rows,)
+    contexts: NDArray[np.float32]  # (K, C) distinct encoded contexts
+    context_row: NDArray[np.int64]  # (manifest rows,) index into contexts
     outcomes: tuple[Outcomes, ...]
     data: str  # sha256 of manifest and images
-    copies: int  # originals that are byte for byte copies of others
+    copies: int  # originals with the same bytes as another one
 
     @property
     def fingerprint(self) -> str:
-        """sha256 of the decisive options and the data."""
+        """The sha256 of the decisive options and the data."""
         text = json.dumps(self.config.decisive(), sort_keys=True) + self.augmentations.hash
         return hashlib.sha256((text + self.data).encode()).hexdigest()
 
     def samples(self, split: int) -> Samples:
-        """What the backbone tells apart in one split: every augmentation of every original there,
-        and the images that came changed already.
+        """Return the images that the backbone classifies in one split.
+
+        They are every augmentation of every original, and the files that are augmented already.
         """
         count = len(self.augmentations.names)
         files = self.original_file[(self.split == split) & (self.original_file >= 0)]
         file, label = np.repeat(files, count), np.tile(np.arange(count), len(files))
-        changed = self._changed_files()
-        changed = changed[self.split[changed[:, 1]] == split]
+        augmented = self._augmented_files()
+        augmented = augmented[self.split[augmented[:, 1]] == split]
         return Samples(
-            np.concatenate([file, changed[:, 0]]),
-            np.concatenate([label, np.zeros(len(changed), np.int64)]),
-            np.concatenate([label, changed[:, 2]]),
+            np.concatenate([file, augmented[:, 0]]),
+            np.concatenate([label, np.zeros(len(augmented), np.int64)]),
+            np.concatenate([label, augmented[:, 2]]),
         )
 
     def pair_names(self, keys: NDArray[np.int64]) -> list[bytes]:
-        """What the cache calls (file, augmentation) pairs, of ``pair_keys``."""
+        """Return the embedding cache's names of (file, augmentation) pairs, see ``pair_keys``."""
         hashes = [augmentation.hash for augmentation in self.augmentations.augmentations]
         sha256 = self.images.sha256
-        places = (divmod(key, len(hashes)) for key in keys.tolist())
-        return [row_name(sha256[file], hashes[applied]) for file, applied in places]
+        pairs = (divmod(key, len(hashes)) for key in keys.tolist())
+        return [row_name(sha256[file], hashes[applied]) for file, applied in pairs]
 
     def catalogue(self) -> list[dict[str, str]]:
-        """One row per original whose file is there."""
+        """Return the rows of catalogue.csv: one per original that has a file."""
         manifest = self.manifest
         attributes = list(attribute_columns(manifest))
         first_row = np.zeros(len(manifest.originals), np.int64)
@@ -105,7 +107,7 @@ class Prepared:
         ]
 
     def row_counts(self) -> dict[str, Any]:
-        """Counts for the record and the report."""
+        """Return the counts of rows for the record and the report."""
         manifest = self.manifest
         row_split = self.split[manifest.original]
         return {
@@ -117,8 +119,8 @@ class Prepared:
             "identical_originals": self.copies,
         }
 
-    def _changed_files(self) -> NDArray[np.int64]:
-        """(file, original, label) of files that are no original's own, int64 (M, 3)."""
+    def _augmented_files(self) -> NDArray[np.int64]:
+        """Return (file, original, label) of the files that are not originals, int64 (M, 3)."""
         manifest = self.manifest
         own = self.original_file[manifest.original] == manifest.file
         rows = np.stack([manifest.file, manifest.original, manifest.label], axis=1)[~own]
@@ -126,10 +128,10 @@ class Prepared:
 
 
 def read_manifest(config: FitConfig) -> Manifest:
-    """Read and check, which takes no torch and is soon done.
+    """Read and validate the manifest of a config.
 
     Raises:
-        DataError: whatever is wrong with the manifest.
+        DataError: the manifest or the images folder is missing or not valid.
     """
     source = config.manifest or config.images
     if source is None:
@@ -147,89 +149,97 @@ def read_manifest(config: FitConfig) -> Manifest:
     )
 
 
-def prepare(config: FitConfig, manifest: Manifest, ctx: TrainContext) -> Prepared:
-    """Decode and split.
+def load_dataset(config: FitConfig, manifest: Manifest, ctx: TrainContext) -> Dataset:
+    """Decode the images of a manifest, and split it.
 
     Args:
         config: the options.
-        manifest: of ``read_manifest``.
-        ctx: one process of each machine decodes.
+        manifest: the result of ``read_manifest``.
+        ctx: in distributed training, one process of each machine decodes and the others wait.
 
     Raises:
-        DataError: whatever is wrong with the images.
+        DataError: an image cannot be decoded, or there are too few originals.
     """
-    folder, world = RunFolder(config.out), ctx.world
-    if world.is_main:
+    folder = RunFolder(config.out)
+    if ctx.world.is_main:
         folder.claim()
         for note in manifest.notes:
             ctx.reporter.say(f"Manifest: {note}")
-    of_machine = config.threads or usable_cores()
-    threads = world.threads(of_machine)
-    if not world.is_local_main:
-        world.barrier()
-    images = decode_all(
-        manifest.files,
-        manifest.images,
-        config.image_size,
-        config.cache or folder.cache,
-        limit_gb=config.cache_gb,
-        threads=of_machine if world.is_local_main else threads,  # the others wait
-        reporter=ctx.reporter,
-        checked=not world.is_local_main,
-    )
-    if world.is_local_main:
-        world.barrier()
+    images = _decode(config, manifest, folder, ctx)
     manifest = manifest.without(images.broken, skip=config.skip_bad_rows)
     original_file = _original_files(manifest)
-    group = _groups(manifest, images, original_file)
+    groups = _duplicate_groups(manifest, images, original_file)
+    split = split_originals(
+        groups,
+        test_share=config.test_share,
+        validation_share=config.validation_share,
+        seed=config.seed,
+    )
     columns = context_columns(manifest, find_context(manifest.frame, config.context))
     contexts, context_row = encode_context(manifest, columns)
-    return Prepared(
+    targets = find_targets(manifest.frame, config.targets)
+    threads = config.threads or usable_cores()
+    return Dataset(
         config=config,
         folder=folder,
-        threads=threads,
-        threads_of_machine=of_machine,
+        threads=ctx.world.threads(threads),
+        threads_of_machine=threads,
         augmentations=augmentation_set(config.augmentations, config.seed),
         manifest=manifest,
         images=images,
-        split=split_originals(
-            group,
-            test_share=config.test_share,
-            validation_share=config.validation_share,
-            seed=config.seed,
-        ),
+        split=split,
         original_file=original_file,
         context=columns,
         contexts=contexts,
         context_row=context_row,
-        outcomes=tuple(
-            outcomes(manifest, name, config.directions)
-            for name in find_targets(manifest.frame, config.targets)
-        ),
+        outcomes=tuple(outcomes(manifest, name, config.directions) for name in targets),
         data=fingerprint(manifest, images.sha256),
-        copies=len(group) - len(set(group)),
+        copies=len(groups) - len(set(groups)),
     )
 
 
+def _decode(
+    config: FitConfig, manifest: Manifest, folder: RunFolder, ctx: TrainContext
+) -> DecodedImages:
+    """Decode all images: the first process of a machine with all threads, the others after it."""
+    world, threads = ctx.world, config.threads or usable_cores()
+    if not world.is_local_main:
+        world.barrier()
+    cache = CacheOptions(
+        config.cache or folder.cache, config.cache_gb, checked=not world.is_local_main
+    )
+    images = decode_all(
+        manifest.files,
+        manifest.images,
+        config.image_size,
+        cache,
+        threads=threads if world.is_local_main else world.threads(threads),
+        reporter=ctx.reporter,
+    )
+    if world.is_local_main:
+        world.barrier()
+    return images
+
+
 def _original_files(manifest: Manifest) -> NDArray[np.int64]:
-    """Number of each original's own file, or -1 where it is not shown (any more)."""
+    """Return the number of each original's own file, or -1 if no valid row shows it."""
     shown = set(np.unique(manifest.file).tolist())
-    number = {name: place for place, name in enumerate(manifest.files) if place in shown}
+    number = {name: n for n, name in enumerate(manifest.files) if n in shown}
     files = np.array([number.get(name, -1) for name in manifest.originals], np.int64)
     if (files < 0).all():
         raise DataError(
-            "no row shows an original as it is",
-            expected="the originals' own images, to make candidates from",
-            got=f"{len(files):,} originals that are named but not shown",
-            remedy="Add a row for each original; its outcomes may stay blank.",
+            "no row shows an original without augmentation",
+            expected="the files of the originals, to make candidates from",
+            got=f"{len(files):,} originals that are named, but have no row",
+            remedy="Add a row for each original; its outcomes may be blank.",
         )
     return files
 
 
-def _groups(
+def _duplicate_groups(
     manifest: Manifest, images: DecodedImages, original_file: NDArray[np.int64]
 ) -> list[str]:
-    """A name for each original; originals with the same bytes share that of the first."""
+    """Return a group name for each original: those with the same bytes share one."""
     first: dict[str, str] = {}
     return [
         first.setdefault(images.sha256[file], name) if file >= 0 else name
@@ -238,6 +248,6 @@ def _groups(
 
 
 def default_name(out: Path) -> str:
-    """A model name from the run folder's."""
+    """Derive a model name from the run folder's name."""
     letters = "".join(c if c.isascii() and (c.isalnum() or c in "_-") else "-" for c in out.name)
     return letters.strip("-_")[:64] or "model"

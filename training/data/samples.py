@@ -1,4 +1,4 @@
-"""What the backbone tells apart: images, what is done to them, and their channel statistics."""
+"""The images that the backbone classifies, and their channel statistics."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,11 +18,11 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Samples:
-    """Images to tell apart: (file, augmentation to apply, label)."""
+    """Images to classify: (file, augmentation to apply, label)."""
 
-    file: NDArray[np.int64]  # (N,) row of the pixels
+    file: NDArray[np.int64]  # (N,) number of the file
     applied: NDArray[np.int64]  # (N,) augmentation to apply; 0, the original, leaves the file as is
-    label: NDArray[np.int64]  # (N,)
+    label: NDArray[np.int64]  # (N,) augmentation that the image shows
 
     def __len__(self) -> int:
         return len(self.file)
@@ -33,15 +33,15 @@ class Samples:
 
 @dataclass(frozen=True)
 class ChannelMoments:
-    """What mean and deviation of a set of images follow from; those of two sets add up."""
+    """Sums over the pixels of images, for mean and deviation; those of two sets can be added."""
 
-    count: float  # pixels
-    total: Floats  # (3,) of the values, 0..255
-    squares: Floats  # (3,) of their squares
+    count: float  # of pixels
+    total: Floats  # (3,) sums of the values, 0..255
+    squares: Floats  # (3,) sums of their squares
 
     @classmethod
     def of(cls, image: NDArray[np.uint8]) -> "ChannelMoments":
-        """Of one image, uint8 (S, S, 3)."""
+        """Compute the sums of one image, uint8 (S, S, 3)."""
         mean, deviation = cv2.meanStdDev(image)
         count = image.shape[0] * image.shape[1]
         squares = deviation[:, 0] ** 2 + mean[:, 0] ** 2
@@ -53,13 +53,13 @@ class ChannelMoments:
         )
 
     def mean_and_deviation(self) -> tuple[Channels, Channels]:
-        """Of each channel, 0..1, rounded to six digits: what is printed is what is used."""
+        """Return mean and deviation of each channel, 0..1, rounded to the six printed digits."""
         mean = self.total / self.count
         deviation = np.sqrt(np.maximum(self.squares / self.count - mean**2, 1.0))
         return _rounded(mean), _rounded(deviation)
 
 
-NOTHING_SEEN = ChannelMoments(0, np.zeros(3), np.zeros(3))
+NO_PIXELS = ChannelMoments(0, np.zeros(3), np.zeros(3))
 
 
 def channel_statistics(
@@ -81,7 +81,7 @@ def channel_statistics(
         return ChannelMoments.of(augmentation.apply(pixels[samples.file[row]]))
 
     with ThreadPoolExecutor(threads) as pool:
-        seen = sum(pool.map(moments, rows[world.shard(len(rows))].tolist()), NOTHING_SEEN)
+        seen = sum(pool.map(moments, rows[world.shard(len(rows))].tolist()), NO_PIXELS)
     count, *sums = world.all_reduce_sum(seen.count, *seen.total, *seen.squares)
     return ChannelMoments(count, np.array(sums[:3]), np.array(sums[3:])).mean_and_deviation()
 

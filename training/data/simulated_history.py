@@ -1,4 +1,4 @@
-"""Writes a simulated campaign history: a manifest that ``fit`` reads."""
+"""Write a simulated campaign history: a manifest that ``fit`` reads."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,14 +16,20 @@ from augrank.contracts.manifest import (
     PROBABILITY,
 )
 from augrank.files import atomic_write, disk_errors
-from simulation.engagement import CAMPAIGN_TYPES, INDUSTRIES, Engagement, Rule, simulate
+from simulation.engagement import (
+    CAMPAIGN_TYPES,
+    INDUSTRIES,
+    Engagement,
+    SimulationOptions,
+    simulate,
+)
 from training.data.manifest.manifest import attribute_columns, check_manifest
 from training.data.manifest.read import Table
 
 
 @dataclass(frozen=True)
 class History:
-    """What was written."""
+    """The written history."""
 
     out: Path
     originals: int
@@ -38,21 +44,20 @@ def write_history(
     images: Path,
     out: Path,
     augmentations: Sequence[str],
+    options: SimulationOptions = SimulationOptions(),
     *,
-    rule: Rule = "seed",
-    sends: int = 1,
-    seed: int = 0,
     skip_bad_rows: bool = False,
 ) -> History:
     """Simulate outcomes for every original of a manifest and write them as a manifest.
 
     Args:
-        table: the catalogue; attributes of its originals are kept, campaigns and targets are new.
+        table: the catalogue; attributes of its originals are kept, campaigns and targets are
+            replaced.
         images: folder of its images; the written paths are relative to it too.
-        out: CSV, or Parquet by its suffix.
-        augmentations: names of the set.
-        rule, sends, seed: of ``simulate``.
-        skip_bad_rows: go on without bad rows.
+        out: the file to write: Parquet if its suffix says so, else CSV.
+        augmentations: the set's names, in order.
+        options: of the simulation.
+        skip_bad_rows: leave bad rows out instead of failing.
 
     Raises:
         DataError: bad rows, or the history cannot be written.
@@ -63,16 +68,16 @@ def write_history(
     shown = np.isin(manifest.files, manifest.originals)[manifest.file]
     first = manifest.frame[shown].drop_duplicates(PATH)
     kept = [name for name in attribute_columns(manifest) if name != ORIGINAL_FILE]
-    sent = simulate(len(first), augmentations, sends=sends, rule=rule, seed=seed)
+    sent = simulate(len(first), augmentations, options)
     frame = first[[PATH]].iloc[sent.original].reset_index(drop=True)
     frame[AUGMENTATION] = np.array(augmentations, object)[sent.augmentation]
     attributes = first[kept].iloc[sent.original].reset_index(drop=True)
     frame = pd.concat([frame, attributes], axis=1)
     frame[CAMPAIGN_TYPE] = np.array(CAMPAIGN_TYPES, object)[sent.campaign_type]
     frame[INDUSTRY] = np.array(INDUSTRIES, object)[sent.industry]
-    for place, target in enumerate(sent.targets):
-        frame[target] = sent.outcomes[:, place]
-        frame[target + PROBABILITY] = sent.probabilities[:, place].round(6)
+    for number, target in enumerate(sent.targets):
+        frame[target] = sent.outcomes[:, number]
+        frame[target + PROBABILITY] = sent.probabilities[:, number].round(6)
     remedy = "Free space there, or give another --out."
     with disk_errors(out.parent, remedy), atomic_write(out) as temporary:
         if out.suffix.lower() in (".parquet", ".pq"):

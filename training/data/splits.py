@@ -1,4 +1,4 @@
-"""Train, validation and test, by original: all candidates of one image stand on one side."""
+"""Split into train, validation and test by original: all its candidates are in one split."""
 
 import hashlib
 from collections.abc import Sequence
@@ -19,22 +19,22 @@ def split_originals(
 ) -> NDArray[np.int8]:
     """Assign every name to a split.
 
-    Names are ordered by a hash of (seed, name): the first go to test, the next to validation, the
-    rest to training. So shares are exact (rounded to whole names), a split does not depend on the
-    order of the rows, and images that are added later move few of the others.
+    Names are sorted by a hash of (seed, name): the first are the test split, the next the
+    validation split, the rest the training split. So shares are exact (rounded to whole names), the
+    split does not depend on the order of the rows, and adding images moves few of the others.
 
     Args:
-        names: of the originals. Equal names are one; give images that must stay together (byte
-            for byte copies of one another, say) the same name.
-        test_share: of the distinct names.
-        validation_share: of the distinct names.
-        seed: other seeds give other splits.
+        names: of the originals. Images that must be in the same split, such as copies of one
+            another, have the same name.
+        test_share: share of the distinct names.
+        validation_share: share of the distinct names.
+        seed: of the hash.
 
     Returns:
         int8 (N,): TRAIN, VALIDATION or TEST for each name.
 
     Raises:
-        DataError: too few names for three parts.
+        DataError: there are too few names for three splits.
     """
     distinct = sorted(
         set(names), key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest()
@@ -43,12 +43,12 @@ def split_originals(
     validation = max(1, round(validation_share * len(distinct)))
     if len(distinct) - test - validation < 1:
         raise DataError(
-            "there are too few originals to train, validate and test on",
-            expected="at least 3 different images, and some hundreds for useful results",
+            "there are too few originals for training, validation and test",
+            expected="at least 3 different images, and hundreds for useful results",
             got=str(len(distinct)),
         )
-    side = {
-        name: TEST if place < test else VALIDATION if place < test + validation else TRAIN
-        for place, name in enumerate(distinct)
+    split = {
+        name: TEST if rank < test else VALIDATION if rank < test + validation else TRAIN
+        for rank, name in enumerate(distinct)
     }
-    return np.array([side[name] for name in names], np.int8)
+    return np.array([split[name] for name in names], np.int8)

@@ -1,11 +1,9 @@
-"""What became of every URL, written down as it happens: a download goes on after any interrupt.
+"""The journal of a download: the result of every URL, so that it resumes after any interrupt.
 
-JSON lines, one for each URL that is settled; the last line of a URL counts. An image's file is
-whole before its line is written. A line that was torn by a crash is passed over, so its URL is
-asked again.
+JSON lines, one for each finished URL; the last line of a URL counts. An image's file is complete
+before its line is written. A line that a crash truncated is ignored, so its URL is requested again.
 """
 
-import fcntl
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,18 +11,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal, get_args
 
-from augrank.errors import DataError
+from augrank.files import exclusive_lock
 
 State = Literal["done", "broken", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
-    """What became of a URL. ``broken`` is for good, ``failed`` for now."""
+class UrlRecord:
+    """The result of a URL. ``broken`` is permanent, ``failed`` temporary."""
 
     url: str
     state: State
-    tries: int  # requests in all, earlier calls included
+    tries: int  # requests in total, earlier calls included
     reason: str = ""  # why there is no image
     file: str = ""  # relative to the download's folder
     size_bytes: int = 0
@@ -32,22 +30,22 @@ class Record:
 
 
 class Journal:
-    """The records so far, by URL, and a file to which further ones are added."""
+    """The records of a download, by URL, and the file to which new ones are appended."""
 
-    def __init__(self, stream: BinaryIO, records: dict[str, Record]) -> None:
+    def __init__(self, stream: BinaryIO, records: dict[str, UrlRecord]) -> None:
         self._stream = stream
         self.records = records
 
-    def add(self, record: Record) -> None:
-        """Note what became of a URL; it outlasts this process."""
+    def add(self, record: UrlRecord) -> None:
+        """Append the result of a URL to the file."""
         self.records[record.url] = record
         self._stream.write(json.dumps(asdict(record)).encode() + b"\n")
         self._stream.flush()
 
-    def open_urls(self, urls: list[str], folder: Path, *, retry_broken: bool) -> list[str]:
-        """Those that are still to be asked: unknown, failed, or of a file that is gone."""
+    def pending_urls(self, urls: list[str], folder: Path, *, retry_broken: bool) -> list[str]:
+        """Return the URLs to request: new ones, failed ones, those whose file is missing."""
 
-        def is_open(url: str) -> bool:
+        def is_pending(url: str) -> bool:
             record = self.records.get(url)
             if record is None or record.state == "failed":
                 return True
@@ -56,38 +54,31 @@ class Journal:
             file = folder / record.file
             return not (file.is_file() and file.stat().st_size == record.size_bytes)
 
-        return [url for url in urls if is_open(url)]
+        return [url for url in urls if is_pending(url)]
 
 
 @contextmanager
 def open_journal(path: Path) -> Iterator[Journal]:
-    """Read a journal, and hold it for this process alone.
+    """Read a journal and lock it for this process.
 
     Raises:
         DataError: another process holds it.
         OSError: it cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise DataError(
-                f"another process is downloading to {path.parent}",
-                remedy="Wait for it, or choose another --out.",
-            ) from error
+    busy = f"another process is downloading to {path.parent}"
+    with exclusive_lock(path, busy), path.open("ab") as stream:
         content = path.read_bytes()
         if content and not content.endswith(b"\n"):
-            stream.write(b"\n")  # ends the torn line, so that the next one is read
+            stream.write(b"\n")  # ends the truncated line, so that the next one is readable
             stream.flush()
         yield Journal(stream, _read(content))
 
 
-def _read(content: bytes) -> dict[str, Record]:
+def _read(content: bytes) -> dict[str, UrlRecord]:
     records = {}
     for line in content.splitlines():
         try:
-            record = Record(**json.loads(line))
+            record = UrlRecord(**json.loads(line))
         except (ValueError, TypeError):
             continue
         if record.state in get_args(State):

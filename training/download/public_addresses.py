@@ -1,9 +1,10 @@
-"""Where a download may go: to public addresses, and to the very address that was checked.
+"""Restrict downloads to public addresses: no server-side request forgery (SSRF).
 
-A list of URLs is other people's text, and the machine that reads it often sits inside a network
-that trusts it. So a host's addresses are looked up once for each connection, every one of them must
-be public, and the connection is made to one of these: a name that leads elsewhere a moment later
-(DNS rebinding) changes nothing. Redirects go the same way. TLS and the Host header keep the name.
+A list of URLs is untrusted text, and the machine that reads it is often inside a trusted network.
+So a host's addresses are resolved once for each connection, all of them must be public, and the
+connection is made to one of these: a name that resolves to another address a moment later (DNS
+rebinding) has no effect. Redirects are checked in the same way. TLS and the Host header keep the
+name.
 """
 
 import asyncio
@@ -17,21 +18,21 @@ import httpcore
 import httpx
 
 SCHEMES = ("http", "https")
-_UNICAST = IPv6Network("2000::/3")  # all of IPv6 that is handed out; no mapped, no local address
-_NAT64 = IPv6Network("64:ff9b::/96")  # an IPv4 address, as networks without IPv4 write it
-_KEEP_S = 5.0  # an idle connection
+_UNICAST = IPv6Network("2000::/3")  # the assigned part of IPv6: no mapped, no local address
+_NAT64 = IPv6Network("64:ff9b::/96")  # IPv4 addresses, as IPv6-only networks write them
+_KEEPALIVE_S = 5.0  # of an idle connection
 
 
-class Broken(Exception):
-    """The image cannot be had: asking again would not help."""
+class PermanentFailure(Exception):
+    """The image cannot be downloaded; another request would not help."""
 
 
-class Failed(Exception):
-    """The image cannot be had for now.
+class TemporaryFailure(Exception):
+    """The image cannot be downloaded now; another request may succeed.
 
     Args:
-        reason: in words.
-        wait_s: how long the server asks to wait, where it says so.
+        reason: message for the user.
+        wait_s: how long the server asks to wait (Retry-After); 0 if it does not say.
     """
 
     def __init__(self, reason: str, wait_s: float = 0.0) -> None:
@@ -40,7 +41,7 @@ class Failed(Exception):
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is one of the public internet's, and no tunnel to another."""
+    """Return whether an IP address is public, and not a tunnel to a private one."""
     ip = ip_address(address)
     if isinstance(ip, IPv4Address):
         return ip.is_global and not ip.is_multicast
@@ -51,64 +52,64 @@ def is_public(address: str) -> bool:
 
 @dataclass(frozen=True)
 class Guard:
-    """Which addresses may be asked; ``allow_loopback`` is for tests with a server of their own."""
+    """The addresses that may be contacted; ``allow_loopback`` is for tests with a local server."""
 
     allow_loopback: bool = False
 
     def allows(self, address: str) -> bool:
-        """Whether this address may be asked."""
+        """Return whether this address may be contacted."""
         return is_public(address) or (self.allow_loopback and ip_address(address).is_loopback)
 
     async def addresses(self, host: str, port: int) -> list[str]:
-        """All addresses of a host, in the system's order.
+        """Resolve a host to all its addresses, in the system's order.
 
         Raises:
-            Broken: one of them is not public, or this is no name of a host.
-            Failed: the name has none.
+            PermanentFailure: one of them is not public, or the host name is invalid.
+            TemporaryFailure: the name does not resolve.
         """
         loop = asyncio.get_running_loop()
         try:
             found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except socket.gaierror as error:
-            raise Failed(f"the name {host} was not found: {error.strerror}") from error
+            raise TemporaryFailure(f"the name {host} was not found: {error.strerror}") from error
         except UnicodeError as error:
-            raise Broken(f"{host} is no name of a host") from error
+            raise PermanentFailure(f"{host} is not a host name") from error
         addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
         for address in addresses:
             if not self.allows(address):
-                raise Broken(f"{host} is at {address}, which is not a public address")
+                raise PermanentFailure(f"{host} is at {address}, which is not a public address")
         return addresses
 
 
 def check_url(text: str) -> httpx.URL:
-    """A URL that may be asked, as far as can be told without looking up its host.
+    """Parse a URL and check everything that does not need its host's address.
 
     Raises:
-        Broken: it may not.
+        PermanentFailure: it may not be requested.
     """
     try:
         url = httpx.URL(text)
     except (httpx.InvalidURL, ValueError) as error:
-        raise Broken(f"this is not a URL: {error}") from error
+        raise PermanentFailure(f"this is not a URL: {error}") from error
     if url.scheme not in SCHEMES:
-        raise Broken(f"expected a URL of http or https, got {url.scheme or 'no scheme'}")
+        raise PermanentFailure(f"expected a URL of http or https, got {url.scheme or 'no scheme'}")
     if url.userinfo:
-        raise Broken("the URL holds a user name or password: these are not sent")
+        raise PermanentFailure("the URL contains a user name or password: these are not sent")
     if not url.host:
-        raise Broken("the URL has no host")
+        raise PermanentFailure("the URL has no host")
     return url
 
 
 class CheckedTransport(httpx.AsyncBaseTransport):
-    """Connections of an ``httpx.AsyncClient`` to checked addresses only, never through a proxy.
+    """Connects an ``httpx.AsyncClient`` to checked addresses only, never through a proxy.
 
-    httpx's own transport takes no network backend; this one hands requests to the same pool. The
-    pool's errors come as they are: NetworkError, TimeoutException, ProtocolError of ``httpcore``.
+    httpx's own transport takes no network backend; this one uses the same connection pool. The
+    pool's errors are not converted: NetworkError, TimeoutException, ProtocolError of ``httpcore``.
 
     Args:
-        guard: which addresses may be asked.
-        connections: at most so many at a time.
-        ssl_context: by default httpx's, which reads SSL_CERT_FILE and SSL_CERT_DIR.
+        guard: the addresses that may be contacted.
+        connections: maximum number of connections at a time.
+        ssl_context: default: httpx's, which reads SSL_CERT_FILE and SSL_CERT_DIR.
     """
 
     def __init__(
@@ -117,28 +118,28 @@ class CheckedTransport(httpx.AsyncBaseTransport):
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=ssl_context or httpx.create_ssl_context(),
             max_connections=connections,
-            keepalive_expiry=_KEEP_S,
+            keepalive_expiry=_KEEPALIVE_S,
             network_backend=_CheckedBackend(guard),
         )
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request without a body."""
+        """Send a request that has no body."""
         url = httpcore.URL(
             scheme=request.url.raw_scheme,
             host=request.url.raw_host,
             port=request.url.port,
             target=request.url.raw_path,
         )
-        answer = await self._pool.handle_async_request(
+        response = await self._pool.handle_async_request(
             httpcore.Request(
                 request.method, url, headers=request.headers.raw, extensions=request.extensions
             )
         )
         return httpx.Response(
-            answer.status,
-            headers=answer.headers,
-            stream=_Body(answer),
-            extensions=answer.extensions,
+            response.status,
+            headers=response.headers,
+            stream=_Body(response),
+            extensions=response.extensions,
         )
 
     async def aclose(self) -> None:
@@ -147,19 +148,19 @@ class CheckedTransport(httpx.AsyncBaseTransport):
 
 
 class _Body(httpx.AsyncByteStream):
-    def __init__(self, answer: httpcore.Response) -> None:
-        self._answer = answer
+    def __init__(self, response: httpcore.Response) -> None:
+        self._response = response
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for part in self._answer.aiter_stream():
+        async for part in self._response.aiter_stream():
             yield part
 
     async def aclose(self) -> None:
-        await self._answer.aclose()
+        await self._response.aclose()
 
 
 class _CheckedBackend(httpcore.AsyncNetworkBackend):
-    """Connects to the first address that answers of those that were checked."""
+    """Connects to the first checked address that accepts the connection."""
 
     def __init__(self, guard: Guard) -> None:
         self._guard, self._inner = guard, httpcore.AnyIOBackend()
@@ -172,7 +173,7 @@ class _CheckedBackend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        failure: Exception = Failed(f"the name {host} has no address")
+        failure: Exception = TemporaryFailure(f"the name {host} has no address")
         for address in await self._guard.addresses(host, port):
             try:
                 return await self._inner.connect_tcp(

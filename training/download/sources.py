@@ -1,4 +1,4 @@
-"""The list of what to download, and the manifest that comes of it."""
+"""The list of URLs to download, and the manifest written from it."""
 
 import csv
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from augrank.contracts.manifest import ORIGINAL_FILE, PATH
 from augrank.errors import DataError, one_of
 from augrank.files import atomic_write
 from training.data.manifest.read import Table, read_table
-from training.download.journal import Record
+from training.download.journal import UrlRecord
 
 MANIFEST, BROKEN = "manifest.csv", "broken.csv"
 _PARQUET = (".parquet", ".pq")
@@ -21,13 +21,13 @@ _PARQUET = (".parquet", ".pq")
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A row whose image could not be had."""
+    """A row whose image could not be downloaded."""
 
     line: int
     url: str
     reason: str
     tries: int
-    state: str  # broken: for good; failed: for now
+    state: str  # broken: permanent; failed: temporary
 
 
 def read_urls(source: Path, column: str) -> Table:
@@ -35,10 +35,10 @@ def read_urls(source: Path, column: str) -> Table:
 
     Args:
         source: the file. In a text file a line that starts with # is a comment.
-        column: name of the column; in a table of a text file as well.
+        column: name of the URLs' column, also in the table read from a text file.
 
     Raises:
-        DataError: it cannot be read, or holds no URL.
+        DataError: it cannot be read, or contains no URL.
     """
     if not source.is_file():
         raise DataError(
@@ -50,7 +50,8 @@ def read_urls(source: Path, column: str) -> Table:
     table = _read_table(source, column) if tabular else _read_text(source, column)
     if not (table.frame[column] != "").any():
         raise DataError(
-            f"{source} holds no URL", expected="one a line" if not tabular else f"some in {column}"
+            f"{source} contains no URL",
+            expected="one a line" if not tabular else f"some in {column}",
         )
     return table
 
@@ -76,7 +77,7 @@ def _read_table(source: Path, column: str) -> Table:
         )
     if PATH in names:
         return read_table(source, {}, aliases=False)
-    # A manifest has a column of files: for now it is the URLs'.
+    # a table needs a column of files: here it is that of the URLs
     table = read_table(source, {PATH: column}, aliases=False)
     return Table(source, table.frame.rename(columns={PATH: column}), table.lines, table.unit)
 
@@ -87,20 +88,20 @@ def _columns(source: Path) -> list[str]:
             return [str(name) for name in pq.read_schema(source).names]
         with source.open(encoding="utf-8-sig", newline="") as stream:
             return next(csv.reader(stream), [])
-    except (OSError, ValueError) as error:  # those of pyarrow and of decoding derive from these
+    except (OSError, ValueError) as error:  # errors of pyarrow and of decoding derive from these
         raise DataError(f"{source} cannot be read: {error}") from error
 
 
 def write_results(
-    table: Table, column: str, records: Mapping[str, Record], folder: Path
+    table: Table, column: str, records: Mapping[str, UrlRecord], folder: Path
 ) -> list[LeftOut]:
-    """Write manifest.csv, of rows with an image, and broken.csv, of all others, if there are any.
+    """Write manifest.csv with the rows that have an image, and broken.csv with the others.
 
-    The manifest keeps every column of the table. Its ``original`` follows the files' new names: it
-    may name an image by its URL, or by the file of the table's own ``relative_im_path``.
+    The manifest keeps every column of the table. ``original`` is changed to the new file names: in
+    the table it may name an image by its URL or by its ``relative_im_path``.
 
     Returns:
-        The rows without an image. If all are, there is no manifest.
+        The rows without an image. Without any image no manifest is written.
     """
     urls = [str(url) for url in table.frame[column]]
     left_out = [
@@ -116,7 +117,7 @@ def write_results(
     return left_out
 
 
-def _manifest(rows: pd.DataFrame, column: str, records: Mapping[str, Record]) -> pd.DataFrame:
+def _manifest(rows: pd.DataFrame, column: str, records: Mapping[str, UrlRecord]) -> pd.DataFrame:
     files = [records[str(url)].file for url in rows[column]]
     frame = rows.drop(columns=PATH, errors="ignore")
     frame.insert(0, PATH, files)
@@ -124,24 +125,24 @@ def _manifest(rows: pd.DataFrame, column: str, records: Mapping[str, Record]) ->
         named = dict(zip(rows[column], files, strict=True))
         if PATH in rows.columns:
             named |= dict(zip(rows[PATH], files, strict=True))
-        named.pop("", None)  # blank is the row's own file, and stays blank
+        named.pop("", None)  # blank means the row's own file, and stays blank
         frame[ORIGINAL_FILE] = [named.get(name, name) for name in frame[ORIGINAL_FILE]]
     return frame
 
 
-def _is_done(record: Record | None) -> bool:
+def _is_done(record: UrlRecord | None) -> bool:
     return record is not None and record.state == "done"
 
 
-def _left_out(line: int, url: str, record: Record | None) -> LeftOut:
-    if record is None:  # a blank cell is never asked
+def _left_out(line: int, url: str, record: UrlRecord | None) -> LeftOut:
+    if record is None:  # a blank cell is never requested
         return LeftOut(line, url, "the row has no URL", 0, "broken")
     return LeftOut(line, url, record.reason, record.tries, record.state)
 
 
 def _write_left_out(rows: list[LeftOut], unit: str, file: Path) -> None:
     if not rows:
-        file.unlink(missing_ok=True)  # of an earlier call
+        file.unlink(missing_ok=True)  # written by an earlier call
         return
     with (
         atomic_write(file) as temporary,

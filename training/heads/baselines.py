@@ -1,4 +1,4 @@
-"""The comparison row of each head: majority, logistic regression, scikit-learn's boosting."""
+"""Baselines of each head: majority class, logistic regression, scikit-learn's boosting."""
 
 import time
 from typing import Any
@@ -16,10 +16,10 @@ from training.heads.dataset import Inputs, OutcomeRows
 from training.heads.dmatrix import threads_for
 from training.run.report import LOGISTIC, MAJORITY, SKLEARN_BOOSTING
 
-MAX_ROWS = 50_000  # of training; scikit-learn wants them all in memory
+MAX_ROWS = 50_000  # of training; scikit-learn needs them all in memory
 
 
-def compare(
+def fit_baselines(
     names: tuple[HeadInput, ...],
     train: OutcomeRows,
     test: OutcomeRows,
@@ -28,19 +28,22 @@ def compare(
     seed: int,
     threads: int,
 ) -> dict[str, dict[str, Any]]:
-    """Test scores and fit seconds of each baseline, on the inputs that the head chose.
+    """Fit each baseline on the head's inputs, and return its test scores and fit time.
 
     Args:
         names: the head's inputs.
-        train: outcomes to fit; of more than MAX_ROWS an even sample is taken.
+        train: outcomes to fit; if more than MAX_ROWS, an evenly spaced sample.
         test: outcomes to score.
         inputs: embeddings and contexts.
-        seed: of the boosting's own sampling.
-        threads: at most; fewer where there is little to do.
+        seed: of the boosting's sampling.
+        threads: maximum; fewer are used for small tables.
+
+    Returns:
+        Scores and ``fit_seconds``, by name of the baseline.
     """
-    chosen = np.unique(np.linspace(0, len(train) - 1, MAX_ROWS).astype(np.int64))
-    train_x = inputs.assemble(names, train.embedding[chosen], train.context[chosen])
-    train_y, train_weight = train.label[chosen], train.weight[chosen]
+    sample = np.unique(np.linspace(0, len(train) - 1, MAX_ROWS).astype(np.int64))
+    train_x = inputs.assemble(names, train.embedding[sample], train.context[sample])
+    train_y, train_weight = train.label[sample], train.weight[sample]
     constant = np.full(len(test), train.share_of_ones)
     rows: dict[str, dict[str, Any]] = {
         MAJORITY: {**scores(test.label, constant, test.weight), "fit_seconds": 0.0}
@@ -52,14 +55,15 @@ def compare(
         ),
     }
     for name, model in models.items():
-        last = "logisticregression__" if name == LOGISTIC else ""
+        step = "logisticregression__" if name == LOGISTIC else ""
         start = time.perf_counter()
         with threadpool_limits(threads_for(len(train_x), train_x.shape[1], threads)):
-            model.fit(train_x, train_y, **{f"{last}sample_weight": train_weight})
+            model.fit(train_x, train_y, **{f"{step}sample_weight": train_weight})
         seconds = time.perf_counter() - start
-        probability = np.concatenate([
+        chunks = [
             model.predict_proba(inputs.assemble(names, test.embedding[part], test.context[part]))
             for part in test.chunks(inputs.width(names))
-        ])[:, 1]  # fmt: skip
+        ]
+        probability = np.concatenate(chunks)[:, 1]
         rows[name] = {**scores(test.label, probability, test.weight), "fit_seconds": seconds}
     return rows

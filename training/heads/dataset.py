@@ -1,4 +1,4 @@
-"""What heads learn from: rows of embedding and context with their outcomes, split by original."""
+"""The dataset of heads: rows of embedding and context with outcomes, split by original."""
 
 import functools
 import math
@@ -12,32 +12,32 @@ from numpy.typing import NDArray
 from augrank.models.head import HeadInput, assemble
 from training.data.splits import SPLITS, Split
 
-if TYPE_CHECKING:  # they import torch and pandas, which takes seconds, and heads need neither
+if TYPE_CHECKING:  # these import torch and pandas, which takes seconds
     from training.backbone.embed import EmbeddingTable
     from training.data.manifest.manifest import Manifest, Outcomes
 
-CHUNK_CELLS = 2**25  # numbers assembled at a time: 128 MiB of float32
+CHUNK_CELLS = 2**25  # numbers of a chunk: 128 MiB of float32
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Embeddings and encoded contexts, each once, that rows point into."""
+    """The distinct embeddings and encoded contexts, which rows index."""
 
     table: "EmbeddingTable"
     contexts: NDArray[np.float32]  # (K, C)
 
     @functools.cached_property
     def feature_step(self) -> float:
-        """The power of two nearest to a quarter of the features' median spread.
+        """The quantisation step: the power of two nearest to a quarter of the median deviation.
 
-        So rounding moves a feature by about an eighth of its spread at most.
+        Rounding then moves a feature by at most about an eighth of its standard deviation.
         """
         spread = float(np.median(_deviation(self.table.features)))
         return 2.0 ** round(math.log2(spread / 4)) if spread > 0 else 1.0
 
     def width(self, inputs: Sequence[HeadInput]) -> int:
-        """How many numbers a row of these inputs has."""
+        """Return the number of columns of these inputs."""
         parts = {
             "augmentation_probs": self.table.logits,
             "features": self.table.features,
@@ -51,7 +51,7 @@ class Inputs:
         embedding: NDArray[np.int64],
         context: NDArray[np.int64],
     ) -> NDArray[np.float32]:
-        """Rows as heads eat them, float32 (R, width)."""
+        """Assemble the rows that heads are trained on, float32 (R, width)."""
         return assemble(
             tuple(inputs),
             logits=self.table.logits[embedding],
@@ -67,33 +67,33 @@ class OutcomeRows:
 
     embedding: NDArray[np.int64]  # row of the embedding table
     context: NDArray[np.int64]  # row of the distinct contexts
-    original: NDArray[np.int64]  # whose image it is
+    original: NDArray[np.int64]  # index of the image's original
     label: Floats  # 0 or 1
-    weight: Floats
-    truth: Floats | None  # true probabilities, where known
+    weight: Floats  # number of outcomes
+    truth: Floats | None  # true probabilities, if known
 
     def __len__(self) -> int:
         return len(self.label)
 
     @property
     def share_of_ones(self) -> float:
-        """Weighted mean of the labels."""
+        """The weighted mean of the labels."""
         return float(np.average(self.label, weights=self.weight))
 
     def chunks(self, width: int) -> Iterator[slice]:
-        """Slices of rows of ``width`` numbers."""
+        """Yield slices of rows with ``width`` columns, each of bounded size."""
         return _chunks(len(self), width)
 
 
 def _chunks(rows: int, width: int) -> Iterator[slice]:
-    """Slices of rows of ``width`` numbers, at most CHUNK_CELLS numbers each, or one row."""
+    """Yield slices of at most CHUNK_CELLS numbers, or of one row."""
     step = max(1, CHUNK_CELLS // width)
     for start in range(0, rows, step):
         yield slice(start, min(start + step, rows))
 
 
 def _deviation(features: NDArray[np.float32]) -> Floats:
-    """Standard deviation of each column, (F,), of (M, F), read a part at a time."""
+    """Return the standard deviation of each column, (F,), of (M, F), computed in chunks."""
     total = squares = np.zeros(features.shape[1])
     for part in _chunks(*features.shape):
         values = features[part].astype(np.float64)
@@ -109,27 +109,27 @@ def split_outcomes(
     embedding: NDArray[np.int64],
     context: NDArray[np.int64],
 ) -> dict[Split, OutcomeRows]:
-    """The rows of one target, by split.
+    """Split the outcomes of one target.
 
     Args:
-        outcomes: of the target.
-        manifest: says which original each row belongs to.
+        outcomes: the target's outcomes.
+        manifest: gives the original of each row.
         original_split: int8 (originals,).
-        embedding: int64 (manifest rows,), into the embedding table.
-        context: int64 (manifest rows,), into the distinct contexts.
+        embedding: int64 (manifest rows,), row of the embedding table.
+        context: int64 (manifest rows,), row of the distinct contexts.
     """
     original = manifest.original[outcomes.row]
-    side = original_split[original]
+    row_split = original_split[original]
     parts: dict[Split, OutcomeRows] = {}
     for number, split in enumerate(SPLITS):
-        here = side == number
-        row = outcomes.row[here]
+        inside = row_split == number
+        row = outcomes.row[inside]
         parts[split] = OutcomeRows(
             embedding[row],
             context[row],
-            original[here],
-            outcomes.label[here],
-            outcomes.weight[here],
-            None if outcomes.truth is None else outcomes.truth[here],
+            original[inside],
+            outcomes.label[inside],
+            outcomes.weight[inside],
+            None if outcomes.truth is None else outcomes.truth[inside],
         )
     return parts

@@ -1,8 +1,8 @@
-"""Fits the head of each target: XGBoost on the inputs that serve it best, then calibrated.
+"""Fit the head of a target: XGBoost on the best set of inputs, then Platt calibration.
 
-Which of recognition, features and context a head eats is chosen by log loss on validation data, and
-so is the number of trees. Platt's curve is fitted there too and kept only where it earns its two
-parameters. Everything that is reported comes from the test split, which nothing is chosen on.
+The set of inputs (augmentation probabilities, features, context) and the number of trees (early
+stopping) are selected by log loss on validation data, where Platt's curve is fitted too. Everything
+that is reported comes from the test split, on which nothing is selected.
 """
 
 import math
@@ -18,36 +18,36 @@ from augrank.models.head import Calibration, Head, HeadInput, HeadSpec
 from augrank.models.targets import Target
 from training.common.metrics import evaluate, log_loss
 from training.data.splits import Split
+from training.heads.calibration import fit_calibration
 from training.heads.dataset import Inputs, OutcomeRows
 from training.heads.dmatrix import Matrices, threads_for
 
 Floats = NDArray[np.float64]
 
-# Simplest first: of equals the first is taken.
+# Simplest first: on ties the first is selected.
 INPUT_SETS: tuple[tuple[HeadInput, ...], ...] = (
     ("augmentation_probs", "context"),
     ("features", "context"),
     ("augmentation_probs", "features", "context"),
 )
 ROUNDS, PATIENCE = 600, 25
-MIN_GAIN = 2.0  # nats of log likelihood that two parameters must bring: Akaike (1974)
 
 
 @dataclass(frozen=True)
 class FittedHead:
-    """A head with what the report says of it."""
+    """A head and the figures for its report."""
 
     spec: HeadSpec
     booster: xgboost.Booster
-    test_probability: NDArray[np.float64]  # calibrated, of the test rows
+    test_probability: Floats  # calibrated, of the test rows
     validation_log_loss: dict[str, float]  # by inputs, before calibration
     trees: int
-    fit_seconds: float  # of the chosen inputs
+    fit_seconds: float  # on the selected inputs
 
 
 @dataclass(frozen=True, eq=False)
-class Trial:
-    """A fit on one set of inputs."""
+class InputFit:
+    """A booster fitted on one set of inputs."""
 
     inputs: tuple[HeadInput, ...]
     booster: xgboost.Booster
@@ -65,26 +65,26 @@ def fit_head(
     seed: int,
     threads: int,
 ) -> FittedHead:
-    """Fit, choose, calibrate and test one head.
+    """Fit, select, calibrate and test one head.
 
     Args:
-        target: its name and direction.
-        parts: the target's outcomes; training must have ones and zeros, the others any.
+        target: name and direction.
+        parts: the target's outcomes; the training split needs both ones and zeros.
         inputs: embeddings and contexts.
-        matrices: shared between targets, since they mostly have the same rows.
+        matrices: shared by all targets, which mostly have the same rows.
         seed: of row and column sampling.
-        threads: of XGBoost.
+        threads: number of XGBoost's threads.
     """
     validation = parts["validation"]
-    trials: list[Trial] = []
+    fits: list[InputFit] = []
     for names in input_sets(inputs.contexts.shape[1]):
         start = time.perf_counter()
-        booster = _boost(names, parts, inputs, matrices, seed, threads)
+        booster = _train_booster(names, parts, inputs, matrices, seed, threads)
         seconds = time.perf_counter() - start
         margin = _margins(booster, names, validation, inputs)
         loss = log_loss(validation.label, Calibration()(margin), validation.weight)
-        trials.append(Trial(names, booster, margin, loss, seconds))
-    best = choose(trials, validation)
+        fits.append(InputFit(names, booster, margin, loss, seconds))
+    best = select_inputs(fits, validation)
     calibration = fit_calibration(best.margin, validation.label, validation.weight)
 
     test = parts["test"]
@@ -103,98 +103,55 @@ def fit_head(
         spec=spec.model_copy(update={"metrics": figures}),
         booster=best.booster,
         test_probability=probability,
-        validation_log_loss={"+".join(trial.inputs): trial.loss for trial in trials},
+        validation_log_loss={"+".join(fit.inputs): fit.loss for fit in fits},
         trees=best.booster.num_boosted_rounds(),
         fit_seconds=best.seconds,
     )
 
 
-def choose(trials: Sequence[Trial], validation: OutcomeRows) -> Trial:
-    """The simplest inputs that do as well as the best, within one standard error.
+def select_inputs(fits: Sequence[InputFit], validation: OutcomeRows) -> InputFit:
+    """Select the simplest inputs whose loss is within one standard error of the best.
 
-    The error is that of the paired difference in log loss over validation data: Breiman et al.
-    (1984). Outcomes of one original share its image, so the originals are what is independent
-    (Liang and Zeger, 1986). Without it, richer inputs are chosen by chance, and serve slower, no
-    better, and less alike on other engines.
+    This is the one-standard-error rule of Breiman et al. (1984), with the error of the paired
+    difference in log loss over validation data. Outcomes of one original share its image, so the
+    error is clustered by original (Liang and Zeger, 1986). Without this rule richer inputs are
+    selected by chance; they serve more slowly, no better, and differ more between engines.
     """
-    best = min(trials, key=lambda trial: trial.loss)
-    losses = [_row_losses(trial.margin, validation.label) for trial in trials]
-    best_loss = losses[trials.index(best)]
-    for trial, loss in zip(trials, losses, strict=True):
-        mean, error = _mean_of_groups(loss - best_loss, validation.weight, validation.original)
+    best = min(fits, key=lambda fit: fit.loss)
+    losses = [_row_losses(fit.margin, validation.label) for fit in fits]
+    best_loss = losses[fits.index(best)]
+    for fit, loss in zip(fits, losses, strict=True):
+        mean, error = _clustered_mean(loss - best_loss, validation.weight, validation.original)
         if mean <= error:
-            return trial
+            return fit
     return best
 
 
-def _mean_of_groups(
-    values: Floats, weight: Floats, group: NDArray[np.int64]
+def _clustered_mean(
+    values: Floats, weight: Floats, cluster: NDArray[np.int64]
 ) -> tuple[float, float]:
-    """A weighted mean and its standard error, where only the groups are independent."""
+    """Return a weighted mean and its standard error, clustered by ``cluster``."""
     mean = float(np.average(values, weights=weight))
-    numbers = np.unique(group, return_inverse=True)[1]
+    numbers = np.unique(cluster, return_inverse=True)[1]
     sums = np.bincount(numbers, weights=weight * (values - mean))
     correction = len(sums) / max(1, len(sums) - 1)
     return mean, math.sqrt(correction * float(sums @ sums)) / float(weight.sum())
 
 
-def _row_losses(margin: NDArray[np.float32], label: NDArray[np.float64]) -> NDArray[np.float64]:
+def _row_losses(margin: NDArray[np.float32], label: Floats) -> Floats:
+    """Return the log loss of every row, in nats."""
     z = margin.astype(np.float64)
     return np.asarray(np.logaddexp(0, z) - label * z, np.float64)
 
 
 def input_sets(context_width: int) -> tuple[tuple[HeadInput, ...], ...]:
-    """What to choose from; without context columns, the same sets without context."""
+    """Return the sets of inputs to compare; without context columns, none has context."""
     if context_width:
         return INPUT_SETS
     return tuple(tuple(name for name in names if name != "context") for names in INPUT_SETS)
 
 
-def fit_calibration(
-    margin: NDArray[np.floating], label: NDArray[np.float64], weight: NDArray[np.float64]
-) -> Calibration:
-    """Platt's curve by maximum likelihood (Newton's method), or the identity.
-
-    As in Platt (1999), labels are drawn in a little, (N+ + 1) / (N+ + 2) and 1 / (N- + 2), so that
-    separable data gives no infinite slope. Margins that do not vary are left alone.
-
-    Args:
-        margin: log odds, (N,).
-        label: 0 or 1, (N,).
-        weight: outcomes, (N,).
-
-    Returns:
-        The curve, where it raises the log likelihood by more than its two parameters would on
-        noise, and keeps the order of candidates (scale > 0).
-    """
-    if np.ptp(margin) < 1e-6:
-        return Calibration()
-    ones, zeros = float(np.sum(weight * label)), float(np.sum(weight * (1 - label)))
-    label = np.where(label > 0.5, (ones + 1) / (ones + 2), 1 / (zeros + 2))
-    x = np.stack([margin.astype(np.float64), np.ones(len(margin))])
-    theta = np.array([1.0, 0.0])
-
-    def loss(at: NDArray[np.float64]) -> float:
-        z = at @ x
-        return float(np.sum(weight * (np.logaddexp(0, z) - label * z)))
-
-    for _ in range(50):
-        p = np.exp(-np.logaddexp(0, -(theta @ x)))
-        gradient = x @ (weight * (p - label))
-        hessian = (x * (weight * p * (1 - p))) @ x.T + 1e-9 * np.eye(2)
-        step = np.linalg.solve(hessian, gradient)
-        while loss(theta - step) > loss(theta) and np.abs(step).max() > 1e-9:
-            step = step / 2
-        theta = theta - step
-        if np.abs(step).max() < 1e-9:
-            break
-    gain = loss(np.array([1.0, 0.0])) - loss(theta)
-    if gain <= MIN_GAIN or theta[0] <= 0:
-        return Calibration()
-    return Calibration(scale=float(theta[0]), shift=float(theta[1]))
-
-
-def _boost(
+def _train_booster(
     names: tuple[HeadInput, ...],
     parts: dict[Split, OutcomeRows],
     inputs: Inputs,
@@ -226,7 +183,7 @@ def _boost(
         verbose_eval=False,
     )
     best = booster[: booster.best_iteration + 1]
-    best.set_param({"device": "cpu"})  # it predicts arrays of the host
+    best.set_param({"device": "cpu"})  # it predicts arrays in host memory
     return best
 
 
@@ -243,14 +200,14 @@ def _margins(
 
 
 def _predict(head: Head, rows: OutcomeRows, inputs: Inputs) -> NDArray[np.float64]:
-    """Calibrated probabilities by the runtime's own head."""
-    gathered = inputs.width(("augmentation_probs", "features", "context"))
+    """Predict calibrated probabilities with the runtime's head."""
+    width = inputs.width(("augmentation_probs", "features", "context"))
     pieces = [
         head.predict(
             logits=inputs.table.logits[rows.embedding[part]],
             features=inputs.table.features[rows.embedding[part]],
             context=inputs.contexts[rows.context[part]],
         )
-        for part in rows.chunks(gathered)
+        for part in rows.chunks(width)
     ]
     return np.concatenate(pieces)

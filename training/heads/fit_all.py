@@ -1,13 +1,13 @@
-"""The heads of a run: one a target, beside its baselines."""
+"""Fit the heads of a run: one for each target, beside its baselines."""
 
 from dataclasses import dataclass
 from typing import Any
 
 from training.backbone.embed import EmbeddingTable
 from training.common.context import TrainContext
-from training.data.dataset import Prepared
+from training.data.dataset import Dataset
 from training.data.splits import Split
-from training.heads.baselines import compare
+from training.heads.baselines import fit_baselines
 from training.heads.dataset import Inputs, OutcomeRows, split_outcomes
 from training.heads.dmatrix import Matrices
 from training.heads.fit import FittedHead, fit_head
@@ -15,7 +15,7 @@ from training.heads.fit import FittedHead, fit_head
 
 @dataclass(frozen=True)
 class TargetResult:
-    """A head, its baselines and its test rows."""
+    """A head, the scores of its baselines and its test rows."""
 
     head: FittedHead
     baselines: dict[str, dict[str, Any]]
@@ -23,16 +23,17 @@ class TargetResult:
 
 
 def fit_heads(
-    data: Prepared, table: EmbeddingTable, ctx: TrainContext, notes: list[str]
+    data: Dataset, table: EmbeddingTable, ctx: TrainContext, notes: list[str]
 ) -> list[TargetResult]:
-    """Fit a head for each target that has outcomes in every split, on all cores: of several
-    processes one is left.
+    """Fit a head for each target that has outcomes in every split.
+
+    Uses all cores: in distributed training only the main process calls this.
 
     Args:
-        data: with outcomes.
-        table: embeddings of all images that were shown.
+        data: the dataset.
+        table: embeddings of all shown images.
         ctx: its device is where XGBoost builds its histograms.
-        notes: what the report should say is added here.
+        notes: notes for the report are appended.
     """
     inputs, results = Inputs(table, data.contexts), []
     embedding = table.rows(data.manifest.file, data.manifest.applied)
@@ -55,28 +56,34 @@ def fit_heads(
             results.append(TargetResult(head, _baselines(data, head, parts, inputs), parts["test"]))
             if head.spec.metrics.get("leak"):
                 notes.append(
-                    f"{name} scores {head.spec.metrics['leak_z']:.1f} standard errors above what "
-                    "its predictions can deserve: outcomes leak into its inputs."
+                    f"{name} scores {head.spec.metrics['leak_z']:.1f} standard errors above the "
+                    "expected accuracy of its predictions: outcomes leak into its inputs."
                 )
     if matrices.on_disk:
-        notes.append("The heads' rows did not fit in memory: they were read from disk, on the CPU.")
-    if matrices.beyond_gpu:
-        notes.append("The heads' rows did not fit in the GPU's memory: they learned on the CPU.")
+        notes.append("The rows of the heads did not fit in memory: trained from disk, on the CPU.")
+    if matrices.exceeded_gpu:
+        notes.append("The rows of the heads did not fit in the GPU's memory: trained on the CPU.")
     return results
 
 
 def _baselines(
-    data: Prepared, head: FittedHead, parts: dict[Split, OutcomeRows], inputs: Inputs
+    data: Dataset, head: FittedHead, parts: dict[Split, OutcomeRows], inputs: Inputs
 ) -> dict[str, dict[str, Any]]:
+    """Return the baselines' scores; empty if they are switched off."""
     if not data.config.baselines:
         return {}
-    return compare(
-        head.spec.inputs, parts["train"], parts["test"], inputs,
-        seed=data.config.seed, threads=data.threads_of_machine,
-    )  # fmt: skip
+    return fit_baselines(
+        head.spec.inputs,
+        parts["train"],
+        parts["test"],
+        inputs,
+        seed=data.config.seed,
+        threads=data.threads_of_machine,
+    )
 
 
 def _unusable(parts: dict[Split, OutcomeRows]) -> str:
+    """Return why no head can be fitted, or an empty string."""
     for split, rows in parts.items():
         if not len(rows):
             return f"it has no outcomes in the {split} split"

@@ -30,7 +30,6 @@ from numpy.typing import NDArray
 from augrank.contracts.run import RUN_FILE, RUN_FORMAT
 from augrank.errors import DataError
 from augrank.files import LOCK, atomic_write, disk_errors, exclusive_lock, read_json, write_json
-from training.data.image_cache.quota import EMBEDDINGS, emptied
 
 LIBRARIES = ("albumentations", "numpy", "opencv-python-headless", "pandas", "pillow",
              "scikit-learn", "torch", "torchvision", "xgboost")  # fmt: skip
@@ -152,7 +151,7 @@ class RunFolder:
             with exclusive_lock(self.root / LOCK, f"another process is working in {self.root}"):
                 yield
 
-    def start(self, config: Mapping[str, Any], data: str, *, overwrite: bool) -> None:
+    def start(self, config: Mapping[str, Any], data: str, *, overwrite: bool) -> bool:
         """Note what the run is made from, or check that it is the same as before.
 
         A folder with nothing learned in it may be started with other options at any time.
@@ -161,6 +160,9 @@ class RunFolder:
             config: ``FitConfig.decisive()``.
             data: fingerprint of manifest and images.
             overwrite: start anew where they differ.
+
+        Returns:
+            Whether the results of an earlier run were removed.
 
         Raises:
             DataError: says which option differs.
@@ -179,6 +181,7 @@ class RunFolder:
             self.clear()
         self._tidy()
         write_json(self.started, {"config": dict(config), "data": data})
+        return anew
 
     def _has_learned(self) -> bool:
         """Whether there is a whole epoch, or what was made from it."""
@@ -192,12 +195,7 @@ class RunFolder:
                 part.unlink(missing_ok=True)
 
     def clear(self) -> None:
-        """Remove what ``fit`` wrote, except decoded images."""
-        for former in self.cache.glob(EMBEDDINGS):
-            if former.is_dir():
-                emptied(former)
-            else:  # as earlier versions kept them
-                former.unlink(missing_ok=True)
+        """Remove everything that ``fit`` wrote, except the cache."""
         for name in MADE_BY_FIT:
             path = self.root / name
             if path.is_dir():

@@ -18,7 +18,7 @@ from training.backbone.train import Learned, learn, use_threads
 from training.common.context import TrainContext
 from training.common.device import Device
 from training.common.metrics import reliability
-from training.data.dataset import Prepared, default_name
+from training.data.dataset import Dataset, default_name
 from training.data.embedding_cache import EmbeddingStore
 from training.data.splits import TEST
 from training.run.folder import installed_versions, write_catalogue, write_reference
@@ -47,14 +47,14 @@ class Stages:
 
 
 def fit(
-    data: Prepared,
+    data: Dataset,
     ctx: TrainContext,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
 ) -> dict[str, Any] | None:
     """Train a run from prepared data, or finish one that was interrupted.
 
     Args:
-        data: of ``prepare``; its folder has been started.
+        data: of ``load_dataset``; its folder has been started.
         ctx: progress and processes; the device is chosen by the options.
         on_epoch: told of every epoch, those of before an interrupt first.
 
@@ -101,7 +101,7 @@ def fit(
 
 
 def _learn(
-    data: Prepared,
+    data: Dataset,
     ctx: TrainContext,
     on_epoch: Callable[[Epoch], None],
 ) -> Learned:
@@ -117,7 +117,7 @@ def _learn(
         return learn(data, ctx, tell)
 
 
-def _embed(data: Prepared, learned: Learned, ctx: TrainContext) -> EmbeddingTable | None:
+def _embed(data: Dataset, learned: Learned, ctx: TrainContext) -> EmbeddingTable | None:
     """Every image that was shown, and every candidate of the test originals.
 
     What an interrupted call has embedded is taken from the run's cache; where the backbone is
@@ -138,7 +138,7 @@ def _embed(data: Prepared, learned: Learned, ctx: TrainContext) -> EmbeddingTabl
         ctx.reporter.say,
     )
     keeps = True
-    with store.held() if ctx.world.is_main else nullcontext():
+    with store.locked() if ctx.world.is_main else nullcontext():
         kept = store.read(names) if ctx.world.is_main else None
         missing = ctx.world.broadcast(None if kept is None else kept[1])
         assert missing is not None
@@ -154,7 +154,7 @@ def _embed(data: Prepared, learned: Learned, ctx: TrainContext) -> EmbeddingTabl
     return None if kept is None else EmbeddingTable.of(learned.backbone, kept[0], keys)
 
 
-def _test_backbone(data: Prepared, table: EmbeddingTable) -> BackboneFigures:
+def _test_backbone(data: Dataset, table: EmbeddingTable) -> BackboneFigures:
     test = data.samples(TEST)
     logits = table.logits[table.rows(test.file, test.applied)]
     return backbone_figures(logits, test.label, data.augmentations.names)
@@ -164,7 +164,7 @@ def _test_backbone(data: Prepared, table: EmbeddingTable) -> BackboneFigures:
 
 
 def _report(
-    data: Prepared,
+    data: Dataset,
     learned: Learned,
     device: Device,
     figures: BackboneFigures,
@@ -189,7 +189,7 @@ def _report(
 
 
 def _plot(
-    data: Prepared,
+    data: Dataset,
     learned: Learned,
     figures: BackboneFigures,
     results: list["TargetResult"],
@@ -211,7 +211,7 @@ def _plot(
 
 
 def _write(
-    data: Prepared,
+    data: Dataset,
     learned: Learned,
     device: Device,
     figures: BackboneFigures,
@@ -251,7 +251,7 @@ def _write(
     write_json(folder.record, record.model_dump())
 
 
-def _write_reference(data: Prepared, learned: Learned, device: Device) -> None:
+def _write_reference(data: Dataset, learned: Learned, device: Device) -> None:
     """Embeddings of all candidates of some test originals, float32, by the order of their names."""
     count = len(data.augmentations.names)
     held_out = np.flatnonzero((data.split == TEST) & (data.original_file >= 0))

@@ -65,23 +65,25 @@ def _fit_together(
     on_epoch: Callable[["Epoch"], None],
 ) -> dict[str, Any]:
     from augrank.files import read_json
-    from training.data.dataset import prepare
-    from training.data.manifest.read import described, write_bad_rows
+    from training.data.dataset import load_dataset
+    from training.data.embedding_cache import evict_embeddings
+    from training.data.manifest.read import format_rows, write_bad_rows
 
     reporter, world = ctx.reporter, ctx.world
-    data = prepare(config, checked, ctx)
+    data = load_dataset(config, checked, ctx)
     world.check_same("options and data", data.fingerprint[:8])
     folder, manifest = data.folder, data.manifest
     if world.is_main:
         # What torchrun starts again goes on.
         anew = overwrite and not launch.is_restart(folder.checkpoints)
-        folder.start(data.config.decisive(), data.data, overwrite=anew)
+        if folder.start(data.config.decisive(), data.data, overwrite=anew):
+            evict_embeddings(folder.cache)
         launch.record(folder.checkpoints)
         write_bad_rows(folder.skipped, manifest.unit, manifest.left_out)
     if manifest.skipped:
         reporter.say(
             f"Going on without {manifest.skipped:,} bad rows, which {folder.skipped} lists:\n"
-            + described(manifest.left_out, manifest.unit, SHOWN_BAD_ROWS),
+            + format_rows(manifest.left_out, manifest.unit, SHOWN_BAD_ROWS),
             style="warning",
         )
     record = world.broadcast(folder.complete() if world.is_main else None)

@@ -31,7 +31,7 @@ from training.backbone.trainer import Diverged
 from training.common.context import TrainContext
 from training.common.device import Device
 from training.config import FitConfig
-from training.data.dataset import Prepared, prepare, read_manifest
+from training.data.dataset import Dataset, load_dataset, read_manifest
 from training.run.folder import RunFolder
 from training.tuning.space import Range, Space, Value
 from training.tuning.trials import State, Trial, best_of, shown, write_results
@@ -70,7 +70,7 @@ def tune(
     with disk_errors(out, remedy), exclusive_lock(out / LOCK, busy):
         own = {"out": out / "trials" / "data", "cache": config.cache or out / "cache"}
         config = config.model_copy(update=own)
-        data = prepare(config, read_manifest(config), ctx)
+        data = load_dataset(config, read_manifest(config), ctx)
         _same_study(out, config, space, data)
         study = _open(out, config.seed)
         proposed = list(space.combinations()) if space.is_grid else [_defaults(config, space)]
@@ -91,7 +91,7 @@ def tune(
 class _Search:
     """One trial, as Optuna calls it."""
 
-    def __init__(self, data: Prepared, space: Space, ctx: TrainContext) -> None:
+    def __init__(self, data: Dataset, space: Space, ctx: TrainContext) -> None:
         self._data, self._space, self._ctx = data, space, ctx
 
     def __call__(self, trial: optuna.Trial) -> float:
@@ -217,7 +217,7 @@ def _defaults(config: FitConfig, space: Space) -> dict[str, Value]:
     return inside
 
 
-def _same_study(out: Path, config: FitConfig, space: Space, data: Prepared) -> None:
+def _same_study(out: Path, config: FitConfig, space: Space, data: Dataset) -> None:
     """Note what is searched, or check that it is what this folder's study searches.
 
     Raises:

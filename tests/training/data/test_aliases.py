@@ -77,11 +77,18 @@ def test_a_sneaker_manifest_needs_no_mapping(folder):
     assert find_context(manifest.frame) == ("campaign_type", "industry")
     assert attribute_columns(manifest) == ("shoe_brand", "shoe_gender", "shoe_name")
     assert manifest.notes == (
-        "column 'augment_label' is read as augmentation: 0 brighter, 1 darker, 2 original, "
-        "3 rotate, 4 sketch, 5 swivel",
+        "column 'augment_label' is read as augmentation",
+        "augment_label: 0 is brighter, 1 is darker, 2 is original, 3 is rotate, 4 is sketch, "
+        "5 is swivel",
         "the original of a file is the one labelled original of the same shoe_brand, "
         "shoe_gender, shoe_name",
     )
+
+
+def test_codes_are_decoded_in_a_mapped_column_too(folder):
+    manifest = read(folder, sneakers(), {"augmentation": "augment_label"})
+    assert [NAMES[label] for label in manifest.label[:2]] == ["brighter", "darker"]
+    assert [note.partition(" ")[0] for note in manifest.notes] == ["augment_label:", "the"]
 
 
 def test_products_without_one_original_stay_together(folder):
@@ -90,7 +97,7 @@ def test_products_without_one_original_stay_together(folder):
     manifest = read(folder, frame)
     assert manifest.originals == ("Velmora / men / Aero", "images/008.png")
     assert manifest.original.tolist() == [0] * 6 + [1] * 6
-    assert "1 of 2 products have none or several" in manifest.notes[1]
+    assert "1 of 2 products have none or several" in manifest.notes[2]
     with pytest.raises(DataError, match=r"from which original.*shoe_brand, shoe_gender, shoe_name"):
         read(folder, frame.drop(columns=["shoe_brand", "shoe_gender", "shoe_name"]))
 
@@ -194,9 +201,8 @@ def test_spellings_of_one_category_are_merged_under_the_most_frequent(folder):
     (column,) = context_columns(manifest, ("campaign_type",))
     assert column.values == ("", "-", "Product Announcement", "_", "newsletter", "survey")
     assert manifest.notes == (
-        "campaign_type: 'product-announcement' as 'Product Announcement', "
-        "'Product_Announcement' as 'Product Announcement', 'Newsletter' as 'newsletter', "
-        "'SURVEY' as 'survey'",
+        "campaign_type: read 'product-announcement', 'Product_Announcement' as "
+        "'Product Announcement'; 'Newsletter' as 'newsletter'; 'SURVEY' as 'survey'",
     )
     contexts, row = encode_context(manifest, (column,))
     assert len(contexts) == 6

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from augrank.errors import DataError
-from training.data import memmap as large_arrays
+from training.data import memmap
 from training.data.embedding_cache import EmbeddingStore, row_name
-from training.data.image_cache.quota import GB, KEPT_FREE_BYTES
+from training.data.image_cache.quota import GB, RESERVED_BYTES
 
 WIDTH = 8
 NAMES = [row_name(f"{number:064x}", "00" * 32) for number in range(10)]
@@ -23,14 +23,14 @@ def store(cache, digest="a" * 64, **limit) -> EmbeddingStore:
 
 def filled(cache, rows, digest="a" * 64, **limit) -> EmbeddingStore:
     made = store(cache, digest, **limit)
-    with made.held():
+    with made.locked():
         made.kept = made.add([NAMES[row] for row in rows], FEATURES[rows])
     return made
 
 
 def missing(kept: EmbeddingStore) -> list[int]:
     """Those that are there are as they were."""
-    with kept.held():
+    with kept.locked():
         features, absent = kept.read(NAMES)
     there = np.setdiff1d(np.arange(10), absent)
     np.testing.assert_array_equal(features[there], FEATURES[there])
@@ -88,7 +88,7 @@ def test_the_limit_drops_older_embeddings_then_keeps_no_more(tmp_path):
 
 
 def test_a_disk_that_is_nearly_full_is_left_to_what_else_a_run_writes(tmp_path, monkeypatch):
-    usage = shutil.disk_usage(tmp_path)._replace(total=100 * GB, free=KEPT_FREE_BYTES + 103)
+    usage = shutil.disk_usage(tmp_path)._replace(total=100 * GB, free=RESERVED_BYTES + 103)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     assert not filled(tmp_path, [0, 1]).kept
     assert filled(tmp_path, [0]).kept
@@ -101,13 +101,13 @@ def test_a_nearly_full_disk_drops_older_embeddings_first(tmp_path, monkeypatch):
 
     def now(_path):
         taken = sum(file.stat().st_size for file in tmp_path.rglob("*") if file.is_file())
-        return usage._replace(total=100 * GB, free=KEPT_FREE_BYTES + 4 * row - taken)
+        return usage._replace(total=100 * GB, free=RESERVED_BYTES + 4 * row - taken)
 
     monkeypatch.setattr(shutil, "disk_usage", now)
     assert filled(tmp_path, [0], say=said.append).kept
     assert said == []
     assert filled(tmp_path, [1, 2], say=said.append).kept
-    assert said == [f"The cache is full: removed {old.folder}, 0.15 KB, the longest not used"]
+    assert said == [f"The cache is full: evicted {old.folder}, 0.15 KB, least recently used"]
     assert missing(store(tmp_path)) == list(range(3, 10))
     assert missing(store(tmp_path, "b" * 64)) == list(range(10))
     assert not filled(tmp_path, [3, 4]).kept
@@ -117,9 +117,9 @@ def test_a_nearly_full_disk_drops_older_embeddings_first(tmp_path, monkeypatch):
 def test_features_stand_on_disk_where_memory_is_short(tmp_path, monkeypatch):
     filled(tmp_path, [0, 1, 2])
     kept = store(tmp_path)
-    with kept.held():
+    with kept.locked():
         in_memory, _ = kept.read(NAMES[:3])
-        monkeypatch.setattr(large_arrays, "available_memory", lambda: 4 * 3 * WIDTH * 4 - 1)
+        monkeypatch.setattr(memmap, "available_memory", lambda: 4 * 3 * WIDTH * 4 - 1)
         before = set(kept.folder.iterdir())
         on_disk, missing = kept.read(NAMES[:3])
         assert set(kept.folder.iterdir()) == before  # its file has no name
@@ -129,8 +129,8 @@ def test_features_stand_on_disk_where_memory_is_short(tmp_path, monkeypatch):
     np.testing.assert_array_equal(on_disk, FEATURES[:3])
     on_disk[1] = 7
     np.testing.assert_array_equal(on_disk[1], 7)
-    monkeypatch.setattr(large_arrays.os, "posix_fallocate", full)
-    with kept.held(), pytest.raises(DataError, match=r"cannot be written.*No space left"):
+    monkeypatch.setattr(memmap.os, "posix_fallocate", full)
+    with kept.locked(), pytest.raises(DataError, match=r"cannot be written.*No space left"):
         kept.read(NAMES[:3])
 
 

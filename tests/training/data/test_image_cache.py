@@ -28,13 +28,14 @@ from augrank.errors import DataError
 from augrank.files import read_json
 from augrank.images.decode import decode
 from augrank.reporting import NullReporter
-from training.data.image_cache import quota as cache_folders
-from training.data.image_cache import records as image_slots
+from training.data.image_cache import quota
+from training.data.image_cache import records as records_module
 from training.data.image_cache import sources as images
 from training.data.image_cache import store as image_store
 from training.data.image_cache.quota import GB, KB, MB, size_text
+from training.data.image_cache.reader import FileReader
 from training.data.image_cache.records import RECORD
-from training.data.image_cache.sources import decode_all
+from training.data.image_cache.sources import CacheOptions, decode_all
 
 QUIET = NullReporter()
 SLOT_BYTES = 32 * 32 * 3 + RECORD.size
@@ -95,8 +96,8 @@ def load(
 ):
     """Images first to count, in a cache that holds so many slots of 32 pixels."""
     return decode_all(
-        names(count)[first:], folder, size, cache,
-        limit_gb=slots * SLOT_BYTES / 2**30, threads=2, reporter=QUIET,
+        names(count)[first:], folder, size, CacheOptions(cache, slots * SLOT_BYTES / GB),
+        threads=2, reporter=QUIET,
     )  # fmt: skip
 
 
@@ -195,7 +196,7 @@ def test_the_same_bytes_at_the_same_time_are_decoded_once(
 
 def test_new_images_among_unknown_ones_take_no_more_slots_than_they_need(folder, tmp_path, decoded):
     cache = tmp_path / "cache"
-    decode_all(names(6)[::2], folder, 32, cache, threads=2, reporter=QUIET)
+    decode_all(names(6)[::2], folder, 32, CacheOptions(cache), threads=2, reporter=QUIET)
     (cache / "digests.json").unlink()
     decoded.clear()
     made = load(folder, cache)
@@ -212,14 +213,16 @@ def test_where_room_is_short_files_are_hashed_first(folder, tmp_path, decoded, o
     limit = 6 * SLOT_BYTES + 2 * (16 * 16 * 3 + RECORD.size)
     opened.clear()
     decoded.clear()
-    made = decode_all(names(6), folder, 32, cache, limit_gb=limit / GB, threads=2, reporter=bars)
+    made = decode_all(
+        names(6), folder, 32, CacheOptions(cache, limit / GB), threads=2, reporter=bars
+    )
     assert bars.seen == [["Hashing", 5, 5], ["Decoding", 5, 5]]  # one is known of 16 pixels
     assert (len(opened), len(decoded)) == (10, 5)
     assert_right(made, folder, names(6))
     assert (the_store(cache, 16) / "pixels.u8").exists()
     (cache / "digests.json").unlink()
     bars.seen.clear()
-    decode_all(names(6), folder, 32, cache, limit_gb=limit / GB, threads=2, reporter=bars)
+    decode_all(names(6), folder, 32, CacheOptions(cache, limit / GB), threads=2, reporter=bars)
     assert bars.seen == [["Hashing", 6, 6], ["Checking", 5, 5]]
     assert len(decoded) == 5
     assert (the_store(cache, 16) / "pixels.u8").exists()
@@ -228,7 +231,7 @@ def test_where_room_is_short_files_are_hashed_first(folder, tmp_path, decoded, o
 def test_what_takes_long_has_a_bar(folder, tmp_path):
     bars = Bars()
     for expected in (["Decoding", 6, 6], ["Checking", 6, 6]):
-        decode_all(names(6), folder, 32, tmp_path / "cache", threads=2, reporter=bars)
+        decode_all(names(6), folder, 32, CacheOptions(tmp_path / "cache"), threads=2, reporter=bars)
         assert bars.seen.pop() == expected
         assert bars.seen == []
 
@@ -247,7 +250,7 @@ def test_an_interrupt_keeps_digests_and_what_is_known_of_broken_files(
     with monkeypatch.context() as patch:
         patch.setattr(images, "decode", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            decode_all(names(6), folder, 32, cache, threads=1, reporter=QUIET)
+            decode_all(names(6), folder, 32, CacheOptions(cache), threads=1, reporter=QUIET)
     known = {Path(name).name: facts[2] for name, facts in read_json(cache / "digests.json").items()}
     assert set(known) == set(opened) >= {f"{n:03d}.png" for n in range(5)}
     for name, digest in known.items():
@@ -283,7 +286,7 @@ def test_an_interrupt_loses_nothing_that_was_decoded(folder, tmp_path, monkeypat
 
     monkeypatch.setattr(images, "decode", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        decode_all(names(6), folder, 32, cache, threads=1, reporter=QUIET)
+        decode_all(names(6), folder, 32, CacheOptions(cache), threads=1, reporter=QUIET)
     index = the_store(cache) / "index"
     kept = index.stat().st_size // RECORD.size
     assert kept == 4
@@ -458,7 +461,12 @@ def test_a_broken_image_is_a_bad_row(catalogue, tmp_path, reporter):
     manifest = check_manifest(read_table(source, {}), source.parent, ("original",))
     for _ in range(2):  # decoded, then from the cache
         made = decode_all(
-            manifest.files, source.parent, 32, tmp_path / "cache", threads=2, reporter=reporter
+            manifest.files,
+            source.parent,
+            32,
+            CacheOptions(tmp_path / "cache"),
+            threads=2,
+            reporter=reporter,
         )
         assert list(made.broken) == [2]
         assert (made.pixels[2] == 255).all()
@@ -476,7 +484,7 @@ def test_files_that_cannot_be_read_now_are_told_and_tried_again(folder, tmp_path
     content = {name: (folder / name).read_bytes() for name in (first, second)}
     load(folder, cache, size=40)  # digests are known
     (folder / first).unlink()
-    look = images._Sources.look
+    look = images._Sources.stat_all
 
     def written_meanwhile(*arguments):
         found = look(*arguments)
@@ -484,7 +492,7 @@ def test_files_that_cannot_be_read_now_are_told_and_tried_again(folder, tmp_path
         return found
 
     with monkeypatch.context() as patch:
-        patch.setattr(images._Sources, "look", written_meanwhile)
+        patch.setattr(images._Sources, "stat_all", written_meanwhile)
         made = load(folder, cache)
     assert made.broken == {
         0: "the file cannot be read: No such file or directory",
@@ -540,7 +548,7 @@ def test_an_image_that_memory_does_not_hold_is_tried_again(folder, tmp_path, mon
 def test_a_cache_that_is_a_file_is_told(folder, tmp_path, below):
     file = tmp_path / "file"
     file.touch()
-    with pytest.raises(DataError, match=r"/file is no folder: .* Name a folder with --cache"):
+    with pytest.raises(DataError, match=r"/file is not a folder: .* Name a folder with --cache"):
         load(folder, file / below)
 
 
@@ -580,7 +588,7 @@ def test_a_small_disk_is_taken_and_a_full_one_refused_only_for_more(folder, tmp_
     assert_right(load(folder, cache, 4), folder, names(4))
     why = (
         r"the disk does not hold .* expected 3\.21 MB free, of which 3\.19 MB stay free, "
-        r"got 0\.00 KB\. Free space there beside .*/cache, whose older folders go by themselves"
+        r"got 0\.00 KB\. Free space beside .*/cache \(its older folders are evicted automatically\)"
     )
     with pytest.raises(DataError, match=why):
         load(folder, cache)
@@ -596,14 +604,16 @@ def test_a_full_disk_removes_other_folders_first_the_least_recently_used_first(
         then = time.time() - 100 * age
         os.utime(the_store(cache, size) / "lock", (then, then))
     old = the_store(cache, 64)
-    kept = cache_folders.KEPT_FREE_SHARE
+    kept = quota.RESERVED_SHARE
     taken = sum(file.stat().st_size for file in cache.rglob("*"))
     disk(monkeypatch, cache, int((taken + 10_000) / (1 - kept)))  # 7 slots are 21,784
-    made = decode_all(names(6), folder, 32, cache, threads=2, reporter=RichReporter(console))
+    made = decode_all(
+        names(6), folder, 32, CacheOptions(cache), threads=2, reporter=RichReporter(console)
+    )
     assert_right(made, folder, names(6))
     assert [path.name for path in old.iterdir()] == ["lock"]
     assert (the_store(cache, 65) / "pixels.u8").exists()
-    assert f"removed {old}, 84.23 KB" in console.export_text()
+    assert f"evicted {old}, 84.23 KB, least recently used" in console.export_text()
 
 
 def test_slots_that_were_reserved_need_no_more_of_a_full_disk(folder, tmp_path, monkeypatch):
@@ -665,10 +675,14 @@ def test_what_a_run_waits_for_and_what_it_removes_is_told(folder, tmp_path):
 
     def fill(size: int, limit_gb: float = math.inf) -> None:
         store = image_store.ImageStore(cache, size, limit_gb, said.append)
-        with store.held():
-            store.fill(["00" * 32], lambda _: ("00" * 32, b""),
-                       lambda _: np.zeros((size, size, 3), np.uint8), threads=1,
-                       track=lambda done, _count, _title: done)  # fmt: skip
+        files = FileReader(
+            lambda _: ("00" * 32, b""),
+            lambda _: np.zeros((size, size, 3), np.uint8),
+            threads=1,
+            track=lambda items, _count, _title: items,
+        )
+        with store.locked():
+            store.fill(["00" * 32], files)
 
     fill(32)
     assert said == []
@@ -681,9 +695,9 @@ def test_what_a_run_waits_for_and_what_it_removes_is_told(folder, tmp_path):
             assert not waiting.done()
             fcntl.flock(lock, fcntl.LOCK_UN)
             waiting.result()
-    assert said == [f"Waiting for another process, which fills {the_store(cache)}"]
+    assert said == [f"Waiting for another process that is filling {the_store(cache)}"]
     fill(40, 2 * (40 * 40 * 3 + RECORD.size) / GB)
-    gone = f"The cache is full: removed {the_store(cache)}, 6.03 KB, the longest not used"
+    gone = f"The cache is full: evicted {the_store(cache)}, 6.03 KB, least recently used"
     assert said[1:] == [gone]
 
 
@@ -730,7 +744,7 @@ def test_an_interrupt_while_rewriting_loses_nothing(folder, tmp_path, monkeypatc
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(image_slots, "atomic_write", killed)
+        patch.setattr(records_module, "atomic_write", killed)
         with pytest.raises(KeyboardInterrupt):
             load(folder, cache, 6, first=2, slots=5)
     assert len(list(the_store(cache).glob(".*.part*"))) == (moment in (0, 2))
@@ -766,7 +780,7 @@ def test_the_option_of_fit_is_the_limit(catalogue, tmp_path):
     fit = ["fit", "--manifest", str(catalogue(6)), "--out", str(tmp_path / "run")]
     result = CliRunner().invoke(app, [*fit, "--image-size", "32", "--cache-gb", "0.00001"])
     assert result.exit_code == 2
-    assert "Give --cache-gb 1, or take a smaller --image-size." in result.output
+    assert "Give --cache-gb 1, or choose a smaller --image-size." in result.output
     assert not list((tmp_path / "run" / "cache").glob("*/pixels.u8"))
 
 

@@ -19,7 +19,7 @@ from training.data.manifest.manifest import (
     fingerprint,
     outcomes,
 )
-from training.data.manifest.read import described, read_table, write_bad_rows
+from training.data.manifest.read import format_rows, read_table, write_bad_rows
 
 NAMES = augmentation_set("seed").names
 
@@ -55,8 +55,8 @@ images/001.png,brighter,,Newsletter,3
     assert "8 bad rows of 10" in lines[0]
     assert lines[1] == "  line 3: relative_im_path is blank"
     assert "line 4: there is no file 'images/none.png'" in lines[2]
-    assert "line 5: relative_im_path '../secret.png' leads out" in lines[3]
-    assert "line 6: relative_im_path '/etc/passwd' leads out" in lines[4]
+    assert "line 5: relative_im_path '../secret.png' is outside the images folder" in lines[3]
+    assert "line 6: relative_im_path '/etc/passwd' is outside the images folder" in lines[4]
     assert "line 8: augmentation 'brightr'" in lines[5]
     assert "did you mean brighter" in lines[5]
     assert lines[6] == "  line 9: open_rate: expected 0, 1 or blank, got '2'"
@@ -90,7 +90,7 @@ def test_rows_of_files_that_do_not_decode_are_left_out_in_order_of_their_lines(f
     assert rows[0] == ["line", "reason"]
     assert rows[1] == ["2", "images/000.png: it is torn"]
     assert [row[0] for row in rows[1:]] == ["2", "4", "5"]
-    assert described(manifest.left_out, "line", 1).splitlines() == [
+    assert format_rows(manifest.left_out, "line", 1).splitlines() == [
         "  line 2: images/000.png: it is torn", "  ... and 2 more"]  # fmt: skip
     write_bad_rows(folder / "skipped.csv", manifest.unit, ())
     assert not (folder / "skipped.csv").exists()
@@ -179,7 +179,7 @@ def test_contradictions_about_originals_are_bad_rows(folder):
     )
     with pytest.raises(DataError) as caught:
         read(folder, text)
-    assert "line 3: the same file has another original" in str(caught.value)
+    assert "line 3: an earlier row gives the same file another original" in str(caught.value)
     assert "line 4: original names another image" in str(caught.value)
 
 
@@ -252,8 +252,8 @@ def test_an_image_folder_needs_no_manifest(folder):
     [
         (b"", "is empty"),
         (b"relative_im_path\n", "no rows"),
-        (b"relative_im_path,a\nx,1,2,3\n", "not a CSV file"),
-        (b"\xff\xfe\x00", "not a CSV file"),
+        (b"relative_im_path,a\nx,1,2,3\n", "not a readable CSV file"),
+        (b"\xff\xfe\x00", "not a readable CSV file"),
     ],
 )
 def test_files_that_are_no_manifest(tmp_path, content, why):

@@ -3,7 +3,7 @@ import pytest
 
 from augrank.images.augmentations import augmentation_set
 from augrank.models.targets import TARGETS
-from simulation.engagement import CAMPAIGN_TYPES, INDUSTRIES
+from simulation.engagement import CAMPAIGN_TYPES, INDUSTRIES, SimulationOptions
 from training.data.manifest.read import read_table
 from training.data.simulated_history import write_history
 
@@ -14,7 +14,9 @@ NAMES = augmentation_set("seed").names
 def test_history_keeps_attributes_and_paths(catalogue, suffix):
     manifest = catalogue(5)
     out = manifest.parent / f"history.{suffix}"
-    made = write_history(read_table(manifest, {}), manifest.parent, out, NAMES, sends=2, seed=1)
+    made = write_history(
+        read_table(manifest, {}), manifest.parent, out, NAMES, SimulationOptions(sends=2, seed=1)
+    )
     assert (made.originals, made.rows, made.skipped) == (5, 60, 0)
     frame = read_table(out, {}).frame
     assert frame.groupby("relative_im_path").size().tolist() == [12] * 5
@@ -24,7 +26,9 @@ def test_history_keeps_attributes_and_paths(catalogue, suffix):
     for target in TARGETS:
         assert set(frame[target]) <= {"0", "1"}
         assert set(frame[f"{target}_probability"]) == {"0.2", "0.8"}
-    again = write_history(read_table(out, {}), manifest.parent, out, NAMES, sends=2, seed=1)
+    again = write_history(
+        read_table(out, {}), manifest.parent, out, NAMES, SimulationOptions(sends=2, seed=1)
+    )
     assert again.rows == 60
     pd.testing.assert_frame_equal(read_table(out, {}).frame, frame, check_like=True)
 
@@ -34,7 +38,9 @@ def test_history_of_a_catalogue_with_the_documents_columns(catalogue):
     frame = pd.read_csv(manifest).rename(columns={"relative_im_path": "Relative_im_path"})
     frame.to_csv(manifest, index=False)
     out = manifest.parent / "history.csv"
-    made = write_history(read_table(manifest, {}), manifest.parent, out, NAMES, seed=1)
+    made = write_history(
+        read_table(manifest, {}), manifest.parent, out, NAMES, SimulationOptions(seed=1)
+    )
     assert made.notes == ("column 'Relative_im_path' is read as relative_im_path",)
     written = read_table(out, {})
     assert written.notes == ()

@@ -18,6 +18,7 @@ import torch
 from augrank.errors import DataError
 from augrank.images.augmentations import augmentation_set
 from augrank.images.preprocess import Normalizer
+from simulation.engagement import SimulationOptions
 from tests.training.backbone.test_optimizer import SAME_MATHS, STEPS, made
 from tests.training.backbone.test_trainer import AUGMENTATIONS, CONFIG, PIXELS, samples
 from training.backbone.crops import Jitter
@@ -75,7 +76,9 @@ def test_a_job_of_two_processes_writes_one_run_like_that_of_one(catalogue, tmp_p
     manifest = catalogue(20)
     history = manifest.parent / "history.csv"
     names = augmentation_set("seed").names
-    write_history(read_table(manifest, {}), manifest.parent, history, names, sends=3)
+    write_history(
+        read_table(manifest, {}), manifest.parent, history, names, SimulationOptions(sends=3)
+    )
     manifest.unlink()
     options = {"image_size": 32, "epochs": 2, "batch_size": 32, "learning_rate": 0.02,
                "precision": "fp32", "device": "cpu", "baselines": False,

@@ -136,7 +136,7 @@ def test_rows_keep_their_columns_and_those_without_an_image_go(site, fetch, tmp_
     names = ["url", "campaign_type", "open_rate", "original", "augmentation"]
     done = fetch(pd.DataFrame(rows, columns=names))
 
-    assert (done.rows, done.images, done.there_already) == (4, 3, 0)
+    assert (done.rows, done.images, done.existing) == (4, 3, 0)
     assert site.count("/a") == 1
     written = pd.read_csv(done.manifest, dtype=str, keep_default_na=False)
     assert list(written.columns) == ["relative_im_path", *names]
@@ -217,7 +217,7 @@ def test_what_is_broken_is_listed_with_its_reason(site, fetch, tmp_path):
     assert why.pop("zipped").startswith("the image came compressed")
     assert why.pop("loop") == "more than 5 redirects"
     assert why.pop("ftp") == "expected a URL of http or https, got ftp"
-    assert why.pop("secret").startswith("the URL holds a user name or password")
+    assert why.pop("secret").startswith("the URL contains a user name or password")
     assert why.pop("nonsense") == "expected a URL of http or https, got no scheme"
     assert why.pop("pixels").startswith("the image has too many pixels")
     assert why == {}
@@ -229,10 +229,10 @@ def test_what_is_broken_is_listed_with_its_reason(site, fetch, tmp_path):
     site.image("/gone", 1)
     again = fetch(urls, limits=limits)
     assert sum(map(len, site.asked.values())) == before  # neither finished nor broken ones
-    assert (again.images, again.there_already) == (1, 1)
+    assert (again.images, again.existing) == (1, 1)
     anew = fetch(urls, limits=limits, retry_broken=True)
     assert site.count("/good") == 1
-    assert (anew.images, anew.there_already) == (2, 1)
+    assert (anew.images, anew.existing) == (2, 1)
     assert records(tmp_path / "out")["gone"].tries == 2
 
 
@@ -258,7 +258,7 @@ def test_private_addresses_are_refused_without_a_request(site, fetch, tmp_path):
     site.image("/a")
     port = site.server.server_port
     hosts = ("127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "2130706433", "0x7f.1")
-    with pytest.raises(DataError, match=r"none of the images of .* came"):
+    with pytest.raises(DataError, match=r"none of the images of .* could be downloaded"):
         fetch([f"http://{host}:{port}/a" for host in hosts], guard=Guard())
     assert site.asked == {}
     table = pd.read_csv(tmp_path / "out/broken.csv")
@@ -315,7 +315,7 @@ def test_tries_are_bounded_and_the_next_call_tries_again(site, fetch, tmp_path):
     site.image("/busy", 2)
     again = fetch(urls[:3], timeout_s=0.5)
     late.set()
-    assert (again.images, again.there_already) == (2, 1)
+    assert (again.images, again.existing) == (2, 1)
     assert records(tmp_path / "out")["busy"].tries == 4
     assert records(tmp_path / "out")["slow"].tries == 6
 
@@ -368,8 +368,8 @@ def test_a_host_that_is_down_is_left_for_another_call(site, fetch, monkeypatch):
 
 def test_a_host_is_asked_at_its_rate(site, fetch, monkeypatch):
     rates = []
-    queue = job.Queue
-    monkeypatch.setattr(job, "Queue", lambda per_host: rates.append(per_host) or queue(per_host))
+    queue = job.RateLimitedQueue
+    monkeypatch.setattr(job, "RateLimitedQueue", lambda per_host: rates.append(per_host) or queue(per_host))
     start = time.monotonic()
     done = fetch([site.image(f"/{n}", n) for n in range(8)], per_host=20)
     assert done.images == 8
@@ -430,7 +430,7 @@ def test_a_killed_download_goes_on(site, fetch, tmp_path):
     half.write_bytes(b"half")
 
     done = fetch(urls)
-    assert (done.images, done.there_already) == (16, 8)
+    assert (done.images, done.existing) == (16, 8)
     assert [site.count(f"/{n}") for n in range(8)] == [1] * 8
     assert not half.exists()
     written = pd.read_csv(done.manifest)
@@ -443,7 +443,7 @@ def test_a_torn_line_costs_one_request(site, fetch, tmp_path):
     journal = tmp_path / "out/journal.jsonl"
     journal.write_bytes(journal.read_bytes()[:-20])
     done = fetch(urls)
-    assert (done.images, done.there_already) == (3, 2)
+    assert (done.images, done.existing) == (3, 2)
     assert [site.count(f"/{n}") for n in range(3)] == [1, 1, 2]
     lines = journal.read_text().splitlines()
     assert len(lines) == 4
@@ -457,7 +457,7 @@ def test_a_file_that_is_gone_is_downloaded_again(site, fetch, tmp_path):
     fetch(urls)
     (tmp_path / "out" / file_of(urls[0])).unlink()
     (tmp_path / "out" / file_of(urls[1])).write_bytes(b"")
-    assert fetch(urls).there_already == 1
+    assert fetch(urls).existing == 1
     assert [site.count(f"/{n}") for n in range(3)] == [2, 2, 1]
     assert (tmp_path / "out" / file_of(urls[1])).read_bytes() == site.answers["/1"]
 
@@ -524,9 +524,9 @@ def test_the_command_says_what_came_and_what_is_next(site, cli, tmp_path):
     ("content", "arguments", "why"),
     [
         (None, [], "there is no file"),
-        ("# nothing\n", [], "holds no URL"),
+        ("# nothing\n", [], "contains no URL"),
         ("http://127.0.0.1:1/a.jpg", [], "127.0.0.1 is at 127.0.0.1, which is not a public"),
-        ("http://127.0.0.1:1/a.jpg", ["--contact", "zoë"], "--contact does not fit"),
+        ("http://127.0.0.1:1/a.jpg", ["--contact", "zoë"], "--contact is not valid"),
     ],
 )
 def test_mistakes_are_short_messages_and_exit_code_2(content, arguments, why, cli, tmp_path):

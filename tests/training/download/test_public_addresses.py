@@ -10,10 +10,10 @@ import pytest
 
 from tests.support.servers import serving
 from training.download.public_addresses import (
-    Broken,
     CheckedTransport,
-    Failed,
     Guard,
+    PermanentFailure,
+    TemporaryFailure,
     check_url,
     is_public,
 )
@@ -119,7 +119,7 @@ def test_only_addresses_of_the_public_internet_are_public(address, public):
     ],
 )
 def test_urls_that_are_refused_unasked(url, why):
-    with pytest.raises(Broken, match=why):
+    with pytest.raises(PermanentFailure, match=why):
         check_url(url)
 
 
@@ -129,14 +129,16 @@ def test_urls_that_are_refused_unasked(url, why):
      "127.1", "localhost"],
 )  # fmt: skip
 def test_this_machine_is_refused_however_it_is_written(host, echo):
-    with pytest.raises((Broken, httpx.InvalidURL)):
+    with pytest.raises((PermanentFailure, httpx.InvalidURL)):
         get(f"http://{host}:{echo.server_port}/", Guard())
 
 
 def test_a_name_that_leads_to_a_private_address_is_refused(names):
     known, _ = names
     known["images.example"] = [["93.184.216.34", "10.0.0.7"]]  # one bad address is enough
-    with pytest.raises(Broken, match=r"images\.example is at 10\.0\.0\.7, which is not a public"):
+    with pytest.raises(
+        PermanentFailure, match=r"images\.example is at 10\.0\.0\.7, which is not a public"
+    ):
         get("http://images.example/", Guard())
 
 
@@ -156,7 +158,7 @@ def test_the_next_address_is_asked_where_one_does_not_answer(names, echo):
 
 
 def test_a_name_that_is_not_known_may_be_known_later(names):
-    with pytest.raises(Failed, match=r"the name nowhere\.example was not found"):
+    with pytest.raises(TemporaryFailure, match=r"the name nowhere\.example was not found"):
         get("http://nowhere.example/", Guard())
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support import virtual_time
 from training.download import scheduler
-from training.download.scheduler import Asked, Queue
+from training.download.scheduler import PendingUrl, RateLimitedQueue
 
 
 @pytest.fixture(autouse=True)
@@ -33,9 +33,9 @@ def order(loop, queue, *, workers=1):
         start, found = loop.time(), []
 
         async def work():
-            while (asked := await queue.next()) is not None:
-                found.append((asked.url, loop.time() - start))
-                queue.settle()
+            while (pending := await queue.next()) is not None:
+                found.append((pending.url, loop.time() - start))
+                queue.finish()
 
         await asyncio.gather(*(work() for _ in range(workers)))
         return found
@@ -44,9 +44,9 @@ def order(loop, queue, *, workers=1):
 
 
 def test_a_host_is_asked_no_faster_than_its_rate(loop):
-    queue = Queue(per_host=20)
+    queue = RateLimitedQueue(per_host=20)
     for number in range(5):
-        queue.add(Asked(f"a{number}", "a"))
+        queue.add(PendingUrl(f"a{number}", "a"))
     found = order(loop, queue, workers=4)
     assert [url for url, _ in found] == ["a0", "a1", "a2", "a3", "a4"]
     times = [moment for _, moment in found]
@@ -56,54 +56,54 @@ def test_a_host_is_asked_no_faster_than_its_rate(loop):
 
 
 def test_other_hosts_do_not_wait_for_one_that_does(loop):
-    queue = Queue(per_host=10)
+    queue = RateLimitedQueue(per_host=10)
     for url in ("a0", "a1", "a2", "b0", "c0"):
-        queue.add(Asked(url, url[0]))
+        queue.add(PendingUrl(url, url[0]))
     found = order(loop, queue)
     assert [url for url, _ in found] == ["a0", "b0", "c0", "a1", "a2"]
     assert [moment for _, moment in found] == [at(0), at(0), at(0), at(0.1), at(0.2)]
 
 
 def test_a_host_on_hold_is_left_alone(loop):
-    queue = Queue(per_host=1000)
-    queue.hold("a", 0.2)
+    queue = RateLimitedQueue(per_host=1000)
+    queue.pause("a", 0.2)
     for url in ("a0", "b0"):
-        queue.add(Asked(url, url[0]))
+        queue.add(PendingUrl(url, url[0]))
     (first, first_at), (second, second_at) = order(loop, queue)
     assert (first, second) == ("b0", "a0")
     assert (first_at, second_at) == (at(0), at(0.2))
 
 
 def test_retries_come_when_they_are_due_even_before_later_ones(loop):
-    queue = Queue(per_host=1e6)
+    queue = RateLimitedQueue(per_host=1e6)
     for number in range(3):
-        queue.add(Asked(f"a{number}", "a"))
+        queue.add(PendingUrl(f"a{number}", "a"))
 
     async def run():
         for wait_s in (0.3, 0.1, 0.2):
-            asked = await queue.next()
-            queue.again(asked, wait_s)
+            pending = await queue.next()
+            queue.retry(pending, wait_s)
         found = []
-        while (asked := await queue.next()) is not None:
-            found.append((asked.url, loop.time()))
-            queue.settle()
+        while (pending := await queue.next()) is not None:
+            found.append((pending.url, loop.time()))
+            queue.finish()
         return found
 
     assert virtual_time.run(loop, run()) == [("a1", at(0.1)), ("a2", at(0.2)), ("a0", at(0.3))]
 
 
-def test_workers_wait_for_what_may_be_asked_again(loop):
-    queue = Queue(per_host=1000)
-    queue.add(Asked("a0", "a"))
+def test_workers_wait_for_what_may_be_retried(loop):
+    queue = RateLimitedQueue(per_host=1000)
+    queue.add(PendingUrl("a0", "a"))
 
     async def run():
         first = await queue.next()
         idle = asyncio.create_task(queue.next())
         await asyncio.sleep(0.02)
         assert not idle.done()
-        queue.again(first, 0.0)
+        queue.retry(first, 0.0)
         assert await asyncio.wait_for(idle, 1) == first
-        queue.settle()
+        queue.finish()
         return await queue.next()
 
     assert virtual_time.run(loop, run()) is None
@@ -111,36 +111,36 @@ def test_workers_wait_for_what_may_be_asked_again(loop):
 
 def test_a_redirect_waits_for_its_turn(loop):
     async def run():
-        queue, start = Queue(per_host=20), loop.time()
-        await asyncio.gather(*(queue.turn("a") for _ in range(4)))
+        queue, start = RateLimitedQueue(per_host=20), loop.time()
+        await asyncio.gather(*(queue.wait_for_host("a") for _ in range(4)))
         return loop.time() - start
 
     assert virtual_time.run(loop, run()) == at(3 / 20)
 
 
 def test_a_closed_host_gives_back_what_waited(loop):
-    queue = Queue(per_host=1000)
+    queue = RateLimitedQueue(per_host=1000)
     for url in ("a0", "b0", "a1"):
-        queue.add(Asked(url, url[0]))
-    assert [asked.url for asked in queue.close("a")] == ["a0", "a1"]
-    assert queue.closed("a")
-    assert not queue.closed("b")
-    queue.settle()
-    queue.settle()
+        queue.add(PendingUrl(url, url[0]))
+    assert [pending.url for pending in queue.close("a")] == ["a0", "a1"]
+    assert queue.is_closed("a")
+    assert not queue.is_closed("b")
+    queue.finish()
+    queue.finish()
     assert [url for url, _ in order(loop, queue)] == ["b0"]
 
 
 def test_failures_are_counted_in_a_row():
-    queue = Queue(per_host=1)
-    assert [queue.failed("a"), queue.failed("a")] == [1, 2]
-    queue.answered("a")
-    assert queue.failed("a") == 1
+    queue = RateLimitedQueue(per_host=1)
+    assert [queue.count_failure("a"), queue.count_failure("a")] == [1, 2]
+    queue.reset_failures("a")
+    assert queue.count_failure("a") == 1
 
 
 def test_many_urls_of_one_host_stay_cheap(loop):
-    queue = Queue(per_host=math.inf)
+    queue = RateLimitedQueue(per_host=math.inf)
     for number in range(20_000):
-        queue.add(Asked(str(number), "a"))
+        queue.add(PendingUrl(str(number), "a"))
     start = time.thread_time()
     assert len(order(loop, queue, workers=8)) == 20_000
     assert time.thread_time() - start < 5

@@ -13,13 +13,14 @@ from augrank.errors import DataError
 from augrank.models.head import Calibration, Head
 from augrank.models.targets import Target
 from training.backbone.embed import EmbeddingTable
-from training.heads import dataset as outcomes
+from training.heads import dataset
 from training.heads import dmatrix as matrices_module
 from training.heads import fit as heads
-from training.heads.baselines import compare
+from training.heads.baselines import fit_baselines
+from training.heads.calibration import fit_calibration
 from training.heads.dataset import Inputs, OutcomeRows
 from training.heads.dmatrix import Matrices
-from training.heads.fit import Trial, choose, fit_calibration, fit_head, input_sets
+from training.heads.fit import InputFit, fit_head, input_sets, select_inputs
 from training.run.report import LOGISTIC, MAJORITY, SKLEARN_BOOSTING
 
 TARGET = Target(name="open_rate", direction="maximize")
@@ -107,14 +108,14 @@ def test_many_outcomes_of_few_images_do_not_choose_richer_inputs():
     original = np.repeat(np.arange(4), 500)
     zeros = np.zeros(len(original))
     rows = OutcomeRows(original, original, original, zeros, zeros + 1, None)
-    simple = Trial(("augmentation_probs",), None, zeros.astype("f4"), 0.0, 0.0)
+    simple = InputFit(("augmentation_probs",), None, zeros.astype("f4"), 0.0, 0.0)
     gain = np.choose(original, [-1.0, 0.2, 0.0, 0.0])  # lower margin, lower loss: label 0
-    rich = Trial(("features",), None, gain.astype("f4"), -1.0, 0.0)
-    assert choose([simple, rich], rows) is simple
+    rich = InputFit(("features",), None, gain.astype("f4"), -1.0, 0.0)
+    assert select_inputs([simple, rich], rows) is simple
     everywhere = replace(rich, margin=(gain * 0 - 1).astype("f4"))
-    assert choose([simple, everywhere], rows) is everywhere
+    assert select_inputs([simple, everywhere], rows) is everywhere
     independent = replace(rows, original=np.arange(len(original)))
-    assert choose([simple, rich], independent) is rich
+    assert select_inputs([simple, rich], independent) is rich
 
 
 def test_the_saved_head_predicts_the_same_and_fits_the_runtime(tmp_path: Path):
@@ -145,7 +146,7 @@ def test_heads_are_deterministic_and_matrices_are_reused_rightly():
 
 
 def test_rows_come_in_chunks_of_bounded_size(monkeypatch):
-    monkeypatch.setattr(outcomes, "CHUNK_CELLS", 100)
+    monkeypatch.setattr(dataset, "CHUNK_CELLS", 100)
     rows = make_parts(seed_rule, 1)["validation"]
     chunks = list(rows.chunks(WIDTH))
     assert {chunk.stop - chunk.start for chunk in chunks[:-1]} == {100 // WIDTH}
@@ -157,7 +158,7 @@ def test_rows_come_in_chunks_of_bounded_size(monkeypatch):
 
 def test_rows_on_disk_give_the_same_heads(tmp_path: Path, monkeypatch):
     """Byte for byte, in many pieces, with labels and weights that change on kept matrices."""
-    monkeypatch.setattr(outcomes, "CHUNK_CELLS", 2000)
+    monkeypatch.setattr(dataset, "CHUNK_CELLS", 2000)
     inputs = make_inputs(np.eye(2, dtype=np.float32))
     weight = np.random.default_rng(0).integers(1, 5, 10_000).astype(float)
     parts = []
@@ -293,7 +294,7 @@ def test_a_gpu_learns_what_is_in_memory_and_heads_come_back_to_the_cpu(tmp_path,
             head = fit_head(TARGET, parts, inputs, matrices=matrices, seed=0, threads=1)
         assert head.booster.save_raw("ubj") == on_cpu.booster.save_raw("ubj")
         assert matrices.on_disk == ("memory_bytes" in limits)
-        assert matrices.beyond_gpu == ("memory_bytes" not in limits)
+        assert matrices.exceeded_gpu == ("memory_bytes" not in limits)
     assert asked[6:] == ["cpu"] * 6
 
 
@@ -347,7 +348,7 @@ def test_without_context_no_input_set_names_it():
 def test_baselines_are_scored_on_the_same_rows():
     inputs = make_inputs(np.zeros((1, 0), np.float32))
     parts = make_parts(seed_rule, 1)
-    rows = compare(
+    rows = fit_baselines(
         ("augmentation_probs",), parts["train"], parts["test"], inputs, seed=0, threads=1
     )
     share = parts["train"].share_of_ones

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from augrank.images.augmentations import augmentation_set
 from export.run_reader import load_run
+from simulation.engagement import SimulationOptions
 from tests.support.aws import ACCOUNT, local_aws
 from tests.support.aws_jobs import LocalJobs, add_jobs
 from tests.support.containers import lay_out, run_driver, run_toolkit
@@ -41,7 +42,7 @@ def data(monkeypatch, catalogue) -> Iterator[LocalJobs]:
     manifest = catalogue(20)
     folder = manifest.parent
     write_history(read_table(manifest, {}), folder, folder / "history.csv",
-                  augmentation_set("seed").names, sends=3)  # fmt: skip
+                  augmentation_set("seed").names, SimulationOptions(sends=3))  # fmt: skip
     manifest.unlink()
     local = add_jobs(monkeypatch)
     with local_aws(lambda _model, _body, _headers: (500, b""), monkeypatch):

@@ -29,6 +29,7 @@ from augrank.models.targets import TARGETS
 from augrank.reporting import NullReporter, Reporter
 from export.run_reader import load_run
 from export.tasks.recommend import build
+from simulation.engagement import SimulationOptions
 from training.backbone import checkpoint
 from training.backbone import embed as embeddings
 from training.backbone.model import Backbone
@@ -59,7 +60,7 @@ def quiet() -> Reporter:
 def history(catalogue) -> Path:
     manifest = catalogue(30)
     out = manifest.parent / "history.csv"
-    write_history(read_table(manifest, {}), manifest.parent, out, NAMES, sends=3)
+    write_history(read_table(manifest, {}), manifest.parent, out, NAMES, SimulationOptions(sends=3))
     return out
 
 

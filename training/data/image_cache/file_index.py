@@ -1,4 +1,4 @@
-"""What a call of the store knows of its files: digests, places of pixels, why one has none."""
+"""What a call of the image store knows about its files: digests, records of pixels, errors."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -6,58 +6,65 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.image_cache.records import Place, Places
+from training.data.image_cache.records import Record, Records
 
 Read = Callable[[int], tuple[str, bytes]]  # from a file's number to its sha256 and bytes
 
 
-class Unreadable(Exception):
-    """A file cannot be read at this moment: nothing is kept of it, so another call tries again."""
+class UnreadableFile(Exception):
+    """A file cannot be read now. The error is not cached: another call tries again."""
 
 
 @dataclass
-class KnownImages:
-    """What is known of the files so far."""
+class FileIndex:
+    """The files of one call, by number, and what is known about their contents, by digest."""
 
-    digests: list[str | None]  # by number
-    broken: dict[str, str]  # why, by digest
-    noted: dict[str, list[Place]]  # in the index, by digest
-    places: Places = field(default_factory=dict)  # of which the pixels fit
-    unread: dict[int | str, str] = field(default_factory=dict)  # why, by number and digest
+    digests: list[str | None]  # sha256, by number
+    broken: dict[str, str]  # why a file cannot be decoded, by digest
+    indexed: dict[str, list[Record]]  # records of the store's index, by digest; not yet validated
+    records: Records = field(default_factory=dict)  # validated
+    unreadable: dict[int | str, str] = field(default_factory=dict)  # why, by number and by digest
 
-    def to_read(self) -> list[int]:
-        """Numbers: the first one of each digest that has no pixels; all without a digest."""
+    def missing(self) -> list[int]:
+        """Return the files to read: the first of each digest without pixels, all without digest."""
         first = dict[int | str, int]()
         for number, digest in enumerate(self.digests):
-            decided = digest in self.places or digest in self.broken or number in self.unread
-            if not decided:
+            settled = digest in self.records or digest in self.broken or number in self.unreadable
+            if not settled:
                 first.setdefault(digest or number, number)
         return list(first.values())
 
     def read(self, number: int, read: Read) -> tuple[str, bytes]:
-        """A file's sha256 and bytes; raises Unreadable, also where it is no longer what it was."""
+        """Return a file's sha256 and bytes.
+
+        Raises:
+            UnreadableFile: it cannot be read, or its digest is no longer the expected one.
+        """
         try:
             digest, content = read(number)
         except MemoryError as error:
-            raise Unreadable("there is not enough memory to read it") from error
+            raise UnreadableFile("there is not enough memory to read it") from error
         if self.digests[number] not in (None, digest):
-            raise Unreadable("the file was written while it was read")
+            raise UnreadableFile("the file was written while it was read")
         return digest, content
 
-    def cannot(self, number: int, reason: Unreadable) -> None:
-        """A file cannot be read now, nor others then that should be the same."""
-        self.unread[number] = str(reason)
+    def mark_unreadable(self, number: int, reason: UnreadableFile) -> None:
+        """Note that a file cannot be read, nor others of the same expected digest."""
+        self.unreadable[number] = str(reason)
         if digest := self.digests[number]:
-            self.unread[digest] = str(reason)
+            self.unreadable[digest] = str(reason)
 
-    def found(self) -> tuple[NDArray[np.int64], dict[int, str]]:
-        """Slots by number, 0 where a file has none, and then why; all have been read by now."""
-        slot, why = np.zeros(len(self.digests), np.int64), dict[int, str]()
+    def slots(self) -> tuple[NDArray[np.int64], dict[int, str]]:
+        """Return the slot of every file, 0 where it has none, and why it has none, by number.
+
+        Every file must have been read by now.
+        """
+        slots, errors = np.zeros(len(self.digests), np.int64), dict[int, str]()
         for number, digest in enumerate(self.digests):
-            if number in self.unread or digest is None:
-                why[number] = self.unread[number]
-            elif digest in self.places:
-                slot[number] = self.places[digest][0]
+            if number in self.unreadable or digest is None:
+                errors[number] = self.unreadable[number]
+            elif digest in self.records:
+                slots[number] = self.records[digest].slot
             else:
-                why[number] = self.broken.get(digest) or self.unread[digest]
-        return slot, why
+                errors[number] = self.broken.get(digest) or self.unreadable[digest]
+        return slots, errors

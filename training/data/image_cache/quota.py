@@ -1,32 +1,36 @@
-"""The folders of a cache, of decoded images or embeddings: held, written, measured, emptied."""
+"""The cache's quota: its folders are locked, measured and evicted, least recently used (LRU) first.
 
-import fcntl
+A cache holds one folder for each size of decoded images and for each backbone's embeddings.
+"""
+
 import math
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
+
+from filelock import FileLock, Timeout
 
 from augrank.errors import DataError
-from augrank.files import read_json
+from augrank.files import LOCK, read_json
 
 KB, MB, GB = 1 << 10, 1 << 20, 1 << 30
-KEPT_FREE_BYTES = GB  # of the disk, for what else a run writes
-KEPT_FREE_SHARE = 0.05  # of it, where that is less
-PIXELS, FEATURES, INDEX, BROKEN, LOCK = "pixels.u8", "features.f32", "index", "broken.json", "lock"
-DECODED, EMBEDDINGS = "*px-*", "embeddings-*"  # folders
-PARTS = ".*.part*"  # names of files that are not yet whole
+RESERVED_BYTES = GB  # of the disk, for the other files of a run
+RESERVED_SHARE = 0.05  # of the disk, where that is less
+PIXELS, FEATURES, INDEX, BROKEN = "pixels.u8", "features.f32", "index", "broken.json"
+DECODED, EMBEDDINGS = "*px-*", "embeddings-*"  # patterns of folder names
+PARTIAL = ".*.part*"  # pattern of the names of unfinished files
 Say = Callable[[str], None]
 
 
-def unsaid(_text: str) -> None:
-    """For callers that tell nobody."""
+def no_op(_text: str) -> None:
+    """Ignore a message."""
 
 
 def size_text(size_bytes: float, *, up: bool = False) -> str:
-    """A size in the unit that fits, rounded down or up: what is more never reads as the same."""
+    """Format a size, rounded down or up, so that a larger size never reads as an equal one."""
     name, unit = next(
         ((name, unit) for name, unit in (("GB", GB), ("MB", MB)) if size_bytes >= unit / 10),
         ("KB", KB),
@@ -35,8 +39,11 @@ def size_text(size_bytes: float, *, up: bool = False) -> str:
     return f"{hundredths / 100:,.2f} {name}"
 
 
-def noted(file: Path) -> dict[str, Any]:
-    """What a cache has noted in JSON; nothing where that is missing or damaged: it is made anew."""
+def read_metadata(file: Path) -> dict[str, Any]:
+    """Read a JSON object of the cache; an empty one if the file is missing or corrupt.
+
+    Corrupt metadata is rebuilt from the images.
+    """
     try:
         return read_json(file)
     except (FileNotFoundError, ValueError):
@@ -44,78 +51,78 @@ def noted(file: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """Say what to do where the disk does not take what is written.
+def cache_disk_errors(folder: Path) -> Iterator[None]:
+    """Convert every OSError of the block into a DataError that names the cache's folder.
 
     Raises:
-        DataError: the disk is full, read-only or broken, or no folder stands there.
+        DataError: the disk is full, read-only or broken, or ``folder`` is not a folder.
     """
     try:
         yield
     except (FileExistsError, NotADirectoryError) as error:
-        there = (path for path in (folder, *folder.parents) if os.path.lexists(path))
+        existing = (path for path in (folder, *folder.parents) if os.path.lexists(path))
         raise DataError(
-            f"{next(there, folder)} is no folder",
+            f"{next(existing, folder)} is not a folder",
             expected="a folder for decoded images and embeddings",
-            remedy="Name a folder with --cache; it is made where it is not there.",
+            remedy="Name a folder with --cache; it is created if it does not exist.",
         ) from error
     except OSError as error:
         raise DataError(
             f"{folder} cannot be written",
-            expected="a disk that takes decoded images and embeddings",
+            expected="a disk with room for decoded images and embeddings",
             got=error.strerror or str(error),
             remedy="Free space there, or put the cache elsewhere with --cache; the same command "
-            "goes on with what is missing.",
+            "continues with what is missing.",
         ) from error
 
 
 @contextmanager
-def alone(folder: Path, say: Say) -> Iterator[None]:
-    """Make a folder and hold it for this process; says so where it waits for another one.
+def lock(folder: Path, say: Say) -> Iterator[None]:
+    """Create a folder and lock it for this process; its lock file's time is the last use.
+
+    Args:
+        folder: the folder.
+        say: receives a message if another process holds the lock.
 
     Raises:
-        DataError: the folder cannot be made or written.
+        DataError: the folder cannot be created or written.
     """
-    with writing(folder):
+    with cache_disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / LOCK).touch()
-    with (folder / LOCK).open("a") as lock:
-        if not _taken(lock):
-            say(f"Waiting for another process, which fills {folder}")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        with writing(folder):
+    file_lock = FileLock(folder / LOCK)
+    try:
+        file_lock.acquire(blocking=False)
+    except Timeout:
+        say(f"Waiting for another process that is filling {folder}")
+        file_lock.acquire()
+    try:
+        with cache_disk_errors(folder):
             os.utime(folder / LOCK)
         yield
+    finally:
+        file_lock.release()
 
 
-def _taken(lock: IO[str]) -> bool:
-    """Whether a lock is this process's now; False where it is another one's."""
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _others(folder: Path, patterns: Sequence[str]) -> list[Path]:
-    """Other folders of the cache, the least recently used first."""
-    used: dict[Path, int] = {}
+def _others_lru_first(folder: Path, patterns: Sequence[str]) -> list[Path]:
+    """List the cache's other folders, the least recently used first."""
+    last_use: dict[Path, int] = {}
     for pattern in patterns:
-        for lock in folder.parent.glob(f"{pattern}/{LOCK}"):
+        for lock_file in folder.parent.glob(f"{pattern}/{LOCK}"):
             with suppress(FileNotFoundError):
-                used[lock.parent] = lock.stat().st_mtime_ns
-    used.pop(folder, None)
-    return sorted(used, key=lambda other: used[other])
+                last_use[lock_file.parent] = lock_file.stat().st_mtime_ns
+    last_use.pop(folder, None)
+    return sorted(last_use, key=lambda other: last_use[other])
 
 
 def _files(folder: Path) -> list[Path]:
-    # The pixels come first: without an index they would be written over, though others read them.
+    # Pixels first: if the index went first, a crash between the two would leave pixels that the
+    # next process overwrites while others have them mapped.
     names = PIXELS, FEATURES, INDEX, BROKEN
-    return [*(folder / name for name in names), *folder.glob(PARTS)]
+    return [*(folder / name for name in names), *folder.glob(PARTIAL)]
 
 
 def _size_bytes(folder: Path) -> int:
-    """What a folder takes of the disk."""
     size = 0
     for file in _files(folder):
         with suppress(FileNotFoundError):
@@ -123,65 +130,64 @@ def _size_bytes(folder: Path) -> int:
     return size
 
 
-def emptied(folder: Path) -> int:
-    """Remove all but the lock, which others may wait for.
+def evict(folder: Path) -> int:
+    """Delete everything in a folder except the lock file, for which others may be waiting.
 
     Returns:
-        Bytes removed; 0 where another process fills the folder, or it is another user's.
+        Bytes deleted; 0 if another process is filling the folder, or it is another user's.
     """
     size = 0
-    with suppress(PermissionError), (folder / LOCK).open("a") as lock:
-        if _taken(lock):
-            freed = _size_bytes(folder)
-            for file in _files(folder):
-                file.unlink(missing_ok=True)
-            size = freed
+    with suppress(PermissionError, Timeout), FileLock(folder / LOCK, blocking=False):
+        freed = _size_bytes(folder)
+        for file in _files(folder):
+            file.unlink(missing_ok=True)
+        size = freed
     return size
 
 
-def emptied_within(
+def evict_lru(
     folder: Path,
     own: int,
     limit: float,
     patterns: Sequence[str] = (DECODED, EMBEDDINGS),
     *,
-    say: Say = unsaid,
+    say: Say = no_op,
 ) -> int:
-    """Empty other folders, the least recently used first, until a limit holds.
+    """Evict other folders, the least recently used first, until the cache fits the limit.
 
-    A folder that another process fills is left alone, even where the limit is passed by it.
+    A folder that another process is filling is not evicted, even if the limit is exceeded by it.
 
     Args:
-        folder: to keep.
-        own: bytes that it is to take.
-        limit: of all of them, in bytes.
-        patterns: of the folders' names.
-        say: told what is removed.
+        folder: the folder to keep.
+        own: its future size, in bytes.
+        limit: of all folders together, in bytes.
+        patterns: of the names of folders that may be evicted.
+        say: receives a message for each evicted folder.
 
     Returns:
-        What all of them take then, in bytes.
+        The size of all folders afterwards, in bytes.
     """
-    others = _others(folder, patterns)
+    others = _others_lru_first(folder, patterns)
     total = own + sum(map(_size_bytes, others))
     for other in others:
         if total <= limit:
             break
-        if freed := emptied(other):
-            say(f"The cache is full: removed {other}, {size_text(freed)}, the longest not used")
+        if freed := evict(other):
+            say(f"The cache is full: evicted {other}, {size_text(freed)}, least recently used")
         total -= freed
     return total
 
 
 def others_bytes(folder: Path, patterns: Sequence[str] = (DECODED, EMBEDDINGS)) -> int:
-    """What the other folders of the cache take."""
-    return sum(map(_size_bytes, _others(folder, patterns)))
+    """Return the size of the cache's other folders, in bytes."""
+    return sum(map(_size_bytes, _others_lru_first(folder, patterns)))
 
 
-def kept_free_bytes(folder: Path) -> int:
-    """What a cache leaves of a folder's disk: less of a small disk."""
-    return min(KEPT_FREE_BYTES, int(shutil.disk_usage(folder).total * KEPT_FREE_SHARE))
+def reserved_bytes(folder: Path) -> int:
+    """Return how many bytes of a folder's disk the cache leaves free."""
+    return min(RESERVED_BYTES, int(shutil.disk_usage(folder).total * RESERVED_SHARE))
 
 
-def room_bytes(folder: Path) -> int:
-    """What the disk still has for a cache; below 0 where others took what is kept free."""
-    return shutil.disk_usage(folder).free - kept_free_bytes(folder)
+def available_bytes(folder: Path) -> int:
+    """Return how many bytes the disk has for the cache; negative if the reserve is in use."""
+    return shutil.disk_usage(folder).free - reserved_bytes(folder)

@@ -1,29 +1,28 @@
-"""Decoded images on disk: uint8, by content, each decoded once for all epochs and runs.
+"""The cache of decoded images: uint8, by content, each decoded once for all epochs and runs.
 
     CACHE/96px-1a2b3c4d/pixels.u8    slots of 96 x 96 x 3 bytes, memory-mapped; slot 0 is white
     CACHE/96px-1a2b3c4d/index        a record for each image: sha256, slot, CRC of its pixels
     CACHE/96px-1a2b3c4d/broken.json  why a file has no pixels, by sha256
-    CACHE/96px-1a2b3c4d/lock         held by the process that fills; its time says the last use
+    CACHE/96px-1a2b3c4d/lock         held by the process that fills it; its time is the last use
 
-A record is written after its pixels, so what an interrupt leaves is whole and the next call goes on
-with what is missing. Pixels are held against their CRC before they are used; a slot that does not
-fit is decoded again. The folder's name says the size and what decodes: another decoder has another
-folder. One process fills a folder at a time; others wait for it.
+A record is written after its pixels, so an interrupt leaves complete images and the next call
+decodes the others. Pixels are compared with their CRC before they are used; a slot that does not
+match is decoded again. The folder's name holds the size and a hash of the decoder: another decoder
+has another folder. One process fills a folder at a time; others wait for it.
 
-A file whose digest is not known is read once: its bytes are hashed, looked up, and decoded where
-they are new. Room is taken beforehand as if all such files were; where that much is not free, they
-are hashed first, so that nothing is removed or refused but for images that are to come.
+A file whose digest is not known is read once: its bytes are hashed, looked up, and decoded if they
+are new. Space is reserved as if all such files were new; if there is not that much, they are hashed
+first, so that nothing is evicted or refused except for images that are really added.
 
-Where new images would pass the limit of the cache, or the disk, other folders are emptied, the
-least recently used first, and then the folder is rewritten without the images that nobody asked
-for.
+If new images would exceed the cache's quota, or the disk, other folders are evicted, the least
+recently used (LRU) first; then this folder is rewritten without the images that this call does not
+want.
 """
 
 import hashlib
 import math
-import zlib
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,35 +31,38 @@ import numpy as np
 import PIL
 from numpy.typing import NDArray
 
-from augrank.errors import AugrankError, DataError
+from augrank.errors import DataError
 from augrank.files import write_json
 from augrank.images.decode import DECODE_VERSION, RgbImage
-from training.common.prefetch import ahead
-from training.data.image_cache.file_index import KnownImages, Read, Unreadable
+from training.data.image_cache.file_index import FileIndex
 from training.data.image_cache.quota import (
     BROKEN,
     GB,
     Say,
-    alone,
-    emptied_within,
-    kept_free_bytes,
-    noted,
+    available_bytes,
+    cache_disk_errors,
+    evict_lru,
+    lock,
+    no_op,
     others_bytes,
-    room_bytes,
+    read_metadata,
+    reserved_bytes,
     size_text,
-    unsaid,
-    writing,
 )
-from training.data.image_cache.records import ImageSlots, Place, that_fits
+from training.data.image_cache.reader import (
+    FileDecoder,
+    FileReader,
+    hash_files,
+    note_decoded,
+)
+from training.data.image_cache.records import ImageSlots, Record, valid_record
 
-Decode = Callable[[bytes], RgbImage]
-Track = Callable[[Iterable[None], int, str], Iterable[None]]
-GROUP = 64  # images that a thread checks at a time
+CHECK_BATCH = 64  # images that a thread checks at a time
 
 
 @dataclass(frozen=True)
 class Pixels:
-    """Images by number, wherever they stand in the store: reads like uint8 (N, S, S, 3)."""
+    """Images by number, in any slot of the store: indexed like uint8 (N, S, S, 3)."""
 
     slots: NDArray[np.uint8]  # (slots, S, S, 3), memory-mapped
     slot: NDArray[np.int64]  # (N,)
@@ -74,48 +76,36 @@ class Pixels:
 
     @property
     def side(self) -> int:
-        """Of the square images."""
+        """The side of the square images, in pixels."""
         return int(self.slots.shape[1])
 
 
 @dataclass(frozen=True)
-class Filled:
-    """What a call of ``fill`` gives, by number of the file."""
+class FillResult:
+    """The images of a call of ``fill``, by number of the file."""
 
     pixels: Pixels  # white where a file has none
     digests: tuple[str, ...]  # sha256; empty where a file could not be read
-    why: dict[int, str]  # a file has none
-
-
-@dataclass(frozen=True)
-class _Made:
-    """What a thread made of a file."""
-
-    number: int
-    digest: str | None = None
-    place: Place | None = None  # where the pixels are already
-    image: RgbImage | None = None
-    crc: int = 0
-    error: AugrankError | Unreadable | None = None
+    errors: dict[int, str]  # why a file has no pixels
 
 
 def decoder() -> str:
-    """What decides the pixels of a file."""
+    """Return the versions that decide which pixels a file decodes to."""
     return f"decode {DECODE_VERSION} cv2 {cv2.__version__} pillow {PIL.__version__}"
 
 
 class ImageStore:
-    """The folder of one size and decoder.
+    """The folder of decoded images of one size and decoder.
 
     Args:
         cache: folder of all sizes and decoders; processes may share it.
         size: side of the images, in pixels.
-        limit_gb: that decoded images of all sizes may take of the cache, in GB.
-        say: told of waiting and of what is removed.
+        limit_gb: quota of decoded images of all sizes, in GB.
+        say: receives messages about waiting and eviction.
     """
 
     def __init__(
-        self, cache: Path, size: int, limit_gb: float = math.inf, say: Say = unsaid
+        self, cache: Path, size: int, limit_gb: float = math.inf, say: Say = no_op
     ) -> None:
         key = hashlib.sha256(decoder().encode()).hexdigest()[:8]
         self.folder, self._size = cache / f"{size}px-{key}", size
@@ -123,243 +113,167 @@ class ImageStore:
         self._say = say
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Fill in this block; other processes wait."""
-        with alone(self.folder, self._say):
-            with writing(self.folder):
-                self._slots.tidy()
+    def locked(self) -> Iterator[None]:
+        """Lock the folder in this block; other processes wait."""
+        with lock(self.folder, self._say):
+            with cache_disk_errors(self.folder):
+                self._slots.remove_partial()
             yield
 
     def fill(
-        self,
-        digests: Sequence[str | None],
-        read: Read,
-        decode: Decode,
-        *,
-        threads: int,
-        track: Track,
-        checked: bool = False,
-    ) -> Filled:
-        """Decode what is missing, and give all.
+        self, digests: Sequence[str | None], files: FileReader, *, checked: bool = False
+    ) -> FillResult:
+        """Decode the images that are not in the store, and return all. The folder must be locked.
 
         Args:
             digests: sha256 of each file; None where it is not known.
-            read: from a file's number to its sha256 and bytes; raises Unreadable.
-            decode: from bytes to pixels, uint8 (S, S, 3); raises AugrankError where they are
-                broken.
-            threads: files at a time.
-            track: shows progress over what is done, of so many, under a title.
-            checked: another process has just held these pixels against their checksums.
+            files: reads and decodes them.
+            checked: another process has just compared these pixels with their checksums.
 
         Raises:
-            DataError: the disk or the limit does not hold them.
+            DataError: the disk or the quota does not hold them.
         """
         unknown = [number for number, digest in enumerate(digests) if digest is None]
-        there, used = self._slots.noted(None if unknown else {name for name in digests if name})
-        known = KnownImages([*digests], self._broken(), there)
-        self._check(known, threads, track, trusting=checked)
-        if unknown and not self._holds(used + len(known.to_read())):
-            _hash(known, unknown, read, threads, track)
-            self._check(known, threads, track, trusting=False)
-        numbers = known.to_read()
+        wanted = None if unknown else {digest for digest in digests if digest}
+        indexed, used = self._slots.read_index(wanted)
+        index = FileIndex([*digests], read_metadata(self.folder / BROKEN), indexed)
+        self._validate(index, files, trusting=checked)
+        if unknown and not self._fits(used + len(index.missing())):
+            hash_files(index, unknown, files)
+            self._validate(index, files, trusting=False)
+        numbers = index.missing()
         if numbers or not len(self._slots):
-            used = self._keep_limit(known, used, len(numbers))
-            self._make_room(used + len(numbers))
-            used = self._decode(known, numbers, used, read, decode, threads, track)
-            self._slots.cut(used)
-        pixels = self._slots.mapped()  # before another process replaces them
-        slot, why = known.found()
-        return Filled(Pixels(pixels, slot), tuple(name or "" for name in known.digests), why)
+            used = self._make_room(index, used, len(numbers))
+            self._reserve(used + len(numbers))
+            used = self._decode(index, numbers, used, files)
+            self._slots.truncate(used)
+        pixels = self._slots.memmap()  # before another process replaces them
+        slots, errors = index.slots()
+        return FillResult(
+            Pixels(pixels, slots), tuple(digest or "" for digest in index.digests), errors
+        )
 
-    def _check(self, known: KnownImages, threads: int, track: Track, *, trusting: bool) -> None:
-        """Note the places of images whose digests are known, where the pixels are whole.
+    def _validate(self, index: FileIndex, files: FileReader, *, trusting: bool) -> None:
+        """Find the images of known digest whose pixels match their checksums.
 
         Args:
-            known: gets the places.
-            threads: at a time.
-            track: shows progress.
-            trusting: the only place that was noted of an image counts without a check.
+            index: receives their records.
+            files: gives threads and shows progress.
+            trusting: accept the only record of an image without comparing its checksum.
         """
-        wanted = set(known.digests) - {None, *known.places}
-        there = [digest for digest in known.noted if digest in wanted]
-        if not there:
+        wanted = set(index.digests) - {None, *index.records}
+        candidates = [digest for digest in index.indexed if digest in wanted]
+        if not candidates:
             return
-        slots = self._slots.mapped()
+        slots = self._slots.memmap()
 
-        def place(digest: str) -> Place | None:
-            places = known.noted[digest]
-            return places[0] if trusting and len(places) == 1 else that_fits(places, slots)
+        def validate(batch: Sequence[str]) -> list[tuple[str, Record | None]]:
+            return [(digest, validate_one(index.indexed[digest])) for digest in batch]
 
-        def places(group: list[str]) -> list[tuple[str, Place | None]]:
-            return [(digest, place(digest)) for digest in group]
+        def validate_one(records: Sequence[Record]) -> Record | None:
+            trusted = trusting and len(records) == 1
+            return records[0] if trusted else valid_record(records, slots)
 
-        def all_of_them() -> Generator[None, None, None]:
-            groups = [there[at : at + GROUP] for at in range(0, len(there), GROUP)]
-            for group in ahead(places, groups, threads):
-                for digest, found in group:
-                    if found is not None:
-                        known.places[digest] = found
-                    yield None
+        starts = range(0, len(candidates), CHECK_BATCH)
+        batches = [candidates[start : start + CHECK_BATCH] for start in starts]
+        with files.prefetch(validate, batches) as validated:
+            results = (result for batch in validated for result in batch)
+            for digest, record in files.track(results, len(candidates), "Checking"):
+                if record is not None:
+                    index.records[digest] = record
 
-        _through(all_of_them(), len(there), "Checking", track)
-
-    def _broken(self) -> dict[str, str]:
-        return noted(self.folder / BROKEN)
-
-    def _holds(self, slots: int) -> bool:
-        """Whether limit and disk hold so many slots with all else that is there."""
-        there, slot_bytes = len(self._slots), self._slots.slot_bytes
-        own = max(there, slots) * slot_bytes
+    def _fits(self, slots: int) -> bool:
+        """Return whether quota and disk hold so many slots beside everything else."""
+        existing, slot_bytes = len(self._slots), self._slots.slot_bytes
+        own = max(existing, slots) * slot_bytes
         if own + others_bytes(self.folder) > self._limit_bytes:
             return False
-        return slots <= there or (slots - there) * slot_bytes <= room_bytes(self.folder)
+        return (slots - existing) * slot_bytes <= max(0, available_bytes(self.folder))
 
-    def _keep_limit(self, known: KnownImages, used: int, new: int) -> int:
-        """Remove what is not wanted, as far as new images would pass limit or disk.
+    def _make_room(self, index: FileIndex, used: int, new: int) -> int:
+        """Evict what is not wanted, as far as new images would exceed quota or disk.
 
         Args:
-            known: has the places of the images that are wanted and there; gets others where
-                the folder is rewritten.
-            used: slots.
-            new: images to come.
+            index: has the records of the wanted images in the store; gets new ones if the
+                folder is compacted.
+            used: slots in use.
+            new: number of images to add.
 
         Returns:
-            The slots that are used then.
+            How many slots are in use afterwards.
 
         Raises:
-            DataError: what is wanted passes the limit, or the disk, by itself.
+            DataError: the wanted images alone exceed the quota or the disk.
         """
-        slot_bytes, least = self._slots.slot_bytes, 1 + len(known.places) + new
-        if least * slot_bytes > self._limit_bytes:
-            raise DataError(
-                f"the cache's limit does not hold the decoded images ({self.folder.parent})",
-                expected=f"at most {size_text(self._limit_bytes)}",
-                got=f"{size_text(least * slot_bytes, up=True)}, {least - 1:,} images of "
-                f"{self._size} px",
-                remedy=f"Give --cache-gb {math.ceil(least * slot_bytes / GB)}, or take a smaller "
-                "--image-size.",
-            )
-        there, slots = len(self._slots), max(len(self._slots), used + new)
+        slot_bytes, least = self._slots.slot_bytes, 1 + len(index.records) + new
+        self._check_quota(least)
+        existing, slots = len(self._slots), max(len(self._slots), used + new)
         limit = self._limit_bytes
-        if slots > there:
-            removable = there * slot_bytes + others_bytes(self.folder)
-            self._need(least * slot_bytes - removable)
-            limit = min(limit, room_bytes(self.folder) + removable)
-        total = emptied_within(self.folder, slots * slot_bytes, limit, say=self._say)
+        if slots > existing:
+            evictable = existing * slot_bytes + others_bytes(self.folder)
+            self._check_disk(least * slot_bytes - evictable)
+            limit = min(limit, available_bytes(self.folder) + evictable)
+        total = evict_lru(self.folder, slots * slot_bytes, limit, say=self._say)
         if total <= limit or slots == least:
             return used
-        self._say(f"The cache is full: {self.folder} is rewritten without what is not asked for")
-        self._need((1 + len(known.places)) * self._slots.image_bytes)
-        known.places = self._slots.rewrite(known.places)
-        known.noted = {digest: [place] for digest, place in known.places.items()}
-        return 1 + len(known.places)
+        self._say(f"The cache is full: rewriting {self.folder} without images that are not used")
+        self._check_disk((1 + len(index.records)) * self._slots.image_bytes)
+        index.records = self._slots.compact(index.records)
+        index.indexed = {digest: [record] for digest, record in index.records.items()}
+        return 1 + len(index.records)
 
-    def _make_room(self, slots: int) -> None:
-        """Take the space of all slots beforehand."""
+    def _check_quota(self, slots: int) -> None:
+        """Raise DataError if the quota does not hold so many slots."""
+        size_bytes = slots * self._slots.slot_bytes
+        if size_bytes > self._limit_bytes:
+            raise DataError(
+                f"the cache's quota does not hold the decoded images ({self.folder.parent})",
+                expected=f"at most {size_text(self._limit_bytes)}",
+                got=f"{size_text(size_bytes, up=True)}, {slots - 1:,} images of {self._size} px",
+                remedy=f"Give --cache-gb {math.ceil(size_bytes / GB)}, or choose a smaller "
+                "--image-size.",
+            )
+
+    def _reserve(self, slots: int) -> None:
+        """Allocate the disk space of all slots."""
         if slots > len(self._slots):
-            self._need((slots - len(self._slots)) * self._slots.image_bytes)
+            self._check_disk((slots - len(self._slots)) * self._slots.image_bytes)
         self._slots.reserve(slots)
 
-    def _need(self, wanted: int) -> None:
-        """So many bytes of the disk."""
-        room, kept = room_bytes(self.folder), kept_free_bytes(self.folder)
-        if wanted > room:
+    def _check_disk(self, wanted_bytes: int) -> None:
+        """Raise DataError if the disk does not have so many bytes for the cache."""
+        available, reserved = available_bytes(self.folder), reserved_bytes(self.folder)
+        if wanted_bytes > available:
             raise DataError(
                 f"the disk does not hold the decoded images ({self.folder})",
-                expected=f"{size_text(wanted + kept, up=True)} free, of which "
-                f"{size_text(kept)} stay free",
-                got=size_text(room + kept),
-                remedy=f"Free space there beside {self.folder.parent}, whose older folders go by "
-                "themselves, put the cache elsewhere with --cache, or take a smaller --image-size.",
+                expected=f"{size_text(wanted_bytes + reserved, up=True)} free, of which "
+                f"{size_text(reserved)} stay free",
+                got=size_text(available + reserved),
+                remedy=f"Free space beside {self.folder.parent} (its older folders are evicted "
+                "automatically), put the cache elsewhere with --cache, or choose a smaller "
+                "--image-size.",
             )
 
     def _decode(
-        self,
-        known: KnownImages,
-        numbers: Sequence[int],
-        used: int,
-        read: Read,
-        decode: Decode,
-        threads: int,
-        track: Track,
+        self, index: FileIndex, numbers: Sequence[int], used: int, files: FileReader
     ) -> int:
-        """Read files and decode what is new, and note each image when its pixels are there.
+        """Read files, decode the new ones, and index each image once its pixels are written.
 
         Returns:
-            How many slots are used then.
+            How many slots are in use afterwards.
         """
-        slots, broken_before = self._slots.mapped(), len(known.broken)
-        taken: dict[str, int] = {}  # by which file: of the same bytes under two names
-
-        def one(number: int) -> _Made:
-            try:
-                digest, content = known.read(number, read)
-            except Unreadable as error:
-                return _Made(number, known.digests[number], error=error)
-            try:
-                others = digest in known.places or digest in known.broken
-                if others or taken.setdefault(digest, number) != number:
-                    return _Made(number, digest)
-                place = that_fits(known.noted.get(digest, ()), slots)
-                if place is not None:
-                    return _Made(number, digest, place)
-                image = decode(content)
-                return _Made(number, digest, image=image, crc=zlib.crc32(image.data))
-            except AugrankError as error:
-                return _Made(number, digest, error=error)
-            except MemoryError:
-                lacking = Unreadable("there is not enough memory to decode it")
-                return _Made(number, digest, error=lacking)
-
-        def all_of_them() -> Generator[None, None, None]:
-            nonlocal used
-            with self._slots.adding() as add:
-                for made in ahead(one, numbers, threads):
-                    known.digests[made.number] = digest = made.digest
-                    if isinstance(made.error, Unreadable):
-                        known.cannot(made.number, made.error)
-                    elif digest is not None and made.error is not None:
-                        known.broken[digest] = str(made.error)
-                    elif digest is not None and made.place is not None:
-                        known.places[digest] = made.place
-                    elif digest is not None and made.image is not None:
-                        place = used, made.crc
-                        add(digest, place, made.image)
-                        known.places[digest], used = place, used + 1
-                    yield None
-
+        decode = FileDecoder(index, files, self._slots.memmap())
+        broken_before = len(index.broken)
         try:
-            _through(all_of_them(), len(numbers), "Decoding", track)
+            with files.prefetch(decode, numbers) as decoded, self._slots.writer() as write:
+                for made in files.track(decoded, len(numbers), "Decoding"):
+                    if made.image is not None and made.digest is not None:
+                        record = Record(used, made.crc32)
+                        write(made.digest, record, made.image)
+                        index.records[made.digest], used = record, used + 1
+                    note_decoded(index, made)
         finally:
-            if len(known.broken) > broken_before:
-                with writing(self.folder):
-                    write_json(self.folder / BROKEN, known.broken)
+            if len(index.broken) > broken_before:
+                with cache_disk_errors(self.folder):
+                    write_json(self.folder / BROKEN, index.broken)
         return used
-
-
-def _hash(
-    known: KnownImages, numbers: Sequence[int], read: Read, threads: int, track: Track
-) -> None:
-    """Note the digests of files, or why they have none."""
-
-    def one(number: int) -> tuple[int, str | Unreadable]:
-        try:
-            return number, known.read(number, read)[0]
-        except Unreadable as error:
-            return number, error
-
-    def all_of_them() -> Generator[None, None, None]:
-        for number, result in ahead(one, numbers, threads):
-            if isinstance(result, Unreadable):
-                known.cannot(number, result)
-            else:
-                known.digests[number] = result
-            yield None
-
-    _through(all_of_them(), len(numbers), "Hashing", track)
-
-
-def _through(done: Generator[None, None, None], count: int, title: str, track: Track) -> None:
-    with closing(done):  # an interrupt: do not make what still waits
-        for _ in track(done, count, title):
-            pass

@@ -12,7 +12,7 @@ The original of each is the one file labelled ``original`` of the same product (
 and training makes the candidates, as in any manifest.
 """
 
-from collections.abc import Collection
+from collections.abc import Mapping
 
 import pandas as pd
 
@@ -58,13 +58,13 @@ _BY_NORMAL_FORM = {normalize_category(name): name for name in _OWN_NAMES} | {
 
 
 def apply_aliases(
-    frame: pd.DataFrame, mapped: Collection[str] = ()
+    frame: pd.DataFrame, mapped: Mapping[str, str] | None = None
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """Rename the columns that match a known name, and decode ``augment_label``.
 
     Args:
         frame: text, as read.
-        mapped: columns that ``--column`` named, under our names: they are left alone.
+        mapped: our names and the table's, of the columns that ``--column`` has renamed.
 
     Returns:
         The frame, and what was done, for the user.
@@ -72,24 +72,23 @@ def apply_aliases(
     Raises:
         DataError: two columns match one name, or the originals of augmented files are not known.
     """
+    mapped = mapped or {}
     names = _matches(frame, mapped)
-    labels = next((column for column, name in names.items() if name == AUGMENTATION), None)
     notes = [f"column {column!r} is read as {name}" for column, name in names.items()]
     frame = frame.rename(columns=names)
-    if labels is None:
+    former = {name: column for column, name in names.items()} | dict(mapped)
+    if normalize_category(former.get(AUGMENTATION, "")) != normalize_category(AUGMENT_LABEL):
         return frame, tuple(notes)
     codes = {str(code): name for code, name in enumerate(AUGMENT_LABELS)}
     frame[AUGMENTATION] = [codes.get(value, value) for value in frame[AUGMENTATION]]
-    notes[list(names).index(labels)] += ": " + ", ".join(
-        f"{code} {name}" for code, name in codes.items()
-    )
+    notes.append(f"{AUGMENT_LABEL}: " + ", ".join(f"{n} is {name}" for n, name in codes.items()))
     if ORIGINAL_FILE not in frame.columns and _lists_augmented_files(frame):
         frame[ORIGINAL_FILE], note = _originals(frame)
         notes.append(note)
     return frame, tuple(notes)
 
 
-def _matches(frame: pd.DataFrame, mapped: Collection[str]) -> dict[str, str]:
+def _matches(frame: pd.DataFrame, mapped: Mapping[str, str]) -> dict[str, str]:
     """Return the columns to rename, and their names."""
     names: dict[str, str] = {}
     for column in map(str, frame.columns):

@@ -1,18 +1,19 @@
-"""The manifest: which images were shown, to which campaigns, and what came of it.
+"""The manifest: which images were shown, in which campaigns, and with which outcomes.
 
-One row per shown image. ``relative_im_path`` names its file, below the images folder.
-``augmentation`` says what had been done to it, ``original`` which image it was made from:
+It has one row per shown image. ``relative_im_path`` is the image's file, relative to the images
+folder, ``augmentation`` what had been applied to it, ``original`` the image it was made from:
 
-- ``original`` is blank or the row's own file: the file is the original, and where ``augmentation``
-  is another one, training makes the candidate from it. (So a history of six candidates needs one
-  file; it is what ``simulate`` writes.)
-- ``original`` is another path: the file is the changed image already. Say ``original`` as its
-  augmentation where none of the set's was used.
+- ``original`` is blank or the row's own file: the file is the original. If ``augmentation`` is
+  another one, training makes the candidate from it: a history of six candidates needs one file.
+  ``simulate`` writes this form.
+- ``original`` is another path: the file is the augmented image. Its ``augmentation`` is
+  ``original`` if none of the set's was applied.
 
-A target is a column of 0 and 1, or a pair ``<target>_successes``, ``<target>_trials``; a blank
-cell keeps the row out of that target. ``<target>_probability``, the true probability where the
-generating process is known, gives the report its ceilings and is no input to anything. Every
-other column is an attribute of the image or the campaign, and context if it is asked for.
+A target is a column of 0 and 1, or a pair ``<target>_successes``, ``<target>_trials``; a row with
+a blank cell is left out of that target. ``<target>_probability``, the true probability where the
+generating process is known, gives the ceilings of the report and is never an input. Any other
+column is an attribute of the image or the campaign; ``--context`` makes it context.
+``aliases`` has the other column names that are understood.
 """
 
 import hashlib
@@ -61,51 +62,51 @@ MAX_VALUES = 1000  # of a categorical context column; more is an identifier
 
 @dataclass(frozen=True)
 class Outcomes:
-    """What came of the shown images, for one target. A pair becomes two weighted rows."""
+    """The outcomes of one target. A pair of counts becomes two weighted rows."""
 
     target: Target
     row: NDArray[np.int64]  # (R,) rows of the manifest
     label: NDArray[np.float64]  # (R,) 0 or 1
-    weight: NDArray[np.float64]  # (R,) how many outcomes
-    truth: NDArray[np.float64] | None  # (R,) true probabilities, where known
+    weight: NDArray[np.float64]  # (R,) number of outcomes
+    truth: NDArray[np.float64] | None  # (R,) true probabilities, if known
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """A checked manifest. Files and originals are numbered in order of their names."""
+    """A validated manifest. Files and originals are numbered in the order of their names."""
 
     source: Path
     images: Path
-    frame: pd.DataFrame  # (N rows), text, clean rows only
+    frame: pd.DataFrame  # (N rows), text, valid rows only
     lines: NDArray[np.int64]  # (N,)
     unit: str
     files: tuple[str, ...]  # every distinct file, relative to images
     originals: tuple[str, ...]  # every distinct original
-    file: NDArray[np.int64]  # (N,) into files
-    original: NDArray[np.int64]  # (N,) into originals
-    label: NDArray[np.int64]  # (N,) into the augmentation set's names
-    applied: NDArray[np.int64]  # (N,) augmentation still to be applied; 0: none
+    file: NDArray[np.int64]  # (N,) index into files
+    original: NDArray[np.int64]  # (N,) index into originals
+    label: NDArray[np.int64]  # (N,) augmentation of the image, index into the set's names
+    applied: NDArray[np.int64]  # (N,) augmentation that training applies to the file; 0: none
     left_out: tuple[BadRow, ...]  # in order of their lines
-    notes: tuple[str, ...] = ()  # what was read otherwise than it stands in the file
+    notes: tuple[str, ...] = ()  # changes made while reading, for the user
 
     @property
     def skipped(self) -> int:
-        """How many bad rows were left out."""
+        """The number of bad rows that were left out."""
         return len(self.left_out)
 
     @property
     def file_original(self) -> NDArray[np.int64]:
-        """The original that each file belongs to, int64 (files,)."""
+        """The original of each file, int64 (files,)."""
         owner = np.zeros(len(self.files), np.int64)
         owner[self.file] = self.original
         return owner
 
     def without(self, bad: Mapping[int, str], *, skip: bool) -> "Manifest":
-        """Leave out the rows of files that cannot be decoded.
+        """Return the manifest without the rows of files that cannot be decoded.
 
         Args:
-            bad: why, by number of the file.
-            skip: whether to go on without them.
+            bad: the reason, by number of the file.
+            skip: leave them out instead of failing.
 
         Raises:
             DataError: there are some and ``skip`` is off.
@@ -140,15 +141,15 @@ def check_manifest(
     context: Sequence[str] | None = None,
     skip_bad_rows: bool = False,
 ) -> Manifest:
-    """Check every row.
+    """Validate every row.
 
     Args:
-        table: of ``read_table``.
+        table: the result of ``read_table``.
         images: the folder that paths are relative to.
         augmentations: the set's names, in order.
-        targets: by default all that the table has (``find_targets``).
-        context: context columns, by default the standard ones that the table has.
-        skip_bad_rows: go on without bad rows.
+        targets: default: all that the table has (``find_targets``).
+        context: context columns; default: the standard ones that the table has.
+        skip_bad_rows: leave bad rows out instead of failing.
 
     Raises:
         DataError: bad rows, with line numbers; an unknown target or context column.
@@ -170,7 +171,7 @@ def check_manifest(
     file, original, label = file[kept], original[kept], label[kept]
     files, file_number = np.unique(file, return_inverse=True)
     originals, original_number = np.unique(original, return_inverse=True)
-    made_here = file == original
+    is_original = file == original
     return Manifest(
         source=table.source,
         images=images.resolve(),
@@ -182,7 +183,7 @@ def check_manifest(
         file=file_number.astype(np.int64),
         original=original_number.astype(np.int64),
         label=label,
-        applied=np.where(made_here, label, 0),
+        applied=np.where(is_original, label, 0),
         left_out=left_out,
         notes=table.notes + merged,
     )
@@ -191,26 +192,26 @@ def check_manifest(
 def merge_spellings(
     frame: pd.DataFrame, names: Sequence[str]
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """Give each category of the context one spelling: the most frequent, of equals the first.
+    """Give each category of the context one spelling: the most frequent, on ties the first.
 
-    Spellings are of one category where they differ in case and separators alone
-    (``normalize_category``).
+    Spellings belong to one category if only case and separators differ (``normalize_category``).
 
     Returns:
-        The frame, and for each column with several spellings of a category, which became which.
+        The frame, and a note for each column in which spellings were merged.
     """
     notes = []
     for name in names:
         if is_numeric(frame[name]):
             continue
         spellings: dict[str, list[str]] = {}
-        for value, _ in Counter(frame[name]).most_common():  # of equals, the first seen first
+        for value, _ in Counter(frame[name]).most_common():  # on ties, the first seen
             spellings.setdefault(normalize_category(value) or value, []).append(value)
-        chosen = {other: first for first, *others in spellings.values() for other in others}
-        if chosen:
+        merged = {first: others for first, *others in spellings.values() if others}
+        if merged:
+            chosen = {other: first for first, others in merged.items() for other in others}
             frame = frame.assign(**{name: frame[name].replace(chosen)})
-            pairs = ", ".join(f"{other!r} as {first!r}" for other, first in chosen.items())
-            notes.append(f"{name}: {pairs}")
+            read = (f"{', '.join(map(repr, o))} as {first!r}" for first, o in merged.items())
+            notes.append(f"{name}: read " + "; ".join(read))
     return frame, tuple(notes)
 
 
@@ -223,22 +224,22 @@ def find_targets(frame: pd.DataFrame, wanted: Sequence[str] | None = None) -> tu
         DataError: a wanted target that the table does not have.
     """
     columns = set(frame.columns)
-    bare = {name.removesuffix(SUCCESSES) for name in columns if name.endswith(SUCCESSES)}
-    own = {name.removesuffix(PROBABILITY) for name in columns if name.endswith(PROBABILITY)}
-    pairs = {name for name in bare if name + TRIALS in columns}
+    counted = {name.removesuffix(SUCCESSES) for name in columns if name.endswith(SUCCESSES)}
+    simulated = {name.removesuffix(PROBABILITY) for name in columns if name.endswith(PROBABILITY)}
+    pairs = {name for name in counted if name + TRIALS in columns}
     aliases = {name for name in TARGET_ALIASES if name in columns and _holds_outcomes(frame[name])}
-    there = pairs | aliases | (columns & ({*TARGETS} | own))
+    found = pairs | aliases | (columns & ({*TARGETS} | simulated))
     if wanted is None:
-        standard = [name for name in (*TARGETS, *TARGET_ALIASES) if name in there]
-        return (*standard, *sorted(there - set(standard)))
+        standard = [name for name in (*TARGETS, *TARGET_ALIASES) if name in found]
+        return (*standard, *sorted(found - set(standard)))
     for name in wanted:
         if name not in columns and name not in pairs:
             raise DataError(
                 f"the manifest has no target {name!r}",
-                expected=one_of(sorted(there), name)
-                if there
+                expected=one_of(sorted(found), name)
+                if found
                 else f"a column {name} of 0 and 1, or {name}{SUCCESSES} and {name}{TRIALS}",
-                remedy="Map a column of another name with --column.",
+                remedy="If the column has another name, give it with --column.",
             )
     return tuple(wanted)
 
@@ -250,7 +251,7 @@ def _holds_outcomes(column: pd.Series) -> bool:
 
 
 def find_context(frame: pd.DataFrame, wanted: Sequence[str] | None = None) -> tuple[str, ...]:
-    """The context columns: those wanted, or the standard ones that the table has.
+    """Return the context columns: the wanted ones, or the standard ones that the table has.
 
     Raises:
         DataError: a wanted column that the table does not have.
@@ -266,32 +267,32 @@ def find_context(frame: pd.DataFrame, wanted: Sequence[str] | None = None) -> tu
 
 
 def outcomes(manifest: Manifest, name: str, directions: Mapping[str, Direction]) -> Outcomes:
-    """The labelled rows of one target."""
+    """Collect the outcomes of one target."""
     frame = manifest.frame
     if name in frame.columns:
         row = np.flatnonzero(frame[name].to_numpy(object) != "")
         label = numbers(frame[name])[row]
         weight = np.ones(len(row))
     else:
-        given = np.flatnonzero(frame[name + TRIALS].to_numpy(object) != "")
-        successes = numbers(frame[name + SUCCESSES])[given]
-        failures = numbers(frame[name + TRIALS])[given] - successes
-        # Log loss of s ones among n is that of a 1 with weight s and a 0 with weight n - s.
-        row = np.concatenate([given, given])
-        label = np.concatenate([np.ones(len(given)), np.zeros(len(given))])
+        counted = np.flatnonzero(frame[name + TRIALS].to_numpy(object) != "")
+        successes = numbers(frame[name + SUCCESSES])[counted]
+        failures = numbers(frame[name + TRIALS])[counted] - successes
+        # s ones among n have the log loss of a 1 with weight s and a 0 with weight n - s
+        row = np.concatenate([counted, counted])
+        label = np.concatenate([np.ones(len(counted)), np.zeros(len(counted))])
         weight = np.concatenate([successes, failures])
         order = np.argsort(row, kind="stable")
         order = order[weight[order] > 0]
         row, label, weight = row[order], label[order], weight[order]
     truth = None
     if name + PROBABILITY in frame.columns:
-        known = numbers(frame[name + PROBABILITY])[row]
-        truth = known if np.isfinite(known).all() else None
+        probability = numbers(frame[name + PROBABILITY])[row]
+        truth = probability if np.isfinite(probability).all() else None
     return Outcomes(resolve_target(name, dict(directions)), row, label, weight, truth)
 
 
 def context_columns(manifest: Manifest, names: Sequence[str]) -> tuple[ContextColumn, ...]:
-    """Describe the context columns: numbers with their range, anything else with its values."""
+    """Describe the context columns: numeric ones by their range, categorical ones by values."""
     columns: list[ContextColumn] = []
     for name in names:
         if is_numeric(manifest.frame[name]):
@@ -314,26 +315,26 @@ def context_columns(manifest: Manifest, names: Sequence[str]) -> tuple[ContextCo
 def encode_context(
     manifest: Manifest, columns: Sequence[ContextColumn]
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Encode every distinct context once, by the runtime's own encoder.
+    """Encode every distinct context once, with the runtime's encoder.
 
     Returns:
-        float32 (K, width) distinct contexts and int64 (N,), the one of each row.
+        The distinct contexts, float32 (K, width), and the context of each row, int64 (N,).
     """
     encoder = ContextEncoder(columns)
     if not columns:
         return np.zeros((1, 0), np.float32), np.zeros(len(manifest.frame), np.int64)
     names = [column.name for column in columns]
     groups = manifest.frame.groupby(names, sort=True, dropna=False)
-    distinct = list(groups.indices)  # a tuple of values each, in order of ngroup()
-    contexts = [dict(zip(names, key if isinstance(key, tuple) else (key,), strict=True))
-                for key in distinct]  # fmt: skip
+    keys = list(groups.indices)  # values, or a tuple of them, in the order of ngroup()
+    values = [key if isinstance(key, tuple) else (key,) for key in keys]
+    contexts = [dict(zip(names, distinct, strict=True)) for distinct in values]
     return encoder.encode_many(contexts), groups.ngroup().to_numpy(np.int64)
 
 
 def attribute_columns(manifest: Manifest) -> tuple[str, ...]:
-    """Columns that say something of the image itself: constant within every original.
+    """Return the columns that describe the image: constant within every original.
 
-    Targets and the manifest's own columns are left out, and so are the standard campaign columns.
+    Targets, the manifest's own columns and the standard campaign columns are left out.
     """
     frame = manifest.frame
     targets = find_targets(frame)
@@ -348,7 +349,7 @@ def attribute_columns(manifest: Manifest) -> tuple[str, ...]:
 
 
 def fingerprint(manifest: Manifest, image_sha256: Sequence[str]) -> str:
-    """sha256 of every row and of every image's bytes."""
+    """Return the sha256 of every row and of every image's bytes."""
     digest = hashlib.sha256()
     digest.update("\x1f".join(manifest.frame.columns).encode())
     rows = pd.util.hash_pandas_object(manifest.frame, index=False).to_numpy()

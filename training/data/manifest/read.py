@@ -1,4 +1,4 @@
-"""A manifest file as a table of text: where each row came from, and what is wrong with it."""
+"""Read a manifest file into a table of text, with line numbers, and collect its bad rows."""
 
 import csv
 import warnings
@@ -15,31 +15,31 @@ from augrank.errors import DataError, one_of
 from augrank.files import atomic_write
 from training.data.manifest.aliases import apply_aliases
 
-SHOWN_PROBLEMS = 10
+MAX_SHOWN_ROWS = 10
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of stripped text; what is blank, null or NaN in the file is ``""``."""
+    """Rows of stripped text; blank, null and NaN cells of the file are ``""``."""
 
     source: Path
     frame: pd.DataFrame
     lines: NDArray[np.int64]  # line numbers in a CSV, row numbers in a Parquet file, from 1
-    unit: str  # what ``lines`` counts
-    notes: tuple[str, ...] = ()  # what was read otherwise than it stands in the file
+    unit: str  # what ``lines`` counts: line, row or image
+    notes: tuple[str, ...] = ()  # changes made while reading, for the user
 
 
 @dataclass(frozen=True, order=True)
 class BadRow:
     """A row that is left out."""
 
-    line: int  # as ``Table.lines`` counts
+    line: int  # see ``Table.lines``
     reason: str
 
 
 @dataclass
 class Problems:
-    """Collects what is wrong with which rows, in order of discovery, one problem a row."""
+    """Collects the bad rows; the first problem found in a row is its reason."""
 
     unit: str
     lines: NDArray[np.int64]
@@ -50,13 +50,17 @@ class Problems:
         self.bad = np.zeros(len(self.lines), bool)
 
     def add(self, mask: NDArray[np.bool_], why: str, values: list[str] | None = None) -> None:
-        """Mark rows; ``{}`` in ``why`` stands for the row's value."""
+        """Mark rows as bad; ``{}`` in ``why`` is replaced by the row's value."""
         for row in np.flatnonzero(mask & ~self.bad).tolist():
             self.texts[row] = why.format(repr(values[row])) if values is not None else why
         self.bad |= mask
 
     def settle(self, source: Path, *, skip: bool) -> tuple[BadRow, ...]:
-        """Stop at bad rows, or give them.
+        """Return the bad rows, sorted.
+
+        Args:
+            source: the manifest, for the message.
+            skip: return them instead of failing.
 
         Raises:
             DataError: there are bad rows and ``skip`` is off, or no row is left.
@@ -66,15 +70,15 @@ class Problems:
         if count and (not skip or self.bad.all()):
             raise DataError(
                 f"{source} has {count:,} bad row{'s' if count > 1 else ''} of {len(self.bad):,}\n"
-                + described(rows, self.unit),
-                remedy="\nMend them"
-                + ("." if skip else ", or go on without them: --skip-bad-rows."),
+                + format_rows(rows, self.unit),
+                remedy="\nCorrect them"
+                + ("." if skip else ", or leave them out: --skip-bad-rows."),
             )
         return rows
 
 
-def described(rows: Sequence[BadRow], unit: str, most: int = SHOWN_PROBLEMS) -> str:
-    """The first rows, one a line, and how many more there are."""
+def format_rows(rows: Sequence[BadRow], unit: str, most: int = MAX_SHOWN_ROWS) -> str:
+    """Format the first rows, one per line, and the number of the others."""
     text = [f"  {unit} {row.line}: {row.reason}" for row in rows[:most]]
     if len(rows) > most:
         text.append(f"  ... and {len(rows) - most:,} more")
@@ -82,9 +86,9 @@ def described(rows: Sequence[BadRow], unit: str, most: int = SHOWN_PROBLEMS) -> 
 
 
 def write_bad_rows(file: Path, unit: str, rows: Sequence[BadRow]) -> None:
-    """Write where each row stands and why it is left out; no file where all are good."""
+    """Write the line and the reason of each bad row to a CSV file; no file if there are none."""
     if not rows:
-        file.unlink(missing_ok=True)  # of an earlier call
+        file.unlink(missing_ok=True)  # written by an earlier call
         return
     with (
         atomic_write(file) as temporary,
@@ -99,13 +103,13 @@ def read_table(source: Path, columns: Mapping[str, str], *, aliases: bool = True
     """Read a CSV or Parquet file, or list an image folder.
 
     Args:
-        source: the file or folder. In a folder every image is an original, and the first
-            sub-folder's name its product type.
+        source: the file or folder. In a folder every image is an original, and the name of its
+            first sub-folder is its product type.
         columns: our column names to the file's, for those that differ.
         aliases: rename the columns of the source documents as well (``apply_aliases``).
 
     Raises:
-        DataError: the file cannot be read, is empty, or has no column of a mapped name.
+        DataError: the file cannot be read, is empty, or lacks a mapped column.
     """
     if source.is_dir():
         return _folder(source)
@@ -126,7 +130,7 @@ def read_table(source: Path, columns: Mapping[str, str], *, aliases: bool = True
             f"{source} has no column {PATH}",
             expected=f"the image's file in {PATH}",
             got=", ".join(frame.columns),
-            remedy=f"Map it with --column {PATH}=NAME.",
+            remedy=f"Name the column with --column {PATH}=NAME.",
         )
     lines = np.arange(1, len(frame) + 1) if parquet else _csv_lines(source, len(frame))
     return Table(source, frame, lines, "row" if parquet else "line", notes)
@@ -135,7 +139,7 @@ def read_table(source: Path, columns: Mapping[str, str], *, aliases: bool = True
 def _read_csv(source: Path) -> pd.DataFrame:
     try:
         with warnings.catch_warnings():
-            # Pandas drops the surplus cells of long rows, with a warning.
+            # pandas drops the extra cells of long rows, with a warning
             warnings.simplefilter("error", pd.errors.ParserWarning)
             frame = pd.read_csv(
                 source, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False
@@ -145,7 +149,7 @@ def _read_csv(source: Path) -> pd.DataFrame:
     except (pd.errors.ParserError, pd.errors.ParserWarning, UnicodeDecodeError, OSError) as error:
         reason = str(error).strip().removeprefix("Error tokenizing data. C error: ")
         raise DataError(
-            f"{source} is not a CSV file that can be read: {reason}", expected="UTF-8, commas"
+            f"{source} is not a readable CSV file: {reason}", expected="UTF-8, commas"
         ) from error
     return frame.fillna("").apply(lambda column: column.str.strip())
 
@@ -154,7 +158,7 @@ def _read_parquet(source: Path) -> pd.DataFrame:
     try:
         frame = pd.read_parquet(source)
     except (OSError, ValueError) as error:  # pyarrow's errors derive from these
-        raise DataError(f"{source} is not a Parquet file that can be read: {error}") from error
+        raise DataError(f"{source} is not a readable Parquet file: {error}") from error
     return frame.apply(_as_text)
 
 
@@ -164,7 +168,7 @@ def _as_text(column: pd.Series) -> pd.Series:
     missing = column.isna()
     text = column.astype(str).str.strip()
     text[missing] = ""
-    # An integer column with nulls comes as float: 1.0 means 1.
+    # pandas reads an integer column with nulls as float: 1.0 means 1
     return text.str.replace(r"^(-?\d+)\.0$", r"\1", regex=True)
 
 
@@ -180,7 +184,7 @@ def _renamed(frame: pd.DataFrame, columns: Mapping[str, str], source: Path) -> p
 
 
 def _csv_lines(source: Path, rows: int) -> NDArray[np.int64]:
-    """Line on which each row starts; counted exactly where blank or broken lines shift them."""
+    """Return the line on which each row starts; blank lines and line breaks in cells count."""
     with source.open("rb") as stream:
         breaks = sum(block.count(b"\n") for block in iter(lambda: stream.read(1 << 20), b""))
     if breaks in (rows, rows + 1):
@@ -201,11 +205,11 @@ def _folder(folder: Path) -> Table:
         for file in folder.rglob("*")
         if file.suffix.lower() in IMAGE_SUFFIXES
         and file.is_file()
-        and not file.name.startswith(".")  # half written, or a note of macOS on an image
+        and not file.name.startswith(".")  # unfinished, or metadata of macOS
     )
     if not files:
         raise DataError(
-            f"{folder} holds no images", expected="files ending in " + ", ".join(IMAGE_SUFFIXES)
+            f"{folder} has no images", expected="files ending in " + ", ".join(IMAGE_SUFFIXES)
         )
     frame = pd.DataFrame({PATH: [file.as_posix() for file in files]}, dtype=str)
     if any(len(file.parts) > 1 for file in files):

@@ -1,4 +1,4 @@
-"""Checks of a manifest's columns: each marks the bad rows and gives the good ones their values."""
+"""Validate the columns of a manifest: mark the bad rows, return the values of the good ones."""
 
 import posixpath
 from collections.abc import Callable, Sequence
@@ -21,20 +21,20 @@ from training.data.manifest.read import Problems
 
 
 def check_paths(column: pd.Series, images: Path, problems: Problems) -> NDArray[np.object_]:
-    """Normalise the paths; refuse blanks, paths that leave the folder, and missing files."""
+    """Normalise the paths; reject blanks, paths outside the folder, and missing files."""
     distinct, number = np.unique(column.to_numpy(object), return_inverse=True)
     clean = np.array([posixpath.normpath(path) if path else "" for path in distinct], object)
     values = [str(value) for value in column]
     problems.add((distinct == "")[number], f"{PATH} is blank")
-    outside = np.array([_leaves(path) for path in clean])
-    problems.add(outside[number], f"{PATH} {{}} leads out of the images folder", values)
+    outside = np.array([_is_outside(path) for path in clean])
+    problems.add(outside[number], f"{PATH} {{}} is outside the images folder", values)
     missing = np.array([not (images / path).is_file() for path in clean]) & ~outside
     problems.add(missing[number], f"there is no file {{}} in {_safe(images)}", values)
     result: NDArray[np.object_] = clean[number]
     return result
 
 
-def _leaves(path: str) -> bool:
+def _is_outside(path: str) -> bool:
     return posixpath.isabs(path) or path.split("/")[0] == ".."
 
 
@@ -45,13 +45,13 @@ def _safe(path: Path) -> str:
 def check_augmentations(
     frame: pd.DataFrame, names: Sequence[str], problems: Problems
 ) -> NDArray[np.int64]:
-    """Numbers of the augmentations in ``names``, int64 (N,); blank is the original."""
+    """Return the indices of the augmentations in ``names``, int64 (N,); blank is the original."""
     if AUGMENTATION not in frame.columns:
         return np.zeros(len(frame), np.int64)
-    number = {name: place for place, name in enumerate(names)}
+    index = {name: number for number, name in enumerate(names)}
     values = [str(value) for value in frame[AUGMENTATION]]
-    label = np.array([number.get(value or names[0], -1) for value in values], np.int64)
-    for unknown in sorted({value for value, place in zip(values, label, strict=True) if place < 0}):
+    label = np.array([index.get(value or names[0], -1) for value in values], np.int64)
+    for unknown in sorted({value for value, n in zip(values, label, strict=True) if n < 0}):
         mask = np.array([value == unknown for value in values])
         problems.add(mask, f"augmentation {unknown!r}: expected {one_of(names, unknown)}")
     return label
@@ -60,30 +60,32 @@ def check_augmentations(
 def check_originals(
     frame: pd.DataFrame, file: NDArray[np.object_], problems: Problems
 ) -> NDArray[np.object_]:
-    """The original of every row, paths (N,): the row's own file unless it names another."""
+    """Return the original of every row, paths (N,): its own file unless it names another."""
     if ORIGINAL_FILE not in frame.columns:
         return file
-    given = frame[ORIGINAL_FILE].to_numpy(object)
-    original = np.array([posixpath.normpath(name) if name else "" for name in given], object)
-    original = np.where(given == "", file, original)
+    names = frame[ORIGINAL_FILE].to_numpy(object)
+    original = np.array([posixpath.normpath(name) if name else "" for name in names], object)
+    original = np.where(names == "", file, original)
     if AUGMENTATION in frame.columns:
-        unsaid = (original != file) & (frame[AUGMENTATION].to_numpy(object) == "")
-        problems.add(
-            unsaid, "original names another image, but augmentation is blank: say which it was"
-        )
+        unlabelled = (original != file) & (frame[AUGMENTATION].to_numpy(object) == "")
+        problems.add(unlabelled, "original names another image, but augmentation is blank")
     owner: dict[str, str] = {}
     for name, value in zip(file, original, strict=True):
         owner.setdefault(name, value)
-    torn = np.array([owner[name] != value for name, value in zip(file, original, strict=True)])
-    problems.add(torn, "the same file has another original above")
+    conflicting = np.array([owner[f] != value for f, value in zip(file, original, strict=True)])
+    problems.add(conflicting, "an earlier row gives the same file another original")
     return original
 
 
 def check_target(frame: pd.DataFrame, name: str, problems: Problems) -> None:
-    """0, 1 or blank; or whole successes of whole trials; and a true probability of 0 to 1."""
+    """Check that outcomes are 0, 1 or blank, or integer counts, and true probabilities 0 to 1."""
 
-    def check(column: str, wrong: Callable[[NDArray[np.float64]], NDArray[np.bool_]], why: str,
-              needed: NDArray[np.bool_] | None = None) -> None:  # fmt: skip
+    def check(
+        column: str,
+        wrong: Callable[[NDArray[np.float64]], NDArray[np.bool_]],
+        why: str,
+        needed: NDArray[np.bool_] | None = None,
+    ) -> None:
         text = [str(value) for value in frame[column]]
         blank = np.array([value == "" for value in text])
         values = numbers(frame[column])
@@ -98,17 +100,16 @@ def check_target(frame: pd.DataFrame, name: str, problems: Problems) -> None:
     else:
         successes, trials = frame[name + SUCCESSES], frame[name + TRIALS]
         counts = numbers(trials)
-        check(name + TRIALS, lambda n: (n < 0) | (n != np.floor(n)), "a whole number",
-              needed=successes.to_numpy(object) != "")  # fmt: skip
-        check(name + SUCCESSES, lambda n: (n < 0) | (n != np.floor(n)), "a whole number",
-              needed=trials.to_numpy(object) != "")  # fmt: skip
+        for count, other in ((name + TRIALS, successes), (name + SUCCESSES, trials)):
+            required = other.to_numpy(object) != ""
+            check(count, lambda n: (n < 0) | (n != np.floor(n)), "a whole number", required)
         check(name + SUCCESSES, lambda n: n > counts, f"at most {name}{TRIALS}")
     if name + PROBABILITY in frame.columns:
         check(name + PROBABILITY, lambda n: (n < 0) | (n > 1), "0 to 1 or blank")
 
 
 def check_context(column: pd.Series, problems: Problems) -> None:
-    """A numeric column is finite throughout; any text will do in a categorical one."""
+    """Check that a numeric column is finite; a categorical one may hold any text."""
     if is_numeric(column):
         text = [str(value) for value in column]
         why = f"{column.name}: expected a finite number as most rows have, got {{}}"
@@ -116,13 +117,13 @@ def check_context(column: pd.Series, problems: Problems) -> None:
 
 
 def is_numeric(column: pd.Series) -> bool:
-    """Whether at least half of the cells that are not blank hold numbers."""
+    """Return whether at least half of the non-blank cells hold numbers."""
     text = column[column != ""].str.lower()
     words = pd.to_numeric(text, errors="coerce").isna() & ~text.isin(["nan", "inf", "-inf"])
     return len(text) > 0 and float(words.mean()) <= 0.5
 
 
 def numbers(column: pd.Series) -> NDArray[np.float64]:
-    """Text to float64 (N,); NaN where it is no number."""
+    """Convert text to float64 (N,); NaN where it is not a number."""
     values = pd.to_numeric(column, errors="coerce")
     return np.asarray(values.to_numpy(np.float64, na_value=np.nan), np.float64)
