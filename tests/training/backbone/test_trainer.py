@@ -6,9 +6,8 @@ import pytest
 import torch
 
 from augrank.errors import DataError
-from augrank.images.augmentations import augmentation_set
 from augrank.images.preprocess import Normalizer
-from tests.support.shapes import draw
+from tests.support.training import AUGMENTATIONS, CONFIG, PIXELS, samples
 from training.backbone import embed as embeddings
 from training.backbone.checkpoint import Checkpoints, Epoch
 from training.backbone.crops import Jitter
@@ -19,18 +18,6 @@ from training.backbone.trainer import evaluate, recognise
 from training.common.context import TrainContext
 from training.common.device import Device
 from training.config import FitConfig
-from training.data.samples import Samples
-
-AUGMENTATIONS = augmentation_set("seed")
-CPU = Device("cpu", "fp32")
-CONFIG = FitConfig(manifest=Path("m.csv"), out=Path("r"), epochs=3, batch_size=16, image_size=32,
-                   learning_rate=0.02)  # fmt: skip
-PIXELS = np.stack([draw(number, 32) for number in range(12)])
-
-
-def samples(files: range) -> Samples:
-    file, label = np.repeat(np.array(files), 6), np.tile(np.arange(6), len(files))
-    return Samples(file, label, label)
 
 
 def batches(batch_size: int = 16) -> BatchLoader:

@@ -19,14 +19,10 @@ from augrank.errors import DataError
 from augrank.images.augmentations import augmentation_set
 from augrank.images.preprocess import Normalizer
 from simulation.engagement import SimulationOptions
-from tests.training.backbone.test_optimizer import SAME_MATHS, STEPS, made
-from tests.training.backbone.test_trainer import AUGMENTATIONS, CONFIG, PIXELS, samples
+from tests.support.training import AUGMENTATIONS, PIXELS, SAME_MATHS, STEPS, losses_on_gpus, samples
 from training.backbone.crops import Jitter
 from training.backbone.loader import BatchLoader, ImageSet
-from training.backbone.model import Backbone
-from training.backbone.optimizer import Optimisation
 from training.common.context import TrainContext
-from training.common.device import Device
 from training.data.image_cache.records import RECORD
 from training.data.manifest.read import read_table
 from training.data.simulated_history import write_history
@@ -287,7 +283,7 @@ def test_processes_with_other_images_are_told_apart_before_they_train(catalogue,
 
 ON_TWO_GPUS = """
 import json, torch
-from tests.training.distributed.test_distributed import losses_on_gpus
+from tests.support.training import losses_on_gpus
 from training.distributed.world import process_group
 torch.backends.cudnn.allow_tf32 = False
 with process_group("cuda") as ours:
@@ -295,23 +291,6 @@ with process_group("cuda") as ours:
     if ours.is_main:
         print(json.dumps(seen))
 """
-
-
-def losses_on_gpus(ours: World, device: str = "cuda") -> list[float]:
-    """Mean loss of every batch of 16 of all processes, normalised over all of them."""
-    ctx = TrainContext(world=ours, device=Device.choose(device, "fp32"))
-    backbone = Backbone("resnet18", 6, seed=0)
-    backbone = backbone.to(ctx.device.torch_device, memory_format=torch.channels_last)
-    config = CONFIG.model_copy(update={"batch_size": 16, "sync_bn": ctx.device.is_cuda})
-    learning = Optimisation(backbone, config, ctx, steps=STEPS)
-    learning.begin_epoch()
-    seen = []
-    for batch in made(ctx.device, ours):
-        loss = float(learning.learn(batch)[0])
-        total, count = ours.all_reduce_sum(loss, len(batch.label))
-        seen.append(total / count)
-    learning.close()
-    return seen
 
 
 @pytest.mark.gpu

@@ -369,7 +369,9 @@ def test_a_host_that_is_down_is_left_for_another_call(site, fetch, monkeypatch):
 def test_a_host_is_asked_at_its_rate(site, fetch, monkeypatch):
     rates = []
     queue = job.RateLimitedQueue
-    monkeypatch.setattr(job, "RateLimitedQueue", lambda per_host: rates.append(per_host) or queue(per_host))
+    monkeypatch.setattr(
+        job, "RateLimitedQueue", lambda per_host: rates.append(per_host) or queue(per_host)
+    )
     start = time.monotonic()
     done = fetch([site.image(f"/{n}", n) for n in range(8)], per_host=20)
     assert done.images == 8
