@@ -131,5 +131,5 @@ def test_what_cannot_be_served_ends_with_a_message(tmp_path):
     with own_entry(tmp_path) as stack:
         assert stack.process.wait(120) == 1
         text = stack.log.read_text()
-        assert "is no bundle" in text
+        assert "is not a bundle" in text
         assert "Traceback" not in text
