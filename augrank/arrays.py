@@ -1,4 +1,4 @@
-"""Array types by their element: what a module computes in stands in its signatures."""
+"""Array types named by their element type."""
 
 import numpy as np
 from numpy.typing import NDArray

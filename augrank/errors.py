@@ -1,28 +1,28 @@
-"""Every error augrank raises on purpose, each with the HTTP status a server answers.
+"""Every error that augrank raises on purpose, each with its HTTP status.
 
-AugrankError 500                 ours: logged, never shown to a caller with a traceback
-├─ BundleError 500               a bundle or archive that does not fit or was changed
-├─ ServerError 500               the model server did not come up
-├─ DataError 400                 training and export input: manifests, settings, run folders
-└─ RequestError 400              the caller's fault: says expected, got, remedy
-   ├─ BadRequest 400             body, JSON or options that cannot be read
-   ├─ UnknownTarget 422          a target that this bundle has no head for
-   ├─ BadContext 422             a context value outside what training saw
-   ├─ BrokenImage 422          truncated or damaged image
-   ├─ UnsupportedImage 415     not an image, or a format that is not accepted
-   └─ ImageTooLarge 413        over the limit in bytes or pixels
+AugrankError 500                our fault: logged; the caller gets no traceback
+├─ BundleError 500              a bundle or archive that does not fit or was changed
+├─ ServerError 500              the model server did not start
+├─ DataError 400                training and export input: manifests, settings, run folders
+└─ RequestError 400             the caller's fault: says expected, got, remedy
+   ├─ BadRequest 400            body, JSON or options that cannot be read
+   ├─ UnknownTarget 422         a target that this bundle has no head for
+   ├─ BadContext 422            a context value that training did not see
+   ├─ BrokenImage 422           truncated or damaged image
+   ├─ UnsupportedImage 415      not an image, or a format that is not accepted
+   └─ ImageTooLarge 413         over the limit in bytes or pixels
 """
 
 import difflib
 from collections.abc import Iterable
 from typing import Any
 
-# What a caller sent is echoed in part only: an error must not be larger than an answer may be.
+# Only a part of what a caller sent is echoed, so that an error is never larger than an answer.
 MAX_GOT, MAX_PROBLEM = 160, 4000
 
 
 class AugrankError(Exception):
-    """Root of the tree. ``problem`` says what, the rest says how to mend it."""
+    """The root of the tree. ``problem`` says what is wrong, the rest how to correct it."""
 
     status: int = 500
     code: str = "internal"
@@ -41,7 +41,7 @@ class AugrankError(Exception):
         super().__init__(f"{message}. {remedy}" if remedy else message)
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON body of the answer: ``{"error": {...}}``."""
+        """Return the JSON body of the answer: ``{"error": {...}}``."""
         body = {"code": self.code, "status": self.status, "message": str(self)}
         for key in ("expected", "got", "remedy"):
             if value := getattr(self, key):
@@ -62,7 +62,7 @@ class ServerError(AugrankError):
 
 
 class DataError(AugrankError):
-    """Input of training or export that cannot be used as it is."""
+    """Input of training or export that cannot be used."""
 
     status = 400
     code = "data"
@@ -103,7 +103,7 @@ class BrokenImage(RequestError):
 
 
 class UnsupportedImage(RequestError):
-    """The bytes are no image of an accepted format."""
+    """The bytes are not an image of an accepted format."""
 
     status = 415
     code = "unsupported_image"
@@ -117,18 +117,18 @@ class ImageTooLarge(RequestError):
 
 
 def shortened(text: str, limit: int) -> str:
-    """The text, or its beginning and an ellipsis."""
+    """Return the text, or its beginning and an ellipsis."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def one_of(names: Iterable[str], got: str | None = None) -> str:
-    """``one of a, b, c``, with "did you mean" where something is close to ``got``."""
-    known = list(names)
-    listed = "one of " + ", ".join(known)
+    """Return ``one of a, b, c``, with "did you mean" where a name is close to ``got``."""
+    allowed = list(names)
+    listed = "one of " + ", ".join(allowed)
     close = (
-        difflib.get_close_matches(got.lower(), [name.lower() for name in known], 1) if got else []
+        difflib.get_close_matches(got.lower(), [name.lower() for name in allowed], 1) if got else []
     )
     if not close:
         return listed
-    match = next(name for name in known if name.lower() == close[0])
+    match = next(name for name in allowed if name.lower() == close[0])
     return f"{listed} (did you mean {match}?)"

@@ -46,11 +46,11 @@ Row = dict[str, str]
 
 
 class CatalogueError(Exception):
-    """Something in the selection, the package or the catalogue is not as it should be."""
+    """The selection, the package or the catalogue is not valid."""
 
 
 def read_manifest(path: Path) -> list[Row]:
-    """Reads the selection and checks that every curated cell is filled and no path is twice.
+    """Read the selection and check that every curated cell is filled and paths are unique.
 
     Args:
         path: The ``manifest.csv`` to read.
@@ -86,7 +86,7 @@ def read_manifest(path: Path) -> list[Row]:
 
 
 def write_manifest(path: Path, rows: list[Row]) -> None:
-    """Writes the manifest with the columns of `COLUMNS` and Unix line ends."""
+    """Write the manifest with the columns of `COLUMNS` and Unix line ends."""
     with path.open("w", encoding="utf-8", newline="") as handle:
         writer = csv.DictWriter(handle, COLUMNS, lineterminator="\n")
         writer.writeheader()
@@ -94,7 +94,7 @@ def write_manifest(path: Path, rows: list[Row]) -> None:
 
 
 def clean_author(text: str) -> str:
-    """Makes an embedded author's name plain: no mail address, no web prefix, right encoding."""
+    """Normalise an embedded author's name: no mail address, no web prefix, right encoding."""
     with contextlib.suppress(UnicodeError):  # Raised where it is not UTF-8 read as Latin-1.
         text = text.encode("latin-1").decode("utf-8")
     text = re.sub(r"\s*\(?\S+@\S+\)?", "", text)
@@ -103,7 +103,7 @@ def clean_author(text: str) -> str:
 
 
 def clear_background(image: Image.Image, colour: str) -> Image.Image:
-    """Makes the pixels of one flat backdrop colour white."""
+    """Make the pixels of one flat backdrop colour white."""
     pixels = np.asarray(image).copy()
     backdrop = np.array(ImageColor.getrgb(colour), dtype=int)
     pixels[(abs(pixels.astype(int) - backdrop) <= CLEAR_SLACK).all(axis=2)] = 255
@@ -111,7 +111,7 @@ def clear_background(image: Image.Image, colour: str) -> Image.Image:
 
 
 def frame(image: Image.Image) -> Image.Image:
-    """Crops to the object and centres it on the white canvas.
+    """Crop to the object and centre it on the white canvas.
 
     Args:
         image: An RGB image of an object on white.
@@ -137,7 +137,7 @@ def frame(image: Image.Image) -> Image.Image:
 
 
 def encode(image: Image.Image) -> bytes:
-    """Returns the image as an optimised palette PNG on pure white."""
+    """Return the image as an optimised palette PNG on pure white."""
     reduced = image.quantize(COLOURS, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     palette = np.array(reduced.getpalette(), dtype=np.uint8).reshape(-1, 3)
     palette[int(np.asarray(reduced)[0, 0])] = 255  # The corner is background.
@@ -148,7 +148,7 @@ def encode(image: Image.Image) -> bytes:
 
 
 def build_image(source: Path, background: str) -> tuple[bytes, str]:
-    """Makes one image of the catalogue.
+    """Draw one image of the catalogue.
 
     Args:
         source: The image of the package.
@@ -177,7 +177,7 @@ def build_image(source: Path, background: str) -> tuple[bytes, str]:
 
 
 def build(source: Path | None, out: Path) -> int:
-    """Draws every image of the selection and writes the manifest; returns how many."""
+    """Draw every image of the selection, write the manifest and return the number of images."""
     if source is None or not source.is_dir():
         raise CatalogueError("--source must name the folder of the unpacked package")
     manifest = out / "manifest.csv"
@@ -196,7 +196,7 @@ def build(source: Path | None, out: Path) -> int:
 
 
 def check(out: Path) -> int:
-    """Checks the files of the catalogue against its manifest; returns how many there are."""
+    """Check the files of the catalogue against its manifest and return their number."""
     rows = read_manifest(out / "manifest.csv")
     for row in rows:
         path = out / row["relative_im_path"]
@@ -228,7 +228,7 @@ def main(
         bool, typer.Option("--check", help="Only check the files against the manifest.")
     ] = False,
 ) -> None:
-    """Rebuilds the example catalogue, or only checks it."""
+    """Rebuild the example catalogue, or only check it."""
     try:
         if not check_only:
             build(source, out)

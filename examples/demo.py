@@ -1,10 +1,10 @@
-"""The main job from end to end, as a user would do it, with the example catalogue.
+"""The demo: the main job from end to end, with the example catalogue.
 
     python -m examples.demo            (or: make demo)
 
-Simulates a campaign history, trains ResNet-18 and the heads, exports, serves the archive on the
-real TorchServe, posts a held-out image and shows the ranked answer. Everything goes to
-build/demo; what is still valid there is used again.
+It simulates a campaign history, trains ResNet-18 and the heads, exports, serves the archive with
+TorchServe, posts a held-out image and prints the ranked answer. Results are written to build/demo;
+those that are still valid are reused.
 """
 
 import csv
@@ -21,8 +21,8 @@ import typer
 from rich.console import Console
 
 from augrank.bundle.load import sha256_of
-from augrank.cli.app import print_answer
 from augrank.cli.command import friendly_errors
+from augrank.cli.recommend import print_answer
 from augrank.serving.server import Server, ServerOptions, serve
 from augrank.tasks.recommend.contact_sheet import contact_sheet
 from augrank.tasks.recommend.response import Answer
@@ -36,22 +36,22 @@ console = Console()
 
 @friendly_errors
 def demo(
-    out: Annotated[Path, typer.Option(help="Where everything goes.")] = ROOT / "build" / "demo",
-    epochs: Annotated[int, typer.Option(help="More are slower and better.")] = 20,
-    image_size: Annotated[int, typer.Option(help="Pixels.")] = 64,
+    out: Annotated[Path, typer.Option(help="Output folder.")] = ROOT / "build" / "demo",
+    epochs: Annotated[int, typer.Option(help="Training epochs; more are slower and better.")] = 20,
+    image_size: Annotated[int, typer.Option(help="Side of the training images, pixels.")] = 64,
 ) -> None:
     """Train, export, serve and ask for a recommendation."""
     out.mkdir(parents=True, exist_ok=True)
     history, run, dist = out / "history.csv", out / "run", out / "dist"
-    _step("1/4 a campaign history: 80 % convert where brighter or rotated, 20 % elsewhere")
-    _python("training", "simulate", "--manifest", CATALOGUE / "manifest.csv", "--sends", 4,
-            "--out", history)  # fmt: skip
-    _step("2/4 training ResNet-18 and one XGBoost head a target")
-    _python("training", "fit", "--manifest", history, "--images", CATALOGUE, "--out", run,
-            "--name", NAME, "--epochs", epochs, "--image-size", image_size)  # fmt: skip
+    _step("1/4 simulating a history: brighter or rotated images convert at 80 %, others at 20 %")
+    source = ["--manifest", CATALOGUE / "manifest.csv", "--out", history]
+    _python("training", "simulate", *source, "--sends", 4)
+    _step("2/4 training ResNet-18 and an XGBoost head for each target")
+    data = ["--manifest", history, "--images", CATALOGUE, "--out", run, "--name", NAME]
+    _python("training", "fit", *data, "--epochs", epochs, "--image-size", image_size)
     archive = dist / f"{NAME}.mar"
     if _exported(run, archive, out / "exported.json"):
-        _step(f"3/4 {_shown(archive)} is of this run and this code: used again")
+        _step(f"3/4 {_shown(archive)} is up to date: reusing it")
     else:
         _step("3/4 exporting, through the parity gate")
         _python("export", "build", run, "--out", dist, "--name", NAME)
@@ -64,7 +64,7 @@ def demo(
 
 
 def _python(module: str, *arguments: object) -> None:
-    """Run a command of this project as a user would, in a process of its own."""
+    """Run a command of this project in a subprocess, as a user would."""
     command = [sys.executable, "-m", module, *(str(argument) for argument in arguments)]
     console.print(f"[dim]$ python -m {' '.join(_shown(a) for a in command[2:])}[/dim]")
     done = subprocess.run(command, cwd=ROOT, check=False)
@@ -73,14 +73,14 @@ def _python(module: str, *arguments: object) -> None:
 
 
 def _held_out(run: Path) -> tuple[Path, str]:
-    """The first image of the test split, which training never saw, and its product type."""
+    """Return the first image of the test split, which training never saw, and its product type."""
     with (run / "catalogue.csv").open(encoding="utf-8", newline="") as stream:
         row = next(row for row in csv.DictReader(stream) if row["split"] == "test")
     return CATALOGUE / row["relative_im_path"], row["product_type"]
 
 
 def _ask(server: Server, image: Path, product_type: str) -> Answer:
-    """Post the image as a form, as any client could."""
+    """Post the image as a form, like any client."""
     fields = {**CONTEXT, "product_type": product_type, "target": TARGET, "thumbnails": "true"}
     started = time.perf_counter()
     response = httpx.post(
@@ -106,7 +106,7 @@ def _show(answer: Answer, image: Path, server: Server, out: Path) -> None:
 
 
 def _exported(run: Path, archive: Path, stamp: Path) -> bool:
-    """Whether the archive is there, whole, and made from this run by this code."""
+    """Return whether the archive is complete and was exported from this run by this code."""
     try:
         before = json.loads(stamp.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -119,7 +119,7 @@ def _remember(run: Path, archive: Path, stamp: Path) -> None:
 
 
 def _stamp(run: Path, archive: Path) -> dict[str, str]:
-    """What an export depends on, and what it made."""
+    """Return the hashes of what an export depends on, and of its result."""
     code = hashlib.sha256()
     for folder in ("augrank", "handlers", "export"):
         for file in sorted((ROOT / folder).rglob("*.py")):
@@ -132,7 +132,7 @@ def _stamp(run: Path, archive: Path) -> dict[str, str]:
 
 
 def _shown(path: object) -> str:
-    """A path as seen from the project's root."""
+    """Format a path relative to the project's root."""
     return str(path).replace(f"{ROOT}/", "")
 
 

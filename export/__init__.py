@@ -1,1 +1,1 @@
-"""From a run directory to what servers load: bundle, .mar, later model.tar.gz and endpoints."""
+"""Run directory to what servers load: bundle, .mar, model.tar.gz, SageMaker endpoint."""

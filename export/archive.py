@@ -1,6 +1,6 @@
-"""Packs a served folder as TorchServe's ``.mar`` and SageMaker's ``model.tar.gz``.
+"""Packs a model folder as TorchServe's ``.mar`` and SageMaker's ``model.tar.gz``.
 
-Both hold the same files, and the same contents give the same bytes.
+Both contain the same files, and the same contents give the same bytes.
 """
 
 import gzip
@@ -15,12 +15,19 @@ from pathlib import Path
 
 from augrank.bundle.load import load_bundle
 from augrank.errors import DataError
-from augrank.serving.model_folder import CONFIG, HANDLER, MANIFEST, lay_out, manifest_text
+from augrank.serving.model_folder import CONFIG, MANIFEST, handler_name, lay_out, manifest_text
 
-# Imported by augrank inside a server; the serving stack brings numpy and pillow.
+# What augrank imports inside a server; the serving stack brings numpy and pillow.
 RUNTIME = (
-    "albumentations", "onnxruntime", "opencv-python-headless", "pydantic", "pyyaml", "xgboost",
-)  # fmt: skip
+    "albumentations",
+    "cachetools",
+    "onnxruntime",
+    "opencv-python-headless",
+    "pydantic",
+    "pydantic-settings",
+    "pyyaml",
+    "xgboost",
+)
 SMALLER = {"xgboost": "xgboost-cpu"}  # the same module without GPU libraries
 FOR_GPUS = {"onnxruntime": "onnxruntime-gpu"}
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the zip format's zero
@@ -29,38 +36,39 @@ EPOCH = (1980, 1, 1, 0, 0, 0)  # the zip format's zero
 def pack_mar(bundle: Path, name: str, file: Path) -> None:
     """Pack a bundle with its handler and runtime.
 
-    torch-model-archiver makes the archive; it stamps the time of packing into it and keeps the
-    order of the file system, so the archive is then written again: sorted names, fixed times, the
-    manifest without its stamp.
+    torch-model-archiver stamps the time of packing into its archive and keeps the order of the
+    file system, so the archive is rewritten: sorted names, fixed times, the manifest without the
+    time stamp.
 
     Args:
         bundle: the bundle directory.
         name: the model's name in URLs.
-        file: the ``.mar`` to write; written whole, then renamed.
+        file: the ``.mar`` to write: complete under a temporary name, then renamed.
     """
     with tempfile.TemporaryDirectory(prefix="augrank-mar-") as scratch:
-        folder = Path(scratch) / "served"
+        folder = Path(scratch) / "model"
         lay_out(bundle, folder, name)
-        archive = _run_archiver(folder, name, Path(scratch))
+        handler = handler_name(folder)
+        archive = _run_archiver(folder, name, handler, Path(scratch))
         partial = file.with_suffix(".partial")
-        _rewrite(archive, partial, {MANIFEST: manifest_text(name).encode()})
+        _rewrite(archive, partial, {MANIFEST: manifest_text(name, handler).encode()})
         partial.replace(file)
 
 
 def pack_model_tar(bundle: Path, name: str, file: Path) -> None:
-    """Pack what ``pack_mar`` packs, as SageMaker wants it: unpacked into ``/opt/ml/model``.
+    """Pack the same files for SageMaker, which unpacks them into ``/opt/ml/model``.
 
     The manifest makes SageMaker's serving stack use the same handler as a ``.mar``.
     ``code/requirements.txt`` is for AWS's own images, which install it at start; the project's own
-    image holds all of it already.
+    image contains all of it already.
 
     Args:
         bundle: the bundle directory.
         name: the model's name.
-        file: the ``model.tar.gz`` to write; written whole, then renamed.
+        file: the ``model.tar.gz`` to write: complete under a temporary name, then renamed.
     """
     with tempfile.TemporaryDirectory(prefix="augrank-tar-") as scratch:
-        folder = Path(scratch) / "served"
+        folder = Path(scratch) / "model"
         lay_out(bundle, folder, name)
         requirements = folder / "code" / "requirements.txt"
         requirements.parent.mkdir()
@@ -78,7 +86,7 @@ def pack_model_tar(bundle: Path, name: str, file: Path) -> None:
 
 
 def _plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
-    """Without who packed it and when."""
+    """Remove the owner and the time from an entry, and normalise its mode."""
     entry.uid = entry.gid = 0
     entry.uname = entry.gname = ""
     entry.mtime = 0
@@ -87,25 +95,25 @@ def _plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
 
 
 def _requirements(*, gpu: bool) -> list[str]:
-    """What the runtime imports, as installed here; the smaller builds of those that have one.
+    """Pin what the runtime imports to the versions installed here, in smaller builds if any.
 
     Args:
-        gpu: the bundle has a graph for GPUs, so its engine must know them; it knows CPUs too.
+        gpu: whether the bundle has a graph for GPUs, which needs the engine's GPU build.
     """
     pins, builds = [], {**SMALLER, **(FOR_GPUS if gpu else {})}
     for name in RUNTIME:
         try:
             version = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            continue  # installed under its other name, such as onnxruntime-gpu
+            continue  # installed under another name, such as onnxruntime-gpu
         pins.append(f"{builds.get(name, name)}=={version}")
     return pins
 
 
-def _run_archiver(folder: Path, name: str, scratch: Path) -> Path:
-    """Run torch-model-archiver on a served folder, in a temporary folder of its own.
+def _run_archiver(folder: Path, name: str, handler: str, scratch: Path) -> Path:
+    """Run torch-model-archiver on a model folder, with a temporary folder of its own.
 
-    It packs from ``TMPDIR/<name>`` and removes whatever is there before, so TMPDIR is ours.
+    It packs from ``TMPDIR/<name>`` and first deletes whatever is there, so TMPDIR is set.
     """
     extra, temporary, out = scratch / "extra", scratch / "tmp", scratch / "out"
     for directory in (extra, temporary, out):
@@ -113,7 +121,7 @@ def _run_archiver(folder: Path, name: str, scratch: Path) -> Path:
     for part in ("augrank", "bundle"):
         (folder / part).rename(extra / part)
     command = [sys.executable, "-m", "model_archiver.model_packaging"]
-    command += ["--model-name", name, "--version", "1.0", "--handler", str(folder / HANDLER)]
+    command += ["--model-name", name, "--version", "1.0", "--handler", str(folder / handler)]
     command += ["--extra-files", str(extra), "--config-file", str(folder / CONFIG)]
     command += ["--export-path", str(out)]
     done = subprocess.run(

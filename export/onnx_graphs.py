@@ -3,6 +3,7 @@
 import logging
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,52 +12,61 @@ import onnx
 import torch
 import torchvision
 from numpy.typing import NDArray
+from torchvision.models.feature_extraction import create_feature_extractor
 
-from augrank.contracts.recommend_run import RecommendRun
 from augrank.errors import DataError
 from augrank.models.engines import FEATURES, INPUT, LOGITS
-from export.run_reader import Run
 
 OPSET = 20
 
 
-class EmbeddingNet(torch.nn.Module):
-    """A ResNet that gives its pooled features beside its logits."""
+class EmbeddingNetwork(torch.nn.Module):
+    """A torchvision ResNet that returns its pooled features beside its logits."""
 
     def __init__(self, resnet: torch.nn.Module) -> None:
         super().__init__()
-        layers = list(resnet.children())
-        self.trunk, self.fc = torch.nn.Sequential(*layers[:-1]), layers[-1]
+        self.net = create_feature_extractor(resnet, {"flatten": FEATURES, "fc": LOGITS})
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Normalised images (N, 3, S, S) to features (N, F) and logits (N, A)."""
-        features = torch.flatten(self.trunk(images), 1)
-        return features, self.fc(features)
+        """Embed normalised images, float32 (N, 3, S, S): features (N, F) and logits (N, A)."""
+        outputs = self.net(images)
+        return outputs[FEATURES], outputs[LOGITS]
 
 
-def load_torch_model(run: Run) -> EmbeddingNet:
-    """The trained backbone, in evaluation mode on the CPU."""
-    record = run.record
-    resnet = getattr(torchvision.models, record.backbone)(
-        weights=None, num_classes=len(record.augmentations.names)
-    )
+def load_network(backbone: str, weights: Path, classes: int) -> EmbeddingNetwork:
+    """Load a trained backbone, in evaluation mode on the CPU.
+
+    Args:
+        backbone: torchvision's name of the architecture, such as ``resnet18``.
+        weights: the state dict that training wrote.
+        classes: number of logits.
+
+    Raises:
+        DataError: the file does not hold such a network.
+    """
+    resnet = getattr(torchvision.models, backbone)(weights=None, num_classes=classes)
     try:
-        resnet.load_state_dict(torch.load(run.weights, map_location="cpu", weights_only=True))
+        resnet.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
     except (OSError, RuntimeError) as error:
         raise DataError(
-            f"{run.weights} does not hold a {record.backbone}: {error}", remedy="Train again."
+            f"{weights} does not hold a {backbone}: {error}", remedy="Train again."
         ) from error
-    return EmbeddingNet(resnet).eval()
+    return EmbeddingNetwork(resnet.eval()).eval()
 
 
-def write_fp32(run: Run, file: Path) -> None:
-    """Export the backbone with a dynamic batch, weights inside, no traces of this machine."""
-    size = run.record.image_size
-    example = torch.zeros(2, 3, size, size)
+def write_fp32(network: EmbeddingNetwork, image_size: int, file: Path) -> None:
+    """Export a network with a dynamic batch size; weights are stored in the file itself.
+
+    Args:
+        network: of ``load_network``.
+        image_size: height and width of its input, in pixels.
+        file: the graph to write.
+    """
+    example = torch.zeros(2, 3, image_size, image_size)
     with warnings.catch_warnings(), _quiet("torch.onnx", "onnxscript"):
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            load_torch_model(run),
+            network,
             (example,),
             dynamo=True,
             input_names=[INPUT],
@@ -65,28 +75,28 @@ def write_fp32(run: Run, file: Path) -> None:
             opset_version=OPSET,
             verbose=False,
         )
-    assert program is not None  # as dynamo=True always gives a program
+    assert program is not None  # dynamo=True always returns a program
     model = program.model_proto
-    _strip(model)
+    _strip_metadata(model)
     onnx.checker.check_model(model)
     file.write_bytes(model.SerializeToString(deterministic=True))
 
 
 def write_fp16(fp32: Path, file: Path) -> None:
-    """Halve weights and activations, for GPUs; images and embeddings stay float32.
+    """Convert weights and activations to float16, for GPUs; input and outputs stay float32.
 
     Args:
         fp32: the graph of ``write_fp32``.
-        file: where the fp16 graph goes.
+        file: the fp16 graph to write.
     """
     from onnxruntime.transformers.float16 import convert_float_to_float16
     from onnxruntime.transformers.onnx_model import OnnxModel
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it names every constant that it rounds to fp16's least
+        warnings.simplefilter("ignore")  # one for every constant below fp16's smallest number
         model = convert_float_to_float16(onnx.load(fp32), keep_io_types=True)
     OnnxModel(model).topological_sort(is_deterministic=True)
-    _strip(model)
+    _strip_metadata(model)
     onnx.checker.check_model(model)
     file.write_bytes(model.SerializeToString(deterministic=True))
 
@@ -96,9 +106,9 @@ def write_int8(fp32: Path, file: Path, batches: Iterator[NDArray[np.float32]]) -
 
     Args:
         fp32: the graph of ``write_fp32``.
-        file: where the int8 graph goes.
-        batches: normalised training candidates, float32 (N, 3, S, S), whose activations set the
-            ranges. Never noise: ranges of noise are not those of images.
+        file: the int8 graph to write.
+        batches: normalised training images, float32 (N, 3, S, S), whose activations set the
+            ranges. Never noise: its ranges are not those of images.
     """
     from onnxruntime.quantization import (
         CalibrationDataReader,
@@ -126,27 +136,22 @@ def write_int8(fp32: Path, file: Path, batches: Iterator[NDArray[np.float32]]) -
             weight_type=QuantType.QInt8,
             activation_type=QuantType.QUInt8,
             calibrate_method=CalibrationMethod.MinMax,
-            # The last layer is a thousandth of the work and all of the logits' precision.
+            # The last layer is a thousandth of the work and decides the logits' precision.
             nodes_to_exclude=_gemm_nodes(prepared),
             extra_options={"CalibMovingAverage": True},
         )
     prepared.unlink()
     model = onnx.load(file)
-    _strip(model)
+    _strip_metadata(model)
     file.write_bytes(model.SerializeToString(deterministic=True))
-
-
-def calibration_images(record: RecommendRun, training_images: int) -> int:
-    """Training originals to calibrate on: about 200 candidates, never more than there are."""
-    return min(training_images, max(8, 200 // len(record.augmentations.names)))
 
 
 def _gemm_nodes(file: Path) -> list[str]:
     return [node.name for node in onnx.load(file).graph.node if node.op_type in ("Gemm", "MatMul")]
 
 
-def _strip(model: onnx.ModelProto) -> None:
-    """Remove stack traces and names of source files: the same run gives the same bytes anywhere."""
+def _strip_metadata(model: onnx.ModelProto) -> None:
+    """Remove stack traces and source file names, so that a run gives the same bytes anywhere."""
     del model.metadata_props[:]
     model.doc_string = ""
     graphs: list[Any] = [model.graph, *model.functions]
@@ -160,17 +165,15 @@ def _strip(model: onnx.ModelProto) -> None:
         del value.metadata_props[:]
 
 
-class _quiet:
-    """Keep libraries' progress notes out of ours."""
-
-    def __init__(self, *names: str) -> None:
-        self._loggers = [logging.getLogger(None if n == "root" else n) for n in names]
-
-    def __enter__(self) -> None:
-        self._levels = [logger.level for logger in self._loggers]
-        for logger in self._loggers:
-            logger.setLevel(logging.ERROR)
-
-    def __exit__(self, *_: object) -> None:
-        for logger, level in zip(self._loggers, self._levels, strict=True):
+@contextmanager
+def _quiet(*names: str) -> Iterator[None]:
+    """Silence the progress messages of libraries; ``root`` is the root logger."""
+    loggers = [logging.getLogger(None if name == "root" else name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)

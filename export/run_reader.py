@@ -2,24 +2,26 @@
 
 import csv
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from augrank.bundle.load import sha256_of
 from augrank.contracts.manifest import PATH, SHA256, SPLIT
-from augrank.contracts.recommend_run import RecommendRun
-from augrank.contracts.run import RUN_FILE, parse_run
+from augrank.contracts.run import RUN_FILE, RunRecord, parse_run
 from augrank.errors import DataError
 
 REFERENCE_FILE = "reference.npz"
+Record = TypeVar("Record", bound=RunRecord, covariant=True)
+TaskRecord = TypeVar("TaskRecord", bound=RunRecord)
 
 
 @dataclass(frozen=True)
 class CatalogueRow:
-    """An original of the run's catalogue."""
+    """An original image of the run's catalogue."""
 
     path: str  # relative to the images folder
     split: str  # train, validation or test
@@ -29,7 +31,7 @@ class CatalogueRow:
 
 @dataclass(frozen=True)
 class Reference:
-    """What torch gave, during training, for every candidate of some held-out images."""
+    """What torch computed, during training, for every candidate of some held-out images."""
 
     paths: tuple[str, ...]  # P
     features: NDArray[np.float32]  # (P, A, F)
@@ -37,11 +39,11 @@ class Reference:
 
 
 @dataclass(frozen=True)
-class Run:
+class Run(Generic[Record]):
     """A finished run directory."""
 
     directory: Path
-    record: RecommendRun
+    record: Record
     catalogue: tuple[CatalogueRow, ...]
 
     @property
@@ -49,8 +51,26 @@ class Run:
         """The backbone's state dict."""
         return self.directory / self.record.weights_file
 
+    def of_task(self, record: type[TaskRecord]) -> "Run[TaskRecord]":
+        """Return the run with its record typed as that of a task.
+
+        Raises:
+            DataError: the run is of another task.
+        """
+        if not isinstance(self.record, record):
+            raise DataError(
+                f"{self.directory} is a run of another task",
+                expected=record.__name__,
+                got=f"task {self.record.task!r}",
+            )
+        return Run(self.directory, self.record, self.catalogue)
+
     def reference(self) -> Reference:
-        """Load reference.npz."""
+        """Load reference.npz.
+
+        Raises:
+            DataError: the run has none.
+        """
         file = self.directory / REFERENCE_FILE
         if not file.is_file():
             raise DataError(
@@ -63,13 +83,17 @@ class Run:
             return Reference(paths, arrays["features"], arrays["logits"])
 
     def image_bytes(self, row: CatalogueRow) -> bytes:
-        """Read a catalogue image and check that it is the one that was trained on."""
+        """Read a catalogue image, after checking that it is the one that was trained on.
+
+        Raises:
+            DataError: it is missing, or has changed.
+        """
         file = self.record.images / row.path
         if not file.is_file():
             raise DataError(
                 f"{row.path} is not in {self.record.images}",
                 expected="the images where they were when the run was trained",
-                remedy="Put them back, or name their new place with --images.",
+                remedy="Put them back, or give their new folder with --images.",
             )
         if sha256_of(file) != row.sha256:
             raise DataError(
@@ -78,47 +102,32 @@ class Run:
         return file.read_bytes()
 
     def rows(self, split: str) -> list[CatalogueRow]:
-        """The catalogue's rows of one split."""
+        """Return the catalogue's rows of one split."""
         return [row for row in self.catalogue if row.split == split]
 
 
-def load_run(directory: Path, images: Path | None = None) -> Run:
+def load_run(directory: Path, images: Path | None = None) -> Run[RunRecord]:
     """Read a finished run.
 
     Args:
         directory: what ``python -m training fit --out`` wrote.
-        images: where the images are now, if they moved since.
+        images: the folder of the images, if they moved since training.
 
     Raises:
-        DataError: not a finished run, or one without heads.
+        DataError: the directory is not a finished run.
     """
     file = directory / RUN_FILE
     if not file.is_file():
         raise DataError(
-            f"{directory} is no finished run",
+            f"{directory} is not a finished run",
             expected=f"a directory with {RUN_FILE}",
-            remedy="Run python -m training fit with the same options; it goes on where it stopped.",
+            remedy="Run python -m training fit with the same options; it resumes where it stopped.",
         )
     content = json.loads(file.read_text(encoding="utf-8"))
     if images is not None:
         content["images"] = str(images)
-    record = parse_run(content, file)
-    if not isinstance(record, RecommendRun):
-        raise DataError(
-            f"{directory} cannot be exported",
-            expected="a run of the task recommend",
-            got=f"task {record.task!r}",
-            remedy="Train it with python -m training fit.",
-        )
-    if not record.heads:
-        raise DataError(
-            f"{directory} has no heads",
-            expected="at least one target",
-            got="a backbone alone",
-            remedy="Train on a manifest with outcomes, or make some with python -m training "
-            "simulate.",
-        )
-    return Run(directory, record, tuple(_catalogue(directory / record.catalogue)))
+    run = Run(directory, parse_run(content, file), ())
+    return replace(run, catalogue=tuple(_catalogue(directory / run.record.catalogue)))
 
 
 def _catalogue(file: Path) -> list[CatalogueRow]:

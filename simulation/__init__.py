@@ -1,1 +1,1 @@
-"""Worlds whose truth is known: rendered catalogues and engagement. Imports augrank alone."""
+"""Simulated data with a known ground truth: rendered catalogues and engagement."""

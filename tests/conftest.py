@@ -11,8 +11,9 @@ from hypothesis import settings
 from tqdm import tqdm
 
 from augrank.tasks.recommend.pipeline import Recommender
-from export.run_reader import Run, load_run
-from export.tasks.recommend import Export, build
+from export.run_reader import load_run
+from export.tasks.base import Export, ExportOptions
+from export.tasks.recommend import build
 from tests.support.pools import own_threads
 from tests.support.tiny_run import make_run
 
@@ -45,14 +46,14 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
 def tiny_export(tiny_run: TinyRun, tmp_path_factory: pytest.TempPathFactory) -> Export:
     """The one export of the tiny run, with its archive for SageMaker."""
     folder = tmp_path_factory.mktemp("dist")
-    return build(load_run(tiny_run.run), folder, name="tiny", sagemaker=True)
+    return build(load_run(tiny_run.run), folder, ExportOptions("tiny", sagemaker=True))
 
 
 @pytest.fixture
 def exported(tiny_export: Export, monkeypatch: pytest.MonkeyPatch) -> None:
     """Builds of the tiny run, whose weights they all share, take its graph as it is."""
 
-    def copy(_run: Run, file: Path) -> None:
+    def copy(_network: object, _size: int, file: Path) -> None:
         shutil.copyfile(tiny_export.bundle / "backbone-fp32.onnx", file)
 
     monkeypatch.setattr("export.tasks.recommend.write_fp32", copy)

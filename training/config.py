@@ -1,6 +1,7 @@
-"""Every option of ``fit``, with its default. A file gives them, the command line overrides it.
+"""The options of ``fit``: each one's type, default, limits and help text, defined once.
 
-fit.yaml::
+The command line is generated from this model (``training/cli/options.py``). A YAML or TOML file may
+give the same options, and the command line overrides it. fit.yaml::
 
     manifest: data/sneakers/history.csv
     images: data/sneakers
@@ -11,7 +12,7 @@ fit.yaml::
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
@@ -23,58 +24,149 @@ Architecture = Literal["resnet18", "resnet34", "resnet50"]
 Schedule = Literal["onecycle", "plateau"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 DeviceChoice = Literal["auto", "cpu", "cuda"]
-STEP = 16  # pixels; sides between are rounded, so that there are few
+SIZE_STEP = 16  # pixels; growing sizes are rounded to it, so that there are few of them
 # Where or how fast a run is made, not what it becomes: these may differ when a run is resumed.
 INCIDENTAL = ("out", "manifest", "images", "threads", "name", "cache", "cache_gb", "compile")
 
 
-class FitConfig(BaseModel, frozen=True, extra="forbid"):
-    """Options of a training run."""
+class _Options(BaseModel, frozen=True, extra="forbid"):
+    """A group of options; ``panel`` is its title in --help."""
 
-    # The data
-    manifest: Path | None = None  # CSV or Parquet; without one, `images` is an image folder
-    images: Path | None = None  # by default the manifest's folder
-    columns: dict[str, str] = {}  # our name -> the manifest's, e.g. relative_im_path: photo
-    targets: tuple[str, ...] | None = None  # by default all that the manifest has
-    directions: dict[str, Direction] = {}  # for targets of your own
-    context: tuple[str, ...] | None = None  # by default campaign_type and industry
-    skip_bad_rows: bool = False
-    test_share: float = Field(default=0.2, gt=0, lt=1)  # of the originals
-    validation_share: float = Field(default=0.15, gt=0, lt=1)  # of the originals
+    panel: ClassVar[str]
 
-    # The run
-    out: Path
-    cache: Path | None = None  # of decoded images and embeddings; by default the run's own
-    cache_gb: float = Field(default=50, gt=0, allow_inf_nan=False)  # of all runs that share it
-    name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")
-    seed: int = Field(default=0, ge=0)
-    threads: int | None = Field(default=None, ge=1)  # by default the usable cores
-    device: DeviceChoice = "auto"
-    precision: Precision = "auto"
 
-    # The backbone
-    augmentations: str = "seed"  # seed, email or a file
-    backbone: Architecture = "resnet18"
-    weights: str = "none"  # none, imagenet or a file
-    image_size: int = Field(default=224, ge=32, le=1024)
-    epochs: int = Field(default=10, ge=1)
-    batch_size: int = Field(default=64, ge=2)
-    learning_rate: float = Field(default=0.1, gt=0)
-    momentum: float = Field(default=0.9, ge=0, lt=1)
-    weight_decay: float = Field(default=5e-4, ge=0)
-    schedule: Schedule = "onecycle"
-    accumulate: int = Field(default=1, ge=1)  # pieces that each process takes its batch in
-    freeze: bool = False  # train the last layer alone, on top of --weights
-    average: float = Field(default=0.0, ge=0, lt=1)  # decay of the weights' average; 0: none
+class DataOptions(_Options, frozen=True):
+    """The manifest, the images and how they are split."""
+
+    panel: ClassVar[str] = "Data"
+
+    manifest: Path | None = Field(None, description="CSV or Parquet, one row per shown image.")
+    images: Path | None = Field(
+        None,
+        description="Folder of the images; by default the manifest's. Without a manifest: every "
+        "image in it, with sub-folders as product types and no targets.",
+    )
+    columns: dict[str, str] = Field(
+        {},
+        description="Map a column of another name: relative_im_path=photo. Repeatable.",
+        json_schema_extra={"flag": "--column"},
+    )
+    targets: tuple[str, ...] | None = Field(
+        None, description="Comma-separated targets to predict; by default all in the manifest."
+    )
+    directions: dict[str, Direction] = Field(
+        {},
+        description="Direction of a target of your own: refunds=minimize. Repeatable.",
+        json_schema_extra={"flag": "--direction"},
+    )
+    context: tuple[str, ...] | None = Field(
+        None,
+        description="Comma-separated context columns, '' for none; by default campaign_type and "
+        "industry, where present.",
+    )
+    skip_bad_rows: bool = Field(False, description="Leave out bad rows instead of stopping.")
+    test_share: float = Field(0.2, gt=0, lt=1, description="Share of originals for testing.")
+    validation_share: float = Field(
+        0.15, gt=0, lt=1, description="Share of originals for validation."
+    )
+
+
+class BackboneOptions(_Options, frozen=True):
+    """The network and how it is trained."""
+
+    panel: ClassVar[str] = "Backbone"
+
+    augmentations: str = Field(
+        "seed", description="Augmentation set: seed, email or a YAML file of your own."
+    )
+    backbone: Architecture = Field("resnet18", description="Network architecture.")
+    weights: str = Field("none", description="Initial weights: none, imagenet or a file.")
+    image_size: int = Field(224, ge=32, le=1024, description="Image size in pixels.")
+    epochs: int = Field(10, ge=1, description="Number of epochs.")
+    batch_size: int = Field(64, ge=2, description="Batch size, over all processes.")
+    learning_rate: float = Field(0.1, gt=0, description="Peak learning rate.")
+    momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of SGD.")
+    weight_decay: float = Field(5e-4, ge=0, description="Weight decay.")
+    schedule: Schedule = Field(
+        "onecycle", description="Learning rate schedule: one cycle, or reduce on plateau."
+    )
+    freeze: bool = Field(False, description="Train only the last layer, on top of --weights.")
+    average: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Decay of the moving average (EMA) of the weights, such as 0.999; 0: no EMA.",
+    )
     progressive: int | None = Field(
-        default=None, ge=32, multiple_of=STEP
-    )  # side, pixels, of the first epoch
-    compile: bool | Literal["auto"] = "auto"  # by torch.compile; auto: long runs on a GPU
-    sync_bn: bool = False  # batch normalisation over all processes, on GPUs
-    flip: bool | Literal["auto"] = "auto"  # auto: where no augmentation flips or transposes
+        None,
+        ge=32,
+        multiple_of=SIZE_STEP,
+        description="Image size of the first epoch, in pixels; it grows to --image-size over two "
+        "thirds of the epochs. By default all epochs have the same size.",
+    )
+    accumulate: int = Field(
+        1, ge=1, description="Micro-batches per batch (gradient accumulation), to save memory."
+    )
+    compile: bool | Literal["auto"] = Field(
+        "auto", description="Use torch.compile; auto: for long runs on a GPU."
+    )
+    sync_bn: bool = Field(
+        False, description="Synchronise batch normalisation over all processes (GPUs only)."
+    )
+    flip: bool | Literal["auto"] = Field(
+        "auto", description="Mirror originals at random; auto: unless an augmentation does."
+    )
 
-    # The heads
-    baselines: bool = True  # fit logistic regression and scikit-learn's boosting for comparison
+
+class HeadOptions(_Options, frozen=True):
+    """The heads."""
+
+    panel: ClassVar[str] = "Heads"
+
+    baselines: bool = Field(
+        True, description="Fit baselines for comparison: logistic regression and boosting."
+    )
+
+
+class RunOptions(_Options, frozen=True):
+    """The run directory and the machine."""
+
+    panel: ClassVar[str] = "Run"
+
+    out: Path = Field(description="Run directory.")
+    cache: Path | None = Field(
+        None,
+        description="Cache of decoded images and embeddings; runs may share it. By default "
+        "OUT/cache.",
+    )
+    cache_gb: float = Field(
+        50,
+        gt=0,
+        allow_inf_nan=False,
+        description="Size limit of the cache in GB; the least recently used entries are evicted.",
+    )
+    name: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$",
+        description="Model name; by default that of the run directory.",
+    )
+    seed: int = Field(0, ge=0, description="Random seed.")
+    threads: int | None = Field(
+        None, ge=1, description="Number of threads; by default the usable cores."
+    )
+    device: DeviceChoice = Field("auto", description="Device to train on.")
+    precision: Precision = Field(
+        "auto", description="Precision of training (mixed precision, unless fp32)."
+    )
+
+
+class FitConfig(DataOptions, BackboneOptions, HeadOptions, RunOptions, frozen=True, extra="forbid"):
+    """All options of a training run."""
+
+    @classmethod
+    def groups(cls) -> tuple[type[_Options], ...]:
+        """The groups of options, in the order of --help."""
+        return DataOptions, RunOptions, BackboneOptions, HeadOptions
 
     @model_validator(mode="after")
     def _consistent(self) -> "FitConfig":
@@ -83,38 +175,46 @@ class FitConfig(BaseModel, frozen=True, extra="forbid"):
         if self.test_share + self.validation_share >= 1:
             raise ValueError("--test-share + --validation-share must leave images to train on")
         if self.progressive is not None and self.progressive > self.image_size:
-            raise ValueError(f"--progressive must not pass --image-size ({self.image_size})")
+            raise ValueError(f"--progressive must not exceed --image-size ({self.image_size})")
         if self.freeze and self.weights == "none":
             raise ValueError("--freeze needs trained weights to start from: give --weights")
         if self.batch_size < 2 * self.accumulate:
-            raise ValueError("--batch-size must give each piece of --accumulate two images")
+            raise ValueError("--batch-size must be at least two per micro-batch of --accumulate")
         return self
 
     def side(self, epoch: int) -> int:
-        """Of the training images in this epoch, from 1: grows over the first two thirds."""
+        """Return the image size of an epoch, from 1: it grows over the first two thirds."""
         if self.progressive is None:
             return self.image_size
         grown = (epoch - 1) / max(1.0, 2 / 3 * self.epochs)
         if grown >= 1:
-            return self.image_size  # of which STEP need not be a divisor
+            return self.image_size  # need not be a multiple of SIZE_STEP
         side = self.progressive + grown * (self.image_size - self.progressive)
-        return min(self.image_size, int(side + STEP / 2) // STEP * STEP)
+        return min(self.image_size, int(side + SIZE_STEP / 2) // SIZE_STEP * SIZE_STEP)
 
     def decisive(self) -> dict[str, Any]:
-        """The options that decide what the run becomes, as plain data."""
+        """Return the options that decide what the run becomes, as plain data."""
         return self.model_dump(mode="json", exclude=set(INCIDENTAL))
 
 
+def flag_of(name: str) -> str:
+    """Return the command line flag of an option: ``--image-size``."""
+    field = FitConfig.model_fields.get(name)
+    extra = field.json_schema_extra if field else None
+    if isinstance(extra, dict) and "flag" in extra:
+        return str(extra["flag"])
+    return "--" + name.replace("_", "-")
+
+
 def load_config(file: Path | None, overrides: Mapping[str, Any]) -> FitConfig:
-    """Read a config.
+    """Merge the options of a file and of the command line, and validate them.
 
     Args:
-        file: YAML or TOML, or None.
+        file: YAML or TOML, or None. Paths in it are relative to the working directory.
         overrides: options of the command line; None means not given.
 
     Raises:
-        DataError: an unknown option (says which was meant), a value that does not fit, or a
-            missing file. Paths in a file are relative to the working directory.
+        DataError: an unknown option (says which was meant), an invalid value, or a missing file.
     """
     options = read_options(file)
     options |= {key: value for key, value in overrides.items() if value is not None}
@@ -122,43 +222,43 @@ def load_config(file: Path | None, overrides: Mapping[str, Any]) -> FitConfig:
         return FitConfig.model_validate(options)
     except ValidationError as error:
         first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
+        name = str(first["loc"][0]) if first["loc"] else ""
         message = first["msg"].removeprefix("Value error, ")
         if first["type"] == "missing":
-            raise DataError(f"{name} is missing", remedy=f"Give it with {_flag(name)}.") from error
+            raise DataError(
+                f"{name} is missing", remedy=f"Give it with {flag_of(name)}."
+            ) from error
         if not name:
             raise DataError(message, remedy="See python -m training fit --help.") from error
         raise DataError(
-            f"{_flag(name)} does not fit", expected=message, got=repr(first["input"])
+            f"{flag_of(name)} does not fit", expected=message, got=repr(first["input"])
         ) from error
 
 
 def read_options(file: Path | None) -> dict[str, Any]:
-    """The options that a file gives; none without one.
+    """Read the options of a file; none without a file.
 
     Raises:
-        DataError: the file cannot be read, or has an option that is not known.
+        DataError: the file cannot be read, or has an unknown option.
     """
     return named_options(_read(file), str(file)) if file is not None else {}
 
 
 def named_options(content: Mapping[str, Any], source: str) -> dict[str, Any]:
-    """Options under the names that FitConfig has.
+    """Convert options as a user writes them to the fields of FitConfig.
 
     Args:
-        content: options as a user names them: hyphens will do, and text instead of lists.
-        source: where they stand, for messages.
+        content: options by name; hyphens are accepted, and comma-separated text for lists.
+        source: where they come from, for messages.
 
     Raises:
-        DataError: an option that is not known (says which was meant).
+        DataError: an unknown option (says which was meant).
     """
     options = {key.replace("-", "_"): value for key, value in content.items()}
     for key in options:
         if key not in FitConfig.model_fields:
             known = [*FitConfig.model_fields]
-            raise DataError(
-                f"{source} has an option that is not known", expected=one_of(known, key), got=key
-            )
+            raise DataError(f"{source} has an unknown option", expected=one_of(known, key), got=key)
     for key in ("targets", "context"):
         if isinstance(options.get(key), str):
             options[key] = split_names(options[key])
@@ -166,10 +266,10 @@ def named_options(content: Mapping[str, Any], source: str) -> dict[str, Any]:
 
 
 def read_value(name: str, text: str) -> Any:
-    """An option's value as YAML reads it.
+    """Parse an option's value as YAML.
 
     Raises:
-        DataError: it is no YAML.
+        DataError: it is not YAML.
     """
     try:
         return yaml.safe_load(text)
@@ -180,7 +280,7 @@ def read_value(name: str, text: str) -> Any:
 
 
 def split_names(text: str) -> tuple[str, ...]:
-    """``a, b`` to ``("a", "b")``."""
+    """Split ``a, b`` into ``("a", "b")``."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
@@ -192,7 +292,7 @@ def _read(file: Path) -> dict[str, Any]:
         raise DataError(f"{file} cannot be read", got=error.strerror or str(error)) from error
     except (tomllib.TOMLDecodeError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise DataError(
-            f"{file} is neither YAML nor TOML that can be read: {error}",
+            f"{file} is neither valid YAML nor valid TOML: {error}",
             remedy="Name it .toml if it is TOML.",
         ) from error
     if content is None:
@@ -200,7 +300,3 @@ def _read(file: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise DataError(f"{file} does not fit", expected="options by name", got=str(content)[:60])
     return {str(key): value for key, value in content.items()}
-
-
-def _flag(name: str) -> str:
-    return "--" + name.split(".")[0].replace("_", "-")

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from augrank.aws.client import AwsError
+from augrank.reporting import Step
 
-Progress = Callable[[str], None]
 Result = TypeVar("Result")
 
 
@@ -23,7 +23,7 @@ class Pending:
     text: str
 
 
-def no_progress(_text: str) -> None:
+def no_progress(text: str) -> None:
     """Report nothing."""
 
 
@@ -32,7 +32,7 @@ def poll(
     *,
     interval_s: float,
     timeout_s: float = math.inf,
-    progress: Progress = no_progress,
+    progress: Step = no_progress,
 ) -> Result:
     """Call ``check`` until it returns a result.
 

@@ -1,15 +1,23 @@
-"""A whole catalogue's answers as one Parquet file: resumable, bad images listed and skipped.
+"""Batch scoring: the answers for a catalogue as one Parquet file, resumable.
 
-    folder or manifest ─ items ─ shards ─ engine ─ OUT.partial/000000.parquet ... ─ OUT
-    job                          scoring  engines   files
+    folder or manifest ─ items ─ shards ─ executor ─ OUT.partial/000000.parquet ... ─ OUT
+    job.py                       shard_scorer.py  executors.py  shards.py
 
-A shard is written whole or not at all. A job that was interrupted goes on with the shards that are
-missing; one with another bundle, other images or other options is another job. Needs the extra
-``bulk``.
+Images that cannot be answered are listed and skipped. Shards are written atomically: an
+interrupted job resumes with the missing ones. Another bundle, other images or other options make
+another job. Needs the extra ``bulk``.
 """
 
-from augrank.batch.executors import Engine
+from augrank.batch.executors import ExecutorName
 from augrank.batch.job import Item, Job, items_of_folder, items_of_manifest
-from augrank.batch.run import Outcome, score
+from augrank.batch.run import ScoreSummary, score
 
-__all__ = ["Engine", "Item", "Job", "Outcome", "items_of_folder", "items_of_manifest", "score"]
+__all__ = [
+    "ExecutorName",
+    "Item",
+    "Job",
+    "ScoreSummary",
+    "items_of_folder",
+    "items_of_manifest",
+    "score",
+]

@@ -1,4 +1,4 @@
-"""Where shards are answered: processes of this machine, or the nodes of a Ray cluster."""
+"""Executors that answer shards: processes of this machine, or the nodes of a Ray cluster."""
 
 import json
 import multiprocessing
@@ -19,7 +19,7 @@ from augrank.batch.shard_scorer import ShardScorer
 from augrank.errors import BadRequest, ServerError, one_of
 from augrank.resources import usable_cores
 
-Engine = Literal["local", "ray"]
+ExecutorName = Literal["local", "ray"]
 Shards = Mapping[int, Sequence[Item]]
 Numbered = tuple[int, list[dict[str, Any]]]
 Scored = Generator[Numbered, None, None]
@@ -28,19 +28,19 @@ RAY_ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DATA_USAGE_DISABLED": "1
 Run = Callable[[Job, Shards, int | None], Scored]
 
 
-def engine_named(name: str) -> Run:
-    """What answers a job's shards, in any order.
+def executor_named(name: str) -> Run:
+    """Return the function that answers a job's shards, in any order.
 
     Raises:
-        BadRequest: there is no such engine.
+        BadRequest: there is no such executor.
     """
-    if name not in ENGINES:
-        raise BadRequest("no such engine", expected=one_of(ENGINES, name), got=name)
-    return ENGINES[name]
+    if name not in EXECUTORS:
+        raise BadRequest("no such engine", expected=one_of(EXECUTORS, name), got=name)
+    return EXECUTORS[name]
 
 
 def on_this_machine(job: Job, shards: Shards, workers: int | None) -> Scored:
-    """Processes of this machine.
+    """Answer shards in processes of this machine.
 
     Raises:
         BundleError: the bundle or the device does not fit.
@@ -54,13 +54,13 @@ def on_this_machine(job: Job, shards: Shards, workers: int | None) -> Scored:
             yield from _in_any_order(pool, job, shards, 2 * count)
     except BrokenProcessPool as error:
         raise ServerError(
-            f"one of {count} worker processes ended early, most likely for want of memory",
-            remedy="Run it again with fewer --workers: it goes on where it was.",
+            f"one of {count} worker processes ended early, most likely because memory ran out",
+            remedy="Run it again with fewer --workers: it resumes with the missing shards.",
         ) from error
 
 
 def on_ray(job: Job, shards: Shards, workers: int | None) -> Scored:
-    """Actors on a Ray cluster: the one that is connected to, or a new one on this machine.
+    """Answer shards in actors of the connected Ray cluster, or of a new one on this machine.
 
     Raises:
         BadRequest: Ray is not installed.
@@ -91,12 +91,12 @@ def on_ray(job: Job, shards: Shards, workers: int | None) -> Scored:
         yield int(row["number"]), json.loads(row["rows"])
 
 
-ENGINES: dict[str, Run] = {"local": on_this_machine, "ray": on_ray}
+EXECUTORS: dict[str, Run] = {"local": on_this_machine, "ray": on_ray}
 
 
 @contextmanager
 def _processes(count: int) -> Iterator[ProcessPoolExecutor]:
-    """Worker processes, which end at once when the block ends, or this process does."""
+    """Start worker processes, which end with the block or with this process."""
     spawn = multiprocessing.get_context("spawn")  # onnxruntime's threads do not survive a fork
     ours, theirs = spawn.Pipe()
     pool = ProcessPoolExecutor(count, spawn, _begin, (theirs,))
@@ -109,7 +109,7 @@ def _processes(count: int) -> Iterator[ProcessPoolExecutor]:
 
 
 def _in_any_order(pool: ProcessPoolExecutor, job: Job, shards: Shards, most: int) -> Scored:
-    """The shards' rows as they come; at most so many shards wait at a time."""
+    """Yield the shards' rows as they finish, with at most ``most`` shards submitted at a time."""
     waiting: set[Future[Numbered]] = set()
     left = iter(shards.items())
     while True:
@@ -123,20 +123,20 @@ def _in_any_order(pool: ProcessPoolExecutor, job: Job, shards: Shards, most: int
 
 
 def _begin(parent: Connection) -> None:
-    """A worker process: Ctrl-C is the parent's to handle, and with the parent it ends."""
+    """Set up a worker process: the parent handles Ctrl-C, and the worker ends with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 
 def _end_with(parent: Connection) -> None:
-    """End this process as soon as the other end of a connection is closed."""
+    """End this process as soon as the other end of the connection is closed."""
     parent.poll(None)  # nothing is ever sent
     os._exit(1)
 
 
 @cache
 def _scorer(job: Job) -> ShardScorer:
-    """Loaded with a worker's first shard, so that its errors reach the parent as they are."""
+    """Load with a worker's first shard, so that errors reach the parent unchanged."""
     return ShardScorer(job)
 
 

@@ -1,4 +1,4 @@
-"""What is to be answered, and how: the items of a folder or manifest, and the job's options."""
+"""A scoring job: the items of a folder or manifest, and the options for all of them."""
 
 import csv
 import hashlib
@@ -20,7 +20,7 @@ from augrank.models.engines import Device
 
 @dataclass(frozen=True)
 class Item:
-    """An image, and the campaign it is asked about."""
+    """An image and the context to score it under."""
 
     number: int
     path: str  # relative to the images folder
@@ -29,7 +29,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Job:
-    """What every item is asked, and by which bundle."""
+    """The bundle and the options that every item is scored with."""
 
     bundle: Path
     images: Path
@@ -40,10 +40,10 @@ class Job:
 
 
 def items_of_folder(folder: Path, context: Mapping[str, Any]) -> list[Item]:
-    """Every image file below a folder, by name, all under one context.
+    """Return every image file below a folder, by name, all under one context.
 
     Raises:
-        BadRequest: there is none.
+        BadRequest: there are no images.
     """
     files = sorted(
         path.relative_to(folder).as_posix()
@@ -58,10 +58,10 @@ def items_of_folder(folder: Path, context: Mapping[str, Any]) -> list[Item]:
 
 
 def items_of_manifest(file: Path, spec: RecommendSpec, context: Mapping[str, Any]) -> list[Item]:
-    """The rows of a CSV or Parquet manifest; their context columns go before the given context.
+    """Return the rows of a CSV or Parquet manifest; its context columns override ``context``.
 
     Raises:
-        BadRequest: it cannot be read, or has no images' column.
+        BadRequest: it cannot be read, or has no column of images.
     """
     rows = _rows(file)
     if not rows or PATH not in rows[0]:
@@ -73,8 +73,8 @@ def items_of_manifest(file: Path, spec: RecommendSpec, context: Mapping[str, Any
     names = [*(column.name for column in spec.context), PRODUCT_TYPE]
     items = []
     for number, row in enumerate(rows):
-        own = {name: row[name] for name in names if row.get(name) not in (None, "")}
-        items.append(Item(number, str(row[PATH]), {**context, **own}))
+        columns = {name: row[name] for name in names if row.get(name) not in (None, "")}
+        items.append(Item(number, str(row[PATH]), {**context, **columns}))
     return items
 
 
@@ -90,7 +90,7 @@ def _rows(file: Path) -> list[dict[str, Any]]:
 
 
 def fingerprint(job: Job, items: Sequence[Item], shard: int) -> str:
-    """Of all that decides the rows, and which of them a shard of so many items holds."""
+    """Return a sha256 of everything that decides the rows, and of the shard size."""
     digest = hashlib.sha256(f"{shard} {load_bundle(job.bundle).digest}".encode())
     options = {**asdict(job), "bundle": "", "images": str(job.images.resolve()), "device": ""}
     digest.update(json.dumps(options, sort_keys=True).encode())

@@ -1,4 +1,4 @@
-"""A shard's rows: its images through the pipeline, answers and errors side by side."""
+"""Score a shard: its images through the pipeline, answers and errors as rows."""
 
 import json
 from collections.abc import Sequence
@@ -8,12 +8,12 @@ import pyarrow as pa
 
 from augrank.batch.job import Item, Job
 from augrank.contracts.manifest import PATH
-from augrank.models.head import import_xgboost_alone
+from augrank.models.head import import_xgboost_without_sklearn
 from augrank.tasks.recommend.pipeline import Recommender
 from augrank.tasks.recommend.request import Request
 from augrank.tasks.recommend.response import Answer
 
-BATCH = 8  # images that are prepared together
+BATCH = 8  # images in one call of the pipeline
 _FIGURES = ("probability", "difference", "lift")
 _SCORE = [(name, pa.float64()) for name in _FIGURES]
 SCHEMA = pa.schema(
@@ -31,21 +31,21 @@ SCHEMA = pa.schema(
         ("verdict", pa.string()),
         ("sha256", pa.string()),
         ("bundle_version", pa.string()),
-        ("error", pa.string()),  # in words, where there is no answer
+        ("error", pa.string()),  # the message, where there is no answer
     ]
 )
 
 
 class ShardScorer:
-    """Answers shards of a job; one for each worker process, on one thread."""
+    """Answers shards of a job, on one thread; every worker process has one."""
 
     def __init__(self, job: Job, threads: int = 1) -> None:
         self._job = job
-        import_xgboost_alone()
+        import_xgboost_without_sklearn()
         self._recommender = Recommender.load(job.bundle, threads=threads, device=job.device)
 
     def __call__(self, shard: Sequence[Item]) -> list[dict[str, Any]]:
-        """The rows of a shard, as SCHEMA has them."""
+        """Return the rows of a shard, in the columns of SCHEMA."""
         rows = []
         for start in range(0, len(shard), BATCH):
             rows += self._answer(shard[start : start + BATCH])
@@ -53,7 +53,7 @@ class ShardScorer:
 
     def _answer(self, items: Sequence[Item]) -> list[dict[str, Any]]:
         job = self._job
-        asked: list[tuple[Item, str]] = []
+        sources: list[tuple[Item, str]] = []  # of each request
         requests: list[Request] = []
         rows = []
         for item in items:
@@ -66,12 +66,12 @@ class ShardScorer:
                 ]
                 continue
             for target in job.targets:
-                asked.append((item, target))
+                sources.append((item, target))
                 requests.append(
                     Request(image, target, item.context, job.candidates, job.alternates)
                 )
         answers = self._recommender.recommend_batch(requests)
-        for (item, target), answer in zip(asked, answers, strict=True):
+        for (item, target), answer in zip(sources, answers, strict=True):
             if isinstance(answer, Answer):
                 rows.append(_answered(item, answer))
             else:
@@ -107,5 +107,11 @@ def _answered(item: Item, answer: Answer) -> dict[str, Any]:
 def _failed(item: Item, target: str, message: str) -> dict[str, Any]:
     empty: dict[str, Any] = dict.fromkeys(SCHEMA.names)
     context = json.dumps(dict(item.context), default=str)
-    return {**empty, "item": item.number, PATH: item.path, "target": target,
-            "context": context, "error": message}  # fmt: skip
+    return {
+        **empty,
+        "item": item.number,
+        PATH: item.path,
+        "target": target,
+        "context": context,
+        "error": message,
+    }

@@ -1,10 +1,9 @@
-"""The files of a job: shards in OUT.partial, then OUT and the list of what could not be answered.
+"""The files of a scoring job: shards in OUT.partial, then OUT and the list of errors.
 
-Every file is written under another name and then renamed: it is whole, or it is not there.
+Every file is written atomically: a reader never sees half of one.
 """
 
 import csv
-import fcntl
 import json
 import shutil
 from collections.abc import Iterator, Sequence
@@ -18,6 +17,7 @@ import pyarrow.parquet as pq
 from augrank.batch.shard_scorer import SCHEMA
 from augrank.contracts.manifest import PATH
 from augrank.errors import BadRequest
+from augrank.files import LOCK, atomic_write, exclusive_lock
 
 
 class Partial:
@@ -29,53 +29,44 @@ class Partial:
         self.folder = out.with_name(out.name + ".partial")
 
     @contextmanager
-    def own(self) -> Iterator[None]:
+    def lock(self) -> Iterator[None]:
         """Hold the folder for this process alone.
 
         Raises:
             BadRequest: another process holds it.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise BadRequest(
-                    f"another process is writing {self.folder}",
-                    remedy="Wait for it, or choose another --out.",
-                ) from error
+        busy = f"another process is writing {self.folder}"
+        with exclusive_lock(self.folder / LOCK, busy, error=BadRequest):
             yield
 
     def begin(self, fingerprint: str) -> None:
-        """Go on with the job of this fingerprint; what is left of another one goes."""
+        """Resume the job of this fingerprint; delete the shards of any other job."""
         file = self.folder / "job.json"
         try:
-            known = json.loads(file.read_text(encoding="utf-8"))["fingerprint"]
+            found = json.loads(file.read_text(encoding="utf-8"))["fingerprint"]
         except (OSError, ValueError, KeyError):
-            known = None
-        if known == fingerprint:
+            found = None
+        if found == fingerprint:
             return
         for shard in self.folder.glob("*.parquet"):
             shard.unlink()
-        unfinished = file.with_suffix(".unfinished")
-        unfinished.write_text(json.dumps({"fingerprint": fingerprint}), encoding="utf-8")
-        unfinished.replace(file)
+        with atomic_write(file, fsync=False) as temporary:
+            temporary.write_text(json.dumps({"fingerprint": fingerprint}), encoding="utf-8")
 
     def has(self, number: int) -> bool:
-        """Whether a shard is there."""
+        """Return whether a shard is finished."""
         return self._shard(number).exists()
 
     def write(self, number: int, rows: Sequence[dict[str, Any]]) -> None:
-        """Keep a shard's rows."""
-        unfinished = self._shard(number).with_suffix(".unfinished")
-        pq.write_table(pa.Table.from_pylist(rows, SCHEMA), unfinished, compression="zstd")
-        unfinished.replace(self._shard(number))
+        """Write a shard's rows."""
+        with atomic_write(self._shard(number), fsync=False) as temporary:
+            pq.write_table(pa.Table.from_pylist(rows, SCHEMA), temporary, compression="zstd")
 
     def finish(self, shards: int) -> tuple[int, int]:
-        """Make one file of all shards, list what could not be answered, and remove the folder.
+        """Merge all shards into one file, list the errors, and remove the folder.
 
         Returns:
-            How many rows have an answer, and how many have not.
+            The number of rows with an answer, and of rows without.
         """
         failed = self._list_errors(shards)
         rows = self._merge(shards)
@@ -83,7 +74,7 @@ class Partial:
         return rows - failed, failed
 
     def _merge(self, shards: int) -> int:
-        """All shards as one file, in order; how many rows."""
+        """Merge all shards, in order, and return the number of rows."""
         unfinished = self.folder / "merged.unfinished"
         rows = 0
         with pq.ParquetWriter(unfinished, SCHEMA, compression="zstd") as writer:
@@ -95,7 +86,7 @@ class Partial:
         return rows
 
     def _list_errors(self, shards: int) -> int:
-        """Write what could not be answered as CSV; how many rows."""
+        """Write the rows without an answer as CSV, and return their number."""
         columns = [PATH, "target", "error"]
         found: list[dict[str, Any]] = []
         for number in range(shards):

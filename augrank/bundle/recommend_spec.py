@@ -75,6 +75,11 @@ class RecommendSpec(BundleSpec, frozen=True):
         """Return a request for the original alone, without alternates."""
         return self.example_fields() | {"candidates": "", "alternates": "0"}
 
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The names of the targets that have a head."""
+        return tuple(head.target.name for head in self.heads)
+
     def head(self, target: str | None) -> HeadSpec:
         """Return the head of this target; with None, the only one there is.
 
@@ -86,10 +91,9 @@ class RecommendSpec(BundleSpec, frozen=True):
         for head in self.heads:
             if head.target.name == target:
                 return head
-        names = [head.target.name for head in self.heads]
         raise UnknownTarget(
             "the target is not known to this bundle" if target else "the target is missing",
-            expected=one_of(names, target),
+            expected=one_of(self.targets, target),
             got=repr(target) if target else "nothing",
             remedy="Name one of the listed targets.",
         )

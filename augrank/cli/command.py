@@ -1,29 +1,63 @@
-"""How the command lines show errors: one message, no traceback, exit code 2."""
+"""How the command lines report errors and interrupts: one message, no traceback."""
 
 import functools
-from collections.abc import Callable
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from augrank.errors import AugrankError
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
+EXIT_ERROR, EXIT_INTERRUPT = 2, 130
+
+
+@contextmanager
+def command_errors(interrupted: Callable[[], str] | None = None) -> Iterator[None]:
+    """Print an AugrankError in red on standard error and exit with 2.
+
+    Of the processes that torchrun starts on a machine, only the first prints.
+
+    Args:
+        interrupted: returns the message for an interrupt, which exits with 130. SIGTERM, by which
+            SageMaker and torchrun stop a job, is then an interrupt like Ctrl-C. By default
+            interrupts are left to typer.
+    """
+    is_local_main = os.environ.get("LOCAL_RANK", "0") == "0"
+    before = signal.getsignal(signal.SIGTERM)
+    if interrupted is not None:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except AugrankError as error:
+        if is_local_main:
+            console = Console(stderr=True)
+            console.print("Error: ", style="bold red", end="")
+            console.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(EXIT_ERROR) from None
+    except KeyboardInterrupt:
+        if interrupted is None:
+            raise
+        if is_local_main:
+            line = interrupted()
+            Console(stderr=True).print(line, style="yellow", markup=False, soft_wrap=True)
+        raise typer.Exit(EXIT_INTERRUPT) from None
+    finally:
+        if interrupted is not None:
+            signal.signal(signal.SIGTERM, before)
 
 
 def friendly_errors(command: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Print an AugrankError in red on standard error and exit with 2."""
+    """Wrap a command in ``command_errors``."""
 
     @functools.wraps(command)
     def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
-        try:
+        with command_errors():
             return command(*args, **kwargs)
-        except AugrankError as error:
-            console = Console(stderr=True, highlight=False)
-            console.print(f"[bold red]error:[/bold red] {escape(str(error))}", soft_wrap=True)
-            raise typer.Exit(2) from None
 
     return run

@@ -1,6 +1,7 @@
-"""Options that several commands share: each set is a dataclass, spread out for typer.
+"""Sets of options that several commands share, and NAME=VALUE options.
 
-A command takes a set as one parameter; ``spread`` gives the command line its fields:
+A set is a dataclass: a command takes it as one parameter, and ``spread`` gives the command line
+its fields:
 
     @app.command()
     @spread
@@ -17,7 +18,7 @@ from augrank.errors import BadRequest
 
 
 def spread(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with the fields of its option sets as parameters of their own."""
+    """Return the command with the fields of its option sets as separate parameters."""
     sets = {
         name: hint
         for name, hint in get_type_hints(command).items()
@@ -32,19 +33,19 @@ def spread(command: Callable[..., None]) -> Callable[..., None]:
 
     parameters = []
     for parameter in inspect.signature(command).parameters.values():
-        own = [parameter]
+        spread_out = [parameter]
         if parameter.name in sets:
-            own = list(inspect.signature(sets[parameter.name]).parameters.values())
-        parameters += [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in own]
+            spread_out = list(inspect.signature(sets[parameter.name]).parameters.values())
+        parameters += [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in spread_out]
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return run
 
 
 def pairs(texts: list[str] | None, option: str) -> dict[str, str]:
-    """``NAME=VALUE`` options as a dictionary.
+    """Parse ``NAME=VALUE`` options into a dictionary.
 
     Raises:
-        BadRequest: one has another form.
+        BadRequest: an option has another form.
     """
     found = {}
     for text in texts or []:

@@ -1,6 +1,6 @@
-"""run.json: what training writes last into a finished run, and export reads.
+"""run.json: the record that training writes into a finished run, and that export reads.
 
-The fields that every task has are here; ``<task>_run.py`` beside this module adds a task's own.
+The fields of every task are here; ``<task>_run.py`` beside this module adds a task's fields.
 """
 
 from collections.abc import Mapping

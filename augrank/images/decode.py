@@ -1,4 +1,4 @@
-"""Image bytes to RGB, safely: the one decoder of training and serving.
+"""Decode image bytes to RGB, safely: the one decoder of training and serving.
 
 The header is read first and refused if the image is too large, so a decompression bomb costs
 nothing. JPEGs are decoded at the smallest scale that still oversamples the working size twice
@@ -23,19 +23,29 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 _OPENED = (*FORMATS, "MPO")  # MPO: a JPEG with a second image behind it, as phones write
 _ORIENTATION, _FIRST_TURNED = 0x0112, 5  # EXIF: from 5 on, width and height change places
 _PNG_END = b"IEND\xaeB\x60\x82"
-# Raise it when the code below changes what a file decodes to: caches of decoded images follow.
+# Raise it when a file decodes to different pixels: caches of decoded images depend on it.
 DECODE_VERSION = 1
 WHITE = 255
 # Everything that Pillow's codecs raise on damaged files. MemoryError is left to the caller.
-_DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, zlib.error,
-            struct.error, OverflowError)  # fmt: skip
+_DAMAGED = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+    zlib.error,
+    struct.error,
+    OverflowError,
+)
 
 RgbImage = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class DecodeLimits:
-    """What an image may be at most."""
+    """The largest image that is accepted."""
 
     size_bytes: int = 25 * 1024 * 1024
     pixels: int = 64_000_000
@@ -44,7 +54,7 @@ class DecodeLimits:
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """An image at working size, with what its answer has to say about the file."""
+    """An image at working size, with the facts of its file that the answer repeats."""
 
     pixels: RgbImage  # (size, size, 3) RGB
     width: int  # of the file, after EXIF orientation
@@ -56,12 +66,12 @@ def decode(data: bytes, size: int, limits: DecodeLimits = DecodeLimits()) -> Dec
     """Decode an image file and fit it on a white square of ``size`` pixels.
 
     Accepts JPEG (RGB, grey, CMYK), PNG (any depth, palette, alpha), WebP and GIF; of an animation
-    the first frame. EXIF orientation is applied, alpha is laid on white.
+    the first frame. EXIF orientation is applied, alpha is composited on white.
 
     Args:
         data: the file's bytes.
         size: side of the square working image, in pixels.
-        limits: refused beyond these.
+        limits: larger images are refused.
 
     Returns:
         The image: pixels uint8 (size, size, 3), RGB.
@@ -91,7 +101,7 @@ def decode(data: bytes, size: int, limits: DecodeLimits = DecodeLimits()) -> Dec
     except _DAMAGED as error:
         raise BrokenImage(
             "the image file is damaged or truncated",
-            expected=f"a whole {file_format} file",
+            expected=f"a complete {file_format} file",
             got=f"{len(data):,} bytes that end or break early",
             remedy="Export the image again, or check that the upload was complete.",
         ) from error
@@ -129,7 +139,7 @@ def encode(image: RgbImage, file_format: str = "JPEG", quality: int = 85) -> byt
 
 
 def working_image(image: bytes | RgbImage, size: int, limits: DecodeLimits) -> DecodedImage:
-    """Decode a file's bytes, or fit an array uint8 (H, W, 3) RGB, whichever it is."""
+    """Decode a file's bytes, or letterbox an array uint8 (H, W, 3) RGB."""
     if isinstance(image, bytes | bytearray | memoryview):
         return decode(bytes(image), size, limits)
     array = _checked_array(image)
@@ -138,7 +148,7 @@ def working_image(image: bytes | RgbImage, size: int, limits: DecodeLimits) -> D
 
 
 def sha256_of_image(image: bytes | RgbImage) -> str:
-    """sha256 of a file's bytes, or of the shape and pixels of an array that came without one."""
+    """Return the sha256 of a file's bytes, or of an array's shape and pixels."""
     if isinstance(image, bytes | bytearray | memoryview):
         return hashlib.sha256(image).hexdigest()
     array = _checked_array(image)
@@ -151,7 +161,7 @@ def _checked_array(image: RgbImage) -> RgbImage:
     array = np.asarray(image)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or not array.size:
         raise BadRequest(
-            "the array is no image",
+            "the array is not an image",
             expected="uint8 (H, W, 3), RGB",
             got=f"{array.dtype} {array.shape}",
         )
@@ -159,7 +169,7 @@ def _checked_array(image: RgbImage) -> RgbImage:
 
 
 def _open(data: bytes) -> Image.Image:
-    """Read the header only; refuse what is no image."""
+    """Read the header only; refuse bytes that are not an image."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -188,18 +198,18 @@ def _check_size(image: Image.Image, limits: DecodeLimits) -> None:
             "the image has too many pixels",
             expected=f"at most {limits.pixels:,} pixels and {limits.side:,} a side",
             got=f"{width} x {height}",
-            remedy="Send a smaller image: it is looked at in a few hundred pixels anyway.",
+            remedy="Send a smaller image: it is scaled to a few hundred pixels anyway.",
         )
 
 
 def _oversampled(width: int, height: int, size: int) -> tuple[int, int]:
-    """Twice the letterboxed size: what a scaled JPEG decode must not fall below."""
+    """Return twice the letterboxed size, the least that a scaled JPEG decode may give."""
     scale = 2 * size / max(width, height)
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
 def _to_rgb(image: Image.Image) -> RgbImage:
-    """First frame of any Pillow mode to uint8 (H, W, 3) RGB on white."""
+    """Convert the first frame, of any Pillow mode, to uint8 (H, W, 3) RGB on white."""
     if image.mode.startswith("I") or image.mode == "F":  # 16-bit grey
         grey = np.asarray(image).astype(np.float32) * (255.0 / 65535.0)
         return np.repeat(np.clip(grey, 0, 255).astype(np.uint8)[..., None], 3, axis=2)

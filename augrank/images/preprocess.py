@@ -1,4 +1,4 @@
-"""Working images to what the backbone eats: the one place that knows the layout."""
+"""Preprocess working images into the backbone's input: the one place that knows the layout."""
 
 import threading
 
@@ -56,7 +56,7 @@ class Normalizer:
 
 
 class BatchMemory:
-    """One thread's float32 (N, 3, S, S) memory, used again by its next request.
+    """A float32 (N, 3, S, S) buffer for each thread, reused by its next request.
 
     Fresh memory of this size comes from the kernel page by page, which costs as much as filling it.
     """
@@ -66,7 +66,7 @@ class BatchMemory:
         self._kept = threading.local()
 
     def rows(self, count: int) -> NDArray[np.float32]:
-        """Memory for ``count`` images; what it holds is undefined."""
+        """Return memory for ``count`` images, with undefined contents."""
         if count > KEPT_ROWS:
             return np.empty((count, 3, self._size, self._size), np.float32)
         kept: NDArray[np.float32] | None = getattr(self._kept, "rows", None)

@@ -1,11 +1,11 @@
-"""The backbone: images in, embeddings out."""
+"""The backbone: embeds batches of images."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from augrank.arrays import Float32Array
 from augrank.errors import BundleError
 from augrank.models.engines import CPU, FEATURES, LOGITS, OPENVINO, Device, open_engine
 
@@ -17,10 +17,10 @@ CPU_ROWS_PER_CALL = 6
 
 @dataclass(frozen=True)
 class Embedding:
-    """What the backbone gives for N images."""
+    """The backbone's outputs for N images."""
 
-    features: NDArray[np.float32]  # (N, F), pooled
-    logits: NDArray[np.float32]  # (N, A), one per augmentation
+    features: Float32Array  # (N, F), pooled
+    logits: Float32Array  # (N, A), one per augmentation
 
     def __getitem__(self, rows: slice) -> "Embedding":
         return Embedding(self.features[rows], self.logits[rows])
@@ -44,7 +44,7 @@ class Backbone:
         widths = self._engine.widths
         if set(widths) != {FEATURES, LOGITS}:
             raise BundleError(
-                f"{graph.name} is no augrank backbone",
+                f"{graph.name} is not an augrank backbone",
                 expected=f"outputs {FEATURES} and {LOGITS}",
                 got=", ".join(widths),
                 remedy="Export the run again.",
@@ -53,7 +53,7 @@ class Backbone:
         self.feature_width, self.augmentation_count = widths[FEATURES], widths[LOGITS]
         self.rows_per_call = CPU_ROWS_PER_CALL if self.provider in (CPU, OPENVINO) else MAX_BATCH
 
-    def embed(self, batch: NDArray[np.float32]) -> Embedding:
+    def embed(self, batch: Float32Array) -> Embedding:
         """Embed normalised images, float32 (N, 3, S, S)."""
         parts = [
             self._engine.run(batch[start : start + MAX_BATCH])

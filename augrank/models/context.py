@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
+from augrank.arrays import Float32Array
 from augrank.errors import BadContext, one_of
 
 ContextValue = str | float | int
@@ -80,7 +80,7 @@ class CategoricalColumn(BaseModel, frozen=True):
         """The values, found whatever their case and separators."""
         return Vocabulary(self.values)
 
-    def encode(self, value: Any, out: NDArray[np.float32]) -> None:
+    def encode(self, value: Any, out: Float32Array) -> None:
         """Write the one-hot row, float32 (width,), zeros on entry."""
         text = BLANK if value is None else str(value)
         found = self.vocabulary.find(text)
@@ -110,7 +110,7 @@ class NumericColumn(BaseModel, frozen=True):
         """How many numbers this column becomes in a row."""
         return 1
 
-    def encode(self, value: Any, out: NDArray[np.float32]) -> None:
+    def encode(self, value: Any, out: Float32Array) -> None:
         """Write the number, float32 (1,)."""
         number = _finite_number(value)
         if number is None:
@@ -134,7 +134,7 @@ class ContextEncoder:
         self.names = tuple(column.name for column in columns)
         self.width = sum(column.width for column in self.columns)
 
-    def encode(self, context: Mapping[str, Any]) -> NDArray[np.float32]:
+    def encode(self, context: Mapping[str, Any]) -> Float32Array:
         """Encode one context.
 
         Args:
@@ -174,7 +174,7 @@ class ContextEncoder:
         return spelled
 
     def example(self) -> dict[str, ContextValue]:
-        """A context that this encoder accepts, for warm-up and for command lines to start from."""
+        """Return a context that this encoder accepts, for warm-up and example requests."""
         return {
             column.name: next((v for v in column.values if v != BLANK), BLANK)
             if isinstance(column, CategoricalColumn)
@@ -183,7 +183,7 @@ class ContextEncoder:
         }
 
     def draw(self, rng: np.random.Generator) -> dict[str, ContextValue]:
-        """A context drawn from what training saw; blank values are left out."""
+        """Draw a context from the values that training saw; blank values are left out."""
         drawn: dict[str, ContextValue] = {}
         for column in self.columns:
             if isinstance(column, CategoricalColumn):
@@ -192,7 +192,7 @@ class ContextEncoder:
                 drawn[column.name] = round(float(rng.uniform(column.low, column.high)), 3)
         return {name: value for name, value in drawn.items() if value != BLANK}
 
-    def encode_many(self, contexts: Sequence[Mapping[str, Any]]) -> NDArray[np.float32]:
+    def encode_many(self, contexts: Sequence[Mapping[str, Any]]) -> Float32Array:
         """Encode many contexts to float32 (N, width)."""
         out = np.zeros((len(contexts), self.width), np.float32)
         for row, context in zip(out, contexts, strict=True):

@@ -1,4 +1,4 @@
-"""What runs an ONNX graph: onnxruntime on a CPU or GPU, or OpenVINO on a CPU."""
+"""Inference engines for ONNX graphs: onnxruntime on a CPU or GPU, OpenVINO on a CPU."""
 
 import os
 import sys
@@ -7,35 +7,33 @@ import threading
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-import numpy as np
 import onnxruntime
-from numpy.typing import NDArray
 
+from augrank.arrays import Float32Array
 from augrank.errors import BundleError
 
 Device = Literal["auto", "cpu", "openvino", "cuda", "tensorrt"]
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 OPENVINO = "OpenVINO"
 INPUT, FEATURES, LOGITS = "images", "features", "logits"
-Floats = NDArray[np.float32]
 
 
 class Engine(Protocol):
     """A loaded graph. ``run`` may be called from several threads."""
 
-    provider: str  # who computes
-    arithmetic: str  # what a graph's floating point is computed in, where the engine may choose
-    widths: dict[str, int]  # by name of output
+    provider: str  # the execution provider, such as CPUExecutionProvider
+    arithmetic: str  # the type that floating point is computed in, where the engine chooses
+    widths: dict[str, int]  # columns of each output
 
-    def run(self, batch: Floats) -> tuple[Floats, Floats]:
-        """Images float32 (N, 3, S, S) to features (N, F) and logits (N, A)."""
+    def run(self, batch: Float32Array) -> tuple[Float32Array, Float32Array]:
+        """Run the graph on images float32 (N, 3, S, S); return features (N, F), logits (N, A)."""
 
 
 def open_engine(graph: Path, *, device: Device, threads: int, spin: bool) -> Engine:
     """Load a graph on a device.
 
     Raises:
-        BundleError: the device is not there, or the graph cannot be loaded.
+        BundleError: the device is not available, or the graph cannot be loaded.
     """
     if device == "openvino":
         return OpenVinoEngine(graph, threads)
@@ -68,8 +66,8 @@ class OnnxRuntimeEngine:
             )
         self.widths = {output.name: output.shape[-1] for output in self._session.get_outputs()}
 
-    def run(self, batch: Floats) -> tuple[Floats, Floats]:
-        """Images to features and logits."""
+    def run(self, batch: Float32Array) -> tuple[Float32Array, Float32Array]:
+        """Run the graph on images; return features and logits."""
         features, logits = self._session.run([FEATURES, LOGITS], {INPUT: batch})
         return features, logits
 
@@ -110,8 +108,8 @@ class OpenVinoEngine:
         }
         self._request, self._busy = model.create_infer_request(), threading.Lock()
 
-    def run(self, batch: Floats) -> tuple[Floats, Floats]:
-        """Images to features and logits."""
+    def run(self, batch: Float32Array) -> tuple[Float32Array, Float32Array]:
+        """Run the graph on images; return features and logits."""
         with self._busy:  # the request's own memory holds what goes in and comes out
             self._request.infer({INPUT: batch}, share_inputs=True)
             features, logits = (
@@ -121,7 +119,7 @@ class OpenVinoEngine:
 
 
 def providers(device: Device) -> list[str | tuple[str, dict[str, Any]]]:
-    """onnxruntime's execution providers for this device, best first.
+    """Return onnxruntime's execution providers for this device, best first.
 
     Raises:
         BundleError: this onnxruntime has no such provider.
@@ -138,25 +136,25 @@ def providers(device: Device) -> list[str | tuple[str, dict[str, Any]]]:
             remedy="Install augrank[gpu] on a machine with an NVIDIA driver, or use the CPU.",
         )
     if device == "tensorrt":
-        kept = Path(tempfile.gettempdir()) / "augrank-tensorrt"  # building takes minutes
+        engines = Path(tempfile.gettempdir()) / "augrank-tensorrt"  # building takes minutes
         options = {
             "trt_fp16_enable": True,
             "trt_engine_cache_enable": True,
-            "trt_engine_cache_path": os.fspath(kept),
+            "trt_engine_cache_path": os.fspath(engines),
         }
         return [(TENSORRT, options), CUDA, CPU]
     return [CUDA, CPU]
 
 
 def uses_accelerator(device: Device) -> bool:
-    """Whether this device means a GPU here; ``auto`` does where there is one to be used."""
+    """Return whether this device is a GPU here; ``auto`` is one where a GPU can be used."""
     if device == "auto":
         return CUDA in onnxruntime.get_available_providers() and _has_gpu()
     return device in ("cuda", "tensorrt")
 
 
 def _has_gpu() -> bool:
-    """Whether the kernel shows an NVIDIA GPU; onnxruntime-gpu offers CUDA even without one."""
+    """Return whether there is an NVIDIA GPU; onnxruntime-gpu offers CUDA even without one."""
     return any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/dxg").exists()
 
 

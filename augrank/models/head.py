@@ -4,8 +4,8 @@ A head takes a row of ``[augmentation_probs | features | context]``; its spec na
 ``augmentation_probs`` are the backbone's probabilities of the augmentations, rounded to steps of
 5 %; features are rounded to a fraction of their spread. Differences below these steps are noise of
 the image and of the arithmetic: trees would split on it, and another engine would fall on the other
-side. The head's raw margin becomes a probability through a logistic curve (Platt scaling, fitted on
-validation data), which keeps the order of candidates.
+side. The head's raw margin becomes a probability by calibration (calibration.py), fitted on
+validation data.
 """
 
 import importlib
@@ -14,53 +14,42 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
+from augrank.arrays import Float32Array, Float64Array
 from augrank.errors import BundleError
+from augrank.models.calibration import Calibration
 from augrank.models.targets import Target
-from augrank.models.tree_ensemble import Forest
+from augrank.models.tree_ensemble import TreeEnsemble
 
 if TYPE_CHECKING:
     import xgboost
 
 HeadInput = Literal["augmentation_probs", "features", "context"]
-Floats = NDArray[np.float32]
 PROBABILITY_STEPS = 20
-FEW_ROWS = 64  # up to here walking the trees ourselves is faster than XGBoost
-
-
-class Calibration(BaseModel, frozen=True, extra="forbid"):
-    """``p = 1 / (1 + exp(-(scale * margin + shift)))``; Platt (1999)."""
-
-    scale: float = Field(default=1.0, gt=0)
-    shift: float = 0.0
-
-    def __call__(self, margin: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-        """Margins (N,), log odds, to probabilities float64 (N,)."""
-        return 1.0 / (1.0 + np.exp(-(self.scale * margin.astype(np.float64) + self.shift)))
+FEW_ROWS = 64  # up to here TreeEnsemble is faster than XGBoost
 
 
 class HeadSpec(BaseModel, frozen=True, extra="forbid"):
-    """What run.json and bundle.json say of a head."""
+    """A head, as run.json and bundle.json describe it."""
 
     target: Target
     inputs: tuple[HeadInput, ...] = Field(min_length=1)
-    width: int = Field(gt=0)  # of the rows that the model eats
-    feature_step: float = Field(gt=0)  # to multiples of which features are rounded
+    width: int = Field(gt=0)  # columns of the model's input
+    feature_step: float = Field(gt=0)  # features are rounded to multiples of this
     file: str  # relative to the run or the bundle, .ubj
     calibration: Calibration = Calibration()
     metrics: dict[str, Any] = Field(default_factory=dict)
 
 
-def import_xgboost_alone() -> None:
+def import_xgboost_without_sklearn() -> None:
     """Import XGBoost without scikit-learn, which takes seconds to load and which no head needs.
 
-    XGBoost loads it wherever it is installed, as in AWS's images, and has no ``XGBClassifier`` in
-    this process then: for processes that are augrank's own.
+    XGBoost loads scikit-learn wherever it is installed, as in AWS's images. Without it XGBoost has
+    no ``XGBClassifier`` in this process, so call this only in processes that augrank starts.
     """
     if not {"sklearn", "xgboost"} & sys.modules.keys():
-        sys.modules["sklearn"] = None  # type: ignore[assignment]  # as if it were not there
+        sys.modules["sklearn"] = None  # type: ignore[assignment]  # as if it were not installed
         try:
             importlib.import_module("xgboost")
         finally:
@@ -70,19 +59,19 @@ def import_xgboost_alone() -> None:
 def assemble(
     inputs: tuple[HeadInput, ...],
     *,
-    logits: Floats,
-    features: Floats,
-    context: Floats,
+    logits: Float32Array,
+    features: Float32Array,
+    context: Float32Array,
     feature_step: float,
-) -> Floats:
-    """Lay the named parts side by side, in the order of ``inputs``.
+) -> Float32Array:
+    """Concatenate the named parts, in the order of ``inputs``.
 
     Args:
         inputs: the parts that a head was trained on.
         logits: float32 (N, A).
         features: float32 (N, F).
         context: float32 (N, C), or (C,) for one context for all rows.
-        feature_step: to multiples of which features are rounded.
+        feature_step: features are rounded to multiples of this.
 
     Returns:
         float32 (N, width), C-contiguous.
@@ -91,22 +80,22 @@ def assemble(
     ends = np.cumsum([parts[name].shape[-1] for name in inputs]).tolist()
     rows = np.empty((len(logits), ends[-1]), np.float32)
     for name, start, end in zip(inputs, [0, *ends], ends, strict=False):
-        place = rows[:, start:end]
+        part = rows[:, start:end]
         if name == "augmentation_probs":
-            place[:] = augmentation_probs(logits)
+            part[:] = augmentation_probs(logits)
         elif name == "features":
-            np.round(features / np.float32(feature_step), out=place)
-            place *= np.float32(feature_step)
+            np.round(features / np.float32(feature_step), out=part)
+            part *= np.float32(feature_step)
         else:
-            place[:] = context
+            part[:] = context
     return rows
 
 
-def augmentation_probs(logits: Floats) -> Floats:
-    """Softmax of logits float32 (N, A), rounded to multiples of 1/20."""
+def augmentation_probs(logits: Float32Array) -> Float32Array:
+    """Return the softmax of logits float32 (N, A), rounded to multiples of 1/20."""
     shares = np.exp(logits - logits.max(axis=1, keepdims=True))
     shares /= shares.sum(axis=1, keepdims=True)
-    rounded: Floats = np.round(shares * PROBABILITY_STEPS) / np.float32(PROBABILITY_STEPS)
+    rounded: Float32Array = np.round(shares * PROBABILITY_STEPS) / np.float32(PROBABILITY_STEPS)
     return rounded
 
 
@@ -122,7 +111,7 @@ class Head:
                 remedy="Export the run again.",
             )
         booster.set_param({"nthread": 1, "device": "cpu"})
-        self.spec, self._booster, self._forest = spec, booster, Forest.of(booster)
+        self.spec, self._booster, self._trees = spec, booster, TreeEnsemble.of(booster)
 
     @classmethod
     def load(cls, spec: HeadSpec, directory: Path) -> "Head":
@@ -139,7 +128,9 @@ class Head:
             ) from error
         return cls(spec, booster)
 
-    def predict(self, *, logits: Floats, features: Floats, context: Floats) -> NDArray[np.float64]:
+    def predict(
+        self, *, logits: Float32Array, features: Float32Array, context: Float32Array
+    ) -> Float64Array:
         """Score rows.
 
         Args:
@@ -157,8 +148,8 @@ class Head:
             context=context,
             feature_step=self.spec.feature_step,
         )
-        if self._forest is not None and len(rows) <= FEW_ROWS:
-            margin = self._forest.margin(rows)
+        if self._trees is not None and len(rows) <= FEW_ROWS:
+            margin = self._trees.margin(rows)
         else:
             margin = self._booster.inplace_predict(rows, predict_type="margin")
         return self.spec.calibration(margin)

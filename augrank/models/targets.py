@@ -1,4 +1,4 @@
-"""What is predicted, and which way is better."""
+"""Targets: what is predicted, and whether high or low is good."""
 
 import re
 from typing import Literal
@@ -54,7 +54,7 @@ def resolve_target(name: str, directions: dict[str, Direction] | None = None) ->
     other target is to be maximised.
 
     Raises:
-        DataError: the name cannot be that of a file.
+        DataError: the name cannot be used as a file name.
     """
     if not NAME.fullmatch(name):
         raise DataError(

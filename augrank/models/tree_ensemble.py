@@ -12,33 +12,33 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from augrank.arrays import Float32Array
+
 if TYPE_CHECKING:
     import xgboost
 
-Floats = NDArray[np.float32]
-
 
 @dataclass(frozen=True)
-class Forest:
-    """T trees with their nodes end to end; arrays (nodes,) unless said otherwise.
+class TreeEnsemble:
+    """T trees with their nodes end to end; arrays are (nodes,) unless stated otherwise.
 
-    A leaf is its own child on both sides, so that a walk may go on past it.
+    A leaf is its own child on both sides, so that a walk may continue past it.
     """
 
     roots: NDArray[np.int32]  # (T,)
-    feature: NDArray[np.int32]  # of a row, that a node looks at
-    threshold: Floats  # left is where the feature is smaller
+    feature: NDArray[np.int32]  # the column that a node splits on
+    threshold: Float32Array  # left is where the feature is smaller
     children: NDArray[np.int32]  # (2 nodes,): left and right of each in turn
-    weight: Floats  # what a leaf adds to the margin
+    weight: Float32Array  # a leaf's part of the margin
     depth: int
     base_margin: float
 
     @classmethod
-    def of(cls, booster: "xgboost.Booster") -> "Forest | None":
-        """The booster's trees; None where they are of a kind that this cannot walk.
+    def of(cls, booster: "xgboost.Booster") -> "TreeEnsemble | None":
+        """Return the booster's trees; None where this class cannot evaluate them.
 
-        That is: categorical splits, several outputs, weighted trees, or another objective than
-        logistic regression.
+        It evaluates no categorical splits, several outputs, weighted trees or objectives other
+        than logistic regression.
         """
         learner = json.loads(booster.save_raw("json").decode())["learner"]
         model = learner["gradient_booster"].get("model", {})
@@ -53,15 +53,15 @@ class Forest:
         return cls._of_trees(trees, _base_margin(learner)) if plain else None
 
     @classmethod
-    def _of_trees(cls, trees: list[dict[str, Any]], base_margin: float) -> "Forest":
+    def _of_trees(cls, trees: list[dict[str, Any]], base_margin: float) -> "TreeEnsemble":
         starts = np.cumsum([0, *(len(tree["left_children"]) for tree in trees)])
         lefts, rights, weights = [], [], []
         for start, tree in zip(starts, trees, strict=False):
-            own = np.arange(len(tree["left_children"]))
+            nodes = np.arange(len(tree["left_children"]))
             left, right = np.array(tree["left_children"]), np.array(tree["right_children"])
             leaf = left < 0
-            lefts.append(np.where(leaf, own, left) + start)
-            rights.append(np.where(leaf, own, right) + start)
+            lefts.append(np.where(leaf, nodes, left) + start)
+            rights.append(np.where(leaf, nodes, right) + start)
             weights.append(np.where(leaf, np.array(tree["split_conditions"], np.float32), 0))
         return cls(
             roots=starts[:-1].astype(np.int32),
@@ -75,8 +75,8 @@ class Forest:
             base_margin=base_margin,
         )
 
-    def margin(self, rows: Floats) -> Floats:
-        """Log odds of rows, before calibration.
+    def margin(self, rows: Float32Array) -> Float32Array:
+        """Return the log odds of rows, before calibration.
 
         Args:
             rows: float32 (N, width), no NaN.
@@ -92,12 +92,12 @@ class Forest:
             value = values.take(first + self.feature.take(node))
             goes_right = value >= self.threshold.take(node)
             node = self.children.take(2 * node + goes_right)
-        sums: Floats = self.weight.take(node).sum(axis=1) + np.float32(self.base_margin)
+        sums: Float32Array = self.weight.take(node).sum(axis=1) + np.float32(self.base_margin)
         return sums
 
 
 def _base_margin(learner: dict[str, Any]) -> float:
-    """The intercept as log odds; XGBoost 3 writes it as a list."""
+    """Return the intercept as log odds; XGBoost 3 writes it as a list."""
     text = learner["learner_model_param"]["base_score"]
     value = json.loads(text)
     share = float(value[0] if isinstance(value, list) else value)
@@ -105,7 +105,7 @@ def _base_margin(learner: dict[str, Any]) -> float:
 
 
 def _depth(tree: dict[str, Any]) -> int:
-    """Splits on the longest way from the root to a leaf; a parent stands before its children."""
+    """Return the number of splits on the longest path; parents precede their children."""
     depth = [0] * len(tree["left_children"])
     for parent, children in enumerate(
         zip(tree["left_children"], tree["right_children"], strict=True)

@@ -1,4 +1,4 @@
-"""What comes in over the wire, whatever the task: headers and a body to a ``RequestBody``.
+"""Read HTTP headers and bodies into a ``RequestBody``, in the same way for every task.
 
 Three ways to say the same thing, all usable from any language:
 
@@ -8,7 +8,7 @@ Three ways to say the same thing, all usable from any language:
   ``X-Augrank-Fields`` or, behind SageMaker, ``X-Amzn-SageMaker-Custom-Attributes``: a JSON object,
   or ``target=open_rate&campaign_type=Newsletter``. (TorchServe drops the query string.)
 
-What a field means is the task's to say: ``parse``.
+The task's ``parse`` interprets the fields.
 """
 
 import base64
@@ -25,7 +25,7 @@ Fields = Mapping[str, Any]
 JSON_TYPE, MULTIPART_TYPE = "application/json", "multipart/form-data"
 IMAGE_TYPES = ("image/jpeg", "image/png", "image/webp", "image/gif")
 ACCEPTED_TYPES = (*IMAGE_TYPES, MULTIPART_TYPE, JSON_TYPE)
-UNTYPED = ("", "application/octet-stream")  # the image's own header decides
+UNTYPED = ("", "application/octet-stream")  # decode.py recognises the format
 FIELD_HEADERS = ("x-augrank-fields", "x-amzn-sagemaker-custom-attributes")
 IMAGE_PARTS = ("image", "data", "body")  # multipart names of the image, in order of choice
 

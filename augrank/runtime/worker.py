@@ -18,7 +18,7 @@ import cv2
 
 from augrank.bundle.load import load_bundle
 from augrank.errors import AugrankError, BundleError
-from augrank.models.head import import_xgboost_alone
+from augrank.models.head import import_xgboost_without_sklearn
 from augrank.resources import threads_per_worker
 from augrank.runtime.batching import CachedTask, answer_batch
 from augrank.runtime.settings import WorkerSettings
@@ -39,7 +39,7 @@ class Worker:
         """Load and warm up; TorchServe calls the worker READY when this returns."""
         settings = WorkerSettings.from_environment()
         workers = int((context.model_yaml_config or {}).get("minWorkers", 1))
-        import_xgboost_alone()
+        import_xgboost_without_sklearn()
         cv2.setNumThreads(1)  # the cores are shared out between workers and the backbone
         bundle = load_bundle(Path(context.system_properties["model_dir"]) / "bundle")
         if bundle.spec.task != self.task_name:

@@ -1,9 +1,9 @@
 """The folder that a model server loads, the same inside a ``.mar`` and unpacked.
 
-MAR-INF/MANIFEST.json     which handler to run
+MAR-INF/MANIFEST.json     names the handler
 model-config.yaml         workers, batching
-recommend_handler.py      the adapter
-augrank/                  this package, whole
+<task>_handler.py         the adapter, from handlers/
+augrank/                  the part of this package that a worker needs: PACKED
 bundle/                   what export wrote
 """
 
@@ -16,15 +16,31 @@ import yaml
 
 from augrank.errors import ServerError
 
-HANDLER = "recommend_handler.py"
 CONFIG = "model-config.yaml"
 MANIFEST = "MAR-INF/MANIFEST.json"
 ARCHIVER_VERSION = "0.12.0"
+# What a worker imports, and what that imports. Serving, batch scoring, AWS and the command line
+# stay outside, and with them httpx, pyarrow, boto3, typer and rich.
+PACKED = (
+    "__init__.py",
+    "py.typed",
+    "arrays.py",
+    "errors.py",
+    "files.py",
+    "reporting.py",
+    "resources.py",
+    "contracts",
+    "images",
+    "models",
+    "bundle",
+    "tasks",
+    "runtime",
+)
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """TorchServe's model-config.yaml. A lone request waits ``maxBatchDelay`` ms for company."""
+    """TorchServe's model-config.yaml. A lone request waits ``maxBatchDelay`` ms for others."""
 
     minWorkers: int = 1
     maxWorkers: int = 1
@@ -33,33 +49,50 @@ class ModelConfig:
     responseTimeout: int = 60
 
     def to_yaml(self) -> str:
-        """The file's text."""
+        """Return the file's text."""
         return yaml.safe_dump(asdict(self), sort_keys=False)
 
 
 def lay_out(bundle: Path, folder: Path, name: str, config: ModelConfig = ModelConfig()) -> None:
-    """Write a served folder.
+    """Write a model folder.
 
     Args:
         bundle: the bundle directory.
-        folder: where to; created, must not hold a served folder yet.
+        folder: where to write; created, must not hold a model folder yet.
         name: the model's name in URLs.
         config: workers and batching.
     """
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copytree(bundle, folder / "bundle")
-    package = Path(__file__).parents[1]
-    ignored = shutil.ignore_patterns("__pycache__", "_handlers")
-    shutil.copytree(package, folder / "augrank", ignore=ignored)
-    shutil.copyfile(handler_file(), folder / HANDLER)
+    copy_package(folder / "augrank")
+    handler = handler_name(folder)
+    shutil.copyfile(_handler_file(handler), folder / handler)
     write_config(folder, config)
     manifest = folder / MANIFEST
     manifest.parent.mkdir()
-    manifest.write_text(manifest_text(name), encoding="utf-8")
+    manifest.write_text(manifest_text(name, handler), encoding="utf-8")
 
 
-def link_served(source: Path, folder: Path) -> None:
-    """A served folder of links to another one, which may be read-only; the config is left out."""
+def copy_package(target: Path) -> None:
+    """Copy the part of this package that a worker needs."""
+    package = Path(__file__).parents[1]
+    target.mkdir()
+    for part in PACKED:
+        if (package / part).is_dir():
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(package / part, target / part, ignore=ignored)
+        else:
+            shutil.copyfile(package / part, target / part)
+
+
+def handler_name(folder: Path) -> str:
+    """Return the handler file for the bundle in a model folder, by the bundle's task."""
+    content = json.loads((folder / "bundle" / "bundle.json").read_text(encoding="utf-8"))
+    return f"{content['task']}_handler.py"
+
+
+def link_model_folder(source: Path, folder: Path) -> None:
+    """Make a model folder of links to another, which may be read-only; leave its config out."""
     folder.mkdir(parents=True)
     for part in source.iterdir():
         if part.name != CONFIG:
@@ -67,17 +100,17 @@ def link_served(source: Path, folder: Path) -> None:
 
 
 def write_config(folder: Path, config: ModelConfig) -> None:
-    """(Re)write the folder's model-config.yaml."""
+    """Write the folder's model-config.yaml, over one that is there."""
     (folder / CONFIG).write_text(config.to_yaml(), encoding="utf-8")
 
 
-def manifest_text(name: str) -> str:
-    """MAR-INF/MANIFEST.json as torch-model-archiver writes it, less the time of packing."""
+def manifest_text(name: str, handler: str) -> str:
+    """Return MAR-INF/MANIFEST.json as torch-model-archiver writes it, less the packing time."""
     manifest = {
         "archiverVersion": ARCHIVER_VERSION,
         "model": {
             "configFile": CONFIG,
-            "handler": HANDLER,
+            "handler": handler,
             "modelName": name,
             "modelVersion": "1.0",
         },
@@ -86,14 +119,14 @@ def manifest_text(name: str) -> str:
     return json.dumps(manifest, indent=2, sort_keys=True) + "\n"
 
 
-def handler_file() -> Path:
-    """The adapter's source: inside an installed wheel, or beside this package in a clone."""
+def _handler_file(name: str) -> Path:
+    """Find a handler's source inside an installed wheel, or beside this package in a clone."""
     package = Path(__file__).parents[1]
-    for file in (package / "_handlers" / HANDLER, package.parent / "handlers" / HANDLER):
+    for file in (package / "_handlers" / name, package.parent / "handlers" / name):
         if file.is_file():
             return file
     raise ServerError(
-        f"{HANDLER} is missing",
+        f"{name} is missing",
         expected="it inside the installed augrank package, or in handlers/ of a clone",
         remedy="Install augrank again.",
     )

@@ -1,11 +1,11 @@
-"""A gate in front of a model server: shut until the model is ready, and again when it is not.
+"""A readiness proxy in front of a model server: closed whenever the model cannot answer.
 
 TorchServe listens, and calls itself healthy, long before its workers can answer. A platform that
-sends traffic as soon as ``/ping`` says 200 therefore asks the gate: shut, it answers every request
-with 503; open, it passes bytes both ways and does not read them.
+sends traffic as soon as ``/ping`` says 200 therefore connects to the proxy: while closed, it
+answers every request with 503; while open, it passes bytes both ways and does not parse them.
 
-    client ── gate ──┬── shut: 503
-                     └── open: model server, byte for byte
+    client ── proxy ──┬── closed: 503
+                      └── open: model server, byte for byte
 """
 
 import asyncio
@@ -16,32 +16,32 @@ from dataclasses import dataclass, field
 
 CHUNK_BYTES = 256 * 1024
 MAX_HEAD_BYTES, HEAD_TIMEOUT_S = 64 * 1024, 5.0
-LINGER_S = 2.0  # for a refused client to finish sending; it would not read the answer before
-QUIET_S = 0.3  # an answer in several parts has no longer pause
+LINGER_S = 2.0  # for a refused client to finish sending: it reads no answer before that
+QUIET_S = 0.3  # longer than any pause between the parts of one answer
 DRAIN_POLL_S = 0.05
 Address = tuple[str, int]
 
 
 @dataclass(eq=False)
 class _Connection:
-    """A client's connection, passed on."""
+    """A client's connection, forwarded to the server."""
 
     writers: tuple[asyncio.StreamWriter, asyncio.StreamWriter]  # to the client, to the server
-    asked: bool = False  # whether the last bytes were the client's
-    moved: float = field(default_factory=time.monotonic)
+    request_last: bool = False  # whether the last bytes came from the client
+    last_bytes_at: float = field(default_factory=time.monotonic)
 
     @property
     def idle(self) -> bool:
-        """Whether no answer is due."""
-        return not self.asked and time.monotonic() - self.moved > QUIET_S
+        """Whether no answer is pending."""
+        return not self.request_last and time.monotonic() - self.last_bytes_at > QUIET_S
 
     def close(self) -> None:
         for writer in self.writers:
             writer.close()
 
 
-class Gate:
-    """Starts shut. Of one event loop."""
+class ReadinessProxy:
+    """A TCP proxy that starts closed. All methods run in one event loop."""
 
     def __init__(self) -> None:
         self._upstream: Address | None = None
@@ -50,31 +50,31 @@ class Gate:
 
     @property
     def is_open(self) -> bool:
-        """Whether requests are passed on."""
+        """Whether requests are forwarded."""
         return self._upstream is not None
 
     async def listen(self, host: str, port: int) -> int:
-        """Begin to answer; the port, where 0 was given."""
+        """Start listening and return the port, chosen by the system where 0 was given."""
         self._server = await asyncio.start_server(self._connect, host, port)
         listening: int = self._server.sockets[0].getsockname()[1]
         return listening
 
     def open(self, upstream: Address) -> None:
-        """Pass new connections on to this address."""
+        """Forward new connections to this address."""
         self._upstream = upstream
 
-    def shut(self) -> None:
-        """Refuse requests, on connections at rest too; answers that are due still come."""
+    def close(self) -> None:
+        """Refuse requests, also on idle connections; pending answers are still forwarded."""
         self._upstream = None
         self._close_idle()
 
     async def drain(self, timeout_s: float) -> bool:
-        """Shut, wait until every answer that is due was given, and stop listening.
+        """Close, wait for every pending answer, and stop listening.
 
         Returns:
-            Whether all were given in time.
+            Whether all of them were sent in time.
         """
-        self.shut()
+        self.close()
         deadline = time.monotonic() + timeout_s
         while self._connections and time.monotonic() < deadline:
             await asyncio.sleep(DRAIN_POLL_S)
@@ -95,24 +95,24 @@ class Gate:
             if self._upstream is None:
                 await _refuse(reader, writer)
             else:
-                await self._pass_on(self._upstream, reader, writer)
+                await self._forward(self._upstream, reader, writer)
         writer.close()
 
-    async def _pass_on(
+    async def _forward(
         self, upstream: Address, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         try:
-            answers, questions = await asyncio.open_connection(*upstream)
+            answers, requests = await asyncio.open_connection(*upstream)
         except OSError:
             await _refuse(reader, writer)
             return
-        connection = _Connection((writer, questions))
+        connection = _Connection((writer, requests))
         self._connections.add(connection)
-        asking = asyncio.create_task(_pipe(reader, questions, connection, asked=True))
+        sending = asyncio.create_task(_pipe(reader, requests, connection, request=True))
         try:
-            await _pipe(answers, writer, connection, asked=False)
+            await _pipe(answers, writer, connection, request=False)
         finally:
-            asking.cancel()
+            sending.cancel()
             self._connections.discard(connection)
             connection.close()
 
@@ -122,12 +122,12 @@ async def _pipe(
     sink: asyncio.StreamWriter,
     connection: _Connection,
     *,
-    asked: bool,
+    request: bool,
 ) -> None:
-    """Pass bytes on until there are no more, then say so."""
+    """Copy bytes until the source ends, then end the sink."""
     with contextlib.suppress(ConnectionError):
         while data := await source.read(CHUNK_BYTES):
-            connection.asked, connection.moved = asked, time.monotonic()
+            connection.request_last, connection.last_bytes_at = request, time.monotonic()
             sink.write(data)
             await sink.drain()
         if sink.can_write_eof():
@@ -143,7 +143,7 @@ async def _refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
             if not data:
                 return
             head += data
-    message = "the model is not ready. Ask again in a moment."
+    message = "the model is not ready. Try again in a moment."
     error = {"code": "not_ready", "status": 503, "message": message}
     body = json.dumps({"error": error}).encode()
     lines = [

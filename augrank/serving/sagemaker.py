@@ -1,10 +1,10 @@
-"""Hosting in a container of SageMaker's kind: what the image's ``serve`` command runs.
+"""Hosting in a SageMaker container: the image's ``serve`` command.
 
-    port 8080 ── gate ── TorchServe on loopback ── workers
+    port 8080 ── readiness proxy ── TorchServe on loopback ── workers
 
 The platform's contract: ``/ping`` is 200 only when the model can answer, ``/invocations`` answers,
-SIGTERM lets what was asked be answered. The model stands unpacked in ``/opt/ml/model``, as
-``python -m export build --sagemaker`` packed it.
+and after SIGTERM pending requests are still answered. The model is unpacked in ``/opt/ml/model``,
+as ``python -m export build --sagemaker`` packed it.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from augrank.errors import AugrankError, ServerError
 from augrank.models.engines import uses_accelerator
 from augrank.runtime.settings import EnvironmentSettings, WorkerSettings
 from augrank.serving.capacity import CapacityRequest, Profile, plan_serving
-from augrank.serving.readiness_proxy import Gate
+from augrank.serving.readiness_proxy import ReadinessProxy
 from augrank.serving.server import Server, ServerOptions, serve
 
 logger = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ class HostingSettings(EnvironmentSettings):
 
 @dataclass(frozen=True)
 class Hosting:
-    """What the platform asks for."""
+    """What the platform asks for: model, port, options."""
 
     model: Path  # the unpacked model.tar.gz
     port: int
@@ -102,7 +102,7 @@ def host(hosting: Hosting, address: str = EVERYWHERE) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Raises:
-        AugrankError: the model cannot be served, or the server ended by itself.
+        AugrankError: the model cannot be served, or the server exited.
     """
     asyncio.run(_host(hosting, address))
 
@@ -112,40 +112,40 @@ async def _host(hosting: Hosting, address: str) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    gate = Gate()
-    port = await gate.listen(address, hosting.port)
+    proxy = ReadinessProxy()
+    port = await proxy.listen(address, hosting.port)
     logger.info("listening on %s:%d; %s", address, port, hosting.options.plan.explained())
     running = serve(hosting.model, hosting.options)
     starting = asyncio.create_task(asyncio.to_thread(running.__enter__))
     stopped = asyncio.create_task(stopping.wait())
     await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
-    server = await starting  # a thread cannot be stopped: it is waited for
+    server = await starting  # a thread cannot be stopped, only waited for
     try:
-        await _watch(gate, server, stopping)
-        if not await gate.drain(DRAIN_S):
+        await _watch(proxy, server, stopping)
+        if not await proxy.drain(DRAIN_S):
             logger.warning("some requests were not answered within %.0f s", DRAIN_S)
     finally:
         await asyncio.to_thread(running.__exit__, None, None, None)
 
 
-async def _watch(gate: Gate, server: Server, stopping: asyncio.Event) -> None:
-    """Keep the gate open while a worker is ready; return when asked to stop.
+async def _watch(proxy: ReadinessProxy, server: Server, stopping: asyncio.Event) -> None:
+    """Keep the proxy open while a worker is ready; return when asked to stop.
 
     Raises:
-        ServerError: TorchServe ended by itself.
+        ServerError: TorchServe exited.
     """
     address = urlsplit(server.url)
     upstream = (address.hostname or "", address.port or 0)
     while not stopping.is_set():
-        if server.process.poll() is not None:
-            raise ServerError(f"TorchServe ended by itself. Its log ends:\n{server.log_tail()}")
-        ready = await asyncio.to_thread(server.ready_workers)
-        if ready and not gate.is_open:
+        if server.torchserve.process.poll() is not None:
+            raise ServerError(f"TorchServe exited. Its log ends:\n{server.torchserve.log_tail()}")
+        ready = await asyncio.to_thread(server.torchserve.ready_workers)
+        if ready and not proxy.is_open:
             logger.info("ready: %d workers", ready)
-            gate.open(upstream)
-        elif not ready and gate.is_open:
+            proxy.open(upstream)
+        elif not ready and proxy.is_open:
             logger.error("no worker is ready; refusing requests")
-            gate.shut()
+            proxy.close()
         await _wait(stopping, WATCH_S)
 
 
@@ -158,7 +158,7 @@ async def _wait(event: asyncio.Event, seconds: float) -> None:
 
 
 def main() -> int:
-    """The ``serve`` command: 0 when asked to stop, 1 with a message where it cannot serve."""
+    """Run the ``serve`` command; return 0 after a stop signal, 1 where it cannot serve."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:

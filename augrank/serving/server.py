@@ -1,4 +1,4 @@
-"""Serves a bundle or an archive on the real TorchServe."""
+"""Serve a bundle or an archive on the real TorchServe."""
 
 import os
 import shlex
@@ -21,7 +21,13 @@ from augrank.images.decode import encode
 from augrank.models.engines import Device
 from augrank.runtime import settings
 from augrank.serving.capacity import ServingPlan, plan_serving
-from augrank.serving.model_folder import MANIFEST, ModelConfig, lay_out, link_served, write_config
+from augrank.serving.model_folder import (
+    MANIFEST,
+    ModelConfig,
+    lay_out,
+    link_model_folder,
+    write_config,
+)
 from augrank.serving.torchserve import (
     LOOPBACK,
     READY_TIMEOUT_S,
@@ -36,7 +42,7 @@ EXAMPLE, WARM_UP_S = "example.jpg", 2.0
 
 @dataclass(frozen=True)
 class ServerOptions:
-    """How to serve. ``port`` 0 takes any free one.
+    """Options of a server. ``port`` 0 takes any free one.
 
     None leaves a setting to the workers' own environment variables.
     """
@@ -48,11 +54,11 @@ class ServerOptions:
     precision: Precision | None = None
     device: Device | None = None
     cache_mb: int | None = None
-    timeout_s: int = 60  # for an answer; a worker that takes longer is started anew
+    timeout_s: int = 60  # for an answer; a worker that takes longer is restarted
 
     @property
     def model_config(self) -> ModelConfig:
-        """TorchServe's side of it."""
+        """The part that TorchServe reads from model-config.yaml."""
         return ModelConfig(
             minWorkers=self.plan.workers,
             maxWorkers=self.plan.workers,
@@ -63,7 +69,7 @@ class ServerOptions:
 
     @property
     def torchserve(self) -> TorchServeOptions:
-        """TorchServe's own."""
+        """The part that TorchServe reads from its properties."""
         plan = self.plan
         device = self.device or os.environ.get(settings.DEVICE)
         wait_s = TENSORRT_TIMEOUT_S if device == "tensorrt" else READY_TIMEOUT_S
@@ -73,31 +79,47 @@ class ServerOptions:
 
     @property
     def worker_environment(self) -> dict[str, str]:
-        """The workers' side of it: what was planned and asked goes before the environment."""
-        asked = {
+        """The part that workers read: options override the environment."""
+        variables = {
             settings.THREADS: self.plan.threads,
             settings.SPIN: int(self.plan.spin),
             settings.PRECISION: self.precision,
             settings.DEVICE: self.device,
             settings.CACHE_MB: self.cache_mb,
         }
-        given = {name: str(value) for name, value in asked.items() if value is not None}
+        given = {name: str(value) for name, value in variables.items() if value is not None}
         return {**os.environ, **given}
 
 
 @dataclass(frozen=True)
-class Server(TorchServe):
+class Server:
     """A running, ready server of a bundle."""
 
+    torchserve: TorchServe
     spec: BundleSpec
 
     @property
+    def url(self) -> str:
+        """The address of predictions."""
+        return self.torchserve.url
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers that a client must send: the inference key, if keys are on."""
+        return self.torchserve.headers
+
+    @property
+    def logs(self) -> Path:
+        """The folder of TorchServe's logs."""
+        return self.torchserve.folder / "logs"
+
+    @property
     def example(self) -> Path:
-        """An image to try it with, there as long as the server runs."""
-        return self.folder / EXAMPLE
+        """An image to try the server with, which exists while it runs."""
+        return self.torchserve.folder / EXAMPLE
 
     def curl(self) -> str:
-        """A command line that works as it is: an image and context that this bundle knows."""
+        """Return a command line that works as it is, with fields that this bundle knows."""
         words = ["curl"]
         for name, value in self.headers.items():
             words += ["-H", f"{name}: {value}"]
@@ -109,11 +131,11 @@ class Server(TorchServe):
 
 @contextmanager
 def serve(source: Path, options: ServerOptions | None = None) -> Iterator[Server]:
-    """Serve a bundle directory, a ``.mar`` or an archive's unpacked folder for the while.
+    """Serve a bundle directory, a ``.mar`` or an archive's unpacked folder during the block.
 
     Args:
         source: what ``python -m export build`` wrote.
-        options: port, keys, plan; by default those for one request as fast as can be.
+        options: port, keys, plan; by default those for the shortest answer to one request.
 
     Yields:
         The server, once its workers are READY.
@@ -125,16 +147,18 @@ def serve(source: Path, options: ServerOptions | None = None) -> Iterator[Server
     options = options or ServerOptions()
     with tempfile.TemporaryDirectory(prefix="augrank-serve-") as scratch:
         folder = Path(scratch)
-        name, spec = _model_folder(source, folder / "models", options)
-        _write_example(folder, name)
-        with run_torchserve(folder, name, options.torchserve, options.worker_environment) as server:
-            served = Server(**vars(server), spec=spec)
-            _warm_up(served, options.plan.workers)
-            yield served
+        spec = _model_folder(source, folder / "models", options)
+        _write_example(folder, spec.name)
+        with run_torchserve(
+            folder, spec.name, options.torchserve, options.worker_environment
+        ) as torchserve:
+            server = Server(torchserve, spec)
+            _warm_up(server, options.plan.workers)
+            yield server
 
 
 def _warm_up(server: Server, workers: int) -> None:
-    """Ask small questions for a moment, so that Java has compiled its part before users come."""
+    """Send cheap requests for a moment, so that Java has compiled its code before users come."""
     deadline = time.monotonic() + WARM_UP_S
     fields = server.spec.cheap_fields()
     image = server.example.read_bytes()
@@ -148,11 +172,11 @@ def _warm_up(server: Server, workers: int) -> None:
         list(pool.map(ask, range(workers)))
 
 
-def _model_folder(source: Path, store: Path, options: ServerOptions) -> tuple[str, BundleSpec]:
-    """Unpack, link or lay out the served folder under ``store``, with a config of ours."""
+def _model_folder(source: Path, store: Path, options: ServerOptions) -> BundleSpec:
+    """Unpack, link or lay out the model folder under ``store``, and write its config."""
     if (source / MANIFEST).is_file():
         spec = load_bundle(source / "bundle").spec
-        link_served(source, store / spec.name)
+        link_model_folder(source, store / spec.name)
     elif source.is_dir():
         if (source / "bundle" / BUNDLE_FILE).is_file():
             source = source / "bundle"
@@ -164,7 +188,7 @@ def _model_folder(source: Path, store: Path, options: ServerOptions) -> tuple[st
         spec = load_bundle(unpacked / "bundle").spec
         unpacked.rename(store / spec.name)
     write_config(store / spec.name, options.model_config)
-    return spec.name, spec
+    return spec
 
 
 def _unpack(source: Path, folder: Path) -> None:
@@ -180,7 +204,7 @@ def _unpack(source: Path, folder: Path) -> None:
 
 
 def _write_example(folder: Path, name: str) -> None:
-    """An image of the catalogue where the bundle carries any, else a grey one."""
+    """Write an image of the catalogue where the bundle carries any, else a grey one."""
     data = encode(np.full((160, 160, 3), 128, np.uint8))
     archive = folder / "models" / name / "bundle" / "alternates" / "thumbnails.zip"
     if archive.is_file():

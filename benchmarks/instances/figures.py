@@ -1,17 +1,17 @@
 """What is measured on one instance type, and where: here, or on AWS, by the same code."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from augrank.errors import ServerError
+from augrank.reporting import Step
 from benchmarks.common.load import Body, Target, closed_loop, open_loop
 from benchmarks.instances.catalogue import InstanceType
 
 LOAD = 0.7  # of the peak, at which latencies are taken
-Step = Callable[[str], None]
 
 
 @dataclass(frozen=True)

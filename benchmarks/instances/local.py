@@ -15,6 +15,7 @@ from augrank.bundle.load import load_bundle
 from augrank.bundle.recommend_spec import RecommendSpec
 from augrank.contracts.manifest import IMAGE_SUFFIXES
 from augrank.errors import BadRequest, ServerError
+from augrank.reporting import Step
 from augrank.resources import available_memory, usable_cores
 from augrank.serving.capacity import CapacityRequest, plan_serving
 from augrank.serving.server import ServerOptions, serve
@@ -24,7 +25,6 @@ from benchmarks.instances.catalogue import InstanceType
 from benchmarks.instances.figures import (
     LoadPlan,
     ServingFigures,
-    Step,
     TrainingFigures,
     ask,
     training_figures,

@@ -9,8 +9,9 @@ import typer
 from augrank.cli.options import pairs
 from augrank.contracts.manifest import IMAGE_SUFFIXES
 from augrank.errors import BadRequest
+from augrank.reporting import Step
 from benchmarks.instances.catalogue import PRICES, InstanceType, chosen_types, prices
-from benchmarks.instances.figures import Place, Step
+from benchmarks.instances.figures import Place
 from benchmarks.instances.ledger import Work
 
 CATALOGUE = Path(__file__).parents[2] / "examples" / "catalogue" / "images"

@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from augrank.errors import AugrankError
+from augrank.reporting import Step
 from benchmarks.instances.catalogue import InstanceType
-from benchmarks.instances.figures import LeftRunning, Place, ServingFigures, Step, TrainingFigures
+from benchmarks.instances.figures import LeftRunning, Place, ServingFigures, TrainingFigures
 from benchmarks.instances.ledger import Ledger, Work
 
 # What a try costs at most, in hours, which the limit must leave room for: SageMaker is given forty

@@ -14,7 +14,7 @@ from torchvision.datasets import ImageFolder
 
 from augrank.images.preprocess import IMAGENET_MEAN, IMAGENET_STD, Normalizer
 from augrank.reporting import NullReporter
-from training.backbone.crops import Jitter
+from training.backbone.crops import RandomCrops
 from training.backbone.loader import BatchLoader, ImageSet
 from training.common.context import TrainContext
 from training.common.device import Device
@@ -46,7 +46,8 @@ def ours_warm(data: Dataset, samples: Samples, batch_size: int, device: Device) 
 
 
 def _epoch(data: Dataset, samples: Samples, batch_size: int, device: Device) -> None:
-    for _ in batches_of(data, batch_size, device).shuffled(samples, Jitter(0, flip=False), epoch=1):
+    loader = batches_of(data, batch_size, device)
+    for _ in loader.shuffled(samples, RandomCrops(0, flip=False), epoch=1):
         pass
     if device.is_cuda:
         torch.cuda.synchronize()

@@ -25,11 +25,11 @@ from benchmarks.training.inputs import (
     ours_cold,
     ours_warm,
 )
-from training.backbone.crops import Jitter
+from training.backbone.crops import RandomCrops
 from training.backbone.embed import embed, pair_keys
 from training.backbone.loader import EVALUATION_BATCH, TrainingBatch
 from training.backbone.model import Backbone
-from training.backbone.optimizer import Optimisation
+from training.backbone.optimizer import BackboneOptimizer
 from training.backbone.train import use_threads
 from training.backbone.trainer import train_epoch
 from training.common.context import TrainContext
@@ -63,7 +63,7 @@ LEAST_BATCHES = 2  # of a turn
 PEAK_BATCHES = 8  # after which memory grows no more
 ROUND_S = 16.0  # at least, of turns of both ways, where it need not be quick
 COMPILED_STEPS = 8
-NO_FLIP = Jitter(0, flip=False)
+NO_FLIP = RandomCrops(0, flip=False)
 
 
 @dataclass
@@ -117,19 +117,19 @@ def measure_backbone(
     """Training on images against training on tensors that are there already; embeddings."""
     seen = Seen(backbone, data.config.image_size)
     config = data.config.model_copy(update={"backbone": backbone, "epochs": 100})
-    batch, jitter = batch_size(device), NO_FLIP
+    batch, crops = batch_size(device), NO_FLIP
     count = len(data.augmentations.names)
     train = _part(data.samples(TRAIN), LEAST_BATCHES * batch)
     network = Backbone(backbone, count, 0).to(device.torch_device)
     network = network.to(memory_format=torch.channels_last)
-    optimisation = Optimisation(network, config, TrainContext(device=device), steps=1000)
+    optimizer = BackboneOptimizer(network, config, TrainContext(device=device), steps=1000)
     batches = batches_of(data, batch, device)
-    made = next(batches.shuffled(train, jitter, 1))
+    made = next(batches.shuffled(train, crops, 1))
 
     def learn(source: Iterator[TrainingBatch]) -> tuple[float, float]:
         """Seconds, and those of them that it waited for images."""
         start = time.perf_counter()
-        trained = train_epoch(optimisation, source, TrainContext(), _silent)
+        trained = train_epoch(optimizer, source, TrainContext(), _silent)
         return time.perf_counter() - start, trained.waited_s
 
     def synthetic() -> float:
@@ -137,7 +137,7 @@ def measure_backbone(
         return learn(itertools.repeat(made, len(train) // batch))[0]
 
     def real() -> float:
-        seconds, waited_s = learn(batches.shuffled(train, jitter, 1))
+        seconds, waited_s = learn(batches.shuffled(train, crops, 1))
         seen.waiting.append(waited_s / seconds)
         return seconds
 
@@ -145,7 +145,7 @@ def measure_backbone(
         """An epoch on whole originals, whose files are decoded first."""
         start = time.perf_counter()
         decode_anew(data, whole, scratch / "cold")
-        learn(batches.shuffled(whole, jitter, 1))
+        learn(batches.shuffled(whole, crops, 1))
         return time.perf_counter() - start
 
     synthetic()  # warms up
@@ -156,7 +156,7 @@ def measure_backbone(
     whole = whole[np.arange(min(originals * count, len(whole)))]
     real()
     seen.waiting.clear()
-    seen.compiled = optimisation.compiled
+    seen.compiled = optimizer.is_compiled
     seen.peak_mb = peak_mb(images, scratch, seen.size, backbone)
     plain = _plain(backbone, device)
     keys = pair_keys(train.file, train.applied, count)
@@ -200,7 +200,7 @@ def measure_compiled(
     batch = next(batches.shuffled(data.samples(TRAIN), NO_FLIP, 1))
     rates: dict[bool, list[float]] = {True: [], False: []}
     ways = {
-        compiled: Optimisation(
+        compiled: BackboneOptimizer(
             network,
             data.config.model_copy(update={"compile": compiled}),
             TrainContext(device=device),
@@ -210,11 +210,11 @@ def measure_compiled(
     }
 
     def rate(compiled: bool, steps: int) -> float:
-        ways[compiled].begin_epoch()
+        ways[compiled].train()
         start = time.perf_counter()
         for _ in range(steps):
-            learned = ways[compiled].learn(batch)
-        learned.tolist()  # which waits for the device
+            figures = ways[compiled].step(batch)
+        figures.tolist()  # which waits for the device
         return steps * len(batch.label) / (time.perf_counter() - start)
 
     first_step_s = len(batch.label) / rate(True, 1)
@@ -310,14 +310,14 @@ def _peak_mb(images: Path, scratch: Path, size: int, backbone: Architecture) -> 
     data = prepared(images, scratch, size)
     batch = batch_size(device)
     network = Backbone(backbone, len(data.augmentations.names), 0).to(device.torch_device)
-    optimisation = Optimisation(
+    optimizer = BackboneOptimizer(
         network.to(memory_format=torch.channels_last),
         data.config.model_copy(update={"backbone": backbone, "epochs": 100}),
         TrainContext(device=device), steps=1000,
     )  # fmt: skip
     train = _part(data.samples(TRAIN), PEAK_BATCHES * batch)
     batches = batches_of(data, batch, device).shuffled(train, NO_FLIP, 1)
-    train_epoch(optimisation, batches, TrainContext(), _silent)
+    train_epoch(optimizer, batches, TrainContext(), _silent)
     if device.is_cuda:
         return torch.cuda.max_memory_allocated() / 2**20
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()

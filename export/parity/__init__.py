@@ -1,0 +1,1 @@
+"""The parity gate: what is served must be what was trained."""

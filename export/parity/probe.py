@@ -1,7 +1,7 @@
-"""Answers requests through the handler of an unpacked archive, as a model server would.
+"""Answers requests with the handler of an unpacked archive, as a model server would.
 
-Run as a script in a process of its own, with the archive's folder on PYTHONPATH, so that what
-answers is the code in the archive and nothing of the clone:
+Run it as a script in a process of its own, with the archive's folder on PYTHONPATH, so that the
+code in the archive answers and nothing of the clone does:
 
     PYTHONPATH=FOLDER python -P export/parity/probe.py FOLDER REQUESTS.json ANSWERS.json
 
@@ -18,7 +18,7 @@ from typing import Any
 
 
 class ProbeContext:
-    """What the handler uses of TorchServe's context."""
+    """The part of TorchServe's context that the handler uses."""
 
     def __init__(self, folder: Path, fields: list[dict[str, str]] | None = None) -> None:
         self.fields = fields or []
@@ -28,28 +28,42 @@ class ProbeContext:
         self.metrics = self
 
     def add_time(self, name: str, value: float, idx: int | None = None) -> None:
-        """Metrics go nowhere here."""
+        """Discard the metric."""
 
     def get_all_request_header(self, idx: int) -> dict[str, str]:
-        """Every request is a raw image with its fields in a header."""
+        """Return the headers of a raw image with its fields in a header."""
         fields = json.dumps(self.fields[idx])
         return {"Content-Type": "application/octet-stream", "X-Augrank-Fields": fields}
 
     def set_response_content_type(self, idx: int, value: str) -> None:
-        """Answers are JSON."""
+        """Ignore it: answers are JSON."""
 
     def set_response_status(self, code: int = 200, phrase: str = "", idx: int = 0) -> None:
-        """Remember a request's status."""
+        """Record a request's status."""
         self.statuses[idx] = code
+
+
+def load_handler(folder: Path) -> Any:
+    """Import the one handler class of the file that the archive's manifest names.
+
+    TorchServe finds it in the same way.
+    """
+    manifest = json.loads((folder / "MAR-INF" / "MANIFEST.json").read_text(encoding="utf-8"))
+    module = importlib.import_module(Path(manifest["model"]["handler"]).stem)
+    (handler,) = (
+        each
+        for each in vars(module).values()
+        if isinstance(each, type) and each.__module__ == module.__name__
+    )
+    return handler()
 
 
 def main(folder: Path, requests_file: Path, answers_file: Path) -> None:
     """Load the handler from the folder and answer every batch."""
-    module = importlib.import_module("recommend_handler")
+    handler = load_handler(folder)
     runtime = Path(sys.modules["augrank"].__file__ or "").resolve()
     if folder.resolve() not in runtime.parents:
         sys.exit(f"expected augrank from {folder}, got {runtime}")
-    handler = module.RecommendHandler()
     handler.initialize(ProbeContext(folder))
     answers = []
     for batch in json.loads(requests_file.read_text(encoding="utf-8")):

@@ -1,1 +1,1 @@
-"""AWS's side of export: endpoints and batch transform, by plain boto3."""
+"""SageMaker endpoints and batch transform, with plain boto3."""

@@ -1,10 +1,10 @@
-"""Batch transform: a whole S3 folder of images, resumable, bad images listed and skipped.
+"""Batch transform: answer an S3 folder of images, resumable; bad images are listed and skipped.
 
-Every image is one request and one ``<key>.out`` in the output folder. What is there already is
-not asked again: the job gets a list of those that are missing. A job that is still at work, left
-by a call that was killed, is followed first. An image that cannot be answered has its error as
-its answer, because SageMaker gives up a whole job at the first status other than 200; one that is
-too large for a request is not sent at all.
+Every image is one request and one ``<key>.out`` in the output folder. Images that have an answer
+are not sent again: the job's manifest names the missing ones. A job that is still running, left by
+a killed call, is followed first. An image that cannot be answered gets its error as its answer,
+because SageMaker fails a whole job at the first status other than 200; one that is too large for a
+request is not sent at all.
 """
 
 import json
@@ -15,22 +15,25 @@ from functools import cached_property
 from typing import Any
 
 from augrank.aws.client import INVALID, TAG, Aws, AwsError, Call
+from augrank.aws.poll import Pending, no_progress, poll
 from augrank.aws.s3 import S3Folder
 from augrank.contracts.manifest import IMAGE_SUFFIXES
 from augrank.errors import BadRequest
+from augrank.reporting import Step
 from augrank.runtime.settings import ERRORS_AS_200, FIELDS
-from export.sagemaker.release import MAX_REQUEST_BYTES, Release, Step, digest
+from export.sagemaker.release import MAX_REQUEST_BYTES, Release, digest
 
 ANSWER_SUFFIX = ".out"  # SageMaker's
-QUESTION = "augrank.json"  # in the output folder: what its answers are answers to
+# In the output folder: archive, input and fields that its answers belong to.
+REQUEST_FILE = "augrank.json"
 POLL_S, WAIT_S = 20.0, 24 * 3600.0
 MAX_PAYLOAD_MB = MAX_REQUEST_BYTES // 2**20
-AT_WORK = ("InProgress", "Stopping")
+RUNNING = ("InProgress", "Stopping")
 
 
 @dataclass(frozen=True)
-class TransformOutcome:
-    """What is in the output folder now."""
+class TransformResult:
+    """The contents of the output folder."""
 
     answered: int
     failed: dict[str, str]  # image to error
@@ -39,7 +42,7 @@ class TransformOutcome:
 
 @dataclass(frozen=True)
 class Batch:
-    """What a folder of images is asked."""
+    """A folder of images, and what to ask about them."""
 
     release: Release  # the export, with the instances to run on
     source: S3Folder  # images
@@ -47,8 +50,8 @@ class Batch:
     fields: Mapping[str, Any]  # target and context of all images
 
     @property
-    def question(self) -> dict[str, Any]:
-        """What makes answers comparable: they never share a folder with answers to another."""
+    def identity(self) -> dict[str, Any]:
+        """What an answer depends on: an output folder never mixes answers that differ in it."""
         return {
             "archive": self.release.key,
             "input": self.source.url,
@@ -57,15 +60,15 @@ class Batch:
 
     @cached_property
     def prefix(self) -> str:
-        """What the names of its jobs begin with."""
-        asked = digest({**self.question, "output": self.output.url})
-        return f"{self.release.settings.name}-{asked[:10]}-"
+        """The beginning of the names of its jobs."""
+        identity = digest({**self.identity, "output": self.output.url})
+        return f"{self.release.settings.name}-{identity[:10]}-"
 
-    def calls(self, listed: str) -> list[Call]:
-        """The requests that make a model for batch transform and start a job.
+    def calls(self, manifest: str) -> list[Call]:
+        """Return the requests that create a model for batch transform and start a job.
 
         Args:
-            listed: S3 URL of the manifest that names the images.
+            manifest: S3 URL of the file that names the images.
         """
         settings = self.release.settings
         fields = json.dumps(dict(self.fields))
@@ -77,7 +80,7 @@ class Batch:
             "MaxPayloadInMB": MAX_PAYLOAD_MB,
             "BatchStrategy": "SingleRecord",
             "TransformInput": {
-                "DataSource": {"S3DataSource": {"S3DataType": "ManifestFile", "S3Uri": listed}},
+                "DataSource": {"S3DataSource": {"S3DataType": "ManifestFile", "S3Uri": manifest}},
                 "ContentType": "application/octet-stream",
             },
             "TransformOutput": {"S3OutputPath": self.output.url, "Accept": "application/json"},
@@ -91,60 +94,101 @@ class Batch:
 
 
 def transform(
-    aws: Aws, batch: Batch, *, step: Step = lambda _: None, poll_s: float | None = None
-) -> TransformOutcome:
+    aws: Aws, batch: Batch, *, progress: Step = no_progress, poll_s: float | None = None
+) -> TransformResult:
     """Answer every image of a folder that has no answer yet.
 
     Args:
         aws: services of a region.
-        batch: the images, and what they are asked.
-        step: told what is being done.
-        poll_s: between questions after the job's state; None for 20 s.
+        batch: the images, and what to ask about them.
+        progress: receives what is being done.
+        poll_s: pause between two requests for the job's state; None for 20 s.
 
     Raises:
-        AwsError: AWS refuses, or the job failed; answers that were given stay.
-        BadRequest: there are no images, or the output folder has answers to another question.
+        AwsError: AWS refused, or the job failed; answers that were given stay.
+        BadRequest: there are no images, or the output folder has answers to another request.
     """
-    sizes = {k: n for k, n in batch.source.sizes(aws).items() if k.lower().endswith(IMAGE_SUFFIXES)}
+    found = batch.source.sizes(aws)
+    sizes = {key: size for key, size in found.items() if key.lower().endswith(IMAGE_SUFFIXES)}
     if not sizes:
         raise BadRequest(
             "there are no images", expected=", ".join(IMAGE_SUFFIXES), got=batch.source.url
         )
-    _claim(aws, batch)
-    poll_s = POLL_S if poll_s is None else poll_s
-    for job, status in list(_at_work(aws, batch.release.settings.name, batch.prefix)):
-        step(f"following {job}, which was started before")
-        _wait(aws, job, step, poll_s, may_stop=status == "Stopping")
-    fit = [image for image, size in sizes.items() if size <= MAX_REQUEST_BYTES]
-    if missing := _missing(aws, fit, batch.output):
-        _wait(aws, _start(aws, batch, missing, step), step, poll_s)
+    _claim_output(aws, batch)
+    jobs = _Jobs(aws, progress, POLL_S if poll_s is None else poll_s)
+    for job, status in list(_running(aws, batch.release.settings.name, batch.prefix)):
+        progress(f"following {job}, which was started before")
+        jobs.wait(job, may_stop=status == "Stopping")
+    sendable = [image for image, size in sizes.items() if size <= MAX_REQUEST_BYTES]
+    if missing := _without_answer(aws, sendable, batch.output):
+        jobs.wait(jobs.start(batch, missing))
     too_large = {
         image: f"the image is too large: expected at most {MAX_PAYLOAD_MB} MB, "
         f"got {size / 2**20:.1f}"
         for image, size in sizes.items()
         if size > MAX_REQUEST_BYTES
     }
-    return _collect(aws, fit, batch.output, too_large)
+    return _collect(aws, sendable, batch.output, too_large)
 
 
 def stop_jobs(aws: Aws, name: str) -> list[str]:
-    """Stop every transform job of an endpoint's name that is at work; which, in words."""
+    """Stop every running transform job of an endpoint's name; return them, for people."""
     stopped = []
-    for job, status in list(_at_work(aws, name)):
+    for job, status in list(_running(aws, name)):
         if status == "Stopping":
             continue
         try:
             aws.send(Call("sagemaker", "stop_transform_job", {"TransformJobName": job}))
         except AwsError as error:
-            if error.aws_code != INVALID:  # it ended in this moment
+            if error.aws_code != INVALID:  # it has just ended
                 raise
         stopped.append(f"transform job {job} (stopped)")
     return stopped
 
 
-def _at_work(aws: Aws, name: str, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Transform jobs of an endpoint's name that are at work or stopping: names and which."""
-    for status in AT_WORK:
+@dataclass(frozen=True)
+class _Jobs:
+    """Starts transform jobs and waits for them."""
+
+    aws: Aws
+    progress: Step
+    poll_s: float
+
+    def start(self, batch: Batch, images: Sequence[str]) -> str:
+        """Start a job for these images, and return its name."""
+        self.progress(f"{len(images)} images to answer")
+        batch.release.upload(self.aws, self.progress)
+        manifest = json.dumps([{"prefix": batch.source.url}, *images]).encode()
+        folder = batch.release.settings.folder
+        url = folder.write(self.aws, f"transform/{time.time_ns()}.manifest", manifest)
+        model, job = batch.calls(url)
+        self.aws.create(model)
+        self.aws.send(job)
+        return str(job.parameters["TransformJobName"])
+
+    def wait(self, name: str, *, may_stop: bool = False) -> None:
+        """Wait until a job is done; a stopped one is an error unless ``may_stop``."""
+
+        def ended() -> str | Pending:
+            call = Call("sagemaker", "describe_transform_job", {"TransformJobName": name})
+            state = self.aws.send(call)
+            status = str(state["TransformJobStatus"])
+            if status == "Completed" or (status == "Stopped" and may_stop):
+                return status
+            if status in ("Failed", "Stopped"):
+                reason = state.get("FailureReason") or "no reason given"
+                raise AwsError(
+                    f"the transform job {name} {status.lower()}: {reason}",
+                    remedy="Run it again: it resumes with the images that have no answer.",
+                )
+            return Pending(f"{name}: {status}")
+
+        poll(ended, interval_s=self.poll_s, timeout_s=WAIT_S, progress=self.progress)
+
+
+def _running(aws: Aws, name: str, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield names and states of an endpoint name's jobs that are running or stopping."""
+    for status in RUNNING:
         pages = aws.paginate(
             "sagemaker", "list_transform_jobs", NameContains=prefix or name, StatusEquals=status
         )
@@ -153,69 +197,38 @@ def _at_work(aws: Aws, name: str, prefix: str = "") -> Iterator[tuple[str, str]]
                 yield job["TransformJobName"], status
 
 
-def _claim(aws: Aws, batch: Batch) -> None:
-    """Write to the output folder what its answers are answers to, or compare."""
-    found = batch.output.read(aws, QUESTION)
-    if found is None:
-        batch.output.write(aws, QUESTION, json.dumps(batch.question, indent=2).encode())
-    elif (other := json.loads(found)) != batch.question:
-        differs = [key for key in batch.question if other.get(key) != batch.question[key]]
+def _claim_output(aws: Aws, batch: Batch) -> None:
+    """Record in the output folder what its answers belong to, or compare with what is recorded."""
+    content = batch.output.read(aws, REQUEST_FILE)
+    if content is None:
+        batch.output.write(aws, REQUEST_FILE, json.dumps(batch.identity, indent=2).encode())
+    elif (other := json.loads(content)) != batch.identity:
+        differs = [key for key in batch.identity if other.get(key) != batch.identity[key]]
         raise BadRequest(
-            f"{batch.output.url} has answers to another question",
-            expected=f"{differs[0]} as in its {QUESTION}: {json.dumps(other.get(differs[0]))}",
-            got=json.dumps(batch.question[differs[0]]),
+            f"{batch.output.url} has answers to another request",
+            expected=f"{differs[0]} as in its {REQUEST_FILE}: {json.dumps(other.get(differs[0]))}",
+            got=json.dumps(batch.identity[differs[0]]),
             remedy="Choose another --output.",
         )
 
 
-def _missing(aws: Aws, images: Sequence[str], output: S3Folder) -> list[str]:
-    there = set(output.keys(aws))
-    return [image for image in images if f"{image}{ANSWER_SUFFIX}" not in there]
-
-
-def _start(aws: Aws, batch: Batch, missing: Sequence[str], step: Step) -> str:
-    step(f"{len(missing)} images to answer")
-    batch.release.upload(aws, step)
-    listing = json.dumps([{"prefix": batch.source.url}, *missing]).encode()
-    folder = batch.release.settings.folder
-    model, job = batch.calls(folder.write(aws, f"transform/{time.time_ns()}.manifest", listing))
-    aws.create(model)
-    aws.send(job)
-    return str(job.parameters["TransformJobName"])
-
-
-def _wait(aws: Aws, name: str, step: Step, poll_s: float, *, may_stop: bool = False) -> None:
-    """Wait until a job is done, or has stopped where somebody had stopped it before."""
-    started = time.monotonic()
-    while time.monotonic() - started < WAIT_S:
-        state = aws.send(Call("sagemaker", "describe_transform_job", {"TransformJobName": name}))
-        status = state["TransformJobStatus"]
-        if status == "Completed" or (status == "Stopped" and may_stop):
-            return
-        if status in ("Failed", "Stopped"):
-            reason = state.get("FailureReason") or "no reason given"
-            raise AwsError(
-                f"the transform job {name} {status.lower()}: {reason}",
-                remedy="Run it again: it goes on with the images that have no answer.",
-            )
-        minutes, seconds = divmod(int(time.monotonic() - started), 60)
-        step(f"{name}: {status}, {minutes}:{seconds:02d}")
-        time.sleep(poll_s)
-    raise AwsError(f"the transform job {name} is not done after {WAIT_S / 3600:.0f} h")
+def _without_answer(aws: Aws, images: Sequence[str], output: S3Folder) -> list[str]:
+    answers = set(output.keys(aws))
+    return [image for image in images if f"{image}{ANSWER_SUFFIX}" not in answers]
 
 
 def _collect(
     aws: Aws, images: Sequence[str], output: S3Folder, failed: dict[str, str]
-) -> TransformOutcome:
-    there = set(output.keys(aws))
+) -> TransformResult:
+    answers = set(output.keys(aws))
     missing, answered = [], 0
     for image in images:
         key = f"{image}{ANSWER_SUFFIX}"
-        answer = output.read(aws, key) if key in there else None
+        answer = output.read(aws, key) if key in answers else None
         if answer is None:
             missing.append(image)
         elif "error" in (content := json.loads(answer)):
             failed[image] = content["error"]["message"]
         else:
             answered += 1
-    return TransformOutcome(answered, failed, missing)
+    return TransformResult(answered, failed, missing)

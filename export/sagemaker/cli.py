@@ -1,4 +1,4 @@
-"""``python -m export deploy|update|invoke|autoscale|status|delete|transform``: on SageMaker."""
+"""``python -m export deploy|update|invoke|autoscale|status|delete|transform``: SageMaker."""
 
 import json
 import mimetypes
@@ -16,26 +16,30 @@ from augrank.cli.options import pairs, spread
 from augrank.cli.reporter import status_line
 from augrank.errors import BadRequest
 from export.sagemaker import rollout
-from export.sagemaker.autoscaling import autoscale as scale
-from export.sagemaker.autoscaling import scaling_calls
+from export.sagemaker.autoscaling import ScalingLimits, autoscaling_calls
+from export.sagemaker.autoscaling import autoscale as turn_on_autoscaling
 from export.sagemaker.batch_transform import Batch
 from export.sagemaker.batch_transform import transform as run_transform
 from export.sagemaker.endpoint import Endpoint
-from export.sagemaker.invoke import SmokeQuestion, ask
+from export.sagemaker.invoke import SmokeRequest
+from export.sagemaker.invoke import invoke as send_request
 from export.sagemaker.options import AccountOptions, ContainerOptions, HostingOptions
-from export.sagemaker.teardown import delete as remove
+from export.sagemaker.teardown import delete as tear_down
 
 console = Console()
-VARIANT_COLUMNS = (
-    "VariantName", "CurrentInstanceCount", "DesiredInstanceCount", "CurrentWeight",
-)  # fmt: skip
+VARIANT_COLUMNS = {
+    "variant": "VariantName",
+    "instances": "CurrentInstanceCount",
+    "desired": "DesiredInstanceCount",
+    "share of traffic": "CurrentWeight",
+}
 
 Name = Annotated[str, typer.Argument(help="The endpoint's name.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the requests, send none.")]
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands."""
+    """Add the commands to an app."""
     for command in (deploy, update, invoke, autoscale, status, delete, transform):
         app.command()(friendly_errors(spread(command)))
 
@@ -47,9 +51,9 @@ def deploy(
     account: AccountOptions,
     dry_run: DryRun = False,
 ) -> None:
-    """Make an endpoint from an export, wait until it serves, and ask it the smoke question.
+    """Create an endpoint from an export, wait until it serves, and send it the smoke request.
 
-    Run it again after an interrupt: it goes on where it was.
+    Run it again after an interrupt: it resumes.
 
     Example: python -m export deploy shop --dist dist --role arn:aws:iam::123456789012:role/augrank
     """
@@ -58,9 +62,9 @@ def deploy(
     if dry_run:
         _print_calls([release.model, release.config, release.endpoint])
         return
-    with status_line(console) as step:
-        rollout.deploy(Endpoint(aws, name, step), release)
-    console.print(f"[green]in service[/green]: {name} answers the smoke question")
+    with status_line(console) as progress:
+        rollout.deploy(Endpoint(aws, name, progress), release)
+    console.print(f"[green]in service[/green]: {name} answers the smoke request")
     console.print(f"next: python -m export invoke {name} IMAGE --field target=...", soft_wrap=True)
 
 
@@ -71,21 +75,23 @@ def update(
     account: AccountOptions,
     dry_run: DryRun = False,
 ) -> None:
-    """Let an endpoint serve another export, without a moment in which nothing healthy serves.
+    """Replace what an endpoint serves by another export, without downtime.
 
-    A real-time endpoint's new variant is asked the smoke question before it gets traffic; where it
-    does not answer as the export did, it goes and the old one serves on. The kind of endpoint, its
-    instances and the autoscaling stay, unless an option says otherwise.
+    The new variant of a real-time endpoint must answer the smoke request before it gets traffic;
+    otherwise it is removed and the old one goes on serving. The kind of endpoint, its instances and
+    its autoscaling stay, unless an option changes them.
     """
     aws = account.aws()
-    release = container.release(aws, name, hosting.or_else(HostingOptions.of(Endpoint(aws, name))))
+    release = container.release(
+        aws, name, hosting.completed_from(HostingOptions.read(Endpoint(aws, name)))
+    )
     if dry_run:
         if hosting.instances is None:
-            print("# InitialInstanceCount will be the number of instances that serve then")
+            print("# InitialInstanceCount will be the current number of instances")
         _print_calls([release.model, release.config])
         return
-    with status_line(console) as step:
-        rollout.update(Endpoint(aws, name, step), release)
+    with status_line(console) as progress:
+        rollout.update(Endpoint(aws, name, progress), release)
     console.print(f"[green]in service[/green]: {name} serves {container.dist}")
 
 
@@ -93,20 +99,20 @@ def invoke(
     name: Name,
     account: AccountOptions,
     image: Annotated[
-        Path | None, typer.Argument(help="An image; without one, the export's smoke question.")
+        Path | None, typer.Argument(help="An image (default: the export's smoke request).")
     ] = None,
     fields: Annotated[
         list[str] | None,
         typer.Option("--field", help="NAME=VALUE: target, context, alternates; repeatable."),
     ] = None,
-    dist: Annotated[Path, typer.Option(help="Where the smoke question is.")] = Path("dist"),
+    dist: Annotated[Path, typer.Option(help="Export that has the smoke request.")] = Path("dist"),
 ) -> None:
-    """Ask an endpoint and print its answer."""
+    """Send an image to an endpoint and print the answer."""
     endpoint = Endpoint(account.aws(), name)
     if image is None:
-        question = SmokeQuestion.of(dist)
-        answer = ask(endpoint, question.body)
-        question.check(answer)
+        smoke = SmokeRequest.load(dist)
+        answer = send_request(endpoint, smoke.body)
+        smoke.check(answer)
         console.print("[green]as the export answered[/green]")
     else:
         try:
@@ -114,42 +120,43 @@ def invoke(
         except OSError as error:
             raise BadRequest(f"{image} cannot be read: {error.strerror}") from error
         kind = mimetypes.guess_type(image.name)[0] or "application/octet-stream"
-        answer = ask(endpoint, body, kind, attributes=pairs(fields, "--field"))
+        answer = send_request(endpoint, body, kind, attributes=pairs(fields, "--field"))
     print(json.dumps(answer, indent=2))
 
 
 def autoscale(
     name: Name,
     account: AccountOptions,
-    least: Annotated[int, typer.Option("--min", min=1, help="Instances, at least.")] = 1,
-    most: Annotated[int, typer.Option("--max", min=1, help="Instances, at most.")] = 4,
+    least: Annotated[int, typer.Option("--min", min=1, help="Minimum number of instances.")] = 1,
+    most: Annotated[int, typer.Option("--max", min=1, help="Maximum number of instances.")] = 4,
     invocations: Annotated[
         float,
-        typer.Option(min=1, help="Per instance and minute; MaxInvocations x 0.7 is a good start."),
+        typer.Option(min=1, help="Target per instance and minute; 0.7 x the maximum is a start."),
     ] = 600.0,
     dry_run: DryRun = False,
 ) -> None:
-    """Let the number of instances follow the requests; updates keep it so."""
+    """Let the number of instances follow the requests; updates keep this."""
     if most < least:
         raise BadRequest("--max is below --min", expected=f"at least {least}", got=str(most))
+    limits = ScalingLimits(least, most, invocations)
     if dry_run:
-        _print_calls(scaling_calls(name, "VARIANT", least, most, invocations))
+        _print_calls(autoscaling_calls(name, "VARIANT", limits))
         return
-    with status_line(console) as step:
-        variants = scale(Endpoint(account.aws(), name, step), least, most, invocations)
+    with status_line(console) as progress:
+        variants = turn_on_autoscaling(Endpoint(account.aws(), name, progress), limits)
     console.print(f"{name}: {least} to {most} instances of {', '.join(variants)}")
 
 
 def status(name: Name, account: AccountOptions) -> None:
-    """Say what an endpoint is and does."""
+    """Show the state of an endpoint and its variants."""
     state = Endpoint(account.aws(), name).state()
     if state is None:
         raise BadRequest(f"there is no endpoint {name}", remedy="Use: python -m export deploy")
     table = Table(title=f"{name}: {state['EndpointStatus']}", title_justify="left")
-    for heading in ("variant", "instances", "wanted", "share of traffic"):
+    for heading in VARIANT_COLUMNS:
         table.add_column(heading)
     for variant in state.get("ProductionVariants", []):
-        table.add_row(*(str(variant.get(key, "-")) for key in VARIANT_COLUMNS))
+        table.add_row(*(str(variant.get(key, "-")) for key in VARIANT_COLUMNS.values()))
     console.print(table)
     if reason := state.get("FailureReason"):
         console.print(f"[red]{reason}[/red]")
@@ -160,54 +167,52 @@ def delete(
     account: AccountOptions,
     bucket: Annotated[
         str | None,
-        typer.Option(help="Empty it of this endpoint's files too (those of its models always)."),
+        typer.Option(help="Also delete this endpoint's files in this bucket."),
     ] = None,
 ) -> None:
-    """Remove an endpoint and all that was made for it (by its tag), and nothing else."""
-    with status_line(console) as step:
-        removed = remove(Endpoint(account.aws(), name, step), bucket)
-    for what in removed:
-        console.print(f"removed {what}", soft_wrap=True)
-    if not removed:
+    """Delete an endpoint and all that was created for it (by its tag), and nothing else."""
+    with status_line(console) as progress:
+        deleted = tear_down(Endpoint(account.aws(), name, progress), bucket)
+    for each in deleted:
+        console.print(f"deleted {each}", soft_wrap=True)
+    if not deleted:
         console.print(f"there was nothing of {name}")
 
 
 def transform(
-    name: Annotated[str, typer.Argument(help="Marks what is made; `delete NAME` removes it.")],
-    source: Annotated[str, typer.Option("--input", help="s3://BUCKET/FOLDER of images.")],
-    output: Annotated[str, typer.Option(help="s3://BUCKET/FOLDER for answers.")],
+    name: Annotated[str, typer.Argument(help="Name of what is created; `delete NAME` deletes it.")],
+    source: Annotated[str, typer.Option("--input", help="s3://BUCKET/FOLDER of the images.")],
+    output: Annotated[str, typer.Option(help="s3://BUCKET/FOLDER for the answers.")],
     container: ContainerOptions,
     account: AccountOptions,
     fields: Annotated[
         list[str] | None,
-        typer.Option("--field", help="NAME=VALUE of all images: target, context; repeatable."),
+        typer.Option("--field", help="NAME=VALUE for all images: target, context; repeatable."),
     ] = None,
-    instance_type: Annotated[str, typer.Option(help="Such as ml.c5.xlarge.")] = "ml.c5.xlarge",
-    instances: Annotated[int, typer.Option(min=1, help="How many.")] = 1,
+    instance_type: Annotated[str, typer.Option(help="Instance type.")] = "ml.c5.xlarge",
+    instances: Annotated[int, typer.Option(min=1, help="Number of instances.")] = 1,
     dry_run: DryRun = False,
 ) -> None:
-    """Answer a whole S3 folder of images, one IMAGE.out each.
+    """Answer all images of an S3 folder, each in a file IMAGE.out.
 
-    Run it again after an interrupt or a failure: a job that is still at work is followed, and only
-    images without an answer are asked. An output folder holds the answers to one question.
+    Run it again after an interrupt or a failure: a running job is followed, and only images without
+    an answer are sent. An output folder holds the answers of one export, input and set of fields.
     """
-    aws, given = account.aws(), pairs(fields, "--field")
+    aws = account.aws()
     hosting = HostingOptions(instance_type=instance_type, instances=instances)
     release = container.release(aws, name, hosting)
     folders = S3Folder.parse(source, "--input"), S3Folder.parse(output, "--output")
-    batch = Batch(release, *folders, given)
+    batch = Batch(release, *folders, pairs(fields, "--field"))
     if dry_run:
         _print_calls(batch.calls("s3://.../images.manifest"))
         return
-    with status_line(console) as step:
-        outcome = run_transform(aws, batch, step=step)
-    for image, error in outcome.failed.items():
+    with status_line(console) as progress:
+        result = run_transform(aws, batch, progress=progress)
+    for image, error in result.failed.items():
         console.print(f"[yellow]{image}[/yellow]: {error}", soft_wrap=True)
-    console.print(f"{outcome.answered} answered, {len(outcome.failed)} could not be")
-    if outcome.missing:
-        raise BadRequest(
-            f"{len(outcome.missing)} images have no answer yet", remedy="Run it again."
-        )
+    console.print(f"{result.answered} answered, {len(result.failed)} could not be")
+    if result.missing:
+        raise BadRequest(f"{len(result.missing)} images have no answer yet", remedy="Run it again.")
 
 
 def _print_calls(calls: list[Call]) -> None:

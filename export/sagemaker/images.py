@@ -4,20 +4,28 @@ import os
 
 from augrank.errors import BadRequest
 
-# The last of the PyTorch inference images that holds TorchServe.
+# The last PyTorch inference image that contains TorchServe.
 SERVING_VERSION, SERVING_PYTHON = "2.6.0", "py312"
 
 
 def serving_image(region: str, instance_type: str) -> str:
-    """AWS's PyTorch inference image for an instance type's processors."""
+    """Return AWS's PyTorch inference image for an instance type's processors.
+
+    Raises:
+        BadRequest: AWS has none.
+    """
     os.environ.setdefault("SAGEMAKER_VALIDATE_ROLE", "false")
     from sagemaker.core import image_uris
 
     try:
         uri: str = image_uris.retrieve(
-            "pytorch", region, version=SERVING_VERSION, py_version=SERVING_PYTHON,
-            image_scope="inference", instance_type=instance_type,
-        )  # fmt: skip
+            "pytorch",
+            region,
+            version=SERVING_VERSION,
+            py_version=SERVING_PYTHON,
+            image_scope="inference",
+            instance_type=instance_type,
+        )
     except ValueError as error:
         raise BadRequest(
             f"AWS has no image for {instance_type} in {region}: {error}",

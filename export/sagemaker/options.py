@@ -1,4 +1,4 @@
-"""Options that several of the commands on SageMaker share."""
+"""Options that several SageMaker commands share."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +18,7 @@ AWS_IMAGE = "aws"
 
 @dataclass(frozen=True)
 class AccountOptions:
-    """Where in AWS."""
+    """AWS region and profile."""
 
     region: Annotated[
         str | None, typer.Option(help="AWS region (default: AWS_REGION or the profile's).")
@@ -26,37 +26,39 @@ class AccountOptions:
     profile: Annotated[str | None, typer.Option(help="Profile of ~/.aws/config.")] = None
 
     def aws(self) -> Aws:
-        """Its services."""
+        """Return the services of this region."""
         return Aws(self.region, self.profile)
 
 
 @dataclass(frozen=True)
 class HostingOptions:
-    """On what an endpoint runs; what is not said stays as it is, or is Settings' default."""
+    """What an endpoint runs on; an option that is not given stays as it is, or has a default."""
 
     kind: Annotated[
         Kind | None,
         typer.Option(
-            help="Always on (default); by the request (serverless); or queued in S3 (async)."
+            help="realtime (default), serverless (billed per request), or async (queued in S3)."
         ),
     ] = None
     instance_type: Annotated[
-        str | None, typer.Option(help="(default: ml.c7i.large; for an update what it has)")
+        str | None,
+        typer.Option(help="Instance type (default: ml.c7i.large; an update keeps its own)."),
     ] = None
     instances: Annotated[
         int | None,
-        typer.Option(min=1, help="How many (default: 1; for an update as many as it has)."),
+        typer.Option(min=1, help="Number of instances (default: 1; an update keeps its own)."),
     ] = None
     memory_mb: Annotated[
-        int | None, typer.Option(help="Of a serverless endpoint: 1024 to 6144 (default: 4096).")
+        int | None,
+        typer.Option(help="Memory of a serverless endpoint: 1024 to 6144 (default: 4096)."),
     ] = None
 
     @classmethod
-    def of(cls, endpoint: Endpoint) -> "HostingOptions":
-        """Those of an endpoint that is there, but for the number of its instances.
+    def read(cls, endpoint: Endpoint) -> "HostingOptions":
+        """Read the options of an existing endpoint, without its number of instances.
 
         Raises:
-            AwsError: it is not there.
+            AwsError: it does not exist.
         """
         config = endpoint.existing_config()
         variant = config["ProductionVariants"][0]
@@ -72,30 +74,33 @@ class HostingOptions:
 
     @property
     def given(self) -> dict[str, Any]:
-        """Those that were said."""
+        """The options that were given."""
         return {name: value for name, value in vars(self).items() if value is not None}
 
-    def or_else(self, other: "HostingOptions") -> "HostingOptions":
-        """What was said, and of the other what was not."""
+    def completed_from(self, other: "HostingOptions") -> "HostingOptions":
+        """Return these options, completed from others."""
         return HostingOptions(**{**other.given, **self.given})
 
 
 @dataclass(frozen=True)
 class ContainerOptions:
-    """What runs, whatever it runs for."""
+    """What the container runs."""
 
-    dist: Annotated[Path, typer.Option(help="What `python -m export build --sagemaker` wrote.")] = (
-        Path("dist")
-    )
+    dist: Annotated[
+        Path, typer.Option(help="Directory that `python -m export build --sagemaker` wrote.")
+    ] = Path("dist")
     image: Annotated[
         str,
-        typer.Option(help="Container image in ECR; `aws` for AWS's PyTorch 2.6 image for CPUs."),
+        typer.Option(help="Container image in ECR, or `aws` for AWS's PyTorch 2.6 image."),
     ] = AWS_IMAGE
     role: Annotated[
-        str, typer.Option(envvar="SAGEMAKER_ROLE", help="ARN of the role the container runs under.")
+        str,
+        typer.Option(
+            envvar="SAGEMAKER_ROLE", help="ARN of the role that the container runs under."
+        ),
     ] = ""
     bucket: Annotated[
-        str | None, typer.Option(help="For the archive (default: sagemaker-REGION-ACCOUNT).")
+        str | None, typer.Option(help="Bucket of the archive (default: sagemaker-REGION-ACCOUNT).")
     ] = None
     environment: Annotated[
         list[str] | None,
@@ -103,16 +108,16 @@ class ContainerOptions:
     ] = None
 
     def release(self, aws: Aws, name: str, hosting: HostingOptions) -> Release:
-        """The export as it is to run.
+        """Return the export with its settings.
 
         Raises:
-            BadRequest: the role is missing, or an option does not fit.
+            BadRequest: the role is missing, or an option is invalid.
         """
         if not self.role:
             raise BadRequest(
                 "the role is missing",
                 expected="--role, or SAGEMAKER_ROLE: an ARN",
-                remedy="docs/sagemaker.md has its policy as JSON.",
+                remedy="docs/sagemaker.md has the role's policy as JSON.",
             )
         settings = Settings(
             name=name,

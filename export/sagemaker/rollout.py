@@ -1,14 +1,19 @@
-"""A release comes to an endpoint: deployed, or in place of the one that serves.
+"""Bring a release to an endpoint: deploy it, or replace the release that it serves.
 
-An update of a real-time endpoint lets the new variant stand beside the old one without traffic,
-asks it the smoke question, and only then shifts traffic. Where anything fails, what served before
-serves again: its variants, with as many instances and the autoscaling that they had.
+An update of a real-time endpoint adds the new variant beside the old one without traffic, sends it
+the smoke request, and only then shifts traffic. If any step fails, the update is rolled back: the
+old variants serve again, with the instances and the autoscaling that they had.
 
     old ─ old, new without traffic ─ new        serverless and asynchronous: old ─ new
-              └ smoke question       └ smoke question
+              └ smoke request        └ smoke request
 
-Each stage is found again from what the endpoint runs, so that the next call finishes an
-interrupted one.
+Every stage is recognised from what the endpoint runs, so that the next call finishes an interrupted
+one.
+
+SageMaker's own blue/green policies (DeploymentConfig of UpdateEndpoint) do not replace this. They
+send live traffic to the new fleet before anything has tested it, cannot address it without traffic,
+and roll back on CloudWatch alarms alone; autoscaling would still have to be saved where the
+instance type changes.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,33 +21,43 @@ from dataclasses import dataclass
 from typing import Any
 
 from augrank.aws.client import AwsError, Call
-from export.sagemaker.autoscaling import forget, restore, set_aside
-from export.sagemaker.endpoint import Endpoint, Standing
-from export.sagemaker.invoke import SmokeQuestion, ask
-from export.sagemaker.release import Release, config_of
-from export.sagemaker.teardown import remove_unused
+from export.sagemaker.autoscaling import discard_saved, restore, save_and_deregister
+from export.sagemaker.endpoint import DeployedState, Endpoint
+from export.sagemaker.invoke import SmokeRequest, invoke
+from export.sagemaker.release import Release, config_call
+from export.sagemaker.teardown import delete_unused
 
 PREVIOUS_TAG = "augrank:previous-config"  # on a config: the one that it replaced
-# What a config may hold beside its variants, by the names of create_endpoint_config.
-CARRIED = (
-    "AsyncInferenceConfig", "DataCaptureConfig", "EnableNetworkIsolation", "ExecutionRoleArn",
-    "ExplainerConfig", "KmsKeyId", "VpcConfig",
-)  # fmt: skip
+# Settings of a config beside its variants that an update keeps, by their names in
+# create_endpoint_config.
+KEPT_SETTINGS = (
+    "AsyncInferenceConfig",
+    "DataCaptureConfig",
+    "EnableNetworkIsolation",
+    "ExecutionRoleArn",
+    "ExplainerConfig",
+    "KmsKeyId",
+    "VpcConfig",
+)
 
 
 def deploy(endpoint: Endpoint, release: Release) -> dict[str, Any]:
-    """Make an endpoint, or go on making it, and ask the smoke question.
+    """Create an endpoint, or continue an interrupted creation, and send it the smoke request.
+
+    Returns:
+        SageMaker's description of the endpoint.
 
     Raises:
-        AwsError: AWS refuses, the endpoint exists with another release, or answers wrongly.
+        AwsError: AWS refused, the endpoint exists with another release, or its answer is wrong.
     """
-    question = SmokeQuestion.of(release.dist)
+    smoke = SmokeRequest.load(release.dist)
     state = endpoint.state()
     if state is None:
-        forget(endpoint, release.settings.folder)  # of an endpoint that was deleted elsewhere
+        # Autoscaling of an endpoint of this name that was deleted by other means.
+        discard_saved(endpoint, release.settings.folder)
         _prepare(endpoint, release)
         endpoint.aws.create(release.config)
-        endpoint.step("making the endpoint")
+        endpoint.progress("creating the endpoint")
         endpoint.aws.create(release.endpoint)
     elif not _holds(endpoint, state["EndpointConfigName"], release):
         raise AwsError(
@@ -50,86 +65,90 @@ def deploy(endpoint: Endpoint, release: Release) -> dict[str, Any]:
             remedy="Use: python -m export update, or delete it first.",
         )
     state = endpoint.wait()
-    _smoke(endpoint, question)
+    _smoke_test(endpoint, smoke)
     return state
 
 
 def update(endpoint: Endpoint, release: Release) -> dict[str, Any]:
-    """Replace what an endpoint serves, without a moment in which nothing healthy serves.
+    """Replace what an endpoint serves; a healthy variant serves at every moment.
+
+    Returns:
+        SageMaker's description of the endpoint.
 
     Raises:
-        AwsError: there is none, augrank did not make it, or the new release failed and what served
-            before serves on.
+        AwsError: there is no such endpoint, augrank did not create it, or the new release failed
+            and was rolled back.
     """
-    question = SmokeQuestion.of(release.dist)
-    endpoint.must_be_ours(endpoint.existing()["EndpointArn"])
-    standing = Standing.of(endpoint, endpoint.wait())
-    release = release.with_instances(release.settings.instances or standing.instances)
+    smoke = SmokeRequest.load(release.dist)
+    endpoint.check_tag(endpoint.existing_state()["EndpointArn"])
+    deployed = DeployedState.read(endpoint, endpoint.wait())
+    release = release.with_instances(release.settings.instances or deployed.instances)
     _prepare(endpoint, release)
-    _Change(endpoint, standing, release, question).make()
+    _Update(endpoint, deployed, release, smoke).run()
     return endpoint.wait()
 
 
 @dataclass(frozen=True)
-class _Change:
-    """From what serves to a release."""
+class _Update:
+    """The way from the deployed state to a release."""
 
     endpoint: Endpoint
-    standing: Standing
+    deployed: DeployedState
     release: Release
-    question: SmokeQuestion
+    smoke: SmokeRequest
 
-    def make(self) -> None:
-        """Go through the stages that are left; go back where one fails.
+    def run(self) -> None:
+        """Go through the remaining stages; roll back if one fails.
 
         Raises:
-            AwsError: one failed.
+            AwsError: a stage failed.
         """
-        standing, variant = self.standing, self.release.variant["VariantName"]
-        # An interrupted update may have set aside what serves, or restored a part of it.
-        self._scale(standing.variants())
-        there = standing.runs_only(variant, self.release.settings.instances)
-        wanted = standing.config["EndpointConfigName"]
-        previous = self._replaced() if there else self._as_it_is()
-        realtime = self.release.settings.kind == "realtime" and standing.is_realtime
-        trial = realtime and not there and variant not in standing.serving
-        served = "served all the while" if trial else "serves again"
+        deployed, variant = self.deployed, self.release.variant["VariantName"]
+        # An interrupted update may have saved the autoscaling, or restored a part of it.
+        self._restore_autoscaling(deployed.variants())
+        is_deployed = deployed.runs_only(variant, self.release.settings.instances)
+        wanted = deployed.config["EndpointConfigName"]
+        previous = self._replaced_config() if is_deployed else self._current_config()
+        realtime = self.release.settings.kind == "realtime" and deployed.is_realtime
+        trial = realtime and not is_deployed and variant not in deployed.serving
+        outcome = "served all the while" if trial else "serves again"
         try:
             if trial:
-                self._try_beside(variant)
-                served = "serves again"
-            if not there:
-                wanted = self._alone(previous)
-                self._shift(wanted)
-            _smoke(self.endpoint, self.question)
+                self._try_without_traffic(variant)
+                outcome = "serves again"
+            if not is_deployed:
+                wanted = self._release_config(previous)
+                self._switch_to(wanted)
+            _smoke_test(self.endpoint, self.smoke)
         except AwsError as error:
             if previous is None:
                 raise
-            self._shift(previous)
-            self._settle(previous)
-            raise AwsError(f"{error} Rolled back: {previous} {served}.") from error
-        self._settle(wanted)
+            self._switch_to(previous)
+            self._clean_up(previous)
+            raise AwsError(f"{error} Rolled back: {previous} {outcome}.") from error
+        self._clean_up(wanted)
 
-    def _try_beside(self, variant: str) -> None:
-        """Let the new variant stand beside what serves, without traffic, and ask it."""
+    def _try_without_traffic(self, variant: str) -> None:
+        """Add the new variant beside the old ones, without traffic, and send it the request."""
         new = {**self.release.variant, "InitialVariantWeight": 0.0}
-        self._shift(self._made([*self.standing.variants(), new]))
-        _smoke(self.endpoint, self.question, variant)
+        self._switch_to(self._create_config([*self.deployed.variants(), new]))
+        _smoke_test(self.endpoint, self.smoke, variant)
 
-    def _shift(self, config: str) -> None:
-        """Let the endpoint run this config, and wait.
+    def _switch_to(self, config: str) -> None:
+        """Update the endpoint to a config, and wait.
 
         Raises:
-            AwsError: SageMaker could not, and went back by itself.
+            AwsError: SageMaker could not start it, and went back by itself.
         """
         endpoint = self.endpoint
         state = endpoint.wait()
         if state["EndpointConfigName"] != config:
-            coming = endpoint.variants(config)
+            kept = endpoint.variants(config)
             for variant in state["ProductionVariants"]:
-                if variant["VariantName"] not in coming:
-                    set_aside(endpoint, variant["VariantName"], self.release.settings.folder)
-            endpoint.step(f"shifting to {config}")
+                if variant["VariantName"] not in kept:
+                    folder = self.release.settings.folder
+                    save_and_deregister(endpoint, variant["VariantName"], folder)
+            endpoint.progress(f"switching to {config}")
             parameters = {"EndpointName": endpoint.name, "EndpointConfigName": config}
             endpoint.aws.send(Call("sagemaker", "update_endpoint", parameters))
             state = endpoint.wait()
@@ -137,41 +156,41 @@ class _Change:
             reason = state.get("FailureReason", "no reason given")
             raise AwsError(f"SageMaker could not start {config}: {reason}")
 
-    def _settle(self, config: str) -> None:
-        """Give what serves now its autoscaling, and remove what does not serve."""
-        self._scale(self.endpoint.variants(config).values())
-        forget(self.endpoint, self.release.settings.folder)
-        remove_unused(self.endpoint, keep={config})
+    def _clean_up(self, config: str) -> None:
+        """Restore autoscaling for the serving variants, and delete what does not serve."""
+        self._restore_autoscaling(self.endpoint.variants(config).values())
+        discard_saved(self.endpoint, self.release.settings.folder)
+        delete_unused(self.endpoint, keep={config})
 
-    def _scale(self, variants: Iterable[Mapping[str, Any]]) -> None:
-        """Register what was set aside for these variants, as far as they have instances."""
+    def _restore_autoscaling(self, variants: Iterable[Mapping[str, Any]]) -> None:
+        """Restore the saved autoscaling for these variants, as far as they have instances."""
         for variant in variants:
             if "ServerlessConfig" not in variant:
                 restore(self.endpoint, variant["VariantName"], self.release.settings.folder)
 
-    def _replaced(self) -> str | None:
+    def _replaced_config(self) -> str | None:
         """The config that the running one replaced, if an interrupted update left it."""
-        tags = self.endpoint.aws.tags(self.standing.config["EndpointConfigArn"])
+        tags = self.endpoint.aws.tags(self.deployed.config["EndpointConfigArn"])
         previous = tags.get(PREVIOUS_TAG)
         return previous if previous and self.endpoint.config(previous) else None
 
-    def _as_it_is(self) -> str:
-        """The config to go back to: what serves, with as many instances as it has now."""
-        variants = self.standing.variants()
-        if variants == self.standing.config["ProductionVariants"]:
-            return str(self.standing.config["EndpointConfigName"])
-        return self._made(variants)
+    def _current_config(self) -> str:
+        """The config to roll back to: what serves, with its current number of instances."""
+        variants = self.deployed.variants()
+        if variants == self.deployed.config["ProductionVariants"]:
+            return str(self.deployed.config["EndpointConfigName"])
+        return self._create_config(variants)
 
-    def _made(self, variants: list[dict[str, Any]]) -> str:
-        """A config like the running one, of other variants."""
-        config = self.standing.config
-        what = {key: config[key] for key in CARRIED if config.get(key)}
-        call = config_of(self.endpoint.name, {**what, "ProductionVariants": variants})
+    def _create_config(self, variants: list[dict[str, Any]]) -> str:
+        """Create a config like the running one, with other variants."""
+        config = self.deployed.config
+        kept = {key: config[key] for key in KEPT_SETTINGS if config.get(key)}
+        call = config_call(self.endpoint.name, {**kept, "ProductionVariants": variants})
         self.endpoint.aws.create(call)
         return str(call.parameters["EndpointConfigName"])
 
-    def _alone(self, previous: str | None) -> str:
-        """The release's own config."""
+    def _release_config(self, previous: str | None) -> str:
+        """Create the release's own config, tagged with the one that it replaces."""
         call = self.release.config
         if previous:
             call.parameters["Tags"].append({"Key": PREVIOUS_TAG, "Value": previous})
@@ -180,20 +199,20 @@ class _Change:
 
 
 def _prepare(endpoint: Endpoint, release: Release) -> None:
-    """Upload the archive and make the model, as far as they are not there."""
-    release.upload(endpoint.aws, endpoint.step)
-    endpoint.step("making model and config")
+    """Upload the archive and create the model, unless they exist."""
+    release.upload(endpoint.aws, endpoint.progress)
+    endpoint.progress("creating model and config")
     endpoint.aws.create(release.model)
 
 
 def _holds(endpoint: Endpoint, config: str, release: Release) -> bool:
-    """Whether a config is a release's, whatever its instances where the release names none."""
+    """Whether a config is a release's; any number of instances fits where the release has none."""
     if config == release.config.parameters["EndpointConfigName"]:
         return True
     variants = set(endpoint.variants(config))
     return release.settings.instances is None and variants == {release.variant["VariantName"]}
 
 
-def _smoke(endpoint: Endpoint, question: SmokeQuestion, variant: str | None = None) -> None:
-    endpoint.step("asking the smoke question")
-    question.check(ask(endpoint, question.body, variant=variant))
+def _smoke_test(endpoint: Endpoint, smoke: SmokeRequest, variant: str | None = None) -> None:
+    endpoint.progress("sending the smoke request")
+    smoke.check(invoke(endpoint, smoke.body, variant=variant))

@@ -1,11 +1,9 @@
-"""What was made for an endpoint goes again: all of it, or what no longer serves."""
+"""Delete what was created for an endpoint: all of it, or what no longer serves."""
 
 import contextlib
-import time
 
 from augrank.aws.client import TAG, AwsError, Call
-from export.sagemaker import endpoint as live
-from export.sagemaker.autoscaling import unscale
+from export.sagemaker.autoscaling import deregister
 from export.sagemaker.batch_transform import stop_jobs
 from export.sagemaker.endpoint import Endpoint
 from export.sagemaker.release import folder_of
@@ -15,66 +13,64 @@ NAMES = {"endpoint_config": "EndpointConfigName", "model": "ModelName"}
 
 
 def delete(endpoint: Endpoint, bucket: str | None = None) -> list[str]:
-    """Remove an endpoint and all that was made for it, and nothing else.
+    """Delete an endpoint and all that was created for it, and nothing else.
 
-    What names the rest goes last, so that a second call finds what an interrupted one left.
+    What the rest is found by is deleted last, so that a second call finishes an interrupted one.
 
     Args:
-        endpoint: need not be there (any more).
-        bucket: to be emptied of its files too; those that its models name always are.
+        endpoint: need not exist (any more).
+        bucket: a bucket to delete the endpoint's files from; those of its models are known.
 
     Returns:
-        What was removed, in words.
+        What was deleted, for people.
 
     Raises:
-        AwsError: it was not made by augrank, or AWS refuses.
+        AwsError: augrank did not create it, or AWS refused.
     """
-    removed = stop_jobs(endpoint.aws, endpoint.name) + _end(endpoint)
+    deleted = stop_jobs(endpoint.aws, endpoint.name) + _delete_endpoint(endpoint)
     buckets = _buckets(endpoint) | ({bucket} if bucket else set())
-    for known in sorted(buckets):
-        removed += _empty(endpoint, known)
+    for each in sorted(buckets):
+        deleted += _delete_files(endpoint, each)
     if not buckets:
-        # A deploy that was killed while it uploaded has no model yet to say where to. This is a
-        # guess: a bucket that is not ours to read holds nothing of ours.
+        # A deploy that was killed during its upload has no model yet that would name the bucket.
+        # This is a guess: a bucket that we may not read holds nothing of ours.
         with contextlib.suppress(AwsError):
-            removed += _empty(endpoint, endpoint.aws.default_bucket)
-    return removed + remove_unused(endpoint, keep=set())
+            deleted += _delete_files(endpoint, endpoint.aws.default_bucket)
+    return deleted + delete_unused(endpoint, keep=set())
 
 
-def remove_unused(endpoint: Endpoint, keep: set[str]) -> list[str]:
-    """Delete configs made for an endpoint but those to keep, and models that none of those uses.
+def delete_unused(endpoint: Endpoint, keep: set[str]) -> list[str]:
+    """Delete an endpoint's configs except those to keep, and the models that these do not use.
 
     Returns:
-        What was removed, in words.
+        What was deleted, for people.
     """
     used = {v["ModelName"] for config in keep for v in endpoint.variants(config).values()}
-    removed = []
-    for kind, wanted in (("endpoint_config", keep), ("model", used)):
-        for name in _ours(endpoint, kind):
-            if name not in wanted:
-                call = Call("sagemaker", f"delete_{kind}", {NAMES[kind]: name})
-                endpoint.aws.send(call)
-                removed.append(f"{kind.replace('_', ' ')} {name}")
-    return removed
+    deleted = []
+    for kind, kept in (("endpoint_config", keep), ("model", used)):
+        for name in _tagged(endpoint, kind):
+            if name not in kept:
+                endpoint.aws.send(Call("sagemaker", f"delete_{kind}", {NAMES[kind]: name}))
+                deleted.append(f"{kind.replace('_', ' ')} {name}")
+    return deleted
 
 
-def _end(endpoint: Endpoint) -> list[str]:
-    """Delete the endpoint itself and wait until it is gone."""
+def _delete_endpoint(endpoint: Endpoint) -> list[str]:
+    """Delete the endpoint itself, and wait until it is gone."""
     state = endpoint.state()
     if state is None:
         return []
-    endpoint.must_be_ours(state["EndpointArn"])
+    endpoint.check_tag(state["EndpointArn"])
     variants = [v["VariantName"] for v in state.get("ProductionVariants", [])]
-    removed = [f"autoscaling of {name}" for name in variants if unscale(endpoint, name)]
-    endpoint.step("deleting the endpoint")
+    deleted = [f"autoscaling of {name}" for name in variants if deregister(endpoint, name)]
+    endpoint.progress("deleting the endpoint")
     endpoint.aws.send(Call("sagemaker", "delete_endpoint", {"EndpointName": endpoint.name}))
-    while endpoint.state() is not None:
-        time.sleep(live.POLL_S)
-    return [*removed, f"endpoint {endpoint.name}"]
+    endpoint.wait_until_deleted()
+    return [*deleted, f"endpoint {endpoint.name}"]
 
 
-def _empty(endpoint: Endpoint, bucket: str) -> list[str]:
-    """Delete an endpoint's files; nothing where the bucket itself is gone."""
+def _delete_files(endpoint: Endpoint, bucket: str) -> list[str]:
+    """Delete an endpoint's files; nothing if the bucket itself does not exist."""
     try:
         return folder_of(endpoint.name, bucket).delete_all(endpoint.aws)
     except AwsError as error:
@@ -83,7 +79,7 @@ def _empty(endpoint: Endpoint, bucket: str) -> list[str]:
         raise
 
 
-def _ours(endpoint: Endpoint, kind: str) -> list[str]:
+def _tagged(endpoint: Endpoint, kind: str) -> list[str]:
     """Names of the models or configs that carry an endpoint's tag."""
     aws, key = endpoint.aws, NAMES[kind]
     arn = key.removesuffix("Name") + "Arn"
@@ -93,9 +89,9 @@ def _ours(endpoint: Endpoint, kind: str) -> list[str]:
 
 
 def _buckets(endpoint: Endpoint) -> set[str]:
-    """Where the models made for an endpoint have their archives."""
+    """The buckets that hold the archives of an endpoint's models."""
     found = set()
-    for model in _ours(endpoint, "model"):
+    for model in _tagged(endpoint, "model"):
         described = endpoint.aws.describe("describe_model", ModelName=model) or {}
         url = described.get("PrimaryContainer", {}).get("ModelDataUrl", "")
         if url.startswith("s3://"):

@@ -1,0 +1,1 @@
+"""What a bundle of each task is made of: one module for each task, named like the task."""

@@ -1,32 +1,34 @@
-"""The alternates index: every image of the catalogue, embedded once, with its attributes."""
+"""The index of alternates: every image of the catalogue, embedded once, with its attributes."""
 
 import io
 import json
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from augrank.bundle.recommend_spec import AlternatesSpec
+from augrank.contracts.run import RunRecord
 from augrank.images.decode import decode, encode
 from augrank.images.preprocess import Normalizer
 from augrank.models.backbone import Backbone
 from export.archive import EPOCH
 from export.run_reader import CatalogueRow, Run
 
-THUMBNAIL_PX = 160
-# Beyond this many images the thumbnails would outweigh the model; answers then carry none.
+THUMBNAIL_PX, THUMBNAIL_QUALITY = 160, 80
+# Beyond this many images the thumbnails would be larger than the model; answers then have none.
 MAX_THUMBNAILS = 5_000
 BATCH = 32
 
 
-def write_alternates(run: Run, backbone: Backbone, bundle: Path) -> AlternatesSpec:
-    """Embed the catalogue with the graph that will serve it and write ``alternates/``.
+def write_alternates(run: Run[RunRecord], backbone: Backbone, bundle: Path) -> AlternatesSpec:
+    """Embed the catalogue with the graph that will serve it, and write ``alternates/``.
 
     Args:
         run: its catalogue's images must be in place.
         backbone: the graph that the bundle uses by default.
-        bundle: the bundle directory being written.
+        bundle: the bundle directory that is being written.
     """
     rows = run.catalogue
     spec = AlternatesSpec(
@@ -37,14 +39,13 @@ def write_alternates(run: Run, backbone: Backbone, bundle: Path) -> AlternatesSp
     normalizer = Normalizer(run.record.mean, run.record.std)
     features, logits, thumbnails = [], [], []
     for start in range(0, len(rows), BATCH):
-        part = rows[start : start + BATCH]
-        files = [run.image_bytes(row) for row in part]
+        files = [run.image_bytes(row) for row in rows[start : start + BATCH]]
         images = [decode(data, run.record.image_size).pixels for data in files]
         embedding = backbone.embed(normalizer.batch(images))
         features.append(embedding.features)
         logits.append(embedding.logits)
         if spec.thumbnails:
-            thumbnails += [encode(decode(data, THUMBNAIL_PX).pixels, quality=80) for data in files]
+            thumbnails += [_thumbnail(data) for data in files]
     np.save(bundle / spec.features, np.concatenate(features), allow_pickle=False)
     np.save(bundle / spec.logits, np.concatenate(logits), allow_pickle=False)
     _write_attributes(rows, bundle / spec.attributes)
@@ -53,14 +54,20 @@ def write_alternates(run: Run, backbone: Backbone, bundle: Path) -> AlternatesSp
     return spec
 
 
-def _write_attributes(rows: tuple[CatalogueRow, ...], file: Path) -> None:
+def _thumbnail(data: bytes) -> bytes:
+    """Shrink an image file to a small JPEG."""
+    return encode(decode(data, THUMBNAIL_PX).pixels, quality=THUMBNAIL_QUALITY)
+
+
+def _write_attributes(rows: Sequence[CatalogueRow], file: Path) -> None:
     content = [
         {"path": row.path, "sha256": row.sha256, "attributes": row.attributes} for row in rows
     ]
     file.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def _write_zip(thumbnails: list[bytes], file: Path) -> None:
+def _write_zip(thumbnails: Sequence[bytes], file: Path) -> None:
+    """Write thumbnails, named by row number, with fixed times."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for row, data in enumerate(thumbnails):

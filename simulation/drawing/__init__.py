@@ -1,1 +1,1 @@
-"""How one sneaker or one car is drawn: a flat-shaded product shot from a seeded description."""
+"""Draw one sneaker or one car: a flat-shaded product shot from a seeded specification."""

@@ -1,4 +1,4 @@
-"""A studio to draw in: soft curves, lit parts, shadow and gloss.
+"""The canvas of a product shot: soft curves, lit parts, shadow and gloss.
 
 Colours are drawn at twice the size with anti-aliased edges; light, gloss and shadow are computed
 at the final size, where they are cheap, and multiplied in at the end. Points are in units of the
@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from simulation.drawing.lots import Colour
+from simulation.drawing.sampling import Colour
 
 Image = NDArray[np.uint8]
 
@@ -28,7 +28,7 @@ STUDIO: Colour = (240, 240, 240)
 
 
 SPAN = 0.85
-"""Share of the frame that the length of the object takes."""
+"""The object's length as a share of the frame."""
 
 
 SUPERSAMPLING = 2
@@ -53,7 +53,7 @@ def shade(colour: Colour, factor: float) -> Colour:
 
 @lru_cache(maxsize=16)
 def _spline_basis(steps: int) -> Points:
-    """Catmull-Rom weights, float64 (steps, 4)."""
+    """Return Catmull-Rom weights, float64 (steps, 4)."""
     t = np.linspace(0, 1, steps, endpoint=False)[:, None]
     powers = np.hstack([t**0, t, t**2, t**3])
     matrix = np.array([[0, 2, 0, 0], [-1, 0, 1, 0], [2, -5, 4, -1], [-1, 3, -3, 1]]) / 2
@@ -98,7 +98,7 @@ def offset(points: Points, distance: float, taper: float = 0.0) -> Points:
 
 @lru_cache(maxsize=1)
 def _circle() -> Points:
-    """The unit circle, float64 (28, 2)."""
+    """Return the unit circle, float64 (28, 2)."""
     a = np.linspace(0, 2 * np.pi, 28, endpoint=False)
     return np.stack([np.cos(a), np.sin(a)], axis=1)
 
@@ -185,7 +185,7 @@ class Canvas:
         self._gloss = np.zeros(self._shape, np.uint8)
 
     def _pixels(self, points: Points, factor: float = 1.0) -> NDArray[np.int32]:
-        """Units of the object to fixed-point pixels of the plane (times factor)."""
+        """Convert units of the object to fixed-point pixels of the plane (times factor)."""
         centred = (self._origin + points * self._axes) * factor - 0.5
         return np.asarray(np.rint(centred * (1 << SUBPIXEL_BITS)), np.int32)
 

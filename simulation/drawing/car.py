@@ -1,4 +1,4 @@
-"""What a car looks like: its spec and the lots that decide it."""
+"""The specification of a car, and its random sampling."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simulation.drawing.lots import COLOURS, Ranges, chances, contrasts, draws, pick, picks
+from simulation.drawing.sampling import COLOURS, Ranges, chances, contrasts, pick, picks, uniform
 
 
 @dataclass(frozen=True)
 class Car:
-    """What one car looks like; lengths in units of the length of the car."""
+    """The specification of one car; lengths in units of the length of the car."""
 
     product_type: str
     body_colour: str
@@ -145,7 +145,7 @@ CAR_RANGES: dict[str, Ranges] = {
         "rear_wheel_x": (0.165, 0.2),
     },
 }
-"""What differs between the body styles, (low, high) each; see `Car` for the units."""
+"""Ranges that depend on the body style, (low, high) each; see `Car` for the units."""
 
 
 CAR_COMMON: Ranges = {
@@ -187,7 +187,7 @@ def sample_car(
     palette: Sequence[str],
     signature: str,
 ) -> Car:
-    """Draw the lots for one car.
+    """Sample the specification of one car.
 
     Args:
         rng: Where all the chance comes from.
@@ -196,7 +196,7 @@ def sample_car(
         palette: Colours the make likes for the body, names in `COLOURS`.
         signature: Headlight the make likes, one of `CAR_HEADLIGHTS`.
     """
-    lengths = draws(rng, CAR_RANGES[product_type]) | draws(rng, CAR_COMMON)
+    lengths = uniform(rng, CAR_RANGES[product_type]) | uniform(rng, CAR_COMMON)
     era = (year - 1995) / 29
     lengths["wheel_radius"] = round(lengths["wheel_radius"] * (0.95 + 0.07 * era), 4)
     lengths["rim_share"] = round(lengths["rim_share"] * (0.92 + 0.1 * era), 4)

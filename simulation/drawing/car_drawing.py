@@ -24,7 +24,7 @@ from simulation.drawing.car_parts import (
     draw_mirror,
     draw_wheel,
 )
-from simulation.drawing.lots import COLOURS, Colour
+from simulation.drawing.sampling import COLOURS, Colour
 
 GLASS: Colour = (62, 74, 88)
 
@@ -33,7 +33,7 @@ RUBBER: Colour = (44, 44, 46)
 
 
 def _outline(c: Car) -> Points:
-    """The lower body, bumper to bumper, up to the belt line."""
+    """Return the outline of the lower body, bumper to bumper, up to the belt line."""
     r, low = c.roundness, c.clearance
     deck = c.belt + c.belt_rise
     tail = [(c.tail_x, deck, 0.02)] if c.tail_x > 0.05 else []
@@ -55,7 +55,7 @@ def _outline(c: Car) -> Points:
 
 
 def _cabin(c: Car, inset: float = 0.0, floor: float = 0.0) -> list[tuple[float, float, float]]:
-    """Corners of the cabin above the belt: rear foot, roof, windscreen foot; inset inwards."""
+    """Return the corners of the cabin above the belt: rear foot, roof, windscreen foot."""
     deck, top = c.belt + c.belt_rise, c.height - inset
     lean = 1.3 * inset
     rear_x = max(c.roof_rear_x, c.tail_x - 0.02)
@@ -92,7 +92,7 @@ def draw_car(c: Car, size: int) -> Image:
 
 
 def _draw_roof_parts(canvas: Canvas, c: Car) -> None:
-    """What stands on the roof or the tail, behind the body."""
+    """Draw the antenna, roof rack and spoiler, behind the body."""
     trim = COLOURS[c.trim_colour]
     rear = max(c.roof_rear_x, c.tail_x - 0.02)
     if c.antenna:
@@ -143,7 +143,7 @@ def _draw_cabin(canvas: Canvas, c: Car) -> None:
 
 
 def _pillars(c: Car) -> list[tuple[float, float]]:
-    """Posts between the windows: x at the roof and how far the foot lies behind."""
+    """Return the posts between the windows: x at the roof, and the foot's distance behind it."""
     front = door_split(c)
     posts = [(front + 0.005, -0.01)]
     if c.doors == 4 and c.product_type not in ("pickup",):
@@ -154,7 +154,7 @@ def _pillars(c: Car) -> list[tuple[float, float]]:
 
 
 def _draw_glass(canvas: Canvas, c: Car, glass: Colour) -> None:
-    """Reflections and the tops of two seats behind the glass."""
+    """Draw the reflections, and the tops of two seats behind the glass."""
     split = door_split(c)
     for x in (split + 0.02, split - 0.16):
         seat = rounded(
@@ -213,7 +213,7 @@ def _draw_body(canvas: Canvas, c: Car) -> None:
 
 
 def _draw_paint(canvas: Canvas, c: Car, paint: Colour) -> None:
-    """Two-tone, stripes, the dark reflection of the ground, sill and bumpers."""
+    """Draw the two-tone paint, stripes, the reflection of the ground, sill and bumpers."""
     low, belt = c.clearance, c.belt
     height = belt - low
     accent = COLOURS[c.accent_colour]

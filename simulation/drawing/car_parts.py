@@ -1,4 +1,4 @@
-"""Draw what is mounted on a car's body: doors, handles, lamps, wheels, mirror."""
+"""Draw the parts of a car's body: doors, handles, lamps, wheels, mirror."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from simulation.drawing.canvas import DARK, Canvas, curve, ellipse, rounded, shade
 from simulation.drawing.car import Car
-from simulation.drawing.lots import COLOURS, Colour
+from simulation.drawing.sampling import COLOURS, Colour
 
 GLASS: Colour = (62, 74, 88)
 
@@ -15,7 +15,7 @@ RUBBER: Colour = (44, 44, 46)
 
 
 def door_split(c: Car) -> float:
-    """Where the front door ends (the B pillar)."""
+    """Return x of the rear end of the front door (the B pillar)."""
     if c.doors == 2 and c.product_type not in ("van", "pickup"):
         return c.screen_x - 0.19
     return max(c.screen_x - 0.13, 0.5 * (c.tail_x + c.cowl_x)) if c.doors == 4 else c.tail_x + 0.04

@@ -1,4 +1,4 @@
-"""What a sneaker looks like: its spec and the lots that decide it."""
+"""The specification of a sneaker, and its random sampling."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simulation.drawing.lots import COLOURS, Ranges, chances, contrasts, draws, pick, picks
+from simulation.drawing.sampling import COLOURS, Ranges, chances, contrasts, pick, picks, uniform
 
 
 @dataclass(frozen=True)
 class Sneaker:
-    """What one sneaker looks like; lengths in units of the length of the shoe."""
+    """The specification of one sneaker; lengths in units of the length of the shoe."""
 
     product_type: str
     body_colour: str
@@ -54,7 +54,7 @@ class Sneaker:
 
     @property
     def toe_height(self) -> float:
-        """Height of the toe box above the ground."""
+        """The height of the toe box above the ground."""
         return self.sole_toe + 0.7 * self.toe_spring + self.toe_box
 
 
@@ -105,7 +105,7 @@ SNEAKER_RANGES: dict[str, Ranges] = {
         "toe_point": (-0.005, 0.02),
     },
 }
-"""What differs between the types, (low, high) each; see `Sneaker` for the units."""
+"""Ranges that depend on the type, (low, high) each; see `Sneaker` for the units."""
 
 
 SNEAKER_COMMON: Ranges = {
@@ -175,7 +175,7 @@ def sample_sneaker(
     palette: Sequence[str],
     signature: str,
 ) -> Sneaker:
-    """Draw the lots for one sneaker.
+    """Sample the specification of one sneaker.
 
     Args:
         rng: Where all the chance comes from.
@@ -184,7 +184,7 @@ def sample_sneaker(
         palette: Colours the make likes for the upper, names in `COLOURS`.
         signature: Accent the make likes, one of `SNEAKER_ACCENTS`.
     """
-    lengths = draws(rng, SNEAKER_RANGES[product_type]) | draws(rng, SNEAKER_COMMON)
+    lengths = uniform(rng, SNEAKER_RANGES[product_type]) | uniform(rng, SNEAKER_COMMON)
     lengths["sole_heel"] = round(lengths["sole_heel"] * (0.93 + 0.11 * (year - 1995) / 29), 4)
     lengths["throat_height"] = round(lengths["collar_height"] + float(rng.uniform(-0.03, 0.02)), 4)
     body = pick(rng, palette if rng.random() < 0.65 else tuple(COLOURS))

@@ -19,7 +19,7 @@ from simulation.drawing.canvas import (
     rounded,
     shade,
 )
-from simulation.drawing.lots import COLOURS, Colour
+from simulation.drawing.sampling import COLOURS, Colour
 from simulation.drawing.sneaker import Sneaker
 
 
@@ -69,7 +69,7 @@ class _Last:
 
 
 def _back_curve(s: Sneaker) -> Points:
-    """Heel (first 25 points) and collar as one smooth curve."""
+    """Return heel (the first 25 points) and collar as one smooth curve."""
     high, rise = s.collar_height, s.collar_height - s.sole_heel
     back = 0.04 - s.heel_curve
     return curve(
@@ -174,7 +174,7 @@ def _draw_upper(canvas: Canvas, s: Sneaker, last: _Last) -> None:
 
 
 def _panel(canvas: Canvas, s: Sneaker, edge: Points, outer: Points, colour: Colour) -> None:
-    """Lay a piece of the upper: an open seam edge, closed through outer points."""
+    """Draw a panel of the upper: an open seam edge, closed through outer points."""
     canvas.fill(_join(edge, outer), colour)
     canvas.line(edge, shade(colour, 0.66), 0.0045)
     if s.stitching:
@@ -245,7 +245,7 @@ def _draw_toe_cap(canvas: Canvas, s: Sneaker) -> None:
 
 
 def _draw_eyestay(canvas: Canvas, s: Sneaker, last: _Last) -> None:
-    """The strip along the throat that holds the eyelets."""
+    """Draw the strip along the throat that holds the eyelets."""
     colour = COLOURS[s.panel_colour]
     inner = offset(last.throat, -0.062)
     front = curve([tuple(inner[-2]), tuple(last.throat[-1] + (0.035, -0.015)), (s.vamp_x, 0.9)])

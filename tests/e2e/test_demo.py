@@ -24,7 +24,7 @@ def test_the_demo_runs_and_then_uses_what_is_valid(tmp_path):
         costly = (tmp_path / "demo" / name for name in ("run/backbone.pt", "dist/food.mar"))
         made.append([file.stat().st_mtime_ns for file in costly])
     assert "already complete" in done.stdout
-    assert "used again" in done.stdout
+    assert "reusing it" in done.stdout
     assert made[0] == made[1]
     content = json.loads((tmp_path / "demo/recommendation.json").read_text())
     answer = Answer.model_validate(content)

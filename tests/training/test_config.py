@@ -32,12 +32,12 @@ def test_a_file_gives_options_and_the_command_line_overrides_them(tmp_path):
         ("manifest: m.csv\nout: r\ntest_share: 0.6\nvalidation_share: 0.5\n", "leave images"),
         (
             "images: i\nout: r\nimage_size: 64\nprogressive: 96\n",
-            r"^--progressive must not pass --image-size \(64\)",
+            r"^--progressive must not exceed --image-size \(64\)",
         ),
         ("images: i\nout: r\nfreeze: true\n", "^--freeze needs trained weights.*give --weights"),
-        ("images: i\nout: r\nbatch_size: 4\naccumulate: 3\n", "^--batch-size must give"),
+        ("images: i\nout: r\nbatch_size: 4\naccumulate: 3\n", "^--batch-size must be at least two"),
         ("[1, 2]", "options by name"),
-        ("a: [", "neither YAML nor TOML"),
+        ("a: [", "neither valid YAML nor valid TOML"),
     ],
 )
 def test_what_does_not_fit_is_explained(tmp_path, text, why):

@@ -1,4 +1,4 @@
-"""torch.compile where it pays: for the one shape that most batches of a long run have."""
+"""torch.compile where it pays: for the one image shape that most batches of a long run have."""
 
 from typing import Any
 
@@ -11,56 +11,71 @@ from augrank.errors import DataError
 from training.common.device import Device
 from training.config import FitConfig
 
-LEAST_STEPS = 10_000  # below, a GPU does not win back the minute that compiling may take
+LEAST_STEPS = 10_000  # below, a GPU does not win back the minute that compilation may take
 
 
-def wanted(config: FitConfig, device: Device, steps: int, processes: int = 1) -> bool:
-    """Whether a run of so many steps an epoch is to be compiled.
+def validate_compile(config: FitConfig, processes: int = 1) -> None:
+    """Check that --compile fits the batch: all micro-batches must be of one size.
 
     Raises:
-        DataError: that was asked for, and the pieces of a batch are not of one size.
+        DataError: they are not.
     """
-    pieces = processes * config.accumulate
-    even = config.batch_size % pieces == 0
-    if config.compile == "auto":
-        long = steps * config.epochs >= LEAST_STEPS
-        return device.is_cuda and long and even and not config.sync_bn  # which would cut the graph
-    if config.compile and not even:
+    if config.compile is True and not _is_even(config, processes):
+        parts = processes * config.accumulate
         raise DataError(
-            "--compile needs pieces of one size",
-            expected=f"--batch-size that {pieces} divides ({processes} processes, "
+            "--compile needs micro-batches of one size",
+            expected=f"--batch-size that {parts} divides ({processes} processes, "
             f"--accumulate {config.accumulate})",
             got=str(config.batch_size),
         )
-    return config.compile
+
+
+def should_compile(config: FitConfig, device: Device, steps: int, processes: int = 1) -> bool:
+    """Return whether to compile the network.
+
+    Args:
+        config: the options.
+        device: where it runs.
+        steps: optimizer steps per epoch.
+        processes: number of processes.
+    """
+    if config.compile != "auto":
+        return config.compile
+    is_long = steps * config.epochs >= LEAST_STEPS
+    # SyncBatchNorm would split the graph.
+    return device.is_cuda and is_long and _is_even(config, processes) and not config.sync_bn
+
+
+def _is_even(config: FitConfig, processes: int) -> bool:
+    return config.batch_size % (processes * config.accumulate) == 0
 
 
 class CompiledForOneShape(nn.Module):
-    """Calls a network compiled where images have the usual shape, and as it is elsewhere.
+    """Calls a network compiled for images of the usual shape, and uncompiled for others.
 
     A graph for any shape would be slower for the usual one, and each further shape would be
     compiled again: an epoch's last batch and the smaller images of ``--progressive`` are not.
 
     Args:
         network: to compile.
-        side: of the usual images; the first batch of such is the usual one.
-        asked: whether it must be compiled; otherwise a failure of the compiler is noted only.
+        side: of the usual images; the first batch of that side sets the usual shape.
+        required: whether a failure of the compiler is an error; otherwise it is only recorded.
     """
 
-    def __init__(self, network: nn.Module, side: int, *, asked: bool) -> None:
+    def __init__(self, network: nn.Module, side: int, *, required: bool) -> None:
         super().__init__()
-        self._network, self._side, self._asked = network, side, asked
-        # With the first forward pass, so that what fails there goes uncompiled too.
+        self._network, self._side, self._required = network, side, required
+        # Compile the backward pass with the first forward pass, so that its failure is caught too.
         torch._functorch.config.force_non_lazy_backward_lowering = True
         self._compiled: Any = torch.compile(network.forward, dynamic=False)
         self._shape: torch.Size | None = None
-        self.failure = ""  # why it goes uncompiled
+        self.failure = ""  # why the network runs uncompiled
 
     def forward(self, images: Tensor) -> Any:
-        """What the network gives.
+        """Return what the network returns.
 
         Raises:
-            DataError: it cannot be compiled, though that was asked for.
+            DataError: compilation failed, though it was required.
         """
         if self._shape is None and images.shape[-1] == self._side:
             self._shape = images.shape
@@ -68,9 +83,9 @@ class CompiledForOneShape(nn.Module):
             return self._network(images)
         try:
             return self._compiled(images)
-        except TorchDynamoException as error:  # such as: there is no C compiler
+        except TorchDynamoException as error:  # for example: there is no C compiler
             reason = str(error).strip().splitlines()[0]
-            if self._asked:
+            if self._required:
                 raise DataError(
                     f"torch.compile failed: {reason}", remedy="Leave out --compile."
                 ) from error

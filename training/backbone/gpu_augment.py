@@ -1,12 +1,13 @@
-"""The augmentations, a batch at a time, where the network is: for training on a GPU.
+"""GPU augmentation: the augmentations applied with torch to a batch on its device.
 
-The definitions are those of ``augrank.images.augmentations`` and, for windows, of ``crops``.
-Between steps pixels are bytes here too, tables come from there or from OpenCV itself, and sums
-follow OpenCV's order and rounding. So all is the same byte for byte, but for ``swivel``: OpenCV
-computes that in float32, with fused multiply-adds on CPUs that have them. With those it is the
-same but where a value lies halfway between two bytes; without, one in 2,000 may be off by one.
+``augrank.images.augmentations`` defines the augmentations and ``crops`` the crops; tests hold this
+module against them. Between steps pixels are bytes here too, tables come from there or from OpenCV
+itself, and sums follow OpenCV's order and rounding. So the results are equal byte for byte, except
+for ``swivel``: OpenCV computes it in float32, with fused multiply-adds on CPUs that have them. With
+those the results differ only where a value lies halfway between two bytes; without, one in 2,000
+may be off by one.
 
-A batch is sorted by augmentation on the host, which knows them, and each is made for all its rows
+A batch is sorted by augmentation on the host, and each augmentation is applied to all its rows
 together. A call launches about a hundred kernels, copies one short list, and waits for nothing.
 """
 
@@ -24,23 +25,23 @@ from augrank.errors import DataError
 from augrank.images.augmentations import Augmentation, AugmentationSet, operations
 from augrank.images.decode import WHITE
 from augrank.images.preprocess import Normalizer
-from training.backbone.gpu_crops import look, whole
+from training.backbone.crops import crop_and_resize_batch, full_boxes_batch
 
-# OpenCV's fixed point: shares of red, green and blue in grey.
+# OpenCV's fixed-point weights of red, green and blue in grey.
 GREY, GREY_BITS = (9798, 19235, 3735), 15
 RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)  # every value, as grey
 
 
-class BatchAugmentations:
-    """Makes batches for the network on its device.
+class BatchAugmenter:
+    """Crops, augments and normalises batches on the network's device.
 
     Args:
         augmentations: the set.
-        normalizer: of the runtime.
+        normalizer: the runtime's.
         device: where the images are.
 
     Raises:
-        DataError: an augmentation has an operation that is not made in batches.
+        DataError: an augmentation has an operation without a torch implementation.
     """
 
     def __init__(
@@ -50,10 +51,10 @@ class BatchAugmentations:
         others = [item.name for item in self._augmentations if not self.supports(item)]
         if others:
             raise DataError(
-                "these augmentations are not made in batches",
-                expected=f"steps of {', '.join(OPERATIONS)} alone",
+                "these augmentations have no GPU implementation",
+                expected=f"only the operations {', '.join(OPERATIONS)}",
                 got=", ".join(others),
-                remedy="Make them with Augmentation.apply, on the CPU.",
+                remedy="Apply them on the CPU, with Augmentation.apply.",
             )
         normalised = np.empty(RAMP.shape, np.float32)
         normalizer.into_channels_last(RAMP, normalised)
@@ -63,29 +64,29 @@ class BatchAugmentations:
 
     @staticmethod
     def supports(augmentation: Augmentation) -> bool:
-        """Whether it can be made in batches."""
+        """Return whether an augmentation can be applied to batches."""
         return all(step.op in OPERATIONS for step in augmentation.steps)
 
     @classmethod
     def supports_all(cls, augmentations: AugmentationSet) -> bool:
-        """Whether the whole set can be made in batches."""
+        """Return whether every augmentation of a set can be applied to batches."""
         return all(cls.supports(item) for item in augmentations.augmentations)
 
     def __call__(
         self,
         images: Tensor,
         applied: NDArray[np.int64],
-        jitter: Tensor | None = None,
+        boxes: Tensor | None = None,
         size: int | None = None,
     ) -> Tensor:
-        """What is seen through windows, augmented and normalised.
+        """Crop, augment and normalise a batch.
 
         Args:
             images: uint8 (B, S, S, 3), RGB, on the device.
-            applied: (B,) place in the set of the augmentation to apply, on the host.
-            jitter: float32 (B, 5), on the device: windows of ``crops``, whole pixels;
+            applied: (B,) index in the set of the augmentation to apply, on the host.
+            boxes: float32 (B, 5), on the device: crop boxes of ``crops``, whole pixels;
                 by default the images as they are.
-            size: side of the outcome; by default S.
+            size: side of the result; by default S.
 
         Returns:
             float32 (B, 3, size, size) on the device, channels-last in memory.
@@ -96,9 +97,9 @@ class BatchAugmentations:
         order, counts = self._by_augmentation(applied, len(images))
         side = images.shape[1]
         size = size or side
-        if jitter is not None or size != side:
-            windows = whole(images) if jitter is None else jitter
-            images = look(images, windows, size)
+        if boxes is not None or size != side:
+            boxes = full_boxes_batch(images) if boxes is None else boxes
+            images = crop_and_resize_batch(images, boxes, size)
         groups = torch.split(images.index_select(0, order[0]), counts)
         made = [
             _apply(augmentation, group)
@@ -109,7 +110,7 @@ class BatchAugmentations:
         return torch.addcmul(self._black, batch, self._step).permute(0, 3, 1, 2)
 
     def _by_augmentation(self, applied: NDArray[np.int64], images: int) -> tuple[Tensor, list[int]]:
-        """How to sort a batch and how to undo it, int64 (2, B); how many have each augmentation."""
+        """Return the order that sorts a batch and its inverse, int64 (2, B), and counts."""
         known = len(self._augmentations)
         if applied.shape != (images,) or not ((applied >= 0) & (applied < known)).all():
             raise ValueError(
@@ -130,7 +131,7 @@ def _apply(augmentation: Augmentation, images: Tensor) -> Tensor:
     return images
 
 
-# --- Operations: (uint8 (N, S, S, 3), params) -> uint8 (N, S, S, 3) -------------------------------
+# Operations: (uint8 (N, S, S, 3), params) -> uint8 (N, S, S, 3)
 
 
 def brightness(images: Tensor, factor: float) -> Tensor:
@@ -174,10 +175,10 @@ OPERATIONS: dict[str, Callable[..., Tensor]] = {
 
 
 def _blurred(grey: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur of whole numbers up to 255, (N, S, S), to such, in float32.
+    """Blur integers up to 255, (N, S, S), to integers, in float32.
 
     All sums are exact, even where float32 matrices are multiplied in bfloat16 or TF32: no factor
-    has more than 8 bits, since the sums of rows go on in two parts.
+    has more than 8 bits, since the sums of rows are split into two parts.
     """
     weights = _blur_matrix(grey.shape[1], sigma, grey.device)
     with torch.autocast(grey.device.type, enabled=False):
@@ -187,19 +188,19 @@ def _blurred(grey: Tensor, sigma: float) -> Tensor:
     return torch.floor((high * 256 + low) / 65536 + 0.5)
 
 
-# --- Tables, made once for a size and a device ----------------------------------------------------
+# Tables, computed once for a size and a device
 
 
 @functools.lru_cache(maxsize=32)
 def _brightness_table(factor: float, device: torch.device) -> Tensor:
-    """What each value becomes, uint8 (256,)."""
+    """Look-up table of brightness, uint8 (256,)."""
     made = operations.brightness(RAMP, factor)[..., 0].flatten()
     return torch.from_numpy(made).to(device)
 
 
 @functools.lru_cache(maxsize=32)
 def _blur_matrix(side: int, sigma: float, device: torch.device) -> Tensor:
-    """Share of each pixel of a line in each blurred one, in 1/256, float32 (S, S)."""
+    """Weight of each pixel of a line in each blurred one, in 1/256, float32 (S, S)."""
     kernel = operations.gaussian_kernel(max(0.5, sigma * side / 100))
     spread = cv2.sepFilter2D(
         np.eye(side, dtype=np.float32), cv2.CV_32F, np.ones(1, np.float32), kernel
@@ -209,11 +210,11 @@ def _blur_matrix(side: int, sigma: float, device: torch.device) -> Tensor:
 
 @functools.lru_cache(maxsize=32)
 def _swivel_table(side: int, degrees: float, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Where each pixel comes from, as ``cv2.warpPerspective`` computes it.
+    """Find where each pixel comes from, as ``cv2.warpPerspective`` computes it.
 
     Returns:
-        Places in padded images of the upper left, lower left, upper right and lower right
-        neighbours, int32 (4 S S,); the shares of the right and of the lower ones, float32 (S S, 1).
+        Indices in padded images of the upper left, lower left, upper right and lower right
+        neighbours, int32 (4 S S,); weights of the right and of the lower ones, float32 (S S, 1).
     """
     matrix = cv2.invert(operations.swivel_matrix(side, degrees))[1].astype(np.float32)
     place = np.arange(side, dtype=np.float32)

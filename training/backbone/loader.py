@@ -1,9 +1,9 @@
-"""Batches of images for the network, made ahead by threads.
+"""The loader: batches of images for the network, prefetched by threads.
 
-    pixels ── threads: window, augmentation, normalised ──────────────── tensor    any device
-    pixels ── threads: copied ── GPU: window, augmentation, normalised ─ tensor    training on a GPU
+    pixels ── threads: crop, augment, normalise ─────────────────── tensor   any device
+    pixels ── threads: copy ── GPU: crop, augment, normalise ────── tensor   training on a GPU
 
-What is measured, and what heads learn from, always goes the first way, which is that of serving.
+Evaluation and embeddings always take the first way, which is that of serving.
 """
 
 from collections import deque
@@ -18,29 +18,29 @@ from torch import Tensor
 
 from augrank.images.augmentations import AugmentationSet
 from augrank.images.preprocess import Normalizer
-from training.backbone.batch_memory import BatchMemory
-from training.backbone.crops import Jitter, Windows, look, no_jitter
-from training.backbone.gpu_augment import BatchAugmentations
+from training.backbone.buffers import BufferPool
+from training.backbone.crops import CropBoxes, RandomCrops, crop_and_resize, full_boxes
+from training.backbone.gpu_augment import BatchAugmenter
 from training.common.context import TrainContext
-from training.common.prefetch import Waited, ahead
+from training.common.prefetch import WaitTimer, prefetch
 from training.data.image_cache.store import Pixels
 from training.data.samples import Samples
 
-EVALUATION_BATCH = 128  # at most: no gradients fill up the device, and smaller ones make it idle
-# Of a batch on a CPU, whose caches then hold what goes from layer to layer: a fifth faster.
+EVALUATION_BATCH = 128  # at most; without gradients it fits, and smaller ones leave a GPU idle
+# Pixels of an evaluation batch on a CPU, whose caches then hold activations: a fifth faster.
 CACHED_PIXELS, LEAST_EVALUATION_BATCH = 800_000, 8
 Rows = NDArray[np.int64]
-Made = TypeVar("Made")
+Payload = TypeVar("Payload")
 
 
 class TrainingBatch(NamedTuple):
-    """A part of a batch: a process's share, or a piece of that."""
+    """One process's shard of a batch, or one micro-batch of it (gradient accumulation)."""
 
     images: Tensor  # float32 (B, 3, S, S), channels-last, normalised, on the device
     label: Tensor  # int64 (B,), on the device
-    weight: float  # of its mean loss, so that the mean over processes is the whole batch's
-    completes: bool  # whether the optimiser steps after it
-    waited_s: float = 0.0  # for it to be made
+    weight: float  # of its mean loss, so that the mean over processes is that of the whole batch
+    completes: bool  # whether it is the last micro-batch before an optimizer step
+    waited_s: float = 0.0  # time that the consumer waited for it
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,15 @@ class ImageSet:
     pixels: Pixels | NDArray[np.uint8]
     augmentations: AugmentationSet
     normalizer: Normalizer
+
+
+@dataclass(frozen=True)
+class _Epoch:
+    """What an epoch shows: samples, cropped and resized to ``size`` pixels."""
+
+    samples: Samples
+    boxes: CropBoxes
+    size: int
 
 
 class BatchLoader:
@@ -79,153 +88,159 @@ class BatchLoader:
         threads: int,
         augment_on_device: bool | None = None,
     ) -> None:
-        pixels, augmentations, normalizer = images.pixels, images.augmentations, images.normalizer
-        device, on_device = ctx.device, augment_on_device
-        self._pixels, self._augmentations = pixels, augmentations.augmentations
-        self._normalizer, self._device, self._world = normalizer, device, ctx.world
-        self._memory = BatchMemory(pinned=device.is_cuda)
+        self._images, self._device, self._world = images, ctx.device, ctx.world
+        self._augmentations = images.augmentations.augmentations
         self._batch_size, self._threads = batch_size, threads
-        self._side = int(pixels[0].shape[0])
-        if on_device is None:
-            on_device = device.is_cuda and BatchAugmentations.supports_all(augmentations)
-        self._on_device = (
-            BatchAugmentations(augmentations, normalizer, device.torch_device)
-            if on_device
-            else None
-        )
-        self._beside: torch.cuda.Stream | None = None  # batches are sent beside what is computed
-        if device.is_cuda:
-            self._beside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-            torch.cuda.synchronize()  # the tables above are there
+        self._side = int(images.pixels[0].shape[0])
+        self._buffers = BufferPool(pinned=ctx.device.is_cuda)
+        if augment_on_device is None:
+            supported = BatchAugmenter.supports_all(images.augmentations)
+            augment_on_device = ctx.device.is_cuda and supported
+        self._augmenter: BatchAugmenter | None = None
+        if augment_on_device:
+            self._augmenter = BatchAugmenter(
+                images.augmentations, images.normalizer, ctx.device.torch_device
+            )
+        self._copy_stream: torch.cuda.Stream | None = None  # copies overlap with computation
+        if ctx.device.is_cuda:
+            self._copy_stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            torch.cuda.synchronize()  # the augmenter's tables are on the device
 
     def in_order(self, samples: Samples) -> Iterator[Tensor]:
-        """Every sample once, as served: float32 (B, 3, S, S), channels-last, normalised.
+        """Yield every sample once, as served: float32 (B, 3, S, S), channels-last, normalised.
 
-        However large a batch the optimiser steps after, these are as large as suits the device.
+        The size of these batches suits the device; it does not depend on that of training batches
+        unless those are smaller.
         """
-        windows = no_jitter(len(samples), self._side)
-
-        def make(rows: Rows) -> NDArray[np.float32]:
-            return self._make(samples, rows, windows, self._side)
-
+        epoch = _Epoch(samples, full_boxes(len(samples), self._side), self._side)
         parts = _slices(np.arange(len(samples)), self._evaluation_batch())
-        yield from self._sent(ahead(make, parts, self._threads), self._channels_first)
+        yield from self._made_by_threads(epoch, parts, WaitTimer())
 
     def shuffled(
-        self, samples: Samples, jitter: Jitter, epoch: int, *, size: int | None = None,
-        pieces: int = 1,
-    ) -> Iterator[TrainingBatch]:  # fmt: skip
-        """Every sample once, jittered, in an order drawn for the epoch.
+        self,
+        samples: Samples,
+        crops: RandomCrops,
+        epoch: int,
+        *,
+        size: int | None = None,
+        micro_batches: int = 1,
+    ) -> Iterator[TrainingBatch]:
+        """Yield every sample once, randomly cropped, in an order drawn for the epoch.
 
-        The order is that of one process whatever the number of processes; each makes its shard of
-        every batch. The last batch is filled up to two samples a piece, which batch normalisation
-        needs.
+        The order does not depend on the number of processes; each makes its shard of every batch.
+        The last batch is filled up to two samples per micro-batch, which batch normalisation needs.
 
         Args:
             samples: to show.
-            jitter: draws a window for each.
-            epoch: another one has another order and other windows.
-            size: side of the images; by default as they are.
-            pieces: that a process's share of a batch comes in.
+            crops: draws a crop box for each.
+            epoch: from 1; each has another order and other boxes.
+            size: side of the images; by default that of the pixels.
+            micro_batches: number of parts that a process's shard of a batch is yielded in.
         """
-        world, size = self._world, size or self._side
-        parts, least = world.size * pieces, 2 * world.size * pieces
-        order = np.random.default_rng((jitter.seed, epoch)).permutation(len(samples))
-        last = len(order) % self._batch_size
-        if 0 < last < least:
-            order = np.append(order, np.resize(order, least - last))
-        whole = [part for part in _slices(order, self._batch_size) for _ in range(pieces)]
-        own = [
-            part[place % pieces * world.size + world.rank :: parts]
-            for place, part in enumerate(whole)
+        batches = self._shuffled_batches(len(samples), crops.seed, epoch, micro_batches)
+        world, parts = self._world, self._world.size * micro_batches
+        shards = [
+            batch[number % micro_batches * world.size + world.rank :: parts]
+            for number, batch in enumerate(batches)
         ]
-        windows = jitter.windows(epoch, len(samples), self._side)
-        # A file that was changed elsewhere must not be mirrored after the change.
-        windows[:, 4] &= samples.applied == samples.label
-        waited, before = Waited(), 0.0
-        make = self._made_here if self._on_device is None else self._made_on_device
-        made = make(samples, own, windows, size, waited)
-        for place, (rows, of, images) in enumerate(zip(own, whole, made, strict=True)):
+        boxes = crops.boxes(epoch, len(samples), self._side)
+        # A file that was augmented elsewhere must not be mirrored after that.
+        boxes[:, 4] &= samples.applied == samples.label
+        shown = _Epoch(samples, boxes, size or self._side)
+        timer, before = WaitTimer(), 0.0
+        make = self._made_by_threads if self._augmenter is None else self._made_on_device
+        made = make(shown, shards, timer)
+        for number, (rows, batch, images) in enumerate(zip(shards, batches, made, strict=True)):
             yield TrainingBatch(
                 images,
                 self._device.tensor(samples.label[rows]),
-                len(rows) * world.size / len(of),
-                completes=place % pieces == pieces - 1,
-                waited_s=waited.seconds - before,
+                len(rows) * world.size / len(batch),
+                completes=number % micro_batches == micro_batches - 1,
+                waited_s=timer.seconds - before,
             )
-            before = waited.seconds
+            before = timer.seconds
+
+    def _shuffled_batches(
+        self, count: int, seed: int, epoch: int, micro_batches: int
+    ) -> list[Rows]:
+        """Divide shuffled rows into batches; each is repeated for each of its micro-batches."""
+        least = 2 * self._world.size * micro_batches
+        order = np.random.default_rng((seed, epoch)).permutation(count)
+        last = len(order) % self._batch_size
+        if 0 < last < least:
+            order = np.append(order, np.resize(order, least - last))
+        return [part for part in _slices(order, self._batch_size) for _ in range(micro_batches)]
 
     def _evaluation_batch(self) -> int:
-        suits = EVALUATION_BATCH
+        suitable = EVALUATION_BATCH
         if not self._device.is_cuda:
-            suits = min(suits, max(LEAST_EVALUATION_BATCH, CACHED_PIXELS // self._side**2))
-        return min(self._batch_size, suits)
+            cached = CACHED_PIXELS // self._side**2
+            suitable = min(suitable, max(LEAST_EVALUATION_BATCH, cached))
+        return min(self._batch_size, suitable)
 
-    # --- made by threads --------------------------------------------------------------------------
-
-    def _made_here(
-        self, samples: Samples, parts: list[Rows], windows: Windows, size: int, waited: Waited
+    def _made_by_threads(
+        self, epoch: _Epoch, parts: list[Rows], timer: WaitTimer
     ) -> Iterator[Tensor]:
         def make(rows: Rows) -> NDArray[np.float32]:
-            return self._make(samples, rows, windows, size)
+            return self._make(epoch, rows)
 
-        return self._sent(ahead(make, parts, self._threads, waited), self._channels_first)
+        def send(batch: NDArray[np.float32]) -> Tensor:
+            return self._device.tensor(batch).permute(0, 3, 1, 2)
 
-    def _make(
-        self, samples: Samples, rows: Rows, windows: Windows, size: int
-    ) -> NDArray[np.float32]:
-        """float32 (B, S, S, 3)."""
-        out = self._memory.take((len(rows), size, size, 3), np.float32)
+        return self._sent(prefetch(make, parts, self._threads, timer), send)
+
+    def _make(self, epoch: _Epoch, rows: Rows) -> NDArray[np.float32]:
+        """Make a batch, float32 (B, S, S, 3), with OpenCV."""
+        samples, size = epoch.samples, epoch.size
+        out = self._buffers.take((len(rows), size, size, 3), np.float32)
         for place, row in enumerate(rows):
-            image = look(self._pixels[samples.file[row]], windows[row], size)
+            pixels = self._images.pixels[samples.file[row]]
+            image = crop_and_resize(pixels, epoch.boxes[row], size)
             image = self._augmentations[samples.applied[row]].apply(image)
-            self._normalizer.into_channels_last(image, out[place])
+            self._images.normalizer.into_channels_last(image, out[place])
         return out
 
-    def _channels_first(self, batch: NDArray[np.float32]) -> Tensor:
-        return self._device.tensor(batch).permute(0, 3, 1, 2)
-
-    # --- made on the device -----------------------------------------------------------------------
-
     def _made_on_device(
-        self, samples: Samples, parts: list[Rows], windows: Windows, size: int, waited: Waited
+        self, epoch: _Epoch, parts: list[Rows], timer: WaitTimer
     ) -> Iterator[Tensor]:
-        augment = self._on_device
-        assert augment is not None
+        augmenter, samples = self._augmenter, epoch.samples
+        assert augmenter is not None
 
-        def copied(rows: Rows) -> tuple[NDArray[np.uint8], Rows]:
-            shape = (len(rows), self._side, self._side, 3)
-            out = self._memory.take(shape, np.uint8)
+        def copy(rows: Rows) -> tuple[NDArray[np.uint8], Rows]:
+            out = self._buffers.take((len(rows), self._side, self._side, 3), np.uint8)
             for place, file in enumerate(samples.file[rows]):
-                out[place] = self._pixels[file]
+                out[place] = self._images.pixels[file]
             return out, rows
 
-        def augmented(batch: tuple[NDArray[np.uint8], Rows]) -> Tensor:
+        def send(batch: tuple[NDArray[np.uint8], Rows]) -> Tensor:
             pixels, rows = batch
-            window = self._device.tensor(windows[rows].astype(np.float32))
-            return augment(self._device.tensor(pixels), samples.applied[rows], window, size)
+            boxes = self._device.tensor(epoch.boxes[rows].astype(np.float32))
+            images = self._device.tensor(pixels)
+            return augmenter(images, samples.applied[rows], boxes, epoch.size)
 
-        return self._sent(ahead(copied, parts, self._threads, waited), augmented)
+        return self._sent(prefetch(copy, parts, self._threads, timer), send)
 
-    def _sent(self, made: Iterator[Made], send: Callable[[Made], Tensor]) -> Iterator[Tensor]:
-        """What is made, on the device: one batch ahead of its use, beside what is computed."""
-        if self._beside is None:
-            yield from map(send, made)
+    def _sent(
+        self, batches: Iterator[Payload], send: Callable[[Payload], Tensor]
+    ) -> Iterator[Tensor]:
+        """Prefetch to the GPU: send each batch while the one before it is computed."""
+        if self._copy_stream is None:
+            yield from map(send, batches)
             return
         sent: deque[tuple[Tensor, torch.cuda.Event]] = deque()
-        for batch in made:
-            with torch.cuda.stream(self._beside):
-                sent.append((send(batch), self._beside.record_event()))
+        for batch in batches:
+            with torch.cuda.stream(self._copy_stream):
+                sent.append((send(batch), self._copy_stream.record_event()))
             if len(sent) > 1:
                 yield self._arrived(*sent.popleft())
         while sent:
             yield self._arrived(*sent.popleft())
 
     def _arrived(self, images: Tensor, event: torch.cuda.Event) -> Tensor:
-        """Images that what is computed from now on may use."""
-        now = torch.cuda.current_stream()
-        now.wait_event(event)
-        images.record_stream(now)
+        """Make later computation wait for the copy of a batch."""
+        stream = torch.cuda.current_stream()
+        stream.wait_event(event)
+        images.record_stream(stream)
         return images
 
 

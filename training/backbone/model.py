@@ -1,7 +1,8 @@
-"""The backbone: a torchvision ResNet whose last layer tells augmentations apart."""
+"""The backbone: a torchvision ResNet whose last layer recognises augmentations."""
 
 from collections.abc import Mapping
 from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torchvision
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import linear
-from torch.nn.modules.batchnorm import _BatchNorm  # of which SyncBatchNorm is one too
+from torch.nn.modules.batchnorm import _BatchNorm  # the base of SyncBatchNorm too
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
@@ -23,11 +24,11 @@ LAST_LAYER = ("fc.weight", "fc.bias")
 
 
 class Backbone(nn.Module):
-    """Images to (features, logits). ``net`` is plain torchvision, and so are its weights' names.
+    """Maps images to (features, logits). ``net`` is torchvision's, and so are its weights' names.
 
     Args:
         architecture: resnet18, resnet34 or resnet50.
-        augmentations: how many there are to tell apart.
+        augmentations: number of classes.
         seed: of the initial weights.
     """
 
@@ -47,30 +48,30 @@ class Backbone(nn.Module):
         """Embed normalised images, float (N, 3, S, S): features (N, F) and logits (N, A)."""
         net = self.net
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            # The other way round it is the same, with four times the work for relu.
+            # torchvision's order, relu before maxpool, gives the same for four times the work.
             x = net.relu(net.maxpool(net.bn1(net.conv1(images))))
             x = net.layer4(net.layer3(net.layer2(net.layer1(x))))
             features = torch.flatten(net.avgpool(x), 1)
         return features, net.fc(features)
 
     def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What the last layer makes of features, (N, F): (N, A), in float32 on the CPU."""
+        """Compute logits (N, A) from features (N, F), in float32 on the CPU."""
         layer = self.net.fc
         with torch.inference_mode():
             return linear(torch.from_numpy(features), layer.weight.cpu(), layer.bias.cpu()).numpy()
 
     def freeze(self) -> None:
-        """Let only the last layer learn from now on; what batches are normalised by stays too."""
+        """Train only the last layer from now on; running statistics are kept too."""
         self.frozen = True
         self.net.requires_grad_(False)
         self.net.fc.requires_grad_(True)
 
     def train(self, mode: bool = True) -> "Backbone":
-        """Normalise by batches, unless frozen."""
+        """Set training mode, unless frozen."""
         return super().train(mode and not self.frozen)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Backbone":
-        """A copy; the processes that SyncBatchNorm speaks to are the same ones."""
+        """Copy the backbone; SyncBatchNorm keeps its process group, which cannot be copied."""
         for module in self.modules():
             group = getattr(module, "process_group", None)
             memo[id(group)] = group
@@ -80,9 +81,9 @@ class Backbone(nn.Module):
         return copy
 
     def folded(self) -> "Backbone":
-        """A copy for inference, in which convolutions do what followed them: normalisation.
+        """Return a copy for inference with batch normalisation folded into the convolutions.
 
-        The same numbers but for rounding, in an eighth less time or more.
+        Results are equal up to rounding, in at least an eighth less time.
         """
         copy = deepcopy(self).eval()
         for module in copy.net.modules():
@@ -91,7 +92,7 @@ class Backbone(nn.Module):
         return copy
 
     def plain_state(self) -> dict[str, Tensor]:
-        """torchvision-named weights on the CPU, float32, contiguous."""
+        """Return torchvision-named weights on the CPU, float32, contiguous."""
         return {
             name: value.detach().cpu().contiguous().clone()
             for name, value in self.net.state_dict().items()
@@ -99,71 +100,91 @@ class Backbone(nn.Module):
 
 
 def _fold_into_convolutions(module: nn.Module) -> None:
-    """Each ``conv1, bn1`` of a block, and what is beside it."""
+    """Fold each ``conv1, bn1`` of a block, and its downsampling branch."""
     for number in "123":
         if isinstance(norm := getattr(module, f"bn{number}", None), _BatchNorm):
             name = f"conv{number}"
             setattr(module, name, fuse_conv_bn_eval(getattr(module, name), norm))
             setattr(module, f"bn{number}", nn.Identity())
-    if isinstance(beside := getattr(module, "downsample", None), nn.Sequential):
-        convolution, norm = beside
+    if isinstance(downsample := getattr(module, "downsample", None), nn.Sequential):
+        convolution, norm = downsample
         assert isinstance(convolution, nn.Conv2d)
         assert isinstance(norm, _BatchNorm)
         module.downsample = nn.Sequential(fuse_conv_bn_eval(convolution, norm))
 
 
-def load_weights(backbone: Backbone, architecture: Architecture, weights: str) -> str:
-    """Start from trained weights.
+@dataclass(frozen=True)
+class InitialWeights:
+    """Weights that training starts from, loaded and checked once."""
 
-    Args:
-        backbone: changed in place.
-        architecture: its name.
-        weights: ``none``, ``imagenet`` (torchvision's, from its hub or its cache), or a file: a
-            state dict, or a checkpoint that holds one under ``state_dict`` or ``model``.
+    architecture: Architecture
+    source: str  # none, imagenet or a file
+    state: Mapping[str, Tensor] | None  # None: random weights
 
-    Returns:
-        One line that says what was done, for the user.
+    @classmethod
+    def load(cls, architecture: Architecture, source: str) -> "InitialWeights":
+        """Load weights and check that they are those of the architecture, the last layer aside.
 
-    Raises:
-        DataError: the hub cannot be reached, the file cannot be read or is of another network.
-    """
-    if weights == "none":
-        return f"{architecture} starts from random weights"
-    state = _from_hub(architecture) if weights == "imagenet" else _from_file(Path(weights))
-    own = backbone.net.state_dict()
-    new_last_layer = any(
-        name not in state or state[name].shape != own[name].shape for name in LAST_LAYER
-    )
-    if new_last_layer:
-        state = {**state, **{name: own[name] for name in LAST_LAYER}}
-    _check_fit(state, own, architecture, weights)
-    backbone.net.load_state_dict(state)
-    line = f"{architecture} starts from {weights}"
-    return (
-        f"{line}; its last layer is new ({len(own['fc.bias'])} outputs)" if new_last_layer else line
-    )
+        Args:
+            architecture: the backbone's.
+            source: ``none``, ``imagenet`` (torchvision's, from its hub or its cache), or a file: a
+                state dict, or a checkpoint that holds one under ``state_dict`` or ``model``.
+
+        Raises:
+            DataError: the hub cannot be reached, or the file cannot be read or is of another
+                network.
+        """
+        if source == "none":
+            return cls(architecture, source, None)
+        state = _from_hub(architecture) if source == "imagenet" else _from_file(Path(source))
+        _check_fit(state, architecture, source)
+        return cls(architecture, source, state)
+
+    def apply(self, backbone: Backbone) -> str:
+        """Copy the weights into a backbone; a last layer of another size stays as it is.
+
+        Returns:
+            One line for the user that says what was done.
+        """
+        if self.state is None:
+            return f"{self.architecture} starts from random weights"
+        own = backbone.net.state_dict()
+        state = dict(self.state)
+        new_last_layer = any(
+            name not in state or state[name].shape != own[name].shape for name in LAST_LAYER
+        )
+        if new_last_layer:
+            state |= {name: own[name] for name in LAST_LAYER}
+        backbone.net.load_state_dict(state)
+        line = f"{self.architecture} starts from {self.source}"
+        if new_last_layer:
+            line += f"; its last layer is new ({len(own['fc.bias'])} outputs)"
+        return line
 
 
-def _check_fit(
-    state: Mapping[str, Tensor], own: Mapping[str, Tensor], architecture: str, weights: str
-) -> None:
-    missing = sorted(set(own) - set(state))
-    unknown = sorted(set(state) - set(own))
-    other = [
-        f"{name} {tuple(state[name].shape)} instead of {tuple(own[name].shape)}"
-        for name in own
-        if name in state and state[name].shape != own[name].shape
+def _check_fit(state: Mapping[str, Tensor], architecture: Architecture, source: str) -> None:
+    """Compare names and shapes with those of the architecture, the last layer aside."""
+    with torch.device("meta"):
+        network = getattr(torchvision.models, architecture)(weights=None)
+    expected = {name: t for name, t in network.state_dict().items() if name not in LAST_LAYER}
+    missing = sorted(set(expected) - set(state))
+    unknown = sorted(set(state) - set(expected) - set(LAST_LAYER))
+    reshaped = [
+        f"{name} {tuple(state[name].shape)} instead of {tuple(expected[name].shape)}"
+        for name in expected
+        if name in state and state[name].shape != expected[name].shape
     ]
-    parts = [
-        f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
-        for names, what in ((missing, "missing"), (unknown, "unknown"), (other, "of another shape"))
+    kinds = ((missing, "missing"), (unknown, "unknown"), (reshaped, "of another shape"))
+    differences = [
+        f"{len(names)} {kind} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+        for names, kind in kinds
         if names
     ]
-    if parts:
+    if differences:
         raise DataError(
-            f"{weights} does not hold the weights of a {architecture}",
+            f"{source} does not hold the weights of a {architecture}",
             expected=f"torchvision's {architecture}",
-            got="tensors that are " + ", ".join(parts),
+            got="tensors that are " + ", ".join(differences),
             remedy="Name the network that they belong to with --backbone.",
         )
 
@@ -175,7 +196,7 @@ def _from_hub(architecture: Architecture) -> dict[str, Tensor]:
         ).IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)
     except (OSError, RuntimeError) as error:  # URLError is an OSError; a bad hash a RuntimeError
         raise DataError(
-            f"torchvision's hub did not give the ImageNet weights ({error})",
+            f"torchvision's hub did not deliver the ImageNet weights ({error})",
             remedy="Download them where there is a network and name the file: --weights PATH; "
             "or start from random weights: --weights none.",
         ) from error
@@ -184,24 +205,24 @@ def _from_hub(architecture: Architecture) -> dict[str, Tensor]:
 
 def _from_file(file: Path) -> dict[str, Tensor]:
     if not file.is_file():
-        of_run = file / "backbone.pt"
+        run_weights = file / "backbone.pt"
         raise DataError(
             f"there are no weights {str(file)!r}",
             expected="none, imagenet or a file's path",
-            remedy=f"Did you mean {of_run}?" if of_run.is_file() else "",
+            remedy=f"Did you mean {run_weights}?" if run_weights.is_file() else "",
         )
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load fails in many ways on files that are not its own
-        # Not its words: they advise to run what a file may hold.
+    except Exception as error:  # torch.load fails in many ways on other files
+        # Its message is left out: it advises to execute what the file may hold.
         raise DataError(
             f"{file} cannot be read as weights",
-            expected="a whole file of tensors alone, saved by torch.save",
-            remedy="Name such a file, as a run's backbone.pt is.",
+            expected="a complete file of tensors only, saved by torch.save",
+            remedy="Name such a file, for example a run's backbone.pt.",
         ) from error
     for key in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict) or not all(torch.is_tensor(v) for v in content.values()):
-        raise DataError(f"{file} is no state dict", expected="tensors by name")
+        raise DataError(f"{file} is not a state dict", expected="tensors by name")
     return {str(name).removeprefix("module."): value for name, value in content.items()}

@@ -1,4 +1,4 @@
-"""The backbone learns from prepared data: what ``fit`` does first, and all of a tuning trial."""
+"""Train the backbone on prepared data: the first step of ``fit``, and all of a tuning trial."""
 
 import hashlib
 from collections.abc import Callable
@@ -10,13 +10,13 @@ import torch
 
 from augrank.errors import DataError
 from augrank.images.preprocess import IMAGENET_MEAN, IMAGENET_STD, Normalizer
-from training.backbone.checkpoint import Checkpoints, Epoch
-from training.backbone.compile import wanted
-from training.backbone.crops import Jitter, may_flip
+from training.backbone.checkpoint import Checkpoints
+from training.backbone.compile import validate_compile
+from training.backbone.crops import RandomCrops, may_flip
 from training.backbone.loader import BatchLoader, ImageSet
-from training.backbone.model import LAST_LAYER, Backbone, load_weights
+from training.backbone.model import LAST_LAYER, Backbone, InitialWeights
 from training.backbone.optimizer import check_device
-from training.backbone.trainer import Recognition, recognise
+from training.backbone.trainer import Trainer, TrainingData, ignore_epoch
 from training.common.context import TrainContext
 from training.common.device import Device
 from training.config import FitConfig
@@ -25,21 +25,22 @@ from training.data.image_cache.store import decoder
 from training.data.samples import Channels, channel_statistics
 from training.data.splits import TRAIN, VALIDATION
 from training.distributed.world import World
+from training.run.epoch import Epoch, TrainingHistory
 from training.run.folder import installed_versions, record_of
 
 
 @dataclass(frozen=True)
-class Learned:
-    """A trained backbone and what its images are normalised by."""
+class TrainedBackbone:
+    """A trained backbone and how its images are normalised."""
 
     backbone: Backbone
-    recognition: Recognition
+    history: TrainingHistory
     mean: Channels
     std: Channels
     start: str  # what its weights started from
 
     def digest(self, size: int, device: Device) -> str:
-        """Of what decides its features of an image, besides the image and its augmentation."""
+        """Hash everything that its features of an augmented image depend on, besides the image."""
         versions = sorted(installed_versions().items())
         facts = self.mean, self.std, size, decoder(), device.name, versions
         digest = hashlib.sha256(repr(facts).encode())
@@ -48,23 +49,26 @@ class Learned:
                 digest.update(name.encode() + value.numpy().tobytes())
         return digest.hexdigest()
 
-    def batches(self, data: Dataset, batch_size: int, ctx: TrainContext) -> BatchLoader:
-        """Batches as the backbone expects them."""
-        return _batches(data, self.mean, self.std, batch_size, ctx)
+    def loader(self, data: Dataset, batch_size: int, ctx: TrainContext) -> BatchLoader:
+        """Return a loader whose images are normalised for this backbone."""
+        return _loader(data, Normalizer(self.mean, self.std), batch_size, ctx)
 
 
 def use_threads(count: int) -> None:
-    """Let networks use this many threads; images are made by threads of our own."""
+    """Let torch use this many threads, and OpenCV one: the loader has threads of its own."""
     torch.set_num_threads(count)
     cv2.setNumThreads(1)
 
 
-def check_options(config: FitConfig, world: World = World()) -> None:
-    """What training would refuse, told before images are decoded and a run's folder is begun.
+def check_options(config: FitConfig, world: World) -> InitialWeights:
+    """Check the options of training before images are decoded and the run directory is created.
 
     Args:
         config: the options.
         world: the processes that train together.
+
+    Returns:
+        The weights to start from, for ``train_backbone``.
 
     Raises:
         DataError: options do not fit the device, the processes or each other, or the weights cannot
@@ -73,67 +77,64 @@ def check_options(config: FitConfig, world: World = World()) -> None:
     device = Device.choose(config.device, config.precision)
     _check_batch(config, world)
     check_device(config, device)
-    wanted(config, device, 0, world.size)
-    load_weights(Backbone(config.backbone, 1, config.seed), config.backbone, config.weights)
+    validate_compile(config, world.size)
+    return InitialWeights.load(config.backbone, config.weights)
 
 
 def _check_batch(config: FitConfig, world: World) -> None:
     least = 2 * world.size * config.accumulate
     if config.batch_size < least:
         raise DataError(
-            "the batch does not reach all processes",
+            "the batch is too small for the processes",
             expected=f"--batch-size {least} or more for {world.size} processes, each of which "
-            f"takes its share in {config.accumulate}",
+            f"divides its shard into {config.accumulate}",
             got=str(config.batch_size),
         )
 
 
-def learn(
+def train_backbone(
     data: Dataset,
     ctx: TrainContext,
-    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
-) -> Learned:
-    """Teach a backbone to tell augmentations apart, or go on after an interrupt.
+    on_epoch: Callable[[Epoch], None] = ignore_epoch,
+    initial: InitialWeights | None = None,
+) -> TrainedBackbone:
+    """Train a backbone to recognise augmentations, or resume after an interrupt.
 
     Args:
-        data: of ``load_dataset``; checkpoints go into its folder.
-        ctx: device, progress and the processes that train together.
-        on_epoch: told of every epoch, those of before an interrupt first.
+        data: of ``load_dataset``; checkpoints are written to its folder.
+        ctx: device, progress and processes.
+        on_epoch: called after every epoch, and first for those before an interrupt.
+        initial: weights to start from, of ``check_options``; by default they are loaded here.
 
     Raises:
-        DataError: the batch is too small for the processes.
+        DataError: the batch is too small for the processes, or the weights cannot be read.
     """
-    config, train, world = data.config, data.samples(TRAIN), ctx.world
+    config, world = data.config, ctx.world
+    train, validation = data.samples(TRAIN), data.samples(VALIDATION)
     _check_batch(config, world)
     backbone = Backbone(config.backbone, len(data.augmentations.names), config.seed)
-    start = load_weights(backbone, config.backbone, config.weights)
+    initial = initial or InitialWeights.load(config.backbone, config.weights)
+    start = initial.apply(backbone)
     if config.freeze:
         backbone.freeze()
-        start += ", of which the last layer alone learns"
-    mean, std, source = world.broadcast(_channels(data, world))  # as weights are the leader's
+        start += ", of which only the last layer is trained"
+    # Every process takes the main process's: its file of weights decides.
+    mean, std, source = world.broadcast(_normalization(data, world))
     start += source
-    flip = may_flip(data.augmentations) if config.flip == "auto" else config.flip
     together = f", {world.size} processes" if world.size > 1 else ""
     ctx.reporter.say(
-        f"{start}; {len(train):,} training images an epoch ({ctx.device.name}, "
+        f"{start}; {len(train):,} training images per epoch ({ctx.device.name}, "
         f"{config.image_size} px{together})"
     )
-    recognition = recognise(
-        backbone,
-        _batches(data, mean, std, config.batch_size, ctx),
-        train,
-        data.samples(VALIDATION),
-        config,
-        jitter=Jitter(config.seed, flip),
-        checkpoints=Checkpoints(data.folder.checkpoints),
-        ctx=ctx,
-        on_epoch=on_epoch,
-    )
-    return Learned(backbone, recognition, mean, std, start)
+    loader = _loader(data, Normalizer(mean, std), config.batch_size, ctx)
+    flip = may_flip(data.augmentations) if config.flip == "auto" else config.flip
+    shown = TrainingData(loader, train, validation, RandomCrops(config.seed, flip))
+    trainer = Trainer(backbone, shown, config, Checkpoints(data.folder.checkpoints), ctx)
+    return TrainedBackbone(backbone, trainer.fit(on_epoch), mean, std, start)
 
 
-def _channels(data: Dataset, world: World) -> tuple[Channels, Channels, str]:
-    """Mean and standard deviation that images are normalised by; whose they are, for the user.
+def _normalization(data: Dataset, world: World) -> tuple[Channels, Channels, str]:
+    """Return the mean and standard deviation for images, and a note on their source.
 
     Trained weights expect those that they were trained with.
     """
@@ -143,7 +144,7 @@ def _channels(data: Dataset, world: World) -> tuple[Channels, Channels, str]:
     if weights != "none":
         if (record := record_of(Path(weights))) is not None:
             return tuple(record["mean"]), tuple(record["std"]), ", normalised as in that run"
-        return IMAGENET_MEAN, IMAGENET_STD, ", normalised by ImageNet's figures"
+        return IMAGENET_MEAN, IMAGENET_STD, ", normalised with ImageNet's mean and deviation"
     mean, std = channel_statistics(
         data.images.pixels,
         data.augmentations,
@@ -154,8 +155,8 @@ def _channels(data: Dataset, world: World) -> tuple[Channels, Channels, str]:
     return mean, std, ""
 
 
-def _batches(
-    data: Dataset, mean: Channels, std: Channels, batch_size: int, ctx: TrainContext
+def _loader(
+    data: Dataset, normalizer: Normalizer, batch_size: int, ctx: TrainContext
 ) -> BatchLoader:
-    images = ImageSet(data.images.pixels, data.augmentations, Normalizer(mean, std))
+    images = ImageSet(data.images.pixels, data.augmentations, normalizer)
     return BatchLoader(images, ctx, batch_size=batch_size, threads=data.threads)

@@ -1,8 +1,7 @@
-"""Teaches the backbone to tell augmentations apart. Its embedding is what the heads work on.
+"""The epoch loop: train, evaluate, save a checkpoint, resume.
 
-Cross-entropy on augmentation labels, SGD with momentum; every (original, augmentation) of the
-training split once an epoch. The learning rate follows one cycle (Smith & Topin, 2018), or, as in
-the first experiments, falls when the validation accuracy has not risen for three epochs.
+The backbone learns to recognise augmentations, with cross-entropy; every (original, augmentation)
+of the training split is shown once per epoch. The heads work on its embedding.
 """
 
 import math
@@ -14,126 +13,164 @@ import torch
 from torch import nn
 
 from augrank.errors import DataError
-from training.backbone.checkpoint import Checkpoints, Epoch, Progress
-from training.backbone.crops import Jitter
+from training.backbone.checkpoint import Checkpoint, Checkpoints
+from training.backbone.crops import RandomCrops
 from training.backbone.loader import BatchLoader, TrainingBatch
 from training.backbone.model import Backbone
-from training.backbone.optimizer import Optimisation
+from training.backbone.optimizer import BackboneOptimizer
 from training.common.context import TrainContext
 from training.config import FitConfig
 from training.data.samples import Samples
+from training.run.epoch import Epoch, TrainingHistory
+
+PROGRESS_EVERY_S = 0.5  # reading the loss makes the CPU wait for the GPU
 
 
-class Diverged(DataError):
-    """The loss is no number any more."""
+class TrainingDiverged(DataError):
+    """The loss became NaN or infinite."""
 
 
-TOLD_EVERY_S = 0.5  # asking a GPU how it goes makes it wait
+def ignore_epoch(epoch: Epoch) -> None:
+    """Do nothing with an epoch's figures: the default callback."""
 
 
 @dataclass(frozen=True)
-class Recognition:
-    """The outcome: weights of the best epoch (they are in the backbone) and the history."""
+class TrainingData:
+    """What an epoch shows.
 
-    history: tuple[Epoch, ...]
-    best: int
+    Attributes:
+        loader: makes the batches; for the same context as the trainer.
+        train: samples to learn from.
+        validation: samples that choose the best epoch.
+        crops: random crops of the training images.
+    """
+
+    loader: BatchLoader
+    train: Samples
+    validation: Samples
+    crops: RandomCrops
 
 
-def recognise(
-    backbone: Backbone,
-    batches: BatchLoader,
-    train: Samples,
-    validation: Samples,
-    config: FitConfig,
-    *,
-    jitter: Jitter,
-    checkpoints: Checkpoints,
-    ctx: TrainContext,
-    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
-) -> Recognition:
-    """Train, or go on after the last whole epoch, and leave the best weights in the backbone.
+class Trainer:
+    """Trains a backbone epoch by epoch, resuming after the last complete one.
 
     Args:
         backbone: initialised; changed in place.
-        batches: makes the images.
-        train: samples to learn from.
-        validation: samples that choose the best epoch.
+        data: what an epoch shows.
         config: epochs, batch size, learning rate, momentum, weight decay, schedule.
-        jitter: of the training images.
         checkpoints: where epochs are saved.
-        ctx: that of ``batches``.
-        on_epoch: told of every epoch, those of before an interrupt first.
-
-    Raises:
-        Diverged: the loss is no number any more.
+        ctx: device, progress and processes.
     """
-    world, reporter = ctx.world, ctx.reporter
-    backbone.to(ctx.device.torch_device)
-    backbone.to(memory_format=torch.channels_last)
-    steps = -(-len(train) // config.batch_size)
-    optimisation = Optimisation(backbone, config, ctx, steps)
-    history: tuple[Epoch, ...] = ()
-    best = 0
-    if (progress := world.broadcast(checkpoints.load() if world.is_main else None)) is not None:
-        backbone.net.load_state_dict(progress.model)
-        optimisation.load_state_dict(progress.optimisation)
-        history, best = progress.history, progress.best
-        reporter.say(f"Going on after epoch {len(history)} of {config.epochs}")
-    for epoch in history:
-        on_epoch(epoch)
 
-    if optimisation.compiled:
-        reporter.say("The first step compiles the network, which may take a minute")
-    told = False
-    for number in range(len(history) + 1, config.epochs + 1):
+    def __init__(
+        self,
+        backbone: Backbone,
+        data: TrainingData,
+        config: FitConfig,
+        checkpoints: Checkpoints,
+        ctx: TrainContext,
+    ) -> None:
+        backbone.to(ctx.device.torch_device)
+        backbone.to(memory_format=torch.channels_last)
+        self._backbone, self._data, self._config = backbone, data, config
+        self._checkpoints, self._ctx = checkpoints, ctx
+        steps = -(-len(data.train) // config.batch_size)
+        self._optimizer = BackboneOptimizer(backbone, config, ctx, steps)
+        self._compile_failure = ""  # as far as reported
+
+    def fit(self, on_epoch: Callable[[Epoch], None] = ignore_epoch) -> TrainingHistory:
+        """Train all epochs, and leave the best weights in the backbone.
+
+        Args:
+            on_epoch: called after every epoch, and first for those before an interrupt.
+
+        Raises:
+            TrainingDiverged: the loss became NaN or infinite.
+        """
+        history, reporter = self._resume(), self._ctx.reporter
+        for epoch in history.epochs:
+            on_epoch(epoch)
+        if self._optimizer.is_compiled:
+            reporter.say("The first step compiles the network, which may take a minute")
+        for number in range(len(history) + 1, self._config.epochs + 1):
+            epoch = self._run_epoch(number)
+            history = history.with_epoch(epoch)
+            self._save(history)
+            is_best = history.best == number
+            reporter.say(_line(epoch, self._config.epochs, is_best=is_best))
+            self._report_compile_failure()
+            on_epoch(epoch)
+        self._optimizer.close()
+        is_main = self._ctx.world.is_main
+        best = self._checkpoints.best_weights(history.best) if is_main else {}
+        self._backbone.net.load_state_dict(self._ctx.world.broadcast(best))
+        return history
+
+    def _resume(self) -> TrainingHistory:
+        """Restore the last checkpoint, in every process."""
+        world = self._ctx.world
+        last = world.broadcast(self._checkpoints.load() if world.is_main else None)
+        if last is None:
+            return TrainingHistory()
+        self._backbone.net.load_state_dict(last.model)
+        self._optimizer.load_state_dict(last.optimizer)
+        self._ctx.reporter.say(f"Resuming after epoch {len(last.history)} of {self._config.epochs}")
+        return last.history
+
+    def _run_epoch(self, number: int) -> Epoch:
+        """Train and evaluate one epoch."""
         start = time.perf_counter()
-        title = f"Epoch {number}/{config.epochs}"
-        made = batches.shuffled(
-            train, jitter, number, size=config.side(number), pieces=config.accumulate
+        data, config, optimizer = self._data, self._config, self._optimizer
+        batches = data.loader.shuffled(
+            data.train,
+            data.crops,
+            number,
+            size=config.side(number),
+            micro_batches=config.accumulate,
         )
-        with reporter.bar(title, len(train), "images") as advance:
-            trained = train_epoch(optimisation, made, ctx, advance)
-        seconds = time.perf_counter() - start
-        scored = evaluate(optimisation.evaluated, batches, validation, ctx)
-        if not math.isfinite(trained.loss + scored.loss):
-            raise Diverged(
-                f"training has diverged: in epoch {number} the loss is no number any more",
+        title = f"Epoch {number}/{config.epochs}"
+        with self._ctx.reporter.bar(title, len(data.train), "images") as advance:
+            trained = train_epoch(optimizer, batches, self._ctx, advance)
+        train_seconds = time.perf_counter() - start
+        validated = evaluate(optimizer.evaluated, data.loader, data.validation, self._ctx)
+        if not math.isfinite(trained.loss + validated.loss):
+            raise TrainingDiverged(
+                f"training has diverged: the loss of epoch {number} is NaN or infinite",
                 remedy="Give a lower --learning-rate, or --precision fp32, and --overwrite.",
             )
-        optimisation.end_epoch(scored.accuracy)
-        epoch = Epoch(
+        optimizer.end_epoch(validated.accuracy)
+        return Epoch(
             number=number,
             loss=trained.loss,
             train_accuracy=trained.accuracy,
-            validation_accuracy=scored.accuracy,
-            validation_loss=scored.loss,
-            learning_rate=optimisation.learning_rate,
-            samples_per_s=len(train) / seconds,
+            validation_accuracy=validated.accuracy,
+            validation_loss=validated.loss,
+            learning_rate=optimizer.learning_rate,
+            samples_per_s=len(data.train) / train_seconds,
             seconds=time.perf_counter() - start,
-            input_share=trained.waited_s / seconds,
+            input_share=trained.waited_s / train_seconds,
         )
-        improved = best == 0 or _better(epoch, history[best - 1])
-        best = number if improved else best
-        history = (*history, epoch)
-        if world.is_main:
-            progress = Progress(history, best, backbone.plain_state(), optimisation.state_dict())
-            weights = optimisation.evaluated.plain_state() if improved else None
-            checkpoints.save(progress, weights)
-        reporter.say(_line(epoch, config.epochs, best=improved))
-        if optimisation.uncompiled and not told:
-            reporter.say(f"Going on without torch.compile: {optimisation.uncompiled}")
-            told = True
-        on_epoch(epoch)
-    optimisation.close()
-    backbone.net.load_state_dict(
-        world.broadcast(checkpoints.best_weights(best) if world.is_main else {})
-    )
-    return Recognition(history, best)
+
+    def _save(self, history: TrainingHistory) -> None:
+        """Save a checkpoint, in the main process (rank 0)."""
+        if not self._ctx.world.is_main:
+            return
+        optimizer, backbone = self._optimizer, self._backbone
+        checkpoint = Checkpoint(history, backbone.plain_state(), optimizer.state_dict())
+        is_best = history.best == len(history)
+        best_weights = optimizer.evaluated.plain_state() if is_best else None
+        self._checkpoints.save(checkpoint, best_weights)
+
+    def _report_compile_failure(self) -> None:
+        failure = self._optimizer.compile_failure
+        if failure != self._compile_failure:
+            self._ctx.reporter.say(f"Continuing without torch.compile: {failure}")
+            self._compile_failure = failure
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Cross-entropy and accuracy on some samples."""
+    """Mean cross-entropy and accuracy of some samples."""
 
     loss: float
     accuracy: float
@@ -141,15 +178,15 @@ class Evaluation:
 
 @torch.inference_mode()
 def evaluate(
-    backbone: Backbone, batches: BatchLoader, samples: Samples, ctx: TrainContext
+    backbone: Backbone, loader: BatchLoader, samples: Samples, ctx: TrainContext
 ) -> Evaluation:
-    """Score samples as served, without jitter; each process a shard of them."""
+    """Score samples as served, without random crops; each process scores a shard of them."""
     device, world = ctx.device, ctx.world
     world.broadcast_buffers(backbone)
     backbone.eval()
     samples = samples[world.shard(len(samples))]
     sums, done = torch.zeros(2, dtype=torch.float64, device=device.torch_device), 0
-    for batch in batches.in_order(samples):
+    for batch in loader.in_order(samples):
         labels = device.tensor(samples.label[done : done + len(batch)])
         with device.autocast():
             _, logits = backbone(batch)
@@ -162,56 +199,48 @@ def evaluate(
 
 @dataclass(frozen=True)
 class TrainedEpoch:
-    """What an epoch came to."""
+    """The figures of the training part of an epoch."""
 
     loss: float  # mean over its samples
-    accuracy: float  # of its samples, as they were seen
+    accuracy: float  # of its samples, as they were shown
     waited_s: float  # for images
 
 
 def train_epoch(
-    optimisation: Optimisation,
+    optimizer: BackboneOptimizer,
     batches: Iterator[TrainingBatch],
     ctx: TrainContext,
     advance: Callable[[int, str], None],
 ) -> TrainedEpoch:
-    """Learn from every batch once.
+    """Train on every batch once.
 
     Args:
-        optimisation: what learns.
-        batches: of this process.
+        optimizer: of the backbone.
+        batches: this process's shards.
         ctx: the processes that train together.
-        advance: told how many samples went by, and how it goes.
+        advance: called with the number of samples, and with loss and accuracy so far.
     """
-    optimisation.begin_epoch()
-    sums, done, waited_s, told = None, 0, 0.0, time.perf_counter()
+    optimizer.train()
+    sums, done, waited_s, last_text = None, 0, 0.0, time.perf_counter()
     for batch in batches:
-        learned = optimisation.learn(batch).double()
-        sums = learned if sums is None else sums + learned
+        step = optimizer.step(batch).double()
+        sums = step if sums is None else sums + step
         done += len(batch.label)
         waited_s += batch.waited_s
         text = ""
-        if (now := time.perf_counter()) - told > TOLD_EVERY_S:
-            told, (loss, right) = now, sums.tolist()
-            text = f"loss {loss / done:.3f}  accuracy {right / done:.1%}"
+        if (now := time.perf_counter()) - last_text > PROGRESS_EVERY_S:
+            last_text, (loss, correct) = now, sums.tolist()
+            text = f"loss {loss / done:.3f}  accuracy {correct / done:.1%}"
         advance(len(batch.label) * ctx.world.size, text)
-    loss, right = (0.0, 0.0) if sums is None else sums.tolist()
-    loss, right, count = ctx.world.all_reduce_sum(loss, right, done)
-    return TrainedEpoch(loss / count, right / count, waited_s)
+    loss, correct = (0.0, 0.0) if sums is None else sums.tolist()
+    loss, correct, count = ctx.world.all_reduce_sum(loss, correct, done)
+    return TrainedEpoch(loss / count, correct / count, waited_s)
 
 
-def _better(epoch: Epoch, best: Epoch) -> bool:
-    """Higher accuracy; at the same accuracy, a lower loss."""
-    return (epoch.validation_accuracy, -epoch.validation_loss) > (
-        best.validation_accuracy,
-        -best.validation_loss,
-    )
-
-
-def _line(epoch: Epoch, epochs: int, *, best: bool) -> str:
+def _line(epoch: Epoch, epochs: int, *, is_best: bool) -> str:
     return (
         f"Epoch {epoch.number:>3}/{epochs}  loss {epoch.loss:.4f}  "
-        f"validation accuracy {epoch.validation_accuracy:6.2%}{' *' if best else '  '}  "
+        f"validation accuracy {epoch.validation_accuracy:6.2%}{' *' if is_best else '  '}  "
         f"{epoch.samples_per_s:5.0f} images/s  "
         f"{(epochs - epoch.number) * epoch.seconds:4.0f} s left"
     )

@@ -7,6 +7,7 @@ import typer
 
 from augrank.errors import BadRequest
 from augrank.reporting import Reporter
+from training.cli.command import command_reporter
 
 if TYPE_CHECKING:
     from training.download.run import DownloadResult
@@ -16,45 +17,43 @@ def download(
     urls: Annotated[
         Path,
         typer.Argument(
-            help="Text file, a URL a line (# comments), or a CSV or Parquet file of URLs, with "
-            "context and outcomes.",
+            help="Text file with one URL per line (# starts a comment), or CSV or Parquet with a "
+            "column of URLs, context and outcomes.",
             show_default=False,
         ),
     ],
-    out: Annotated[Path, typer.Option(help="Folder: images/, manifest.csv, broken.csv.")],
-    url_column: Annotated[str, typer.Option(help="Of a CSV or Parquet file.")] = "url",
+    out: Annotated[Path, typer.Option(help="Folder for images/, manifest.csv and broken.csv.")],
+    url_column: Annotated[str, typer.Option(help="Column of a table's URLs.")] = "url",
     per_host: Annotated[
-        float, typer.Option(min=0.01, help="Requests per second to one host.")
+        float, typer.Option(min=0.01, help="Rate limit: requests per second to one host.")
     ] = 2.0,
-    connections: Annotated[int, typer.Option(min=1, max=256, help="At a time.")] = 8,
-    tries: Annotated[int, typer.Option(min=1, help="Of each image, at growing intervals.")] = 5,
+    connections: Annotated[int, typer.Option(min=1, max=256, help="Open connections.")] = 8,
+    tries: Annotated[int, typer.Option(min=1, help="Tries per image, with backoff.")] = 5,
     timeout: Annotated[
-        float, typer.Option(min=1, help="Seconds for one request, body included.")
+        float, typer.Option(min=1, help="Timeout of one request in seconds, body included.")
     ] = 60.0,
     contact: Annotated[
-        str, typer.Option(help="Your mail address or page, for the servers' owners to see.")
+        str, typer.Option(help="Your mail address or web page, sent to the servers in User-Agent.")
     ] = "",
     retry_broken: Annotated[
-        bool, typer.Option("--retry-broken", help="Also ask for what was broken for good.")
+        bool, typer.Option("--retry-broken", help="Also retry images that failed permanently.")
     ] = False,
 ) -> None:
-    """Download the images of a list; the same command again goes on where it was.
+    """Download the images of a list; run it again to resume.
 
-    Writes OUT/manifest.csv, the list's rows with their images, for fit. Rows
-    whose image could not be had are left out, labels and all, and stand in
+    Writes OUT/manifest.csv, the rows of the list with their images, for fit.
+    Rows whose image could not be downloaded are left out and listed in
     OUT/broken.csv with the reason.
 
-    What fails for now (timeouts, 429, 5xx) is tried again, as late as the
-    server asks; what is broken for good (404, not an image, too large) is not.
-    Only public addresses are asked: a name that leads to a private one is
-    refused, after redirects too. Proxies of the environment are not used, nor
-    are cookies. robots.txt is not read: download what you may.
+    Temporary failures (timeouts, 429, 5xx) are retried, honouring Retry-After;
+    permanent ones (404, not an image, too large) are not. Only public addresses
+    are contacted: a name that resolves to a private one is refused, also after
+    redirects. Proxies of the environment and cookies are not used. robots.txt
+    is not read: download only what you may.
 
     Example: python -m training download urls.csv --out data/shop
     """
-    from training.cli.app import kind_errors
-
-    with kind_errors(resumable=True) as reporter:
+    with command_reporter(resumable=True) as reporter:
         try:
             from training.download import run as job
         except ImportError as error:
@@ -70,11 +69,11 @@ def download(
             retry_broken=retry_broken,
         )
         done = job.download(urls, out, reporter, url_column=url_column, options=options)
-        _tell(done, reporter)
+        _report(done, reporter)
 
 
-def _tell(done: "DownloadResult", reporter: Reporter) -> None:
-    before = f", {done.existing:,} were there already" if done.existing else ""
+def _report(done: "DownloadResult", reporter: Reporter) -> None:
+    before = f", {done.existing:,} existed already" if done.existing else ""
     reporter.say(f"{done.manifest}: {done.rows:,} rows of {done.images:,} images{before}")
     if done.left_out:
         for_now = sum(row.state == "failed" for row in done.left_out)

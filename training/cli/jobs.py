@@ -1,4 +1,4 @@
-"""``python -m training tune|submit``: search for good options, here or on SageMaker; train."""
+"""``python -m training tune|submit``: hyperparameter search here or on SageMaker; training jobs."""
 
 import json
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ import typer
 from augrank.cli.options import pairs
 from augrank.errors import BadRequest
 from augrank.reporting import Reporter
+from training.cli.command import command_reporter
 from training.common.context import TrainContext
 from training.config import FitConfig, load_config, named_options, read_options, read_value
 
@@ -21,26 +22,26 @@ if TYPE_CHECKING:
     from training.tuning.trials import Trial
 
 AWS_IMAGE = "aws"
-IN_THE_JOB = Path("in-the-job")  # stands for paths that only the job knows
+IN_THE_JOB = Path("in-the-job")  # placeholder of paths that only the job knows
 
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be asked of AWS.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the requests without sending.")]
 
 
 @dataclass(frozen=True)
 class FitOptions:
     """Options of ``fit``, wherever it runs."""
 
-    config: Annotated[Path | None, typer.Option(help="YAML or TOML file of options of fit.")] = None
+    config: Annotated[Path | None, typer.Option(help="YAML or TOML file, options of fit.")] = None
     options: Annotated[
         list[str] | None,
         typer.Option("--set", help="An option of fit: image_size=96, epochs=8. Repeatable."),
     ] = None
 
     def given(self) -> dict[str, Any]:
-        """Those of the file, and those of the command line, each value as YAML reads it.
+        """Merge the options of the file and of the command line, whose values are YAML.
 
         Raises:
-            DataError: one is not known.
+            DataError: one is unknown.
         """
         named = pairs(self.options, "--set")
         own = named_options({n: read_value(n, v) for n, v in named.items()}, "--set")
@@ -51,39 +52,37 @@ class FitOptions:
 class JobOptions:
     """Where and how a job runs on SageMaker."""
 
-    data: Annotated[str, typer.Option(help="s3://BUCKET/FOLDER of a job: manifest and images.")] = (
-        ""
-    )
+    data: Annotated[str, typer.Option(help="s3://BUCKET/FOLDER of manifest and images.")] = ""
     weights: Annotated[
         str | None,
-        typer.Option(help="s3://BUCKET/FOLDER of the file that --set weights=FILE names."),
+        typer.Option(help="s3://BUCKET/FOLDER with the file that --set weights=FILE names."),
     ] = None
     instance_type: Annotated[
-        str, typer.Option(help="Of a job: ml.g4dn.xlarge, ml.c5.2xlarge, ...")
+        str, typer.Option(help="Instance type, such as ml.g4dn.xlarge or ml.c5.2xlarge.")
     ] = "ml.g4dn.xlarge"
-    instances: Annotated[int, typer.Option(min=1, help="Machines of a job.")] = 1
+    instances: Annotated[int, typer.Option(min=1, help="Number of instances per job.")] = 1
     role: Annotated[
-        str, typer.Option(envvar="SAGEMAKER_ROLE", help="ARN of the role that a job runs under.")
+        str, typer.Option(envvar="SAGEMAKER_ROLE", help="ARN of the execution role.")
     ] = ""
     bucket: Annotated[
         str | None,
-        typer.Option(help="For source and results (default: sagemaker-REGION-ACCOUNT)."),
+        typer.Option(help="Bucket for source and results; by default sagemaker-REGION-ACCOUNT."),
     ] = None
     image: Annotated[
         str,
-        typer.Option(help="Container image in ECR; `aws` for AWS's that fits the instance type."),
+        typer.Option(help="Container image in ECR; aws: that of AWS for the instance type."),
     ] = AWS_IMAGE
     spot: Annotated[
-        bool, typer.Option(help="Spare capacity: up to 70 % cheaper, may be interrupted.")
+        bool, typer.Option(help="Use spot instances: up to 70 % cheaper, may be interrupted.")
     ] = True
     max_hours: Annotated[
-        float, typer.Option(min=0.1, max=672, help="A job is stopped after these.")
+        float, typer.Option(min=0.1, max=672, help="Time limit of a job in hours.")
     ] = 24.0
-    region: Annotated[str | None, typer.Option(help="AWS region (default: AWS_REGION).")] = None
-    profile: Annotated[str | None, typer.Option(help="Profile of ~/.aws/config.")] = None
+    region: Annotated[str | None, typer.Option(help="AWS region; by default AWS_REGION.")] = None
+    profile: Annotated[str | None, typer.Option(help="Profile in ~/.aws/config.")] = None
 
     def job(self, name: str, options: dict[str, Any]) -> tuple["Aws", "TrainingJob"]:
-        """The services, and what is to be asked of them.
+        """Return the AWS client and the job to submit.
 
         Args:
             name: of the job.
@@ -91,14 +90,14 @@ class JobOptions:
 
         Raises:
             BadRequest: something is missing.
-            DataError: an option does not fit: refused here, before a job is paid for.
+            DataError: an option is invalid: refused here, before a job is paid for.
         """
         for value, flag in ((self.role, "--role"), (self.data, "--data")):
             if not value:
                 raise BadRequest(
                     f"{flag} is missing",
                     expected="--role (or SAGEMAKER_ROLE) and --data s3://BUCKET/FOLDER",
-                    remedy="docs/sagemaker.md goes through all of it.",
+                    remedy="See docs/sagemaker.md.",
                 )
         load_config(None, {**options, "out": IN_THE_JOB, "images": IN_THE_JOB})
         from augrank.aws.client import Aws
@@ -126,81 +125,94 @@ class JobOptions:
         return aws, TrainingJob(settings, options, content_digest(aws, settings))
 
 
+@dataclass(frozen=True)
+class Study:
+    """A search: its space, its folder and its number of trials."""
+
+    space: "Space"
+    out: Path
+    trials: int
+
+
 def tune(
-    out: Annotated[Path, typer.Option(help="Folder of the study: table, plot, best.yaml.")],
+    out: Annotated[Path, typer.Option(help="Folder of trials.csv, trials.png, best.yaml.")],
     fit: FitOptions,
     job: JobOptions,
     manifest: Annotated[
-        Path | None, typer.Option(help="CSV or Parquet, one row per shown image.")
+        Path | None, typer.Option(help=FitConfig.model_fields["manifest"].description)
     ] = None,
-    images: Annotated[Path | None, typer.Option(help="Folder of the images.")] = None,
+    images: Annotated[
+        Path | None, typer.Option(help=FitConfig.model_fields["images"].description)
+    ] = None,
     space: Annotated[
         str,
         typer.Option(
-            help="seeds: rates, batch size, epochs, depth. grid: epochs x depth. Or a YAML file."
+            help="Search space. seeds: rates, batch size, epochs, depth. grid: epochs x depth. "
+            "Or a YAML file."
         ),
     ] = "seeds",
     trials: Annotated[
-        int, typer.Option(min=1, help="In all, earlier calls included; a grid has its own.")
+        int,
+        typer.Option(min=1, help="Number of trials, earlier calls included."),
     ] = 20,
     engine: Annotated[
-        Literal["optuna", "sagemaker"], typer.Option(help="Here, or as a tuning job on AWS.")
+        Literal["optuna", "sagemaker"],
+        typer.Option(help="Search here, or as a tuning job on AWS."),
     ] = "optuna",
-    name: Annotated[str, typer.Option(help="Of the tuning job.")] = "augrank",
-    parallel: Annotated[int, typer.Option(min=1, help="Jobs at a time.")] = 2,
+    name: Annotated[str, typer.Option(help="Name of the tuning job.")] = "augrank",
+    parallel: Annotated[int, typer.Option(min=1, help="Number of concurrent jobs.")] = 2,
     dry_run: DryRun = False,
 ) -> None:
-    """Search for the options that learn best; the same command again goes on.
+    """Search for the options with the best validation accuracy; run it again to resume.
 
     Writes OUT/trials.csv, OUT/trials.png and OUT/best.yaml, which fit reads.
 
     Example: python -m training tune --manifest history.csv --set image_size=64 --out build/study
     """
-    from training.cli.app import kind_errors
     from training.tuning.space import load_space
 
-    with kind_errors(resumable=True) as reporter:
-        options, searched = fit.given(), load_space(space)
+    with command_reporter(resumable=True) as reporter:
+        options, study = fit.given(), Study(load_space(space), out, trials)
         if engine == "optuna":
             here = {"manifest": manifest, "images": images, "out": out}
             chosen = load_config(None, {**options, **{k: v for k, v in here.items() if v}})
-            _tune_here(chosen, searched, out, trials, reporter)
+            _tune_here(chosen, study, reporter)
+        elif dry_run:
+            _print_tuning_request(job.job(name, options)[1], study, parallel)
         else:
-            aws, asked = job.job(name, options)
-            _tune_there(aws, asked, searched, out, trials, parallel, reporter, dry_run=dry_run)
+            aws, training_job = job.job(name, options)
+            _tune_on_sagemaker(aws, training_job, study, parallel, reporter)
 
 
 def submit(
-    name: Annotated[str, typer.Argument(help="Of the job.")],
+    name: Annotated[str, typer.Argument(help="Name of the job.")],
     fit: FitOptions,
     job: JobOptions,
     out: Annotated[
-        Path | None, typer.Option(help="Bring the finished run here, for export.")
+        Path | None, typer.Option(help="Download the finished run to this folder, for export.")
     ] = None,
-    wait: Annotated[bool, typer.Option(help="Until the job has ended.")] = True,
+    wait: Annotated[bool, typer.Option(help="Wait until the job has ended.")] = True,
     dry_run: DryRun = False,
 ) -> None:
     """Train on SageMaker: the same as fit, on any instance type, all its GPUs and several machines.
 
-    Run it again after an interrupt: it finds the job; after a failure, it goes on from checkpoints.
+    Run it again after an interrupt: it finds the job; after a failure, it resumes from checkpoints.
 
     Example: python -m training submit shop --data s3://BUCKET/shop --set epochs=20 --out runs/shop
     """
-    from training.cli.app import kind_errors
-
-    with kind_errors(resumable=True) as reporter:
+    with command_reporter(resumable=True) as reporter:
         if out is not None and out.exists():
             raise BadRequest(f"{out} exists", expected="a new folder in --out")
-        aws, asked = job.job(name, fit.given())
+        aws, training_job = job.job(name, fit.given())
         from training.sagemaker import job as jobs
 
         if dry_run:
-            print(json.dumps(jobs.dry_run_request(asked), indent=2))
+            print(json.dumps(jobs.dry_run_request(training_job), indent=2))
             return
         with reporter.status() as step:
-            started = jobs.submit(aws, asked, step)
+            started = jobs.submit(aws, training_job, step)
             if not wait:
-                reporter.say(f"{started} is on its way; the same command with --wait follows it")
+                reporter.say(f"{started} has started; follow it by the same command with --wait")
                 return
             state = jobs.wait(aws, started, step)
         billed = state.get("BillableTimeInSeconds")
@@ -212,53 +224,49 @@ def submit(
         reporter.say(f"Next: python -m export build {out} --images IMAGES --out dist --sagemaker")
 
 
-def _tune_here(
-    config: FitConfig, space: "Space", out: Path, trials: int, reporter: Reporter
-) -> None:
+def _tune_here(config: FitConfig, study: Study, reporter: Reporter) -> None:
     try:
         from training.tuning.study import tune
     except ImportError as error:
         raise BadRequest(
-            f"cannot search here: {error}", remedy="pip install 'augrank[train,tune]'"
+            f"cannot tune here: {error}", remedy="pip install 'augrank[train,tune]'"
         ) from error
-    _tell(space, tune(config, space, out, trials=trials, ctx=TrainContext(reporter)), out, reporter)
+    ctx = TrainContext(reporter)
+    found = tune(config, study.space, study.out, trials=study.trials, ctx=ctx)
+    _report(study, found, reporter)
 
 
-def _tune_there(
-    aws: "Aws",
-    job: "TrainingJob",
-    space: "Space",
-    out: Path,
-    trials: int,
-    parallel: int,
-    reporter: Reporter,
-    *,
-    dry_run: bool,
-) -> None:
+def _print_tuning_request(job: "TrainingJob", study: Study, parallel: int) -> None:
     from training.sagemaker import job as jobs
     from training.sagemaker import tuner
 
-    if dry_run:
-        asked = tuner.dry_run_request(job, tuner.Search(space, trials, parallel))
-        print(json.dumps({**asked, "TrainingJob": jobs.dry_run_request(job)}, indent=2))
-        return
+    request = tuner.dry_run_request(job, tuner.Search(study.space, study.trials, parallel))
+    print(json.dumps({**request, "TrainingJob": jobs.dry_run_request(job)}, indent=2))
+
+
+def _tune_on_sagemaker(
+    aws: "Aws", job: "TrainingJob", study: Study, parallel: int, reporter: Reporter
+) -> None:
+    from training.sagemaker import tuner
     from training.tuning.trials import write_results
 
+    space, out = study.space, study.out
     config = load_config(None, {**job.options, "out": out, "images": IN_THE_JOB})
     space.check(config)
+    search = tuner.Search(space, study.trials, parallel, config.seed)
     with reporter.status() as step:
-        started = tuner.start(aws, job, tuner.Search(space, trials, parallel, config.seed), step)
+        started = tuner.start(aws, job, search, step)
         tuner.wait(aws, started, step)
     found = tuner.results(aws, started, space)
     write_results(out, config.model_copy(update={"images": None}), space, found)
-    _tell(space, found, out, reporter)
+    _report(study, found, reporter)
 
 
-def _tell(space: "Space", found: Sequence["Trial"], out: Path, reporter: Reporter) -> None:
+def _report(study: Study, found: Sequence["Trial"], reporter: Reporter) -> None:
     from training.tuning.trials import results_table, summary
 
-    reporter.table(results_table(space, found))
-    best = out / "best.yaml"
+    reporter.table(results_table(study.space, found))
+    out, best = study.out, study.out / "best.yaml"
     reporter.say(f"{out}: trials.csv, trials.png" + (", best.yaml" if best.is_file() else ""))
     if best.is_file():
         reporter.say(f"Next: python -m training fit --config {best} --out RUN")

@@ -1,4 +1,4 @@
-"""Work made ahead by threads, in order, with no more of it waiting than is soon used."""
+"""Prefetch: threads compute the next items while the current one is used."""
 
 import time
 from collections import deque
@@ -7,16 +7,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 Item = TypeVar("Item")
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 
 
-class Waited:
-    """How long what is made ahead was waited for, all in all."""
+class WaitTimer:
+    """Adds up the time that a consumer waited for prefetched results."""
 
     seconds = 0.0
 
-    def result(self, future: Future[Made]) -> Made:
-        """Wait for it."""
+    def result(self, future: Future[Result]) -> Result:
+        """Wait for a result."""
         start = time.perf_counter()
         try:
             return future.result()
@@ -24,30 +24,30 @@ class Waited:
             self.seconds += time.perf_counter() - start
 
 
-def ahead(
-    make: Callable[[Item], Made],
+def prefetch(
+    function: Callable[[Item], Result],
     items: Iterable[Item],
     threads: int,
-    waited: Waited | None = None,
-) -> Iterator[Made]:
-    """What is made of items, in order, while an earlier one is used.
+    timer: WaitTimer | None = None,
+) -> Iterator[Result]:
+    """Yield ``function`` of each item, in order, computed ahead of use.
 
     Args:
-        make: called by threads.
-        items: to make something of.
-        threads: at a time; at most one more than these are made and wait.
-        waited: adds up the time.
+        function: called by threads.
+        items: its arguments.
+        threads: number of threads; at most one more than that many results wait for their use.
+        timer: adds up the time that the caller waited.
     """
-    waited = waited or Waited()
+    timer = timer or WaitTimer()
     with ThreadPoolExecutor(threads) as pool:
-        waiting: deque[Future[Made]] = deque()
+        waiting: deque[Future[Result]] = deque()
         try:
             for item in items:
-                waiting.append(pool.submit(make, item))
+                waiting.append(pool.submit(function, item))
                 if len(waiting) > threads + 1:
-                    yield waited.result(waiting.popleft())
+                    yield timer.result(waiting.popleft())
             while waiting:
-                yield waited.result(waiting.popleft())
+                yield timer.result(waiting.popleft())
         finally:
             for future in waiting:
                 future.cancel()

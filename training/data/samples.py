@@ -70,9 +70,10 @@ def channel_statistics(
     threads: int,
     world: World = World(),
 ) -> tuple[Channels, Channels]:
-    """Mean and standard deviation of each channel, 0..1, over augmented training images.
+    """Return mean and standard deviation of each channel, 0..1, over augmented training images.
 
-    One pass, divided among the processes. Of large sets, random samples are taken, always the same.
+    The images are divided among the processes. From a large set, at most STATISTICS_SAMPLES images
+    are sampled, always the same.
     """
     rows = np.sort(np.random.default_rng(0).permutation(len(samples))[:STATISTICS_SAMPLES])
 

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from augrank.models.head import Calibration
+from augrank.models.calibration import Calibration
 
 Floats = NDArray[np.float64]
 MIN_GAIN = 2.0  # nats of log likelihood that two parameters must bring: Akaike (1974)

@@ -14,7 +14,8 @@ import numpy as np
 import xgboost
 from numpy.typing import NDArray
 
-from augrank.models.head import Calibration, Head, HeadInput, HeadSpec
+from augrank.models.calibration import Calibration
+from augrank.models.head import Head, HeadInput, HeadSpec
 from augrank.models.targets import Target
 from training.common.metrics import evaluate, log_loss
 from training.data.splits import Split

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from augrank.files import atomic_write
-from training.backbone.checkpoint import Epoch
 from training.common.metrics import ReliabilityBin
+from training.run.epoch import Epoch
 from training.run.report import COMPARED, BackboneFigures
 
 DPI = 110

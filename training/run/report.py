@@ -2,17 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from augrank.reporting import Reporter, Table
-from training.backbone.checkpoint import Epoch
 from training.common.metrics import wilson_interval
-
-if TYPE_CHECKING:
-    from training.heads.fit import FittedHead
+from training.run.epoch import Epoch
 
 MAJORITY, LOGISTIC = "majority", "logistic regression"
 SKLEARN_BOOSTING, XGBOOST = "scikit-learn gradient boosting", "XGBoost"
@@ -63,25 +60,6 @@ def backbone_figures(
         per_augmentation={name: float(s) for name, s in zip(names, recognised, strict=True)},
         confusion=tuple(tuple(int(v) for v in row) for row in confusion),
     )
-
-
-def head_entry(head: "FittedHead", baselines: Comparison) -> dict[str, Any]:
-    """One head in report.json."""
-    return {
-        **head.spec.metrics,
-        "direction": head.spec.target.direction,
-        "inputs": list(head.spec.inputs),
-        "trees": head.trees,
-        "calibration": head.spec.calibration.model_dump(),
-        "validation_log_loss": head.validation_log_loss,
-        "comparison": comparison(head, baselines),
-    }
-
-
-def comparison(head: "FittedHead", baselines: Comparison) -> Comparison:
-    """The head beside its baselines: accuracy, AUC, Brier score, log loss, fit seconds."""
-    own = {name: head.spec.metrics[name] for name in ("accuracy", "auc", "brier", "log_loss")}
-    return {**baselines, XGBOOST: {**own, "fit_seconds": head.fit_seconds}}
 
 
 def history_entries(history: Sequence[Epoch]) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from types import TracebackType
 
 from torch.utils.tensorboard import SummaryWriter
 
-from training.backbone.checkpoint import Epoch
+from training.run.epoch import Epoch
 
 
 class Curves:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from augrank.models.targets import TARGETS
 
 if TYPE_CHECKING:
-    from training.backbone.checkpoint import Epoch
+    from training.run.epoch import Epoch
 
 # SageMaker keeps the last value in the log; this metric is always that of the best epoch so far.
 OBJECTIVE = "validation:best_accuracy"

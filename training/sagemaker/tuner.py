@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from augrank.aws.client import Aws, AwsError, aws_errors
-from augrank.aws.poll import Pending, Progress, poll
+from augrank.aws.poll import Pending, poll
+from augrank.reporting import Step
 from training.sagemaker.job import ENDED, POLL_S, TAG, TrainingJob, input_channels, model_trainer
 from training.sagemaker.metrics import OBJECTIVE, definitions
 from training.tuning.space import Range, Space, Value
@@ -39,11 +40,11 @@ class Search:
 
 def tuning_name(job: TrainingJob, search: Search) -> str:
     """Return a name made from what is searched, so that the same command finds the job again."""
-    text = json.dumps([job.name, search.space.plain(), search.max_jobs])
+    text = json.dumps([job.name, search.space.as_dict(), search.max_jobs])
     return f"{job.settings.name[: MAX_NAME - 9]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
-def start(aws: Aws, job: TrainingJob, search: Search, progress: Progress) -> str:
+def start(aws: Aws, job: TrainingJob, search: Search, progress: Step) -> str:
     """Start a tuning job, or find the one that was started before.
 
     Args:
@@ -89,7 +90,7 @@ def start(aws: Aws, job: TrainingJob, search: Search, progress: Progress) -> str
     return name
 
 
-def wait(aws: Aws, name: str, progress: Progress, *, poll_s: float | None = None) -> None:
+def wait(aws: Aws, name: str, progress: Step, *, poll_s: float | None = None) -> None:
     """Wait for a tuning job to end.
 
     Raises:
@@ -128,7 +129,7 @@ def dry_run_request(job: TrainingJob, search: Search) -> dict[str, Any]:
         "HyperParameterTuningJobName": tuning_name(job, search),
         "Strategy": search.strategy,
         "Objective": {"Type": "Maximize", "MetricName": OBJECTIVE},
-        "ParameterRanges": search.space.plain(),
+        "ParameterRanges": search.space.as_dict(),
         "ResourceLimits": {
             "MaxNumberOfTrainingJobs": search.jobs,
             "MaxParallelTrainingJobs": min(search.parallel, search.jobs),
@@ -175,7 +176,7 @@ def _ranges(space: Space) -> dict[str, Any]:
             continue
         kind = IntegerParameter if option.integer else ContinuousParameter
         scaling = "Logarithmic" if option.log else "Linear"
-        ranges[name] = kind(*option.ends, scaling_type=scaling)
+        ranges[name] = kind(*option.bounds, scaling_type=scaling)
     return ranges
 
 

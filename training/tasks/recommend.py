@@ -11,19 +11,21 @@ import torch
 
 from augrank.contracts.recommend_run import RecommendRun
 from augrank.files import atomic_write, read_json, write_json
-from training.backbone.checkpoint import Epoch, write_tensors
+from training.backbone.checkpoint import write_tensors
 from training.backbone.embed import EmbeddingTable, embed, embed_all, pair_keys
 from training.backbone.loader import EVALUATION_BATCH
-from training.backbone.train import Learned, learn, use_threads
+from training.backbone.train import TrainedBackbone, train_backbone, use_threads
 from training.common.context import TrainContext
 from training.common.device import Device
 from training.common.metrics import reliability
 from training.data.dataset import Dataset, default_name
 from training.data.embedding_cache import EmbeddingStore
 from training.data.splits import TEST
+from training.heads.summary import head_entry
+from training.run.epoch import Epoch
 from training.run.folder import installed_versions, write_catalogue, write_reference
 from training.run.plots import plot_comparison, plot_confusion, plot_curves, plot_reliability
-from training.run.report import BackboneFigures, backbone_figures, head_entry, history_entries
+from training.run.report import BackboneFigures, backbone_figures, history_entries
 from training.run.tensorboard import Curves
 
 if TYPE_CHECKING:
@@ -104,20 +106,20 @@ def _learn(
     data: Dataset,
     ctx: TrainContext,
     on_epoch: Callable[[Epoch], None],
-) -> Learned:
+) -> TrainedBackbone:
     """With live curves."""
     if not ctx.world.is_main:
-        return learn(data, ctx)
+        return train_backbone(data, ctx)
     with Curves(data.folder.tensorboard) as curves:
 
         def tell(epoch: Epoch) -> None:
             curves.epoch(epoch)
             on_epoch(epoch)
 
-        return learn(data, ctx, tell)
+        return train_backbone(data, ctx, tell)
 
 
-def _embed(data: Dataset, learned: Learned, ctx: TrainContext) -> EmbeddingTable | None:
+def _embed(data: Dataset, learned: TrainedBackbone, ctx: TrainContext) -> EmbeddingTable | None:
     """Every image that was shown, and every candidate of the test originals.
 
     What an interrupted call has embedded is taken from the run's cache; where the backbone is
@@ -143,7 +145,7 @@ def _embed(data: Dataset, learned: Learned, ctx: TrainContext) -> EmbeddingTable
         missing = ctx.world.broadcast(None if kept is None else kept[1])
         assert missing is not None
         for part, made in embed(
-            learned.backbone, learned.batches(data, EVALUATION_BATCH, ctx), keys[missing], count,
+            learned.backbone, learned.loader(data, EVALUATION_BATCH, ctx), keys[missing], count,
             ctx=ctx,
         ):  # fmt: skip
             if kept is not None and made is not None:
@@ -151,7 +153,7 @@ def _embed(data: Dataset, learned: Learned, ctx: TrainContext) -> EmbeddingTable
                 keeps = keeps and store.add([names[number] for number in missing[part]], made)
     if not keeps:
         ctx.reporter.say("There is no room to keep embeddings: another call makes them again.")
-    return None if kept is None else EmbeddingTable.of(learned.backbone, kept[0], keys)
+    return None if kept is None else EmbeddingTable.from_features(learned.backbone, kept[0], keys)
 
 
 def _test_backbone(data: Dataset, table: EmbeddingTable) -> BackboneFigures:
@@ -165,7 +167,7 @@ def _test_backbone(data: Dataset, table: EmbeddingTable) -> BackboneFigures:
 
 def _report(
     data: Dataset,
-    learned: Learned,
+    learned: TrainedBackbone,
     device: Device,
     figures: BackboneFigures,
     results: list["TargetResult"],
@@ -179,10 +181,10 @@ def _report(
             "start": learned.start,
             "image_size": data.config.image_size,
             "engine": device.name,
-            "best_epoch": learned.recognition.best,
+            "best_epoch": learned.history.best,
             **asdict(figures),
         },
-        "history": history_entries(learned.recognition.history),
+        "history": history_entries(learned.history.epochs),
         "heads": {r.head.spec.target.name: head_entry(r.head, r.baselines) for r in results},
         "notes": notes,
     }
@@ -190,13 +192,13 @@ def _report(
 
 def _plot(
     data: Dataset,
-    learned: Learned,
+    learned: TrainedBackbone,
     figures: BackboneFigures,
     results: list["TargetResult"],
     report: dict[str, Any],
 ) -> None:
     plots = data.folder.plots
-    plot_curves(plots / "curves.png", learned.recognition.history, learned.recognition.best)
+    plot_curves(plots / "curves.png", learned.history.epochs, learned.history.best)
     plot_confusion(plots / "confusion.png", figures)
     if results:
         bins = {
@@ -212,7 +214,7 @@ def _plot(
 
 def _write(
     data: Dataset,
-    learned: Learned,
+    learned: TrainedBackbone,
     device: Device,
     figures: BackboneFigures,
     results: list["TargetResult"],
@@ -251,7 +253,7 @@ def _write(
     write_json(folder.record, record.model_dump())
 
 
-def _write_reference(data: Dataset, learned: Learned, device: Device) -> None:
+def _write_reference(data: Dataset, learned: TrainedBackbone, device: Device) -> None:
     """Embeddings of all candidates of some test originals, float32, by the order of their names."""
     count = len(data.augmentations.names)
     held_out = np.flatnonzero((data.split == TEST) & (data.original_file >= 0))
@@ -260,7 +262,7 @@ def _write_reference(data: Dataset, learned: Learned, device: Device) -> None:
     applied = np.broadcast_to(np.arange(count), file.shape)
     keys, ctx = pair_keys(file, applied, count).ravel(), TrainContext(device=device)
     table = embed_all(
-        learned.backbone, learned.batches(data, EVALUATION_BATCH, ctx), keys, count,
+        learned.backbone, learned.loader(data, EVALUATION_BATCH, ctx), keys, count,
         ctx=ctx, exact=True,
     )  # fmt: skip
     rows = table.rows(file, applied)

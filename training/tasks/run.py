@@ -12,8 +12,8 @@ from training.distributed.rendezvous import Launch, agent_id
 from training.distributed.world import process_group
 
 if TYPE_CHECKING:
-    from training.backbone.checkpoint import Epoch
     from training.data.manifest.manifest import Manifest
+    from training.run.epoch import Epoch
 
 SHOWN_BAD_ROWS = 3
 

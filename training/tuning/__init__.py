@@ -1,1 +1,1 @@
-"""Searching for the options that learn best: here with Optuna, or as jobs on SageMaker."""
+"""Hyperparameter search, on this machine with Optuna or as a tuning job on SageMaker."""

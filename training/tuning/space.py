@@ -1,6 +1,7 @@
-"""What is searched: ranges and choices of options of ``fit``.
+"""The search space: ranges and choices of ``fit``'s options.
 
-A space of your own is a YAML file::
+``seeds`` and ``grid`` follow the source documents (see ``SPACES``). A space of your own is a YAML
+file::
 
     learning_rate: {low: 0.01, high: 0.3, log: true}
     epochs: {low: 5, high: 15, integer: true}
@@ -19,9 +20,17 @@ from pydantic import BaseModel, TypeAdapter, ValidationError, model_validator
 from augrank.errors import DataError, one_of
 from training.config import FitConfig
 
-# Options that change how the backbone learns, not what it is given.
-TUNABLE = ("backbone", "epochs", "batch_size", "learning_rate", "momentum", "weight_decay",
-           "schedule", "flip")  # fmt: skip
+# Options that change how the backbone is trained, not its data.
+TUNABLE = (
+    "backbone",
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "momentum",
+    "weight_decay",
+    "schedule",
+    "flip",
+)
 Value = str | int | float | bool
 
 
@@ -30,7 +39,7 @@ class Range(BaseModel, frozen=True, extra="forbid"):
 
     low: float
     high: float
-    log: bool = False  # drawn evenly by magnitude
+    log: bool = False  # sampled uniformly in the logarithm
     integer: bool = False
 
     @model_validator(mode="after")
@@ -38,58 +47,59 @@ class Range(BaseModel, frozen=True, extra="forbid"):
         if not self.low < self.high:
             raise ValueError("low must be below high")
         if self.log and self.low <= 0:
-            raise ValueError("low must be above 0 where log is true")
+            raise ValueError("low must be above 0 if log is true")
         if self.integer and not (self.low.is_integer() and self.high.is_integer()):
-            raise ValueError("low and high must be whole numbers where integer is true")
+            raise ValueError("low and high must be whole numbers if integer is true")
         return self
 
     @property
-    def ends(self) -> tuple[Value, ...]:
-        """Lowest and highest."""
+    def bounds(self) -> tuple[Value, ...]:
+        """The lowest and the highest value."""
         return (int(self.low), int(self.high)) if self.integer else (self.low, self.high)
 
 
 @dataclass(frozen=True)
 class Space:
-    """Options by name: a range to draw from, or the values to choose among."""
+    """Options by name: a range to sample from, or values to choose from."""
 
     name: str
     options: Mapping[str, Range | tuple[Value, ...]]
 
     @property
     def is_grid(self) -> bool:
-        """Whether every combination can be tried."""
+        """Whether the space has choices only, so that every combination can be tried."""
         return not any(isinstance(option, Range) for option in self.options.values())
 
     def combinations(self) -> Iterator[dict[str, Value]]:
-        """Every combination of a grid."""
+        """Yield every combination of a grid."""
         values = [option for option in self.options.values() if not isinstance(option, Range)]
         for combination in itertools.product(*values):
             yield dict(zip(self.options, combination, strict=True))
 
-    def plain(self) -> dict[str, Any]:
-        """As it stands in a file."""
+    def as_dict(self) -> dict[str, Any]:
+        """Return the space as it is written in a file."""
         return {
             name: option.model_dump() if isinstance(option, Range) else list(option)
             for name, option in self.options.items()
         }
 
     def check(self, config: FitConfig) -> None:
-        """Every end of every range must be an option that ``fit`` takes.
+        """Check that ``fit`` accepts the bounds of every range and every choice.
 
         Raises:
-            DataError: says which is not.
+            DataError: it does not accept one of them.
         """
         for name, option in self.options.items():
-            for value in option.ends if isinstance(option, Range) else option:
+            for value in option.bounds if isinstance(option, Range) else option:
                 try:
                     FitConfig.model_validate({**config.model_dump(), name: value})
                 except ValidationError as error:
                     message = error.errors()[0]["msg"]
                     raise DataError(
-                        f"{name} of the space {self.name} does not fit",
-                        expected=message, got=repr(value),
-                    ) from error  # fmt: skip
+                        f"{name} of the space {self.name} is not valid",
+                        expected=message,
+                        got=repr(value),
+                    ) from error
 
 
 DEPTHS = ("resnet18", "resnet34", "resnet50")
@@ -117,10 +127,10 @@ SPACES = {
 
 
 def load_space(name: str) -> Space:
-    """A space by its name, or from a YAML file.
+    """Return a space by its name, or read it from a YAML file.
 
     Raises:
-        DataError: there is none, or it does not fit.
+        DataError: there is no such space, or it is not valid.
     """
     if name in SPACES:
         return SPACES[name]
@@ -135,7 +145,7 @@ def load_space(name: str) -> Space:
     except ValidationError as error:
         first = error.errors()[0]
         raise DataError(
-            f"{file} does not fit at {'.'.join(map(str, first['loc'][:1]))}",
+            f"{file} is not valid at {'.'.join(map(str, first['loc'][:1]))}",
             expected=f"{{low: .., high: ..}} or a list ({first['msg']})",
             got=repr(first["input"]),
         ) from error
@@ -145,5 +155,5 @@ def load_space(name: str) -> Space:
                 f"{option} cannot be tuned", expected=one_of(TUNABLE, option), got=option
             )
     if not options or any(option == () for option in options.values()):
-        raise DataError(f"{file} leaves nothing to choose", expected="an option with its values")
+        raise DataError(f"{file} has nothing to search", expected="an option with its values")
     return Space(file.stem, options)

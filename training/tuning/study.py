@@ -1,20 +1,21 @@
-"""A search on this machine: Optuna proposes options, each trial trains a backbone with them.
+"""Search on this machine: Optuna suggests options, each trial trains a backbone with them.
 
-    OUT/study.json   what is searched, and on which data
+    OUT/study.json   the space, the other options, and the data's fingerprint
     OUT/study.db     Optuna's trials, SQLite: optuna-dashboard sqlite:///OUT/study.db
-    OUT/trials/      checkpoints of trials that are not done
-    OUT/cache/       decoded images, shared by all trials (or the cache that is set)
+    OUT/trials/      checkpoints of unfinished trials
+    OUT/cache/       decoded images, shared by all trials (unless --set cache names another folder)
 
-TPE (Bergstra et al., 2011) proposes; a trial that stands below the median of earlier ones after the
-same epoch is given up. A grid tries every combination to its end instead. The same command again
-goes on: an interrupted trial from its last whole epoch.
+The sampler is TPE (Bergstra et al., 2011). A trial whose accuracy is below the median of earlier
+ones after the same epoch is pruned. In a grid, every combination is trained to its end instead. The
+same command resumes a search, and an interrupted trial from its last complete epoch.
 """
 
 import hashlib
 import json
 import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -25,125 +26,146 @@ from optuna.trial import FrozenTrial, TrialState
 
 from augrank.errors import DataError
 from augrank.files import LOCK, disk_errors, exclusive_lock, read_json, write_json
-from training.backbone.checkpoint import Epoch
-from training.backbone.train import learn, use_threads
-from training.backbone.trainer import Diverged
+from training.backbone.train import train_backbone, use_threads
+from training.backbone.trainer import TrainingDiverged
 from training.common.context import TrainContext
 from training.common.device import Device
 from training.config import FitConfig
 from training.data.dataset import Dataset, load_dataset, read_manifest
+from training.run.epoch import Epoch
 from training.run.folder import RunFolder
 from training.tuning.space import Range, Space, Value
-from training.tuning.trials import State, Trial, best_of, shown, write_results
+from training.tuning.trials import State, Trial, best_trial, format_value, write_results
 
-# Before the first trials to be judged: trials that finish, and epochs that each is given.
-UNJUDGED_TRIALS, UNJUDGED_EPOCHS = 4, 2
-STATES: dict[TrialState, State] = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned",
-                                   TrialState.FAIL: "failed"}  # fmt: skip
+# No trial is pruned before so many are complete, nor before its own first epochs.
+STARTUP_TRIALS, WARMUP_EPOCHS = 4, 2
+STATES: dict[TrialState, State] = {
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+}
 REASON, SECONDS = "reason", "seconds"
-# What ends a trial but not the search: options that do not learn, a batch that memory cannot hold.
-OF_ITS_OPTIONS = (Diverged, RuntimeError, MemoryError)
+# Errors that end a trial but not the search: divergence, a batch that exceeds the memory.
+TRIAL_ERRORS = (TrainingDiverged, RuntimeError, MemoryError)
 
 
 def tune(
     config: FitConfig, space: Space, out: Path, *, trials: int, ctx: TrainContext
 ) -> list[Trial]:
-    """Search, or go on searching.
+    """Start a search, or resume one.
 
     Args:
-        config: options that are not searched; ``out`` is not used.
-        space: options that are.
+        config: the options that are not searched; ``out`` is not used.
+        space: the options that are searched.
         out: folder of the study.
-        trials: how many there shall be, those of earlier calls included; a grid has its own number.
+        trials: total number, those of earlier calls included; a grid has its own number.
         ctx: shows progress; its device is chosen by ``config``.
 
     Returns:
-        All trials that are done.
+        All finished trials.
 
     Raises:
-        DataError: the data do not fit, the folder holds another study, or another process is at
-            work on it.
+        DataError: the data is not valid, the folder has another study, or another process is
+            working on it.
     """
     space.check(config)
-    remedy = "Free space there, and the same command goes on; or give another --out."
+    manifest = read_manifest(config)  # before the folder is created
+    remedy = "Free space there and run the same command to continue, or give another --out."
     busy = f"another process is working in {out}"
     with disk_errors(out, remedy), exclusive_lock(out / LOCK, busy):
         own = {"out": out / "trials" / "data", "cache": config.cache or out / "cache"}
         config = config.model_copy(update=own)
-        data = load_dataset(config, read_manifest(config), ctx)
-        _same_study(out, config, space, data)
-        study = _open(out, config.seed)
-        proposed = list(space.combinations()) if space.is_grid else [_defaults(config, space)]
-        _propose(study, [*_interrupted(study, space), *proposed])
-        trials = len(proposed) if space.is_grid else trials
+        data = load_dataset(config, manifest, ctx)
+        _check_study(out, config, space, data)
         use_threads(data.threads)
-        search = _Search(data, space, ctx.on(Device.choose(config.device, config.precision)))
-        while (count := len(_different(study) if space.is_grid else _tried(study))) < trials:
-            ctx.reporter.say(f"Trial {count + 1} of {trials}", style="heading")
-            study.optimize(search, n_trials=1, catch=OF_ITS_OPTIONS)
-            done = _results(study)
-            write_results(out, config, space, done)
-            ctx.reporter.say(_line(done[-1], best_of(done)))
+        device = Device.choose(config.device, config.precision)
+        with _open_study(out, config.seed) as study:
+            _run_trials(study, _Objective(data, space, ctx.on(device)), out, trials)
+            results = _results(study)
         shutil.rmtree(out / "trials", ignore_errors=True)
-    return _results(study)
+    return results
 
 
-class _Search:
-    """One trial, as Optuna calls it."""
+def _run_trials(study: optuna.Study, objective: "_Objective", out: Path, trials: int) -> None:
+    """Run trials until there are so many, and write the results after each."""
+    config, space, reporter = objective.data.config, objective.space, objective.ctx.reporter
+    initial = list(space.combinations()) if space.is_grid else [_defaults(config, space)]
+    _enqueue(study, [*_interrupted(study, space), *initial])
+    trials = len(initial) if space.is_grid else trials
+    finished = _finished_digests if space.is_grid else _finished
+    while (count := len(finished(study))) < trials:
+        reporter.say(f"Trial {count + 1} of {trials}", style="heading")
+        study.optimize(objective, n_trials=1, catch=TRIAL_ERRORS)
+        results = _results(study)
+        write_results(out, config, space, results)
+        reporter.say(_line(results[-1], best_trial(results)))
+
+
+class _Objective:
+    """The objective: trains one trial, and returns its validation accuracy."""
 
     def __init__(self, data: Dataset, space: Space, ctx: TrainContext) -> None:
-        self._data, self._space, self._ctx = data, space, ctx
+        self.data, self.space, self.ctx = data, space, ctx
 
     def __call__(self, trial: optuna.Trial) -> float:
-        options = {name: _draw(trial, name, o) for name, o in self._space.options.items()}
-        config = FitConfig.model_validate({**self._data.config.model_dump(), **options})
-        # Named by its options, so that a trial that was interrupted finds its checkpoints.
+        options = {name: _suggest(trial, name, o) for name, o in self.space.options.items()}
+        config = FitConfig.model_validate({**self.data.config.model_dump(), **options})
+        # Named by its options, so that an interrupted trial finds its checkpoints.
         folder = RunFolder(config.out.parent / _digest(options))
         seconds = 0.0
 
-        def judge(epoch: Epoch) -> None:
+        def report(epoch: Epoch) -> None:
             nonlocal seconds
             seconds += epoch.seconds
             trial.set_user_attr(SECONDS, seconds)
             trial.report(epoch.validation_accuracy, epoch.number)
-            if not self._space.is_grid and trial.should_prune():
+            if not self.space.is_grid and trial.should_prune():
                 shutil.rmtree(folder.root, ignore_errors=True)
                 raise optuna.TrialPruned
 
         try:
-            learned = learn(
-                replace(self._data, config=config, folder=folder),
-                self._ctx,
-                on_epoch=judge,
+            learned = train_backbone(
+                replace(self.data, config=config, folder=folder),
+                self.ctx,
+                on_epoch=report,
             )
-        except OF_ITS_OPTIONS as error:
-            why = error.problem if isinstance(error, Diverged) else str(error).partition("\n")[0]
+        except TRIAL_ERRORS as error:
+            why = str(error).partition("\n")[0]
+            if isinstance(error, TrainingDiverged):
+                why = error.problem
             trial.set_user_attr(REASON, why[:200] or type(error).__name__)
             shutil.rmtree(folder.root, ignore_errors=True)
-            if self._ctx.device.is_cuda:
+            if self.ctx.device.is_cuda:
                 torch.cuda.empty_cache()
             raise
         shutil.rmtree(folder.root, ignore_errors=True)
-        best = learned.recognition.history[learned.recognition.best - 1]
+        best = learned.history.best_epoch
         return best.validation_accuracy
 
 
-def _open(out: Path, seed: int) -> optuna.Study:
+@contextmanager
+def _open_study(out: Path, seed: int) -> Iterator[optuna.Study]:
+    """Open or create the study of a folder, and close its database at the end."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = optuna.create_study(
-        storage=f"sqlite:///{out / 'study.db'}",
-        study_name="augrank",
-        direction="maximize",
-        load_if_exists=True,
-        pruner=optuna.pruners.MedianPruner(UNJUDGED_TRIALS, UNJUDGED_EPOCHS),
-    )
-    # A sampler of the same seed would propose its first options again.
-    study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
-    return study
+    storage = optuna.storages.RDBStorage(f"sqlite:///{out / 'study.db'}")
+    try:
+        study = optuna.create_study(
+            storage=storage,
+            study_name="augrank",
+            direction="maximize",
+            load_if_exists=True,
+            pruner=optuna.pruners.MedianPruner(STARTUP_TRIALS, WARMUP_EPOCHS),
+        )
+        # A sampler with the same seed would suggest its first options again.
+        study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
+        yield study
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
 
 
 def _interrupted(study: optuna.Study, space: Space) -> list[dict[str, Value]]:
-    """Options of trials that a kill left running, or Ctrl-C failed, as far as they were drawn."""
+    """Return the complete options of trials that were killed or interrupted by Ctrl-C."""
     return [
         dict(trial.params)
         for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.FAIL))
@@ -151,27 +173,27 @@ def _interrupted(study: optuna.Study, space: Space) -> list[dict[str, Value]]:
     ]
 
 
-def _propose(study: optuna.Study, options: Sequence[Mapping[str, Value]]) -> None:
-    """Put options first in the queue that no trial has tried to its end and none waits with."""
-    known = _different(study)
+def _enqueue(study: optuna.Study, options: Sequence[Mapping[str, Value]]) -> None:
+    """Enqueue the options that no trial has finished and none waits with."""
+    queued = _finished_digests(study)
     for trial in study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-        known.add(_digest(trial.system_attrs.get("fixed_params", {})))
+        queued.add(_digest(trial.system_attrs.get("fixed_params", {})))
     for proposed in options:
-        if proposed and _digest(proposed) not in known:
+        if proposed and _digest(proposed) not in queued:
             study.enqueue_trial(dict(proposed))
-            known.add(_digest(proposed))
-    # Last, so that a kill before here leaves them to be found again.
-    for left in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        study.tell(left.number, state=TrialState.FAIL)
+            queued.add(_digest(proposed))
+    # Last, so that they are found again if this process is killed before.
+    for unfinished in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        study.tell(unfinished.number, state=TrialState.FAIL)
 
 
-def _different(study: optuna.Study) -> set[str]:
-    """Digests of the options that were tried to an end."""
-    return {_digest(trial.params) for trial in _tried(study)}
+def _finished_digests(study: optuna.Study) -> set[str]:
+    """Return the digests of the options of finished trials."""
+    return {_digest(trial.params) for trial in _finished(study)}
 
 
-def _tried(study: optuna.Study) -> list[FrozenTrial]:
-    """Trials that came to an end of their own: not those that were killed."""
+def _finished(study: optuna.Study) -> list[FrozenTrial]:
+    """Return the trials that ended by themselves: not those that were killed."""
     return [
         trial
         for trial in study.get_trials(deepcopy=False, states=tuple(STATES))
@@ -181,7 +203,7 @@ def _tried(study: optuna.Study) -> list[FrozenTrial]:
 
 def _results(study: optuna.Study) -> list[Trial]:
     results = []
-    for trial in _tried(study):
+    for trial in _finished(study):
         last = trial.last_step
         value = trial.intermediate_values.get(last) if last else None
         results.append(
@@ -198,7 +220,7 @@ def _results(study: optuna.Study) -> list[Trial]:
     return results
 
 
-def _draw(trial: optuna.Trial, name: str, option: Range | tuple[Value, ...]) -> Value:
+def _suggest(trial: optuna.Trial, name: str, option: Range | tuple[Value, ...]) -> Value:
     if not isinstance(option, Range):
         return cast(Value, trial.suggest_categorical(name, option))
     if option.integer:
@@ -207,33 +229,32 @@ def _draw(trial: optuna.Trial, name: str, option: Range | tuple[Value, ...]) -> 
 
 
 def _defaults(config: FitConfig, space: Space) -> dict[str, Value]:
-    """The options that would be taken without a search, as far as the space has them."""
+    """Return ``fit``'s own values of the searched options, as far as the space has them."""
     inside = {}
     for name, option in space.options.items():
         value = getattr(config, name)
-        fits = option.low <= value <= option.high if isinstance(option, Range) else value in option
-        if fits:
+        if option.low <= value <= option.high if isinstance(option, Range) else value in option:
             inside[name] = value
     return inside
 
 
-def _same_study(out: Path, config: FitConfig, space: Space, data: Dataset) -> None:
-    """Note what is searched, or check that it is what this folder's study searches.
+def _check_study(out: Path, config: FitConfig, space: Space, data: Dataset) -> None:
+    """Save what is searched, or check that the folder's study is the same.
 
     Raises:
-        DataError: it is not.
+        DataError: it is another one.
     """
     options = {k: v for k, v in config.decisive().items() if k not in space.options}
-    wanted = {"options": options, "space": space.plain(), "data": data.data}
+    wanted = {"options": options, "space": space.as_dict(), "data": data.data}
     file = out / "study.json"
     if not file.is_file():
         write_json(file, wanted)
         return
-    known = read_json(file)
-    differs = [name for name in wanted if known.get(name) != json.loads(json.dumps(wanted[name]))]
+    saved = read_json(file)
+    differs = [name for name in wanted if saved.get(name) != json.loads(json.dumps(wanted[name]))]
     if differs:
         raise DataError(
-            f"{out} holds another study",
+            f"{out} has another study",
             expected=f"the same {' and '.join(differs)} as before",
             remedy="Choose another --out.",
         )
@@ -244,7 +265,7 @@ def _digest(options: Mapping[str, Value]) -> str:
 
 
 def _line(trial: Trial, best: Trial | None) -> str:
-    chosen = ", ".join(f"{name} {shown(value)}" for name, value in trial.parameters.items())
+    chosen = ", ".join(f"{name} {format_value(value)}" for name, value in trial.parameters.items())
     value = trial.value if trial.value is not None else math.nan
     line = f"  {trial.state}: {value:.2%} with {chosen}"
     if trial.reason:

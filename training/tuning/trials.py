@@ -1,4 +1,4 @@
-"""What a search has found: one table, one plot, and the best options as a config for ``fit``."""
+"""The results of a search: a table, a plot, and the best options as a config for ``fit``."""
 
 import csv
 from collections.abc import Sequence
@@ -22,25 +22,25 @@ COLUMNS = ("trial", "state", "validation_accuracy", "epochs_done", "seconds", "r
 
 @dataclass(frozen=True)
 class Trial:
-    """One try."""
+    """One trial of a search."""
 
     number: int
     state: State
-    value: float | None  # validation accuracy of its best epoch; where pruned, of its last one
-    epochs: int | None  # that it trained
+    value: float | None  # validation accuracy of its best epoch; if pruned, of its last one
+    epochs: int | None  # number of epochs it trained
     seconds: float | None
     parameters: dict[str, Value]
-    reason: str = ""  # why it failed
+    reason: str = ""  # of its failure
 
 
-def best_of(trials: Sequence[Trial]) -> Trial | None:
-    """The one that learned best; the earlier of equals. None where no trial came to its end."""
+def best_trial(trials: Sequence[Trial]) -> Trial | None:
+    """Return the complete trial of the highest accuracy, on ties the earliest; None without any."""
     done = [trial for trial in trials if trial.state == "complete" and trial.value is not None]
     return max(done, key=lambda trial: (trial.value or 0.0, -trial.number), default=None)
 
 
 def write_results(out: Path, config: FitConfig, space: Space, trials: Sequence[Trial]) -> None:
-    """Write trials.csv, trials.png and, where a trial came to its end, best.yaml."""
+    """Write trials.csv, trials.png and, if a trial is complete, best.yaml."""
     names = list(space.options)
     with (
         atomic_write(out / "trials.csv") as file,
@@ -49,16 +49,16 @@ def write_results(out: Path, config: FitConfig, space: Space, trials: Sequence[T
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow([*COLUMNS, *names])
         for t in trials:
-            shown = (t.number, t.state, t.value, t.epochs, t.seconds, t.reason)
-            writer.writerow([*shown, *(t.parameters.get(name, "") for name in names)])
+            columns = (t.number, t.state, t.value, t.epochs, t.seconds, t.reason)
+            writer.writerow([*columns, *(t.parameters.get(name, "") for name in names)])
     _plot(out / "trials.png", space, trials)
-    if best := best_of(trials):
+    if best := best_trial(trials):
         with atomic_write(out / "best.yaml") as file:
             file.write_text(best_config(config, best), encoding="utf-8")
 
 
 def best_config(config: FitConfig, best: Trial) -> str:
-    """The options of ``fit`` that learned best, as YAML."""
+    """Return the options of the best trial as YAML, for ``fit``."""
     options = config.model_copy(update=best.parameters).model_dump(
         mode="json", exclude_defaults=True, exclude={"out", "cache", "cache_gb", "name", "threads"}
     )
@@ -70,7 +70,7 @@ def best_config(config: FitConfig, best: Trial) -> str:
 
 
 def results_table(space: Space, trials: Sequence[Trial]) -> Table:
-    """For the terminal, the best first."""
+    """Return the table of trials for the terminal, the best first."""
     columns = ("trial", "validation accuracy", "epochs", "seconds", *space.options, "")
     rows = [
         (
@@ -78,7 +78,7 @@ def results_table(space: Space, trials: Sequence[Trial]) -> Table:
             "-" if t.value is None else f"{t.value:.2%}",
             "-" if t.epochs is None else str(t.epochs),
             "-" if t.seconds is None else f"{t.seconds:.0f}",
-            *(shown(t.parameters.get(name, "-")) for name in space.options),
+            *(format_value(t.parameters.get(name, "-")) for name in space.options),
             "" if t.state == "complete" else f"{t.state} {t.reason}".strip(),
         )
         for t in sorted(trials, key=lambda t: (t.state != "complete", -(t.value or 0.0), t.number))
@@ -87,8 +87,8 @@ def results_table(space: Space, trials: Sequence[Trial]) -> Table:
 
 
 def summary(trials: Sequence[Trial]) -> dict[str, Any]:
-    """The last line of output: how many trials, and the best one's options."""
-    best = best_of(trials)
+    """Return the numbers of trials and the options of the best, the last line of the output."""
+    best = best_trial(trials)
     return {
         "trials": len(trials),
         "pruned": sum(trial.state == "pruned" for trial in trials),
@@ -98,29 +98,29 @@ def summary(trials: Sequence[Trial]) -> dict[str, Any]:
     }
 
 
-def shown(value: Value) -> str:
-    """A parameter, for people."""
+def format_value(value: Value) -> str:
+    """Format a parameter for messages."""
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _plot(file: Path, space: Space, trials: Sequence[Trial]) -> None:
-    """Accuracy by trial, and against each option."""
-    told = [trial for trial in trials if trial.value is not None]
+    """Plot the accuracy by trial, and against each option."""
+    scored = [trial for trial in trials if trial.value is not None]
     figure = Figure(figsize=(3.4 * (1 + len(space.options)), 3.4), layout="constrained")
     by_trial, *by_option = figure.subplots(1, 1 + len(space.options), sharey=True)
-    _scatter(by_trial, [trial.number for trial in told], told)
+    _scatter(by_trial, [trial.number for trial in scored], scored)
     best, best_so_far = 0.0, []
-    for trial in told:
+    for trial in scored:
         best = max(best, trial.value or 0.0) if trial.state == "complete" else best
         best_so_far.append(best or float("nan"))
-    by_trial.step([t.number for t in told], best_so_far, where="post", color=GREY, lw=1)
+    by_trial.step([t.number for t in scored], best_so_far, where="post", color=GREY, lw=1)
     plain_axes(by_trial, "Validation accuracy", "trial", "")
     for axes, (name, option) in zip(by_option, space.options.items(), strict=True):
-        chosen = [trial.parameters.get(name) for trial in told]
+        chosen = [trial.parameters.get(name) for trial in scored]
         if not isinstance(option, Range):
             axes.set_xticks(range(len(option)), [str(value) for value in option])
             chosen = [option.index(value) if value in option else -1 for value in chosen]
-        _scatter(axes, chosen, told)
+        _scatter(axes, chosen, scored)
         if isinstance(option, Range) and option.log:
             axes.set_xscale("log")
         plain_axes(axes, "", name, "")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from augrank.images.decode import WHITE, RgbImage
 
-# Part of every augmentation's hash: raise it when a change here changes what an operation does.
+# Part of every augmentation's hash: raise it when an operation's output changes.
 OPERATIONS_VERSION = 1
 
 
@@ -20,7 +20,7 @@ def brightness(image: RgbImage, factor: float) -> RgbImage:
 
 
 def rotate(image: RgbImage, quarter_turns: int) -> RgbImage:
-    """Turn in the plane by quarter turns, counter-clockwise."""
+    """Rotate in the plane by quarter turns, counter-clockwise."""
     turn = QUARTER_TURNS[quarter_turns % 4]
     return image if turn is None else cv2.rotate(image, turn).astype(np.uint8, copy=False)
 
@@ -40,7 +40,7 @@ def sketch(image: RgbImage, sigma: float) -> RgbImage:
 
 
 def swivel(image: RgbImage, degrees: float) -> RgbImage:
-    """Turn about the vertical axis, seen in perspective from 1.5 sides away, on white."""
+    """Rotate about the vertical axis, in perspective from 1.5 sides away, on white."""
     side = image.shape[0]
     matrix = swivel_matrix(side, degrees)
     turned = cv2.warpPerspective(
@@ -55,8 +55,11 @@ def swivel(image: RgbImage, degrees: float) -> RgbImage:
 
 
 QUARTER_TURNS = (
-    None, cv2.ROTATE_90_COUNTERCLOCKWISE, cv2.ROTATE_180, cv2.ROTATE_90_CLOCKWISE,
-)  # fmt: skip
+    None,
+    cv2.ROTATE_90_COUNTERCLOCKWISE,
+    cv2.ROTATE_180,
+    cv2.ROTATE_90_CLOCKWISE,
+)
 OPERATIONS: dict[str, Callable[..., RgbImage]] = {
     "brightness": brightness,
     "rotate": rotate,
@@ -85,23 +88,23 @@ def _gaussian_blur(grey: NDArray[np.uint8], sigma: float) -> NDArray[np.uint8]:
 
 @functools.lru_cache(maxsize=32)
 def gaussian_kernel(sigma: float) -> NDArray[np.float32]:
-    """Weights of the blur in 1/256, odd in number, without zeros at the ends; float32.
+    """Return the blur's weights in 1/256, odd in number, without zeros at the ends; float32.
 
-    Rounded from the ends to the middle, each with what rounding left of the one before.
+    They are rounded from the ends to the middle, each with the rounding error of the one before.
     """
     width = round(6 * sigma + 1) | 1  # as OpenCV chooses it for uint8
     exact = 256 * cv2.getGaussianKernel(width, sigma, cv2.CV_64F)[: width // 2, 0]
     half, left = np.zeros(len(exact), np.float32), 0.0
-    for place, weight in enumerate(exact):
-        half[place] = np.rint(weight + left)
-        left += weight - half[place]
+    for index, weight in enumerate(exact):
+        half[index] = np.rint(weight + left)
+        left += weight - half[index]
     half = half[np.argmax(half > 0) :] if half.any() else half[:0]
     return np.concatenate([half, [256 - 2 * half.sum()], half[::-1]]).astype(np.float32)
 
 
 @functools.lru_cache(maxsize=32)
 def swivel_matrix(side: int, degrees: float) -> NDArray[np.float64]:
-    """Homography (3, 3) of a plane turned about its vertical axis, from the pinhole model.
+    """Return the homography (3, 3) of a plane turned about its vertical axis (pinhole model).
 
     The point (x, y, 0), measured from the middle, turns to (x cos, y, x sin) and is seen from
     ``distance`` away: x' = distance x cos / (distance + x sin), y' = distance y / (...).

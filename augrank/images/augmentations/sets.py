@@ -2,7 +2,7 @@
 
 - ``seed``: the six of the first experiments: original, brighter, darker, rotate, sketch, swivel.
 - ``email``: the original and seven samples of the albumentations pipeline of ``sample_pipeline``.
-- a YAML or JSON file of your own, which may extend one of the above::
+- a YAML or JSON file, which may extend one of the above::
 
       name: autumn
       extends: seed
@@ -38,70 +38,93 @@ SEED_AUGMENTATIONS = (
 
 
 def sample_pipeline(rng: np.random.Generator) -> tuple[Step, ...]:
-    """Draw one sample of the email pipeline: which blocks act, and with exactly what.
+    """Draw one sample of the email pipeline: the blocks that act, with exact parameters.
 
     The blocks and their probabilities, in order: flip (1/2), transpose (1/2), Gaussian noise
     (1/5); with 1/5 one of motion, median or plain blur (weights 2:1:1); shift-scale-rotate (1/5);
     with 3/10 one of CLAHE, sharpen, emboss, random brightness; hue-saturation-value (3/10).
     """
-    steps: list[Step] = []
+    sampler = _PipelineSampler(rng)
+    for probability, block in (
+        (0.5, sampler.flip),
+        (0.5, sampler.transpose),
+        (0.2, sampler.noise),
+        (0.2, sampler.blur),
+        (0.2, sampler.shift_scale_rotate),
+        (0.3, sampler.sharpen_or_brighten),
+        (0.3, sampler.hue_saturation_value),
+    ):
+        if rng.random() < probability:
+            block()
+    return tuple(sampler.steps)
 
-    def add(op: str, **params: Any) -> None:
-        steps.append(Step(op=op, params=params, seed=int(rng.integers(2**31))))
 
-    def pinned(low: float, high: float) -> list[float]:
-        value = round(float(rng.uniform(low, high)), 4)
-        return [value, value]
+class _PipelineSampler:
+    """The blocks of the email pipeline; each draws its parameters and adds its steps."""
 
-    if rng.random() < 0.5:
-        way = int(rng.integers(3))  # horizontally, vertically, both
-        if way != 1:
-            add("HorizontalFlip")
-        if way != 0:
-            add("VerticalFlip")
-    if rng.random() < 0.5:
-        add("Transpose")
-    if rng.random() < 0.2:
-        add("GaussNoise", std_range=pinned(0.02, 0.05))
-    if rng.random() < 0.2:
-        blur = str(rng.choice(["MotionBlur", "MedianBlur", "Blur"], p=[0.5, 0.25, 0.25]))
+    def __init__(self, rng: np.random.Generator) -> None:
+        self._rng = rng
+        self.steps: list[Step] = []
+
+    def flip(self) -> None:
+        direction = int(self._rng.integers(3))  # horizontal, vertical, both
+        if direction != 1:
+            self._add("HorizontalFlip")
+        if direction != 0:
+            self._add("VerticalFlip")
+
+    def transpose(self) -> None:
+        self._add("Transpose")
+
+    def noise(self) -> None:
+        self._add("GaussNoise", std_range=self._pinned(0.02, 0.05))
+
+    def blur(self) -> None:
+        blur = str(self._rng.choice(["MotionBlur", "MedianBlur", "Blur"], p=[0.5, 0.25, 0.25]))
         if blur == "MotionBlur":
-            side = int(rng.choice([3, 5, 7]))
-            angle = pinned(0, 180)
-            add(blur, blur_limit=[side, side], angle_range=angle, direction_range=[0.0, 0.0])
+            side = int(self._rng.choice([3, 5, 7]))
+            angle = self._pinned(0, 180)
+            self._add(blur, blur_limit=[side, side], angle_range=angle, direction_range=[0.0, 0.0])
         else:
-            add(blur, blur_limit=[3, 3])
-    if rng.random() < 0.2:
-        shift = {"x": pinned(-0.0625, 0.0625), "y": pinned(-0.0625, 0.0625)}
-        add(
-            "Affine",
-            translate_percent=shift,
-            scale=pinned(0.8, 1.2),
-            rotate=pinned(-45, 45),
-            fill=WHITE,
-        )
-    if rng.random() < 0.3:
-        match str(rng.choice(["CLAHE", "Sharpen", "Emboss", "RandomBrightnessContrast"])):
+            self._add(blur, blur_limit=[3, 3])
+
+    def shift_scale_rotate(self) -> None:
+        shift = {"x": self._pinned(-0.0625, 0.0625), "y": self._pinned(-0.0625, 0.0625)}
+        scale, rotate = self._pinned(0.8, 1.2), self._pinned(-45, 45)
+        self._add("Affine", translate_percent=shift, scale=scale, rotate=rotate, fill=WHITE)
+
+    def sharpen_or_brighten(self) -> None:
+        match str(self._rng.choice(["CLAHE", "Sharpen", "Emboss", "RandomBrightnessContrast"])):
             case "CLAHE":
-                add("CLAHE", clip_limit=[2.0, 2.0])
+                self._add("CLAHE", clip_limit=[2.0, 2.0])
             case "Sharpen":
-                add("Sharpen", alpha=pinned(0.2, 0.5), lightness=pinned(0.5, 1.0))
+                alpha, lightness = self._pinned(0.2, 0.5), self._pinned(0.5, 1.0)
+                self._add("Sharpen", alpha=alpha, lightness=lightness)
             case "Emboss":
-                add("Emboss", alpha=pinned(0.2, 0.5), strength=pinned(0.2, 0.7))
+                alpha, strength = self._pinned(0.2, 0.5), self._pinned(0.2, 0.7)
+                self._add("Emboss", alpha=alpha, strength=strength)
             case other:
-                add(other, brightness_limit=pinned(-0.2, 0.2), contrast_limit=[0.0, 0.0])
-    if rng.random() < 0.3:
-        add(
+                brightness = self._pinned(-0.2, 0.2)
+                self._add(other, brightness_limit=brightness, contrast_limit=[0.0, 0.0])
+
+    def hue_saturation_value(self) -> None:
+        self._add(
             "HueSaturationValue",
-            hue_shift_limit=pinned(-20, 20),
-            sat_shift_limit=pinned(-30, 30),
-            val_shift_limit=pinned(-20, 20),
+            hue_shift_limit=self._pinned(-20, 20),
+            sat_shift_limit=self._pinned(-30, 30),
+            val_shift_limit=self._pinned(-20, 20),
         )
-    return tuple(steps)
+
+    def _add(self, op: str, **params: Any) -> None:
+        self.steps.append(Step(op=op, params=params, seed=int(self._rng.integers(2**31))))
+
+    def _pinned(self, low: float, high: float) -> list[float]:
+        value = round(float(self._rng.uniform(low, high)), 4)
+        return [value, value]
 
 
 def email_augmentations(seed: int, count: int = EMAIL_SAMPLES) -> tuple[Augmentation, ...]:
-    """The original and ``count`` different, non-empty samples of the pipeline."""
+    """Return the original and ``count`` different, non-empty samples of the pipeline."""
     rng = np.random.default_rng(seed)
     chosen = [Augmentation(name=ORIGINAL)]
     operations_seen: set[tuple[str, ...]] = {()}
@@ -109,14 +132,14 @@ def email_augmentations(seed: int, count: int = EMAIL_SAMPLES) -> tuple[Augmenta
         steps = sample_pipeline(rng)
         operations = tuple(step.op for step in steps)
         if operations in operations_seen:
-            continue  # the same operations with slightly other numbers look alike
+            continue  # the same operations with slightly different parameters look alike
         operations_seen.add(operations)
         chosen.append(Augmentation(name=f"sample_{len(chosen)}", steps=steps))
     return tuple(chosen)
 
 
 def augmentation_set(name: str = "seed", seed: int = 0) -> AugmentationSet:
-    """The set of this name, or the one that a YAML or JSON file describes.
+    """Return the set of this name, or the one that a YAML or JSON file describes.
 
     Args:
         name: ``seed``, ``email``, or the path of a file (see the module's docstring).
@@ -143,10 +166,10 @@ def _set_from_file(path: Path, seed: int) -> AugmentationSet:
     try:
         spec = dict(yaml.safe_load(path.read_text(encoding="utf-8")))
         base = _base(spec.pop("extends", None), seed)
-        own = [Augmentation.model_validate(item) for item in spec.pop("augmentations", [])]
-        own = [item for item in own if item != Augmentation(name=ORIGINAL)]
+        added = [Augmentation.model_validate(item) for item in spec.pop("augmentations", [])]
+        added = [item for item in added if item != Augmentation(name=ORIGINAL)]
         chosen = AugmentationSet(
-            name=spec.pop("name", path.stem), augmentations=(*base, *own), **spec
+            name=spec.pop("name", path.stem), augmentations=(*base, *added), **spec
         )
         check_augmentations(chosen)
     except (yaml.YAMLError, ValueError, TypeError) as error:
@@ -163,10 +186,10 @@ def _base(name: str | None, seed: int) -> tuple[Augmentation, ...]:
 
 
 def check_augmentations(chosen: AugmentationSet) -> None:
-    """Run every augmentation twice on a small image; refuse what fails or is not repeatable.
+    """Run every augmentation twice on a small image; refuse one that fails or varies.
 
     Raises:
-        DataError: names the augmentation and what is wrong with it.
+        DataError: names the augmentation and the fault.
     """
     gradient = np.linspace(0, 255, 32 * 32 * 3).reshape(32, 32, 3).astype(np.uint8)
     for augmentation in chosen.augmentations:
@@ -184,6 +207,6 @@ def check_augmentations(chosen: AugmentationSet) -> None:
             )
         if not np.array_equal(first, second):
             raise DataError(
-                f"augmentation {augmentation.name!r} gives other bytes each time",
+                f"augmentation {augmentation.name!r} gives different bytes each time",
                 remedy="Pin its parameters: [8, 8] instead of [0, 8].",
             )

@@ -1,4 +1,4 @@
-"""What an augmentation is: a name and steps, as data with a hash."""
+"""Augmentations as data: a name and steps, with a hash."""
 
 import hashlib
 import json
@@ -53,12 +53,12 @@ class Augmentation(BaseModel, frozen=True, extra="forbid"):
         return _hash(self)
 
     def parameters(self) -> list[dict[str, Any]]:
-        """The steps as plain data, for answers and outcome records."""
+        """Return the steps as plain data, for answers and outcome records."""
         return [step.model_dump(exclude_defaults=True) for step in self.steps]
 
 
 class AugmentationSet(BaseModel, frozen=True, extra="forbid"):
-    """The augmentations that a backbone learns to tell apart and a server offers, in order."""
+    """The augmentations that a backbone learns to recognise and a server offers, in order."""
 
     name: str
     augmentations: tuple[Augmentation, ...]

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 from augrank import batch as bulk
 from augrank.batch import run as scoring
-from augrank.batch.executors import ENGINES, RAY_ENVIRONMENT
+from augrank.batch.executors import EXECUTORS, RAY_ENVIRONMENT
 from augrank.batch.job import fingerprint
 from augrank.batch.shard_scorer import ShardScorer
 from augrank.batch.shards import Partial
@@ -113,7 +113,7 @@ def test_shards_of_an_earlier_try_are_kept_and_those_of_another_job_are_not(
             scored.append(number)
             yield number, scorer(shard)
 
-    monkeypatch.setitem(ENGINES, "local", interrupted)
+    monkeypatch.setitem(EXECUTORS, "local", interrupted)
     items = bulk.items_of_folder(folder, CONTEXT)
     out = tmp_path / "answers.parquet"
     with pytest.raises(KeyboardInterrupt):
@@ -140,7 +140,7 @@ def test_two_jobs_do_not_write_one_file(tiny_export, folder, tmp_path):
     items = bulk.items_of_folder(folder, CONTEXT)
     out = tmp_path / "answers.parquet"
     with (
-        Partial(out).own(),
+        Partial(out).lock(),
         pytest.raises(BadRequest, match="another process"),
     ):
         bulk.score(job(tiny_export, folder), items, out)
@@ -288,7 +288,7 @@ try:
     ray.init(address=cluster.address, log_to_driver=False)
     assert len(ray.nodes()) == 2
     job = bulk.Job(bundle, images, tuple(given["targets"]))
-    bulk.score(job, items, out, engine="ray", workers=2)
+    bulk.score(job, items, out, executor="ray", workers=2)
     assert "data-usage-metrics-poller" not in [each.name for each in threading.enumerate()]
 finally:
     ray.shutdown()
@@ -320,6 +320,6 @@ def test_ray_reports_nothing_unless_it_is_told_to(tiny_export, folder, tmp_path,
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "1")
     items = bulk.items_of_folder(folder, CONTEXT)
     with pytest.raises(BadRequest, match="Ray is not installed"):
-        bulk.score(job(tiny_export, folder), items, tmp_path / "a.parquet", engine="ray")
+        bulk.score(job(tiny_export, folder), items, tmp_path / "a.parquet", executor="ray")
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "1"
     assert os.environ.pop("RAY_DATA_USAGE_DISABLED") == "1"

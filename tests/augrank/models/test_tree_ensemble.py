@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import xgboost
 
-from augrank.models.tree_ensemble import Forest
+from augrank.models.tree_ensemble import TreeEnsemble
 
 RNG = np.random.default_rng(0)
 
@@ -18,7 +18,7 @@ def train(objective="binary:logistic", depth=4, **parameters) -> xgboost.Booster
 @pytest.mark.parametrize("base_score", [0.5, 0.02])
 def test_the_forest_gives_what_xgboost_gives(depth, base_score):
     booster = train(depth=depth, base_score=base_score)
-    forest = Forest.of(booster)
+    forest = TreeEnsemble.of(booster)
     rows = RNG.normal(size=(300, 7)).astype(np.float32)
     want = booster.inplace_predict(rows, predict_type="margin")
     np.testing.assert_allclose(forest.margin(rows), want, rtol=1e-5, atol=2e-6)
@@ -27,7 +27,7 @@ def test_the_forest_gives_what_xgboost_gives(depth, base_score):
 
 def test_a_value_on_a_threshold_goes_the_way_xgboost_sends_it():
     booster = train()
-    forest = Forest.of(booster)
+    forest = TreeEnsemble.of(booster)
     on = np.zeros((len(forest.threshold), 7), np.float32)
     on[np.arange(len(on)), forest.feature] = forest.threshold
     want = booster.inplace_predict(on, predict_type="margin")
@@ -39,7 +39,7 @@ def test_a_single_leaf_is_a_forest_too():
     booster = xgboost.train(
         {"objective": "binary:logistic"}, xgboost.DMatrix(rows, label=np.arange(10) % 2), 3
     )
-    forest = Forest.of(booster)
+    forest = TreeEnsemble.of(booster)
     assert forest.depth == 0
     np.testing.assert_allclose(
         forest.margin(rows), booster.inplace_predict(rows, predict_type="margin"), atol=1e-6
@@ -55,4 +55,4 @@ def test_a_single_leaf_is_a_forest_too():
     ],
 )
 def test_what_it_cannot_walk_it_leaves_to_xgboost(booster):
-    assert Forest.of(booster()) is None
+    assert TreeEnsemble.of(booster()) is None

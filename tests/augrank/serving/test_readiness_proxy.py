@@ -1,4 +1,4 @@
-"""The gate before a real (small) HTTP server, over real sockets."""
+"""The readiness proxy before a real (small) HTTP server, over real sockets."""
 
 import asyncio
 import http.client
@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler
 
 import pytest
 
-from augrank.serving.readiness_proxy import QUIET_S, Gate
+from augrank.serving.readiness_proxy import QUIET_S, ReadinessProxy
 from tests.support.servers import serving
 
 LARGE = 25 * 1024 * 1024
@@ -58,13 +58,13 @@ def upstream() -> Iterator[Upstream]:
 
 
 class Running:
-    """A gate in a thread of its own, told what to do from here."""
+    """A proxy in an event loop on a thread."""
 
     def __init__(self) -> None:
-        self.gate, self.loop = Gate(), asyncio.new_event_loop()
+        self.proxy, self.loop = ReadinessProxy(), asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever)
         self.thread.start()
-        self.port = self.do(self.gate.listen("127.0.0.1", 0))
+        self.port = self.do(self.proxy.listen("127.0.0.1", 0))
 
     def begin(self, coroutine):
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
@@ -73,7 +73,7 @@ class Running:
         return self.begin(coroutine).result(PATIENCE_S)
 
     def end(self) -> None:
-        self.do(self.gate.drain(1))
+        self.do(self.proxy.drain(1))
         self.do(self.close())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join()
@@ -98,11 +98,11 @@ class Running:
 
 @contextmanager
 def running() -> Iterator[Running]:
-    gate = Running()
+    proxy = Running()
     try:
-        yield gate
+        yield proxy
     finally:
-        gate.end()
+        proxy.end()
 
 
 def post(client: http.client.HTTPConnection, body: bytes, path: str = "/") -> tuple[int, bytes]:
@@ -112,36 +112,36 @@ def post(client: http.client.HTTPConnection, body: bytes, path: str = "/") -> tu
 
 
 def test_shut_it_refuses_open_it_passes_on_and_shut_again_it_refuses(upstream):
-    with running() as gate:
-        status, body = post(gate.client(), b"hello")
+    with running() as proxy:
+        status, body = post(proxy.client(), b"hello")
         assert status == 503
         assert json.loads(body)["error"]["code"] == "not_ready"
-        assert post(gate.client(), b"x" * LARGE)[0] == 503  # and reads what was sent
-        gate.call(gate.gate.open, upstream.address)
-        kept = gate.client()
+        assert post(proxy.client(), b"x" * LARGE)[0] == 503  # and reads what was sent
+        proxy.call(proxy.proxy.open, upstream.address)
+        kept = proxy.client()
         for _ in range(3):
             assert post(kept, b"hello") == (200, b"hello")
         large = bytes(range(256)) * (LARGE // 256)
         assert post(kept, large) == (200, large)
         time.sleep(QUIET_S + 0.1)  # a connection without an answer due is idle by then
-        gate.call(gate.gate.shut)
-        assert post(gate.client(), b"hello")[0] == 503
+        proxy.call(proxy.proxy.close)
+        assert post(proxy.client(), b"hello")[0] == 503
         with pytest.raises((http.client.HTTPException, ConnectionError)):
             post(kept, b"hello")  # a kept connection does not get past it
 
 
 def test_draining_waits_for_the_answers_that_are_due(upstream):
-    with running() as gate:
-        gate.call(gate.gate.open, upstream.address)
-        idle = gate.client()
+    with running() as proxy:
+        proxy.call(proxy.proxy.open, upstream.address)
+        idle = proxy.client()
         assert post(idle, b"idle") == (200, b"idle")
         outcome = []
         asking = threading.Thread(
-            target=lambda: outcome.append(post(gate.client(), b"due", "/slow"))
+            target=lambda: outcome.append(post(proxy.client(), b"due", "/slow"))
         )
         asking.start()
         assert upstream.asked.wait(PATIENCE_S)
-        draining = gate.begin(gate.gate.drain(PATIENCE_S))
+        draining = proxy.begin(proxy.proxy.drain(PATIENCE_S))
         with pytest.raises(TimeoutError):
             draining.result(QUIET_S + 0.2)  # the idle connection is closed; the other is waited for
         assert outcome == []
@@ -150,21 +150,21 @@ def test_draining_waits_for_the_answers_that_are_due(upstream):
         asking.join(PATIENCE_S)
         assert outcome == [(200, b"due")]
         with pytest.raises(ConnectionRefusedError):
-            gate.client().connect()
+            proxy.client().connect()
 
 
 def test_draining_ends_in_time_where_an_answer_does_not_come(upstream):
-    with running() as gate:
-        gate.call(gate.gate.open, upstream.address)
-        client = gate.client()
+    with running() as proxy:
+        proxy.call(proxy.proxy.open, upstream.address)
+        client = proxy.client()
         client.request("POST", "/slow", b"due")
         assert upstream.asked.wait(PATIENCE_S)
-        assert gate.do(gate.gate.drain(0.2)) is False
+        assert proxy.do(proxy.proxy.drain(0.2)) is False
         client.close()
         upstream.answer.set()
 
 
 def test_a_server_that_is_gone_is_told_as_not_ready():
-    with running() as gate:
-        gate.call(gate.gate.open, ("127.0.0.1", 9))
-        assert post(gate.client(), b"hello")[0] == 503
+    with running() as proxy:
+        proxy.call(proxy.proxy.open, ("127.0.0.1", 9))
+        assert post(proxy.client(), b"hello")[0] == 503

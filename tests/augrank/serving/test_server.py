@@ -127,7 +127,7 @@ def test_keys_are_asked_for_and_stages_are_metrics(server, image):
     post(server, image)
     deadline, metrics = time.monotonic() + 60, ""
     while "AugrankEmbedTime" not in metrics and time.monotonic() < deadline:
-        metrics = httpx.get(server.metrics_url, headers=server.headers).text
+        metrics = httpx.get(server.torchserve.metrics_url, headers=server.headers).text
         time.sleep(0.1)
     for stage in ("Decode", "Augment", "Embed", "Score", "Rank", "Total"):
         assert f"Augrank{stage}Time{{" in metrics
@@ -140,9 +140,11 @@ def test_the_curl_line_works(server):
 
 
 def worker_id(server) -> tuple[str, int]:
-    keys = json.loads((server.folder / "key_file.json").read_text())
+    keys = json.loads((server.torchserve.folder / "key_file.json").read_text())
     headers = {"Authorization": f"Bearer {keys['management']['key']}"}
-    (model,) = httpx.get(f"{server.management_url}/models/{server.name}", headers=headers).json()
+    (model,) = httpx.get(
+        f"{server.torchserve.management_url}/models/{server.torchserve.name}", headers=headers
+    ).json()
     (worker,) = model["workers"]
     assert worker["status"] == "READY"
     return worker["id"], worker["pid"]

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from benchmarks.cli.app import app
 from benchmarks.instances import aws as instances_aws
 from benchmarks.instances import figures
-from export.sagemaker.invoke import SmokeQuestion
+from export.sagemaker.invoke import SmokeRequest
 from tests.support import forked
 from tests.support.aws import ACCOUNT, local_aws
 from tests.support.aws_jobs import add_jobs
@@ -29,8 +29,8 @@ METRICS = {"images_per_s": 42.0, "epoch_seconds": 20.0, "input_share": 0.25}
 @pytest.fixture
 def region(monkeypatch, dist, tmp_path):
     """A region whose endpoints answer rightly and whose jobs train at 42 images/s."""
-    question = SmokeQuestion.of(dist)
-    scores = [{"name": n, "probability": p} for n, p in question.probabilities.items()]
+    smoke = SmokeRequest.load(dist)
+    scores = [{"name": n, "probability": p} for n, p in smoke.probabilities.items()]
     right = json.dumps({"candidates": scores}).encode()
     jobs = add_jobs(monkeypatch)
     jobs.fate = lambda _kind: ("Completed", METRICS)

@@ -8,16 +8,16 @@ import pytest
 
 from export.sagemaker import endpoint
 from export.sagemaker import invoke as asking
-from export.sagemaker.invoke import SmokeQuestion
+from export.sagemaker.invoke import SmokeRequest
 from export.sagemaker.release import Release, Settings
 from tests.support.aws import BUCKET, IMAGE, ROLE, LocalAws, local_aws
 
 
 @pytest.fixture
 def right(dist) -> bytes:
-    """The answer that the smoke question expects."""
-    question = SmokeQuestion.of(dist)
-    scores = [{"name": n, "probability": p} for n, p in question.probabilities.items()]
+    """The answer that the smoke request expects."""
+    smoke = SmokeRequest.load(dist)
+    scores = [{"name": n, "probability": p} for n, p in smoke.probabilities.items()]
     return json.dumps({"candidates": scores}).encode()
 
 

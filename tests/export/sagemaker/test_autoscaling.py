@@ -4,7 +4,7 @@ import boto3
 import pytest
 
 from augrank.aws.client import Aws, AwsError
-from export.sagemaker.autoscaling import NOTE, autoscale, scalable
+from export.sagemaker.autoscaling import SAVED_FILE, ScalingLimits, autoscale, scalable_target
 from export.sagemaker.endpoint import Endpoint
 from export.sagemaker.release import folder_of
 from export.sagemaker.rollout import deploy, update
@@ -19,8 +19,8 @@ def shop(local, release) -> Endpoint:
     endpoint = Endpoint(Aws(), "shop")
     (variant,) = deploy(endpoint, release(0))["ProductionVariants"]
     name = variant["VariantName"]
-    autoscale(endpoint, 2, 5, 500.0)
-    client, target = boto3.client("application-autoscaling"), scalable("shop", name)
+    autoscale(endpoint, ScalingLimits(2, 5, 500.0))
+    client, target = boto3.client("application-autoscaling"), scalable_target("shop", name)
     dimensions = [{"Name": "VariantName", "Value": name}, {"Name": "EndpointName", "Value": "shop"}]
     metric = {"MetricName": "CPUUtilization", "Namespace": "/aws/sagemaker/Endpoints",
               "Dimensions": dimensions, "Statistic": "Average"}  # fmt: skip
@@ -47,15 +47,15 @@ def set_instances(variant: str, count: int) -> None:
     )
 
 
-def standing(endpoint: Endpoint) -> dict:
+def deployed(endpoint: Endpoint) -> dict:
     """The variants that serve, with instances and all of their autoscaling, less their names."""
     found = {}
     client = boto3.client("application-autoscaling")
-    for variant in endpoint.existing()["ProductionVariants"]:
+    for variant in endpoint.existing_state()["ProductionVariants"]:
         name = variant["VariantName"]
         which = {
             "ServiceNamespace": "sagemaker",
-            "ResourceId": scalable("shop", name)["ResourceId"],
+            "ResourceId": scalable_target("shop", name)["ResourceId"],
         }
         targets = client.describe_scalable_targets(
             ServiceNamespace="sagemaker", ResourceIds=[which["ResourceId"]]
@@ -75,35 +75,35 @@ def standing(endpoint: Endpoint) -> dict:
 
 
 def test_an_update_keeps_instances_and_autoscaling(shop, release):
-    ((_, before),) = standing(shop).items()
+    ((_, before),) = deployed(shop).items()
     assert before["instances"] == 3
     assert (before["limits"], len(before["policies"]), len(before["actions"])) == ([(2, 5)], 2, 1)
     new = release(1)
     update(shop, new)
-    assert standing(shop) == {new.variant["VariantName"]: before}
+    assert deployed(shop) == {new.variant["VariantName"]: before}
     assert "VARIANT" in before["policies"][1]
     left = everything()
     assert left["scaling"] == [new.variant["VariantName"]]
-    assert not [key for key in left["objects"] if NOTE in key]
+    assert not [key for key in left["objects"] if SAVED_FILE in key]
     update(shop, release(1))  # again: nothing changes
-    assert standing(shop) == {new.variant["VariantName"]: before}
+    assert deployed(shop) == {new.variant["VariantName"]: before}
 
 
 def test_only_the_number_of_instances_or_their_type_changes(shop, release, local):
-    ((name, before),) = standing(shop).items()
+    ((name, before),) = deployed(shop).items()
     local.asked.clear()
     update(shop, release(0, instances=4))
-    assert standing(shop) == {name: {**before, "instances": 4}}
+    assert deployed(shop) == {name: {**before, "instances": 4}}
     assert len(local.asked) == 1  # of the same variant, there is nothing to try
     larger = release(0, instance_type="ml.c5.xlarge")
     update(shop, larger)
-    assert standing(shop) == {larger.variant["VariantName"]: {**before, "instances": 4}}
+    assert deployed(shop) == {larger.variant["VariantName"]: {**before, "instances": 4}}
     assert [v["InstanceType"] for v in local.config("shop").production_variants] == ["ml.c5.xlarge"]
 
 
 @pytest.mark.parametrize("fails", ["without traffic", "with traffic"])
 def test_rolled_back_all_is_as_it_was(shop, release, local, right, wrong, fails):
-    before, made = standing(shop), everything()
+    before, made = deployed(shop), everything()
     bad = release(1).model.parameters["ModelName"]
 
     def container(model, _body, _headers):
@@ -114,7 +114,7 @@ def test_rolled_back_all_is_as_it_was(shop, release, local, right, wrong, fails)
     local.container = container
     with pytest.raises(AwsError, match="serves again" if fails == "with traffic" else "served all"):
         update(shop, release(1))
-    assert standing(shop) == before
+    assert deployed(shop) == before
     assert everything()["models"] == made["models"]
     assert everything()["scaling"] == made["scaling"]
 
@@ -134,22 +134,22 @@ def interrupted_at_every_moment(monkeypatch, endpoint, release):
 
 
 def test_interrupted_at_any_moment_the_next_update_finishes(shop, release, local, monkeypatch):
-    ((_, before),) = standing(shop).items()
+    ((_, before),) = deployed(shop).items()
     for number in interrupted_at_every_moment(monkeypatch, shop, release):
         assert local.serving("shop", None)
         update(shop, release(number))
-        assert standing(shop) == {release(number).variant["VariantName"]: before}, number
+        assert deployed(shop) == {release(number).variant["VariantName"]: before}, number
         left = everything()
         assert len(left["models"]) == len(left["configs"]) == len(left["scaling"]) == 1, number
-        assert not [key for key in left["objects"] if NOTE in key], number
+        assert not [key for key in left["objects"] if SAVED_FILE in key], number
 
 
 def test_interrupted_at_any_moment_another_release_may_follow(shop, release, monkeypatch):
-    ((_, before),) = standing(shop).items()
+    ((_, before),) = deployed(shop).items()
     for number in interrupted_at_every_moment(monkeypatch, shop, release):
         other = release(1000 + number)
         update(shop, other)
-        assert standing(shop) == {other.variant["VariantName"]: before}, number
+        assert deployed(shop) == {other.variant["VariantName"]: before}, number
         left = everything()
         assert len(left["models"]) == len(left["configs"]) == len(left["scaling"]) == 1, number
 
@@ -157,24 +157,24 @@ def test_interrupted_at_any_moment_another_release_may_follow(shop, release, mon
 def test_interrupted_at_any_moment_the_next_may_fail_and_go_back(
     shop, release, local, right, wrong, monkeypatch
 ):
-    ((_, before),) = standing(shop).items()
+    ((_, before),) = deployed(shop).items()
     for number in interrupted_at_every_moment(monkeypatch, shop, release):
         bad = release(1000 + number).model.parameters["ModelName"]
         local.container = lambda model, *_, bad=bad: (200, wrong if model == bad else right)
         with pytest.raises(AwsError, match="Rolled back"):
             update(shop, release(1000 + number))
-        ((_, after),) = standing(shop).items()
+        ((_, after),) = deployed(shop).items()
         assert after == before, number
         assert len(everything()["scaling"]) == 1, number
 
 
 def test_autoscaling_of_an_endpoint_that_is_gone_is_not_given_to_the_next(shop, release):
-    folder_of("shop", BUCKET).write(shop.aws, NOTE, b"left")
+    folder_of("shop", BUCKET).write(shop.aws, SAVED_FILE, b"left")
     boto3.client("application-autoscaling").deregister_scalable_target(
-        **scalable("shop", *standing(shop))
+        **scalable_target("shop", *deployed(shop))
     )
     boto3.client("sagemaker").delete_endpoint(EndpointName="shop")
     deploy(shop, release(0))
     update(shop, release(1))
-    ((_, after),) = standing(shop).items()
+    ((_, after),) = deployed(shop).items()
     assert after["limits"] == []

@@ -89,7 +89,7 @@ def killed_while_it_waits(batch: Batch) -> None:
             raise Interrupted
 
     with pytest.raises(Interrupted):
-        module.transform(Aws(), batch, step=killed)
+        module.transform(Aws(), batch, progress=killed)
 
 
 def at_another_second(monkeypatch) -> None:
@@ -134,7 +134,7 @@ def test_a_call_that_is_killed_is_followed_by_the_next_and_nothing_is_asked_twic
 ):
     names = [f"{number}.jpg" for number in range(12)]
     put(s3, *names)
-    for moment in (0, 0, 1, 2):  # the question, which stays; the manifest; the model; the job
+    for moment in (0, 0, 1, 2):  # augrank.json, which stays; the manifest; the model; the job
         with monkeypatch.context() as patch:
             interrupt(patch, moment)
             with pytest.raises(Interrupted):
@@ -182,11 +182,11 @@ def test_an_image_above_the_limit_is_listed_and_not_sent(dist, s3, container, mo
     assert sorted(listed(s3, jobs()[0]["TransformJobName"])) == sorted(IMAGES)
 
 
-def test_answers_to_another_question_do_not_mix(dist, s3):
+def test_answers_to_another_request_do_not_mix(dist, s3):
     assert transform(dist).exit_code == 0
     other = transform(dist, "--field", "target=ctr")
     assert other.exit_code == 2
-    assert "answers to another question" in other.output
+    assert "answers to another request" in other.output
     assert "Choose another --output" in other.output
     assert transform(dist, "--field", "target=ctr", "--output", f"s3://{BUCKET}/b").exit_code == 0
 

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from augrank.aws.client import TAG, Aws, AwsError
 from augrank.images.decode import sha256_of_image
 from export.cli import app
-from export.sagemaker.autoscaling import autoscale
+from export.sagemaker.autoscaling import ScalingLimits, autoscale
 from export.sagemaker.endpoint import Endpoint
 from export.sagemaker.rollout import deploy, update
 from export.sagemaker.teardown import delete
@@ -117,7 +117,7 @@ def test_what_a_killed_upload_left_is_given_up(dist, local):
     others = "augrank/shopping/1/model.tar.gz"
     assert len(left_behind()) == 2
     told = run("delete", "shop", "--bucket", BUCKET)
-    assert "removed the unfinished upload" in told.output
+    assert "deleted the unfinished upload" in told.output
     assert everything()["uploads"] == [others]
     left_behind()
     for command in ("deploy", "update"):
@@ -131,7 +131,7 @@ def test_what_a_killed_upload_left_is_given_up(dist, local):
     assert not any(left.values())
     s3.create_bucket(Bucket=f"sagemaker-{REGION}-{ACCOUNT}")  # where one is put by default
     s3.create_multipart_upload(Bucket=f"sagemaker-{REGION}-{ACCOUNT}", Key="augrank/shop/1/m")
-    assert "removed the unfinished upload" in run("delete", "shop").output
+    assert "deleted the unfinished upload" in run("delete", "shop").output
 
 
 def test_messages_say_what_to_do(dist, local, monkeypatch, tmp_path):
@@ -191,7 +191,7 @@ def test_a_delete_interrupted_at_any_moment_is_finished_by_the_next(release, loc
     shop = Endpoint(Aws(), "shop")
     for moment in range(100):
         deploy(shop, release())
-        autoscale(shop, 1, 2, 500.0)
+        autoscale(shop, ScalingLimits(1, 2, 500.0))
         with monkeypatch.context() as patch:
             interrupt(patch, moment)
             with contextlib.suppress(Interrupted):

@@ -1,4 +1,4 @@
-"""Asynchronous and serverless endpoints: one variant, so the question comes after the shift."""
+"""Asynchronous and serverless endpoints: one variant, tested after the endpoint has switched."""
 
 import json
 
@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from augrank.aws.client import Aws, AwsError
 from export.cli import app
 from export.sagemaker.endpoint import Endpoint
-from export.sagemaker.invoke import SmokeQuestion, ask
+from export.sagemaker.invoke import SmokeRequest, invoke
 from export.sagemaker.rollout import update
 from tests.support.aws import BUCKET, OPTIONS, everything
 
@@ -49,7 +49,7 @@ def test_an_asynchronous_endpoint_answers_through_s3(dist, local, right, tmp_pat
     assert updated.exit_code == 0, updated.output
     left = everything()
     assert len(left["models"]) == len(left["configs"]) == 1
-    (variant,) = Endpoint(Aws(), "shop").existing()["ProductionVariants"]
+    (variant,) = Endpoint(Aws(), "shop").existing_state()["ProductionVariants"]
     assert variant["DesiredInstanceCount"] == 2
     assert left["scaling"] == [variant["VariantName"]]
     assert run("delete", "shop").exit_code == 0
@@ -75,8 +75,8 @@ def test_an_asynchronous_update_that_fails_is_rolled_back(
     after = everything()
     same = ("endpoints", "configs", "models", "scaling")
     assert {key: after[key] for key in same} == {key: before[key] for key in same}
-    question = SmokeQuestion.of(dist)
-    question.check(ask(shop, question.body))
+    smoke = SmokeRequest.load(dist)
+    smoke.check(invoke(shop, smoke.body))
 
 
 def test_an_asynchronous_endpoint_that_never_answers_is_told(dist, local, monkeypatch):
@@ -106,7 +106,7 @@ def test_a_serverless_endpoint_is_deployed_updated_and_rolled_back(
     local.container = lambda model, *_: (200, wrong if model == bad else right)
     failed = run("update", *words, "--env", "TRY=2")
     assert failed.exit_code == 2
-    assert "smoke question" in failed.output
+    assert "smoke request" in failed.output
     assert "serves again" in failed.output
     assert everything() == before
     image = tmp_path / "p.png"

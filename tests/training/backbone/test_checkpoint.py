@@ -5,12 +5,15 @@ import torch
 
 from augrank.errors import DataError
 from training.backbone import checkpoint
-from training.backbone.checkpoint import Checkpoints, Epoch, Progress, write_tensors
+from training.backbone.checkpoint import Checkpoint, Checkpoints, write_tensors
+from training.run.epoch import Epoch, TrainingHistory
 
 
-def progress(epochs: int, best: int) -> Progress:
+def progress(epochs: int, best: int) -> Checkpoint:
     history = tuple(Epoch(n, 1.0, 0.5, 0.5, 1.0, 0.1, 100.0, 1.0) for n in range(1, epochs + 1))
-    return Progress(history, best, {"weight": torch.full((3,), float(epochs))}, {})
+    return Checkpoint(
+        TrainingHistory(history, best), {"weight": torch.full((3,), float(epochs))}, {}
+    )
 
 
 def weights(value: float) -> dict[str, torch.Tensor]:
@@ -29,7 +32,7 @@ def test_the_best_weights_bear_their_epoch_and_older_ones_go(tmp_path):
     assert names(tmp_path) == ["best-2.pt", "last.pt"]
     last = kept.load()
     assert last is not None
-    assert (len(last.history), last.best) == (3, 2)
+    assert (len(last.history), last.history.best) == (3, 2)
     assert torch.equal(last.model["weight"], torch.full((3,), 3.0))
     assert torch.equal(kept.best_weights(2)["weight"], torch.full((3,), 2.0))
     assert Checkpoints(tmp_path / "none").load() is None
@@ -52,8 +55,8 @@ def test_a_kill_between_the_two_writes_leaves_weights_that_fit_the_history(tmp_p
     assert names(tmp_path) == ["best-1.pt", "best-2.pt", "last.pt"]
     last = kept.load()
     assert last is not None
-    assert (len(last.history), last.best) == (1, 1)
-    assert torch.equal(kept.best_weights(last.best)["weight"], torch.full((3,), 1.0))
+    assert (len(last.history), last.history.best) == (1, 1)
+    assert torch.equal(kept.best_weights(last.history.best)["weight"], torch.full((3,), 1.0))
     kept.save(progress(2, best=1), None)
     assert names(tmp_path) == ["best-1.pt", "last.pt"]
 
@@ -66,7 +69,9 @@ def test_a_damaged_file_is_named_with_the_remedy(tmp_path, name, size):
     content = (tmp_path / name).read_bytes()
     assert len(content) > 1000
     (tmp_path / name).write_bytes(content[:size])
-    with pytest.raises(DataError, match=f"{name} is damaged.*got a part.*--overwrite, or remove"):
+    with pytest.raises(
+        DataError, match=f"{name} is damaged.*got a truncated.*--overwrite, or remove"
+    ):
         kept.load()
 
 
@@ -74,5 +79,5 @@ def test_checkpoints_of_an_earlier_version_are_told(tmp_path):
     kept = Checkpoints(tmp_path)
     kept.save(progress(1, best=1), weights(1))
     (tmp_path / "best-1.pt").rename(tmp_path / "best.pt")
-    with pytest.raises(DataError, match=r"best-1.pt is .*of an earlier version.*got no such file"):
+    with pytest.raises(DataError, match=r"best-1.pt is .*by an earlier version.*got no such file"):
         kept.load()

@@ -14,9 +14,8 @@ from augrank.images.augmentations import Augmentation, AugmentationSet, Step, au
 from augrank.images.preprocess import IMAGENET_MEAN, IMAGENET_STD, Normalizer
 from simulation.render import render_image
 from tests.support.shapes import draw
-from training.backbone import crops as jitter
-from training.backbone.gpu_augment import BatchAugmentations
-from training.backbone.gpu_crops import look
+from training.backbone.crops import RandomCrops, crop_and_resize, crop_and_resize_batch
+from training.backbone.gpu_augment import BatchAugmenter
 
 CPU = torch.device("cpu")
 SEED_SET = augmentation_set("seed")
@@ -55,13 +54,13 @@ def in_batch(
     chosen: AugmentationSet,
     images: np.ndarray,
     applied: np.ndarray,
-    windows: np.ndarray | None = None,
+    boxes: np.ndarray | None = None,
     size: int | None = None,
 ) -> np.ndarray:
     """What a batch holds, (B, S, S, 3), before normalisation."""
-    made = BatchAugmentations(chosen, BYTES, CPU)
-    jittered = None if windows is None else torch.from_numpy(windows.astype(np.float32))
-    batch = made(torch.from_numpy(images), applied, jittered, size)
+    made = BatchAugmenter(chosen, BYTES, CPU)
+    crop_boxes = None if boxes is None else torch.from_numpy(boxes.astype(np.float32))
+    batch = made(torch.from_numpy(images), applied, crop_boxes, size)
     return batch.permute(0, 2, 3, 1).numpy()
 
 
@@ -133,12 +132,12 @@ def test_steps_follow_one_another():
 def test_a_mixed_batch_is_each_alone_in_order_and_leaves_the_images():
     rng = np.random.default_rng(0)
     images, applied = images_of("photo", 40, 23), rng.integers(0, 6, 23)
-    windows = jitter.Jitter(seed=1, flip=True).windows(1, 23, 40)
+    boxes = RandomCrops(seed=1, flip=True).boxes(1, 23, 40)
     before = images.copy()
-    together = in_batch(SEED_SET, images, applied, windows)
+    together = in_batch(SEED_SET, images, applied, boxes)
     for row in range(23):
         own = slice(row, row + 1)
-        alone = in_batch(SEED_SET, images[own], applied[own], windows[own])
+        alone = in_batch(SEED_SET, images[own], applied[own], boxes[own])
         np.testing.assert_array_equal(alone, together[own])
     np.testing.assert_array_equal(images, before)
 
@@ -152,7 +151,7 @@ def test_a_batch_of_one_kind_leaves_the_other_groups_empty(number: int):
 
 # --- Windows --------------------------------------------------------------------------------------
 
-WINDOWS = {
+BOXES = {
     "whole": (0, 0, 64, 64, 0),
     "inside": (5, 9, 50, 47, 0),
     "beyond everywhere": (-6, -4, 75, 72, 0),
@@ -164,8 +163,8 @@ WINDOWS = {
 }
 
 
-def seen_through(image: np.ndarray, window: tuple[int, ...], size: int) -> np.ndarray:
-    left, top, width, height, mirrored = window
+def seen_through(image: np.ndarray, box: tuple[int, ...], size: int) -> np.ndarray:
+    left, top, width, height, mirrored = box
     wide = np.pad(image, ((99, 99), (99, 99), (0, 0)), constant_values=255)
     cut = wide[top + 99 : top + 99 + height, left + 99 : left + 99 + width]
     seen = cv2.resize(cut, (size, size), interpolation=cv2.INTER_LINEAR)
@@ -174,27 +173,29 @@ def seen_through(image: np.ndarray, window: tuple[int, ...], size: int) -> np.nd
 
 @pytest.mark.parametrize("size", [64, 48, 32, 41, 80])
 def test_windows_show_what_cv2_resizes(size: int):
-    images, windows = images_of("noise", 64, len(WINDOWS)), list(WINDOWS.values())
-    got = look(torch.from_numpy(images), torch.tensor(windows, dtype=torch.float32), size)
+    images, boxes = images_of("noise", 64, len(BOXES)), list(BOXES.values())
+    got = crop_and_resize_batch(
+        torch.from_numpy(images), torch.tensor(boxes, dtype=torch.float32), size
+    )
     assert got.dtype == torch.uint8
-    for name, image, window, shown in zip(WINDOWS, images, windows, got.numpy(), strict=True):
-        np.testing.assert_array_equal(shown, seen_through(image, window, size), err_msg=name)
+    for name, image, box, shown in zip(BOXES, images, boxes, got.numpy(), strict=True):
+        np.testing.assert_array_equal(shown, seen_through(image, box, size), err_msg=name)
     assert (got[-1] == 255).all()
 
 
 @pytest.mark.parametrize("size", [96, 72])
 def test_drawn_windows_and_augmentations_are_those_of_the_cpu(size: int):
     images, applied = images_of("photo", 96, 60), np.tile(np.arange(5), 12)  # all but swivel
-    windows = jitter.Jitter(seed=0, flip=True).windows(3, 60, 96)
-    assert set(windows[:, 4]) == {0, 1}
-    seen = [jitter.look(*each, size) for each in zip(images, windows, strict=True)]
-    got = in_batch(SEED_SET, images, applied, windows, size)
+    boxes = RandomCrops(seed=0, flip=True).boxes(3, 60, 96)
+    assert set(boxes[:, 4]) == {0, 1}
+    seen = [crop_and_resize(*each, size) for each in zip(images, boxes, strict=True)]
+    got = in_batch(SEED_SET, images, applied, boxes, size)
     np.testing.assert_array_equal(got, one_by_one(SEED_SET, np.stack(seen), applied))
 
 
 def test_a_size_alone_shows_whole_images():
     images, applied = images_of("photo", 64, 3), np.array([0, 3, 4])
-    smaller = np.stack([seen_through(image, WINDOWS["whole"], 48) for image in images])
+    smaller = np.stack([seen_through(image, BOXES["whole"], 48) for image in images])
     got = in_batch(SEED_SET, images, applied, size=48)
     np.testing.assert_array_equal(got, one_by_one(SEED_SET, smaller, applied))
 
@@ -205,7 +206,7 @@ def test_a_size_alone_shows_whole_images():
 def test_batches_are_normalised_as_served_and_channels_last():
     normalizer = Normalizer(IMAGENET_MEAN, IMAGENET_STD)
     images, applied = images_of("noise", 64, 10), np.arange(10) % 5
-    batch = BatchAugmentations(SEED_SET, normalizer, CPU)(torch.from_numpy(images), applied)
+    batch = BatchAugmenter(SEED_SET, normalizer, CPU)(torch.from_numpy(images), applied)
     assert batch.dtype == torch.float32
     assert batch.shape == (10, 3, 64, 64)
     assert batch.is_contiguous(memory_format=torch.channels_last)
@@ -241,25 +242,25 @@ class Launched(TorchDispatchMode):
 
 
 def test_a_call_launches_about_a_hundred_kernels_however_large_the_batch():
-    made = BatchAugmentations(SEED_SET, BYTES, CPU)
+    made = BatchAugmenter(SEED_SET, BYTES, CPU)
 
     def launched(count: int) -> int:
         images = torch.zeros(count, 32, 32, 3, dtype=torch.uint8)
-        windows = torch.tensor([[1.0, 1, 30, 30, 0]]).expand(count, 5)
-        made(images, np.arange(count) % 6, windows)  # makes the tables
+        boxes = torch.tensor([[1.0, 1, 30, 30, 0]]).expand(count, 5)
+        made(images, np.arange(count) % 6, boxes)  # makes the tables
         with Launched() as mode:
-            made(images, np.arange(count) % 6, windows)
+            made(images, np.arange(count) % 6, boxes)
         return mode.count
 
     assert launched(6) == launched(60) <= 105
 
 
 def test_a_call_asks_for_no_value_on_the_device():
-    made, applied = BatchAugmentations(SEED_SET, BYTES, CPU), np.arange(12) % 6
-    images, windows = torch.zeros(12, 32, 32, 3, dtype=torch.uint8), torch.ones(12, 5)
-    want = made(images, applied, windows, 24)  # makes the tables
+    made, applied = BatchAugmenter(SEED_SET, BYTES, CPU), np.arange(12) % 6
+    images, boxes = torch.zeros(12, 32, 32, 3, dtype=torch.uint8), torch.ones(12, 5)
+    want = made(images, applied, boxes, 24)  # makes the tables
     with FakeTensorMode(allow_non_fake_inputs=True) as without_values:  # asking for one raises
-        fake = without_values.from_tensor(images), applied, without_values.from_tensor(windows)
+        fake = without_values.from_tensor(images), applied, without_values.from_tensor(boxes)
         assert made(*fake, 24).shape == want.shape
 
 
@@ -267,13 +268,13 @@ def test_a_call_asks_for_no_value_on_the_device():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 def test_a_gpu_makes_the_same_without_waiting():
     device = torch.device("cuda")
-    made = BatchAugmentations(SEED_SET, BYTES, device)
+    made = BatchAugmenter(SEED_SET, BYTES, device)
     images, applied = images_of("photo", 96, 30), np.arange(30) % 6
-    windows = jitter.Jitter(seed=0, flip=True).windows(1, 30, 96)
+    boxes = RandomCrops(seed=0, flip=True).boxes(1, 30, 96)
     inputs = (
         torch.from_numpy(images).to(device),
         applied,
-        torch.tensor(windows).float().to(device),
+        torch.tensor(boxes).float().to(device),
     )
     made(*inputs)  # makes the tables
     torch.cuda.set_sync_debug_mode("error")
@@ -282,9 +283,9 @@ def test_a_gpu_makes_the_same_without_waiting():
     finally:
         torch.cuda.set_sync_debug_mode("default")
     got = batch.permute(0, 2, 3, 1).cpu().numpy()
-    assert_swivelled(got, in_batch(SEED_SET, images, applied, windows))
+    assert_swivelled(got, in_batch(SEED_SET, images, applied, boxes))
     exact = applied != SEED_SET.names.index("swivel")
-    np.testing.assert_array_equal(got[exact], in_batch(SEED_SET, images, applied, windows)[exact])
+    np.testing.assert_array_equal(got[exact], in_batch(SEED_SET, images, applied, boxes)[exact])
 
 
 # --- What is refused ------------------------------------------------------------------------------
@@ -292,12 +293,13 @@ def test_a_gpu_makes_the_same_without_waiting():
 
 def test_albumentations_are_not_made_in_batches():
     email = augmentation_set("email", seed=0)
-    assert BatchAugmentations.supports_all(SEED_SET)
-    assert not BatchAugmentations.supports_all(email)
-    assert [BatchAugmentations.supports(item) for item in email.augmentations[:2]] == [True, False]
+    assert BatchAugmenter.supports_all(SEED_SET)
+    assert not BatchAugmenter.supports_all(email)
+    assert [BatchAugmenter.supports(item) for item in email.augmentations[:2]] == [True, False]
     mixed = Augmentation(name="half", steps=(*SEED_SET["rotate"].steps, Step(op="HorizontalFlip")))
-    with pytest.raises(DataError, match=r"expected steps of brightness, .* got half\. Make them"):
-        BatchAugmentations(set_of(SEED_SET["darker"], mixed), BYTES, CPU)
+    message = r"expected only the operations brightness, .* got half\. Apply them"
+    with pytest.raises(DataError, match=message):
+        BatchAugmenter(set_of(SEED_SET["darker"], mixed), BYTES, CPU)
 
 
 @pytest.mark.parametrize("applied", [[0, 1], [0, 1, 6], [-1, 0, 1]])

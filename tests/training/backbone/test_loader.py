@@ -5,7 +5,7 @@ import torch
 
 from augrank.images.preprocess import Normalizer
 from tests.support.training import AUGMENTATIONS, CPU, PIXELS, samples
-from training.backbone.crops import Jitter
+from training.backbone.crops import RandomCrops
 from training.backbone.loader import BatchLoader, ImageSet
 from training.common.context import TrainContext
 from training.common.device import Device
@@ -20,7 +20,7 @@ def batches(device: Device, *, on_device: bool | None = None) -> BatchLoader:
 
 
 def test_batches_are_waited_for_only_while_threads_make_them():
-    made = list(batches(CPU).shuffled(samples(range(11)), Jitter(0, flip=True), 1))
+    made = list(batches(CPU).shuffled(samples(range(11)), RandomCrops(0, flip=True), 1))
     assert len(made) == 5
     assert all(0 <= batch.waited_s < 5 for batch in made)
     assert made[0].waited_s > 0
@@ -31,10 +31,10 @@ def test_batches_are_waited_for_only_while_threads_make_them():
 @pytest.mark.parametrize("on_device", [True, False])
 def test_batches_that_a_busy_gpu_is_sent_ahead_are_those_of_the_cpu(on_device):
     here, there = batches(CPU), batches(Device.choose("cuda", "fp32"), on_device=on_device)
-    train, jitter = samples(range(11)), Jitter(0, flip=True)
+    train, crops = samples(range(11)), RandomCrops(0, flip=True)
     work = torch.randn(2048, 2048, device="cuda")
     for epoch in range(1, 21):
-        pairs = zip(here.shuffled(train, jitter, epoch), there.shuffled(train, jitter, epoch),
+        pairs = zip(here.shuffled(train, crops, epoch), there.shuffled(train, crops, epoch),
                     strict=True)  # fmt: skip
         for want, got in pairs:
             for _ in range(5):

@@ -5,7 +5,7 @@ import torch
 import torchvision
 
 from augrank.errors import DataError
-from training.backbone.model import WIDTHS, Backbone, load_weights
+from training.backbone.model import WIDTHS, Backbone, InitialWeights
 
 
 def test_forward_is_torchvisions_with_its_features():
@@ -35,7 +35,7 @@ def test_a_file_with_another_last_layer_is_taken_and_said(tmp_path):
     torch.save({"state_dict": trained.state_dict()}, tmp_path / "w.pt")
     backbone = Backbone("resnet18", 6, seed=0)
     last = backbone.net.fc.weight.clone()
-    line = load_weights(backbone, "resnet18", str(tmp_path / "w.pt"))
+    line = InitialWeights.load("resnet18", str(tmp_path / "w.pt")).apply(backbone)
     assert "its last layer is new (6 outputs)" in line
     assert torch.equal(backbone.net.conv1.weight, trained.conv1.weight)
     assert torch.equal(backbone.net.fc.weight, last)
@@ -45,25 +45,25 @@ def test_weights_that_do_not_fit_are_explained(tmp_path):
     backbone = Backbone("resnet18", 6, seed=0)
     torch.save(torchvision.models.resnet34().state_dict(), tmp_path / "34.pt")
     with pytest.raises(DataError, match=r"not hold the weights of a resnet18.*unknown.*--backbone"):
-        load_weights(backbone, "resnet18", str(tmp_path / "34.pt"))
+        InitialWeights.load("resnet18", str(tmp_path / "34.pt")).apply(backbone)
     with pytest.raises(DataError, match="expected none, imagenet or a file's path"):
-        load_weights(backbone, "resnet18", str(tmp_path / "none.pt"))
+        InitialWeights.load("resnet18", str(tmp_path / "none.pt")).apply(backbone)
     (tmp_path / "text.pt").write_text("hello")
     with pytest.raises(DataError, match="cannot be read as weights"):
-        load_weights(backbone, "resnet18", str(tmp_path / "text.pt"))
+        InitialWeights.load("resnet18", str(tmp_path / "text.pt")).apply(backbone)
     (tmp_path / "run.json").write_text("{}")
     with pytest.raises(DataError, match="cannot be read as weights") as caught:
-        load_weights(backbone, "resnet18", str(tmp_path / "run.json"))
+        InitialWeights.load("resnet18", str(tmp_path / "run.json")).apply(backbone)
     assert "trust" not in str(caught.value)  # torch advises to run what a file may hold
     with pytest.raises(DataError, match="there are no weights") as caught:
-        load_weights(backbone, "resnet18", str(tmp_path))
+        InitialWeights.load("resnet18", str(tmp_path)).apply(backbone)
     assert "Did you mean" not in str(caught.value)
     torch.save(backbone.plain_state(), tmp_path / "backbone.pt")
     with pytest.raises(DataError, match=f"Did you mean {tmp_path}/backbone.pt"):
-        load_weights(backbone, "resnet18", str(tmp_path))
+        InitialWeights.load("resnet18", str(tmp_path)).apply(backbone)
     torch.save([1, 2], tmp_path / "list.pt")
-    with pytest.raises(DataError, match="no state dict"):
-        load_weights(backbone, "resnet18", str(tmp_path / "list.pt"))
+    with pytest.raises(DataError, match="is not a state dict"):
+        InitialWeights.load("resnet18", str(tmp_path / "list.pt")).apply(backbone)
 
 
 def test_an_unreachable_hub_names_the_file_option(monkeypatch):
@@ -72,12 +72,14 @@ def test_an_unreachable_hub_names_the_file_option(monkeypatch):
 
     monkeypatch.setattr(torchvision.models._api.WeightsEnum, "get_state_dict", unreachable)
     with pytest.raises(DataError, match="--weights PATH"):
-        load_weights(Backbone("resnet18", 6, seed=0), "resnet18", "imagenet")
+        InitialWeights.load("resnet18", "imagenet")
 
 
 def test_no_weights_are_called_random():
-    assert load_weights(Backbone("resnet18", 6, seed=0), "resnet18", "none").endswith(
-        "starts from random weights"
+    assert (
+        InitialWeights.load("resnet18", "none")
+        .apply(Backbone("resnet18", 6, seed=0))
+        .endswith("starts from random weights")
     )
 
 

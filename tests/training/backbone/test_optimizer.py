@@ -15,9 +15,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from augrank.errors import DataError
 from tests.support.training import CONFIG, CPU, SAME_MATHS, STEPS, losses, made
-from training.backbone.compile import CompiledForOneShape, wanted
+from training.backbone.compile import CompiledForOneShape, should_compile, validate_compile
+from training.backbone.ema import Ema
 from training.backbone.model import Backbone
-from training.backbone.optimizer import MovingAverage, Optimisation
+from training.backbone.optimizer import BackboneOptimizer
 from training.common.context import TrainContext
 from training.common.device import DTYPES, Device
 from training.distributed.world import World
@@ -35,9 +36,9 @@ with process_group() as ours:
 """
 
 
-def optimisation(backbone: Backbone, device: Device = CPU, **changes) -> Optimisation:
+def optimizer_of(backbone: Backbone, device: Device = CPU, **changes) -> BackboneOptimizer:
     config = CONFIG.model_copy(update={"batch_size": 16, **changes})
-    return Optimisation(backbone, config, TrainContext(device=device), steps=STEPS)
+    return BackboneOptimizer(backbone, config, TrainContext(device=device), steps=STEPS)
 
 
 @pytest.mark.slow
@@ -71,7 +72,7 @@ def test_two_processes_learn_as_one_does_in_two_pieces():
 
 def test_an_average_follows_the_weights_and_is_what_is_measured(tmp_path):
     backbone = Backbone("resnet18", 6, seed=0)
-    average = MovingAverage(backbone, 0.5)
+    average = Ema(backbone, 0.5)
     start = backbone.net.fc.weight.detach().clone()
     with torch.no_grad():
         backbone.net.fc.weight += 1
@@ -82,21 +83,21 @@ def test_an_average_follows_the_weights_and_is_what_is_measured(tmp_path):
     expected = start + 1 - (2 / 11) * (3 / 12)
     torch.testing.assert_close(average.backbone.net.fc.weight, expected)
     assert average.backbone.net.bn1.num_batches_tracked == 3
-    other = MovingAverage(Backbone("resnet18", 6, seed=1), 0.5)
+    other = Ema(Backbone("resnet18", 6, seed=1), 0.5)
     other.load_state_dict(average.state_dict())
     torch.testing.assert_close(other.backbone.net.fc.weight, expected)
-    assert optimisation(backbone).evaluated is backbone
-    assert optimisation(backbone, average=0.9).evaluated is not backbone
+    assert optimizer_of(backbone).evaluated is backbone
+    assert optimizer_of(backbone, average=0.9).evaluated is not backbone
 
 
 def test_a_frozen_backbone_learns_in_its_last_layer_alone():
     backbone = Backbone("resnet18", 6, seed=0)
     backbone.freeze()
     before = {name: value.clone() for name, value in backbone.plain_state().items()}
-    learning = optimisation(backbone)
-    learning.begin_epoch()
+    learning = optimizer_of(backbone)
+    learning.train()
     for batch in made():
-        learning.learn(batch)
+        learning.step(batch)
     changed = {
         n for n, value in backbone.plain_state().items() if not torch.equal(value, before[n])
     }
@@ -107,14 +108,14 @@ def test_a_first_step_that_overflows_leaves_no_trace(monkeypatch):
     monkeypatch.setitem(DTYPES, "fp16", "bfloat16")
     device = Device("cpu", "fp16")
     backbone = Backbone("resnet18", 6, seed=0)
-    learning = optimisation(backbone, device, learning_rate=0.05, schedule="plateau")
+    learning = optimizer_of(backbone, device, learning_rate=0.05, schedule="plateau")
     state = learning.state_dict()
     state["scaler"]["scale"] = float("inf")
     learning.load_state_dict(state)
     before = [weight.detach().clone() for weight in backbone.parameters()]
-    learning.begin_epoch()
+    learning.train()
     (batch, *_) = made(device)
-    learning.learn(batch)
+    learning.step(batch)
     torch.testing.assert_close([*backbone.parameters()], before, rtol=0, atol=0)
     momentum = learning.state_dict()["optimizer"]["state"].values()
     assert not any(kept["momentum_buffer"].any() for kept in momentum)
@@ -126,10 +127,10 @@ def test_small_numbers_learn_as_well(arithmetic, monkeypatch):
     monkeypatch.setitem(DTYPES, "fp16", "bfloat16")
     device = Device("cpu", arithmetic)
     backbone = Backbone("resnet18", 6, seed=0)
-    learning = optimisation(backbone, device, learning_rate=0.05, schedule="plateau")
-    learning.begin_epoch()
+    learning = optimizer_of(backbone, device, learning_rate=0.05, schedule="plateau")
+    learning.train()
     (batch, *_) = made(device)
-    seen = [float(learning.learn(batch)[0]) for _ in range(8)]
+    seen = [float(learning.step(batch)[0]) for _ in range(8)]
     assert seen[-1] < 0.5 * seen[0]
     assert bool(learning.state_dict()["scaler"]) == (arithmetic == "fp16")
 
@@ -141,7 +142,7 @@ def test_float16_is_refused_on_a_cpu():
 
 def test_batch_normalisation_over_processes_needs_gpus():
     with pytest.raises(DataError, match="--sync-bn needs GPUs"):
-        optimisation(Backbone("resnet18", 6, seed=0), sync_bn=True)
+        optimizer_of(Backbone("resnet18", 6, seed=0), sync_bn=True)
 
 
 def test_backbones_that_normalise_over_processes_are_folded_as_well():
@@ -171,13 +172,13 @@ def test_where_compiling_fails_training_goes_on_unless_it_was_asked_for(monkeypa
     monkeypatch.setattr(torch, "compile", no_compiler)
     backbone = Backbone("resnet18", 6, seed=0)
     images = torch.rand(2, 3, 32, 32)
-    network = CompiledForOneShape(backbone, 32, asked=False)
+    network = CompiledForOneShape(backbone, 32, required=False)
     assert network(images)[1].shape == (2, 6)
     assert network.failure == "no C compiler was found"
     assert network(images)[1].shape == (2, 6)
-    learning = optimisation(backbone, compile=True)
+    learning = optimizer_of(backbone, compile=True)
     with pytest.raises(DataError, match=r"no C compiler was found\. Leave out --compile"):
-        learning.learn(next(made()))
+        learning.step(next(made()))
 
 
 def test_one_shape_is_compiled_and_others_go_as_they_are(monkeypatch):
@@ -188,7 +189,7 @@ def test_one_shape_is_compiled_and_others_go_as_they_are(monkeypatch):
         return lambda images: seen.append(tuple(images.shape)) or network(images)
 
     monkeypatch.setattr(torch, "compile", compiles)
-    network = CompiledForOneShape(Backbone("resnet18", 6, seed=0).eval(), 32, asked=True)
+    network = CompiledForOneShape(Backbone("resnet18", 6, seed=0).eval(), 32, required=True)
     for count, side in ((4, 64), (4, 32), (2, 32), (4, 32), (4, 64)):
         assert network(torch.rand(count, 3, side, side))[1].shape == (count, 6)
     assert seen == [(4, 3, 32, 32)] * 2
@@ -197,14 +198,14 @@ def test_one_shape_is_compiled_and_others_go_as_they_are(monkeypatch):
 def test_long_runs_on_gpus_are_compiled():
     gpu, cpu = Device("cuda", "bf16"), Device("cpu", "bf16")
     config = CONFIG.model_copy(update={"epochs": 10})
-    assert [wanted(config, device, 1_000) for device in (gpu, cpu)] == [True, False]
-    assert not wanted(config, gpu, 100)
-    assert wanted(config.model_copy(update={"compile": True}), cpu, 1)
-    assert not wanted(config.model_copy(update={"compile": False}), gpu, 1_000)
+    assert [should_compile(config, device, 1_000) for device in (gpu, cpu)] == [True, False]
+    assert not should_compile(config, gpu, 100)
+    assert should_compile(config.model_copy(update={"compile": True}), cpu, 1)
+    assert not should_compile(config.model_copy(update={"compile": False}), gpu, 1_000)
     uneven = config.model_copy(update={"batch_size": 64, "accumulate": 3})
-    assert not wanted(uneven, gpu, 1_000)
+    assert not should_compile(uneven, gpu, 1_000)
     with pytest.raises(DataError, match="that 6 divides"):
-        wanted(uneven.model_copy(update={"compile": True}), gpu, 1, 2)
+        validate_compile(uneven.model_copy(update={"compile": True}), 2)
 
 
 class ProcessesAlone:
@@ -217,7 +218,7 @@ class ProcessesAlone:
 def test_a_backbone_that_is_normalised_over_processes_can_be_copied():
     backbone = Backbone("resnet18", 6, seed=0)
     nn.SyncBatchNorm.convert_sync_batchnorm(backbone, together := ProcessesAlone())
-    average = MovingAverage(backbone, 0.5).backbone
+    average = Ema(backbone, 0.5).backbone
     assert average.net.bn1.process_group is together
     assert average.net.bn1.weight is not backbone.net.bn1.weight
     images = torch.rand(2, 3, 32, 32)

@@ -10,11 +10,11 @@ from augrank.images.preprocess import Normalizer
 from tests.support.training import AUGMENTATIONS, CONFIG, PIXELS, samples
 from training.backbone import embed as embeddings
 from training.backbone.checkpoint import Checkpoints, Epoch
-from training.backbone.crops import Jitter
+from training.backbone.crops import RandomCrops
 from training.backbone.embed import embed_all, pair_keys
 from training.backbone.loader import BatchLoader, ImageSet
 from training.backbone.model import Backbone
-from training.backbone.trainer import evaluate, recognise
+from training.backbone.trainer import Trainer, TrainingData, evaluate
 from training.common.context import TrainContext
 from training.common.device import Device
 from training.config import FitConfig
@@ -41,17 +41,11 @@ def train(folder: Path, reporter, config: FitConfig = CONFIG, *, stop_after: int
         if epoch.number == stop_after:
             raise Stop
 
-    result = recognise(
-        backbone,
-        batches(),
-        samples(range(9)),
-        samples(range(9, 12)),
-        config,
-        jitter=Jitter(0, flip=True),
-        checkpoints=Checkpoints(folder),
-        ctx=TrainContext(reporter),
-        on_epoch=on_epoch,
+    data = TrainingData(
+        batches(), samples(range(9)), samples(range(9, 12)), RandomCrops(0, flip=True)
     )
+    ctx = TrainContext(reporter)
+    result = Trainer(backbone, data, config, Checkpoints(folder), ctx).fit(on_epoch)
     return backbone, result
 
 
@@ -74,7 +68,7 @@ def test_resumed_equals_uninterrupted(tmp_path, reporter, schedule):
         timeless = {"seconds": 0.0, "samples_per_s": 0.0, "input_share": 0.0}
         return [replace(epoch, **timeless) for epoch in history]
 
-    assert without_times(resumed.history) == without_times(result.history)
+    assert without_times(resumed.epochs) == without_times(result.epochs)
 
 
 def test_divergence_is_told_and_leaves_no_checkpoint(tmp_path, reporter):
@@ -89,7 +83,7 @@ def test_checkpoints_are_plain_tensors_and_the_best_weights_are_kept(tmp_path, r
     backbone, result = train(tmp_path, reporter, CONFIG.model_copy(update={"epochs": 2}))
     content = torch.load(tmp_path / "last.pt", weights_only=True)
     assert [epoch["number"] for epoch in content["history"]] == [1, 2]
-    best = max(result.history, key=lambda e: (e.validation_accuracy, -e.validation_loss))
+    best = max(result.epochs, key=lambda e: (e.validation_accuracy, -e.validation_loss))
     assert result.best == best.number
     scored = evaluate(backbone, batches(), samples(range(9, 12)), TrainContext())
     assert scored.accuracy == pytest.approx(best.validation_accuracy)
@@ -99,9 +93,9 @@ def test_checkpoints_are_plain_tensors_and_the_best_weights_are_kept(tmp_path, r
 @pytest.mark.slow
 def test_one_cycle_ends_low_and_a_plateau_starts_high(tmp_path, reporter):
     _, cycle = train(tmp_path / "a", reporter, CONFIG.model_copy(update={"epochs": 2}))
-    assert cycle.history[-1].learning_rate < 1e-5
+    assert cycle.epochs[-1].learning_rate < 1e-5
     plateau = CONFIG.model_copy(update={"epochs": 1, "schedule": "plateau"})
-    assert train(tmp_path / "b", reporter, plateau)[1].history[0].learning_rate == 0.02
+    assert train(tmp_path / "b", reporter, plateau)[1].epochs[0].learning_rate == 0.02
 
 
 def test_precision_is_asked_for_or_chosen():
@@ -138,5 +132,5 @@ def test_embeddings_come_whole_in_pieces_of_any_size(reporter, monkeypatch):
 
     whole = made()
     for piece in (1, 4, 7):
-        monkeypatch.setattr(embeddings, "PIECE", piece)
+        monkeypatch.setattr(embeddings, "CHUNK", piece)
         np.testing.assert_allclose(made(), whole, atol=1e-5)

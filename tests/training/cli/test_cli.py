@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,7 +9,10 @@ from typer.testing import CliRunner
 from simulation import render
 from tests.support.full_disk import full_disk
 from tests.support.tiny_run import make_run
-from training.cli.app import app, kind_errors
+from training.cli import fit
+from training.cli.app import app
+from training.cli.command import command_reporter
+from training.config import FitConfig, flag_of, load_config
 
 runner = CliRunner()
 
@@ -74,10 +78,10 @@ def test_an_interrupt_says_how_to_go_on(capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["x", "fit", "--overwrite", "--out", "a run"])
     for size, start in (("1", "python"), ("2", "torchrun ...")):
         monkeypatch.setenv("WORLD_SIZE", size)
-        with pytest.raises(BaseException) as caught, kind_errors(resumable=True):  # noqa: PT011
+        with pytest.raises(BaseException) as caught, command_reporter(resumable=True):  # noqa: PT011
             raise KeyboardInterrupt
         assert caught.value.exit_code == 130
-        wanted = f"go on with: {start} -m training fit --out 'a run'\n"
+        wanted = f"Resume with: {start} -m training fit --out 'a run'\n"
         assert wanted in capsys.readouterr().err
 
 
@@ -90,7 +94,7 @@ def test_an_interrupt_of_render_says_that_the_same_command_goes_on(tmp_path, mon
     monkeypatch.setattr(render, "render_catalogue", interrupted)
     result = runner.invoke(app, words)
     assert result.exit_code == 130
-    assert f"go on with: python -m training render --kind car --count 3 --out {tmp_path}" in (
+    assert f"Resume with: python -m training render --kind car --count 3 --out {tmp_path}" in (
         result.output
     )
 
@@ -127,8 +131,11 @@ def test_a_folder_that_cannot_be_made_is_told(catalogue, command):
         (["--device", "cuda"], "CUDA is not available"),
         (["--precision", "fp16"], "needs a GPU"),
         (["--sync-bn"], "needs GPUs"),
-        (["--compile", "--accumulate", "3"], "needs pieces of one size"),
-        (["--progressive", "64", "--image-size", "32"], "--progressive must not pass --image-size"),
+        (["--compile", "--accumulate", "3"], "needs micro-batches of one size"),
+        (
+            ["--progressive", "64", "--image-size", "32"],
+            "--progressive must not exceed --image-size",
+        ),
     ],
 )
 def test_mistaken_options_are_told_before_images_are_decoded_or_a_run_is_overwritten(
@@ -164,3 +171,51 @@ def test_the_module_runs(tmp_path):
     assert done.returncode == 2
     assert done.stderr.startswith("Error: there is no manifest no.csv")
     assert done.stdout == ""
+
+
+def test_the_command_line_has_every_option_with_its_default_and_help():
+    text = runner.invoke(app, ["fit", "--help"], env={"COLUMNS": "400"}).output
+    for name, field in FitConfig.model_fields.items():
+        line = next(line for line in text.splitlines() if f" {flag_of(name)} " in line)
+        assert field.description in line
+        if isinstance(field.default, (int, float)) and not isinstance(field.default, bool):
+            assert f"[default: {field.default}]" in line
+    assert text.index("─ Data ") < text.index("─ Run ") < text.index("─ Backbone ")
+
+
+def given(monkeypatch, *words: str) -> dict:
+    """What ``run_fit`` is called with."""
+    seen: list[dict] = []
+    monkeypatch.setattr(fit, "run_fit", lambda config, options, *_, **__: seen.append(options))
+    result = runner.invoke(app, ["fit", *words])
+    assert result.exit_code == 0, result.output
+    return seen[0]
+
+
+def test_only_options_that_are_given_override_a_file(monkeypatch):
+    assert given(monkeypatch) == {}
+    assert given(monkeypatch, "--epochs", "10") == {"epochs": 10}  # the default, but given
+    words = ["--column", "relative_im_path=photo", "--column", "year=y", "--targets", "a, b",
+             "--context", "", "--no-flip", "--compile", "--no-baselines", "--freeze",
+             "--images", "i", "--learning-rate", "0.5", "--direction", "a=minimize"]  # fmt: skip
+    options = given(monkeypatch, *words)
+    assert options == {
+        "columns": {"relative_im_path": "photo", "year": "y"},
+        "targets": ("a", "b"),
+        "context": (),
+        "flip": False,
+        "compile": True,
+        "baselines": False,
+        "freeze": True,
+        "images": Path("i"),
+        "learning_rate": 0.5,
+        "directions": {"a": "minimize"},
+    }
+    load_config(None, {**options, "out": Path("r"), "weights": "imagenet"})
+
+
+def test_flags_override_the_file(tmp_path, monkeypatch):
+    file = tmp_path / "fit.yaml"
+    file.write_text("images: i\nout: r\nepochs: 3\nbaselines: false\nflip: false\n")
+    config = load_config(file, given(monkeypatch, "--epochs", "5", "--flip"))
+    assert (config.epochs, config.baselines, config.flip) == (5, False, True)

@@ -1,5 +1,3 @@
-import weakref
-
 import numpy as np
 import pytest
 import torch
@@ -7,12 +5,11 @@ import torch
 from augrank.images.augmentations import Augmentation, AugmentationSet, Step, augmentation_set
 from augrank.images.preprocess import Normalizer
 from tests.support.shapes import draw
-from training.backbone.batch_memory import BatchMemory
-from training.backbone.crops import Jitter, look, may_flip, no_jitter
+from training.backbone.crops import RandomCrops, crop_and_resize, full_boxes, may_flip
 from training.backbone.loader import EVALUATION_BATCH, BatchLoader, ImageSet
 from training.common.context import TrainContext
 from training.common.device import Device
-from training.data.samples import NOTHING_SEEN, ChannelMoments, Samples, channel_statistics
+from training.data.samples import NO_PIXELS, ChannelMoments, Samples, channel_statistics
 from training.distributed.world import World
 
 CPU = Device("cpu", "fp32")
@@ -56,42 +53,42 @@ def test_what_is_measured_comes_in_batches_of_a_bounded_size(pixels, samples):
 
 
 def test_an_epoch_sees_every_sample_once_with_its_label(pixels, samples):
-    jitter = Jitter(seed=1, flip=True)
-    labels = [made.label for made in batches(pixels).shuffled(samples, jitter, epoch=1)]
+    crops = RandomCrops(seed=1, flip=True)
+    labels = [made.label for made in batches(pixels).shuffled(samples, crops, epoch=1)]
     assert [len(label) for label in labels] == [7, 7, 7, 7, 2]
     assert np.bincount(torch.cat(labels)).tolist() == [5] * 6
     # 29 samples would leave one alone in the last batch: batch norm needs two.
     rest = samples[np.arange(29)]
-    counts = [len(made.label) for made in batches(pixels).shuffled(rest, jitter, 1)]
+    counts = [len(made.label) for made in batches(pixels).shuffled(rest, crops, 1)]
     assert counts == [7, 7, 7, 7, 2]
 
 
 def test_epochs_are_the_same_by_seed_and_threads_and_differ_by_number(pixels, samples):
     def epoch(number: int, threads: int) -> np.ndarray:
-        made = batches(pixels, threads=threads).shuffled(samples, Jitter(1, True), number)
+        made = batches(pixels, threads=threads).shuffled(samples, RandomCrops(1, True), number)
         return torch.cat([batch.images for batch in made]).numpy()
 
     np.testing.assert_array_equal(epoch(1, 1), epoch(1, 3))
     assert (epoch(1, 1) != epoch(2, 1)).any()
 
 
-def shown(image: np.ndarray, jitter: Jitter, count: int = 40) -> list[np.ndarray]:
+def shown(image: np.ndarray, crops: RandomCrops, count: int = 40) -> list[np.ndarray]:
     side = image.shape[0]
-    return [look(image, window, side) for window in jitter.windows(1, count, side)]
+    return [crop_and_resize(image, box, side) for box in crops.boxes(1, count, side)]
 
 
 def test_jitter_differs_within_a_batch_and_stays_small(pixels):
-    moved = shown(pixels[1], Jitter(seed=0, flip=False), 20)
+    moved = shown(pixels[1], RandomCrops(seed=0, flip=False), 20)
     assert len({image.tobytes() for image in moved}) > 15
     assert np.mean([np.abs(m.astype(int) - pixels[1]).mean() for m in moved]) < 12
 
 
 def test_windows_show_what_lies_in_them_and_white_beyond():
     image = np.random.default_rng(0).integers(0, 200, (20, 20, 3), np.uint8)
-    whole = no_jitter(1, 20)[0]
-    assert np.array_equal(look(image, whole, 20), image)
-    assert look(image, whole, 10).shape == (10, 10, 3)
-    beyond = look(image, np.array([-2, 3, 20, 20, 1]), 20)
+    whole = full_boxes(1, 20)[0]
+    assert np.array_equal(crop_and_resize(image, whole, 20), image)
+    assert crop_and_resize(image, whole, 10).shape == (10, 10, 3)
+    beyond = crop_and_resize(image, np.array([-2, 3, 20, 20, 1]), 20)
     assert np.array_equal(beyond[:17, :18], image[3:, :18][:, ::-1])
     assert (beyond[17:] == 255).all()
     assert (beyond[:, 18:] == 255).all()
@@ -108,7 +105,7 @@ def test_flips_mirror_only_where_they_may(pixels):
         made = BatchLoader(
             ImageSet(lopsided, plain, PLAIN), TrainContext(), batch_size=40, threads=1
         )
-        (batch,) = made.shuffled(Samples(same, same, same + label), Jitter(0, flip), epoch=1)
+        (batch,) = made.shuffled(Samples(same, same, same + label), RandomCrops(0, flip), epoch=1)
         left, right = (batch.images[:, :, :, part].mean((1, 2, 3)) for part in
                        (slice(15), slice(-15, None)))  # fmt: skip
         return int((left < right).sum())
@@ -126,7 +123,7 @@ def test_batches_in_pieces_are_those_of_as_many_processes(pixels, samples):
             batch_size=16,
             threads=1,
         )
-        return list(made.shuffled(samples, Jitter(0, flip=True), epoch=1, pieces=count))
+        return list(made.shuffled(samples, RandomCrops(0, flip=True), epoch=1, micro_batches=count))
 
     alone = pieces(0, 1, 2)
     assert [piece.completes for piece in alone] == [False, True] * 2
@@ -147,7 +144,7 @@ def test_batches_augmented_on_the_device_are_those_made_by_threads(pixels, sampl
             threads=2,
             augment_on_device=on_device,
         )
-        return list(both.shuffled(samples, Jitter(0, flip=True), epoch=1, size=size))
+        return list(both.shuffled(samples, RandomCrops(0, flip=True), epoch=1, size=size))
 
     for here, there in zip(made(False), made(True), strict=True):
         assert torch.equal(here.label, there.label)
@@ -157,32 +154,8 @@ def test_batches_augmented_on_the_device_are_those_made_by_threads(pixels, sampl
 
 
 def test_a_smaller_side_is_what_is_asked_for(pixels, samples):
-    made = next(batches(pixels).shuffled(samples, Jitter(0, flip=False), 1, size=24))
+    made = next(batches(pixels).shuffled(samples, RandomCrops(0, flip=False), 1, size=24))
     assert made.images.shape == (7, 3, 24, 24)
-
-
-def test_memory_is_used_again_only_when_nothing_refers_to_it():
-    memory = BatchMemory(pinned=False)
-    first = memory.take((2, 3), np.float32)
-    view = torch.from_numpy(first).permute(1, 0)
-    assert memory.take((2, 3), np.float32) is not first
-    address = first.ctypes.data
-    del first
-    assert memory.take((2, 3), np.float32).ctypes.data != address  # the view is in use
-    del view
-    assert address in [memory.take((2, 3), np.float32).ctypes.data for _ in range(1)]
-
-
-def test_memory_of_a_shape_that_is_no_longer_asked_for_is_let_go():
-    memory = BatchMemory(pinned=False)
-    former = [memory.take((side, 3), np.float32) for side in (2, 2, 4)]
-    gone = [weakref.ref(array) for array in former]
-    in_use = former.pop(0)
-    del former
-    assert [array() is None for array in gone] == [False, False, False]  # kept to be used again
-    memory.take((5, 3), np.float32)
-    assert [array() is None for array in gone] == [False, True, True]
-    assert gone[0]() is in_use
 
 
 def test_sets_that_flip_forbid_flipping():
@@ -200,7 +173,7 @@ def test_statistics_are_those_of_the_augmented_images(pixels, samples):
     ).reshape(-1, 3) / 255.0  # fmt: skip
     np.testing.assert_allclose(mean, every.mean(axis=0), atol=1e-6)
     np.testing.assert_allclose(std, every.std(axis=0), atol=1e-6)
-    halves = [sum(map(ChannelMoments.of, part), NOTHING_SEEN) for part in (pixels[:2], pixels[2:])]
+    halves = [sum(map(ChannelMoments.of, part), NO_PIXELS) for part in (pixels[:2], pixels[2:])]
     together = (halves[0] + halves[1]).mean_and_deviation()
     np.testing.assert_allclose(together[0], (pixels / 255).mean((0, 1, 2)), atol=1e-6)
     np.testing.assert_allclose(together[1], (pixels / 255).std((0, 1, 2)), atol=1e-6)

@@ -20,7 +20,7 @@ from augrank.images.augmentations import augmentation_set
 from augrank.images.preprocess import Normalizer
 from simulation.engagement import SimulationOptions
 from tests.support.training import AUGMENTATIONS, PIXELS, SAME_MATHS, STEPS, losses_on_gpus, samples
-from training.backbone.crops import Jitter
+from training.backbone.crops import RandomCrops
 from training.backbone.loader import BatchLoader, ImageSet
 from training.common.context import TrainContext
 from training.data.image_cache.records import RECORD
@@ -43,9 +43,9 @@ def batches(world: World = World()) -> BatchLoader:
 
 @pytest.mark.parametrize("size", [2, 3])
 def test_every_batch_is_shared_out_and_weighs_as_a_whole(size):
-    train, jitter = samples(range(9)), Jitter(0, flip=True)
-    alone = list(batches().shuffled(train, jitter, epoch=1))
-    parts = [list(batches(World(rank, size)).shuffled(train, jitter, 1)) for rank in range(size)]
+    train, crops = samples(range(9)), RandomCrops(0, flip=True)
+    alone = list(batches().shuffled(train, crops, epoch=1))
+    parts = [list(batches(World(rank, size)).shuffled(train, crops, 1)) for rank in range(size)]
     assert {len(part) for part in parts} == {len(alone)}
     for whole, *shares in zip(alone[:-1], *(part[:-1] for part in parts), strict=True):
         for rank, share in enumerate(shares):
@@ -167,7 +167,7 @@ def test_a_killed_process_costs_the_epoch_it_was_in_and_changes_nothing(catalogu
     kill_second(process)
     stdout, stderr = process.communicate(timeout=300)
     assert process.returncode == 0, stderr[-3000:]
-    assert "Going on after epoch" in stdout
+    assert "Resuming after epoch" in stdout
     resumed = history(run)
     assert [epoch["number"] for epoch in resumed] == [1, 2, 3]
 
@@ -194,7 +194,7 @@ def test_machines_that_start_again_go_on_though_torchrun_does_not_count_it(catal
     assert [machine.returncode for machine in machines] == [0, 0], outputs
     said = "".join(stdout for stdout, _ in outputs)
     assert said.count("Epoch   1/2") == 1
-    assert "Going on after epoch" in said
+    assert "Resuming after epoch" in said
     assert [epoch["number"] for epoch in history(run)] == [1, 2]
 
 

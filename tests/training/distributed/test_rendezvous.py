@@ -13,7 +13,7 @@ import torch
 from torch.distributed import DistStoreError, HashStore, TCPStore
 
 from augrank.errors import DataError
-from training.cli.app import kind_errors
+from training.cli.command import command_reporter
 from training.distributed import world as distributed
 from training.distributed.rendezvous import LAUNCH_FILE, Launch, agent_id, attempt_store
 
@@ -151,10 +151,10 @@ def test_a_process_that_dies_while_others_join_is_told_in_words(monkeypatch):
 def test_torchrun_may_go_on_by_itself(capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["x", "fit", "--overwrite", "--out", "run"])
     monkeypatch.setenv("WORLD_SIZE", "2")
-    command = "go on with: torchrun ... -m training fit --out run\n"
-    for job, says in ((None, command), ("job", f"unless torchrun starts again, {command}")):
+    command = "esume with: torchrun ... -m training fit --out run\n"
+    for job, says in ((None, f"R{command}"), ("job", f"Unless torchrun restarts it, r{command}")):
         if job:
             monkeypatch.setenv("TORCHELASTIC_RUN_ID", job)
-        with pytest.raises(BaseException), kind_errors(resumable=True):  # noqa: B017, PT011
+        with pytest.raises(BaseException), command_reporter(resumable=True):  # noqa: B017, PT011
             raise KeyboardInterrupt
-        assert capsys.readouterr().err == f"Interrupted. What is done is kept; {says}"
+        assert capsys.readouterr().err == f"Interrupted. Completed work is kept. {says}"

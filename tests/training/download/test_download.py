@@ -539,6 +539,8 @@ def test_mistakes_are_short_messages_and_exit_code_2(content, arguments, why, cl
     assert result.exit_code == 2
     assert why in result.output
     assert "Traceback" not in result.output
+    made = content is not None and not arguments and "//" in content
+    assert (tmp_path / "out").exists() == made
 
 
 def test_a_column_of_another_name_is_asked_for(cli, tmp_path):

@@ -10,7 +10,8 @@ import pytest
 import xgboost
 
 from augrank.errors import DataError
-from augrank.models.head import Calibration, Head
+from augrank.models.calibration import Calibration
+from augrank.models.head import Head
 from augrank.models.targets import Target
 from training.backbone.embed import EmbeddingTable
 from training.heads import dataset

@@ -28,6 +28,7 @@ from augrank.models.head import Head, HeadSpec
 from augrank.models.targets import TARGETS
 from augrank.reporting import NullReporter, Reporter
 from export.run_reader import load_run
+from export.tasks.base import ExportOptions
 from export.tasks.recommend import build
 from simulation.engagement import SimulationOptions
 from training.backbone import checkpoint
@@ -291,7 +292,7 @@ def test_a_full_disk_is_told_and_what_is_done_is_kept(catalogue, tmp_path, monke
         with pytest.raises(DataError, match=r"cannot be written.*No space left.*Free space"):
             run_fit(None, options, reporter)
     assert run_fit(None, options, reporter)["history"]
-    assert "Going on after epoch" in reporter.console.file.getvalue()
+    assert "Resuming after epoch" in reporter.console.file.getvalue()
 
 
 def test_embeddings_go_on_where_they_were_and_new_images_alone_are_embedded(
@@ -347,7 +348,7 @@ def test_weights_of_a_run_see_images_as_that_run_did(history, tmp_path, quiet):
     (tmp_path / "alone.pt").write_bytes((first / "backbone.pt").read_bytes())
     weights["weights"] = str(tmp_path / "alone.pt")
     alone = fit(history, tmp_path / "third", quiet, **weights)
-    assert "by ImageNet's figures" in alone["backbone"]["start"]
+    assert "with ImageNet's mean and deviation" in alone["backbone"]["start"]
 
 
 def test_one_process_at_a_time_works_on_a_run(history, tmp_path, quiet):
@@ -387,7 +388,7 @@ def test_a_gpu_does_all_of_it(history, tmp_path, quiet, precision, compiled):
     assert report["backbone"]["engine"] == f"cuda, {precision}"
     assert report["backbone"]["test_accuracy"] > 2 / 6
     assert set(report["heads"]) == {"open_rate", "bounce_rate"}
-    build(load_run(out), tmp_path / "dist", name="gpu")  # whose gate passes
+    build(load_run(out), tmp_path / "dist", ExportOptions("gpu"))  # whose gate passes
 
 
 def held_out(run: Path) -> list[dict[str, str]]:
@@ -414,12 +415,12 @@ def test_ctrl_c_is_answered_by_the_command_that_goes_on(catalogue, tmp_path):
         process.send_signal(signal.SIGINT)
         _, stderr = process.communicate(timeout=300)
     assert process.returncode == EXIT_INTERRUPT
-    said, again = stderr.strip().split(" go on with: python ")
-    assert said == "Interrupted. What is done is kept;"
+    said, again = stderr.strip().split(" Resume with: python ")
+    assert said == "Interrupted. Completed work is kept."
     done = subprocess.run(
         [sys.executable, *shlex.split(again)], capture_output=True, text=True, timeout=300,
         check=True,
     )  # fmt: skip
-    assert "Going on after epoch" in done.stdout
+    assert "Resuming after epoch" in done.stdout
     history = json.loads((run / "report.json").read_text())["history"]
     assert [epoch["number"] for epoch in history] == [1, 2, 3, 4, 5, 6]

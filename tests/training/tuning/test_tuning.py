@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import optuna
@@ -17,7 +18,7 @@ from augrank.errors import DataError
 from training.cli.app import app
 from training.config import FitConfig, load_config
 from training.tuning.space import SPACES, Range, Space, load_space
-from training.tuning.trials import Trial, best_config, best_of
+from training.tuning.trials import Trial, best_config, best_trial
 
 OPTIONS = ["--set", "image_size=32", "--set", "epochs=2", "--set", "batch_size=32",
            "--set", "precision=fp32", "--set", "threads=1"]  # fmt: skip
@@ -32,6 +33,12 @@ def space_file(folder: Path, content: object) -> Path:
     file = folder / "space.yaml"
     file.write_text(yaml.safe_dump(content), encoding="utf-8")
     return file
+
+
+def open_files() -> list[str]:
+    """The files that this process has open."""
+    links = Path("/proc/self/fd").iterdir()
+    return [str(link.readlink()) for link in links if link.is_symlink()]
 
 
 def trials_of(out: Path) -> list[dict[str, str]]:
@@ -60,8 +67,8 @@ def test_the_seeds_spaces_hold_options_that_fit_takes():
         ({"learning_rate": {"low": 1.0, "high": 0.1}}, "low must be below high"),
         ({"epochs": {"low": 1.5, "high": 3, "integer": True}}, "whole numbers"),
         ({"image_size": [32, 64]}, "image_size cannot be tuned"),
-        ({"backbone": []}, "nothing to choose"),
-        ("lots", "does not fit"),
+        ({"backbone": []}, "has nothing to search"),
+        ("lots", "is not valid"),
     ],
 )
 def test_spaces_that_do_not_fit_are_refused(tmp_path, content, why):
@@ -71,7 +78,7 @@ def test_spaces_that_do_not_fit_are_refused(tmp_path, content, why):
 
 def test_an_end_of_a_range_that_fit_refuses_is_refused_before_training():
     space = Space("mine", {"epochs": Range(low=0, high=3, integer=True)})
-    with pytest.raises(DataError, match="epochs of the space mine does not fit"):
+    with pytest.raises(DataError, match="epochs of the space mine is not valid"):
         space.check(FitConfig(manifest=Path("m.csv"), out=Path("r")))
     with pytest.raises(DataError, match="did you mean seeds"):
         load_space("seed")
@@ -85,7 +92,7 @@ def test_the_best_is_complete_and_its_config_is_what_fit_reads(tmp_path):
         Trial(3, "complete", 0.8, 3, 1.0, {"learning_rate": 0.06}),
         Trial(4, "failed", None, None, None, {}, "out of memory"),
     ]
-    best = best_of(trials)
+    best = best_trial(trials)
     assert best is trials[2]
     config = FitConfig(manifest=Path("m.csv"), out=Path("r"), image_size=64, targets=("a",))
     file = tmp_path / "best.yaml"
@@ -93,7 +100,7 @@ def test_the_best_is_complete_and_its_config_is_what_fit_reads(tmp_path):
     read = load_config(file, {"out": Path("other")})
     assert (read.learning_rate, read.image_size, read.targets) == (0.05, 64, ("a",))
     assert read.manifest == Path("m.csv")
-    assert best_of(trials[1:2]) is None
+    assert best_trial(trials[1:2]) is None
 
 
 @pytest.mark.slow
@@ -111,6 +118,9 @@ def test_a_search_gives_a_table_a_plot_and_options_and_goes_on(catalogue, tmp_pa
     assert float(rows[0]["learning_rate"]) == 0.1  # fit's own options come first
     assert rows[0]["batch_size"] == "32"
     assert (out / "trials.png").read_bytes()[1:4] == b"PNG"
+    threads = {thread.name for thread in threading.enumerate()}
+    assert not any("optuna" in name.lower() for name in threads)
+    assert str(out / "study.db") not in open_files()
     on = tune(manifest, out, "--space", str(space), "--trials", "3")
     assert on.exit_code == 0, on.output
     assert trials_of(out)[:2] == rows
@@ -123,15 +133,15 @@ def test_a_search_gives_a_table_a_plot_and_options_and_goes_on(catalogue, tmp_pa
     assert not (out / "trials").exists()
     other = tune(manifest, out, "--space", "grid")
     assert other.exit_code == 2
-    assert "holds another study" in other.output
+    assert "has another study" in other.output
 
 
 @pytest.mark.slow
 def test_a_trial_that_stands_low_is_given_up(catalogue, tmp_path, monkeypatch):
     from training.tuning import study
 
-    monkeypatch.setattr(study, "UNJUDGED_TRIALS", 1)
-    monkeypatch.setattr(study, "UNJUDGED_EPOCHS", 0)
+    monkeypatch.setattr(study, "STARTUP_TRIALS", 1)
+    monkeypatch.setattr(study, "WARMUP_EPOCHS", 0)
     manifest, out = catalogue(18), tmp_path / "study"
     # Fit's own learning rate first, then ones with which nothing is learnt.
     space = space_file(tmp_path, {"learning_rate": [0.02, 1e-9]})
@@ -176,7 +186,7 @@ def test_a_grid_that_was_killed_goes_on_with_the_trial_it_was_at(catalogue, tmp_
     assert seen[-1].startswith("Epoch   3/6"), seen
     done = tune(manifest, out, "--space", str(space))
     assert done.exit_code == 0, done.output
-    assert "Going on after epoch" in done.output
+    assert "Resuming after epoch" in done.output
     rows = trials_of(out)
     assert sorted(row["epochs"] for row in rows) == ["2", "6"]
     assert all(row["state"] == "complete" for row in rows)
@@ -191,15 +201,15 @@ def test_ctrl_c_in_a_grid_loses_no_cell_and_tries_none_twice(catalogue, tmp_path
 
     manifest, out = catalogue(18), tmp_path / "study"
     space = space_file(tmp_path, {"momentum": [0.5, 0.9], "epochs": [1, 2]})
-    learn, tried = study.learn, []
+    train_backbone, tried = study.train_backbone, []
 
     def interrupted(data, *arguments, **named):
         tried.append((data.config.momentum, data.config.epochs))
         if len(tried) == 2:
             raise KeyboardInterrupt
-        return learn(data, *arguments, **named)
+        return train_backbone(data, *arguments, **named)
 
-    monkeypatch.setattr(study, "learn", interrupted)
+    monkeypatch.setattr(study, "train_backbone", interrupted)
     first = tune(manifest, out, "--space", str(space))
     assert first.exit_code == 130
     again = tune(manifest, out, "--space", str(space))
@@ -210,6 +220,13 @@ def test_ctrl_c_in_a_grid_loses_no_cell_and_tries_none_twice(catalogue, tmp_path
     assert len(rows) == 4
     assert {(row["momentum"], row["epochs"]) for row in rows} == {
         ("0.5", "1"), ("0.5", "2"), ("0.9", "1"), ("0.9", "2")}  # fmt: skip
+
+
+def test_a_missing_manifest_leaves_no_folder(tmp_path):
+    missing = tune(tmp_path / "none.csv", tmp_path / "s")
+    assert missing.exit_code == 2
+    assert f"there is no manifest {tmp_path / 'none.csv'}" in missing.output
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_mistakes_are_said_before_anything_is_read(tmp_path):

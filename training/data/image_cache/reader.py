@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from augrank.errors import AugrankError
 from augrank.images.decode import RgbImage
-from training.common.prefetch import ahead
+from training.common.prefetch import prefetch
 from training.data.image_cache.file_index import FileIndex, Read, UnreadableFile
 from training.data.image_cache.records import Record, valid_record
 
@@ -52,14 +52,14 @@ class FileReader:
         """
 
         def results() -> Generator[Result, None, None]:
-            yield from ahead(make, items, self.threads)
+            yield from prefetch(make, items, self.threads)
 
         return closing(results())
 
 
 @dataclass(frozen=True)
 class DecodedFile:
-    """What a thread made of a file."""
+    """The result of a thread for one file."""
 
     number: int
     digest: str | None = None
@@ -73,7 +73,7 @@ class FileDecoder:
     """Reads and decodes one file; called by several threads.
 
     Args:
-        index: what is known of the files.
+        index: the state of the call, shared by all threads.
         files: reads and decodes them.
         slots: the store's pixels, uint8 (slots, S, S, 3).
     """

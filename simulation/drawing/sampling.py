@@ -1,4 +1,4 @@
-"""Colours and the drawing of lots that the designs of sneakers and cars share."""
+"""Named colours and random sampling, shared by the specs of sneakers and cars."""
 
 from __future__ import annotations
 
@@ -41,22 +41,22 @@ COLOURS: dict[str, Colour] = {
 
 
 def pick(rng: np.random.Generator, options: Sequence[str]) -> str:
-    """Return one of the options."""
+    """Sample one of the options."""
     return options[int(rng.integers(len(options)))]
 
 
-def draws(rng: np.random.Generator, ranges: Ranges) -> dict[str, Any]:
-    """Return a number between the ends of each range, to 4 decimals."""
+def uniform(rng: np.random.Generator, ranges: Ranges) -> dict[str, Any]:
+    """Sample a number uniformly from each range, rounded to 4 decimals."""
     return {name: round(float(rng.uniform(*ends)), 4) for name, ends in ranges.items()}
 
 
 def picks(rng: np.random.Generator, options: dict[str, tuple[str, ...]]) -> dict[str, Any]:
-    """Return one of the options of each name."""
+    """Sample one of the options of each name."""
     return {name: pick(rng, values) for name, values in options.items()}
 
 
 def chances(rng: np.random.Generator, chances: dict[str, float]) -> dict[str, Any]:
-    """Return yes or no for each name, yes with its share (0..1)."""
+    """Sample True or False for each name, True with its probability."""
     return {name: bool(rng.random() < share) for name, share in chances.items()}
 
 

@@ -1,0 +1,21 @@
+"""Arguments and options that several commands of ``augrank`` share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from augrank.bundle.spec import Precision
+from augrank.models.engines import Device
+
+BundleArgument = Annotated[Path, typer.Argument(help="Bundle directory, or .mar archive.")]
+DeviceOption = Annotated[
+    Device | None,
+    typer.Option(help="Device of the backbone (default: a GPU where there is one, else the CPU)."),
+]
+PrecisionOption = Annotated[
+    Precision | None, typer.Option(help="Precision of the graph (default: the bundle's choice).")
+]
+CandidatesOption = Annotated[
+    list[str] | None, typer.Option(help="Score only these augmentations; repeatable.")
+]

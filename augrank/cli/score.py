@@ -1,0 +1,132 @@
+"""``augrank score``: score a whole catalogue into one Parquet file."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from augrank.bundle.load import open_bundle
+from augrank.bundle.recommend_spec import RecommendSpec
+from augrank.cli.arguments import BundleArgument, CandidatesOption, DeviceOption
+from augrank.cli.command import friendly_errors
+from augrank.cli.options import pairs
+from augrank.errors import BadRequest
+
+if TYPE_CHECKING:
+    from augrank.batch import ScoreSummary
+
+console = Console()
+LINE_EVERY_S = 5.0  # of progress, where there is no terminal
+
+
+@friendly_errors
+def score(
+    bundle: BundleArgument,
+    source: Annotated[Path, typer.Argument(help="Folder of images, or manifest (CSV, Parquet).")],
+    out: Annotated[Path, typer.Option(help="Parquet file to write.")],
+    target: Annotated[
+        list[str] | None,
+        typer.Option(help="Target to predict; repeatable (default: every target)."),
+    ] = None,
+    context: Annotated[
+        list[str] | None,
+        typer.Option(help="Context as NAME=VALUE; columns of a manifest override it. Repeatable."),
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of a manifest's images (default: beside it).")
+    ] = None,
+    candidates: CandidatesOption = None,
+    alternates: Annotated[
+        int, typer.Option(min=0, max=100, help="Number of alternates per image.")
+    ] = 0,
+    engine: Annotated[
+        str, typer.Option(help="local: processes of this machine. ray: a Ray cluster.")
+    ] = "local",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Single-threaded processes (default: one per core).")
+    ] = None,
+    device: DeviceOption = None,
+) -> None:
+    """Score a whole catalogue into one Parquet file.
+
+    Resumable: after an interrupt, run the same command again. Images that cannot be answered are
+    listed in OUT.errors.csv and skipped. Needs the extra `bulk`.
+
+    Example: augrank score dist/bundle catalogue/ --out answers.parquet --target open_rate
+    --context campaign_type=Newsletter --context industry=Retail
+    """
+    try:
+        from augrank import batch
+    except ImportError as error:
+        raise BadRequest(f"cannot score: {error}", remedy="pip install 'augrank[bulk]'") from error
+    with open_bundle(bundle, RecommendSpec) as opened:
+        spec, given = opened.spec, pairs(context, "--context")
+        names = [spec.head(name).target.name for name in target] if target else spec.targets
+        job = batch.Job(
+            bundle=opened.directory,
+            images=source if source.is_dir() else images or source.parent,
+            targets=tuple(names),
+            candidates=tuple(candidates) if candidates else None,
+            alternates=alternates,
+            device=device or "auto",
+        )
+        items = (
+            batch.items_of_folder(source, given)
+            if source.is_dir()
+            else batch.items_of_manifest(source, spec, given)
+        )
+        executor = cast(batch.ExecutorName, engine)
+        with _progress("images") as done:
+            summary = batch.score(job, items, out, executor=executor, workers=workers, done=done)
+    _print_summary(summary)
+
+
+def _print_summary(summary: "ScoreSummary") -> None:
+    if summary.resumed:
+        console.print(f"resumed with {summary.resumed} shards of an interrupted run")
+    console.print(f"wrote {summary.answers}: {summary.answered} answers", soft_wrap=True)
+    if summary.errors is not None:
+        console.print(
+            f"[yellow]{summary.failed} could not be answered:[/yellow] {summary.errors}",
+            soft_wrap=True,
+        )
+
+
+@contextmanager
+def _progress(unit: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar with rate and remaining time; without a terminal, print a line now and then."""
+    start, printed_at = time.monotonic(), time.monotonic()
+    first: int | None = None
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(unit, total=None, rate="")
+
+        def done(count: int, total: int) -> None:
+            nonlocal first, printed_at
+            first = count if first is None else first
+            now = time.monotonic()
+            per_s = (count - first) / max(now - start, 1e-9)
+            bar.update(task, completed=count, total=total, rate=f"{per_s:.1f}/s")
+            if not console.is_terminal and (now - printed_at > LINE_EVERY_S or count == total):
+                printed_at = now
+                left = f", {(total - count) / per_s:.0f} s left" if per_s and count < total else ""
+                console.print(f"{count:,}/{total:,} {unit}, {per_s:.1f}/s{left}", highlight=False)
+
+        yield done

@@ -1,0 +1,100 @@
+"""``augrank serve``: serve a bundle or an archive until Ctrl-C."""
+
+import signal
+from contextlib import ExitStack
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from augrank.cli.arguments import DeviceOption, PrecisionOption
+from augrank.cli.command import friendly_errors
+from augrank.errors import BadRequest, ServerError
+from augrank.models.engines import uses_accelerator
+from augrank.serving.capacity import CapacityRequest, Profile, plan_serving
+
+if TYPE_CHECKING:
+    from augrank.serving.server import ServerOptions
+
+console = Console()
+
+
+@friendly_errors
+def serve(
+    source: Annotated[Path, typer.Argument(help="Bundle directory, or .mar archive.")],
+    port: Annotated[int, typer.Option(help="Port; 0 for any free one.")] = 8080,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    profile: Annotated[
+        Profile,
+        typer.Option(help="latency: all cores for one request. throughput: one core per worker."),
+    ] = "latency",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Worker processes (default: by profile).")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Requests per call of a worker (default: 1).")
+    ] = None,
+    batch_delay_ms: Annotated[
+        int | None, typer.Option(min=0, help="How long a request waits for others to join it.")
+    ] = None,
+    queue_size: Annotated[
+        int | None, typer.Option(min=1, help="Requests that may wait; more are refused (503).")
+    ] = None,
+    cache_mb: Annotated[
+        int | None, typer.Option(min=0, help="Size of each worker's answer cache (default: 0).")
+    ] = None,
+    precision: PrecisionOption = None,
+    device: DeviceOption = None,
+    auth: Annotated[
+        bool, typer.Option("--auth/--no-auth", help="Require TorchServe's inference key.")
+    ] = True,
+) -> None:
+    """Serve on TorchServe until Ctrl-C. Needs the extra `serve`."""
+    try:
+        from augrank.runtime.settings import WorkerSettings
+        from augrank.serving.server import ServerOptions
+    except ImportError as error:
+        raise BadRequest(f"cannot serve: {error}", remedy="pip install 'augrank[serve]'") from error
+    settings = WorkerSettings.from_environment()
+    plan = plan_serving(
+        CapacityRequest(
+            profile,
+            gpu=uses_accelerator(device or settings.device),
+            workers=workers,
+            threads=settings.threads,
+            batch_size=batch_size,
+            batch_delay_ms=batch_delay_ms,
+            queue_size=queue_size,
+        )
+    )
+    console.print(plan.explained(), highlight=False)
+    _run(source, ServerOptions(port, host, auth, plan, precision, device, cache_mb))
+
+
+def _run(source: Path, options: "ServerOptions") -> None:
+    """Start the server, print how to use it, and wait for Ctrl-C."""
+    from augrank.serving.server import serve as start
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    try:
+        with ExitStack() as stack:
+            with console.status("starting TorchServe ..."):
+                server = stack.enter_context(start(source, options))
+            console.print(f"[green]ready[/green]: {server.url}", soft_wrap=True)
+            console.print(f"\n{server.curl()}\n", soft_wrap=True, markup=False, highlight=False)
+            console.print(f"logs: {server.logs}   stop: Ctrl-C", soft_wrap=True)
+            server.torchserve.process.wait()
+            tail = server.torchserve.log_tail()
+            raise ServerError(f"TorchServe exited. Its log ends:\n{tail}")
+    except KeyboardInterrupt:
+        console.print("stopped")
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    """Stop the server; a second Ctrl-C must not leave Java behind."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt

@@ -1,0 +1,253 @@
+"""The parity gate of the task ``recommend``.
+
+The reference is what torch computed during training for the candidates of held-out images
+(reference.npz), scored by the run's own XGBoost heads. It is compared with the handler inside the
+finished archive, which is given the image files, once for each exported graph. The two sides share
+nothing but the files of the run.
+"""
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xgboost
+from numpy.typing import NDArray
+
+from augrank.bundle.load import open_bundle
+from augrank.bundle.recommend_spec import ParityFigures, RecommendSpec
+from augrank.bundle.spec import Precision
+from augrank.contracts.recommend_run import RecommendRun
+from augrank.images.decode import decode
+from augrank.images.preprocess import Normalizer
+from augrank.models.backbone import Backbone
+from augrank.models.context import ContextEncoder
+from augrank.models.engines import Device
+from augrank.models.head import assemble
+from augrank.reporting import Step, Table
+from augrank.resources import usable_cores
+from export.parity.archive import ask_archive
+from export.parity.figures import EngineConfig, ParityError, compare, min_cosine, shortfalls
+from export.run_reader import Reference, Run
+
+TARGETS_PER_IMAGE = 2
+MAX_DRIFT = 1e-3  # of a figure, between two archives of the same graph
+
+
+@dataclass(frozen=True)
+class ParityRequest:
+    """A held-out image, a target and a context."""
+
+    image: int  # row of the reference
+    target: str
+    context: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """The figures of every graph and device, and which of them fall short of their tolerance."""
+
+    figures: dict[EngineConfig, ParityFigures]
+    rejected: dict[EngineConfig, list[str]]  # and why
+
+    def fastest(self, device: Device) -> Precision | None:
+        """Return a device's default precision: int8 if it passes, else fp32, else None."""
+        for precision in ("int8", "fp32"):
+            config = EngineConfig(precision, device)
+            if config in self.figures and config not in self.rejected:
+                return config.precision
+        return None
+
+
+def parity_table(spec: RecommendSpec) -> Table:
+    """Return the figures of a finished bundle for people; default graphs are marked."""
+    defaults = {str(spec.precision)}
+    if spec.openvino_precision is not None:
+        defaults.add(f"{spec.openvino_precision}, openvino")
+    rows = [
+        (
+            label + (" (default)" if label in defaults else ""),
+            str(figures.images),
+            f"{figures.max_probability_difference:.4f}",
+            f"{figures.rank_correlation:.4f}",
+            f"{figures.top1_agreement:.1%}",
+            f"{figures.embedding_cosine:.5f}",
+        )
+        for label, figures in spec.parity.items()
+    ]
+    columns = ("graph", "requests", "max |Δp|", "rank corr.", "same best", "cosine")
+    return Table("Parity with training, through the archive", columns, rows)
+
+
+def judge(figures: Mapping[EngineConfig, ParityFigures]) -> GateResult:
+    """Compare figures with their tolerances.
+
+    Raises:
+        ParityError: fp32 itself falls short.
+    """
+    missed = {config: shortfalls(each, config.tolerance) for config, each in figures.items()}
+    if fails := missed[EngineConfig("fp32")]:
+        raise ParityError(
+            "parity gate: the archive does not answer as the run does",
+            expected="held-out images to score as in training",
+            got="; ".join(fails),
+            remedy="Nothing was written. Check that the run was not edited, and that the libraries "
+            "are those it was trained with.",
+        )
+    return GateResult(dict(figures), {config: why for config, why in missed.items() if why})
+
+
+class ParityGate:
+    """Holds the reference's answers to the gate's requests, and compares archives with them."""
+
+    def __init__(self, run: Run[RecommendRun], progress: Step) -> None:
+        self._run, self._progress, self._reference = run, progress, run.reference()
+        rows = {row.path: row for row in run.catalogue}
+        for path in self._reference.paths:
+            run.image_bytes(rows[path])  # raises if the image has changed since training
+        self._requests = held_out_requests(run, self._reference)
+        self._expected = expected_probabilities(run, self._reference, self._requests)
+        directions = {head.target.name: head.target.direction for head in run.record.heads}
+        self._directions = [directions[request.target] for request in self._requests]
+        self._answers: dict[EngineConfig, NDArray[np.float64]] = {}
+
+    def measure(
+        self, archive: Path, graphs: Mapping[Precision, str], config: EngineConfig
+    ) -> ParityFigures:
+        """Compute the figures of one graph, with probabilities from the archive's own handler."""
+        self._progress(f"parity gate: asking the archive ({config.label})")
+        cosine = lowest_cosine(self._run, self._reference, archive, graphs, config)
+        got = self._ask(archive, config.device, config.precision)
+        self._answers[config] = got
+        return compare(self._expected, got, self._directions, cosine)
+
+    def smoke_request(self, config: EngineConfig) -> dict[str, Any]:
+        """Return a request with its probabilities, to test servers with.
+
+        It is the request whose answer differs least between training and this graph: far from any
+        split of a tree, its probabilities are the same on other processors too.
+        """
+        answers = self._answers[config]
+        best = int(np.argmin(np.abs(answers - self._expected).max(axis=1)))
+        request = self._requests[best]
+        path = self._run.record.images / self._reference.paths[request.image]
+        names = self._run.record.augmentations.names
+        return {
+            "request": {
+                "image": base64.b64encode(path.read_bytes()).decode(),
+                "target": request.target,
+                "context": request.context,
+                "alternates": 0,
+            },
+            "probabilities": dict(zip(names, answers[best].tolist(), strict=True)),
+        }
+
+    def confirm(self, archive: Path, figures: ParityFigures) -> None:
+        """Check that the finished archive, which chooses its graph itself, has the same figures.
+
+        Raises:
+            ParityError: it has not.
+        """
+        self._progress("parity gate: asking the finished archive")
+        got = self._ask(archive, "cpu", None)
+        again = compare(self._expected, got, self._directions, figures.embedding_cosine)
+        drift = max(
+            abs(getattr(again, name) - getattr(figures, name))
+            for name in ParityFigures.model_fields
+        )
+        if not drift <= MAX_DRIFT:
+            raise ParityError(f"the finished archive differs from the one that passed: {again}")
+
+    def _ask(
+        self, archive: Path, device: Device, precision: Precision | None
+    ) -> NDArray[np.float64]:
+        """Return the archive's probabilities, float64 (Q, A)."""
+        record, paths = self._run.record, self._reference.paths
+        requests = [
+            {
+                "image": str((record.images / paths[request.image]).resolve()),
+                "fields": {
+                    **{name: str(value) for name, value in request.context.items()},
+                    "target": request.target,
+                    "alternates": "0",
+                },
+            }
+            for request in self._requests
+        ]
+        rows = []
+        for answer in ask_archive(archive, requests, device, precision):
+            if answer["status"] != 200:
+                message = answer["body"]["error"]["message"]
+                raise ParityError(f"the archive refuses a held-out image: {message}")
+            scores = {c["name"]: c["probability"] for c in answer["body"]["candidates"]}
+            rows.append([scores[name] for name in record.augmentations.names])
+        return np.array(rows)
+
+
+def held_out_requests(run: Run[RecommendRun], reference: Reference) -> list[ParityRequest]:
+    """Return requests for every held-out image: some targets, in turn, and sampled contexts."""
+    rng = np.random.default_rng(run.record.seed)
+    targets = [head.target.name for head in run.record.heads]
+    encoder = ContextEncoder(run.record.context)
+    requests = []
+    for image in range(len(reference.paths)):
+        for turn in range(min(TARGETS_PER_IMAGE, len(targets))):
+            target = targets[(image * TARGETS_PER_IMAGE + turn) % len(targets)]
+            requests.append(ParityRequest(image, target, encoder.draw(rng)))
+    return requests
+
+
+def expected_probabilities(
+    run: Run[RecommendRun], reference: Reference, requests: Sequence[ParityRequest]
+) -> NDArray[np.float64]:
+    """Return the reference's probabilities, float64 (Q, A), by XGBoost's own prediction path."""
+    heads = {head.target.name: head for head in run.record.heads}
+    boosters = {
+        name: xgboost.Booster(model_file=run.directory / head.file) for name, head in heads.items()
+    }
+    encoder = ContextEncoder(run.record.context)
+    rows = []
+    for request in requests:
+        head = heads[request.target]
+        inputs = assemble(
+            head.inputs,
+            logits=reference.logits[request.image],
+            features=reference.features[request.image],
+            context=encoder.encode(request.context),
+            feature_step=head.feature_step,
+        )
+        margin = boosters[request.target].predict(xgboost.DMatrix(inputs), output_margin=True)
+        rows.append(head.calibration(margin))
+    return np.stack(rows)
+
+
+def lowest_cosine(
+    run: Run[RecommendRun],
+    reference: Reference,
+    archive: Path,
+    graphs: Mapping[Precision, str],
+    config: EngineConfig,
+) -> float:
+    """Return the lowest cosine similarity between the archive's embeddings and the reference's.
+
+    It covers features and logits of every candidate of every held-out image, computed with the
+    archive's graph, image size, augmentations and normalisation constants.
+    """
+    with open_bundle(archive, RecommendSpec) as bundle:
+        spec = bundle.spec
+        graph = bundle.directory / graphs[config.precision]
+        backbone = Backbone(graph, threads=usable_cores(), device=config.device)
+    normalizer = Normalizer(spec.mean, spec.std)
+    lowest = 1.0
+    for image, path in enumerate(reference.paths):
+        pixels = decode((run.record.images / path).read_bytes(), spec.image_size).pixels
+        candidates = [each.apply(pixels) for each in spec.augmentations.augmentations]
+        got = backbone.embed(normalizer.batch(candidates))
+        lowest = min(
+            lowest,
+            min_cosine(got.features, reference.features[image]),
+            min_cosine(got.logits, reference.logits[image]),
+        )
+    return lowest

@@ -1,0 +1,96 @@
+"""What all tasks share: the options of an export, its result, and how a task's module is found."""
+
+import importlib
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Protocol
+
+from augrank.bundle.spec import MODEL_NAME, BundleSpec
+from augrank.contracts.run import RunRecord
+from augrank.errors import BadRequest, DataError
+from augrank.models.engines import Device
+from augrank.reporting import Step, Table
+from export.run_reader import Run
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What to export.
+
+    Attributes:
+        name: the model's name in URLs.
+        version: the user's own version of this export.
+        int8: also write an int8 graph, a CPU's default if it passes its gate.
+        fp16: also write an fp16 graph, a GPU's default; left out if it does not pass its gate.
+        openvino: also compare under OpenVINO, and choose the graph that it uses.
+        sagemaker: also write ``model.tar.gz``, the same files for SageMaker.
+    """
+
+    name: str
+    version: str = "1.0"
+    int8: bool = False
+    fp16: bool = False
+    openvino: bool = False
+    sagemaker: bool = False
+
+    def __post_init__(self) -> None:
+        if not MODEL_NAME.fullmatch(self.name):
+            raise DataError(
+                "invalid model name",
+                expected="letters, digits, - and _, at most 64",
+                got=repr(self.name),
+                remedy="Give one with --name.",
+            )
+        if self.openvino and find_spec("openvino") is None:
+            raise BadRequest(
+                "OpenVINO is not installed",
+                remedy="pip install 'augrank[openvino]', or leave out --openvino.",
+            )
+
+    @property
+    def devices(self) -> tuple[Device, ...]:
+        """The devices on which graphs are compared with training."""
+        return ("cpu", "openvino") if self.openvino else ("cpu",)
+
+
+@dataclass(frozen=True)
+class Export:
+    """What an export wrote."""
+
+    bundle: Path
+    archive: Path
+    model_tar: Path | None  # SageMaker's, if it was requested
+    spec: BundleSpec
+    report: Table  # the figures of the gate
+    rejected: dict[str, str]  # graphs that did not pass it, and why, for people
+
+
+class Build(Protocol):
+    """A task's ``build``: exports a run, or writes nothing and raises."""
+
+    def __call__(
+        self, run: Run[RunRecord], dist: Path, options: ExportOptions, progress: Step
+    ) -> Export:
+        """Export ``run`` to ``dist``."""
+
+
+def no_progress(text: str) -> None:
+    """Report nothing."""
+
+
+def build_of_task(task: str) -> Build:
+    """Return ``build`` of the module ``export.tasks.TASK``.
+
+    Raises:
+        DataError: there is no such module.
+    """
+    name = f"{__package__}.{task}"
+    if not task.isidentifier() or find_spec(name) is None:
+        raise DataError(
+            f"runs of the task {task!r} cannot be exported", remedy="Update this clone."
+        )
+    build: Build | None = getattr(importlib.import_module(name), "build", None)
+    if build is None:
+        raise DataError(f"{name} is not the module of a task", got=f"task {task!r}")
+    return build

@@ -1,0 +1,37 @@
+import numpy as np
+import pytest
+
+from augrank.errors import BundleError
+from augrank.models.head import Head, assemble, augmentation_probs
+
+
+def test_assemble_lays_parts_in_order_and_repeats_one_context():
+    logits = np.log(np.array([[0.26, 0.74], [0.9999, 0.0001]], np.float32))
+    features = np.full((2, 2), 2.1, np.float32)
+    rows = assemble(
+        ("context", "augmentation_probs", "features"),
+        logits=logits,
+        features=features,
+        context=np.array([7], np.float32),
+        feature_step=0.5,
+    )
+    np.testing.assert_allclose(rows, [[7, 0.25, 0.75, 2, 2], [7, 1, 0, 2, 2]])
+
+
+def test_augmentation_probs_are_blind_to_small_noise():
+    rng = np.random.default_rng(0)
+    logits = np.array([[9.0, 0.0, 1.0], [0.0, 0.62, -9.0]], np.float32)
+    shares = augmentation_probs(logits)
+    assert shares[0].tolist() == [1, 0, 0]
+    np.testing.assert_allclose(shares[1], [0.35, 0.65, 0], atol=1e-6)
+    noisy = logits + rng.normal(scale=0.01, size=(100, *logits.shape)).astype(np.float32)
+    assert all((augmentation_probs(each) == shares).all() for each in noisy)
+    assert np.isfinite(augmentation_probs(np.array([[1e4, -1e4]], np.float32))).all()
+
+
+def test_a_head_that_does_not_fit_is_refused(tiny_export):
+    spec = tiny_export.spec.heads[0]
+    with pytest.raises(BundleError, match="expected 3 inputs, got 522"):
+        Head.load(spec.model_copy(update={"width": 3}), tiny_export.bundle)
+    with pytest.raises(BundleError, match="cannot be read"):
+        Head.load(spec.model_copy(update={"file": "bundle.json"}), tiny_export.bundle)
