@@ -8,10 +8,10 @@ import torch
 from augrank.images.augmentations import augmentation_set
 from augrank.images.preprocess import Normalizer
 from tests.support.shapes import draw
-from training.backbone.crops import Jitter
+from training.backbone.crops import RandomCrops
 from training.backbone.loader import BatchLoader, ImageSet
 from training.backbone.model import Backbone
-from training.backbone.optimizer import Optimisation
+from training.backbone.optimizer import BackboneOptimizer
 from training.common.context import TrainContext
 from training.common.device import Device
 from training.config import FitConfig
@@ -37,7 +37,9 @@ def made(device: Device = CPU, ours: World = World(), pieces: int = 1):
     images = ImageSet(PIXELS, AUGMENTATIONS, Normalizer((0.8,) * 3, (0.3,) * 3))
     ctx = TrainContext(world=ours, device=device)
     batches = BatchLoader(images, ctx, batch_size=16, threads=1)
-    return batches.shuffled(samples(range(11)), Jitter(0, flip=True), epoch=1, pieces=pieces)
+    return batches.shuffled(
+        samples(range(11)), RandomCrops(0, flip=True), epoch=1, micro_batches=pieces
+    )
 
 
 def losses(ours: World, pieces: int, *, fixed: bool = False) -> list[float]:
@@ -47,13 +49,13 @@ def losses(ours: World, pieces: int, *, fixed: bool = False) -> list[float]:
     """
     backbone = Backbone("resnet18", 6, seed=0).to(memory_format=torch.channels_last)
     config = CONFIG.model_copy(update={"batch_size": 16, "accumulate": pieces})
-    learning = Optimisation(backbone, config, TrainContext(world=ours), steps=STEPS)
-    learning.begin_epoch()
+    learning = BackboneOptimizer(backbone, config, TrainContext(world=ours), steps=STEPS)
+    learning.train()
     if fixed:
         learning._network.eval()
     seen, summed, count = [], 0.0, 0
     for batch in made(ours=ours, pieces=pieces):
-        summed, count = summed + float(learning.learn(batch)[0]), count + len(batch.label)
+        summed, count = summed + float(learning.step(batch)[0]), count + len(batch.label)
         if batch.completes:
             total, of = ours.all_reduce_sum(summed, count)
             seen.append(total / of)
@@ -67,11 +69,11 @@ def losses_on_gpus(ours: World, device: str = "cuda") -> list[float]:
     backbone = Backbone("resnet18", 6, seed=0)
     backbone = backbone.to(ctx.device.torch_device, memory_format=torch.channels_last)
     config = CONFIG.model_copy(update={"batch_size": 16, "sync_bn": ctx.device.is_cuda})
-    learning = Optimisation(backbone, config, ctx, steps=STEPS)
-    learning.begin_epoch()
+    learning = BackboneOptimizer(backbone, config, ctx, steps=STEPS)
+    learning.train()
     seen = []
     for batch in made(ctx.device, ours):
-        loss = float(learning.learn(batch)[0])
+        loss = float(learning.step(batch)[0])
         total, count = ours.all_reduce_sum(loss, len(batch.label))
         seen.append(total / count)
     learning.close()

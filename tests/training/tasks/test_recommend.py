@@ -21,6 +21,7 @@ import torchvision
 from rich.console import Console
 
 from augrank.cli.reporter import RichReporter
+from augrank.cli.command import EXIT_INTERRUPT
 from augrank.errors import DataError
 from augrank.files import atomic_write
 from augrank.images.augmentations import AugmentationSet, augmentation_set
@@ -34,7 +35,6 @@ from simulation.engagement import SimulationOptions
 from training.backbone import checkpoint
 from training.backbone import embed as embeddings
 from training.backbone.model import Backbone
-from training.cli.app import EXIT_INTERRUPT
 from training.data.embedding_cache import EmbeddingStore
 from training.data.manifest.read import read_table
 from training.data.simulated_history import write_history
