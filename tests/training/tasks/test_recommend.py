@@ -20,8 +20,8 @@ import torch
 import torchvision
 from rich.console import Console
 
-from augrank.cli.reporter import RichReporter
 from augrank.cli.command import EXIT_INTERRUPT
+from augrank.cli.reporter import RichReporter
 from augrank.errors import DataError
 from augrank.files import atomic_write
 from augrank.images.augmentations import AugmentationSet, augmentation_set
