@@ -413,12 +413,12 @@ def test_ctrl_c_is_answered_by_the_command_that_goes_on(catalogue, tmp_path):
             assert process.poll() is None, process.communicate()
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
-        _, stderr = process.communicate(timeout=60)
+        _, stderr = process.communicate(timeout=300)
     assert process.returncode == EXIT_INTERRUPT
     said, again = stderr.strip().split(" Resume with: python ")
     assert said == "Interrupted. Completed work is kept."
     done = subprocess.run(
-        [sys.executable, *shlex.split(again)], capture_output=True, text=True, timeout=120,
+        [sys.executable, *shlex.split(again)], capture_output=True, text=True, timeout=300,
         check=True,
     )  # fmt: skip
     assert "Resuming after epoch" in done.stdout
