@@ -1,7 +1,7 @@
 import pytest
 import typer
 
-from augrank.cli.command import friendly_errors, friendly_exit
+from augrank.cli.command import command_errors, friendly_errors
 from augrank.errors import DataError
 
 
@@ -13,19 +13,20 @@ def test_an_error_becomes_a_message_and_an_exit_code(capsys):
     with pytest.raises(typer.Exit) as caught:
         fail("it")
     assert caught.value.exit_code == 2
-    assert capsys.readouterr().err == "error: it does not fit. Give [another].\n"
+    assert capsys.readouterr().err == "Error: it does not fit. Give [another].\n"
 
 
 def test_an_interrupt_says_how_to_resume_where_the_command_can(capsys):
-    with pytest.raises(typer.Exit) as caught, friendly_exit(on_interrupt=lambda: "Run it again."):
+    with pytest.raises(typer.Exit) as caught, command_errors(lambda: "Run it again."):
         raise KeyboardInterrupt
     assert caught.value.exit_code == 130
     assert capsys.readouterr().err == "Run it again.\n"
-    with pytest.raises(KeyboardInterrupt), friendly_exit():
+    with pytest.raises(KeyboardInterrupt), command_errors():
         raise KeyboardInterrupt
 
 
-def test_a_quiet_process_says_nothing(capsys):
-    with pytest.raises(typer.Exit), friendly_exit(quiet=True):
+def test_a_process_other_than_the_first_says_nothing(capsys, monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    with pytest.raises(typer.Exit), command_errors():
         raise DataError("it does not fit")
     assert capsys.readouterr().err == ""
