@@ -212,7 +212,7 @@ def test_plain_torchserve_serves_the_archive(tiny_export, image, tmp_path):
 
 
 def test_what_cannot_be_served_is_said_at_once(tmp_path, server, tiny_export):
-    with pytest.raises(BundleError, match="no bundle"), serve(tmp_path):
+    with pytest.raises(BundleError, match="is not a bundle"), serve(tmp_path):
         pass
     (tmp_path / "x.mar").write_text("no zip")
     with pytest.raises(ServerError, match="cannot be served"), serve(tmp_path / "x.mar"):
