@@ -25,22 +25,13 @@ def copied(tiny_run, tmp_path):
     return shutil.copytree(tiny_run.run, tmp_path / "run")
 
 
-@pytest.fixture
-def exported(tiny_export, monkeypatch) -> None:
-    """Builds of the tiny run, whose weights they all share, take its graph as it is."""
-
-    def copy(_network, _size, file) -> None:
-        shutil.copyfile(tiny_export.bundle / "backbone-fp32.onnx", file)
-
-    monkeypatch.setattr("export.tasks.recommend.write_fp32", copy)
-
-
 def edit(run, **changes) -> None:
     content = json.loads((run / "run.json").read_text())
     content.update(changes)
     (run / "run.json").write_text(json.dumps(content))
 
 
+@pytest.mark.slow
 def test_two_exports_of_one_run_are_the_same_bytes(tiny_run, tiny_export, tmp_path):
     again = build(load_run(tiny_run.run), tmp_path, ExportOptions("tiny"))
     assert again.archive.read_bytes() == tiny_export.archive.read_bytes()
@@ -144,6 +135,7 @@ def test_int8_and_fp16_are_used_only_where_they_pass(tiny_run, tmp_path, monkeyp
     assert Recommender.load(made.bundle, threads=1, precision="int8").precision == "int8"
 
 
+@pytest.mark.usefixtures("exported")
 def test_an_image_that_changed_since_training_is_refused(tiny_run, copied, tmp_path):
     images = shutil.copytree(tiny_run.images, tmp_path / "moved")
     (images / "image_004.png").write_bytes((images / "image_005.png").read_bytes())
