@@ -1,7 +1,8 @@
-"""augrank: which version of an image would do better, by how much.
+"""augrank: predict which version of an image would do better, and by how much.
 
-The runtime. Everything that runs inside a model server is here and nothing else: no torch, and
-importing it has no side effects.
+The runtime package. Model servers get the part of it that ``serving/model_folder.py`` lists; the
+rest starts servers, scores catalogues and talks to AWS. Nothing here needs torch, and importing it
+has no side effects.
 
     from augrank import Recommender
     answer = Recommender.load("dist/bundle").recommend("car.jpg", target="open_rate")

@@ -146,11 +146,11 @@ class Recommender:
 
         Args:
             bundle: the directory.
-            threads: see the class; so are the other options.
-            precision: of the graph.
-            device: of the backbone.
-            spin: whether idle threads spin.
-            limits: on images.
+            threads: the backbone's threads; by default every core that may be used.
+            precision: the graph's precision; by default what suits the device best.
+            device: ``auto`` takes a GPU where onnxruntime offers one, else the CPU.
+            spin: let the backbone's idle threads spin.
+            limits: larger images are refused.
 
         Raises:
             BundleError: what does not fit, and what to do.
