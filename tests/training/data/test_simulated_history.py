@@ -1,9 +1,11 @@
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 from augrank.images.augmentations import augmentation_set
 from augrank.models.targets import TARGETS
 from simulation.engagement import CAMPAIGN_TYPES, INDUSTRIES, SimulationOptions
+from training.cli.app import app
 from training.data.manifest.read import read_table
 from training.data.simulated_history import write_history
 
@@ -46,3 +48,23 @@ def test_history_of_a_catalogue_with_the_documents_columns(catalogue):
     assert written.notes == ()
     assert set(written.frame["campaign_type"]) <= set(CAMPAIGN_TYPES)
     assert set(written.frame["industry"]) <= set(INDUSTRIES)
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (
+            ["simulate", "--manifest", "none.csv", "--out", "new/history.csv"],
+            "there is no manifest",
+        ),
+        (["render", "--kind", "car", "--count", "1", "--size", "16", "--out", "new"], "64 to 1024"),
+        (["download", "none.txt", "--out", "new"], "there is no file"),
+        (["tune", "--manifest", "none.csv", "--out", "new"], "there is no manifest"),
+    ],
+)
+def test_a_refused_command_leaves_no_folder(tmp_path, monkeypatch, words, why):
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 2
+    assert why in result.output
+    assert list(tmp_path.iterdir()) == []
