@@ -8,10 +8,10 @@ EXTRAS := --extra train --extra tune --extra export --extra serve --extra aws --
 CODE := augrank handlers training export simulation benchmarks examples tests
 
 .DEFAULT_GOAL := help
-.PHONY: help install format check test bench demo lock wheel clean
+.PHONY: help install format check test test-fast bench demo lock wheel clean
 
 help: ## Show this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
 
 install: $(VENV)/.installed ## Make the environment: pinned packages and this project, editable
 
@@ -27,13 +27,17 @@ format: install ## Rewrite the code in the house format
 	$(BIN)/ruff check --fix $(CODE)
 	$(BIN)/ruff format $(CODE)
 
-check: install ## Lint, format and types, without changing anything
+check: install ## Lint, format, types and rules of imports, without changing anything
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 test: install ## The whole suite: real TorchServe, real archives (about 10 minutes on 2 cores)
 	$(BIN)/python -m pytest
+
+test-fast: install ## Without servers, clusters and trainings (less than 2 minutes on 2 cores)
+	$(BIN)/python -m pytest -m "not slow"
 
 bench: install build/demo/dist/bundle ## Time the request pipeline by stage on this machine
 	$(BIN)/python -m benchmarks pipeline build/demo/dist/bundle --out build/bench

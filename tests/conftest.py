@@ -1,20 +1,33 @@
 """Fixtures that are dear to make and read by many: a finished run and its export."""
 
+import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
+from hypothesis import settings
 from tqdm import tqdm
 
 from augrank.tasks.recommend.pipeline import Recommender
 from export.run_reader import load_run
 from export.tasks.base import Export, ExportOptions
 from export.tasks.recommend import build
-from tests.support.pools import start_threads
+from tests.support.pools import own_threads
 from tests.support.tiny_run import make_run
 
 pytest_plugins = ["tests.support.leaks"]
 tqdm.monitor_interval = 0  # no thread that watches over progress bars
+# The same examples every time, however slow the machine.
+settings.register_profile("suite", deadline=None, derandomize=True, database=None)
+settings.load_profile("suite")
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """PyTorch's generator starts alike in every test; pytest-randomly does it for the others."""
+    torch.manual_seed(0)
 
 
 @dataclass(frozen=True)
@@ -31,26 +44,31 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
 
 @pytest.fixture(scope="session")
 def tiny_export(tiny_run: TinyRun, tmp_path_factory: pytest.TempPathFactory) -> Export:
-    return build(load_run(tiny_run.run), tmp_path_factory.mktemp("dist"), ExportOptions("tiny"))
-
-
-@pytest.fixture(scope="session")
-def made(tiny_run: TinyRun, tmp_path_factory: pytest.TempPathFactory) -> Export:
-    """An export with its archive for SageMaker."""
-    folder = tmp_path_factory.mktemp("for-sagemaker")
+    """The one export of the tiny run, with its archive for SageMaker."""
+    folder = tmp_path_factory.mktemp("dist")
     return build(load_run(tiny_run.run), folder, ExportOptions("tiny", sagemaker=True))
 
 
-@pytest.fixture(scope="session")
-def dist(made: Export) -> Path:
-    return made.bundle.parent
+@pytest.fixture
+def exported(tiny_export: Export, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Builds of the tiny run, whose weights they all share, take its graph as it is."""
+
+    def copy(_network: object, _size: int, file: Path) -> None:
+        shutil.copyfile(tiny_export.bundle / "backbone-fp32.onnx", file)
+
+    monkeypatch.setattr("export.tasks.recommend.write_fp32", copy)
 
 
 @pytest.fixture(scope="session")
-def recommender(tiny_export: Export) -> Recommender:
+def dist(tiny_export: Export) -> Path:
+    return tiny_export.bundle.parent
+
+
+@pytest.fixture(scope="session")
+def recommender(tiny_export: Export) -> Iterator[Recommender]:
     loaded = Recommender.load(tiny_export.bundle, threads=2)
-    start_threads(loaded)
-    return loaded
+    with own_threads(loaded):
+        yield loaded
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from augrank.cli.command import friendly_errors
 from augrank.cli.options import spread
 from augrank.cli.reporter import status_line
 from augrank.errors import BadRequest
-from benchmarks.common.notes import typed_command
+from benchmarks.common.command import command_line
 from benchmarks.instances.catalogue import PRICES, InstanceType, seeds
 from benchmarks.instances.ledger import Ledger, Work
 from benchmarks.instances.options import AwsOptions, LocalOptions, WorkOptions
@@ -55,7 +55,7 @@ def instances(measure: WorkOptions, local: LocalOptions, aws: AwsOptions) -> Non
             run(works, kinds, platform, ledger, Budget(usd, aws.max_usd, aws.max_hours), step)
     except KeyboardInterrupt:
         console.print("[yellow]interrupted[/yellow]: what was started is removed; resume with:")
-        console.print(typed_command(), soft_wrap=True)
+        console.print(command_line(), soft_wrap=True)
         raise typer.Exit(130) from None
     finally:
         ledger.close()
@@ -80,7 +80,7 @@ def refresh_prices(
 def about_run(quick: bool) -> dict[str, Any]:
     """Return the conditions of the run."""
     from augrank.resources import usable_cores
-    from benchmarks.common.statistics import machine
+    from benchmarks.common.machine import machine
 
     return {"quick": quick, "machine": machine(usable_cores())}
 
@@ -96,7 +96,7 @@ def _report(
     from benchmarks.instances.report import draw, result, results_table, rows, source_table
 
     measured, beside = rows(kinds, works, ledger, usd), seeds()
-    about = {"command": typed_command(), **about_run(measure.quick)}
+    about = {"command": command_line(), **about_run(measure.quick)}
     content = result(measured, beside, ledger.spent_usd, about)
     draw(measured, beside, measure.out / "plots")
     (measure.out / "results.json").write_text(

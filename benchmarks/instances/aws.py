@@ -11,8 +11,8 @@ from augrank.bundle.load import load_bundle
 from augrank.bundle.recommend_spec import RecommendSpec
 from augrank.errors import BadRequest
 from augrank.reporting import Step
-from benchmarks.common.load import FAILED, OK, Asks, Body
-from benchmarks.common.requests import questions
+from benchmarks.common.http_client import FAILED, OK, LoadClient, Payload
+from benchmarks.common.requests import recommend_requests
 from benchmarks.instances.catalogue import InstanceType
 from benchmarks.instances.figures import (
     LeftRunning,
@@ -22,7 +22,7 @@ from benchmarks.instances.figures import (
     measure_load,
     training_figures,
 )
-from benchmarks.serving.systems import plain_json
+from benchmarks.serving.systems import json_body
 from export.sagemaker.endpoint import Endpoint
 from export.sagemaker.images import serving_image
 from export.sagemaker.release import Release, Settings
@@ -156,7 +156,7 @@ class SageMakerPlatform:
             )
         try:
             deploy(endpoint, release)
-            bodies = [plain_json(each) for each in questions(bundle, self._images)]
+            bodies = [json_body(each) for each in recommend_requests(bundle, self._images)]
             return measure_load(Invoked(self._aws, endpoint.name), bodies, self._load, step)
         finally:
             delete(endpoint, self._account.bucket)
@@ -214,7 +214,7 @@ class Invoked:
     aws: Aws
     name: str
 
-    def client(self) -> Asks:
+    def client(self) -> LoadClient:
         """Return a client; boto3 keeps connections alive, so one serves all threads."""
         return _Client(self.aws, self.name)
 
@@ -223,7 +223,7 @@ class _Client:
     def __init__(self, aws: Aws, name: str) -> None:
         self._runtime, self._name = aws.client("sagemaker-runtime"), name
 
-    def post(self, body: Body) -> tuple[int, bytes]:
+    def post(self, body: Payload) -> tuple[int, bytes]:
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:

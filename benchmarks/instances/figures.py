@@ -8,7 +8,8 @@ import numpy as np
 
 from augrank.errors import ServerError
 from augrank.reporting import Step
-from benchmarks.common.load import Body, Target, closed_loop, open_loop
+from benchmarks.common.http_client import LoadTarget, Payload
+from benchmarks.common.load import closed_loop, open_loop
 from benchmarks.instances.catalogue import InstanceType
 
 LOAD = 0.7  # of the peak, at which latencies are taken
@@ -83,7 +84,7 @@ def training_figures(
 
 
 def measure_load(
-    endpoint: Target, bodies: list[Body], plan: LoadPlan, step: Step
+    endpoint: LoadTarget, bodies: list[Payload], plan: LoadPlan, step: Step
 ) -> ServingFigures:
     """Find the peak throughput of an endpoint, then its latencies at LOAD of it.
 

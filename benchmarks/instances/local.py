@@ -19,8 +19,8 @@ from augrank.reporting import Step
 from augrank.resources import available_memory, usable_cores
 from augrank.serving.capacity import CapacityRequest, plan_serving
 from augrank.serving.server import ServerOptions, serve
-from benchmarks.common.load import Endpoint
-from benchmarks.common.requests import questions
+from benchmarks.common.http_client import HttpEndpoint
+from benchmarks.common.requests import recommend_requests
 from benchmarks.instances.catalogue import InstanceType
 from benchmarks.instances.figures import (
     LoadPlan,
@@ -29,7 +29,7 @@ from benchmarks.instances.figures import (
     measure_load,
     training_figures,
 )
-from benchmarks.serving.systems import plain_json
+from benchmarks.serving.systems import json_body
 
 FAMILY = "here"
 GPU = f"{FAMILY}.gpu"
@@ -109,13 +109,13 @@ class LocalPlatform:
     def serve(self, kind: InstanceType, step: Step) -> ServingFigures:
         """Run TorchServe on these cores; the clients may use all."""
         bundle = load_bundle(self._dist(kind, step) / "bundle", RecommendSpec)
-        asked = questions(bundle, self._images())
+        asked = recommend_requests(bundle, self._images())
         gpu = kind.name == GPU
         plan = plan_serving(CapacityRequest("throughput", cores=kind.vcpu, gpu=gpu))
         options = ServerOptions(port=0, auth=False, plan=plan, device="cuda" if gpu else "cpu")
         with cores(kind.vcpu), serve(bundle.directory, options) as server, cores(usable_cores()):
-            endpoint = Endpoint(server.url, server.headers)
-            return measure_load(endpoint, [plain_json(each) for each in asked], self._load, step)
+            endpoint = HttpEndpoint(server.url, server.headers)
+            return measure_load(endpoint, [json_body(each) for each in asked], self._load, step)
 
     def clean(self, works: Sequence[str], kinds: Sequence[InstanceType], step: Step) -> list[str]:
         """Remove nothing: servers end with the process that started them."""

@@ -13,7 +13,7 @@ from augrank.models.backbone import CPU_ROWS_PER_CALL, MAX_BATCH
 from augrank.runtime.worker import METRICS_INTERVAL_S, Worker
 from handlers.recommend_handler import RecommendHandler
 from tests.support.image_files import noise_jpeg, png_bomb
-from tests.support.pools import start_threads
+from tests.support.pools import own_threads
 from tests.support.worker import make_context
 
 FIELDS = {"target": "open_rate", "campaign_type": "Newsletter", "industry": "Retail"}
@@ -36,8 +36,8 @@ def model_dir(tiny_export, tmp_path_factory):
 def handler(model_dir):
     made = RecommendHandler()
     made.initialize(make_context(model_dir, []))
-    start_threads(made.task)
-    return made
+    with own_threads(made.task):
+        yield made
 
 
 def test_a_worker_loads_no_scikit_learn(model_dir):

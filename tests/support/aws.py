@@ -26,7 +26,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import boto3
@@ -49,6 +49,7 @@ from moto.sagemaker.responses import SageMakerResponse
 from moto.server import ThreadedMotoServer
 
 from augrank.aws.client import Aws, Call
+from tests.support.servers import LocalServer
 
 CHANGES = ("abort_", "create_", "delete_", "deregister_", "put_", "register_", "update_")
 REGION, ACCOUNT = "us-east-1", "123456789012"
@@ -261,15 +262,14 @@ def _runtime(local: LocalAws) -> type[BaseHTTPRequestHandler]:
 def local_aws(container: Container, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalAws]:
     """A fresh region; the environment points boto3 at it."""
     local = LocalAws(container)
-    runtime = ThreadingHTTPServer(("127.0.0.1", 0), _runtime(local))
-    threading.Thread(target=runtime.serve_forever, daemon=True).start()
+    runtime = LocalServer(_runtime(local))
     moto = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
     moto.start()
     host, port = moto.get_host_and_port()
     httpx.post(f"http://{host}:{port}/moto-api/reset").raise_for_status()  # of an earlier test
     environment = {
         "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": f"http://127.0.0.1:{runtime.server_port}",
+        "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": runtime.url,
         "AWS_ACCESS_KEY_ID": "testing",
         "AWS_SECRET_ACCESS_KEY": "testing",
         "AWS_REGION": REGION,
@@ -286,8 +286,7 @@ def local_aws(container: Container, monkeypatch: pytest.MonkeyPatch) -> Iterator
         yield local
     finally:
         moto.stop()
-        runtime.shutdown()
-        runtime.server_close()
+        runtime.end()
 
 
 def everything() -> dict[str, list[str]]:

@@ -12,6 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +59,13 @@ class LeakDetector:
         yield
         leaked = self._after_grace()
         if leaked:
+            told = "left behind: " + "; ".join(map(_described, leaked))
+            for one in leaked:
+                if isinstance(one, psutil.Process):
+                    with suppress(psutil.NoSuchProcess):
+                        one.kill()
             self._before.update(leaked)  # told once
-            pytest.fail("left behind: " + "; ".join(map(_described, leaked)), pytrace=False)
+            pytest.fail(told, pytrace=False)
 
     def _after_grace(self) -> list[Leak]:
         deadline = time.monotonic() + GRACE_S

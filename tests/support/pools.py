@@ -1,13 +1,24 @@
-"""Thread pools that start their threads late, whoever asks first."""
+"""Thread pools that start their threads late, whoever asks first, and never end them."""
 
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 
-def start_threads(owner: object) -> None:
-    """Start all threads of an object's pools now: a fixture's are its own, not a test's."""
-    for pool in vars(owner).values():
-        if isinstance(pool, ThreadPoolExecutor):
-            meeting = threading.Barrier(pool._max_workers)
-            for waiting in [pool.submit(meeting.wait, 60) for _ in range(pool._max_workers)]:
-                waiting.result()
+@contextmanager
+def own_threads(owner: object) -> Iterator[None]:
+    """Start all threads of an object's pools now, so that they are its fixture's and not a test's.
+
+    They end with the block.
+    """
+    pools = [pool for pool in vars(owner).values() if isinstance(pool, ThreadPoolExecutor)]
+    for pool in pools:
+        meeting = threading.Barrier(pool._max_workers)
+        for waiting in [pool.submit(meeting.wait, 60) for _ in range(pool._max_workers)]:
+            waiting.result()
+    try:
+        yield
+    finally:
+        for pool in pools:
+            pool.shutdown()

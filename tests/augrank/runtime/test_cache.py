@@ -11,8 +11,14 @@ CONTEXT = {"campaign_type": "Newsletter", "industry": "Retail"}
 
 
 @pytest.fixture(scope="module")
-def caching(tiny_export):
-    return CachedTask(Recommender.load(tiny_export.bundle, threads=1), 1_000_000)
+def loaded(tiny_export):
+    """A recommender whose parts a test may replace."""
+    return Recommender.load(tiny_export.bundle, threads=1)
+
+
+@pytest.fixture
+def caching(loaded):
+    return CachedTask(loaded, 1_000_000)
 
 
 def ask(task, *requests):

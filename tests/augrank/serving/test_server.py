@@ -19,15 +19,15 @@ from augrank.serving.server import ServerOptions, serve
 from tests.support.image_files import noise_jpeg, png_bomb
 
 pytestmark = pytest.mark.slow
-BATCH_DELAY_MS = 3000
+# Longer than eight requests take to arrive and to be answered on a machine under load.
+LONG_DELAY_MS = 6000
 FIELDS = {"target": "open_rate", "campaign_type": "Newsletter", "industry": "Retail"}
 
 
 @pytest.fixture(scope="module")
 def server(tiny_export):
-    plan = plan_serving(CapacityRequest(workers=1, batch_size=8, batch_delay_ms=BATCH_DELAY_MS))
-    options = ServerOptions(port=0, plan=plan)
-    with serve(tiny_export.archive, options) as running:
+    plan = plan_serving(CapacityRequest(workers=1, batch_size=8, batch_delay_ms=5))
+    with serve(tiny_export.archive, ServerOptions(port=0, plan=plan)) as running:
         yield running
 
 
@@ -71,23 +71,27 @@ def test_multipart_and_json_answer_the_same(server, image):
         assert response.json()["candidates"] == raw["candidates"]
 
 
-def test_one_torchserve_batch_with_three_bad_images(server, image):
+def test_one_torchserve_batch_with_three_bad_images(tiny_export, image):
     """Eight at once, in one batch: five are answered, three are refused kindly, nobody dies."""
-    before = worker_id(server)
+    plan = plan_serving(CapacityRequest(workers=1, batch_size=8, batch_delay_ms=LONG_DELAY_MS))
     images = [image] * 5 + [noise_jpeg()[:2000], b"just text", png_bomb(20_000, 20_000)]
-    started = time.monotonic()
-    with ThreadPoolExecutor(8) as pool:
+    with (
+        serve(tiny_export.archive, ServerOptions(port=0, plan=plan)) as server,
+        ThreadPoolExecutor(8) as pool,
+    ):
+        before = worker_id(server)
+        started = time.monotonic()
         responses = list(pool.map(lambda data: post(server, data), images))
+        took_ms = 1e3 * (time.monotonic() - started)
+        assert worker_id(server) == before
+        assert post(server, image).status_code == 200
     assert [r.status_code for r in responses] == [200] * 5 + [422, 415, 413]
     for response in responses[5:]:
         error = response.json()["error"]
         assert error["expected"]
         assert error["remedy"]
         assert "Traceback" not in response.text
-    took_ms = 1e3 * (time.monotonic() - started)
-    assert took_ms < BATCH_DELAY_MS, "a batch that is not full waits its delay out"
-    assert worker_id(server) == before
-    assert post(server, image).status_code == 200
+    assert took_ms < LONG_DELAY_MS, "a batch that is not full waits its delay out"
 
 
 @pytest.mark.parametrize(
@@ -121,7 +125,7 @@ def test_keys_are_asked_for_and_stages_are_metrics(server, image):
     refused = httpx.post(server.url, content=image, timeout=60)
     assert 400 <= refused.status_code < 500
     post(server, image)
-    deadline, metrics = time.monotonic() + 10, ""
+    deadline, metrics = time.monotonic() + 60, ""
     while "AugrankEmbedTime" not in metrics and time.monotonic() < deadline:
         metrics = httpx.get(server.torchserve.metrics_url, headers=server.headers).text
         time.sleep(0.1)
@@ -161,7 +165,7 @@ def test_the_command_serves_a_bundle_and_stops_on_ctrl_c(tiny_export, image):
         response = httpx.post(url, files={"image": image}, data=FIELDS, timeout=60)
         assert response.status_code == 200
         process.send_signal(signal.SIGINT)
-        rest, _ = process.communicate(timeout=40)
+        rest, _ = process.communicate(timeout=120)
         assert process.returncode == 0
         assert "stopped" in rest
         with pytest.raises(httpx.ConnectError):
@@ -208,11 +212,11 @@ def test_plain_torchserve_serves_the_archive(tiny_export, image, tmp_path):
         assert response.json()["target"] == "open_rate"
     finally:
         os.killpg(process.pid, signal.SIGTERM)
-        process.wait(30)
+        process.wait(120)
 
 
 def test_what_cannot_be_served_is_said_at_once(tmp_path, server, tiny_export):
-    with pytest.raises(BundleError, match="no bundle"), serve(tmp_path):
+    with pytest.raises(BundleError, match="is not a bundle"), serve(tmp_path):
         pass
     (tmp_path / "x.mar").write_text("no zip")
     with pytest.raises(ServerError, match="cannot be served"), serve(tmp_path / "x.mar"):

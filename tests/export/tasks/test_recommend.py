@@ -25,22 +25,13 @@ def copied(tiny_run, tmp_path):
     return shutil.copytree(tiny_run.run, tmp_path / "run")
 
 
-@pytest.fixture
-def exported(tiny_export, monkeypatch) -> None:
-    """Builds of the tiny run, whose weights they all share, take its graph as it is."""
-
-    def copy(_network, _size, file) -> None:
-        shutil.copyfile(tiny_export.bundle / "backbone-fp32.onnx", file)
-
-    monkeypatch.setattr("export.tasks.recommend.write_fp32", copy)
-
-
 def edit(run, **changes) -> None:
     content = json.loads((run / "run.json").read_text())
     content.update(changes)
     (run / "run.json").write_text(json.dumps(content))
 
 
+@pytest.mark.slow
 def test_two_exports_of_one_run_are_the_same_bytes(tiny_run, tiny_export, tmp_path):
     again = build(load_run(tiny_run.run), tmp_path, ExportOptions("tiny"))
     assert again.archive.read_bytes() == tiny_export.archive.read_bytes()

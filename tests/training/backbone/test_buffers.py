@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from augrank.images.preprocess import Normalizer
-from tests.training.backbone.test_trainer import AUGMENTATIONS, PIXELS, samples
+from tests.support.training import AUGMENTATIONS, PIXELS, samples
 from training.backbone.buffers import BufferPool
 from training.backbone.crops import RandomCrops
 from training.backbone.loader import BatchLoader, ImageSet

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from augrank.images.preprocess import Normalizer
-from tests.training.backbone.test_trainer import AUGMENTATIONS, CPU, PIXELS, samples
+from tests.support.training import AUGMENTATIONS, CPU, PIXELS, samples
 from training.backbone.crops import RandomCrops
 from training.backbone.loader import BatchLoader, ImageSet
 from training.common.context import TrainContext

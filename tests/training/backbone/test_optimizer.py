@@ -14,24 +14,19 @@ from torch._dynamo.exc import TorchDynamoException
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from augrank.errors import DataError
-from augrank.images.preprocess import Normalizer
-from tests.training.backbone.test_trainer import AUGMENTATIONS, CONFIG, CPU, PIXELS, samples
+from tests.support.training import CONFIG, CPU, SAME_MATHS, STEPS, losses, made
 from training.backbone.compile import CompiledForOneShape, should_compile, validate_compile
-from training.backbone.crops import RandomCrops
 from training.backbone.ema import Ema
-from training.backbone.loader import BatchLoader, ImageSet
 from training.backbone.model import Backbone
 from training.backbone.optimizer import BackboneOptimizer
 from training.common.context import TrainContext
 from training.common.device import DTYPES, Device
 from training.distributed.world import World
 
-STEPS = 4
-# Sums in another order, over four steps of SGD in float32: a hundred times what was seen.
-SAME_MATHS, OTHER_NORMALISATION = 1e-5, 0.15
+OTHER_NORMALISATION = 0.15
 RANK = """
 import json, torch
-from tests.training.backbone.test_optimizer import losses
+from tests.support.training import losses
 from training.distributed.world import process_group
 torch.set_num_threads(1)
 with process_group() as ours:
@@ -44,36 +39,6 @@ with process_group() as ours:
 def optimizer_of(backbone: Backbone, device: Device = CPU, **changes) -> BackboneOptimizer:
     config = CONFIG.model_copy(update={"batch_size": 16, **changes})
     return BackboneOptimizer(backbone, config, TrainContext(device=device), steps=STEPS)
-
-
-def made(device: Device = CPU, ours: World = World(), pieces: int = 1):
-    images = ImageSet(PIXELS, AUGMENTATIONS, Normalizer((0.8,) * 3, (0.3,) * 3))
-    ctx = TrainContext(world=ours, device=device)
-    batches = BatchLoader(images, ctx, batch_size=16, threads=1)
-    return batches.shuffled(
-        samples(range(11)), RandomCrops(0, flip=True), epoch=1, micro_batches=pieces
-    )
-
-
-def losses(ours: World, pieces: int, *, fixed: bool = False) -> list[float]:
-    """Mean loss of every batch of 16, of all processes and pieces together.
-
-    Fixed: normalised by what it was before, not by batches.
-    """
-    backbone = Backbone("resnet18", 6, seed=0).to(memory_format=torch.channels_last)
-    config = CONFIG.model_copy(update={"batch_size": 16, "accumulate": pieces})
-    learning = BackboneOptimizer(backbone, config, TrainContext(world=ours), steps=STEPS)
-    learning.train()
-    if fixed:
-        learning._network.eval()
-    seen, summed, count = [], 0.0, 0
-    for batch in made(ours=ours, micro_batches=pieces):
-        summed, count = summed + float(learning.step(batch)[0]), count + len(batch.label)
-        if batch.completes:
-            total, of = ours.all_reduce_sum(summed, count)
-            seen.append(total / of)
-            summed, count = 0.0, 0
-    return seen
 
 
 @pytest.mark.slow
@@ -91,7 +56,7 @@ def test_two_processes_learn_as_one_does_in_two_pieces():
         )
         for rank in range(2)
     ]  # fmt: skip
-    outputs = [rank.communicate(timeout=120) for rank in ranks]
+    outputs = [rank.communicate(timeout=300) for rank in ranks]
     assert all(rank.returncode == 0 for rank in ranks), outputs[0][1] + outputs[1][1]
     together, *fixed = json.loads(outputs[0][0].splitlines()[-1])
     torch.set_num_threads(1)

@@ -6,9 +6,8 @@ import pytest
 import torch
 
 from augrank.errors import DataError
-from augrank.images.augmentations import augmentation_set
 from augrank.images.preprocess import Normalizer
-from tests.support.shapes import draw
+from tests.support.training import AUGMENTATIONS, CONFIG, PIXELS, samples
 from training.backbone import embed as embeddings
 from training.backbone.checkpoint import Checkpoints, Epoch
 from training.backbone.crops import RandomCrops
@@ -19,18 +18,6 @@ from training.backbone.trainer import Trainer, TrainingData, evaluate
 from training.common.context import TrainContext
 from training.common.device import Device
 from training.config import FitConfig
-from training.data.samples import Samples
-
-AUGMENTATIONS = augmentation_set("seed")
-CPU = Device("cpu", "fp32")
-CONFIG = FitConfig(manifest=Path("m.csv"), out=Path("r"), epochs=3, batch_size=16, image_size=32,
-                   learning_rate=0.02)  # fmt: skip
-PIXELS = np.stack([draw(number, 32) for number in range(12)])
-
-
-def samples(files: range) -> Samples:
-    file, label = np.repeat(np.array(files), 6), np.tile(np.arange(6), len(files))
-    return Samples(file, label, label)
 
 
 def batches(batch_size: int = 16) -> BatchLoader:
@@ -91,6 +78,7 @@ def test_divergence_is_told_and_leaves_no_checkpoint(tmp_path, reporter):
     assert not list(tmp_path.glob("*.pt"))
 
 
+@pytest.mark.slow
 def test_checkpoints_are_plain_tensors_and_the_best_weights_are_kept(tmp_path, reporter):
     backbone, result = train(tmp_path, reporter, CONFIG.model_copy(update={"epochs": 2}))
     content = torch.load(tmp_path / "last.pt", weights_only=True)
@@ -102,6 +90,7 @@ def test_checkpoints_are_plain_tensors_and_the_best_weights_are_kept(tmp_path, r
     assert scored.loss == pytest.approx(best.validation_loss, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_one_cycle_ends_low_and_a_plateau_starts_high(tmp_path, reporter):
     _, cycle = train(tmp_path / "a", reporter, CONFIG.model_copy(update={"epochs": 2}))
     assert cycle.epochs[-1].learning_rate < 1e-5

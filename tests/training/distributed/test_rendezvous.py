@@ -113,7 +113,7 @@ def test_processes_meet_in_a_store_that_the_dead_have_used():
     torchruns = TCPStore("127.0.0.1", 0, None, is_master=True, wait_for_workers=False)
     for kind in ("shared", "own"):
         for member in members(kind, torchruns.port):
-            stdout, stderr = member.communicate(timeout=60)
+            stdout, stderr = member.communicate(timeout=300)
             assert (member.returncode, stdout) == (0, "[0, 10]\n"), stderr
 
 

@@ -258,6 +258,7 @@ for limit in (0, 2**40):  # the peak never falls: what takes less comes first
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
 def test_memory_stays_bounded_with_rows_on_disk(tmp_path: Path):
     rows, width = 700_000, 40

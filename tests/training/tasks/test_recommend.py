@@ -20,6 +20,7 @@ import torch
 import torchvision
 from rich.console import Console
 
+from augrank.cli.command import EXIT_INTERRUPT
 from augrank.cli.reporter import RichReporter
 from augrank.errors import DataError
 from augrank.files import atomic_write
@@ -34,7 +35,6 @@ from simulation.engagement import SimulationOptions
 from training.backbone import checkpoint
 from training.backbone import embed as embeddings
 from training.backbone.model import Backbone
-from training.cli.app import EXIT_INTERRUPT
 from training.data.embedding_cache import EmbeddingStore
 from training.data.manifest.read import read_table
 from training.data.simulated_history import write_history
@@ -264,7 +264,7 @@ def test_the_rows_that_a_run_goes_on_without_are_listed(history, tmp_path):
     options = {**OPTIONS, "manifest": history, "out": out, "epochs": 1, "baselines": False}
     report = run_fit(None, {**options, "skip_bad_rows": True}, reporter)
     said = reporter.console.file.getvalue()
-    assert f"Going on without 7 bad rows, which {out}/skipped.csv lists:\n  line 4: aug" in said
+    assert f"Left out 7 bad rows, which {out}/skipped.csv lists:\n  line 4: aug" in said
     assert "  ... and 4 more\n" in said
     assert report["rows"]["skipped"] == 7
     with (out / "skipped.csv").open(newline="") as stream:
@@ -314,7 +314,7 @@ def test_embeddings_go_on_where_they_were_and_new_images_alone_are_embedded(
 
     add = EmbeddingStore.add
     monkeypatch.setattr(fitting, "embed", embed)
-    monkeypatch.setattr(embeddings, "PIECE", 20)
+    monkeypatch.setattr(embeddings, "CHUNK", 20)
     with monkeypatch.context() as patch:
         patch.setattr(EmbeddingStore, "add", interrupted)
         with pytest.raises(KeyboardInterrupt):
@@ -354,8 +354,8 @@ def test_weights_of_a_run_see_images_as_that_run_did(history, tmp_path, quiet):
 def test_one_process_at_a_time_works_on_a_run(history, tmp_path, quiet):
     out = tmp_path / "run"
     with (
-        RunFolder(out).held(),
-        pytest.raises(DataError, match="another process is at work") as refused,
+        RunFolder(out).lock(),
+        pytest.raises(DataError, match="another process is working in") as refused,
     ):
         fit(history, out, quiet)
     assert "choose another --out" in str(refused.value)
@@ -413,12 +413,12 @@ def test_ctrl_c_is_answered_by_the_command_that_goes_on(catalogue, tmp_path):
             assert process.poll() is None, process.communicate()
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
-        _, stderr = process.communicate(timeout=60)
+        _, stderr = process.communicate(timeout=300)
     assert process.returncode == EXIT_INTERRUPT
     said, again = stderr.strip().split(" Resume with: python ")
     assert said == "Interrupted. Completed work is kept."
     done = subprocess.run(
-        [sys.executable, *shlex.split(again)], capture_output=True, text=True, timeout=120,
+        [sys.executable, *shlex.split(again)], capture_output=True, text=True, timeout=300,
         check=True,
     )  # fmt: skip
     assert "Resuming after epoch" in done.stdout
