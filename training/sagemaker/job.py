@@ -15,6 +15,7 @@ import logging
 import os
 import tarfile
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -331,7 +332,10 @@ def _sdk() -> Iterator[None]:
     for name in ("sagemaker", "sagemaker.config", "sagemaker.core"):
         logging.getLogger(name).setLevel(logging.WARNING)
     try:
-        yield
+        with warnings.catch_warnings():
+            # The SDK imports its own deprecated modules.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            yield
     except ImportError as error:
         raise BadRequest(
             f"SageMaker's SDK cannot be loaded: {error}", remedy="pip install 'augrank[aws]'"

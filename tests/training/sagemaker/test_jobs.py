@@ -214,8 +214,9 @@ def test_a_search_on_sagemaker_asks_for_the_seeds_ranges_and_its_jobs_train(data
     assert set(continuous) == {"learning_rate", "weight_decay"}
     assert continuous["learning_rate"]["ScalingType"] == "Logarithmic"
     assert [item["Name"] for item in ranges["IntegerParameterRanges"]] == ["batch_size"]
-    (categories,) = ranges["CategoricalParameterRanges"]
-    assert categories["Name"] == "backbone"
+    categories = {item["Name"]: item["Values"] for item in ranges["CategoricalParameterRanges"]}
+    assert set(categories) == {"epochs", "backbone"}
+    assert [json.loads(value) for value in categories["epochs"]] == [5, 10, 15]
     definition = asked["TrainingJobDefinition"]
     assert definition["EnableManagedSpotTraining"] is True
     assert definition["CheckpointConfig"]["LocalPath"] == "/opt/ml/checkpoints"
@@ -239,7 +240,8 @@ def test_a_search_on_sagemaker_asks_for_the_seeds_ranges_and_its_jobs_train(data
         "learning_rate": "0.0213",
         "weight_decay": "1e-4",
         "batch_size": "16",
-        "backbone": json.loads(json.dumps(categories["Values"][0])),
+        "backbone": categories["backbone"][0],
+        "epochs": "2",
         "_tuning_objective_metric": "validation:best_accuracy",
     }
     base = tmp_path / "container"
