@@ -27,10 +27,11 @@ format: install ## Rewrite the code in the house format
 	$(BIN)/ruff check --fix $(CODE)
 	$(BIN)/ruff format $(CODE)
 
-check: install ## Lint, format and types, without changing anything
+check: install ## Lint, format, types and rules of imports, without changing anything
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 test: install ## The whole suite: real TorchServe, real archives (about 10 minutes on 2 cores)
 	$(BIN)/python -m pytest

@@ -1,1 +1,1 @@
-"""Times training and serving. May start anything; nobody imports it."""
+"""Benchmarks of training and serving, here and on AWS; no other package imports this one."""

@@ -12,10 +12,10 @@ from augrank.cli.command import friendly_errors
 from augrank.cli.options import spread
 from augrank.cli.reporter import status_line
 from augrank.errors import BadRequest
-from benchmarks.common.notes import typed_command
+from benchmarks.common.command import command_line
 from benchmarks.instances.catalogue import PRICES, InstanceType, seeds
 from benchmarks.instances.ledger import Ledger, Work
-from benchmarks.instances.options import AwsOptions, HereOptions, WorkOptions
+from benchmarks.instances.options import AwsOptions, LocalOptions, WorkOptions
 
 LOG_WIDTH = 150  # where no terminal says how wide it is
 console = Console() if Console().is_terminal else Console(width=LOG_WIDTH)
@@ -23,8 +23,8 @@ console = Console() if Console().is_terminal else Console(width=LOG_WIDTH)
 
 @friendly_errors
 @spread
-def instances(asked: WorkOptions, here: HereOptions, aws: AwsOptions) -> None:
-    """Time training and serving on instance types, of AWS or of this machine, with costs.
+def instances(measure: WorkOptions, local: LocalOptions, aws: AwsOptions) -> None:
+    """Time training and serving on AWS instance types or on this machine, with costs.
 
     Run it again after an interrupt: it removes what was left running and measures what is missing.
 
@@ -33,57 +33,54 @@ def instances(asked: WorkOptions, here: HereOptions, aws: AwsOptions) -> None:
     On AWS: python -m benchmarks instances --types ml.c5,ml.g4dn.xlarge --training --serving
     --data s3://BUCKET/shop --dist dist --max-usd 20
     """
-    works = asked.works()
-    if here.local == bool(aws.types):
+    works = measure.works()
+    if local.local == bool(aws.types):
         raise BadRequest("where to measure is not clear", expected="either --local or --types")
-    where: HereOptions | AwsOptions = here if here.local else aws
-    given = asked.of_fit(own_data=bool(where.data))
+    where: LocalOptions | AwsOptions = local if local.local else aws
+    given = measure.fit_options(own_data=bool(where.data))
     kinds, usd = where.kinds()
-    if asked.dry_run:
+    if measure.dry_run:
         _print_plan(works, kinds, usd, aws.max_hours)
         return
-    where.check(works, asked)
-    about = {"data": where.data, "options": given, "dist": asked.dist, "quick": asked.quick}
+    where.check(works, measure)
+    about = {"data": where.data, "options": given, "dist": measure.dist, "quick": measure.quick}
     ledger = Ledger.open(
-        asked.out / "ledger.json", json.loads(json.dumps(about, default=str, sort_keys=True))
+        measure.out / "ledger.json", json.loads(json.dumps(about, default=str, sort_keys=True))
     )
-    from benchmarks.instances.run import run
+    from benchmarks.instances.run import Budget, run
 
     try:
         with status_line(console) as step:
-            run(
-                works, kinds, where.place(asked, given, ledger.id, step), ledger, usd, step,
-                most_usd=aws.max_usd, training_hours=aws.max_hours,
-            )  # fmt: skip
+            platform = where.platform(measure, given, ledger.id, step)
+            run(works, kinds, platform, ledger, Budget(usd, aws.max_usd, aws.max_hours), step)
     except KeyboardInterrupt:
-        console.print("[yellow]interrupted[/yellow]: what was started is removed; go on with:")
-        console.print(typed_command(), soft_wrap=True)
+        console.print("[yellow]interrupted[/yellow]: what was started is removed; resume with:")
+        console.print(command_line(), soft_wrap=True)
         raise typer.Exit(130) from None
     finally:
-        ledger.lock.close()
-    _report(works, kinds, ledger, usd, asked)
+        ledger.close()
+    _report(works, kinds, ledger, usd, measure)
 
 
 @friendly_errors
 def refresh_prices(
-    region: Annotated[str, typer.Option(help="Whose prices.")],
-    out: Annotated[Path, typer.Option(help="The file to write.")] = PRICES,
+    region: Annotated[str, typer.Option(help="AWS region.")],
+    out: Annotated[Path, typer.Option(help="File to write.")] = PRICES,
     profile: Annotated[str | None, typer.Option(help="Profile of ~/.aws/config.")] = None,
 ) -> None:
-    """Write the file of prices anew from AWS's price list."""
+    """Update the file of prices from AWS's price list."""
     from augrank.aws.client import Aws
-    from benchmarks.instances.catalogue import write_prices
-    from benchmarks.instances.price_list import HOME, fetch
+    from benchmarks.instances.catalogue import PRICING_REGION, fetch_prices, write_prices
 
-    found = fetch(Aws(HOME, profile), region)
+    found = fetch_prices(Aws(PRICING_REGION, profile), region)
     write_prices(out, region, datetime.now(UTC).date().isoformat(), found)
     console.print(f"wrote {len(found)} prices to {out}", soft_wrap=True)
 
 
 def about_run(quick: bool) -> dict[str, Any]:
-    """What figures have to be read with."""
+    """Return the conditions of the run."""
     from augrank.resources import usable_cores
-    from benchmarks.common.statistics import machine
+    from benchmarks.common.machine import machine
 
     return {"quick": quick, "machine": machine(usable_cores())}
 
@@ -93,19 +90,22 @@ def _report(
     kinds: list[InstanceType],
     ledger: Ledger,
     usd: dict[str, float],
-    asked: WorkOptions,
+    measure: WorkOptions,
 ) -> None:
-    """Table, plots, results.json, and one line of JSON."""
-    from benchmarks.instances.report import draw, result, rows, shown
+    """Print tables and one line of JSON, and write plots and results.json."""
+    from benchmarks.instances.report import draw, result, results_table, rows, source_table
 
     measured, beside = rows(kinds, works, ledger, usd), seeds()
-    about = {"command": typed_command(), **about_run(asked.quick)}
+    about = {"command": command_line(), **about_run(measure.quick)}
     content = result(measured, beside, ledger.spent_usd, about)
-    draw(measured, beside, asked.out / "plots")
-    (asked.out / "results.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    console.print(shown(measured))
-    console.print(f"{asked.out}: results.json, plots/cost_latency.png, plots/speed_up.png")
-    if asked.quick:
+    draw(measured, beside, measure.out / "plots")
+    (measure.out / "results.json").write_text(
+        json.dumps(content, indent=2) + "\n", encoding="utf-8"
+    )
+    console.print(results_table(measured))
+    console.print(source_table(beside))
+    console.print(f"{measure.out}: results.json, plots/cost_latency.png, plots/speed_up.png")
+    if measure.quick:
         console.print("This was a quick run: for figures to keep, run it without --quick.")
     print(json.dumps(content, allow_nan=False))
 

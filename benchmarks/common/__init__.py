@@ -1,0 +1,1 @@
+"""Code shared by all benchmarks: load generation, statistics, the machine, Markdown."""

@@ -1,40 +1,54 @@
-"""Figures as Markdown."""
+"""Markdown sections from results, by the Jinja templates of ``templates/``.
 
-from collections.abc import Mapping, Sequence
+A template's paragraphs are wrapped for the reader of the template; rendered, each is one line.
+"""
+
+import re
+from functools import cache
+from pathlib import Path
 from typing import Any
 
-Result = Mapping[str, Any]  # the contents of a results.json
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from benchmarks.common.results import Results
+from benchmarks.common.statistics import figure_text
+
+TEMPLATES = Path(__file__).with_name("templates")
+BLOCK = re.compile(r"\n\s*\n")
 
 
-def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = [headings, ["---"] * len(headings), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+def render(template: str, results: Results | None = None, **values: Any) -> str:
+    """Render a template of ``templates/`` with the keys of results and further values."""
+    text = _environment().get_template(template).render({**(results or {}), **values})
+    return "\n\n".join(_unwrapped(block) for block in BLOCK.split(text.strip()))
 
 
-def shown(figure: Mapping[str, float], digits: int = 2) -> str:
-    """``12.30 (12.10 to 12.60)``."""
-    return (
-        f"{figure['median']:.{digits}f} ({figure['low']:.{digits}f} to {figure['high']:.{digits}f})"
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
+    environment.filters.update(figure=figure_text, fixed=_fixed, percent=_percent, number=_number)
+    return environment
 
 
-def verdict(target: Mapping[str, Any], figure: Mapping[str, float]) -> list[str]:
-    """A row: title, figure, bound, aim, and whether it is met; a miss says by how much."""
-    less, bound, aim = target["less_is_better"], target["bound"], target["aim"]
-    sign, end = ("≤ ", figure["high"]) if less else ("", figure["low"])
-    good, reached = (end <= bound, end <= aim) if less else (end >= bound, end >= aim)
-    digits = 4 if bound < 0.1 else 3
-    measured = f"{figure['median']:.{digits}f}"
-    if figure["low"] != figure["high"]:
-        measured = shown(figure, digits)
-    verdict = "aim reached" if reached else "met"
-    if not good:
-        away = (end - bound) / bound if less else (bound - end) / bound
-        verdict = f"missed by {away:.0%}. {target['tried']}".strip()
-    return [target["title"], measured, f"{sign}{bound:g}", f"{sign}{aim:g}", verdict]
+def _unwrapped(block: str) -> str:
+    """Put a paragraph on one line; tables keep their lines."""
+    lines = [line.strip() for line in block.splitlines()]
+    return "\n".join(lines) if block.lstrip().startswith("|") else " ".join(lines)
 
 
-def typed_as(result: Result) -> str:
-    """How a section's results are made again."""
-    return f"Command: `{result['command']}`."
+def _fixed(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}"
+
+
+def _percent(value: float, digits: int = 0) -> str:
+    return f"{value:.{digits}%}"
+
+
+def _number(value: object) -> str:
+    """``53,317,349`` or ``18.73``; text as it is."""
+    return f"{value:,.2f}".removesuffix(".00") if isinstance(value, int | float) else str(value)

@@ -1,4 +1,4 @@
-"""What servers are asked: images with a target and a drawn context each."""
+"""The requests that servers are sent: images, each with a target and a random context."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -8,22 +8,40 @@ from typing import Any
 import numpy as np
 
 from augrank.bundle.recommend_spec import RecommendBundle
+from augrank.contracts.manifest import IMAGE_SUFFIXES
+from augrank.errors import BadRequest
 from augrank.models.context import ContextEncoder
 
+SAMPLE_IMAGES = Path(__file__).parents[2] / "examples" / "catalogue" / "images"
 
-def question(
+
+def recommend_request(
     image: bytes, target: str, context: Mapping[str, Any], **options: Any
 ) -> dict[str, Any]:
-    """The JSON object of a request."""
+    """Return the JSON object of one request."""
     encoded = base64.b64encode(image).decode()
     return {"image": encoded, "target": target, "context": dict(context), **options}
 
 
-def questions(bundle: RecommendBundle, images: Sequence[Path]) -> list[dict[str, Any]]:
-    """One for each image, targets in turn, contexts drawn."""
+def recommend_requests(bundle: RecommendBundle, images: Sequence[Path]) -> list[dict[str, Any]]:
+    """Return one request per image: targets in turn, contexts drawn at random (seeded)."""
     targets = [head.target.name for head in bundle.spec.heads]
     encoder, rng = ContextEncoder(bundle.spec.context), np.random.default_rng(0)
     return [
-        question(image.read_bytes(), targets[number % len(targets)], encoder.draw(rng))
+        recommend_request(image.read_bytes(), targets[number % len(targets)], encoder.draw(rng))
         for number, image in enumerate(images)
     ]
+
+
+def image_files(folder: Path) -> list[Path]:
+    """Return the image files of a folder, sorted.
+
+    Raises:
+        BadRequest: there are none.
+    """
+    files = sorted(path for path in folder.glob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    if not files:
+        raise BadRequest(
+            "there are no images", expected="files " + ", ".join(IMAGE_SUFFIXES), got=str(folder)
+        )
+    return files

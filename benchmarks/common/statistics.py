@@ -1,23 +1,22 @@
-"""Medians with intervals, and what a figure has to be read with: machine, threads, versions."""
+"""Medians with bootstrap intervals."""
 
-import platform
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
-
-from augrank.bundle.load import library_versions
-from augrank.resources import usable_cores
+from numpy.typing import ArrayLike, NDArray
 
 RESAMPLES = 2000
-LEAST_SAMPLES = 6  # below, draws from a sample tell less than its range
+MIN_SAMPLES = 6  # a bootstrap of fewer says less than their range
 
 
 @dataclass(frozen=True)
 class Median:
-    """A median and its 95 % bootstrap interval, or the range of fewer than six values."""
+    """A median, in the unit of its samples, and its 95 % bootstrap interval.
+
+    Fewer than six samples have their range in place of the interval.
+    """
 
     median: float
     low: float
@@ -25,59 +24,62 @@ class Median:
 
     @classmethod
     def of(cls, values: ArrayLike, digits: int = 4) -> "Median":
-        """Of repeated measurements, (N,)."""
+        """Compute it from repeated measurements, (N,), rounded to ``digits``."""
         samples = np.asarray(values, np.float64)
-        if len(samples) < LEAST_SAMPLES:
-            return cls(*(round(float(of(samples)), digits) for of in (np.median, np.min, np.max)))
-        rng = np.random.default_rng(0)
-        draws = rng.choice(samples, (RESAMPLES, len(samples)))
-        low, high = np.percentile(np.median(draws, axis=1), [2.5, 97.5])
-        return cls(*(round(float(value), digits) for value in (np.median(samples), low, high)))
+        if len(samples) < MIN_SAMPLES:
+            return cls(*(round(float(f(samples)), digits) for f in (np.median, np.min, np.max)))
+
+        def median(resampled: NDArray[np.float64], axis: int) -> Any:
+            return np.median(resampled, axis=axis)
+
+        return cls(*_rounded(float(np.median(samples)), _interval((samples,), median), digits))
 
     @classmethod
-    def of_quotient(
+    def of_ratios(cls, numerators: ArrayLike, denominators: ArrayLike) -> "Median":
+        """Compute it from ratios of paired measurements, (N,) each: round by round."""
+        return cls.of(np.asarray(numerators, np.float64) / np.asarray(denominators, np.float64))
+
+    @classmethod
+    def of_percentile_ratio(
         cls,
-        above: ArrayLike,
-        below: ArrayLike,
+        numerators: ArrayLike,
+        denominators: ArrayLike,
         *,
         percents: tuple[float, float] = (50.0, 50.0),
         digits: int = 4,
     ) -> "Median":
-        """A percentile of one sample over a percentile of another, each drawn again by itself."""
-        rng = np.random.default_rng(0)
-        samples = [np.asarray(values, np.float64) for values in (above, below)]
-        parts = [
-            np.percentile(rng.choice(values, (RESAMPLES, len(values))), percent, axis=1)
-            for values, percent in zip(samples, percents, strict=True)
-        ]
-        point = np.percentile(samples[0], percents[0]) / np.percentile(samples[1], percents[1])
-        low, high = np.percentile(parts[0] / parts[1], [2.5, 97.5])
-        return cls(*(round(float(value), digits) for value in (point, low, high)))
+        """Divide a percentile of one sample by one of another; each is resampled by itself."""
+        samples = np.asarray(numerators, np.float64), np.asarray(denominators, np.float64)
 
-    def shown(self, digits: int = 2) -> str:
+        def ratio(above: NDArray[np.float64], below: NDArray[np.float64], axis: int = -1) -> Any:
+            upper, lower = percents
+            return np.percentile(above, upper, axis=axis) / np.percentile(below, lower, axis=axis)
+
+        return cls(*_rounded(float(ratio(*samples)), _interval(samples, ratio), digits))
+
+    def __str__(self) -> str:
         """``12.30 (12.10 to 12.60)``."""
-        return f"{self.median:.{digits}f} ({self.low:.{digits}f} to {self.high:.{digits}f})"
+        return figure_text(self.to_dict())
 
     def to_dict(self) -> dict[str, float]:
-        """Plain data."""
+        """Return plain data."""
         return asdict(self)
 
 
-def machine(threads: int) -> dict[str, Any]:
-    """What ran the benchmark."""
-    return {
-        "processor": _processor(),
-        "cores": usable_cores(),
-        "threads": threads,
-        "python": platform.python_version(),
-        "libraries": library_versions(),
-    }
+def figure_text(figure: Mapping[str, float], digits: int = 2) -> str:
+    """Format a Median's plain data as ``12.30 (12.10 to 12.60)``."""
+    median, low, high = (f"{figure[key]:.{digits}f}" for key in ("median", "low", "high"))
+    return f"{median} ({low} to {high})"
 
 
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
+def _interval(samples: tuple[NDArray[np.float64], ...], statistic: Any) -> tuple[float, float]:
+    from scipy.stats import bootstrap  # takes half a second to import
+
+    interval = bootstrap(
+        samples, statistic, n_resamples=RESAMPLES, method="percentile", vectorized=True, rng=0
+    ).confidence_interval
+    return float(interval.low), float(interval.high)
+
+
+def _rounded(point: float, interval: tuple[float, float], digits: int) -> list[float]:
+    return [round(value, digits) for value in (point, *interval)]

@@ -1,1 +1,1 @@
-"""Instance types side by side, for a model of your own: training, serving, and what they cost."""
+"""Compare instance types for your own model: training, serving, and costs."""

@@ -1,4 +1,4 @@
-"""Instance types on AWS: a training job, or an endpoint that is asked and removed again."""
+"""Instance types on AWS: a training job, or an endpoint under load that is deleted again."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,18 +11,18 @@ from augrank.bundle.load import load_bundle
 from augrank.bundle.recommend_spec import RecommendSpec
 from augrank.errors import BadRequest
 from augrank.reporting import Step
-from benchmarks.common.load import FAILED, OK, Asks, Body
-from benchmarks.common.requests import questions
+from benchmarks.common.http_client import FAILED, OK, LoadClient, Payload
+from benchmarks.common.requests import recommend_requests
 from benchmarks.instances.catalogue import InstanceType
 from benchmarks.instances.figures import (
     LeftRunning,
     LoadPlan,
     ServingFigures,
     TrainingFigures,
-    ask,
+    measure_load,
     training_figures,
 )
-from benchmarks.serving.systems import plain_json
+from benchmarks.serving.systems import json_body
 from export.sagemaker.endpoint import Endpoint
 from export.sagemaker.images import serving_image
 from export.sagemaker.release import Release, Settings
@@ -36,7 +36,7 @@ BILLED = ("BillableTimeInSeconds", "TrainingTimeInSeconds")
 
 @dataclass(frozen=True)
 class Account:
-    """Whose, and what for."""
+    """The role, bucket and images of the account."""
 
     role: str
     bucket: str
@@ -46,45 +46,43 @@ class Account:
 
 @dataclass(frozen=True)
 class Job:
-    """What is trained on every type."""
+    """The training that runs on every type."""
 
     data: str  # s3://BUCKET/FOLDER
     options: dict[str, Any]  # of fit
     max_hours: float
 
 
-class OnAws:
-    """Trains and serves on SageMaker; what it makes carries the benchmark's mark.
+@dataclass(frozen=True)
+class AwsWorkload:
+    """What is measured on every type."""
+
+    load: LoadPlan  # of endpoints
+    job: Job | None  # None where nothing is trained
+    dist: Path | None  # the export to serve; None where nothing is served
+    images: list[Path]  # of the requests
+
+
+class SageMakerPlatform:
+    """Trains and serves on SageMaker; names of what it creates contain the benchmark's mark.
 
     Args:
         aws: services of a region.
         account: role, bucket, images.
-        mark: of this benchmark, in all names.
-        load: how endpoints are asked.
-        job: what is trained; None where nothing is.
-        dist: the export that is served; None where nothing is.
-        images: to ask about.
+        mark: id of this benchmark.
+        workload: what is measured.
     """
 
-    def __init__(
-        self,
-        aws: Aws,
-        account: Account,
-        mark: str,
-        load: LoadPlan,
-        *,
-        job: Job | None,
-        dist: Path | None,
-        images: list[Path],
-    ) -> None:
-        self._aws, self._account, self._mark, self._load = aws, account, f"bench-{mark}", load
-        self._job, self._dist, self._images = job, dist, images
+    def __init__(self, aws: Aws, account: Account, mark: str, workload: AwsWorkload) -> None:
+        self._aws, self._account, self._mark = aws, account, f"bench-{mark}"
+        self._load, self._images = workload.load, workload.images
+        self._job, self._dist = workload.job, workload.dist
         self._content = ""
 
     # --- training ---------------------------------------------------------------------------------
 
     def train(self, kind: InstanceType, step: Step) -> TrainingFigures:
-        """A training job, stopped where the user interrupts it."""
+        """Run a training job; stop it if the user interrupts."""
         job = self.training_job(kind)
         name = jobs.submit(self._aws, job, step)
         try:
@@ -104,7 +102,7 @@ class OnAws:
         return _figures(state)
 
     def training_job(self, kind: InstanceType) -> TrainingJob:
-        """What is trained on a type. On demand: spare capacity would be interrupted."""
+        """Return the job of a type, on demand: spot capacity might be interrupted."""
         if self._job is None:
             raise BadRequest("there is nothing to train", remedy="Give --data s3://BUCKET/FOLDER")
         account, image = self._account, self._account.training_image
@@ -118,7 +116,7 @@ class OnAws:
             spot=False,
             max_hours=self._job.max_hours,
         )
-        if not self._content:  # the same of all types
+        if not self._content:  # the same for all types
             self._content = jobs.content_digest(self._aws, settings)
         return TrainingJob(settings, self._job.options, self._content)
 
@@ -148,7 +146,7 @@ class OnAws:
     # --- serving ----------------------------------------------------------------------------------
 
     def serve(self, kind: InstanceType, step: Step) -> ServingFigures:
-        """An endpoint, deleted whatever happens."""
+        """Measure an endpoint, which is deleted whatever happens."""
         release = self.release(kind)
         endpoint = Endpoint(self._aws, release.settings.name, step)
         bundle = load_bundle(release.dist / "bundle", RecommendSpec)
@@ -158,13 +156,13 @@ class OnAws:
             )
         try:
             deploy(endpoint, release)
-            bodies = [plain_json(each) for each in questions(bundle, self._images)]
-            return ask(Invoked(self._aws, endpoint.name), bodies, self._load, step)
+            bodies = [json_body(each) for each in recommend_requests(bundle, self._images)]
+            return measure_load(Invoked(self._aws, endpoint.name), bodies, self._load, step)
         finally:
             delete(endpoint, self._account.bucket)
 
     def release(self, kind: InstanceType) -> Release:
-        """What is served on a type."""
+        """Return the release that is served on a type."""
         if self._dist is None:
             raise BadRequest("there is nothing to serve", remedy="Give --dist DIST")
         account = self._account
@@ -181,12 +179,12 @@ class OnAws:
     # --- what an earlier call left ----------------------------------------------------------------
 
     def clean(self, works: Sequence[str], kinds: Sequence[InstanceType], step: Step) -> list[str]:
-        """Delete endpoints, with all that was made for them, and stop jobs nobody will follow.
+        """Delete endpoints with all that was created for them, and stop jobs nobody will follow.
 
-        A job that would be submitted again just so is left: it is found by its name and followed.
+        A job that would be submitted again unchanged is left: it is found by its name and followed.
         """
         made = {item["EndpointName"] for item in self._listed("list_endpoints", "Endpoints")}
-        # A model's name is its endpoint's with a digest behind: a kill may have come between them.
+        # A model is named by its endpoint and a digest; a kill may have left a model alone.
         models = self._listed("list_models", "Models")
         made |= {item["ModelName"].rsplit("-", 1)[0] for item in models}
         removed = []
@@ -204,20 +202,20 @@ class OnAws:
         return removed
 
     def _listed(self, operation: str, key: str, **which: Any) -> list[dict[str, Any]]:
-        """What carries this benchmark's mark in its name."""
+        """List what has this benchmark's mark in its name."""
         pages = self._aws.paginate("sagemaker", operation, NameContains=self._mark, **which)
         return [item for page in pages for item in page[key]]
 
 
 @dataclass(frozen=True)
 class Invoked:
-    """An endpoint as a load's target."""
+    """An endpoint as the target of a load."""
 
     aws: Aws
     name: str
 
-    def client(self) -> Asks:
-        """boto3 keeps its connections; one client serves all threads."""
+    def client(self) -> LoadClient:
+        """Return a client; boto3 keeps connections alive, so one serves all threads."""
         return _Client(self.aws, self.name)
 
 
@@ -225,7 +223,7 @@ class _Client:
     def __init__(self, aws: Aws, name: str) -> None:
         self._runtime, self._name = aws.client("sagemaker-runtime"), name
 
-    def post(self, body: Body) -> tuple[int, bytes]:
+    def post(self, body: Payload) -> tuple[int, bytes]:
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
@@ -244,12 +242,12 @@ class _Client:
 
 
 def _figures(state: dict[str, Any]) -> TrainingFigures:
-    """From the metrics that SageMaker read in the job's log: those of its last epoch."""
+    """Read the metrics of the last epoch that SageMaker found in the job's log."""
     found = {m["MetricName"]: float(m["Value"]) for m in state.get("FinalMetricDataList", [])}
     missing = {"images_per_s", "epoch_seconds", "input_share"} - set(found)
     if missing:
         raise AwsError(
-            f"the job {state['TrainingJobName']} told no {', '.join(sorted(missing))}",
+            f"the job {state['TrainingJobName']} printed no {', '.join(sorted(missing))}",
             remedy="Its log is in CloudWatch (/aws/sagemaker/TrainingJobs).",
         )
     billed_s = next((float(state[key]) for key in BILLED if state.get(key)), 0.0)

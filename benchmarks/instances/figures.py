@@ -1,4 +1,4 @@
-"""What is measured on one instance type, and where: here, or on AWS, by the same code."""
+"""What is measured on one instance type: here and on AWS by the same code."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,8 @@ import numpy as np
 
 from augrank.errors import ServerError
 from augrank.reporting import Step
-from benchmarks.common.load import Body, Target, closed_loop, open_loop
+from benchmarks.common.http_client import LoadTarget, Payload
+from benchmarks.common.load import closed_loop, open_loop
 from benchmarks.instances.catalogue import InstanceType
 
 LOAD = 0.7  # of the peak, at which latencies are taken
@@ -16,7 +17,7 @@ LOAD = 0.7  # of the peak, at which latencies are taken
 
 @dataclass(frozen=True)
 class TrainingFigures:
-    """Of a training run."""
+    """Figures of a training run."""
 
     images_per_s: float  # median over epochs, the first left out where there are more
     input_share: float  # of an epoch's time, waiting for images
@@ -26,7 +27,7 @@ class TrainingFigures:
 
 @dataclass(frozen=True)
 class ServingFigures:
-    """Of an endpoint under load."""
+    """Figures of an endpoint under load."""
 
     answers_per_s: float  # at its peak
     clients: int  # with which it answers most
@@ -38,7 +39,7 @@ class ServingFigures:
 
 @dataclass(frozen=True)
 class LoadPlan:
-    """How long an endpoint is asked."""
+    """How long an endpoint is put under load."""
 
     turn_s: float
     open_s: float
@@ -52,27 +53,27 @@ class LeftRunning(ServerError):
     """Something could not be removed and may still cost money."""
 
 
-class Place(Protocol):
-    """Where instance types are tried; both raise LeftRunning where they could not clean up."""
+class Platform(Protocol):
+    """Where instance types are tried; raises LeftRunning if it could not clean up."""
 
     def train(self, kind: InstanceType, step: Step) -> TrainingFigures:
         """Train on this type, and clean up."""
 
     def serve(self, kind: InstanceType, step: Step) -> ServingFigures:
-        """Serve on this type, ask it, and clean up."""
+        """Serve on this type, put it under load, and clean up."""
 
     def clean(self, works: Sequence[str], kinds: Sequence[InstanceType], step: Step) -> list[str]:
-        """Remove what an earlier call left and a call for these works and types does not take up.
+        """Remove what an earlier call left, unless a call for these works and types continues it.
 
         Returns:
-            What it was, in words.
+            What was removed, for people.
         """
 
 
 def training_figures(
     rates: list[float], seconds: list[float], shares: list[float], hours: float
 ) -> TrainingFigures:
-    """From epochs: images a second, seconds, share of time waiting for input."""
+    """Summarise epochs: images per second, seconds, share of time spent waiting for input."""
     settled = slice(1, None) if len(rates) > 1 else slice(None)
     return TrainingFigures(
         images_per_s=float(np.median(rates[settled])),
@@ -82,12 +83,14 @@ def training_figures(
     )
 
 
-def ask(endpoint: Target, bodies: list[Body], plan: LoadPlan, step: Step) -> ServingFigures:
-    """Find the peak of an endpoint, then its latencies at LOAD of it.
+def measure_load(
+    endpoint: LoadTarget, bodies: list[Payload], plan: LoadPlan, step: Step
+) -> ServingFigures:
+    """Find the peak throughput of an endpoint, then its latencies at LOAD of it.
 
-    Clients are doubled as long as that brings a tenth more answers.
+    The number of clients is doubled as long as that gives a tenth more answers.
     """
-    step("a lone client")
+    step("one client")
     lone = closed_loop(endpoint, bodies, clients=1, seconds=plan.turn_s)
     best, clients, tried = lone, 1, 2
     while tried <= plan.most_clients:

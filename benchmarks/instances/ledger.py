@@ -1,105 +1,93 @@
-"""What has been measured and spent: one JSON file, so that a second call goes on where one ended.
+"""Measurements and spending, in one JSON file, so that a second call resumes.
 
     {"id": "1f3a9c02", "done": {"training ml.c5.xlarge": {...}}, "failed": {...},
      "running": {"serving ml.c5.xlarge": 1760000000.0}, "spent_usd": 1.23}
 
-``running`` is written before anything is started on AWS: what a crash left is found by it.
+``running`` is written before anything is started on AWS, so that a crash leaves a trace.
 """
 
-import fcntl
 import json
 import secrets
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 from augrank.errors import BadRequest
+from augrank.files import exclusive_lock, write_json
 from benchmarks.instances.figures import ServingFigures, TrainingFigures
 
 Work = Literal["training", "serving"]
 Figures = TrainingFigures | ServingFigures
 FIGURES: dict[Work, type[TrainingFigures] | type[ServingFigures]] = {
-    "training": TrainingFigures, "serving": ServingFigures,
-}  # fmt: skip
+    "training": TrainingFigures,
+    "serving": ServingFigures,
+}
 
 
 @dataclass(frozen=True)
 class Ledger:
-    """The file."""
+    """The file, locked until ``close``."""
 
     file: Path
     content: dict[str, Any]
-    lock: IO[str]  # held as long as the ledger is
+    _lock: ExitStack
 
     @classmethod
     def open(cls, file: Path, about: Mapping[str, Any]) -> "Ledger":
-        """Read it, or begin one.
+        """Lock and read the file, or create it.
 
         Args:
-            file: where it is kept.
-            about: what is measured; another one's file is refused.
+            file: the ledger's file.
+            about: what is measured; the file of another benchmark is refused.
 
         Raises:
-            BadRequest: the file is of something else, or cannot be read.
+            BadRequest: another process holds the file, or it belongs to another benchmark or cannot
+                be read.
         """
         plain = json.loads(json.dumps(dict(about)))
-        file.parent.mkdir(parents=True, exist_ok=True)
-        lock = file.with_suffix(".lock").open("w")
+        lock = ExitStack()
+        busy = f"another process measures into {file.parent}"
+        lock.enter_context(exclusive_lock(file.with_suffix(".lock"), busy, error=BadRequest))
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise BadRequest(
-                f"another process measures into {file.parent}",
-                remedy="Wait for it, or choose another --out.",
-            ) from error
-        if not file.exists():
-            new = {"id": secrets.token_hex(4), "about": plain, "done": {}, "failed": {},
-                   "running": {}, "spent_usd": 0.0}  # fmt: skip
-            ledger = cls(file, new, lock)
-            ledger._write()
-            return ledger
-        try:
-            content = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise BadRequest(f"{file} cannot be read: {error}") from error
-        if content.get("about") != plain:
-            raise BadRequest(
-                f"{file} is of another benchmark",
-                expected=json.dumps(plain),
-                got=json.dumps(content.get("about")),
-                remedy="Choose another --out.",
-            )
-        return cls(file, content, lock)
+            return cls(file, _read_or_create(file, plain), lock)
+        except BaseException:
+            lock.close()
+            raise
+
+    def close(self) -> None:
+        """Release the lock."""
+        self._lock.close()
 
     @property
     def id(self) -> str:
-        """Marks what this benchmark makes on AWS."""
+        """The id in the names of everything that this benchmark creates on AWS."""
         return str(self.content["id"])
 
     @property
     def spent_usd(self) -> float:
-        """So far, by the prices given."""
+        """The money spent so far, in USD, by the given prices."""
         return float(self.content["spent_usd"])
 
     @property
     def failed(self) -> dict[tuple[str, str], str]:
-        """Why, by work and type."""
+        """The errors, by work and type."""
         return {_parts(key): why for key, why in self.content["failed"].items()}
 
     @property
     def running(self) -> list[tuple[str, str]]:
-        """Work and type of what was begun and not ended."""
+        """Work and type of what was started and has not ended."""
         return [_parts(key) for key in self.content["running"]]
 
     def figures(self, work: Work, name: str) -> Any:
-        """What was measured, or None."""
+        """Return the figures of a type, or None."""
         found = self.content["done"].get(f"{work} {name}")
         return None if found is None else FIGURES[work](**found)
 
     def begin(self, work: Work, name: str) -> None:
-        """Before anything is started."""
+        """Record that a type is tried, before anything is started."""
         self.content["running"][f"{work} {name}"] = time.time()
         self._write()
 
@@ -112,14 +100,14 @@ class Ledger:
         *,
         hours_at_most: float | None = None,
     ) -> None:
-        """After all of it is gone again.
+        """Record the result and the costs, after everything has been deleted.
 
         Args:
             work: training or serving.
-            name: of the type.
-            usd_per_hour: what it costs.
-            result: figures, or why there are none; None where it was interrupted.
-            hours_at_most: that it can have run, whenever this is called.
+            name: the type's name.
+            usd_per_hour: its price.
+            result: figures, or the error; None where it was interrupted.
+            hours_at_most: the longest that it can have run, whenever this is called.
         """
         key = f"{work} {name}"
         begun = self.content["running"].pop(key, None)
@@ -138,10 +126,38 @@ class Ledger:
         self._write()
 
     def _write(self) -> None:
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = self.file.with_suffix(".unfinished")
-        unfinished.write_text(json.dumps(self.content, indent=2) + "\n", encoding="utf-8")
-        unfinished.replace(self.file)
+        write_json(self.file, self.content)
+
+
+def _read_or_create(file: Path, about: dict[str, Any]) -> dict[str, Any]:
+    """Return the contents of a ledger of this benchmark.
+
+    Raises:
+        BadRequest: the file belongs to another benchmark, or cannot be read.
+    """
+    if not file.exists():
+        new = {
+            "id": secrets.token_hex(4),
+            "about": about,
+            "done": {},
+            "failed": {},
+            "running": {},
+            "spent_usd": 0.0,
+        }
+        write_json(file, new)
+        return new
+    try:
+        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadRequest(f"{file} cannot be read: {error}") from error
+    if content.get("about") != about:
+        raise BadRequest(
+            f"{file} belongs to another benchmark",
+            expected=json.dumps(about),
+            got=json.dumps(content.get("about")),
+            remedy="Choose another --out.",
+        )
+    return content
 
 
 def _parts(key: str) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""This machine as instance types: one core, two, ... all of them, and its GPU."""
+"""This machine as instance types: 1, 2, 4, ... and all cores, and its GPU."""
 
 import json
 import os
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,24 +19,24 @@ from augrank.reporting import Step
 from augrank.resources import available_memory, usable_cores
 from augrank.serving.capacity import CapacityRequest, plan_serving
 from augrank.serving.server import ServerOptions, serve
-from benchmarks.common.load import Endpoint
-from benchmarks.common.requests import questions
+from benchmarks.common.http_client import HttpEndpoint
+from benchmarks.common.requests import recommend_requests
 from benchmarks.instances.catalogue import InstanceType
 from benchmarks.instances.figures import (
     LoadPlan,
     ServingFigures,
     TrainingFigures,
-    ask,
+    measure_load,
     training_figures,
 )
-from benchmarks.serving.systems import plain_json
+from benchmarks.serving.systems import json_body
 
 FAMILY = "here"
 GPU = f"{FAMILY}.gpu"
 
 
 def local_types(gpu: str = "") -> list[InstanceType]:
-    """1, 2, 4, ... and all cores of this machine; and its GPU, by its name, if it has one."""
+    """Return 1, 2, 4, ... and all cores as instance types, and the GPU of this name."""
     cores, memory_gb = usable_cores(), round(available_memory() / 2**30, 1)
     counts = sorted({cores, *(2**n for n in range(cores.bit_length()) if 2**n <= cores)})
     kinds = [
@@ -49,7 +49,7 @@ def local_types(gpu: str = "") -> list[InstanceType]:
 
 
 def gpu_name() -> str:
-    """This machine's GPU; nothing where there is none."""
+    """Return the name of this machine's GPU; an empty string without one."""
     import torch
 
     return torch.cuda.get_device_name() if torch.cuda.is_available() else ""
@@ -57,7 +57,7 @@ def gpu_name() -> str:
 
 @dataclass(frozen=True)
 class Workload:
-    """What is trained and served here."""
+    """What is trained and served on this machine."""
 
     manifest: Path
     images: Path
@@ -66,24 +66,38 @@ class Workload:
     scratch: Path
 
 
-class Here:
+class LocalPlatform:
     """Trains with ``python -m training fit`` and serves with TorchServe, on some of the cores."""
 
     def __init__(self, workload: Workload, load: LoadPlan) -> None:
         self._work, self._load = workload, load
 
     def train(self, kind: InstanceType, step: Step) -> TrainingFigures:
-        """A run from the start; decoding is part of its hours."""
+        """Train from the beginning; its hours include decoding."""
         run = self._work.scratch / kind.name / "run"
         options = [
             f"--{name.replace('_', '-')}={value}" for name, value in self._work.options.items()
         ]
         device = "cuda" if kind.name == GPU else "cpu"
         command = [
-            sys.executable, "-m", "training", "fit", "--manifest", self._work.manifest, "--images",
-            self._work.images, "--out", run, "--overwrite", "--no-baselines", "--threads",
-            kind.vcpu, "--device", device, *options,
-        ]  # fmt: skip
+            sys.executable,
+            "-m",
+            "training",
+            "fit",
+            "--manifest",
+            self._work.manifest,
+            "--images",
+            self._work.images,
+            "--out",
+            run,
+            "--overwrite",
+            "--no-baselines",
+            "--threads",
+            kind.vcpu,
+            "--device",
+            device,
+            *options,
+        ]
         _run(command, kind, step)
         report = json.loads((run / "report.json").read_text(encoding="utf-8"))
         column = partial(_column, report["history"])
@@ -93,22 +107,22 @@ class Here:
         )
 
     def serve(self, kind: InstanceType, step: Step) -> ServingFigures:
-        """TorchServe on these cores; the clients may use all."""
+        """Run TorchServe on these cores; the clients may use all."""
         bundle = load_bundle(self._dist(kind, step) / "bundle", RecommendSpec)
-        asked = questions(bundle, self._images())
+        asked = recommend_requests(bundle, self._images())
         gpu = kind.name == GPU
         plan = plan_serving(CapacityRequest("throughput", cores=kind.vcpu, gpu=gpu))
         options = ServerOptions(port=0, auth=False, plan=plan, device="cuda" if gpu else "cpu")
         with cores(kind.vcpu), serve(bundle.directory, options) as server, cores(usable_cores()):
-            endpoint = Endpoint(server.url, server.headers)
-            return ask(endpoint, [plain_json(each) for each in asked], self._load, step)
+            endpoint = HttpEndpoint(server.url, server.headers)
+            return measure_load(endpoint, [json_body(each) for each in asked], self._load, step)
 
     def clean(self, works: Sequence[str], kinds: Sequence[InstanceType], step: Step) -> list[str]:
-        """Servers end with the process that started them."""
+        """Remove nothing: servers end with the process that started them."""
         return []
 
     def _dist(self, kind: InstanceType, step: Step) -> Path:
-        """The export to serve: the user's, or what was trained here, exported once."""
+        """Return the export to serve: the user's, or what was trained here, exported once."""
         if self._work.dist is not None:
             return self._work.dist
         dist = self._work.scratch / "dist"
@@ -125,36 +139,41 @@ class Here:
 
     def _images(self) -> Sequence[Path]:
         return sorted(
-            path for path in self._work.images.rglob("*")
-            if path.suffix.lower() in IMAGE_SUFFIXES
-        )[:20]  # fmt: skip
+            path for path in self._work.images.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES
+        )[:20]
 
 
 @contextmanager
 def cores(count: int) -> Iterator[None]:
-    """Let what is started in this block run on so many cores alone."""
+    """Restrict what is started in this block to this number of cores."""
+    _all_cores()  # before the first restriction
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, sorted(_ALL)[:count])
+    os.sched_setaffinity(0, _all_cores()[:count])
     try:
         yield
     finally:
         os.sched_setaffinity(0, before)
 
 
-_ALL = os.sched_getaffinity(0)
+@cache
+def _all_cores() -> list[int]:
+    return sorted(os.sched_getaffinity(0))
 
 
 def _run(command: Sequence[object], kind: InstanceType, step: Step) -> None:
     words = [str(word) for word in command]
     with cores(kind.vcpu):
         process = subprocess.Popen(
-            words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             text=True,
-        )  # fmt: skip
-    told = []
+        )
+    output = []
     try:
         for line in process.stdout or ():
-            told.append(line.rstrip())
+            output.append(line.rstrip())
             if line[:1].isalpha():  # not the tables
                 step(f"{kind.name}: {line.strip()[:90]}")
         process.wait()
@@ -163,7 +182,9 @@ def _run(command: Sequence[object], kind: InstanceType, step: Step) -> None:
             process.kill()
             process.wait()
     if process.returncode:
-        raise ServerError(f"{' '.join(words[1:5])} failed on {kind.name}", got="\n".join(told[-5:]))
+        raise ServerError(
+            f"{' '.join(words[1:5])} failed on {kind.name}", got="\n".join(output[-5:])
+        )
 
 
 def _column(history: Sequence[dict[str, Any]], name: str) -> list[float]:

@@ -11,40 +11,40 @@ from augrank.contracts.manifest import IMAGE_SUFFIXES
 from augrank.errors import BadRequest
 from augrank.reporting import Step
 from benchmarks.instances.catalogue import PRICES, InstanceType, chosen_types, prices
-from benchmarks.instances.figures import Place
+from benchmarks.instances.figures import Platform
 from benchmarks.instances.ledger import Work
 
 CATALOGUE = Path(__file__).parents[2] / "examples" / "catalogue" / "images"
-# Without data of the user's own: rendered ones, small in a quick run.
+# Used if the user gives no data: rendered images, small ones in a quick run.
 QUICK_IMAGES, FULL_IMAGES = 100, 1000
 QUICK_OPTIONS = {"image_size": 64, "epochs": 2}
 FULL_OPTIONS = {"image_size": 224, "epochs": 3, "backbone": "resnet34"}
-MOST_IMAGES = 20  # that endpoints are asked about
+MAX_REQUEST_IMAGES = 20  # that endpoints are asked about
 
 
 @dataclass(frozen=True)
 class WorkOptions:
-    """What is measured, wherever."""
+    """What is measured."""
 
-    training: Annotated[bool, typer.Option("--training", help="Train on each.")] = False
-    serving: Annotated[bool, typer.Option("--serving", help="Serve on each.")] = False
-    quick: Annotated[bool, typer.Option("--quick", help="Five minutes here; rough.")] = False
+    training: Annotated[bool, typer.Option("--training", help="Measure training.")] = False
+    serving: Annotated[bool, typer.Option("--serving", help="Measure serving.")] = False
+    quick: Annotated[bool, typer.Option("--quick", help="Rough figures in five minutes.")] = False
     options: Annotated[
         list[str] | None, typer.Option("--set", help="An option of fit: epochs=3. Repeatable.")
     ] = None
     dist: Annotated[
-        Path | None, typer.Option(help="What to serve: `export build --sagemaker`'s folder.")
+        Path | None, typer.Option(help="Export to serve, written by `export build --sagemaker`.")
     ] = None
-    out: Annotated[
-        Path, typer.Option(help="Table, plots, and what a second call goes on with.")
-    ] = Path("build/bench/instances")
+    out: Annotated[Path, typer.Option(help="Directory of results, plots and the ledger.")] = Path(
+        "build/bench/instances"
+    )
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its cost.")] = False
 
     def works(self) -> list[Work]:
-        """Training, serving or both.
+        """Return training, serving or both.
 
         Raises:
-            BadRequest: neither.
+            BadRequest: neither is chosen.
         """
         works: list[Work] = []
         if self.training:
@@ -55,11 +55,11 @@ class WorkOptions:
             raise BadRequest("there is nothing to do", expected="--training, --serving or both")
         return works
 
-    def of_fit(self, *, own_data: bool) -> dict[str, Any]:
-        """The options of fit that every type trains with.
+    def fit_options(self, *, own_data: bool) -> dict[str, Any]:
+        """Return the options of fit for every type.
 
         Raises:
-            BadRequest, DataError: one does not fit: refused here, before anything is paid for.
+            BadRequest, DataError: an option is invalid: refused before anything is paid for.
         """
         from training.config import load_config, named_options, read_value
 
@@ -71,44 +71,46 @@ class WorkOptions:
 
 
 @dataclass(frozen=True)
-class HereOptions:
-    """This machine."""
+class LocalOptions:
+    """Options of a benchmark of this machine."""
 
     local: Annotated[bool, typer.Option("--local", help="This machine: 1 to N cores, GPU.")] = False
     manifest: Annotated[
-        Path | None, typer.Option(help="--local: what to train on (default: rendered).")
+        Path | None, typer.Option(help="--local: manifest to train on (default: rendered images).")
     ] = None
-    images: Annotated[Path | None, typer.Option(help="--local: folder of its images.")] = None
+    images: Annotated[Path | None, typer.Option(help="--local: image folder of the manifest.")] = (
+        None
+    )
     price_per_hour: Annotated[
-        float | None, typer.Option(min=0, help="--local: of this machine.")
+        float | None, typer.Option(min=0, help="--local: price of this machine in USD.")
     ] = None
 
     @property
     def data(self) -> Path | None:
-        """What to train on, if the user has any."""
+        """The user's own training data, if any."""
         return self.manifest
 
     def kinds(self) -> tuple[list[InstanceType], dict[str, float]]:
-        """Counts of cores as instance types, and their prices."""
+        """Return numbers of cores as instance types, and their prices."""
         from benchmarks.instances.local import gpu_name, local_types
 
         kinds, price = local_types(gpu_name()), self.price_per_hour
         return kinds, {} if price is None else {kind.name: price for kind in kinds}
 
     def check(self, works: list[Work], work: WorkOptions) -> None:
-        """Nothing more is needed here."""
+        """Accept everything: a local benchmark needs no further options."""
 
-    def place(self, work: WorkOptions, given: dict[str, Any], mark: str, step: Step) -> Place:
-        """Where the types are tried, with data to train on."""
+    def platform(self, work: WorkOptions, given: dict[str, Any], mark: str, step: Step) -> Platform:
+        """Return the local platform, with data to train on."""
         from benchmarks.instances.figures import FULL_LOAD, QUICK_LOAD
-        from benchmarks.instances.local import Here, Workload
+        from benchmarks.instances.local import LocalPlatform, Workload
 
         table, folder = self._images(work.out / "data", work.quick, step)
         load = QUICK_LOAD if work.quick else FULL_LOAD
-        return Here(Workload(table, folder, given, work.dist, work.out / "here"), load)
+        return LocalPlatform(Workload(table, folder, given, work.dist, work.out / "here"), load)
 
     def _images(self, scratch: Path, quick: bool, step: Step) -> tuple[Path, Path]:
-        """The user's manifest and images, or rendered ones with a simulated history."""
+        """Return the user's manifest and images, or rendered ones with a simulated history."""
         if self.manifest is not None:
             return self.manifest, self.images or self.manifest.parent
         history = scratch / "history.csv"
@@ -131,33 +133,36 @@ class HereOptions:
 
 @dataclass(frozen=True)
 class AwsOptions:
-    """Instance types of AWS."""
+    """Options of a benchmark of AWS instance types."""
 
     types: Annotated[
         str, typer.Option(help="Comma-separated types or families (ml.c5), or all.")
     ] = ""
-    data: Annotated[str, typer.Option(help="On AWS: s3://BUCKET/FOLDER to train on.")] = ""
-    request_images: Annotated[Path, typer.Option(help="Images that endpoints are asked about.")] = (
-        CATALOGUE
-    )
-    max_usd: Annotated[float, typer.Option(min=0, help="Nothing is started beyond it.")] = 10.0
-    max_hours: Annotated[float, typer.Option(min=0.1, help="Limit of one training job.")] = 6.0
-    prices: Annotated[Path, typer.Option(help="CSV: type,usd_per_hour.")] = PRICES
+    data: Annotated[str, typer.Option(help="s3://BUCKET/FOLDER of training data.")] = ""
+    request_images: Annotated[Path, typer.Option(help="Images of the requests.")] = CATALOGUE
+    max_usd: Annotated[float, typer.Option(min=0, help="Spending limit in USD.")] = 10.0
+    max_hours: Annotated[float, typer.Option(min=0.1, help="Time limit of one training job.")] = 6.0
+    prices: Annotated[Path, typer.Option(help="Price list, CSV: type,usd_per_hour.")] = PRICES
     role: Annotated[
-        str, typer.Option(envvar="SAGEMAKER_ROLE", help="ARN that containers run under.")
+        str,
+        typer.Option(envvar="SAGEMAKER_ROLE", help="ARN of the role that containers run under."),
     ] = ""
-    bucket: Annotated[str | None, typer.Option(help="(default: sagemaker-REGION-ACCOUNT)")] = None
-    image: Annotated[str, typer.Option(help="Of endpoints; `aws` for AWS's own.")] = "aws"
-    training_image: Annotated[str, typer.Option(help="Of jobs; `aws` for AWS's own.")] = "aws"
+    bucket: Annotated[
+        str | None, typer.Option(help="S3 bucket (default: sagemaker-REGION-ACCOUNT).")
+    ] = None
+    image: Annotated[str, typer.Option(help="Container image of endpoints, or `aws`.")] = "aws"
+    training_image: Annotated[
+        str, typer.Option(help="Container image of training jobs, or `aws`.")
+    ] = "aws"
     region: Annotated[str | None, typer.Option(help="AWS region.")] = None
     profile: Annotated[str | None, typer.Option(help="Profile of ~/.aws/config.")] = None
 
     def kinds(self) -> tuple[list[InstanceType], dict[str, float]]:
-        """The chosen instance types, and prices."""
+        """Return the chosen instance types, and prices."""
         return chosen_types(self.types), prices(self.prices)
 
     def check(self, works: list[Work], work: WorkOptions) -> None:
-        """Refuse what would fail only after something was paid for.
+        """Refuse in advance what would fail only after something was paid for.
 
         Raises:
             BadRequest: something is missing, or a type has no price.
@@ -168,41 +173,43 @@ class AwsOptions:
         if "training" in works:
             needed.append(("--data", "s3://BUCKET/FOLDER: manifest and images", self.data))
         if "serving" in works:
-            what = "what `python -m export build --sagemaker` wrote"
-            needed.append(("--dist", what, work.dist))
-        for flag, what, value in needed:
+            wrote = "what `python -m export build --sagemaker` wrote"
+            needed.append(("--dist", wrote, work.dist))
+        for flag, description, value in needed:
             if not value:
-                raise BadRequest(f"{flag} is missing", expected=what)
+                raise BadRequest(f"{flag} is missing", expected=description)
         kinds, usd = self.kinds()
         if unpriced := [kind.name for kind in kinds if kind.name not in usd]:
             raise BadRequest(
                 f"{self.prices} has no price of {', '.join(unpriced)}",
                 remedy="Add it, so that --max-usd holds; see python -m benchmarks prices.",
             )
-        if "serving" in works and not self._asked:
+        if "serving" in works and not self._request_images:
             raise BadRequest(
                 "there are no images", expected="PNG or JPEG files", got=str(self.request_images)
             )
 
-    def place(self, work: WorkOptions, given: dict[str, Any], mark: str, step: Step) -> Place:
-        """Where the types are tried."""
+    def platform(self, work: WorkOptions, given: dict[str, Any], mark: str, step: Step) -> Platform:
+        """Return the platform: SageMaker."""
         from augrank.aws.client import Aws
-        from benchmarks.instances.aws import Account, Job, OnAws
+        from benchmarks.instances.aws import Account, AwsWorkload, Job, SageMakerPlatform
         from benchmarks.instances.figures import FULL_LOAD, QUICK_LOAD
 
         aws = Aws(self.region, self.profile)
         bucket = self.bucket or aws.default_bucket
-        return OnAws(
+        return SageMakerPlatform(
             aws,
             Account(self.role, bucket, self.image, self.training_image),
             mark,
-            QUICK_LOAD if work.quick else FULL_LOAD,
-            job=Job(self.data, given, self.max_hours) if self.data else None,
-            dist=work.dist,
-            images=self._asked,
+            AwsWorkload(
+                load=QUICK_LOAD if work.quick else FULL_LOAD,
+                job=Job(self.data, given, self.max_hours) if self.data else None,
+                dist=work.dist,
+                images=self._request_images,
+            ),
         )
 
     @property
-    def _asked(self) -> list[Path]:
+    def _request_images(self) -> list[Path]:
         files = sorted(self.request_images.glob("*"))
-        return [p for p in files if p.suffix.lower() in IMAGE_SUFFIXES][:MOST_IMAGES]
+        return [p for p in files if p.suffix.lower() in IMAGE_SUFFIXES][:MAX_REQUEST_IMAGES]

@@ -1,4 +1,4 @@
-"""The table of instance types, as the seeds had it and with what it lacked, and its plots."""
+"""The table of instance types with its plots, and the source's own table."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from rich.table import Table
 
-from benchmarks.instances.catalogue import InstanceType, SeedFigure, instance_types
+from benchmarks.instances.catalogue import SEED_ASSUMPTION, InstanceType, SeedFigure, seeds
 from benchmarks.instances.figures import LOAD, ServingFigures, TrainingFigures
 from benchmarks.instances.ledger import Ledger
 from benchmarks.instances.run import left_out
@@ -22,55 +22,86 @@ from benchmarks.instances.run import left_out
 DPI, SIZE_INCHES = 110, (7.0, 4.2)
 Row = dict[str, Any]
 COLUMNS = {
-    "type": "type", "vcpu": "vCPU", "memory_gb": "GB", "gpus": "GPUs", "hours": "hours",
-    "images_per_s": "img/s", "input_share": "waiting for input",
-    "scaling_efficiency": "scaling efficiency", "usd_an_epoch": "$ an epoch",
-    "answers_per_s": "answers/s", "p50_ms": f"p50 ms at {LOAD:.0%}",
-    "p99_ms": f"p99 ms at {LOAD:.0%}", "usd_a_million": "$ a million answers",
-}  # fmt: skip
+    "type": "type",
+    "vcpu": "vCPU",
+    "memory_gb": "GB",
+    "gpus": "GPUs",
+    "hours": "hours",
+    "images_per_s": "img/s",
+    "source_images_per_s": "source's img/s",
+    "input_share": "waiting for input",
+    "scaling_efficiency": "scaling efficiency",
+    "usd_an_epoch": "$ an epoch",
+    "answers_per_s": "answers/s",
+    "p50_ms": f"p50 ms at {LOAD:.0%}",
+    "p99_ms": f"p99 ms at {LOAD:.0%}",
+    "usd_a_million": "$ a million answers",
+}
 SHARES = ("input_share", "scaling_efficiency")
 
 
 def rows(
     kinds: Sequence[InstanceType], works: Sequence[str], ledger: Ledger, prices: Mapping[str, float]
 ) -> list[Row]:
-    """One for each type; None where there is no figure, and why in ``note``."""
+    """Return one row for each type; None where there is no figure, and why in ``note``."""
+    source = {figure.type: figure.images_per_s for figure in seeds()}
     training = {kind.name: ledger.figures("training", kind.name) for kind in kinds}
     return [
         {
-            "type": kind.name, "vcpu": kind.vcpu, "memory_gb": kind.memory_gb, "gpus": kind.gpus,
+            "type": kind.name,
+            "vcpu": kind.vcpu,
+            "memory_gb": kind.memory_gb,
+            "gpus": kind.gpus,
             **_training(kind, kinds, training, prices.get(kind.name)),
+            "source_images_per_s": source.get(kind.name),
             **_serving(ledger.figures("serving", kind.name), prices.get(kind.name)),
             "note": _note(kind, works, ledger),
         }
         for kind in kinds
-    ]  # fmt: skip
+    ]
 
 
 def result(
     table: Sequence[Row], seeds: Sequence[SeedFigure], spent_usd: float, about: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What results.json holds, and the last line of output."""
+    """Return the contents of results.json, which is also the last line of output."""
     return {
-        "benchmark": "instances", **about, "spent_usd": round(spent_usd, 2), "rows": list(table),
+        "benchmark": "instances",
+        **about,
+        "spent_usd": round(spent_usd, 2),
+        "rows": list(table),
         "seeds": [asdict(figure) for figure in seeds],
-    }  # fmt: skip
+        "seeds_assumption": SEED_ASSUMPTION,
+    }
 
 
-def shown(table: Sequence[Row]) -> Table:
-    """For the terminal: columns that nobody filled are left out."""
+def source_table(figures: Sequence[SeedFigure]) -> Table:
+    """Return the source's own figures for the terminal, with what was corrected."""
+    table = Table(title=f"The source's table; img/s {SEED_ASSUMPTION}", title_justify="left")
+    for heading in ("type", "vCPU", "GB", "GPUs", "hours", "img/s"):
+        table.add_column(heading, justify="left" if heading == "type" else "right")
+    table.add_column("as printed")
+    for each in figures:
+        sizes = (str(each.vcpu), f"{each.memory_gb:g}", str(each.gpus))
+        printed = ": ".join(filter(None, (each.printed_name, each.printed_size)))
+        table.add_row(each.type, *sizes, f"{each.hours:g}", f"{each.images_per_s:.1f}", printed)
+    return table
+
+
+def results_table(table: Sequence[Row]) -> Table:
+    """Return the results for the terminal, without empty columns."""
     filled = [name for name in COLUMNS if any(row[name] is not None for row in table)]
-    made = Table(title="Instance types", title_justify="left")
+    shown = Table(title="Instance types", title_justify="left")
     for name in filled:
-        made.add_column(COLUMNS[name], justify="left" if name == "type" else "right")
-    made.add_column("")
+        shown.add_column(COLUMNS[name], justify="left" if name == "type" else "right")
+    shown.add_column("")
     for row in table:
-        made.add_row(*(_cell(name, row[name]) for name in filled), row["note"])
-    return made
+        shown.add_row(*(_cell(name, row[name]) for name in filled), row["note"])
+    return shown
 
 
 def draw(table: Sequence[Row], seeds: Sequence[SeedFigure], folder: Path) -> None:
-    """Cost against latency, and speed-up by cores or GPUs, beside the seeds'."""
+    """Plot cost against latency, and speed-up by cores or GPUs beside the source's."""
     folder.mkdir(parents=True, exist_ok=True)
     plots = {"cost_latency": _cost_latency, "speed_up": _speed_up}
     for name, plot in plots.items():
@@ -132,20 +163,26 @@ def _cell(name: str, value: Any) -> str:
         return "-"
     if name in SHARES:
         return f"{value:.0%}"
-    return f"{value:.3g}" if isinstance(value, float) and value < 100 else f"{value:,.0f}" if (
-        isinstance(value, float)) else str(value)  # fmt: skip
+    return (
+        f"{value:.3g}"
+        if isinstance(value, float) and value < 100
+        else f"{value:,.0f}"
+        if (isinstance(value, float))
+        else str(value)
+    )
 
 
 def _cost_latency(axes: Axes, table: Sequence[Row], _seeds: Sequence[SeedFigure]) -> None:
-    told = [row for row in table if row["p99_ms"] is not None]
-    cost = "usd_a_million" if any(row["usd_a_million"] is not None for row in told) else None
-    for row in told:
+    measured = [row for row in table if row["p99_ms"] is not None]
+    cost = "usd_a_million" if any(row["usd_a_million"] is not None for row in measured) else None
+    for row in measured:
         x = row[cost] if cost else row["answers_per_s"]
         if x is None:
             continue
         axes.plot(x, row["p99_ms"], "o")
-        axes.annotate(row["type"], (x, row["p99_ms"]), fontsize=8, xytext=(4, 4),
-                      textcoords="offset points")  # fmt: skip
+        axes.annotate(
+            row["type"], (x, row["p99_ms"]), fontsize=8, xytext=(4, 4), textcoords="offset points"
+        )
     label = "$ a million answers" if cost else "answers per second (no prices given)"
     axes.set(
         xlabel=label,
@@ -157,8 +194,6 @@ def _cost_latency(axes: Axes, table: Sequence[Row], _seeds: Sequence[SeedFigure]
 
 
 def _speed_up(axes: Axes, table: Sequence[Row], seeds: Sequence[SeedFigure]) -> None:
-    known = instance_types()
-    theirs = [(known[figure.type], figure.images_per_s) for figure in seeds]
     for gpu, mark in ((False, "o"), (True, "s")):
         unit = "GPUs" if gpu else "cores"
         families: dict[str, list[tuple[int, float]]] = {}
@@ -171,13 +206,20 @@ def _speed_up(axes: Axes, table: Sequence[Row], seeds: Sequence[SeedFigure]) -> 
             x, y = zip(*sorted(points), strict=True)
             (line,) = axes.plot(x, y, f"{mark}-", label=f"{family}, by {unit}")
             axes.plot(x, [y[0] * n / x[0] for n in x], "--", lw=0.8, color=line.get_color())
+        source = sorted((s.units, s.images_per_s) for s in seeds if bool(s.gpus) == gpu)
         axes.plot(
-            [kind.units for kind, _ in theirs if bool(kind.gpus) == gpu],
-            [rate for kind, rate in theirs if bool(kind.gpus) == gpu],
-            f"{mark}:", color="grey", label=f"the seeds' ResNet-34, 224 px, by {unit}",
-        )  # fmt: skip
-    axes.set(xlabel="cores, or GPUs (dashed: linear)", ylabel="images per second",
-             title="Training speed-up")  # fmt: skip
+            [units for units, _ in source],
+            [rate for _, rate in source],
+            mark,
+            color="grey",
+            markerfacecolor="none",
+            label=f"source's table, by {unit} ({SEED_ASSUMPTION})",
+        )
+    axes.set(
+        xlabel="cores, or GPUs (dashed: linear)",
+        ylabel="images per second",
+        title="Training speed-up",
+    )
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.xaxis.set_major_formatter("{x:.0f}")

@@ -1,20 +1,39 @@
-"""Tries instance types one after another: within a spending limit, whatever one of them does."""
+"""Try instance types one after another, within a spending limit, even if some of them fail."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from augrank.errors import AugrankError
 from augrank.reporting import Step
 from benchmarks.instances.catalogue import InstanceType
-from benchmarks.instances.figures import LeftRunning, Place, ServingFigures, TrainingFigures
+from benchmarks.instances.figures import LeftRunning, Platform, ServingFigures, TrainingFigures
 from benchmarks.instances.ledger import Ledger, Work
 
-# What a try costs at most, in hours, which the limit must leave room for: SageMaker is given forty
-# minutes to start an endpoint, and asking and deleting it take a few more.
+# The longest that one endpoint takes, in hours, which the limit must leave room for: SageMaker is
+# given forty minutes to start it, and the load and its deletion take a few more.
 SERVING_HOURS = 1.0
 
 
+@dataclass(frozen=True)
+class Budget:
+    """Prices and limits."""
+
+    usd_per_hour: Mapping[str, float]  # of every type that costs anything
+    max_usd: float  # nothing is started that might exceed it
+    training_hours: float  # limit of a training job
+
+    def price(self, name: str) -> float:
+        """Return the price of a type, in USD per hour."""
+        return self.usd_per_hour.get(name, 0.0)
+
+    def worst_case(self, work: Work, name: str) -> float:
+        """Return what a try costs at most, in USD."""
+        hours = self.training_hours if work == "training" else SERVING_HOURS
+        return self.price(name) * hours
+
+
 def left_out(work: Work, kind: InstanceType) -> str:
-    """Why a type is not tried for this work; nothing where it is."""
+    """Return why a type is not tried for this work; an empty string if it is."""
     if work == "training" and not kind.trains:
         return "SageMaker does not train on it"
     if work == "serving" and not kind.serves:
@@ -25,64 +44,71 @@ def left_out(work: Work, kind: InstanceType) -> str:
 def run(
     works: Sequence[Work],
     kinds: Sequence[InstanceType],
-    place: Place,
+    platform: Platform,
     ledger: Ledger,
-    usd_per_hour: Mapping[str, float],
+    budget: Budget,
     step: Step,
-    *,
-    most_usd: float,
-    training_hours: float,
 ) -> None:
-    """Measure what has no figures yet; a type that fails is noted and the next one tried.
+    """Measure what has no figures yet; if a type fails, record it and try the next one.
 
     Args:
         works: training, serving or both.
         kinds: instance types.
-        place: where.
-        ledger: keeps figures and spending; whatever it says is running is removed first.
-        usd_per_hour: prices, of every type that costs anything.
-        step: told what is being done.
-        most_usd: nothing is started that might pass it.
-        training_hours: a job's limit.
+        platform: where they are tried.
+        ledger: keeps figures and spending; whatever it has as running is removed first.
+        budget: prices and limits.
+        step: receives what is being done.
 
     Raises:
         LeftRunning: something could not be removed; the ledger still has it as running.
     """
-    for what in place.clean(works, kinds, step):
-        step(f"removed what an earlier call had left: {what}")
+    for leftover in platform.clean(works, kinds, step):
+        step(f"removed what an earlier call had left: {leftover}")
     for work, name in ledger.running:
         # A job ends at its limit, whenever the next call comes; an endpoint does not end.
-        at_most = training_hours if work == "training" else None
-        ledger.end(work, name, usd_per_hour.get(name, 0.0), None, hours_at_most=at_most)
+        at_most = budget.training_hours if work == "training" else None
+        ledger.end(work, name, budget.price(name), None, hours_at_most=at_most)
     for work, kind in _tries(works, kinds, ledger):
-        price = usd_per_hour.get(kind.name, 0.0)
-        worst = price * (training_hours if work == "training" else SERVING_HOURS)
-        if ledger.spent_usd + worst > most_usd:
-            ledger.end(
-                work, kind.name, price,
+        worst = budget.worst_case(work, kind.name)
+        if ledger.spent_usd + worst > budget.max_usd:
+            why = (
                 f"left out: ${ledger.spent_usd:.2f} are spent, it might cost ${worst:.2f} more, "
-                f"and the limit is ${most_usd:.2f}",
-            )  # fmt: skip
+                f"and the limit is ${budget.max_usd:.2f}"
+            )
+            ledger.end(work, kind.name, budget.price(kind.name), why)
             continue
-        result: TrainingFigures | ServingFigures | str | None = None
-        ledger.begin(work, kind.name)
-        try:
-            step(f"{work} on {kind.name}")
-            result = (place.train if work == "training" else place.serve)(kind, step)
-        except LeftRunning:
-            raise  # it stays in the ledger as running
-        except AugrankError as error:
-            result = str(error)
-            step(f"{work} on {kind.name} failed: {error}")
-        except KeyboardInterrupt:
-            ledger.end(work, kind.name, price, None)
-            raise
-        ledger.end(work, kind.name, price, result)
+        _try(work, kind, platform, ledger, budget.price(kind.name), step)
+
+
+def _try(
+    work: Work,
+    kind: InstanceType,
+    platform: Platform,
+    ledger: Ledger,
+    usd_per_hour: float,
+    step: Step,
+) -> None:
+    """Train or serve on one type, and record the figures or the error."""
+    result: TrainingFigures | ServingFigures | str | None = None
+    ledger.begin(work, kind.name)
+    try:
+        step(f"{work} on {kind.name}")
+        result = (platform.train if work == "training" else platform.serve)(kind, step)
+    except LeftRunning:
+        raise  # it stays in the ledger as running
+    except AugrankError as error:
+        result = str(error)
+        step(f"{work} on {kind.name} failed: {error}")
+    except KeyboardInterrupt:
+        ledger.end(work, kind.name, usd_per_hour, None)
+        raise
+    ledger.end(work, kind.name, usd_per_hour, result)
 
 
 def _tries(
     works: Sequence[Work], kinds: Sequence[InstanceType], ledger: Ledger
 ) -> Iterator[tuple[Work, InstanceType]]:
+    """Yield what has no figures yet."""
     for work in works:
         for kind in kinds:
             if not left_out(work, kind) and ledger.figures(work, kind.name) is None:

@@ -1,14 +1,23 @@
-"""Servers side by side on this machine: who answers how many, how fast, and where the time goes.
+"""Servers side by side on this machine: answers per second, latency, time by stage.
 
-All servers stand ready on loopback at once and are asked in turn, round after round and every other
-round in reverse, so that a ratio of two of them meets the same state of the machine. The controls
-(the pipeline in process, the raw forward) take their turn in every round.
+    python -m benchmarks serving BUNDLE [--quick] [--peers mosec] --out build/bench/serving
+
+Absolute figures depend on the machine, so everything is a ratio: our server against the pipeline in
+process and the raw forward pass (what serving costs), against TorchServe's documented eager handler
+(what the runtime gains) and against four other servers with the same runtime (what the front end
+costs). All servers run on loopback at once and take turns, round after round and every other round
+in reverse, so that both sides of a ratio meet the same state of the machine; so do the in-process
+baselines. Regimes: closed loop (peak), a lone client, open loop at shares of the peak, three times
+the peak, thumbnails, answer cache, MLPerf LoadGen.
+
+The JSON line holds ``ratios`` (medians with intervals), a row for each of ``servers``,
+``controls`` (the baselines), ``open_loop``, ``overload``, ``stages_ms``, ``cache_ms``,
+``scaling_per_s`` and ``mlperf_loadgen``.
 """
 
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from typing import Any
@@ -17,244 +26,218 @@ import numpy as np
 
 from augrank.bundle.recommend_spec import RecommendBundle
 from augrank.bundle.spec import Precision
-from augrank.errors import AugrankError
 from augrank.models.engines import Device, uses_accelerator
-from augrank.serving.capacity import CapacityRequest, Profile, plan_serving
-from augrank.tasks.recommend.pipeline import Recommender
-from benchmarks.common.load import OK, Client, closed_loop
-from benchmarks.serving.in_process import Controls, What, candidates, gemm_gigaflops
-from benchmarks.serving.measurements import Effort, Measured, Standing
-from benchmarks.serving.mlperf import loadgen
-from benchmarks.serving.scenarios import OVERLOAD, cache, lone, overload, poisson, thumbnails
-from benchmarks.serving.systems import Contestant, documented, ours, peer, wait_answering
+from augrank.reporting import Reporter
+from augrank.serving.capacity import CapacityRequest, Profile, ServingPlan, plan_serving
+from benchmarks.serving.in_process import (
+    Baseline,
+    InProcessBaseline,
+    gemm_gigaflops,
+)
+from benchmarks.serving.measurements import (
+    BestServerMeasurement,
+    ServerMeasurement,
+    ServingBenchConfig,
+    ServingMeasurements,
+)
+from benchmarks.serving.mlperf import LoadGenConfig, run_loadgen
+from benchmarks.serving.scenarios import (
+    OVERLOAD,
+    best_clients,
+    cache_latencies,
+    lone_client,
+    overload,
+    peak_rate,
+    poisson_load,
+    thumbnail_ratios,
+)
+from benchmarks.serving.servers import check_answers, start_servers, without_settings
+from benchmarks.serving.systems import (
+    SystemUnderTest,
+    augrank_system,
+    documented_system,
+    peer_system,
+    wait_until_answering,
+)
 
-Note = Callable[[str], None]
-# Another number of threads, or another network, adds up in another order.
-TOLERANCE, EAGER_TOLERANCE = 1e-5, 2e-3
-SETTINGS = "AUGRANK_"  # variables that would decide for our servers and not for others
+CACHE_MB = 64
+
+Rates = dict[Precision, list[float]]
 
 
-def measure(
-    bundle: RecommendBundle,
-    asked: Sequence[dict[str, Any]],
-    effort: Effort,
-    peers: Sequence[str],
-    note: Note,
-    *,
-    profile: Profile = "throughput",
-    device: Device = "cpu",
-) -> Measured:
-    """Run the whole comparison.
+@dataclass(frozen=True)
+class Comparison:
+    """The systems that are compared, and the requests they are sent.
 
-    Args:
-        bundle: with an fp32 graph, and a faster one if it is to be timed.
-        asked: questions, as JSON objects, one for each image.
-        effort: how long.
+    Attributes:
+        bundle: has an fp32 graph, and a faster one if it is to be timed.
+        requests: JSON objects, one for each image.
+        config: how much is measured.
         peers: names of other servers.
-        note: told what is being done.
-        profile: of ``augrank serve``; other servers get the same workers and threads.
-        device: that computes.
+        profile: as of ``augrank serve``; other servers get the same workers and threads.
+        device: runs our servers and the peers.
     """
-    gpu = uses_accelerator(device)
-    plan = plan_serving(CapacityRequest(profile, gpu=gpu))
-    faster: Precision = "fp16" if gpu else "int8"
-    precisions = tuple(p for p in ("fp32", faster) if p in bundle.spec.graphs)
-    fast = precisions[-1]
-    contestants = [ours(bundle, precision, plan, device=device) for precision in precisions]
-    contestants.append(documented(bundle, plan.cores))
-    if not effort.quick:
-        contestants.append(documented(bundle, plan.workers, plan.threads))
-    contestants += [peer(name, bundle, fast, plan, device) for name in peers]
-    if effort.openvino and device == "cpu" and find_spec("openvino"):
-        contestants += [ours(bundle, p, plan, device="openvino") for p in precisions]
-    with_cache = ours(bundle, fast, plan, device=device, cache_mb=64)
+
+    bundle: RecommendBundle
+    requests: Sequence[dict[str, Any]]
+    config: ServingBenchConfig
+    peers: Sequence[str]
+    profile: Profile = "throughput"
+    device: Device = "cpu"
+
+    @property
+    def gpu(self) -> bool:
+        """True if the device is a GPU."""
+        return uses_accelerator(self.device)
+
+    @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """Precisions to measure; the last is the fastest."""
+        faster: Precision = "fp16" if self.gpu else "int8"
+        return tuple(p for p in ("fp32", faster) if p in self.bundle.spec.graphs)
+
+    def systems(self, plan: ServingPlan) -> list[SystemUnderTest]:
+        """Return the servers that take turns."""
+        bundle, device = self.bundle, self.device
+        systems = [augrank_system(bundle, p, plan, device=device) for p in self.precisions]
+        systems.append(documented_system(bundle, plan.cores))
+        if not self.config.quick:
+            systems.append(documented_system(bundle, plan.workers, plan.threads))
+        fastest = self.precisions[-1]
+        systems += [peer_system(name, bundle, fastest, plan, device) for name in self.peers]
+        if self.config.openvino and device == "cpu" and find_spec("openvino"):
+            systems += [augrank_system(bundle, p, plan, device="openvino") for p in self.precisions]
+        return systems
+
+
+def measure(comparison: Comparison, reporter: Reporter) -> ServingMeasurements:
+    """Run the whole comparison."""
+    bundle, config, device = comparison.bundle, comparison.config, comparison.device
+    plan = plan_serving(CapacityRequest(comparison.profile, gpu=comparison.gpu))
+    systems, fastest = comparison.systems(plan), comparison.precisions[-1]
+    with_cache = augrank_system(bundle, fastest, plan, device=device, cache_mb=CACHE_MB)
     gemm = gemm_gigaflops()
     with ExitStack() as stack:
-        stack.enter_context(_without_settings())
-        note(f"starting {len(contestants) + 1} servers: {plan.explained()}")
-        servers, skipped = _start([*contestants, with_cache], asked, stack)
+        stack.enter_context(without_settings())
+        reporter.say(f"starting {len(systems) + 1} servers: {plan.explained()}")
+        servers, skipped = start_servers([*systems, with_cache], comparison.requests, stack)
         caching = servers.pop(with_cache.name)
-        controls = Controls(bundle, precisions, plan, device, asked)
-        stack.callback(controls.close)
-        note("checking that all answer the same")
-        _check_answers(servers, bundle, asked[: effort.checked])
-        note("looking for the number of clients with which each answers most")
-        for standing in servers.values():
-            standing.clients = _best_clients(standing, plan.workers, effort)
-        pipeline: dict[Precision, list[float]] = {p: [] for p in precisions}
-        forward: dict[Precision, list[float]] = {p: [] for p in precisions}
-        for number in range(effort.rounds):
-            note(f"round {number + 1} of {effort.rounds}")
-            turns = [partial(_turn, standing, effort) for standing in servers.values()]
-            for p in precisions:
-                turns.append(partial(_control, controls, "pipeline", p, effort, pipeline[p]))
-                turns.append(partial(_control, controls, "forward", p, effort, forward[p]))
-            for turn in reversed(turns) if number % 2 else turns:
-                turn()
-        best = servers[f"augrank {fast}"]
-        peak = float(np.median(best.rates))
-        note("eight thumbnails against none")
-        slowed = thumbnails(best, asked, effort)
-        note(f"MLPerf LoadGen against {best.contestant.name}")
-        lone_ms = float(np.median(np.concatenate(best.lone_ms)))
-        mlperf = loadgen(
-            best.endpoint, best.bodies, peak=peak, lone_ms=lone_ms, seconds=effort.loadgen_s,
-            connections=plan.queue_size,
-        )  # fmt: skip
-        loads = {}
-        for share in effort.loads:
-            note(f"open loop at {share:.0%} of the peak of {peak:.1f} requests/s")
-            loads[share] = poisson(best, plan, share * peak, effort.open_s, seed=1)
-        note(f"overload at {OVERLOAD:.0f} x the peak")
-        overloaded = overload(best, plan, peak, loads[max(loads)], effort)
-        note("answer cache")
-        cache_ms = cache(caching, plan.workers)
-        scaling = {plan.workers: peak}
-        servers_to_scale = range(1, plan.workers) if effort.scaling and not gpu else ()
-        for workers in servers_to_scale:
-            note(f"{workers} of {plan.workers} workers")
-            scaling[workers] = _rate_with(bundle, fast, device, workers, asked, effort)
-    return Measured(
-        plan, effort, device, fast, servers, pipeline, forward, loads, peak, overloaded, slowed,
-        cache_ms, scaling, mlperf, skipped, max(gemm, gemm_gigaflops()),
-    )  # fmt: skip
-
-
-@contextmanager
-def _without_settings() -> Iterator[None]:
-    """Leave out of every server's environment what this shell may say to our own."""
-    left_out = {
-        name: os.environ.pop(name) for name in list(os.environ) if name.startswith(SETTINGS)
-    }
-    try:
-        yield
-    finally:
-        os.environ.update(left_out)
-
-
-def _start(
-    contestants: Sequence[Contestant], asked: Sequence[dict[str, Any]], stack: ExitStack
-) -> tuple[dict[str, Standing], dict[str, str]]:
-    """Start all at once; a peer that does not come up is left out, and said so."""
-
-    def start(contestant: Contestant) -> Standing | AugrankError:
-        running = contestant.start()
-        try:
-            endpoint = running.__enter__()
-        except AugrankError as error:
-            return error
-        bodies = contestant.bodies(asked)
-        try:
-            wait_answering(endpoint, bodies[0])
-        except AugrankError as error:
-            running.__exit__(None, None, None)
-            return error
-        stack.push(running)
-        return Standing(contestant, endpoint, bodies)
-
-    with ThreadPoolExecutor(len(contestants)) as pool:
-        outcomes = list(pool.map(start, contestants))
-    servers, skipped = {}, {}
-    for contestant, outcome in zip(contestants, outcomes, strict=True):
-        if isinstance(outcome, Standing):
-            servers[contestant.name] = outcome
-        elif contestant.name.startswith("augrank"):
-            raise outcome
-        else:
-            skipped[contestant.name] = str(outcome)
-    return servers, skipped
-
-
-def _check_answers(
-    servers: Mapping[str, Standing], bundle: RecommendBundle, asked: Sequence[dict[str, Any]]
-) -> None:
-    """Every server must give the candidates and probabilities of the pipeline in process.
-
-    Raises:
-        AugrankError: names the server that does not.
-    """
-    known: dict[tuple[Precision, Device], list[dict[str, float]]] = {}
-    for standing in servers.values():
-        contestant = standing.contestant
-        way = (contestant.precision, contestant.device)
-        if way not in known:
-            recommender = Recommender(
-                bundle, precision=contestant.precision, device=contestant.device
-            )
-            known[way] = [candidates(recommender, question) for question in asked]
-        eager = contestant.name.startswith("documented")
-        tolerance = EAGER_TOLERANCE if eager else TOLERANCE
-        client = Client(standing.endpoint)
-        for want, body in zip(known[way], standing.bodies, strict=False):
-            status, content = client.post(body)
-            answer = standing.endpoint.unwrap(content) if status == OK else {"candidates": []}
-            got = {item["name"]: item["probability"] for item in answer["candidates"]}
-            apart = max((abs(got.get(n, np.inf) - p) for n, p in want.items()), default=np.inf)
-            if set(got) != set(want) or apart > tolerance or answer.get("cached"):
-                raise AugrankError(
-                    f"{contestant.name} answers otherwise than the pipeline in process",
-                    expected=str(want),
-                    got=f"{status}, cached {answer.get('cached')}: {got}",
-                )
-        client.close()
-
-
-def _best_clients(standing: Standing, workers: int, effort: Effort) -> int:
-    """The number of clients with which a server answers most; some thrash with more than one."""
-
-    def rate(clients: int) -> float:
-        return closed_loop(
-            standing.endpoint, standing.bodies, clients=clients, seconds=effort.sweep_s
-        ).rate
-
-    tried = sorted({max(1, each * workers) for each in effort.sweep})
-    rate(tried[-1])  # warms it up
-    return max(tried, key=rate)
-
-
-def _turn(standing: Standing, effort: Effort) -> None:
-    """A server's turn in a round: its peak, then a lone client."""
-    replies = closed_loop(
-        standing.endpoint, standing.bodies, clients=standing.clients, seconds=effort.closed_s
+        baseline = InProcessBaseline(
+            bundle, comparison.precisions, plan, device, comparison.requests
+        )
+        stack.callback(baseline.close)
+        reporter.say("checking that all servers give the same answers")
+        check_answers(servers, bundle, comparison.requests[: config.checked])
+        reporter.say("finding the number of clients with which each server answers most")
+        for server in servers.values():
+            server.clients = best_clients(server, plan.workers, config)
+        pipeline, forward = _measure_rounds(servers, baseline, comparison, reporter)
+        best = _measure_best(servers[f"augrank {fastest}"], caching, plan, comparison, reporter)
+        scaling = {plan.workers: best.peak}
+        if config.scaling and not comparison.gpu:
+            for workers in range(1, plan.workers):
+                reporter.say(f"{workers} of {plan.workers} workers")
+                scaling[workers] = _peak_with(workers, comparison)
+    return ServingMeasurements(
+        plan=plan,
+        config=config,
+        device=device,
+        fastest=fastest,
+        servers=servers,
+        pipeline=pipeline,
+        forward=forward,
+        best=best,
+        scaling=scaling,
+        skipped=skipped,
+        gemm_gigaflops=max(gemm, gemm_gigaflops()),
     )
-    standing.rates.append(replies.rate)
-    standing.loaded.append(replies)
-    latencies, stages = lone(standing, effort.lone)
-    standing.lone_ms.append(latencies)
-    standing.stages_ms.append(stages)
 
 
-def _control(
-    controls: Controls, what: What, precision: Precision, effort: Effort, rates: list[float]
-) -> None:
-    """A control's turn in a round."""
-    rates.append(controls.rate(what, precision, effort.control_s))
+def _measure_rounds(
+    servers: Mapping[str, ServerMeasurement],
+    baseline: InProcessBaseline,
+    comparison: Comparison,
+    reporter: Reporter,
+) -> tuple[Rates, Rates]:
+    """Let servers and baselines take turns; return rates of the pipeline and the raw forward."""
+    config = comparison.config
+    pipeline: Rates = {precision: [] for precision in comparison.precisions}
+    forward: Rates = {precision: [] for precision in comparison.precisions}
+
+    def run_baseline(kind: Baseline, precision: Precision, rates: list[float]) -> None:
+        rates.append(baseline.rate(kind, precision, config.in_process_s))
+
+    turns: list[Callable[[], None]] = [
+        partial(_measure_server, server, config) for server in servers.values()
+    ]
+    for precision in comparison.precisions:
+        turns.append(partial(run_baseline, "pipeline", precision, pipeline[precision]))
+        turns.append(partial(run_baseline, "forward", precision, forward[precision]))
+    for number in range(config.rounds):
+        reporter.say(f"round {number + 1} of {config.rounds}")
+        for turn in reversed(turns) if number % 2 else turns:
+            turn()
+    return pipeline, forward
 
 
-def _rate_with(
-    bundle: RecommendBundle,
-    precision: Precision,
-    device: Device,
-    workers: int,
-    asked: Sequence[dict[str, Any]],
-    effort: Effort,
-) -> float:
-    """Peak of our server with fewer workers of one thread each."""
+def _measure_server(server: ServerMeasurement, config: ServingBenchConfig) -> None:
+    """Measure one server for one round: its peak, then a lone client."""
+    replies = peak_rate(server, config)
+    server.rates.append(replies.rate)
+    server.loaded.append(replies)
+    latencies, stages = lone_client(server, config.lone)
+    server.lone_ms.append(latencies)
+    server.stages_ms.append(stages)
+
+
+def _measure_best(
+    server: ServerMeasurement,
+    caching: ServerMeasurement,
+    plan: ServingPlan,
+    comparison: Comparison,
+    reporter: Reporter,
+) -> BestServerMeasurement:
+    """Run the scenarios that our fastest server meets alone.
+
+    Args:
+        server: measured in the rounds.
+        caching: the same with an answer cache.
+        plan: workers and queue of both.
+        comparison: requests and durations.
+        reporter: prints the scenario.
+    """
+    config = comparison.config
+    peak = float(np.median(server.rates))
+    reporter.say("eight thumbnails against none")
+    thumbnails = thumbnail_ratios(server, comparison.requests, config)
+    reporter.say(f"MLPerf LoadGen against {server.system.name}")
+    lone_ms = float(np.median(np.concatenate(server.lone_ms)))
+    mlperf = run_loadgen(
+        server.endpoint,
+        server.bodies,
+        LoadGenConfig(peak, lone_ms, config.loadgen_s, plan.queue_size),
+    )
+    loads = {}
+    for share in config.loads:
+        reporter.say(f"open loop at {share:.0%} of the peak of {peak:.1f} requests/s")
+        loads[share] = poisson_load(server, plan, share * peak, config.open_s, seed=1)
+    reporter.say(f"overload at {OVERLOAD:.0f} x the peak")
+    overloaded = overload(server, plan, peak, loads[max(loads)], config)
+    reporter.say("answer cache")
+    cache_ms = cache_latencies(caching, plan.workers)
+    return BestServerMeasurement(peak, loads, overloaded, thumbnails, cache_ms, mlperf)
+
+
+def _peak_with(workers: int, comparison: Comparison) -> float:
+    """Measure the peak of our fastest server with fewer workers, of one thread each."""
+    config = comparison.config
     plan = plan_serving(CapacityRequest("throughput", cores=workers, workers=workers))
-    with _running(ours(bundle, precision, plan, device=device), asked) as standing:
-        clients = _best_clients(standing, workers, effort)
-        rates = [
-            closed_loop(
-                standing.endpoint, standing.bodies, clients=clients, seconds=effort.closed_s
-            ).rate
-            for _ in range(effort.rounds)
-        ]
-    return float(np.median(rates))
-
-
-@contextmanager
-def _running(contestant: Contestant, asked: Sequence[dict[str, Any]]) -> Iterator[Standing]:
-    with contestant.start() as endpoint:
-        bodies = contestant.bodies(asked)
-        wait_answering(endpoint, bodies[0])
-        yield Standing(contestant, endpoint, bodies)
+    system = augrank_system(
+        comparison.bundle, comparison.precisions[-1], plan, device=comparison.device
+    )
+    with system.start() as endpoint:
+        bodies = system.bodies(comparison.requests)
+        wait_until_answering(endpoint, bodies[0])
+        server = ServerMeasurement(system, endpoint, bodies)
+        server.clients = best_clients(server, workers, config)
+        return float(np.median([peak_rate(server, config).rate for _ in range(config.rounds)]))

@@ -1,4 +1,4 @@
-"""What the serving benchmark knows: how long to measure, running servers, what was seen."""
+"""Configuration and measurements of the serving benchmark."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,79 +9,107 @@ from numpy.typing import NDArray
 from augrank.bundle.spec import Precision
 from augrank.models.engines import Device
 from augrank.serving.capacity import ServingPlan
-from benchmarks.common.load import Body, Endpoint, Replies
-from benchmarks.serving.systems import Contestant
-
-STAGES = ("decode", "augment", "embed", "score", "rank", "total")
+from benchmarks.common.http_client import HttpEndpoint, Payload
+from benchmarks.common.load import Replies
+from benchmarks.serving.systems import SystemUnderTest
 
 
 @dataclass(frozen=True)
-class Effort:
-    """How long to measure."""
+class ServingBenchConfig:
+    """The amount of work: rounds, durations and loads."""
 
     quick: bool
     rounds: int
-    closed_s: float  # a server's turn
-    sweep_s: float  # of one number of clients, before the rounds
-    sweep: tuple[int, ...]  # clients per worker; 0 for a lone one
+    closed_s: float  # closed loop of one server, per round
+    sweep_s: float  # closed loop of each number of clients, before the rounds
+    sweep: tuple[int, ...]  # numbers of clients per worker to try; 0 for a single client
     checked: int  # images whose answers are compared
-    control_s: float  # a control's turn
-    lone: int  # requests of a lone client, a round
-    loads: tuple[float, ...]  # of the peak, in the open loop
+    in_process_s: float  # in-process baseline, per round
+    lone: int  # requests of a lone client, per round
+    loads: tuple[float, ...]  # shares of the peak, in the open loop
     open_s: float
     overload_s: float
     loadgen_s: float
     scaling: bool
-    openvino: bool  # whether to compare it, where it is installed
+    openvino: bool  # compare OpenVINO if it is installed
 
 
-FULL = Effort(
-    quick=False, rounds=7, closed_s=6.0, sweep_s=3.0, sweep=(0, 1, 2, 4), checked=40, control_s=3.0,
-    lone=30, loads=(0.3, 0.5, 0.7, 0.9), open_s=60.0, overload_s=60.0, loadgen_s=20.0, scaling=True,
+FULL = ServingBenchConfig(
+    quick=False,
+    rounds=7,
+    closed_s=6.0,
+    sweep_s=3.0,
+    sweep=(0, 1, 2, 4),
+    checked=40,
+    in_process_s=3.0,
+    lone=30,
+    loads=(0.3, 0.5, 0.7, 0.9),
+    open_s=60.0,
+    overload_s=60.0,
+    loadgen_s=20.0,
+    scaling=True,
     openvino=True,
-)  # fmt: skip
-QUICK = Effort(
-    quick=True, rounds=2, closed_s=1.5, sweep_s=0.7, sweep=(0, 2), checked=4, control_s=0.7,
-    lone=6, loads=(0.7, 0.9), open_s=5.0, overload_s=4.0, loadgen_s=2.0, scaling=False,
+)
+QUICK = ServingBenchConfig(
+    quick=True,
+    rounds=2,
+    closed_s=1.5,
+    sweep_s=0.7,
+    sweep=(0, 2),
+    checked=4,
+    in_process_s=0.7,
+    lone=6,
+    loads=(0.7, 0.9),
+    open_s=5.0,
+    overload_s=4.0,
+    loadgen_s=2.0,
+    scaling=False,
     openvino=False,
-)  # fmt: skip
+)
 
 
 @dataclass
-class Standing:
-    """A running server and what was seen of it."""
+class ServerMeasurement:
+    """A running server and its measurements."""
 
-    contestant: Contestant
-    endpoint: Endpoint
-    bodies: list[Body]
-    clients: int = 1  # with which it answers most
+    system: SystemUnderTest
+    endpoint: HttpEndpoint
+    bodies: list[Payload]
+    clients: int = 1  # the number with which it answers most
     rates: list[float] = field(default_factory=list)  # answers per second, by round
-    loaded: list[Replies] = field(default_factory=list)
+    loaded: list[Replies] = field(default_factory=list)  # closed loop, by round
     lone_ms: list[NDArray[np.float64]] = field(default_factory=list)  # by round
     stages_ms: list[NDArray[np.float64]] = field(default_factory=list)  # (requests, STAGES)
 
 
 @dataclass(frozen=True)
-class Measured:
-    """All that a run of the benchmark saw."""
+class BestServerMeasurement:
+    """The scenarios that our server runs alone, at its fastest precision."""
 
-    plan: ServingPlan
-    effort: Effort
-    device: Device
-    fast: Precision  # int8 on a CPU and fp16 on a GPU, where the bundle has it
-    servers: dict[str, Standing]
-    pipeline: dict[Precision, list[float]]  # requests per second, by round
-    forward: dict[Precision, list[float]]  # of one request's candidates
+    peak: float  # answers per second
     open: dict[float, Replies]  # by share of the peak
-    peak: float
     overload: dict[str, Any]
     thumbnails: list[float]  # throughput with, over without, by round
     cache_ms: tuple[NDArray[np.float64], NDArray[np.float64]]  # hits, misses
-    scaling: dict[int, float]  # answers per second by workers
     mlperf: dict[str, Any]
-    skipped: dict[str, str]  # servers that did not come up, and why
-    gemm_gigaflops: float  # the best of two, before and after
 
-    def ours(self, precision: Precision) -> Standing:
-        """Our server of this precision."""
+
+@dataclass(frozen=True)
+class ServingMeasurements:
+    """All measurements of one run of the benchmark."""
+
+    plan: ServingPlan
+    config: ServingBenchConfig
+    device: Device
+    fastest: Precision  # int8 on a CPU and fp16 on a GPU, if the bundle has it
+    servers: dict[str, ServerMeasurement]
+    pipeline: dict[Precision, list[float]]  # in process, requests per second, by round
+    forward: dict[Precision, list[float]]  # passes of one request's candidates per second
+    best: BestServerMeasurement
+    scaling: dict[int, float]  # answers per second, by number of workers
+    skipped: dict[str, str]  # servers that did not start, and why
+    gemm_gigaflops: float  # the better of two, before and after
+
+    def augrank(self, precision: Precision) -> ServerMeasurement:
+        """Return our server of this precision."""
         return self.servers[f"augrank {precision}"]

@@ -1,7 +1,7 @@
 """MLPerf's own load generator as a client of the endpoint: SingleStream, Server and Offline.
 
-LoadGen decides when a request is sent and takes the times; here stands only the system under test,
-which posts what it is told to. Its logs are read for the figures that it reports.
+LoadGen decides when each request is sent and takes the times. This module only posts the requests,
+as LoadGen's system under test, and reads the figures from LoadGen's log.
 """
 
 import json
@@ -9,13 +9,14 @@ import tempfile
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common.load import OK, Body, Client, Endpoint
+from benchmarks.common.http_client import OK, HttpClient, HttpEndpoint, Payload
 
 SERVER_LOAD = 0.7  # of the peak
-SERVER_LATENCY_TIMES = 5  # the Server scenario's bound on its p99, times a lone request
+SERVER_LATENCY_FACTOR = 5  # bound on the Server scenario's p99, times a lone request's latency
 FIGURES = {
     "SingleStream": (
         "90.00 percentile latency (ns)",
@@ -27,20 +28,24 @@ FIGURES = {
 }
 
 
-def loadgen(
-    endpoint: Endpoint,
-    bodies: Sequence[Body],
-    *,
-    peak: float,
-    lone_ms: float,
-    seconds: float,
-    connections: int,
+@dataclass(frozen=True)
+class LoadGenConfig:
+    """Load and duration of LoadGen's scenarios."""
+
+    peak: float  # answers per second that the server can give
+    lone_ms: float  # latency of a lone request
+    seconds: float  # duration of each scenario
+    connections: int  # at most
+
+
+def run_loadgen(
+    endpoint: HttpEndpoint, bodies: Sequence[Payload], config: LoadGenConfig
 ) -> dict[str, Any]:
-    """Run the three scenarios for ``seconds`` each, over at most so many connections.
+    """Run the three scenarios.
 
     Returns:
-        LoadGen's figures by scenario, with the number of requests that failed; or why there are
-        none.
+        LoadGen's figures by scenario, with the number of failed requests; or, under ``skipped``,
+        why there are none.
     """
     try:
         import mlperf_loadgen
@@ -49,23 +54,22 @@ def loadgen(
     results: dict[str, Any] = {}
     for scenario in FIGURES:
         with tempfile.TemporaryDirectory(prefix="augrank-loadgen-") as scratch:
-            sut = _System(mlperf_loadgen, endpoint, bodies, connections)
-            settings = _settings(mlperf_loadgen, scenario, peak, lone_ms, seconds)
+            system = _System(mlperf_loadgen, endpoint, bodies, config.connections)
             logs = mlperf_loadgen.LogSettings()
             logs.log_output.outdir = scratch
             logs.log_output.copy_summary_to_stdout = False
             logs.enable_trace = False
-            sut.run(settings, logs)
+            system.run(_settings(mlperf_loadgen, scenario, config), logs)
             summary = (Path(scratch) / "mlperf_log_summary.txt").read_text(encoding="utf-8")
-        results[scenario] = {**_figures(summary, scenario), "failed": sut.failed}
+        results[scenario] = {**_figures(summary, scenario), "failed": system.failed}
     return results
 
 
 class _System:
-    """The system under test, as LoadGen sees it."""
+    """The system under test as LoadGen sees it."""
 
     def __init__(
-        self, module: Any, endpoint: Endpoint, bodies: Sequence[Body], connections: int
+        self, module: Any, endpoint: HttpEndpoint, bodies: Sequence[Payload], connections: int
     ) -> None:
         self._module, self._endpoint, self._bodies = module, endpoint, bodies
         self._pool = ThreadPoolExecutor(connections)
@@ -85,30 +89,30 @@ class _System:
 
     def _issue(self, samples: Sequence[Any]) -> None:
         for sample in samples:
-            self._pool.submit(self._answer, sample.id, sample.index)
+            self._pool.submit(self._post, sample.id, sample.index)
 
-    def _answer(self, number: int, index: int) -> None:
-        client: Client | None = getattr(self._local, "client", None)
+    def _post(self, number: int, index: int) -> None:
+        client: HttpClient | None = getattr(self._local, "client", None)
         if client is None:
-            client = self._local.client = Client(self._endpoint)
+            client = self._local.client = HttpClient(self._endpoint)
         status, _ = client.post(self._bodies[index])
         if status != OK:
             self.failed += 1
         self._module.QuerySamplesComplete([self._module.QuerySampleResponse(number, 0, 0)])
 
 
-def _settings(module: Any, scenario: str, peak: float, lone_ms: float, seconds: float) -> Any:
+def _settings(module: Any, scenario: str, config: LoadGenConfig) -> Any:
     settings = module.TestSettings()
     settings.scenario = getattr(module.TestScenario, scenario)
     settings.mode = module.TestMode.PerformanceOnly
-    settings.min_duration_ms = round(1e3 * seconds)
+    settings.min_duration_ms = round(1e3 * config.seconds)
     settings.min_query_count = 1
     if scenario == "Server":
-        settings.server_target_qps = SERVER_LOAD * peak
-        settings.server_target_latency_ns = round(1e6 * SERVER_LATENCY_TIMES * lone_ms)
+        settings.server_target_qps = SERVER_LOAD * config.peak
+        settings.server_target_latency_ns = round(1e6 * SERVER_LATENCY_FACTOR * config.lone_ms)
         settings.server_target_latency_percentile = 0.99
     if scenario == "Offline":
-        settings.offline_expected_qps = peak
+        settings.offline_expected_qps = config.peak
     return settings
 
 

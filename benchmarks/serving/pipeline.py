@@ -1,7 +1,14 @@
-"""Where a request's time goes, in process: by stage, against the raw forward pass.
+"""Time of a request by stage, in process, against the raw forward pass.
 
-Each round asks the pipeline once for each image and runs the raw forward of the same number of
-candidates right after, so that both meet the same noise; ratios are taken round by round.
+    python -m benchmarks pipeline BUNDLE --rounds 60
+
+A server cannot answer faster than the pipeline, nor the pipeline than the network alone. This shows
+what decoding, augmenting, scoring and ranking add to the network, for each graph, on a small image
+and on a 12-megapixel photo. Each round sends the pipeline one image and right after it runs the raw
+forward pass of as many candidates, so that both meet the same noise; ratios are taken by round.
+
+The JSON line holds, for each graph and kind of image, the medians of ``stages_ms``, ``forward_ms``
+and ``pipeline_over_forward``.
 """
 
 import io
@@ -13,31 +20,34 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from augrank.bundle.recommend_spec import RecommendBundle
 from augrank.models.context import ContextEncoder
 from augrank.models.engines import Device
 from augrank.tasks.recommend.pipeline import Recommender
-from benchmarks.common.statistics import Median, machine
+from benchmarks.common.machine import machine
+from benchmarks.common.results import RESULTS_VERSION
+from benchmarks.common.statistics import Median
 
 STAGES = ("decode", "augment", "embed", "score", "rank", "total")
 WARM_UP_ROUNDS = 3
-PHOTO_SIDE_PX = (4000, 3000)
+PHOTO_SIZE_PX = (4000, 3000)
 
 
 @dataclass(frozen=True)
 class PipelineResult:
     """The figures of one graph and one kind of image."""
 
-    precision: str  # and the engine, where it is not onnxruntime
+    precision: str  # followed by the engine unless it is onnxruntime
     image: str
     stages_ms: dict[str, Median]
     forward_ms: Median
-    pipeline_over_forward: Median  # speed: forward time / request time
+    pipeline_over_forward: Median  # ratio of speeds: forward time / request time
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data."""
+        """Return plain data."""
         return {
             "precision": self.precision,
             "image": self.image,
@@ -52,7 +62,7 @@ def time_pipeline(
 ) -> Iterator[PipelineResult]:
     """Time every graph of a bundle on small images and on a 12-megapixel photo.
 
-    Under onnxruntime on the CPU, and under OpenVINO where it is installed.
+    Uses onnxruntime on the CPU, and OpenVINO if it is installed.
     """
     inputs = {"catalogue": [file.read_bytes() for file in images], "photo": [_photo()]}
     devices: list[Device] = ["cpu", "openvino"] if find_spec("openvino") else ["cpu"]
@@ -63,16 +73,15 @@ def time_pipeline(
             recommender = Recommender(bundle, threads=threads, precision=precision, device=device)
             label = precision if device == "cpu" else f"{precision}, {device}"
             for name, files in inputs.items():
-                yield _time(recommender, label, name, files, rounds)
+                yield _time(recommender, files, rounds, labels=(label, name))
 
 
 def _time(
-    recommender: Recommender, label: str, name: str, files: list[bytes], rounds: int
+    recommender: Recommender, files: list[bytes], rounds: int, labels: tuple[str, str]
 ) -> PipelineResult:
     spec = recommender.bundle.spec
     target, context = spec.heads[0].target.name, ContextEncoder(spec.context).example()
-    shape = (len(spec.augmentations.names), 3, spec.image_size, spec.image_size)
-    batch = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    batch = random_batch(recommender)
     stages: list[list[float]] = []
     forwards, ratios = [], []
     for number in range(WARM_UP_ROUNDS + rounds):
@@ -87,12 +96,18 @@ def _time(
             ratios.append(forward / timings.total)
     columns = np.array(stages).T
     return PipelineResult(
-        label,
-        name,
+        *labels,
         {stage: Median.of(column) for stage, column in zip(STAGES, columns, strict=True)},
         Median.of(forwards),
         Median.of(ratios),
     )
+
+
+def random_batch(recommender: Recommender) -> NDArray[np.float32]:
+    """Return noise in the shape of one request's candidates, float32 (A, 3, S, S)."""
+    spec = recommender.bundle.spec
+    shape = (len(spec.augmentations.names), 3, spec.image_size, spec.image_size)
+    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
 
 
 def result_json(
@@ -103,10 +118,11 @@ def result_json(
     rounds: int,
     threads: int,
 ) -> dict[str, Any]:
-    """The whole run as plain data."""
+    """Return the content of results.json."""
     spec = bundle.spec
     return {
         "benchmark": "pipeline",
+        "results_version": RESULTS_VERSION,
         "command": command,
         "model": {
             "backbone": spec.backbone,
@@ -121,9 +137,9 @@ def result_json(
 
 
 def _photo() -> bytes:
-    """A 12-megapixel JPEG with a photo's amount of detail."""
+    """Return a 12-megapixel JPEG with about the detail of a photo."""
     rng = np.random.default_rng(0)
     small = Image.fromarray(rng.integers(0, 255, (150, 200, 3), np.uint8))
     buffer = io.BytesIO()
-    small.resize(PHOTO_SIDE_PX, Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=90)
+    small.resize(PHOTO_SIZE_PX, Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=90)
     return buffer.getvalue()

@@ -2,92 +2,103 @@
 
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-from benchmarks.serving.measurements import STAGES, Measured
+from benchmarks.common.plots import figure
+from benchmarks.serving.measurements import ServingMeasurements
+from benchmarks.serving.pipeline import STAGES
 
-DPI, SIZE_INCHES = 110, (7.0, 4.2)
+SMALL_TEXT = 8  # points
 
 
-def draw_all(seen: Measured, folder: Path) -> list[Path]:
-    """Throughput against p99, latency CDF, where a request's time goes, scaling.
+def draw_all(measured: ServingMeasurements, folder: Path) -> list[Path]:
+    """Draw throughput against p99, latency CDF, where a request's time goes, and scaling.
 
     Args:
-        seen: the benchmark's.
-        folder: where the PNGs go.
+        measured: a run of the benchmark.
+        folder: gets the PNGs.
 
     Returns:
         The files written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    drawn = []
+    files = []
     for name, draw in {
         "throughput_p99": _throughput,
         "latency_cdf": _latency_cdf,
         "time_of_a_request": _stages,
         "scaling": _scaling,
     }.items():
-        figure, axes = plt.subplots(figsize=SIZE_INCHES)
-        draw(axes, seen)
-        figure.tight_layout()
         file = folder / f"{name}.png"
-        figure.savefig(file, dpi=DPI)
-        plt.close(figure)
-        drawn.append(file)
-    return drawn
+        with figure(file) as axes:
+            draw(axes, measured)
+        files.append(file)
+    return files
 
 
-def _throughput(axes: Axes, seen: Measured) -> None:
-    for name, standing in seen.servers.items():
-        p99 = [replies.percentile(99)[0] for replies in standing.loaded]
-        axes.plot(np.median(standing.rates), np.median(p99), "o")
-        axes.annotate(name, (np.median(standing.rates), np.median(p99)), fontsize=8,
-                      xytext=(4, 4), textcoords="offset points")  # fmt: skip
-    rates = [share * seen.peak for share in seen.open]
-    p99 = [replies.percentile(99)[0] for replies in seen.open.values()]
-    axes.plot(rates, p99, "k.-", label=f"augrank {seen.fast}, open loop")
-    axes.set(xlabel="answers per second", ylabel="p99, ms", title="Throughput against p99",
-             ylim=(0, None), xlim=(0, None))  # fmt: skip
-    axes.legend(fontsize=8)
+def _throughput(axes: Axes, measured: ServingMeasurements) -> None:
+    for name, server in measured.servers.items():
+        p99 = float(np.median([replies.percentile(99)[0] for replies in server.loaded]))
+        point = float(np.median(server.rates)), p99
+        axes.plot(*point, "o")
+        axes.annotate(name, point, fontsize=SMALL_TEXT, xytext=(4, 4), textcoords="offset points")
+    best = measured.best
+    rates = [share * best.peak for share in best.open]
+    open_loop_p99 = [replies.percentile(99)[0] for replies in best.open.values()]
+    axes.plot(rates, open_loop_p99, "k.-", label=f"augrank {measured.fastest}, open loop")
+    axes.set(
+        xlabel="answers per second",
+        ylabel="p99, ms",
+        title="Throughput against p99",
+        ylim=(0, None),
+        xlim=(0, None),
+    )
+    axes.legend(fontsize=SMALL_TEXT)
 
 
-def _latency_cdf(axes: Axes, seen: Measured) -> None:
-    for share, replies in seen.open.items():
+def _latency_cdf(axes: Axes, measured: ServingMeasurements) -> None:
+    for share, replies in measured.best.open.items():
         latency = np.sort(replies.latency_ms[replies.ok])
         axes.plot(latency, np.linspace(0, 1, len(latency)), label=f"{share:.0%} of the peak")
-    axes.set(xlabel="ms from the intended send time", ylabel="share of requests",
-             title=f"Latency in the open loop, augrank {seen.fast}")  # fmt: skip
-    axes.legend(fontsize=8)
+    axes.set(
+        xlabel="ms from the intended send time",
+        ylabel="share of requests",
+        title=f"Latency in the open loop, augrank {measured.fastest}",
+    )
+    axes.legend(fontsize=SMALL_TEXT)
 
 
-def _stages(axes: Axes, seen: Measured) -> None:
-    names = [n for n, s in seen.servers.items() if any(len(part) for part in s.stages_ms)]
-    left = np.zeros(len(names))
-    for stage in STAGES[:-1]:
-        column = STAGES.index(stage)
+def _stages(axes: Axes, measured: ServingMeasurements) -> None:
+    servers = {
+        name: server
+        for name, server in measured.servers.items()
+        if any(len(part) for part in server.stages_ms)
+    }
+    names, left = list(servers), np.zeros(len(servers))
+    for column, stage in enumerate(STAGES[:-1]):
         widths = [
-            float(np.median(np.concatenate(seen.servers[n].stages_ms)[:, column])) for n in names
+            float(np.median(np.concatenate(server.stages_ms)[:, column]))
+            for server in servers.values()
         ]
         axes.barh(names, widths, left=left, label=stage)
         left += widths
-    lone = [float(np.median(np.concatenate(seen.servers[n].lone_ms))) for n in names]
+    lone = [float(np.median(np.concatenate(server.lone_ms))) for server in servers.values()]
     axes.barh(names, np.array(lone) - left, left=left, label="HTTP, queue", color="lightgrey")
     axes.set(xlabel="ms, a lone client", title="Where a request's time goes")
     axes.invert_yaxis()
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=SMALL_TEXT)
 
 
-def _scaling(axes: Axes, seen: Measured) -> None:
-    workers = sorted(seen.scaling)
-    rates = [seen.scaling[number] for number in workers]
+def _scaling(axes: Axes, measured: ServingMeasurements) -> None:
+    workers = sorted(measured.scaling)
+    rates = [measured.scaling[number] for number in workers]
     axes.plot(workers, rates, "o-", label="measured")
     axes.plot(workers, [rates[0] * n / workers[0] for n in workers], "--", label="linear")
-    axes.set(xlabel="workers of one thread", ylabel="answers per second", xticks=workers,
-             title=f"Scaling, augrank {seen.fast}", ylim=(0, None))  # fmt: skip
-    axes.legend(fontsize=8)
+    axes.set(
+        xlabel="workers of one thread",
+        ylabel="answers per second",
+        xticks=workers,
+        title=f"Scaling, augrank {measured.fastest}",
+        ylim=(0, None),
+    )
+    axes.legend(fontsize=SMALL_TEXT)

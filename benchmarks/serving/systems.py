@@ -1,4 +1,4 @@
-"""The servers that are compared: each started on loopback, asked the same, stopped again."""
+"""The systems under test: servers that are started on loopback, sent the same requests, stopped."""
 
 import base64
 import json
@@ -25,22 +25,21 @@ from augrank.serving.capacity import ServingPlan
 from augrank.serving.model_folder import ModelConfig, write_config
 from augrank.serving.server import ServerOptions, serve
 from augrank.serving.torchserve import TorchServeOptions, free_ports, run_torchserve, stop
-from benchmarks.common.load import OK, Body, Client, Endpoint
-from benchmarks.serving.eager import eager_weights
+from benchmarks.common.http_client import OK, HttpClient, HttpEndpoint, Payload
 from benchmarks.serving.peers import runtime
 
 REPOSITORY = Path(__file__).parents[2]
 JSON_HEADERS = {"Content-Type": "application/json"}
 READY_TIMEOUT_S = 180.0
-QUEUE = 100  # TorchServe's own default
+QUEUE_SIZE = 100  # TorchServe's default
 DOCUMENTED, TUNED = "documented eager", "documented eager, threads tuned"
-Start = Callable[[], AbstractContextManager[Endpoint]]
-MakeBody = Callable[[Mapping[str, Any]], Body]
+Start = Callable[[], AbstractContextManager[HttpEndpoint]]
+MakeBody = Callable[[Mapping[str, Any]], Payload]
 
 
 @dataclass(frozen=True)
-class Contestant:
-    """A server that can be started, and how it wants to be asked."""
+class SystemUnderTest:
+    """A server that can be started, and the request format that it takes."""
 
     name: str
     precision: Precision
@@ -48,84 +47,82 @@ class Contestant:
     body: MakeBody
     device: Device = "cpu"
 
-    def bodies(self, asked: Sequence[Mapping[str, Any]]) -> list[Body]:
-        """The questions as this server wants them."""
-        return [self.body(question) for question in asked]
+    def bodies(self, requests: Sequence[Mapping[str, Any]]) -> list[Payload]:
+        """Encode requests for this server."""
+        return [self.body(request) for request in requests]
 
 
-def plain_json(question: Mapping[str, Any]) -> Body:
-    """A question as augrank's JSON object."""
-    return Body(json.dumps(question).encode(), JSON_HEADERS)
+def json_body(request: Mapping[str, Any]) -> Payload:
+    """Encode a request as augrank's JSON object."""
+    return Payload(json.dumps(request).encode(), JSON_HEADERS)
 
 
-def raw_image(question: Mapping[str, Any]) -> Body:
-    """A question as an image file with its fields in a header: nothing to decode from text."""
-    fields = {"target": question["target"], **question["context"]}
+def image_body(request: Mapping[str, Any]) -> Payload:
+    """Encode a request as an image file with its fields in a header: no base64 to decode."""
+    fields = {"target": request["target"], **request["context"]}
     headers = {"Content-Type": "image/jpeg", "X-Augrank-Fields": json.dumps(fields)}
-    return Body(base64.b64decode(question["image"]), headers)
+    return Payload(base64.b64decode(request["image"]), headers)
 
 
-# --- augrank on TorchServe ------------------------------------------------------------------------
-
-
-def ours(
+def augrank_system(
     bundle: RecommendBundle,
     precision: Precision,
     plan: ServingPlan,
     *,
     device: Device = "cpu",
     cache_mb: int = 0,
-) -> Contestant:
-    """augrank on TorchServe, as ``augrank serve`` starts it."""
+) -> SystemUnderTest:
+    """Augrank on TorchServe, as ``augrank serve`` starts it."""
 
     @contextmanager
-    def start() -> Iterator[Endpoint]:
+    def start() -> Iterator[HttpEndpoint]:
         options = ServerOptions(
             port=0, auth=False, plan=plan, precision=precision, device=device, cache_mb=cache_mb
         )
         with serve(bundle.directory, options) as server:
-            yield Endpoint(server.url, server.headers)
+            yield HttpEndpoint(server.url, server.headers)
 
-    body = raw_image if cache_mb else plain_json
+    body = image_body if cache_mb else json_body
     parts = [f"augrank {precision}", *(["openvino"] if device == "openvino" else [])]
     parts += ["cache"] if cache_mb else []
-    return Contestant(", ".join(parts), precision, start, body, device)
+    return SystemUnderTest(", ".join(parts), precision, start, body, device)
 
 
-# --- what TorchServe's documentation leads to -----------------------------------------------------
-
-
-def documented(bundle: RecommendBundle, workers: int, threads: int | None = None) -> Contestant:
-    """The documented eager handler on TorchServe.
+def documented_system(
+    bundle: RecommendBundle, workers: int, threads: int | None = None
+) -> SystemUnderTest:
+    """The eager handler of TorchServe's documentation, on TorchServe.
 
     Args:
-        bundle: whose backbone and heads it serves.
-        workers: TorchServe's default is one for each core.
-        threads: of each worker's torch; by default torch's own choice, which is every core.
+        bundle: its backbone and heads are served.
+        workers: TorchServe's default is one per core.
+        threads: torch threads of each worker; by default torch's own choice, which is every core.
     """
 
     @contextmanager
-    def start() -> Iterator[Endpoint]:
+    def start() -> Iterator[HttpEndpoint]:
         with tempfile.TemporaryDirectory(prefix="augrank-documented-") as scratch:
             folder = Path(scratch)
-            _documented_model(bundle, folder / "models" / "documented", workers)
-            options = TorchServeOptions(0, "127.0.0.1", False, workers, QUEUE)
+            _write_documented_model(bundle, folder / "models" / "documented", workers)
+            options = TorchServeOptions(0, "127.0.0.1", False, workers, QUEUE_SIZE)
             environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
             if threads is not None:
                 environment["OMP_NUM_THREADS"] = str(threads)
             with run_torchserve(folder, "documented", options, environment) as server:
-                yield Endpoint(server.url, server.headers)
+                yield HttpEndpoint(server.url, server.headers)
 
     name = DOCUMENTED if threads is None else TUNED
-    return Contestant(name, "fp32", start, plain_json)
+    return SystemUnderTest(name, "fp32", start, json_body)
 
 
-def _documented_model(bundle: RecommendBundle, folder: Path, workers: int) -> None:
-    """A model folder as torch-model-archiver packs it: handler, weights, extra files."""
-    import torch
+def _write_documented_model(bundle: RecommendBundle, folder: Path, workers: int) -> None:
+    """Write a model folder as torch-model-archiver packs it: handler, weights, extra files."""
+    import torch  # seconds to import, and needed here alone
+
+    from benchmarks.serving.eager import eager_network
 
     shutil.copytree(bundle.directory, folder / "bundle")
-    torch.save(eager_weights(bundle), folder / "model.pt")
+    torch.save(eager_network(bundle).state_dict(), folder / "model.pt")
     handler = Path(runtime.__file__).with_name("documented_handler.py")
     shutil.copyfile(handler, folder / handler.name)
     write_config(folder, ModelConfig(minWorkers=workers, maxWorkers=workers))
@@ -143,22 +140,23 @@ def _documented_model(bundle: RecommendBundle, folder: Path, workers: int) -> No
     (folder / "MAR-INF" / "MANIFEST.json").write_text(json.dumps(manifest), encoding="utf-8")
 
 
-# --- the same runtime behind other servers --------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Peer:
-    """How another server is started and asked."""
+    """Another server with the same runtime: its command, URL path and request format."""
 
-    module: str  # that must be installed
-    command: Callable[[Path, int, int], list[str]]  # folder of its own, port, workers
+    module: str  # must be installed
+    command: Callable[[Path, int, int], list[str]]  # from scratch folder, port, workers
     path: str
-    body: MakeBody = plain_json
+    body: MakeBody = json_body
     unwrap: Callable[[bytes], dict[str, Any]] = json.loads
 
 
 def _module(name: str) -> list[str]:
     return [sys.executable, "-m", f"benchmarks.serving.peers.{name}"]
+
+
+def _litserve(folder: Path, port: int, workers: int) -> list[str]:
+    return _module("litserve_server")
 
 
 def _mosec(folder: Path, port: int, workers: int) -> list[str]:
@@ -168,16 +166,20 @@ def _mosec(folder: Path, port: int, workers: int) -> list[str]:
 
 def _bentoml(folder: Path, port: int, workers: int) -> list[str]:
     service = "benchmarks.serving.peers.bentoml_service:Recommend"
-    return [sys.executable, "-m", "bentoml", "serve", service, "--host", "127.0.0.1",
-            "--port", str(port), "--working-dir", str(REPOSITORY)]  # fmt: skip
+    options = ["--host", "127.0.0.1", "--port", str(port), "--working-dir", str(REPOSITORY)]
+    return [sys.executable, "-m", "bentoml", "serve", service, *options]
 
 
 def _mlserver(folder: Path, port: int, workers: int) -> list[str]:
     ports = free_ports(2)
     server = {
-        "host": "127.0.0.1", "http_port": port, "grpc_port": ports[0], "metrics_port": ports[1],
-        "parallel_workers": workers, "debug": False,
-    }  # fmt: skip
+        "host": "127.0.0.1",
+        "http_port": port,
+        "grpc_port": ports[0],
+        "metrics_port": ports[1],
+        "parallel_workers": workers,
+        "debug": False,
+    }
     model = {
         "name": "recommend",
         "implementation": "benchmarks.serving.peers.mlserver_runtime.RecommendRuntime",
@@ -187,44 +189,47 @@ def _mlserver(folder: Path, port: int, workers: int) -> list[str]:
     return [sys.executable, "-c", "from mlserver.cli import main; main()", "start", str(folder)]
 
 
-def _to_v2(question: Mapping[str, Any]) -> Body:
-    """A question as the Open Inference Protocol has it."""
+def _v2_body(request: Mapping[str, Any]) -> Payload:
+    """Encode a request for the Open Inference Protocol (V2)."""
     tensor = {
-        "name": "request", "shape": [1], "datatype": "BYTES",
-        "parameters": {"content_type": "str"}, "data": [json.dumps(question)],
-    }  # fmt: skip
-    return Body(json.dumps({"inputs": [tensor]}).encode(), JSON_HEADERS)
+        "name": "request",
+        "shape": [1],
+        "datatype": "BYTES",
+        "parameters": {"content_type": "str"},
+        "data": [json.dumps(request)],
+    }
+    return Payload(json.dumps({"inputs": [tensor]}).encode(), JSON_HEADERS)
 
 
-def _from_v2(content: bytes) -> dict[str, Any]:
+def _unwrap_v2(content: bytes) -> dict[str, Any]:
     answer: dict[str, Any] = json.loads(json.loads(content)["outputs"][0]["data"][0])
     return answer
 
 
 PEERS: dict[str, Peer] = {
-    "litserve": Peer("litserve", lambda _f, _p, _w: _module("litserve_server"), "/predict"),
+    "litserve": Peer("litserve", _litserve, "/predict"),
     "mosec": Peer("mosec", _mosec, "/inference"),
     "bentoml": Peer("bentoml", _bentoml, "/recommend"),
-    "mlserver": Peer("mlserver", _mlserver, "/v2/models/recommend/infer", _to_v2, _from_v2),
+    "mlserver": Peer("mlserver", _mlserver, "/v2/models/recommend/infer", _v2_body, _unwrap_v2),
 }
 
 
-def peer(
+def peer_system(
     name: str,
     bundle: RecommendBundle,
     precision: Precision,
     plan: ServingPlan,
     device: Device = "cpu",
-) -> Contestant:
-    """augrank's pipeline behind another server, with the same workers and threads as ours."""
+) -> SystemUnderTest:
+    """Augrank's pipeline behind another server, with the same workers and threads."""
     start = partial(_run_peer, PEERS[name], bundle, precision, plan, device)
-    return Contestant(name, precision, start, PEERS[name].body, device)
+    return SystemUnderTest(name, precision, start, PEERS[name].body, device)
 
 
 @contextmanager
 def _run_peer(
     peer: Peer, bundle: RecommendBundle, precision: Precision, plan: ServingPlan, device: Device
-) -> Iterator[Endpoint]:
+) -> Iterator[HttpEndpoint]:
     with tempfile.TemporaryDirectory(prefix="augrank-peer-") as scratch:
         folder, (port,) = Path(scratch), free_ports(1)
         environment = {
@@ -252,21 +257,21 @@ def _run_peer(
                 start_new_session=True,
             )
         try:
-            endpoint = Endpoint(f"http://127.0.0.1:{port}{peer.path}", unwrap=peer.unwrap)
-            _wait_listening(process, port, folder / "log")
+            endpoint = HttpEndpoint(f"http://127.0.0.1:{port}{peer.path}", unwrap=peer.unwrap)
+            _wait_until_listening(process, port, folder / "log")
             yield endpoint
         finally:
             stop(process)
 
 
-def wait_answering(endpoint: Endpoint, body: Body) -> bytes:
-    """Ask until there is an answer; that answer's content.
+def wait_until_answering(endpoint: HttpEndpoint, body: Payload) -> bytes:
+    """Send a request until it is answered; return that answer's content.
 
     Raises:
-        ServerError: none came in time.
+        ServerError: there was no answer in time.
     """
     deadline = time.monotonic() + READY_TIMEOUT_S
-    client = Client(endpoint)
+    client = HttpClient(endpoint)
     try:
         while time.monotonic() < deadline:
             status, content = client.post(body)
@@ -278,7 +283,7 @@ def wait_answering(endpoint: Endpoint, body: Body) -> bytes:
     raise ServerError(f"{endpoint.url} does not answer", got=f"{status}: {content[:300]!r}")
 
 
-def _wait_listening(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+def _wait_until_listening(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
     deadline = time.monotonic() + READY_TIMEOUT_S
     while time.monotonic() < deadline and process.poll() is None:
         with socket.socket() as probe:
@@ -286,4 +291,4 @@ def _wait_listening(process: subprocess.Popen[bytes], port: int, log: Path) -> N
                 return
         time.sleep(0.1)
     tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-    raise ServerError(f"the server did not come up. Its log ends:\n{tail}")
+    raise ServerError(f"the server did not start. Its log ends:\n{tail}")

@@ -1,1 +1,1 @@
-"""Training: what the machine can do, what the input lets it do, and what a plain script does."""
+"""Training benchmarks: the machine's ceiling, the input path, and a plain script."""

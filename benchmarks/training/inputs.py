@@ -12,76 +12,86 @@ from torch.utils.data import ConcatDataset, DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
-from augrank.images.preprocess import IMAGENET_MEAN, IMAGENET_STD, Normalizer
+from augrank.images.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from augrank.reporting import NullReporter
+from augrank.resources import usable_cores
+from benchmarks.training.measurements import LoaderMeasurement, TrainingBench, batches_of
 from training.backbone.crops import RandomCrops
-from training.backbone.loader import BatchLoader, ImageSet
-from training.common.context import TrainContext
 from training.common.device import Device
 from training.data.dataset import Dataset
 from training.data.image_cache.sources import CacheOptions, decode_all
 from training.data.samples import Samples
+from training.data.splits import TRAIN
 
-QUIET = NullReporter()
-WARM_S = 1.0  # at least
-LEAST_BATCHES = 4  # of a worker of the peer, an epoch
-
-
-def batches_of(data: Dataset, batch_size: int, device: Device) -> BatchLoader:
-    """As training has them."""
-    images = ImageSet(
-        data.images.pixels, data.augmentations, Normalizer(IMAGENET_MEAN, IMAGENET_STD)
-    )
-    ctx = TrainContext(device=device)
-    return BatchLoader(images, ctx, batch_size=batch_size, threads=data.threads)
+WARM_S = 1.0  # least duration
+IMAGEFOLDER_S, IMAGEFOLDER_QUICK_S = 3.0, 1.0
+MIN_BATCHES = 4  # per worker of ImageFolder's loader and epoch
+NO_FLIP = RandomCrops(0, flip=False)
 
 
-def ours_warm(data: Dataset, samples: Samples, batch_size: int, device: Device) -> float:
-    """Images a second of whole epochs, nothing trained."""
+def measure_loader(data: Dataset, bench: TrainingBench) -> LoaderMeasurement:
+    """Measure the loader alone, without a network."""
+    measured, samples = LoaderMeasurement(data.config.image_size), data.samples(TRAIN)
+    batch, device, rounds = bench.batch_size, bench.device, bench.config.rounds
+    peer = ImageFolderLoader(bench.images.parent, measured.size, batch, usable_cores())
+    peer.rate(0.1)  # starts its processes
+    warm_rate(data, samples, batch, device)
+    for number in range(rounds):
+        bench.reporter.say(f"loader, {measured.size} px: round {number + 1} of {rounds}")
+        measured.warm.append(warm_rate(data, samples, batch, device))
+        least_s = IMAGEFOLDER_QUICK_S if bench.config.quick else IMAGEFOLDER_S
+        measured.imagefolder.append(peer.rate(least_s))
+        measured.cold.append(cold_rate(data, samples, bench))
+    return measured
+
+
+def warm_rate(data: Dataset, samples: Samples, batch_size: int, device: Device) -> float:
+    """Load whole epochs from a warm image cache; return images per second."""
     epochs, start = 0, time.perf_counter()
     while (seconds := time.perf_counter() - start) < WARM_S:
-        _epoch(data, samples, batch_size, device)
+        _load_epoch(data, samples, batch_size, device)
         epochs += 1
     return epochs * len(samples) / seconds
 
 
-def _epoch(data: Dataset, samples: Samples, batch_size: int, device: Device) -> None:
-    loader = batches_of(data, batch_size, device)
-    for _ in loader.shuffled(samples, RandomCrops(0, flip=False), epoch=1):
+def cold_rate(data: Dataset, samples: Samples, bench: TrainingBench) -> float:
+    """Load an epoch for which every file is read, hashed and decoded first; images per second."""
+    start = time.perf_counter()
+    fill_image_cache(data, samples, bench.scratch / "cold")
+    _load_epoch(data, samples, bench.batch_size, bench.device)
+    return len(samples) / (time.perf_counter() - start)
+
+
+def fill_image_cache(data: Dataset, samples: Samples, cache: Path) -> None:
+    """Do what a first run does before its first epoch: fill an empty image cache."""
+    shutil.rmtree(cache, ignore_errors=True)
+    files = [data.manifest.files[number] for number in np.unique(samples.file)]
+    decode_all(
+        files,
+        data.manifest.images,
+        data.config.image_size,
+        CacheOptions(cache),
+        threads=data.threads,
+        reporter=NullReporter(),
+    )
+
+
+def _load_epoch(data: Dataset, samples: Samples, batch_size: int, device: Device) -> None:
+    for _ in batches_of(data, batch_size, device).shuffled(samples, NO_FLIP, epoch=1):
         pass
     if device.is_cuda:
         torch.cuda.synchronize()
 
 
-def ours_cold(
-    data: Dataset, samples: Samples, batch_size: int, device: Device, scratch: Path
-) -> float:
-    """The same from nothing: every file of the epoch read, hashed and decoded first."""
-    start = time.perf_counter()
-    decode_anew(data, samples, scratch)
-    _epoch(data, samples, batch_size, device)
-    return len(samples) / (time.perf_counter() - start)
+class ImageFolderLoader:
+    """torchvision's own way: PIL decodes a file for every sample, with one worker per core.
 
-
-def decode_anew(data: Dataset, samples: Samples, scratch: Path) -> None:
-    """What a first run does before its first epoch: fill a store that is empty."""
-    shutil.rmtree(scratch, ignore_errors=True)
-    files = [data.manifest.files[number] for number in np.unique(samples.file)]
-    decode_all(
-        files, data.manifest.images, data.config.image_size, CacheOptions(scratch),
-        threads=data.threads, reporter=QUIET,
-    )  # fmt: skip
-
-
-class ImageFolderPeer:
-    """torchvision's own way: a file decoded by PIL for every sample, one worker for each core.
-
-    It resizes, shifts and zooms as ours does; of augmentations it knows none, so ours does more.
+    It resizes, shifts and zooms as ours does, but does not augment, so ours does more.
 
     Args:
         images: a folder of folders of images.
         size: side, pixels.
-        batch_size: of a batch.
+        batch_size: images of a batch.
         workers: processes.
     """
 
@@ -95,15 +105,18 @@ class ImageFolderPeer:
             ]
         )
         files = ImageFolder(str(images), transform)
-        # Every worker should have a few batches, however few images there are.
-        again = math.ceil(LEAST_BATCHES * workers * batch_size / len(files))
+        # Every worker gets a few batches, however few images there are.
+        repeats = math.ceil(MIN_BATCHES * workers * batch_size / len(files))
         self._loader: DataLoader[tuple[torch.Tensor, int]] = DataLoader(
-            ConcatDataset([files] * again), batch_size, shuffle=True, num_workers=workers,
+            ConcatDataset([files] * repeats),
+            batch_size,
+            shuffle=True,
+            num_workers=workers,
             persistent_workers=True,
-        )  # fmt: skip
+        )
 
     def rate(self, least_s: float) -> float:
-        """Images a second, over whole epochs until some time has passed."""
+        """Load whole epochs for at least this long; return images per second."""
         done, start = 0, time.perf_counter()
         while time.perf_counter() - start < least_s:
             done += sum(len(labels) for _, labels in self._batches())

@@ -1,4 +1,4 @@
-"""The training benchmark as ratios, a table, plots and one JSON object."""
+"""The training benchmark's ratios, plots and JSON object."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -6,196 +6,189 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from rich.table import Table
 
-from benchmarks.common.statistics import Median, machine
-from benchmarks.training.measure import Effort, Seen, SeenCompiled, SeenInput
-from benchmarks.training.runs import SeenJob, SeenRuns, SeenScaling
-from benchmarks.training.targets import ACCURACY, RATIOS, SHARED
+from benchmarks.common.machine import machine
+from benchmarks.common.plots import figure
+from benchmarks.common.results import RESULTS_VERSION, Results
+from benchmarks.common.statistics import Median
+from benchmarks.training.measurements import (
+    BackboneMeasurement,
+    CompileMeasurement,
+    LoaderMeasurement,
+    TrainingBenchConfig,
+)
+from benchmarks.training.runs import JobMeasurement, RunMeasurement, ScalingMeasurement
+from benchmarks.training.targets import ACCURACY
 from training.common.device import Device
 
-DPI, SIZE_INCHES = 110, (7.0, 4.2)
+SMALL_TEXT = 8  # points
+SOURCES = ("augrank", "training", "simulation", "benchmarks")
+BACKBONE_RATES = ("synthetic", "real", "cold", "embed", "eager")
+LOADER_RATES = ("warm", "cold", "imagefolder")
 
 
 @dataclass(frozen=True)
-class Measured:
-    """All that a run of the benchmark saw."""
+class TrainingMeasurements:
+    """All measurements of one run of the benchmark."""
 
     device: Device
     threads: int
-    effort: Effort
-    seen: Sequence[Seen]
-    inputs: Sequence[SeenInput]
-    runs: SeenRuns
-    scaling: SeenScaling
-    compiled: SeenCompiled | None = None  # not of a quick run
-    job: SeenJob | None = None  # on GPUs alone
+    config: TrainingBenchConfig
+    backbones: Sequence[BackboneMeasurement]
+    inputs: Sequence[LoaderMeasurement]
+    runs: RunMeasurement
+    scaling: ScalingMeasurement
+    compiled: CompileMeasurement | None = None  # not in a quick run
+    job: JobMeasurement | None = None  # on GPUs alone
 
 
-def question(effort: Effort, device: Device, threads: int) -> dict[str, Any]:
-    """What decides the figures; plain data, as JSON gives it back."""
-    rooms = [
-        Path(__file__).parents[2] / room
-        for room in ("augrank", "training", "simulation", "benchmarks")
-    ]
+def conditions(config: TrainingBenchConfig, device: Device, threads: int) -> dict[str, Any]:
+    """Return the conditions that the figures depend on, as plain data that survives JSON."""
+    root = Path(__file__).parents[2]
+    files = [file for folder in SOURCES for file in (root / folder).rglob("*.py")]
     content = {
-        "effort": asdict(effort),
+        "config": asdict(config),
         "engine": device.name,
         "gpu": torch.cuda.get_device_name() if device.is_cuda else None,
         "machine": machine(threads),
         "torch": torch.__version__,
-        "sources": max(file.stat().st_mtime for room in rooms for file in room.rglob("*.py")),
+        "sources": max(file.stat().st_mtime for file in files),
     }
     plain: dict[str, Any] = json.loads(json.dumps(content))
     return plain
 
 
-def result_json(measured: Measured, command: str) -> dict[str, Any]:
-    """What results.json holds. ``ratios`` are of the first backbone and size."""
-    scaling = measured.scaling
+def result_json(measured: TrainingMeasurements, command: str) -> dict[str, Any]:
+    """Return the content of results.json. ``ratios`` are of the first backbone and size."""
+    runs = measured.runs
     return {
         "benchmark": "training",
+        "results_version": RESULTS_VERSION,
         "command": command,
-        "quick": measured.effort.quick,
+        "quick": measured.config.quick,
         "machine": machine(measured.threads),
         "gpu": torch.cuda.get_device_name() if measured.device.is_cuda else None,
         "engine": measured.device.name,
         "torch": torch.__version__,
-        "images": measured.effort.images,
-        "epochs": measured.effort.epochs,
-        "ratios": {name: figure.to_dict() for name, figure in _ratios(measured).items()},
-        ACCURACY.name: Median.of(
-            np.subtract(measured.runs.ours_accuracy, measured.runs.naive_accuracy)
-        ).to_dict(),
-        "backbones": [_backbone(seen) for seen in measured.seen],
-        "inputs": [
-            {
-                "size": seen.size,
-                **{
-                    name: Median.of(getattr(seen, name), 1).to_dict()
-                    for name in ("warm", "cold", "imagefolder")
-                },
-            }
-            for seen in measured.inputs
-        ],
-        "runs": asdict(measured.runs),
-        "scaling": {
-            "of": scaling.of,
-            "rates": [
-                {
-                    "processes": count,
-                    "rate": Median.of(rates, 1).to_dict(),
-                    "over_one": _paired(rates, scaling.rates[1]).to_dict(),
-                }
-                for count, rates in scaling.rates.items()
-            ],
-            "shared_over_one": _paired(scaling.shared, scaling.rates[1]).to_dict(),
-        },
+        "images": measured.config.images,
+        "epochs": measured.config.epochs,
+        "ratios": {name: ratio.to_dict() for name, ratio in _ratios(measured).items()},
+        ACCURACY.name: Median.of(np.subtract(runs.ours_accuracy, runs.naive_accuracy)).to_dict(),
+        "backbones": [_backbone_row(each) for each in measured.backbones],
+        "inputs": [{"size": each.size, **_medians(each, LOADER_RATES)} for each in measured.inputs],
+        "runs": asdict(runs),
+        "scaling": _scaling(measured.scaling),
         "job": measured.job and asdict(measured.job),
-        "compiled": measured.compiled and {
-            "backbone": measured.compiled.backbone, "size": measured.compiled.size,
-            "first_step_s": measured.compiled.first_step_s,
-            "compiled_over_eager":
-                _paired(measured.compiled.compiled, measured.compiled.eager).to_dict(),
-        },
-    }  # fmt: skip
+        "compiled": measured.compiled and _compiled(measured.compiled),
+    }
 
 
-def shown(content: Mapping[str, Any]) -> Table:
-    """For the terminal."""
-    table = Table(title="Training, images a second", title_justify="left")
-    for heading in ("backbone", "px", "synthetic", "real", "cold", "real / synthetic", "waiting",
-                    "embeddings", "eager float32", "memory, MB"):  # fmt: skip
-        table.add_column(heading, justify="left" if heading == "backbone" else "right")
-    for row in content["backbones"]:
-        table.add_row(
-            row["backbone"], str(row["size"]), *(f"{row[name]['median']:.0f}" for name in
-            ("synthetic", "real", "cold")), f"{row['real_over_synthetic']['median']:.3f}",
-            f"{row['waiting']:.1%}", *(f"{row[name]['median']:.0f}" for name in
-            ("embed", "eager")), f"{row['peak_mb']:.0f}",
-        )  # fmt: skip
-    return table
+def draw_all(results: Results, folder: Path) -> list[Path]:
+    """Draw training speed by backbone, the input path's, and that of more processes.
 
-
-def ratios_table(content: Mapping[str, Any]) -> Table:
-    """The ratios beside what they should be at least."""
-    table = Table(title="Ratios, in one run", title_justify="left")
-    for heading in ("ratio", "median", "low", "high", "at least", "aim"):
-        table.add_column(heading, justify="left" if heading == "ratio" else "right")
-    figures = {**content["ratios"], **content["scaling"], **content}
-    for target in (*RATIOS, SHARED, ACCURACY):
-        figure = figures[target.name]
-        parts = (f"{figure[key]:.3g}" for key in ("median", "low", "high"))
-        table.add_row(target.words, *parts, f"{target.least:g}", f"{target.aim:g}")
-    return table
-
-
-def draw(content: Mapping[str, Any], folder: Path) -> None:
-    """Training speed by backbone, the input path's, and that of more processes."""
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = content["backbones"]
-    labels = [f"{row['backbone']}\n{row['size']} px" for row in rows]
-    _bars(folder / "training.png", labels, {
-        name: [row[name]["median"] for row in rows] for name in ("synthetic", "real", "cold")
-    }, "Training, images per second")  # fmt: skip
-    inputs = content["inputs"]
-    _bars(folder / "input.png", [f"{seen['size']} px" for seen in inputs], {
-        name: [seen[name]["median"] for seen in inputs] for name in ("imagefolder", "cold", "warm")
-    }, "The input path alone, images per second")  # fmt: skip
-    scaling = content["scaling"]
+    Returns:
+        The files written.
+    """
+    backbones, inputs, scaling = results["backbones"], results["inputs"], results["scaling"]
+    labels = [f"{row['backbone']}\n{row['size']} px" for row in backbones]
     one = scaling["rates"][0]["rate"]["median"]
-    _bars(folder / "scaling.png", [str(row["processes"]) for row in scaling["rates"]], {
-        "measured": [row["rate"]["median"] for row in scaling["rates"]],
-        "as many times one": [row["processes"] * one for row in scaling["rates"]],
-    }, f"Processes, a {scaling['of']} each, images per second")  # fmt: skip
+    training, loader, processes = (
+        folder / f"{name}.png" for name in ("training", "input", "scaling")
+    )
+    _bars(
+        training,
+        labels,
+        _series(backbones, ("synthetic", "real", "cold")),
+        "Training, images per second",
+    )
+    _bars(
+        loader,
+        [f"{row['size']} px" for row in inputs],
+        _series(inputs, ("imagefolder", "cold", "warm")),
+        "The input path alone, images per second",
+    )
+    _bars(
+        processes,
+        [str(row["processes"]) for row in scaling["rates"]],
+        {
+            "measured": [row["rate"]["median"] for row in scaling["rates"]],
+            "linear": [row["processes"] * one for row in scaling["rates"]],
+        },
+        f"Processes, a {scaling['of']} each, images per second",
+    )
+    return [training, loader, processes]
 
 
-def _ratios(measured: Measured) -> dict[str, Median]:
-    first, inputs, runs = measured.seen[0], measured.inputs[0], measured.runs
+def _ratios(measured: TrainingMeasurements) -> dict[str, Median]:
+    first, inputs, runs = measured.backbones[0], measured.inputs[0], measured.runs
     scaling = measured.scaling
     return {
-        "real_over_synthetic": _paired(first.real, first.synthetic),
-        "loader_cold_over_imagefolder": _paired(inputs.cold, inputs.imagefolder),
-        "loader_warm_over_imagefolder": _paired(inputs.warm, inputs.imagefolder),
-        "run_over_naive": _paired(runs.naive_s, runs.ours_s),
-        "two_processes_over_one": _paired(scaling.rates[2], scaling.rates[1]),
-        "embed_over_eager": _paired(first.embed, first.eager),
+        "real_over_synthetic": Median.of_ratios(first.real, first.synthetic),
+        "loader_cold_over_imagefolder": Median.of_ratios(inputs.cold, inputs.imagefolder),
+        "loader_warm_over_imagefolder": Median.of_ratios(inputs.warm, inputs.imagefolder),
+        "run_over_naive": Median.of_ratios(runs.naive_s, runs.ours_s),
+        "two_processes_over_one": Median.of_ratios(scaling.rates[2], scaling.rates[1]),
+        "embed_over_eager": Median.of_ratios(first.embed, first.eager),
     }
 
 
-def _backbone(seen: Seen) -> dict[str, Any]:
-    rates = ("synthetic", "real", "cold", "embed", "eager")
+def _backbone_row(measured: BackboneMeasurement) -> dict[str, Any]:
     return {
-        "backbone": seen.backbone,
-        "size": seen.size,
-        **{name: Median.of(getattr(seen, name), 1).to_dict() for name in rates},
-        "real_over_synthetic": _paired(seen.real, seen.synthetic).to_dict(),
-        "embed_over_eager": _paired(seen.embed, seen.eager).to_dict(),
-        "waiting": round(float(np.median(seen.waiting)), 4),
-        "peak_mb": round(seen.peak_mb),
-        "compiled": seen.compiled,
+        "backbone": measured.backbone,
+        "size": measured.size,
+        **_medians(measured, BACKBONE_RATES),
+        "real_over_synthetic": Median.of_ratios(measured.real, measured.synthetic).to_dict(),
+        "embed_over_eager": Median.of_ratios(measured.embed, measured.eager).to_dict(),
+        "waiting": round(float(np.median(measured.waiting)), 4),
+        "peak_mb": round(measured.peak_mb),
+        "compiled": measured.compiled,
     }
 
 
-def _paired(above: Sequence[float], below: Sequence[float]) -> Median:
-    return Median.of(np.asarray(above) / np.asarray(below))
+def _scaling(measured: ScalingMeasurement) -> dict[str, Any]:
+    one = measured.rates[1]
+    return {
+        "of": measured.of,
+        "rates": [
+            {
+                "processes": count,
+                "rate": Median.of(rates, 1).to_dict(),
+                "over_one": Median.of_ratios(rates, one).to_dict(),
+            }
+            for count, rates in measured.rates.items()
+        ],
+        "shared_over_one": Median.of_ratios(measured.shared, one).to_dict(),
+    }
 
 
-def _bars(file: Path, labels: list[str], series: dict[str, list[float]], title: str) -> None:
-    figure, axes = plt.subplots(figsize=SIZE_INCHES)
-    places, width = np.arange(len(labels)), 0.8 / len(series)
-    for number, (name, values) in enumerate(series.items()):
-        axes.bar(places + number * width, values, width, label=name)
-    axes.set_xticks(places + width * (len(series) - 1) / 2, labels, fontsize=8)
-    axes.set(title=title)
-    axes.legend(fontsize=8)
-    figure.tight_layout()
-    figure.savefig(file, dpi=DPI)
-    plt.close(figure)
+def _compiled(measured: CompileMeasurement) -> dict[str, Any]:
+    ratio = Median.of_ratios(measured.compiled, measured.eager)
+    return {
+        "backbone": measured.backbone,
+        "size": measured.size,
+        "first_step_s": measured.first_step_s,
+        "compiled_over_eager": ratio.to_dict(),
+    }
+
+
+def _medians(measured: object, names: Sequence[str]) -> dict[str, dict[str, float]]:
+    return {name: Median.of(getattr(measured, name), 1).to_dict() for name in names}
+
+
+def _series(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, list[float]]:
+    return {name: [row[name]["median"] for row in rows] for name in names}
+
+
+def _bars(
+    file: Path, labels: Sequence[str], series: Mapping[str, Sequence[float]], title: str
+) -> None:
+    positions, width = np.arange(len(labels)), 0.8 / len(series)
+    with figure(file) as axes:
+        for number, (name, values) in enumerate(series.items()):
+            axes.bar(positions + number * width, values, width, label=name)
+        centres = positions + width * (len(series) - 1) / 2
+        axes.set_xticks(centres, list(labels), fontsize=SMALL_TEXT)
+        axes.set(title=title)
+        axes.legend(fontsize=SMALL_TEXT)

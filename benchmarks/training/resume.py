@@ -1,4 +1,4 @@
-"""What a run of the training benchmark has measured, for the next to go on from an interrupt."""
+"""Results of an interrupted run, so that the next run resumes after the last part measured."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -7,43 +7,45 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter
 
 from augrank.files import read_json, write_json
-from benchmarks.training.measure import Note
+from augrank.reporting import Reporter
 
-Part = TypeVar("Part")
+Measurement = TypeVar("Measurement")
 
 
-class Parts:
-    """A JSON file of parts measured alike; each is measured in turns of its own.
+class PartialResults:
+    """A JSON file of the parts measured so far; each part is measured in turns of its own.
 
     Args:
-        file: of an interrupted run, or none yet.
-        question: plain data, what decides the figures: those of another question are dropped.
-        note: told what was there already.
+        file: written by an interrupted run, or not there yet.
+        conditions: plain data that the figures depend on; parts measured under others are dropped.
+        reporter: prints which parts are taken from the file.
     """
 
-    def __init__(self, file: Path, question: Mapping[str, Any], note: Note) -> None:
-        self._file, self._question, self._note = file, dict(question), note
+    def __init__(self, file: Path, conditions: Mapping[str, Any], reporter: Reporter) -> None:
+        self._file, self._conditions, self._reporter = file, dict(conditions), reporter
         earlier = read_json(file) if file.exists() else {}
-        same = earlier.get("question") == self._question
+        same = earlier.get("conditions") == self._conditions
         self._parts: dict[str, Any] = earlier["parts"] if same else {}
 
-    def part(self, name: str, kind: type[Part], measure: Callable[[], Part]) -> Part:
-        """What was measured before the interrupt, or is now.
+    def get_or_measure(
+        self, name: str, kind: type[Measurement], measure: Callable[[], Measurement]
+    ) -> Measurement:
+        """Return what was measured before the interrupt, or measure it now.
 
         Args:
-            name: of the part.
+            name: the part's.
             kind: its dataclass.
             measure: measures it.
         """
         adapter = TypeAdapter(kind)
         if name in self._parts:
-            self._note(f"{name}: was measured before the interrupt")
+            self._reporter.say(f"{name}: already measured before the interrupt")
             return adapter.validate_python(self._parts[name])
         measured = measure()
         self._parts[name] = adapter.dump_python(measured, mode="json")
-        write_json(self._file, {"question": self._question, "parts": self._parts})
+        write_json(self._file, {"conditions": self._conditions, "parts": self._parts})
         return measured
 
-    def finish(self) -> None:
-        """The run is whole: the next one measures anew."""
+    def delete(self) -> None:
+        """Delete the file of a finished run, so that the next run measures everything."""
         self._file.unlink(missing_ok=True)

@@ -1,4 +1,7 @@
-"""Measures whole runs of ``fit``: against a plain script, on more processes, the seeds' job."""
+"""Whole runs of ``fit``: against a plain script, on several processes, and a large job.
+
+Each is timed from the start of its process to its end, imports included, as a user waits for it.
+"""
 
 import json
 import os
@@ -7,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,19 +21,21 @@ import torch
 
 from augrank.errors import ServerError
 from augrank.resources import usable_cores
-from benchmarks.training.measure import BATCH, GPU_BATCH, Effort, Note
+from benchmarks.training.measurements import BATCH, GPU_BATCH, TrainingBench
 from simulation.render import RenderOptions, render_catalogue
 from training.config import Architecture
 
-ORIGINALS_A_PROCESS, ORIGINALS_A_GPU = 200, 4_000
-SCALING_EPOCHS, SCALING_ROUNDS = 3, 6  # the first epoch warms up
-# With fit's own shares of test and validation these train on the seeds' 32,370 images an epoch.
+ORIGINALS_PER_CORE, ORIGINALS_PER_GPU = 200, 4_000
+SCALING_EPOCHS, SCALING_ROUNDS, QUICK_SCALING_ROUNDS = 3, 6, 2  # the first epoch is a warm-up
+# With fit's own shares of test and validation, an epoch trains on the 32,370 images of the first
+# experiments.
 JOB_ORIGINALS, JOB_EPOCHS, JOB_SIZE = 8_300, 10, 224
 JOB_BACKBONE: Architecture = "resnet34"
+ERROR_CHARACTERS = 1500
 
 
 @dataclass
-class SeenRuns:
+class RunMeasurement:
     """Whole runs, ours and the plain script's, by round."""
 
     ours_s: list[float] = field(default_factory=list)
@@ -40,163 +45,199 @@ class SeenRuns:
 
 
 @dataclass
-class SeenScaling:
+class ScalingMeasurement:
     """Training on more and more processes, by round."""
 
     of: str  # what each process has: core or GPU
-    rates: dict[int, list[float]] = field(default_factory=dict)  # images a second; a batch each
-    shared: list[float] = field(default_factory=list)  # of two that share one batch
+    # Images per second by number of processes, with a batch for each.
+    rates: dict[int, list[float]] = field(default_factory=dict)
+    shared: list[float] = field(default_factory=list)  # two processes that share one batch
 
 
 @dataclass(frozen=True)
-class SeenJob:
-    """The seeds' job, from the start of its process to its end."""
+class JobMeasurement:
+    """The first experiments' job, from the start of its process to its end."""
 
-    images: int  # trained on in an epoch
-    cold_s: float  # decoding each original once
+    images: int  # of an epoch
+    cold_s: float  # includes decoding each original once
     warm_s: float
     accuracy: float
 
 
-def measure_runs(images: Path, scratch: Path, effort: Effort, note: Note) -> SeenRuns:
-    """Whole runs against the plain script, on CPUs, each pair with splits and weights of its own.
+@dataclass(frozen=True)
+class FitRun:
+    """One run of ``fit`` on an image folder.
 
-    Nothing is kept from one run for the next.
-    """
-    seen, size, backbone = SeenRuns(), effort.sizes[0], effort.backbones[0]
-    for number in range(effort.runs):
-        note(f"whole runs of {effort.epochs} epochs: {number + 1} of {effort.runs}")
-        report, seconds = _fit(
-            images, scratch / "run", epochs=effort.epochs, size=size, backbone=backbone,
-            device="cpu", seed=number,
-        )  # fmt: skip
-        seen.ours_s.append(seconds)
-        seen.ours_accuracy.append(report["backbone"]["test_accuracy"])
-        naive = _naive(images, effort.epochs, size, backbone, number)
-        seen.naive_s.append(naive["seconds"])
-        seen.naive_accuracy.append(naive["accuracy"])
-    return seen
-
-
-def measure_scaling(scratch: Path, effort: Effort, note: Note) -> SeenScaling:
-    """One process, two, ... up to all under torchrun: a GPU each where there are some, or a core.
-
-    Each takes images and a batch of its own, so that what grows is the work; and two that share
-    one batch.
-    """
-    gpus = torch.cuda.device_count()
-    seen = SeenScaling("GPU" if gpus > 1 else "core")
-    most = max(2, gpus if gpus > 1 else usable_cores())
-    powers = () if effort.quick else (2**n for n in range(most.bit_length()))
-    counts = sorted({1, 2, *powers, most})
-    rounds = 2 if effort.quick else SCALING_ROUNDS
-    device, own = ("cuda", GPU_BATCH) if gpus > 1 else ("cpu", BATCH)
-    originals = ORIGINALS_A_GPU if gpus > 1 else ORIGINALS_A_PROCESS
-
-    def rate(processes: int, batch: int) -> float:
-        catalogue = scratch / f"scaling-{processes}"
-        render_catalogue("sneaker", processes * originals, catalogue)
-        report, _ = _fit(
-            catalogue / "images", scratch / "run", epochs=SCALING_EPOCHS, size=effort.sizes[0],
-            backbone=effort.backbones[0], processes=processes, batch=batch, device=device,
-        )  # fmt: skip
-        return float(np.median([epoch["samples_per_s"] for epoch in report["history"][1:]]))
-
-    for number in range(rounds):
-        note(f"{', '.join(map(str, counts))} processes: {number + 1} of {rounds}")
-        for count in counts:
-            seen.rates.setdefault(count, []).append(rate(count, count * own))
-        seen.shared.append(rate(2, own))
-    return seen
-
-
-def measure_job(scratch: Path, note: Note) -> SeenJob:
-    """The seeds' job: cold, then with its images decoded."""
-    note(f"the seeds' job: rendering {JOB_ORIGINALS:,} images")
-    render_catalogue("sneaker", JOB_ORIGINALS, scratch / "job", RenderOptions(size=JOB_SIZE))
-    cache, seconds = scratch / "job-cache", list[float]()
-    shutil.rmtree(cache, ignore_errors=True)
-    for state in ("cold", "warm"):
-        note(f"the seeds' job, {state}")
-        report, taken = _fit(
-            scratch / "job" / "images", scratch / "run", epochs=JOB_EPOCHS, size=JOB_SIZE,
-            backbone=JOB_BACKBONE, cache=cache,
-        )  # fmt: skip
-        seconds.append(taken)
-    recognised = report["backbone"]["per_augmentation"]
-    images = report["rows"]["originals"]["train"] * len(recognised)
-    cold_s, warm_s = seconds
-    return SeenJob(images, cold_s, warm_s, report["backbone"]["test_accuracy"])
-
-
-def _fit(
-    images: Path,
-    out: Path,
-    *,
-    epochs: int,
-    size: int,
-    backbone: Architecture = "resnet18",
-    processes: int | None = None,
-    batch: int = BATCH,
-    device: str = "auto",
-    cache: Path | None = None,
-    seed: int = 0,
-) -> tuple[dict[str, Any], float]:
-    """``fit`` on an image folder, from the start of its process to its end.
-
-    Args:
+    Attributes:
         images: the folder.
         out: run directory; removed first.
-        epochs: of training.
+        epochs: training epochs.
         size: side, pixels.
-        backbone: of the run.
+        backbone: the network.
         processes: under torchrun, a core or a GPU each; by default one process on all cores.
-        batch: of all processes together.
-        device: of fit.
+        batch: batch size of all processes together.
+        device: fit's option.
         cache: of decoded images; by default the run's own, which is empty.
         seed: of the splits, the weights and the order.
     """
-    shutil.rmtree(out, ignore_errors=True)
-    launcher: list[str] = []
-    if processes is not None and processes > 1:
-        launcher = [
-            "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"
-        ]  # fmt: skip
-    command = [
-        sys.executable, *launcher, "-m", "training", "fit", "--images", str(images), "--out",
-        str(out), "--backbone", backbone, "--image-size", str(size), "--epochs", str(epochs),
-        "--batch-size", str(batch), "--device", device, "--seed", str(seed),
-        *(["--cache", str(cache)] if cache else []),
-    ]  # fmt: skip
-    with _cores(processes if processes and device == "cpu" else usable_cores()):
-        seconds = _run(command)[1]
-    report: dict[str, Any] = json.loads((out / "report.json").read_text(encoding="utf-8"))
-    return report, seconds
+
+    images: Path
+    out: Path
+    epochs: int
+    size: int
+    backbone: Architecture = "resnet18"
+    processes: int | None = None
+    batch: int = BATCH
+    device: str = "auto"
+    cache: Path | None = None
+    seed: int = 0
+
+    def run(self) -> tuple[dict[str, Any], float]:
+        """Run it; return report.json and seconds."""
+        shutil.rmtree(self.out, ignore_errors=True)
+        one_core_each = self.processes if self.device == "cpu" else None
+        with _pinned_to_cores(one_core_each or usable_cores()):
+            _, seconds = _run(self._command())
+        report: dict[str, Any] = json.loads((self.out / "report.json").read_text(encoding="utf-8"))
+        return report, seconds
+
+    def _command(self) -> list[str]:
+        options = {
+            "--images": self.images,
+            "--out": self.out,
+            "--backbone": self.backbone,
+            "--image-size": self.size,
+            "--epochs": self.epochs,
+            "--batch-size": self.batch,
+            "--device": self.device,
+            "--seed": self.seed,
+            **({"--cache": self.cache} if self.cache else {}),
+        }
+        launcher: list[str] = []
+        if self.processes is not None and self.processes > 1:
+            torchrun = ["torch.distributed.run", "--standalone"]
+            launcher = ["-m", *torchrun, f"--nproc-per-node={self.processes}"]
+        return [sys.executable, *launcher, "-m", "training", "fit", *_words(options)]
 
 
-def _naive(
-    images: Path, epochs: int, size: int, backbone: Architecture, seed: int
-) -> dict[str, float]:
-    command = [
-        sys.executable, "-m", "benchmarks.training.baseline_script", "--images", str(images),
-        "--backbone", backbone, "--epochs", str(epochs), "--image-size", str(size),
-        "--batch-size", str(BATCH), "--seed", str(seed),
-    ]  # fmt: skip
-    output, seconds = _run(command)
+def measure_runs(bench: TrainingBench) -> RunMeasurement:
+    """Measure whole runs against the plain script, on the CPU.
+
+    Each pair has a seed of its own; nothing is kept from one run for the next.
+    """
+    measured, config = RunMeasurement(), bench.config
+    for number in range(config.runs):
+        bench.reporter.say(f"whole runs of {config.epochs} epochs: {number + 1} of {config.runs}")
+        fit = FitRun(
+            bench.images,
+            bench.scratch / "run",
+            config.epochs,
+            config.sizes[0],
+            config.backbones[0],
+            device="cpu",
+            seed=number,
+        )
+        report, seconds = fit.run()
+        measured.ours_s.append(seconds)
+        measured.ours_accuracy.append(report["backbone"]["test_accuracy"])
+        accuracy, seconds = _run_baseline_script(fit)
+        measured.naive_s.append(seconds)
+        measured.naive_accuracy.append(accuracy)
+    return measured
+
+
+def measure_scaling(bench: TrainingBench) -> ScalingMeasurement:
+    """Measure one process, two, ... up to all under torchrun, with a GPU or a core each.
+
+    Each process has images and a batch of its own, so that the work grows with the processes. Two
+    processes that share one batch are measured beside them.
+    """
+    gpus, config = torch.cuda.device_count(), bench.config
+    use_gpus = gpus > 1
+    measured = ScalingMeasurement("GPU" if use_gpus else "core")
+    device, batch, originals = (
+        ("cuda", GPU_BATCH, ORIGINALS_PER_GPU) if use_gpus else ("cpu", BATCH, ORIGINALS_PER_CORE)
+    )
+    counts = _process_counts(max(2, gpus if use_gpus else usable_cores()), quick=config.quick)
+
+    def rate(processes: int, total_batch: int) -> float:
+        catalogue = bench.scratch / f"scaling-{processes}"
+        render_catalogue("sneaker", processes * originals, catalogue)
+        report, _ = FitRun(
+            catalogue / "images",
+            bench.scratch / "run",
+            SCALING_EPOCHS,
+            config.sizes[0],
+            config.backbones[0],
+            processes=processes,
+            batch=total_batch,
+            device=device,
+        ).run()
+        return float(np.median([epoch["samples_per_s"] for epoch in report["history"][1:]]))
+
+    rounds = QUICK_SCALING_ROUNDS if config.quick else SCALING_ROUNDS
+    for number in range(rounds):
+        bench.reporter.say(f"{', '.join(map(str, counts))} processes: {number + 1} of {rounds}")
+        for count in counts:
+            measured.rates.setdefault(count, []).append(rate(count, count * batch))
+        measured.shared.append(rate(2, batch))
+    return measured
+
+
+def _process_counts(most: int, *, quick: bool) -> list[int]:
+    """Return one, two, and unless it is quick all powers of two, up to ``most``."""
+    powers = () if quick else (2**n for n in range(most.bit_length()))
+    return sorted({1, 2, *powers, most})
+
+
+def measure_job(bench: TrainingBench) -> JobMeasurement:
+    """Measure the first experiments' job: cold, then with its images decoded."""
+    catalogue, cache = bench.scratch / "job", bench.scratch / "job-cache"
+    bench.reporter.say(f"the first experiments' job: rendering {JOB_ORIGINALS:,} images")
+    render_catalogue("sneaker", JOB_ORIGINALS, catalogue, RenderOptions(size=JOB_SIZE))
+    shutil.rmtree(cache, ignore_errors=True)
+    fit = FitRun(
+        catalogue / "images", bench.scratch / "run", JOB_EPOCHS, JOB_SIZE, JOB_BACKBONE, cache=cache
+    )
+    bench.reporter.say("the first experiments' job, cold")
+    _, cold_s = fit.run()
+    bench.reporter.say("the first experiments' job, warm")
+    report, warm_s = fit.run()
+    candidates = len(report["backbone"]["per_augmentation"])
+    images = report["rows"]["originals"]["train"] * candidates
+    return JobMeasurement(images, cold_s, warm_s, report["backbone"]["test_accuracy"])
+
+
+def _run_baseline_script(fit: FitRun) -> tuple[float, float]:
+    """Run the plain script on the same job; return its test accuracy and seconds."""
+    options = {
+        "--images": fit.images,
+        "--backbone": fit.backbone,
+        "--epochs": fit.epochs,
+        "--image-size": fit.size,
+        "--batch-size": fit.batch,
+        "--seed": fit.seed,
+    }
+    script = [sys.executable, "-m", "benchmarks.training.baseline_script"]
+    output, seconds = _run([*script, *_words(options)])
     result: dict[str, float] = json.loads(output.splitlines()[-1])
-    return {**result, "seconds": seconds}
+    return result["accuracy"], seconds
+
+
+def _words(options: Mapping[str, object]) -> list[str]:
+    return [str(word) for option in options.items() for word in option]
 
 
 def _run(command: Sequence[str]) -> tuple[str, float]:
     start = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise ServerError(f"{' '.join(command[1:5])} failed", got=done.stderr[-1500:])
+        raise ServerError(f"{' '.join(command[1:5])} failed", got=done.stderr[-ERROR_CHARACTERS:])
     return done.stdout, time.perf_counter() - start
 
 
-def _place_in_its_core(cpu: int) -> tuple[int, int]:
-    """Which of a core's hardware threads it is, then its number: for an order."""
+def _hardware_thread(cpu: int) -> tuple[int, int]:
+    """Return which hardware thread of its core a CPU is, then its number, to sort by."""
     file = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
     try:
         siblings = re.findall(r"\d+", file.read_text(encoding="ascii"))
@@ -206,10 +247,10 @@ def _place_in_its_core(cpu: int) -> tuple[int, int]:
 
 
 @contextmanager
-def _cores(count: int) -> Iterator[None]:
-    """Let what is started in this block run on so many cores alone, not on two halves of one."""
+def _pinned_to_cores(count: int) -> Iterator[None]:
+    """Pin what the block starts to this many cores, not to two hardware threads of one."""
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, sorted(before, key=_place_in_its_core)[:count])
+    os.sched_setaffinity(0, sorted(before, key=_hardware_thread)[:count])
     try:
         yield
     finally:

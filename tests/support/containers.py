@@ -32,17 +32,30 @@ def lay_out(base: Path, job: Mapping[str, Any], hyperparameters: Mapping[str, st
     for channel in job["InputDataConfig"]:
         name, url = channel["ChannelName"], channel["DataSource"]["S3DataSource"]["S3Uri"]
         download(url, base / "input" / "data" / name)
-        channels[name] = {"TrainingInputMode": "File", "S3DistributionType": "FullyReplicated",
-                          "RecordWrapperType": "None"}  # fmt: skip
-    hosts = {"current_host": HOST, "hosts": [HOST], "network_interface_name": "lo",
-             "current_instance_type": "ml.c5.xlarge", "current_group_name": "homogeneousCluster",
-             "instance_groups": [{"instance_group_name": "homogeneousCluster",
-                                  "instance_type": "ml.c5.xlarge",
-                                  "hosts": [HOST]}]}  # fmt: skip
+        channels[name] = {
+            "TrainingInputMode": "File",
+            "S3DistributionType": "FullyReplicated",
+            "RecordWrapperType": "None",
+        }
+    hosts = {
+        "current_host": HOST,
+        "hosts": [HOST],
+        "network_interface_name": "lo",
+        "current_instance_type": "ml.c5.xlarge",
+        "current_group_name": "homogeneousCluster",
+        "instance_groups": [
+            {
+                "instance_group_name": "homogeneousCluster",
+                "instance_type": "ml.c5.xlarge",
+                "hosts": [HOST],
+            }
+        ],
+    }
     for name, content in {
-        "hyperparameters": dict(hyperparameters), "inputdataconfig": channels,
+        "hyperparameters": dict(hyperparameters),
+        "inputdataconfig": channels,
         "resourceconfig": hosts,
-    }.items():  # fmt: skip
+    }.items():
         (base / "input" / "config" / f"{name}.json").write_text(json.dumps(content))
 
 
@@ -97,6 +110,12 @@ def _run(
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(left_out)}
     path = os.pathsep.join((str(bin_folder), inherited["PATH"]))
     return subprocess.run(
-        command, cwd=base, env={**inherited, "PATH": path, **environment}, capture_output=True,
-        text=True, timeout=300, check=False, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
+        command,
+        cwd=base,
+        env={**inherited, "PATH": path, **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )

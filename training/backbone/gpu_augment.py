@@ -101,27 +101,27 @@ class BatchAugmenter:
             boxes = full_boxes_batch(images) if boxes is None else boxes
             images = crop_and_resize_batch(images, boxes, size)
         groups = torch.split(images.index_select(0, order[0]), counts)
-        made = [
+        augmented = [
             _apply(augmentation, group)
             for augmentation, group in zip(self._augmentations, groups, strict=True)
             if len(group)
         ]
-        batch = torch.cat(made).index_select(0, order[1])
+        batch = torch.cat(augmented).index_select(0, order[1])
         return torch.addcmul(self._black, batch, self._step).permute(0, 3, 1, 2)
 
     def _by_augmentation(self, applied: NDArray[np.int64], images: int) -> tuple[Tensor, list[int]]:
         """Return the order that sorts a batch and its inverse, int64 (2, B), and counts."""
-        known = len(self._augmentations)
-        if applied.shape != (images,) or not ((applied >= 0) & (applied < known)).all():
+        count = len(self._augmentations)
+        if applied.shape != (images,) or not ((applied >= 0) & (applied < count)).all():
             raise ValueError(
-                f"expected an augmentation, 0 to {known - 1}, for each of {images} images, "
+                f"expected an augmentation, 0 to {count - 1}, for each of {images} images, "
                 f"got {len(applied)} of {np.unique(applied).tolist()}: apply those of this set"
             )
         order = np.argsort(applied, kind="stable")
         both = torch.from_numpy(np.stack([order, np.argsort(order)]))
         if self._device.type == "cuda":
             both = both.pin_memory()  # a copy from other memory may wait
-        counts: list[int] = np.bincount(applied, minlength=known).tolist()
+        counts: list[int] = np.bincount(applied, minlength=count).tolist()
         return both.to(self._device, non_blocking=True), counts
 
 
@@ -158,9 +158,9 @@ def sketch(images: Tensor, sigma: float) -> Tensor:
 def swivel(images: Tensor, degrees: float) -> Tensor:
     """Turn about the vertical axis, seen in perspective, on white."""
     count, side = images.shape[:2]
-    place, across, down = _swivel_table(side, degrees, images.device)
+    index, across, down = _swivel_table(side, degrees, images.device)
     padded = pad(images, (0, 0, 1, 1, 1, 1), value=WHITE).view(count, -1, 3)
-    corners = padded.index_select(1, place).view(count, 2, 2, -1, 3).float()
+    corners = padded.index_select(1, index).view(count, 2, 2, -1, 3).float()
     left, right = corners.unbind(1)
     upper, lower = torch.lerp(left, right, across).unbind(1)
     return torch.lerp(upper, lower, down).round_().to(torch.uint8).view_as(images)
@@ -194,8 +194,8 @@ def _blurred(grey: Tensor, sigma: float) -> Tensor:
 @functools.lru_cache(maxsize=32)
 def _brightness_table(factor: float, device: torch.device) -> Tensor:
     """Look-up table of brightness, uint8 (256,)."""
-    made = operations.brightness(RAMP, factor)[..., 0].flatten()
-    return torch.from_numpy(made).to(device)
+    table = operations.brightness(RAMP, factor)[..., 0].flatten()
+    return torch.from_numpy(table).to(device)
 
 
 @functools.lru_cache(maxsize=32)
@@ -217,10 +217,10 @@ def _swivel_table(side: int, degrees: float, device: torch.device) -> tuple[Tens
         neighbours, int32 (4 S S,); weights of the right and of the lower ones, float32 (S S, 1).
     """
     matrix = cv2.invert(operations.swivel_matrix(side, degrees))[1].astype(np.float32)
-    place = np.arange(side, dtype=np.float32)
-    of_row = matrix[:, 1, None] * place + matrix[:, 2, None]
+    position = np.arange(side, dtype=np.float32)
+    of_row = matrix[:, 1, None] * position + matrix[:, 2, None]
     # A fused multiply-add rounds once; float64 holds the product of two float32.
-    of_column = matrix[:, 0, None, None].astype(np.float64) * place
+    of_column = matrix[:, 0, None, None].astype(np.float64) * position
     x, y, depth = (of_column + of_row[..., None]).astype(np.float32)
     x, y = x / depth, y / depth
     left, upper = np.floor(x), np.floor(y)
@@ -229,7 +229,7 @@ def _swivel_table(side: int, degrees: float, device: torch.device) -> tuple[Tens
         return (np.clip(line, -1, side) + 1).astype(np.int32)
 
     columns, rows = (padded(left), padded(left + 1)), (padded(upper), padded(upper + 1))
-    places = np.stack([row * (side + 2) + column for column in columns for row in rows])
-    tables = places.ravel(), (x - left).reshape(-1, 1), (y - upper).reshape(-1, 1)
-    place_, across, down = (torch.from_numpy(table).to(device) for table in tables)
-    return place_, across, down
+    indices = np.stack([row * (side + 2) + column for column in columns for row in rows])
+    tables = indices.ravel(), (x - left).reshape(-1, 1), (y - upper).reshape(-1, 1)
+    index, across, down = (torch.from_numpy(table).to(device) for table in tables)
+    return index, across, down

@@ -149,8 +149,8 @@ class BatchLoader:
         shown = _Epoch(samples, boxes, size or self._side)
         timer, before = WaitTimer(), 0.0
         make = self._made_by_threads if self._augmenter is None else self._made_on_device
-        made = make(shown, shards, timer)
-        for number, (rows, batch, images) in enumerate(zip(shards, batches, made, strict=True)):
+        tensors = make(shown, shards, timer)
+        for number, (rows, batch, images) in enumerate(zip(shards, batches, tensors, strict=True)):
             yield TrainingBatch(
                 images,
                 self._device.tensor(samples.label[rows]),
@@ -193,11 +193,11 @@ class BatchLoader:
         """Make a batch, float32 (B, S, S, 3), with OpenCV."""
         samples, size = epoch.samples, epoch.size
         out = self._buffers.take((len(rows), size, size, 3), np.float32)
-        for place, row in enumerate(rows):
+        for index, row in enumerate(rows):
             pixels = self._images.pixels[samples.file[row]]
             image = crop_and_resize(pixels, epoch.boxes[row], size)
             image = self._augmentations[samples.applied[row]].apply(image)
-            self._images.normalizer.into_channels_last(image, out[place])
+            self._images.normalizer.into_channels_last(image, out[index])
         return out
 
     def _made_on_device(
@@ -208,8 +208,8 @@ class BatchLoader:
 
         def copy(rows: Rows) -> tuple[NDArray[np.uint8], Rows]:
             out = self._buffers.take((len(rows), self._side, self._side, 3), np.uint8)
-            for place, file in enumerate(samples.file[rows]):
-                out[place] = self._images.pixels[file]
+            for index, file in enumerate(samples.file[rows]):
+                out[index] = self._images.pixels[file]
             return out, rows
 
         def send(batch: tuple[NDArray[np.uint8], Rows]) -> Tensor:

@@ -148,17 +148,17 @@ class InitialWeights:
         """
         if self.state is None:
             return f"{self.architecture} starts from random weights"
-        own = backbone.net.state_dict()
+        current = backbone.net.state_dict()
         state = dict(self.state)
         new_last_layer = any(
-            name not in state or state[name].shape != own[name].shape for name in LAST_LAYER
+            name not in state or state[name].shape != current[name].shape for name in LAST_LAYER
         )
         if new_last_layer:
-            state |= {name: own[name] for name in LAST_LAYER}
+            state |= {name: current[name] for name in LAST_LAYER}
         backbone.net.load_state_dict(state)
         line = f"{self.architecture} starts from {self.source}"
         if new_last_layer:
-            line += f"; its last layer is new ({len(own['fc.bias'])} outputs)"
+            line += f"; its last layer is new ({len(current['fc.bias'])} outputs)"
         return line
 
 

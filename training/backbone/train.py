@@ -16,7 +16,7 @@ from training.backbone.crops import RandomCrops, may_flip
 from training.backbone.loader import BatchLoader, ImageSet
 from training.backbone.model import LAST_LAYER, Backbone, InitialWeights
 from training.backbone.optimizer import check_device
-from training.backbone.trainer import Trainer, TrainingData, ignore_epoch
+from training.backbone.trainer import Trainer, TrainingData
 from training.common.context import TrainContext
 from training.common.device import Device
 from training.config import FitConfig
@@ -25,7 +25,7 @@ from training.data.image_cache.store import decoder
 from training.data.samples import Channels, channel_statistics
 from training.data.splits import TRAIN, VALIDATION
 from training.distributed.world import World
-from training.run.epoch import Epoch, TrainingHistory
+from training.run.epoch import Epoch, TrainingHistory, ignore_epoch
 from training.run.folder import installed_versions, record_of
 
 

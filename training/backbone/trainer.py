@@ -21,17 +21,13 @@ from training.backbone.optimizer import BackboneOptimizer
 from training.common.context import TrainContext
 from training.config import FitConfig
 from training.data.samples import Samples
-from training.run.epoch import Epoch, TrainingHistory
+from training.run.epoch import Epoch, TrainingHistory, ignore_epoch
 
 PROGRESS_EVERY_S = 0.5  # reading the loss makes the CPU wait for the GPU
 
 
 class TrainingDiverged(DataError):
     """The loss became NaN or infinite."""
-
-
-def ignore_epoch(epoch: Epoch) -> None:
-    """Do nothing with an epoch's figures: the default callback."""
 
 
 @dataclass(frozen=True)

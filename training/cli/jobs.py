@@ -44,8 +44,8 @@ class FitOptions:
             DataError: one is unknown.
         """
         named = pairs(self.options, "--set")
-        own = named_options({n: read_value(n, v) for n, v in named.items()}, "--set")
-        return {**read_options(self.config), **own}
+        set_options = named_options({n: read_value(n, v) for n, v in named.items()}, "--set")
+        return {**read_options(self.config), **set_options}
 
 
 @dataclass(frozen=True)

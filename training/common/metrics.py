@@ -1,4 +1,4 @@
-"""Scores of predicted probabilities, each beside its majority baseline and its ceiling."""
+"""Metrics of predicted probabilities, beside the majority baseline and the ceiling."""
 
 import math
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Z95 = 1.959964
-LEAK_Z = 3.0  # one-sided chance of a false alarm: 0.13 % a head
+LEAK_Z = 3.0  # one-sided chance of a false alarm: 0.13 % per head
 EPSILON = 1e-7
 CALIBRATION_BINS = 10
 
@@ -20,25 +20,25 @@ class ReliabilityBin:
 
     predicted: float  # mean probability
     observed: float  # share of ones
-    weight: float  # outcomes in it
+    weight: float  # number of outcomes
 
 
 def log_loss(label: Floats, probability: Floats, weight: Floats) -> float:
-    """Mean negative log likelihood of 0/1 labels, float64 (N,) each, in nats."""
+    """Compute the mean negative log-likelihood of 0/1 labels, float64 (N,) each, in nats."""
     clipped = np.clip(probability, EPSILON, 1 - EPSILON)
     loss = -(label * np.log(clipped) + (1 - label) * np.log(1 - clipped))
     return float(np.average(loss, weights=weight))
 
 
 def scores(label: Floats, probability: Floats, weight: Floats) -> dict[str, float | None]:
-    """Accuracy, AUC, Brier score and log loss.
+    """Compute accuracy, AUC, Brier score and log loss.
 
     Args:
         label: 0 or 1, float64 (N,).
-        probability: of 1, float64 (N,).
-        weight: how many outcomes each row stands for, float64 (N,).
+        probability: predicted probability of 1, float64 (N,).
+        weight: number of outcomes that each row stands for, float64 (N,).
     """
-    from sklearn.metrics import roc_auc_score  # takes seconds, and runs without heads need none
+    from sklearn.metrics import roc_auc_score  # takes seconds to load; runs without heads need none
 
     both = 0 < np.sum(weight * label) < np.sum(weight)
     correct = (probability >= 0.5) == (label == 1)
@@ -51,7 +51,7 @@ def scores(label: Floats, probability: Floats, weight: Floats) -> dict[str, floa
 
 
 def wilson_interval(share: float, count: float) -> tuple[float, float]:
-    """95 % interval of a share seen in ``count`` trials; Wilson (1927)."""
+    """Return the 95 % interval of a share observed in ``count`` trials; Wilson (1927)."""
     if count <= 0:
         return 0.0, 1.0
     middle = share + Z95**2 / (2 * count)
@@ -61,11 +61,11 @@ def wilson_interval(share: float, count: float) -> tuple[float, float]:
 
 
 def reliability(label: Floats, probability: Floats, weight: Floats) -> list[ReliabilityBin]:
-    """Bins of equal width in probability; empty ones are left out."""
-    place = np.minimum((probability * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+    """Divide probabilities into bins of equal width; empty bins are left out."""
+    index = np.minimum((probability * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
     bins = []
     for number in range(CALIBRATION_BINS):
-        inside = (place == number) & (weight > 0)
+        inside = (index == number) & (weight > 0)
         if inside.any():
             predicted = np.average(probability[inside], weights=weight[inside])
             observed = np.average(label[inside], weights=weight[inside])
@@ -76,43 +76,43 @@ def reliability(label: Floats, probability: Floats, weight: Floats) -> list[Reli
 
 
 def expected_calibration_error(bins: list[ReliabilityBin]) -> float:
-    """Mean |predicted - observed| over bins, weighted by outcomes; Naeini et al. (2015)."""
+    """Compute ECE: mean |predicted - observed|, weighted by outcomes; Naeini et al. (2015)."""
     total = sum(item.weight for item in bins)
     return sum(item.weight * abs(item.predicted - item.observed) for item in bins) / total
 
 
 def majority_accuracy(train_share: float, label: Floats, weight: Floats) -> float:
-    """Accuracy of always saying what was more frequent in training."""
+    """Compute the accuracy of always predicting the majority class of the training split."""
     ones = float(np.average(label, weights=weight))
     return ones if train_share >= 0.5 else 1 - ones
 
 
 def leak_z(label: Floats, probability: Floats, truth: Floats, weight: Floats) -> float:
-    """How many standard errors the accuracy lies above what the predictions can deserve.
+    """Compute by how many standard errors the accuracy exceeds its expectation.
 
     Given the true probabilities, outcomes are independent of every honest prediction, so the
     number of hits has mean sum(p or 1 - p, as predicted) and variance sum(p (1 - p)). Since no
-    prediction deserves more than the ceiling, a head that is significantly above the ceiling is
+    prediction can expect more than the ceiling, a head significantly above the ceiling is
     significantly above this too: outcomes have leaked into the inputs or across the split.
     """
-    said_one = probability >= 0.5
-    hits = np.sum(weight * (said_one == (label == 1)))
-    deserved = np.sum(weight * np.where(said_one, truth, 1 - truth))
+    predicted_one = probability >= 0.5
+    hits = np.sum(weight * (predicted_one == (label == 1)))
+    expected = np.sum(weight * np.where(predicted_one, truth, 1 - truth))
     deviation = math.sqrt(float(np.sum(weight * truth * (1 - truth))))
-    return float((hits - deserved) / deviation) if deviation > 0 else 0.0
+    return float((hits - expected) / deviation) if deviation > 0 else 0.0
 
 
 def evaluate(
     label: Floats, probability: Floats, weight: Floats, *, train_share: float, truth: Floats | None
 ) -> dict[str, Any]:
-    """Everything that is reported of a head on the test split.
+    """Compute everything that is reported of a head on the test split.
 
     Args:
         label: 0 or 1, float64 (N,).
         probability: calibrated, float64 (N,).
         weight: float64 (N,).
         train_share: share of ones in training.
-        truth: true probabilities, where the generating process is known, float64 (N,).
+        truth: true probabilities, float64 (N,), if the generating process is known.
     """
     count = float(weight.sum())
     result: dict[str, Any] = dict(scores(label, probability, weight))

@@ -162,7 +162,7 @@ def load_dataset(config: FitConfig, manifest: Manifest, ctx: TrainContext) -> Da
     """
     folder = RunFolder(config.out)
     if ctx.world.is_main:
-        folder.claim()
+        folder.create()
         for note in manifest.notes:
             ctx.reporter.say(f"Manifest: {note}")
     images = _decode(config, manifest, folder, ctx)

@@ -1,18 +1,18 @@
-"""A run directory: the names in it, who may write there, and the record that export reads.
+"""The run directory: its files, its lock, and how it is started and resumed.
 
-run.json          the record, written last: a run without it is not finished
-report.json       every score beside its baseline and ceiling
+run.json          the record that export reads, written last: without it a run is not finished
+report.json       every metric beside its baseline and ceiling
 backbone.pt       torchvision-named weights of the best epoch
-heads/*.ubj       one XGBoost model a target
+heads/*.ubj       one XGBoost model per target
 reference.npz     torch's embeddings of held-out images, for export's parity gate
 catalogue.csv     the originals: path, split, sha256, attributes
 plots/            PNG
 tensorboard/      the same curves, live
-checkpoints/      where an interrupted run goes on
+checkpoints/      the last complete epoch, from which an interrupted run resumes
 cache/            decoded images, embeddings; safe to delete
-fit.json          the options and data that the folder was started with
-skipped.csv       rows of the manifest that the run goes on without, and why
-lock              held by the process at work
+fit.json          the options and data that the run was started with
+skipped.csv       rows of the manifest that were left out, and why
+lock              held by the process that writes here
 """
 
 import csv
@@ -31,10 +31,30 @@ from augrank.contracts.run import RUN_FILE, RUN_FORMAT
 from augrank.errors import DataError
 from augrank.files import LOCK, atomic_write, disk_errors, exclusive_lock, read_json, write_json
 
-LIBRARIES = ("albumentations", "numpy", "opencv-python-headless", "pandas", "pillow",
-             "scikit-learn", "torch", "torchvision", "xgboost")  # fmt: skip
-MADE_BY_FIT = (RUN_FILE, "report.json", "backbone.pt", "heads", "reference.npz", "catalogue.csv",
-               "plots", "tensorboard", "checkpoints", "fit.json", "skipped.csv")  # fmt: skip
+LIBRARIES = (
+    "albumentations",
+    "numpy",
+    "opencv-python-headless",
+    "pandas",
+    "pillow",
+    "scikit-learn",
+    "torch",
+    "torchvision",
+    "xgboost",
+)
+WRITTEN_BY_FIT = (
+    RUN_FILE,
+    "report.json",
+    "backbone.pt",
+    "heads",
+    "reference.npz",
+    "catalogue.csv",
+    "plots",
+    "tensorboard",
+    "checkpoints",
+    "fit.json",
+    "skipped.csv",
+)
 
 
 @dataclass(frozen=True)
@@ -98,11 +118,11 @@ class RunFolder:
         """cache/."""
         return self.root / "cache"
 
-    def complete(self) -> dict[str, Any] | None:
-        """The record of a finished run, or None.
+    def read_complete(self) -> dict[str, Any] | None:
+        """Read the record of a finished run; None if it is not finished.
 
         Raises:
-            DataError: the file is damaged, or of another version of augrank.
+            DataError: the file is damaged, or was written by another version of augrank.
         """
         content = _read(self.record) if self.record.is_file() else {}
         if not content.get("complete"):
@@ -116,16 +136,16 @@ class RunFolder:
             )
         return content
 
-    def claim(self) -> None:
-        """Make the folder.
+    def create(self) -> None:
+        """Create the directory.
 
         Raises:
-            DataError: it holds files that are not a run's.
+            DataError: it holds other files than those of a run.
         """
         if self.root.exists() and not self.root.is_dir():
             raise DataError(f"{self.root} is a file", expected="a folder, or a new name, in --out")
-        ours = {*MADE_BY_FIT, "cache", LOCK}
-        foreign = [path.name for path in self.root.glob("*") if path.name not in ours]
+        known = {*WRITTEN_BY_FIT, "cache", LOCK}
+        foreign = [path.name for path in self.root.glob("*") if path.name not in known]
         if foreign and not self.started.is_file():
             raise DataError(
                 f"{self.root} holds other files",
@@ -135,68 +155,69 @@ class RunFolder:
         self.root.mkdir(parents=True, exist_ok=True)
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Make the folder, and hold it for this process: two runs would spoil each other's files.
+    def lock(self) -> Iterator[None]:
+        """Create the directory and lock it, so that no other process writes to it.
 
         Raises:
-            DataError: it holds files that are not a run's, or another process holds it; it cannot
-                be written, then or in the block.
+            DataError: it holds other files than those of a run, or another process has locked it,
+                or it cannot be written, now or during the block.
         """
         with disk_errors(
             self.root,
-            "Free space there, and the same command goes on after the last whole epoch; or give "
-            "another --out.",
+            "Free space there and run the same command again to resume after the last complete "
+            "epoch; or give another --out.",
         ):
-            self.claim()
+            self.create()
             with exclusive_lock(self.root / LOCK, f"another process is working in {self.root}"):
                 yield
 
     def start(self, config: Mapping[str, Any], data: str, *, overwrite: bool) -> bool:
-        """Note what the run is made from, or check that it is the same as before.
+        """Record options and data, or check that they are the same as before.
 
-        A folder with nothing learned in it may be started with other options at any time.
+        A run that has not completed an epoch may be started with other options at any time.
 
         Args:
             config: ``FitConfig.decisive()``.
             data: fingerprint of manifest and images.
-            overwrite: start anew where they differ.
+            overwrite: start over.
 
         Returns:
-            Whether the results of an earlier run were removed.
+            Whether the files of an earlier run were removed.
 
         Raises:
-            DataError: says which option differs.
+            DataError: options or data differ; the message says which.
         """
-        anew = overwrite
+        start_over = overwrite
         if self.started.is_file() and not overwrite:
             differs = _differences(_read(self.started), config, data)
-            anew = bool(differs)
-            if differs and self._has_learned():
+            start_over = bool(differs)
+            if differs and self._has_epoch():
                 raise DataError(
-                    f"{self.root} was started with something else:\n  " + "\n  ".join(differs),
-                    remedy="\nGive the same options to go on, another --out, or --overwrite to "
-                    "start anew.",
+                    f"{self.root} was started with other options or data:\n  "
+                    + "\n  ".join(differs),
+                    remedy="\nGive the same options to resume, another --out, or --overwrite to "
+                    "start over.",
                 )
-        if anew:
+        if start_over:
             self.clear()
-        self._tidy()
+        self._remove_partial_files()
         write_json(self.started, {"config": dict(config), "data": data})
-        return anew
+        return start_over
 
-    def _has_learned(self) -> bool:
-        """Whether there is a whole epoch, or what was made from it."""
+    def _has_epoch(self) -> bool:
+        """Return whether there is a complete epoch, or anything made from it."""
         later = any(path.exists() for path in (self.weights, self.report, self.record))
         return later or any(self.checkpoints.glob("*.pt"))
 
-    def _tidy(self) -> None:
-        """Drop files that a killed process had begun."""
-        for begun in (".*.part*", "checkpoints/.*.part*"):
-            for part in self.root.glob(begun):
+    def _remove_partial_files(self) -> None:
+        """Remove what killed processes left unfinished."""
+        for pattern in (".*.part*", "checkpoints/.*.part*"):
+            for part in self.root.glob(pattern):
                 part.unlink(missing_ok=True)
 
     def clear(self) -> None:
         """Remove everything that ``fit`` wrote, except the cache."""
-        for name in MADE_BY_FIT:
+        for name in WRITTEN_BY_FIT:
             path = self.root / name
             if path.is_dir():
                 shutil.rmtree(path)
@@ -205,14 +226,14 @@ class RunFolder:
 
 
 def record_of(weights: Path) -> dict[str, Any] | None:
-    """The record of the finished run that a file of weights is from; None where it is from none.
+    """Find the record of the finished run that a file of weights belongs to; None without one.
 
     Args:
         weights: backbone.pt, or one of checkpoints/.
     """
     for root in weights.absolute().parents[:2]:
         with suppress(OSError, DataError):  # a file of that name may be anything
-            record = _read(RunFolder(root).record)  # of any version: these names stay
+            record = _read(RunFolder(root).record)  # of any version: these names do not change
             if record.get("complete") and {"mean", "std", "weights_file"} <= record.keys():
                 return record
     return None
@@ -238,13 +259,13 @@ def write_reference(
 
 
 def installed_versions() -> dict[str, str]:
-    """Versions of the libraries that shape a run, where installed under these names."""
+    """Return the versions of the libraries that a run depends on, as far as installed."""
     versions = {}
     for name in LIBRARIES:
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            continue  # headless and GPU builds carry other names
+            continue  # headless and GPU builds have other names
     return versions
 
 
@@ -254,7 +275,7 @@ def _read(file: Path) -> dict[str, Any]:
     except ValueError as error:
         raise DataError(
             f"{file} is damaged ({error})",
-            remedy="Start anew with --overwrite, or give another --out.",
+            remedy="Start over with --overwrite, or give another --out.",
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""The run's images: curves, confusion, reliability, comparison. PNG, for people."""
+"""Plots of a run, as PNG: curves, confusion matrix, reliability, comparison."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -22,20 +22,28 @@ COLORS = (GREY, "#7fb069", ORANGE, BLUE)
 
 
 def plot_curves(file: Path, history: Sequence[Epoch], best: int) -> None:
-    """Loss and accuracy by epoch."""
+    """Plot loss and accuracy by epoch."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     loss, accuracy = figure.subplots(1, 2)
     epochs = [epoch.number for epoch in history]
     loss.plot(epochs, [epoch.loss for epoch in history], "o-", color=BLUE, label="training", ms=3)
-    loss.plot(epochs, [e.validation_loss for e in history], "o-", color=ORANGE,
-              label="validation", ms=3)  # fmt: skip
-    accuracy.plot(epochs, [e.train_accuracy for e in history], "o-", color=BLUE,
-                  label="training", ms=3)  # fmt: skip
-    accuracy.plot(epochs, [e.validation_accuracy for e in history], "o-", color=ORANGE,
-                  label="validation", ms=3)  # fmt: skip
+    loss.plot(
+        epochs, [e.validation_loss for e in history], "o-", color=ORANGE, label="validation", ms=3
+    )
+    accuracy.plot(
+        epochs, [e.train_accuracy for e in history], "o-", color=BLUE, label="training", ms=3
+    )
+    accuracy.plot(
+        epochs,
+        [e.validation_accuracy for e in history],
+        "o-",
+        color=ORANGE,
+        label="validation",
+        ms=3,
+    )
     for axes, title in (
         (loss, "Cross-entropy"),
-        (accuracy, "Accuracy, telling augmentations apart"),
+        (accuracy, "Accuracy of augmentation recognition"),
     ):
         plain_axes(axes, title, "epoch", "")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -47,7 +55,7 @@ def plot_curves(file: Path, history: Sequence[Epoch], best: int) -> None:
 
 
 def plot_confusion(file: Path, figures: BackboneFigures) -> None:
-    """What was done to test images against what the backbone says, in percent of each row."""
+    """Plot the confusion matrix of test images, in percent of each row."""
     names = list(figures.per_augmentation)
     counts = np.array(figures.confusion)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -62,8 +70,8 @@ def plot_confusion(file: Path, figures: BackboneFigures) -> None:
             color = "white" if shares[row, column] > 0.5 else "black"
             text = f"{100 * shares[row, column]:.3g}"
             axes.text(column, row, text, ha="center", va="center", fontsize=8, color=color)
-    axes.set_xlabel("said")
-    axes.set_ylabel("was")
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
     axes.set_title(
         f"{figures.test_accuracy:.1%} of {figures.test_images:,} test images, % of each row",
         fontsize=10,
@@ -71,9 +79,10 @@ def plot_confusion(file: Path, figures: BackboneFigures) -> None:
     save_figure(figure, file)
 
 
-def plot_reliability(file: Path, bins: Mapping[str, Sequence[ReliabilityBin]],
-                     ece: Mapping[str, float]) -> None:  # fmt: skip
-    """One panel a head: observed share against predicted probability; area shows outcomes."""
+def plot_reliability(
+    file: Path, bins: Mapping[str, Sequence[ReliabilityBin]], ece: Mapping[str, float]
+) -> None:
+    """Plot observed share against predicted probability, one panel per head; area: outcomes."""
     columns = min(3, len(bins))
     rows = math.ceil(len(bins) / columns)
     figure = Figure(figsize=(3.1 * columns, 3.1 * rows), layout="constrained")
@@ -83,8 +92,13 @@ def plot_reliability(file: Path, bins: Mapping[str, Sequence[ReliabilityBin]],
         axes.plot([0, 1], [0, 1], color=GREY, lw=1, ls="--")
         axes.plot([p.predicted for p in points], [p.observed for p in points], color=BLUE, lw=1)
         areas = [12 + 200 * p.weight / total for p in points]
-        axes.scatter([p.predicted for p in points], [p.observed for p in points], s=areas,
-                     color=BLUE, alpha=0.7)  # fmt: skip
+        axes.scatter(
+            [p.predicted for p in points],
+            [p.observed for p in points],
+            s=areas,
+            color=BLUE,
+            alpha=0.7,
+        )
         plain_axes(axes, f"{target}\nECE {ece[target]:.3f}", "", "")
         axes.set_xlim(0, 1)
         axes.set_ylim(0, 1)
@@ -97,22 +111,22 @@ def plot_reliability(file: Path, bins: Mapping[str, Sequence[ReliabilityBin]],
 
 
 def plot_comparison(file: Path, heads: Mapping[str, Mapping[str, Any]]) -> None:
-    """Test accuracy of every model by target, with the ceiling where it is known."""
+    """Plot the test accuracy of every model by target, with the ceiling if it is known."""
     targets = list(heads)
     entries = [heads[target]["comparison"] for target in targets]
     models = [name for name in COMPARED if all(name in entry for entry in entries)]
     figure = Figure(figsize=(max(7.5, 2 + 1.1 * len(targets)), 4), layout="constrained")
     axes = figure.subplots()
     width = 0.8 / len(models)
-    for place, model in enumerate(models):
-        at = np.arange(len(targets)) + (place - (len(models) - 1) / 2) * width
+    for index, model in enumerate(models):
+        at = np.arange(len(targets)) + (index - (len(models) - 1) / 2) * width
         values = [entry[model]["accuracy"] for entry in entries]
         axes.bar(at, values, width * 0.92, label=model, color=COLORS[COMPARED.index(model)])
     ceilings = [(heads[target]["ceiling"] or {}).get("accuracy") for target in targets]
-    for place, ceiling in enumerate(ceilings):
+    for index, ceiling in enumerate(ceilings):
         if ceiling is not None:
-            label = "ceiling" if place == 0 else "_"
-            axes.hlines(ceiling, place - 0.45, place + 0.45, color="black", lw=1.2, label=label)
+            label = "ceiling" if index == 0 else "_"
+            axes.hlines(ceiling, index - 0.45, index + 0.45, color="black", lw=1.2, label=label)
     lowest = min(entry[model]["accuracy"] for entry in entries for model in models)
     axes.set_ylim(max(0.0, math.floor(lowest * 10 - 0.5) / 10), 1)
     axes.set_xticks(range(len(targets)), targets, rotation=30, ha="right", fontsize=8)
@@ -122,7 +136,7 @@ def plot_comparison(file: Path, heads: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def plain_axes(axes: Axes, title: str, x: str, y: str) -> None:
-    """Titles, ticks and grid as all our plots have them."""
+    """Set title, labels, ticks and grid in the common style."""
     axes.set_title(title, fontsize=9)
     axes.set_xlabel(x, fontsize=9)
     axes.set_ylabel(y, fontsize=9)
@@ -132,7 +146,7 @@ def plain_axes(axes: Axes, title: str, x: str, y: str) -> None:
 
 
 def save_figure(figure: Figure, file: Path) -> None:
-    """Write a PNG, whole."""
+    """Write a PNG, atomically."""
     FigureCanvasAgg(figure)
     with atomic_write(file) as temporary:
         figure.savefig(temporary, dpi=DPI)

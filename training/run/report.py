@@ -32,38 +32,38 @@ Comparison = dict[str, dict[str, Any]]
 
 @dataclass(frozen=True)
 class BackboneFigures:
-    """How well the backbone tells augmentations apart on test originals."""
+    """How well the backbone recognises the augmentations of test originals."""
 
     test_accuracy: float
     interval_95: tuple[float, float]
     test_images: int
     majority: float
-    per_augmentation: dict[str, float]  # share recognised
-    confusion: tuple[tuple[int, ...], ...]  # rows: what was done; columns: what was said
+    per_augmentation: dict[str, float]  # recall
+    confusion: tuple[tuple[int, ...], ...]  # rows: true class; columns: predicted class
 
 
 def backbone_figures(
     logits: NDArray[np.float32], label: NDArray[np.int64], names: Sequence[str]
 ) -> BackboneFigures:
-    """Figures from logits float32 (N, A) and labels int64 (N,) of the test split."""
-    said = logits.argmax(axis=1)
+    """Compute figures from logits, float32 (N, A), and labels, int64 (N,), of the test split."""
+    predicted = logits.argmax(axis=1)
     confusion = np.zeros((len(names), len(names)), np.int64)
-    np.add.at(confusion, (label, said), 1)
+    np.add.at(confusion, (label, predicted), 1)
     total = confusion.sum(axis=1)
-    recognised = np.diag(confusion) / np.maximum(total, 1)
-    accuracy = float((said == label).mean())
+    recall = np.diag(confusion) / np.maximum(total, 1)
+    accuracy = float((predicted == label).mean())
     return BackboneFigures(
         test_accuracy=accuracy,
         interval_95=wilson_interval(accuracy, len(label)),
         test_images=len(label),
         majority=float(total.max() / total.sum()),
-        per_augmentation={name: float(s) for name, s in zip(names, recognised, strict=True)},
+        per_augmentation={name: float(s) for name, s in zip(names, recall, strict=True)},
         confusion=tuple(tuple(int(v) for v in row) for row in confusion),
     )
 
 
 def history_entries(history: Sequence[Epoch]) -> list[dict[str, Any]]:
-    """Epochs as plain data."""
+    """Return epochs as plain data."""
     return [asdict(epoch) for epoch in history]
 
 
@@ -73,7 +73,7 @@ def print_report(report: Mapping[str, Any], reporter: Reporter) -> None:
     low, high = figures["interval_95"]
     count = len(figures["per_augmentation"])
     reporter.say(
-        f"{figures['architecture']} tells {count} augmentations apart "
+        f"{figures['architecture']} recognises {count} augmentations "
         f"on {figures['test_images']:,} test images: "
         f"{figures['test_accuracy']:.2%} ({low:.1%} to {high:.1%}; "
         f"majority {figures['majority']:.1%})",
@@ -129,8 +129,8 @@ def _comparison_table(heads: Mapping[str, Mapping[str, Any]]) -> Table | None:
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
+    present = [value for value in values if value is not None]
+    return float(np.mean(present)) if present else None
 
 
 def _number(value: float | None) -> str:

@@ -1,4 +1,4 @@
-"""TensorBoard's live curves of a run: tensorboard --logdir RUN/tensorboard."""
+"""Live curves of a run in TensorBoard: tensorboard --logdir RUN/tensorboard."""
 
 from pathlib import Path
 from types import TracebackType
@@ -8,16 +8,16 @@ from torch.utils.tensorboard import SummaryWriter
 from training.run.epoch import Epoch
 
 
-class Curves:
-    """Writes one point an epoch; a resumed run writes its earlier epochs again."""
+class TensorBoardWriter:
+    """Writes one point per epoch; a resumed run writes its earlier epochs again."""
 
     def __init__(self, folder: Path) -> None:
         for file in folder.glob("events.*"):
             file.unlink()
         self._writer = SummaryWriter(str(folder))
 
-    def epoch(self, epoch: Epoch) -> None:
-        """Add an epoch."""
+    def add(self, epoch: Epoch) -> None:
+        """Write the figures of an epoch."""
         points = {
             "loss/training": epoch.loss,
             "loss/validation": epoch.validation_loss,
@@ -30,7 +30,7 @@ class Curves:
             self._writer.add_scalar(name, value, epoch.number)
         self._writer.flush()
 
-    def __enter__(self) -> "Curves":
+    def __enter__(self) -> "TensorBoardWriter":
         return self
 
     def __exit__(

@@ -1,1 +1,1 @@
-"""The same runtime behind other servers, each written as its own documentation would have it."""
+"""The same runtime behind other servers, each written as its own documentation advises."""

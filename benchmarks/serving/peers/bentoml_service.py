@@ -17,7 +17,7 @@ class Recommend:
 
     @bentoml.api
     def recommend(self, image: str, target: str, context: dict[str, Any]) -> dict[str, Any]:
-        """The answer as a JSON object."""
+        """Return the answer as a JSON object."""
         body = {"image": image, "target": target, "context": context}
         answer: dict[str, Any] = json.loads(runtime.answer(self.recommender, body))
         return answer

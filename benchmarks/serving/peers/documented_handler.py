@@ -1,9 +1,9 @@
 """The handler that TorchServe's own documentation leads to: PIL, eager torch, predict_proba.
 
 Written after the custom handlers of TorchServe's manual: a class with initialize, preprocess,
-inference and postprocess, one request at a time. Every candidate is its own forward pass and its
-own call of scikit-learn's interface of XGBoost. The candidates themselves are augrank's, made at
-working size, so that both answer the same question.
+inference and postprocess, one request at a time. Every candidate takes a forward pass of its own
+and a call of XGBoost's scikit-learn interface of its own. The candidates themselves are augrank's,
+made at working size, so that both give the same answers.
 """
 
 import base64
@@ -22,7 +22,9 @@ from augrank.bundle.load import load_bundle
 from augrank.bundle.recommend_spec import RecommendSpec
 from augrank.images.decode import letterbox
 from augrank.models.context import ContextEncoder
+from augrank.models.engines import FEATURES, LOGITS
 from augrank.models.head import assemble
+from benchmarks.common.network import torchvision_network, with_features
 
 
 class DocumentedHandler(BaseHandler):
@@ -32,11 +34,9 @@ class DocumentedHandler(BaseHandler):
         """Load the eager model, its weights and the heads."""
         folder = Path(context.system_properties["model_dir"])
         self.spec = load_bundle(folder / "bundle", RecommendSpec).spec
-        names = self.spec.augmentations.names
-        self.model = getattr(torchvision.models, self.spec.backbone)(num_classes=len(names))
-        self.model.load_state_dict(torch.load(folder / "model.pt", weights_only=True))
-        self.model.eval()
-        self.trunk = torch.nn.Sequential(*list(self.model.children())[:-1])
+        network = torchvision_network(self.spec.backbone, len(self.spec.augmentations.names))
+        network.load_state_dict(torch.load(folder / "model.pt", weights_only=True))
+        self.model = with_features(network)
         self.encoder = ContextEncoder(self.spec.context)
         self.heads = {}
         for head in self.spec.heads:
@@ -66,18 +66,18 @@ class DocumentedHandler(BaseHandler):
 
     @torch.no_grad()
     def inference(self, data: list[dict[str, Any]]) -> list[list[float]]:
-        """One forward pass and one prediction for each candidate."""
+        """Run one forward pass and one prediction for each candidate."""
         probabilities = []
         for request in data:
             head = self.spec.head(request["target"])
             context = self.encoder.encode(request["context"])
             scores = []
             for candidate in request["candidates"]:
-                features = torch.flatten(self.trunk(candidate.unsqueeze(0)), 1)
+                embedding = self.model(candidate.unsqueeze(0))
                 row = assemble(
                     head.inputs,
-                    logits=self.model.fc(features).numpy(),
-                    features=features.numpy(),
+                    logits=embedding[LOGITS].numpy(),
+                    features=embedding[FEATURES].numpy(),
                     context=context,
                     feature_step=head.feature_step,
                 )
@@ -87,7 +87,7 @@ class DocumentedHandler(BaseHandler):
         return probabilities
 
     def postprocess(self, data: list[list[float]]) -> list[dict[str, Any]]:
-        """Name and probability of every candidate, best first."""
+        """Return the name and probability of every candidate, best first."""
         names = self.spec.augmentations.names
         return [
             {

@@ -1,4 +1,4 @@
-"""augrank's runtime behind LitServe: the four hooks, and the server that starts workers."""
+"""augrank's runtime behind LitServe: the four hooks, and the server that starts the workers."""
 
 from typing import Any
 
@@ -16,15 +16,15 @@ class RecommendAPI(litserve.LitAPI):
         self.recommender = runtime.load()
 
     def decode_request(self, request: dict[str, Any]) -> dict[str, Any]:
-        """The JSON object, as LitServe parsed it."""
+        """Return the JSON object that LitServe parsed."""
         return request
 
     def predict(self, request: dict[str, Any]) -> str:
-        """The answer's JSON text."""
+        """Return the answer's JSON text."""
         return runtime.answer(self.recommender, request)
 
     def encode_response(self, output: str) -> Response:
-        """The text as it is."""
+        """Send the text unchanged."""
         return Response(output, media_type="application/json")
 
 

@@ -18,7 +18,7 @@ class RecommendRuntime(MLModel):
         return True
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
-        """The answer's JSON text."""
+        """Return the answer's JSON text."""
         (text,) = StringCodec.decode_input(payload.inputs[0])
         answer = runtime.answer(self.recommender, json.loads(text))
         output = StringCodec.encode_output("answer", [answer])

@@ -14,11 +14,11 @@ class Recommend(Worker):
         self.recommender = runtime.load()
 
     def forward(self, data: dict[str, Any]) -> str:
-        """The answer's JSON text."""
+        """Return the answer's JSON text."""
         return runtime.answer(self.recommender, data)
 
     def serialize(self, data: str) -> bytes:
-        """The text as it is."""
+        """Send the text unchanged."""
         return data.encode()
 
 

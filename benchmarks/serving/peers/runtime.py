@@ -1,7 +1,7 @@
-"""What every peer runs: the bundle's own pipeline, told by the environment how.
+"""The runtime behind every peer: the bundle's pipeline, configured by the environment.
 
-So that the comparison is of servers alone, each loads the same recommender with the same threads,
-and answers the same JSON.
+Each peer loads the same recommender with the same threads and returns the same JSON, so that
+servers alone are compared.
 """
 
 import os
@@ -18,7 +18,7 @@ BUNDLE, WORKERS, PORT = "AUGRANK_BUNDLE", "AUGRANK_PEER_WORKERS", "AUGRANK_PEER_
 
 
 def load() -> Recommender:
-    """The recommender, warmed up."""
+    """Load the recommender and warm it up."""
     cv2.setNumThreads(1)  # as our own handler does
     settings = WorkerSettings.from_environment()
     recommender = Recommender.load(
@@ -33,20 +33,20 @@ def load() -> Recommender:
 
 
 def workers() -> int:
-    """How many processes to start."""
+    """Return the number of worker processes to start."""
     return int(os.environ[WORKERS])
 
 
 def port() -> int:
-    """Where to listen on loopback."""
+    """Return the loopback port to listen on."""
     return int(os.environ[PORT])
 
 
 def answer(recommender: Recommender, body: dict[str, Any]) -> str:
-    """The answer's JSON text to a request's JSON object.
+    """Return the answer's JSON text for a request's JSON object.
 
     Raises:
-        AugrankError: the request is not good.
+        AugrankError: the request is refused.
     """
     (outcome,) = recommender.recommend_batch([parse_request(read_body({"body": body}, {}))])
     if isinstance(outcome, AugrankError):

@@ -80,17 +80,24 @@ def test_a_misspelt_service_is_an_error_and_no_client():
 def test_creating_what_exists_is_told_from_a_wrong_parameter_by_describing_it(exists):
     """Both come as ValidationException; the text is not looked at."""
     aws = Aws("us-east-1")
-    call = Call("sagemaker", "create_endpoint_config", {
-        "EndpointConfigName": "shop",
-        "ProductionVariants": [{"VariantName": "a", "ModelName": "m"}],
-    })  # fmt: skip
+    call = Call(
+        "sagemaker",
+        "create_endpoint_config",
+        {
+            "EndpointConfigName": "shop",
+            "ProductionVariants": [{"VariantName": "a", "ModelName": "m"}],
+        },
+    )
     name = {"EndpointConfigName": "shop"}
     with Stubber(aws.client("sagemaker")) as stub:
         stub.add_client_error("create_endpoint_config", "ValidationException", "text of AWS")
         if exists:
-            described = {**name, "EndpointConfigArn": "arn:aws:sagemaker:config/shop",
-                         "ProductionVariants": call.parameters["ProductionVariants"],
-                         "CreationTime": 0}  # fmt: skip
+            described = {
+                **name,
+                "EndpointConfigArn": "arn:aws:sagemaker:config/shop",
+                "ProductionVariants": call.parameters["ProductionVariants"],
+                "CreationTime": 0,
+            }
             stub.add_response("describe_endpoint_config", described, name)
             assert aws.create(call) is False
         else:

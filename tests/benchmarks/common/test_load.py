@@ -5,14 +5,15 @@ from http.server import BaseHTTPRequestHandler
 import numpy as np
 import pytest
 
-from benchmarks.common.load import FAILED, Body, Client, Endpoint, closed_loop, open_loop
+from benchmarks.common.http_client import FAILED, HttpClient, HttpEndpoint, Payload
+from benchmarks.common.load import closed_loop, open_loop
 from tests.support.servers import serving
 
-BODIES = [Body(b"a", {}), Body(b"bb", {"X-Two": "2"})]
+BODIES = [Payload(b"a", {}), Payload(b"bb", {"X-Two": "2"})]
 
 
 class Slow(BaseHTTPRequestHandler):
-    """Answers one at a time, in 20 ms; refuses what says so."""
+    """Answers one request at a time, in 20 ms; refuses the body ``no``."""
 
     protocol_version = "HTTP/1.1"
     lock = threading.Lock()
@@ -44,7 +45,7 @@ def slow():
 @pytest.fixture
 def endpoint(slow):
     with serving(slow) as server:
-        yield Endpoint(f"{server.url}/x")
+        yield HttpEndpoint(f"{server.url}/x")
 
 
 def test_the_closed_loop_finds_the_peak(endpoint, slow):
@@ -57,8 +58,8 @@ def test_the_closed_loop_finds_the_peak(endpoint, slow):
     assert {b"a", b"bb"} <= set(slow.seen)
 
 
-def test_the_open_loop_counts_from_when_a_request_was_due(endpoint, slow):
-    """At twice the peak requests queue: the last wait about half of the whole time."""
+def test_open_loop_latency_counts_from_the_intended_send_time(endpoint, slow):
+    """At twice the peak, requests queue: the last ones wait for about half of the load."""
     replies = open_loop(endpoint, BODIES, rate=100, seconds=1.0, seed=0, clients=100)
     assert len(replies.status) == 100
     assert replies.rate < 50.5
@@ -70,10 +71,10 @@ def test_the_open_loop_counts_from_when_a_request_was_due(endpoint, slow):
     np.testing.assert_allclose(calm.due_s, again.due_s)
 
 
-def test_refusals_and_silence_are_no_answers(endpoint):
-    replies = closed_loop(endpoint, [Body(b"no", {})], clients=1, seconds=0.1)
+def test_refusals_and_missing_responses_are_not_answers(endpoint):
+    replies = closed_loop(endpoint, [Payload(b"no", {})], clients=1, seconds=0.1)
     assert set(replies.status) == {503}
     assert replies.rate == 0
     assert np.isnan(replies.percentile(50)[0])
-    nobody = Client(Endpoint("http://127.0.0.1:9/x"))
+    nobody = HttpClient(HttpEndpoint("http://127.0.0.1:9/x"))
     assert nobody.post(BODIES[0]) == (FAILED, b"")

@@ -43,10 +43,27 @@ def region(monkeypatch, dist, tmp_path):
 
 
 def words(dist, tmp_path, *more: str) -> list[str]:
-    return ["instances", "--quick", "--role", ROLE, "--bucket", BUCKET, "--image", IMAGE,
-            "--training-image", IMAGE, "--data", f"s3://{BUCKET}/shop", "--dist", str(dist),
-            "--request-images", str(tmp_path / "images"), "--out", str(tmp_path / "out"),
-            *more]  # fmt: skip
+    return [
+        "instances",
+        "--quick",
+        "--role",
+        ROLE,
+        "--bucket",
+        BUCKET,
+        "--image",
+        IMAGE,
+        "--training-image",
+        IMAGE,
+        "--data",
+        f"s3://{BUCKET}/shop",
+        "--dist",
+        str(dist),
+        "--request-images",
+        str(tmp_path / "images"),
+        "--out",
+        str(tmp_path / "out"),
+        *more,
+    ]
 
 
 def left() -> list[str]:
@@ -64,9 +81,16 @@ def test_types_are_trained_on_served_on_and_gone(region, dist, tmp_path, monkeyp
     # moto knows older instance types only; a smaller one's quota is spent.
     region.fate = lambda kind: ("Failed", {}) if kind == "ml.c5.2xlarge" else ("Completed", METRICS)
     done = CliRunner().invoke(
-        app, words(dist, tmp_path, "--training", "--serving", "--types",
-                   "ml.c5.large,ml.c5.xlarge,ml.c5.2xlarge,ml.p3.2xlarge"),
-    )  # fmt: skip
+        app,
+        words(
+            dist,
+            tmp_path,
+            "--training",
+            "--serving",
+            "--types",
+            "ml.c5.large,ml.c5.xlarge,ml.c5.2xlarge,ml.p3.2xlarge",
+        ),
+    )
     assert done.exit_code == 0, done.output
     content = json.loads(done.stdout.splitlines()[-1])
     table = {row["type"]: row for row in content["rows"]}
@@ -86,10 +110,15 @@ def test_types_are_trained_on_served_on_and_gone(region, dist, tmp_path, monkeyp
 
 def test_a_job_nobody_will_follow_is_stopped(region, dist, tmp_path):
     region.fate = lambda _kind: ("InProgress", {})
-    command = [sys.executable, "-m", "benchmarks",
-               *words(dist, tmp_path, "--training", "--types", "ml.c5.xlarge")]  # fmt: skip
-    process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL,
-                               stderr=subprocess.DEVNULL)  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks",
+        *words(dist, tmp_path, "--training", "--types", "ml.c5.xlarge"),
+    ]
+    process = subprocess.Popen(
+        command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     deadline = time.monotonic() + 120
     while not left() and time.monotonic() < deadline:
         time.sleep(0.1)

@@ -17,7 +17,7 @@ from benchmarks.instances.figures import (
     training_figures,
 )
 from benchmarks.instances.ledger import Ledger
-from benchmarks.instances.run import run
+from benchmarks.instances.run import Budget, run
 
 TYPES = catalogue.instance_types()
 SERVED = ServingFigures(20.0, 2, 50.0, 60.0, 100.0, 0.0)
@@ -29,7 +29,7 @@ def trained(rate: float) -> TrainingFigures:
 
 @dataclass
 class Fake:
-    """A place that answers from a table; what is no figure is raised."""
+    """A platform that answers from a table; errors in it are raised."""
 
     training: dict[str, object] = field(default_factory=dict)
     serving: dict[str, object] = field(default_factory=dict)
@@ -59,10 +59,10 @@ def ledger(tmp_path) -> Ledger:
     return Ledger.open(tmp_path / "ledger.json", {"of": "a test"})
 
 
-def go(place, ledger, works, names, *, most_usd=100.0, hours=1.0, step=lambda _: None):
+def go(platform, ledger, works, names, *, most_usd=100.0, hours=1.0, step=lambda _: None):
     kinds = [TYPES[name] for name in names]
-    run(works, kinds, place, ledger, catalogue.prices(), step, most_usd=most_usd,
-        training_hours=hours)  # fmt: skip
+    budget = Budget(catalogue.prices(), most_usd, hours)
+    run(works, kinds, platform, ledger, budget, step)
 
 
 def test_the_table_knows_what_the_seeds_had_and_newer_ones():
@@ -73,40 +73,78 @@ def test_the_table_knows_what_the_seeds_had_and_newer_ones():
     assert set(catalogue.prices()) == set(TYPES)
     chosen = catalogue.chosen_types("ml.p3, ml.c5.xlarge")
     assert [kind.name for kind in chosen] == [
-        "ml.p3.2xlarge", "ml.p3.8xlarge", "ml.p3.16xlarge", "ml.c5.xlarge"]  # fmt: skip
+        "ml.p3.2xlarge",
+        "ml.p3.8xlarge",
+        "ml.p3.16xlarge",
+        "ml.c5.xlarge",
+    ]
     with pytest.raises(BadRequest, match=r"did you mean ml\.c5\.xlarge"):
         catalogue.chosen_types("m1.c5.xlarge")
     figures = {figure.type: figure for figure in catalogue.seeds()}
     # 32,370 images x 10 epochs in 3.95 h.
     assert figures["ml.c5.18xlarge"].images_per_s == pytest.approx(22.76, abs=0.01)
-    assert figures["ml.p3.2xlarge"].images_per_s == 160
+    assert figures["ml.p3.2xlarge"].images_per_s == pytest.approx(160.57, abs=0.01)
+
+
+def test_all_rows_of_the_source_stand_beside_their_printed_names_and_sizes():
+    figures = catalogue.seeds()
+    assert len(figures) == len({figure.type for figure in figures}) == 16
+    assert all(figure.printed_name.startswith("m1.") for figure in figures)
+    p3 = [figure for figure in figures if figure.printed_name == "m1.p3.2xlarge"]
+    assert [(f.type, f.gpus, f.hours) for f in p3] == [
+        ("ml.p3.2xlarge", 1, 0.56),
+        ("ml.p3.8xlarge", 4, 0.43),
+        ("ml.p3.16xlarge", 8, 0.37),
+    ]
+    assert sum(figure.hours for figure in figures) == pytest.approx(38.16)
+    for figure in figures:  # corrected names and sizes are those of AWS
+        if figure.type in TYPES:
+            known = TYPES[figure.type]
+            size = (known.vcpu, known.memory_gb, known.gpus)
+            assert (figure.vcpu, figure.memory_gb, figure.gpus) == size, figure.type
+    swapped = {figure.type: figure.printed_size for figure in figures if figure.printed_size}
+    assert swapped == {
+        "ml.g4dn.12xlarge": "64 vCPU, 256 GB, 1 GPUs",
+        "ml.g4dn.16xlarge": "48 vCPU, 192 GB, 4 GPUs",
+    }
+    shown = report.source_table(figures)
+    assert shown.row_count == 16
+    assert "assuming 10 epochs of 32,370 images" in str(shown.title)
 
 
 def test_one_type_without_quota_does_not_stop_the_others_and_is_tried_again(ledger):
     quota = ServerError("ResourceLimitExceeded: 0 instances")
-    place = Fake({"ml.c5.xlarge": trained(10), "ml.g5.xlarge": quota, "ml.c5.2xlarge": trained(19)})
+    platform = Fake(
+        {"ml.c5.xlarge": trained(10), "ml.g5.xlarge": quota, "ml.c5.2xlarge": trained(19)}
+    )
     names = ["ml.c5.large", "ml.c5.xlarge", "ml.g5.xlarge", "ml.c5.2xlarge"]
-    go(place, ledger, ["training"], names)
-    assert place.tried == [f"training {name}" for name in names[1:]]  # c5.large cannot train
+    go(platform, ledger, ["training"], names)
+    assert platform.tried == [f"training {name}" for name in names[1:]]  # c5.large cannot train
     kinds = [TYPES[name] for name in names]
     table = {row["type"]: row for row in report.rows(kinds, ["training"], ledger, {})}
     assert "ResourceLimitExceeded" in table["ml.g5.xlarge"]["note"]
     assert "does not train" in table["ml.c5.large"]["note"]
     assert table["ml.c5.2xlarge"]["scaling_efficiency"] == pytest.approx(0.95)
     assert table["ml.c5.xlarge"]["scaling_efficiency"] == 1.0
-    place.training["ml.g5.xlarge"], place.tried = trained(300), []
-    ledger.lock.close()
+    platform.training["ml.g5.xlarge"], platform.tried = trained(300), []
+    ledger.close()
     again = Ledger.open(ledger.file, {"of": "a test"})
-    go(place, again, ["training"], names)
-    assert place.tried == ["training ml.g5.xlarge"]
+    go(platform, again, ["training"], names)
+    assert platform.tried == ["training ml.g5.xlarge"]
     assert again.failed == {}
 
 
 def test_nothing_is_started_that_might_pass_the_limit(ledger):
-    place = Fake({name: trained(1) for name in TYPES})
-    go(place, ledger, ["training"], ["ml.c5.xlarge", "ml.p3.16xlarge", "ml.g4dn.xlarge"],
-       most_usd=3.0, hours=2.0)  # fmt: skip
-    assert place.tried == ["training ml.c5.xlarge", "training ml.g4dn.xlarge"]
+    platform = Fake({name: trained(1) for name in TYPES})
+    go(
+        platform,
+        ledger,
+        ["training"],
+        ["ml.c5.xlarge", "ml.p3.16xlarge", "ml.g4dn.xlarge"],
+        most_usd=3.0,
+        hours=2.0,
+    )
+    assert platform.tried == ["training ml.c5.xlarge", "training ml.g4dn.xlarge"]
     assert "the limit is $3.00" in ledger.failed["training", "ml.p3.16xlarge"]
     # Two hours of $28.152.
     assert "$56.30 more" in ledger.failed["training", "ml.p3.16xlarge"]
@@ -115,16 +153,16 @@ def test_nothing_is_started_that_might_pass_the_limit(ledger):
 def test_what_a_crash_left_is_removed_and_paid_for_and_an_interrupt_is_not_a_failure(ledger):
     ledger.begin("serving", "ml.c5.large")
     ledger.content["running"]["serving ml.c5.large"] -= 3600  # an hour ago
-    place = Fake(serving={"ml.c5.large": KeyboardInterrupt()}, left=["endpoint bench-1"])
+    platform = Fake(serving={"ml.c5.large": KeyboardInterrupt()}, left=["endpoint bench-1"])
     said = []
     with pytest.raises(KeyboardInterrupt):
-        go(place, ledger, ["serving"], ["ml.c5.large"], step=said.append)
+        go(platform, ledger, ["serving"], ["ml.c5.large"], step=said.append)
     assert said[0] == "removed what an earlier call had left: endpoint bench-1"
     assert ledger.spent_usd == pytest.approx(0.102, rel=1e-3)  # an hour of it
     on_disk = json.loads(ledger.file.read_text())
     assert (on_disk["running"], on_disk["failed"], on_disk["done"]) == ({}, {}, {})
-    place.serving["ml.c5.large"] = SERVED
-    go(place, ledger, ["serving"], ["ml.c5.large"])
+    platform.serving["ml.c5.large"] = SERVED
+    go(platform, ledger, ["serving"], ["ml.c5.large"])
     assert ledger.figures("serving", "ml.c5.large") == SERVED
 
 
@@ -137,9 +175,9 @@ def test_a_job_of_long_ago_costs_its_limit_and_not_the_time_since(ledger):
 
 
 def test_what_could_not_be_removed_stays_in_the_ledger_and_ends_the_command(ledger):
-    place = Fake(serving={"ml.c5.large": LeftRunning("the endpoint may still run")})
+    platform = Fake(serving={"ml.c5.large": LeftRunning("the endpoint may still run")})
     with pytest.raises(LeftRunning):
-        go(place, ledger, ["serving"], ["ml.c5.large"])
+        go(platform, ledger, ["serving"], ["ml.c5.large"])
     assert ledger.running == [("serving", "ml.c5.large")]
 
 
@@ -149,7 +187,7 @@ def test_two_processes_do_not_keep_one_ledger(ledger):
 
 
 def test_a_ledger_of_another_benchmark_is_refused(ledger, tmp_path):
-    ledger.lock.close()
+    ledger.close()
     with pytest.raises(BadRequest, match="another benchmark"):
         Ledger.open(ledger.file, {"of": "something else"})
     (tmp_path / "broken.json").write_text("{")
@@ -159,9 +197,11 @@ def test_a_ledger_of_another_benchmark_is_refused(ledger, tmp_path):
 
 def test_costs_follow_from_prices_and_figures(ledger, tmp_path):
     names = ["ml.c5.xlarge", "ml.g4dn.xlarge"]
-    place = Fake({"ml.c5.xlarge": trained(10), "ml.g4dn.xlarge": ServerError("no")},
-                 {"ml.c5.xlarge": SERVED, "ml.g4dn.xlarge": SERVED})  # fmt: skip
-    go(place, ledger, ["training", "serving"], names)
+    platform = Fake(
+        {"ml.c5.xlarge": trained(10), "ml.g4dn.xlarge": ServerError("no")},
+        {"ml.c5.xlarge": SERVED, "ml.g4dn.xlarge": SERVED},
+    )
+    go(platform, ledger, ["training", "serving"], names)
     kinds = [TYPES[name] for name in names]
     table = report.rows(kinds, ["training", "serving"], ledger, catalogue.prices())
     first, second = table
@@ -169,12 +209,13 @@ def test_costs_follow_from_prices_and_figures(ledger, tmp_path):
     # At 70 % of 20 answers/s, $0.204 an hour.
     assert first["usd_a_million"] == pytest.approx(0.204 / 3600 / 14 * 1e6)
     assert second["images_per_s"] is None
+    assert second["source_images_per_s"] == pytest.approx(63.32, abs=0.01)  # in 1.42 h
     content = report.result(table, catalogue.seeds(), ledger.spent_usd, {"command": "c"})
     assert json.loads(json.dumps(content, allow_nan=False))["rows"][0]["p99_ms"] == 100.0
     report.draw(table, catalogue.seeds(), tmp_path / "plots")
     for name in ("cost_latency", "speed_up"):
         assert (tmp_path / "plots" / f"{name}.png").read_bytes()[1:4] == b"PNG"
-    assert report.shown(table).row_count == 2
+    assert report.results_table(table).row_count == 2
 
 
 def test_the_first_epoch_warms_up_where_there_are_more():
@@ -190,8 +231,15 @@ def test_mistakes_and_a_dry_run(tmp_path):
     assert "--training, --serving" in ask("--local").output
     assert "either --local or --types" in ask("--training").output
     assert "--role is missing" in ask("--training", "--types", "ml.c5").output
-    plan = ask("--training", "--serving", "--types", "ml.c5.large,ml.c5.xlarge", "--dry-run",
-               "--max-hours", "2")  # fmt: skip
+    plan = ask(
+        "--training",
+        "--serving",
+        "--types",
+        "ml.c5.large,ml.c5.xlarge",
+        "--dry-run",
+        "--max-hours",
+        "2",
+    )
     assert plan.exit_code == 0, plan.output
     assert "does not train" in plan.output
     assert "at most $0.41" in plan.output  # two hours of ml.c5.xlarge
@@ -207,9 +255,21 @@ def test_this_machine_as_instance_types(tiny_export, tmp_path, monkeypatch):
     monkeypatch.setattr(options, "QUICK_IMAGES", 24)
     monkeypatch.setattr(figures, "QUICK_LOAD", figures.LoadPlan(0.5, 1.5, 2))
     out = tmp_path / "bench"
-    words = ["instances", "--local", "--training", "--serving", "--quick", "--out", str(out),
-             "--set", "image_size=32", "--price-per-hour", "0.4",
-             "--dist", str(tiny_export.bundle.parent)]  # fmt: skip
+    words = [
+        "instances",
+        "--local",
+        "--training",
+        "--serving",
+        "--quick",
+        "--out",
+        str(out),
+        "--set",
+        "image_size=32",
+        "--price-per-hour",
+        "0.4",
+        "--dist",
+        str(tiny_export.bundle.parent),
+    ]
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, done.output
     content = json.loads(done.stdout.splitlines()[-1])
@@ -239,13 +299,12 @@ def test_cores_are_counted_up_to_all_of_them():
 
 
 def test_prices_are_read_from_awss_list(tmp_path):
-    from benchmarks.instances import price_list
-
     def product(name: str, price: str) -> str:
         dimension = {"unit": "Hrs", "pricePerUnit": {"USD": price}}
         term = {"priceDimensions": {"d": dimension}}
-        return json.dumps({"product": {"attributes": {"instanceName": name}},
-                           "terms": {"OnDemand": {"t": term}}})  # fmt: skip
+        return json.dumps(
+            {"product": {"attributes": {"instanceName": name}}, "terms": {"OnDemand": {"t": term}}}
+        )
 
     asked = []
 
@@ -256,7 +315,7 @@ def test_prices_are_read_from_awss_list(tmp_path):
             first = [product("ml.c5.xlarge", "0.238"), product("ml.x9.huge", "9")]
             return [{"PriceList": first}, {"PriceList": [product("ml.g4dn.xlarge", "0.9")]}]
 
-    found = price_list.fetch(Listed(), "eu-west-1")
+    found = catalogue.fetch_prices(Listed(), "eu-west-1")
     assert found == {"ml.c5.xlarge": 0.238, "ml.g4dn.xlarge": 0.9}
     assert {"Type": "TERM_MATCH", "Field": "regionCode", "Value": "eu-west-1"} in asked[0][
         "Filters"

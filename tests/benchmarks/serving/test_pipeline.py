@@ -4,24 +4,24 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmarks.cli.app import app
-from benchmarks.common.statistics import Median
-
-
-def test_the_median_and_its_interval():
-    values = [1.0, 2.0, 3.0, 3.0, 4.0, 100.0]
-    median = Median.of(values)
-    assert median.median == 3.0
-    assert 1.0 <= median.low < 3.0 < median.high < 100.0
-    assert Median.of(values[:5]) == Median(3.0, 1.0, 4.0)  # of so few, the range
-    assert Median.of([5.0] * 9) == Median(5.0, 5.0, 5.0)
 
 
 def test_the_benchmark_ends_in_one_line_of_json(tiny_export, tiny_run, tmp_path):
     result = CliRunner().invoke(
         app,
-        ["pipeline", str(tiny_export.bundle), "--images", str(tiny_run.images), "--rounds", "5",
-         "--threads", "1", "--out", str(tmp_path)],
-    )  # fmt: skip
+        [
+            "pipeline",
+            str(tiny_export.bundle),
+            "--images",
+            str(tiny_run.images),
+            "--rounds",
+            "5",
+            "--threads",
+            "1",
+            "--out",
+            str(tmp_path),
+        ],
+    )
     assert result.exit_code == 0, result.output
     content = json.loads(result.output.strip().splitlines()[-1])
     assert content == json.loads((tmp_path / "results.json").read_text())
@@ -48,8 +48,11 @@ def test_the_benchmark_ends_in_one_line_of_json(tiny_export, tiny_run, tmp_path)
     )
     assert f"{forward:.2f} (" in document
     assert [line for line in document.splitlines() if line.startswith("#")] == [
-        "# Performance", "## Serving: other", "### Part", "## One request in process: resnet18"
-    ]  # fmt: skip
+        "# Performance",
+        "## Serving: other",
+        "### Part",
+        "## One request in process: resnet18",
+    ]
     assert "of another machine" in document
     CliRunner().invoke(app, ["document", str(tmp_path / "results.json"), "--out", str(file)])
     assert file.read_text() == document  # the section is replaced

@@ -7,19 +7,25 @@ import pytest
 from typer.testing import CliRunner
 
 from augrank.bundle.load import load_bundle
+from augrank.bundle.recommend_spec import RecommendSpec
 from augrank.serving.capacity import CapacityRequest, plan_serving
 from benchmarks.cli.app import app
-from benchmarks.common.load import OK, Client
-from benchmarks.common.requests import questions
-from benchmarks.serving import measurements as standing
-from benchmarks.serving import scenarios as behaviour
-from benchmarks.serving.systems import PEERS, peer, wait_answering
+from benchmarks.common.http_client import OK, HttpClient
+from benchmarks.common.requests import recommend_requests
+from benchmarks.serving import measurements, scenarios
+from benchmarks.serving.systems import PEERS, peer_system, wait_until_answering
 
 RATIOS = (
-    "server_over_pipeline", "server_over_forward", "added_p50_ms", "over_documented_fp32",
-    "over_best_peer", "openvino_over_onnxruntime_fp32", "head_share",
-    "open_loop_p99_over_p50", "cache_hit_over_miss",
-)  # fmt: skip
+    "server_over_pipeline",
+    "server_over_forward",
+    "added_p50_ms",
+    "over_documented_fp32",
+    "over_best_peer",
+    "openvino_over_onnxruntime_fp32",
+    "head_share",
+    "open_loop_p99_over_p50",
+    "cache_hit_over_miss",
+)
 
 
 @pytest.mark.slow
@@ -27,7 +33,7 @@ def test_the_benchmark_runs_every_part_and_ends_in_one_line(
     tiny_export, tiny_run, tmp_path, monkeypatch
 ):
     short = replace(
-        standing.QUICK,
+        measurements.QUICK,
         openvino=True,
         closed_s=0.5,
         sweep_s=0.3,
@@ -36,14 +42,25 @@ def test_the_benchmark_runs_every_part_and_ends_in_one_line(
         overload_s=1.0,
         loadgen_s=0.5,
     )
-    monkeypatch.setattr(standing, "QUICK", short)
-    monkeypatch.setattr(behaviour, "RECOVERY_S", 0.5)
+    monkeypatch.setattr(measurements, "QUICK", short)
+    monkeypatch.setattr(scenarios, "RECOVERY_S", 0.5)
     out = tmp_path / "out"
     result = CliRunner().invoke(
         app,
-        ["serving", str(tiny_export.bundle), "--quick", "--peers", "mosec", "--images",
-         str(tiny_run.images), "--price-per-hour", "0.36", "--out", str(out)],
-    )  # fmt: skip
+        [
+            "serving",
+            str(tiny_export.bundle),
+            "--quick",
+            "--peers",
+            "mosec",
+            "--images",
+            str(tiny_run.images),
+            "--price-per-hour",
+            "0.36",
+            "--out",
+            str(out),
+        ],
+    )
     assert result.exit_code == 0, result.output
     content = json.loads(result.stdout.strip().splitlines()[-1])
     assert content == json.loads((out / "results.json").read_text())
@@ -73,28 +90,26 @@ def test_the_benchmark_runs_every_part_and_ends_in_one_line(
     text = document.read_text()
     median = content["ratios"]["over_best_peer"]["median"]
     assert f"| ÷ best peer with the same runtime | {median:.3f} (" in text
-    assert "A quick run" in text
+    assert "This was a quick run" in text
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in PEERS if name != "mosec"])
 def test_every_peer_answers_as_the_pipeline(name, tiny_export, tiny_run, recommender):
-    bundle = load_bundle(tiny_export.bundle)
+    bundle = load_bundle(tiny_export.bundle, RecommendSpec)
     images = sorted(tiny_run.images.glob("*.png"))[:2]
-    asked = questions(bundle, images)
-    contestant = peer(
+    requests = recommend_requests(bundle, images)
+    system = peer_system(
         name, bundle, "fp32", plan_serving(CapacityRequest("throughput", cores=1, workers=1))
     )
-    with contestant.start() as endpoint:
-        bodies = contestant.bodies(asked)
-        wait_answering(endpoint, bodies[0])
-        client = Client(endpoint)
-        for image, question, body in zip(images, asked, bodies, strict=True):
+    with system.start() as endpoint:
+        bodies = system.bodies(requests)
+        wait_until_answering(endpoint, bodies[0])
+        client = HttpClient(endpoint)
+        for image, request, body in zip(images, requests, bodies, strict=True):
             status, content = client.post(body)
             assert status == OK
-            want = recommender.recommend(
-                image.read_bytes(), question["target"], question["context"]
-            )
+            want = recommender.recommend(image.read_bytes(), request["target"], request["context"])
             got = endpoint.unwrap(content)["candidates"]
             assert got == [item.model_dump() for item in want.candidates]
         client.close()

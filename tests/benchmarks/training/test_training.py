@@ -1,4 +1,4 @@
-"""The training benchmark: what it measures at tiny scale, and how it is told."""
+"""The training benchmark at tiny scale, and its document."""
 
 import json
 from dataclasses import replace
@@ -9,14 +9,30 @@ from typer.testing import CliRunner
 
 from augrank.errors import ServerError
 from augrank.files import read_json
+from benchmarks.cli import tables
 from benchmarks.cli.app import app
-from benchmarks.training import document, measure, report, runs, targets
-from benchmarks.training.resume import Parts
-from benchmarks.training.runs import SeenJob, SeenRuns, SeenScaling
+from benchmarks.training import benchmark, document, measurements, report, runs, targets
+from benchmarks.training.measurements import (
+    BackboneMeasurement,
+    CompileMeasurement,
+    LoaderMeasurement,
+    TrainingBench,
+    choose_device,
+)
+from benchmarks.training.report import TrainingMeasurements
+from benchmarks.training.resume import PartialResults
+from benchmarks.training.runs import FitRun, JobMeasurement, RunMeasurement, ScalingMeasurement
 from simulation.render import render_catalogue
+from tests.benchmarks.messages import Messages
 
-RATIOS = {"real_over_synthetic", "loader_cold_over_imagefolder", "loader_warm_over_imagefolder",
-          "run_over_naive", "two_processes_over_one", "embed_over_eager"}  # fmt: skip
+RATIOS = {
+    "real_over_synthetic",
+    "loader_cold_over_imagefolder",
+    "loader_warm_over_imagefolder",
+    "run_over_naive",
+    "two_processes_over_one",
+    "embed_over_eager",
+}
 
 
 def test_mistakes_are_messages(tmp_path):
@@ -28,90 +44,110 @@ def test_mistakes_are_messages(tmp_path):
         assert "--sizes does not fit" in ask("--sizes", sizes).output
 
 
-def test_the_plain_script_and_ours_stand_on_the_same_side_of_the_ratio():
-    effort = replace(measure.QUICK, rounds=2)
-    seen = measure.Seen("resnet18", 96, [100.0, 100.0], [95.0, 97.0], [80.0, 81.0],
-                        [0.01, 0.02], [300.0, 310.0], [100.0, 100.0], 512.0)  # fmt: skip
-    inputs = measure.SeenInput(96, [600.0, 620.0], [200.0, 210.0], [100.0, 100.0])
-    runs = SeenRuns([10.0], [25.0], [0.99], [0.98])
-    scaling = SeenScaling("core", {1: [50.0, 50.0], 2: [90.0, 95.0]}, [70.0, 75.0])
-    compiled = measure.SeenCompiled("resnet18", 96, 55.0, [90.0, 92.0], [100.0, 100.0])
-    engine = measure.start(1)
-    measured = report.Measured(engine, 1, effort, [seen], [inputs], runs, scaling, compiled)
+def test_every_ratio_has_the_faster_side_above():
+    config = replace(measurements.QUICK, rounds=2)
+    seen = BackboneMeasurement(
+        "resnet18",
+        96,
+        [100.0, 100.0],
+        [95.0, 97.0],
+        [80.0, 81.0],
+        [0.01, 0.02],
+        [300.0, 310.0],
+        [100.0, 100.0],
+        512.0,
+    )
+    inputs = LoaderMeasurement(96, [600.0, 620.0], [200.0, 210.0], [100.0, 100.0])
+    runs = RunMeasurement([10.0], [25.0], [0.99], [0.98])
+    scaling = ScalingMeasurement("core", {1: [50.0, 50.0], 2: [90.0, 95.0]}, [70.0, 75.0])
+    compiled = CompileMeasurement("resnet18", 96, 55.0, [90.0, 92.0], [100.0, 100.0])
+    device = choose_device(1)
+    measured = TrainingMeasurements(device, 1, config, [seen], [inputs], runs, scaling, compiled)
     content = report.result_json(measured, "command")
-    assert set(content["ratios"]) == RATIOS == {name for name, *_ in targets.RATIOS}
-    assert content["ratios"]["run_over_naive"]["median"] == 2.5  # ours took 10 s of its 25
+    assert set(content["ratios"]) == RATIOS == {target.name for target in targets.RATIOS}
+    assert content["ratios"]["run_over_naive"]["median"] == 2.5  # ours took 10 s, the script 25
     assert content["ratios"]["real_over_synthetic"]["median"] == pytest.approx(0.96)
     assert content["ratios"]["two_processes_over_one"]["median"] == pytest.approx(1.85)
     assert content["backbones"][0]["waiting"] == 0.015
     assert content["compiled"]["compiled_over_eager"]["median"] == pytest.approx(0.91)
-    assert report.shown(content).row_count == 1
-    assert report.ratios_table(content).row_count == len(RATIOS) + 2
+    assert len(tables.training_table(content).rows) == 1
+    assert len(tables.training_ratios_table(content).rows) == len(RATIOS) + 2
     assert content["accuracy_minus_naive"]["median"] == pytest.approx(0.01)
     assert content["scaling"]["rates"][1]["over_one"]["median"] == pytest.approx(1.85)
-    told = "\n".join(document.training_section(content))
-    assert "H100" not in told
+    text = document.training_section(content)
+    assert "H100" not in text
     assert (
-        "| two processes that share one batch ÷ one | 1.450 (1.400 to 1.500) | 1.7 | 1.9 | " in told
+        "| two processes that share one batch ÷ one | 1.450 (1.400 to 1.500) | 1.7 | 1.9 | " in text
     )
-    assert "missed by 18%. Half a batch keeps a core less busy" in told
+    assert "missed by 18%. Half a batch keeps a core less busy" in text
 
 
-def test_a_gpu_is_held_against_bars_of_its_own():
-    """Its rows; no GPU is needed to tell them."""
-    measured = report.Measured(
-        measure.start(1), 1, measure.FULL,
-        [measure.Seen("resnet50", 224, [3000.0], [2900.0], [2500.0], [0.01], [9.0], [3.0], 9.0)],
-        [measure.SeenInput(224, [6.0], [2.0], [1.0])], SeenRuns([1.0], [2.0], [0.5], [0.5]),
-        SeenScaling("GPU", {1: [1.0], 2: [1.8]}, [1.5]), job=SeenJob(32_370, 120.0, 95.0, 0.99),
-    )  # fmt: skip
+def test_a_gpu_has_targets_of_its_own():
+    """The rows of its section; no GPU is needed for them."""
+    measured = TrainingMeasurements(
+        choose_device(1),
+        1,
+        measurements.FULL,
+        [
+            BackboneMeasurement(
+                "resnet50", 224, [3000.0], [2900.0], [2500.0], [0.01], [9.0], [3.0], 9.0
+            )
+        ],
+        [LoaderMeasurement(224, [6.0], [2.0], [1.0])],
+        RunMeasurement([1.0], [2.0], [0.5], [0.5]),
+        ScalingMeasurement("GPU", {1: [1.0], 2: [1.8]}, [1.5]),
+        job=JobMeasurement(32_370, 120.0, 95.0, 0.99),
+    )
     content = report.result_json(measured, "command") | {"gpu": "NVIDIA H100 80GB HBM3"}
-    told = "\n".join(document.training_section(content))
-    assert "| 3000.000 | 2800 | 4000 | met |" in told
-    assert "| 95.000 | ≤ 90 | ≤ 50 | missed by 6%. |" in told
-    assert "32,370 images x 10 epochs, start to finish: 95 s; 120 s" in told
+    text = document.training_section(content)
+    assert "| 3000.000 | 2800 | 4000 | met |" in text
+    assert "| 95.000 | ≤ 90 | ≤ 50 | missed by 6%. |" in text
+    assert "32,370 images x 10 epochs, start to finish: 95 s; 120 s" in text
 
 
 def failing(*_):
     raise ServerError("no port was free")
 
 
-def test_parts_of_another_question_are_measured_again(tmp_path):
-    notes, seen = [], [SeenScaling("core", {1: [2.0], 2: [3.0]}, [1.5]), SeenScaling("GPU")]
+def test_parts_measured_under_other_conditions_are_measured_again(tmp_path):
+    messages = Messages()
+    scaling = ScalingMeasurement("core", {1: [2.0], 2: [3.0]}, [1.5])
+    other = ScalingMeasurement("GPU")
 
-    def asked(question):
-        parts = Parts(tmp_path / "parts.json", question, notes.append)
-        return parts, parts.part("processes", SeenScaling, lambda: seen[len(notes) > 1])
+    def resume(conditions, measured):
+        parts = PartialResults(tmp_path / "parts.json", conditions, messages)
+        return parts, parts.get_or_measure("processes", ScalingMeasurement, lambda: measured)
 
-    assert asked({"rounds": 2})[1] == seen[0]
-    assert asked({"rounds": 2})[1] == seen[0]
-    assert notes == ["processes: was measured before the interrupt"]
-    notes.append("")
-    parts, again = asked({"rounds": 3})
-    assert again == seen[1]
-    parts.finish()
+    assert resume({"rounds": 2}, scaling)[1] == scaling
+    assert resume({"rounds": 2}, other)[1] == scaling
+    assert messages.texts == ["processes: already measured before the interrupt"]
+    parts, again = resume({"rounds": 3}, other)
+    assert again == other
+    parts.delete()
     assert not (tmp_path / "parts.json").exists()
-    question = report.question(measure.QUICK, measure.start(1), 1)
-    assert json.loads(json.dumps(question)) == question
+    conditions = report.conditions(measurements.QUICK, choose_device(1), 1)
+    assert json.loads(json.dumps(conditions)) == conditions
 
 
 @pytest.mark.slow
 def test_a_tiny_run_measures_every_part_and_ends_in_one_line(tmp_path, monkeypatch):
-    tiny = replace(measure.QUICK, rounds=2, sizes=(32,), images=24, turn_s=0.1)
-    monkeypatch.setattr(measure, "QUICK", tiny)
+    tiny = replace(measurements.QUICK, rounds=2, sizes=(32,), images=24, turn_s=0.1)
+    monkeypatch.setattr(measurements, "QUICK", tiny)
     # Whole runs take minutes.
-    monkeypatch.setattr(runs, "measure_runs", lambda *_: SeenRuns([1.0], [2.0], [0.5], [0.5]))
-    scaling = SeenScaling("core", {1: [1.0], 2: [1.8]}, [1.5])
-    monkeypatch.setattr(runs, "measure_scaling", failing)
+    monkeypatch.setattr(
+        benchmark, "measure_runs", lambda *_: RunMeasurement([1.0], [2.0], [0.5], [0.5])
+    )
+    scaling = ScalingMeasurement("core", {1: [1.0], 2: [1.8]}, [1.5])
+    monkeypatch.setattr(benchmark, "measure_scaling", failing)
     out = tmp_path / "bench"
     command = ["training", "--quick", "--out", str(out)]
     assert "no port was free" in CliRunner().invoke(app, command).output
     kept = read_json(out / "work" / "measured.json")["parts"]
-    monkeypatch.setattr(runs, "measure_scaling", lambda *_: scaling)
-    monkeypatch.setattr(runs, "measure_runs", failing)
+    monkeypatch.setattr(benchmark, "measure_scaling", lambda *_: scaling)
+    monkeypatch.setattr(benchmark, "measure_runs", failing)
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
-    assert "whole runs: was measured before the interrupt" in done.stderr
+    assert "whole runs: already measured before the interrupt" in done.stderr
     assert not (out / "work" / "measured.json").exists()
     content = json.loads(done.stdout.splitlines()[-1])
     assert content == json.loads((out / "results.json").read_text())
@@ -126,29 +162,32 @@ def test_a_tiny_run_measures_every_part_and_ends_in_one_line(tmp_path, monkeypat
 
 
 @pytest.mark.slow
-def test_whole_runs_and_processes_are_really_run(tmp_path):
+def test_whole_runs_and_several_processes(tmp_path):
     render_catalogue("sneaker", 24, tmp_path / "images")
-    images, notes = tmp_path / "images" / "images", []
-    tiny = replace(measure.QUICK, sizes=(32,), epochs=1, runs=1)
-    seen = runs.measure_runs(images, tmp_path, tiny, notes.append)
-    assert seen.ours_s[0] > 1
-    assert seen.naive_s[0] > 1
-    for accuracy in (*seen.ours_accuracy, *seen.naive_accuracy):
+    images, messages = tmp_path / "images" / "images", Messages()
+    tiny = replace(measurements.QUICK, sizes=(32,), epochs=1, runs=1)
+    bench = TrainingBench(tiny, choose_device(1), images, tmp_path, messages)
+    measured = runs.measure_runs(bench)
+    assert measured.ours_s[0] > 1
+    assert measured.naive_s[0] > 1
+    for accuracy in (*measured.ours_accuracy, *measured.naive_accuracy):
         assert 0 < accuracy <= 1
-    report, seconds = runs._fit(
-        images, tmp_path / "run", epochs=1, size=32, processes=2, batch=16, device="cpu"
-    )
+    fit = FitRun(images, tmp_path / "run", 1, 32, processes=2, batch=16, device="cpu")
+    report, seconds = fit.run()
     assert seconds > 1
     assert report["history"][0]["samples_per_s"] > 0
-    assert notes == ["whole runs of 1 epochs: 1 of 1"]
+    assert messages.texts == ["whole runs of 1 epochs: 1 of 1"]
 
 
 @pytest.mark.slow
-def test_the_seeds_job_is_cold_then_warm(tmp_path, monkeypatch):
+def test_the_first_experiments_job_is_cold_then_warm(tmp_path, monkeypatch):
     for name, value in (("ORIGINALS", 20), ("EPOCHS", 1), ("SIZE", 64), ("BACKBONE", "resnet18")):
         monkeypatch.setattr(runs, f"JOB_{name}", value)
-    seen = runs.measure_job(tmp_path, lambda _text: None)
-    assert seen.images == 6 * 13  # 20 originals, of which 4 test and 3 choose
+    device = choose_device(1)
+    seen = runs.measure_job(
+        TrainingBench(measurements.QUICK, device, tmp_path, tmp_path, Messages())
+    )
+    assert seen.images == 6 * 13  # 20 originals, of which 4 are for test, 3 for validation
     assert min(seen.cold_s, seen.warm_s) > 1
     assert len(list((tmp_path / "job-cache").glob("64px-*"))) == 1
 
@@ -156,6 +195,6 @@ def test_the_seeds_job_is_cold_then_warm(tmp_path, monkeypatch):
 def test_processes_get_cores_of_their_own(monkeypatch):
     siblings = {0: "0,2", 1: "1,3", 2: "0,2", 3: "1,3"}
     monkeypatch.setattr(Path, "read_text", lambda file, **_: siblings[int(file.parts[5][3:])])
-    assert sorted(siblings, key=runs._place_in_its_core) == [0, 1, 2, 3]
+    assert sorted(siblings, key=runs._hardware_thread) == [0, 1, 2, 3]
     siblings.update({0: "0-1", 1: "0-1", 2: "2-3", 3: "2-3"})
-    assert sorted(siblings, key=runs._place_in_its_core) == [0, 2, 1, 3]
+    assert sorted(siblings, key=runs._hardware_thread) == [0, 2, 1, 3]

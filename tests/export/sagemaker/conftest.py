@@ -42,9 +42,15 @@ def release(dist) -> Callable[..., Release]:
     """The export as a release with settings of one's own; another TRY is another release."""
 
     def make(number: int = 0, **changes) -> Release:
-        settings = {"name": "shop", "image": IMAGE, "role": ROLE, "bucket": BUCKET,
-                    "instance_type": "ml.c5.large", "environment": {"TRY": str(number)},
-                    **changes}  # fmt: skip
+        settings = {
+            "name": "shop",
+            "image": IMAGE,
+            "role": ROLE,
+            "bucket": BUCKET,
+            "instance_type": "ml.c5.large",
+            "environment": {"TRY": str(number)},
+            **changes,
+        }
         return Release(Settings(**settings), dist)
 
     return make

@@ -22,17 +22,27 @@ def shop(local, release) -> Endpoint:
     autoscale(endpoint, ScalingLimits(2, 5, 500.0))
     client, target = boto3.client("application-autoscaling"), scalable_target("shop", name)
     dimensions = [{"Name": "VariantName", "Value": name}, {"Name": "EndpointName", "Value": "shop"}]
-    metric = {"MetricName": "CPUUtilization", "Namespace": "/aws/sagemaker/Endpoints",
-              "Dimensions": dimensions, "Statistic": "Average"}  # fmt: skip
+    metric = {
+        "MetricName": "CPUUtilization",
+        "Namespace": "/aws/sagemaker/Endpoints",
+        "Dimensions": dimensions,
+        "Statistic": "Average",
+    }
     client.put_scaling_policy(
-        **target, PolicyName="by-cpu", PolicyType="TargetTrackingScaling",
+        **target,
+        PolicyName="by-cpu",
+        PolicyType="TargetTrackingScaling",
         TargetTrackingScalingPolicyConfiguration={
-            "TargetValue": 60.0, "CustomizedMetricSpecification": metric},
-    )  # fmt: skip
+            "TargetValue": 60.0,
+            "CustomizedMetricSpecification": metric,
+        },
+    )
     client.put_scheduled_action(
-        **target, ScheduledActionName="morning", Schedule="cron(0 7 * * ? *)",
+        **target,
+        ScheduledActionName="morning",
+        Schedule="cron(0 7 * * ? *)",
         ScalableTargetAction={"MinCapacity": 4},
-    )  # fmt: skip
+    )
     set_instances(name, 3)
     return endpoint
 

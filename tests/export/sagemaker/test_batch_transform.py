@@ -58,9 +58,20 @@ def put(s3, *names: str) -> None:
 
 
 def transform(dist, *more: str):
-    words = ["transform", "shop", "--dist", str(dist), *OPTIONS, "--field", "target=open_rate",
-             "--input", f"s3://{BUCKET}/images", "--output", f"s3://{BUCKET}/answers",
-             *more]  # fmt: skip
+    words = [
+        "transform",
+        "shop",
+        "--dist",
+        str(dist),
+        *OPTIONS,
+        "--field",
+        "target=open_rate",
+        "--input",
+        f"s3://{BUCKET}/images",
+        "--output",
+        f"s3://{BUCKET}/answers",
+        *more,
+    ]
     return CliRunner().invoke(app, words)
 
 
@@ -168,8 +179,9 @@ def test_delete_stops_what_is_at_work_and_a_stopped_job_does_not_hinder_the_next
     assert outcome.answered == 2
     assert len(jobs()) == 2
     assert listed(s3, max(each["TransformJobName"] for each in jobs())) == [
-        "broken.jpg", "deep/b.PNG",
-    ]  # fmt: skip
+        "broken.jpg",
+        "deep/b.PNG",
+    ]
 
 
 def test_an_image_above_the_limit_is_listed_and_not_sent(dist, s3, container, monkeypatch):

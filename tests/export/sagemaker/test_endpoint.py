@@ -37,8 +37,11 @@ def run(*words: str):
 
 def test_deploy_invoke_scale_and_delete_leave_nothing_of_ours(dist, local, tmp_path):
     sagemaker, s3 = boto3.client("sagemaker"), boto3.client("s3")
-    others = {"ModelName": "shop-others", "ExecutionRoleArn": ROLE,
-              "PrimaryContainer": {"Image": "i", "ModelDataUrl": "s3://b/k"}}  # fmt: skip
+    others = {
+        "ModelName": "shop-others",
+        "ExecutionRoleArn": ROLE,
+        "PrimaryContainer": {"Image": "i", "ModelDataUrl": "s3://b/k"},
+    }
     sagemaker.create_model(**others)  # a name like ours, without our tag
     s3.put_object(Bucket=BUCKET, Key="others", Body=b"")
     done = run("deploy", "shop", "--dist", str(dist), *OPTIONS)
@@ -69,8 +72,14 @@ def test_deploy_invoke_scale_and_delete_leave_nothing_of_ours(dist, local, tmp_p
     assert json.loads(asked.output)["candidates"]
     gone = run("delete", "shop")
     assert gone.exit_code == 0, gone.output
-    assert everything() == {"endpoints": [], "configs": [], "models": ["shop-others"],
-                            "objects": ["others"], "uploads": [], "scaling": []}  # fmt: skip
+    assert everything() == {
+        "endpoints": [],
+        "configs": [],
+        "models": ["shop-others"],
+        "objects": ["others"],
+        "uploads": [],
+        "scaling": [],
+    }
     assert "there was nothing" in run("delete", "shop").output
 
 
@@ -93,9 +102,11 @@ def test_an_update_that_answers_wrongly_never_gets_traffic(release, local, right
     old, new = release(0), release(1, instances=2)
     deploy(shop, old)
     bad = new.model.parameters["ModelName"]
-    spoiled = {"wrong": (200, wrong),
-               "no JSON": (200, b"<html>"),
-               "error": (500, b"the request failed inside the server")}[fault]  # fmt: skip
+    spoiled = {
+        "wrong": (200, wrong),
+        "no JSON": (200, b"<html>"),
+        "error": (500, b"the request failed inside the server"),
+    }[fault]
     local.container = lambda model, _body, _headers: spoiled if model == bad else (200, right)
     before = everything()
     with pytest.raises(AwsError, match=r"served all the while"):

@@ -135,6 +135,7 @@ def test_int8_and_fp16_are_used_only_where_they_pass(tiny_run, tmp_path, monkeyp
     assert Recommender.load(made.bundle, threads=1, precision="int8").precision == "int8"
 
 
+@pytest.mark.usefixtures("exported")
 def test_an_image_that_changed_since_training_is_refused(tiny_run, copied, tmp_path):
     images = shutil.copytree(tiny_run.images, tmp_path / "moved")
     (images / "image_004.png").write_bytes((images / "image_005.png").read_bytes())

@@ -5,11 +5,11 @@ import pytest
 from augrank.errors import DataError
 from augrank.files import read_json, write_json
 from tests.support.full_disk import full_disk
-from training.run.folder import MADE_BY_FIT, RunFolder
+from training.run.folder import WRITTEN_BY_FIT, RunFolder
 
 
 def start(folder: RunFolder, *, overwrite: bool = False, **config: object) -> None:
-    with folder.held():
+    with folder.lock():
         folder.start(config, "data", overwrite=overwrite)
 
 
@@ -48,7 +48,7 @@ def test_a_run_that_has_learned_is_kept(folder, made):
 
 def test_overwriting_removes_all_that_fit_makes_and_keeps_decoded_images(folder):
     start(folder)
-    for name in MADE_BY_FIT:
+    for name in WRITTEN_BY_FIT:
         (folder.root / name).write_text("{}")
     (folder.cache / "32px-0123").mkdir(parents=True)
     start(folder, overwrite=True)
@@ -71,14 +71,14 @@ def test_damaged_notes_of_a_run_are_told(folder):
         start(folder, epochs=2)
     start(folder, epochs=2, overwrite=True)
     write_json(folder.record, {"format": 2, "complete": True})
-    assert folder.complete() == {"format": 2, "complete": True}
+    assert folder.read_complete() == {"format": 2, "complete": True}
     folder.record.write_text("")
     with pytest.raises(DataError, match=r"run.json is damaged.*--overwrite"):
-        folder.complete()
+        folder.read_complete()
 
 
 def test_a_run_of_another_version_is_refused_with_the_remedy(tmp_path):
     folder = RunFolder(tmp_path)
     folder.record.write_text('{"format": 1, "complete": true}')
     with pytest.raises(DataError, match=r"expected format 2, got 1.*--overwrite"):
-        folder.complete()
+        folder.read_complete()

@@ -28,10 +28,32 @@ from training.sagemaker.source import requirements
 
 ROLE, IMAGE, BUCKET = f"arn:aws:iam::{ACCOUNT}:role/augrank", "image:1", "augrank-test"
 DATA = f"s3://{BUCKET}/shop"
-WHERE = ["--data", DATA, "--role", ROLE, "--image", IMAGE, "--bucket", BUCKET,
-         "--instance-type", "ml.c5.xlarge"]  # fmt: skip
-TINY = ["--set", "image_size=32", "--set", "epochs=2", "--set", "batch_size=32", "--set",
-        "targets=open_rate", "--set", "baselines=false", "--set", "precision=fp32"]  # fmt: skip
+WHERE = [
+    "--data",
+    DATA,
+    "--role",
+    ROLE,
+    "--image",
+    IMAGE,
+    "--bucket",
+    BUCKET,
+    "--instance-type",
+    "ml.c5.xlarge",
+]
+TINY = [
+    "--set",
+    "image_size=32",
+    "--set",
+    "epochs=2",
+    "--set",
+    "batch_size=32",
+    "--set",
+    "targets=open_rate",
+    "--set",
+    "baselines=false",
+    "--set",
+    "precision=fp32",
+]
 
 
 @pytest.fixture
@@ -41,8 +63,13 @@ def data(monkeypatch, catalogue) -> Iterator[LocalJobs]:
     monkeypatch.setattr(tuner, "POLL_S", 0.05)
     manifest = catalogue(20)
     folder = manifest.parent
-    write_history(read_table(manifest, {}), folder, folder / "history.csv",
-                  augmentation_set("seed").names, SimulationOptions(sends=3))  # fmt: skip
+    write_history(
+        read_table(manifest, {}),
+        folder,
+        folder / "history.csv",
+        augmentation_set("seed").names,
+        SimulationOptions(sends=3),
+    )
     manifest.unlink()
     local = add_jobs(monkeypatch)
     with local_aws(lambda _model, _body, _headers: (500, b""), monkeypatch):
@@ -68,12 +95,19 @@ def tried_job(number: int, status: str, value: float | None, learning_rate: str)
     """A try, as SageMaker lists it."""
     begun = datetime(2026, 11, 22, 12, number, tzinfo=UTC)
     job = {
-        "TrainingJobName": f"try-{number}", "TrainingJobArn": "arn", "TrainingJobStatus": status,
-        "CreationTime": begun, "TrainingStartTime": begun,
+        "TrainingJobName": f"try-{number}",
+        "TrainingJobArn": "arn",
+        "TrainingJobStatus": status,
+        "CreationTime": begun,
+        "TrainingStartTime": begun,
         "TrainingEndTime": begun + timedelta(seconds=90),
-        "TunedHyperParameters": {"learning_rate": learning_rate, "weight_decay": "0.001",
-                                 "batch_size": "32", "backbone": '"resnet34"'},
-    }  # fmt: skip
+        "TunedHyperParameters": {
+            "learning_rate": learning_rate,
+            "weight_decay": "0.001",
+            "batch_size": "32",
+            "backbone": '"resnet34"',
+        },
+    }
     if value is not None:
         objective = {"MetricName": "validation:best_accuracy", "Value": value}
         job["FinalHyperParameterTuningJobObjectiveMetric"] = objective
@@ -146,11 +180,24 @@ def test_a_finished_jobs_run_is_brought_here(data, tiny_run, tmp_path):
 @pytest.mark.slow
 def test_a_search_on_sagemaker_asks_for_the_seeds_ranges_and_its_jobs_train(data, tmp_path):
     data.tries = [
-        tried_job(0, "Completed", 0.7, "0.1"), tried_job(1, "Stopped", 0.5, "0.2"),
-        tried_job(2, "Completed", 0.8, "0.03"), tried_job(3, "Failed", None, "0.4"),
-    ]  # fmt: skip
-    done = run("tune", "--engine", "sagemaker", "--out", str(tmp_path / "s"), *WHERE, *TINY,
-               "--trials", "6", "--name", "shop")  # fmt: skip
+        tried_job(0, "Completed", 0.7, "0.1"),
+        tried_job(1, "Stopped", 0.5, "0.2"),
+        tried_job(2, "Completed", 0.8, "0.03"),
+        tried_job(3, "Failed", None, "0.4"),
+    ]
+    done = run(
+        "tune",
+        "--engine",
+        "sagemaker",
+        "--out",
+        str(tmp_path / "s"),
+        *WHERE,
+        *TINY,
+        "--trials",
+        "6",
+        "--name",
+        "shop",
+    )
     assert done.exit_code == 0, done.output
     best = load_config(tmp_path / "s" / "best.yaml", {"out": tmp_path, "images": tmp_path})
     assert (best.learning_rate, best.backbone, best.image_size) == (0.03, "resnet34", 32)
@@ -172,14 +219,29 @@ def test_a_search_on_sagemaker_asks_for_the_seeds_ranges_and_its_jobs_train(data
     definition = asked["TrainingJobDefinition"]
     assert definition["EnableManagedSpotTraining"] is True
     assert definition["CheckpointConfig"]["LocalPath"] == "/opt/ml/checkpoints"
-    again = run("tune", "--engine", "sagemaker", "--out", str(tmp_path / "s"), *WHERE, *TINY,
-                "--trials", "6", "--name", "shop")  # fmt: skip
+    again = run(
+        "tune",
+        "--engine",
+        "sagemaker",
+        "--out",
+        str(tmp_path / "s"),
+        *WHERE,
+        *TINY,
+        "--trials",
+        "6",
+        "--name",
+        "shop",
+    )
     assert "exists already" in again.output, done.output + again.output
 
     # One of its jobs: static parameters, and one of each range, all texts, as the platform has it.
-    tried = {"learning_rate": "0.0213", "weight_decay": "1e-4", "batch_size": "16",
-             "backbone": json.loads(json.dumps(categories["Values"][0])),
-             "_tuning_objective_metric": "validation:best_accuracy"}  # fmt: skip
+    tried = {
+        "learning_rate": "0.0213",
+        "weight_decay": "1e-4",
+        "batch_size": "16",
+        "backbone": json.loads(json.dumps(categories["Values"][0])),
+        "_tuning_objective_metric": "validation:best_accuracy",
+    }
     base = tmp_path / "container"
     lay_out(base, definition, {**definition["StaticHyperParameters"], **tried})
     ran = run_toolkit(base)
@@ -237,18 +299,33 @@ def test_several_gpus_or_machines_start_under_torchrun():
     assert torchrun_command({"SM_NUM_GPUS": "1", "SM_HOSTS": '["algo-1"]'}) == []
     assert torchrun_command({}) == []
     four = torchrun_command({"SM_NUM_GPUS": "4", "SM_HOSTS": '["algo-1"]'})
-    assert four[1:] == ["-m", "torch.distributed.run", "--nproc-per-node=4", "--standalone",
-                        "--max-restarts=3", "-m", "training.sagemaker.entry"]  # fmt: skip
-    second = torchrun_command({"SM_NUM_GPUS": "0", "SM_HOSTS": '["algo-2", "algo-1"]',
-                               "SM_CURRENT_HOST": "algo-2"})  # fmt: skip
-    assert second[3:8] == ["--nproc-per-node=1", "--nnodes=2", "--node-rank=1",
-                           "--master-addr=algo-1", "--master-port=7777"]  # fmt: skip
+    assert four[1:] == [
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node=4",
+        "--standalone",
+        "--max-restarts=3",
+        "-m",
+        "training.sagemaker.entry",
+    ]
+    second = torchrun_command(
+        {"SM_NUM_GPUS": "0", "SM_HOSTS": '["algo-2", "algo-1"]', "SM_CURRENT_HOST": "algo-2"}
+    )
+    assert second[3:8] == [
+        "--nproc-per-node=1",
+        "--nnodes=2",
+        "--node-rank=1",
+        "--master-addr=algo-1",
+        "--master-port=7777",
+    ]
 
 
 def test_both_toolkits_ways_of_saying_numbers_are_read():
-    for hps in ('{"epochs": 3, "learning_rate": 0.1, "backbone": "resnet34"}',
-                '{"epochs": "3", "learning_rate": "0.1", "backbone": "\\"resnet34\\"",'
-                ' "sagemaker_program": "train.py", "_tuning_objective_metric": "a"}'):  # fmt: skip
+    for hps in (
+        '{"epochs": 3, "learning_rate": 0.1, "backbone": "resnet34"}',
+        '{"epochs": "3", "learning_rate": "0.1", "backbone": "\\"resnet34\\"",'
+        ' "sagemaker_program": "train.py", "_tuning_objective_metric": "a"}',
+    ):
         options = hyperparameters({"SM_HPS": hps})
         assert options == {"epochs": 3, "learning_rate": 0.1, "backbone": "resnet34"}
 
@@ -277,9 +354,9 @@ def test_metrics_stay_below_sagemakers_limit_and_the_image_keeps_its_torch():
 
 
 @pytest.mark.parametrize(
-    ("instance", "version"), [("ml.p3.2xlarge", "2.6.0-gpu"), ("ml.g5.xlarge", "2.9.0-gpu"),
-                              ("ml.c5.xlarge", "2.9.0-cpu")],
-)  # fmt: skip
+    ("instance", "version"),
+    [("ml.p3.2xlarge", "2.6.0-gpu"), ("ml.g5.xlarge", "2.9.0-gpu"), ("ml.c5.xlarge", "2.9.0-cpu")],
+)
 def test_a_v100_gets_an_image_that_has_its_kernels(instance, version):
     assert version in jobs.training_image("us-east-1", instance)
 

@@ -264,7 +264,7 @@ def test_the_rows_that_a_run_goes_on_without_are_listed(history, tmp_path):
     options = {**OPTIONS, "manifest": history, "out": out, "epochs": 1, "baselines": False}
     report = run_fit(None, {**options, "skip_bad_rows": True}, reporter)
     said = reporter.console.file.getvalue()
-    assert f"Going on without 7 bad rows, which {out}/skipped.csv lists:\n  line 4: aug" in said
+    assert f"Left out 7 bad rows, which {out}/skipped.csv lists:\n  line 4: aug" in said
     assert "  ... and 4 more\n" in said
     assert report["rows"]["skipped"] == 7
     with (out / "skipped.csv").open(newline="") as stream:
@@ -314,7 +314,7 @@ def test_embeddings_go_on_where_they_were_and_new_images_alone_are_embedded(
 
     add = EmbeddingStore.add
     monkeypatch.setattr(fitting, "embed", embed)
-    monkeypatch.setattr(embeddings, "PIECE", 20)
+    monkeypatch.setattr(embeddings, "CHUNK", 20)
     with monkeypatch.context() as patch:
         patch.setattr(EmbeddingStore, "add", interrupted)
         with pytest.raises(KeyboardInterrupt):
@@ -354,8 +354,8 @@ def test_weights_of_a_run_see_images_as_that_run_did(history, tmp_path, quiet):
 def test_one_process_at_a_time_works_on_a_run(history, tmp_path, quiet):
     out = tmp_path / "run"
     with (
-        RunFolder(out).held(),
-        pytest.raises(DataError, match="another process is at work") as refused,
+        RunFolder(out).lock(),
+        pytest.raises(DataError, match="another process is working in") as refused,
     ):
         fit(history, out, quiet)
     assert "choose another --out" in str(refused.value)

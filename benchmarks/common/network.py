@@ -1,0 +1,28 @@
+"""The unmodified torchvision networks that augrank is compared with."""
+
+import torchvision
+from torch import nn
+from torchvision.models.feature_extraction import create_feature_extractor
+
+from augrank.models.engines import FEATURES, LOGITS
+
+
+def torchvision_network(backbone: str, classes: int) -> nn.Module:
+    """Build a network with random weights, in evaluation mode.
+
+    Args:
+        backbone: torchvision's name of it.
+        classes: width of the last layer.
+    """
+    network: nn.Module = torchvision.models.get_model(backbone, weights=None, num_classes=classes)
+    return network.eval()
+
+
+def with_features(network: nn.Module) -> nn.Module:
+    """Make a network return its pooled features beside its logits.
+
+    Normalised images, float32 (N, 3, S, S), give a dict of ``features`` (N, F) and ``logits``
+    (N, classes).
+    """
+    extractor: nn.Module = create_feature_extractor(network, {"flatten": FEATURES, "fc": LOGITS})
+    return extractor

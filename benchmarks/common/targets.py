@@ -1,0 +1,50 @@
+"""Performance targets: a measured figure, the bound that it must keep and the aim beyond."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from benchmarks.common.statistics import figure_text
+
+SMALL = 0.1  # bounds below are printed with a digit more
+
+
+@dataclass(frozen=True)
+class PerformanceTarget:
+    """The bound and the aim of one figure of results.json."""
+
+    name: str  # the figure's key in results.json
+    title: str
+    bound: float  # the least that the figure must reach; the most, if less is better
+    aim: float
+    tried: str = ""  # printed where the bound is missed: the cause, and what was tried
+    less_is_better: bool = False
+
+    def row(self, figure: Mapping[str, float]) -> list[str]:
+        """Return a table row: title, figure, bound, aim, verdict.
+
+        The end of the interval that is nearer to the bound decides; a miss says by how much.
+        """
+        digits = 4 if self.bound < SMALL else 3
+        measured = f"{figure['median']:.{digits}f}"
+        if figure["low"] != figure["high"]:
+            measured = figure_text(figure, digits)
+        sign = "≤ " if self.less_is_better else ""
+        return [
+            self.title,
+            measured,
+            f"{sign}{self.bound:g}",
+            f"{sign}{self.aim:g}",
+            self._verdict(figure["high" if self.less_is_better else "low"]),
+        ]
+
+    def _verdict(self, end: float) -> str:
+        direction = -1 if self.less_is_better else 1
+        if direction * (end - self.bound) < 0:
+            miss = f" by {abs(end - self.bound) / abs(self.bound):.0%}" if self.bound else ""
+            return f"missed{miss}. {self.tried}".strip()
+        return "met" if direction * (end - self.aim) < 0 else "aim reached"
+
+
+def single(value: float) -> dict[str, float]:
+    """Return a value measured once as a figure without an interval."""
+    return dict.fromkeys(("median", "low", "high"), value)

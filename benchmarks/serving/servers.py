@@ -1,0 +1,114 @@
+"""Start the systems under test side by side, and check that all give the same answers."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+
+from augrank.bundle.recommend_spec import RecommendBundle
+from augrank.bundle.spec import Precision
+from augrank.errors import AugrankError
+from augrank.models.engines import Device
+from augrank.tasks.recommend.pipeline import Recommender
+from benchmarks.common.http_client import OK, HttpClient
+from benchmarks.serving.in_process import expected_probabilities
+from benchmarks.serving.measurements import ServerMeasurement
+from benchmarks.serving.systems import SystemUnderTest, wait_until_answering
+
+# Another number of threads, or another network, sums in another order.
+TOLERANCE, EAGER_TOLERANCE = 1e-5, 2e-3
+SETTINGS_PREFIX = "AUGRANK_"  # environment variables that would configure our servers alone
+
+
+@contextmanager
+def without_settings() -> Iterator[None]:
+    """Remove this shell's settings of our own servers from every server's environment."""
+    removed = {
+        name: os.environ.pop(name) for name in list(os.environ) if name.startswith(SETTINGS_PREFIX)
+    }
+    try:
+        yield
+    finally:
+        os.environ.update(removed)
+
+
+def start_servers(
+    systems: Sequence[SystemUnderTest], requests: Sequence[dict[str, Any]], stack: ExitStack
+) -> tuple[dict[str, ServerMeasurement], dict[str, str]]:
+    """Start all servers at once.
+
+    Returns:
+        Running servers by name, and why others did not start.
+
+    Raises:
+        AugrankError: one of our own did not.
+    """
+
+    def start(system: SystemUnderTest) -> ServerMeasurement | AugrankError:
+        running = system.start()
+        try:
+            endpoint = running.__enter__()
+        except AugrankError as error:
+            return error
+        bodies = system.bodies(requests)
+        try:
+            wait_until_answering(endpoint, bodies[0])
+        except AugrankError as error:
+            running.__exit__(None, None, None)
+            return error
+        stack.push(running)
+        return ServerMeasurement(system, endpoint, bodies)
+
+    with ThreadPoolExecutor(len(systems)) as pool:
+        outcomes = list(pool.map(start, systems))
+    servers, skipped = {}, {}
+    for system, outcome in zip(systems, outcomes, strict=True):
+        if isinstance(outcome, ServerMeasurement):
+            servers[system.name] = outcome
+        elif system.name.startswith("augrank"):
+            raise outcome
+        else:
+            skipped[system.name] = str(outcome)
+    return servers, skipped
+
+
+def check_answers(
+    servers: Mapping[str, ServerMeasurement],
+    bundle: RecommendBundle,
+    requests: Sequence[dict[str, Any]],
+) -> None:
+    """Check that every server gives the candidates and probabilities of the pipeline in process.
+
+    Raises:
+        AugrankError: names the server that does not.
+    """
+    expected: dict[tuple[Precision, Device], list[dict[str, float]]] = {}
+    for server in servers.values():
+        precision, device = server.system.precision, server.system.device
+        if (precision, device) not in expected:
+            recommender = Recommender(bundle, precision=precision, device=device)
+            expected[precision, device] = [
+                expected_probabilities(recommender, request) for request in requests
+            ]
+        _check_server(server, expected[precision, device])
+
+
+def _check_server(server: ServerMeasurement, expected: Sequence[Mapping[str, float]]) -> None:
+    eager = server.system.name.startswith("documented")
+    tolerance = EAGER_TOLERANCE if eager else TOLERANCE
+    client = HttpClient(server.endpoint)
+    for want, body in zip(expected, server.bodies, strict=False):
+        status, content = client.post(body)
+        answer = server.endpoint.unwrap(content) if status == OK else {"candidates": []}
+        got = {item["name"]: item["probability"] for item in answer["candidates"]}
+        difference = max((abs(got.get(n, np.inf) - p) for n, p in want.items()), default=np.inf)
+        if set(got) != set(want) or difference > tolerance or answer.get("cached"):
+            raise AugrankError(
+                f"{server.system.name} answers differently from the pipeline in process",
+                expected=str(want),
+                got=f"{status}, cached {answer.get('cached')}: {got}",
+            )
+    client.close()
