@@ -23,7 +23,7 @@ from benchmarks.training.report import TrainingMeasurements
 from benchmarks.training.resume import PartialResults
 from benchmarks.training.runs import FitRun, JobMeasurement, RunMeasurement, ScalingMeasurement
 from simulation.render import render_catalogue
-from tests.benchmarks.messages import Messages
+from tests.support.messages import Messages
 
 RATIOS = {
     "real_over_synthetic",

@@ -276,7 +276,8 @@ def test_a_job_that_failed_is_submitted_again_and_goes_on_from_its_checkpoints(d
 @pytest.mark.slow
 def test_a_job_with_a_wrong_option_fails_with_its_message(data, tmp_path):
     assert "did you mean epochs" in run("submit", "shop", *WHERE, "--set", "epoch=3").output
-    run("submit", "shop", *WHERE, *TINY, "--no-wait")
+    submitted = run("submit", "shop", *WHERE, *TINY, "--no-wait")
+    assert submitted.exit_code == 0, submitted.output
     job, base = the_job(), tmp_path / "container"
     lay_out(base, job, {**job["HyperParameters"], "epoch": "3"})
     ran = run_driver(base, job)
