@@ -17,15 +17,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from augrank.download.fetch import MAX_WAIT_S, Fetched, Fetcher, open_client
+from augrank.download.public_addresses import Guard, PermanentFailure, TemporaryFailure, check_url
+from augrank.download.scheduler import PendingUrl, RateLimitedQueue
 from augrank.errors import DataError
 from augrank.files import atomic_write
 from augrank.images.decode import DecodeLimits
 from augrank.reporting import Advance, Reporter
 from training.data.manifest.read import MAX_SHOWN_ROWS
-from training.download.fetch import MAX_WAIT_S, Fetched, Fetcher, open_client
 from training.download.journal import Journal, UrlRecord, open_journal
-from training.download.public_addresses import Guard, PermanentFailure, TemporaryFailure, check_url
-from training.download.scheduler import PendingUrl, RateLimitedQueue
 from training.download.sources import BROKEN, MANIFEST, LeftOut, read_urls, write_results
 
 IMAGES, JOURNAL = "images", "journal.jsonl"

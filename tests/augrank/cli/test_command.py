@@ -1,4 +1,3 @@
-import os
 import signal
 
 import pytest
@@ -31,8 +30,7 @@ def test_an_interrupt_says_how_to_resume_where_the_command_can(capsys):
 def test_sigterm_is_an_interrupt_and_its_handler_comes_back(capsys):
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(typer.Exit) as caught, command_errors(lambda: "Run it again."):
-        os.kill(os.getpid(), signal.SIGTERM)
-        signal.pause()
+        signal.raise_signal(signal.SIGTERM)
     assert caught.value.exit_code == 130
     assert capsys.readouterr().err == "Run it again.\n"
     assert signal.getsignal(signal.SIGTERM) is before

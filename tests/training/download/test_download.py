@@ -20,6 +20,8 @@ import pytest
 from typer.testing import CliRunner
 
 import training.download.run as job
+from augrank.download.fetch import retry_after_s
+from augrank.download.public_addresses import Guard
 from augrank.errors import DataError
 from augrank.images.augmentations import augmentation_set
 from augrank.images.decode import DecodeLimits, encode
@@ -28,9 +30,7 @@ from tests.support.shapes import draw
 from training.cli.app import app
 from training.data.manifest.manifest import check_manifest
 from training.data.manifest.read import read_table
-from training.download.fetch import retry_after_s
 from training.download.journal import open_journal
-from training.download.public_addresses import Guard
 from training.download.run import DownloadOptions, download
 
 OPTIONS = DownloadOptions(per_host=500, tries=3, backoff_s=0.02, timeout_s=5)
@@ -398,7 +398,7 @@ KILLED = """
 import sys
 from pathlib import Path
 from training.download.run import DownloadOptions, download
-from training.download.public_addresses import Guard
+from augrank.download.public_addresses import Guard
 from augrank.reporting import NullReporter
 
 options = DownloadOptions(per_host=500, connections=3)

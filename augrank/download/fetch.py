@@ -11,16 +11,16 @@ import httpcore
 import httpx
 
 import augrank
-from augrank.errors import RequestError, shortened
-from augrank.images.decode import DecodeLimits, decode
-from training.download.public_addresses import (
+from augrank.download.public_addresses import (
     CheckedTransport,
     Guard,
     PermanentFailure,
     TemporaryFailure,
     check_url,
 )
-from training.download.scheduler import RateLimitedQueue
+from augrank.download.scheduler import RateLimitedQueue
+from augrank.errors import RequestError, shortened
+from augrank.images.decode import DecodeLimits, decode
 
 SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "GIF": ".gif"}
 MAX_REDIRECTS = 5

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from augrank.download import scheduler
+from augrank.download.scheduler import PendingUrl, RateLimitedQueue
 from tests.support import virtual_time
-from training.download import scheduler
-from training.download.scheduler import PendingUrl, RateLimitedQueue
 
 
 @pytest.fixture(autouse=True)

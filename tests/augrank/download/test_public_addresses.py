@@ -8,8 +8,7 @@ import httpcore
 import httpx
 import pytest
 
-from tests.support.servers import serving
-from training.download.public_addresses import (
+from augrank.download.public_addresses import (
     CheckedTransport,
     Guard,
     PermanentFailure,
@@ -17,6 +16,7 @@ from training.download.public_addresses import (
     check_url,
     is_public,
 )
+from tests.support.servers import serving
 
 
 class _Echo(BaseHTTPRequestHandler):

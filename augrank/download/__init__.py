@@ -1,0 +1,1 @@
+"""Downloads of images by URL: from public addresses only, at a limited rate per host."""
