@@ -28,11 +28,15 @@ def test_an_interrupt_says_how_to_resume_where_the_command_can(capsys):
         raise KeyboardInterrupt
 
 
+def terminate() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+    signal.pause()
+
+
 def test_sigterm_is_an_interrupt_and_its_handler_comes_back(capsys):
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(typer.Exit) as caught, command_errors(lambda: "Run it again."):
-        os.kill(os.getpid(), signal.SIGTERM)
-        signal.pause()
+        terminate()
     assert caught.value.exit_code == 130
     assert capsys.readouterr().err == "Run it again.\n"
     assert signal.getsignal(signal.SIGTERM) is before
