@@ -1,8 +1,8 @@
 """augrank: predict which version of an image would do better, and by how much.
 
-The runtime package. Model servers get the part of it that ``serving/model_folder.py`` lists; the
-rest starts servers, scores catalogues and talks to AWS. Nothing here needs torch, and importing it
-has no side effects.
+The runtime package. Model servers load the modules that ``serving/model_folder.py`` lists; the rest
+starts servers, scores catalogues and talks to AWS. No module needs torch, and importing it has
+no side effects.
 
     from augrank import Recommender
     answer = Recommender.load("dist/bundle").recommend("car.jpg", target="open_rate")
@@ -21,7 +21,7 @@ __all__ = ["Answer", "AugrankError", "Recommender", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the public classes on first use, so that training can import a submodule alone."""
+    """Import the public classes on first use, so that training can import single submodules."""
     if name == "Recommender":
         from augrank.tasks.recommend.pipeline import Recommender
 

@@ -1,28 +1,28 @@
 """Every error that augrank raises on purpose, each with its HTTP status.
 
-AugrankError 500                our fault: logged; the caller gets no traceback
-├─ BundleError 500              a bundle or archive that does not fit or was changed
+AugrankError 500                internal error: logged; the caller gets no traceback
+├─ BundleError 500              a bundle or archive that is incompatible or was modified
 ├─ ServerError 500              the model server did not start
 ├─ DataError 400                training and export input: manifests, settings, run folders
-└─ RequestError 400             the caller's fault: says expected, got, remedy
+└─ RequestError 400             invalid request: gives expected, got, remedy
    ├─ BadRequest 400            body, JSON or options that cannot be read
-   ├─ UnknownTarget 422         a target that this bundle has no head for
-   ├─ BadContext 422            a context value that training did not see
+   ├─ UnknownTarget 422         a target for which the bundle has no head
+   ├─ BadContext 422            a context value that did not occur in training
    ├─ BrokenImage 422           truncated or damaged image
    ├─ UnsupportedImage 415      not an image, or a format that is not accepted
-   └─ ImageTooLarge 413         over the limit in bytes or pixels
+   └─ ImageTooLarge 413         above the limit in bytes or pixels
 """
 
 import difflib
 from collections.abc import Iterable
 from typing import Any
 
-# Only a part of what a caller sent is echoed, so that an error is never larger than an answer.
+# Errors echo only a part of the caller's input, so that they are never larger than an answer.
 MAX_GOT, MAX_PROBLEM = 160, 4000
 
 
 class AugrankError(Exception):
-    """The root of the tree. ``problem`` says what is wrong, the rest how to correct it."""
+    """Root of the tree. ``problem`` describes the fault, the other fields how to correct it."""
 
     status: int = 500
     code: str = "internal"
@@ -50,7 +50,7 @@ class AugrankError(Exception):
 
 
 class BundleError(AugrankError):
-    """A bundle, archive or graph that does not fit what the runtime expects."""
+    """A bundle, archive or graph that is not what the runtime expects."""
 
     code = "bundle"
 
@@ -69,7 +69,7 @@ class DataError(AugrankError):
 
 
 class RequestError(AugrankError):
-    """The caller's fault; the message is meant for the caller."""
+    """An invalid request; the message is meant for the caller."""
 
     status = 400
     code = "request"
@@ -96,7 +96,7 @@ class BadContext(RequestError):
 
 
 class BrokenImage(RequestError):
-    """The image's bytes end early or do not decode."""
+    """The image's bytes are truncated or cannot be decoded."""
 
     status = 422
     code = "broken_image"
@@ -110,7 +110,7 @@ class UnsupportedImage(RequestError):
 
 
 class ImageTooLarge(RequestError):
-    """The image is over the limit in bytes or in pixels."""
+    """The image is above the limit in bytes or in pixels."""
 
     status = 413
     code = "image_too_large"
@@ -122,7 +122,7 @@ def shortened(text: str, limit: int) -> str:
 
 
 def one_of(names: Iterable[str], got: str | None = None) -> str:
-    """Return ``one of a, b, c``, with "did you mean" where a name is close to ``got``."""
+    """Return ``one of a, b, c``, with "did you mean" if a name is close to ``got``."""
     allowed = list(names)
     listed = "one of " + ", ".join(allowed)
     close = (

@@ -1,6 +1,6 @@
 """Atomic writes, exclusive locks and disk errors.
 
-A file is written under a temporary name, then renamed: a reader never sees half of one.
+A file is written under a temporary name, then renamed: a reader never sees a partial file.
 """
 
 import errno
@@ -23,13 +23,13 @@ DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 def atomic_write(path: Path, *, fsync: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside ``path``, and rename it to ``path`` if the block succeeds.
 
-    The suffix is kept, because several libraries choose the format by it.
+    The suffix is kept, because several libraries derive the format from it.
 
     Args:
         path: the file to write. Its folder is created.
-        fsync: wait until the file is on the disk, which takes about 5 ms. Without it a power cut
-            may leave a truncated file: acceptable for thousands of files whose reader checks their
-            size.
+        fsync: wait until the file is on the disk, which takes about 5 ms. Without it, a power
+            failure may leave a truncated file: acceptable for thousands of files whose reader
+            checks their size.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
@@ -68,7 +68,7 @@ def exclusive_lock(
     Raises:
         AugrankError: another process holds the lock.
     """
-    from filelock import FileLock, Timeout  # not installed where a model server unpacks this
+    from filelock import FileLock, Timeout  # not installed in a model server
 
     file.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(file, blocking=False)

@@ -1,7 +1,7 @@
-"""How long-running code reports progress, without knowing of a terminal.
+"""Progress reports of long-running code, independent of a terminal.
 
-Code takes a ``Reporter``. The command line passes ``augrank.cli.reporter.RichReporter``, a job that
-writes a log ``LogReporter``; tests and callers from Python pass ``NullReporter``.
+Such code accepts a ``Reporter``. The command line passes ``augrank.cli.reporter.RichReporter``, a
+job that writes a log ``LogReporter``; tests and callers from Python pass ``NullReporter``.
 """
 
 import sys
@@ -31,7 +31,7 @@ class Table:
 
 
 class Advance(Protocol):
-    """Adds ``count`` finished items to a progress bar, and shows ``text`` behind it."""
+    """Adds ``count`` finished items to a progress bar, and shows ``text`` after it."""
 
     def __call__(self, count: int = 1, text: str = "") -> None:  # noqa: D102
         ...
@@ -57,9 +57,9 @@ class Reporter(Protocol):
         """Show a progress bar while a block runs.
 
         Args:
-            title: what is done.
+            title: name of the operation.
             total: number of items.
-            unit: what an item is, plural.
+            unit: name of the items, plural.
         """
 
     def track(self, items: Iterable[Item], title: str, total: int, unit: str) -> Iterator[Item]:
@@ -133,13 +133,13 @@ class LogReporter:
 
 
 class ProgressLines:
-    """Prints progress as a line every ten seconds, with the time that is left.
+    """Prints progress as a line every ten seconds, with the remaining time.
 
     Args:
         reporter: prints the lines.
-        title: what is done.
+        title: name of the operation.
         total: number of items.
-        unit: what an item is, plural.
+        unit: name of the items, plural.
     """
 
     def __init__(self, reporter: Reporter, title: str, total: int, unit: str) -> None:

@@ -27,7 +27,7 @@ def threads_per_worker(workers: int, cores: int | None = None) -> int:
 
 
 def available_memory(cgroup: Path = _CGROUP_MEMORY, meminfo: Path = _MEMINFO) -> int:
-    """Return the bytes that the machine and the container still allow this process."""
+    """Return the bytes that this process can still allocate, by machine and container."""
     free = math.inf
     with contextlib.suppress(OSError, ValueError, StopIteration):
         lines = meminfo.read_text(encoding="ascii").splitlines()

@@ -1,1 +1,1 @@
-"""Benchmarks of training and serving, here and on AWS; no other package imports this one."""
+"""Benchmarks of training and serving, locally and on AWS; no other package imports this one."""

@@ -1,4 +1,4 @@
-"""Write docs/performance.md: one section for each results.json, beside those already there."""
+"""Write docs/performance.md: one section for each results.json, keeping existing ones."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ def performance_document(results: Sequence[Results], previous: str = "") -> str:
 
     Args:
         results: contents of results.json files.
-        previous: the document so far. A section of the same heading is replaced in its place.
+        previous: the document so far. A section of the same heading is replaced in place.
 
     Raises:
         DataError: results of another version, or of a benchmark that has no section.

@@ -1,4 +1,4 @@
-"""The first experiments again: rendered products, six augmentations, simulated engagement.
+"""Reproduce the first experiments: rendered products, six augmentations, simulated engagement.
 
     python -m benchmarks reproduce --out build/reproduce --document docs/results.md
 
@@ -44,7 +44,7 @@ class Experiment:
 
 
 def run_experiment(experiment: Experiment, out: Path) -> dict[str, Any]:
-    """Render, simulate and fit below ``out``; images and history already there are reused.
+    """Render, simulate and fit below ``out``; existing images and history are reused.
 
     Returns:
         report.json of the run.
@@ -67,7 +67,7 @@ def read_report(run: Path) -> dict[str, Any]:
     """Read report.json of a run directory.
 
     Raises:
-        DataError: there is none.
+        DataError: it is missing or damaged.
     """
     try:
         report: dict[str, Any] = json.loads((run / "report.json").read_text(encoding="utf-8"))
@@ -82,8 +82,8 @@ def results_document(
     """Return docs/results.md.
 
     Args:
-        experiment: sizes.
-        rendered: its report.
+        experiment: sizes of the experiment.
+        rendered: report of its run.
         command: the command that repeats it.
         catalogue: report of a run on the example catalogue, shown beside it.
     """

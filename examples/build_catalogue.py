@@ -1,8 +1,8 @@
 """Rebuild the example catalogue of clip-art images from Debian's openclipart-png.
 
 The catalogue's ``manifest.csv`` is both the curated selection and the manifest: this script
-reads which image of the package makes which file of the catalogue, draws that file, and
-writes the manifest again with the facts taken from the images (author, licence, sha256).
+reads which image of the package becomes which file of the catalogue, draws that file, and rewrites
+the manifest with metadata of the images (author, licence, sha256).
 
     python examples/build_catalogue.py --source UNPACKED_PACKAGE --out examples/catalogue
     python examples/build_catalogue.py --check --out examples/catalogue
@@ -21,7 +21,7 @@ import typer
 from PIL import Image, ImageColor
 
 CANVAS = 256  # Side of every image of the catalogue, in pixels.
-FILL = 0.88  # Part of the canvas that the longer side of the object takes.
+FILL = 0.88  # Share of the canvas that the longer side of the object fills.
 WHITE_SLACK = 12  # A pixel this close to white (0-255) counts as background.
 CLEAR_SLACK = 10  # A pixel this close to the colour in `background` is made white.
 COLOURS = 256  # Size of the palette an image is saved with.
@@ -80,7 +80,7 @@ def read_manifest(path: Path) -> list[Row]:
             if Path(row[column]).is_absolute() or ".." in Path(row[column]).parts:
                 raise CatalogueError(f"{path}, row {number}: {column} leaves its folder")
             if row[column] in seen:
-                raise CatalogueError(f"{path}, row {number}: {row[column]} is there twice")
+                raise CatalogueError(f"{path}, row {number}: {row[column]} occurs twice")
             seen.add(row[column])
     return rows
 
@@ -95,7 +95,7 @@ def write_manifest(path: Path, rows: list[Row]) -> None:
 
 def clean_author(text: str) -> str:
     """Normalise an embedded author's name: no mail address, no web prefix, right encoding."""
-    with contextlib.suppress(UnicodeError):  # Raised where it is not UTF-8 read as Latin-1.
+    with contextlib.suppress(UnicodeError):  # Raised if it is not UTF-8 read as Latin-1.
         text = text.encode("latin-1").decode("utf-8")
     text = re.sub(r"\s*\(?\S+@\S+\)?", "", text)
     text = re.sub(r"^https?://(www\.)?", "", text)
@@ -117,10 +117,10 @@ def frame(image: Image.Image) -> Image.Image:
         image: An RGB image of an object on white.
 
     Returns:
-        The `CANVAS` x `CANVAS` image; the longer side of the object takes `FILL` of it.
+        The `CANVAS` x `CANVAS` image; the longer side of the object fills `FILL` of it.
 
     Raises:
-        CatalogueError: If the image is white all over.
+        CatalogueError: If the image is entirely white.
     """
     inked = 255 - np.asarray(image).min(axis=2) > WHITE_SLACK
     rows, columns = np.flatnonzero(inked.any(axis=1)), np.flatnonzero(inked.any(axis=0))
@@ -206,7 +206,7 @@ def check(out: Path) -> int:
         if hashlib.sha256(data).hexdigest() != row["sha256"]:
             raise CatalogueError(f"{path} is not the file that the manifest describes")
         if len(data) > MAX_FILE_BYTES:
-            raise CatalogueError(f"{path} has {len(data)} bytes, over {MAX_FILE_BYTES}")
+            raise CatalogueError(f"{path} has {len(data)} bytes, more than {MAX_FILE_BYTES}")
         with Image.open(path) as opened:
             pixels = np.asarray(opened.convert("RGB"))
         corners = pixels[[0, 0, -1, -1], [0, -1, 0, -1]]
@@ -222,7 +222,7 @@ def check(out: Path) -> int:
 def main(
     out: Annotated[Path, typer.Option(help="Folder of the catalogue, with manifest.csv.")],
     source: Annotated[
-        Path | None, typer.Option(help="Folder that openclipart-png is unpacked in.")
+        Path | None, typer.Option(help="Folder of the unpacked openclipart-png.")
     ] = None,
     check_only: Annotated[
         bool, typer.Option("--check", help="Only check the files against the manifest.")
@@ -232,7 +232,7 @@ def main(
     try:
         if not check_only:
             build(source, out)
-        typer.echo(f"{check(out)} images are as the manifest says")
+        typer.echo(f"{check(out)} images match the manifest")
     except CatalogueError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error

@@ -1,10 +1,10 @@
-"""The demo: the main job from end to end, with the example catalogue.
+"""The demo: the main workflow from end to end, with the example catalogue.
 
     python -m examples.demo            (or: make demo)
 
 It simulates a campaign history, trains ResNet-18 and the heads, exports, serves the archive with
 TorchServe, posts a held-out image and prints the ranked answer. Results are written to build/demo;
-those that are still valid are reused.
+valid ones are reused.
 """
 
 import csv
@@ -37,10 +37,10 @@ console = Console()
 @friendly_errors
 def demo(
     out: Annotated[Path, typer.Option(help="Output folder.")] = ROOT / "build" / "demo",
-    epochs: Annotated[int, typer.Option(help="Training epochs; more are slower and better.")] = 20,
-    image_size: Annotated[int, typer.Option(help="Side of the training images, pixels.")] = 64,
+    epochs: Annotated[int, typer.Option(help="Number of epochs; more are slower and better.")] = 20,
+    image_size: Annotated[int, typer.Option(help="Image size in pixels.")] = 64,
 ) -> None:
-    """Train, export, serve and ask for a recommendation."""
+    """Train, export, serve and request a recommendation."""
     out.mkdir(parents=True, exist_ok=True)
     history, run, dist = out / "history.csv", out / "run", out / "dist"
     _step("1/4 simulating a history: brighter or rotated images convert at 80 %, others at 20 %")
@@ -57,7 +57,7 @@ def demo(
         _python("export", "build", run, "--out", dist, "--name", NAME)
         _remember(run, archive, out / "exported.json")
     image, product_type = _held_out(run)
-    _step(f"4/4 serving {_shown(archive)} on TorchServe and asking about {image.name}")
+    _step(f"4/4 serving {_shown(archive)} on TorchServe and sending {image.name}")
     with serve(archive, ServerOptions(port=0)) as server:
         answer = _ask(server, image, product_type)
     _show(answer, image, server, out)
@@ -80,7 +80,7 @@ def _held_out(run: Path) -> tuple[Path, str]:
 
 
 def _ask(server: Server, image: Path, product_type: str) -> Answer:
-    """Post the image as a form, like any client."""
+    """Post the image as a form, as any client would."""
     fields = {**CONTEXT, "product_type": product_type, "target": TARGET, "thumbnails": "true"}
     started = time.perf_counter()
     response = httpx.post(
@@ -119,7 +119,7 @@ def _remember(run: Path, archive: Path, stamp: Path) -> None:
 
 
 def _stamp(run: Path, archive: Path) -> dict[str, str]:
-    """Return the hashes of what an export depends on, and of its result."""
+    """Return the hashes of an export's inputs, and of its result."""
     code = hashlib.sha256()
     for folder in ("augrank", "handlers", "export"):
         for file in sorted((ROOT / folder).rglob("*.py")):

@@ -1,1 +1,1 @@
-"""Run directory to what servers load: bundle, .mar, model.tar.gz, SageMaker endpoint."""
+"""Export a run directory for servers: bundle, .mar, model.tar.gz, SageMaker endpoint."""

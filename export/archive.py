@@ -17,7 +17,7 @@ from augrank.bundle.load import load_bundle
 from augrank.errors import DataError
 from augrank.serving.model_folder import CONFIG, MANIFEST, handler_name, lay_out, manifest_text
 
-# What augrank imports inside a server; the serving stack brings numpy and pillow.
+# Libraries that augrank imports in a server; the serving stack includes numpy and pillow.
 RUNTIME = (
     "albumentations",
     "cachetools",
@@ -30,15 +30,15 @@ RUNTIME = (
 )
 SMALLER = {"xgboost": "xgboost-cpu"}  # the same module without GPU libraries
 FOR_GPUS = {"onnxruntime": "onnxruntime-gpu"}
-EPOCH = (1980, 1, 1, 0, 0, 0)  # the zip format's zero
+EPOCH = (1980, 1, 1, 0, 0, 0)  # the zip format's earliest time
 
 
 def pack_mar(bundle: Path, name: str, file: Path) -> None:
     """Pack a bundle with its handler and runtime.
 
-    torch-model-archiver stamps the time of packing into its archive and keeps the order of the
-    file system, so the archive is rewritten: sorted names, fixed times, the manifest without the
-    time stamp.
+    torch-model-archiver writes the time of packing into its archive and keeps the order of the file
+    system, so the archive is rewritten: sorted names, fixed times, the manifest without the time
+    stamp.
 
     Args:
         bundle: the bundle directory.
@@ -95,7 +95,7 @@ def _plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
 
 
 def _requirements(*, gpu: bool) -> list[str]:
-    """Pin what the runtime imports to the versions installed here, in smaller builds if any.
+    """Pin the runtime's imports to the installed versions, as smaller builds if available.
 
     Args:
         gpu: whether the bundle has a graph for GPUs, which needs the engine's GPU build.
@@ -111,7 +111,7 @@ def _requirements(*, gpu: bool) -> list[str]:
 
 
 def _run_archiver(folder: Path, name: str, handler: str, scratch: Path) -> Path:
-    """Run torch-model-archiver on a model folder, with a temporary folder of its own.
+    """Run torch-model-archiver on a model folder, with its own temporary folder.
 
     It packs from ``TMPDIR/<name>`` and first deletes whatever is there, so TMPDIR is set.
     """

@@ -1,7 +1,7 @@
 """Writes bundle.json, and renames a finished export into place.
 
-An export is made in a folder beside its destination and renamed when its gate has been passed, so
-that a destination never holds half an export.
+An export is written to a folder beside its destination and renamed once it has passed its gate, so
+that the destination never contains a partial export.
 """
 
 import shutil
@@ -50,13 +50,13 @@ class Staging:
         self.archive.replace(dist / self.archive.name)
         if self.model_tar.exists():
             self.model_tar.replace(dist / MODEL_TAR)
-        else:  # an earlier export's holds another model
+        else:  # that of an earlier export contains another model
             (dist / MODEL_TAR).unlink(missing_ok=True)
 
 
 @contextmanager
 def staging(dist: Path, name: str) -> Iterator[Staging]:
-    """Yield the staging area of an export to ``dist``; what is not published is deleted."""
+    """Yield the staging area of an export to ``dist``; unpublished files are deleted."""
     dist.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=dist) as folder:
         staged = Staging(Path(folder), name)

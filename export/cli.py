@@ -1,4 +1,4 @@
-"""``python -m export``: turn a run into what servers load."""
+"""``python -m export``: export a run for servers, and deploy it."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -34,7 +34,7 @@ def build(
     name: Annotated[
         str, typer.Option(help="Model name in URLs (default: the name given to fit).")
     ] = "",
-    version: Annotated[str, typer.Option(help="Your own version of this export.")] = "1.0",
+    version: Annotated[str, typer.Option(help="Version label of this export.")] = "1.0",
     int8: Annotated[
         bool, typer.Option("--int8", help="Also quantize to int8; the default if its gate passes.")
     ] = False,
@@ -48,13 +48,13 @@ def build(
         bool, typer.Option("--sagemaker", help="Also write model.tar.gz for SageMaker.")
     ] = False,
     images: Annotated[
-        Path | None, typer.Option(help="Image folder, if it moved since training.")
+        Path | None, typer.Option(help="Image folder, if it was moved since training.")
     ] = None,
 ) -> None:
     """Write a bundle and a .mar, after checking them against the run on held-out images.
 
-    The parity gate asks the finished archive's own handler and compares it with what torch and
-    XGBoost computed in training; beyond its tolerance nothing is written.
+    The parity gate compares the answers of the finished archive's handler with what torch and
+    XGBoost computed in training; if they differ by more than its tolerance, nothing is written.
     """
     from augrank.models.head import import_xgboost_without_sklearn
 

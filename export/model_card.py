@@ -1,4 +1,4 @@
-"""The model card: what the bundle is, what it was trained on, and how it was checked."""
+"""The model card: a bundle's contents, training data and checks."""
 
 from pathlib import Path
 
@@ -31,5 +31,5 @@ def model_card(spec: RecommendSpec, record: RunRecord, template: str = TEMPLATE)
 
 
 def _figure(value: object) -> str:
-    """Three decimals; a dash where the figure is missing."""
+    """Format with three decimals; a dash if the figure is missing."""
     return f"{value:.3f}" if isinstance(value, float) else "-"

@@ -34,7 +34,7 @@ class EmbeddingNetwork(torch.nn.Module):
 
 
 def load_network(backbone: str, weights: Path, classes: int) -> EmbeddingNetwork:
-    """Load a trained backbone, in evaluation mode on the CPU.
+    """Load a trained backbone in evaluation mode on the CPU.
 
     Args:
         backbone: torchvision's name of the architecture, such as ``resnet18``.
@@ -42,7 +42,7 @@ def load_network(backbone: str, weights: Path, classes: int) -> EmbeddingNetwork
         classes: number of logits.
 
     Raises:
-        DataError: the file does not hold such a network.
+        DataError: the file does not contain such a network.
     """
     resnet = getattr(torchvision.models, backbone)(weights=None, num_classes=classes)
     try:
@@ -58,7 +58,7 @@ def write_fp32(network: EmbeddingNetwork, image_size: int, file: Path) -> None:
     """Export a network with a dynamic batch size; weights are stored in the file itself.
 
     Args:
-        network: of ``load_network``.
+        network: the result of ``load_network``.
         image_size: height and width of its input, in pixels.
         file: the graph to write.
     """
@@ -108,7 +108,7 @@ def write_int8(fp32: Path, file: Path, batches: Iterator[NDArray[np.float32]]) -
         fp32: the graph of ``write_fp32``.
         file: the int8 graph to write.
         batches: normalised training images, float32 (N, 3, S, S), whose activations set the
-            ranges. Never noise: its ranges are not those of images.
+            ranges. Noise would give other ranges than images.
     """
     from onnxruntime.quantization import (
         CalibrationDataReader,
@@ -136,7 +136,7 @@ def write_int8(fp32: Path, file: Path, batches: Iterator[NDArray[np.float32]]) -
             weight_type=QuantType.QInt8,
             activation_type=QuantType.QUInt8,
             calibrate_method=CalibrationMethod.MinMax,
-            # The last layer is a thousandth of the work and decides the logits' precision.
+            # The last layer is a thousandth of the work and determines the logits' precision.
             nodes_to_exclude=_gemm_nodes(prepared),
             extra_options={"CalibMovingAverage": True},
         )

@@ -1,4 +1,4 @@
-"""Reads a run directory: the files that training wrote, none of its functions."""
+"""Read a run directory: only the files that training wrote, not its functions."""
 
 import csv
 import json
@@ -31,7 +31,7 @@ class CatalogueRow:
 
 @dataclass(frozen=True)
 class Reference:
-    """What torch computed, during training, for every candidate of some held-out images."""
+    """torch's outputs, during training, for every candidate of some held-out images."""
 
     paths: tuple[str, ...]  # P
     features: NDArray[np.float32]  # (P, A, F)
@@ -52,7 +52,7 @@ class Run(Generic[Record]):
         return self.directory / self.record.weights_file
 
     def of_task(self, record: type[TaskRecord]) -> "Run[TaskRecord]":
-        """Return the run with its record typed as that of a task.
+        """Return the run, with its record typed as a task's record.
 
         Raises:
             DataError: the run is of another task.
@@ -69,7 +69,7 @@ class Run(Generic[Record]):
         """Load reference.npz.
 
         Raises:
-            DataError: the run has none.
+            DataError: the run does not have it.
         """
         file = self.directory / REFERENCE_FILE
         if not file.is_file():
@@ -83,7 +83,7 @@ class Run(Generic[Record]):
             return Reference(paths, arrays["features"], arrays["logits"])
 
     def image_bytes(self, row: CatalogueRow) -> bytes:
-        """Read a catalogue image, after checking that it is the one that was trained on.
+        """Read a catalogue image, after checking that it is the same as in training.
 
         Raises:
             DataError: it is missing, or has changed.
@@ -92,7 +92,7 @@ class Run(Generic[Record]):
         if not file.is_file():
             raise DataError(
                 f"{row.path} is not in {self.record.images}",
-                expected="the images where they were when the run was trained",
+                expected="the images in the folder that the run was trained on",
                 remedy="Put them back, or give their new folder with --images.",
             )
         if sha256_of(file) != row.sha256:
@@ -110,8 +110,8 @@ def load_run(directory: Path, images: Path | None = None) -> Run[RunRecord]:
     """Read a finished run.
 
     Args:
-        directory: what ``python -m training fit --out`` wrote.
-        images: the folder of the images, if they moved since training.
+        directory: a run that ``python -m training fit --out`` wrote.
+        images: the folder of the images, if they were moved since training.
 
     Raises:
         DataError: the directory is not a finished run.

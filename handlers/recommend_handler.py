@@ -1,6 +1,6 @@
-"""TorchServe's handler of the task ``recommend``: all of it is ``augrank.runtime.worker``.
+"""TorchServe's handler of the task ``recommend``, implemented by ``augrank.runtime.worker``.
 
-TorchServe imports this file by its base name, expects exactly one class in it, and has the
+TorchServe imports this file by its base name, expects exactly one class in it, and puts the
 archive's folder first on ``sys.path``.
 """
 

@@ -22,7 +22,7 @@ from augrank.models.targets import TARGETS, Direction
 
 Rule = Literal["seed", "context"]
 # The nine campaign types and thirteen industries of "Image Optimization Model" (Lau, 2022),
-# spelled and ordered as in its table 1. They match whatever their case and separators.
+# spelled and ordered as in its table 1. They match regardless of case and separators.
 CAMPAIGN_TYPES = (
     "Abandoned Cart",
     "Newsletter",
@@ -55,10 +55,10 @@ SEED_WINNERS = ("brighter", "rotate")
 
 @dataclass(frozen=True)
 class SimulationOptions:
-    """How engagement is simulated."""
+    """Options of the simulation."""
 
     rule: Rule = "seed"  # see the module's docstring
-    sends: int = 1  # of each candidate, each to a campaign of its own
+    sends: int = 1  # of each candidate, each in a separate campaign
     seed: int = 0  # of campaigns and outcomes
 
 

@@ -2,9 +2,9 @@
 
     python -m training render --kind sneaker --count 10000 --out data/sneakers
 
-Image and attributes are functions of (kind, seed, index, size) alone, so a catalogue is the
-same whatever its count and the number of processes, and an interrupted job resumes where it
-stopped. The output folder holds:
+Image and attributes depend only on (kind, seed, index, size), so a catalogue does not depend on its
+count or the number of processes, and an interrupted job resumes where it stopped. The output folder
+holds:
 
     images/<kind>_<index>.jpg   one image each
     manifest.csv                one row per image: path, names, make, type, year, attributes
@@ -43,7 +43,7 @@ Kind = Literal["sneaker", "car"]
 Record = dict[str, str | int | float]
 
 RENDERER_VERSION = 1
-"""To be raised whenever an image of the same kind, seed, index and size changes."""
+"""Increment it whenever an image of the same kind, seed, index and size changes."""
 
 MAX_COUNT = 60_000
 SIZES = range(64, 1025)
@@ -109,12 +109,12 @@ class RenderReport:
     images_per_s_per_core: float
     """Images drawn in this run, per second of wall clock and process."""
     skipped: int
-    """Images that existed already."""
+    """Images that already existed."""
 
 
 @dataclass(frozen=True)
 class RenderOptions:
-    """How a catalogue is drawn."""
+    """Options of a catalogue."""
 
     seed: int = 0
     """Seed of the catalogue, 0 or more."""
@@ -126,7 +126,7 @@ class RenderOptions:
 
 @dataclass(frozen=True)
 class _Plan:
-    """Everything that decides the bytes of a catalogue; saved beside it as render.json."""
+    """Everything that determines the bytes of a catalogue; saved beside it as render.json."""
 
     kind: Kind
     seed: int
@@ -166,7 +166,7 @@ def describe(kind: Kind, index: int, *, seed: int) -> tuple[Sneaker | Car, Recor
 def render_image(
     kind: Kind, index: int, *, seed: int, size: int
 ) -> tuple[NDArray[np.uint8], Record]:
-    """Draw one product; the same arguments give the same image.
+    """Draw one product; equal arguments give equal images.
 
     Args:
         kind: "sneaker" or "car".
@@ -195,20 +195,20 @@ def render_catalogue(
     *,
     progress: Callable[[int], None] | None = None,
 ) -> RenderReport:
-    """Draw a catalogue, or the images of it that are missing.
+    """Draw a catalogue, or only its missing images.
 
     Args:
         kind: "sneaker" or "car".
         count: Number of images, 1..60,000.
-        out: Folder to fill; may hold the same catalogue from an earlier, interrupted run.
+        out: Folder to fill; may contain the same catalogue from an earlier, interrupted run.
         options: Seed, size and number of processes.
         progress: Called with the number of images that exist so far.
 
     Returns:
-        The manifest's path, the number of images, and how fast they were drawn.
+        The manifest's path, the number of images, and the drawing speed.
 
     Raises:
-        ValueError: An argument is outside its range, or `out` holds another catalogue.
+        ValueError: An argument is outside its range, or `out` contains another catalogue.
         DataError: `out` cannot be written.
     """
     plan, workers = _Plan(kind, options.seed, options.size), options.workers
@@ -248,7 +248,7 @@ def _check(kind: str, seed: int, size: int) -> None:
 
 
 def _claim(out: Path, plan: _Plan) -> None:
-    """Save the plan in the folder, or check that the folder has the same one."""
+    """Save the plan in the folder, or check that the folder has an equal one."""
     note, expected = out / "render.json", asdict(plan)
     (out / "images").mkdir(parents=True, exist_ok=True)
     if note.exists():
@@ -309,7 +309,7 @@ def _render_span(plan: _Plan, out: Path, span: tuple[int, int]) -> tuple[list[Re
     records, drawn = [], 0
     for index in range(*span):
         target = out / image_path(kind, index)
-        if target.exists() and target.stat().st_size:  # a power cut leaves empty files
+        if target.exists() and target.stat().st_size:  # a power failure leaves empty files
             record = describe(kind, index, seed=seed)[1]
         else:
             image, record = render_image(kind, index, seed=seed, size=size)

@@ -1,4 +1,4 @@
-"""The options of ``fit``: each one's type, default, limits and help text, defined once.
+"""The options of ``fit``: type, default, limits and help text of each, defined once.
 
 The command line is generated from this model (``training/cli/options.py``). A YAML or TOML file may
 give the same options, and the command line overrides it. fit.yaml::
@@ -24,8 +24,8 @@ Architecture = Literal["resnet18", "resnet34", "resnet50"]
 Schedule = Literal["onecycle", "plateau"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 DeviceChoice = Literal["auto", "cpu", "cuda"]
-SIZE_STEP = 16  # pixels; growing sizes are rounded to it, so that there are few of them
-# Where or how fast a run is made, not what it becomes: these may differ when a run is resumed.
+SIZE_STEP = 16  # pixels; progressive sizes are multiples of it, which limits their number
+# Options that do not affect the result of a run: they may differ when it is resumed.
 INCIDENTAL = ("out", "manifest", "images", "threads", "name", "cache", "cache_gb", "compile")
 
 
@@ -56,7 +56,7 @@ class DataOptions(_Options, frozen=True):
     )
     directions: dict[str, Direction] = Field(
         {},
-        description="Direction of a target of your own: refunds=minimize. Repeatable.",
+        description="Direction of a custom target: refunds=minimize. Repeatable.",
         json_schema_extra={"flag": "--direction"},
     )
     context: tuple[str, ...] | None = Field(
@@ -64,7 +64,7 @@ class DataOptions(_Options, frozen=True):
         description="Comma-separated context columns, '' for none; by default campaign_type and "
         "industry, where present.",
     )
-    skip_bad_rows: bool = Field(False, description="Leave out bad rows instead of stopping.")
+    skip_bad_rows: bool = Field(False, description="Skip bad rows instead of stopping.")
     test_share: float = Field(0.2, gt=0, lt=1, description="Share of originals for testing.")
     validation_share: float = Field(
         0.15, gt=0, lt=1, description="Share of originals for validation."
@@ -76,9 +76,7 @@ class BackboneOptions(_Options, frozen=True):
 
     panel: ClassVar[str] = "Backbone"
 
-    augmentations: str = Field(
-        "seed", description="Augmentation set: seed, email or a YAML file of your own."
-    )
+    augmentations: str = Field("seed", description="Augmentation set: seed, email or a YAML file.")
     backbone: Architecture = Field("resnet18", description="Network architecture.")
     weights: str = Field("none", description="Initial weights: none, imagenet or a file.")
     image_size: int = Field(224, ge=32, le=1024, description="Image size in pixels.")
@@ -114,7 +112,7 @@ class BackboneOptions(_Options, frozen=True):
         False, description="Synchronise batch normalisation over all processes (GPUs only)."
     )
     flip: bool | Literal["auto"] = Field(
-        "auto", description="Mirror originals at random; auto: unless an augmentation does."
+        "auto", description="Mirror originals at random; auto: unless an augmentation mirrors."
     )
 
 
@@ -193,7 +191,7 @@ class FitConfig(DataOptions, BackboneOptions, HeadOptions, RunOptions, frozen=Tr
         return min(self.image_size, int(side + SIZE_STEP / 2) // SIZE_STEP * SIZE_STEP)
 
     def decisive(self) -> dict[str, Any]:
-        """Return the options that decide what the run becomes, as plain data."""
+        """Return the options that affect the result of the run, as plain data."""
         return self.model_dump(mode="json", exclude=set(INCIDENTAL))
 
 
@@ -214,7 +212,8 @@ def load_config(file: Path | None, overrides: Mapping[str, Any]) -> FitConfig:
         overrides: options of the command line; None means not given.
 
     Raises:
-        DataError: an unknown option (says which was meant), an invalid value, or a missing file.
+        DataError: an unknown option (the message suggests one), an invalid value, or a missing
+            file.
     """
     options = read_options(file)
     options |= {key: value for key, value in overrides.items() if value is not None}
@@ -252,7 +251,7 @@ def named_options(content: Mapping[str, Any], source: str) -> dict[str, Any]:
         source: where they come from, for messages.
 
     Raises:
-        DataError: an unknown option (says which was meant).
+        DataError: an unknown option (the message suggests one).
     """
     options = {key.replace("-", "_"): value for key, value in content.items()}
     for key in options:

@@ -20,8 +20,8 @@ RUNTIME_CONFIG = Config(
     read_timeout=65, retries={"total_max_attempts": 1}, max_pool_connections=256
 )
 NOT_FOUND = ("ResourceNotFound", "ResourceNotFoundException")
-# SageMaker has no code of its own for a missing endpoint, config or model. Its Describe* calls
-# answer ValidationException then, which botocore's waiters (endpoint_deleted) read the same way.
+# SageMaker has no error code for a missing endpoint, config or model. Its Describe* calls then
+# answer ValidationException, which botocore's waiters (endpoint_deleted) read the same way.
 INVALID = "ValidationException"
 CONFLICT = ("ResourceInUse", "ResourceInUseException", INVALID)
 
@@ -30,8 +30,8 @@ class AwsError(AugrankError):
     """AWS refused a request, or could not be reached.
 
     Attributes:
-        aws_code: AWS's error code, such as ``ValidationException``; empty where AWS did not answer.
-        operation: the API operation, such as ``DescribeEndpoint``; empty likewise.
+        aws_code: AWS's error code, such as ``ValidationException``; empty if AWS did not answer.
+        operation: the API operation, such as ``DescribeEndpoint``; empty if AWS did not answer.
     """
 
     code = "aws"
@@ -52,7 +52,7 @@ class AwsError(AugrankError):
 
     @property
     def is_not_found(self) -> bool:
-        """Whether AWS says that the resource does not exist."""
+        """Whether AWS reported that the resource does not exist."""
         described = self.operation.startswith("Describe") and self.aws_code == INVALID
         return self.aws_code in NOT_FOUND or described
 
@@ -102,7 +102,7 @@ class Aws:
         return response
 
     def create(self, call: Call) -> bool:
-        """Send a ``create_*`` request of SageMaker; return False if the resource exists already.
+        """Send a ``create_*`` request of SageMaker; return False if the resource already exists.
 
         Raises:
             AwsError: AWS refused it, and there is no resource of that name.
@@ -149,7 +149,7 @@ class Aws:
         return f"sagemaker-{self.region}-{self.account}"
 
     def _exists(self, call: Call) -> bool:
-        """Whether the resource that a ``create_*`` request names is there.
+        """Whether the resource that a ``create_*`` request names exists.
 
         A conflict and a wrong parameter have the same code (``ValidationException``).
         """
@@ -160,10 +160,10 @@ class Aws:
 
 @contextmanager
 def aws_errors() -> Iterator[None]:
-    """Turn errors of boto3 and botocore into AwsError.
+    """Convert errors of boto3 and botocore into AwsError.
 
     Raises:
-        AwsError: says what AWS answered, and what to do.
+        AwsError: gives AWS's error and a remedy.
     """
     try:
         yield
@@ -218,7 +218,7 @@ def _from_client_error(error: exceptions.ClientError) -> AwsError:
 
 
 def _remedy(code: str, message: str) -> str:
-    """Return what to do about an error; an empty string if nothing better than AWS's own text."""
+    """Return a remedy for an error; empty if AWS's own text is sufficient."""
     for part, remedy in REMEDIES_BY_TEXT.items():
         if part in message:
             return remedy
@@ -251,7 +251,7 @@ REMEDIES: tuple[tuple[tuple[str, ...], str], ...] = (
         ("PermanentRedirect", "IllegalLocationConstraintException", "AuthorizationHeaderMalformed"),
         "The bucket is in another region: give its --region, or another --bucket.",
     ),
-    (("ThrottlingException", "Throttling"), "AWS throttles requests: try again in a minute."),
+    (("ThrottlingException", "Throttling"), "AWS is throttling requests: try again in a minute."),
 )
 # Errors about roles come as ValidationException or AccessDenied: only the text tells them apart.
 ROLE_REMEDY = (

@@ -1,7 +1,7 @@
-"""The one polling loop: ask AWS again and again, show progress, give up after a time limit.
+"""The polling loop: query AWS repeatedly, show progress, give up after a time limit.
 
-boto3's waiters are not used: between two requests they cannot report progress, their errors leave
-out AWS's reason, and there are none for tuning jobs and asynchronous answers.
+boto3's waiters are not used: they cannot report progress between requests, their errors omit AWS's
+reason, and none exist for tuning jobs and asynchronous answers.
 """
 
 import math
@@ -18,7 +18,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Pending:
-    """The state of something that has not finished, for people: ``shop: Creating``."""
+    """The state of an unfinished operation, for display: ``shop: Creating``."""
 
     text: str
 
@@ -37,9 +37,9 @@ def poll(
     """Call ``check`` until it returns a result.
 
     Args:
-        check: returns Pending as long as there is no result; raises where there will be none.
+        check: returns Pending while there is no result; raises if there will be none.
         interval_s: pause between two calls.
-        timeout_s: how long to wait in all.
+        timeout_s: total waiting time.
         progress: receives the pending state and the time waited, such as ``shop: Creating, 2:05``.
 
     Raises:

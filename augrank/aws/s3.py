@@ -1,4 +1,4 @@
-"""A folder in an S3 bucket: its files, and uploads that were never finished."""
+"""A folder in an S3 bucket: its files and unfinished uploads."""
 
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ class S3Folder:
 
         Args:
             url: ``s3://BUCKET/FOLDER``.
-            option: the option that it was given with, for the message.
+            option: the option that contained it, for the message.
 
         Raises:
             BadRequest: it is not an S3 URL.
@@ -62,7 +62,7 @@ class S3Folder:
         aws.send(Call("s3", "delete_object", self.location(key)))
 
     def delete_all(self, aws: Aws) -> list[str]:
-        """Delete all files and abort unfinished uploads; return what was deleted, for people."""
+        """Delete all files and abort unfinished uploads; return a list of both for display."""
         deleted = self.abort_uploads(aws)
         for key in self.keys(aws):
             self.delete(aws, key)
@@ -70,9 +70,10 @@ class S3Folder:
         return deleted
 
     def abort_uploads(self, aws: Aws) -> list[str]:
-        """Abort unfinished multipart uploads; return them, for people.
+        """Abort unfinished multipart uploads; return their names for display.
 
-        Their parts appear in no listing of the bucket, and are billed until they are aborted.
+        Their parts do not appear in listings of the bucket, and are billed until the upload is
+        aborted.
         """
         pages = aws.paginate("s3", "list_multipart_uploads", Bucket=self.bucket, Prefix=self.prefix)
         aborted = []

@@ -4,8 +4,8 @@
     job.py                       shard_scorer.py  executors.py  shards.py
 
 Images that cannot be answered are listed and skipped. Shards are written atomically: an
-interrupted job resumes with the missing ones. Another bundle, other images or other options make
-another job. Needs the extra ``bulk``.
+interrupted job resumes with the missing ones. A different bundle, other images or other options
+make a different job. Needs the extra ``bulk``.
 """
 
 from augrank.batch.executors import ExecutorName

@@ -23,7 +23,7 @@ ExecutorName = Literal["local", "ray"]
 Shards = Mapping[int, Sequence[Item]]
 Numbered = tuple[int, list[dict[str, Any]]]
 Scored = Generator[Numbered, None, None]
-# Neither Ray nor Ray Data reports anything; the latter would query Prometheus for it for ever.
+# Turn off the usage reports of Ray and Ray Data; the latter would query Prometheus forever.
 RAY_ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DATA_USAGE_DISABLED": "1"}
 Run = Callable[[Job, Shards, int | None], Scored]
 
@@ -32,7 +32,7 @@ def executor_named(name: str) -> Run:
     """Return the function that answers a job's shards, in any order.
 
     Raises:
-        BadRequest: there is no such executor.
+        BadRequest: the executor does not exist.
     """
     if name not in EXECUTORS:
         raise BadRequest("no such engine", expected=one_of(EXECUTORS, name), got=name)
@@ -109,7 +109,7 @@ def _processes(count: int) -> Iterator[ProcessPoolExecutor]:
 
 
 def _in_any_order(pool: ProcessPoolExecutor, job: Job, shards: Shards, most: int) -> Scored:
-    """Yield the shards' rows as they finish, with at most ``most`` shards submitted at a time."""
+    """Yield the shards' rows as they finish, with at most ``most`` shards submitted at once."""
     waiting: set[Future[Numbered]] = set()
     left = iter(shards.items())
     while True:

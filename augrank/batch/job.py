@@ -40,7 +40,7 @@ class Job:
 
 
 def items_of_folder(folder: Path, context: Mapping[str, Any]) -> list[Item]:
-    """Return every image file below a folder, by name, all under one context.
+    """Return every image file below a folder, sorted by name, all with one context.
 
     Raises:
         BadRequest: there are no images.
@@ -90,7 +90,7 @@ def _rows(file: Path) -> list[dict[str, Any]]:
 
 
 def fingerprint(job: Job, items: Sequence[Item], shard: int) -> str:
-    """Return a sha256 of everything that decides the rows, and of the shard size."""
+    """Return a sha256 of everything that determines the rows, and of the shard size."""
     digest = hashlib.sha256(f"{shard} {load_bundle(job.bundle).digest}".encode())
     options = {**asdict(job), "bundle": "", "images": str(job.images.resolve()), "device": ""}
     digest.update(json.dumps(options, sort_keys=True).encode())

@@ -14,7 +14,7 @@ SHARD = 64  # images
 
 @dataclass(frozen=True)
 class ScoreSummary:
-    """The files of a finished job and how many rows they have."""
+    """The files of a finished job and their numbers of rows."""
 
     answers: Path
     errors: Path | None  # a CSV of the items that could not be answered, if any
@@ -36,8 +36,8 @@ def score(
 
     Args:
         job: bundle, images, targets, options.
-        items: what to answer.
-        out: the Parquet file; ``OUT.errors.csv`` beside it lists what could not be answered.
+        items: images and contexts to score.
+        out: the Parquet file; ``OUT.errors.csv`` beside it lists items that could not be answered.
         executor: ``local`` uses processes of this machine, ``ray`` the nodes of a Ray cluster,
             which must all see the bundle and the images under the same paths.
         workers: processes of one thread; by default one per core (of the cluster).
@@ -55,7 +55,7 @@ def score(
         missing = {n: shard for n, shard in enumerate(shards) if not partial.has(n)}
         finished = len(items) - sum(map(len, missing.values()))
         done(finished, len(items))
-        with closing(run(job, missing, workers)) as scored:  # also where Ctrl-C ends it
+        with closing(run(job, missing, workers)) as scored:  # also if Ctrl-C ends it
             for number, rows in scored:
                 partial.write(number, rows)
                 finished += len(shards[number])

@@ -1,4 +1,4 @@
-"""Score a shard: its images through the pipeline, answers and errors as rows."""
+"""Score a shard: run its images through the pipeline, and return answers and errors as rows."""
 
 import json
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ SCHEMA = pa.schema(
         ("verdict", pa.string()),
         ("sha256", pa.string()),
         ("bundle_version", pa.string()),
-        ("error", pa.string()),  # the message, where there is no answer
+        ("error", pa.string()),  # the message, if there is no answer
     ]
 )
 

@@ -1,6 +1,6 @@
 """The files of a scoring job: shards in OUT.partial, then OUT and the list of errors.
 
-Every file is written atomically: a reader never sees half of one.
+Every file is written atomically: a reader never sees a partial file.
 """
 
 import csv
@@ -30,7 +30,7 @@ class Partial:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the folder for this process alone.
+        """Lock the folder for this process.
 
         Raises:
             BadRequest: another process holds it.

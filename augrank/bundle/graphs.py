@@ -19,13 +19,13 @@ def open_backbone(
 ) -> tuple[Precision, Backbone]:
     """Open the graph of this precision; with None, the one that suits the device best.
 
-    On an accelerator that is fp16, where the bundle has it. On a CPU it is what export chose by
-    its parity gate, which may differ between onnxruntime and OpenVINO.
+    On an accelerator that is fp16, if the bundle has it. On a CPU it is the precision that export
+    chose by its parity gate, which may differ between onnxruntime and OpenVINO.
     """
     chosen = precision or _best_precision(bundle.spec, device)
     backbone = Backbone(bundle.graph(chosen), threads=threads, device=device, spin=spin)
     if precision is None and backbone.provider == CPU and chosen != bundle.spec.precision:
-        # there is a GPU, but its driver or libraries cannot be used
+        # the GPU's driver or libraries cannot be used
         chosen = bundle.spec.precision
         backbone = Backbone(bundle.graph(chosen), threads=threads, device="cpu", spin=spin)
     return chosen, backbone

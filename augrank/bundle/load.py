@@ -1,4 +1,4 @@
-"""Load a bundle and check that every part of it fits this runtime."""
+"""Load a bundle and check that every part of it is compatible with this runtime."""
 
 import functools
 import hashlib
@@ -28,18 +28,18 @@ def load_bundle(directory: Path | str) -> Bundle[BundleSpec]: ...
 @overload
 def load_bundle(directory: Path | str, kind: type[SpecT]) -> Bundle[SpecT]: ...
 def load_bundle(directory: Path | str, kind: type[BundleSpec] = BundleSpec) -> Bundle[BundleSpec]:
-    """Read a bundle and check that every part of it fits this runtime.
+    """Read a bundle and check that every part of it is compatible with this runtime.
 
     Checks the schema, the presence and sha256 of every file, the task's own definitions (the
     augmentation set's hash under this runtime's operations), and the major versions of the
-    libraries that shape images and scores.
+    libraries that affect images and scores.
 
     Args:
-        directory: what ``python -m export build`` wrote.
+        directory: a bundle that ``python -m export build`` wrote.
         kind: the spec that the caller works with, such as ``RecommendSpec``; by default any.
 
     Raises:
-        BundleError: says what does not fit, and what to do.
+        BundleError: a part is incompatible; gives the remedy.
     """
     directory = Path(directory)
     file = directory / BUNDLE_FILE
@@ -48,7 +48,7 @@ def load_bundle(directory: Path | str, kind: type[BundleSpec] = BundleSpec) -> B
             f"{directory} is not a bundle",
             expected=f"a directory with {BUNDLE_FILE}",
             got="no such file",
-            remedy="Make one with: python -m export build RUN --out DIST",
+            remedy="Create one with: python -m export build RUN --out DIST",
         )
     raw = file.read_bytes()
     spec = _parse(raw)

@@ -12,7 +12,7 @@ from augrank.models.head import HeadSpec
 
 
 class ParityFigures(BaseModel, frozen=True, extra="forbid"):
-    """How an engine compares with torch and XGBoost on held-out images."""
+    """Comparison of an engine with torch and XGBoost on held-out images."""
 
     images: int
     max_probability_difference: float
@@ -55,7 +55,7 @@ class RecommendSpec(BundleSpec, frozen=True):
         return super().parts | {head.file for head in self.heads} | set(index)
 
     def check(self) -> None:
-        """Check that this runtime's augmentations are those that were trained."""
+        """Check that this runtime's augmentations are those of training."""
         if self.augmentations.hash != self.augmentation_hash:
             raise BundleError(
                 f"the augmentation set {self.augmentations.name!r} is not the one that was trained",
@@ -72,7 +72,7 @@ class RecommendSpec(BundleSpec, frozen=True):
         return target | {name: str(value) for name, value in context.items()}
 
     def cheap_fields(self) -> dict[str, str]:
-        """Return a request for the original alone, without alternates."""
+        """Return a request for only the original, without alternates."""
         return self.example_fields() | {"candidates": "", "alternates": "0"}
 
     @property
@@ -81,10 +81,10 @@ class RecommendSpec(BundleSpec, frozen=True):
         return tuple(head.target.name for head in self.heads)
 
     def head(self, target: str | None) -> HeadSpec:
-        """Return the head of this target; with None, the only one there is.
+        """Return the head of this target; with None, the only head.
 
         Raises:
-            UnknownTarget: names the targets that there are.
+            UnknownTarget: lists the available targets.
         """
         if target is None and len(self.heads) == 1:
             return self.heads[0]

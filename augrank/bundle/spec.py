@@ -1,4 +1,4 @@
-"""bundle.json: the fields that bundles of every task have, and the bundle on disk.
+"""bundle.json: the fields common to the bundles of every task, and the bundle on disk.
 
 ``<task>_spec.py`` beside this module adds a task's own fields. A new task adds such a file;
 ``load.py`` finds it by the ``task`` that bundle.json names.
@@ -15,9 +15,9 @@ from augrank.contracts.run import BackboneName
 from augrank.errors import BundleError, one_of
 
 BUNDLE_FILE = "bundle.json"
-SMOKE_FILE = "smoke.json"  # a held-out image's request and its probabilities, to try servers
+SMOKE_FILE = "smoke.json"  # a held-out image's request and its probabilities, for testing servers
 SCHEMA_VERSION = 2
-MODEL_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")  # it stands in URLs and file names
+MODEL_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")  # it is used in URLs and file names
 Precision = Literal["fp32", "fp16", "int8"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -35,8 +35,8 @@ class BundleSpec(BaseModel, frozen=True, extra="forbid"):
     std: tuple[float, float, float]
     feature_width: int
     graphs: dict[Precision, str]
-    precision: Precision  # the graph that a CPU uses unless another is asked for
-    openvino_precision: Precision | None = None  # likewise under OpenVINO, where it was compared
+    precision: Precision  # the graph that a CPU uses by default
+    openvino_precision: Precision | None = None  # likewise under OpenVINO, if exported
     metrics: dict[str, Any]
     library_versions: dict[str, str]
     files: dict[str, Sha256]
@@ -56,14 +56,14 @@ class BundleSpec(BaseModel, frozen=True, extra="forbid"):
         return frozenset(self.graphs.values())
 
     def check(self) -> None:
-        """Check what this runtime computes differently from the one that exported the bundle.
+        """Check that this runtime computes the same as the one that exported the bundle.
 
         Raises:
             BundleError: the task's definitions have changed since export.
         """
 
     def example_fields(self) -> dict[str, str]:
-        """Return the fields, beside the image, of a request that this bundle answers."""
+        """Return the fields, except the image, of a request that this bundle answers."""
         return {}
 
     def cheap_fields(self) -> dict[str, str]:
@@ -85,11 +85,11 @@ class Bundle(Generic[SpecT_co]):
 
     @property
     def version(self) -> str:
-        """The version that answers carry: the one given at export and the content's digest."""
+        """The version in answers: that given at export, and the digest of the contents."""
         return f"{self.spec.version}+{self.digest[:12]}"
 
     def graph(self, precision: Precision | None = None) -> Path:
-        """Return the backbone's ONNX file at this precision, by default the bundle's own choice."""
+        """Return the backbone's ONNX file at this precision, by default the bundle's choice."""
         wanted = precision or self.spec.precision
         if wanted not in self.spec.graphs:
             raise BundleError(

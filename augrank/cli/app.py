@@ -1,4 +1,4 @@
-"""``augrank``: score an image, inspect a bundle, serve it, score a whole catalogue."""
+"""``augrank``: score an image, inspect or serve a bundle, score a whole catalogue."""
 
 import typer
 

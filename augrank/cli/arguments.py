@@ -11,7 +11,7 @@ from augrank.models.engines import Device
 BundleArgument = Annotated[Path, typer.Argument(help="Bundle directory, or .mar archive.")]
 DeviceOption = Annotated[
     Device | None,
-    typer.Option(help="Device of the backbone (default: a GPU where there is one, else the CPU)."),
+    typer.Option(help="Device of the backbone (default: a GPU if available, else the CPU)."),
 ]
 PrecisionOption = Annotated[
     Precision | None, typer.Option(help="Precision of the graph (default: the bundle's choice).")

@@ -1,4 +1,4 @@
-"""How the command lines report errors and interrupts: one message, no traceback."""
+"""Report errors and interrupts of the command lines: one message, no traceback."""
 
 import functools
 import os
@@ -24,9 +24,9 @@ def command_errors(interrupted: Callable[[], str] | None = None) -> Iterator[Non
     Of the processes that torchrun starts on a machine, only the first prints.
 
     Args:
-        interrupted: returns the message for an interrupt, which exits with 130. SIGTERM, by which
-            SageMaker and torchrun stop a job, is then an interrupt like Ctrl-C. By default
-            interrupts are left to typer.
+        interrupted: returns the message for an interrupt, which exits with 130. SIGTERM, with which
+            SageMaker and torchrun stop a job, then counts as an interrupt. By default interrupts
+            are left to typer.
     """
     is_local_main = os.environ.get("LOCAL_RANK", "0") == "0"
     before = signal.getsignal(signal.SIGTERM)

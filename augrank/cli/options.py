@@ -45,7 +45,7 @@ def pairs(texts: list[str] | None, option: str) -> dict[str, str]:
     """Parse ``NAME=VALUE`` options into a dictionary.
 
     Raises:
-        BadRequest: an option has another form.
+        BadRequest: an option is not of this form.
     """
     found = {}
     for text in texts or []:

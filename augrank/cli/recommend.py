@@ -1,4 +1,4 @@
-"""``augrank recommend`` and ``augrank inspect``: score one image, look into a bundle."""
+"""``augrank recommend`` and ``augrank inspect``: score one image, show the contents of a bundle."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,7 +29,7 @@ def recommend(
     campaign_type: Annotated[str | None, typer.Option(help="Context, e.g. Newsletter.")] = None,
     industry: Annotated[str | None, typer.Option(help="Context, e.g. Automotive.")] = None,
     product_type: Annotated[
-        str | None, typer.Option(help="Context; alternates are then of this type.")
+        str | None, typer.Option(help="Context; restricts alternates to this type.")
     ] = None,
     context: Annotated[
         list[str] | None, typer.Option(help="Further context as NAME=VALUE; repeatable.")
@@ -42,7 +42,7 @@ def recommend(
     device: DeviceOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
     contact_sheet: Annotated[
-        Path | None, typer.Option(help="Also draw the ranked images into this PNG.")
+        Path | None, typer.Option(help="Also write the ranked images to this PNG.")
     ] = None,
 ) -> None:
     """Rank the augmented versions of an image, and other images of the catalogue.
@@ -84,7 +84,7 @@ def inspect(
     bundle: BundleArgument,
     as_json: Annotated[bool, typer.Option("--json", help="Print bundle.json.")] = False,
 ) -> None:
-    """Check a bundle or archive and print what it contains."""
+    """Check a bundle or archive and print its contents."""
     with open_bundle(bundle, RecommendSpec) as opened:
         if as_json:
             print(opened.spec.model_dump_json(indent=2))

@@ -20,7 +20,7 @@ from rich.table import Table as RichTable
 from augrank.reporting import Advance, ProgressLines, Step, Style, Table
 
 Item = TypeVar("Item")
-LOG_WIDTH = 150  # characters; a log has no edge to wrap at
+LOG_WIDTH = 150  # characters; a log has no width to wrap at
 STYLES: dict[Style, str | None] = {"plain": None, "heading": "bold", "warning": "yellow"}
 
 
@@ -87,7 +87,7 @@ class RichReporter:
 def status_line(console: Console) -> Iterator[Step]:
     """Yield a function that changes one status line.
 
-    Where the console is no terminal, each text is a line of its own on standard error, so that
+    If the console is not a terminal, each text is a separate line on standard error, so that
     another program can read what a command prints.
     """
     if console.is_terminal:

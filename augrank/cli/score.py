@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from augrank.batch import ScoreSummary
 
 console = Console()
-LINE_EVERY_S = 5.0  # of progress, where there is no terminal
+LINE_EVERY_S = 5.0  # of progress, without a terminal
 
 
 @friendly_errors
@@ -105,7 +105,7 @@ def _print_summary(summary: "ScoreSummary") -> None:
 
 @contextmanager
 def _progress(unit: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar with rate and remaining time; without a terminal, print a line now and then."""
+    """Show a bar with rate and remaining time; without a terminal, print a regular line."""
     start, printed_at = time.monotonic(), time.monotonic()
     first: int | None = None
     columns = (

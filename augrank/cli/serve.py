@@ -24,7 +24,7 @@ console = Console()
 @friendly_errors
 def serve(
     source: Annotated[Path, typer.Argument(help="Bundle directory, or .mar archive.")],
-    port: Annotated[int, typer.Option(help="Port; 0 for any free one.")] = 8080,
+    port: Annotated[int, typer.Option(help="Port; 0 selects a free one.")] = 8080,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     profile: Annotated[
         Profile,
@@ -34,16 +34,19 @@ def serve(
         int | None, typer.Option(min=1, help="Worker processes (default: by profile).")
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Requests per call of a worker (default: 1).")
+        int | None, typer.Option(min=1, help="Maximum batch size of a worker (default: 1).")
     ] = None,
     batch_delay_ms: Annotated[
-        int | None, typer.Option(min=0, help="How long a request waits for others to join it.")
+        int | None,
+        typer.Option(min=0, help="Time in ms that a request waits for a batch to fill."),
     ] = None,
     queue_size: Annotated[
-        int | None, typer.Option(min=1, help="Requests that may wait; more are refused (503).")
+        int | None,
+        typer.Option(min=1, help="Maximum number of waiting requests (then 503)."),
     ] = None,
     cache_mb: Annotated[
-        int | None, typer.Option(min=0, help="Size of each worker's answer cache (default: 0).")
+        int | None,
+        typer.Option(min=0, help="Answer cache of each worker, in MB (default: 0)."),
     ] = None,
     precision: PrecisionOption = None,
     device: DeviceOption = None,
@@ -74,7 +77,7 @@ def serve(
 
 
 def _run(source: Path, options: "ServerOptions") -> None:
-    """Start the server, print how to use it, and wait for Ctrl-C."""
+    """Start the server, print an example request, and wait for Ctrl-C."""
     from augrank.serving.server import serve as start
 
     for number in (signal.SIGINT, signal.SIGTERM):

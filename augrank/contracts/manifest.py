@@ -5,7 +5,7 @@ reads it, simulation and the example catalogue write it.
 """
 
 PATH = "relative_im_path"  # the image's file, relative to the images folder
-AUGMENTATION = "augmentation"  # what had been applied to the shown image
+AUGMENTATION = "augmentation"  # the augmentation applied to the shown image
 ORIGINAL_FILE = "original"  # the file that the shown image was made from
 PRODUCT_TYPE = "product_type"
 CAMPAIGN_TYPE, INDUSTRY = "campaign_type", "industry"
@@ -14,7 +14,7 @@ DEFAULT_CONTEXT = (CAMPAIGN_TYPE, INDUSTRY)
 
 # Columns of a target: ``open_rate`` itself holds 0 or 1, or two columns hold counts.
 SUCCESSES, TRIALS = "_successes", "_trials"
-PROBABILITY = "_probability"  # the true probability, where the generating process is known
+PROBABILITY = "_probability"  # the true probability, if the generating process is known
 
 SPLIT, SHA256 = "split", "sha256"  # further columns of a run's catalogue.csv
 

@@ -10,7 +10,7 @@ from augrank.models.targets import Target
 
 
 class RecommendRun(RunRecord, frozen=True):
-    """A run whose heads score augmented versions of an image under a context."""
+    """A run whose heads score augmented versions of an image in a context."""
 
     task: Literal["recommend"] = "recommend"
     augmentations: AugmentationSet

@@ -1,6 +1,6 @@
 """run.json: the record that training writes into a finished run, and that export reads.
 
-The fields of every task are here; ``<task>_run.py`` beside this module adds a task's fields.
+This module has the fields of every task; ``<task>_run.py`` beside it adds a task's own fields.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ BackboneName = Literal["resnet18", "resnet34", "resnet50"]
 class RunRecord(BaseModel, frozen=True, extra="forbid"):
     """The contents of run.json that do not depend on the task.
 
-    The format number is raised when a reader of the old format would misread the new one.
+    The format number is incremented if a reader of the old format would misread the new one.
     """
 
     format: Literal[2] = RUN_FORMAT

@@ -1,7 +1,7 @@
 """Find a task's model by the name of its file.
 
 ``recommend_run.py`` in a package defines ``RecommendRun``, ``classify_run.py`` defines
-``ClassifyRun``: a new task adds a file, and no list of tasks has to change.
+``ClassifyRun``: a new task adds a file, and no list of tasks changes.
 """
 
 import importlib
@@ -14,7 +14,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def tasks_in(package: str, kind: str) -> tuple[str, ...]:
-    """Return the tasks that a package has a ``<task>_<kind>.py`` for, sorted."""
+    """Return the tasks for which a package has a ``<task>_<kind>.py``, sorted."""
     suffix = f"_{kind}"
     modules = pkgutil.iter_modules(importlib.import_module(package).__path__)
     return tuple(sorted(m.name.removesuffix(suffix) for m in modules if m.name.endswith(suffix)))

@@ -25,9 +25,9 @@ from augrank.images.decode import DecodeLimits, decode
 SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "GIF": ".gif"}
 MAX_REDIRECTS = 5
 CONNECT_S, READ_S = 10.0, 20.0  # timeouts: to connect; to wait for the next bytes
-MAX_WAIT_S = 300.0  # a host whose Retry-After is longer is left for another call
+MAX_WAIT_S = 300.0  # a host with a longer Retry-After is left for another call
 _CHECK_SIDE = 64  # pixels: the whole file is decoded, at the smallest scale
-_DECODERS = 2  # at a time: a large PNG takes some hundred megabytes
+_DECODERS = 2  # at a time: a large PNG needs some hundred megabytes
 _TEMPORARY = (408, 421, 425, 429)  # HTTP statuses, and all from 500
 _HEADERS = {
     "Accept": "image/jpeg,image/png,image/webp,image/gif,*/*;q=0.1",
@@ -161,7 +161,7 @@ async def _body(response: httpx.Response, limit_bytes: int) -> bytes:
     encoding = response.headers.get("Content-Encoding", "").strip().lower()
     if encoding not in ("", "identity"):
         raise PermanentFailure(
-            "the image came compressed (Content-Encoding), which was not requested"
+            "the response is compressed (Content-Encoding), which was not requested"
         )
     too_large = PermanentFailure(f"the file is larger than {limit_bytes:,} bytes")
     if int(response.headers.get("Content-Length", 0)) > limit_bytes:
@@ -175,7 +175,7 @@ async def _body(response: httpx.Response, limit_bytes: int) -> bytes:
 
 
 def _decode_check(data: bytes, media_type: str, limits: DecodeLimits) -> Fetched:
-    """Decode the image as training will, so that a broken one is found now.
+    """Decode the image as training does, so that a broken one is found now.
 
     Raises:
         PermanentFailure: it is not a readable image, or exceeds the limits.

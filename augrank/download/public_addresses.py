@@ -3,8 +3,8 @@
 A list of URLs is untrusted text, and the machine that reads it is often inside a trusted network.
 So a host's addresses are resolved once for each connection, all of them must be public, and the
 connection is made to one of these: a name that resolves to another address a moment later (DNS
-rebinding) has no effect. Redirects are checked in the same way. TLS and the Host header keep the
-name.
+rebinding) has no effect. Redirects are checked in the same way. TLS and the Host header still use
+the name.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ class TemporaryFailure(Exception):
 
     Args:
         reason: message for the user.
-        wait_s: how long the server asks to wait (Retry-After); 0 if it does not say.
+        wait_s: waiting time that the server requests (Retry-After); 0 if none.
     """
 
     def __init__(self, reason: str, wait_s: float = 0.0) -> None:
@@ -109,7 +109,7 @@ class CheckedTransport(httpx.AsyncBaseTransport):
     Args:
         guard: the addresses that may be contacted.
         connections: maximum number of connections at a time.
-        ssl_context: default: httpx's, which reads SSL_CERT_FILE and SSL_CERT_DIR.
+        ssl_context: by default httpx's, which reads SSL_CERT_FILE and SSL_CERT_DIR.
     """
 
     def __init__(

@@ -83,7 +83,7 @@ class RateLimitedQueue:
         self._block(host, time.monotonic() + wait_s)
 
     def reset_failures(self, host: str) -> None:
-        """Note that a host has answered."""
+        """Record that a host has answered."""
         self._hosts[host].failures = 0
 
     def count_failure(self, host: str) -> int:

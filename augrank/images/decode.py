@@ -1,6 +1,6 @@
 """Decode image bytes to RGB, safely: the one decoder of training and serving.
 
-The header is read first and refused if the image is too large, so a decompression bomb costs
+The header is read first, and an image that is too large is rejected, so a decompression bomb costs
 nothing. JPEGs are decoded at the smallest scale that still oversamples the working size twice
 (libjpeg's scaled inverse DCT), which keeps a 12-megapixel photo cheap when 224 pixels are needed.
 """
@@ -20,13 +20,13 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from augrank.errors import BadRequest, BrokenImage, ImageTooLarge, UnsupportedImage
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
-_OPENED = (*FORMATS, "MPO")  # MPO: a JPEG with a second image behind it, as phones write
-_ORIENTATION, _FIRST_TURNED = 0x0112, 5  # EXIF: from 5 on, width and height change places
+_OPENED = (*FORMATS, "MPO")  # MPO: a JPEG followed by a second image, as phones write
+_ORIENTATION, _FIRST_TURNED = 0x0112, 5  # EXIF: from 5 on, width and height are swapped
 _PNG_END = b"IEND\xaeB\x60\x82"
-# Raise it when a file decodes to different pixels: caches of decoded images depend on it.
+# Increment it when a file decodes to different pixels: caches of decoded images depend on it.
 DECODE_VERSION = 1
 WHITE = 255
-# Everything that Pillow's codecs raise on damaged files. MemoryError is left to the caller.
+# All exceptions that Pillow's codecs raise on damaged files. MemoryError is left to the caller.
 _DAMAGED = (
     OSError,
     SyntaxError,
@@ -54,7 +54,7 @@ class DecodeLimits:
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """An image at working size, with the facts of its file that the answer repeats."""
+    """An image at working size, with the properties of its file that the answer repeats."""
 
     pixels: RgbImage  # (size, size, 3) RGB
     width: int  # of the file, after EXIF orientation
@@ -63,21 +63,21 @@ class DecodedImage:
 
 
 def decode(data: bytes, size: int, limits: DecodeLimits = DecodeLimits()) -> DecodedImage:
-    """Decode an image file and fit it on a white square of ``size`` pixels.
+    """Decode an image file and letterbox it on a white square of ``size`` pixels.
 
-    Accepts JPEG (RGB, grey, CMYK), PNG (any depth, palette, alpha), WebP and GIF; of an animation
+    Accepts JPEG (RGB, grey, CMYK), PNG (any depth, palette, alpha), WebP and GIF; of an animation,
     the first frame. EXIF orientation is applied, alpha is composited on white.
 
     Args:
         data: the file's bytes.
         size: side of the square working image, in pixels.
-        limits: larger images are refused.
+        limits: larger images are rejected.
 
     Returns:
         The image: pixels uint8 (size, size, 3), RGB.
 
     Raises:
-        ImageTooLarge, UnsupportedImage, BrokenImage: each says expected, got, remedy.
+        ImageTooLarge, UnsupportedImage, BrokenImage: with expected, got and remedy.
     """
     if len(data) > limits.size_bytes:
         raise ImageTooLarge(
@@ -102,7 +102,7 @@ def decode(data: bytes, size: int, limits: DecodeLimits = DecodeLimits()) -> Dec
         raise BrokenImage(
             "the image file is damaged or truncated",
             expected=f"a complete {file_format} file",
-            got=f"{len(data):,} bytes that end or break early",
+            got=f"{len(data):,} bytes, truncated or corrupt",
             remedy="Export the image again, or check that the upload was complete.",
         ) from error
     return DecodedImage(letterbox(rgb, size), width, height, file_format)
@@ -169,7 +169,7 @@ def _checked_array(image: RgbImage) -> RgbImage:
 
 
 def _open(data: bytes) -> Image.Image:
-    """Read the header only; refuse bytes that are not an image."""
+    """Read the header only; reject bytes that are not an image."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -196,7 +196,7 @@ def _check_size(image: Image.Image, limits: DecodeLimits) -> None:
     if width * height > limits.pixels or max(width, height) > limits.side:
         raise ImageTooLarge(
             "the image has too many pixels",
-            expected=f"at most {limits.pixels:,} pixels and {limits.side:,} a side",
+            expected=f"at most {limits.pixels:,} pixels and {limits.side:,} per side",
             got=f"{width} x {height}",
             remedy="Send a smaller image: it is scaled to a few hundred pixels anyway.",
         )

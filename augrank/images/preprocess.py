@@ -1,4 +1,4 @@
-"""Preprocess working images into the backbone's input: the one place that knows the layout."""
+"""Preprocess working images into the backbone's input: the only module that knows the layout."""
 
 import threading
 
@@ -38,7 +38,7 @@ class Normalizer:
             cv2.LUT(cv2.extractChannel(image, channel), table, out[channel])
 
     def into_channels_last(self, image: RgbImage, out: NDArray[np.float32]) -> None:
-        """Write one image where channels come last.
+        """Write one image, channels last.
 
         Args:
             image: uint8 (H, W, 3), RGB.
@@ -56,7 +56,7 @@ class Normalizer:
 
 
 class BatchMemory:
-    """A float32 (N, 3, S, S) buffer for each thread, reused by its next request.
+    """A float32 (N, 3, S, S) buffer for each thread, reused for its next request.
 
     Fresh memory of this size comes from the kernel page by page, which costs as much as filling it.
     """

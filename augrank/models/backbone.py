@@ -11,7 +11,7 @@ from augrank.models.engines import CPU, FEATURES, LOGITS, OPENVINO, Device, open
 
 # Bounds the memory of one call; a TorchServe batch of eight six-candidate requests is 48.
 MAX_BATCH = 128
-# A CPU is as fast with one request's candidates as with more, and starts sooner; a GPU is not.
+# A CPU is as fast with one request's candidates as with more, and can start sooner; a GPU is not.
 CPU_ROWS_PER_CALL = 6
 
 
@@ -32,9 +32,10 @@ class Backbone:
     Args:
         graph: the ONNX file.
         threads: intra-op threads; workers x threads should equal the cores.
-        device: ``auto`` takes CUDA where onnxruntime offers it, else the CPU. ``tensorrt`` builds
+        device: ``auto`` uses CUDA if onnxruntime offers it, else the CPU. ``tensorrt`` builds
             an engine at its first start, which takes minutes.
-        spin: let idle threads spin between calls. Faster alone, wasteful when workers share cores.
+        spin: let idle threads spin between calls. Faster for a single worker, wasteful if workers
+            share cores.
     """
 
     def __init__(

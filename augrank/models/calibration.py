@@ -1,4 +1,4 @@
-"""Calibration: a head's raw margin to a probability."""
+"""Calibration: convert a head's raw margin to a probability."""
 
 from typing import Any
 

@@ -1,9 +1,8 @@
-"""Campaign context to numbers: the one encoding of training and serving.
+"""Encode campaign context as numbers, the same in training and serving.
 
 A categorical column becomes one column per value seen in training (one-hot); a numeric column
-passes through. A request may leave a column out only if training saw rows that left it out.
-Values match whatever their case and separators: ``product-announcement`` is ``Product
-Announcement``.
+passes through. A request may leave a column out only if training saw rows without it. Values match
+regardless of case and separators: ``product-announcement`` is ``Product Announcement``.
 """
 
 import functools
@@ -29,7 +28,7 @@ def normalize_category(text: str) -> str:
 
 
 class Vocabulary:
-    """Category values that are found by any spelling which differs in case or separators alone.
+    """Category values, found by any spelling that differs only in case or separators.
 
     Values that normalise alike are distinct categories: each is found by its exact spelling only.
     """
@@ -43,24 +42,24 @@ class Vocabulary:
             self._alike[key] = (*self._alike.get(key, ()), value)
 
     def find(self, text: str) -> str | None:
-        """Return the value that this text means, or None where there is none, or several."""
+        """Return the matching value, or None if there is none, or more than one."""
         if text in self._exact:
             return text
         alike = self.alike(text)
         return alike[0] if len(alike) == 1 else None
 
     def alike(self, text: str) -> tuple[str, ...]:
-        """Return the values that normalise as the text does; none where nothing is left of it."""
+        """Return the values that normalise to the same text; none if that is empty."""
         key = normalize_category(text)
         return self._alike.get(key, ()) if key else ()
 
     def remedy(self, text: str, otherwise: str) -> str:
-        """Return what to do about a text that was not found, for an error."""
+        """Return the remedy for a text that was not found."""
         alike = self.alike(text)
         if len(alike) < 2:
             return otherwise
         names = " and ".join(map(repr, alike))
-        return f"{names} differ in case or separators alone: give one of them exactly."
+        return f"{names} differ only in case or separators: give one of them exactly."
 
 
 class CategoricalColumn(BaseModel, frozen=True):
@@ -72,12 +71,12 @@ class CategoricalColumn(BaseModel, frozen=True):
 
     @property
     def width(self) -> int:
-        """How many numbers this column becomes in a row."""
+        """The number of encoded values of this column."""
         return len(self.values)
 
     @functools.cached_property
     def vocabulary(self) -> Vocabulary:
-        """The values, found whatever their case and separators."""
+        """The values, found regardless of case and separators."""
         return Vocabulary(self.values)
 
     def encode(self, value: Any, out: Float32Array) -> None:
@@ -107,7 +106,7 @@ class NumericColumn(BaseModel, frozen=True):
 
     @property
     def width(self) -> int:
-        """How many numbers this column becomes in a row."""
+        """The number of encoded values of this column."""
         return 1
 
     def encode(self, value: Any, out: Float32Array) -> None:
@@ -164,7 +163,7 @@ class ContextEncoder:
     def canonical(self, context: Mapping[str, Any]) -> dict[str, Any]:
         """Return the context with every category in the spelling that training saw.
 
-        What is not known is left as it is, for ``encode`` to refuse.
+        Unknown values are left unchanged, for ``encode`` to reject.
         """
         spelled = dict(context)
         for column in self.columns:

@@ -22,7 +22,7 @@ class Engine(Protocol):
     """A loaded graph. ``run`` may be called from several threads."""
 
     provider: str  # the execution provider, such as CPUExecutionProvider
-    arithmetic: str  # the type that floating point is computed in, where the engine chooses
+    arithmetic: str  # the type of floating point arithmetic, if the engine chooses it
     widths: dict[str, int]  # columns of each output
 
     def run(self, batch: Float32Array) -> tuple[Float32Array, Float32Array]:
@@ -54,7 +54,7 @@ class OnnxRuntimeEngine:
             self._session = onnxruntime.InferenceSession(
                 os.fspath(graph), options, providers=wanted
             )
-        except Exception as error:  # onnxruntime's exceptions share no base of their own
+        except Exception as error:  # onnxruntime's exceptions have no common base class
             raise _cannot_be_loaded(graph, error) from error
         self.provider, self.arithmetic = self._session.get_providers()[0], "as in the graph"
         if device not in ("auto", "cpu") and self.provider == CPU:
@@ -75,11 +75,11 @@ class OnnxRuntimeEngine:
 class OpenVinoEngine:
     """OpenVINO on the CPU, one request at a time.
 
-    Where the CPU has bfloat16 units (AMX), OpenVINO computes an fp32 graph in bfloat16.
+    If the CPU has bfloat16 units (AMX), OpenVINO computes an fp32 graph in bfloat16.
     """
 
     def __init__(self, graph: Path, threads: int) -> None:
-        # Importing OpenVINO reports it to Intel; without this package it does not.
+        # Importing OpenVINO sends telemetry to Intel, unless this package is missing.
         sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
         try:
             import openvino
@@ -110,7 +110,7 @@ class OpenVinoEngine:
 
     def run(self, batch: Float32Array) -> tuple[Float32Array, Float32Array]:
         """Run the graph on images; return features and logits."""
-        with self._busy:  # the request's own memory holds what goes in and comes out
+        with self._busy:  # inputs and outputs are in the request's own memory
             self._request.infer({INPUT: batch}, share_inputs=True)
             features, logits = (
                 self._request.get_tensor(name).data.copy() for name in (FEATURES, LOGITS)
@@ -122,7 +122,7 @@ def providers(device: Device) -> list[str | tuple[str, dict[str, Any]]]:
     """Return onnxruntime's execution providers for this device, best first.
 
     Raises:
-        BundleError: this onnxruntime has no such provider.
+        BundleError: the installed onnxruntime does not have the provider.
     """
     if not uses_accelerator(device):
         return [CPU]
@@ -147,7 +147,7 @@ def providers(device: Device) -> list[str | tuple[str, dict[str, Any]]]:
 
 
 def uses_accelerator(device: Device) -> bool:
-    """Return whether this device is a GPU here; ``auto`` is one where a GPU can be used."""
+    """Return whether this device is a GPU; ``auto`` is if a GPU can be used."""
     if device == "auto":
         return CUDA in onnxruntime.get_available_providers() and _has_gpu()
     return device in ("cuda", "tensorrt")

@@ -3,8 +3,8 @@
 A head takes a row of ``[augmentation_probs | features | context]``; its spec names the parts.
 ``augmentation_probs`` are the backbone's probabilities of the augmentations, rounded to steps of
 5 %; features are rounded to a fraction of their spread. Differences below these steps are noise of
-the image and of the arithmetic: trees would split on it, and another engine would fall on the other
-side. The head's raw margin becomes a probability by calibration (calibration.py), fitted on
+the image and of the arithmetic: trees would split on it, and another engine would take the other
+branch. The head's raw margin becomes a probability by calibration (calibration.py), fitted on
 validation data.
 """
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 HeadInput = Literal["augmentation_probs", "features", "context"]
 PROBABILITY_STEPS = 20
-FEW_ROWS = 64  # up to here TreeEnsemble is faster than XGBoost
+FEW_ROWS = 64  # up to this many rows TreeEnsemble is faster than XGBoost
 
 
 class HeadSpec(BaseModel, frozen=True, extra="forbid"):
@@ -43,9 +43,9 @@ class HeadSpec(BaseModel, frozen=True, extra="forbid"):
 
 
 def import_xgboost_without_sklearn() -> None:
-    """Import XGBoost without scikit-learn, which takes seconds to load and which no head needs.
+    """Import XGBoost without scikit-learn, which is slow to load and which no head needs.
 
-    XGBoost loads scikit-learn wherever it is installed, as in AWS's images. Without it XGBoost has
+    XGBoost loads scikit-learn if it is installed, as in AWS's images. Without it, XGBoost has
     no ``XGBClassifier`` in this process, so call this only in processes that augrank starts.
     """
     if not {"sklearn", "xgboost"} & sys.modules.keys():
@@ -116,7 +116,7 @@ class Head:
     @classmethod
     def load(cls, spec: HeadSpec, directory: Path) -> "Head":
         """Read the head's model file (XGBoost's UBJSON) from a run or a bundle."""
-        import xgboost  # takes seconds where scikit-learn is installed, and a spec needs none
+        import xgboost  # slow if scikit-learn is installed, and not needed for a spec
 
         booster = xgboost.Booster()
         try:

@@ -1,4 +1,4 @@
-"""Targets: what is predicted, and whether high or low is good."""
+"""Targets: the predicted outcomes, and whether high or low is good."""
 
 import re
 from typing import Literal
@@ -23,8 +23,8 @@ TARGETS: dict[str, Direction] = {
     "abandoned_cart": "minimize",
 }
 # Other names of standard targets in the documents that the project follows ("Image Optimization
-# Model", Lau, 2022; "Data Augmentation Model", Yoon, 2022). A target keeps the name it was given
-# and takes the direction of the standard one.
+# Model", Lau, 2022; "Data Augmentation Model", Yoon, 2022). A target keeps its name and has the
+# direction of the standard one.
 TARGET_ALIASES: dict[str, str] = {
     "unsubscribed": "unsubscribe_rate",
     "unsubscribe": "unsubscribe_rate",

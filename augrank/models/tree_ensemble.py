@@ -1,8 +1,8 @@
 """An XGBoost model as flat arrays, for the few rows of a request.
 
-XGBoost's own prediction sets up a matrix, a context and threads for every call, which for six rows
-takes several times longer than walking the trees. Here all rows go down all trees together, one
-level at a time. For many rows XGBoost itself is faster.
+XGBoost's own prediction sets up a matrix, a context and threads for every call, which takes several
+times longer than walking the trees for six rows. This module walks all rows down all trees
+together, one level at a time. For many rows XGBoost itself is faster.
 """
 
 import json
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TreeEnsemble:
-    """T trees with their nodes end to end; arrays are (nodes,) unless stated otherwise.
+    """T trees with concatenated nodes; arrays are (nodes,) unless stated otherwise.
 
     A leaf is its own child on both sides, so that a walk may continue past it.
     """
 
     roots: NDArray[np.int32]  # (T,)
     feature: NDArray[np.int32]  # the column that a node splits on
-    threshold: Float32Array  # left is where the feature is smaller
+    threshold: Float32Array  # left if the feature is smaller
     children: NDArray[np.int32]  # (2 nodes,): left and right of each in turn
     weight: Float32Array  # a leaf's part of the margin
     depth: int
@@ -35,7 +35,7 @@ class TreeEnsemble:
 
     @classmethod
     def of(cls, booster: "xgboost.Booster") -> "TreeEnsemble | None":
-        """Return the booster's trees; None where this class cannot evaluate them.
+        """Return the booster's trees; None if this class cannot evaluate them.
 
         It evaluates no categorical splits, several outputs, weighted trees or objectives other
         than logistic regression.

@@ -1,1 +1,1 @@
-"""The part of a model server's worker that is the same for every task."""
+"""The task-independent part of a model server's worker."""

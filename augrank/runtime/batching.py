@@ -18,7 +18,7 @@ def answer_batch(
 
     Args:
         task: a loaded task.
-        requests: parsed requests; an error stands for one that could not be parsed.
+        requests: parsed requests, or errors in place of those that could not be parsed.
 
     Returns:
         One answer or error per request, in order.
@@ -31,11 +31,11 @@ def answer_batch(
 
 
 class CachedTask(Generic[RequestT, PlanT, AnswerT]):
-    """A task whose answers are kept, and given again to the same request.
+    """A task with a cache of answers to repeated requests.
 
     Args:
-        task: the task to ask.
-        size_bytes: bound on the memory of the answers kept.
+        task: computes the answers.
+        size_bytes: memory limit of the cached answers.
     """
 
     def __init__(self, task: Task[RequestT, PlanT, AnswerT], size_bytes: int) -> None:
@@ -57,15 +57,15 @@ class CachedTask(Generic[RequestT, PlanT, AnswerT]):
         return self.task.parse(body)
 
     def plan(self, request: RequestT) -> PlanT:
-        """Check everything of a request but its image."""
+        """Check everything in a request except its image."""
         return self.task.plan(request)
 
     def warm_up(self) -> None:
-        """Warm the task up; its answers are not kept."""
+        """Warm the task up; its answers are not cached."""
         self.task.warm_up()
 
     def answer(self, plans: Sequence[PlanT]) -> list[AnswerT | AugrankError]:
-        """Answer from the cache where it can, and let the task answer the rest together."""
+        """Answer from the cache if possible, and let the task answer the rest together."""
         kept = [self._cached(plan) for plan in plans]
         missing = [plan for plan, answer in zip(plans, kept, strict=True) if answer is None]
         computed = self.task.answer(missing)
@@ -76,7 +76,7 @@ class CachedTask(Generic[RequestT, PlanT, AnswerT]):
         return [next(rest) if answer is None else answer for answer in kept]
 
     def _cached(self, plan: PlanT) -> AnswerT | None:
-        """Return the kept answer, marked as such and with the time that this request took."""
+        """Return the cached answer, marked as such and with the time of this request."""
         answer = self.cache.get(plan.cache_key)
         if answer is None:
             return None

@@ -1,4 +1,4 @@
-"""A cache of answers: the least recently used are evicted when a worker's bound is reached."""
+"""An LRU cache of answers: the least recently used are evicted at the memory limit."""
 
 import threading
 from collections.abc import Hashable
@@ -11,10 +11,10 @@ BYTES_PER_JSON_BYTE = 3  # of an answer as Python objects, by tracemalloc
 
 
 class AnswerCache:
-    """The answers of one loaded bundle that were used last. Thread-safe.
+    """The most recently used answers of one loaded bundle. Thread-safe.
 
     Args:
-        size_bytes: bound on the memory of all answers together.
+        size_bytes: memory limit of all answers together.
     """
 
     def __init__(self, size_bytes: int) -> None:
@@ -25,17 +25,17 @@ class AnswerCache:
 
     @property
     def used_bytes(self) -> int:
-        """The memory of the answers held now."""
+        """The memory of the cached answers."""
         return int(self._answers.currsize)
 
     def get(self, key: Hashable) -> TaskAnswer | None:
-        """Return the answer, if it is still held."""
+        """Return the answer, if it is still cached."""
         with self._lock:
             entry = self._answers.get(key)
         return entry[0] if entry is not None else None
 
     def put(self, key: Hashable, answer: TaskAnswer) -> None:
-        """Keep an answer, evicting others where it needs their room."""
+        """Cache an answer, evicting others if it needs their space."""
         size = BYTES_PER_JSON_BYTE * len(answer.model_dump_json())
         if size > self._answers.maxsize:
             return

@@ -1,4 +1,4 @@
-"""The environment variables that a worker reads. The only place that names them."""
+"""The environment variables that a worker reads, all defined here."""
 
 import json
 from typing import Annotated, Any, Self, get_args
@@ -19,7 +19,7 @@ FIELDS, ERRORS_AS_200 = "AUGRANK_FIELDS", "AUGRANK_ERRORS_AS_200"
 class EnvironmentSettings(BaseSettings):
     """Settings that are read from environment variables; an empty one counts as unset.
 
-    A field's description says what its variable may be, for messages.
+    A field's description gives the accepted values, for messages.
     """
 
     model_config = SettingsConfigDict(
@@ -31,7 +31,7 @@ class EnvironmentSettings(BaseSettings):
         """Read the variables.
 
         Raises:
-            ServerError: a variable's value does not fit; names it and what is allowed.
+            ServerError: a variable's value is invalid; gives its name and the accepted values.
         """
         try:
             return cls()
@@ -53,7 +53,7 @@ class EnvironmentSettings(BaseSettings):
 
 
 class WorkerSettings(EnvironmentSettings):
-    """How one worker runs a task; None leaves the choice to the machine or the bundle."""
+    """Settings of one worker; None leaves the choice to the machine or the bundle."""
 
     threads: int | None = Field(
         None, ge=1, validation_alias=THREADS, description="a whole number from 1"
@@ -64,13 +64,13 @@ class WorkerSettings(EnvironmentSettings):
     cache_mb: int = Field(
         0, ge=0, validation_alias=CACHE_MB, description="a whole number of megabytes from 0"
     )
-    # of requests that do not say otherwise
+    # defaults of requests
     request_fields: Annotated[dict[str, Any], NoDecode] = Field(
         default_factory=dict,
         validation_alias=FIELDS,
         description='a JSON object, {"target": "open_rate"}',
     )
-    # for batch transform, which gives up at the first other status
+    # for batch transform, which fails at the first other status
     errors_as_200: bool = Field(False, validation_alias=ERRORS_AS_200, description="0 or 1")
 
     @field_validator("request_fields", mode="before")
@@ -79,7 +79,7 @@ class WorkerSettings(EnvironmentSettings):
         return json.loads(value) if isinstance(value, str) else value
 
     def engine_options(self, threads: int) -> EngineOptions:
-        """Return how the backbone runs; ``threads`` where the environment names no number."""
+        """Return the backbone's options; ``threads`` if the environment does not set a number."""
         return EngineOptions(self.threads or threads, self.precision, self.device, self.spin)
 
 

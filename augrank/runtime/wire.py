@@ -1,6 +1,6 @@
-"""Read HTTP headers and bodies into a ``RequestBody``, in the same way for every task.
+"""Read HTTP headers and bodies into a ``RequestBody``, the same for every task.
 
-Three ways to say the same thing, all usable from any language:
+Three equivalent forms, all usable from any language:
 
 - JSON: ``{"image": "<base64>", ...}`` with the task's options beside the image.
 - ``multipart/form-data``: the image as ``image``, every other part a field.
@@ -27,7 +27,7 @@ IMAGE_TYPES = ("image/jpeg", "image/png", "image/webp", "image/gif")
 ACCEPTED_TYPES = (*IMAGE_TYPES, MULTIPART_TYPE, JSON_TYPE)
 UNTYPED = ("", "application/octet-stream")  # decode.py recognises the format
 FIELD_HEADERS = ("x-augrank-fields", "x-amzn-sagemaker-custom-attributes")
-IMAGE_PARTS = ("image", "data", "body")  # multipart names of the image, in order of choice
+IMAGE_PARTS = ("image", "data", "body")  # multipart names of the image, in order of preference
 
 
 def read_body(
@@ -36,14 +36,14 @@ def read_body(
     """Read one request.
 
     Args:
-        parts: the parts of the body by name, as a model server hands them over: ``body`` for an
-            undivided body (bytes, or a dict where the server has read the JSON already), or the
+        parts: the parts of the body by name, as a model server passes them: ``body`` for an
+            undivided body (bytes, or a dict if the server has already parsed the JSON), or the
             parts of a multipart body.
         headers: request headers, names in lower case.
-        defaults: fields of every request that does not say otherwise.
+        defaults: fields that a request may override.
 
     Raises:
-        BadRequest, UnsupportedImage: what is wrong and what is allowed.
+        BadRequest, UnsupportedImage: the request is not of an accepted form.
     """
     fields: dict[str, Any] = dict(defaults or {})
     for name in FIELD_HEADERS:
@@ -152,7 +152,7 @@ def _text_parts(parts: Fields) -> dict[str, str]:
 
 
 def _header_fields(name: str, text: str) -> dict[str, Any]:
-    """Return the fields of a header; those under ``context`` stand beside the others."""
+    """Return the fields of a header; those under ``context`` are merged with the others."""
     if not text.strip().startswith("{"):
         return dict(parse_qsl(text, keep_blank_values=True))
     try:

@@ -1,9 +1,9 @@
-"""A model server's worker: a batch of HTTP requests to a task's pipeline and back.
+"""A model server's worker: pass a batch of HTTP requests to a task's pipeline, and return answers.
 
 Written for TorchServe's handler interface, which SageMaker's PyTorch serving stack runs too. A
 handler file (handlers/) subclasses ``Worker`` and names its task; TorchServe loads it from a
-``.mar`` whose folder is first on ``sys.path``, so the ``augrank`` packed in it is what runs. No
-model logic here: ``augrank/tasks/<task>/`` has the request and the pipeline.
+``.mar`` whose folder is first on ``sys.path``, so the ``augrank`` packed in it runs. It contains no
+model logic: ``augrank/tasks/<task>/`` has the request and the pipeline.
 """
 
 import json
@@ -40,7 +40,7 @@ class Worker:
         settings = WorkerSettings.from_environment()
         workers = int((context.model_yaml_config or {}).get("minWorkers", 1))
         import_xgboost_without_sklearn()
-        cv2.setNumThreads(1)  # the cores are shared out between workers and the backbone
+        cv2.setNumThreads(1)  # the cores are divided among workers and the backbone
         bundle = load_bundle(Path(context.system_properties["model_dir"]) / "bundle")
         if bundle.spec.task != self.task_name:
             raise BundleError(
@@ -72,7 +72,7 @@ class Worker:
         return [_body(answer) for answer in answers]
 
     def _parse(self, parts: dict[str, Any], context: Any, index: int) -> Any:
-        """Read one request; its type is the task's."""
+        """Read one request, of the task's own type."""
         texts = {
             name.lower(): value
             for name, value in context.get_all_request_header(index).items()
@@ -83,7 +83,7 @@ class Worker:
     def _report_timings(self, answers: Sequence[TaskAnswer | AugrankError], context: Any) -> None:
         """Report the stages of one computed answer as metrics, at most once a second.
 
-        TorchServe keeps the last value of a metric, and every value is a line of log to it.
+        TorchServe keeps the last value of a metric, and logs a line for every value.
         """
         if time.monotonic() - self._reported_at < METRICS_INTERVAL_S:
             return

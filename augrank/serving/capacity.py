@@ -1,9 +1,9 @@
-"""Serving capacity: how a machine is divided between workers, threads and queued requests.
+"""Serving capacity: divide a machine into workers, threads and queued requests.
 
 ``latency``: few workers, each with many threads, for the shortest answer to one request.
-``throughput``: a worker for every core, each on one thread, so that no core waits for another and
-the serial parts (decoding, scoring, HTTP) run beside another worker's backbone. On a GPU both are
-one worker that takes several requests at once.
+``throughput``: one single-threaded worker per core, so that no core waits for another and the
+serial parts (decoding, scoring, HTTP) overlap with another worker's backbone. On a GPU both start
+one worker that processes several requests at once.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ Profile = Literal["latency", "throughput"]
 LATENCY_THREADS = 8
 WORKER_BYTES = 700 * 1024 * 1024  # Python, TorchServe's torch, graph and batch of one worker
 GPU_BATCH, GPU_BATCH_DELAY_MS = 8, 2
-QUEUED_PER_WORKER = 8  # requests; more are refused at once
+QUEUED_PER_WORKER = 8  # requests; more are rejected at once
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class ServingPlan:
     workers: int
     threads: int  # of each worker's backbone
     batch_size: int  # requests in one call of a worker, at most
-    batch_delay_ms: int  # how long a lone request waits for others to join its batch
+    batch_delay_ms: int  # how long a single request waits for others to join its batch
     queue_size: int  # requests that wait for a worker, at most
     spin: bool  # whether idle threads spin between requests
 
@@ -36,7 +36,7 @@ class ServingPlan:
         """Return the plan in one line."""
         batch = "one request at a time"
         if self.batch_size > 1:
-            batch = f"up to {self.batch_size} requests at once ({self.batch_delay_ms} ms of wait)"
+            batch = f"up to {self.batch_size} requests at once ({self.batch_delay_ms} ms wait)"
         return (
             f"{self.profile}: {self.workers} workers x {self.threads} threads on {self.cores} "
             f"cores, {batch}, at most {self.queue_size} waiting"
@@ -45,7 +45,7 @@ class ServingPlan:
 
 @dataclass(frozen=True)
 class CapacityRequest:
-    """What is asked of a machine; None leaves a figure to the plan."""
+    """Constraints of a plan; None leaves a figure to the plan."""
 
     profile: Profile = "latency"
     cores: int | None = None  # by default those that this process may use
@@ -54,7 +54,7 @@ class CapacityRequest:
     workers: int | None = None  # processes
     threads: int | None = None  # of each worker's backbone
     batch_size: int | None = None  # requests in one call of a worker
-    batch_delay_ms: int | None = None  # wait for other requests, where there are batches
+    batch_delay_ms: int | None = None  # wait for other requests, if batches are larger than 1
     queue_size: int | None = None  # requests that may wait
 
 

@@ -3,8 +3,8 @@
 MAR-INF/MANIFEST.json     names the handler
 model-config.yaml         workers, batching
 <task>_handler.py         the adapter, from handlers/
-augrank/                  the part of this package that a worker needs: PACKED
-bundle/                   what export wrote
+augrank/                  the modules of this package that a worker needs: PACKED
+bundle/                   written by export
 """
 
 import json
@@ -19,8 +19,8 @@ from augrank.errors import ServerError
 CONFIG = "model-config.yaml"
 MANIFEST = "MAR-INF/MANIFEST.json"
 ARCHIVER_VERSION = "0.12.0"
-# What a worker imports, and what that imports. Serving, batch scoring, AWS and the command line
-# stay outside, and with them httpx, pyarrow, boto3, typer and rich.
+# The modules that a worker imports, directly or not. Serving, batch scoring, AWS and the command
+# line are left out, and with them httpx, pyarrow, boto3, typer and rich.
 PACKED = (
     "__init__.py",
     "py.typed",
@@ -40,7 +40,7 @@ PACKED = (
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """TorchServe's model-config.yaml. A lone request waits ``maxBatchDelay`` ms for others."""
+    """TorchServe's model-config.yaml. A single request waits ``maxBatchDelay`` ms for others."""
 
     minWorkers: int = 1
     maxWorkers: int = 1
@@ -58,7 +58,7 @@ def lay_out(bundle: Path, folder: Path, name: str, config: ModelConfig = ModelCo
 
     Args:
         bundle: the bundle directory.
-        folder: where to write; created, must not hold a model folder yet.
+        folder: the target; created, must not contain a model folder yet.
         name: the model's name in URLs.
         config: workers and batching.
     """
@@ -74,7 +74,7 @@ def lay_out(bundle: Path, folder: Path, name: str, config: ModelConfig = ModelCo
 
 
 def copy_package(target: Path) -> None:
-    """Copy the part of this package that a worker needs."""
+    """Copy the modules of this package that a worker needs."""
     package = Path(__file__).parents[1]
     target.mkdir()
     for part in PACKED:
@@ -92,7 +92,7 @@ def handler_name(folder: Path) -> str:
 
 
 def link_model_folder(source: Path, folder: Path) -> None:
-    """Make a model folder of links to another, which may be read-only; leave its config out."""
+    """Create a model folder of links to another one, which may be read-only, without its config."""
     folder.mkdir(parents=True)
     for part in source.iterdir():
         if part.name != CONFIG:
@@ -100,12 +100,12 @@ def link_model_folder(source: Path, folder: Path) -> None:
 
 
 def write_config(folder: Path, config: ModelConfig) -> None:
-    """Write the folder's model-config.yaml, over one that is there."""
+    """Write the folder's model-config.yaml, replacing an existing one."""
     (folder / CONFIG).write_text(config.to_yaml(), encoding="utf-8")
 
 
 def manifest_text(name: str, handler: str) -> str:
-    """Return MAR-INF/MANIFEST.json as torch-model-archiver writes it, less the packing time."""
+    """Return MAR-INF/MANIFEST.json as torch-model-archiver writes it, without the packing time."""
     manifest = {
         "archiverVersion": ARCHIVER_VERSION,
         "model": {

@@ -1,7 +1,7 @@
-"""A readiness proxy in front of a model server: closed whenever the model cannot answer.
+"""A readiness proxy in front of a model server, closed while the model cannot answer.
 
-TorchServe listens, and calls itself healthy, long before its workers can answer. A platform that
-sends traffic as soon as ``/ping`` says 200 therefore connects to the proxy: while closed, it
+TorchServe listens, and reports itself healthy, long before its workers can answer. A platform that
+sends traffic as soon as ``/ping`` returns 200 therefore connects to the proxy: while closed, it
 answers every request with 503; while open, it passes bytes both ways and does not parse them.
 
     client ── proxy ──┬── closed: 503
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 CHUNK_BYTES = 256 * 1024
 MAX_HEAD_BYTES, HEAD_TIMEOUT_S = 64 * 1024, 5.0
-LINGER_S = 2.0  # for a refused client to finish sending: it reads no answer before that
+LINGER_S = 2.0  # for a rejected client to finish sending: it does not read the answer before that
 QUIET_S = 0.3  # longer than any pause between the parts of one answer
 DRAIN_POLL_S = 0.05
 Address = tuple[str, int]
@@ -54,7 +54,7 @@ class ReadinessProxy:
         return self._upstream is not None
 
     async def listen(self, host: str, port: int) -> int:
-        """Start listening and return the port, chosen by the system where 0 was given."""
+        """Start listening and return the port, chosen by the system if 0 was given."""
         self._server = await asyncio.start_server(self._connect, host, port)
         listening: int = self._server.sockets[0].getsockname()[1]
         return listening
@@ -64,7 +64,7 @@ class ReadinessProxy:
         self._upstream = upstream
 
     def close(self) -> None:
-        """Refuse requests, also on idle connections; pending answers are still forwarded."""
+        """Reject requests, also on idle connections; pending answers are still forwarded."""
         self._upstream = None
         self._close_idle()
 

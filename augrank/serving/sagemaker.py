@@ -2,9 +2,9 @@
 
     port 8080 ── readiness proxy ── TorchServe on loopback ── workers
 
-The platform's contract: ``/ping`` is 200 only when the model can answer, ``/invocations`` answers,
-and after SIGTERM pending requests are still answered. The model is unpacked in ``/opt/ml/model``,
-as ``python -m export build --sagemaker`` packed it.
+The platform's contract: ``/ping`` returns 200 only if the model can answer, ``/invocations``
+answers, and pending requests are still answered after SIGTERM. The model is unpacked in
+``/opt/ml/model``, as ``python -m export build --sagemaker`` packed it.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ WATCH_S = 2.0
 
 
 class HostingSettings(EnvironmentSettings):
-    """The platform's variables; the newer name of one goes before the older."""
+    """The platform's variables; the newer name of a variable takes precedence."""
 
     profile: Profile = Field("latency", validation_alias="AUGRANK_PROFILE")
     base: Path = Field(Path("/opt/ml"), validation_alias="SAGEMAKER_BASE_DIR")
@@ -67,7 +67,7 @@ class HostingSettings(EnvironmentSettings):
 
 @dataclass(frozen=True)
 class Hosting:
-    """What the platform asks for: model, port, options."""
+    """The platform's configuration: model, port, options."""
 
     model: Path  # the unpacked model.tar.gz
     port: int
@@ -78,7 +78,7 @@ class Hosting:
         """Read the platform's variables and the workers' own.
 
         Raises:
-            ServerError: a variable's value does not fit.
+            ServerError: a variable's value is invalid.
         """
         platform, worker = HostingSettings.from_environment(), WorkerSettings.from_environment()
         capacity = CapacityRequest(
@@ -129,7 +129,7 @@ async def _host(hosting: Hosting, address: str) -> None:
 
 
 async def _watch(proxy: ReadinessProxy, server: Server, stopping: asyncio.Event) -> None:
-    """Keep the proxy open while a worker is ready; return when asked to stop.
+    """Keep the proxy open while a worker is ready; return after a stop signal.
 
     Raises:
         ServerError: TorchServe exited.
@@ -144,7 +144,7 @@ async def _watch(proxy: ReadinessProxy, server: Server, stopping: asyncio.Event)
             logger.info("ready: %d workers", ready)
             proxy.open(upstream)
         elif not ready and proxy.is_open:
-            logger.error("no worker is ready; refusing requests")
+            logger.error("no worker is ready; rejecting requests")
             proxy.close()
         await _wait(stopping, WATCH_S)
 
@@ -158,7 +158,7 @@ async def _wait(event: asyncio.Event, seconds: float) -> None:
 
 
 def main() -> int:
-    """Run the ``serve`` command; return 0 after a stop signal, 1 where it cannot serve."""
+    """Run the ``serve`` command; return 0 after a stop signal, 1 if it cannot serve."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:

@@ -1,4 +1,4 @@
-"""Serve a bundle or an archive on the real TorchServe."""
+"""Serve a bundle or an archive on TorchServe."""
 
 import os
 import shlex
@@ -42,7 +42,7 @@ EXAMPLE, WARM_UP_S = "example.jpg", 2.0
 
 @dataclass(frozen=True)
 class ServerOptions:
-    """Options of a server. ``port`` 0 takes any free one.
+    """Options of a server. ``port`` 0 selects a free one.
 
     None leaves a setting to the workers' own environment variables.
     """
@@ -58,7 +58,7 @@ class ServerOptions:
 
     @property
     def model_config(self) -> ModelConfig:
-        """The part that TorchServe reads from model-config.yaml."""
+        """The options that TorchServe reads from model-config.yaml."""
         return ModelConfig(
             minWorkers=self.plan.workers,
             maxWorkers=self.plan.workers,
@@ -69,7 +69,7 @@ class ServerOptions:
 
     @property
     def torchserve(self) -> TorchServeOptions:
-        """The part that TorchServe reads from its properties."""
+        """The options that TorchServe reads from its properties."""
         plan = self.plan
         device = self.device or os.environ.get(settings.DEVICE)
         wait_s = TENSORRT_TIMEOUT_S if device == "tensorrt" else READY_TIMEOUT_S
@@ -79,7 +79,7 @@ class ServerOptions:
 
     @property
     def worker_environment(self) -> dict[str, str]:
-        """The part that workers read: options override the environment."""
+        """The options that workers read; they override the environment."""
         variables = {
             settings.THREADS: self.plan.threads,
             settings.SPIN: int(self.plan.spin),
@@ -115,11 +115,11 @@ class Server:
 
     @property
     def example(self) -> Path:
-        """An image to try the server with, which exists while it runs."""
+        """An example image, which exists while the server runs."""
         return self.torchserve.folder / EXAMPLE
 
     def curl(self) -> str:
-        """Return a command line that works as it is, with fields that this bundle knows."""
+        """Return a working command line, with fields that this bundle knows."""
         words = ["curl"]
         for name, value in self.headers.items():
             words += ["-H", f"{name}: {value}"]
@@ -134,15 +134,15 @@ def serve(source: Path, options: ServerOptions | None = None) -> Iterator[Server
     """Serve a bundle directory, a ``.mar`` or an archive's unpacked folder during the block.
 
     Args:
-        source: what ``python -m export build`` wrote.
+        source: a bundle, archive or folder that ``python -m export build`` wrote.
         options: port, keys, plan; by default those for the shortest answer to one request.
 
     Yields:
         The server, once its workers are READY.
 
     Raises:
-        ServerError: it did not come up; carries the end of its log.
-        BundleError: the bundle inside does not fit.
+        ServerError: it did not start; includes the end of its log.
+        BundleError: the bundle is incompatible.
     """
     options = options or ServerOptions()
     with tempfile.TemporaryDirectory(prefix="augrank-serve-") as scratch:
@@ -158,7 +158,7 @@ def serve(source: Path, options: ServerOptions | None = None) -> Iterator[Server
 
 
 def _warm_up(server: Server, workers: int) -> None:
-    """Send cheap requests for a moment, so that Java has compiled its code before users come."""
+    """Send cheap requests for a moment, so that Java compiles its code before users connect."""
     deadline = time.monotonic() + WARM_UP_S
     fields = server.spec.cheap_fields()
     image = server.example.read_bytes()
@@ -199,12 +199,12 @@ def _unpack(source: Path, folder: Path) -> None:
         raise ServerError(
             f"{source} cannot be served: {error}",
             expected="a bundle directory or a .mar archive",
-            remedy="Make one with: python -m export build RUN --out DIST",
+            remedy="Create one with: python -m export build RUN --out DIST",
         ) from error
 
 
 def _write_example(folder: Path, name: str) -> None:
-    """Write an image of the catalogue where the bundle carries any, else a grey one."""
+    """Write an image of the catalogue if the bundle contains any, else a grey one."""
     data = encode(np.full((160, 160, 3), 128, np.uint8))
     archive = folder / "models" / name / "bundle" / "alternates" / "thumbnails.zip"
     if archive.is_file():

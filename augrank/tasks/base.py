@@ -21,18 +21,18 @@ from augrank.models.engines import Device
 
 @dataclass(frozen=True)
 class RequestBody:
-    """One request as it came over the wire, its image apart from the rest."""
+    """One request as received, with the image separate from the fields."""
 
     image: bytes  # the file, as it was sent
     # Flat values by name, mostly text: the worker's defaults, header fields, multipart parts.
     fields: Mapping[str, Any]
-    # The members of a JSON body but for the image, typed and nested; empty for other bodies.
+    # The members of a JSON body except the image, typed and nested; empty for other bodies.
     content: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """How the backbone of a task runs; None leaves the choice to the bundle or the machine."""
+    """Options of a task's backbone; None leaves the choice to the bundle or the machine."""
 
     threads: int | None = None
     precision: Precision | None = None
@@ -45,13 +45,13 @@ class StageTimings(Protocol):
 
     @property
     def total(self) -> float:
-        """From the plan's start to the answer."""
+        """The time from the start of planning to the answer."""
 
     def __iter__(self) -> Iterator[tuple[str, Any]]: ...
 
 
 class TaskAnswer(Protocol):
-    """An answer: a pydantic model with these two fields among its own."""
+    """An answer: a pydantic model that has at least these two fields."""
 
     @property
     def cached(self) -> bool:
@@ -77,7 +77,7 @@ class TaskPlan(Protocol):
 
     @property
     def cache_key(self) -> Hashable:
-        """Everything of the request that decides its answer."""
+        """All parts of the request that determine its answer."""
 
 
 RequestT = TypeVar("RequestT")
@@ -90,7 +90,7 @@ class Task(Protocol[RequestT, PlanT, AnswerT]):
 
     @property
     def bundle(self) -> Bundle[BundleSpec]:
-        """The bundle that it answers with."""
+        """The bundle that answers come from."""
 
     @property
     def engine(self) -> str:
@@ -100,21 +100,21 @@ class Task(Protocol[RequestT, PlanT, AnswerT]):
         """Read a request's options.
 
         Raises:
-            RequestError: what is wrong and what is allowed.
+            RequestError: a field is invalid.
         """
 
     def plan(self, request: RequestT) -> PlanT:
-        """Check everything of a request but its image.
+        """Check everything in a request except its image.
 
         Raises:
-            RequestError: what is wrong and what is allowed.
+            RequestError: a field is invalid.
         """
 
     def answer(self, plans: Sequence[PlanT]) -> list[AnswerT | AugrankError]:
-        """Answer several plans together, in their order; an error stands in its own place."""
+        """Answer several plans together, in order; a failed one gets an error in its place."""
 
     def warm_up(self) -> None:
-        """Run every stage, so that the first request finds all of them ready."""
+        """Run every stage, so that the first request is not slower than later ones."""
 
 
 AnyTask = Task[Any, Any, Any]
@@ -124,7 +124,7 @@ def load_task(bundle: Bundle[BundleSpec], options: EngineOptions) -> AnyTask:
     """Load the task that a bundle was exported for: ``tasks/<task>/pipeline.py: load_task``.
 
     Raises:
-        BundleError: this package has no such task, or a part of the bundle does not fit.
+        BundleError: this package does not have the task, or a part of the bundle is incompatible.
     """
     name = f"augrank.tasks.{bundle.spec.task}"
     if importlib.util.find_spec(name) is None:

@@ -1,4 +1,4 @@
-"""Keep one request's failure from the others of its batch: errors travel as values, in place."""
+"""Isolate the requests of a batch from each other's failures: errors are passed as values."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -15,9 +15,9 @@ Result = TypeVar("Result")
 def isolated(
     stage: Callable[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs
 ) -> Result | AugrankError:
-    """Run one request's stage, and return the error where it fails.
+    """Run one stage of a request, and return the error if it fails.
 
-    A fault of ours is logged with its traceback, which its error does not carry.
+    An internal error is logged with its traceback, which the returned error does not contain.
     """
     try:
         return stage(*args, **kwargs)
@@ -34,7 +34,7 @@ def pass_good(
     items: Sequence[Item | AugrankError],
     work: Callable[[list[Item]], Sequence[Result | AugrankError]],
 ) -> list[Result | AugrankError]:
-    """Give the items that are not errors to ``work``, and put its results in their places.
+    """Pass the items that are not errors to ``work``, and put its results in their places.
 
     Args:
         items: one per request.

@@ -1,1 +1,1 @@
-"""The command line of the benchmarks; imported by ``benchmarks.__main__`` alone."""
+"""The command line of the benchmarks; imported only by ``benchmarks.__main__``."""

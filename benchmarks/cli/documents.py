@@ -14,10 +14,10 @@ from benchmarks.common.results import read_results
 
 @friendly_errors
 def document(
-    results: Annotated[list[Path], typer.Argument(help="results.json of other commands.")],
+    results: Annotated[list[Path], typer.Argument(help="results.json files of other commands.")],
     out: Annotated[Path, typer.Option(help="Document to update.")] = Path("docs/performance.md"),
 ) -> None:
-    """Write one section of docs/performance.md per results.json; other sections stay."""
+    """Write one section of docs/performance.md per results.json; other sections are kept."""
     from benchmarks.performance import performance_document
 
     contents = [read_results(file) for file in results]
@@ -31,11 +31,11 @@ def reproduce(
     out: Annotated[Path, typer.Option(help="Folder for images, history and run.")],
     kind: Annotated[str, typer.Option(help="Product to render: sneaker or car.")] = "sneaker",
     count: Annotated[int, typer.Option(min=100, help="Number of originals.")] = 1000,
-    sends: Annotated[int, typer.Option(min=1, help="Sends of each candidate.")] = 10,
-    epochs: Annotated[int, typer.Option(min=1, help="Training epochs.")] = 8,
-    image_size: Annotated[int, typer.Option(help="Image side in pixels.")] = 64,
+    sends: Annotated[int, typer.Option(min=1, help="Number of sends of each candidate.")] = 10,
+    epochs: Annotated[int, typer.Option(min=1, help="Number of epochs.")] = 8,
+    image_size: Annotated[int, typer.Option(help="Image size in pixels.")] = 64,
     catalogue: Annotated[
-        Path | None, typer.Option(help="Run on the example catalogue, to report beside it.")
+        Path | None, typer.Option(help="Also report this run on the example catalogue.")
     ] = None,
     document: Annotated[Path | None, typer.Option(help="Markdown file for the results.")] = None,
 ) -> None:

@@ -1,4 +1,4 @@
-"""``python -m benchmarks instances|prices``: what each instance type gives, and what it costs."""
+"""``python -m benchmarks instances|prices``: speed and cost of instance types."""
 
 import json
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ from benchmarks.instances.catalogue import PRICES, InstanceType, seeds
 from benchmarks.instances.ledger import Ledger, Work
 from benchmarks.instances.options import AwsOptions, LocalOptions, WorkOptions
 
-LOG_WIDTH = 150  # where no terminal says how wide it is
+LOG_WIDTH = 150  # without a terminal
 console = Console() if Console().is_terminal else Console(width=LOG_WIDTH)
 
 
@@ -26,16 +26,16 @@ console = Console() if Console().is_terminal else Console(width=LOG_WIDTH)
 def instances(measure: WorkOptions, local: LocalOptions, aws: AwsOptions) -> None:
     """Time training and serving on AWS instance types or on this machine, with costs.
 
-    Run it again after an interrupt: it removes what was left running and measures what is missing.
+    After an interrupt, run it again: it removes leftovers and measures what is missing.
 
-    Here: python -m benchmarks instances --local --training --serving --quick
+    Locally: python -m benchmarks instances --local --training --serving --quick
 
     On AWS: python -m benchmarks instances --types ml.c5,ml.g4dn.xlarge --training --serving
     --data s3://BUCKET/shop --dist dist --max-usd 20
     """
     works = measure.works()
     if local.local == bool(aws.types):
-        raise BadRequest("where to measure is not clear", expected="either --local or --types")
+        raise BadRequest("it is not clear where to measure", expected="either --local or --types")
     where: LocalOptions | AwsOptions = local if local.local else aws
     given = measure.fit_options(own_data=bool(where.data))
     kinds, usd = where.kinds()
@@ -54,7 +54,7 @@ def instances(measure: WorkOptions, local: LocalOptions, aws: AwsOptions) -> Non
             platform = where.platform(measure, given, ledger.id, step)
             run(works, kinds, platform, ledger, Budget(usd, aws.max_usd, aws.max_hours), step)
     except KeyboardInterrupt:
-        console.print("[yellow]interrupted[/yellow]: what was started is removed; resume with:")
+        console.print("[yellow]interrupted[/yellow]: started resources are removed; resume with:")
         console.print(command_line(), soft_wrap=True)
         raise typer.Exit(130) from None
     finally:
@@ -106,7 +106,7 @@ def _report(
     console.print(source_table(beside))
     console.print(f"{measure.out}: results.json, plots/cost_latency.png, plots/speed_up.png")
     if measure.quick:
-        console.print("This was a quick run: for figures to keep, run it without --quick.")
+        console.print("This was a quick run: for reliable figures, run it without --quick.")
     print(json.dumps(content, allow_nan=False))
 
 
@@ -125,4 +125,4 @@ def _print_plan(
             at_most = "no price" if price is None else f"at most ${price * hours:.2f}"
             total += (price or 0.0) * hours
             console.print(f"{work:<9} {kind.name:<16} {at_most}")
-    console.print(f"all of it: at most ${total:.2f}")
+    console.print(f"total: at most ${total:.2f}")

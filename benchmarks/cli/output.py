@@ -9,7 +9,7 @@ from augrank.files import atomic_write
 from augrank.reporting import Table
 from benchmarks.common.results import Results
 
-QUICK_NOTE = "This was a quick run: for figures to keep, run it without --quick."
+QUICK_NOTE = "This was a quick run: for reliable figures, run it without --quick."
 
 
 def write_results(folder: Path, results: Results) -> None:
@@ -24,7 +24,7 @@ def write_text(file: Path, text: str) -> None:
 
 
 def print_results(results: dict[str, Any], *tables: Table) -> None:
-    """Print tables for people, then one line of JSON for programs."""
+    """Print tables, then one line of JSON for programs."""
     reporter = RichReporter()
     for table in tables:
         reporter.table(table)

@@ -1,4 +1,4 @@
-"""Messages with the time since the start."""
+"""Progress messages with the elapsed time."""
 
 import time
 
@@ -10,7 +10,7 @@ from augrank.reporting import Style
 
 
 class TimedReporter(RichReporter):
-    """Prints each message behind minutes and seconds, on standard error."""
+    """Prints each message after minutes and seconds, on standard error."""
 
     def __init__(self) -> None:
         super().__init__(Console(stderr=True))

@@ -1,4 +1,4 @@
-"""``python -m benchmarks pipeline|serving``: a request in process, and servers side by side."""
+"""``python -m benchmarks pipeline|serving``: one request in process; servers compared."""
 
 from pathlib import Path
 from typing import Annotated
@@ -50,11 +50,11 @@ def pipeline(
 def serving(
     bundle: BundleArgument,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Take three minutes, with wide intervals.")
+        bool, typer.Option("--quick", help="Finish in three minutes, with wide intervals.")
     ] = False,
     peers: Annotated[
         str | None,
-        typer.Option(help="Other servers, of litserve, mosec, bentoml, mlserver; or none."),
+        typer.Option(help="Comma-separated: litserve, mosec, bentoml, mlserver; or none."),
     ] = None,
     images: ImagesOption = SAMPLE_IMAGES,
     profile: Annotated[
@@ -69,7 +69,7 @@ def serving(
         "build/bench/serving"
     ),
 ) -> None:
-    """Compare servers on this machine: ours, TorchServe's documented handler, four others.
+    """Compare servers on this machine: augrank, TorchServe's documented handler, four others.
 
     Starts all servers on loopback, checks that all give the same answers, and measures them in
     turns. Needs the extras serve and peers.

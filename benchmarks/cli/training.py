@@ -1,4 +1,4 @@
-"""``python -m benchmarks training``: training speed, against the machine and a plain script."""
+"""``python -m benchmarks training``: training speed, against hardware limits and a script."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +22,7 @@ MIN_SIZE_PX, MAX_SIZE_PX = 32, 1024
 @friendly_errors
 def training(
     quick: Annotated[
-        bool, typer.Option("--quick", help="Take five minutes, with wide intervals.")
+        bool, typer.Option("--quick", help="Finish in five minutes, with wide intervals.")
     ] = False,
     backbones: Annotated[
         str | None,
@@ -38,10 +38,10 @@ def training(
     """Time training on rendered images: synthetic ceiling, real images, embeddings, whole runs.
 
     Also times the loader alone against ImageFolder, several processes against one, and whole runs
-    against the script that a user would write, all in turns, in one run. On a GPU also the first
-    experiments' job: ResNet-34, 224 px, 32,370 images, 10 epochs.
+    against the script that a user would write, all in turns, in one run. On a GPU, also times the
+    first experiments' job: ResNet-34, 224 px, 32,370 images, 10 epochs.
 
-    Run it again after an interrupt: it resumes after the last part that was measured.
+    After an interrupt, run it again: it resumes after the last measured part.
     """
     from benchmarks.cli.tables import training_ratios_table, training_table
     from benchmarks.training.benchmark import run_benchmark

@@ -36,7 +36,7 @@ class LoadClient(Protocol):
 
 
 class LoadTarget(Protocol):
-    """A service that load can be put on."""
+    """A service under load."""
 
     def client(self) -> LoadClient:
         """Return a new client; every thread of a load has its own."""
@@ -44,7 +44,7 @@ class LoadTarget(Protocol):
 
 @dataclass(frozen=True)
 class HttpEndpoint:
-    """The URL that requests are posted to, and how its responses are read."""
+    """The URL for requests, and the parser of its responses."""
 
     url: str
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -52,7 +52,7 @@ class HttpEndpoint:
     unwrap: Callable[[bytes], dict[str, Any]] = json.loads
 
     def client(self) -> "HttpClient":
-        """Return a client with a connection of its own."""
+        """Return a client with its own connection."""
         return HttpClient(self)
 
 
@@ -117,7 +117,7 @@ class _Response:
         self.parts.append(part)
 
     def on_message_complete(self) -> None:
-        """Note the end of the response."""
+        """Record the end of the response."""
         self.complete = True
 
 

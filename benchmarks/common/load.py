@@ -1,8 +1,8 @@
 """Load generators: a closed loop for peak throughput, an open loop for latency under load.
 
-In the open loop, send times are drawn in advance (Poisson arrivals), and a request's latency counts
-from its intended send time, not from when a client was free to send it. A server that stalls can
-therefore not hide the requests that it delayed ("coordinated omission").
+In the open loop, send times are drawn in advance (Poisson arrivals), and a request's latency is
+measured from its intended send time, not from when a client was free to send it. Therefore a server
+that stalls cannot hide the requests that it delayed ("coordinated omission").
 """
 
 import threading
@@ -46,7 +46,7 @@ class Replies:
 def closed_loop(
     target: LoadTarget, bodies: Sequence[Payload], *, clients: int, seconds: float
 ) -> Replies:
-    """Let each client send its next request on the response to its last, for about ``seconds``."""
+    """Let each client send its next request after the last response, for about ``seconds``."""
     recorder = _Recorder()
     start = time.perf_counter()
 
@@ -72,7 +72,7 @@ def open_loop(
     seed: int,
     clients: int,
 ) -> Replies:
-    """Send requests at Poisson times, whatever becomes of earlier ones.
+    """Send requests at Poisson times, regardless of earlier ones.
 
     Args:
         target: the service under load.
@@ -80,8 +80,8 @@ def open_loop(
         rate: mean arrivals per second.
         seconds: duration of the arrivals.
         seed: seed of the arrival times.
-        clients: number of connections. Use more than the server takes at once, so that requests
-            are refused by the server's queue rather than delayed by a lack of clients.
+        clients: number of connections. Use more than the server accepts at once, so that requests
+            are rejected by the server's queue rather than delayed by a lack of clients.
     """
     rng = np.random.default_rng(seed)
     gaps = rng.exponential(1 / rate, size=max(1, round(rate * seconds)))
@@ -115,7 +115,7 @@ class _Recorder:
         self._rows: list[tuple[float, float, int]] = []
 
     def add(self, due_s: float, since: float, status: int) -> None:
-        """Record a response that has just arrived; ``since`` is a time of perf_counter."""
+        """Record a new response; ``since`` is a time of perf_counter."""
         self._rows.append((due_s, 1e3 * (time.perf_counter() - since), status))
 
     def replies(self) -> Replies:

@@ -1,4 +1,4 @@
-"""The machine, threads and library versions that a figure was measured with."""
+"""The machine, threads and library versions of a measurement."""
 
 import platform
 from pathlib import Path

@@ -1,6 +1,6 @@
-"""Markdown sections from results, by the Jinja templates of ``templates/``.
+"""Render Markdown sections from results, with the Jinja templates of ``templates/``.
 
-A template's paragraphs are wrapped for the reader of the template; rendered, each is one line.
+Paragraphs of a template are wrapped for readability; rendered, each is one line.
 """
 
 import re
@@ -50,5 +50,5 @@ def _percent(value: float, digits: int = 0) -> str:
 
 
 def _number(value: object) -> str:
-    """``53,317,349`` or ``18.73``; text as it is."""
+    """Format as ``53,317,349`` or ``18.73``; text is unchanged."""
     return f"{value:,.2f}".removesuffix(".00") if isinstance(value, int | float) else str(value)

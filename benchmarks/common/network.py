@@ -11,7 +11,7 @@ def torchvision_network(backbone: str, classes: int) -> nn.Module:
     """Build a network with random weights, in evaluation mode.
 
     Args:
-        backbone: torchvision's name of it.
+        backbone: torchvision's name of the network.
         classes: width of the last layer.
     """
     network: nn.Module = torchvision.models.get_model(backbone, weights=None, num_classes=classes)
@@ -19,7 +19,7 @@ def torchvision_network(backbone: str, classes: int) -> nn.Module:
 
 
 def with_features(network: nn.Module) -> nn.Module:
-    """Make a network return its pooled features beside its logits.
+    """Make a network return its pooled features and its logits.
 
     Normalised images, float32 (N, 3, S, S), give a dict of ``features`` (N, F) and ``logits``
     (N, classes).

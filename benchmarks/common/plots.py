@@ -1,4 +1,4 @@
-"""Figures of one size, drawn without a display and written as PNG."""
+"""Figures of a fixed size, drawn without a display and written as PNG."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

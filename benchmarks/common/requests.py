@@ -1,4 +1,4 @@
-"""The requests that servers are sent: images, each with a target and a random context."""
+"""The requests for servers: images, each with a target and a random context."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -37,7 +37,7 @@ def image_files(folder: Path) -> list[Path]:
     """Return the image files of a folder, sorted.
 
     Raises:
-        BadRequest: there are none.
+        BadRequest: there are no images.
     """
     files = sorted(path for path in folder.glob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
     if not files:

@@ -1,4 +1,4 @@
-"""results.json: the JSON line that a benchmark ends in, kept in a file."""
+"""results.json: the final JSON line of a benchmark, as a file."""
 
 import json
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import Any
 from augrank.errors import BadRequest, DataError
 
 Results = Mapping[str, Any]  # the content of a results.json
-RESULTS_VERSION = 2  # raised when keys change
+RESULTS_VERSION = 2  # incremented when keys change
 
 
 def read_results(file: Path) -> dict[str, Any]:
@@ -30,10 +30,10 @@ def read_results(file: Path) -> dict[str, Any]:
 
 
 def check_version(results: Results) -> None:
-    """Refuse results whose keys are those of another version.
+    """Reject results of another version, whose keys differ.
 
     Raises:
-        DataError: names the command that measures again.
+        DataError: gives the command that measures again.
     """
     version = results.get("results_version")
     if version != RESULTS_VERSION:

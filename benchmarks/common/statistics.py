@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 RESAMPLES = 2000
-MIN_SAMPLES = 6  # a bootstrap of fewer says less than their range
+MIN_SAMPLES = 6  # with fewer, a bootstrap is less informative than the range
 
 
 @dataclass(frozen=True)
 class Median:
     """A median, in the unit of its samples, and its 95 % bootstrap interval.
 
-    Fewer than six samples have their range in place of the interval.
+    With fewer than six samples, the interval is their range.
     """
 
     median: float
@@ -24,7 +24,7 @@ class Median:
 
     @classmethod
     def of(cls, values: ArrayLike, digits: int = 4) -> "Median":
-        """Compute it from repeated measurements, (N,), rounded to ``digits``."""
+        """Compute the median of repeated measurements, (N,), rounded to ``digits``."""
         samples = np.asarray(values, np.float64)
         if len(samples) < MIN_SAMPLES:
             return cls(*(round(float(f(samples)), digits) for f in (np.median, np.min, np.max)))
@@ -36,7 +36,7 @@ class Median:
 
     @classmethod
     def of_ratios(cls, numerators: ArrayLike, denominators: ArrayLike) -> "Median":
-        """Compute it from ratios of paired measurements, (N,) each: round by round."""
+        """Compute the median ratio of paired measurements, (N,) each, round by round."""
         return cls.of(np.asarray(numerators, np.float64) / np.asarray(denominators, np.float64))
 
     @classmethod
@@ -48,7 +48,7 @@ class Median:
         percents: tuple[float, float] = (50.0, 50.0),
         digits: int = 4,
     ) -> "Median":
-        """Divide a percentile of one sample by one of another; each is resampled by itself."""
+        """Divide a percentile of one sample by one of another; each is resampled separately."""
         samples = np.asarray(numerators, np.float64), np.asarray(denominators, np.float64)
 
         def ratio(above: NDArray[np.float64], below: NDArray[np.float64], axis: int = -1) -> Any:

@@ -1,4 +1,4 @@
-"""Performance targets: a measured figure, the bound that it must keep and the aim beyond."""
+"""Performance targets: a measured figure, its required bound and its further aim."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ class PerformanceTarget:
     title: str
     bound: float  # the least that the figure must reach; the most, if less is better
     aim: float
-    tried: str = ""  # printed where the bound is missed: the cause, and what was tried
+    tried: str = ""  # printed if the bound is missed: the cause, and what was tried
     less_is_better: bool = False
 
     def row(self, figure: Mapping[str, float]) -> list[str]:
         """Return a table row: title, figure, bound, aim, verdict.
 
-        The end of the interval that is nearer to the bound decides; a miss says by how much.
+        The end of the interval that is nearer to the bound decides; a miss is given in percent.
         """
         digits = 4 if self.bound < SMALL else 3
         measured = f"{figure['median']:.{digits}f}"

@@ -1,4 +1,4 @@
-"""Instance types on AWS: a training job, or an endpoint under load that is deleted again."""
+"""Instance types on AWS: a training job, or an endpoint under load that is deleted afterwards."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ class Account:
 
 @dataclass(frozen=True)
 class Job:
-    """The training that runs on every type."""
+    """The training job that runs on every type."""
 
     data: str  # s3://BUCKET/FOLDER
     options: dict[str, Any]  # of fit
@@ -55,11 +55,11 @@ class Job:
 
 @dataclass(frozen=True)
 class AwsWorkload:
-    """What is measured on every type."""
+    """The workload that is measured on every type."""
 
     load: LoadPlan  # of endpoints
-    job: Job | None  # None where nothing is trained
-    dist: Path | None  # the export to serve; None where nothing is served
+    job: Job | None  # None if nothing is trained
+    dist: Path | None  # the export to serve; None if nothing is served
     images: list[Path]  # of the requests
 
 
@@ -70,7 +70,7 @@ class SageMakerPlatform:
         aws: services of a region.
         account: role, bucket, images.
         mark: id of this benchmark.
-        workload: what is measured.
+        workload: the training and serving to measure.
     """
 
     def __init__(self, aws: Aws, account: Account, mark: str, workload: AwsWorkload) -> None:
@@ -94,7 +94,7 @@ class SageMakerPlatform:
             if self._status(name) not in jobs.ENDED:
                 raise LeftRunning(
                     f"the job {name} may still run: {error}",
-                    remedy="The same command follows it; or stop it in the console.",
+                    remedy="Run the same command to follow it, or stop it in the console.",
                 ) from error
             self._files(job).delete_all(self._aws)
             raise
@@ -102,7 +102,7 @@ class SageMakerPlatform:
         return _figures(state)
 
     def training_job(self, kind: InstanceType) -> TrainingJob:
-        """Return the job of a type, on demand: spot capacity might be interrupted."""
+        """Return the job of a type, on demand: spot instances might be interrupted."""
         if self._job is None:
             raise BadRequest("there is nothing to train", remedy="Give --data s3://BUCKET/FOLDER")
         account, image = self._account, self._account.training_image
@@ -146,7 +146,7 @@ class SageMakerPlatform:
     # --- serving ----------------------------------------------------------------------------------
 
     def serve(self, kind: InstanceType, step: Step) -> ServingFigures:
-        """Measure an endpoint, which is deleted whatever happens."""
+        """Measure an endpoint, which is always deleted afterwards."""
         release = self.release(kind)
         endpoint = Endpoint(self._aws, release.settings.name, step)
         bundle = load_bundle(release.dist / "bundle", RecommendSpec)
@@ -176,10 +176,10 @@ class SageMakerPlatform:
         )
         return Release(settings, self._dist)
 
-    # --- what an earlier call left ----------------------------------------------------------------
+    # --- leftovers of an earlier call -------------------------------------------------------------
 
     def clean(self, works: Sequence[str], kinds: Sequence[InstanceType], step: Step) -> list[str]:
-        """Delete endpoints with all that was created for them, and stop jobs nobody will follow.
+        """Delete leftover endpoints with their resources, and stop jobs that no call will follow.
 
         A job that would be submitted again unchanged is left: it is found by its name and followed.
         """
@@ -202,7 +202,7 @@ class SageMakerPlatform:
         return removed
 
     def _listed(self, operation: str, key: str, **which: Any) -> list[dict[str, Any]]:
-        """List what has this benchmark's mark in its name."""
+        """List resources that have this benchmark's mark in their names."""
         pages = self._aws.paginate("sagemaker", operation, NameContains=self._mark, **which)
         return [item for page in pages for item in page[key]]
 

@@ -1,4 +1,4 @@
-"""What is known about instance types in advance: sizes, prices, and the source's own table."""
+"""Known data of instance types: sizes, prices, and the source's own table."""
 
 import csv
 import io
@@ -13,8 +13,8 @@ from augrank.errors import BadRequest, one_of
 
 DATA = Path(__file__).parent / "data"
 PRICES = DATA / "prices.csv"
-# The source's table gives hours alone. Images per second assume its whole data set (16,185 images,
-# doubled by augmentation) and its 10 epochs; which backbone the hours are of is not said.
+# The source's table gives only hours. Images per second assume its whole data set (16,185 images,
+# doubled by augmentation) and its 10 epochs; it does not name the backbone.
 SEED_IMAGES, SEED_EPOCHS = 32_370, 10
 SEED_ASSUMPTION = f"assuming {SEED_EPOCHS} epochs of {SEED_IMAGES:,} images"
 
@@ -43,7 +43,7 @@ class InstanceType:
 
     @property
     def units(self) -> int:
-        """What a larger type of the family has more of: GPUs, or else vCPUs."""
+        """The unit by which the family scales: number of GPUs, or else of vCPUs."""
         return self.gpus or self.vcpu
 
 
@@ -58,7 +58,7 @@ class SeedFigure:
     hours: float  # as printed
     images_per_s: float  # follows from hours under SEED_ASSUMPTION
     printed_name: str
-    printed_size: str  # where it differs from the corrected one: vCPU, GB, GPUs
+    printed_size: str  # if it differs from the corrected one: vCPU, GB, GPUs
 
     @property
     def units(self) -> int:
@@ -111,7 +111,7 @@ def prices(file: Path = PRICES) -> dict[str, float]:
     """Read prices in USD per hour, by type.
 
     Raises:
-        BadRequest: the file has not the expected columns.
+        BadRequest: the file does not have the expected columns.
     """
     try:
         return {row["type"]: float(row["usd_per_hour"]) for row in _rows(file)}
@@ -124,7 +124,7 @@ def prices(file: Path = PRICES) -> dict[str, float]:
 def write_prices(file: Path, region: str, day: str, usd_per_hour: Mapping[str, float]) -> None:
     """Write a file of prices, with region and date in a comment."""
     text = (
-        f"# On-demand prices of SageMaker, USD an hour, {region}, from AWS's price list, {day}.\n"
+        f"# On-demand prices of SageMaker, USD per hour, {region}, from AWS's price list, {day}.\n"
     )
     text += "type,usd_per_hour\n"
     text += "".join(f"{name},{price:g}\n" for name, price in sorted(usd_per_hour.items()))

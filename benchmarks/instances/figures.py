@@ -1,4 +1,4 @@
-"""What is measured on one instance type: here and on AWS by the same code."""
+"""The figures measured on one instance type, by the same code locally and on AWS."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from benchmarks.common.http_client import LoadTarget, Payload
 from benchmarks.common.load import closed_loop, open_loop
 from benchmarks.instances.catalogue import InstanceType
 
-LOAD = 0.7  # of the peak, at which latencies are taken
+LOAD = 0.7  # of the peak, at which latencies are measured
 
 
 @dataclass(frozen=True)
 class TrainingFigures:
     """Figures of a training run."""
 
-    images_per_s: float  # median over epochs, the first left out where there are more
+    images_per_s: float  # median over epochs, without the first if there are more
     input_share: float  # of an epoch's time, waiting for images
     epoch_s: float
     hours: float  # of the whole run, as billed
@@ -30,7 +30,7 @@ class ServingFigures:
     """Figures of an endpoint under load."""
 
     answers_per_s: float  # at its peak
-    clients: int  # with which it answers most
+    clients: int  # at its peak throughput
     lone_ms: float  # median of a lone client
     p50_ms: float  # at LOAD of the peak, from the intended send time
     p99_ms: float
@@ -39,7 +39,7 @@ class ServingFigures:
 
 @dataclass(frozen=True)
 class LoadPlan:
-    """How long an endpoint is put under load."""
+    """Durations of the loads on an endpoint."""
 
     turn_s: float
     open_s: float
@@ -50,11 +50,11 @@ FULL_LOAD, QUICK_LOAD = LoadPlan(8.0, 60.0, 64), LoadPlan(2.0, 8.0, 8)
 
 
 class LeftRunning(ServerError):
-    """Something could not be removed and may still cost money."""
+    """A resource could not be removed and may still cost money."""
 
 
 class Platform(Protocol):
-    """Where instance types are tried; raises LeftRunning if it could not clean up."""
+    """A platform for measuring instance types; raises LeftRunning if it could not clean up."""
 
     def train(self, kind: InstanceType, step: Step) -> TrainingFigures:
         """Train on this type, and clean up."""
@@ -63,10 +63,10 @@ class Platform(Protocol):
         """Serve on this type, put it under load, and clean up."""
 
     def clean(self, works: Sequence[str], kinds: Sequence[InstanceType], step: Step) -> list[str]:
-        """Remove what an earlier call left, unless a call for these works and types continues it.
+        """Remove leftovers of an earlier call, except those that a call for these types continues.
 
         Returns:
-            What was removed, for people.
+            Descriptions of what was removed, for display.
         """
 
 
@@ -88,7 +88,7 @@ def measure_load(
 ) -> ServingFigures:
     """Find the peak throughput of an endpoint, then its latencies at LOAD of it.
 
-    The number of clients is doubled as long as that gives a tenth more answers.
+    The number of clients is doubled while that gives a tenth more answers.
     """
     step("one client")
     lone = closed_loop(endpoint, bodies, clients=1, seconds=plan.turn_s)

@@ -3,7 +3,7 @@
     {"id": "1f3a9c02", "done": {"training ml.c5.xlarge": {...}}, "failed": {...},
      "running": {"serving ml.c5.xlarge": 1760000000.0}, "spent_usd": 1.23}
 
-``running`` is written before anything is started on AWS, so that a crash leaves a trace.
+``running`` is written before a resource is created on AWS, so that a crash leaves a record.
 """
 
 import json
@@ -41,7 +41,7 @@ class Ledger:
 
         Args:
             file: the ledger's file.
-            about: what is measured; the file of another benchmark is refused.
+            about: description of the benchmark; the file of another benchmark is rejected.
 
         Raises:
             BadRequest: another process holds the file, or it belongs to another benchmark or cannot
@@ -49,7 +49,7 @@ class Ledger:
         """
         plain = json.loads(json.dumps(dict(about)))
         lock = ExitStack()
-        busy = f"another process measures into {file.parent}"
+        busy = f"another process is writing to {file.parent}"
         lock.enter_context(exclusive_lock(file.with_suffix(".lock"), busy, error=BadRequest))
         try:
             return cls(file, _read_or_create(file, plain), lock)
@@ -78,7 +78,7 @@ class Ledger:
 
     @property
     def running(self) -> list[tuple[str, str]]:
-        """Work and type of what was started and has not ended."""
+        """Work and type of measurements that have started and not ended."""
         return [_parts(key) for key in self.content["running"]]
 
     def figures(self, work: Work, name: str) -> Any:
@@ -87,7 +87,7 @@ class Ledger:
         return None if found is None else FIGURES[work](**found)
 
     def begin(self, work: Work, name: str) -> None:
-        """Record that a type is tried, before anything is started."""
+        """Record that a type is being measured, before anything is started."""
         self.content["running"][f"{work} {name}"] = time.time()
         self._write()
 
@@ -106,8 +106,8 @@ class Ledger:
             work: training or serving.
             name: the type's name.
             usd_per_hour: its price.
-            result: figures, or the error; None where it was interrupted.
-            hours_at_most: the longest that it can have run, whenever this is called.
+            result: figures, or the error; None if it was interrupted.
+            hours_at_most: maximum running time, however late this is called.
         """
         key = f"{work} {name}"
         begun = self.content["running"].pop(key, None)

@@ -57,7 +57,7 @@ def gpu_name() -> str:
 
 @dataclass(frozen=True)
 class Workload:
-    """What is trained and served on this machine."""
+    """The training and serving to measure on this machine."""
 
     manifest: Path
     images: Path
@@ -122,7 +122,7 @@ class LocalPlatform:
         return []
 
     def _dist(self, kind: InstanceType, step: Step) -> Path:
-        """Return the export to serve: the user's, or what was trained here, exported once."""
+        """Return the export to serve: the user's, or the run trained here, exported once."""
         if self._work.dist is not None:
             return self._work.dist
         dist = self._work.scratch / "dist"
@@ -132,7 +132,7 @@ class LocalPlatform:
                 raise BadRequest(
                     "there is nothing to serve", remedy="Give --dist DIST, or train with --training"
                 )
-            step("exporting what was trained")
+            step("exporting the trained run")
             command = [sys.executable, "-m", "export", "build", runs[-1].parent, "--out", dist]
             _run([*command, "--images", self._work.images], kind, step)
         return dist
@@ -145,7 +145,7 @@ class LocalPlatform:
 
 @contextmanager
 def cores(count: int) -> Iterator[None]:
-    """Restrict what is started in this block to this number of cores."""
+    """Restrict processes started in this block to this number of cores."""
     _all_cores()  # before the first restriction
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, _all_cores()[:count])

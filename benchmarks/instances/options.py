@@ -1,4 +1,4 @@
-"""The options of ``python -m benchmarks instances``, and what each set of them decides."""
+"""The options of ``python -m benchmarks instances``, in sets."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,18 +19,20 @@ CATALOGUE = Path(__file__).parents[2] / "examples" / "catalogue" / "images"
 QUICK_IMAGES, FULL_IMAGES = 100, 1000
 QUICK_OPTIONS = {"image_size": 64, "epochs": 2}
 FULL_OPTIONS = {"image_size": 224, "epochs": 3, "backbone": "resnet34"}
-MAX_REQUEST_IMAGES = 20  # that endpoints are asked about
+MAX_REQUEST_IMAGES = 20  # for requests to endpoints
 
 
 @dataclass(frozen=True)
 class WorkOptions:
-    """What is measured."""
+    """Options of the measurements."""
 
     training: Annotated[bool, typer.Option("--training", help="Measure training.")] = False
     serving: Annotated[bool, typer.Option("--serving", help="Measure serving.")] = False
-    quick: Annotated[bool, typer.Option("--quick", help="Rough figures in five minutes.")] = False
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Finish in five minutes, with rough figures.")
+    ] = False
     options: Annotated[
-        list[str] | None, typer.Option("--set", help="An option of fit: epochs=3. Repeatable.")
+        list[str] | None, typer.Option("--set", help="Option of fit, such as epochs=3. Repeatable.")
     ] = None
     dist: Annotated[
         Path | None, typer.Option(help="Export to serve, written by `export build --sagemaker`.")
@@ -44,7 +46,7 @@ class WorkOptions:
         """Return training, serving or both.
 
         Raises:
-            BadRequest: neither is chosen.
+            BadRequest: neither is selected.
         """
         works: list[Work] = []
         if self.training:
@@ -59,7 +61,7 @@ class WorkOptions:
         """Return the options of fit for every type.
 
         Raises:
-            BadRequest, DataError: an option is invalid: refused before anything is paid for.
+            BadRequest, DataError: an option is invalid; checked before anything costs money.
         """
         from training.config import load_config, named_options, read_value
 
@@ -74,7 +76,9 @@ class WorkOptions:
 class LocalOptions:
     """Options of a benchmark of this machine."""
 
-    local: Annotated[bool, typer.Option("--local", help="This machine: 1 to N cores, GPU.")] = False
+    local: Annotated[
+        bool, typer.Option("--local", help="Measure this machine: 1 to N cores, and its GPU.")
+    ] = False
     manifest: Annotated[
         Path | None, typer.Option(help="--local: manifest to train on (default: rendered images).")
     ] = None
@@ -138,8 +142,8 @@ class AwsOptions:
     types: Annotated[
         str, typer.Option(help="Comma-separated types or families (ml.c5), or all.")
     ] = ""
-    data: Annotated[str, typer.Option(help="s3://BUCKET/FOLDER of training data.")] = ""
-    request_images: Annotated[Path, typer.Option(help="Images of the requests.")] = CATALOGUE
+    data: Annotated[str, typer.Option(help="S3 folder of training data: s3://BUCKET/FOLDER.")] = ""
+    request_images: Annotated[Path, typer.Option(help="Image folder for the requests.")] = CATALOGUE
     max_usd: Annotated[float, typer.Option(min=0, help="Spending limit in USD.")] = 10.0
     max_hours: Annotated[float, typer.Option(min=0.1, help="Time limit of one training job.")] = 6.0
     prices: Annotated[Path, typer.Option(help="Price list, CSV: type,usd_per_hour.")] = PRICES
@@ -162,10 +166,10 @@ class AwsOptions:
         return chosen_types(self.types), prices(self.prices)
 
     def check(self, works: list[Work], work: WorkOptions) -> None:
-        """Refuse in advance what would fail only after something was paid for.
+        """Check in advance what would otherwise fail only after costing money.
 
         Raises:
-            BadRequest: something is missing, or a type has no price.
+            BadRequest: an option is missing, or a type has no price.
         """
         needed: list[tuple[str, str, object]] = [
             ("--role", "an ARN, here or in SAGEMAKER_ROLE", self.role)
@@ -181,8 +185,8 @@ class AwsOptions:
         kinds, usd = self.kinds()
         if unpriced := [kind.name for kind in kinds if kind.name not in usd]:
             raise BadRequest(
-                f"{self.prices} has no price of {', '.join(unpriced)}",
-                remedy="Add it, so that --max-usd holds; see python -m benchmarks prices.",
+                f"{self.prices} has no price for {', '.join(unpriced)}",
+                remedy="Add it, so that --max-usd can apply; see python -m benchmarks prices.",
             )
         if "serving" in works and not self._request_images:
             raise BadRequest(

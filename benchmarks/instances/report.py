@@ -31,11 +31,11 @@ COLUMNS = {
     "source_images_per_s": "source's img/s",
     "input_share": "waiting for input",
     "scaling_efficiency": "scaling efficiency",
-    "usd_an_epoch": "$ an epoch",
+    "usd_an_epoch": "$ per epoch",
     "answers_per_s": "answers/s",
     "p50_ms": f"p50 ms at {LOAD:.0%}",
     "p99_ms": f"p99 ms at {LOAD:.0%}",
-    "usd_a_million": "$ a million answers",
+    "usd_a_million": "$ per million answers",
 }
 SHARES = ("input_share", "scaling_efficiency")
 
@@ -43,7 +43,7 @@ SHARES = ("input_share", "scaling_efficiency")
 def rows(
     kinds: Sequence[InstanceType], works: Sequence[str], ledger: Ledger, prices: Mapping[str, float]
 ) -> list[Row]:
-    """Return one row for each type; None where there is no figure, and why in ``note``."""
+    """Return one row for each type; None if there is no figure, with the reason in ``note``."""
     source = {figure.type: figure.images_per_s for figure in seeds()}
     training = {kind.name: ledger.figures("training", kind.name) for kind in kinds}
     return [
@@ -76,7 +76,7 @@ def result(
 
 
 def source_table(figures: Sequence[SeedFigure]) -> Table:
-    """Return the source's own figures for the terminal, with what was corrected."""
+    """Return the source's own figures for the terminal, with corrections."""
     table = Table(title=f"The source's table; img/s {SEED_ASSUMPTION}", title_justify="left")
     for heading in ("type", "vCPU", "GB", "GPUs", "hours", "img/s"):
         table.add_column(heading, justify="left" if heading == "type" else "right")
@@ -141,7 +141,7 @@ def _serving(seen: ServingFigures | None, price: float | None) -> Row:
     names = ("answers_per_s", "clients", "lone_ms", "p50_ms", "p99_ms", "error_rate")
     if seen is None:
         return dict.fromkeys([*names, "usd_a_million"])
-    # At the load at which the latencies hold, not at a peak that no endpoint should run at.
+    # At the load of the measured latencies, not at a peak that no endpoint should run at.
     sold = LOAD * seen.answers_per_s
     cost = None if price is None or not sold else price / 3600 / sold * 1e6
     found = {name: getattr(seen, name) for name in names}
@@ -183,7 +183,7 @@ def _cost_latency(axes: Axes, table: Sequence[Row], _seeds: Sequence[SeedFigure]
         axes.annotate(
             row["type"], (x, row["p99_ms"]), fontsize=8, xytext=(4, 4), textcoords="offset points"
         )
-    label = "$ a million answers" if cost else "answers per second (no prices given)"
+    label = "$ per million answers" if cost else "answers per second (no prices given)"
     axes.set(
         xlabel=label,
         ylabel=f"p99 at {LOAD:.0%} of the peak, ms",

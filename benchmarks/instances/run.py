@@ -1,4 +1,4 @@
-"""Try instance types one after another, within a spending limit, even if some of them fail."""
+"""Measure instance types one after another, within a spending limit, even if some of them fail."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from benchmarks.instances.catalogue import InstanceType
 from benchmarks.instances.figures import LeftRunning, Platform, ServingFigures, TrainingFigures
 from benchmarks.instances.ledger import Ledger, Work
 
-# The longest that one endpoint takes, in hours, which the limit must leave room for: SageMaker is
+# Maximum duration of one endpoint, in hours, for which the limit must leave room: SageMaker is
 # given forty minutes to start it, and the load and its deletion take a few more.
 SERVING_HOURS = 1.0
 
@@ -18,7 +18,7 @@ SERVING_HOURS = 1.0
 class Budget:
     """Prices and limits."""
 
-    usd_per_hour: Mapping[str, float]  # of every type that costs anything
+    usd_per_hour: Mapping[str, float]  # of every type with costs
     max_usd: float  # nothing is started that might exceed it
     training_hours: float  # limit of a training job
 
@@ -27,13 +27,13 @@ class Budget:
         return self.usd_per_hour.get(name, 0.0)
 
     def worst_case(self, work: Work, name: str) -> float:
-        """Return what a try costs at most, in USD."""
+        """Return the maximum cost of a measurement, in USD."""
         hours = self.training_hours if work == "training" else SERVING_HOURS
         return self.price(name) * hours
 
 
 def left_out(work: Work, kind: InstanceType) -> str:
-    """Return why a type is not tried for this work; an empty string if it is."""
+    """Return why a type is not measured for this work; empty if it is."""
     if work == "training" and not kind.trains:
         return "SageMaker does not train on it"
     if work == "serving" and not kind.serves:
@@ -49,21 +49,21 @@ def run(
     budget: Budget,
     step: Step,
 ) -> None:
-    """Measure what has no figures yet; if a type fails, record it and try the next one.
+    """Measure everything without figures; if a type fails, record it and continue with the next.
 
     Args:
         works: training, serving or both.
         kinds: instance types.
-        platform: where they are tried.
-        ledger: keeps figures and spending; whatever it has as running is removed first.
+        platform: measures the types.
+        ledger: keeps figures and spending; whatever it lists as running is removed first.
         budget: prices and limits.
-        step: receives what is being done.
+        step: receives progress messages.
 
     Raises:
-        LeftRunning: something could not be removed; the ledger still has it as running.
+        LeftRunning: a resource could not be removed; the ledger still lists it as running.
     """
     for leftover in platform.clean(works, kinds, step):
-        step(f"removed what an earlier call had left: {leftover}")
+        step(f"removed a leftover of an earlier call: {leftover}")
     for work, name in ledger.running:
         # A job ends at its limit, whenever the next call comes; an endpoint does not end.
         at_most = budget.training_hours if work == "training" else None
@@ -108,7 +108,7 @@ def _try(
 def _tries(
     works: Sequence[Work], kinds: Sequence[InstanceType], ledger: Ledger
 ) -> Iterator[tuple[Work, InstanceType]]:
-    """Yield what has no figures yet."""
+    """Yield work and types without figures."""
     for work in works:
         for kind in kinds:
             if not left_out(work, kind) and ledger.figures(work, kind.name) is None:

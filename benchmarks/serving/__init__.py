@@ -1,1 +1,1 @@
-"""Serving benchmarks: the request pipeline in process, and servers side by side."""
+"""Serving benchmarks: the request pipeline in process, and a comparison of servers."""

@@ -16,9 +16,9 @@ def eager_network(bundle: RecommendBundle) -> nn.Module:
     """Build torchvision's network with the weights of the bundle's fp32 graph.
 
     Export folds each batch normalisation into the convolution before it. Here the convolution gets
-    the folded weights and the batch normalisation the bias alone, so that the network has its usual
-    layers, its usual cost and the same outputs. A ResNet runs its convolutions in the order in
-    which its modules list them, and the graph keeps that order.
+    the folded weights and the batch normalisation only the bias, so that the network has its usual
+    layers, its usual cost and the same outputs. A ResNet runs its convolutions in the order of its
+    modules, and the graph keeps that order.
 
     Raises:
         ValueError: the graph has another number of convolutions.

@@ -1,7 +1,7 @@
 """Baselines without a server: the pipeline in process, the raw forward pass, a matrix product.
 
-They run in as many processes, of as many threads each, as a server has workers. What a server loses
-against them is therefore the cost of serving, not of how the cores are shared out.
+They use as many processes and threads as a server's workers. A server's loss against them is
+therefore the cost of serving, not of dividing the cores.
 """
 
 import multiprocessing
@@ -45,7 +45,7 @@ class _WorkerConfig:
 
 
 class InProcessBaseline:
-    """Processes that stand in for a server's workers; close them at the end."""
+    """Processes in place of a server's workers; close them at the end."""
 
     def __init__(
         self,
@@ -75,7 +75,8 @@ class InProcessBaseline:
         """Measure requests per second of all processes together.
 
         Args:
-            baseline: whole requests (already parsed), or raw forward passes of one's candidates.
+            baseline: whole requests (already parsed), or raw forward passes of a request's
+                candidates.
             precision: the graph's.
             seconds: duration.
         """
@@ -95,7 +96,7 @@ class InProcessBaseline:
 
 def _run_worker(connection: Connection, config: _WorkerConfig) -> None:
     """Measure on request until the other end closes the connection."""
-    cv2.setNumThreads(1)  # as our handler does
+    cv2.setNumThreads(1)  # as augrank's handler does
     recommenders = {
         precision: Recommender.load(
             config.bundle,
@@ -126,7 +127,7 @@ def _run_worker(connection: Connection, config: _WorkerConfig) -> None:
 def _runner(
     baseline: Baseline, recommender: Recommender, requests: list[Request]
 ) -> Callable[[int], object]:
-    """Return what is timed, a function of its turn's number."""
+    """Return the timed function, called with the number of its turn."""
     if baseline == "pipeline":
         return lambda turn: recommender.recommend_batch([requests[turn % len(requests)]])
     batch = random_batch(recommender)
@@ -153,5 +154,5 @@ def gemm_gigaflops() -> float:
 
 
 def forward_gigaops(backbone: str, image_size: int, images_per_s: float) -> float:
-    """Return multiplications and additions per second, in 10^9, of that many forward passes."""
+    """Return multiplications and additions per second, in 10^9, for this many forward passes."""
     return 2 * GIGA_MACS[backbone] * (image_size / 224) ** 2 * images_per_s

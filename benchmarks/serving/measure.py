@@ -1,12 +1,12 @@
-"""Servers side by side on this machine: answers per second, latency, time by stage.
+"""Compare servers on this machine: answers per second, latency, time by stage.
 
     python -m benchmarks serving BUNDLE [--quick] [--peers mosec] --out build/bench/serving
 
-Absolute figures depend on the machine, so everything is a ratio: our server against the pipeline in
-process and the raw forward pass (what serving costs), against TorchServe's documented eager handler
-(what the runtime gains) and against four other servers with the same runtime (what the front end
-costs). All servers run on loopback at once and take turns, round after round and every other round
-in reverse, so that both sides of a ratio meet the same state of the machine; so do the in-process
+Absolute figures depend on the machine, so everything is a ratio: augrank's server against the
+pipeline in process and the raw forward pass (the cost of serving), against TorchServe's documented
+eager handler (the gain of the runtime) and against four other servers with the same runtime (the
+cost of the front end). All servers run on loopback at once and take turns, in reverse order every
+other round, so that both sides of a ratio see the same state of the machine; so do the in-process
 baselines. Regimes: closed loop (peak), a lone client, open loop at shares of the peak, three times
 the peak, thumbnails, answer cache, MLPerf LoadGen.
 
@@ -67,15 +67,15 @@ Rates = dict[Precision, list[float]]
 
 @dataclass(frozen=True)
 class Comparison:
-    """The systems that are compared, and the requests they are sent.
+    """The compared systems, and the requests for them.
 
     Attributes:
         bundle: has an fp32 graph, and a faster one if it is to be timed.
         requests: JSON objects, one for each image.
-        config: how much is measured.
+        config: the amount of work.
         peers: names of other servers.
         profile: as of ``augrank serve``; other servers get the same workers and threads.
-        device: runs our servers and the peers.
+        device: runs augrank's servers and the peers.
     """
 
     bundle: RecommendBundle
@@ -126,9 +126,9 @@ def measure(comparison: Comparison, reporter: Reporter) -> ServingMeasurements:
             bundle, comparison.precisions, plan, device, comparison.requests
         )
         stack.callback(baseline.close)
-        reporter.say("checking that all servers give the same answers")
+        reporter.say("checking that all servers return the same answers")
         check_answers(servers, bundle, comparison.requests[: config.checked])
-        reporter.say("finding the number of clients with which each server answers most")
+        reporter.say("finding the number of clients at each server's peak")
         for server in servers.values():
             server.clients = best_clients(server, plan.workers, config)
         pipeline, forward = _measure_rounds(servers, baseline, comparison, reporter)
@@ -197,7 +197,7 @@ def _measure_best(
     comparison: Comparison,
     reporter: Reporter,
 ) -> BestServerMeasurement:
-    """Run the scenarios that our fastest server meets alone.
+    """Run the scenarios of only augrank's fastest server.
 
     Args:
         server: measured in the rounds.
@@ -208,7 +208,7 @@ def _measure_best(
     """
     config = comparison.config
     peak = float(np.median(server.rates))
-    reporter.say("eight thumbnails against none")
+    reporter.say("eight thumbnails compared with none")
     thumbnails = thumbnail_ratios(server, comparison.requests, config)
     reporter.say(f"MLPerf LoadGen against {server.system.name}")
     lone_ms = float(np.median(np.concatenate(server.lone_ms)))
@@ -229,7 +229,7 @@ def _measure_best(
 
 
 def _peak_with(workers: int, comparison: Comparison) -> float:
-    """Measure the peak of our fastest server with fewer workers, of one thread each."""
+    """Measure the peak of augrank's fastest server with fewer workers, of one thread each."""
     config = comparison.config
     plan = plan_serving(CapacityRequest("throughput", cores=workers, workers=workers))
     system = augrank_system(

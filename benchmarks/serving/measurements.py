@@ -75,7 +75,7 @@ class ServerMeasurement:
     system: SystemUnderTest
     endpoint: HttpEndpoint
     bodies: list[Payload]
-    clients: int = 1  # the number with which it answers most
+    clients: int = 1  # the number at its peak throughput
     rates: list[float] = field(default_factory=list)  # answers per second, by round
     loaded: list[Replies] = field(default_factory=list)  # closed loop, by round
     lone_ms: list[NDArray[np.float64]] = field(default_factory=list)  # by round
@@ -84,7 +84,7 @@ class ServerMeasurement:
 
 @dataclass(frozen=True)
 class BestServerMeasurement:
-    """The scenarios that our server runs alone, at its fastest precision."""
+    """The scenarios of only augrank's server, at its fastest precision."""
 
     peak: float  # answers per second
     open: dict[float, Replies]  # by share of the peak
@@ -107,9 +107,9 @@ class ServingMeasurements:
     forward: dict[Precision, list[float]]  # passes of one request's candidates per second
     best: BestServerMeasurement
     scaling: dict[int, float]  # answers per second, by number of workers
-    skipped: dict[str, str]  # servers that did not start, and why
+    skipped: dict[str, str]  # reasons of servers that did not start
     gemm_gigaflops: float  # the better of two, before and after
 
     def augrank(self, precision: Precision) -> ServerMeasurement:
-        """Return our server of this precision."""
+        """Return augrank's server of this precision."""
         return self.servers[f"augrank {precision}"]

@@ -1,6 +1,6 @@
 """MLPerf's own load generator as a client of the endpoint: SingleStream, Server and Offline.
 
-LoadGen decides when each request is sent and takes the times. This module only posts the requests,
+LoadGen schedules the requests and measures the times. This module only posts the requests,
 as LoadGen's system under test, and reads the figures from LoadGen's log.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks.common.http_client import OK, HttpClient, HttpEndpoint, Payload
 
 SERVER_LOAD = 0.7  # of the peak
-SERVER_LATENCY_FACTOR = 5  # bound on the Server scenario's p99, times a lone request's latency
+SERVER_LATENCY_FACTOR = 5  # bound on the Server scenario's p99 / a lone request's latency
 FIGURES = {
     "SingleStream": (
         "90.00 percentile latency (ns)",
@@ -32,7 +32,7 @@ FIGURES = {
 class LoadGenConfig:
     """Load and duration of LoadGen's scenarios."""
 
-    peak: float  # answers per second that the server can give
+    peak: float  # peak answers per second of the server
     lone_ms: float  # latency of a lone request
     seconds: float  # duration of each scenario
     connections: int  # at most
@@ -45,7 +45,7 @@ def run_loadgen(
 
     Returns:
         LoadGen's figures by scenario, with the number of failed requests; or, under ``skipped``,
-        why there are none.
+        the reason why it did not run.
     """
     try:
         import mlperf_loadgen
@@ -66,7 +66,7 @@ def run_loadgen(
 
 
 class _System:
-    """The system under test as LoadGen sees it."""
+    """The system under test for LoadGen."""
 
     def __init__(
         self, module: Any, endpoint: HttpEndpoint, bodies: Sequence[Payload], connections: int

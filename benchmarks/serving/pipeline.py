@@ -2,10 +2,11 @@
 
     python -m benchmarks pipeline BUNDLE --rounds 60
 
-A server cannot answer faster than the pipeline, nor the pipeline than the network alone. This shows
-what decoding, augmenting, scoring and ranking add to the network, for each graph, on a small image
-and on a 12-megapixel photo. Each round sends the pipeline one image and right after it runs the raw
-forward pass of as many candidates, so that both meet the same noise; ratios are taken by round.
+A server cannot answer faster than the pipeline, nor the pipeline than the network alone. This
+benchmark shows how much decoding, augmenting, scoring and ranking add to the network, for each
+graph, on a small image and on a 12-megapixel photo. Each round sends the pipeline one image and
+right after it runs the raw forward pass of as many candidates, so that both see the same noise;
+ratios are computed by round.
 
 The JSON line holds, for each graph and kind of image, the medians of ``stages_ms``, ``forward_ms``
 and ``pipeline_over_forward``.
@@ -104,7 +105,7 @@ def _time(
 
 
 def random_batch(recommender: Recommender) -> NDArray[np.float32]:
-    """Return noise in the shape of one request's candidates, float32 (A, 3, S, S)."""
+    """Return noise of the shape of one request's candidates, float32 (A, 3, S, S)."""
     spec = recommender.bundle.spec
     shape = (len(spec.augmentations.names), 3, spec.image_size, spec.image_size)
     return np.random.default_rng(0).normal(size=shape).astype(np.float32)

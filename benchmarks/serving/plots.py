@@ -13,11 +13,11 @@ SMALL_TEXT = 8  # points
 
 
 def draw_all(measured: ServingMeasurements, folder: Path) -> list[Path]:
-    """Draw throughput against p99, latency CDF, where a request's time goes, and scaling.
+    """Draw throughput against p99, latency CDF, time by stage, and scaling.
 
     Args:
         measured: a run of the benchmark.
-        folder: gets the PNGs.
+        folder: the folder for the PNG files.
 
     Returns:
         The files written.
@@ -84,7 +84,7 @@ def _stages(axes: Axes, measured: ServingMeasurements) -> None:
         left += widths
     lone = [float(np.median(np.concatenate(server.lone_ms))) for server in servers.values()]
     axes.barh(names, np.array(lone) - left, left=left, label="HTTP, queue", color="lightgrey")
-    axes.set(xlabel="ms, a lone client", title="Where a request's time goes")
+    axes.set(xlabel="ms, a lone client", title="Time of a request by stage")
     axes.invert_yaxis()
     axes.legend(fontsize=SMALL_TEXT)
 

@@ -1,4 +1,4 @@
-"""The serving benchmark's ratios, its rows and its JSON object.
+"""Ratios, table rows and JSON object of the serving benchmark.
 
 Columns are named as in TorchServe's own benchmark suite and in SageMaker Inference Recommender.
 """
@@ -60,8 +60,8 @@ def rows(
 
     Args:
         measured: a run of the benchmark.
-        candidates: number of candidates of a request.
-        price_per_hour: the machine's; adds the cost of answers.
+        candidates: number of candidates per request.
+        price_per_hour: price of the machine; adds the cost of answers.
 
     Raises:
         AugrankError: a server answered nothing.
@@ -234,7 +234,7 @@ def _over_other_engines(measured: ServingMeasurements, precision: Precision) -> 
 
 
 def _over_peers(measured: ServingMeasurements) -> dict[str, Median]:
-    """Return our fastest server over each peer, and over the best."""
+    """Return augrank's fastest server over each peer, and over the best."""
     fastest, servers = measured.augrank(measured.fastest), measured.servers
     peers = [name for name in servers if not name.startswith(("augrank", "documented"))]
     figures = {

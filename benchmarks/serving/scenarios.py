@@ -22,7 +22,7 @@ REFUSED = 503
 
 
 def best_clients(server: ServerMeasurement, workers: int, config: ServingBenchConfig) -> int:
-    """Find the number of clients with which a server answers most; for some, that is one."""
+    """Find the number of clients at a server's peak; for some, that is one."""
 
     def rate(clients: int) -> float:
         return closed_loop(
@@ -47,7 +47,7 @@ def lone_client(
     """Send requests one after another.
 
     Returns:
-        Latencies (count,), ms, and the stages that answers report, ms (answers, STAGES); no rows if
+        Latencies (count,), ms, and the stages reported in answers, ms (answers, STAGES); no rows if
         the server does not report them.
     """
     client, latencies, stages = HttpClient(server.endpoint), [], []
@@ -107,9 +107,9 @@ def overload(
     Args:
         server: the server under load.
         plan: its workers and queue.
-        peak: answers per second that it can give.
+        peak: its peak answers per second.
         busiest: responses of the highest load below the peak, for comparison.
-        config: how long.
+        config: durations.
     """
     before = float(np.median(lone_client(server, config.lone)[0]))
     replies = poisson_load(server, plan, OVERLOAD * peak, config.overload_s, seed=2)
@@ -136,11 +136,11 @@ def overload(
 def cache_latencies(
     server: ServerMeasurement, workers: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Measure a lone client's latencies, ms: of answers from the cache, of answers computed."""
+    """Measure a lone client's latencies, ms: of cached and of computed answers."""
     hits: list[float] = []
     misses: list[float] = []
     client = HttpClient(server.endpoint)
-    for _ in range(CACHE_PASSES * workers):  # each worker has a cache of its own
+    for _ in range(CACHE_PASSES * workers):  # each worker has its own cache
         for body in server.bodies:
             start = time.perf_counter()
             status, content = client.post(body)

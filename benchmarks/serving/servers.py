@@ -1,4 +1,4 @@
-"""Start the systems under test side by side, and check that all give the same answers."""
+"""Start the systems under test, and check that all give the same answers."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,14 +18,14 @@ from benchmarks.serving.in_process import expected_probabilities
 from benchmarks.serving.measurements import ServerMeasurement
 from benchmarks.serving.systems import SystemUnderTest, wait_until_answering
 
-# Another number of threads, or another network, sums in another order.
+# A different number of threads, or network, sums in a different order.
 TOLERANCE, EAGER_TOLERANCE = 1e-5, 2e-3
-SETTINGS_PREFIX = "AUGRANK_"  # environment variables that would configure our servers alone
+SETTINGS_PREFIX = "AUGRANK_"  # environment variables that would configure only augrank's servers
 
 
 @contextmanager
 def without_settings() -> Iterator[None]:
-    """Remove this shell's settings of our own servers from every server's environment."""
+    """Remove this shell's settings of augrank's servers from every server's environment."""
     removed = {
         name: os.environ.pop(name) for name in list(os.environ) if name.startswith(SETTINGS_PREFIX)
     }
@@ -41,10 +41,10 @@ def start_servers(
     """Start all servers at once.
 
     Returns:
-        Running servers by name, and why others did not start.
+        Running servers by name, and the reasons of others that did not start.
 
     Raises:
-        AugrankError: one of our own did not.
+        AugrankError: one of augrank's servers did not start.
     """
 
     def start(system: SystemUnderTest) -> ServerMeasurement | AugrankError:
@@ -83,7 +83,7 @@ def check_answers(
     """Check that every server gives the candidates and probabilities of the pipeline in process.
 
     Raises:
-        AugrankError: names the server that does not.
+        AugrankError: a server does not; gives its name.
     """
     expected: dict[tuple[Precision, Device], list[dict[str, float]]] = {}
     for server in servers.values():

@@ -1,4 +1,4 @@
-"""The systems under test: servers that are started on loopback, sent the same requests, stopped."""
+"""The systems under test: servers on loopback, with their start, requests and stop."""
 
 import base64
 import json
@@ -39,7 +39,7 @@ MakeBody = Callable[[Mapping[str, Any]], Payload]
 
 @dataclass(frozen=True)
 class SystemUnderTest:
-    """A server that can be started, and the request format that it takes."""
+    """A server that can be started, and its request format."""
 
     name: str
     precision: Precision
@@ -72,7 +72,7 @@ def augrank_system(
     device: Device = "cpu",
     cache_mb: int = 0,
 ) -> SystemUnderTest:
-    """Augrank on TorchServe, as ``augrank serve`` starts it."""
+    """augrank on TorchServe, as ``augrank serve`` starts it."""
 
     @contextmanager
     def start() -> Iterator[HttpEndpoint]:
@@ -117,7 +117,7 @@ def documented_system(
 
 def _write_documented_model(bundle: RecommendBundle, folder: Path, workers: int) -> None:
     """Write a model folder as torch-model-archiver packs it: handler, weights, extra files."""
-    import torch  # seconds to import, and needed here alone
+    import torch  # takes seconds to import, and is needed only here
 
     from benchmarks.serving.eager import eager_network
 
@@ -221,7 +221,7 @@ def peer_system(
     plan: ServingPlan,
     device: Device = "cpu",
 ) -> SystemUnderTest:
-    """Augrank's pipeline behind another server, with the same workers and threads."""
+    """augrank's pipeline behind another server, with the same workers and threads."""
     start = partial(_run_peer, PEERS[name], bundle, precision, plan, device)
     return SystemUnderTest(name, precision, start, PEERS[name].body, device)
 
@@ -268,7 +268,7 @@ def wait_until_answering(endpoint: HttpEndpoint, body: Payload) -> bytes:
     """Send a request until it is answered; return that answer's content.
 
     Raises:
-        ServerError: there was no answer in time.
+        ServerError: it did not answer in time.
     """
     deadline = time.monotonic() + READY_TIMEOUT_S
     client = HttpClient(endpoint)

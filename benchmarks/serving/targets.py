@@ -1,4 +1,4 @@
-"""Performance targets of serving, and what was tried where one is missed."""
+"""Performance targets of serving, and what was tried if one is missed."""
 
 from dataclasses import replace
 
@@ -90,7 +90,7 @@ RATIOS = (
         "thumbnails_over_plain", "throughput with eight thumbnails ÷ without", 0.95, 0.98
     ),
 )
-# The bound and aim of server_over_forward: the faster the graph, the more a server weighs.
+# The bound and aim of server_over_forward: the faster the graph, the larger the server's share.
 FORWARD_BOUNDS: dict[Precision, tuple[float, float]] = {"fp32": (0.92, 0.96), "int8": (0.82, 0.90)}
 # Keys of results.json's "overload"; lone_after_over_before is computed from two of them.
 OVERLOAD = (

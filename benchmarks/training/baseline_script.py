@@ -3,7 +3,7 @@
     python -m benchmarks.training.baseline_script --images DIR --backbone resnet18 \
       --image-size 96 --epochs 10
 
-The same job as ``fit`` without targets, on the same splits: tell augmentations apart. Optimizer and
+The same job as ``fit`` without targets, on the same splits: recognise augmentations. Optimizer and
 schedule are those of the first experiments; the epoch that validates best is tested. The JSON line
 holds ``seconds`` and ``accuracy``.
 """
@@ -31,7 +31,7 @@ Loader = DataLoader[tuple[Tensor, int]]
 
 
 class Candidates(Dataset[tuple[Tensor, int]]):
-    """Every augmentation of every image, made when it is read."""
+    """Every augmentation of every image, computed when it is read."""
 
     def __init__(self, files: list[Path], size: int, *, crop: bool) -> None:
         self._files, self._augmentations = files, augmentation_set("seed", 0).augmentations

@@ -38,11 +38,11 @@ def run_benchmark(
 
     Args:
         config: the amount of work.
-        scratch: for rendered images, image caches, runs and the partial results.
+        scratch: folder for rendered images, image caches, runs and the partial results.
         reporter: prints what is being measured.
 
     Returns:
-        The measurements, and the partial results, to be deleted once the measurements are kept.
+        The measurements, and the partial results, to be deleted once the measurements are saved.
     """
     threads = usable_cores()
     device = choose_device(threads)

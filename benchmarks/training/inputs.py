@@ -1,4 +1,4 @@
-"""The input path alone: ours, cold and warm, against ImageFolder with PIL and torchvision."""
+"""The input path alone: augrank's, cold and warm, against ImageFolder with PIL and torchvision."""
 
 import math
 import shutil
@@ -63,7 +63,7 @@ def cold_rate(data: Dataset, samples: Samples, bench: TrainingBench) -> float:
 
 
 def fill_image_cache(data: Dataset, samples: Samples, cache: Path) -> None:
-    """Do what a first run does before its first epoch: fill an empty image cache."""
+    """Fill an empty image cache, as a first run does before its first epoch."""
     shutil.rmtree(cache, ignore_errors=True)
     files = [data.manifest.files[number] for number in np.unique(samples.file)]
     decode_all(
@@ -84,9 +84,9 @@ def _load_epoch(data: Dataset, samples: Samples, batch_size: int, device: Device
 
 
 class ImageFolderLoader:
-    """torchvision's own way: PIL decodes a file for every sample, with one worker per core.
+    """torchvision's loader: PIL decodes a file for every sample, with one worker per core.
 
-    It resizes, shifts and zooms as ours does, but does not augment, so ours does more.
+    It resizes, shifts and zooms as augrank's loader does, but does not augment.
 
     Args:
         images: a folder of folders of images.

@@ -2,11 +2,11 @@
 
     python -m benchmarks training [--quick] [--backbones resnet18] [--sizes 96,224]
 
-How close does training come to what the machine can do? Synthetic is the training step on one batch
-again and again, so the arithmetic alone; real adds the loader, augmentations and normalisation from
-a warm image cache; cold adds reading and decoding every file. All alternate in one run, so that
-their ratios do not depend on what else the machine was doing. The embeddings that heads learn from
-are timed against torchvision's unmodified network in float32.
+How close does training come to what the machine can do? Synthetic repeats the training step on one
+batch, so it measures only the arithmetic; real adds the loader, augmentations and normalisation
+from a warm image cache; cold adds reading and decoding every file. All alternate in one run, so
+that their ratios do not depend on the load of the machine. The embeddings that heads learn from are
+timed against torchvision's unmodified network in float32.
 
 The JSON line holds ``ratios`` (of the first backbone and size), a row for each of ``backbones`` and
 ``inputs``, ``runs`` (whole runs against a plain script), ``scaling`` (more processes), and, outside
@@ -89,7 +89,7 @@ class _TrainingTurns:
         self.waiting.clear()
 
     def synthetic(self) -> float:
-        """Train on one batch again and again."""
+        """Train repeatedly on one batch."""
         return self._trainer.train(self._trainer.synthetic(len(self.samples)))[0]
 
     def real(self) -> float:
@@ -107,7 +107,7 @@ class _TrainingTurns:
 
 
 def _whole_originals(samples: Samples, count: int, data: Dataset) -> Samples:
-    """Return the first originals with all their candidates: at least ``count`` if there are."""
+    """Return the first originals with all their candidates: at least ``count`` if available."""
     candidates = len(data.augmentations.names)
     originals = -(-count // candidates)
     return samples[np.arange(min(originals * candidates, len(samples)))]
@@ -189,7 +189,7 @@ def measure_compile(
 def _alternate(
     turns: Mapping[str, Callable[[], float]], *, quick: bool, reverse: bool
 ) -> Iterator[dict[str, float]]:
-    """Yield the seconds of each turn, one after another, so that a busy machine slows all alike."""
+    """Yield the seconds of each turn, alternating, so that a busy machine slows all equally."""
     order = [*turns][:: -1 if reverse else 1]
     start = time.perf_counter()
     while True:

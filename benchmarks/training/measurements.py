@@ -29,7 +29,7 @@ class TrainingBenchConfig:
     images: int  # originals
     turn_s: float  # of training; embeddings take as long or longer
     epochs: int  # of a whole run
-    runs: int  # whole runs, ours and the plain script's
+    runs: int  # whole runs of fit and of the plain script
 
 
 FULL = TrainingBenchConfig(
@@ -76,13 +76,13 @@ class BackboneMeasurement:
 
     backbone: Architecture
     size: int  # pixels
-    synthetic: list[float] = field(default_factory=list)  # training on one batch again and again
+    synthetic: list[float] = field(default_factory=list)  # training repeatedly on one batch
     real: list[float] = field(default_factory=list)  # training from a warm image cache
     cold: list[float] = field(default_factory=list)  # an epoch from files, by round
     waiting: list[float] = field(default_factory=list)  # share of a real turn spent on input
     embed: list[float] = field(default_factory=list)
     eager: list[float] = field(default_factory=list)
-    peak_mb: float = 0.0  # memory of a process of its own
+    peak_mb: float = 0.0  # memory of a separate process
     compiled: bool = False  # whether torch.compile was used
 
 
@@ -98,7 +98,7 @@ class LoaderMeasurement:
 
 @dataclass(frozen=True)
 class CompileMeasurement:
-    """Training with torch.compile beside eager training, on one batch."""
+    """Training with torch.compile and eager training, on one batch."""
 
     backbone: Architecture
     size: int  # pixels
@@ -108,7 +108,7 @@ class CompileMeasurement:
 
 
 def with_device_sizes(config: TrainingBenchConfig) -> TrainingBenchConfig:
-    """On a GPU, put the largest image size first, so that the ratios are of it."""
+    """On a GPU, put the largest image size first, so that the ratios refer to it."""
     if not torch.cuda.is_available():
         return config
     return replace(config, sizes=tuple(sorted(config.sizes, reverse=True)))

@@ -11,15 +11,15 @@ from benchmarks.training.measurements import batch_size, choose_device, load_ima
 from benchmarks.training.timed_trainer import TimedTrainer
 from training.config import Architecture
 
-PEAK_BATCHES = 8  # memory grows no more after these
+PEAK_BATCHES = 8  # memory no longer grows after these
 
 
 def peak_mb(images: Path, scratch: Path, size: int, backbone: Architecture) -> float:
-    """Measure the peak memory of training: the GPU's, or that of a process of its own; MB.
+    """Measure the peak memory of training: the GPU's, or that of a separate process; MB.
 
     Args:
         images: the folder.
-        scratch: has its decoded images.
+        scratch: folder of the decoded images.
         size: side, pixels.
         backbone: the network.
     """

@@ -41,7 +41,7 @@ class TrainingMeasurements:
     runs: RunMeasurement
     scaling: ScalingMeasurement
     compiled: CompileMeasurement | None = None  # not in a quick run
-    job: JobMeasurement | None = None  # on GPUs alone
+    job: JobMeasurement | None = None  # only on GPUs
 
 
 def conditions(config: TrainingBenchConfig, device: Device, threads: int) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def result_json(measured: TrainingMeasurements, command: str) -> dict[str, Any]:
 
 
 def draw_all(results: Results, folder: Path) -> list[Path]:
-    """Draw training speed by backbone, the input path's, and that of more processes.
+    """Draw the speed of training by backbone, of the input path, and of several processes.
 
     Returns:
         The files written.

@@ -13,10 +13,10 @@ Measurement = TypeVar("Measurement")
 
 
 class PartialResults:
-    """A JSON file of the parts measured so far; each part is measured in turns of its own.
+    """A JSON file of the parts measured so far; each part is measured separately.
 
     Args:
-        file: written by an interrupted run, or not there yet.
+        file: written by an interrupted run; may not exist.
         conditions: plain data that the figures depend on; parts measured under others are dropped.
         reporter: prints which parts are taken from the file.
     """
@@ -30,7 +30,7 @@ class PartialResults:
     def get_or_measure(
         self, name: str, kind: type[Measurement], measure: Callable[[], Measurement]
     ) -> Measurement:
-        """Return what was measured before the interrupt, or measure it now.
+        """Return the part measured before the interrupt, or measure it now.
 
         Args:
             name: the part's.

@@ -27,8 +27,8 @@ from training.config import Architecture
 
 ORIGINALS_PER_CORE, ORIGINALS_PER_GPU = 200, 4_000
 SCALING_EPOCHS, SCALING_ROUNDS, QUICK_SCALING_ROUNDS = 3, 6, 2  # the first epoch is a warm-up
-# With fit's own shares of test and validation, an epoch trains on the 32,370 images of the first
-# experiments.
+# With fit's default shares of test and validation, an epoch trains on the 32,370 images of the
+# first experiments.
 JOB_ORIGINALS, JOB_EPOCHS, JOB_SIZE = 8_300, 10, 224
 JOB_BACKBONE: Architecture = "resnet34"
 ERROR_CHARACTERS = 1500
@@ -36,7 +36,7 @@ ERROR_CHARACTERS = 1500
 
 @dataclass
 class RunMeasurement:
-    """Whole runs, ours and the plain script's, by round."""
+    """Whole runs of ``fit`` and of the plain script, by round."""
 
     ours_s: list[float] = field(default_factory=list)
     naive_s: list[float] = field(default_factory=list)
@@ -46,9 +46,9 @@ class RunMeasurement:
 
 @dataclass
 class ScalingMeasurement:
-    """Training on more and more processes, by round."""
+    """Training on an increasing number of processes, by round."""
 
-    of: str  # what each process has: core or GPU
+    of: str  # resource of each process: core or GPU
     # Images per second by number of processes, with a batch for each.
     rates: dict[int, list[float]] = field(default_factory=dict)
     shared: list[float] = field(default_factory=list)  # two processes that share one batch
@@ -77,7 +77,7 @@ class FitRun:
         processes: under torchrun, a core or a GPU each; by default one process on all cores.
         batch: batch size of all processes together.
         device: fit's option.
-        cache: of decoded images; by default the run's own, which is empty.
+        cache: cache of decoded images; by default the run's own empty one.
         seed: of the splits, the weights and the order.
     """
 
@@ -93,7 +93,7 @@ class FitRun:
     seed: int = 0
 
     def run(self) -> tuple[dict[str, Any], float]:
-        """Run it; return report.json and seconds."""
+        """Run ``fit``; return report.json and seconds."""
         shutil.rmtree(self.out, ignore_errors=True)
         one_core_each = self.processes if self.device == "cpu" else None
         with _pinned_to_cores(one_core_each or usable_cores()):
@@ -123,7 +123,7 @@ class FitRun:
 def measure_runs(bench: TrainingBench) -> RunMeasurement:
     """Measure whole runs against the plain script, on the CPU.
 
-    Each pair has a seed of its own; nothing is kept from one run for the next.
+    Each pair has its own seed; nothing is reused between runs.
     """
     measured, config = RunMeasurement(), bench.config
     for number in range(config.runs):
@@ -149,8 +149,8 @@ def measure_runs(bench: TrainingBench) -> RunMeasurement:
 def measure_scaling(bench: TrainingBench) -> ScalingMeasurement:
     """Measure one process, two, ... up to all under torchrun, with a GPU or a core each.
 
-    Each process has images and a batch of its own, so that the work grows with the processes. Two
-    processes that share one batch are measured beside them.
+    Each process has its own images and batch, so that the work grows with the processes. Two
+    processes that share one batch are measured too.
     """
     gpus, config = torch.cuda.device_count(), bench.config
     use_gpus = gpus > 1
@@ -185,7 +185,7 @@ def measure_scaling(bench: TrainingBench) -> ScalingMeasurement:
 
 
 def _process_counts(most: int, *, quick: bool) -> list[int]:
-    """Return one, two, and unless it is quick all powers of two, up to ``most``."""
+    """Return one, two and, unless it is quick, all powers of two up to ``most``."""
     powers = () if quick else (2**n for n in range(most.bit_length()))
     return sorted({1, 2, *powers, most})
 

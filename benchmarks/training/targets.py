@@ -22,7 +22,7 @@ RATIOS = (
         "tables), further than the rounding that heads see.",
     ),
 )
-# Beside the ratio of as many batches as processes.
+# In addition to the ratio with one batch per process.
 SHARED_BATCH = PerformanceTarget(
     "shared_over_one",
     "two processes that share one batch ÷ one",

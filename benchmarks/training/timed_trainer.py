@@ -1,4 +1,4 @@
-"""Train a backbone on real or synthetic batches and take the time."""
+"""Train a backbone on real or synthetic batches and measure the time."""
 
 import itertools
 import time
@@ -21,7 +21,7 @@ from training.data.dataset import Dataset
 from training.data.samples import Samples
 from training.data.splits import TRAIN
 
-SCHEDULE_STEPS = 1000  # of the learning rate's schedule; more than are taken
+SCHEDULE_STEPS = 1000  # of the learning rate's schedule; more than are run
 
 
 class TimedTrainer:
@@ -31,7 +31,7 @@ class TimedTrainer:
         data: decoded images.
         backbone: the network.
         device: trains the network.
-        compiled: use torch.compile or not; by default as a long run chooses.
+        compiled: whether to use torch.compile; by default as in a long run.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class TimedTrainer:
         self._batches = batches_of(data, self._batch, device)
 
     def train(self, batches: Iterator[TrainingBatch]) -> tuple[float, float]:
-        """Train on batches; return seconds, and those of them spent waiting for images."""
+        """Train on batches; return total seconds, and seconds spent waiting for images."""
         start = time.perf_counter()
         trained = train_epoch(self.optimizer, batches, self._ctx, _no_progress)
         return time.perf_counter() - start, trained.waited_s

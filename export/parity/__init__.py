@@ -1,1 +1,1 @@
-"""The parity gate: what is served must be what was trained."""
+"""The parity gate: an export must answer as the trained model does."""

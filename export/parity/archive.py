@@ -1,4 +1,4 @@
-"""Asks a finished archive: its own code, in a process of its own."""
+"""Run the code of a finished archive in a separate process."""
 
 import json
 import os
@@ -25,8 +25,8 @@ def ask_archive(
     Args:
         archive: a ``.mar``.
         requests: ``{"image": file, "fields": {...}}`` each.
-        device: that the handler is to use.
-        precision: of the graph that it is to use; None leaves the choice to the bundle.
+        device: device for the handler.
+        precision: precision of the graph; None leaves the choice to the bundle.
 
     Returns:
         ``{"status": 200, "body": {...}}`` for each request.

@@ -1,4 +1,4 @@
-"""How an exported graph compares with training, and the least that it must reach."""
+"""Comparison of an exported graph with training, and its tolerances."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class EngineConfig:
 
     @property
     def tolerance(self) -> "Tolerance":
-        """What it must reach; OpenVINO computes an fp32 graph in bfloat16 where the CPU can."""
+        """Its tolerance; OpenVINO computes an fp32 graph in bfloat16 if the CPU can."""
         if (self.precision, self.device) == ("fp32", "openvino"):
             return BFLOAT16
         return TOLERANCES[self.precision]
@@ -43,11 +43,11 @@ class EngineConfig:
 
 @dataclass(frozen=True)
 class Tolerance:
-    """The least that a graph must reach to be used.
+    """The minimum figures of a graph that may be used.
 
-    Trees jump where an input crosses a split, so the largest single difference is bounded loosely
+    Trees jump when an input crosses a split, so the largest single difference is bounded loosely
     and the ranking tightly. int8 and bfloat16 (eight bits of mantissa, fp16 has eleven) are
-    approximations and are allowed more.
+    approximations and have wider tolerances.
     """
 
     embedding_cosine: float

@@ -2,8 +2,8 @@
 
 The reference is what torch computed during training for the candidates of held-out images
 (reference.npz), scored by the run's own XGBoost heads. It is compared with the handler inside the
-finished archive, which is given the image files, once for each exported graph. The two sides share
-nothing but the files of the run.
+finished archive, which gets the image files, once for each exported graph. The two sides share only
+the files of the run.
 """
 
 import base64
@@ -62,7 +62,7 @@ class GateResult:
 
 
 def parity_table(spec: RecommendSpec) -> Table:
-    """Return the figures of a finished bundle for people; default graphs are marked."""
+    """Return the figures of a finished bundle as a table; default graphs are marked."""
     defaults = {str(spec.precision)}
     if spec.openvino_precision is not None:
         defaults.add(f"{spec.openvino_precision}, openvino")
@@ -85,7 +85,7 @@ def judge(figures: Mapping[EngineConfig, ParityFigures]) -> GateResult:
     """Compare figures with their tolerances.
 
     Raises:
-        ParityError: fp32 itself falls short.
+        ParityError: fp32 falls short.
     """
     missed = {config: shortfalls(each, config.tolerance) for config, each in figures.items()}
     if fails := missed[EngineConfig("fp32")]:
@@ -100,7 +100,7 @@ def judge(figures: Mapping[EngineConfig, ParityFigures]) -> GateResult:
 
 
 class ParityGate:
-    """Holds the reference's answers to the gate's requests, and compares archives with them."""
+    """Compares archives with the reference's answers to the gate's requests."""
 
     def __init__(self, run: Run[RecommendRun], progress: Step) -> None:
         self._run, self._progress, self._reference = run, progress, run.reference()
@@ -117,14 +117,14 @@ class ParityGate:
         self, archive: Path, graphs: Mapping[Precision, str], config: EngineConfig
     ) -> ParityFigures:
         """Compute the figures of one graph, with probabilities from the archive's own handler."""
-        self._progress(f"parity gate: asking the archive ({config.label})")
+        self._progress(f"parity gate: testing the archive ({config.label})")
         cosine = lowest_cosine(self._run, self._reference, archive, graphs, config)
         got = self._ask(archive, config.device, config.precision)
         self._answers[config] = got
         return compare(self._expected, got, self._directions, cosine)
 
     def smoke_request(self, config: EngineConfig) -> dict[str, Any]:
-        """Return a request with its probabilities, to test servers with.
+        """Return a request with its probabilities, for testing servers.
 
         It is the request whose answer differs least between training and this graph: far from any
         split of a tree, its probabilities are the same on other processors too.
@@ -145,12 +145,12 @@ class ParityGate:
         }
 
     def confirm(self, archive: Path, figures: ParityFigures) -> None:
-        """Check that the finished archive, which chooses its graph itself, has the same figures.
+        """Check that the finished archive, which chooses its own graph, has the same figures.
 
         Raises:
-            ParityError: it has not.
+            ParityError: the figures differ.
         """
-        self._progress("parity gate: asking the finished archive")
+        self._progress("parity gate: testing the finished archive")
         got = self._ask(archive, "cpu", None)
         again = compare(self._expected, got, self._directions, figures.embedding_cosine)
         drift = max(
@@ -180,7 +180,7 @@ class ParityGate:
         for answer in ask_archive(archive, requests, device, precision):
             if answer["status"] != 200:
                 message = answer["body"]["error"]["message"]
-                raise ParityError(f"the archive refuses a held-out image: {message}")
+                raise ParityError(f"the archive rejects a held-out image: {message}")
             scores = {c["name"]: c["probability"] for c in answer["body"]["candidates"]}
             rows.append([scores[name] for name in record.augmentations.names])
         return np.array(rows)

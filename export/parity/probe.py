@@ -1,7 +1,7 @@
 """Answers requests with the handler of an unpacked archive, as a model server would.
 
-Run it as a script in a process of its own, with the archive's folder on PYTHONPATH, so that the
-code in the archive answers and nothing of the clone does:
+Run it as a script in a separate process, with the archive's folder on PYTHONPATH, so that only the
+code in the archive answers, and none of the clone:
 
     PYTHONPATH=FOLDER python -P export/parity/probe.py FOLDER REQUESTS.json ANSWERS.json
 
@@ -36,7 +36,7 @@ class ProbeContext:
         return {"Content-Type": "application/octet-stream", "X-Augrank-Fields": fields}
 
     def set_response_content_type(self, idx: int, value: str) -> None:
-        """Ignore it: answers are JSON."""
+        """Ignore the content type: answers are JSON."""
 
     def set_response_status(self, code: int = 200, phrase: str = "", idx: int = 0) -> None:
         """Record a request's status."""

@@ -5,7 +5,7 @@
 SageMaker refuses an update that removes a registered variant or changes its instance type;
 deregistering a variant deletes its policies and scheduled actions; only an existing variant can be
 registered. So an update saves the old variant's autoscaling to S3 before it deregisters it, and
-restores it for the variant that serves in the end: the new one, or the old one after a rollback.
+restores it for the variant that finally serves: the new one, or the old one after a rollback.
 Nothing is lost in between, as AWS does not scale an endpoint that is being updated.
 """
 
@@ -20,7 +20,7 @@ from augrank.aws.s3 import S3Folder
 from export.sagemaker.endpoint import Endpoint
 
 SERVICE = "application-autoscaling"
-# Tags would be the obvious place, but take neither braces nor more than 256 characters.
+# Tags would be the obvious place, but allow neither braces nor more than 256 characters.
 SAVED_FILE = "autoscaling.json"
 SCALE_IN_COOLDOWN_S, SCALE_OUT_COOLDOWN_S = 300, 60
 
@@ -96,7 +96,7 @@ def autoscale(endpoint: Endpoint, limits: ScalingLimits) -> list[str]:
     if not names:
         raise AwsError(
             f"{endpoint.name} is serverless",
-            remedy="It scales by itself, up to --max-concurrency.",
+            remedy="It scales automatically; no autoscaling is needed.",
         )
     for name in names:
         for call in autoscaling_calls(endpoint.name, name, limits):

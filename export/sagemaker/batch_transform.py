@@ -1,10 +1,10 @@
 """Batch transform: answer an S3 folder of images, resumable; bad images are listed and skipped.
 
 Every image is one request and one ``<key>.out`` in the output folder. Images that have an answer
-are not sent again: the job's manifest names the missing ones. A job that is still running, left by
-a killed call, is followed first. An image that cannot be answered gets its error as its answer,
-because SageMaker fails a whole job at the first status other than 200; one that is too large for a
-request is not sent at all.
+are not sent again: the job's manifest names the missing ones. A job left running by a killed call
+is followed first. An image that cannot be answered gets its error as its answer, because SageMaker
+fails a whole job at the first status other than 200; one that is too large for a request is not
+sent at all.
 """
 
 import json
@@ -42,7 +42,7 @@ class TransformResult:
 
 @dataclass(frozen=True)
 class Batch:
-    """A folder of images, and what to ask about them."""
+    """A folder of images, and the fields of their requests."""
 
     release: Release  # the export, with the instances to run on
     source: S3Folder  # images
@@ -51,7 +51,7 @@ class Batch:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What an answer depends on: an output folder never mixes answers that differ in it."""
+        """The inputs of an answer: an output folder never mixes answers that differ in them."""
         return {
             "archive": self.release.key,
             "input": self.source.url,
@@ -100,12 +100,12 @@ def transform(
 
     Args:
         aws: services of a region.
-        batch: the images, and what to ask about them.
-        progress: receives what is being done.
+        batch: the images, and the fields of their requests.
+        progress: receives progress messages.
         poll_s: pause between two requests for the job's state; None for 20 s.
 
     Raises:
-        AwsError: AWS refused, or the job failed; answers that were given stay.
+        AwsError: AWS refused, or the job failed; existing answers are kept.
         BadRequest: there are no images, or the output folder has answers to another request.
     """
     found = batch.source.sizes(aws)
@@ -117,7 +117,7 @@ def transform(
     _claim_output(aws, batch)
     jobs = _Jobs(aws, progress, POLL_S if poll_s is None else poll_s)
     for job, status in list(_running(aws, batch.release.settings.name, batch.prefix)):
-        progress(f"following {job}, which was started before")
+        progress(f"following {job}, which was started earlier")
         jobs.wait(job, may_stop=status == "Stopping")
     sendable = [image for image, size in sizes.items() if size <= MAX_REQUEST_BYTES]
     if missing := _without_answer(aws, sendable, batch.output):
@@ -132,7 +132,7 @@ def transform(
 
 
 def stop_jobs(aws: Aws, name: str) -> list[str]:
-    """Stop every running transform job of an endpoint's name; return them, for people."""
+    """Stop every running transform job of an endpoint's name; return their names for display."""
     stopped = []
     for job, status in list(_running(aws, name)):
         if status == "Stopping":
@@ -198,7 +198,7 @@ def _running(aws: Aws, name: str, prefix: str = "") -> Iterator[tuple[str, str]]
 
 
 def _claim_output(aws: Aws, batch: Batch) -> None:
-    """Record in the output folder what its answers belong to, or compare with what is recorded."""
+    """Record in the output folder what its answers belong to, or compare it with the record."""
     content = batch.output.read(aws, REQUEST_FILE)
     if content is None:
         batch.output.write(aws, REQUEST_FILE, json.dumps(batch.identity, indent=2).encode())

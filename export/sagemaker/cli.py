@@ -35,7 +35,7 @@ VARIANT_COLUMNS = {
 }
 
 Name = Annotated[str, typer.Argument(help="The endpoint's name.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the requests, send none.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the requests without sending.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -75,11 +75,11 @@ def update(
     account: AccountOptions,
     dry_run: DryRun = False,
 ) -> None:
-    """Replace what an endpoint serves by another export, without downtime.
+    """Replace an endpoint's export with another one, without downtime.
 
     The new variant of a real-time endpoint must answer the smoke request before it gets traffic;
-    otherwise it is removed and the old one goes on serving. The kind of endpoint, its instances and
-    its autoscaling stay, unless an option changes them.
+    otherwise it is removed and the old one continues to serve. The kind of endpoint, its instances
+    and its autoscaling are kept, unless an option changes them.
     """
     aws = account.aws()
     release = container.release(
@@ -105,7 +105,9 @@ def invoke(
         list[str] | None,
         typer.Option("--field", help="NAME=VALUE: target, context, alternates; repeatable."),
     ] = None,
-    dist: Annotated[Path, typer.Option(help="Export that has the smoke request.")] = Path("dist"),
+    dist: Annotated[Path, typer.Option(help="Export that contains the smoke request.")] = Path(
+        "dist"
+    ),
 ) -> None:
     """Send an image to an endpoint and print the answer."""
     endpoint = Endpoint(account.aws(), name)
@@ -113,7 +115,7 @@ def invoke(
         smoke = SmokeRequest.load(dist)
         answer = send_request(endpoint, smoke.body)
         smoke.check(answer)
-        console.print("[green]as the export answered[/green]")
+        console.print("[green]the answer matches the export's[/green]")
     else:
         try:
             body = image.read_bytes()
@@ -131,11 +133,11 @@ def autoscale(
     most: Annotated[int, typer.Option("--max", min=1, help="Maximum number of instances.")] = 4,
     invocations: Annotated[
         float,
-        typer.Option(min=1, help="Target per instance and minute; 0.7 x the maximum is a start."),
+        typer.Option(min=1, help="Target per instance and minute; start with 0.7 x the maximum."),
     ] = 600.0,
     dry_run: DryRun = False,
 ) -> None:
-    """Let the number of instances follow the requests; updates keep this."""
+    """Scale the number of instances with the load; updates keep this."""
     if most < least:
         raise BadRequest("--max is below --min", expected=f"at least {least}", got=str(most))
     limits = ScalingLimits(least, most, invocations)
@@ -170,17 +172,19 @@ def delete(
         typer.Option(help="Also delete this endpoint's files in this bucket."),
     ] = None,
 ) -> None:
-    """Delete an endpoint and all that was created for it (by its tag), and nothing else."""
+    """Delete an endpoint and everything created for it (by its tag), and nothing else."""
     with status_line(console) as progress:
         deleted = tear_down(Endpoint(account.aws(), name, progress), bucket)
     for each in deleted:
         console.print(f"deleted {each}", soft_wrap=True)
     if not deleted:
-        console.print(f"there was nothing of {name}")
+        console.print(f"found nothing of {name} to delete")
 
 
 def transform(
-    name: Annotated[str, typer.Argument(help="Name of what is created; `delete NAME` deletes it.")],
+    name: Annotated[
+        str, typer.Argument(help="Name of the created resources; `delete NAME` deletes them.")
+    ],
     source: Annotated[str, typer.Option("--input", help="s3://BUCKET/FOLDER of the images.")],
     output: Annotated[str, typer.Option(help="s3://BUCKET/FOLDER for the answers.")],
     container: ContainerOptions,

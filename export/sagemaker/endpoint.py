@@ -1,4 +1,4 @@
-"""A live endpoint: its state, its config, and what it serves at the moment."""
+"""A live endpoint: its state, its config, and what it serves."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ class Endpoint:
         return poll(self._in_service, interval_s=POLL_S, timeout_s=WAIT_S, progress=self.progress)
 
     def wait_until_deleted(self) -> None:
-        """Wait until the endpoint does not exist any more."""
+        """Wait until the endpoint no longer exists."""
 
         def deleted() -> bool | Pending:
             state = self.state()
@@ -69,14 +69,14 @@ class Endpoint:
         name = self.existing_state()["EndpointConfigName"]
         config = self.config(name)
         if config is None:
-            raise AwsError(f"the config {name} of {self.name} does not exist any more")
+            raise AwsError(f"the config {name} of {self.name} no longer exists")
         return config
 
     def check_tag(self, arn: str) -> None:
-        """Refuse an endpoint that augrank did not create.
+        """Reject an endpoint that augrank did not create.
 
         Raises:
-            AwsError: it does not carry our tag.
+            AwsError: it does not have augrank's tag.
         """
         if self.aws.tags(arn).get(TAG) != self.name:
             raise AwsError(
@@ -103,14 +103,14 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class DeployedState:
-    """What an endpoint in service serves at the moment."""
+    """The configuration that an endpoint currently serves."""
 
-    config: Mapping[str, Any]  # that it runs
+    config: Mapping[str, Any]  # the running one
     serving: Mapping[str, Mapping[str, Any]]  # the variants that receive traffic, by name
 
     @classmethod
     def read(cls, endpoint: Endpoint, state: Mapping[str, Any]) -> "DeployedState":
-        """Read it from the endpoint's description and config."""
+        """Read the state from the endpoint's description and config."""
         variants = {v["VariantName"]: v for v in state["ProductionVariants"]}
         serving = {name: v for name, v in variants.items() if v.get("CurrentWeight", 0) > 0}
         return cls(endpoint.existing_config(), serving or variants)

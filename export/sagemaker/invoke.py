@@ -65,10 +65,10 @@ def invoke(
         body: JSON, or an image file.
         content_type: of the body.
         attributes: target and context of an image.
-        variant: the variant that is to answer; by default SageMaker chooses by traffic.
+        variant: the variant that must answer; by default SageMaker chooses by traffic.
 
     Raises:
-        AwsError: the container or AWS refused it.
+        AwsError: the container or AWS rejected it.
     """
     parameters = {"EndpointName": endpoint.name, "ContentType": content_type}
     if attributes:

@@ -32,7 +32,7 @@ class AccountOptions:
 
 @dataclass(frozen=True)
 class HostingOptions:
-    """What an endpoint runs on; an option that is not given stays as it is, or has a default."""
+    """The resources of an endpoint; an omitted option keeps its value, or has a default."""
 
     kind: Annotated[
         Kind | None,
@@ -78,13 +78,13 @@ class HostingOptions:
         return {name: value for name, value in vars(self).items() if value is not None}
 
     def completed_from(self, other: "HostingOptions") -> "HostingOptions":
-        """Return these options, completed from others."""
+        """Return these options, with missing ones taken from others."""
         return HostingOptions(**{**other.given, **self.given})
 
 
 @dataclass(frozen=True)
 class ContainerOptions:
-    """What the container runs."""
+    """The contents and settings of the container."""
 
     dist: Annotated[
         Path, typer.Option(help="Directory that `python -m export build --sagemaker` wrote.")

@@ -3,7 +3,7 @@
     model.tar.gz ─ S3 ─ model ─ variant ─ endpoint config ─ endpoint
 
 Each is named by a digest of its contents and tagged with its endpoint. So an interrupted command
-can be run again: what exists is used, what is missing is created.
+can be run again: existing resources are used, missing ones are created.
 """
 
 import hashlib
@@ -30,12 +30,12 @@ ENVIRONMENT = {
     "TS_MAX_RESPONSE_SIZE": str(MAX_REQUEST_BYTES),
 }
 NAME = re.compile("[A-Za-z0-9](-*[A-Za-z0-9])*")  # SageMaker's
-MAX_NAME = 40  # of an endpoint, so that names made from it fit SageMaker's 63 characters
+MAX_NAME = 40  # of an endpoint, so that derived names fit SageMaker's 63 characters
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What an endpoint consists of."""
+    """Settings of an endpoint."""
 
     name: str
     image: str  # container image in ECR
@@ -101,8 +101,8 @@ class Release:
     def variant(self) -> dict[str, Any]:
         """The production variant that serves it.
 
-        Its name is a digest of everything but the number of instances: two variants of one name are
-        the same, and an endpoint cannot have both.
+        Its name is a digest of everything except the number of instances: two variants of one name
+        are the same, and an endpoint cannot have both.
         """
         settings = self.settings
         parameters: dict[str, Any] = {"ModelName": self.model.parameters["ModelName"]}
@@ -120,7 +120,7 @@ class Release:
 
     @property
     def config(self) -> Call:
-        """The request that creates the endpoint's config: this release alone."""
+        """The request that creates the endpoint's config, with only this release."""
         return config_call(
             self.settings.name, {"ProductionVariants": [self.variant], **self._async_config}
         )
@@ -155,7 +155,7 @@ class Release:
 
     @property
     def _async_config(self) -> dict[str, Any]:
-        """Where an asynchronous endpoint writes its answers."""
+        """Settings for where an asynchronous endpoint writes its answers."""
         if self.settings.kind != "async":
             return {}
         url = self.settings.folder.url
@@ -179,7 +179,7 @@ def folder_of(name: str, bucket: str) -> S3Folder:
 
 
 def tags(name: str) -> list[dict[str, str]]:
-    """Return the tags of what is created for an endpoint."""
+    """Return the tags of resources that are created for an endpoint."""
     return [{"Key": TAG, "Value": name}]
 
 

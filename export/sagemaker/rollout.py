@@ -1,4 +1,4 @@
-"""Bring a release to an endpoint: deploy it, or replace the release that it serves.
+"""Roll a release out to an endpoint: deploy it, or replace the current release.
 
 An update of a real-time endpoint adds the new variant beside the old one without traffic, sends it
 the smoke request, and only then shifts traffic. If any step fails, the update is rolled back: the
@@ -7,13 +7,13 @@ old variants serve again, with the instances and the autoscaling that they had.
     old ─ old, new without traffic ─ new        serverless and asynchronous: old ─ new
               └ smoke request        └ smoke request
 
-Every stage is recognised from what the endpoint runs, so that the next call finishes an interrupted
-one.
+The current stage is derived from what the endpoint runs, so that the next call finishes an
+interrupted one.
 
 SageMaker's own blue/green policies (DeploymentConfig of UpdateEndpoint) do not replace this. They
-send live traffic to the new fleet before anything has tested it, cannot address it without traffic,
-and roll back on CloudWatch alarms alone; autoscaling would still have to be saved where the
-instance type changes.
+send live traffic to the new fleet before it has been tested, cannot address it without traffic, and
+roll back on CloudWatch alarms only; autoscaling would still have to be saved if the instance type
+changes.
 """
 
 from collections.abc import Iterable, Mapping
@@ -70,7 +70,7 @@ def deploy(endpoint: Endpoint, release: Release) -> dict[str, Any]:
 
 
 def update(endpoint: Endpoint, release: Release) -> dict[str, Any]:
-    """Replace what an endpoint serves; a healthy variant serves at every moment.
+    """Replace an endpoint's release; a healthy variant serves at all times.
 
     Returns:
         SageMaker's description of the endpoint.
@@ -90,7 +90,7 @@ def update(endpoint: Endpoint, release: Release) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Update:
-    """The way from the deployed state to a release."""
+    """The transition from the deployed state to a release."""
 
     endpoint: Endpoint
     deployed: DeployedState
@@ -111,7 +111,7 @@ class _Update:
         previous = self._replaced_config() if is_deployed else self._current_config()
         realtime = self.release.settings.kind == "realtime" and deployed.is_realtime
         trial = realtime and not is_deployed and variant not in deployed.serving
-        outcome = "served all the while" if trial else "serves again"
+        outcome = "kept serving" if trial else "serves again"
         try:
             if trial:
                 self._try_without_traffic(variant)
@@ -138,7 +138,7 @@ class _Update:
         """Update the endpoint to a config, and wait.
 
         Raises:
-            AwsError: SageMaker could not start it, and went back by itself.
+            AwsError: SageMaker could not start it, and reverted to the old one.
         """
         endpoint = self.endpoint
         state = endpoint.wait()
@@ -157,13 +157,13 @@ class _Update:
             raise AwsError(f"SageMaker could not start {config}: {reason}")
 
     def _clean_up(self, config: str) -> None:
-        """Restore autoscaling for the serving variants, and delete what does not serve."""
+        """Restore autoscaling for the serving variants, and delete unused resources."""
         self._restore_autoscaling(self.endpoint.variants(config).values())
         discard_saved(self.endpoint, self.release.settings.folder)
         delete_unused(self.endpoint, keep={config})
 
     def _restore_autoscaling(self, variants: Iterable[Mapping[str, Any]]) -> None:
-        """Restore the saved autoscaling for these variants, as far as they have instances."""
+        """Restore the saved autoscaling for those of these variants that have instances."""
         for variant in variants:
             if "ServerlessConfig" not in variant:
                 restore(self.endpoint, variant["VariantName"], self.release.settings.folder)
@@ -206,7 +206,7 @@ def _prepare(endpoint: Endpoint, release: Release) -> None:
 
 
 def _holds(endpoint: Endpoint, config: str, release: Release) -> bool:
-    """Whether a config is a release's; any number of instances fits where the release has none."""
+    """Whether a config is a release's; any number of instances matches if the release has none."""
     if config == release.config.parameters["EndpointConfigName"]:
         return True
     variants = set(endpoint.variants(config))

@@ -1,4 +1,4 @@
-"""Delete what was created for an endpoint: all of it, or what no longer serves."""
+"""Delete the resources of an endpoint: all of them, or those no longer in use."""
 
 import contextlib
 
@@ -13,16 +13,17 @@ NAMES = {"endpoint_config": "EndpointConfigName", "model": "ModelName"}
 
 
 def delete(endpoint: Endpoint, bucket: str | None = None) -> list[str]:
-    """Delete an endpoint and all that was created for it, and nothing else.
+    """Delete an endpoint and everything created for it, and nothing else.
 
-    What the rest is found by is deleted last, so that a second call finishes an interrupted one.
+    Resources that lead to others are deleted last, so that a second call finishes an interrupted
+    one.
 
     Args:
-        endpoint: need not exist (any more).
+        endpoint: need not exist.
         bucket: a bucket to delete the endpoint's files from; those of its models are known.
 
     Returns:
-        What was deleted, for people.
+        Descriptions of what was deleted, for display.
 
     Raises:
         AwsError: augrank did not create it, or AWS refused.
@@ -33,7 +34,7 @@ def delete(endpoint: Endpoint, bucket: str | None = None) -> list[str]:
         deleted += _delete_files(endpoint, each)
     if not buckets:
         # A deploy that was killed during its upload has no model yet that would name the bucket.
-        # This is a guess: a bucket that we may not read holds nothing of ours.
+        # The default bucket is a guess: if it may not be read, it has no files of augrank.
         with contextlib.suppress(AwsError):
             deleted += _delete_files(endpoint, endpoint.aws.default_bucket)
     return deleted + delete_unused(endpoint, keep=set())
@@ -43,7 +44,7 @@ def delete_unused(endpoint: Endpoint, keep: set[str]) -> list[str]:
     """Delete an endpoint's configs except those to keep, and the models that these do not use.
 
     Returns:
-        What was deleted, for people.
+        Descriptions of what was deleted, for display.
     """
     used = {v["ModelName"] for config in keep for v in endpoint.variants(config).values()}
     deleted = []
@@ -80,7 +81,7 @@ def _delete_files(endpoint: Endpoint, bucket: str) -> list[str]:
 
 
 def _tagged(endpoint: Endpoint, kind: str) -> list[str]:
-    """Names of the models or configs that carry an endpoint's tag."""
+    """Names of the models or configs that have an endpoint's tag."""
     aws, key = endpoint.aws, NAMES[kind]
     arn = key.removesuffix("Name") + "Arn"
     pages = aws.paginate("sagemaker", f"list_{kind}s", NameContains=endpoint.name)

@@ -1,1 +1,1 @@
-"""What a bundle of each task is made of: one module for each task, named like the task."""
+"""Build the bundle of each task: one module per task, named after the task."""

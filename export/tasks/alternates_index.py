@@ -17,7 +17,7 @@ from export.archive import EPOCH
 from export.run_reader import CatalogueRow, Run
 
 THUMBNAIL_PX, THUMBNAIL_QUALITY = 160, 80
-# Beyond this many images the thumbnails would be larger than the model; answers then have none.
+# Beyond this many images, thumbnails would be larger than the model and are left out.
 MAX_THUMBNAILS = 5_000
 BATCH = 32
 
@@ -26,7 +26,7 @@ def write_alternates(run: Run[RunRecord], backbone: Backbone, bundle: Path) -> A
     """Embed the catalogue with the graph that will serve it, and write ``alternates/``.
 
     Args:
-        run: its catalogue's images must be in place.
+        run: the images of its catalogue must exist.
         backbone: the graph that the bundle uses by default.
         bundle: the bundle directory that is being written.
     """

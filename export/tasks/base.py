@@ -1,4 +1,4 @@
-"""What all tasks share: the options of an export, its result, and how a task's module is found."""
+"""Shared by all tasks: options and result of an export, and the lookup of a task's module."""
 
 import importlib
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ from export.run_reader import Run
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What to export.
+    """Options of an export.
 
     Attributes:
         name: the model's name in URLs.
-        version: the user's own version of this export.
+        version: the user's version label.
         int8: also write an int8 graph, a CPU's default if it passes its gate.
         fp16: also write an fp16 graph, a GPU's default; left out if it does not pass its gate.
         openvino: also compare under OpenVINO, and choose the graph that it uses.
@@ -56,14 +56,14 @@ class ExportOptions:
 
 @dataclass(frozen=True)
 class Export:
-    """What an export wrote."""
+    """The result of an export."""
 
     bundle: Path
     archive: Path
     model_tar: Path | None  # SageMaker's, if it was requested
     spec: BundleSpec
     report: Table  # the figures of the gate
-    rejected: dict[str, str]  # graphs that did not pass it, and why, for people
+    rejected: dict[str, str]  # graphs that did not pass it, and the reasons, for display
 
 
 class Build(Protocol):
@@ -83,7 +83,7 @@ def build_of_task(task: str) -> Build:
     """Return ``build`` of the module ``export.tasks.TASK``.
 
     Raises:
-        DataError: there is no such module.
+        DataError: the module does not exist.
     """
     name = f"{__package__}.{task}"
     if not task.isidentifier() or find_spec(name) is None:

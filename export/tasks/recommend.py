@@ -47,9 +47,9 @@ def build(
 
     Args:
         run: a finished run of this task.
-        dist: where ``bundle/`` and ``NAME.mar`` go; an earlier export is kept until the end.
-        options: what to export.
-        progress: receives what is being done.
+        dist: folder for ``bundle/`` and ``NAME.mar``; an earlier export is kept until the end.
+        options: options of the export.
+        progress: receives progress messages.
 
     Raises:
         ParityError: the archive does not answer as the run does; nothing is written.
@@ -81,7 +81,7 @@ def build(
 
 
 def _consequence(config: EngineConfig, spec: RecommendSpec) -> str:
-    """Say what becomes of a graph that did not pass its gate."""
+    """Describe the consequence for a graph that did not pass its gate."""
     precision = config.precision
     if config.device != "cpu":
         return f"{config.device} uses it only if AUGRANK_PRECISION={precision} is set."

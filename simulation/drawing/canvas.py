@@ -1,8 +1,8 @@
 """The canvas of a product shot: soft curves, lit parts, shadow and gloss.
 
-Colours are drawn at twice the size with anti-aliased edges; light, gloss and shadow are computed
-at the final size, where they are cheap, and multiplied in at the end. Points are in units of the
-length of the object: x from 0 (heel, rear) to 1 (toe, front), y from 0 (ground) upwards.
+Colours are drawn at twice the size with anti-aliased edges; light, gloss and shadow are computed at
+the final size, which is cheaper, and multiplied in at the end. Points are in units of the length of
+the object: x from 0 (heel, rear) to 1 (toe, front), y from 0 (ground) upwards.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def rounded(corners: Sequence[tuple[float, float, float]], steps: int = 7) -> Po
 
 
 def offset(points: Points, distance: float, taper: float = 0.0) -> Points:
-    """Return an open curve moved to the left of its direction, less so to its end, (M, 2)."""
+    """Return an open curve moved to the left of its direction, less towards its end, (M, 2)."""
     step = np.empty_like(points)
     step[1:-1] = points[2:] - points[:-2]
     step[0], step[-1] = points[1] - points[0], points[-1] - points[-2]
@@ -160,7 +160,7 @@ class Canvas:
     """A colour plane at twice the size, a light plane and a gloss plane at the final size.
 
     The planes hold only the rows that the object and its shadow can reach: a wide object leaves
-    half of the frame to the studio.
+    half of the frame empty.
     """
 
     def __init__(self, size: int, height: float) -> None:
@@ -259,15 +259,15 @@ class Canvas:
         relief: float = 0.25,
         depth: float = 0.05,
     ) -> Iterator[None]:
-        """Draw inside a mask: what is drawn in the block is cut at its edge, then lit.
+        """Draw inside a mask: the block's drawing is clipped to the mask, then lit.
 
         Args:
-            mask: What `mask` returned.
+            mask: The result of `mask`.
             colour: Ground colour of the part, RGB.
             top: Light at the upper end of the part; 1 keeps colours as they are.
             bottom: Light at the lower end.
-            relief: How strongly the upper edges catch light and the lower edges lose it.
-            depth: How far in the relief reaches, in units of the object.
+            relief: How strongly upper edges are lit and lower edges are shaded.
+            depth: Width of the relief, in units of the object.
         """
         window = _window(mask)
         outer, self._plane = self._plane, self._spare

@@ -190,11 +190,11 @@ def sample_car(
     """Sample the specification of one car.
 
     Args:
-        rng: Where all the chance comes from.
+        rng: The random number generator.
         product_type: One of `CAR_RANGES`.
         year: 1995..2024; wheels and rims grow over the years.
-        palette: Colours the make likes for the body, names in `COLOURS`.
-        signature: Headlight the make likes, one of `CAR_HEADLIGHTS`.
+        palette: Preferred body colours of the make, names in `COLOURS`.
+        signature: Preferred headlight of the make, one of `CAR_HEADLIGHTS`.
     """
     lengths = uniform(rng, CAR_RANGES[product_type]) | uniform(rng, CAR_COMMON)
     era = (year - 1995) / 29

@@ -62,6 +62,6 @@ def chances(rng: np.random.Generator, chances: dict[str, float]) -> dict[str, An
 
 @cache
 def contrasts(name: str, least: int = 110) -> tuple[str, ...]:
-    """Return the colours that stand out against a colour: RGB distance of at least `least`."""
+    """Return the colours that contrast with a colour: RGB distance of at least `least`."""
     home = np.array(COLOURS[name])
     return tuple(n for n, c in COLOURS.items() if np.linalg.norm(home - np.array(c)) >= least)

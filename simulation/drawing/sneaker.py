@@ -178,11 +178,11 @@ def sample_sneaker(
     """Sample the specification of one sneaker.
 
     Args:
-        rng: Where all the chance comes from.
+        rng: The random number generator.
         product_type: One of `SNEAKER_RANGES`.
         year: 1995..2024; soles grow thicker over the years.
-        palette: Colours the make likes for the upper, names in `COLOURS`.
-        signature: Accent the make likes, one of `SNEAKER_ACCENTS`.
+        palette: Preferred colours of the upper, names in `COLOURS`.
+        signature: Preferred accent of the make, one of `SNEAKER_ACCENTS`.
     """
     lengths = uniform(rng, SNEAKER_RANGES[product_type]) | uniform(rng, SNEAKER_COMMON)
     lengths["sole_heel"] = round(lengths["sole_heel"] * (0.93 + 0.11 * (year - 1995) / 29), 4)

@@ -3,7 +3,7 @@
 Fresh memory of a batch's size comes from the kernel page by page, which costs as much as filling
 it. So the loader owns its buffers. It hands out arrays, and gets a buffer back when the last array
 or tensor that shares its memory is garbage-collected: never while a batch is in use, however long a
-caller keeps it, and whatever the interpreter's way of collecting garbage.
+caller keeps it, and however the interpreter collects garbage.
 """
 
 import math

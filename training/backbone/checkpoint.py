@@ -20,7 +20,7 @@ LAST, BEST = "last.pt", "best-{}.pt"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What is saved after an epoch."""
+    """The state that is saved after an epoch."""
 
     history: TrainingHistory
     model: dict[str, Tensor]
@@ -38,9 +38,9 @@ def write_tensors(file: Path, content: dict[str, Any]) -> None:
 class Checkpoints:
     """The run's checkpoints folder.
 
-    The best weights bear their epoch's number and are written before the checkpoint that names it;
-    older ones are removed after that. So an interrupt at any moment costs an epoch and nothing
-    else, though an epoch that is repeated on a GPU may give other weights.
+    The best weights are named by their epoch and written before the checkpoint that refers to them;
+    older ones are removed afterwards. So an interrupt costs at most the current epoch. A repeated
+    epoch may give different weights on a GPU.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -65,8 +65,8 @@ class Checkpoints:
         """Read the last complete epoch; None if there is none.
 
         Raises:
-            DataError: it is damaged, or the best weights are: reported before further epochs are
-                trained, not after them.
+            DataError: it or the best weights are damaged; checked before further epochs are
+                trained.
         """
         file = self._folder / LAST
         if not file.is_file():

@@ -1,4 +1,4 @@
-"""torch.compile where it pays: for the one image shape that most batches of a long run have."""
+"""torch.compile where it pays off: for the one image shape that most batches of a long run have."""
 
 from typing import Any
 
@@ -11,14 +11,14 @@ from augrank.errors import DataError
 from training.common.device import Device
 from training.config import FitConfig
 
-LEAST_STEPS = 10_000  # below, a GPU does not win back the minute that compilation may take
+LEAST_STEPS = 10_000  # with fewer, a GPU does not regain the minute that compilation may take
 
 
 def validate_compile(config: FitConfig, processes: int = 1) -> None:
     """Check that --compile fits the batch: all micro-batches must be of one size.
 
     Raises:
-        DataError: they are not.
+        DataError: the sizes differ.
     """
     if config.compile is True and not _is_even(config, processes):
         parts = processes * config.accumulate
@@ -72,7 +72,7 @@ class CompiledForOneShape(nn.Module):
         self.failure = ""  # why the network runs uncompiled
 
     def forward(self, images: Tensor) -> Any:
-        """Return what the network returns.
+        """Return the network's output.
 
         Raises:
             DataError: compilation failed, though it was required.

@@ -1,4 +1,4 @@
-"""Random crops: small changes that leave labels true (shift, zoom, mirror).
+"""Random crops: small changes that preserve labels (shift, zoom, mirror).
 
 There are two implementations of the same crop, equal byte for byte: ``crop_and_resize`` with OpenCV
 for one image, and ``crop_and_resize_batch`` with torch for a batch on the device.
@@ -50,7 +50,7 @@ class RandomCrops:
 
 
 def full_boxes(count: int, side: int) -> CropBoxes:
-    """Return boxes that show images as they are."""
+    """Return boxes that leave images unchanged."""
     return np.tile(np.array([0, 0, side, side, 0], np.int32), (count, 1))
 
 
@@ -122,13 +122,13 @@ def _neighbours(boxes: Tensor, side: int, size: int) -> tuple[Tensor, Tensor]:
     exact = ((index + 0.5) * (extent / size) - 0.5).float()
     first = exact.floor()
     share = ((exact - first) * (1 << RESIZE_BITS)).round_().int()
-    # A box ends with its own last pixel; what of it lies beyond the image is the padding.
+    # A box ends with its own last pixel; the part beyond the image is padding.
     inside = torch.stack([first, first + 1]).clamp_(min=0).minimum(extent - 1)
     return ((corner + inside).clamp_(-1, side) + 1).long(), share
 
 
 def full_boxes_batch(images: Tensor) -> Tensor:
-    """Return boxes, float32 (B, 5), that show images, (B, S, S, 3), as they are."""
+    """Return boxes, float32 (B, 5), that leave images, (B, S, S, 3), unchanged."""
     boxes = torch.zeros(len(images), 5, device=images.device)
     boxes[:, 2:4] = images.shape[1]
     return boxes

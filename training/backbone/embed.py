@@ -1,8 +1,8 @@
 """Embeddings: features and logits of images, in one pass.
 
 The pass runs in the precision of training, with batch normalisation folded into the convolutions:
-bfloat16 is several times faster where the hardware multiplies it, and heads see features rounded
-more coarsely than it rounds (see ``training/heads``).
+bfloat16 is several times faster where the hardware supports it, and heads round features more
+coarsely than bfloat16 does (see ``training/heads``).
 """
 
 from collections.abc import Iterator
@@ -76,7 +76,7 @@ def embed(
         exact: use the unfolded network in float32, which the parity gate compares with.
 
     Yields:
-        Which keys; their features, float32 (keys, F), or None outside the main process.
+        Keys, and their features, float32 (keys, F), or None outside the main process.
     """
     world, dtype = ctx.world, torch.float32 if exact else ctx.device.dtype
     network = backbone.eval() if exact else backbone.folded().to(dtype)

@@ -1,14 +1,14 @@
 """GPU augmentation: the augmentations applied with torch to a batch on its device.
 
-``augrank.images.augmentations`` defines the augmentations and ``crops`` the crops; tests hold this
-module against them. Between steps pixels are bytes here too, tables come from there or from OpenCV
-itself, and sums follow OpenCV's order and rounding. So the results are equal byte for byte, except
-for ``swivel``: OpenCV computes it in float32, with fused multiply-adds on CPUs that have them. With
-those the results differ only where a value lies halfway between two bytes; without, one in 2,000
-may be off by one.
+``augrank.images.augmentations`` defines the augmentations and ``crops`` the crops; tests compare
+this module with both. Here too, pixels are bytes between steps, tables come from those modules or
+from OpenCV, and sums follow OpenCV's order and rounding. So the results are equal byte for byte,
+except for ``swivel``: OpenCV computes it in float32, with fused multiply-adds on CPUs that have
+them. With those the results differ only where a value lies halfway between two bytes; without, one
+in 2,000 may be off by one.
 
 A batch is sorted by augmentation on the host, and each augmentation is applied to all its rows
-together. A call launches about a hundred kernels, copies one short list, and waits for nothing.
+together. A call launches about a hundred kernels, copies one short list, and never blocks.
 """
 
 import functools
@@ -85,7 +85,7 @@ class BatchAugmenter:
             images: uint8 (B, S, S, 3), RGB, on the device.
             applied: (B,) index in the set of the augmentation to apply, on the host.
             boxes: float32 (B, 5), on the device: crop boxes of ``crops``, whole pixels;
-                by default the images as they are.
+                by default the whole images.
             size: side of the result; by default S.
 
         Returns:

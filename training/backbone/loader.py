@@ -3,7 +3,7 @@
     pixels ── threads: crop, augment, normalise ─────────────────── tensor   any device
     pixels ── threads: copy ── GPU: crop, augment, normalise ────── tensor   training on a GPU
 
-Evaluation and embeddings always take the first way, which is that of serving.
+Evaluation and embeddings always take the first path, which serving uses too.
 """
 
 from collections import deque
@@ -26,7 +26,7 @@ from training.common.prefetch import WaitTimer, prefetch
 from training.data.image_cache.store import Pixels
 from training.data.samples import Samples
 
-EVALUATION_BATCH = 128  # at most; without gradients it fits, and smaller ones leave a GPU idle
+EVALUATION_BATCH = 128  # at most; it fits without gradients, and smaller ones leave a GPU idle
 # Pixels of an evaluation batch on a CPU, whose caches then hold activations: a fifth faster.
 CACHED_PIXELS, LEAST_EVALUATION_BATCH = 800_000, 8
 Rows = NDArray[np.int64]
@@ -60,7 +60,7 @@ class ImageSet:
 
 @dataclass(frozen=True)
 class _Epoch:
-    """What an epoch shows: samples, cropped and resized to ``size`` pixels."""
+    """The samples of an epoch, cropped and resized to ``size`` pixels."""
 
     samples: Samples
     boxes: CropBoxes
@@ -74,7 +74,7 @@ class BatchLoader:
         images: the source.
         ctx: the device that batches go to, and the processes that share each training batch.
         batch_size: samples in a batch, over all processes.
-        threads: number of batches that are made at a time.
+        threads: number of batches that are prepared at a time.
         augment_on_device: whether the device augments training batches; by default a GPU does if
             it supports every augmentation of the set.
     """
@@ -131,9 +131,9 @@ class BatchLoader:
         The last batch is filled up to two samples per micro-batch, which batch normalisation needs.
 
         Args:
-            samples: to show.
-            crops: draws a crop box for each.
-            epoch: from 1; each has another order and other boxes.
+            samples: the samples of the epoch.
+            crops: draws a crop box for each sample.
+            epoch: from 1; decides the order and the boxes.
             size: side of the images; by default that of the pixels.
             micro_batches: number of parts that a process's shard of a batch is yielded in.
         """
@@ -190,7 +190,7 @@ class BatchLoader:
         return self._sent(prefetch(make, parts, self._threads, timer), send)
 
     def _make(self, epoch: _Epoch, rows: Rows) -> NDArray[np.float32]:
-        """Make a batch, float32 (B, S, S, 3), with OpenCV."""
+        """Prepare a batch, float32 (B, S, S, 3), with OpenCV."""
         samples, size = epoch.samples, epoch.size
         out = self._buffers.take((len(rows), size, size, 3), np.float32)
         for index, row in enumerate(rows):

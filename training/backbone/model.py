@@ -48,7 +48,8 @@ class Backbone(nn.Module):
         """Embed normalised images, float (N, 3, S, S): features (N, F) and logits (N, A)."""
         net = self.net
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            # torchvision's order, relu before maxpool, gives the same for four times the work.
+            # torchvision's order, relu before maxpool, gives the same result at four times the
+            # cost.
             x = net.relu(net.maxpool(net.bn1(net.conv1(images))))
             x = net.layer4(net.layer3(net.layer2(net.layer1(x))))
             features = torch.flatten(net.avgpool(x), 1)
@@ -123,7 +124,7 @@ class InitialWeights:
 
     @classmethod
     def load(cls, architecture: Architecture, source: str) -> "InitialWeights":
-        """Load weights and check that they are those of the architecture, the last layer aside.
+        """Load weights and check that they fit the architecture, except for the last layer.
 
         Args:
             architecture: the backbone's.
@@ -131,7 +132,7 @@ class InitialWeights:
                 state dict, or a checkpoint that holds one under ``state_dict`` or ``model``.
 
         Raises:
-            DataError: the hub cannot be reached, or the file cannot be read or is of another
+            DataError: the hub cannot be reached, or the file cannot be read or belongs to another
                 network.
         """
         if source == "none":
@@ -141,10 +142,10 @@ class InitialWeights:
         return cls(architecture, source, state)
 
     def apply(self, backbone: Backbone) -> str:
-        """Copy the weights into a backbone; a last layer of another size stays as it is.
+        """Copy the weights into a backbone; a last layer of another size is left unchanged.
 
         Returns:
-            One line for the user that says what was done.
+            A one-line summary for the user.
         """
         if self.state is None:
             return f"{self.architecture} starts from random weights"
@@ -163,7 +164,7 @@ class InitialWeights:
 
 
 def _check_fit(state: Mapping[str, Tensor], architecture: Architecture, source: str) -> None:
-    """Compare names and shapes with those of the architecture, the last layer aside."""
+    """Compare names and shapes with those of the architecture, except for the last layer."""
     with torch.device("meta"):
         network = getattr(torchvision.models, architecture)(weights=None)
     expected = {name: t for name, t in network.state_dict().items() if name not in LAST_LAYER}
@@ -214,7 +215,7 @@ def _from_file(file: Path) -> dict[str, Tensor]:
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load fails in many ways on other files
-        # Its message is left out: it advises to execute what the file may hold.
+        # Its message is left out: it suggests executing code that the file may contain.
         raise DataError(
             f"{file} cannot be read as weights",
             expected="a complete file of tensors only, saved by torch.save",

@@ -50,7 +50,7 @@ class BackboneOptimizer:
         if should_compile(config, ctx.device, steps, ctx.world.size):
             required = config.compile is True
             self._compiled = CompiledForOneShape(backbone, config.image_size, required=required)
-        # Compiled inside DDP: a process where that fails stays in step with the others.
+        # Compiled inside DDP: a process whose compilation fails stays in step with the others.
         self._network: nn.Module = self._compiled or backbone
         if ctx.world.size > 1:
             self._network = DistributedDataParallel(
@@ -79,7 +79,7 @@ class BackboneOptimizer:
 
     @property
     def compile_failure(self) -> str:
-        """Why torch.compile should be used but failed; empty otherwise."""
+        """The reason why torch.compile failed; empty if it did not."""
         return self._compiled.failure if self._compiled else ""
 
     def train(self) -> None:
@@ -144,7 +144,7 @@ def check_device(config: FitConfig, device: Device) -> None:
     """Check that the options fit the device.
 
     Raises:
-        DataError: one does not.
+        DataError: an option does not fit.
     """
     if config.sync_bn and not device.is_cuda:
         raise DataError(

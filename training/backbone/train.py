@@ -37,7 +37,7 @@ class TrainedBackbone:
     history: TrainingHistory
     mean: Channels
     std: Channels
-    start: str  # what its weights started from
+    start: str  # source of its initial weights
 
     def digest(self, size: int, device: Device) -> str:
         """Hash everything that its features of an augmented image depend on, besides the image."""
@@ -55,7 +55,7 @@ class TrainedBackbone:
 
 
 def use_threads(count: int) -> None:
-    """Let torch use this many threads, and OpenCV one: the loader has threads of its own."""
+    """Let torch use this many threads, and OpenCV one: the loader has its own threads."""
     torch.set_num_threads(count)
     cv2.setNumThreads(1)
 
@@ -101,10 +101,10 @@ def train_backbone(
     """Train a backbone to recognise augmentations, or resume after an interrupt.
 
     Args:
-        data: of ``load_dataset``; checkpoints are written to its folder.
+        data: the result of ``load_dataset``; checkpoints are written to its folder.
         ctx: device, progress and processes.
         on_epoch: called after every epoch, and first for those before an interrupt.
-        initial: weights to start from, of ``check_options``; by default they are loaded here.
+        initial: initial weights from ``check_options``; by default they are loaded here.
 
     Raises:
         DataError: the batch is too small for the processes, or the weights cannot be read.
@@ -118,7 +118,7 @@ def train_backbone(
     if config.freeze:
         backbone.freeze()
         start += ", of which only the last layer is trained"
-    # Every process takes the main process's: its file of weights decides.
+    # Every process uses the initial weights that the main process loaded.
     mean, std, source = world.broadcast(_normalization(data, world))
     start += source
     together = f", {world.size} processes" if world.size > 1 else ""
@@ -136,7 +136,7 @@ def train_backbone(
 def _normalization(data: Dataset, world: World) -> tuple[Channels, Channels, str]:
     """Return the mean and standard deviation for images, and a note on their source.
 
-    Trained weights expect those that they were trained with.
+    Trained weights expect the normalisation that they were trained with.
     """
     weights = data.config.weights
     if weights == "imagenet":

@@ -1,7 +1,7 @@
 """The epoch loop: train, evaluate, save a checkpoint, resume.
 
 The backbone learns to recognise augmentations, with cross-entropy; every (original, augmentation)
-of the training split is shown once per epoch. The heads work on its embedding.
+of the training split is shown once per epoch. The heads use its embedding.
 """
 
 import math
@@ -32,7 +32,7 @@ class TrainingDiverged(DataError):
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What an epoch shows.
+    """The data of every epoch.
 
     Attributes:
         loader: makes the batches; for the same context as the trainer.
@@ -52,7 +52,7 @@ class Trainer:
 
     Args:
         backbone: initialised; changed in place.
-        data: what an epoch shows.
+        data: loader, samples and crops.
         config: epochs, batch size, learning rate, momentum, weight decay, schedule.
         checkpoints: where epochs are saved.
         ctx: device, progress and processes.
@@ -72,7 +72,7 @@ class Trainer:
         self._checkpoints, self._ctx = checkpoints, ctx
         steps = -(-len(data.train) // config.batch_size)
         self._optimizer = BackboneOptimizer(backbone, config, ctx, steps)
-        self._compile_failure = ""  # as far as reported
+        self._compile_failure = ""  # already reported
 
     def fit(self, on_epoch: Callable[[Epoch], None] = ignore_epoch) -> TrainingHistory:
         """Train all epochs, and leave the best weights in the backbone.
@@ -195,7 +195,7 @@ def evaluate(
 
 @dataclass(frozen=True)
 class TrainedEpoch:
-    """The figures of the training part of an epoch."""
+    """The figures of the training phase of an epoch."""
 
     loss: float  # mean over its samples
     accuracy: float  # of its samples, as they were shown

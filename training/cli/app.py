@@ -1,4 +1,4 @@
-"""``python -m training``: from images and outcomes to a run directory."""
+"""``python -m training``: train on images and outcomes, and write a run directory."""
 
 import typer
 
@@ -7,7 +7,7 @@ from training.cli import download, fit, jobs, simulate
 from training.cli.options import with_fit_options
 
 app = typer.Typer(
-    help="Train a run from images and outcomes.\n\n"
+    help="Train a model from images and outcomes.\n\n"
     "Try it without data of your own:\n\n"
     "python -m training render --kind sneaker --count 300 --out data/sneakers\n\n"
     "python -m training simulate --manifest data/sneakers/manifest.csv "

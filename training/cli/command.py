@@ -1,4 +1,4 @@
-"""What all commands share: a reporter, and messages for errors and interrupts."""
+"""Shared by all commands: a reporter, and messages for errors and interrupts."""
 
 import os
 import shlex

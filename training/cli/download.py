@@ -27,8 +27,12 @@ def download(
     per_host: Annotated[
         float, typer.Option(min=0.01, help="Rate limit: requests per second to one host.")
     ] = 2.0,
-    connections: Annotated[int, typer.Option(min=1, max=256, help="Open connections.")] = 8,
-    tries: Annotated[int, typer.Option(min=1, help="Tries per image, with backoff.")] = 5,
+    connections: Annotated[
+        int, typer.Option(min=1, max=256, help="Number of open connections.")
+    ] = 8,
+    tries: Annotated[
+        int, typer.Option(min=1, help="Attempts per image, with exponential backoff.")
+    ] = 5,
     timeout: Annotated[
         float, typer.Option(min=1, help="Timeout of one request in seconds, body included.")
     ] = 60.0,
@@ -47,9 +51,9 @@ def download(
 
     Temporary failures (timeouts, 429, 5xx) are retried, honouring Retry-After;
     permanent ones (404, not an image, too large) are not. Only public addresses
-    are contacted: a name that resolves to a private one is refused, also after
-    redirects. Proxies of the environment and cookies are not used. robots.txt
-    is not read: download only what you may.
+    are contacted: a name that resolves to a private one is rejected, also after redirects. Proxies
+    of the environment and cookies are not used. robots.txt is not read: download only images that
+    you are allowed to.
 
     Example: python -m training download urls.csv --out data/shop
     """
@@ -73,11 +77,11 @@ def download(
 
 
 def _report(done: "DownloadResult", reporter: Reporter) -> None:
-    before = f", {done.existing:,} existed already" if done.existing else ""
+    before = f", {done.existing:,} already existed" if done.existing else ""
     reporter.say(f"{done.manifest}: {done.rows:,} rows of {done.images:,} images{before}")
     if done.left_out:
         for_now = sum(row.state == "failed" for row in done.left_out)
-        again = f"; the same command tries {for_now:,} of them again" if for_now else ""
+        again = f"; the same command retries {for_now:,} of them" if for_now else ""
         reporter.say(
             f"Left out {len(done.left_out):,} rows without an image: "
             f"{done.manifest.with_name('broken.csv')} says why{again}",

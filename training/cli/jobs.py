@@ -1,4 +1,4 @@
-"""``python -m training tune|submit``: hyperparameter search here or on SageMaker; training jobs."""
+"""``python -m training tune|submit``: local or SageMaker hyperparameter search; training jobs."""
 
 import json
 from collections.abc import Sequence
@@ -22,26 +22,28 @@ if TYPE_CHECKING:
     from training.tuning.trials import Trial
 
 AWS_IMAGE = "aws"
-IN_THE_JOB = Path("in-the-job")  # placeholder of paths that only the job knows
+IN_THE_JOB = Path("in-the-job")  # placeholder for paths that are known only inside the job
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the requests without sending.")]
 
 
 @dataclass(frozen=True)
 class FitOptions:
-    """Options of ``fit``, wherever it runs."""
+    """Options of ``fit`` for searches and jobs."""
 
-    config: Annotated[Path | None, typer.Option(help="YAML or TOML file, options of fit.")] = None
+    config: Annotated[Path | None, typer.Option(help="YAML or TOML file with options of fit.")] = (
+        None
+    )
     options: Annotated[
         list[str] | None,
-        typer.Option("--set", help="An option of fit: image_size=96, epochs=8. Repeatable."),
+        typer.Option("--set", help="Option of fit, such as image_size=96. Repeatable."),
     ] = None
 
     def given(self) -> dict[str, Any]:
         """Merge the options of the file and of the command line, whose values are YAML.
 
         Raises:
-            DataError: one is unknown.
+            DataError: an option is unknown.
         """
         named = pairs(self.options, "--set")
         set_options = named_options({n: read_value(n, v) for n, v in named.items()}, "--set")
@@ -50,12 +52,14 @@ class FitOptions:
 
 @dataclass(frozen=True)
 class JobOptions:
-    """Where and how a job runs on SageMaker."""
+    """Options of a SageMaker training job."""
 
-    data: Annotated[str, typer.Option(help="s3://BUCKET/FOLDER of manifest and images.")] = ""
+    data: Annotated[
+        str, typer.Option(help="S3 folder of manifest and images: s3://BUCKET/FOLDER.")
+    ] = ""
     weights: Annotated[
         str | None,
-        typer.Option(help="s3://BUCKET/FOLDER with the file that --set weights=FILE names."),
+        typer.Option(help="S3 folder with the file that --set weights=FILE names."),
     ] = None
     instance_type: Annotated[
         str, typer.Option(help="Instance type, such as ml.g4dn.xlarge or ml.c5.2xlarge.")
@@ -70,7 +74,7 @@ class JobOptions:
     ] = None
     image: Annotated[
         str,
-        typer.Option(help="Container image in ECR; aws: that of AWS for the instance type."),
+        typer.Option(help="Container image in ECR; aws: AWS's image for the instance type."),
     ] = AWS_IMAGE
     spot: Annotated[
         bool, typer.Option(help="Use spot instances: up to 70 % cheaper, may be interrupted.")
@@ -89,8 +93,8 @@ class JobOptions:
             options: of ``fit``.
 
         Raises:
-            BadRequest: something is missing.
-            DataError: an option is invalid: refused here, before a job is paid for.
+            BadRequest: a required option is missing.
+            DataError: an option is invalid; checked here, before a job costs money.
         """
         for value, flag in ((self.role, "--role"), (self.data, "--data")):
             if not value:
@@ -127,7 +131,7 @@ class JobOptions:
 
 @dataclass(frozen=True)
 class Study:
-    """A search: its space, its folder and its number of trials."""
+    """Options of a search: its space, its folder and its number of trials."""
 
     space: "Space"
     out: Path
@@ -135,7 +139,7 @@ class Study:
 
 
 def tune(
-    out: Annotated[Path, typer.Option(help="Folder of trials.csv, trials.png, best.yaml.")],
+    out: Annotated[Path, typer.Option(help="Folder for trials.csv, trials.png and best.yaml.")],
     fit: FitOptions,
     job: JobOptions,
     manifest: Annotated[
@@ -153,11 +157,11 @@ def tune(
     ] = "seeds",
     trials: Annotated[
         int,
-        typer.Option(min=1, help="Number of trials, earlier calls included."),
+        typer.Option(min=1, help="Total number of trials, including earlier ones."),
     ] = 20,
     engine: Annotated[
         Literal["optuna", "sagemaker"],
-        typer.Option(help="Search here, or as a tuning job on AWS."),
+        typer.Option(help="Search locally with Optuna, or as a SageMaker tuning job."),
     ] = "optuna",
     name: Annotated[str, typer.Option(help="Name of the tuning job.")] = "augrank",
     parallel: Annotated[int, typer.Option(min=1, help="Number of concurrent jobs.")] = 2,
@@ -196,7 +200,7 @@ def submit(
 ) -> None:
     """Train on SageMaker: the same as fit, on any instance type, all its GPUs and several machines.
 
-    Run it again after an interrupt: it finds the job; after a failure, it resumes from checkpoints.
+    After an interrupt, run it again to follow the job; a failed job resumes from its checkpoints.
 
     Example: python -m training submit shop --data s3://BUCKET/shop --set epochs=20 --out runs/shop
     """
@@ -212,13 +216,13 @@ def submit(
         with reporter.status() as step:
             started = jobs.submit(aws, training_job, step)
             if not wait:
-                reporter.say(f"{started} has started; follow it by the same command with --wait")
+                reporter.say(f"{started} has started; follow it with the same command and --wait")
                 return
             state = jobs.wait(aws, started, step)
         billed = state.get("BillableTimeInSeconds")
-        reporter.say(f"{started} is done" + (f", {billed} s billed" if billed else ""))
+        reporter.say(f"{started} has finished" + (f", {billed} s billed" if billed else ""))
         if out is None:
-            reporter.say(f"The run: {state['ModelArtifacts']['S3ModelArtifacts']}")
+            reporter.say(f"Run: {state['ModelArtifacts']['S3ModelArtifacts']}")
             return
         jobs.fetch(aws, state, out)
         reporter.say(f"Next: python -m export build {out} --images IMAGES --out dist --sagemaker")

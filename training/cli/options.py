@@ -27,7 +27,7 @@ GIVEN = "COMMANDLINE"  # where typer took a value from
 
 
 def with_fit_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Replace the parameter ``fit_options`` of a command by an option for each field.
+    """Replace the parameter ``fit_options`` of a command with an option for each field.
 
     The command receives the options that were given, ready for ``load_config``.
     """

@@ -1,4 +1,4 @@
-"""``python -m training render|simulate``: data to try the rest with."""
+"""``python -m training render|simulate``: generate data for trying the other commands."""
 
 from enum import Enum
 from pathlib import Path
@@ -13,7 +13,7 @@ from training.cli.command import command_reporter
 
 
 class KindName(str, Enum):  # noqa: UP042 - typer shows the values of a plain Enum
-    """What can be rendered."""
+    """Products that can be rendered."""
 
     sneaker = "sneaker"
     car = "car"
@@ -35,25 +35,25 @@ def simulate(
     rule: Annotated[
         RuleName,
         typer.Option(
-            help="seed: brighter and rotate convert. context: it depends on the campaign."
+            help="What converts. seed: brighter, rotate; context: depends on the campaign."
         ),
     ] = RuleName.seed,
     sends: Annotated[
-        int, typer.Option(min=1, help="Number of times each candidate of each image is sent.")
+        int, typer.Option(min=1, help="Number of sends of each candidate of each image.")
     ] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Random seed of campaigns and outcomes.")] = 0,
     augmentations: Annotated[
         str, typer.Option(help="Augmentation set: seed, email or a YAML file of your own.")
     ] = "seed",
     augmentation_seed: Annotated[
-        int, typer.Option(min=0, help="Seed of the email set: the --seed that fit will get.")
+        int, typer.Option(min=0, help="Seed of the email set; give fit the same --seed.")
     ] = 0,
     column: Annotated[
         list[str] | None,
         typer.Option(help="Map a column of another name: relative_im_path=photo. Repeatable."),
     ] = None,
     skip_bad_rows: Annotated[
-        bool, typer.Option("--skip-bad-rows", help="Leave out bad rows instead of stopping.")
+        bool, typer.Option("--skip-bad-rows", help="Skip bad rows instead of stopping.")
     ] = False,
 ) -> None:
     """Write a campaign history whose true probabilities are known."""
@@ -81,7 +81,7 @@ def simulate(
 
 
 def render(
-    kind: Annotated[KindName, typer.Option(help="What to draw.")],
+    kind: Annotated[KindName, typer.Option(help="Kind of product to draw.")],
     count: Annotated[int, typer.Option(min=1, help="Number of images.")],
     out: Annotated[Path, typer.Option(help="Folder for images/ and manifest.csv.")],
     seed: Annotated[int, typer.Option(min=0, help="Random seed of the products.")] = 0,
@@ -110,7 +110,7 @@ def render(
         reporter.say(
             f"{report.manifest}: {report.count:,} images in {report.seconds:.1f} s "
             f"({report.images_per_s_per_core:.0f} images/s per core)"
-            + (f", {report.skipped:,} existed already" if report.skipped else "")
+            + (f", {report.skipped:,} already existed" if report.skipped else "")
         )
         reporter.say(
             f"Next: python -m training simulate --manifest {report.manifest} "

@@ -12,7 +12,7 @@ class TrainContext:
     """Progress reporter, process group and device.
 
     The default is one process that prints nothing and computes in float32 on the CPU. Parameters of
-    this type are named ``ctx``, because "context" is what a campaign has.
+    this type are named ``ctx``, because "context" means that of a campaign.
     """
 
     reporter: Reporter = field(default_factory=NullReporter)

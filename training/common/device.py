@@ -12,8 +12,8 @@ from training.config import DeviceChoice, Precision
 if TYPE_CHECKING:
     import torch
 
-# torch takes seconds to load, and a finished run is recognised without it: so it is imported by
-# the methods below, when they are first called.
+# torch takes seconds to import, and a finished run is recognised without it, so the methods below
+# import it when they are first called.
 
 Arithmetic = Literal["fp32", "bf16", "fp16"]
 DTYPES: dict[Arithmetic, str] = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
@@ -30,10 +30,10 @@ class Device:
     def choose(cls, device: DeviceChoice, precision: Precision) -> "Device":
         """Resolve ``auto``: CUDA if available, and the fastest precision that is safe there.
 
-        That is bfloat16 where the hardware multiplies it, float16 on older GPUs, else float32.
+        That is bfloat16 if the hardware supports it, float16 on older GPUs, else float32.
 
         Raises:
-            DataError: there is no such device, or it does not have that precision.
+            DataError: the device does not exist, or does not support the precision.
         """
         import torch
 
@@ -41,7 +41,7 @@ class Device:
         if device == "cuda" and not available:
             raise DataError(
                 "CUDA is not available",
-                expected="an NVIDIA GPU that this torch can use",
+                expected="an NVIDIA GPU that the installed torch supports",
                 remedy="Leave out --device, or give --device cpu.",
             )
         cuda = available and device != "cpu"
@@ -72,7 +72,7 @@ class Device:
 
     @property
     def torch_device(self) -> "torch.device":
-        """The device as torch names it."""
+        """The corresponding torch device."""
         import torch
 
         return torch.device(self.kind)

@@ -38,7 +38,7 @@ def scores(label: Floats, probability: Floats, weight: Floats) -> dict[str, floa
         probability: predicted probability of 1, float64 (N,).
         weight: number of outcomes that each row stands for, float64 (N,).
     """
-    from sklearn.metrics import roc_auc_score  # takes seconds to load; runs without heads need none
+    from sklearn.metrics import roc_auc_score  # slow to import, not needed without heads
 
     both = 0 < np.sum(weight * label) < np.sum(weight)
     correct = (probability >= 0.5) == (label == 1)
@@ -105,7 +105,7 @@ def leak_z(label: Floats, probability: Floats, truth: Floats, weight: Floats) ->
 def evaluate(
     label: Floats, probability: Floats, weight: Floats, *, train_share: float, truth: Floats | None
 ) -> dict[str, Any]:
-    """Compute everything that is reported of a head on the test split.
+    """Compute all metrics that are reported for a head on the test split.
 
     Args:
         label: 0 or 1, float64 (N,).

@@ -35,7 +35,7 @@ def prefetch(
     Args:
         function: called by threads.
         items: its arguments.
-        threads: number of threads; at most one more than that many results wait for their use.
+        threads: number of threads; at most one more result than that is kept waiting.
         timer: adds up the time that the caller waited.
     """
     timer = timer or WaitTimer()

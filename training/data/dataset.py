@@ -1,6 +1,6 @@
 """The dataset of a run: manifest, decoded images and splits, from a config.
 
-It imports no torch, which takes seconds to load: a finished run is recognised at once.
+It does not import torch, which takes seconds, so that a finished run is recognised at once.
 """
 
 import hashlib
@@ -41,12 +41,12 @@ from training.run.folder import RunFolder
 
 @dataclass(frozen=True)
 class Dataset:
-    """The data that a run trains and tests on."""
+    """The data for training and testing a run."""
 
     config: FitConfig
     folder: RunFolder
-    threads: int  # of this process, while others train beside it
-    threads_of_machine: int  # of a process that works alone
+    threads: int  # of this process, when others train on the same machine
+    threads_of_machine: int  # of a process that has the machine to itself
     augmentations: AugmentationSet
     manifest: Manifest
     images: DecodedImages
@@ -68,7 +68,7 @@ class Dataset:
     def samples(self, split: int) -> Samples:
         """Return the images that the backbone classifies in one split.
 
-        They are every augmentation of every original, and the files that are augmented already.
+        These are every augmentation of every original, and the files that are already augmented.
         """
         count = len(self.augmentations.names)
         files = self.original_file[(self.split == split) & (self.original_file >= 0)]

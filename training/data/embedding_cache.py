@@ -2,11 +2,12 @@
 
     CACHE/embeddings-1a2b3c4d/features.f32    rows of float32 (F,)
     CACHE/embeddings-1a2b3c4d/index           a record for each row: its name, CRC of its bytes
-    CACHE/embeddings-1a2b3c4d/lock            held by the process that fills; its time: last use
+    CACHE/embeddings-1a2b3c4d/lock            held by the process that fills it; its time: last use
 
 The folder's name is a hash of weights, size, normalisation and arithmetic; a row's name is a hash
 of image and augmentation. A record is written after its row, and rows are compared with their CRC,
-so an interrupt leaves complete rows. Rows that exceed the disk or the quota are not cached.
+so an interrupt leaves complete rows. Rows that do not fit on the disk or in the quota are not
+cached.
 """
 
 import hashlib
@@ -84,7 +85,7 @@ class EmbeddingStore:
             names: names of rows.
 
         Returns:
-            features: float32 (names, F), to be completed; on disk if memory is short.
+            features: float32 (names, F), without the missing rows; on disk if memory is short.
             missing: int64, positions of the names that are not cached.
         """
         features = large_array((len(names), self._width), self.folder)
@@ -111,7 +112,7 @@ class EmbeddingStore:
             Whether they were cached.
 
         Raises:
-            DataError: the disk cannot be written.
+            DataError: the disk cannot be written to.
         """
         existing = self._rows * (self._row_bytes + RECORD.size)
         own = existing + len(names) * (self._row_bytes + RECORD.size)

@@ -22,7 +22,7 @@ def large_array(shape: tuple[int, ...], folder: Path) -> NDArray[np.float32]:
         folder: where the mapped file is created. It has no name and is freed with the array.
 
     Raises:
-        DataError: the disk does not hold it.
+        DataError: it does not fit on the disk.
     """
     size_bytes = 4 * math.prod(shape)
     if size_bytes <= available_memory() * MEMORY_SHARE:

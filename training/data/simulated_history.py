@@ -36,7 +36,7 @@ class History:
     rows: int
     engagement: Engagement
     skipped: int  # bad rows of the input
-    notes: tuple[str, ...] = ()  # what was read otherwise than it stands in the input
+    notes: tuple[str, ...] = ()  # changes made while reading the input
 
 
 def write_history(

@@ -2,9 +2,9 @@
 
 torchrun restarts all processes when one dies. Its restart count does not identify an attempt: each
 machine counts for itself, and when a machine joins, leaves or restarts by itself, the others
-restart without counting. Its store outlives the attempt, and torch (2.15) adds no prefix of its
-own, so restarted processes would read the addresses of dead ones. Therefore a run records which
-torchrun agents launched it, and each attempt uses a prefix of its own.
+restart without counting. Its store outlives the attempt, and torch (2.15) adds no prefix, so
+restarted processes would read the addresses of dead ones. Therefore a run records which torchrun
+agents launched it, and each attempt uses its own prefix.
 """
 
 import json
@@ -36,23 +36,23 @@ def agent_id() -> str | None:
     """Return an identifier of this machine's torchrun agent, unique to its launch.
 
     The agent creates a folder of random name for the errors of all processes that it starts. The
-    job's id does not serve: the user may choose that of an earlier launch. Nor does the parent
+    job's id is not sufficient: the user may reuse that of an earlier launch. Neither is the parent
     process: it may be a shell in between.
 
     Returns:
-        The same for each process of the agent, after restarts too; None without torchrun.
+        The same for every process of the agent, also after restarts; None without torchrun.
     """
     if not under_torchrun():
         return None
     errors = os.environ.get("TORCHELASTIC_ERROR_FILE")  # FOLDER/attempt_0/0/error.json
-    # Without a file (--log-dir /dev/null) only the parent is left.
+    # Without a file (--log-dir /dev/null), only the parent process identifies the agent.
     agent = Path(errors).parents[2] if errors else f"process {os.getppid()}"
     return f"{socket.gethostname()} {agent}"
 
 
 @dataclass(frozen=True)
 class Launch:
-    """The torchrun agents, one a machine, whose processes train together; none without torchrun.
+    """The torchrun agents, one per machine, whose processes train together; none without torchrun.
 
     Machines may join and leave, and rank 0 may move: as long as one agent stays, it is the same
     launch.
@@ -79,8 +79,8 @@ class Launch:
 def attempt_store(store: "Store", rank: int, size: int, timeout: timedelta) -> "Store":
     """Return a part of torchrun's store that only the processes of this attempt use.
 
-    Nothing that all machines know identifies an attempt. So each process asks under a name that it
-    has just made up, and rank 0 answers every name, also those of dead processes, until all
+    Nothing that all machines know identifies an attempt. So each process sends a request under a
+    new random name, and rank 0 answers every name, including those of dead processes, until all
     processes of this attempt have arrived.
 
     Args:

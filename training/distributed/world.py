@@ -4,7 +4,7 @@
 
 torchrun starts the processes; ``process_group`` joins them. Every process makes its shard of each
 batch, and gradients are averaged. The main process (rank 0) alone writes files and reports
-progress. Without torchrun there is one process, and nothing here costs anything. If a process dies
+progress. Without torchrun there is one process, and these functions cost nothing. If a process dies
 the others end too; torchrun restarts all of them, and they resume after the last complete epoch.
 """
 
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value")
 # Other processes wait while rank 0 decodes images. For the rendezvous, and for gradients while
-# rank 0 writes a checkpoint, they wait less: a process that hangs, or lost power, says nothing.
+# rank 0 writes a checkpoint, they wait less: a process that hangs, or has lost power, sends no
+# error.
 TIMEOUT, GRADIENT_TIMEOUT = timedelta(hours=12), timedelta(minutes=15)
 LOST_CONNECTION = (
     "closed",
@@ -120,7 +121,7 @@ class World:
         """Compare every process's value with that of rank 0.
 
         Args:
-            what: what the value is, for the message.
+            what: description of the value, for the message.
             value: this process's.
 
         Raises:
@@ -189,7 +190,7 @@ def process_group(device: str = "auto") -> Iterator[World]:
     if on_gpus:
         if local_size > (gpus := torch.cuda.device_count()):
             raise DataError(
-                "each process needs a GPU of its own",
+                "each process needs its own GPU",
                 expected=f"at most {gpus} on this machine",
                 got=f"{local_size} processes",
                 remedy=f"Give --nproc-per-node {gpus}, or --device cpu.",
@@ -211,7 +212,7 @@ def process_group(device: str = "auto") -> Iterator[World]:
             "another process of this training run has ended, or does not answer",
             got=str(error).splitlines()[0],
             remedy="Run the same command again to resume after the last complete epoch; "
-            "torchrun --max-restarts 3 does so by itself.",
+            "torchrun --max-restarts 3 does so automatically.",
         ) from error
     finally:
         # After a failure NCCL would wait for other processes, which may wait for this one.

@@ -4,7 +4,7 @@
                   finished  rate limit, address, redirects,
                   URLs      back-off    size, decoding
 
-The same call resumes where an earlier one ended, however that ended. A URL that failed permanently
+The same call resumes after an earlier one, however that ended. A URL that failed permanently
 (no such page, not an image, a private address) is not requested again; a temporary failure is.
 """
 
@@ -30,7 +30,7 @@ from training.download.sources import BROKEN, MANIFEST, LeftOut, read_urls, writ
 
 IMAGES, JOURNAL = "images", "journal.jsonl"
 MAX_BACKOFF_S = 60.0
-HOST_FAILURES = 20  # consecutive ones: the host is down, its other URLs are left for another call
+HOST_FAILURES = 20  # consecutive: the host is down, and its other URLs are left for another call
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def download(
     options: DownloadOptions = DownloadOptions(),
     guard: Guard = Guard(),
 ) -> DownloadResult:
-    """Download the images of a list, or those that an earlier call did not.
+    """Download the images of a list, except those that an earlier call downloaded.
 
     Args:
         source: a text file of URLs, or a CSV or Parquet file.
@@ -202,7 +202,7 @@ class _Job:
         """Retry after the back-off, or leave the URL, or its whole host, for another call."""
         in_a_row = self.queue.count_failure(pending.host)
         if failure.wait_s > MAX_WAIT_S:
-            self._close(pending.host, f"the host asks to wait {failure.wait_s:,.0f} s")
+            self._close(pending.host, f"the host requests a wait of {failure.wait_s:,.0f} s")
         elif in_a_row >= HOST_FAILURES:
             self._close(pending.host, f"the host failed {in_a_row} times in a row: {failure}")
         if pending.tries < self.options.tries and not self.queue.is_closed(pending.host):

@@ -43,7 +43,7 @@ def read_urls(source: Path, column: str) -> Table:
     if not source.is_file():
         raise DataError(
             f"there is no file {source}",
-            expected="URLs in a text file, one a line, or a CSV or Parquet file",
+            expected="URLs in a text file, one per line, or a CSV or Parquet file",
             remedy="Paths are relative to the working directory.",
         )
     tabular = source.suffix.lower() in (".csv", *_PARQUET)
@@ -51,7 +51,7 @@ def read_urls(source: Path, column: str) -> Table:
     if not (table.frame[column] != "").any():
         raise DataError(
             f"{source} contains no URL",
-            expected="one a line" if not tabular else f"some in {column}",
+            expected="one per line" if not tabular else f"some in {column}",
         )
     return table
 

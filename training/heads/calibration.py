@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from augrank.models.calibration import Calibration
 
 Floats = NDArray[np.float64]
-MIN_GAIN = 2.0  # nats of log likelihood that two parameters must bring: Akaike (1974)
+MIN_GAIN = 2.0  # nats of log likelihood that two parameters must gain: Akaike (1974)
 
 
 def fit_calibration(margin: NDArray[np.floating], label: Floats, weight: Floats) -> Calibration:
@@ -21,7 +21,7 @@ def fit_calibration(margin: NDArray[np.floating], label: Floats, weight: Floats)
         weight: number of outcomes, (N,).
 
     Returns:
-        The curve, if it raises the log likelihood by more than two parameters do on noise and
+        The curve, if it raises the log likelihood by more than two parameters do by chance and
         keeps the order of candidates (scale > 0); else the identity. Margins that do not vary
         keep the identity too.
     """

@@ -33,7 +33,7 @@ class MatrixPair:
 
 
 class Matrices:
-    """Builds XGBoost's quantised matrices, and reuses them while the next target has the same rows.
+    """Builds XGBoost's quantised matrices, and reuses them if the next target has the same rows.
 
     A pair that would exceed its share of memory is stored on disk, in pages of ``CHUNK_CELLS``
     numbers. XGBoost builds the same trees from it, but on the CPU only: its GPU algorithm does not

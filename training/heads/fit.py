@@ -115,8 +115,9 @@ def select_inputs(fits: Sequence[InputFit], validation: OutcomeRows) -> InputFit
 
     This is the one-standard-error rule of Breiman et al. (1984), with the error of the paired
     difference in log loss over validation data. Outcomes of one original share its image, so the
-    error is clustered by original (Liang and Zeger, 1986). Without this rule richer inputs are
-    selected by chance; they serve more slowly, no better, and differ more between engines.
+    error is clustered by original (Liang and Zeger, 1986). Without this rule, richer inputs are
+    selected by chance; they slow serving down without better predictions, and differ more between
+    engines.
     """
     best = min(fits, key=lambda fit: fit.loss)
     losses = [_row_losses(fit.margin, validation.label) for fit in fits]

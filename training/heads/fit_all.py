@@ -1,4 +1,4 @@
-"""Fit the heads of a run: one for each target, beside its baselines."""
+"""Fit the heads of a run: one for each target, with its baselines."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,4 +1,4 @@
-"""What report.json says of a head: its scores beside those of its baselines."""
+"""A head's entry in report.json: its scores and those of its baselines."""
 
 from typing import TYPE_CHECKING, Any
 

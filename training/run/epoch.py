@@ -36,7 +36,7 @@ class TrainingHistory:
     def with_epoch(self, epoch: Epoch) -> "TrainingHistory":
         """Append an epoch, which becomes the best if its accuracy is higher.
 
-        At the same accuracy, the lower loss counts.
+        If the accuracy is equal, the lower loss decides.
         """
         is_best = self.best == 0 or _rank(epoch) > _rank(self.best_epoch)
         return TrainingHistory((*self.epochs, epoch), epoch.number if is_best else self.best)

@@ -140,7 +140,7 @@ class RunFolder:
         """Create the directory.
 
         Raises:
-            DataError: it holds other files than those of a run.
+            DataError: it contains files that do not belong to a run.
         """
         if self.root.exists() and not self.root.is_dir():
             raise DataError(f"{self.root} is a file", expected="a folder, or a new name, in --out")
@@ -148,7 +148,7 @@ class RunFolder:
         foreign = [path.name for path in self.root.glob("*") if path.name not in known]
         if foreign and not self.started.is_file():
             raise DataError(
-                f"{self.root} holds other files",
+                f"{self.root} contains other files",
                 expected="an empty folder, a new name, or a run, in --out",
                 got=", ".join(sorted(foreign)[:5]),
             )
@@ -159,8 +159,8 @@ class RunFolder:
         """Create the directory and lock it, so that no other process writes to it.
 
         Raises:
-            DataError: it holds other files than those of a run, or another process has locked it,
-                or it cannot be written, now or during the block.
+            DataError: it contains files that do not belong to a run, or another process has locked
+                it, or it cannot be written, now or during the block.
         """
         with disk_errors(
             self.root,
@@ -210,7 +210,7 @@ class RunFolder:
         return later or any(self.checkpoints.glob("*.pt"))
 
     def _remove_partial_files(self) -> None:
-        """Remove what killed processes left unfinished."""
+        """Remove unfinished files of killed processes."""
         for pattern in (".*.part*", "checkpoints/.*.part*"):
             for part in self.root.glob(pattern):
                 part.unlink(missing_ok=True)
@@ -259,7 +259,7 @@ def write_reference(
 
 
 def installed_versions() -> dict[str, str]:
-    """Return the versions of the libraries that a run depends on, as far as installed."""
+    """Return the versions of the libraries that a run depends on, if they are installed."""
     versions = {}
     for name in LIBRARIES:
         try:

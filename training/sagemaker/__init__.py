@@ -1,1 +1,1 @@
-"""Training and tuning jobs on SageMaker: what is submitted, and what runs in the container."""
+"""Training and tuning jobs on SageMaker: submission, and the entry point in the container."""

@@ -1,8 +1,8 @@
 """Entry point of a training job, in AWS's container or any other with the same environment.
 
 ``training.sagemaker.env`` lists the variables that it reads. On more than one GPU or machine the
-job starts itself again under torchrun. The run directory lies where SageMaker keeps checkpoints, so
-that an interrupted job resumes.
+job starts itself again under torchrun. The run directory is in the folder that SageMaker keeps as
+checkpoints, so that an interrupted job resumes.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ EXIT_USER = 2
 
 
 def main() -> None:
-    """Train as the environment says; a user error ends the job with a message and exit code 2."""
+    """Train as configured; a user error ends the job with a message and exit code 2."""
     environment = os.environ
     if "WORLD_SIZE" not in environment and (command := torchrun_command(environment)):
         os.execve(command[0], command, {**environment, **torchrun_environment(environment)})
@@ -57,7 +57,7 @@ def train(environment: Mapping[str, str], reporter: Reporter) -> None:
     """Fit, print the metrics, and copy the run to where SageMaker collects it.
 
     Args:
-        environment: as SageMaker sets it.
+        environment: variables, as SageMaker sets them.
         reporter: prints progress.
 
     Raises:
@@ -160,7 +160,7 @@ def channels(environment: Mapping[str, str], options: dict[str, Any]) -> dict[st
 
 
 def deliver(run: RunFolder, model: Path) -> None:
-    """Copy what export reads to the folder that SageMaker packs as model.tar.gz."""
+    """Copy the files that export reads to the folder that SageMaker packs as model.tar.gz."""
     shutil.copytree(
         run.root, model, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*NOT_DELIVERED)
     )

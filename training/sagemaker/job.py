@@ -32,7 +32,7 @@ from training.sagemaker.source import ENTRY, source_digest, stage
 
 TAG = "augrank:job"
 FOLDER = "augrank/jobs"  # in the bucket
-MAX_NAME = 40  # letters of a job's name; SageMaker adds to it, up to 63
+MAX_NAME = 40  # characters of a job's name; SageMaker appends to it, up to 63
 POLL_S = 15.0
 # AWS's PyTorch images. The newest one's CUDA has no kernels for the V100 of ml.p3.
 VERSIONS = {"ml.p3": "2.6.0"}
@@ -42,7 +42,7 @@ ENDED = ("Completed", "Failed", "Stopped")
 
 @dataclass(frozen=True)
 class JobSettings:
-    """Where and how a job runs."""
+    """Settings of a training job."""
 
     name: str
     role: str  # ARN that the container runs under
@@ -75,7 +75,7 @@ class JobSettings:
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """What to train, and where."""
+    """A training job: the options of ``fit`` and the job's settings."""
 
     settings: JobSettings
     options: Mapping[str, Any] = field(default_factory=dict)  # of ``fit``
@@ -90,13 +90,13 @@ class TrainingJob:
 
     @property
     def targets(self) -> list[str] | None:
-        """The targets that the options name, if they do."""
+        """The targets that the options name, if any."""
         targets = self.options.get("targets")
         return targets.split(",") if isinstance(targets, str) else targets
 
     @property
     def checkpoint_config(self) -> dict[str, str]:
-        """Where SageMaker keeps the checkpoints, in S3 and in the container."""
+        """The location of the checkpoints, in S3 and in the container."""
         return {"s3_uri": self.folder("checkpoints"), "local_path": LOCAL_CHECKPOINTS}
 
     def folder(self, name: str) -> str:
@@ -131,7 +131,7 @@ def content_digest(aws: Aws, settings: JobSettings) -> str:
 
     Raises:
         BadRequest: there are no files.
-        AwsError: AWS refused the request.
+        AwsError: AWS rejected the request.
     """
     digest = hashlib.sha256(source_digest().encode())
     for url in filter(None, (settings.data, settings.weights)):
@@ -151,7 +151,7 @@ def submit(aws: Aws, job: TrainingJob, progress: Step = no_progress) -> str:
         The job's full name.
 
     Raises:
-        AwsError: AWS refused the request.
+        AwsError: AWS rejected the request.
     """
 
     def not_stopping() -> dict[str, Any] | Pending | None:
@@ -162,7 +162,7 @@ def submit(aws: Aws, job: TrainingJob, progress: Step = no_progress) -> str:
 
     found = poll(not_stopping, interval_s=POLL_S, progress=progress)
     if found and found["TrainingJobStatus"] not in ("Failed", "Stopped"):
-        progress(f"{found['TrainingJobName']} exists already: {found['TrainingJobStatus']}")
+        progress(f"{found['TrainingJobName']} already exists: {found['TrainingJobStatus']}")
         return str(found["TrainingJobName"])
     progress(f"uploading the source and starting {job.name}")
     with model_trainer(aws, job) as trainer, aws_errors():
@@ -171,7 +171,7 @@ def submit(aws: Aws, job: TrainingJob, progress: Step = no_progress) -> str:
 
 
 def dry_run_request(job: TrainingJob) -> dict[str, Any]:
-    """Return what ``--dry-run`` prints: the request, without what only an upload determines."""
+    """Return what ``--dry-run`` prints: the request, except what only an upload determines."""
     settings = job.settings
     return {
         "TrainingJobName": f"{job.name}-...",
@@ -288,7 +288,7 @@ def fetch(aws: Aws, state: Mapping[str, Any], out: Path) -> None:
 
     Raises:
         BadRequest: ``out`` exists.
-        AwsError: AWS refused the request.
+        AwsError: AWS rejected the request.
     """
     if out.exists():
         raise BadRequest(f"{out} exists", expected="a new folder in --out")
@@ -323,10 +323,10 @@ def _best_metric(state: Mapping[str, Any]) -> str:
 
 @contextmanager
 def _sdk() -> Iterator[None]:
-    """Quieten SageMaker's SDK, and turn its errors into ours.
+    """Silence SageMaker's SDK, and convert its errors.
 
     Raises:
-        BadRequest: it is not installed, or refuses a setting.
+        BadRequest: it is not installed, or rejects a setting.
     """
     os.environ.setdefault(VALIDATE_ROLE, "false")  # it would need permission to read IAM
     for name in ("sagemaker", "sagemaker.config", "sagemaker.core"):
@@ -341,4 +341,4 @@ def _sdk() -> Iterator[None]:
             f"SageMaker's SDK cannot be loaded: {error}", remedy="pip install 'augrank[aws]'"
         ) from error
     except ValueError as error:  # its own checks, pydantic's among them
-        raise BadRequest(f"SageMaker's SDK refuses the settings: {error}") from error
+        raise BadRequest(f"SageMaker's SDK rejects the settings: {error}") from error

@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
-PACKAGES = ("augrank", "training")  # all that a job needs: simulation, export, ... stay here
+PACKAGES = ("augrank", "training")  # all that a job needs: without simulation, export, ...
 ENTRY = "train.py"
 # AWS's images contain these, built for their CUDA version; another build might not match it.
 IN_THE_IMAGE = ("torch", "torchvision")

@@ -14,22 +14,22 @@ from training.sagemaker.metrics import OBJECTIVE, definitions
 from training.tuning.space import Range, Space, Value
 from training.tuning.trials import State, Trial
 
-MAX_NAME = 32  # letters of a tuning job's name: SageMaker's limit
+MAX_NAME = 32  # characters of a tuning job's name: SageMaker's limit
 STATES: dict[str, State] = {"Completed": "complete", "Stopped": "pruned", "Failed": "failed"}
 
 
 @dataclass(frozen=True)
 class Search:
-    """What to search, and with how many jobs."""
+    """A search: the space and the limits on jobs."""
 
     space: Space
-    max_jobs: int  # a grid has its own number
+    max_jobs: int  # ignored for a grid, which has its own number
     parallel: int  # jobs at a time
     seed: int = 0
 
     @property
     def jobs(self) -> int:
-        """How many jobs there are at most."""
+        """The maximum number of jobs."""
         return len(list(self.space.combinations())) if self.space.is_grid else self.max_jobs
 
     @property
@@ -39,7 +39,7 @@ class Search:
 
 
 def tuning_name(job: TrainingJob, search: Search) -> str:
-    """Return a name made from what is searched, so that the same command finds the job again."""
+    """Return a name derived from the search, so that the same command finds the job again."""
     text = json.dumps([job.name, search.space.as_dict(), search.max_jobs])
     return f"{job.settings.name[: MAX_NAME - 9]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
@@ -49,15 +49,15 @@ def start(aws: Aws, job: TrainingJob, search: Search, progress: Step) -> str:
 
     Args:
         aws: services of a region.
-        job: the job that each trial is, apart from the options that are searched.
+        job: the job of each trial, without the searched options.
         search: the options that are searched, and limits.
-        progress: receives what is being done.
+        progress: receives progress messages.
 
     Returns:
         The tuning job's name.
 
     Raises:
-        AwsError: AWS refused the request, or the tuning job has failed before.
+        AwsError: AWS rejected the request, or the tuning job has failed before.
     """
     name = tuning_name(job, search)
     if (found := _describe(aws, name)) is not None:
@@ -68,7 +68,7 @@ def start(aws: Aws, job: TrainingJob, search: Search, progress: Step) -> str:
                 f"the tuning job {name} failed: {reason}",
                 remedy="Its name is taken: start another one, with another --name or --trials.",
             )
-        progress(f"{name} exists already: {status}")
+        progress(f"{name} already exists: {status}")
         return name
     progress(f"uploading the source and starting {name}")
     with model_trainer(aws, job) as trainer, aws_errors():
@@ -100,7 +100,7 @@ def wait(aws: Aws, name: str, progress: Step, *, poll_s: float | None = None) ->
     def ended() -> str | Pending:
         state = _describe(aws, name)
         if state is None:
-            raise AwsError(f"the tuning job {name} does not exist any more")
+            raise AwsError(f"the tuning job {name} no longer exists")
         status = str(state["HyperParameterTuningJobStatus"])
         if status == "Failed":
             reason = state.get("FailureReason", "no reason given")
@@ -124,7 +124,7 @@ def results(aws: Aws, name: str, space: Space) -> list[Trial]:
 
 
 def dry_run_request(job: TrainingJob, search: Search) -> dict[str, Any]:
-    """Return what ``--dry-run`` prints of the search itself."""
+    """Return the search's part of the output of ``--dry-run``."""
     return {
         "HyperParameterTuningJobName": tuning_name(job, search),
         "Strategy": search.strategy,
@@ -153,7 +153,7 @@ def _trial(number: int, job: Mapping[str, Any], space: Space) -> Trial:
 
 
 def _parse_value(text: str) -> Value:
-    """Parse a tuned value, which SageMaker keeps as a string, as a config file has it."""
+    """Parse a tuned value, which SageMaker stores as a string, into the form of a config file."""
     try:
         value: Value = json.loads(text)
     except ValueError:

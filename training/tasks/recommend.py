@@ -54,11 +54,11 @@ class StageTimer:
 
 @dataclass(frozen=True)
 class FitResult:
-    """What training produced, before it is written.
+    """The results of training, before they are written.
 
     Attributes:
-        data: what it was trained on.
-        device: where it was trained, and in which precision.
+        data: the training data.
+        device: the device and precision of training.
         trained: the backbone.
         figures: how well the backbone recognises augmentations of test originals.
         targets: a head for each target with outcomes in every split.
@@ -82,10 +82,10 @@ def fit(
     """Train a run, or finish one that was interrupted.
 
     Args:
-        data: of ``load_dataset``; its run directory has been started.
+        data: the result of ``load_dataset``; its run directory has been started.
         ctx: progress and processes; the options choose the device.
         on_epoch: called after every epoch, and first for those before an interrupt.
-        weights: of ``check_options``; by default they are loaded here.
+        weights: the result of ``check_options``; by default they are loaded here.
 
     Returns:
         The contents of report.json; None outside the main process (rank 0).
@@ -166,7 +166,7 @@ def _embed(data: Dataset, trained: TrainedBackbone, ctx: TrainContext) -> Embedd
                 chunk_names = [names[number] for number in missing[chunk]]
                 stored = stored and store.add(chunk_names, features)
     if not stored:
-        ctx.reporter.say("The cache is full: a further call will compute embeddings again.")
+        ctx.reporter.say("The cache is full: embeddings will be computed again next time.")
     if cached is None:
         return None
     return EmbeddingTable.from_features(trained.backbone, cached[0], keys)
@@ -185,16 +185,18 @@ def _fit_heads(
     notes: list[str] = []
     targets: list[TargetResult] = []
     if data.outcomes:
-        from training.heads.fit_all import fit_heads  # loads XGBoost and scikit-learn, for seconds
+        from training.heads.fit_all import (
+            fit_heads,
+        )  # slow: loads XGBoost, scikit-learn
 
         if ctx.device.is_cuda:
-            torch.cuda.empty_cache()  # XGBoost allocates memory of its own there
+            torch.cuda.empty_cache()  # XGBoost allocates its own memory there
         targets = fit_heads(data, table, ctx, notes)
     else:
         notes.append("The manifest has no targets: only the backbone was trained, without heads.")
     if data.copies:
         notes.append(
-            f"{data.copies:,} originals are copies of others: they are in the same split as those."
+            f"{data.copies:,} originals are copies of others and are in the same split as those."
         )
     return targets, notes
 

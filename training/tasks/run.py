@@ -1,4 +1,4 @@
-"""From options to a finished run: what ``fit`` does, and what a job on SageMaker does."""
+"""From options to a finished run, for ``fit`` and for jobs on SageMaker."""
 
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -81,7 +81,7 @@ def _start(data: "Dataset", launch: Launch, *, overwrite: bool) -> None:
     from training.data.manifest.read import write_bad_rows
 
     folder, manifest = data.folder, data.manifest
-    # Processes that torchrun restarts resume; they do not start over once more.
+    # Processes that torchrun restarts resume; they do not start over again.
     start_over = overwrite and not launch.is_restart(folder.checkpoints)
     if folder.start(data.config.decisive(), data.data, overwrite=start_over):
         evict_embeddings(folder.cache)

@@ -1,7 +1,6 @@
 """The search space: ranges and choices of ``fit``'s options.
 
-``seeds`` and ``grid`` follow the source documents (see ``SPACES``). A space of your own is a YAML
-file::
+``seeds`` and ``grid`` follow the source documents (see ``SPACES``). A custom space is a YAML file::
 
     learning_rate: {low: 0.01, high: 0.3, log: true}
     epochs: {low: 5, high: 15, integer: true}
@@ -87,7 +86,7 @@ class Space:
         """Check that ``fit`` accepts the bounds of every range and every choice.
 
         Raises:
-            DataError: it does not accept one of them.
+            DataError: it rejects one of them.
         """
         for name, option in self.options.items():
             for value in option.bounds if isinstance(option, Range) else option:
@@ -107,7 +106,7 @@ EPOCHS = (5, 10, 15)
 # What the source documents search. "Image Optimization Model" (Lau, 2022) tunes learning rate and
 # weight decay; "Review Image Inspection" tries 18, 34 and 50 layers with 5, 10 and 15 epochs. No
 # document gives the ranges of the two rates, nor names an integer option: those ranges and
-# batch_size are ours.
+# batch_size are augrank's choice.
 SPACES = {
     space.name: space
     for space in (

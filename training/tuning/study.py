@@ -37,7 +37,7 @@ from training.run.folder import RunFolder
 from training.tuning.space import Range, Space, Value
 from training.tuning.trials import State, Trial, best_trial, format_value, write_results
 
-# No trial is pruned before so many are complete, nor before its own first epochs.
+# No trial is pruned before this many are complete, nor in its own first epochs.
 STARTUP_TRIALS, WARMUP_EPOCHS = 4, 2
 STATES: dict[TrialState, State] = {
     TrialState.COMPLETE: "complete",
@@ -65,7 +65,7 @@ def tune(
         All finished trials.
 
     Raises:
-        DataError: the data is not valid, the folder has another study, or another process is
+        DataError: the data is not valid, the folder contains another study, or another process is
             working on it.
     """
     space.check(config)
@@ -87,7 +87,7 @@ def tune(
 
 
 def _run_trials(study: optuna.Study, objective: "_Objective", out: Path, trials: int) -> None:
-    """Run trials until there are so many, and write the results after each."""
+    """Run trials up to the wanted number, and write the results after each."""
     config, space, reporter = objective.data.config, objective.space, objective.ctx.reporter
     initial = list(space.combinations()) if space.is_grid else [_defaults(config, space)]
     _enqueue(study, [*_interrupted(study, space), *initial])
@@ -174,7 +174,7 @@ def _interrupted(study: optuna.Study, space: Space) -> list[dict[str, Value]]:
 
 
 def _enqueue(study: optuna.Study, options: Sequence[Mapping[str, Value]]) -> None:
-    """Enqueue the options that no trial has finished and none waits with."""
+    """Enqueue the options that no trial has finished and that are not queued yet."""
     queued = _finished_digests(study)
     for trial in study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
         queued.add(_digest(trial.system_attrs.get("fixed_params", {})))
@@ -182,7 +182,7 @@ def _enqueue(study: optuna.Study, options: Sequence[Mapping[str, Value]]) -> Non
         if proposed and _digest(proposed) not in queued:
             study.enqueue_trial(dict(proposed))
             queued.add(_digest(proposed))
-    # Last, so that they are found again if this process is killed before.
+    # Last, so that they are found again if this process is killed earlier.
     for unfinished in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         study.tell(unfinished.number, state=TrialState.FAIL)
 
@@ -193,7 +193,7 @@ def _finished_digests(study: optuna.Study) -> set[str]:
 
 
 def _finished(study: optuna.Study) -> list[FrozenTrial]:
-    """Return the trials that ended by themselves: not those that were killed."""
+    """Return the finished trials, without those that were killed."""
     return [
         trial
         for trial in study.get_trials(deepcopy=False, states=tuple(STATES))
@@ -229,7 +229,7 @@ def _suggest(trial: optuna.Trial, name: str, option: Range | tuple[Value, ...]) 
 
 
 def _defaults(config: FitConfig, space: Space) -> dict[str, Value]:
-    """Return ``fit``'s own values of the searched options, as far as the space has them."""
+    """Return ``fit``'s defaults of the searched options, if the space contains them."""
     inside = {}
     for name, option in space.options.items():
         value = getattr(config, name)
@@ -239,10 +239,10 @@ def _defaults(config: FitConfig, space: Space) -> dict[str, Value]:
 
 
 def _check_study(out: Path, config: FitConfig, space: Space, data: Dataset) -> None:
-    """Save what is searched, or check that the folder's study is the same.
+    """Save the definition of the search, or check that the folder's study has the same.
 
     Raises:
-        DataError: it is another one.
+        DataError: the folder contains another study.
     """
     options = {k: v for k, v in config.decisive().items() if k not in space.options}
     wanted = {"options": options, "space": space.as_dict(), "data": data.data}
@@ -254,7 +254,7 @@ def _check_study(out: Path, config: FitConfig, space: Space, data: Dataset) -> N
     differs = [name for name in wanted if saved.get(name) != json.loads(json.dumps(wanted[name]))]
     if differs:
         raise DataError(
-            f"{out} has another study",
+            f"{out} contains another study",
             expected=f"the same {' and '.join(differs)} as before",
             remedy="Choose another --out.",
         )

@@ -34,7 +34,7 @@ class Trial:
 
 
 def best_trial(trials: Sequence[Trial]) -> Trial | None:
-    """Return the complete trial of the highest accuracy, on ties the earliest; None without any."""
+    """Return the complete trial with the highest accuracy, on ties the earliest, or None."""
     done = [trial for trial in trials if trial.state == "complete" and trial.value is not None]
     return max(done, key=lambda trial: (trial.value or 0.0, -trial.number), default=None)
 

@@ -1,4 +1,4 @@
-"""Augmentations of images, the same in training and in serving; the place to add more.
+"""Augmentations of images, shared by training and serving.
 
 An augmentation is data: a name and a list of steps, each an operation with exact parameters. A set
 of augmentations has a hash, which the bundle carries. The same image, augmentation and seed give

@@ -1,4 +1,4 @@
-"""Operations that albumentations does. The only module that imports it."""
+"""Operations of albumentations. The only module that imports it."""
 
 import json
 import os
@@ -30,7 +30,7 @@ def apply_albumentations(op: str, params: dict[str, Any], seed: int, image: RgbI
 
 
 class _PerThread(threading.local):
-    """albumentations transforms hold their random state, so each thread has its own."""
+    """Transforms per thread: albumentations transforms hold random state."""
 
     def __init__(self) -> None:
         self.transforms: dict[tuple[str, str], Any] = {}
@@ -47,7 +47,7 @@ def _transform(op: str, params_json: str) -> Any:
 
 
 def _make_transform(op: str, params: dict[str, Any]) -> Any:
-    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks the internet at import
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it contacts the internet at import
     import albumentations
 
     kinds = (albumentations.ImageOnlyTransform, albumentations.DualTransform)
@@ -62,7 +62,7 @@ def _make_transform(op: str, params: dict[str, Any]) -> Any:
 
 
 def _tuples(value: Any) -> Any:
-    """JSON has lists where albumentations wants tuples."""
+    """Convert lists, as in JSON, to the tuples that albumentations expects."""
     if isinstance(value, list):
         return tuple(_tuples(item) for item in value)
     if isinstance(value, dict):

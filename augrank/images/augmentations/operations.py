@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from augrank.images.decode import WHITE, RgbImage
 
-# Part of every augmentation's hash: raise it when an operation's output changes.
+# Part of every augmentation's hash: increment it when an operation's output changes.
 OPERATIONS_VERSION = 1
 
 
@@ -81,7 +81,7 @@ def _gaussian_blur(grey: NDArray[np.uint8], sigma: float) -> NDArray[np.uint8]:
     exact in float32, which vectorises better than OpenCV's own fixed point.
     """
     kernel = gaussian_kernel(sigma)
-    # Both kernels together scale by 2 ** -16; adding a half and cutting off rounds.
+    # Both kernels together scale by 2 ** -16; adding a half and truncating rounds.
     blurred = cv2.sepFilter2D(grey, cv2.CV_32F, kernel, kernel / 65536, delta=0.5)
     return blurred.astype(np.uint8)
 

@@ -38,7 +38,7 @@ SEED_AUGMENTATIONS = (
 
 
 def sample_pipeline(rng: np.random.Generator) -> tuple[Step, ...]:
-    """Draw one sample of the email pipeline: the blocks that act, with exact parameters.
+    """Draw one sample of the email pipeline: the active blocks, with exact parameters.
 
     The blocks and their probabilities, in order: flip (1/2), transpose (1/2), Gaussian noise
     (1/5); with 1/5 one of motion, median or plain blur (weights 2:1:1); shift-scale-rotate (1/5);
@@ -60,7 +60,7 @@ def sample_pipeline(rng: np.random.Generator) -> tuple[Step, ...]:
 
 
 class _PipelineSampler:
-    """The blocks of the email pipeline; each draws its parameters and adds its steps."""
+    """The blocks of the email pipeline; each samples its parameters and adds its steps."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self._rng = rng
@@ -139,14 +139,14 @@ def email_augmentations(seed: int, count: int = EMAIL_SAMPLES) -> tuple[Augmenta
 
 
 def augmentation_set(name: str = "seed", seed: int = 0) -> AugmentationSet:
-    """Return the set of this name, or the one that a YAML or JSON file describes.
+    """Return the set of this name, or the set described by a YAML or JSON file.
 
     Args:
         name: ``seed``, ``email``, or the path of a file (see the module's docstring).
         seed: draws the samples of ``email``; the seed set does not depend on it.
 
     Raises:
-        DataError: an unknown name, or a file that does not describe a set; says what is allowed.
+        DataError: an unknown name, or a file that does not describe a set.
     """
     if name == "seed":
         return AugmentationSet(name="seed", augmentations=SEED_AUGMENTATIONS)
@@ -186,7 +186,7 @@ def _base(name: str | None, seed: int) -> tuple[Augmentation, ...]:
 
 
 def check_augmentations(chosen: AugmentationSet) -> None:
-    """Run every augmentation twice on a small image; refuse one that fails or varies.
+    """Run every augmentation twice on a small image; reject one that fails or varies.
 
     Raises:
         DataError: names the augmentation and the fault.

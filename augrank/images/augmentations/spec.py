@@ -35,13 +35,13 @@ class Augmentation(BaseModel, frozen=True, extra="forbid"):
     steps: tuple[Step, ...] = ()
 
     def apply(self, image: RgbImage) -> RgbImage:
-        """Make the candidate image.
+        """Produce the candidate image.
 
         Args:
             image: uint8 (S, S, 3), RGB; never written to.
 
         Returns:
-            uint8 (S, S, 3), RGB, contiguous; the image itself where there are no steps.
+            uint8 (S, S, 3), RGB, contiguous; the image itself if there are no steps.
         """
         for step in self.steps:
             image = step.apply(image)

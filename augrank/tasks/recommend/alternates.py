@@ -34,7 +34,7 @@ class CatalogueImage:
 class Alternates:
     """The alternates index of a bundle.
 
-    Scores depend on the target and the context alone: those used last are kept (LRU).
+    Scores depend only on the target and the context; recently used ones are cached (LRU).
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Alternates:
         rows = json.loads((directory / spec.attributes).read_text(encoding="utf-8"))
         if not len(features) == len(logits) == len(rows) == spec.count:
             raise BundleError(
-                "the alternates index does not fit together",
+                "the parts of the alternates index do not match",
                 expected=f"{spec.count} rows in each part",
                 got=f"{len(features)}, {len(logits)} and {len(rows)}",
                 remedy="Export the run again.",
@@ -76,7 +76,7 @@ class Alternates:
         """Return the product type in the catalogue's spelling, if it has images of it.
 
         Raises:
-            BadContext: names the types that there are.
+            BadContext: lists the available types.
         """
         text, known = str(product_type), self._type_names.values
         found = self._type_names.find(text)
@@ -123,10 +123,10 @@ class Alternates:
 
         Args:
             scores: float64 (M,), from ``score``.
-            count: how many at most.
+            count: maximum number.
             minimize: whether a low score is good.
-            product_type: only images of this type; by default the type of the request's image
-                where the catalogue has that image, else any.
+            product_type: only images of this type; by default the type of the request's image if
+                the catalogue has that image, else any.
             image_sha256: the request's image, which is not an alternate to itself.
         """
         same_image = self._sha256 == image_sha256
@@ -140,7 +140,7 @@ class Alternates:
         return [int(row) for row in rows[order[:count]]]
 
     def thumbnail(self, row: int) -> str | None:
-        """Return the image as base64 JPEG, where the bundle carries thumbnails."""
+        """Return the image as base64 JPEG, if the bundle contains thumbnails."""
         if not self._thumbnails:
             return None
         return base64.b64encode(self._thumbnails[row]).decode()

@@ -20,7 +20,7 @@ def contact_sheet(answer: Answer, image: bytes, augmentations: AugmentationSet) 
 
     Args:
         answer: with thumbnails, or alternates are left out.
-        image: the request's file; its candidates are made again at the sheet's size.
+        image: the request's file; its candidates are computed again at the sheet's size.
         augmentations: the bundle's set.
 
     Returns:

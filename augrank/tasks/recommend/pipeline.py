@@ -5,7 +5,7 @@
     request ─ refused ────────────────────┴──────────────────────────────────── error
 
 Candidates are written straight into one preallocated batch. Requests of one call are decoded and
-augmented by a few threads while the backbone is busy with those before them (OpenCV, Pillow and
+augmented by a few threads while the backbone processes those before them (OpenCV, Pillow and
 onnxruntime release Python's lock). One bad request gets an error as its answer and does not affect
 the others.
 """
@@ -91,17 +91,18 @@ def load_task(bundle: Bundle[BundleSpec], options: EngineOptions) -> "Recommende
 
 
 class Recommender:
-    """Say which version of an image, or which other image, would do better.
+    """Predict which version of an image, or which other image, would do better.
 
     Thread-safe once loaded. One recommender holds one loaded graph.
 
     Args:
         bundle: a checked bundle.
         threads: of the backbone; by default every core that may be used.
-        precision: of the graph; by default what suits the device best and passed its gate.
-        device: ``auto`` takes a GPU where onnxruntime offers one, else onnxruntime on the CPU.
-        spin: let the backbone's idle threads spin; only where nobody else needs the cores.
-        limits: images beyond these are refused.
+        precision: of the graph; by default the one that suits the device best and passed the parity
+            gate.
+        device: ``auto`` uses a GPU if onnxruntime offers one, else onnxruntime on the CPU.
+        spin: let the backbone's idle threads spin; only useful if no other process needs the cores.
+        limits: larger images are rejected.
     """
 
     def __init__(
@@ -147,13 +148,13 @@ class Recommender:
         Args:
             bundle: the directory.
             threads: the backbone's threads; by default every core that may be used.
-            precision: the graph's precision; by default what suits the device best.
-            device: ``auto`` takes a GPU where onnxruntime offers one, else the CPU.
+            precision: the graph's precision; by default the one that suits the device best.
+            device: ``auto`` uses a GPU if onnxruntime offers one, else the CPU.
             spin: let the backbone's idle threads spin.
-            limits: larger images are refused.
+            limits: larger images are rejected.
 
         Raises:
-            BundleError: what does not fit, and what to do.
+            BundleError: a part is incompatible; gives the remedy.
         """
         loaded = load_bundle(bundle, RecommendSpec)
         return cls(
@@ -162,7 +163,7 @@ class Recommender:
 
     @property
     def engine(self) -> str:
-        """The graph's precision, the provider and what its floating point is computed in."""
+        """The graph's precision, the provider and the type of its floating point arithmetic."""
         return f"{self.precision} on {self.backbone.provider} ({self.backbone.arithmetic})"
 
     def recommend(
@@ -179,14 +180,14 @@ class Recommender:
 
         Args:
             image: a file's path or bytes, or uint8 (H, W, 3) RGB.
-            target: what to predict; may be left out where the bundle has one head.
+            target: the target to predict; optional if the bundle has one head.
             context: column name to value, such as ``{"campaign_type": "Newsletter"}``.
             candidates: augmentation names; by default all of the bundle's.
-            alternates: how many images of the catalogue to offer at most.
-            thumbnails: whether scores carry small JPEGs.
+            alternates: maximum number of catalogue images to offer.
+            thumbnails: whether scores include small JPEGs.
 
         Raises:
-            RequestError: what is wrong with the image, target, context or options.
+            RequestError: the image, target, context or options are invalid.
         """
         data = Path(image).read_bytes() if isinstance(image, str | Path) else image
         names = tuple(candidates) if candidates is not None else None
@@ -197,13 +198,13 @@ class Recommender:
         return answer
 
     def recommend_batch(self, requests: Sequence[Request]) -> list[Answer | AugrankError]:
-        """Answer several requests together; an error stands in its own place."""
+        """Answer several requests together; a failed one gets an error in its place."""
         return pass_good([isolated(self.plan, request) for request in requests], self.answer)
 
     def warm_up(self) -> None:
         """Answer for a grey image in every format and for every target, twice.
 
-        The first request then finds decoders, augmentations, graph, heads and alternates ready.
+        The first request is then not slowed by decoders, augmentations, graph, heads or alternates.
         """
         size = self.bundle.spec.image_size
         grey = np.full((size, size, 3), 128, np.uint8)
@@ -224,11 +225,11 @@ class Recommender:
         return parse_request(body)
 
     def plan(self, request: Request) -> RequestPlan:
-        """Check everything of a request but its image."""
+        """Check everything in a request except its image."""
         return self._planner.plan(request)
 
     def answer(self, plans: Sequence[RequestPlan]) -> list[Answer | AugrankError]:
-        """Prepare ahead on threads; embed and answer as soon as a backbone call is worth it.
+        """Prepare requests on threads; embed and answer as soon as a backbone call pays off.
 
         Requests about the same candidates of the same image, under other targets or contexts,
         are prepared and embedded once.
@@ -301,7 +302,7 @@ class Recommender:
                     part = _Embedded(embedded.embedding[start:end], embedded.embed_ms)
                     mine = replace(item, plan=plans[place])
                     yield place, isolated(self._score_and_rank, mine, part)
-                elif embedded is not None:  # our fault: none of these images can be answered
+                elif embedded is not None:  # internal error: none of these images can be answered
                     yield place, embedded
             start = end
 
@@ -310,7 +311,7 @@ class Recommender:
         started = time.perf_counter()
         first, last = good[0].rows.start, good[-1].rows.stop
         batch = memory[first:last]
-        if len(batch) > _count(good):  # a refused request between them left its rows empty
+        if len(batch) > _count(good):  # a rejected request between them left its rows empty
             batch = np.concatenate([memory[item.rows] for item in good])
         return _Embedded(self.backbone.embed(batch), _ms(time.perf_counter() - started))
 

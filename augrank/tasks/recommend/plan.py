@@ -1,4 +1,4 @@
-"""The plan of a request: the head, context and augmentations that answer it, all checked."""
+"""The plan of a request: the checked head, context and augmentations that answer it."""
 
 import json
 import time
@@ -25,14 +25,14 @@ class RequestPlan:
     request: Request
     head: Head
     context: Float32Array  # (C,)
-    product_type: str | None  # that alternates are to be of; None for the image's own
+    product_type: str | None  # of the alternates; None for the image's own
     augmentations: tuple[Augmentation, ...]  # the original first
     sha256: str  # of the image
     started: float  # time.perf_counter
 
     @property
     def cache_key(self) -> Hashable:
-        """Everything of the request that decides its answer."""
+        """All parts of the request that determine its answer."""
         return (
             self.sha256,
             self.head.spec.target.name,
@@ -57,10 +57,10 @@ class Planner:
         self._context, self._alternates = context, alternates
 
     def plan(self, request: Request) -> RequestPlan:
-        """Check everything of a request but its image.
+        """Check everything in a request except its image.
 
         Raises:
-            RequestError: what is wrong with its target, context or options.
+            RequestError: the target, context or options are invalid.
         """
         started = time.perf_counter()
         if not 0 <= request.alternates <= MAX_ALTERNATES:
@@ -82,10 +82,10 @@ class Planner:
         )
 
     def _read_context(self, context: dict[str, Any]) -> tuple[Float32Array, str | None]:
-        """Return the encoded context, and the product type that alternates are to be of.
+        """Return the encoded context, and the product type of the alternates.
 
-        A product type may always be given: it chooses alternates even where no head uses it. Its
-        spelling becomes the catalogue's.
+        A product type may always be given: it selects alternates even if no head uses it. It is
+        converted to the catalogue's spelling.
         """
         product_type = context.get(PRODUCT_TYPE) or None
         if self._alternates is None or PRODUCT_TYPE in self._context.names:

@@ -19,7 +19,7 @@ THUMBNAIL_SIDE_PX, THUMBNAIL_QUALITY = 160, 80  # the side at most
 
 @dataclass(frozen=True)
 class ScoredAlternates:
-    """The catalogue's scores under one target and context, and which images may be offered."""
+    """The catalogue's scores for one target and context, and which images may be offered."""
 
     alternates: Alternates
     scores: Float64Array  # (M,)
@@ -35,13 +35,13 @@ def rank_candidates(
     direction: Direction,
     thumbnails: Sequence[str] | None,
 ) -> tuple[CandidateScore, ...]:
-    """Rank candidates, best first. Ties keep the bundle's order, so the original wins them.
+    """Rank candidates, best first. Ties keep the bundle's order, so the original comes first.
 
     Args:
         augmentations: in the order of their scores, the original first.
         scores: float64 (N,).
         direction: whether a high or a low score is good.
-        thumbnails: one for each augmentation, where wanted.
+        thumbnails: one for each augmentation, if requested.
     """
     shown = np.round(scores, 6)
     order = np.argsort(shown if direction == "minimize" else -shown, kind="stable")

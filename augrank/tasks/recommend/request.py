@@ -1,8 +1,8 @@
-"""A recommendation request: its options, and how they are read from a body and its fields.
+"""A recommendation request: its options, and parsing them from a body and its fields.
 
 As JSON: ``{"image": "<base64>", "target": "open_rate", "context": {"campaign_type": "Newsletter"},
-"candidates": ["brighter"], "alternates": 5, "thumbnails": false}``. As flat fields (multipart
-parts, headers) the same names, and every field that is not an option is context.
+"candidates": ["brighter"], "alternates": 5, "thumbnails": false}``. Flat fields (multipart parts,
+headers) have the same names, and every field that is not an option is context.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ MAX_TEXT = 200  # characters of a field's value; the answer repeats them
 
 @dataclass(frozen=True)
 class Request:
-    """One image, one target, one context, and what the answer should hold."""
+    """One image, target and context, and the contents of the answer."""
 
     image: bytes | RgbImage  # a file's bytes, or uint8 (H, W, 3) RGB
     target: str | None = None
@@ -33,7 +33,7 @@ class Request:
 
 
 class Options(BaseModel, extra="forbid"):
-    """The fields of a request beside its image, validated."""
+    """The fields of a request except its image, validated."""
 
     target: str | None = Field(default=None, max_length=MAX_TEXT)
     context: dict[str, Any] = Field(default_factory=dict)
@@ -57,7 +57,7 @@ def parse_request(body: RequestBody) -> Request:
     """Read a request's options; members of a JSON body override fields.
 
     Raises:
-        BadRequest: what is wrong and what is allowed.
+        BadRequest: an option is invalid or unknown.
     """
     options = _options_from_fields(body.fields)
     if body.content:
@@ -81,7 +81,7 @@ def _options_from_fields(fields: Mapping[str, Any]) -> Options:
     options = {name: value for name, value in given.items() if name in Options.model_fields}
     if "context" in options:
         raise BadRequest(
-            "context is given field by field here",
+            "context must be given as separate fields",
             expected="one field for each column, such as campaign_type=Newsletter",
             got="a field named context",
         )

@@ -1,6 +1,6 @@
-"""The answer: plain and frozen, the same in process, over HTTP and in a file.
+"""The answer: plain frozen data, the same in process, over HTTP and in a file.
 
-An answer carries what a cache key and an outcome record need: the bundle's version, the image's
+An answer contains what a cache key and an outcome record need: the bundle's version, the image's
 sha256, and every candidate's name and exact parameters.
 """
 
@@ -52,9 +52,9 @@ class ImageInfo(BaseModel, frozen=True):
 
 
 class Timings(BaseModel, frozen=True):
-    """Milliseconds by stage; zero where the answer came from the cache.
+    """Milliseconds by stage; zero if the answer came from the cache.
 
-    ``augment`` makes the candidates, writes them into the batch and encodes their thumbnails.
+    ``augment`` computes the candidates, writes them into the batch and encodes their thumbnails.
     ``embed`` is one backbone call, shared by the requests that it served.
     """
 
@@ -76,9 +76,9 @@ class Answer(BaseModel, frozen=True):
     target: str
     direction: Direction
     context: dict[str, Any]
-    probability: float  # of the request's image as it is
+    probability: float  # of the unchanged image of the request
     candidates: tuple[CandidateScore, ...]  # best first, the original among them
-    best_candidate: CandidateScore  # the original where nothing beats it
+    best_candidate: CandidateScore  # the original if nothing beats it
     alternates: tuple[AlternateScore, ...]  # best first
     best_alternate: AlternateScore | None
     verdict: str

@@ -1,4 +1,4 @@
-"""Check that the parts of a bundle have the widths that its bundle.json says."""
+"""Check that the parts of a bundle have the widths stated in its bundle.json."""
 
 from augrank.bundle.recommend_spec import RecommendSpec
 from augrank.bundle.spec import BUNDLE_FILE
@@ -16,7 +16,7 @@ def check_widths(
     """Compare the widths of graph, heads and alternates with those that the spec implies.
 
     Raises:
-        BundleError: names the part that has another width.
+        BundleError: a part has another width.
     """
     features, logits = spec.feature_width, len(spec.augmentations.names)
     parts = {"features": features, "augmentation_probs": logits, "context": context.width}

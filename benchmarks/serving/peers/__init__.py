@@ -1,1 +1,1 @@
-"""The same runtime behind other servers, each written as its own documentation advises."""
+"""The same runtime behind other servers, each written as recommended by its documentation."""

@@ -1,9 +1,9 @@
-"""The handler that TorchServe's own documentation leads to: PIL, eager torch, predict_proba.
+"""A handler as in TorchServe's documentation: PIL, eager torch, predict_proba.
 
 Written after the custom handlers of TorchServe's manual: a class with initialize, preprocess,
-inference and postprocess, one request at a time. Every candidate takes a forward pass of its own
-and a call of XGBoost's scikit-learn interface of its own. The candidates themselves are augrank's,
-made at working size, so that both give the same answers.
+inference and postprocess, one request at a time. Every candidate takes a separate forward pass and
+a separate call of XGBoost's scikit-learn interface. The candidates are augrank's, at working size,
+so that both give the same answers.
 """
 
 import base64
@@ -28,7 +28,7 @@ from benchmarks.common.network import torchvision_network, with_features
 
 
 class DocumentedHandler(BaseHandler):
-    """TorchServe's way of serving a torchvision classifier, extended by the heads."""
+    """TorchServe's example of serving a torchvision classifier, with the heads added."""
 
     def initialize(self, context: Any) -> None:
         """Load the eager model, its weights and the heads."""
@@ -51,7 +51,7 @@ class DocumentedHandler(BaseHandler):
         self.initialized = True
 
     def preprocess(self, data: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Decode each request's image and make its candidates."""
+        """Decode each request's image and compute its candidates."""
         requests = []
         for row in data:
             body: dict[str, Any] = row.get("data") or row["body"]

@@ -1,7 +1,7 @@
 """The runtime behind every peer: the bundle's pipeline, configured by the environment.
 
-Each peer loads the same recommender with the same threads and returns the same JSON, so that
-servers alone are compared.
+Each peer loads the same recommender with the same threads and returns the same JSON, so that only
+the servers differ.
 """
 
 import os
@@ -19,7 +19,7 @@ BUNDLE, WORKERS, PORT = "AUGRANK_BUNDLE", "AUGRANK_PEER_WORKERS", "AUGRANK_PEER_
 
 def load() -> Recommender:
     """Load the recommender and warm it up."""
-    cv2.setNumThreads(1)  # as our own handler does
+    cv2.setNumThreads(1)  # as augrank's handler does
     settings = WorkerSettings.from_environment()
     recommender = Recommender.load(
         os.environ[BUNDLE],
@@ -46,7 +46,7 @@ def answer(recommender: Recommender, body: dict[str, Any]) -> str:
     """Return the answer's JSON text for a request's JSON object.
 
     Raises:
-        AugrankError: the request is refused.
+        AugrankError: the request is rejected.
     """
     (outcome,) = recommender.recommend_batch([parse_request(read_body({"body": body}, {}))])
     if isinstance(outcome, AugrankError):

@@ -83,7 +83,7 @@ def test_values_that_normalise_alike_are_matched_exactly_only():
     encoder = ContextEncoder([CategoricalColumn(name="kind", values=("Pop Up", "pop-up", "x"))])
     assert encoder.encode({"kind": "pop-up"}).tolist() == [0, 1, 0]
     assert encoder.encode({"kind": "X"}).tolist() == [0, 0, 1]
-    with pytest.raises(BadContext, match="'Pop Up' and 'pop-up' differ in case or separators"):
+    with pytest.raises(BadContext, match="'Pop Up' and 'pop-up' differ only in case or separators"):
         encoder.encode({"kind": "POP UP"})
     assert encoder.canonical({"kind": "POP UP"}) == {"kind": "POP UP"}
 

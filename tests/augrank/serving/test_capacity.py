@@ -43,7 +43,7 @@ def test_a_lone_request_waits_for_company_only_in_batches():
     together = plan_for(cores=2, batch_size=4, batch_delay_ms=7)
     assert (together.batch_size, together.batch_delay_ms) == (4, 7)
     assert plan_for(cores=2, gpu=True).batch_size == 8
-    assert "up to 4 requests at once (7 ms of wait)" in together.explained()
+    assert "up to 4 requests at once (7 ms wait)" in together.explained()
     assert plan_for(cores=2, queue_size=5).queue_size == 5
 
 

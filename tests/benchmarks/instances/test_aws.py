@@ -141,7 +141,7 @@ def test_an_interrupt_leaves_nothing_running(region, dist, tmp_path, monkeypatch
     monkeypatch.setattr(instances_aws.jobs, "wait", interrupted)
     done = CliRunner().invoke(app, words(dist, tmp_path, "--training", "--types", "ml.c5.xlarge"))
     assert done.exit_code == 130
-    assert "what was started is removed" in done.output
+    assert "started resources are removed" in done.output
     assert len(region.stopped) == 1
     assert left() == []
 

@@ -157,7 +157,7 @@ def test_what_a_crash_left_is_removed_and_paid_for_and_an_interrupt_is_not_a_fai
     said = []
     with pytest.raises(KeyboardInterrupt):
         go(platform, ledger, ["serving"], ["ml.c5.large"], step=said.append)
-    assert said[0] == "removed what an earlier call had left: endpoint bench-1"
+    assert said[0] == "removed a leftover of an earlier call: endpoint bench-1"
     assert ledger.spent_usd == pytest.approx(0.102, rel=1e-3)  # an hour of it
     on_disk = json.loads(ledger.file.read_text())
     assert (on_disk["running"], on_disk["failed"], on_disk["done"]) == ({}, {}, {})

@@ -80,7 +80,7 @@ def test_deploy_invoke_scale_and_delete_leave_nothing_of_ours(dist, local, tmp_p
         "uploads": [],
         "scaling": [],
     }
-    assert "there was nothing" in run("delete", "shop").output
+    assert "found nothing of shop" in run("delete", "shop").output
 
 
 def test_an_update_is_tried_without_traffic_before_it_serves(release, local):
@@ -109,7 +109,7 @@ def test_an_update_that_answers_wrongly_never_gets_traffic(release, local, right
     }[fault]
     local.container = lambda model, _body, _headers: spoiled if model == bad else (200, right)
     before = everything()
-    with pytest.raises(AwsError, match=r"served all the while"):
+    with pytest.raises(AwsError, match=r"kept serving"):
         update(shop, new)
     assert local.serving("shop", None) == old.model.parameters["ModelName"]
     after = everything()

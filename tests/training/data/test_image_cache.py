@@ -405,7 +405,7 @@ def test_a_full_disk_is_said_before_anything_is_written(folder, tmp_path, monkey
     usage = shutil.disk_usage(tmp_path)._replace(total=100 << 30, free=(1 << 30) + 1000)
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda _path: usage)
-        with pytest.raises(DataError, match=r"does not hold the decoded images[\s\S]*--cache"):
+        with pytest.raises(DataError, match=r"decoded images do not fit on the disk[\s\S]*--cache"):
             load(folder, tmp_path / "cache")
     assert not (the_store(tmp_path / "cache") / "pixels.u8").exists()
     assert_right(load(folder, tmp_path / "cache"), folder, names(6))
@@ -496,7 +496,7 @@ def test_files_that_cannot_be_read_now_are_told_and_tried_again(folder, tmp_path
         made = load(folder, cache)
     assert made.broken == {
         0: "the file cannot be read: No such file or directory",
-        1: "the file was written while it was read",
+        1: "the file changed while it was being read",
     }
     assert (made.pixels[0] == 255).all()
     np.testing.assert_array_equal(
@@ -518,7 +518,7 @@ def test_a_file_replaced_within_its_time_and_size_is_told_once(folder, tmp_path)
     then = file.stat().st_mtime_ns
     file.write_bytes(other.ljust(size, b"\0"))
     os.utime(file, ns=(then, then))
-    assert load(folder, cache, size=40).broken == {0: "the file was written while it was read"}
+    assert load(folder, cache, size=40).broken == {0: "the file changed while it was being read"}
     made = load(folder, cache)
     assert made.broken == {}
     assert made.sha256[0] == hashlib.sha256(file.read_bytes()).hexdigest()
@@ -587,7 +587,8 @@ def test_a_small_disk_is_taken_and_a_full_one_refused_only_for_more(folder, tmp_
     disk(monkeypatch, cache, 64 * MB, others=64 * MB)
     assert_right(load(folder, cache, 4), folder, names(4))
     why = (
-        r"the disk does not hold .* expected 3\.21 MB free, of which 3\.19 MB stay free, "
+        r"the decoded images do not fit on the disk .* "
+        r"expected 3\.21 MB free, of which 3\.19 MB stay free, "
         r"got 0\.00 KB\. Free space beside .*/cache \(its older folders are evicted automatically\)"
     )
     with pytest.raises(DataError, match=why):
@@ -630,7 +631,7 @@ def test_a_full_disk_loses_no_folder_for_nothing(folder, tmp_path, monkeypatch):
     cache = tmp_path / "cache"
     load(folder, cache, 1, 40)
     disk(monkeypatch, cache, 64 * KB, others=50 * KB)  # both sizes are 31 KB
-    with pytest.raises(DataError, match="the disk does not hold"):
+    with pytest.raises(DataError, match="do not fit on the disk"):
         load(folder, cache)
     assert (the_store(cache, 40) / "pixels.u8").exists()
 

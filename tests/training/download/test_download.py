@@ -214,7 +214,7 @@ def test_what_is_broken_is_listed_with_its_reason(site, fetch, tmp_path):
     )
     assert why.pop("cut").startswith("the image file is damaged or truncated")
     assert why.pop("large") == why.pop("endless") == "the file is larger than 100,000 bytes"
-    assert why.pop("zipped").startswith("the image came compressed")
+    assert why.pop("zipped").startswith("the response is compressed")
     assert why.pop("loop") == "more than 5 redirects"
     assert why.pop("ftp") == "expected a URL of http or https, got ftp"
     assert why.pop("secret").startswith("the URL contains a user name or password")
@@ -351,7 +351,7 @@ def test_a_host_that_asks_for_hours_is_left_for_another_call(site, fetch):
     busy = site.answer("/busy", lambda h, _: reply(h, 429, Retry_After=7200))
     done = fetch([first, busy, *(site.image(f"/{n}", n) for n in range(3))], connections=1)
     assert reasons(done)["busy"] == "HTTP 429 Too Many Requests"
-    assert reasons(done)["2"] == "the host asks to wait 7,200 s"
+    assert reasons(done)["2"] == "the host requests a wait of 7,200 s"
     assert [row.tries for row in done.left_out] == [1, 0, 0, 0]
     assert site.count("/0") == 0
 
@@ -517,7 +517,7 @@ def test_the_command_says_what_came_and_what_is_next(site, cli, tmp_path):
     assert f"{out}/manifest.csv: 1 rows of 1 images\n" in result.output
     assert (
         f"Left out 2 rows without an image: {out}/broken.csv says why; "
-        "the same command tries 1 of them again"
+        "the same command retries 1 of them"
     ) in result.output
     assert f"python -m training fit --manifest {out}/manifest.csv --out runs/shop" in result.output
     assert [file.name for file in out.glob("images/*")] == [Path(file_of(lines[0])).name]

@@ -219,7 +219,7 @@ def test_a_target_without_both_outcomes_gets_no_head(history, tmp_path, quiet):
 def test_a_folder_with_other_files_is_not_touched(history, tmp_path, quiet):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.tex").write_text("x")
-    with pytest.raises(DataError, match=r"holds other files.*thesis.tex"):
+    with pytest.raises(DataError, match=r"contains other files.*thesis.tex"):
         fit(history, tmp_path / "run", quiet)
 
 

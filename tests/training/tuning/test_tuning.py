@@ -133,7 +133,7 @@ def test_a_search_gives_a_table_a_plot_and_options_and_goes_on(catalogue, tmp_pa
     assert not (out / "trials").exists()
     other = tune(manifest, out, "--space", "grid")
     assert other.exit_code == 2
-    assert "has another study" in other.output
+    assert "contains another study" in other.output
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""What a call of the image store knows about its files: digests, records of pixels, errors."""
+"""State of a call of the image store: digests, pixel records and errors of its files."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,10 +20,10 @@ class FileIndex:
     """The files of one call, by number, and what is known about their contents, by digest."""
 
     digests: list[str | None]  # sha256, by number
-    broken: dict[str, str]  # why a file cannot be decoded, by digest
+    broken: dict[str, str]  # errors of files that cannot be decoded, by digest
     indexed: dict[str, list[Record]]  # records of the store's index, by digest; not yet validated
     records: Records = field(default_factory=dict)  # validated
-    unreadable: dict[int | str, str] = field(default_factory=dict)  # why, by number and by digest
+    unreadable: dict[int | str, str] = field(default_factory=dict)  # errors, by number and digest
 
     def missing(self) -> list[int]:
         """Return the files to read: the first of each digest without pixels, all without digest."""
@@ -45,17 +45,17 @@ class FileIndex:
         except MemoryError as error:
             raise UnreadableFile("there is not enough memory to read it") from error
         if self.digests[number] not in (None, digest):
-            raise UnreadableFile("the file was written while it was read")
+            raise UnreadableFile("the file changed while it was being read")
         return digest, content
 
     def mark_unreadable(self, number: int, reason: UnreadableFile) -> None:
-        """Note that a file cannot be read, nor others of the same expected digest."""
+        """Record that a file and others of the same expected digest cannot be read."""
         self.unreadable[number] = str(reason)
         if digest := self.digests[number]:
             self.unreadable[digest] = str(reason)
 
     def slots(self) -> tuple[NDArray[np.int64], dict[int, str]]:
-        """Return the slot of every file, 0 where it has none, and why it has none, by number.
+        """Return the slot of every file, or 0, and the error of each file without one, by number.
 
         Every file must have been read by now.
         """

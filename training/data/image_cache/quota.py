@@ -1,4 +1,4 @@
-"""The cache's quota: its folders are locked, measured and evicted, least recently used (LRU) first.
+"""The cache's quota: lock, measure and evict its folders, least recently used (LRU) first.
 
 A cache holds one folder for each size of decoded images and for each backbone's embeddings.
 """
@@ -18,7 +18,7 @@ from augrank.files import LOCK, read_json
 
 KB, MB, GB = 1 << 10, 1 << 20, 1 << 30
 RESERVED_BYTES = GB  # of the disk, for the other files of a run
-RESERVED_SHARE = 0.05  # of the disk, where that is less
+RESERVED_SHARE = 0.05  # of the disk, if that is less
 PIXELS, FEATURES, INDEX, BROKEN = "pixels.u8", "features.f32", "index", "broken.json"
 DECODED, EMBEDDINGS = "*px-*", "embeddings-*"  # patterns of folder names
 PARTIAL = ".*.part*"  # pattern of the names of unfinished files
@@ -30,7 +30,7 @@ def no_op(_text: str) -> None:
 
 
 def size_text(size_bytes: float, *, up: bool = False) -> str:
-    """Format a size, rounded down or up, so that a larger size never reads as an equal one."""
+    """Format a size, rounded down or up, so that a larger size never looks equal."""
     name, unit = next(
         ((name, unit) for name, unit in (("GB", GB), ("MB", MB)) if size_bytes >= unit / 10),
         ("KB", KB),
@@ -64,7 +64,7 @@ def cache_disk_errors(folder: Path) -> Iterator[None]:
         raise DataError(
             f"{next(existing, folder)} is not a folder",
             expected="a folder for decoded images and embeddings",
-            remedy="Name a folder with --cache; it is created if it does not exist.",
+            remedy="Name a folder with --cache; it is created if missing.",
         ) from error
     except OSError as error:
         raise DataError(
@@ -72,7 +72,7 @@ def cache_disk_errors(folder: Path) -> Iterator[None]:
             expected="a disk with room for decoded images and embeddings",
             got=error.strerror or str(error),
             remedy="Free space there, or put the cache elsewhere with --cache; the same command "
-            "continues with what is missing.",
+            "resumes.",
         ) from error
 
 

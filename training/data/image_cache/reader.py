@@ -1,4 +1,4 @@
-"""Read, hash and decode files in threads, and note the results in the call's index."""
+"""Read, hash and decode files in threads, and record the results in the call's index."""
 
 import zlib
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -21,7 +21,7 @@ Decode = Callable[[bytes], RgbImage]
 
 
 class Track(Protocol):
-    """Shows progress over items, of which there are ``count``, under a title."""
+    """Shows the progress over ``count`` items under a title."""
 
     def __call__(self, items: Iterable[Item], count: int, title: str) -> Iterable[Item]:  # noqa: D102
         ...
@@ -29,12 +29,12 @@ class Track(Protocol):
 
 @dataclass(frozen=True)
 class FileReader:
-    """How files are read and decoded.
+    """Functions that read and decode files, and how many at a time.
 
     Args:
         read: from a file's number to its sha256 and bytes; raises UnreadableFile.
         decode: from bytes to pixels, uint8 (S, S, 3); raises AugrankError if they are broken.
-        threads: files at a time.
+        threads: number of files at a time.
         track: shows progress.
     """
 
@@ -59,7 +59,7 @@ class FileReader:
 
 @dataclass(frozen=True)
 class DecodedFile:
-    """The result of a thread for one file."""
+    """A thread's result for one file."""
 
     number: int
     digest: str | None = None
@@ -83,7 +83,7 @@ class FileDecoder:
         self._first: dict[str, int] = {}  # the file that decodes a digest: others are copies
 
     def __call__(self, number: int) -> DecodedFile:
-        """Read a file, and decode it unless its pixels are in the store or being made."""
+        """Read a file, and decode it unless its pixels are in the store or being decoded."""
         try:
             digest, content = self._index.read(number, self._files.read)
         except UnreadableFile as error:
@@ -110,7 +110,7 @@ class FileDecoder:
 
 
 def note_decoded(index: FileIndex, decoded: DecodedFile) -> None:
-    """Note a file's digest, its record if the store had its pixels, or its error."""
+    """Record a file's digest, its pixels' record if the store had them, or its error."""
     index.digests[decoded.number] = digest = decoded.digest
     if isinstance(decoded.error, UnreadableFile):
         index.mark_unreadable(decoded.number, decoded.error)
@@ -121,7 +121,7 @@ def note_decoded(index: FileIndex, decoded: DecodedFile) -> None:
 
 
 def hash_files(index: FileIndex, numbers: Sequence[int], files: FileReader) -> None:
-    """Note the digests of files, or why they have none."""
+    """Record the digests of files, or their errors."""
 
     def digest_of(number: int) -> str | UnreadableFile:
         try:

@@ -26,7 +26,7 @@ RECORD = struct.Struct("<32sII")  # sha256, slot, crc32
 
 
 class Record(NamedTuple):
-    """Where the pixels of an image are."""
+    """Location of an image's pixels."""
 
     slot: int
     crc32: int  # of the pixels
@@ -55,7 +55,7 @@ class ImageSlots:
         return self._pixels.stat().st_size // self.image_bytes if self._pixels.exists() else 0
 
     def remove_partial(self) -> None:
-        """Remove what killed processes left: unfinished files, half a record."""
+        """Remove leftovers of killed processes: unfinished files, partial records."""
         for part in self._folder.glob(PARTIAL):
             part.unlink()
         if self._index.exists():
@@ -114,7 +114,7 @@ class ImageSlots:
             yield write
 
     def compact(self, records: Records) -> Records:
-        """Rewrite the folder with these images alone, and return their new records.
+        """Rewrite the folder with only these images, and return their new records.
 
         While the pixels are replaced, the index holds old and new records: it fits both files.
         """
@@ -150,6 +150,6 @@ def _packed(digest: str, record: Record) -> bytes:
 
 
 def _check_written(written: int, size: int) -> None:
-    """Raise ENOSPC for a short write: a full disk takes a part, and fails only the next time."""
+    """Raise ENOSPC for a short write: a full disk accepts a part, and only the next write fails."""
     if written < size:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

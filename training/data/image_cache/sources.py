@@ -1,4 +1,4 @@
-"""The image files of a manifest: their digests and decoded pixels, or why they have none."""
+"""The image files of a manifest: their digests, and their decoded pixels or errors."""
 
 import hashlib
 import math
@@ -26,12 +26,12 @@ class DecodedImages:
 
     pixels: Pixels  # (N, S, S, 3) RGB; white where the file is broken
     sha256: tuple[str, ...]  # of every file
-    broken: dict[int, str]  # why a file has no pixels, by its number
+    broken: dict[int, str]  # errors of files without pixels, by number
 
 
 @dataclass(frozen=True)
 class CacheOptions:
-    """Where decoded images are cached."""
+    """Location and quota of the cache of decoded images."""
 
     folder: Path  # may be shared by runs
     limit_gb: float = math.inf  # the quota, images of other runs included
@@ -47,18 +47,18 @@ def decode_all(
     threads: int,
     reporter: Reporter,
 ) -> DecodedImages:
-    """Decode files on a white square, except those that the cache holds already.
+    """Decode files onto white squares, except those already in the cache.
 
     Args:
         files: relative to ``images``.
         images: the folder.
         size: side of the working images, in pixels.
-        cache: where decoded images are cached.
+        cache: location and quota of the cache.
         threads: files decoded at a time (the decoders release the GIL).
         reporter: shows progress.
 
     Raises:
-        DataError: the disk or the quota does not hold the pixels.
+        DataError: the pixels do not fit on the disk or in the quota.
     """
     sources = _Sources(files, images, cache.folder / "digests.json")
     unreadable = sources.stat_all(threads)
@@ -108,7 +108,7 @@ class _Sources:
         self._read: dict[int, list[object]] = {}  # size, mtime and digest of files read here
 
     def stat_all(self, threads: int) -> dict[int, str]:
-        """Note size and modification time of every file; return errors by file number."""
+        """Record size and modification time of every file; return errors by file number."""
 
         def stamp(name: str) -> list[object] | str:
             try:

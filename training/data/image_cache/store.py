@@ -2,21 +2,21 @@
 
     CACHE/96px-1a2b3c4d/pixels.u8    slots of 96 x 96 x 3 bytes, memory-mapped; slot 0 is white
     CACHE/96px-1a2b3c4d/index        a record for each image: sha256, slot, CRC of its pixels
-    CACHE/96px-1a2b3c4d/broken.json  why a file has no pixels, by sha256
+    CACHE/96px-1a2b3c4d/broken.json  errors of files without pixels, by sha256
     CACHE/96px-1a2b3c4d/lock         held by the process that fills it; its time is the last use
 
 A record is written after its pixels, so an interrupt leaves complete images and the next call
 decodes the others. Pixels are compared with their CRC before they are used; a slot that does not
-match is decoded again. The folder's name holds the size and a hash of the decoder: another decoder
-has another folder. One process fills a folder at a time; others wait for it.
+match is decoded again. The folder's name holds the size and a hash of the decoder: a different
+decoder gets its own folder. One process fills a folder at a time; others wait for it.
 
-A file whose digest is not known is read once: its bytes are hashed, looked up, and decoded if they
-are new. Space is reserved as if all such files were new; if there is not that much, they are hashed
-first, so that nothing is evicted or refused except for images that are really added.
+A file of unknown digest is read once: its bytes are hashed, looked up, and decoded if they
+are new. Space is reserved as if all such files were new; if there is not enough, they are hashed
+first, so that nothing is evicted or rejected for images that are already cached.
 
 If new images would exceed the cache's quota, or the disk, other folders are evicted, the least
 recently used (LRU) first; then this folder is rewritten without the images that this call does not
-want.
+need.
 """
 
 import hashlib
@@ -86,7 +86,7 @@ class FillResult:
 
     pixels: Pixels  # white where a file has none
     digests: tuple[str, ...]  # sha256; empty where a file could not be read
-    errors: dict[int, str]  # why a file has no pixels
+    errors: dict[int, str]  # errors of files without pixels
 
 
 def decoder() -> str:
@@ -131,7 +131,7 @@ class ImageStore:
             checked: another process has just compared these pixels with their checksums.
 
         Raises:
-            DataError: the disk or the quota does not hold them.
+            DataError: they do not fit on the disk or in the quota.
         """
         unknown = [number for number, digest in enumerate(digests) if digest is None]
         wanted = None if unknown else {digest for digest in digests if digest}
@@ -183,7 +183,7 @@ class ImageStore:
                     index.records[digest] = record
 
     def _fits(self, slots: int) -> bool:
-        """Return whether quota and disk hold so many slots beside everything else."""
+        """Return whether this many slots in total fit in the quota and on the disk."""
         existing, slot_bytes = len(self._slots), self._slots.slot_bytes
         own = max(existing, slots) * slot_bytes
         if own + others_bytes(self.folder) > self._limit_bytes:
@@ -191,7 +191,7 @@ class ImageStore:
         return (slots - existing) * slot_bytes <= max(0, available_bytes(self.folder))
 
     def _make_room(self, index: FileIndex, used: int, new: int) -> int:
-        """Evict what is not wanted, as far as new images would exceed quota or disk.
+        """Evict unneeded images if new ones would exceed the quota or the disk.
 
         Args:
             index: has the records of the wanted images in the store; gets new ones if the
@@ -200,7 +200,7 @@ class ImageStore:
             new: number of images to add.
 
         Returns:
-            How many slots are in use afterwards.
+            The number of slots in use afterwards.
 
         Raises:
             DataError: the wanted images alone exceed the quota or the disk.
@@ -223,11 +223,11 @@ class ImageStore:
         return 1 + len(index.records)
 
     def _check_quota(self, slots: int) -> None:
-        """Raise DataError if the quota does not hold so many slots."""
+        """Raise DataError if this many slots exceed the quota."""
         size_bytes = slots * self._slots.slot_bytes
         if size_bytes > self._limit_bytes:
             raise DataError(
-                f"the cache's quota does not hold the decoded images ({self.folder.parent})",
+                f"the decoded images exceed the cache's quota ({self.folder.parent})",
                 expected=f"at most {size_text(self._limit_bytes)}",
                 got=f"{size_text(size_bytes, up=True)}, {slots - 1:,} images of {self._size} px",
                 remedy=f"Give --cache-gb {math.ceil(size_bytes / GB)}, or choose a smaller "
@@ -241,11 +241,11 @@ class ImageStore:
         self._slots.reserve(slots)
 
     def _check_disk(self, wanted_bytes: int) -> None:
-        """Raise DataError if the disk does not have so many bytes for the cache."""
+        """Raise DataError if the disk lacks this many bytes for the cache."""
         available, reserved = available_bytes(self.folder), reserved_bytes(self.folder)
         if wanted_bytes > available:
             raise DataError(
-                f"the disk does not hold the decoded images ({self.folder})",
+                f"the decoded images do not fit on the disk ({self.folder})",
                 expected=f"{size_text(wanted_bytes + reserved, up=True)} free, of which "
                 f"{size_text(reserved)} stay free",
                 got=size_text(available + reserved),
@@ -260,7 +260,7 @@ class ImageStore:
         """Read files, decode the new ones, and index each image once its pixels are written.
 
         Returns:
-            How many slots are in use afterwards.
+            The number of slots in use afterwards.
         """
         decode = FileDecoder(index, files, self._slots.memmap())
         broken_before = len(index.broken)

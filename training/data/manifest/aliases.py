@@ -1,14 +1,14 @@
-"""Columns of the source documents under the manifest's own names.
+"""Rename columns of the source documents to the manifest's own names.
 
-The documents that the project follows name their columns otherwise: ``augment_label``,
-``Campaign types``, ``Click_to_Open_Rate``. These names, and the manifest's own, match whatever
-their case and separators (space, ``_``, ``-``), and are renamed while the table is read. Nothing
-else is guessed: any other column keeps its name, and ``--column`` goes before all of this.
+The documents that the project follows use other column names: ``augment_label``,
+``Campaign types``, ``Click_to_Open_Rate``. These names, and the manifest's own, match regardless of
+case and separators (space, ``_``, ``-``), and are renamed while the table is read. Nothing else is
+guessed: any other column keeps its name, and ``--column`` takes precedence.
 
 ``augment_label`` holds codes: 0 brighter, 1 darker, 2 original, 3 rotate, 4 sketch, 5 swivel. A
 table with that column and without ``original`` lists every augmented image as a file of its own.
 The original of each is the one file labelled ``original`` of the same product (``shoe_brand``,
-``shoe_gender``, ``shoe_name``). Where a file carries several labels, it is the original instead,
+``shoe_gender``, ``shoe_name``). If a file has several labels, it is itself the original,
 and training makes the candidates, as in any manifest.
 """
 
@@ -67,7 +67,7 @@ def apply_aliases(
         mapped: our names and the table's, of the columns that ``--column`` has renamed.
 
     Returns:
-        The frame, and what was done, for the user.
+        The frame, and notes for the user.
 
     Raises:
         DataError: two columns match one name, or the originals of augmented files are not known.
@@ -114,11 +114,11 @@ def _lists_augmented_files(frame: pd.DataFrame) -> bool:
 
 
 def _originals(frame: pd.DataFrame) -> tuple[list[str], str]:
-    """Return the original of every row, and what was done."""
+    """Return the original of every row, and notes for the user."""
     columns = [name for name in PRODUCT if name in frame.columns]
     if not columns:
         raise DataError(
-            f"{AUGMENT_LABEL} says how files were augmented, but not from which original",
+            f"{AUGMENT_LABEL} says how files were augmented, but does not name their originals",
             expected=f"a column {ORIGINAL_FILE}, or {', '.join(PRODUCT)}",
             remedy=f"Name each row's original file in a column {ORIGINAL_FILE}.",
         )
@@ -128,7 +128,7 @@ def _originals(frame: pd.DataFrame) -> tuple[list[str], str]:
     for product, file, augmentation in rows:
         if augmentation in ("", ORIGINAL):
             files[product].add(file)
-    # A name that is no file still keeps the product on one side of the split.
+    # A name that is not a file still keeps the product in one split.
     original = {
         product: min(found) if len(found) == 1 else product for product, found in files.items()
     }

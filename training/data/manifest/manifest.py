@@ -1,7 +1,7 @@
 """The manifest: which images were shown, in which campaigns, and with which outcomes.
 
 It has one row per shown image. ``relative_im_path`` is the image's file, relative to the images
-folder, ``augmentation`` what had been applied to it, ``original`` the image it was made from:
+folder, ``augmentation`` the augmentation applied to it, ``original`` the image it was made from:
 
 - ``original`` is blank or the row's own file: the file is the original. If ``augmentation`` is
   another one, training makes the candidate from it: a history of six candidates needs one file.
@@ -13,7 +13,7 @@ A target is a column of 0 and 1, or a pair ``<target>_successes``, ``<target>_tr
 a blank cell is left out of that target. ``<target>_probability``, the true probability where the
 generating process is known, gives the ceilings of the report and is never an input. Any other
 column is an attribute of the image or the campaign; ``--context`` makes it context.
-``aliases`` has the other column names that are understood.
+``aliases`` lists the other accepted column names.
 """
 
 import hashlib
@@ -109,7 +109,7 @@ class Manifest:
             skip: leave them out instead of failing.
 
         Raises:
-            DataError: there are some and ``skip`` is off.
+            DataError: there are such rows and ``skip`` is off.
         """
         if not bad:
             return self
@@ -147,8 +147,8 @@ def check_manifest(
         table: the result of ``read_table``.
         images: the folder that paths are relative to.
         augmentations: the set's names, in order.
-        targets: default: all that the table has (``find_targets``).
-        context: context columns; default: the standard ones that the table has.
+        targets: by default all targets of the table (``find_targets``).
+        context: context columns; by default the standard ones of the table.
         skip_bad_rows: leave bad rows out instead of failing.
 
     Raises:
@@ -218,7 +218,7 @@ def merge_spellings(
 def find_targets(frame: pd.DataFrame, wanted: Sequence[str] | None = None) -> tuple[str, ...]:
     """Return the table's targets: standard names, and names with a pair or a ``_probability``.
 
-    An alias of a standard target counts where most of its cells hold 0 or 1.
+    An alias of a standard target counts if most of its cells hold 0 or 1.
 
     Raises:
         DataError: a wanted target that the table does not have.

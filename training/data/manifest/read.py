@@ -44,7 +44,7 @@ class Problems:
     unit: str
     lines: NDArray[np.int64]
     bad: NDArray[np.bool_] = field(init=False)
-    texts: dict[int, str] = field(init=False, default_factory=dict)  # row -> why
+    texts: dict[int, str] = field(init=False, default_factory=dict)  # reason, by row
 
     def __post_init__(self) -> None:
         self.bad = np.zeros(len(self.lines), bool)

@@ -112,7 +112,7 @@ def check_context(column: pd.Series, problems: Problems) -> None:
     """Check that a numeric column is finite; a categorical one may hold any text."""
     if is_numeric(column):
         text = [str(value) for value in column]
-        why = f"{column.name}: expected a finite number as most rows have, got {{}}"
+        why = f"{column.name}: expected a finite number, as in most rows, got {{}}"
         problems.add(~np.isfinite(numbers(column)), why, text)
 
 

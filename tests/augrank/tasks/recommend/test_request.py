@@ -110,7 +110,7 @@ def test_options_and_data_urls():
         ({"body": IMAGE}, {"content-type": "image/tiff"}, UnsupportedImage, "image/gif"),
         ({"image": "image.jpg"}, {}, UnsupportedImage, "with the @"),
         ({"image": IMAGE, "industry": b"\xff"}, {}, BadRequest, "not text"),
-        ({"image": IMAGE, "context": "x"}, {}, BadRequest, "field by field"),
+        ({"image": IMAGE, "context": "x"}, {}, BadRequest, "as separate fields"),
         ({"body": IMAGE}, {"x-augrank-fields": "{x"}, BadRequest, "not valid JSON"),
         ({"body": IMAGE}, {"x-augrank-fields": '{"context": [1]}'}, BadRequest, "not valid JSON"),
         ({"body": {"image": ENCODED, "context": {"a": {}}}}, JSON, BadRequest, "text or a number"),
