@@ -3,7 +3,7 @@
 import json
 from typing import Annotated, Any, Self, get_args
 
-from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic import AliasChoices, BeforeValidator, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from augrank.bundle.spec import Precision
@@ -16,14 +16,39 @@ SPIN, CACHE_MB = "AUGRANK_SPIN", "AUGRANK_CACHE_MB"
 FIELDS, ERRORS_AS_200 = "AUGRANK_FIELDS", "AUGRANK_ERRORS_AS_200"
 
 
+def _flag(value: Any) -> Any:
+    if isinstance(value, str):
+        if value not in ("0", "1"):
+            raise ValueError("expected 0 or 1")
+        return value == "1"
+    return value
+
+
+def _digits(value: Any) -> Any:
+    if isinstance(value, str) and not value.isdecimal():
+        raise ValueError("expected a whole number")
+    return value
+
+
+Flag = Annotated[bool, BeforeValidator(_flag)]  # 0 or 1, and nothing else that means true or false
+WholeNumber = Annotated[int, BeforeValidator(_digits)]
+
+
 class EnvironmentSettings(BaseSettings):
     """Settings that are read from environment variables; an empty one counts as unset.
 
     A field's description gives the accepted values, for messages.
     """
 
+    # The prefix and the case keep THREADS, DEVICE or PORT of some other program out: fields are read
+    # by their aliases alone.
     model_config = SettingsConfigDict(
-        env_ignore_empty=True, populate_by_name=True, extra="ignore", frozen=True
+        env_prefix="AUGRANK_",
+        case_sensitive=True,
+        env_ignore_empty=True,
+        populate_by_name=True,
+        extra="ignore",
+        frozen=True,
     )
 
     @classmethod
@@ -55,13 +80,13 @@ class EnvironmentSettings(BaseSettings):
 class WorkerSettings(EnvironmentSettings):
     """Settings of one worker; None leaves the choice to the machine or the bundle."""
 
-    threads: int | None = Field(
+    threads: WholeNumber | None = Field(
         None, ge=1, validation_alias=THREADS, description="a whole number from 1"
     )
     precision: Precision | None = Field(None, validation_alias=PRECISION)
     device: Device = Field("auto", validation_alias=DEVICE)
-    spin: bool = Field(False, validation_alias=SPIN, description="0 or 1")
-    cache_mb: int = Field(
+    spin: Flag = Field(False, validation_alias=SPIN, description="0 or 1")
+    cache_mb: WholeNumber = Field(
         0, ge=0, validation_alias=CACHE_MB, description="a whole number of megabytes from 0"
     )
     # defaults of requests
@@ -71,7 +96,7 @@ class WorkerSettings(EnvironmentSettings):
         description='a JSON object, {"target": "open_rate"}',
     )
     # for batch transform, which fails at the first other status
-    errors_as_200: bool = Field(False, validation_alias=ERRORS_AS_200, description="0 or 1")
+    errors_as_200: Flag = Field(False, validation_alias=ERRORS_AS_200, description="0 or 1")
 
     @field_validator("request_fields", mode="before")
     @classmethod

@@ -18,7 +18,7 @@ from pydantic import AliasChoices, Field
 
 from augrank.errors import AugrankError, ServerError
 from augrank.models.engines import uses_accelerator
-from augrank.runtime.settings import EnvironmentSettings, WorkerSettings
+from augrank.runtime.settings import EnvironmentSettings, WholeNumber, WorkerSettings
 from augrank.serving.capacity import CapacityRequest, Profile, plan_serving
 from augrank.serving.readiness_proxy import ReadinessProxy
 from augrank.serving.server import Server, ServerOptions, serve
@@ -34,28 +34,28 @@ class HostingSettings(EnvironmentSettings):
 
     profile: Profile = Field("latency", validation_alias="AUGRANK_PROFILE")
     base: Path = Field(Path("/opt/ml"), validation_alias="SAGEMAKER_BASE_DIR")
-    port: int = Field(
+    port: WholeNumber = Field(
         8080, ge=1, validation_alias="SAGEMAKER_BIND_TO_PORT", description="a whole number from 1"
     )
-    workers: int | None = Field(
+    workers: WholeNumber | None = Field(
         None,
         ge=1,
         validation_alias=AliasChoices("SAGEMAKER_TS_MIN_WORKERS", "SAGEMAKER_MODEL_SERVER_WORKERS"),
         description="a whole number from 1",
     )
-    batch_size: int | None = Field(
+    batch_size: WholeNumber | None = Field(
         None,
         ge=1,
         validation_alias="SAGEMAKER_TS_BATCH_SIZE",
         description="a whole number from 1",
     )
-    batch_delay_ms: int | None = Field(
+    batch_delay_ms: WholeNumber | None = Field(
         None,
         ge=0,
         validation_alias="SAGEMAKER_TS_MAX_BATCH_DELAY",
         description="a whole number from 0",
     )
-    timeout_s: int = Field(
+    timeout_s: WholeNumber = Field(
         60,
         ge=1,
         validation_alias=AliasChoices(

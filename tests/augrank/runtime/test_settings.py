@@ -22,6 +22,8 @@ def test_settings_refuse_what_does_not_fit(monkeypatch):
     [
         ("AUGRANK_CACHE_MB", "many", "AUGRANK_CACHE_MB does not fit: expected a whole number"),
         ("AUGRANK_SPIN", "often", "AUGRANK_SPIN does not fit: expected 0 or 1, got often"),
+        ("AUGRANK_SPIN", "true", "AUGRANK_SPIN does not fit: expected 0 or 1, got true"),
+        ("AUGRANK_THREADS", " 3.0", "AUGRANK_THREADS does not fit: expected a whole number"),
         ("AUGRANK_DEVICE", "gpu", "expected one of auto, cpu, openvino, cuda, tensorrt"),
         ("AUGRANK_FIELDS", "{", "AUGRANK_FIELDS does not fit: expected a JSON object"),
         ("AUGRANK_FIELDS", "[1]", "AUGRANK_FIELDS does not fit: expected a JSON object"),
@@ -31,6 +33,17 @@ def test_a_variable_that_does_not_fit_is_named(monkeypatch, name, value, message
     monkeypatch.setenv(name, value)
     with pytest.raises(ServerError, match=message):
         WorkerSettings.from_environment()
+
+
+def test_variables_of_other_programs_are_ignored(monkeypatch):
+    foreign = {"DEVICE": "nvidia", "THREADS": "7", "SPIN": "1", "PRECISION": "fp8", "PORT": "99"}
+    for name, value in (foreign | {"BASE": "/x", "WORKERS": "9", "PROFILE": "x"}).items():
+        monkeypatch.setenv(name, value)
+        monkeypatch.setenv(name.lower(), value)
+    assert WorkerSettings.from_environment() == WorkerSettings()
+    assert HostingSettings.from_environment() == HostingSettings()
+    assert WorkerSettings().threads is None
+    assert HostingSettings().port == 8080
 
 
 def test_settings_of_a_container_take_the_platforms_newer_names_first(monkeypatch):
