@@ -40,8 +40,8 @@ class EnvironmentSettings(BaseSettings):
     A field's description gives the accepted values, for messages.
     """
 
-    # The prefix and the case keep THREADS, DEVICE or PORT of some other program out: fields are read
-    # by their aliases alone.
+    # Fields are read by their aliases alone: prefix and case keep out THREADS, DEVICE or PORT, which
+    # some other program may have set.
     model_config = SettingsConfigDict(
         env_prefix="AUGRANK_",
         case_sensitive=True,

@@ -12,10 +12,10 @@ from augrank.cli.command import friendly_errors
 from augrank.cli.options import spread
 from augrank.cli.reporter import status_line
 from augrank.errors import BadRequest
+from benchmarks.cli.instance_options import AwsOptions, LocalOptions, WorkOptions
 from benchmarks.common.command import command_line
 from benchmarks.instances.catalogue import PRICES, InstanceType, seeds
 from benchmarks.instances.ledger import Ledger, Work
-from benchmarks.instances.options import AwsOptions, LocalOptions, WorkOptions
 
 LOG_WIDTH = 150  # without a terminal
 console = Console() if Console().is_terminal else Console(width=LOG_WIDTH)
