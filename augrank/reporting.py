@@ -1,4 +1,4 @@
-"""Progress reports of long-running code, independent of a terminal.
+"""ShowStatus reports of long-running code, independent of a terminal.
 
 Such code accepts a ``Reporter``. The command line passes ``augrank.cli.reporter.RichReporter``, a
 job that writes a log ``LogReporter``; tests and callers from Python pass ``NullReporter``.
@@ -37,11 +37,15 @@ class Advance(Protocol):
         ...
 
 
-class Step(Protocol):
+class ShowStatus(Protocol):
     """Replaces the text of a status line."""
 
     def __call__(self, text: str) -> None:  # noqa: D102
         ...
+
+
+def no_progress(text: str) -> None:
+    """Show nothing."""
 
 
 class Reporter(Protocol):
@@ -65,7 +69,7 @@ class Reporter(Protocol):
     def track(self, items: Iterable[Item], title: str, total: int, unit: str) -> Iterator[Item]:
         """Iterate over items with a progress bar."""
 
-    def status(self) -> AbstractContextManager[Step]:
+    def status(self) -> AbstractContextManager[ShowStatus]:
         """Show one changing line while a block runs."""
 
 
@@ -88,7 +92,7 @@ class NullReporter:
         yield from items
 
     @contextmanager
-    def status(self) -> Iterator[Step]:
+    def status(self) -> Iterator[ShowStatus]:
         """Show nothing."""
         yield lambda text: None
 
@@ -127,7 +131,7 @@ class LogReporter:
                 advance()
 
     @contextmanager
-    def status(self) -> Iterator[Step]:
+    def status(self) -> Iterator[ShowStatus]:
         """Print each text as a line on standard error."""
         yield lambda text: print(text, file=sys.stderr, flush=True)
 

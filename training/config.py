@@ -17,10 +17,10 @@ from typing import Any, ClassVar, Literal
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from augrank.contracts.run import BackboneName
 from augrank.errors import DataError, one_of
 from augrank.models.targets import Direction
 
-Architecture = Literal["resnet18", "resnet34", "resnet50"]
 Schedule = Literal["onecycle", "plateau"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 DeviceChoice = Literal["auto", "cpu", "cuda"]
@@ -77,7 +77,7 @@ class BackboneOptions(_Options, frozen=True):
     panel: ClassVar[str] = "Backbone"
 
     augmentations: str = Field("seed", description="Augmentation set: seed, email or a YAML file.")
-    backbone: Architecture = Field("resnet18", description="Network architecture.")
+    backbone: BackboneName = Field("resnet18", description="Network architecture.")
     weights: str = Field("none", description="Initial weights: none, imagenet or a file.")
     image_size: int = Field(224, ge=32, le=1024, description="Image size in pixels.")
     epochs: int = Field(10, ge=1, description="Number of epochs.")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from augrank.aws.client import AwsError
-from augrank.reporting import Step
+from augrank.reporting import ShowStatus, no_progress
 
 Result = TypeVar("Result")
 
@@ -23,16 +23,12 @@ class Pending:
     text: str
 
 
-def no_progress(text: str) -> None:
-    """Report nothing."""
-
-
 def poll(
     check: Callable[[], Result | Pending],
     *,
     interval_s: float,
     timeout_s: float = math.inf,
-    progress: Step = no_progress,
+    progress: ShowStatus = no_progress,
 ) -> Result:
     """Call ``check`` until it returns a result.
 

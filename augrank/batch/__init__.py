@@ -9,14 +9,14 @@ make a different job. Needs the extra ``bulk``.
 """
 
 from augrank.batch.executors import ExecutorName
-from augrank.batch.job import Item, Job, items_of_folder, items_of_manifest
+from augrank.batch.job import Item, ScoringJob, items_of_folder, items_of_manifest
 from augrank.batch.run import ScoreSummary, score
 
 __all__ = [
     "ExecutorName",
     "Item",
-    "Job",
     "ScoreSummary",
+    "ScoringJob",
     "items_of_folder",
     "items_of_manifest",
     "score",

@@ -14,7 +14,7 @@ from functools import cache
 from multiprocessing.connection import Connection
 from typing import Any, Literal
 
-from augrank.batch.job import Item, Job
+from augrank.batch.job import Item, ScoringJob
 from augrank.batch.shard_scorer import ShardScorer
 from augrank.errors import BadRequest, ServerError, one_of
 from augrank.resources import usable_cores
@@ -25,7 +25,7 @@ Numbered = tuple[int, list[dict[str, Any]]]
 Scored = Generator[Numbered, None, None]
 # Turn off the usage reports of Ray and Ray Data; the latter would query Prometheus forever.
 RAY_ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DATA_USAGE_DISABLED": "1"}
-Run = Callable[[Job, Shards, int | None], Scored]
+Run = Callable[[ScoringJob, Shards, int | None], Scored]
 
 
 def executor_named(name: str) -> Run:
@@ -39,7 +39,7 @@ def executor_named(name: str) -> Run:
     return EXECUTORS[name]
 
 
-def on_this_machine(job: Job, shards: Shards, workers: int | None) -> Scored:
+def on_this_machine(job: ScoringJob, shards: Shards, workers: int | None) -> Scored:
     """Answer shards in processes of this machine.
 
     Raises:
@@ -59,7 +59,7 @@ def on_this_machine(job: Job, shards: Shards, workers: int | None) -> Scored:
         ) from error
 
 
-def on_ray(job: Job, shards: Shards, workers: int | None) -> Scored:
+def on_ray(job: ScoringJob, shards: Shards, workers: int | None) -> Scored:
     """Answer shards in actors of the connected Ray cluster, or of a new one on this machine.
 
     Raises:
@@ -108,7 +108,7 @@ def _processes(count: int) -> Iterator[ProcessPoolExecutor]:
         theirs.close()
 
 
-def _in_any_order(pool: ProcessPoolExecutor, job: Job, shards: Shards, most: int) -> Scored:
+def _in_any_order(pool: ProcessPoolExecutor, job: ScoringJob, shards: Shards, most: int) -> Scored:
     """Yield the shards' rows as they finish, with at most ``most`` shards submitted at once."""
     waiting: set[Future[Numbered]] = set()
     left = iter(shards.items())
@@ -135,19 +135,19 @@ def _end_with(parent: Connection) -> None:
 
 
 @cache
-def _scorer(job: Job) -> ShardScorer:
+def _scorer(job: ScoringJob) -> ShardScorer:
     """Load with a worker's first shard, so that errors reach the parent unchanged."""
     return ShardScorer(job)
 
 
-def _score(job: Job, number: int, shard: Sequence[Item]) -> Numbered:
+def _score(job: ScoringJob, number: int, shard: Sequence[Item]) -> Numbered:
     return number, _scorer(job)(shard)
 
 
 class _RayScorer:
     """ShardScorer as Ray Data maps it."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: ScoringJob) -> None:
         self._score = ShardScorer(job)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:

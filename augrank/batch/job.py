@@ -28,7 +28,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Job:
+class ScoringJob:
     """The bundle and the options that every item is scored with."""
 
     bundle: Path
@@ -89,7 +89,7 @@ def _rows(file: Path) -> list[dict[str, Any]]:
         raise BadRequest(f"{file} cannot be read: {error}") from error
 
 
-def fingerprint(job: Job, items: Sequence[Item], shard: int) -> str:
+def fingerprint(job: ScoringJob, items: Sequence[Item], shard: int) -> str:
     """Return a sha256 of everything that determines the rows, and of the shard size."""
     digest = hashlib.sha256(f"{shard} {load_bundle(job.bundle).digest}".encode())
     options = {**asdict(job), "bundle": "", "images": str(job.images.resolve()), "device": ""}

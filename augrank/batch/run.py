@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from augrank.batch.executors import ExecutorName, executor_named
-from augrank.batch.job import Item, Job, fingerprint
+from augrank.batch.job import Item, ScoringJob, fingerprint
 from augrank.batch.shards import Partial
 
 SHARD = 64  # images
@@ -24,7 +24,7 @@ class ScoreSummary:
 
 
 def score(
-    job: Job,
+    job: ScoringJob,
     items: Sequence[Item],
     out: Path,
     *,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from augrank.batch.job import Item, Job
+from augrank.batch.job import Item, ScoringJob
 from augrank.contracts.manifest import PATH
 from augrank.models.head import import_xgboost_without_sklearn
 from augrank.tasks.recommend.pipeline import Recommender
@@ -39,7 +39,7 @@ SCHEMA = pa.schema(
 class ShardScorer:
     """Answers shards of a job, on one thread; every worker process has one."""
 
-    def __init__(self, job: Job, threads: int = 1) -> None:
+    def __init__(self, job: ScoringJob, threads: int = 1) -> None:
         self._job = job
         import_xgboost_without_sklearn()
         self._recommender = Recommender.load(job.bundle, threads=threads, device=job.device)

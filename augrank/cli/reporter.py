@@ -17,7 +17,7 @@ from rich.progress import (
 )
 from rich.table import Table as RichTable
 
-from augrank.reporting import Advance, ProgressLines, Step, Style, Table
+from augrank.reporting import Advance, ProgressLines, ShowStatus, Style, Table
 
 Item = TypeVar("Item")
 LOG_WIDTH = 150  # characters; a log has no width to wrap at
@@ -61,7 +61,7 @@ class RichReporter:
                 advance()
 
     @contextmanager
-    def status(self) -> Iterator[Step]:
+    def status(self) -> Iterator[ShowStatus]:
         """Show one changing line; in a log, print each text as a line on standard error."""
         with status_line(self.console) as step:
             yield step
@@ -84,7 +84,7 @@ class RichReporter:
 
 
 @contextmanager
-def status_line(console: Console) -> Iterator[Step]:
+def status_line(console: Console) -> Iterator[ShowStatus]:
     """Yield a function that changes one status line.
 
     If the console is not a terminal, each text is a separate line on standard error, so that

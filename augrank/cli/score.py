@@ -73,7 +73,7 @@ def score(
     with open_bundle(bundle, RecommendSpec) as opened:
         spec, given = opened.spec, pairs(context, "--context")
         names = [spec.head(name).target.name for name in target] if target else spec.targets
-        job = batch.Job(
+        job = batch.ScoringJob(
             bundle=opened.directory,
             images=source if source.is_dir() else images or source.parent,
             targets=tuple(names),

@@ -40,7 +40,7 @@ class EnvironmentSettings(BaseSettings):
     A field's description gives the accepted values, for messages.
     """
 
-    # Fields are read by their aliases alone: prefix and case keep out THREADS, DEVICE or PORT, which
+    # Fields are read by their aliases alone: prefix and case keep out THREADS or PORT, which
     # some other program may have set.
     model_config = SettingsConfigDict(
         env_prefix="AUGRANK_",

@@ -9,7 +9,7 @@ import typer
 from augrank.cli.options import pairs
 from augrank.contracts.manifest import IMAGE_SUFFIXES
 from augrank.errors import BadRequest
-from augrank.reporting import Step
+from augrank.reporting import ShowStatus
 from benchmarks.instances.catalogue import PRICES, InstanceType, chosen_types, prices
 from benchmarks.instances.figures import Platform
 from benchmarks.instances.ledger import Work
@@ -104,7 +104,9 @@ class LocalOptions:
     def check(self, works: list[Work], work: WorkOptions) -> None:
         """Accept everything: a local benchmark needs no further options."""
 
-    def platform(self, work: WorkOptions, given: dict[str, Any], mark: str, step: Step) -> Platform:
+    def platform(
+        self, work: WorkOptions, given: dict[str, Any], mark: str, step: ShowStatus
+    ) -> Platform:
         """Return the local platform, with data to train on."""
         from benchmarks.instances.figures import FULL_LOAD, QUICK_LOAD
         from benchmarks.instances.local import LocalPlatform, Workload
@@ -113,7 +115,7 @@ class LocalOptions:
         load = QUICK_LOAD if work.quick else FULL_LOAD
         return LocalPlatform(Workload(table, folder, given, work.dist, work.out / "here"), load)
 
-    def _images(self, scratch: Path, quick: bool, step: Step) -> tuple[Path, Path]:
+    def _images(self, scratch: Path, quick: bool, step: ShowStatus) -> tuple[Path, Path]:
         """Return the user's manifest and images, or rendered ones with a simulated history."""
         if self.manifest is not None:
             return self.manifest, self.images or self.manifest.parent
@@ -193,7 +195,9 @@ class AwsOptions:
                 "there are no images", expected="PNG or JPEG files", got=str(self.request_images)
             )
 
-    def platform(self, work: WorkOptions, given: dict[str, Any], mark: str, step: Step) -> Platform:
+    def platform(
+        self, work: WorkOptions, given: dict[str, Any], mark: str, step: ShowStatus
+    ) -> Platform:
         """Return the platform: SageMaker."""
         from augrank.aws.client import Aws
         from benchmarks.instances.aws import Account, AwsWorkload, Job, SageMakerPlatform

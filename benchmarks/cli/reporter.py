@@ -1,4 +1,4 @@
-"""Progress messages with the elapsed time."""
+"""ShowStatus messages with the elapsed time."""
 
 import time
 

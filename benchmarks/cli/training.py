@@ -13,8 +13,8 @@ from benchmarks.cli.reporter import TimedReporter
 from benchmarks.common.command import command_line
 
 if TYPE_CHECKING:
+    from augrank.contracts.run import BackboneName
     from benchmarks.training.measurements import TrainingBenchConfig
-    from training.config import Architecture
 
 MIN_SIZE_PX, MAX_SIZE_PX = 32, 1024
 
@@ -67,14 +67,14 @@ def _config(quick: bool, backbones: str | None, sizes: str | None) -> "TrainingB
     return measurements.with_device_sizes(config)
 
 
-def _backbones(text: str) -> "tuple[Architecture, ...]":
-    from training.config import Architecture
+def _backbones(text: str) -> "tuple[BackboneName, ...]":
+    from augrank.contracts.run import BackboneName
 
-    known, names = get_args(Architecture), text.split(",")
+    known, names = get_args(BackboneName), text.split(",")
     for name in names:
         if name not in known:
             raise BadRequest("unknown backbone", expected=one_of(known, name), got=name)
-    return cast(tuple[Architecture, ...], tuple(names))
+    return cast(tuple[BackboneName, ...], tuple(names))
 
 
 def _sizes(text: str) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ from augrank.aws.s3 import S3Folder
 from augrank.bundle.load import load_bundle
 from augrank.bundle.recommend_spec import RecommendSpec
 from augrank.errors import BadRequest
-from augrank.reporting import Step
+from augrank.reporting import ShowStatus
 from benchmarks.common.http_client import FAILED, OK, LoadClient, Payload
 from benchmarks.common.requests import recommend_requests
 from benchmarks.instances.catalogue import InstanceType
@@ -81,7 +81,7 @@ class SageMakerPlatform:
 
     # --- training ---------------------------------------------------------------------------------
 
-    def train(self, kind: InstanceType, step: Step) -> TrainingFigures:
+    def train(self, kind: InstanceType, step: ShowStatus) -> TrainingFigures:
         """Run a training job; stop it if the user interrupts."""
         job = self.training_job(kind)
         name = jobs.submit(self._aws, job, step)
@@ -145,7 +145,7 @@ class SageMakerPlatform:
 
     # --- serving ----------------------------------------------------------------------------------
 
-    def serve(self, kind: InstanceType, step: Step) -> ServingFigures:
+    def serve(self, kind: InstanceType, step: ShowStatus) -> ServingFigures:
         """Measure an endpoint, which is always deleted afterwards."""
         release = self.release(kind)
         endpoint = Endpoint(self._aws, release.settings.name, step)
@@ -178,7 +178,9 @@ class SageMakerPlatform:
 
     # --- leftovers of an earlier call -------------------------------------------------------------
 
-    def clean(self, works: Sequence[str], kinds: Sequence[InstanceType], step: Step) -> list[str]:
+    def clean(
+        self, works: Sequence[str], kinds: Sequence[InstanceType], step: ShowStatus
+    ) -> list[str]:
         """Delete leftover endpoints with their resources, and stop jobs that no call will follow.
 
         A job that would be submitted again unchanged is left: it is found by its name and followed.

@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from augrank.errors import ServerError
-from augrank.reporting import Step
+from augrank.reporting import ShowStatus
 from benchmarks.common.http_client import LoadTarget, Payload
 from benchmarks.common.load import closed_loop, open_loop
 from benchmarks.instances.catalogue import InstanceType
@@ -56,13 +56,15 @@ class LeftRunning(ServerError):
 class Platform(Protocol):
     """A platform for measuring instance types; raises LeftRunning if it could not clean up."""
 
-    def train(self, kind: InstanceType, step: Step) -> TrainingFigures:
+    def train(self, kind: InstanceType, step: ShowStatus) -> TrainingFigures:
         """Train on this type, and clean up."""
 
-    def serve(self, kind: InstanceType, step: Step) -> ServingFigures:
+    def serve(self, kind: InstanceType, step: ShowStatus) -> ServingFigures:
         """Serve on this type, put it under load, and clean up."""
 
-    def clean(self, works: Sequence[str], kinds: Sequence[InstanceType], step: Step) -> list[str]:
+    def clean(
+        self, works: Sequence[str], kinds: Sequence[InstanceType], step: ShowStatus
+    ) -> list[str]:
         """Remove leftovers of an earlier call, except those that a call for these types continues.
 
         Returns:
@@ -84,7 +86,7 @@ def training_figures(
 
 
 def measure_load(
-    endpoint: LoadTarget, bodies: list[Payload], plan: LoadPlan, step: Step
+    endpoint: LoadTarget, bodies: list[Payload], plan: LoadPlan, step: ShowStatus
 ) -> ServingFigures:
     """Find the peak throughput of an endpoint, then its latencies at LOAD of it.
 

@@ -15,7 +15,7 @@ from augrank.bundle.load import load_bundle
 from augrank.bundle.recommend_spec import RecommendSpec
 from augrank.contracts.manifest import IMAGE_SUFFIXES
 from augrank.errors import BadRequest, ServerError
-from augrank.reporting import Step
+from augrank.reporting import ShowStatus
 from augrank.resources import available_memory, usable_cores
 from augrank.serving.capacity import CapacityRequest, plan_serving
 from augrank.serving.server import ServerOptions, serve
@@ -72,7 +72,7 @@ class LocalPlatform:
     def __init__(self, workload: Workload, load: LoadPlan) -> None:
         self._work, self._load = workload, load
 
-    def train(self, kind: InstanceType, step: Step) -> TrainingFigures:
+    def train(self, kind: InstanceType, step: ShowStatus) -> TrainingFigures:
         """Train from the beginning; its hours include decoding."""
         run = self._work.scratch / kind.name / "run"
         options = [
@@ -106,7 +106,7 @@ class LocalPlatform:
             column("samples_per_s"), column("seconds"), column("input_share"), hours
         )
 
-    def serve(self, kind: InstanceType, step: Step) -> ServingFigures:
+    def serve(self, kind: InstanceType, step: ShowStatus) -> ServingFigures:
         """Run TorchServe on these cores; the clients may use all."""
         bundle = load_bundle(self._dist(kind, step) / "bundle", RecommendSpec)
         asked = recommend_requests(bundle, self._images())
@@ -117,11 +117,13 @@ class LocalPlatform:
             endpoint = HttpEndpoint(server.url, server.headers)
             return measure_load(endpoint, [json_body(each) for each in asked], self._load, step)
 
-    def clean(self, works: Sequence[str], kinds: Sequence[InstanceType], step: Step) -> list[str]:
+    def clean(
+        self, works: Sequence[str], kinds: Sequence[InstanceType], step: ShowStatus
+    ) -> list[str]:
         """Remove nothing: servers end with the process that started them."""
         return []
 
-    def _dist(self, kind: InstanceType, step: Step) -> Path:
+    def _dist(self, kind: InstanceType, step: ShowStatus) -> Path:
         """Return the export to serve: the user's, or the run trained here, exported once."""
         if self._work.dist is not None:
             return self._work.dist
@@ -160,7 +162,7 @@ def _all_cores() -> list[int]:
     return sorted(os.sched_getaffinity(0))
 
 
-def _run(command: Sequence[object], kind: InstanceType, step: Step) -> None:
+def _run(command: Sequence[object], kind: InstanceType, step: ShowStatus) -> None:
     words = [str(word) for word in command]
     with cores(kind.vcpu):
         process = subprocess.Popen(

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from augrank.errors import AugrankError
-from augrank.reporting import Step
+from augrank.reporting import ShowStatus
 from benchmarks.instances.catalogue import InstanceType
 from benchmarks.instances.figures import LeftRunning, Platform, ServingFigures, TrainingFigures
 from benchmarks.instances.ledger import Ledger, Work
@@ -47,7 +47,7 @@ def run(
     platform: Platform,
     ledger: Ledger,
     budget: Budget,
-    step: Step,
+    step: ShowStatus,
 ) -> None:
     """Measure everything without figures; if a type fails, record it and continue with the next.
 
@@ -86,7 +86,7 @@ def _try(
     platform: Platform,
     ledger: Ledger,
     usd_per_hour: float,
-    step: Step,
+    step: ShowStatus,
 ) -> None:
     """Train or serve on one type, and record the figures or the error."""
     result: TrainingFigures | ServingFigures | str | None = None

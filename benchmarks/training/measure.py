@@ -23,6 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from augrank.contracts.run import BackboneName
 from benchmarks.common.network import torchvision_network, with_features
 from benchmarks.training.inputs import fill_image_cache
 from benchmarks.training.measurements import (
@@ -37,7 +38,6 @@ from benchmarks.training.timed_trainer import TimedTrainer, sample
 from training.backbone.embed import embed, pair_keys
 from training.backbone.loader import EVALUATION_BATCH
 from training.common.context import TrainContext
-from training.config import Architecture
 from training.data.dataset import Dataset
 from training.data.samples import Samples
 from training.data.splits import TRAIN
@@ -48,7 +48,7 @@ COMPILED_STEPS = 8
 
 
 def measure_backbone(
-    data: Dataset, backbone: Architecture, bench: TrainingBench
+    data: Dataset, backbone: BackboneName, bench: TrainingBench
 ) -> BackboneMeasurement:
     """Measure training and embeddings of one backbone at one size."""
     measured = BackboneMeasurement(backbone, data.config.image_size)
@@ -154,7 +154,7 @@ class _EmbeddingTurns:
 
 
 def measure_compile(
-    data: Dataset, backbone: Architecture, bench: TrainingBench
+    data: Dataset, backbone: BackboneName, bench: TrainingBench
 ) -> CompileMeasurement:
     """Measure whether torch.compile is worth it on this machine.
 

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import torch
 
+from augrank.contracts.run import BackboneName
 from augrank.images.preprocess import IMAGENET_MEAN, IMAGENET_STD, Normalizer
 from augrank.reporting import Reporter
 from training.backbone.loader import BatchLoader, ImageSet
 from training.backbone.train import use_threads
 from training.common.context import TrainContext
 from training.common.device import Device
-from training.config import Architecture, FitConfig
+from training.config import FitConfig
 from training.data.dataset import Dataset, load_dataset, read_manifest
 
 BATCH, GPU_BATCH = 64, 256
@@ -24,7 +25,7 @@ class TrainingBenchConfig:
 
     quick: bool
     rounds: int
-    backbones: tuple[Architecture, ...]
+    backbones: tuple[BackboneName, ...]
     sizes: tuple[int, ...]  # pixels
     images: int  # originals
     turn_s: float  # of training; embeddings take as long or longer
@@ -74,7 +75,7 @@ class TrainingBench:
 class BackboneMeasurement:
     """Measurements of one backbone at one size; rates in images per second, by turn."""
 
-    backbone: Architecture
+    backbone: BackboneName
     size: int  # pixels
     synthetic: list[float] = field(default_factory=list)  # training repeatedly on one batch
     real: list[float] = field(default_factory=list)  # training from a warm image cache
@@ -100,7 +101,7 @@ class LoaderMeasurement:
 class CompileMeasurement:
     """Training with torch.compile and eager training, on one batch."""
 
-    backbone: Architecture
+    backbone: BackboneName
     size: int  # pixels
     first_step_s: float  # includes compiling
     compiled: list[float]  # images per second, by round

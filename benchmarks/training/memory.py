@@ -6,15 +6,15 @@ from pathlib import Path
 
 import torch
 
+from augrank.contracts.run import BackboneName
 from augrank.resources import usable_cores
 from benchmarks.training.measurements import batch_size, choose_device, load_images
 from benchmarks.training.timed_trainer import TimedTrainer
-from training.config import Architecture
 
 PEAK_BATCHES = 8  # memory no longer grows after these
 
 
-def peak_mb(images: Path, scratch: Path, size: int, backbone: Architecture) -> float:
+def peak_mb(images: Path, scratch: Path, size: int, backbone: BackboneName) -> float:
     """Measure the peak memory of training: the GPU's, or that of a separate process; MB.
 
     Args:
@@ -27,7 +27,7 @@ def peak_mb(images: Path, scratch: Path, size: int, backbone: Architecture) -> f
         return process.submit(_peak_mb, images, scratch, size, backbone).result()
 
 
-def _peak_mb(images: Path, scratch: Path, size: int, backbone: Architecture) -> float:
+def _peak_mb(images: Path, scratch: Path, size: int, backbone: BackboneName) -> float:
     device = choose_device(usable_cores())
     trainer = TimedTrainer(load_images(images, scratch, size), backbone, device)
     trainer.train(trainer.real(PEAK_BATCHES * batch_size(device)))

@@ -19,18 +19,18 @@ from typing import Any
 import numpy as np
 import torch
 
+from augrank.contracts.run import BackboneName
 from augrank.errors import ServerError
 from augrank.resources import usable_cores
 from benchmarks.training.measurements import BATCH, GPU_BATCH, TrainingBench
 from simulation.render import RenderOptions, render_catalogue
-from training.config import Architecture
 
 ORIGINALS_PER_CORE, ORIGINALS_PER_GPU = 200, 4_000
 SCALING_EPOCHS, SCALING_ROUNDS, QUICK_SCALING_ROUNDS = 3, 6, 2  # the first epoch is a warm-up
 # With fit's default shares of test and validation, an epoch trains on the 32,370 images of the
 # first experiments.
 JOB_ORIGINALS, JOB_EPOCHS, JOB_SIZE = 8_300, 10, 224
-JOB_BACKBONE: Architecture = "resnet34"
+JOB_BACKBONE: BackboneName = "resnet34"
 ERROR_CHARACTERS = 1500
 
 
@@ -85,7 +85,7 @@ class FitRun:
     out: Path
     epochs: int
     size: int
-    backbone: Architecture = "resnet18"
+    backbone: BackboneName = "resnet18"
     processes: int | None = None
     batch: int = BATCH
     device: str = "auto"

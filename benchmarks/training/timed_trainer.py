@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
+from augrank.contracts.run import BackboneName
 from benchmarks.training.inputs import NO_FLIP
 from benchmarks.training.measurements import LONG_RUN_EPOCHS, batch_size, batches_of
 from training.backbone.loader import TrainingBatch
@@ -16,7 +17,6 @@ from training.backbone.optimizer import BackboneOptimizer
 from training.backbone.trainer import train_epoch
 from training.common.context import TrainContext
 from training.common.device import Device
-from training.config import Architecture
 from training.data.dataset import Dataset
 from training.data.samples import Samples
 from training.data.splits import TRAIN
@@ -37,7 +37,7 @@ class TimedTrainer:
     def __init__(
         self,
         data: Dataset,
-        backbone: Architecture,
+        backbone: BackboneName,
         device: Device,
         *,
         compiled: bool | None = None,

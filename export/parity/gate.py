@@ -26,7 +26,7 @@ from augrank.models.backbone import Backbone
 from augrank.models.context import ContextEncoder
 from augrank.models.engines import Device
 from augrank.models.head import assemble
-from augrank.reporting import Step, Table
+from augrank.reporting import ShowStatus, Table
 from augrank.resources import usable_cores
 from export.parity.archive import ask_archive
 from export.parity.figures import EngineConfig, ParityError, compare, min_cosine, shortfalls
@@ -102,7 +102,7 @@ def judge(figures: Mapping[EngineConfig, ParityFigures]) -> GateResult:
 class ParityGate:
     """Compares archives with the reference's answers to the gate's requests."""
 
-    def __init__(self, run: Run[RecommendRun], progress: Step) -> None:
+    def __init__(self, run: Run[RecommendRun], progress: ShowStatus) -> None:
         self._run, self._progress, self._reference = run, progress, run.reference()
         rows = {row.path: row for row in run.catalogue}
         for path in self._reference.paths:

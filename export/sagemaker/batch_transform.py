@@ -15,11 +15,11 @@ from functools import cached_property
 from typing import Any
 
 from augrank.aws.client import INVALID, TAG, Aws, AwsError, Call
-from augrank.aws.poll import Pending, no_progress, poll
+from augrank.aws.poll import Pending, poll
 from augrank.aws.s3 import S3Folder
 from augrank.contracts.manifest import IMAGE_SUFFIXES
 from augrank.errors import BadRequest
-from augrank.reporting import Step
+from augrank.reporting import ShowStatus, no_progress
 from augrank.runtime.settings import ERRORS_AS_200, FIELDS
 from export.sagemaker.release import MAX_REQUEST_BYTES, Release, digest
 
@@ -94,7 +94,7 @@ class Batch:
 
 
 def transform(
-    aws: Aws, batch: Batch, *, progress: Step = no_progress, poll_s: float | None = None
+    aws: Aws, batch: Batch, *, progress: ShowStatus = no_progress, poll_s: float | None = None
 ) -> TransformResult:
     """Answer every image of a folder that has no answer yet.
 
@@ -151,7 +151,7 @@ class _Jobs:
     """Starts transform jobs and waits for them."""
 
     aws: Aws
-    progress: Step
+    progress: ShowStatus
     poll_s: float
 
     def start(self, batch: Batch, images: Sequence[str]) -> str:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from augrank.aws.client import TAG, Aws, AwsError
-from augrank.aws.poll import Pending, no_progress, poll
-from augrank.reporting import Step
+from augrank.aws.poll import Pending, poll
+from augrank.reporting import ShowStatus, no_progress
 
 POLL_S = 10.0
 WAIT_S = 40 * 60.0  # SageMaker itself gives up earlier
@@ -16,7 +16,7 @@ FAILED = ("Failed", "UpdateRollbackFailed")
 class Endpoint:
     """An endpoint by name; it need not exist."""
 
-    def __init__(self, aws: Aws, name: str, progress: Step = no_progress) -> None:
+    def __init__(self, aws: Aws, name: str, progress: ShowStatus = no_progress) -> None:
         self.aws, self.name, self.progress = aws, name, progress
 
     def state(self) -> dict[str, Any] | None:

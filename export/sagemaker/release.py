@@ -19,7 +19,7 @@ from augrank.aws.client import TAG, Aws, AwsError, Call, aws_errors
 from augrank.aws.s3 import S3Folder
 from augrank.bundle.load import sha256_of
 from augrank.errors import BadRequest
-from augrank.reporting import Step
+from augrank.reporting import ShowStatus
 
 Kind = Literal["realtime", "serverless", "async"]
 ARCHIVE = "model.tar.gz"
@@ -139,7 +139,7 @@ class Release:
         """Return the same release with another number of instances."""
         return replace(self, settings=replace(self.settings, instances=instances))
 
-    def upload(self, aws: Aws, progress: Step) -> None:
+    def upload(self, aws: Aws, progress: ShowStatus) -> None:
         """Upload the archive, unless it is in the bucket.
 
         Unfinished uploads of a killed call are aborted first: an endpoint has one upload at a time.

@@ -10,7 +10,7 @@ from augrank.bundle.spec import MODEL_NAME, BundleSpec
 from augrank.contracts.run import RunRecord
 from augrank.errors import BadRequest, DataError
 from augrank.models.engines import Device
-from augrank.reporting import Step, Table
+from augrank.reporting import ShowStatus, Table
 from export.run_reader import Run
 
 
@@ -70,13 +70,9 @@ class Build(Protocol):
     """A task's ``build``: exports a run, or writes nothing and raises."""
 
     def __call__(
-        self, run: Run[RunRecord], dist: Path, options: ExportOptions, progress: Step
+        self, run: Run[RunRecord], dist: Path, options: ExportOptions, progress: ShowStatus
     ) -> Export:
         """Export ``run`` to ``dist``."""
-
-
-def no_progress(text: str) -> None:
-    """Report nothing."""
 
 
 def build_of_task(task: str) -> Build:

@@ -21,7 +21,7 @@ from augrank.errors import DataError
 from augrank.images.decode import decode
 from augrank.images.preprocess import Normalizer
 from augrank.models.backbone import Backbone
-from augrank.reporting import Step
+from augrank.reporting import ShowStatus, no_progress
 from augrank.resources import usable_cores
 from export.archive import pack_mar, pack_model_tar
 from export.bundle_writer import MODEL_TAR, Staging, copy_heads, staging, write_bundle_json
@@ -31,7 +31,7 @@ from export.parity.figures import EngineConfig
 from export.parity.gate import GateResult, ParityGate, judge, parity_table
 from export.run_reader import Run
 from export.tasks.alternates_index import write_alternates
-from export.tasks.base import Export, ExportOptions, no_progress
+from export.tasks.base import Export, ExportOptions
 
 CALIBRATION_CANDIDATES = 200  # of training images, for int8
 MIN_CALIBRATION_IMAGES = 8
@@ -41,7 +41,7 @@ def build(
     run: Run[RunRecord],
     dist: Path,
     options: ExportOptions,
-    progress: Step = no_progress,
+    progress: ShowStatus = no_progress,
 ) -> Export:
     """Export a run.
 
@@ -108,7 +108,7 @@ def _with_heads(run: Run[RecommendRun]) -> Run[RecommendRun]:
 
 
 def _write_draft(
-    run: Run[RecommendRun], staged: Staging, options: ExportOptions, progress: Step
+    run: Run[RecommendRun], staged: Staging, options: ExportOptions, progress: ShowStatus
 ) -> RecommendSpec:
     """Write graphs, heads and a first bundle.json, and pack them for the gate."""
     graphs = _write_graphs(run, staged.bundle, options, progress)
@@ -120,7 +120,7 @@ def _write_draft(
 
 
 def _write_graphs(
-    run: Run[RecommendRun], bundle: Path, options: ExportOptions, progress: Step
+    run: Run[RecommendRun], bundle: Path, options: ExportOptions, progress: ShowStatus
 ) -> dict[Precision, str]:
     record = run.record
     graphs: dict[Precision, str] = {"fp32": "backbone-fp32.onnx"}
@@ -197,7 +197,7 @@ def _finish(
     draft: RecommendSpec,
     gate: ParityGate,
     result: GateResult,
-    progress: Step,
+    progress: ShowStatus,
 ) -> RecommendSpec:
     """Choose the default graphs, add alternates, smoke request and model card, and pack again."""
     graphs = dict(draft.graphs)

@@ -16,10 +16,10 @@ from torch.nn.modules.batchnorm import _BatchNorm  # the base of SyncBatchNorm t
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
+from augrank.contracts.run import BackboneName
 from augrank.errors import DataError
-from training.config import Architecture
 
-WIDTHS: dict[Architecture, int] = {"resnet18": 512, "resnet34": 512, "resnet50": 2048}
+WIDTHS: dict[BackboneName, int] = {"resnet18": 512, "resnet34": 512, "resnet50": 2048}
 LAST_LAYER = ("fc.weight", "fc.bias")
 
 
@@ -32,7 +32,7 @@ class Backbone(nn.Module):
         seed: of the initial weights.
     """
 
-    def __init__(self, architecture: Architecture, augmentations: int, seed: int) -> None:
+    def __init__(self, architecture: BackboneName, augmentations: int, seed: int) -> None:
         super().__init__()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -118,12 +118,12 @@ def _fold_into_convolutions(module: nn.Module) -> None:
 class InitialWeights:
     """Weights that training starts from, loaded and checked once."""
 
-    architecture: Architecture
+    architecture: BackboneName
     source: str  # none, imagenet or a file
     state: Mapping[str, Tensor] | None  # None: random weights
 
     @classmethod
-    def load(cls, architecture: Architecture, source: str) -> "InitialWeights":
+    def load(cls, architecture: BackboneName, source: str) -> "InitialWeights":
         """Load weights and check that they fit the architecture, except for the last layer.
 
         Args:
@@ -163,7 +163,7 @@ class InitialWeights:
         return line
 
 
-def _check_fit(state: Mapping[str, Tensor], architecture: Architecture, source: str) -> None:
+def _check_fit(state: Mapping[str, Tensor], architecture: BackboneName, source: str) -> None:
     """Compare names and shapes with those of the architecture, except for the last layer."""
     with torch.device("meta"):
         network = getattr(torchvision.models, architecture)(weights=None)
@@ -190,7 +190,7 @@ def _check_fit(state: Mapping[str, Tensor], architecture: Architecture, source: 
         )
 
 
-def _from_hub(architecture: Architecture) -> dict[str, Tensor]:
+def _from_hub(architecture: BackboneName) -> dict[str, Tensor]:
     try:
         state: dict[str, Tensor] = torchvision.models.get_model_weights(
             architecture

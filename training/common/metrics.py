@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from augrank.arrays import Float64Array
+
 Z95 = 1.959964
 LEAK_Z = 3.0  # one-sided chance of a false alarm: 0.13 % per head
 EPSILON = 1e-7
@@ -23,14 +23,16 @@ class ReliabilityBin:
     weight: float  # number of outcomes
 
 
-def log_loss(label: Floats, probability: Floats, weight: Floats) -> float:
+def log_loss(label: Float64Array, probability: Float64Array, weight: Float64Array) -> float:
     """Compute the mean negative log-likelihood of 0/1 labels, float64 (N,) each, in nats."""
     clipped = np.clip(probability, EPSILON, 1 - EPSILON)
     loss = -(label * np.log(clipped) + (1 - label) * np.log(1 - clipped))
     return float(np.average(loss, weights=weight))
 
 
-def scores(label: Floats, probability: Floats, weight: Floats) -> dict[str, float | None]:
+def scores(
+    label: Float64Array, probability: Float64Array, weight: Float64Array
+) -> dict[str, float | None]:
     """Compute accuracy, AUC, Brier score and log loss.
 
     Args:
@@ -60,7 +62,9 @@ def wilson_interval(share: float, count: float) -> tuple[float, float]:
     return (middle - half) / scale, (middle + half) / scale
 
 
-def reliability(label: Floats, probability: Floats, weight: Floats) -> list[ReliabilityBin]:
+def reliability(
+    label: Float64Array, probability: Float64Array, weight: Float64Array
+) -> list[ReliabilityBin]:
     """Divide probabilities into bins of equal width; empty bins are left out."""
     index = np.minimum((probability * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
     bins = []
@@ -81,13 +85,15 @@ def expected_calibration_error(bins: list[ReliabilityBin]) -> float:
     return sum(item.weight * abs(item.predicted - item.observed) for item in bins) / total
 
 
-def majority_accuracy(train_share: float, label: Floats, weight: Floats) -> float:
+def majority_accuracy(train_share: float, label: Float64Array, weight: Float64Array) -> float:
     """Compute the accuracy of always predicting the majority class of the training split."""
     ones = float(np.average(label, weights=weight))
     return ones if train_share >= 0.5 else 1 - ones
 
 
-def leak_z(label: Floats, probability: Floats, truth: Floats, weight: Floats) -> float:
+def leak_z(
+    label: Float64Array, probability: Float64Array, truth: Float64Array, weight: Float64Array
+) -> float:
     """Compute by how many standard errors the accuracy exceeds its expectation.
 
     Given the true probabilities, outcomes are independent of every honest prediction, so the
@@ -103,7 +109,12 @@ def leak_z(label: Floats, probability: Floats, truth: Floats, weight: Floats) ->
 
 
 def evaluate(
-    label: Floats, probability: Floats, weight: Floats, *, train_share: float, truth: Floats | None
+    label: Float64Array,
+    probability: Float64Array,
+    weight: Float64Array,
+    *,
+    train_share: float,
+    truth: Float64Array | None,
 ) -> dict[str, Any]:
     """Compute all metrics that are reported for a head on the test split.
 

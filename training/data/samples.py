@@ -7,13 +7,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from augrank.arrays import Float64Array
 from augrank.images.augmentations import AugmentationSet
 from training.data.image_cache.store import Pixels
 from training.distributed.world import World
 
 STATISTICS_SAMPLES = 12_000
 Channels = tuple[float, float, float]
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class ChannelMoments:
     """Sums over the pixels of images, for mean and deviation; those of two sets can be added."""
 
     count: float  # of pixels
-    total: Floats  # (3,) sums of the values, 0..255
-    squares: Floats  # (3,) sums of their squares
+    total: Float64Array  # (3,) sums of the values, 0..255
+    squares: Float64Array  # (3,) sums of their squares
 
     @classmethod
     def of(cls, image: NDArray[np.uint8]) -> "ChannelMoments":
@@ -87,6 +87,6 @@ def channel_statistics(
     return ChannelMoments(count, np.array(sums[:3]), np.array(sums[3:])).mean_and_deviation()
 
 
-def _rounded(values: Floats) -> Channels:
+def _rounded(values: Float64Array) -> Channels:
     red, green, blue = (round(float(value) / 255, 6) for value in values)
     return red, green, blue

@@ -3,13 +3,15 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from augrank.arrays import Float64Array
 from augrank.models.calibration import Calibration
 
-Floats = NDArray[np.float64]
 MIN_GAIN = 2.0  # nats of log likelihood that two parameters must gain: Akaike (1974)
 
 
-def fit_calibration(margin: NDArray[np.floating], label: Floats, weight: Floats) -> Calibration:
+def fit_calibration(
+    margin: NDArray[np.floating], label: Float64Array, weight: Float64Array
+) -> Calibration:
     """Fit Platt's curve by maximum likelihood (Newton's method), or return the identity.
 
     As in Platt (1999), labels are smoothed to (N+ + 1) / (N+ + 2) and 1 / (N- + 2), so that
@@ -32,7 +34,7 @@ def fit_calibration(margin: NDArray[np.floating], label: Floats, weight: Floats)
     x = np.stack([margin.astype(np.float64), np.ones(len(margin))])
     theta = np.array([1.0, 0.0])
 
-    def loss(parameters: Floats) -> float:
+    def loss(parameters: Float64Array) -> float:
         z = parameters @ x
         return float(np.sum(weight * (np.logaddexp(0, z) - label * z)))
 

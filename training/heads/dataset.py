@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from augrank.arrays import Float64Array
 from augrank.models.head import HeadInput, assemble
 from training.data.splits import SPLITS, Split
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:  # these import torch and pandas, which takes seconds
     from training.data.manifest.manifest import Manifest, Outcomes
 
 CHUNK_CELLS = 2**25  # numbers of a chunk: 128 MiB of float32
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,9 @@ class OutcomeRows:
     embedding: NDArray[np.int64]  # row of the embedding table
     context: NDArray[np.int64]  # row of the distinct contexts
     original: NDArray[np.int64]  # index of the image's original
-    label: Floats  # 0 or 1
-    weight: Floats  # number of outcomes
-    truth: Floats | None  # true probabilities, if known
+    label: Float64Array  # 0 or 1
+    weight: Float64Array  # number of outcomes
+    truth: Float64Array | None  # true probabilities, if known
 
     def __len__(self) -> int:
         return len(self.label)
@@ -92,13 +92,13 @@ def _chunks(rows: int, width: int) -> Iterator[slice]:
         yield slice(start, min(start + step, rows))
 
 
-def _deviation(features: NDArray[np.float32]) -> Floats:
+def _deviation(features: NDArray[np.float32]) -> Float64Array:
     """Return the standard deviation of each column, (F,), of (M, F), computed in chunks."""
     total = squares = np.zeros(features.shape[1])
     for part in _chunks(*features.shape):
         values = features[part].astype(np.float64)
         total, squares = total + values.sum(axis=0), squares + (values**2).sum(axis=0)
-    mean: Floats = total / len(features)
+    mean: Float64Array = total / len(features)
     return np.sqrt(np.maximum(squares / len(features) - mean**2, 0))
 
 

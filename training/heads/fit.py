@@ -14,6 +14,7 @@ import numpy as np
 import xgboost
 from numpy.typing import NDArray
 
+from augrank.arrays import Float64Array
 from augrank.models.calibration import Calibration
 from augrank.models.head import Head, HeadInput, HeadSpec
 from augrank.models.targets import Target
@@ -22,8 +23,6 @@ from training.data.splits import Split
 from training.heads.calibration import fit_calibration
 from training.heads.dataset import Inputs, OutcomeRows
 from training.heads.dmatrix import Matrices, threads_for
-
-Floats = NDArray[np.float64]
 
 # Simplest first: on ties the first is selected.
 INPUT_SETS: tuple[tuple[HeadInput, ...], ...] = (
@@ -40,7 +39,7 @@ class FittedHead:
 
     spec: HeadSpec
     booster: xgboost.Booster
-    test_probability: Floats  # calibrated, of the test rows
+    test_probability: Float64Array  # calibrated, of the test rows
     validation_log_loss: dict[str, float]  # by inputs, before calibration
     trees: int
     fit_seconds: float  # on the selected inputs
@@ -130,7 +129,7 @@ def select_inputs(fits: Sequence[InputFit], validation: OutcomeRows) -> InputFit
 
 
 def _clustered_mean(
-    values: Floats, weight: Floats, cluster: NDArray[np.int64]
+    values: Float64Array, weight: Float64Array, cluster: NDArray[np.int64]
 ) -> tuple[float, float]:
     """Return a weighted mean and its standard error, clustered by ``cluster``."""
     mean = float(np.average(values, weights=weight))
@@ -140,7 +139,7 @@ def _clustered_mean(
     return mean, math.sqrt(correction * float(sums @ sums)) / float(weight.sum())
 
 
-def _row_losses(margin: NDArray[np.float32], label: Floats) -> Floats:
+def _row_losses(margin: NDArray[np.float32], label: Float64Array) -> Float64Array:
     """Return the log loss of every row, in nats."""
     z = margin.astype(np.float64)
     return np.asarray(np.logaddexp(0, z) - label * z, np.float64)

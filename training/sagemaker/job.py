@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from augrank.aws.client import Aws, AwsError, Call, aws_errors
-from augrank.aws.poll import Pending, no_progress, poll
+from augrank.aws.poll import Pending, poll
 from augrank.errors import BadRequest
-from augrank.reporting import Step
+from augrank.reporting import ShowStatus, no_progress
 from training.sagemaker.env import CHECKPOINTS, LOCAL_CHECKPOINTS, VALIDATE_ROLE
 from training.sagemaker.metrics import OBJECTIVE, definitions
 from training.sagemaker.source import ENTRY, source_digest, stage
@@ -144,7 +144,7 @@ def content_digest(aws: Aws, settings: JobSettings) -> str:
     return digest.hexdigest()
 
 
-def submit(aws: Aws, job: TrainingJob, progress: Step = no_progress) -> str:
+def submit(aws: Aws, job: TrainingJob, progress: ShowStatus = no_progress) -> str:
     """Start a job, or find the one that was started before.
 
     Returns:
@@ -257,7 +257,9 @@ def find_job(aws: Aws, name: str) -> dict[str, Any] | None:
     return found[0] if found else None
 
 
-def wait(aws: Aws, name: str, progress: Step, *, poll_s: float | None = None) -> dict[str, Any]:
+def wait(
+    aws: Aws, name: str, progress: ShowStatus, *, poll_s: float | None = None
+) -> dict[str, Any]:
     """Wait for a job to end.
 
     Returns:

@@ -8,7 +8,7 @@ from typing import Any
 
 from augrank.aws.client import Aws, AwsError, aws_errors
 from augrank.aws.poll import Pending, poll
-from augrank.reporting import Step
+from augrank.reporting import ShowStatus
 from training.sagemaker.job import ENDED, POLL_S, TAG, TrainingJob, input_channels, model_trainer
 from training.sagemaker.metrics import OBJECTIVE, definitions
 from training.tuning.space import Range, Space, Value
@@ -44,7 +44,7 @@ def tuning_name(job: TrainingJob, search: Search) -> str:
     return f"{job.settings.name[: MAX_NAME - 9]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
-def start(aws: Aws, job: TrainingJob, search: Search, progress: Step) -> str:
+def start(aws: Aws, job: TrainingJob, search: Search, progress: ShowStatus) -> str:
     """Start a tuning job, or find the one that was started before.
 
     Args:
@@ -90,7 +90,7 @@ def start(aws: Aws, job: TrainingJob, search: Search, progress: Step) -> str:
     return name
 
 
-def wait(aws: Aws, name: str, progress: Step, *, poll_s: float | None = None) -> None:
+def wait(aws: Aws, name: str, progress: ShowStatus, *, poll_s: float | None = None) -> None:
     """Wait for a tuning job to end.
 
     Raises:

@@ -46,9 +46,9 @@ def folder(tiny_run, tmp_path):
     return images
 
 
-def job(export, images, **changes) -> bulk.Job:
+def job(export, images, **changes) -> bulk.ScoringJob:
     targets = tuple(head.target.name for head in export.spec.heads)
-    return bulk.Job(export.bundle, images, targets, **changes)
+    return bulk.ScoringJob(export.bundle, images, targets, **changes)
 
 
 def test_a_folder_is_answered_as_one_by_one(tiny_export, folder, recommender, tmp_path):
@@ -287,7 +287,7 @@ try:
     cluster.add_node(num_cpus=1)
     ray.init(address=cluster.address, log_to_driver=False)
     assert len(ray.nodes()) == 2
-    job = bulk.Job(bundle, images, tuple(given["targets"]))
+    job = bulk.ScoringJob(bundle, images, tuple(given["targets"]))
     bulk.score(job, items, out, executor="ray", workers=2)
     assert "data-usage-metrics-poller" not in [each.name for each in threading.enumerate()]
 finally:
