@@ -148,6 +148,7 @@ class RunOptions(_Options, frozen=True):
         pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$",
         description="Model name; by default that of the run directory.",
     )
+    task: str = Field("recommend", description="Task to train: a module of training/tasks.")
     seed: int = Field(0, ge=0, description="Random seed.")
     threads: int | None = Field(
         None, ge=1, description="Number of threads; by default the usable cores."

@@ -37,7 +37,7 @@ from training.tasks.run import run_fit
 MASTER_PORT = 7777
 RESTARTS = 3  # of the processes of one machine, after one of them has died
 NOT_DELIVERED = ("cache", "checkpoints", "fit.json", "lock")
-EXIT_USER = 2
+EXIT_ERROR, EXIT_INTERRUPT = 2, 130
 
 
 def main() -> None:
@@ -50,7 +50,9 @@ def main() -> None:
     except AugrankError as error:
         if environment.get("LOCAL_RANK", "0") == "0":  # one message per machine
             print(f"Error: {error}", file=sys.stderr, flush=True)
-        sys.exit(EXIT_USER)
+        sys.exit(EXIT_ERROR)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPT)
 
 
 def train(environment: Mapping[str, str], reporter: Reporter) -> None:

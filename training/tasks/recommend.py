@@ -29,12 +29,18 @@ from training.heads.summary import head_entry
 from training.run.epoch import Epoch, ignore_epoch
 from training.run.folder import installed_versions, write_catalogue, write_reference
 from training.run.plots import plot_comparison, plot_confusion, plot_curves, plot_reliability
-from training.run.report import BackboneFigures, backbone_figures, history_entries
+from training.run.report import (
+    BackboneFigures,
+    backbone_figures,
+    history_entries,
+    print_report,
+)
 from training.run.tensorboard import TensorBoardWriter
 
 if TYPE_CHECKING:
     from training.heads.fit_all import TargetResult
 
+__all__ = ["fit", "print_report"]  # what training.tasks.base.TrainTask asks for
 REFERENCE_IMAGES = 48
 
 

@@ -13,6 +13,7 @@ from training.distributed.rendezvous import Launch, agent_id
 from training.distributed.world import process_group
 from training.run.epoch import Epoch, ignore_epoch
 from training.run.folder import RunFolder
+from training.tasks.base import check_task, load_task
 
 if TYPE_CHECKING:
     from training.data.dataset import Dataset
@@ -44,6 +45,7 @@ def run_fit(
         The contents of report.json; empty outside the main process (rank 0).
     """
     chosen = load_config(config, options)
+    check_task(chosen.task)
     from training.data.dataset import load_dataset, read_manifest
 
     with process_group(chosen.device) as world:
@@ -66,12 +68,12 @@ def run_fit(
             if record and record["fingerprint"] == data.fingerprint:
                 ctx.reporter.say(f"{folder.root} is already complete: nothing to do")
                 return read_json(folder.report) if world.is_main else {}
-            from training.tasks.recommend import fit
-
+            task = load_task(chosen.task)
             _report_data(data, ctx.reporter)
-            report = fit(data, ctx, on_epoch, weights)
+            report = task.fit(data, ctx, on_epoch, weights)
             if report is not None:
-                _report_run(report, folder, ctx.reporter)
+                task.print_report(report, ctx.reporter)
+                _report_end(report, folder, ctx.reporter)
             return report or {}
 
 
@@ -109,10 +111,7 @@ def _report_data(data: "Dataset", reporter: Reporter) -> None:
     )
 
 
-def _report_run(report: dict[str, Any], folder: RunFolder, reporter: Reporter) -> None:
-    from training.run.report import print_report
-
-    print_report(report, reporter)
+def _report_end(report: dict[str, Any], folder: RunFolder, reporter: Reporter) -> None:
     seconds = sum(report["seconds"].values())
     reporter.say(f"Done in {seconds:.0f} s: {folder.root}  (report.json, plots/, tensorboard/)")
     if report["heads"]:

@@ -41,6 +41,10 @@ def test_simulate_writes_a_history_and_says_what_is_next(catalogue):
         (["fit", "--out", "r"], "expected manifest"),
         (["fit", "--manifest", "m.csv"], "Give it with --out"),
         (["fit", "--manifest", "m.csv", "--out", "r", "--epochs", "0"], "--epochs does not fit"),
+        (
+            ["fit", "--manifest", "m.csv", "--out", "r", "--task", "recomend"],
+            "--task is not valid: expected one of recommend (did you mean recommend?)",
+        ),
         (["fit", "--config", "none.yaml"], "cannot be read"),
         (["simulate", "--manifest", "none.csv", "--out", "h.csv"], "there is no manifest"),
         (["render", "--kind", "car", "--count", "99999", "--out", "x"], "60000"),

@@ -272,3 +272,13 @@ def test_fingerprint_follows_rows_and_images(folder):
     two = read(folder, "relative_im_path,open_rate\nimages/000.png,0\n")
     assert fingerprint(one, ["a"]) == fingerprint(one, ["a"])
     assert len({fingerprint(one, ["a"]), fingerprint(two, ["a"]), fingerprint(one, ["b"])}) == 3
+
+
+def test_spellings_of_a_product_type_are_one_type(folder):
+    rows = "relative_im_path,product_type,open_rate\n" + "".join(
+        f"images/00{number}.png,{kind},1\n"
+        for number, kind in enumerate(["Running Shoe", "running-shoe", "Running Shoe", "Boot"])
+    )
+    manifest = read(folder, rows)
+    assert list(manifest.frame["product_type"]) == ["Running Shoe"] * 3 + ["Boot"]
+    assert manifest.notes == ("product_type: read 'running-shoe' as 'Running Shoe'",)

@@ -32,6 +32,7 @@ from augrank.contracts.manifest import (
     ORIGINAL_FILE,
     PATH,
     PROBABILITY,
+    PRODUCT_TYPE,
     SHA256,
     SPLIT,
     SUCCESSES,
@@ -167,7 +168,7 @@ def check_manifest(
     left_out = problems.settle(table.source, skip=skip_bad_rows)
 
     kept = ~problems.bad
-    frame, merged = merge_spellings(frame[kept].reset_index(drop=True), context)
+    frame, merged = merge_spellings(frame[kept].reset_index(drop=True), _categories(frame, context))
     file, original, label = file[kept], original[kept], label[kept]
     files, file_number = np.unique(file, return_inverse=True)
     originals, original_number = np.unique(original, return_inverse=True)
@@ -187,6 +188,11 @@ def check_manifest(
         left_out=left_out,
         notes=table.notes + merged,
     )
+
+
+def _categories(frame: pd.DataFrame, context: Sequence[str]) -> tuple[str, ...]:
+    """Return the columns of categories: the context, and the product type of alternates."""
+    return tuple(dict.fromkeys([*context, *({PRODUCT_TYPE} & set(frame.columns))]))
 
 
 def merge_spellings(
