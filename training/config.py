@@ -18,6 +18,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from augrank.contracts.run import BackboneName
+from augrank.contracts.validation import first_fault
 from augrank.errors import DataError, one_of
 from augrank.models.targets import Direction
 
@@ -221,17 +222,16 @@ def load_config(file: Path | None, overrides: Mapping[str, Any]) -> FitConfig:
     try:
         return FitConfig.model_validate(options)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = str(first["loc"][0]) if first["loc"] else ""
-        message = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "missing":
+        fault = first_fault(error)
+        name = fault.name.split(".")[0]
+        if fault.kind == "missing":
             raise DataError(
                 f"{name} is missing", remedy=f"Give it with {flag_of(name)}."
             ) from error
         if not name:
-            raise DataError(message, remedy="See python -m training fit --help.") from error
+            raise DataError(fault.expected, remedy="See python -m training fit --help.") from error
         raise DataError(
-            f"{flag_of(name)} does not fit", expected=message, got=repr(first["input"])
+            f"{flag_of(name)} does not fit", expected=fault.expected, got=repr(fault.value)
         ) from error
 
 

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from augrank.bundle.spec import BUNDLE_FILE, SCHEMA_VERSION, Bundle, BundleSpec, SpecT
 from augrank.contracts.task_models import model_of_task, tasks_in
+from augrank.contracts.validation import first_fault
 from augrank.errors import BundleError, one_of
 
 PACKAGE = "augrank.bundle"
@@ -128,10 +129,10 @@ def _parse(raw: bytes) -> BundleSpec:
             remedy="Serve with the augrank version that exported it.",
         ) from None
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+        fault = first_fault(error)
         raise BundleError(
-            f"{BUNDLE_FILE} does not fit its schema at {where}: {first['msg']}",
+            f"{BUNDLE_FILE} does not fit its schema at {fault.name}",
+            expected=fault.expected,
             remedy="Export the run again.",
         ) from error
 

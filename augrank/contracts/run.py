@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, Field, ValidationError
 
 from augrank.contracts.task_models import model_of_task, tasks_in
+from augrank.contracts.validation import first_fault
 from augrank.errors import DataError, one_of
 
 RUN_FILE = "run.json"
@@ -74,9 +75,9 @@ def parse_run(content: Mapping[str, Any], source: Path) -> RunRecord:
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+        fault = first_fault(error)
         raise DataError(
-            f"{source} does not fit its schema at {where}: {first['msg']}",
+            f"{source} does not fit its schema at {fault.name}",
+            expected=fault.expected,
             remedy="Train again with this version.",
         ) from error

@@ -7,6 +7,7 @@ from pydantic import AliasChoices, BeforeValidator, Field, ValidationError, fiel
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from augrank.bundle.spec import Precision
+from augrank.contracts.validation import first_fault
 from augrank.errors import ServerError, one_of
 from augrank.models.engines import Device
 from augrank.tasks.base import EngineOptions
@@ -61,10 +62,10 @@ class EnvironmentSettings(BaseSettings):
         try:
             return cls()
         except ValidationError as error:
-            first = error.errors()[0]
-            name, got = str(first["loc"][0]), str(first["input"])
+            fault = first_fault(error)
+            got = str(fault.value)
             raise ServerError(
-                f"{name} does not fit", expected=cls._expected(name, got), got=got
+                f"{fault.name} does not fit", expected=cls._expected(fault.name, got), got=got
             ) from error
 
     @classmethod

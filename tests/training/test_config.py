@@ -72,3 +72,10 @@ def test_where_a_run_lies_is_not_decisive():
     two = FitConfig(manifest=Path("/x/a.csv"), out=Path("s"), threads=8)
     assert one.decisive() == two.decisive()
     assert one.decisive() != FitConfig(manifest=Path("a.csv"), out=Path("r"), seed=1).decisive()
+
+
+def test_a_number_out_of_range_says_the_range():
+    with pytest.raises(
+        DataError, match=r"--epochs does not fit: expected greater than or equal to 1"
+    ):
+        load_config(None, {"manifest": "m.csv", "out": "r", "epochs": 0})

@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError, model_validator
 
+from augrank.contracts.validation import first_fault
 from augrank.errors import DataError, one_of
 from training.config import FitConfig
 
@@ -93,10 +94,9 @@ class Space:
                 try:
                     FitConfig.model_validate({**config.model_dump(), name: value})
                 except ValidationError as error:
-                    message = error.errors()[0]["msg"]
                     raise DataError(
                         f"{name} of the space {self.name} is not valid",
-                        expected=message,
+                        expected=first_fault(error).expected,
                         got=repr(value),
                     ) from error
 
@@ -142,11 +142,11 @@ def load_space(name: str) -> Space:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise DataError(f"{file} cannot be read: {error}") from error
     except ValidationError as error:
-        first = error.errors()[0]
+        fault = first_fault(error)
         raise DataError(
-            f"{file} is not valid at {'.'.join(map(str, first['loc'][:1]))}",
-            expected=f"{{low: .., high: ..}} or a list ({first['msg']})",
-            got=repr(first["input"]),
+            f"{file} is not valid at {fault.name.split('.')[0]}",
+            expected=f"{{low: .., high: ..}} or a list ({fault.expected})",
+            got=repr(fault.value),
         ) from error
     for option in options:
         if option not in TUNABLE:

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
+from augrank.contracts.validation import first_fault
 from augrank.errors import BadRequest, one_of
 from augrank.images.decode import RgbImage
 from augrank.tasks.base import RequestBody
@@ -97,14 +98,15 @@ def _validated(options: Mapping[str, Any]) -> Options:
     try:
         return Options.model_validate(options)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
+        fault = first_fault(error)
+        if fault.kind == "extra_forbidden":
             raise BadRequest(
-                f"the field {name!r} is not known",
-                expected=one_of(["image", *Options.model_fields], name),
-                got=repr(name),
+                f"the field {fault.name!r} is not known",
+                expected=one_of(["image", *Options.model_fields], fault.name),
+                got=repr(fault.name),
             ) from error
         raise BadRequest(
-            f"the field {name!r} does not fit: {first['msg']}", got=repr(first["input"])[:60]
+            f"the field {fault.name!r} does not fit",
+            expected=fault.expected,
+            got=repr(fault.value)[:60],
         ) from error

@@ -30,7 +30,7 @@ def test_a_record_is_read_as_it_was_written(content, tiny_run):
         ({"complete": False}, "got format 2, complete False"),
         ({"task": "rank"}, "task one of recommend, got 'rank'"),
         ({"image_size": 0}, "does not fit its schema at image_size"),
-        ({"unknown": 1}, "does not fit its schema at unknown: Extra inputs"),
+        ({"unknown": 1}, "does not fit its schema at unknown: expected no such field"),
     ],
 )
 def test_a_record_that_does_not_fit_is_refused(content, tmp_path, changes, message):

@@ -95,13 +95,6 @@ class Manifest:
         """The number of bad rows that were left out."""
         return len(self.left_out)
 
-    @property
-    def file_original(self) -> NDArray[np.int64]:
-        """The original of each file, int64 (files,)."""
-        owner = np.zeros(len(self.files), np.int64)
-        owner[self.file] = self.original
-        return owner
-
     def without(self, bad: Mapping[int, str], *, skip: bool) -> "Manifest":
         """Return the manifest without the rows of files that cannot be decoded.
 
