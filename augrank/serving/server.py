@@ -38,6 +38,8 @@ from augrank.serving.torchserve import (
 )
 
 EXAMPLE, WARM_UP_S = "example.jpg", 2.0
+SCRATCH = "augrank-serve-"
+MAX_SOCKET_PATH_BYTES = 107
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,7 @@ def serve(source: Path, options: ServerOptions | None = None) -> Iterator[Server
         BundleError: the bundle is incompatible.
     """
     options = options or ServerOptions()
-    with tempfile.TemporaryDirectory(prefix="augrank-serve-") as scratch:
+    with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=_scratch_parent()) as scratch:
         folder = Path(scratch)
         spec = _model_folder(source, folder / "models", options)
         _write_example(folder, spec.name)
@@ -155,6 +157,27 @@ def serve(source: Path, options: ServerOptions | None = None) -> Iterator[Server
             server = Server(torchserve, spec)
             _warm_up(server, options.plan.workers)
             yield server
+
+
+def _scratch_parent() -> str:
+    """Return a directory for the server's files whose path is short enough for its sockets.
+
+    TorchServe's workers listen on Unix sockets in the server's temporary directory, and the system
+    bounds the length of a socket's path (unix(7)).
+
+    Raises:
+        ServerError: no such directory.
+    """
+    for parent in (tempfile.gettempdir(), "/tmp"):
+        longest = f"{parent}/{SCRATCH}12345678/tmp/.ts.sock.12345"
+        if len(os.fsencode(longest)) <= MAX_SOCKET_PATH_BYTES and os.access(parent, os.W_OK):
+            return parent
+    raise ServerError(
+        "the path of the directory for temporary files is too long for TorchServe's sockets",
+        expected=f"socket paths of at most {MAX_SOCKET_PATH_BYTES} bytes",
+        got=tempfile.gettempdir(),
+        remedy="Set TMPDIR to a shorter path, such as /tmp.",
+    )
 
 
 def _warm_up(server: Server, workers: int) -> None:

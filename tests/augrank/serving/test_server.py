@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -150,10 +151,16 @@ def worker_id(server) -> tuple[str, int]:
     return worker["id"], worker["pid"]
 
 
-def test_the_command_serves_a_bundle_and_stops_on_ctrl_c(tiny_export, image):
+def test_the_command_serves_a_bundle_and_stops_on_ctrl_c(tiny_export, image, tmp_path):
     command = [sys.executable, "-m", "augrank", "serve", str(tiny_export.bundle), "--port", "0"]
+    long = tmp_path / ("long" * 20)  # too long for the workers' sockets
+    long.mkdir()
     process = subprocess.Popen(
-        [*command, "--no-auth"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [*command, "--no-auth"],
+        env={**os.environ, "TMPDIR": str(long)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     try:
         lines = []
@@ -173,6 +180,20 @@ def test_the_command_serves_a_bundle_and_stops_on_ctrl_c(tiny_export, image):
     finally:
         process.kill()
         process.wait()
+
+
+def test_a_directory_for_temporary_files_with_too_long_a_path_is_refused(
+    tiny_export, tmp_path, monkeypatch
+):
+    long = tmp_path / ("long" * 20)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    monkeypatch.setattr(os, "access", lambda path, _mode: path != "/tmp")
+    with (
+        pytest.raises(ServerError, match=r"too long for TorchServe's sockets.*Set TMPDIR"),
+        serve(tiny_export.bundle),
+    ):
+        pass
 
 
 def test_plain_torchserve_serves_the_archive(tiny_export, image, tmp_path):
