@@ -7,6 +7,9 @@ EXTRAS := --extra train --extra tune --extra export --extra serve --extra aws --
   --extra ray
 CODE := augrank handlers training export simulation benchmarks examples tests
 
+# Two workers, each with whole modules, in the order of tests/conftest.py: long ones first.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
 .DEFAULT_GOAL := help
 .PHONY: help install format check test test-fast bench demo lock wheel clean
 
@@ -33,11 +36,11 @@ check: install ## Lint, format, types and rules of imports, without changing any
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: install ## The whole suite: real TorchServe, real archives (about 10 minutes on 2 cores)
-	$(BIN)/python -m pytest
+test: install ## Run the whole suite: real TorchServe, real archives (12 minutes on 2 cores)
+	$(PYTEST)
 
-test-fast: install ## Without servers, clusters and trainings (less than 2 minutes on 2 cores)
-	$(BIN)/python -m pytest -m "not slow"
+test-fast: install ## Run the tests that need neither a server nor training (1 minute on 2 cores)
+	$(PYTEST) -m "not slow"
 
 bench: install build/demo/dist/bundle ## Time the request pipeline by stage on this machine
 	$(BIN)/python -m benchmarks pipeline build/demo/dist/bundle --out build/bench
