@@ -9,7 +9,12 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
-LOCKS = ("requirements.lock", "export/container/requirements.lock", "tests/support/toolkit.lock")
+LOCKS = (
+    "requirements.lock",
+    "export/container/requirements.lock",
+    "tests/support/sagemaker/toolkit.lock",
+    "tests/support/sagemaker/training_toolkit.lock",
+)
 
 
 @pytest.mark.parametrize("lock", LOCKS)

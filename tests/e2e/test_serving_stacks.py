@@ -17,7 +17,7 @@ from export.run_reader import load_run
 from export.tasks.base import ExportOptions
 from export.tasks.recommend import build
 from tests.support.image_files import noise_jpeg
-from tests.support.stacks import aws_toolkit, own_entry, toolkit_python, unpack
+from tests.support.sagemaker.stacks import aws_toolkit, own_entry, toolkit_python, unpack
 
 pytestmark = pytest.mark.slow
 FIELDS = {"target": "open_rate", "campaign_type": "Newsletter", "industry": "Retail"}

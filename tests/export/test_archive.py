@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 from export.archive import RUNTIME
-from tests.support.stacks import REPOSITORY
+from tests.support.sagemaker.stacks import REPOSITORY
 
 IN_THE_IMAGE = {"numpy", "pillow", "augrank"}
 SCRIPT = """

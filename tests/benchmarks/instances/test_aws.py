@@ -17,8 +17,8 @@ from benchmarks.instances import aws as instances_aws
 from benchmarks.instances import figures
 from export.sagemaker.invoke import SmokeRequest
 from tests.support import forked
-from tests.support.aws import ACCOUNT, local_aws
-from tests.support.aws_jobs import add_jobs
+from tests.support.sagemaker.jobs import add_jobs
+from tests.support.sagemaker.region import ACCOUNT, local_aws
 from tests.support.tiny_run import write_images
 
 pytestmark = pytest.mark.slow

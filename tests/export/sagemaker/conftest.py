@@ -10,7 +10,7 @@ from export.sagemaker import endpoint
 from export.sagemaker import invoke as asking
 from export.sagemaker.invoke import SmokeRequest
 from export.sagemaker.release import Release, Settings
-from tests.support.aws import BUCKET, IMAGE, ROLE, LocalAws, local_aws
+from tests.support.sagemaker.region import BUCKET, IMAGE, ROLE, LocalAws, local_aws
 
 
 @pytest.fixture

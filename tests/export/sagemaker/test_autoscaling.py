@@ -8,7 +8,7 @@ from export.sagemaker.autoscaling import SAVED_FILE, ScalingLimits, autoscale, s
 from export.sagemaker.endpoint import Endpoint
 from export.sagemaker.release import folder_of
 from export.sagemaker.rollout import deploy, update
-from tests.support.aws import BUCKET, Interrupted, everything, interrupt
+from tests.support.sagemaker.region import BUCKET, Interrupted, everything, interrupt
 
 pytestmark = pytest.mark.slow
 

@@ -1,4 +1,4 @@
-"""Batch transform against moto's server; its workers are the stub's of tests/support/aws.py."""
+"""Batch transform against moto's server, with the workers of tests.support.sagemaker.region."""
 
 import json
 import time
@@ -14,7 +14,7 @@ from augrank.aws.s3 import S3Folder
 from export.cli import app
 from export.sagemaker import batch_transform as module
 from export.sagemaker.batch_transform import Batch
-from tests.support.aws import BUCKET, OPTIONS, Interrupted, interrupt, local_aws
+from tests.support.sagemaker.region import BUCKET, OPTIONS, Interrupted, interrupt, local_aws
 
 pytestmark = pytest.mark.slow
 IMAGES = ("a.jpg", "deep/b.PNG", "broken.jpg")

@@ -16,7 +16,7 @@ from export.sagemaker.endpoint import Endpoint
 from export.sagemaker.rollout import deploy, update
 from export.sagemaker.teardown import delete
 from tests.support import forked
-from tests.support.aws import (
+from tests.support.sagemaker.region import (
     ACCOUNT,
     BUCKET,
     IMAGE,

@@ -11,7 +11,7 @@ from export.cli import app
 from export.sagemaker.endpoint import Endpoint
 from export.sagemaker.invoke import SmokeRequest, invoke
 from export.sagemaker.rollout import update
-from tests.support.aws import BUCKET, OPTIONS, everything
+from tests.support.sagemaker.region import BUCKET, OPTIONS, everything
 
 pytestmark = pytest.mark.slow
 

@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 from augrank.images.augmentations import augmentation_set
 from export.run_reader import load_run
 from simulation.engagement import SimulationOptions
-from tests.support.aws import ACCOUNT, local_aws
-from tests.support.aws_jobs import LocalJobs, add_jobs
-from tests.support.containers import lay_out, run_driver, run_toolkit
+from tests.support.sagemaker.containers import lay_out, run_driver, run_toolkit
+from tests.support.sagemaker.jobs import LocalJobs, add_jobs
+from tests.support.sagemaker.region import ACCOUNT, local_aws
 from training.cli.app import app
 from training.config import load_config
 from training.data.manifest.read import read_table

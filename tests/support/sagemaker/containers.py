@@ -17,7 +17,7 @@ from typing import Any
 
 import boto3
 
-from tests.support.stacks import HERE, environment_of
+from tests.support.sagemaker.stacks import HERE, environment_of
 
 PLATFORM = "/opt/ml"
 HOST = "localhost"  # algo-1 on AWS; the toolkit waits until its name leads somewhere

@@ -16,7 +16,7 @@ from moto.core.responses import ActionResult, EmptyResult
 from moto.sagemaker.models import sagemaker_backends
 from moto.sagemaker.responses import SageMakerResponse
 
-from tests.support.aws import ACCOUNT, REGION
+from tests.support.sagemaker.region import ACCOUNT, REGION
 
 Fate = Callable[[str], tuple[str, dict[str, float]]]  # instance type to status and metrics
 

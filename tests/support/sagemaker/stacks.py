@@ -18,7 +18,7 @@ import pytest
 from augrank.serving.torchserve import free_ports, stop
 
 HERE = Path(__file__).parent
-REPOSITORY = HERE.parents[1]
+REPOSITORY = HERE.parents[2]
 TOOLKIT_LOCK = HERE / "toolkit.lock"
 READY_TIMEOUT_S = 150.0
 
