@@ -1,18 +1,9 @@
-"""A whole run at tiny scale: what it writes, and that it writes it again alike."""
+"""A whole run at tiny scale: its files, its report, and the same bytes a second time."""
 
 import csv
-import errno
 import io
 import json
-import os
-import shlex
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
-import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,54 +11,21 @@ import torch
 import torchvision
 from rich.console import Console
 
-from augrank.cli.command import EXIT_INTERRUPT
 from augrank.cli.reporter import RichReporter
 from augrank.errors import DataError
-from augrank.files import atomic_write
 from augrank.images.augmentations import AugmentationSet, augmentation_set
 from augrank.models.head import Head, HeadSpec
 from augrank.models.targets import TARGETS
-from augrank.reporting import NullReporter, Reporter
 from export.run_reader import load_run
 from export.tasks.base import ExportOptions
 from export.tasks.recommend import build
-from simulation.engagement import SimulationOptions
-from training.backbone import checkpoint
-from training.backbone import embed as embeddings
-from training.backbone.model import Backbone
-from training.data.embedding_cache import EmbeddingStore
-from training.data.manifest.read import read_table
-from training.data.simulated_history import write_history
+from tests.training.tasks.runs import IMAGES, OPTIONS, fit
 from training.distributed.world import World
 from training.heads import fit as heads
 from training.heads import fit_all as fit_heads
-from training.run.folder import RunFolder
-from training.tasks import recommend as fitting
 from training.tasks.run import run_fit
 
-NAMES = augmentation_set("seed").names
-OPTIONS = {"image_size": 32, "epochs": 2, "batch_size": 32, "precision": "fp32", "threads": 1,
-           "targets": ("open_rate", "bounce_rate")}  # fmt: skip
-IMAGES = {"image_size": 32, "epochs": 3, "batch_size": 32, "precision": "fp32", "threads": 1}
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def quiet() -> Reporter:
-    return NullReporter()
-
-
-@pytest.fixture
-def history(catalogue) -> Path:
-    manifest = catalogue(30)
-    out = manifest.parent / "history.csv"
-    write_history(read_table(manifest, {}), manifest.parent, out, NAMES, SimulationOptions(sends=3))
-    return out
-
-
-def fit(history: Path, out: Path, quiet: Reporter, overwrite: bool = False, **options):
-    merged = {**OPTIONS, "manifest": history, "out": out, **options}
-    return run_fit(None, merged, quiet, overwrite=overwrite)
 
 
 def test_a_run_holds_what_export_reads(history, tmp_path, quiet):
@@ -134,27 +92,6 @@ def test_the_same_command_twice_gives_the_same_run(history, tmp_path, quiet):
     assert reports[0] == reports[1]
 
 
-def test_a_finished_run_is_recognised_and_another_config_refused(history, tmp_path, quiet):
-    out = tmp_path / "run"
-    report = fit(history, out, quiet, baselines=False)
-    stamp = (out / "backbone.pt").stat().st_mtime_ns
-    assert fit(history, out, quiet, baselines=False, threads=2) == report
-    assert (out / "backbone.pt").stat().st_mtime_ns == stamp
-    with pytest.raises(DataError, match=r"epochs: 2 then, 3 now[\s\S]*--overwrite"):
-        fit(history, out, quiet, baselines=False, epochs=3)
-    frame = pd.read_csv(history)
-    frame["open_rate"] = 1 - frame["open_rate"]
-    frame.to_csv(history, index=False)
-    with pytest.raises(DataError, match="the manifest or the images have changed"):
-        fit(history, out, quiet, baselines=False)
-    (embedded,) = (out / "cache").glob("embeddings-*/index")
-    (out / "cache" / "embeddings-0123.npz").write_bytes(b"of an earlier version")
-    fit(history, out, quiet, baselines=False, epochs=1, overwrite=True)
-    assert not embedded.exists()
-    assert [file.is_dir() for file in (out / "cache").glob("embeddings-*")] == [True, True]
-    assert len(json.loads((out / "report.json").read_text())["history"]) == 1
-
-
 def test_an_image_folder_gives_a_backbone_alone(catalogue, tmp_path, quiet):
     images = catalogue(12).parent / "images"
     options = {**OPTIONS, "targets": None, "images": images, "out": tmp_path / "run", "epochs": 1}
@@ -216,13 +153,6 @@ def test_a_target_without_both_outcomes_gets_no_head(history, tmp_path, quiet):
     assert "No head for open_rate: every outcome of the training split is 1." in report["notes"]
 
 
-def test_a_folder_with_other_files_is_not_touched(history, tmp_path, quiet):
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "thesis.tex").write_text("x")
-    with pytest.raises(DataError, match=r"holds other files.*thesis.tex"):
-        fit(history, tmp_path / "run", quiet)
-
-
 def test_targets_of_the_list_are_all_found(history):
     assert [name for name in TARGETS if name in pd.read_csv(history, nrows=1)] == list(TARGETS)
     assert np.isin(pd.read_csv(history)["open_rate"], [0, 1]).all()
@@ -276,63 +206,6 @@ def test_the_rows_that_a_run_goes_on_without_are_listed(history, tmp_path):
     assert not (out / "skipped.csv").exists()
 
 
-def test_a_full_disk_is_told_and_what_is_done_is_kept(catalogue, tmp_path, monkeypatch):
-    manifest, out = catalogue(20), tmp_path / "run"
-    options = {**IMAGES, "images": manifest.parent, "out": out}
-    reporter, calls = RichReporter(Console(file=io.StringIO())), []
-
-    def full(path):
-        calls.append(path)
-        if len(calls) == 4:  # the checkpoint of the second epoch
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return atomic_write(path)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "atomic_write", full)
-        with pytest.raises(DataError, match=r"cannot be written.*No space left.*Free space"):
-            run_fit(None, options, reporter)
-    assert run_fit(None, options, reporter)["history"]
-    assert "Resuming after epoch" in reporter.console.file.getvalue()
-
-
-def test_embeddings_go_on_where_they_were_and_new_images_alone_are_embedded(
-    catalogue, tmp_path, quiet, monkeypatch
-):
-    """With a backbone that does not change, whichever run it is of."""
-    manifest, weights, asked = catalogue(24), tmp_path / "weights.pt", []
-    torch.save(Backbone("resnet18", 6, seed=3).plain_state(), weights)
-    frozen = {"freeze": True, "weights": str(weights), "cache": tmp_path / "cache", "epochs": 1}
-    options = {**IMAGES, "images": manifest.parent, "out": tmp_path / "run", **frozen}
-
-    def embed(backbone, batches, keys, *more, **options):
-        asked.append(len(keys))
-        return embeddings.embed(backbone, batches, keys, *more, **options)
-
-    def interrupted(store, names, features):
-        add(store, names, features)
-        raise KeyboardInterrupt
-
-    add = EmbeddingStore.add
-    monkeypatch.setattr(fitting, "embed", embed)
-    monkeypatch.setattr(embeddings, "CHUNK", 20)
-    with monkeypatch.context() as patch:
-        patch.setattr(EmbeddingStore, "add", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            run_fit(None, options, quiet)
-    first = run_fit(None, options, quiet)
-    test = first["rows"]["originals"]["test"] * 6
-    assert asked == [test, test - 20]
-    images = manifest.parent / "images"
-    image = cv2.imread(str(next(images.glob("*.png"))))
-    for number in range(2, 8):
-        cv2.imwrite(str(images / f"new{number}.png"), 255 - image // number)
-    more = run_fit(None, {**options, "out": tmp_path / "more"}, quiet)
-    known = {row["sha256"] for row in held_out(tmp_path / "run")}
-    new = [row for row in held_out(tmp_path / "more") if row["sha256"] not in known]
-    assert more["rows"]["originals"]["test"] > len(new) > 0
-    assert asked[2:] == [len(new) * 6]
-
-
 def test_weights_of_a_run_see_images_as_that_run_did(history, tmp_path, quiet):
     console = Console(file=io.StringIO(), width=200)
     first, other = tmp_path / "first", tmp_path / "other"
@@ -349,18 +222,6 @@ def test_weights_of_a_run_see_images_as_that_run_did(history, tmp_path, quiet):
     weights["weights"] = str(tmp_path / "alone.pt")
     alone = fit(history, tmp_path / "third", quiet, **weights)
     assert "with ImageNet's mean and deviation" in alone["backbone"]["start"]
-
-
-def test_one_process_at_a_time_works_on_a_run(history, tmp_path, quiet):
-    out = tmp_path / "run"
-    with (
-        RunFolder(out).lock(),
-        pytest.raises(DataError, match="another process is working in") as refused,
-    ):
-        fit(history, out, quiet)
-    assert "choose another --out" in str(refused.value)
-    assert [path.name for path in out.iterdir()] == ["lock"]
-    assert fit(history, out, quiet)["heads"]
 
 
 def test_heads_have_all_cores_when_other_processes_have_left(history, tmp_path, quiet, monkeypatch):
@@ -389,38 +250,3 @@ def test_a_gpu_does_all_of_it(history, tmp_path, quiet, precision, compiled):
     assert report["backbone"]["test_accuracy"] > 2 / 6
     assert set(report["heads"]) == {"open_rate", "bounce_rate"}
     build(load_run(out), tmp_path / "dist", ExportOptions("gpu"))  # whose gate passes
-
-
-def held_out(run: Path) -> list[dict[str, str]]:
-    with (run / "catalogue.csv").open() as stream:
-        return [row for row in csv.DictReader(stream) if row["split"] == "test"]
-
-
-def test_ctrl_c_is_answered_by_the_command_that_goes_on(catalogue, tmp_path):
-    run = tmp_path / "run"
-    command = [
-        sys.executable, "-m", "training", "fit", "--images", str(catalogue(20).parent), "--out",
-        str(run), "--image-size", "32", "--epochs", "6", "--precision", "fp32", "--threads", "1",
-    ]  # fmt: skip
-
-    def heeds_ctrl_c() -> None:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs do not
-
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heeds_ctrl_c
-    ) as process:
-        while not (run / "checkpoints" / "last.pt").exists():
-            assert process.poll() is None, process.communicate()
-            time.sleep(0.01)
-        process.send_signal(signal.SIGINT)
-        _, stderr = process.communicate(timeout=300)
-    assert process.returncode == EXIT_INTERRUPT
-    said, again = stderr.strip().split(" Resume with: python ")
-    assert said == "Interrupted. Completed work is kept."
-    done = subprocess.run(
-        [sys.executable, *shlex.split(again)], capture_output=True, text=True, timeout=300,
-        check=True,
-    )  # fmt: skip
-    assert "Resuming after epoch" in done.stdout
-    history = json.loads((run / "report.json").read_text())["history"]
-    assert [epoch["number"] for epoch in history] == [1, 2, 3, 4, 5, 6]
