@@ -177,39 +177,17 @@ def test_a_finished_jobs_run_is_brought_here(data, tiny_run, tmp_path):
         jobs.fetch(Aws(), state, tmp_path / "run")
 
 
-@pytest.mark.slow
-def test_a_search_on_sagemaker_asks_for_the_seeds_ranges_and_its_jobs_train(data, tmp_path):
-    data.tries = [
-        tried_job(0, "Completed", 0.7, "0.1"),
-        tried_job(1, "Stopped", 0.5, "0.2"),
-        tried_job(2, "Completed", 0.8, "0.03"),
-        tried_job(3, "Failed", None, "0.4"),
-    ]
-    done = run(
-        "tune",
-        "--engine",
-        "sagemaker",
-        "--out",
-        str(tmp_path / "s"),
-        *WHERE,
-        *TINY,
-        "--trials",
-        "6",
-        "--name",
-        "shop",
-    )
-    assert done.exit_code == 0, done.output
-    best = load_config(tmp_path / "s" / "best.yaml", {"out": tmp_path, "images": tmp_path})
-    assert (best.learning_rate, best.backbone, best.image_size) == (0.03, "resnet34", 32)
+def the_search() -> dict:
+    """Return the only tuning job there is, as SageMaker describes it."""
     sagemaker = boto3.client("sagemaker")
     (listed,) = sagemaker.list_hyper_parameter_tuning_jobs()["HyperParameterTuningJobSummaries"]
-    asked = sagemaker.describe_hyper_parameter_tuning_job(
+    return sagemaker.describe_hyper_parameter_tuning_job(
         HyperParameterTuningJobName=listed["HyperParameterTuningJobName"]
     )
-    config = asked["HyperParameterTuningJobConfig"]
-    assert config["Strategy"] == "Bayesian"
-    assert config["ResourceLimits"]["MaxNumberOfTrainingJobs"] == 6
-    ranges = config["ParameterRanges"]
+
+
+def check_ranges(ranges: dict) -> dict[str, list[str]]:
+    """Compare a search's ranges with the seed's; return the values of its categories."""
     continuous = {item["Name"]: item for item in ranges["ContinuousParameterRanges"]}
     assert set(continuous) == {"learning_rate", "weight_decay"}
     assert continuous["learning_rate"]["ScalingType"] == "Logarithmic"
@@ -217,34 +195,19 @@ def test_a_search_on_sagemaker_asks_for_the_seeds_ranges_and_its_jobs_train(data
     categories = {item["Name"]: item["Values"] for item in ranges["CategoricalParameterRanges"]}
     assert set(categories) == {"epochs", "backbone"}
     assert [json.loads(value) for value in categories["epochs"]] == [5, 10, 15]
-    definition = asked["TrainingJobDefinition"]
-    assert definition["EnableManagedSpotTraining"] is True
-    assert definition["CheckpointConfig"]["LocalPath"] == "/opt/ml/checkpoints"
-    again = run(
-        "tune",
-        "--engine",
-        "sagemaker",
-        "--out",
-        str(tmp_path / "s"),
-        *WHERE,
-        *TINY,
-        "--trials",
-        "6",
-        "--name",
-        "shop",
-    )
-    assert "exists already" in again.output, done.output + again.output
+    return categories
 
-    # One of its jobs: static parameters, and one of each range, all texts, as the platform has it.
+
+def train_trial(definition: dict, base: Path, backbone: str) -> None:
+    """Run one job of a search: static parameters and one value of each range, all of them text."""
     tried = {
         "learning_rate": "0.0213",
         "weight_decay": "1e-4",
         "batch_size": "16",
-        "backbone": categories["backbone"][0],
+        "backbone": backbone,
         "epochs": "2",
         "_tuning_objective_metric": "validation:best_accuracy",
     }
-    base = tmp_path / "container"
     lay_out(base, definition, {**definition["StaticHyperParameters"], **tried})
     ran = run_toolkit(base)
     assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-3000:]
@@ -253,6 +216,33 @@ def test_a_search_on_sagemaker_asks_for_the_seeds_ranges_and_its_jobs_train(data
     assert record["config"]["learning_rate"] == 0.0213
     assert record["config"]["batch_size"] == 16
     assert record["config"]["backbone"] == "resnet18"
+
+
+@pytest.mark.slow
+def test_a_search_on_sagemaker_has_the_seeds_ranges_and_its_jobs_train(data, tmp_path):
+    data.tries = [
+        tried_job(0, "Completed", 0.7, "0.1"),
+        tried_job(1, "Stopped", 0.5, "0.2"),
+        tried_job(2, "Completed", 0.8, "0.03"),
+        tried_job(3, "Failed", None, "0.4"),
+    ]
+    tune = ["tune", "--engine", "sagemaker", "--out", str(tmp_path / "s"), *WHERE, *TINY]
+    tune += ["--trials", "6", "--name", "shop"]
+    done = run(*tune)
+    assert done.exit_code == 0, done.output
+    best = load_config(tmp_path / "s" / "best.yaml", {"out": tmp_path, "images": tmp_path})
+    assert (best.learning_rate, best.backbone, best.image_size) == (0.03, "resnet34", 32)
+    search = the_search()
+    config = search["HyperParameterTuningJobConfig"]
+    assert config["Strategy"] == "Bayesian"
+    assert config["ResourceLimits"]["MaxNumberOfTrainingJobs"] == 6
+    categories = check_ranges(config["ParameterRanges"])
+    definition = search["TrainingJobDefinition"]
+    assert definition["EnableManagedSpotTraining"] is True
+    assert definition["CheckpointConfig"]["LocalPath"] == "/opt/ml/checkpoints"
+    again = run(*tune)
+    assert "exists already" in again.output, done.output + again.output
+    train_trial(definition, tmp_path / "container", categories["backbone"][0])
 
 
 @pytest.mark.slow
