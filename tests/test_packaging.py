@@ -1,4 +1,4 @@
-"""The lock file and the workflow say what the project promises."""
+"""The lock files, extras and import directions of the project."""
 
 import re
 import tomllib
@@ -26,7 +26,7 @@ def test_locks_are_hashed_and_name_no_host(lock):
 
 
 def test_the_image_pins_what_was_tested():
-    """The same versions as in the environment of the tests, and no torch, which it chooses."""
+    """The image has the tested versions; torch is left to the Dockerfile."""
     tested, image = (
         dict(re.findall(r"^([a-z0-9-]+)==(\S+)", (ROOT / lock).read_text("utf-8"), re.MULTILINE))
         for lock in LOCKS[:2]

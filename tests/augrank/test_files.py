@@ -13,7 +13,7 @@ REMEDY = "Give another --out."
 
 @pytest.fixture
 def settled(monkeypatch) -> list[str]:
-    """Names of what the disk has been waited for, in order, and of renames."""
+    """Record the names of fsynced files and of renames, in order."""
     seen: list[str] = []
     fsync, replace = os.fsync, Path.replace
 

@@ -1,4 +1,4 @@
-"""What an archive asks a container to install is what its runtime imports."""
+"""The requirements in an archive cover everything that the runtime imports."""
 
 import importlib.metadata
 import re

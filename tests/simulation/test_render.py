@@ -1,4 +1,4 @@
-"""The renderer of the catalogues: same seed same bytes, uniform studio, resumable."""
+"""The renderer of catalogues: equal bytes for equal seeds, a uniform studio, resumable."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _files(folder: Path) -> dict[str, bytes]:
 
 
 def _box(image: np.ndarray) -> tuple[int, int, int, int]:
-    """x, y, width, height of what differs clearly from the studio (the shadow does not)."""
+    """Return x, y, width, height of what differs clearly from the studio (not the shadow)."""
     away = np.abs(image.astype(int) - STUDIO)
     coloured = np.ptp(image.astype(int), axis=2) > 12
     seen = coloured | (away.max(axis=2) > 90)

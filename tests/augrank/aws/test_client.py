@@ -1,4 +1,4 @@
-"""AWS errors: their code, what they mean, and the remedy; by the texts that AWS itself sends."""
+"""AWS errors: code, meaning and remedy, tested with the texts that AWS sends."""
 
 import pytest
 from botocore.exceptions import ClientError, InvalidRegionError, TokenRetrievalError
@@ -78,7 +78,7 @@ def test_a_misspelt_service_is_an_error_and_no_client():
 
 @pytest.mark.parametrize("exists", [True, False])
 def test_creating_what_exists_is_told_from_a_wrong_parameter_by_describing_it(exists):
-    """Both come as ValidationException; the text is not looked at."""
+    """AWS sends ValidationException for both; the error's text is not parsed."""
     aws = Aws("us-east-1")
     call = Call(
         "sagemaker",

@@ -20,7 +20,7 @@ from tests.support.servers import serving
 
 
 class _Echo(BaseHTTPRequestHandler):
-    """Answers with the Host header that came."""
+    """Answer with the request's Host header."""
 
     def do_GET(self):
         body = self.headers["Host"].encode()
@@ -41,7 +41,7 @@ def echo():
 
 @pytest.fixture
 def names(monkeypatch):
-    """Names that resolve to what the test says; every look-up is listed."""
+    """Names that resolve to the test's addresses; records every look-up."""
     known: dict[str, list[list[str]]] = {}
     asked: list[str] = []
 
@@ -180,7 +180,7 @@ def test_tls_keeps_the_name(names, echo, tmp_path):
 
 
 def _certificate(name, folder):
-    """Key and self-signed certificate of a name, in one file."""
+    """Write a key and a self-signed certificate for a name to one file."""
     pytest.importorskip("cryptography")
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization

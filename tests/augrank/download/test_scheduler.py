@@ -1,4 +1,4 @@
-"""Hosts side by side, each at its rate: in virtual time, so that every moment is exact."""
+"""The scheduler: hosts with a rate limit each, in virtual time so that times are exact."""
 
 import asyncio
 import itertools
@@ -15,7 +15,7 @@ from tests.support import virtual_time
 
 @pytest.fixture(autouse=True)
 def loop(monkeypatch):
-    """The loop whose clock is the queue's."""
+    """The event loop whose clock the queue uses."""
     loop = virtual_time.VirtualLoop()
     monkeypatch.setattr(scheduler, "time", SimpleNamespace(monotonic=loop.time))
     yield loop
@@ -27,7 +27,7 @@ def at(seconds):
 
 
 def order(loop, queue, *, workers=1):
-    """Host and seconds since the start of every URL, in the order of the queue."""
+    """Return (host, seconds since the start) of every URL, in the order of the queue."""
 
     async def run():
         start, found = loop.time(), []

@@ -159,7 +159,7 @@ def test_what_is_no_image_is_unsupported(data):
 @settings(deadline=None)  # a busy machine takes its time
 @given(st.binary(max_size=400), st.sampled_from(["JPEG", "PNG", "WEBP", "GIF"]), st.data())
 def test_damage_gives_a_request_error_or_an_image(noise, file_format, data):
-    """Whatever bytes come, the answer is an image or a 4xx: nothing else escapes."""
+    """Any bytes give an image or a 4xx error, and no other exception."""
     whole = bytearray(encoded(solid("RGB", (24, 24), RED), file_format))
     place = data.draw(st.integers(0, len(whole)))
     whole[place : place + len(noise)] = noise

@@ -1,4 +1,4 @@
-"""OpenVINO as the engine of a bundle: the same answers, chosen only where they were compared."""
+"""OpenVINO as a bundle's engine: equal answers, and chosen only if export compared them."""
 
 import logging
 from concurrent.futures import ThreadPoolExecutor

@@ -62,7 +62,7 @@ def test_memory_is_the_less_of_machine_and_container(tmp_path):
 
 @pytest.fixture
 def gpu_build(monkeypatch):
-    """An onnxruntime with the GPU's providers; whether there is a GPU is up to the test."""
+    """An onnxruntime build with GPU providers; the test decides whether a GPU exists."""
     monkeypatch.setattr(
         "augrank.models.engines.onnxruntime.get_available_providers", lambda: [TENSORRT, CUDA, CPU]
     )
@@ -89,7 +89,7 @@ def test_without_its_provider_a_device_is_refused():
 
 
 def test_a_gpu_that_cannot_be_used_leaves_the_cpus_graph(gpu_build, tiny_export, monkeypatch):
-    """onnxruntime falls back to the CPU by itself; fp16 would be slow there."""
+    """onnxruntime falls back to the CPU silently, where fp16 would be slow."""
     gpu_build(True)
     monkeypatch.setattr("augrank.models.engines.providers", lambda device: [CPU])
     spec = tiny_export.spec.model_copy(

@@ -1,4 +1,4 @@
-"""Instance benchmarks against moto: measured, cleaned up, killed at random, gone on with."""
+"""Instance benchmarks against moto: measured, cleaned up, killed at random and resumed."""
 
 import json
 import os
@@ -28,7 +28,7 @@ METRICS = {"images_per_s": 42.0, "epoch_seconds": 20.0, "input_share": 0.25}
 
 @pytest.fixture
 def region(monkeypatch, dist, tmp_path):
-    """A region whose endpoints answer rightly and whose jobs train at 42 images/s."""
+    """A region whose endpoints answer correctly and whose jobs train at 42 images/s."""
     smoke = SmokeRequest.load(dist)
     scores = [{"name": n, "probability": p} for n, p in smoke.probabilities.items()]
     right = json.dumps({"candidates": scores}).encode()
@@ -67,7 +67,7 @@ def words(dist, tmp_path, *more: str) -> list[str]:
 
 
 def left() -> list[str]:
-    """Whatever costs money, or would confuse the next call."""
+    """Return the resources that still cost money or would confuse the next call."""
     sagemaker = boto3.client("sagemaker")
     names = [e["EndpointName"] for e in sagemaker.list_endpoints()["Endpoints"]]
     names += [m["ModelName"] for m in sagemaker.list_models()["Models"]]

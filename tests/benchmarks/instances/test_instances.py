@@ -1,4 +1,4 @@
-"""Instance types side by side: what is tried, what it may cost, what is left, what is reported."""
+"""Instance types compared: trials, cost limits, clean-up and the report."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def trained(rate: float) -> TrainingFigures:
 
 @dataclass
 class Fake:
-    """A platform that answers from a table; errors in it are raised."""
+    """A platform that answers from a table and raises the errors in it."""
 
     training: dict[str, object] = field(default_factory=dict)
     serving: dict[str, object] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""The serving benchmark on a tiny bundle, with real servers, shortened."""
+"""A shortened serving benchmark of a tiny bundle, with real servers."""
 
 import json
 from dataclasses import replace

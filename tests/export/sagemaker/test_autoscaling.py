@@ -1,4 +1,4 @@
-"""What an update keeps: the number of instances, and autoscaling, wherever it is interrupted."""
+"""An update keeps the number of instances and autoscaling, wherever it is interrupted."""
 
 import boto3
 import pytest
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def shop(local, release) -> Endpoint:
-    """An endpoint that was deployed with one instance and has been scaled to three since."""
+    """An endpoint that was deployed with one instance and then scaled to three."""
     endpoint = Endpoint(Aws(), "shop")
     (variant,) = deploy(endpoint, release(0))["ProductionVariants"]
     name = variant["VariantName"]
@@ -48,7 +48,7 @@ def shop(local, release) -> Endpoint:
 
 
 def set_instances(variant: str, count: int) -> None:
-    """What autoscaling, or somebody at the console, does."""
+    """Set the number of instances as autoscaling or a console user would."""
     boto3.client("sagemaker").update_endpoint_weights_and_capacities(
         EndpointName="shop",
         DesiredWeightsAndCapacities=[
@@ -58,7 +58,7 @@ def set_instances(variant: str, count: int) -> None:
 
 
 def deployed(endpoint: Endpoint) -> dict:
-    """The variants that serve, with instances and all of their autoscaling, less their names."""
+    """Return the serving variants' instances and autoscaling, without their names."""
     found = {}
     client = boto3.client("application-autoscaling")
     for variant in endpoint.existing_state()["ProductionVariants"]:
@@ -130,7 +130,7 @@ def test_rolled_back_all_is_as_it_was(shop, release, local, right, wrong, fails)
 
 
 def interrupted_at_every_moment(monkeypatch, endpoint, release):
-    """An update to a further release each time, interrupted one request later; its number."""
+    """Yield the number of each update: a new release each time, interrupted one request later."""
     for moment in range(100):
         with monkeypatch.context() as patch:
             interrupt(patch, moment)

@@ -23,7 +23,7 @@ FIELDS = {"target": "open_rate"}
 
 
 class Container:
-    """Answers images by their content, and counts them; while ``up``."""
+    """Answer images by their content, and count them, while ``up``."""
 
     def __init__(self) -> None:
         self.asked: Counter[bytes] = Counter()
@@ -81,7 +81,7 @@ def jobs() -> list[dict]:
 
 
 def listed(s3, name: str) -> list[str]:
-    """The images that a job was given."""
+    """Return the images in a job's manifest."""
     job = boto3.client("sagemaker").describe_transform_job(TransformJobName=name)
     url = job["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"]
     body = s3.get_object(Bucket=BUCKET, Key=url.removeprefix(f"s3://{BUCKET}/"))["Body"].read()
@@ -104,7 +104,7 @@ def killed_while_it_waits(batch: Batch) -> None:
 
 
 def at_another_second(monkeypatch) -> None:
-    """So that the next job has another name."""
+    """Move the clock, so that the next job has another name."""
     clock = SimpleNamespace(**{**vars(time), "time": lambda: 2e9})
     monkeypatch.setattr(module, "time", clock)
 

@@ -55,7 +55,7 @@ def test_deploy_invoke_scale_and_delete_leave_nothing_of_ours(dist, local, tmp_p
     key = model["PrimaryContainer"]["ModelDataUrl"].removeprefix(f"s3://{BUCKET}/")
     uploaded = s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
     assert sha256_of_image(uploaded) == sha256_of_image((dist / "model.tar.gz").read_bytes())
-    again = run("deploy", "shop", "--dist", str(dist), *OPTIONS)  # finds all there
+    again = run("deploy", "shop", "--dist", str(dist), *OPTIONS)  # finds everything in place
     assert again.exit_code == 0
     assert everything() == made
     other = run("deploy", "shop", "--dist", str(dist), *OPTIONS, "--env", "TRY=1")
@@ -117,7 +117,7 @@ def test_an_update_that_answers_wrongly_never_gets_traffic(release, local, right
 
 
 def test_what_a_killed_upload_left_is_given_up(dist, local):
-    """Of this endpoint alone: by the next deploy, and by delete even before there is a model."""
+    """Deploy and delete abort uploads of their endpoint only, delete even before a model exists."""
     s3 = boto3.client("s3")
 
     def left_behind() -> list[str]:
@@ -172,7 +172,7 @@ def test_messages_say_what_to_do(dist, local, monkeypatch, tmp_path):
 
 
 def test_killed_at_ten_random_moments_the_next_call_finishes(dist, local):
-    """Each try is another release, killed somewhere, and then run to its end."""
+    """Each attempt updates to a new release, is killed at a random moment, and is then repeated."""
     rng, killed = random.Random(0), 0
     for number in range(10):
         command = "deploy" if number == 0 else "update"

@@ -119,7 +119,7 @@ def test_a_serverless_endpoint_is_deployed_updated_and_rolled_back(
 
 
 def test_from_one_kind_to_another(dist, local):
-    """Autoscaling goes with the instances, and does not come back by itself."""
+    """Autoscaling is removed together with the instances, and is not restored automatically."""
     words = ("shop", "--dist", str(dist), *OPTIONS)
     run("deploy", *words)
     run("autoscale", "shop")

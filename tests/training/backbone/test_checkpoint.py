@@ -39,7 +39,7 @@ def test_the_best_weights_bear_their_epoch_and_older_ones_go(tmp_path):
 
 
 def test_a_kill_between_the_two_writes_leaves_weights_that_fit_the_history(tmp_path, monkeypatch):
-    """The epoch that is repeated may come out otherwise, and not be the best then."""
+    """The repeated epoch may have another result, and may then not be the best."""
     kept = Checkpoints(tmp_path)
     kept.save(progress(1, best=1), weights(1))
 

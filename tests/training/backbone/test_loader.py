@@ -1,4 +1,4 @@
-"""Batches: what a GPU is sent ahead is what the CPU makes."""
+"""Batches prefetched to a GPU equal those that the CPU makes."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What changes the weights: pieces of a batch, several processes, averages, frozen layers."""
+"""The optimizer: micro-batches, several processes, the moving average (EMA), frozen layers."""
 
 import json
 import os
@@ -43,7 +43,7 @@ def optimizer_of(backbone: Backbone, device: Device = CPU, **changes) -> Backbon
 
 @pytest.mark.slow
 def test_two_processes_learn_as_one_does_in_two_pieces():
-    """The same global batch: the same maths, and near what one process does with it whole."""
+    """Two processes equal one with two micro-batches, and are close to one with the whole batch."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -123,7 +123,7 @@ def test_a_first_step_that_overflows_leaves_no_trace(monkeypatch):
 
 @pytest.mark.parametrize("arithmetic", ["fp16", "bf16"])
 def test_small_numbers_learn_as_well(arithmetic, monkeypatch):
-    """CPUs have no float16 to speak of: its scaled gradients are tried on bfloat16."""
+    """Test float16's gradient scaling with bfloat16, because CPUs barely support float16."""
     monkeypatch.setitem(DTYPES, "fp16", "bfloat16")
     device = Device("cpu", arithmetic)
     backbone = Backbone("resnet18", 6, seed=0)
@@ -209,7 +209,7 @@ def test_long_runs_on_gpus_are_compiled():
 
 
 class ProcessesAlone:
-    """Like a ProcessGroup, which cannot be copied."""
+    """A stand-in for a ProcessGroup, which cannot be copied."""
 
     def __deepcopy__(self, memo):
         raise TypeError("cannot pickle 'ProcessGroup' object")

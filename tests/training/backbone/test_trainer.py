@@ -31,7 +31,7 @@ def batches(batch_size: int = 16) -> BatchLoader:
 
 
 class Stop(Exception):
-    """Stands for an interrupt."""
+    """A stand-in for an interrupt."""
 
 
 def train(folder: Path, reporter, config: FitConfig = CONFIG, *, stop_after: int = 0):

@@ -184,7 +184,7 @@ def test_the_command_line_has_every_option_with_its_default_and_help():
 
 
 def given(monkeypatch, *words: str) -> dict:
-    """What ``run_fit`` is called with."""
+    """Return the options that ``run_fit`` is called with."""
     seen: list[dict] = []
     monkeypatch.setattr(fit, "run_fit", lambda config, options, *_, **__: seen.append(options))
     result = runner.invoke(app, ["fit", *words])

@@ -1,4 +1,4 @@
-"""From a config to data: what the user is told, and which images a split has."""
+"""From a config to data: the messages, and the images of each split."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from training.data.splits import TEST, TRAIN, VALIDATION
 
 
 class Said(NullReporter):
-    """Keeps the messages."""
+    """A reporter that keeps its messages."""
 
     def __init__(self) -> None:
         self.messages: list[str] = []

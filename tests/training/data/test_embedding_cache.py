@@ -1,4 +1,4 @@
-"""The store of features: what is kept, what an interrupt leaves, limits."""
+"""The cache of embeddings: stored rows, interrupted writes and limits."""
 
 import errno
 import os
@@ -29,7 +29,7 @@ def filled(cache, rows, digest="a" * 64, **limit) -> EmbeddingStore:
 
 
 def missing(kept: EmbeddingStore) -> list[int]:
-    """Those that are there are as they were."""
+    """Return the rows that are not stored; check the stored ones."""
     with kept.locked():
         features, absent = kept.read(NAMES)
     there = np.setdiff1d(np.arange(10), absent)

@@ -100,7 +100,7 @@ def test_flips_mirror_only_where_they_may(pixels):
     plain = AugmentationSet(name="plain", augmentations=SEED_SET.augmentations[:2])
 
     def left_dark(label: int, *, flip: bool) -> int:
-        """Of forty: where the file is an original (label 0), or came changed (label 1)."""
+        """Count images of forty that are dark on the left; label 1 is a file augmented already."""
         same = np.zeros(40, np.int64)
         made = BatchLoader(
             ImageSet(lopsided, plain, PLAIN), TrainContext(), batch_size=40, threads=1

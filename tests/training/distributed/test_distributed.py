@@ -1,4 +1,4 @@
-"""Processes that train together: each batch shared out, one run written, the same as alone."""
+"""Distributed training: batches are sharded, one run is written, results equal one process's."""
 
 import json
 import os
@@ -68,7 +68,7 @@ def test_shares_are_contiguous_and_whole():
 
 @pytest.mark.slow
 def test_a_job_of_two_processes_writes_one_run_like_that_of_one(catalogue, tmp_path):
-    """A job's own entry, which starts itself again under torchrun; then the same by hand."""
+    """Run a job's entry point, which restarts itself under torchrun, with one and two processes."""
     manifest = catalogue(20)
     history = manifest.parent / "history.csv"
     names = augmentation_set("seed").names
@@ -99,7 +99,7 @@ def test_a_job_of_two_processes_writes_one_run_like_that_of_one(catalogue, tmp_p
         return json.loads((model / "report.json").read_text())
 
     alone, together = job(1), job(2)
-    for said in stdout.values():  # the leader alone speaks
+    for said in stdout.values():  # only the leader prints
         assert said.count("starts from random weights") == 1
         assert said.count("[metric] validation:accuracy") == 2
     assert "2 processes" in stdout["2"]
@@ -120,7 +120,7 @@ def free_port() -> int:
 
 
 def torchrun(manifest: Path, run: Path, *options: str, port: int, epochs: int) -> list[str]:
-    """The command of a training that starts anew, of a job whose id is always the same."""
+    """Return the command of a training with --overwrite, under a fixed torchrun job id."""
     return [
         sys.executable, "-m", "torch.distributed.run", "--rdzv-id=same", "--rdzv-backend=c10d",
         f"--rdzv-endpoint=127.0.0.1:{port}", "--max-restarts=1", "--monitor-interval=0.1",
@@ -151,7 +151,7 @@ def kill_second(*torchruns: subprocess.Popen[str]) -> None:
 
 
 def history(run: Path) -> list[dict[str, float]]:
-    """Of a finished run, without its times."""
+    """Return the epochs of a finished run, without timings."""
     timed = {"samples_per_s", "seconds", "input_share"}
     epochs = json.loads((run / "report.json").read_text())["history"]
     return [{name: epoch[name] for name in epoch.keys() - timed} for epoch in epochs]
@@ -159,7 +159,7 @@ def history(run: Path) -> list[dict[str, float]]:
 
 @pytest.mark.slow
 def test_a_killed_process_costs_the_epoch_it_was_in_and_changes_nothing(catalogue, tmp_path):
-    """What torchrun starts again goes on; the same command, given again, starts anew."""
+    """A restart by torchrun resumes; the same command given again starts from the first epoch."""
     manifest, run = catalogue(20), tmp_path / "run"
     command = torchrun(manifest, run, "--nproc-per-node=2", port=free_port(), epochs=3)
     process = started(*command)
@@ -175,14 +175,14 @@ def test_a_killed_process_costs_the_epoch_it_was_in_and_changes_nothing(catalogu
     stdout, stderr = again.communicate(timeout=300)
     assert again.returncode == 0, stderr[-3000:]
     assert stdout.count("Epoch   1/3") == 1
-    assert "Going on" not in stdout
+    assert "Resuming after" not in stdout
     assert resumed == history(run)
     assert len({epoch["loss"] for epoch in resumed}) == 3
 
 
 @pytest.mark.slow
 def test_machines_that_start_again_go_on_though_torchrun_does_not_count_it(catalogue, tmp_path):
-    """Where the killed process's machine is back before the leader's has seen the failure."""
+    """The killed process's machine rejoins before the leader's machine notices the failure."""
     manifest, run = catalogue(20), tmp_path / "run"
     command = torchrun(
         manifest, run, "--nnodes=2", "--nproc-per-node=1", port=free_port(), epochs=2
@@ -257,7 +257,7 @@ def test_each_process_needs_a_gpu_of_its_own(monkeypatch):
 
 @pytest.mark.slow
 def test_processes_with_other_images_are_told_apart_before_they_train(catalogue, tmp_path):
-    """Two machines, of which one lacks an image."""
+    """One of two machines lacks an image."""
     manifests = catalogue(20), tmp_path / "second" / "manifest.csv"
     shutil.copytree(manifests[0].parent, manifests[1].parent)
     next(manifests[1].parent.rglob("*.png")).unlink()

@@ -1,4 +1,4 @@
-"""What torchrun starts again is told from what a user starts; the dead are not listened to."""
+"""Rendezvous: torchrun's restarts differ from a user's, and old keys in the store are ignored."""
 
 import json
 import os
@@ -64,7 +64,7 @@ def test_a_launch_goes_on_as_long_as_one_machine_has_been_there(tmp_path):
 
 
 def meet(store: HashStore, ranks: list[int], size: int) -> dict[int, str]:
-    """What each of the ranks reads, of what the leader of its start has written."""
+    """Return what each rank reads of the keys that its own attempt's leader wrote."""
     seen: dict[int, str] = {}
 
     def join(rank: int) -> None:
@@ -89,12 +89,12 @@ def test_each_start_has_a_part_of_the_store_to_itself():
     store.set("augrank/request/1", "the dead")  # a process that was killed before it was answered
     assert meet(store, [0, 1, 2], 3) == dict.fromkeys(range(3), "of 0")
     with pytest.raises(DistStoreError, match="timed out: process 1 did not arrive"):
-        attempt_store(store, 0, 3, SHORT)  # those who came before do not count
+        attempt_store(store, 0, 3, SHORT)  # earlier processes do not count
     assert meet(store, [1, 0], 2) == dict.fromkeys(range(2), "of 0")
 
 
 def members(kind: str, port: int) -> list[subprocess.Popen[str]]:
-    """Two processes under a torchrun whose store is at a port of this machine."""
+    """Start two processes under a torchrun whose store listens on this port."""
     return [
         subprocess.Popen(
             [sys.executable, "-c", MEMBER, kind],
@@ -109,7 +109,7 @@ def members(kind: str, port: int) -> list[subprocess.Popen[str]]:
 
 @pytest.mark.slow
 def test_processes_meet_in_a_store_that_the_dead_have_used():
-    """Whose addresses there would be called in vain, or let both wait to be called."""
+    """Addresses left by killed processes would be tried in vain, or make both sides wait."""
     torchruns = TCPStore("127.0.0.1", 0, None, is_master=True, wait_for_workers=False)
     for kind in ("shared", "own"):
         for member in members(kind, torchruns.port):

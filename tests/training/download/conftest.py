@@ -15,7 +15,7 @@ def site():
 
 @pytest.fixture
 def fetch(tmp_path, reporter):
-    """Download a list of URLs, or a table, into tmp_path/out."""
+    """Return a function that downloads a list or a table of URLs into tmp_path/out."""
 
     def run(urls, guard=LOOPBACK, **options):
         if isinstance(urls, list):

@@ -18,7 +18,7 @@ LOOPBACK = Guard(allow_loopback=True)
 
 
 class Site:
-    """A server whose paths are images, or functions of the request; it remembers who asked."""
+    """A server whose paths are images or functions of the request; it records every request."""
 
     def __init__(self):
         self.answers = {}

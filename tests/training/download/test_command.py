@@ -13,7 +13,7 @@ from training.cli.app import app
 
 @pytest.fixture
 def cli(monkeypatch):
-    """The command, allowed to ask loopback where a test says so."""
+    """Return a function that runs the command, with loopback allowed on request."""
 
     def run(*arguments, loopback=False):
         if loopback:

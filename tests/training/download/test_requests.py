@@ -61,13 +61,13 @@ def test_what_is_broken_is_listed_with_its_reason(site, fetch, tmp_path):
     assert why.pop("pixels").startswith("the image has too many pixels")
     assert why == {}
     assert {row.state for row in done.left_out} == {"broken"}
-    assert sent < 20_000_000  # what buffers hold, of 100 MB
+    assert sent < 20_000_000  # no more than buffers hold, of 100 MB
     assert site.count("/loop") == 6
 
     before = sum(map(len, site.asked.values()))
     site.image("/gone", 1)
     again = fetch(urls, limits=limits)
-    assert sum(map(len, site.asked.values())) == before  # neither finished nor broken ones
+    assert sum(map(len, site.asked.values())) == before  # no finished or broken URLs again
     assert (again.images, again.existing) == (1, 1)
     anew = fetch(urls, limits=limits, retry_broken=True)
     assert site.count("/good") == 1
@@ -128,7 +128,7 @@ def test_failures_are_tried_again_at_growing_intervals(site, fetch, tmp_path):
     done = fetch(urls, backoff_s=0.2)
     assert done.images == 2
     first, second, third = site.asked["/busy"]
-    assert second - first > 0.1  # half of it at least: the rest is drawn
+    assert second - first > 0.1  # at least half: the rest is random
     assert third - second > 0.2
     assert {name: record.tries for name, record in records(tmp_path / "out").items()} == {
         "busy": 3,
@@ -205,7 +205,7 @@ def test_a_host_is_asked_at_its_rate(site, fetch, monkeypatch):
     start = time.monotonic()
     done = fetch([site.image(f"/{n}", n) for n in range(8)], per_host=20)
     assert done.images == 8
-    assert rates == [20]  # and no slower: test_scheduler
+    assert rates == [20]  # test_scheduler checks that it is no slower
     assert max(times[0] for times in site.asked.values()) - start >= 7 / 20
 
 

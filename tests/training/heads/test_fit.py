@@ -29,7 +29,7 @@ AUGMENTATIONS, ORIGINALS, WIDTH = 6, 150, 16
 
 
 def make_inputs(contexts: np.ndarray) -> Inputs:
-    """Embeddings whose logits tell the augmentation, and features that are noise."""
+    """Return embeddings whose logits identify the augmentation and whose features are noise."""
     rng = np.random.default_rng(0)
     label = np.tile(np.arange(AUGMENTATIONS), ORIGINALS)
     logits = (np.eye(AUGMENTATIONS)[label] * 6 + rng.normal(size=(len(label), 6))).astype("f4")
@@ -38,7 +38,7 @@ def make_inputs(contexts: np.ndarray) -> Inputs:
 
 
 def make_parts(probability, contexts: int, seed: int = 1, sends: int = 3):
-    """Outcomes by split; ``probability(augmentation, context)`` is the truth."""
+    """Draw the outcomes of each split with ``probability(augmentation, context)``."""
     rng = np.random.default_rng(seed)
     parts = {}
     for split, (low, high) in {
@@ -105,7 +105,7 @@ def test_a_planted_leak_is_flagged():
 
 
 def test_many_outcomes_of_few_images_do_not_choose_richer_inputs():
-    """A gain on one of four originals is one observation, however often it was sent."""
+    """An effect on one of four originals is one observation, however many outcomes it has."""
     original = np.repeat(np.arange(4), 500)
     zeros = np.zeros(len(original))
     rows = OutcomeRows(original, original, original, zeros, zeros + 1, None)
@@ -158,7 +158,7 @@ def test_rows_come_in_chunks_of_bounded_size(monkeypatch):
 
 
 def test_rows_on_disk_give_the_same_heads(tmp_path: Path, monkeypatch):
-    """Byte for byte, in many pieces, with labels and weights that change on kept matrices."""
+    """Heads are equal byte for byte, with many chunks and new labels on reused matrices."""
     monkeypatch.setattr(dataset, "CHUNK_CELLS", 2000)
     inputs = make_inputs(np.eye(2, dtype=np.float32))
     weight = np.random.default_rng(0).integers(1, 5, 10_000).astype(float)

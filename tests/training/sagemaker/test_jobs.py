@@ -1,4 +1,4 @@
-"""Training and tuning jobs: what is asked of SageMaker (moto), and what then runs (for real)."""
+"""Training and tuning jobs: the requests to SageMaker (moto) and the containers that really run."""
 
 import json
 import re
@@ -58,7 +58,7 @@ TINY = [
 
 @pytest.fixture
 def data(monkeypatch, catalogue) -> Iterator[LocalJobs]:
-    """A region with a bucket that holds a history and its images."""
+    """A region with a bucket that contains a history and its images."""
     monkeypatch.setattr(jobs, "POLL_S", 0.05)
     monkeypatch.setattr(tuner, "POLL_S", 0.05)
     manifest = catalogue(20)
@@ -85,14 +85,14 @@ def run(*words: str):
 
 
 def the_job() -> dict:
-    """The only training job there is."""
+    """Return the only training job."""
     sagemaker = boto3.client("sagemaker")
     (listed,) = sagemaker.list_training_jobs()["TrainingJobSummaries"]
     return sagemaker.describe_training_job(TrainingJobName=listed["TrainingJobName"])
 
 
 def tried_job(number: int, status: str, value: float | None, learning_rate: str) -> dict:
-    """A try, as SageMaker lists it."""
+    """Return a trial's job, as SageMaker lists it."""
     begun = datetime(2026, 11, 22, 12, number, tzinfo=UTC)
     job = {
         "TrainingJobName": f"try-{number}",
@@ -115,7 +115,7 @@ def tried_job(number: int, status: str, value: float | None, learning_rate: str)
 
 
 def metrics(log: str) -> dict[str, list[float]]:
-    """What is printed as a metric, by name."""
+    """Return the values of each metric in a log, by name."""
     found: dict[str, list[float]] = {}
     for name, value in re.findall(r"^\[metric\] (.+)=(.+)$", log, re.MULTILINE):
         found.setdefault(name, []).append(float(value))
@@ -154,7 +154,7 @@ def test_a_job_is_submitted_once_and_what_it_runs_is_a_run_that_export_reads(dat
     assert finished.record.backbone == "resnet18"
     assert not (base / "model" / "checkpoints").exists()
     assert len(list((base / "checkpoints").glob("*/run/checkpoints/last.pt"))) == 1
-    resumed = run_driver(base, job)  # as after an interrupt of spare capacity
+    resumed = run_driver(base, job)  # as after a spot interruption
     assert resumed.returncode == 0, resumed.stderr[-3000:]
     assert "already complete" in resumed.stdout
 
@@ -178,7 +178,7 @@ def test_a_finished_jobs_run_is_brought_here(data, tiny_run, tmp_path):
 
 
 def the_search() -> dict:
-    """Return the only tuning job there is, as SageMaker describes it."""
+    """Return the only tuning job, as SageMaker describes it."""
     sagemaker = boto3.client("sagemaker")
     (listed,) = sagemaker.list_hyper_parameter_tuning_jobs()["HyperParameterTuningJobSummaries"]
     return sagemaker.describe_hyper_parameter_tuning_job(

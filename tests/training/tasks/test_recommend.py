@@ -102,7 +102,7 @@ def test_an_image_folder_gives_a_backbone_alone(catalogue, tmp_path, quiet):
 
 
 def test_images_that_came_changed_train_as_they_are(history, tmp_path, quiet):
-    """Originals with their own files, and files that are candidates already."""
+    """A manifest of originals and of files that have been augmented already."""
     folder = history.parent
     rows = []
     for number in range(12):
@@ -161,7 +161,7 @@ def test_targets_of_the_list_are_all_found(history):
 def test_images_that_break_while_training_do_no_harm_and_are_told_to_the_next_run(
     catalogue, tmp_path, quiet
 ):
-    """They were decoded before the first epoch; another run sees them as they are now."""
+    """A run keeps the images that it decoded before its first epoch."""
     manifest, out = catalogue(20), tmp_path / "run"
     whole = run_fit(None, {**IMAGES, "images": manifest.parent, "out": tmp_path / "w"}, quiet)
     broken = sorted(manifest.parent.rglob("*.png"))[0]
@@ -242,11 +242,11 @@ def test_heads_have_all_cores_when_other_processes_have_left(history, tmp_path, 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 @pytest.mark.parametrize("compiled", [True, False])
 def test_a_gpu_does_all_of_it(history, tmp_path, quiet, precision, compiled):
-    """Pieces, average, embeddings, heads; and export finds its float32 reference exact."""
+    """Micro-batches, EMA, embeddings, heads; export reproduces the float32 reference exactly."""
     options = {"device": "cuda", "precision": precision, "compile": compiled, "epochs": 12,
                "accumulate": 2, "average": 0.9, "learning_rate": 0.05}  # fmt: skip
     report = fit(history, out := tmp_path / "run", quiet, **options)
     assert report["backbone"]["engine"] == f"cuda, {precision}"
     assert report["backbone"]["test_accuracy"] > 2 / 6
     assert set(report["heads"]) == {"open_rate", "bounce_rate"}
-    build(load_run(out), tmp_path / "dist", ExportOptions("gpu"))  # whose gate passes
+    build(load_run(out), tmp_path / "dist", ExportOptions("gpu"))  # the parity gate passes

@@ -84,7 +84,7 @@ def test_a_full_disk_is_told_and_what_is_done_is_kept(catalogue, tmp_path, monke
 def test_embeddings_go_on_where_they_were_and_new_images_alone_are_embedded(
     catalogue, tmp_path, quiet, monkeypatch
 ):
-    """With a backbone that does not change, whichever run it is of."""
+    """A frozen backbone's embeddings are shared by all runs that use its weights."""
     manifest, weights, asked = catalogue(24), tmp_path / "weights.pt", []
     torch.save(Backbone("resnet18", 6, seed=3).plain_state(), weights)
     frozen = {"freeze": True, "weights": str(weights), "cache": tmp_path / "cache", "epochs": 1}
@@ -144,7 +144,7 @@ def test_ctrl_c_is_answered_by_the_command_that_goes_on(catalogue, tmp_path):
     ]  # fmt: skip
 
     def heeds_ctrl_c() -> None:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs do not
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs ignore it
 
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heeds_ctrl_c

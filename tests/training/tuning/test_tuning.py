@@ -1,4 +1,4 @@
-"""A search: what it proposes, gives up and goes on with, and the config that comes of it."""
+"""A search: its trials, pruning, resuming, and the config of the best trial."""
 
 import csv
 import json
@@ -36,7 +36,7 @@ def space_file(folder: Path, content: object) -> Path:
 
 
 def open_files() -> list[str]:
-    """The files that this process has open."""
+    """Return the files that this process has open."""
     links = Path("/proc/self/fd").iterdir()
     return [str(link.readlink()) for link in links if link.is_symlink()]
 
@@ -115,7 +115,7 @@ def test_a_search_gives_a_table_a_plot_and_options_and_goes_on(catalogue, tmp_pa
     assert summary["trials"] == 2
     rows = trials_of(out)
     assert [row["state"] for row in rows] == ["complete", "complete"]
-    assert float(rows[0]["learning_rate"]) == 0.1  # fit's own options come first
+    assert float(rows[0]["learning_rate"]) == 0.1  # fit's default options come first
     assert rows[0]["batch_size"] == "32"
     assert (out / "trials.png").read_bytes()[1:4] == b"PNG"
     threads = {thread.name for thread in threading.enumerate()}

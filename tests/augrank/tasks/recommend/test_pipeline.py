@@ -36,7 +36,7 @@ def test_an_answer_is_ranked_and_says_by_how_much(recommender, image):
 
 
 def test_probabilities_are_those_of_the_parts(recommender, image):
-    """The pipeline against its parts put together by hand."""
+    """Compare the pipeline with its parts called one by one."""
     spec = recommender.bundle.spec
     pixels = decode(image, spec.image_size).pixels
     made = [augmentation.apply(pixels) for augmentation in spec.augmentations.augmentations]

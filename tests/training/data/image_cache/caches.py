@@ -17,7 +17,7 @@ SLOT_BYTES = 32 * 32 * 3 + RECORD.size
 
 
 class Bars(NullReporter):
-    """Notes the title and the count of each bar, and how far it came."""
+    """Record the title, total and progress of each bar."""
 
     def __init__(self) -> None:
         self.seen: list[list] = []
@@ -37,7 +37,7 @@ def names(count: int) -> list[str]:
 def load(
     folder: Path, cache: Path, count: int = 6, size: int = 32, *, first: int = 0, slots=math.inf
 ):
-    """Images first to count, in a cache that holds so many slots of 32 pixels."""
+    """Decode images [first, count) into a cache of at most ``slots`` slots of 32 pixels."""
     return decode_all(
         names(count)[first:], folder, size, CacheOptions(cache, slots * SLOT_BYTES / GB),
         threads=2, reporter=QUIET,
@@ -50,7 +50,7 @@ def the_store(cache: Path, size: int = 32) -> Path:
 
 
 def records(cache: Path) -> list[str]:
-    """Digests in the index, in order."""
+    """Return the digests in the index, in order."""
     content = (the_store(cache) / "index").read_bytes()
     whole = len(content) - len(content) % RECORD.size
     return [digest.hex() for digest, _, _ in RECORD.iter_unpack(content[:whole])]

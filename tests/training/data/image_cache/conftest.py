@@ -16,7 +16,7 @@ def folder(catalogue) -> Path:
 
 @pytest.fixture
 def decoded(monkeypatch) -> list[str]:
-    """Digests of what is decoded, in order."""
+    """Record the digest of every file that is decoded, in order."""
     seen: list[str] = []
 
     def noted(data: bytes, size: int):
@@ -29,7 +29,7 @@ def decoded(monkeypatch) -> list[str]:
 
 @pytest.fixture
 def opened(monkeypatch) -> list[str]:
-    """Names of the files whose bytes are read."""
+    """Record the name of every file that is read."""
     seen: list[str] = []
     read = images._Sources.read
 

@@ -52,7 +52,7 @@ def test_an_interrupt_keeps_digests_and_what_is_known_of_broken_files(
     assert list(read_json(the_store(cache) / "broken.json")) == [known["000.png"]]
     decoded.clear()
     made = load(folder, cache)
-    assert len(decoded) == 2  # neither the broken one nor the three that are there
+    assert len(decoded) == 2  # not the broken one, nor the three that are stored
     assert list(made.broken) == [0]
 
 
@@ -83,7 +83,7 @@ def test_an_interrupt_loses_nothing_that_was_decoded(folder, tmp_path, monkeypat
 
 
 def fill_slowly(folder: Path, cache: Path, count: int, seen: int) -> int:
-    """Fill in a process of its own that writes each digest it decodes to ``seen``; its number."""
+    """Fork a process that fills the cache and writes decoded digests to ``seen``; return its id."""
     if (process := os.fork()) > 0:
         return process
     try:
@@ -100,7 +100,7 @@ def fill_slowly(folder: Path, cache: Path, count: int, seen: int) -> int:
 
 
 def fill_and_kill(folder: Path, cache: Path, count: int) -> list[int]:
-    """Ten processes, each killed in the middle of decoding: the signals that ended them."""
+    """Kill ten processes, each while it decodes; return the signals that ended them."""
     draw, signals = random.Random(0), []
     for _ in range(10):
         reading, seen = os.pipe()
@@ -116,7 +116,7 @@ def fill_and_kill(folder: Path, cache: Path, count: int) -> list[int]:
 
 
 def fill_twice(folder: Path, cache: Path, count: int) -> list[str]:
-    """Two processes at a time: what they decode, in order."""
+    """Fill the cache from two processes at once; return the digests they decode, in order."""
     reading, seen = os.pipe()
     processes = [fill_slowly(folder, cache, count, seen) for _ in range(2)]
     for process in processes:
@@ -129,7 +129,7 @@ def fill_twice(folder: Path, cache: Path, count: int) -> list[str]:
 
 @pytest.fixture(scope="module")
 def apart() -> Iterator[ProcessPoolExecutor]:
-    """A fresh process, which has no threads and so may fork."""
+    """A new process, which has no threads and may therefore fork."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         pool.submit(os.getpid).result()  # starts it here, not in the first test
         yield pool
@@ -158,13 +158,13 @@ def test_two_processes_decode_each_image_once(catalogue, tmp_path, decoded, apar
 
 @pytest.mark.parametrize("moment", range(4))
 def test_an_interrupt_while_rewriting_loses_nothing(folder, tmp_path, monkeypatch, decoded, moment):
-    """Killed with the pixels or the index written, before or after they take their place."""
+    """Interrupt before or after the rename of the new pixels, or of the new index."""
     cache, left = tmp_path / "cache", iter(range(4))
     load(folder, cache, 4)
 
     @contextmanager
     def killed(path: Path):
-        part = path.with_name(f".{path.stem}.1.part{path.suffix}")  # stays: nobody tidies up
+        part = path.with_name(f".{path.stem}.1.part{path.suffix}")  # left behind, as by a kill
         yield part
         if next(left) == moment:
             raise KeyboardInterrupt

@@ -58,7 +58,7 @@ def test_sizes_have_the_unit_that_tells_them_apart(size_bytes, down, up):
 
 
 def disk(monkeypatch, cache: Path, total: int, others: int = 0) -> None:
-    """A disk of so many bytes, of which the cache's files and so many other bytes are taken."""
+    """Simulate a disk of ``total`` bytes that holds the cache and ``others`` further bytes."""
     usage = shutil.disk_usage(cache.parent)
 
     def now(_path: Path):
@@ -143,7 +143,7 @@ def test_the_limit_removes_other_folders_first_the_least_recently_used_first(
     for kept in (33, 35):
         assert (the_store(cache, kept) / "pixels.u8").exists()
     want = decode((folder / names(3)[2]).read_bytes(), 34).pixels
-    np.testing.assert_array_equal(mapped[34][2], want)  # who has it mapped reads on
+    np.testing.assert_array_equal(mapped[34][2], want)  # an existing memory map stays readable
     decoded.clear()
     load(folder, cache, 3, 35)
     assert decoded == []
@@ -205,7 +205,7 @@ def test_more_than_the_limit_is_refused_before_anything_is_done(folder, tmp_path
     assert decoded == []
     assert len(records(cache)) == 2
     assert (the_store(cache, 40) / "pixels.u8").exists()
-    load(folder, cache, 2, slots=1)  # nothing new: nothing to refuse
+    load(folder, cache, 2, slots=1)  # no new images, so nothing is refused
     assert_right(load(folder, cache, slots=7), folder, names(6))
 
 

@@ -30,7 +30,7 @@ def test_files_are_read_once_and_looked_up_before_they_are_decoded(
     decoded.clear()
     load(folder, cache)
     assert (opened, decoded) == ([], [])
-    (cache / "digests.json").unlink()  # or the images are elsewhere
+    (cache / "digests.json").unlink()  # as if the images had moved
     shutil.copyfile(folder / "images/000.png", folder / "images/002.png")
     assert_right(load(folder, cache), folder, names(6))
     assert len(opened) == 6
@@ -47,7 +47,9 @@ def test_the_same_bytes_at_the_same_time_are_decoded_once(
 
     def slow(data: bytes, size: int):
         until = time.monotonic() + 60
-        while len(opened) < 3 and time.monotonic() < until:  # the other thread goes on
+        while (
+            len(opened) < 3 and time.monotonic() < until
+        ):  # until the other thread has read its file
             time.sleep(0.001)
         return noted(data, size)
 

@@ -36,7 +36,7 @@ def test_new_images_among_unknown_ones_take_no_more_slots_than_they_need(folder,
 
 
 def test_where_room_is_short_files_are_hashed_first(folder, tmp_path, decoded, opened):
-    """Were all of them new they would pass the limit, for which others would have to go."""
+    """If all files were new, they would exceed the limit and evict another folder."""
     cache, bars = tmp_path / "cache", Bars()
     shutil.copyfile(folder / "images/000.png", folder / "images/005.png")
     load(folder, cache, 1, size=16)
@@ -94,7 +94,7 @@ def test_a_disk_that_has_no_room_for_the_slots_is_said(folder, tmp_path, monkeyp
 
 @pytest.mark.parametrize("taken", [-1, 0, 100])
 def test_a_disk_that_fills_meanwhile_loses_nothing(folder, tmp_path, monkeypatch, decoded, taken):
-    """Of the fourth image the disk takes so many bytes; -1: none, and says so."""
+    """The disk writes ``taken`` bytes of the fourth image, or raises ENOSPC if that is -1."""
     cache, pwrite = tmp_path / "cache", os.pwrite
 
     def short(descriptor: int, data, offset: int) -> int:
@@ -121,9 +121,9 @@ def test_the_limit_removes_images_that_are_not_wanted(folder, tmp_path, decoded)
     before = load(folder, cache, 4)
     decoded.clear()
     made = load(folder, cache, 6, first=2, slots=5)  # the white slot and four images
-    assert sorted(decoded) == sorted(made.sha256[2:])  # two were there
+    assert sorted(decoded) == sorted(made.sha256[2:])  # two were cached
     assert_right(made, folder, names(6)[2:])
-    assert_right(before, folder, names(4))  # mapped before: the old ones
+    assert_right(before, folder, names(4))  # mapped before: still the old images
     assert sorted(records(cache)) == sorted(made.sha256)
     assert (the_store(cache) / "pixels.u8").stat().st_size == 5 * 32 * 32 * 3
     decoded.clear()

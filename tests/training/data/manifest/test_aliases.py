@@ -1,4 +1,4 @@
-"""Manifests as the source documents describe them."""
+"""Manifests with the columns that the source documents describe."""
 
 import pandas as pd
 import pytest
