@@ -91,7 +91,9 @@ def check_answers(stack, image, expected) -> None:
         assert response.json()["error"]["status"] == status
 
 
-def test_the_own_entry_answers_as_the_mar_and_drains(tiny_export, expected, image, tmp_path):
+def test_the_projects_entry_point_answers_as_the_mar_and_drains(
+    tiny_export, expected, image, tmp_path
+):
     unpack(tiny_export.model_tar, tmp_path)
     (tmp_path / "model" / "model-config.yaml").chmod(0o444)
     settings = {"SAGEMAKER_TS_BATCH_SIZE": "4", "SAGEMAKER_TS_MAX_BATCH_DELAY": "1500"}

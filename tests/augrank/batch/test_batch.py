@@ -82,7 +82,7 @@ def test_a_folder_is_answered_as_one_by_one(tiny_export, folder, recommender, tm
     assert not (tmp_path / "answers.parquet.partial").exists()
 
 
-def test_a_manifests_own_context_goes_before_the_given(tiny_export, folder, tmp_path):
+def test_a_manifests_context_overrides_the_given_one(tiny_export, folder, tmp_path):
     manifest = tmp_path / "manifest.csv"
     manifest.write_text(
         "relative_im_path,campaign_type,open_rate\n"
@@ -146,7 +146,7 @@ def test_two_jobs_do_not_write_one_file(tiny_export, folder, tmp_path):
         bulk.score(job(tiny_export, folder), items, out)
 
 
-def test_a_killed_worker_is_told_and_the_next_call_goes_on(
+def test_a_killed_worker_is_reported_and_the_next_call_resumes(
     tiny_export, folder, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(scoring, "SHARD", 1)

@@ -111,7 +111,7 @@ def post(client: http.client.HTTPConnection, body: bytes, path: str = "/") -> tu
     return response.status, response.read()
 
 
-def test_shut_it_refuses_open_it_passes_on_and_shut_again_it_refuses(upstream):
+def test_a_closed_proxy_refuses_requests_and_an_open_one_forwards_them(upstream):
     with running() as proxy:
         status, body = post(proxy.client(), b"hello")
         assert status == 503
@@ -164,7 +164,7 @@ def test_draining_ends_in_time_where_an_answer_does_not_come(upstream):
         upstream.answer.set()
 
 
-def test_a_server_that_is_gone_is_told_as_not_ready():
+def test_a_server_that_has_ended_is_reported_as_not_ready():
     with running() as proxy:
         proxy.call(proxy.proxy.open, ("127.0.0.1", 9))
         assert post(proxy.client(), b"hello")[0] == 503

@@ -76,7 +76,7 @@ def left() -> list[str]:
     return names + [job["TrainingJobName"] for job in running]
 
 
-def test_types_are_trained_on_served_on_and_gone(region, dist, tmp_path, monkeypatch):
+def test_instance_types_train_and_serve_and_are_deleted(region, dist, tmp_path, monkeypatch):
     monkeypatch.setattr(figures, "QUICK_LOAD", figures.LoadPlan(0.3, 1.0, 2))
     # moto knows older instance types only; a smaller one's quota is spent.
     region.fate = lambda kind: ("Failed", {}) if kind == "ml.c5.2xlarge" else ("Completed", METRICS)

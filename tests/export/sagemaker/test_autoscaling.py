@@ -112,7 +112,7 @@ def test_only_the_number_of_instances_or_their_type_changes(shop, release, local
 
 
 @pytest.mark.parametrize("fails", ["without traffic", "with traffic"])
-def test_rolled_back_all_is_as_it_was(shop, release, local, right, wrong, fails):
+def test_a_rollback_restores_everything(shop, release, local, right, wrong, fails):
     before, made = deployed(shop), everything()
     bad = release(1).model.parameters["ModelName"]
 

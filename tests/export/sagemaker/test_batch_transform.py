@@ -109,7 +109,7 @@ def at_another_second(monkeypatch) -> None:
     monkeypatch.setattr(module, "time", clock)
 
 
-def test_only_what_has_no_answer_is_asked_and_errors_are_listed(dist, s3, container):
+def test_only_unanswered_images_are_sent_and_errors_are_listed(dist, s3, container):
     first = transform(dist)
     assert first.exit_code == 0, first.output
     assert "2 answered, 1 could not be" in first.output
@@ -128,7 +128,7 @@ def test_only_what_has_no_answer_is_asked_and_errors_are_listed(dist, s3, contai
     assert container.asked == {name.encode(): 1 for name in (*IMAGES, "new.gif")}
 
 
-def test_a_failed_job_is_told_and_the_next_goes_on(dist, s3, container, monkeypatch):
+def test_a_failed_job_is_reported_and_the_next_continues(dist, s3, container, monkeypatch):
     container.up = False
     failed = transform(dist)
     assert failed.exit_code == 2
@@ -140,9 +140,7 @@ def test_a_failed_job_is_told_and_the_next_goes_on(dist, s3, container, monkeypa
     assert container.asked == {name.encode(): 1 for name in IMAGES}
 
 
-def test_a_call_that_is_killed_is_followed_by_the_next_and_nothing_is_asked_twice(
-    batch, s3, container, monkeypatch
-):
+def test_the_call_after_a_killed_one_sends_nothing_twice(batch, s3, container, monkeypatch):
     names = [f"{number}.jpg" for number in range(12)]
     put(s3, *names)
     for moment in (0, 0, 1, 2):  # augrank.json, which stays; the manifest; the model; the job
@@ -160,7 +158,7 @@ def test_a_call_that_is_killed_is_followed_by_the_next_and_nothing_is_asked_twic
     assert container.asked == {name.encode(): 1 for name in (*IMAGES, *names)}
 
 
-def test_delete_stops_what_is_at_work_and_a_stopped_job_does_not_hinder_the_next(
+def test_delete_stops_a_running_job_and_does_not_block_the_next(
     batch, dist, s3, container, monkeypatch
 ):
     killed_while_it_waits(batch)
@@ -203,7 +201,7 @@ def test_answers_to_another_request_do_not_mix(dist, s3):
     assert transform(dist, "--field", "target=ctr", "--output", f"s3://{BUCKET}/b").exit_code == 0
 
 
-def test_what_does_not_fit_is_told(dist, s3):
+def test_wrong_folders_are_reported_before_a_transform_job(dist, s3):
     shown = transform(dist, "--dry-run")
     assert "create_transform_job" in shown.output
     assert jobs() == []

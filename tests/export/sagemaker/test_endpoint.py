@@ -116,7 +116,7 @@ def test_an_update_that_answers_wrongly_never_gets_traffic(release, local, right
     assert (after["configs"], after["models"]) == (before["configs"], before["models"])
 
 
-def test_what_a_killed_upload_left_is_given_up(dist, local):
+def test_uploads_left_by_a_killed_command_are_aborted(dist, local):
     """Deploy and delete abort uploads of their endpoint only, delete even before a model exists."""
     s3 = boto3.client("s3")
 

@@ -79,7 +79,7 @@ def test_an_asynchronous_update_that_fails_is_rolled_back(
     smoke.check(invoke(shop, smoke.body))
 
 
-def test_an_asynchronous_endpoint_that_never_answers_is_told(dist, local, monkeypatch):
+def test_an_asynchronous_endpoint_that_never_answers_is_reported(dist, local, monkeypatch):
     from export.sagemaker import invoke as asking
 
     monkeypatch.setattr(asking, "ASYNC_WAIT_S", 0.2)
@@ -118,7 +118,7 @@ def test_a_serverless_endpoint_is_deployed_updated_and_rolled_back(
     assert not any(everything().values())
 
 
-def test_from_one_kind_to_another(dist, local):
+def test_an_update_changes_the_kind_of_an_endpoint(dist, local):
     """Autoscaling is removed together with the instances, and is not restored automatically."""
     words = ("shop", "--dist", str(dist), *OPTIONS)
     run("deploy", *words)

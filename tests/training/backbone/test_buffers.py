@@ -16,7 +16,7 @@ from training.common.context import TrainContext
 SHAPE = (2, 3)
 
 
-def test_memory_is_used_again_only_when_nothing_refers_to_it():
+def test_memory_is_reused_only_when_nothing_refers_to_it():
     pool = BufferPool(pinned=False)
     first = pool.take(SHAPE, np.float32)
     view = torch.from_numpy(first).permute(1, 0)

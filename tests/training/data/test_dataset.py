@@ -30,7 +30,7 @@ def load(manifest: Path, out: Path, **options) -> tuple[Dataset, list[str]]:
     return load_dataset(config, read_manifest(config), TrainContext(said)), said.messages
 
 
-def test_changes_to_the_manifest_are_said_once(catalogue, tmp_path):
+def test_changes_to_the_manifest_are_reported_once(catalogue, tmp_path):
     manifest = catalogue(9)
     values = ["Product Announcement", "product-announcement", "Survey"] * 3
     frame = pd.read_csv(manifest).assign(**{"Campaign types": values, "Unsubscribed": 1})

@@ -153,7 +153,7 @@ def test_batches_augmented_on_the_device_are_those_made_by_threads(pixels, sampl
         assert (here.images - there.images).abs().mean() < 1e-5
 
 
-def test_a_smaller_side_is_what_is_asked_for(pixels, samples):
+def test_batches_have_the_requested_smaller_side(pixels, samples):
     made = next(batches(pixels).shuffled(samples, RandomCrops(0, flip=False), 1, size=24))
     assert made.images.shape == (7, 3, 24, 24)
 

@@ -32,7 +32,7 @@ def test_the_help_says_what_is_not_done(cli):
         assert words in output
 
 
-def test_the_command_says_what_came_and_what_is_next(site, cli, tmp_path):
+def test_the_command_reports_the_download_and_the_next_command(site, cli, tmp_path):
     site.answer("/busy", lambda h, _: reply(h, 500))
     lines = [site.image("/a", 1), site.root + "/missing", site.root + "/busy"]
     (tmp_path / "urls.txt").write_text("\n".join(lines))
@@ -57,7 +57,7 @@ def test_the_command_says_what_came_and_what_is_next(site, cli, tmp_path):
         ("http://127.0.0.1:1/a.jpg", ["--contact", "zoë"], "--contact is not valid"),
     ],
 )
-def test_mistakes_are_short_messages_and_exit_code_2(content, arguments, why, cli, tmp_path):
+def test_mistakes_in_a_download_are_short_messages(content, arguments, why, cli, tmp_path):
     source = tmp_path / "urls.txt"
     if content is not None:
         source.write_text(content)
@@ -69,7 +69,7 @@ def test_mistakes_are_short_messages_and_exit_code_2(content, arguments, why, cl
     assert (tmp_path / "out").exists() == made
 
 
-def test_a_column_of_another_name_is_asked_for(cli, tmp_path):
+def test_a_missing_url_column_is_reported_with_its_option(cli, tmp_path):
     source = tmp_path / "urls.csv"
     source.write_text("image_url,open_rate\nhttp://127.0.0.1:1/a.jpg,1\n")
     result = cli(source, "--out", tmp_path / "out")

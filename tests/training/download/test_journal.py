@@ -30,7 +30,7 @@ download(Path(sys.argv[1]), Path(sys.argv[2]), NullReporter(), options=options,
 """
 
 
-def test_a_killed_download_goes_on(site, fetch, tmp_path):
+def test_a_killed_download_resumes(site, fetch, tmp_path):
     killed, image, out = threading.Event(), encode(draw(7), "PNG"), tmp_path / "out"
 
     def later(handler, _):
@@ -77,7 +77,7 @@ def test_a_torn_line_costs_one_request(site, fetch, tmp_path):
     assert site.count("/2") == 2
 
 
-def test_a_file_that_is_gone_is_downloaded_again(site, fetch, tmp_path):
+def test_a_deleted_file_is_downloaded_again(site, fetch, tmp_path):
     urls = [site.image(f"/{n}", n) for n in range(3)]
     fetch(urls)
     (tmp_path / "out" / file_of(urls[0])).unlink()
@@ -87,7 +87,7 @@ def test_a_file_that_is_gone_is_downloaded_again(site, fetch, tmp_path):
     assert (tmp_path / "out" / file_of(urls[1])).read_bytes() == site.answers["/1"]
 
 
-def test_a_list_that_is_mended_leaves_no_old_complaints(site, fetch, tmp_path):
+def test_a_corrected_list_removes_the_list_of_broken_urls(site, fetch, tmp_path):
     fetch([site.image("/a"), site.root + "/missing"])
     assert (tmp_path / "out/broken.csv").exists()
     assert fetch([site.root + "/a"]).left_out == []
@@ -102,7 +102,7 @@ def test_two_processes_do_not_share_a_folder(site, fetch, tmp_path):
         fetch([site.image("/a")])
 
 
-def test_a_folder_that_cannot_be_written_is_an_error_in_words(site, fetch, tmp_path):
+def test_a_folder_that_cannot_be_written_is_reported(site, fetch, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out/images").write_text("a file")
     with pytest.raises(DataError, match=r"cannot write .*out"):

@@ -15,7 +15,7 @@ from tests.support.shapes import draw
 from tests.training.download.site import file_of, reasons, records, reply
 
 
-def test_what_is_broken_is_listed_with_its_reason(site, fetch, tmp_path):
+def test_broken_urls_are_listed_with_their_reasons(site, fetch, tmp_path):
     good = site.image("/good", 3)
     whole = site.answers["/good"]
     sent = 0
@@ -106,7 +106,7 @@ def test_private_addresses_are_refused_without_a_request(site, fetch, tmp_path):
     assert not (tmp_path / "out/manifest.csv").exists()
 
 
-def test_a_name_that_leads_to_a_private_address_is_refused(site, fetch, monkeypatch):
+def test_a_download_refuses_a_name_with_a_private_address(site, fetch, monkeypatch):
     found = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", site.server.server_port))
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [found])
     with pytest.raises(DataError, match=r"images\.example is at 127\.0\.0\.1, which is not"):
@@ -176,7 +176,7 @@ def test_retry_after_holds_the_whole_host(site, fetch):
     assert min(site.asked[f"/{n}"][0] for n in range(3)) - first >= 1
 
 
-def test_a_host_that_asks_for_hours_is_left_for_another_call(site, fetch):
+def test_a_host_with_a_long_retry_after_is_left_for_the_next_call(site, fetch):
     first = site.image("/first")
     busy = site.answer("/busy", lambda h, _: reply(h, 429, Retry_After=7200))
     done = fetch([first, busy, *(site.image(f"/{n}", n) for n in range(3))], connections=1)
@@ -186,7 +186,7 @@ def test_a_host_that_asks_for_hours_is_left_for_another_call(site, fetch):
     assert site.count("/0") == 0
 
 
-def test_a_host_that_is_down_is_left_for_another_call(site, fetch, monkeypatch):
+def test_a_host_that_is_down_is_left_for_the_next_call(site, fetch, monkeypatch):
     monkeypatch.setattr(job, "HOST_FAILURES", 4)
     first = site.image("/first")
     down = [site.answer(f"/{n}", lambda h, _: reply(h, 502)) for n in range(20)]
@@ -196,7 +196,7 @@ def test_a_host_that_is_down_is_left_for_another_call(site, fetch, monkeypatch):
     assert reasons(done)["19"] == "the host failed 4 times in a row: HTTP 502 Bad Gateway"
 
 
-def test_a_host_is_asked_at_its_rate(site, fetch, monkeypatch):
+def test_requests_to_a_host_keep_its_rate_limit(site, fetch, monkeypatch):
     rates = []
     queue = job.RateLimitedQueue
     monkeypatch.setattr(
@@ -209,7 +209,7 @@ def test_a_host_is_asked_at_its_rate(site, fetch, monkeypatch):
     assert max(times[0] for times in site.asked.values()) - start >= 7 / 20
 
 
-def test_servers_are_told_who_asks_and_nothing_else(site, fetch, monkeypatch):
+def test_requests_name_the_client_and_send_no_cookies(site, fetch, monkeypatch):
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # would fail if it were used
     image = encode(draw(1))

@@ -58,6 +58,6 @@ def test_parquet_and_other_columns_names(site, reporter, tmp_path):
     ]
 
 
-def test_comments_and_blank_lines_are_no_urls(site, fetch):
+def test_comments_and_blank_lines_are_not_urls(site, fetch):
     done = fetch(["# images", "", site.image("/a"), f"  {site.image('/b')}  ", "#end"])
     assert (done.rows, done.images, done.left_out) == (2, 2, [])

@@ -186,7 +186,7 @@ def test_rows_on_disk_give_the_same_heads(tmp_path: Path, monkeypatch):
         assert one.validation_log_loss == other.validation_log_loss
 
 
-def test_pages_go_with_an_error_and_with_a_process_that_was_killed(tmp_path: Path):
+def test_pages_on_disk_are_removed_after_an_error_or_a_kill(tmp_path: Path):
     inputs = make_inputs(np.zeros((1, 0), np.float32))
     parts = make_parts(seed_rule, 1)
     broken = replace(parts["validation"], embedding=parts["validation"].embedding + 10_000)
@@ -203,7 +203,7 @@ def test_pages_go_with_an_error_and_with_a_process_that_was_killed(tmp_path: Pat
     assert not folder.exists()
 
 
-def test_the_disk_is_taken_where_half_of_the_free_memory_is_too_little(tmp_path, monkeypatch):
+def test_rows_go_to_disk_if_half_of_the_free_memory_is_too_little(tmp_path, monkeypatch):
     inputs = make_inputs(np.zeros((1, 0), np.float32))
     parts = make_parts(seed_rule, 1)
     needed = (len(parts["train"]) + len(parts["validation"])) * (2 * WIDTH + 8)
@@ -271,7 +271,7 @@ def test_memory_stays_bounded_with_rows_on_disk(tmp_path: Path):
 
 
 @pytest.mark.filterwarnings("ignore:.*GPU")  # there is none
-def test_a_gpu_learns_what_is_in_memory_and_heads_come_back_to_the_cpu(tmp_path, monkeypatch):
+def test_heads_are_fitted_on_a_gpu_and_saved_for_the_cpu(tmp_path, monkeypatch):
     asked = []
 
     def train(parameters, *args, **kwargs):
@@ -329,7 +329,7 @@ def test_calibration_recovers_a_distorted_margin_and_leaves_a_true_one():
     assert fit_calibration(margin, true, np.ones(20_000)) == Calibration()
 
 
-def test_calibration_never_turns_the_order_round_and_survives_separable_labels():
+def test_calibration_never_reverses_the_order_and_survives_separable_labels():
     rng = np.random.default_rng(0)
     margin = rng.normal(size=500)
     assert fit_calibration(margin, (margin < 0).astype(float), np.ones(500)).scale > 0

@@ -123,7 +123,7 @@ def metrics(log: str) -> dict[str, list[float]]:
 
 
 @pytest.mark.slow
-def test_a_job_is_submitted_once_and_what_it_runs_is_a_run_that_export_reads(data, tmp_path):
+def test_a_job_is_submitted_once_and_makes_a_run_that_export_reads(data, tmp_path):
     done = run("submit", "shop", *WHERE, *TINY, "--no-wait")
     assert done.exit_code == 0, done.output
     job = the_job()
@@ -160,7 +160,7 @@ def test_a_job_is_submitted_once_and_what_it_runs_is_a_run_that_export_reads(dat
 
 
 @pytest.mark.slow
-def test_a_finished_jobs_run_is_brought_here(data, tiny_run, tmp_path):
+def test_the_run_of_a_finished_job_is_fetched(data, tiny_run, tmp_path):
     import tarfile
 
     packed = tmp_path / "model.tar.gz"
@@ -246,7 +246,7 @@ def test_a_search_on_sagemaker_has_the_seeds_ranges_and_its_jobs_train(data, tmp
 
 
 @pytest.mark.slow
-def test_a_job_that_failed_is_submitted_again_and_goes_on_from_its_checkpoints(data):
+def test_a_failed_job_is_submitted_again_and_resumes_from_its_checkpoints(data):
     data.fate = lambda _kind: ("Failed", {})
     failed = run("submit", "shop", *WHERE, *TINY)
     assert failed.exit_code == 2
@@ -275,7 +275,7 @@ def test_a_job_with_a_wrong_option_fails_with_its_message(data, tmp_path):
     assert "did you mean epochs" in ran.stdout + ran.stderr
 
 
-def test_mistakes_are_said_before_anything_is_uploaded(data, tmp_path):
+def test_mistakes_are_reported_before_anything_is_uploaded(data, tmp_path):
     assert (
         "aws s3 sync" in run("submit", "shop", *[w if w != DATA else "local" for w in WHERE]).output
     )
@@ -312,7 +312,7 @@ def test_several_gpus_or_machines_start_under_torchrun():
     ]
 
 
-def test_both_toolkits_ways_of_saying_numbers_are_read():
+def test_numbers_in_both_toolkits_formats_are_read():
     for hps in (
         '{"epochs": 3, "learning_rate": 0.1, "backbone": "resnet34"}',
         '{"epochs": "3", "learning_rate": "0.1", "backbone": "\\"resnet34\\"",'
@@ -322,7 +322,7 @@ def test_both_toolkits_ways_of_saying_numbers_are_read():
         assert options == {"epochs": 3, "learning_rate": 0.1, "backbone": "resnet34"}
 
 
-def test_channels_say_where_manifest_and_weights_are(tmp_path):
+def test_channels_give_the_paths_of_manifest_and_weights(tmp_path):
     (tmp_path / "history.csv").touch()
     environment = {"SM_CHANNEL_TRAINING": str(tmp_path), "SM_CHANNEL_WEIGHTS": "/w"}
     places = channels(environment, {"weights": "r18.pt"})

@@ -92,7 +92,7 @@ def test_the_same_command_twice_gives_the_same_run(history, tmp_path, quiet):
     assert reports[0] == reports[1]
 
 
-def test_an_image_folder_gives_a_backbone_alone(catalogue, tmp_path, quiet):
+def test_an_image_folder_trains_only_a_backbone(catalogue, tmp_path, quiet):
     images = catalogue(12).parent / "images"
     options = {**OPTIONS, "targets": None, "images": images, "out": tmp_path / "run", "epochs": 1}
     report = run_fit(None, options, quiet)
@@ -101,7 +101,7 @@ def test_an_image_folder_gives_a_backbone_alone(catalogue, tmp_path, quiet):
     assert json.loads((tmp_path / "run" / "run.json").read_text())["heads"] == []
 
 
-def test_images_that_came_changed_train_as_they_are(history, tmp_path, quiet):
+def test_files_augmented_beforehand_are_trained_on_unchanged(history, tmp_path, quiet):
     """A manifest of originals and of files that have been augmented already."""
     folder = history.parent
     rows = []
@@ -121,7 +121,7 @@ def test_images_that_came_changed_train_as_they_are(history, tmp_path, quiet):
     assert len(catalogue_rows) == 13
 
 
-def test_changed_images_alone_are_refused_before_training(history, tmp_path, quiet):
+def test_augmented_files_without_originals_are_refused_before_training(history, tmp_path, quiet):
     rows = [(f"images/{n:03d}.png", "darker", f"images/gone{n}.png", n % 2) for n in range(12)]
     columns = ["relative_im_path", "augmentation", "original", "open_rate"]
     manifest = history.parent / "changed.csv"
@@ -130,7 +130,7 @@ def test_changed_images_alone_are_refused_before_training(history, tmp_path, qui
         fit(manifest, tmp_path / "run", quiet, targets=None)
 
 
-def test_copies_of_an_image_stand_on_one_side(catalogue, tmp_path, quiet):
+def test_copies_of_an_image_are_in_one_split(catalogue, tmp_path, quiet):
     manifest = catalogue(20)
     images = manifest.parent / "images"
     for number in range(10):
@@ -153,14 +153,12 @@ def test_a_target_without_both_outcomes_gets_no_head(history, tmp_path, quiet):
     assert "No head for open_rate: every outcome of the training split is 1." in report["notes"]
 
 
-def test_targets_of_the_list_are_all_found(history):
+def test_a_simulated_history_has_every_standard_target(history):
     assert [name for name in TARGETS if name in pd.read_csv(history, nrows=1)] == list(TARGETS)
     assert np.isin(pd.read_csv(history)["open_rate"], [0, 1]).all()
 
 
-def test_images_that_break_while_training_do_no_harm_and_are_told_to_the_next_run(
-    catalogue, tmp_path, quiet
-):
+def test_images_damaged_during_training_are_reported_by_the_next_run(catalogue, tmp_path, quiet):
     """A run keeps the images that it decoded before its first epoch."""
     manifest, out = catalogue(20), tmp_path / "run"
     whole = run_fit(None, {**IMAGES, "images": manifest.parent, "out": tmp_path / "w"}, quiet)
@@ -186,7 +184,7 @@ def test_images_that_break_while_training_do_no_harm_and_are_told_to_the_next_ru
     assert reason.startswith(f"images/{broken.name}: ")
 
 
-def test_the_rows_that_a_run_goes_on_without_are_listed(history, tmp_path):
+def test_skipped_rows_are_listed(history, tmp_path):
     frame = pd.read_csv(history)
     frame.loc[2:8, "augmentation"] = "sepia"
     frame.to_csv(history, index=False)
@@ -206,7 +204,7 @@ def test_the_rows_that_a_run_goes_on_without_are_listed(history, tmp_path):
     assert not (out / "skipped.csv").exists()
 
 
-def test_weights_of_a_run_see_images_as_that_run_did(history, tmp_path, quiet):
+def test_weights_of_a_run_keep_its_normalisation(history, tmp_path, quiet):
     console = Console(file=io.StringIO(), width=200)
     first, other = tmp_path / "first", tmp_path / "other"
     before = fit(history, first, quiet)
@@ -224,7 +222,7 @@ def test_weights_of_a_run_see_images_as_that_run_did(history, tmp_path, quiet):
     assert "with ImageNet's mean and deviation" in alone["backbone"]["start"]
 
 
-def test_heads_have_all_cores_when_other_processes_have_left(history, tmp_path, quiet, monkeypatch):
+def test_heads_use_all_cores_after_other_processes_end(history, tmp_path, quiet, monkeypatch):
     seen = []
 
     def noted(*parts, threads: int, **options):
@@ -241,7 +239,7 @@ def test_heads_have_all_cores_when_other_processes_have_left(history, tmp_path, 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 @pytest.mark.parametrize("compiled", [True, False])
-def test_a_gpu_does_all_of_it(history, tmp_path, quiet, precision, compiled):
+def test_a_whole_run_on_a_gpu(history, tmp_path, quiet, precision, compiled):
     """Micro-batches, EMA, embeddings, heads; export reproduces the float32 reference exactly."""
     options = {"device": "cuda", "precision": precision, "compile": compiled, "epochs": 12,
                "accumulate": 2, "average": 0.9, "learning_rate": 0.05}  # fmt: skip

@@ -62,7 +62,7 @@ def test_a_folder_with_other_files_is_not_touched(history, tmp_path, quiet):
         fit(history, tmp_path / "run", quiet)
 
 
-def test_a_full_disk_is_told_and_what_is_done_is_kept(catalogue, tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_and_completed_epochs_are_kept(catalogue, tmp_path, monkeypatch):
     manifest, out = catalogue(20), tmp_path / "run"
     options = {**IMAGES, "images": manifest.parent, "out": out}
     reporter, calls = RichReporter(Console(file=io.StringIO())), []
@@ -81,9 +81,7 @@ def test_a_full_disk_is_told_and_what_is_done_is_kept(catalogue, tmp_path, monke
     assert "Resuming after epoch" in reporter.console.file.getvalue()
 
 
-def test_embeddings_go_on_where_they_were_and_new_images_alone_are_embedded(
-    catalogue, tmp_path, quiet, monkeypatch
-):
+def test_embedding_resumes_and_embeds_only_new_images(catalogue, tmp_path, quiet, monkeypatch):
     """A frozen backbone's embeddings are shared by all runs that use its weights."""
     manifest, weights, asked = catalogue(24), tmp_path / "weights.pt", []
     torch.save(Backbone("resnet18", 6, seed=3).plain_state(), weights)
@@ -136,7 +134,7 @@ def held_out(run: Path) -> list[dict[str, str]]:
         return [row for row in csv.DictReader(stream) if row["split"] == "test"]
 
 
-def test_ctrl_c_is_answered_by_the_command_that_goes_on(catalogue, tmp_path):
+def test_ctrl_c_prints_the_command_that_resumes(catalogue, tmp_path):
     run = tmp_path / "run"
     command = [
         sys.executable, "-m", "training", "fit", "--images", str(catalogue(20).parent), "--out",

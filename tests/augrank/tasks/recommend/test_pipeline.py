@@ -138,9 +138,7 @@ def test_a_fault_of_ours_is_hidden_from_the_caller_and_logged(recommender, image
     assert "many" not in str(error)
 
 
-def test_when_the_backbone_fails_refusals_stand_and_the_others_are_told(
-    recommender, image, monkeypatch
-):
+def test_if_the_backbone_fails_refusals_keep_their_status(recommender, image, monkeypatch):
     def fail(_batch):
         raise RuntimeError("out of memory")
 

@@ -30,7 +30,7 @@ from training.data.image_cache.records import RECORD
 from training.data.image_cache.sources import CacheOptions, decode_all
 
 
-def test_an_interrupt_keeps_digests_and_what_is_known_of_broken_files(
+def test_an_interrupt_keeps_digests_and_notes_of_broken_files(
     folder, tmp_path, monkeypatch, decoded, opened
 ):
     cache, noted = tmp_path / "cache", images.decode
@@ -135,7 +135,7 @@ def apart() -> Iterator[ProcessPoolExecutor]:
         yield pool
 
 
-def test_killed_processes_leave_whole_images(catalogue, tmp_path, decoded, apart):
+def test_killed_processes_leave_complete_images(catalogue, tmp_path, decoded, apart):
     folder, cache, count = catalogue(120).parent, tmp_path / "cache", 120
     killed = apart.submit(fill_and_kill, folder, cache, count).result(timeout=300)
     assert killed == [signal.SIGKILL] * 10

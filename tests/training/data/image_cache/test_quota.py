@@ -35,7 +35,7 @@ from training.data.image_cache.sources import CacheOptions, decode_all
 
 
 @pytest.mark.parametrize("below", [".", "cache"])
-def test_a_cache_that_is_a_file_is_told(folder, tmp_path, below):
+def test_a_cache_path_that_is_a_file_is_reported(folder, tmp_path, below):
     file = tmp_path / "file"
     file.touch()
     with pytest.raises(DataError, match=r"/file is not a folder: .* Name a folder with --cache"):
@@ -68,7 +68,9 @@ def disk(monkeypatch, cache: Path, total: int, others: int = 0) -> None:
     monkeypatch.setattr(shutil, "disk_usage", now)
 
 
-def test_a_small_disk_is_taken_and_a_full_one_refused_only_for_more(folder, tmp_path, monkeypatch):
+def test_a_small_disk_is_used_and_a_full_one_refused_only_for_new_images(
+    folder, tmp_path, monkeypatch
+):
     cache = tmp_path / "cache"
     with monkeypatch.context() as patch:
         disk(patch, cache, 64 * MB)
@@ -85,9 +87,7 @@ def test_a_small_disk_is_taken_and_a_full_one_refused_only_for_more(folder, tmp_
     assert len(records(cache)) == 4
 
 
-def test_a_full_disk_removes_other_folders_first_the_least_recently_used_first(
-    folder, tmp_path, monkeypatch
-):
+def test_a_full_disk_evicts_other_folders_in_lru_order(folder, tmp_path, monkeypatch):
     cache, console = tmp_path / "cache", Console(record=True, width=200, file=io.StringIO())
     for age, size in ((2, 64), (1, 65)):
         load(folder, cache, 6, size)
@@ -106,7 +106,7 @@ def test_a_full_disk_removes_other_folders_first_the_least_recently_used_first(
     assert f"evicted {old}, 84.23 KB, least recently used" in console.export_text()
 
 
-def test_slots_that_were_reserved_need_no_more_of_a_full_disk(folder, tmp_path, monkeypatch):
+def test_reserved_slots_need_no_more_space_on_a_full_disk(folder, tmp_path, monkeypatch):
     cache = tmp_path / "cache"
     with monkeypatch.context() as patch:
         patch.setattr(os, "pwrite", full)
@@ -116,7 +116,7 @@ def test_slots_that_were_reserved_need_no_more_of_a_full_disk(folder, tmp_path, 
     assert_right(load(folder, cache), folder, names(6))
 
 
-def test_a_full_disk_loses_no_folder_for_nothing(folder, tmp_path, monkeypatch):
+def test_no_folder_is_evicted_if_the_disk_stays_too_full(folder, tmp_path, monkeypatch):
     cache = tmp_path / "cache"
     load(folder, cache, 1, 40)
     disk(monkeypatch, cache, 64 * KB, others=50 * KB)  # both sizes are 31 KB
@@ -125,9 +125,7 @@ def test_a_full_disk_loses_no_folder_for_nothing(folder, tmp_path, monkeypatch):
     assert (the_store(cache, 40) / "pixels.u8").exists()
 
 
-def test_the_limit_removes_other_folders_first_the_least_recently_used_first(
-    folder, tmp_path, decoded
-):
+def test_the_quota_evicts_other_folders_in_lru_order(folder, tmp_path, decoded):
     cache, mapped = tmp_path / "cache", {}
     for age, size in ((3, 33), (2, 34), (1, 35)):
         mapped[size] = load(folder, cache, 3, size).pixels
@@ -151,7 +149,7 @@ def test_the_limit_removes_other_folders_first_the_least_recently_used_first(
     assert len(decoded) == 3
 
 
-def test_a_folder_that_another_process_fills_is_left_alone(folder, tmp_path):
+def test_a_folder_locked_by_another_process_is_not_evicted(folder, tmp_path):
     load(folder, tmp_path / "cache", size=40)
     busy = the_store(tmp_path / "cache", 40)
     with (busy / "lock").open("a") as lock:
@@ -160,7 +158,7 @@ def test_a_folder_that_another_process_fills_is_left_alone(folder, tmp_path):
         assert (busy / "pixels.u8").exists()
 
 
-def test_what_a_run_waits_for_and_what_it_removes_is_told(folder, tmp_path):
+def test_waiting_and_evictions_are_reported(folder, tmp_path):
     cache, said = tmp_path / "cache", list[str]()
 
     def fill(size: int, limit_gb: float = math.inf) -> None:
@@ -191,7 +189,7 @@ def test_what_a_run_waits_for_and_what_it_removes_is_told(folder, tmp_path):
     assert said[1:] == [gone]
 
 
-def test_more_than_the_limit_is_refused_before_anything_is_done(folder, tmp_path, decoded):
+def test_exceeding_the_quota_is_refused_before_any_work(folder, tmp_path, decoded):
     cache = tmp_path / "cache"
     load(folder, cache, 2, size=40)
     load(folder, cache, 2)
@@ -209,7 +207,7 @@ def test_more_than_the_limit_is_refused_before_anything_is_done(folder, tmp_path
     assert_right(load(folder, cache, slots=7), folder, names(6))
 
 
-def test_the_option_of_fit_is_the_limit(catalogue, tmp_path):
+def test_the_option_cache_gb_of_fit_is_the_quota(catalogue, tmp_path):
     fit = ["fit", "--manifest", str(catalogue(6)), "--out", str(tmp_path / "run")]
     result = CliRunner().invoke(app, [*fit, "--image-size", "32", "--cache-gb", "0.00001"])
     assert result.exit_code == 2

@@ -41,7 +41,7 @@ def test_the_same_bytes_under_two_names_are_decoded_once(folder, tmp_path, decod
     np.testing.assert_array_equal(made.pixels[0], made.pixels[5])
 
 
-def test_what_takes_long_has_a_bar(folder, tmp_path):
+def test_slow_steps_have_a_progress_bar(folder, tmp_path):
     bars = Bars()
     for expected in (["Decoding", 6, 6], ["Checking", 6, 6]):
         decode_all(names(6), folder, 32, CacheOptions(tmp_path / "cache"), threads=2, reporter=bars)
@@ -58,7 +58,7 @@ def test_a_file_that_changed_is_another_image(folder, tmp_path, decoded):
     assert len(decoded) == 6
 
 
-def test_a_disk_that_is_full_from_the_start_is_said(folder, tmp_path, monkeypatch):
+def test_a_disk_that_is_full_from_the_start_is_reported(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(images, "write_json", full)
     with pytest.raises(DataError, match=r"cache cannot be written.*No space left on device"):
         load(folder, tmp_path / "cache")
@@ -89,7 +89,7 @@ def test_a_broken_image_is_a_bad_row(catalogue, tmp_path, reporter):
     assert kept.original.tolist() == [0, 1, 2]
 
 
-def test_files_that_cannot_be_read_now_are_told_and_tried_again(folder, tmp_path, monkeypatch):
+def test_unreadable_files_are_reported_and_tried_again(folder, tmp_path, monkeypatch):
     cache, (first, second) = tmp_path / "cache", names(2)
     content = {name: (folder / name).read_bytes() for name in (first, second)}
     load(folder, cache, size=40)  # digests are known
@@ -119,7 +119,7 @@ def test_files_that_cannot_be_read_now_are_told_and_tried_again(folder, tmp_path
     assert_right(again, folder, names(6))
 
 
-def test_a_file_replaced_within_its_time_and_size_is_told_once(folder, tmp_path):
+def test_a_file_replaced_with_equal_time_and_size_is_reported_once(folder, tmp_path):
     cache, file = tmp_path / "cache", folder / names(1)[0]
     other = (folder / names(2)[1]).read_bytes()
     size = max(len(other), file.stat().st_size)
@@ -136,7 +136,7 @@ def test_a_file_replaced_within_its_time_and_size_is_told_once(folder, tmp_path)
     assert load(folder, cache, size=40).broken == {}
 
 
-def test_an_image_that_memory_does_not_hold_is_tried_again(folder, tmp_path, monkeypatch):
+def test_an_image_too_large_for_memory_is_tried_again(folder, tmp_path, monkeypatch):
     spoiled = (folder / names(3)[2]).read_bytes()
 
     def large(data: bytes, size: int):
@@ -154,7 +154,7 @@ def test_an_image_that_memory_does_not_hold_is_tried_again(folder, tmp_path, mon
     assert_right(again, folder, names(6))
 
 
-def test_damaged_notes_are_made_anew(folder, tmp_path, decoded):
+def test_damaged_notes_are_rebuilt(folder, tmp_path, decoded):
     cache = tmp_path / "cache"
     load(folder, cache)
     decoded.clear()
@@ -165,7 +165,7 @@ def test_damaged_notes_are_made_anew(folder, tmp_path, decoded):
     assert len(read_json(cache / "digests.json")) == 6
 
 
-def test_digests_of_files_that_are_gone_are_forgotten(folder, tmp_path):
+def test_digests_of_deleted_files_are_dropped(folder, tmp_path):
     cache = tmp_path / "cache"
     load(folder, cache, 3)
     (folder / "images/000.png").unlink()

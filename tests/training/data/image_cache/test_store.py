@@ -35,7 +35,7 @@ def test_new_images_among_unknown_ones_take_no_more_slots_than_they_need(folder,
     assert (the_store(cache) / "pixels.u8").stat().st_size == 7 * 32 * 32 * 3
 
 
-def test_where_room_is_short_files_are_hashed_first(folder, tmp_path, decoded, opened):
+def test_files_are_hashed_first_if_space_is_short(folder, tmp_path, decoded, opened):
     """If all files were new, they would exceed the limit and evict another folder."""
     cache, bars = tmp_path / "cache", Bars()
     shutil.copyfile(folder / "images/000.png", folder / "images/005.png")
@@ -58,7 +58,7 @@ def test_where_room_is_short_files_are_hashed_first(folder, tmp_path, decoded, o
     assert (the_store(cache, 16) / "pixels.u8").exists()
 
 
-def test_a_spoiled_slot_is_decoded_again(folder, tmp_path, decoded):
+def test_a_corrupt_slot_is_decoded_again(folder, tmp_path, decoded):
     load(folder, tmp_path / "cache")
     pixels = the_store(tmp_path / "cache") / "pixels.u8"
     with pixels.open("r+b") as stream:
@@ -74,7 +74,7 @@ def test_a_spoiled_slot_is_decoded_again(folder, tmp_path, decoded):
     assert decoded == []
 
 
-def test_a_full_disk_is_said_before_anything_is_written(folder, tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_before_anything_is_written(folder, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)._replace(total=100 << 30, free=(1 << 30) + 1000)
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda _path: usage)
@@ -84,7 +84,7 @@ def test_a_full_disk_is_said_before_anything_is_written(folder, tmp_path, monkey
     assert_right(load(folder, tmp_path / "cache"), folder, names(6))
 
 
-def test_a_disk_that_has_no_room_for_the_slots_is_said(folder, tmp_path, monkeypatch):
+def test_a_disk_without_space_for_the_slots_is_reported(folder, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(os, "posix_fallocate", full)
         with pytest.raises(DataError, match="No space left on device"):
@@ -93,7 +93,9 @@ def test_a_disk_that_has_no_room_for_the_slots_is_said(folder, tmp_path, monkeyp
 
 
 @pytest.mark.parametrize("taken", [-1, 0, 100])
-def test_a_disk_that_fills_meanwhile_loses_nothing(folder, tmp_path, monkeypatch, decoded, taken):
+def test_a_disk_that_fills_while_decoding_loses_nothing(
+    folder, tmp_path, monkeypatch, decoded, taken
+):
     """The disk writes ``taken`` bytes of the fourth image, or raises ENOSPC if that is -1."""
     cache, pwrite = tmp_path / "cache", os.pwrite
 
@@ -116,7 +118,7 @@ def test_a_disk_that_fills_meanwhile_loses_nothing(folder, tmp_path, monkeypatch
     assert_right(made, folder, names(6))
 
 
-def test_the_limit_removes_images_that_are_not_wanted(folder, tmp_path, decoded):
+def test_the_quota_removes_images_that_are_not_wanted(folder, tmp_path, decoded):
     cache = tmp_path / "cache"
     before = load(folder, cache, 4)
     decoded.clear()
@@ -131,7 +133,7 @@ def test_the_limit_removes_images_that_are_not_wanted(folder, tmp_path, decoded)
     assert decoded == []
 
 
-def test_slots_that_were_reserved_and_not_filled_count_too(folder, tmp_path, monkeypatch):
+def test_reserved_empty_slots_count_towards_the_quota(folder, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(os, "pwrite", full)
         with pytest.raises(DataError, match="No space left on device"):

@@ -164,7 +164,7 @@ def test_an_alias_that_holds_no_outcomes_is_a_column_like_any_other(folder):
         read(folder, sneakers()[["relative_im_path"]].assign(bounce=[1, 3, *[0] * 10]))
 
 
-def test_a_mapped_column_and_an_exact_name_go_first(folder):
+def test_a_mapped_column_and_an_exact_name_take_precedence(folder):
     frame = sneakers()[["relative_im_path"]].assign(**{"Open Rate": [1] * 12, "seen": [0] * 12})
     manifest = read(folder, frame, {"open_rate": "seen"})
     assert outcomes(manifest, "open_rate", {}).label.tolist() == [0] * 12

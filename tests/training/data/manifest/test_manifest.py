@@ -142,7 +142,7 @@ def test_blank_targets_are_left_out_of_that_target_alone(folder):
     assert outcomes(manifest, "bounce_rate", {}).truth is None
 
 
-def test_augmentation_of_an_original_is_made_here_of_another_file_not(folder):
+def test_originals_are_augmented_here_and_other_files_are_not(folder):
     text = (
         "relative_im_path,augmentation,original\n"
         "images/000.png,,\n"
@@ -243,7 +243,7 @@ def test_an_image_folder_needs_no_manifest(folder):
         (b"\xff\xfe\x00", "not a readable CSV file"),
     ],
 )
-def test_files_that_are_no_manifest(tmp_path, content, why):
+def test_files_that_are_not_manifests(tmp_path, content, why):
     (tmp_path / "m.csv").write_bytes(content)
     with pytest.raises(DataError, match=why):
         read_table(tmp_path / "m.csv", {})
