@@ -101,10 +101,10 @@ def test_an_update_keeps_instances_and_autoscaling(shop, release):
 
 def test_only_the_number_of_instances_or_their_type_changes(shop, release, local):
     ((name, before),) = deployed(shop).items()
-    local.asked.clear()
+    local.invoked.clear()
     update(shop, release(0, instances=4))
     assert deployed(shop) == {name: {**before, "instances": 4}}
-    assert len(local.asked) == 1  # of the same variant, there is nothing to try
+    assert len(local.invoked) == 1  # of the same variant, there is nothing to try
     larger = release(0, instance_type="ml.c5.xlarge")
     update(shop, larger)
     assert deployed(shop) == {larger.variant["VariantName"]: {**before, "instances": 4}}
@@ -117,7 +117,7 @@ def test_a_rollback_restores_everything(shop, release, local, right, wrong, fail
     bad = release(1).model.parameters["ModelName"]
 
     def container(model, _body, _headers):
-        times = local.asked.count(bad)
+        times = local.invoked.count(bad)
         good = model != bad or (fails == "with traffic" and times == 1)
         return 200, right if good else wrong
 

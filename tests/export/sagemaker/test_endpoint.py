@@ -87,10 +87,10 @@ def test_an_update_is_tried_without_traffic_before_it_serves(release, local):
     shop = Endpoint(Aws(), "shop")
     old, new = release(0), release(1)
     deploy(shop, old)
-    local.asked.clear()
+    local.invoked.clear()
     update(shop, new)
     name = new.model.parameters["ModelName"]
-    assert local.asked == [name, name]  # as a variant without traffic, then as the only one
+    assert local.invoked == [name, name]  # as a variant without traffic, then as the only one
     state = everything()
     assert state["models"] == [name]
     assert state["configs"] == [new.config.parameters["EndpointConfigName"]]

@@ -83,7 +83,7 @@ def test_an_asynchronous_endpoint_that_never_answers_is_reported(dist, local, mo
     from export.sagemaker import invoke as asking
 
     monkeypatch.setattr(asking, "ASYNC_WAIT_S", 0.2)
-    monkeypatch.setattr(local, "ask_later", lambda *_: None)
+    monkeypatch.setattr(local, "invoke_async", lambda *_: None)
     done = run("deploy", "shop", "--dist", str(dist), *OPTIONS, "--kind", "async")
     assert done.exit_code == 2
     assert "no answer at s3://" in done.output

@@ -26,7 +26,7 @@ class LocalJobs:
     """The outcome that jobs will have, and the jobs that were stopped."""
 
     fate: Fate = lambda _kind: ("Completed", {})
-    tries: list[dict[str, Any]] = field(default_factory=list)
+    trials: list[dict[str, Any]] = field(default_factory=list)
     stopped: list[str] = field(default_factory=list)
 
 
@@ -59,13 +59,13 @@ def add_jobs(monkeypatch: pytest.MonkeyPatch) -> LocalJobs:
         local.stopped.append(job.training_job_name)
         return EmptyResult()
 
-    def list_tries(_response: SageMakerResponse) -> ActionResult:
-        return ActionResult({"TrainingJobSummaries": local.tries})
+    def list_trials(_response: SageMakerResponse) -> ActionResult:
+        return ActionResult({"TrainingJobSummaries": local.trials})
 
     for name, method in {
         "create_training_job": create_training_job,
         "stop_training_job": stop_training_job,
-        "list_training_jobs_for_hyper_parameter_tuning_job": list_tries,
+        "list_training_jobs_for_hyper_parameter_tuning_job": list_trials,
     }.items():
         monkeypatch.setattr(SageMakerResponse, name, method, raising=False)
     return local

@@ -65,7 +65,7 @@ class LocalAws:
     """A region on loopback."""
 
     container: Container
-    asked: list[str] = field(default_factory=list)  # models that were invoked, in order
+    invoked: list[str] = field(default_factory=list)  # models that were invoked, in order
 
     def config(self, endpoint: str) -> FakeEndpointConfig:
         """Return the config that an endpoint uses."""
@@ -80,20 +80,20 @@ class LocalAws:
                 return str(each["ModelName"])
         raise KeyError(f"{endpoint} has no variant {variant}")
 
-    def ask(
+    def invoke(
         self, endpoint: str, variant: str | None, body: bytes, headers: dict[str, str]
     ) -> tuple[int, bytes]:
         """Return the answer of a variant's container."""
         model = self.serving(endpoint, variant)
-        self.asked.append(model)
+        self.invoked.append(model)
         return self.container(model, body, headers)
 
-    def ask_later(self, endpoint: str, source: str, places: dict[str, str], kind: str) -> None:
+    def invoke_async(self, endpoint: str, source: str, places: dict[str, str], kind: str) -> None:
         """Process a queued request as a worker of an asynchronous endpoint does."""
         time.sleep(QUEUED_S)
         s3 = boto3.client("s3")
         body = s3.get_object(**_place(source))["Body"].read()
-        status, content = self.ask(endpoint, None, body, {"Content-Type": kind})
+        status, content = self.invoke(endpoint, None, body, {"Content-Type": kind})
         if status != 200:
             content = f"Received server error ({status}): {content.decode()}".encode()
         s3.put_object(**_place(places["Output" if status == 200 else "Failure"]), Body=content)
@@ -219,7 +219,7 @@ def _runtime(local: LocalAws) -> type[BaseHTTPRequestHandler]:
 
         def _answer(self, name: str, body: bytes) -> None:
             variant = self.headers.get("X-Amzn-SageMaker-Target-Variant")
-            status, content = local.ask(name, variant, body, dict(self.headers.items()))
+            status, content = local.invoke(name, variant, body, dict(self.headers.items()))
             if status == 200:
                 self._send(200, {"Content-Type": "application/json"}, content)
             else:
@@ -235,7 +235,7 @@ def _runtime(local: LocalAws) -> type[BaseHTTPRequestHandler]:
             source = self.headers["X-Amzn-SageMaker-InputLocation"]
             kind = self.headers["X-Amzn-SageMaker-Content-Type"]
             work = threading.Thread(
-                target=local.ask_later, args=(name, source, places, kind), daemon=True
+                target=local.invoke_async, args=(name, source, places, kind), daemon=True
             )
             work.start()
             told = {f"X-Amzn-SageMaker-{key}Location": url for key, url in places.items()}

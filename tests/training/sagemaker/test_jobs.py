@@ -91,7 +91,7 @@ def the_job() -> dict:
     return sagemaker.describe_training_job(TrainingJobName=listed["TrainingJobName"])
 
 
-def tried_job(number: int, status: str, value: float | None, learning_rate: str) -> dict:
+def trial_job(number: int, status: str, value: float | None, learning_rate: str) -> dict:
     """Return a trial's job, as SageMaker lists it."""
     begun = datetime(2026, 11, 22, 12, number, tzinfo=UTC)
     job = {
@@ -220,11 +220,11 @@ def train_trial(definition: dict, base: Path, backbone: str) -> None:
 
 @pytest.mark.slow
 def test_a_search_on_sagemaker_has_the_seeds_ranges_and_its_jobs_train(data, tmp_path):
-    data.tries = [
-        tried_job(0, "Completed", 0.7, "0.1"),
-        tried_job(1, "Stopped", 0.5, "0.2"),
-        tried_job(2, "Completed", 0.8, "0.03"),
-        tried_job(3, "Failed", None, "0.4"),
+    data.trials = [
+        trial_job(0, "Completed", 0.7, "0.1"),
+        trial_job(1, "Stopped", 0.5, "0.2"),
+        trial_job(2, "Completed", 0.8, "0.03"),
+        trial_job(3, "Failed", None, "0.4"),
     ]
     tune = ["tune", "--engine", "sagemaker", "--out", str(tmp_path / "s"), *WHERE, *TINY]
     tune += ["--trials", "6", "--name", "shop"]
