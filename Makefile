@@ -57,9 +57,9 @@ lock: ## Compile the locks again from pyproject.toml (hashes, no hosts)
 	$(COMPILE) pyproject.toml $(EXTRAS) --group dev --output-file requirements.lock
 	$(COMPILE) pyproject.toml --extra cpu --extra openvino --extra server --constraint requirements.lock \
 	  --output-file export/container/requirements.lock
-	$(COMPILE) tests/support/toolkit.in --output-file tests/support/toolkit.lock
-	$(COMPILE) tests/support/training_toolkit.in \
-	  --output-file tests/support/training_toolkit.lock
+	$(COMPILE) tests/support/sagemaker/toolkit.in --output-file tests/support/sagemaker/toolkit.lock
+	$(COMPILE) tests/support/sagemaker/training_toolkit.in \
+	  --output-file tests/support/sagemaker/training_toolkit.lock
 
 wheel: install ## Build the wheel (augrank alone) into build/wheel
 	$(BIN)/python -m build --wheel --no-isolation --outdir build/wheel .

@@ -1,4 +1,4 @@
-"""The tests; what they need of the environment is set before anything is imported."""
+"""The tests. Their environment variables are set before anything is imported."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Fixtures that are dear to make and read by many: a finished run and its export."""
+"""Session fixtures that are expensive to make: a finished run and its export."""
 
 import shutil
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ settings.load_profile("suite")
 
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
-    """PyTorch's generator starts alike in every test; pytest-randomly does it for the others."""
+    """Seed PyTorch's generator before every test; pytest-randomly seeds the others."""
     torch.manual_seed(0)
 
 
@@ -51,14 +51,14 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
 
 @pytest.fixture(scope="session")
 def tiny_export(tiny_run: TinyRun, tmp_path_factory: pytest.TempPathFactory) -> Export:
-    """The one export of the tiny run, with its archive for SageMaker."""
+    """The export of the tiny run, with its archive for SageMaker."""
     folder = tmp_path_factory.mktemp("dist")
     return build(load_run(tiny_run.run), folder, ExportOptions("tiny", sagemaker=True))
 
 
 @pytest.fixture
 def exported(tiny_export: Export, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Builds of the tiny run, whose weights they all share, take its graph as it is."""
+    """Make builds of the tiny run reuse its exported graph, since its weights never change."""
 
     def copy(_network: object, _size: int, file: Path) -> None:
         shutil.copyfile(tiny_export.bundle / "backbone-fp32.onnx", file)
@@ -80,5 +80,5 @@ def recommender(tiny_export: Export) -> Iterator[Recommender]:
 
 @pytest.fixture(scope="session")
 def image(tiny_run: TinyRun) -> bytes:
-    """A held-out image of the catalogue: PNG, 96 x 96."""
+    """A test image of the catalogue: PNG, 96 x 96."""
     return (tiny_run.images / "image_004.png").read_bytes()

@@ -1,4 +1,4 @@
-"""The plugin that fails a test which leaves something behind, in a pytest of its own."""
+"""The plugin that fails tests which leave threads or processes behind, in a nested pytest."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""The lock file and the workflow say what the project promises."""
+"""The lock files, extras and import directions of the project."""
 
 import re
 import subprocess
@@ -11,7 +11,12 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
-LOCKS = ("requirements.lock", "export/container/requirements.lock", "tests/support/toolkit.lock")
+LOCKS = (
+    "requirements.lock",
+    "export/container/requirements.lock",
+    "tests/support/sagemaker/toolkit.lock",
+    "tests/support/sagemaker/training_toolkit.lock",
+)
 
 
 @pytest.mark.parametrize("lock", LOCKS)
@@ -23,7 +28,7 @@ def test_locks_are_hashed_and_name_no_host(lock):
 
 
 def test_the_image_pins_what_was_tested():
-    """The same versions as in the environment of the tests, and no torch, which it chooses."""
+    """The image has the tested versions; torch is left to the Dockerfile."""
     tested, image = (
         dict(re.findall(r"^([a-z0-9-]+)==(\S+)", (ROOT / lock).read_text("utf-8"), re.MULTILINE))
         for lock in LOCKS[:2]

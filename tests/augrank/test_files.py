@@ -13,7 +13,7 @@ REMEDY = "Give another --out."
 
 @pytest.fixture
 def settled(monkeypatch) -> list[str]:
-    """Names of what the disk has been waited for, in order, and of renames."""
+    """Record the names of fsynced files and of renames, in order."""
     seen: list[str] = []
     fsync, replace = os.fsync, Path.replace
 
@@ -60,7 +60,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path):
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
-def test_a_disk_that_takes_no_more_is_told_with_its_folder(code):
+def test_a_full_disk_is_reported_with_its_folder(code):
     with (
         pytest.raises(DataError, match=f"runs/a cannot be written: .*{os.strerror(code)}"),
         disk_errors(Path("runs/a"), REMEDY),
@@ -73,7 +73,7 @@ def test_a_disk_that_takes_no_more_is_told_with_its_folder(code):
         raise OSError(code, os.strerror(code), "/elsewhere/b")
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path):
+def test_a_folder_that_cannot_be_made_is_reported(tmp_path):
     with (
         pytest.raises(DataError, match=r"/proc/x/y cannot be written.*Give another --out"),
         disk_errors(Path("/proc/x/y"), REMEDY),
@@ -95,7 +95,7 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path):
         temporary.write_text("x")
 
 
-def test_other_errors_are_nobodys_disk():
+def test_other_errors_are_not_blamed_on_the_disk():
     with pytest.raises(FileNotFoundError), disk_errors(Path("runs/a"), REMEDY):
         Path("/no/such/image.png").read_bytes()
     with pytest.raises(ConnectionResetError), disk_errors(Path("runs/a"), REMEDY):

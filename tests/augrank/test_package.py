@@ -1,4 +1,4 @@
-"""The public names, what importing costs, and the wheel."""
+"""The public names, the cost of importing, and the wheel."""
 
 import subprocess
 import sys

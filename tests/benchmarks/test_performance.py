@@ -1,4 +1,4 @@
-"""docs/performance.md from results.json files."""
+"""docs/performance.md, written from results.json files."""
 
 import json
 

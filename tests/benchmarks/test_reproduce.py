@@ -1,4 +1,4 @@
-"""docs/results.md from reports."""
+"""docs/results.md, written from reports."""
 
 import json
 import sys

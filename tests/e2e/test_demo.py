@@ -1,4 +1,4 @@
-"""The demo, shortened: one epoch on small images, but the whole way."""
+"""The whole demo, shortened to one epoch on small images."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""Runs the README's blocks as they stand: ```bash in a shell, ```python in an interpreter."""
+"""Run the README's blocks unchanged: ```bash in a shell, ```python in an interpreter."""
 
 import os
 import re

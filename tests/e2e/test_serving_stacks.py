@@ -1,4 +1,4 @@
-"""One model.tar.gz under the project's own entry and under AWS's toolkit, against the .mar."""
+"""One model.tar.gz under the project's entry point and AWS's toolkit, compared with the .mar."""
 
 import base64
 import http.client
@@ -17,7 +17,7 @@ from export.run_reader import load_run
 from export.tasks.base import ExportOptions
 from export.tasks.recommend import build
 from tests.support.image_files import noise_jpeg
-from tests.support.stacks import aws_toolkit, own_entry, toolkit_python, unpack
+from tests.support.sagemaker.stacks import aws_toolkit, own_entry, toolkit_python, unpack
 
 pytestmark = pytest.mark.slow
 FIELDS = {"target": "open_rate", "campaign_type": "Newsletter", "industry": "Retail"}
@@ -28,7 +28,7 @@ RAW = {"Content-Type": "image/png", ATTRIBUTES: json.dumps(FIELDS)}
 
 @pytest.fixture(scope="module")
 def expected(tiny_export, image) -> dict:
-    """What the .mar answers under TorchServe."""
+    """The answer of the .mar under TorchServe."""
     with serve(tiny_export.archive, ServerOptions(port=0, auth=False)) as server:
         headers = {"Content-Type": "image/png", "X-Augrank-Fields": json.dumps(FIELDS)}
         response = httpx.post(server.url, content=image, headers=headers, timeout=60)
@@ -64,7 +64,7 @@ def test_both_archives_hold_the_same_and_the_same_bytes_again(tiny_export, tiny_
 
 
 def check_answers(stack, image, expected) -> None:
-    """Every way to ask, and what is wrong with a request, on a ready stack."""
+    """Check every request format and every request error on a ready stack."""
     form = httpx.Request(
         "POST", stack.url, files={"image": ("p.png", image, "image/png")}, data=FIELDS
     )
@@ -91,7 +91,9 @@ def check_answers(stack, image, expected) -> None:
         assert response.json()["error"]["status"] == status
 
 
-def test_the_own_entry_answers_as_the_mar_and_drains(tiny_export, expected, image, tmp_path):
+def test_the_projects_entry_point_answers_as_the_mar_and_drains(
+    tiny_export, expected, image, tmp_path
+):
     unpack(tiny_export.model_tar, tmp_path)
     (tmp_path / "model" / "model-config.yaml").chmod(0o444)
     settings = {"SAGEMAKER_TS_BATCH_SIZE": "4", "SAGEMAKER_TS_MAX_BATCH_DELAY": "1500"}
@@ -112,7 +114,7 @@ def test_the_own_entry_answers_as_the_mar_and_drains(tiny_export, expected, imag
             outcomes = list(pool.map(ask, [image, b"broken", image, image[:200]]))
         assert [status for status, _ in outcomes] == [200, 415, 200, 422]
         asked = http.client.HTTPConnection(urlsplit(stack.url).netloc, timeout=60)
-        asked.request("POST", "/invocations", image, RAW)  # waits 1.5 s for company
+        asked.request("POST", "/invocations", image, RAW)  # waits 1.5 s for more requests
         time.sleep(0.7)  # it is sent; now it has arrived, too
         os.kill(stack.process.pid, signal.SIGTERM)
         assert asked.getresponse().status == 200

@@ -1,4 +1,4 @@
-"""What an archive asks a container to install is what its runtime imports."""
+"""The requirements in an archive cover everything that the runtime imports."""
 
 import importlib.metadata
 import re
@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 from export.archive import RUNTIME
-from tests.support.stacks import REPOSITORY
+from tests.support.sagemaker.stacks import REPOSITORY
 
 IN_THE_IMAGE = {"numpy", "pillow", "augrank"}
 SCRIPT = """

@@ -1,4 +1,4 @@
-"""The handler in process, with TorchServe's own Context class."""
+"""The handler, called in this process with TorchServe's Context class."""
 
 import base64
 import json
@@ -20,7 +20,7 @@ FIELDS = {"target": "open_rate", "campaign_type": "Newsletter", "industry": "Ret
 
 
 def raw(image: bytes, content_type: str = "image/png", **changes):
-    """A raw image with its fields in the header."""
+    """Return a request of a raw image, with its fields in the header."""
     fields = json.dumps({**FIELDS, **changes})
     return {"body": bytearray(image)}, {"Content-Type": content_type, "X-Augrank-Fields": fields}
 
@@ -41,7 +41,7 @@ def handler(model_dir):
 
 
 def test_a_worker_loads_no_scikit_learn(model_dir):
-    """Which takes longer than all else that a worker loads."""
+    """Importing scikit-learn takes longer than everything else that a worker loads."""
     code = (
         "import sys\n"
         "from handlers.recommend_handler import RecommendHandler\n"
@@ -56,7 +56,7 @@ def test_a_worker_loads_no_scikit_learn(model_dir):
 
 @pytest.fixture
 def ask(handler, model_dir):
-    """Send a batch of (fields, headers); get (status, body) of each and the context."""
+    """Send a batch of (fields, headers); return each (status, body), and the context."""
 
     def send(*requests):
         context = make_context(model_dir, [headers for _, headers in requests])
@@ -74,7 +74,7 @@ def ask(handler, model_dir):
 def test_eight_requests_with_three_bad_images(
     ask, image, monkeypatch, handler, rows_per_call, calls
 ):
-    """A CPU embeds one request's candidates as soon as they are there, a GPU all together."""
+    """A CPU embeds each request's candidates as soon as they are ready, a GPU the whole batch."""
     backbone, made = handler.task.backbone, []
     embed = backbone.embed
     monkeypatch.setattr(backbone, "embed", lambda batch: made.append(len(batch)) or embed(batch))

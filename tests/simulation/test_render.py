@@ -1,4 +1,4 @@
-"""The renderer of the catalogues: same seed same bytes, uniform studio, resumable."""
+"""The renderer of catalogues: equal bytes for equal seeds, a uniform studio, resumable."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _files(folder: Path) -> dict[str, bytes]:
 
 
 def _box(image: np.ndarray) -> tuple[int, int, int, int]:
-    """x, y, width, height of what differs clearly from the studio (the shadow does not)."""
+    """Return x, y, width, height of what differs clearly from the studio (not the shadow)."""
     away = np.abs(image.astype(int) - STUDIO)
     coloured = np.ptp(image.astype(int), axis=2) > 12
     seen = coloured | (away.max(axis=2) > 90)
@@ -176,7 +176,9 @@ def test_other_arguments_out_of_range(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_full_disk_is_told_and_leaves_whole_images_alone(tmp_path: Path, workers: int) -> None:
+def test_a_full_disk_is_reported_and_leaves_only_complete_images(
+    tmp_path: Path, workers: int
+) -> None:
     expected = render_catalogue("car", 130, tmp_path / "a", RenderOptions(size=SIZE, workers=1))
     sizes = sorted(path.stat().st_size for path in (tmp_path / "a" / "images").iterdir())
     out = tmp_path / "b"
@@ -193,7 +195,7 @@ def test_a_full_disk_is_told_and_leaves_whole_images_alone(tmp_path: Path, worke
     assert _files(out) == _files(tmp_path / "a")
 
 
-def test_what_is_no_folder_is_told(tmp_path: Path) -> None:
+def test_an_output_that_is_not_a_folder_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(DataError, match=r"file cannot be written.*another --out"):
         render_catalogue("car", 1, tmp_path / "file", RenderOptions(size=SIZE))

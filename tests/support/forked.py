@@ -1,6 +1,6 @@
-"""Commands to be killed, in processes that start at once: forked from one with all imported.
+"""Commands for a test to kill, in processes that start fast: they are forked with imports loaded.
 
-Such a process has the tests' environment of the moment, a group of its own, and says nothing.
+Such a process has the test's current environment, its own process group, and no output.
 """
 
 import contextlib
@@ -18,22 +18,22 @@ IMPORTED = [__name__, "xgboost", "boto3", "augrank.cli.app", "export.cli", "benc
 def start(
     app: str, words: Sequence[str], prepare: Callable[[], None] | None = None
 ) -> ForkServerProcess:
-    """Run a command.
+    """Run a command in a new process.
 
     Args:
-        app: module of its typer app.
-        words: of the command line.
-        prepare: called there beforehand; a function of a module.
+        app: The module of its typer app.
+        words: The words of the command line.
+        prepare: A module-level function that the process calls first.
     """
     server = multiprocessing.get_context("forkserver")
-    server.set_forkserver_preload(IMPORTED)  # heeded the first time
+    server.set_forkserver_preload(IMPORTED)  # has an effect the first time only
     process = server.Process(target=_run, args=(app, list(words), dict(os.environ), prepare))
     process.start()
     return process
 
 
 def kill(process: ForkServerProcess) -> None:
-    """End it and all that it started."""
+    """Kill the process and everything that it started."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.kill()

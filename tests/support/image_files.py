@@ -1,4 +1,4 @@
-"""Files that a server has to cope with: large ones, and one that claims to be huge."""
+"""Image files that are hard on a server: large ones, and one that claims to be huge."""
 
 import io
 import struct
@@ -9,7 +9,7 @@ from PIL import Image
 
 
 def png_bomb(width: int, height: int) -> bytes:
-    """A PNG of a few bytes that claims a size, as decompression bombs do."""
+    """Return a PNG of a few bytes that claims this size, as decompression bombs do."""
 
     def chunk(content: bytes) -> bytes:
         return (

@@ -1,8 +1,7 @@
 """A pytest plugin: a test fails if a thread or a process that it started outlives it.
 
-What a fixture of a module or of the session starts may live as long as the fixture does. A process
-counts whoever started it and whatever became of its parent: all of them inherit a variable of the
-environment that names this test session.
+What a module's or session's fixture starts may live as long as the fixture. Processes are found
+even if their parent has ended: they inherit an environment variable that names this test session.
 """
 
 import gc
@@ -25,7 +24,7 @@ Leak = threading.Thread | psutil.Process
 
 
 class LeakDetector:
-    """The threads and processes that are allowed: from before, and of fixtures that live."""
+    """The plugin, with the threads and processes it allows: earlier ones and those of fixtures."""
 
     def __init__(self) -> None:
         self._session = f"{os.getpid()}-{time.monotonic_ns()}"
@@ -64,7 +63,7 @@ class LeakDetector:
                 if isinstance(one, psutil.Process):
                     with suppress(psutil.NoSuchProcess):
                         one.kill()
-            self._before.update(leaked)  # told once
+            self._before.update(leaked)  # report each leak once
             pytest.fail(told, pytrace=False)
 
     def _after_grace(self) -> list[Leak]:
@@ -107,10 +106,10 @@ class LeakDetector:
 
 
 def _of_multiprocessing() -> set[int | None]:
-    """Processes of the standard library that serve the whole session and end with it.
+    """Return the standard library's helper processes, which end with the session.
 
-    One forks the processes of ``tests.support.forked``, with all that they need imported; the
-    other removes semaphores and shared memory of processes that were killed.
+    One forks the processes of ``tests.support.forked``, with their imports loaded; the other
+    removes semaphores and shared memory of killed processes.
     """
     return {
         multiprocessing.forkserver._forkserver._forkserver_pid,

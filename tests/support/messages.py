@@ -4,7 +4,7 @@ from augrank.reporting import NullReporter
 
 
 class Messages(NullReporter):
-    """What a benchmark has reported, in order."""
+    """The messages of a benchmark, in order."""
 
     def __init__(self):
         self.texts: list[str] = []

@@ -1,4 +1,4 @@
-"""Thread pools that start their threads late, whoever asks first, and never end them."""
+"""Thread pools that start their threads lazily, in whichever test comes first, and keep them."""
 
 import threading
 from collections.abc import Iterator
@@ -8,9 +8,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def own_threads(owner: object) -> Iterator[None]:
-    """Start all threads of an object's pools now, so that they are its fixture's and not a test's.
+    """Start all threads of an object's pools now, so that they belong to a fixture, not to a test.
 
-    They end with the block.
+    The threads end with the block.
     """
     pools = [pool for pool in vars(owner).values() if isinstance(pool, ThreadPoolExecutor)]
     for pool in pools:

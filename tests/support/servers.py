@@ -1,4 +1,4 @@
-"""An HTTP server on loopback that leaves no thread and no connection behind."""
+"""An HTTP server on loopback that leaves no threads or connections behind."""
 
 import socket
 import sys
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class LocalServer(ThreadingHTTPServer):
-    """Answers each connection in a thread, and ends all of them when it ends."""
+    """A server with a thread for each connection, all of which end with the server."""
 
     daemon_threads = False  # so that server_close joins them
 
@@ -26,7 +26,7 @@ class LocalServer(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}"
 
     def end(self) -> None:
-        """Close the port and all connections; wait for the answers that are being written."""
+        """Close the port and all connections after the answers in progress are written."""
         self.shutdown()
         self._thread.join()
         for connection in list(self._connections):
@@ -43,13 +43,13 @@ class LocalServer(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        if not isinstance(sys.exc_info()[1], OSError):  # a client that leaves is no error
+        if not isinstance(sys.exc_info()[1], OSError):  # a client that disconnects is not an error
             super().handle_error(request, client_address)
 
 
 @contextmanager
 def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[LocalServer]:
-    """A server with this handler, for the length of the block."""
+    """Run a server with this handler until the block ends."""
     server = LocalServer(handler)
     try:
         yield server

@@ -1,4 +1,4 @@
-"""Images of coloured shapes that are told apart at 32 pixels."""
+"""Images of coloured shapes that can be distinguished at 32 pixels."""
 
 import cv2
 import numpy as np
@@ -7,7 +7,7 @@ SHAPES = ("disc", "box", "bar")
 
 
 def draw(number: int, side: int = 40) -> np.ndarray:
-    """A shape with a light top and a coloured body, uint8 (side, side, 3) RGB."""
+    """Return a shape with a light top and a coloured body, uint8 (side, side, 3) RGB."""
     rng = np.random.default_rng(number)
     image = np.full((side, side, 3), 255, np.uint8)
     colour = tuple(int(value) for value in rng.integers(60, 180, 3))

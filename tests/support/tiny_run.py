@@ -1,4 +1,4 @@
-"""A run directory without training: what `python -m training fit` would write, in two seconds.
+"""A run directory like that of `python -m training fit`, written without training in two seconds.
 
 The backbone is a ResNet-18 of random weights, whose batch statistics are set from the images so
 that its features differ from image to image; the heads are real XGBoost models of a known rule.
@@ -37,7 +37,7 @@ SPLITS = ("train", "train", "train", "validation", "test", "test")
 
 
 def make_image(index: int, side: int = 96) -> Image.Image:
-    """A coloured box with a wheel, different for every index."""
+    """Return a coloured box with a wheel, different for every index."""
     rng = np.random.default_rng(index)
     image = Image.new("RGB", (side, side), "white")
     draw = ImageDraw.Draw(image)
@@ -49,7 +49,7 @@ def make_image(index: int, side: int = 96) -> Image.Image:
 
 
 def write_images(folder: Path, count: int) -> list[str]:
-    """Write PNGs and give their names."""
+    """Write PNGs and return their names."""
     folder.mkdir(parents=True, exist_ok=True)
     names = [f"image_{index:03d}.png" for index in range(count)]
     for index, name in enumerate(names):
@@ -120,7 +120,7 @@ def _embed(images, names, chosen, seed):
 
 
 def _heads(run: Path, features, logits, augmentations: int) -> list[HeadSpec]:
-    """Heads of a known rule: brighter and rotate raise every outcome, a campaign type shifts it."""
+    """Train heads of a known rule: brighter and rotate raise outcomes, a campaign shifts them."""
     (run / "heads").mkdir()
     encoder, rng = ContextEncoder(CONTEXT), np.random.default_rng(7)
     rows, labels = [], []

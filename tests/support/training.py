@@ -1,4 +1,4 @@
-"""A tiny data set, and the losses of a network that learns it; in any number of processes."""
+"""A tiny data set, and the losses of a network trained on it in any number of processes."""
 
 from pathlib import Path
 
@@ -43,9 +43,9 @@ def made(device: Device = CPU, ours: World = World(), pieces: int = 1):
 
 
 def losses(ours: World, pieces: int, *, fixed: bool = False) -> list[float]:
-    """Mean loss of every batch of 16, of all processes and pieces together.
+    """Return the mean loss of every batch of 16, over all processes and micro-batches.
 
-    Fixed: normalised by what it was before, not by batches.
+    With ``fixed``, batch normalisation uses its running statistics, not those of the batch.
     """
     backbone = Backbone("resnet18", 6, seed=0).to(memory_format=torch.channels_last)
     config = CONFIG.model_copy(update={"batch_size": 16, "accumulate": pieces})
@@ -64,7 +64,7 @@ def losses(ours: World, pieces: int, *, fixed: bool = False) -> list[float]:
 
 
 def losses_on_gpus(ours: World, device: str = "cuda") -> list[float]:
-    """Mean loss of every batch of 16 of all processes, normalised over all of them."""
+    """Return the mean loss of every batch of 16, with batch normalisation over all processes."""
     ctx = TrainContext(world=ours, device=Device.choose(device, "fp32"))
     backbone = Backbone("resnet18", 6, seed=0)
     backbone = backbone.to(ctx.device.torch_device, memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""Virtual time for asyncio: nobody sleeps, and the times of what happens are exact."""
+"""Virtual time for asyncio: nothing sleeps, and the times of events are exact."""
 
 import asyncio
 import selectors
@@ -10,9 +10,9 @@ TICK_S = 1e-9  # time passes in every turn of the loop, as it does on a real clo
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """A loop that, instead of waiting for its next timer, sets its clock to it.
+    """An event loop that sets its clock to the next timer instead of waiting for it.
 
-    For coroutines that wait for one another and for time alone, never for a socket or a thread.
+    It suits coroutines that wait only for each other and for time, never for sockets or threads.
     """
 
     def __init__(self) -> None:
@@ -37,6 +37,6 @@ class _Waiting(selectors.SelectSelector):
 
 
 def run(loop: VirtualLoop, coroutine: Coroutine[Any, Any, Result]) -> Result:
-    """The coroutine's result; closes the loop."""
+    """Run the coroutine, close the loop and return the result."""
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
         return runner.run(coroutine)

@@ -1,4 +1,4 @@
-"""What TorchServe gives a worker's handler: its own Context, with metrics that are kept."""
+"""The Context that TorchServe gives a worker's handler, with metrics that are kept."""
 
 from ts.context import Context, RequestProcessor
 

@@ -14,7 +14,7 @@ from tests.support.shapes import SHAPES, draw
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
-    """Networks take one thread, unless a test sets more; the next test has one again."""
+    """Limit torch and OpenCV to one thread; restore it after a test that sets more."""
     before = torch.get_num_threads(), cv2.getNumThreads()
     torch.set_num_threads(1)
     yield
@@ -29,7 +29,7 @@ def reporter() -> Reporter:
 
 @pytest.fixture
 def catalogue(tmp_path: Path) -> Callable[[int], Path]:
-    """Write a catalogue of N images; returns its manifest."""
+    """Return a function that writes a catalogue of N images and returns its manifest."""
 
     def write(count: int) -> Path:
         folder = tmp_path / "catalogue"

@@ -67,7 +67,7 @@ def test_images_grow_to_the_size_that_is_served(size):
     assert (sides[0], sides[6:]) == (64, [size] * 3)
 
 
-def test_where_a_run_lies_is_not_decisive():
+def test_paths_and_threads_are_not_decisive():
     one = FitConfig(manifest=Path("a.csv"), out=Path("r"), threads=2)
     two = FitConfig(manifest=Path("/x/a.csv"), out=Path("s"), threads=8)
     assert one.decisive() == two.decisive()

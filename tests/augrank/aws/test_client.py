@@ -1,4 +1,4 @@
-"""AWS errors: their code, what they mean, and the remedy; by the texts that AWS itself sends."""
+"""AWS errors: code, meaning and remedy, tested with the texts that AWS sends."""
 
 import pytest
 from botocore.exceptions import ClientError, InvalidRegionError, TokenRetrievalError
@@ -35,7 +35,7 @@ def test_the_text_alone_makes_no_resource_missing(code, operation):
     assert not refused(code, "Could not find endpoint: does not exist", operation).is_not_found
 
 
-def test_other_refusals_are_no_absence_and_say_what_to_do():
+def test_other_errors_do_not_mean_missing_and_give_a_remedy():
     quota = refused("ResourceLimitExceeded", "The account-level service limit is 0 Instances")
     assert not quota.is_not_found
     assert "Service Quotas" in str(quota)
@@ -77,8 +77,8 @@ def test_a_misspelt_service_is_an_error_and_no_client():
 
 
 @pytest.mark.parametrize("exists", [True, False])
-def test_creating_what_exists_is_told_from_a_wrong_parameter_by_describing_it(exists):
-    """Both come as ValidationException; the text is not looked at."""
+def test_describing_tells_an_existing_resource_from_a_wrong_parameter(exists):
+    """AWS sends ValidationException for both; the error's text is not parsed."""
     aws = Aws("us-east-1")
     call = Call(
         "sagemaker",

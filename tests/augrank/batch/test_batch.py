@@ -1,4 +1,4 @@
-"""A whole catalogue's answers: the same as one by one, resumable, bad images listed."""
+"""Batch scoring: answers equal those of single requests, jobs resume, bad images are listed."""
 
 import contextlib
 import csv
@@ -36,7 +36,7 @@ GIVEN = [word for name, value in CONTEXT.items() for word in ("--context", f"{na
 
 @pytest.fixture
 def folder(tiny_run, tmp_path):
-    """Images in two folders, one of them broken."""
+    """Two folders of images, one of which is damaged."""
     images = tmp_path / "images"
     (images / "deep").mkdir(parents=True)
     for number, file in enumerate(sorted(tiny_run.images.glob("*.png"))[:6]):
@@ -82,7 +82,7 @@ def test_a_folder_is_answered_as_one_by_one(tiny_export, folder, recommender, tm
     assert not (tmp_path / "answers.parquet.partial").exists()
 
 
-def test_a_manifests_own_context_goes_before_the_given(tiny_export, folder, tmp_path):
+def test_a_manifests_context_overrides_the_given_one(tiny_export, folder, tmp_path):
     manifest = tmp_path / "manifest.csv"
     manifest.write_text(
         "relative_im_path,campaign_type,open_rate\n"
@@ -146,7 +146,7 @@ def test_two_jobs_do_not_write_one_file(tiny_export, folder, tmp_path):
         bulk.score(job(tiny_export, folder), items, out)
 
 
-def test_a_killed_worker_is_told_and_the_next_call_goes_on(
+def test_a_killed_worker_is_reported_and_the_next_call_resumes(
     tiny_export, folder, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(scoring, "SHARD", 1)
@@ -169,7 +169,7 @@ def test_a_killed_worker_is_told_and_the_next_call_goes_on(
 
 
 def test_ctrl_c_ends_the_workers_at_once(tiny_export, folder, tmp_path, monkeypatch):
-    """Whatever they are at: one reads a pipe into which nobody writes."""
+    """Workers end even while blocked: one of them reads a pipe that nobody writes to."""
     monkeypatch.setattr(scoring, "SHARD", 1)
     os.mkfifo(endless := folder / "endless.png")
     given_up = threading.Timer(60, lambda: endless.open("wb").close())
@@ -210,7 +210,7 @@ def test_workers_end_with_a_killed_parent(tiny_export, folder, tmp_path):
 
 
 def score_quickly() -> None:
-    """Workers are forked where others are spawned."""
+    """Fork the workers instead of spawning them, which is faster."""
     fork = multiprocessing.get_context("fork")
     multiprocessing.get_context = lambda _: fork
     scoring.SHARD = 4
@@ -298,7 +298,7 @@ finally:
 
 @pytest.mark.slow
 def test_a_ray_cluster_of_two_nodes_gives_the_same(tiny_export, folder, tmp_path):
-    """In a process of its own: Ray leaves threads in the one that it is driven from."""
+    """Drive Ray from a separate process, because it leaves threads behind."""
     pytest.importorskip("ray")
     asked, out = job(tiny_export, folder), tmp_path / "ray.parquet"
     given = {"bundle": str(asked.bundle), "images": str(folder), "out": str(out),

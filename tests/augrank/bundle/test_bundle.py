@@ -83,7 +83,7 @@ def test_widths_must_fit_the_graph(bundle, width):
         Recommender.load(bundle, threads=1)
 
 
-def test_what_is_no_bundle_is_told_how_to_make_one(tmp_path):
+def test_the_error_of_a_folder_without_a_bundle_says_how_to_make_one(tmp_path):
     with pytest.raises(BundleError, match="python -m export build"):
         load_bundle(tmp_path)
     (tmp_path / "bundle.json").write_text("[]")

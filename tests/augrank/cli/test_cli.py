@@ -62,14 +62,14 @@ def test_a_contact_sheet_is_drawn(run, tiny_export, image, tmp_path):
         (["--target", "open_rate", *CONTEXT, "--precision", "int8"], "Export again with --int8"),
     ],
 )
-def test_wrong_arguments_are_told_kindly(run, tiny_export, image, arguments, message):
+def test_wrong_arguments_are_explained(run, tiny_export, image, arguments, message):
     result = run("recommend", tiny_export.bundle, image, *arguments)
     assert result.exit_code == 2
     assert message in " ".join(result.output.split())
     assert "Traceback" not in result.output
 
 
-def test_wrong_files_are_told_kindly(run, tiny_export, image, tmp_path):
+def test_wrong_files_are_explained(run, tiny_export, image, tmp_path):
     assert "cannot be read" in run("recommend", tiny_export.bundle, tmp_path / "none").output
     assert "is not a bundle" in run("inspect", tmp_path).output
     assert "cannot be opened as an archive" in run("inspect", tmp_path / "x.mar").output

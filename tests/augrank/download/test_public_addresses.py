@@ -20,7 +20,7 @@ from tests.support.servers import serving
 
 
 class _Echo(BaseHTTPRequestHandler):
-    """Answers with the Host header that came."""
+    """Answer with the request's Host header."""
 
     def do_GET(self):
         body = self.headers["Host"].encode()
@@ -41,7 +41,7 @@ def echo():
 
 @pytest.fixture
 def names(monkeypatch):
-    """Names that resolve to what the test says; every look-up is listed."""
+    """Names that resolve to the test's addresses; records every look-up."""
     known: dict[str, list[list[str]]] = {}
     asked: list[str] = []
 
@@ -118,7 +118,7 @@ def test_only_addresses_of_the_public_internet_are_public(address, public):
         ("https://exa\x00mple.com/a.jpg", "not a URL"),
     ],
 )
-def test_urls_that_are_refused_unasked(url, why):
+def test_urls_that_are_refused_without_a_request(url, why):
     with pytest.raises(PermanentFailure, match=why):
         check_url(url)
 
@@ -133,7 +133,7 @@ def test_this_machine_is_refused_however_it_is_written(host, echo):
         get(f"http://{host}:{echo.server_port}/", Guard())
 
 
-def test_a_name_that_leads_to_a_private_address_is_refused(names):
+def test_a_name_that_resolves_to_a_private_address_is_refused(names):
     known, _ = names
     known["images.example"] = [["93.184.216.34", "10.0.0.7"]]  # one bad address is enough
     with pytest.raises(
@@ -142,7 +142,7 @@ def test_a_name_that_leads_to_a_private_address_is_refused(names):
         get("http://images.example/", Guard())
 
 
-def test_the_address_that_was_checked_is_the_one_that_is_asked(names, echo):
+def test_the_checked_address_is_the_one_connected_to(names, echo):
     known, asked = names
     known["images.example"] = [["127.0.0.1"], ["10.0.0.7"]]  # another one a moment later
     url = f"http://images.example:{echo.server_port}/"
@@ -150,14 +150,14 @@ def test_the_address_that_was_checked_is_the_one_that_is_asked(names, echo):
     assert asked == ["images.example"]
 
 
-def test_the_next_address_is_asked_where_one_does_not_answer(names, echo):
+def test_the_next_address_is_tried_if_one_does_not_answer(names, echo):
     known, _ = names
     known["images.example"] = [["::1", "127.0.0.1"]]  # the server listens on the second only
     url = f"http://images.example:{echo.server_port}/"
     assert get(url, Guard(allow_loopback=True)).startswith("images.example")
 
 
-def test_a_name_that_is_not_known_may_be_known_later(names):
+def test_an_unknown_name_is_a_temporary_failure(names):
     with pytest.raises(TemporaryFailure, match=r"the name nowhere\.example was not found"):
         get("http://nowhere.example/", Guard())
 
@@ -180,7 +180,7 @@ def test_tls_keeps_the_name(names, echo, tmp_path):
 
 
 def _certificate(name, folder):
-    """Key and self-signed certificate of a name, in one file."""
+    """Write a key and a self-signed certificate for a name to one file."""
     pytest.importorskip("cryptography")
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization

@@ -1,4 +1,4 @@
-"""Hosts side by side, each at its rate: in virtual time, so that every moment is exact."""
+"""The scheduler: hosts with a rate limit each, in virtual time so that times are exact."""
 
 import asyncio
 import itertools
@@ -15,7 +15,7 @@ from tests.support import virtual_time
 
 @pytest.fixture(autouse=True)
 def loop(monkeypatch):
-    """The loop whose clock is the queue's."""
+    """The event loop whose clock the queue uses."""
     loop = virtual_time.VirtualLoop()
     monkeypatch.setattr(scheduler, "time", SimpleNamespace(monotonic=loop.time))
     yield loop
@@ -27,7 +27,7 @@ def at(seconds):
 
 
 def order(loop, queue, *, workers=1):
-    """Host and seconds since the start of every URL, in the order of the queue."""
+    """Return (host, seconds since the start) of every URL, in the order of the queue."""
 
     async def run():
         start, found = loop.time(), []
@@ -43,7 +43,7 @@ def order(loop, queue, *, workers=1):
     return virtual_time.run(loop, run())
 
 
-def test_a_host_is_asked_no_faster_than_its_rate(loop):
+def test_a_host_gets_no_more_requests_than_its_rate_limit(loop):
     queue = RateLimitedQueue(per_host=20)
     for number in range(5):
         queue.add(PendingUrl(f"a{number}", "a"))
@@ -118,7 +118,7 @@ def test_a_redirect_waits_for_its_turn(loop):
     assert virtual_time.run(loop, run()) == at(3 / 20)
 
 
-def test_a_closed_host_gives_back_what_waited(loop):
+def test_closing_a_host_returns_its_pending_urls(loop):
     queue = RateLimitedQueue(per_host=1000)
     for url in ("a0", "b0", "a1"):
         queue.add(PendingUrl(url, url[0]))

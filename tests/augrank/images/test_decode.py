@@ -66,7 +66,7 @@ def test_sixteen_bit_rgb_is_scaled_to_eight():
     assert centre(data.tobytes()) == (77, 77, 77)
 
 
-def test_of_an_animation_the_first_frame_is_taken():
+def test_the_first_frame_of_an_animation_is_used():
     frames = [solid("RGB", (50, 50), RED), solid("RGB", (50, 50), (0, 0, 255))]
     for file_format in ("GIF", "WEBP"):
         data = encoded(frames[0], file_format, save_all=True, append_images=frames[1:])
@@ -151,7 +151,7 @@ def test_limits_are_the_callers():
 
 
 @pytest.mark.parametrize("data", [b"", b"hello", b"%PDF-1.7", b"<svg></svg>", b"II*\0"])
-def test_what_is_no_image_is_unsupported(data):
+def test_files_that_are_not_images_are_unsupported(data):
     with pytest.raises(UnsupportedImage, match="JPEG, PNG, WEBP or GIF"):
         decode(data, 32)
 
@@ -159,7 +159,7 @@ def test_what_is_no_image_is_unsupported(data):
 @settings(deadline=None)  # a busy machine takes its time
 @given(st.binary(max_size=400), st.sampled_from(["JPEG", "PNG", "WEBP", "GIF"]), st.data())
 def test_damage_gives_a_request_error_or_an_image(noise, file_format, data):
-    """Whatever bytes come, the answer is an image or a 4xx: nothing else escapes."""
+    """Any bytes give an image or a 4xx error, and no other exception."""
     whole = bytearray(encoded(solid("RGB", (24, 24), RED), file_format))
     place = data.draw(st.integers(0, len(whole)))
     whole[place : place + len(noise)] = noise

@@ -1,4 +1,4 @@
-"""OpenVINO as the engine of a bundle: the same answers, chosen only where they were compared."""
+"""OpenVINO as a bundle's engine: equal answers, and chosen only if export compared them."""
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
@@ -56,7 +56,7 @@ def test_a_bundle_that_was_not_compared_is_served_with_a_warning(tiny_export, ca
     assert not caplog.text
 
 
-def test_its_absence_is_told_with_a_remedy(graph, monkeypatch):
+def test_missing_openvino_is_reported_with_a_remedy(graph, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "openvino", None)
     with pytest.raises(BundleError, match=r"augrank\[openvino\]"):
         Backbone(graph, threads=1, device="openvino")

@@ -54,5 +54,5 @@ def test_a_single_leaf_is_a_forest_too():
         lambda: train(booster="gblinear"),
     ],
 )
-def test_what_it_cannot_walk_it_leaves_to_xgboost(booster):
+def test_unsupported_trees_are_left_to_xgboost(booster):
     assert TreeEnsemble.of(booster()) is None

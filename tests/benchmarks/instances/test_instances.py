@@ -1,4 +1,4 @@
-"""Instance types side by side: what is tried, what it may cost, what is left, what is reported."""
+"""Instance types compared: trials, cost limits, clean-up and the report."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def trained(rate: float) -> TrainingFigures:
 
 @dataclass
 class Fake:
-    """A platform that answers from a table; errors in it are raised."""
+    """A platform that answers from a table and raises the errors in it."""
 
     training: dict[str, object] = field(default_factory=dict)
     serving: dict[str, object] = field(default_factory=dict)
@@ -150,7 +150,7 @@ def test_nothing_is_started_that_might_pass_the_limit(ledger):
     assert "$56.30 more" in ledger.failed["training", "ml.p3.16xlarge"]
 
 
-def test_what_a_crash_left_is_removed_and_paid_for_and_an_interrupt_is_not_a_failure(ledger):
+def test_leftovers_of_a_crash_are_removed_and_charged_and_an_interrupt_is_not_a_failure(ledger):
     ledger.begin("serving", "ml.c5.large")
     ledger.content["running"]["serving ml.c5.large"] -= 3600  # an hour ago
     platform = Fake(serving={"ml.c5.large": KeyboardInterrupt()}, left=["endpoint bench-1"])

@@ -1,4 +1,4 @@
-"""The serving benchmark on a tiny bundle, with real servers, shortened."""
+"""A shortened serving benchmark of a tiny bundle, with real servers."""
 
 import json
 from dataclasses import replace
@@ -28,10 +28,8 @@ RATIOS = (
 )
 
 
-@pytest.mark.slow
-def test_the_benchmark_runs_every_part_and_ends_in_one_line(
-    tiny_export, tiny_run, tmp_path, monkeypatch
-):
+def run_shortened(bundle, images, out, monkeypatch) -> tuple[dict, str]:
+    """Run the benchmark with every measurement shortened; return its results and its output."""
     short = replace(
         measurements.QUICK,
         openvino=True,
@@ -44,28 +42,22 @@ def test_the_benchmark_runs_every_part_and_ends_in_one_line(
     )
     monkeypatch.setattr(measurements, "QUICK", short)
     monkeypatch.setattr(scenarios, "RECOVERY_S", 0.5)
-    out = tmp_path / "out"
-    result = CliRunner().invoke(
-        app,
-        [
-            "serving",
-            str(tiny_export.bundle),
-            "--quick",
-            "--peers",
-            "mosec",
-            "--images",
-            str(tiny_run.images),
-            "--price-per-hour",
-            "0.36",
-            "--out",
-            str(out),
-        ],
-    )
+    command = ["serving", str(bundle), "--quick", "--peers", "mosec", "--images", str(images)]
+    command += ["--price-per-hour", "0.36", "--out", str(out)]
+    result = CliRunner().invoke(app, command)
     assert result.exit_code == 0, result.output
-    content = json.loads(result.stdout.strip().splitlines()[-1])
+    return json.loads(result.stdout.strip().splitlines()[-1]), result.stdout
+
+
+@pytest.mark.slow
+def test_the_benchmark_runs_every_part_and_ends_in_one_line(
+    tiny_export, tiny_run, tmp_path, monkeypatch
+):
+    out = tmp_path / "out"
+    content, stdout = run_shortened(tiny_export.bundle, tiny_run.images, out, monkeypatch)
     assert content == json.loads((out / "results.json").read_text())
     assert content["quick"] is True
-    assert "quick run" in result.stdout
+    assert "quick run" in stdout
     for name in RATIOS:
         figure = content["ratios"][name]
         assert 0 < figure["low"] <= figure["median"] <= figure["high"], name

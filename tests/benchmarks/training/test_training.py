@@ -83,7 +83,7 @@ def test_every_ratio_has_the_faster_side_above():
 
 
 def test_a_gpu_has_targets_of_its_own():
-    """The rows of its section; no GPU is needed for them."""
+    """The rows of the GPU's section can be checked without a GPU."""
     measured = TrainingMeasurements(
         choose_device(1),
         1,

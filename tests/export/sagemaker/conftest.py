@@ -1,4 +1,4 @@
-"""A region on loopback to bring an export to."""
+"""A region on loopback, and an export to deploy there."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -10,12 +10,12 @@ from export.sagemaker import endpoint
 from export.sagemaker import invoke as asking
 from export.sagemaker.invoke import SmokeRequest
 from export.sagemaker.release import Release, Settings
-from tests.support.aws import BUCKET, IMAGE, ROLE, LocalAws, local_aws
+from tests.support.sagemaker.region import BUCKET, IMAGE, ROLE, LocalAws, local_aws
 
 
 @pytest.fixture
 def right(dist) -> bytes:
-    """The answer that the smoke request expects."""
+    """The answer that the smoke test expects."""
     smoke = SmokeRequest.load(dist)
     scores = [{"name": n, "probability": p} for n, p in smoke.probabilities.items()]
     return json.dumps({"candidates": scores}).encode()
@@ -23,13 +23,13 @@ def right(dist) -> bytes:
 
 @pytest.fixture
 def wrong(right) -> bytes:
-    """Another one."""
+    """An answer that differs from the expected one."""
     return right.replace(b'"probability": 0', b'"probability": 1')
 
 
 @pytest.fixture
 def local(monkeypatch, right) -> Iterator[LocalAws]:
-    """A region whose containers answer rightly, unless a test says otherwise."""
+    """A region whose containers answer correctly unless a test replaces them."""
     monkeypatch.setattr(endpoint, "POLL_S", 0.05)
     monkeypatch.setattr(asking, "ASYNC_POLL_S", 0.05)
     with local_aws(lambda _model, _body, _headers: (200, right), monkeypatch) as region:
@@ -39,7 +39,7 @@ def local(monkeypatch, right) -> Iterator[LocalAws]:
 
 @pytest.fixture
 def release(dist) -> Callable[..., Release]:
-    """The export as a release with settings of one's own; another TRY is another release."""
+    """Make releases of the export with given settings; a different TRY is a different release."""
 
     def make(number: int = 0, **changes) -> Release:
         settings = {

@@ -1,4 +1,4 @@
-"""What an update keeps: the number of instances, and autoscaling, wherever it is interrupted."""
+"""An update keeps the number of instances and autoscaling, wherever it is interrupted."""
 
 import boto3
 import pytest
@@ -8,14 +8,14 @@ from export.sagemaker.autoscaling import SAVED_FILE, ScalingLimits, autoscale, s
 from export.sagemaker.endpoint import Endpoint
 from export.sagemaker.release import folder_of
 from export.sagemaker.rollout import deploy, update
-from tests.support.aws import BUCKET, Interrupted, everything, interrupt
+from tests.support.sagemaker.region import BUCKET, Interrupted, everything, interrupt
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
 def shop(local, release) -> Endpoint:
-    """An endpoint that was deployed with one instance and has been scaled to three since."""
+    """An endpoint that was deployed with one instance and then scaled to three."""
     endpoint = Endpoint(Aws(), "shop")
     (variant,) = deploy(endpoint, release(0))["ProductionVariants"]
     name = variant["VariantName"]
@@ -48,7 +48,7 @@ def shop(local, release) -> Endpoint:
 
 
 def set_instances(variant: str, count: int) -> None:
-    """What autoscaling, or somebody at the console, does."""
+    """Set the number of instances as autoscaling or a console user would."""
     boto3.client("sagemaker").update_endpoint_weights_and_capacities(
         EndpointName="shop",
         DesiredWeightsAndCapacities=[
@@ -58,7 +58,7 @@ def set_instances(variant: str, count: int) -> None:
 
 
 def deployed(endpoint: Endpoint) -> dict:
-    """The variants that serve, with instances and all of their autoscaling, less their names."""
+    """Return the serving variants' instances and autoscaling, without their names."""
     found = {}
     client = boto3.client("application-autoscaling")
     for variant in endpoint.existing_state()["ProductionVariants"]:
@@ -101,10 +101,10 @@ def test_an_update_keeps_instances_and_autoscaling(shop, release):
 
 def test_only_the_number_of_instances_or_their_type_changes(shop, release, local):
     ((name, before),) = deployed(shop).items()
-    local.asked.clear()
+    local.invoked.clear()
     update(shop, release(0, instances=4))
     assert deployed(shop) == {name: {**before, "instances": 4}}
-    assert len(local.asked) == 1  # of the same variant, there is nothing to try
+    assert len(local.invoked) == 1  # of the same variant, there is nothing to try
     larger = release(0, instance_type="ml.c5.xlarge")
     update(shop, larger)
     assert deployed(shop) == {larger.variant["VariantName"]: {**before, "instances": 4}}
@@ -112,12 +112,12 @@ def test_only_the_number_of_instances_or_their_type_changes(shop, release, local
 
 
 @pytest.mark.parametrize("fails", ["without traffic", "with traffic"])
-def test_rolled_back_all_is_as_it_was(shop, release, local, right, wrong, fails):
+def test_a_rollback_restores_everything(shop, release, local, right, wrong, fails):
     before, made = deployed(shop), everything()
     bad = release(1).model.parameters["ModelName"]
 
     def container(model, _body, _headers):
-        times = local.asked.count(bad)
+        times = local.invoked.count(bad)
         good = model != bad or (fails == "with traffic" and times == 1)
         return 200, right if good else wrong
 
@@ -130,7 +130,7 @@ def test_rolled_back_all_is_as_it_was(shop, release, local, right, wrong, fails)
 
 
 def interrupted_at_every_moment(monkeypatch, endpoint, release):
-    """An update to a further release each time, interrupted one request later; its number."""
+    """Yield the number of each update: a new release each time, interrupted one request later."""
     for moment in range(100):
         with monkeypatch.context() as patch:
             interrupt(patch, moment)

@@ -1,4 +1,4 @@
-"""Batch transform against moto's server; its workers are the stub's of tests/support/aws.py."""
+"""Batch transform against moto's server, with the workers of tests.support.sagemaker.region."""
 
 import json
 import time
@@ -14,7 +14,7 @@ from augrank.aws.s3 import S3Folder
 from export.cli import app
 from export.sagemaker import batch_transform as module
 from export.sagemaker.batch_transform import Batch
-from tests.support.aws import BUCKET, OPTIONS, Interrupted, interrupt, local_aws
+from tests.support.sagemaker.region import BUCKET, OPTIONS, Interrupted, interrupt, local_aws
 
 pytestmark = pytest.mark.slow
 IMAGES = ("a.jpg", "deep/b.PNG", "broken.jpg")
@@ -23,7 +23,7 @@ FIELDS = {"target": "open_rate"}
 
 
 class Container:
-    """Answers images by their content, and counts them; while ``up``."""
+    """Answer images by their content, and count them, while ``up``."""
 
     def __init__(self) -> None:
         self.asked: Counter[bytes] = Counter()
@@ -81,7 +81,7 @@ def jobs() -> list[dict]:
 
 
 def listed(s3, name: str) -> list[str]:
-    """The images that a job was given."""
+    """Return the images in a job's manifest."""
     job = boto3.client("sagemaker").describe_transform_job(TransformJobName=name)
     url = job["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"]
     body = s3.get_object(Bucket=BUCKET, Key=url.removeprefix(f"s3://{BUCKET}/"))["Body"].read()
@@ -104,12 +104,12 @@ def killed_while_it_waits(batch: Batch) -> None:
 
 
 def at_another_second(monkeypatch) -> None:
-    """So that the next job has another name."""
+    """Move the clock, so that the next job has another name."""
     clock = SimpleNamespace(**{**vars(time), "time": lambda: 2e9})
     monkeypatch.setattr(module, "time", clock)
 
 
-def test_only_what_has_no_answer_is_asked_and_errors_are_listed(dist, s3, container):
+def test_only_unanswered_images_are_sent_and_errors_are_listed(dist, s3, container):
     first = transform(dist)
     assert first.exit_code == 0, first.output
     assert "2 answered, 1 could not be" in first.output
@@ -128,7 +128,7 @@ def test_only_what_has_no_answer_is_asked_and_errors_are_listed(dist, s3, contai
     assert container.asked == {name.encode(): 1 for name in (*IMAGES, "new.gif")}
 
 
-def test_a_failed_job_is_told_and_the_next_goes_on(dist, s3, container, monkeypatch):
+def test_a_failed_job_is_reported_and_the_next_continues(dist, s3, container, monkeypatch):
     container.up = False
     failed = transform(dist)
     assert failed.exit_code == 2
@@ -140,9 +140,7 @@ def test_a_failed_job_is_told_and_the_next_goes_on(dist, s3, container, monkeypa
     assert container.asked == {name.encode(): 1 for name in IMAGES}
 
 
-def test_a_call_that_is_killed_is_followed_by_the_next_and_nothing_is_asked_twice(
-    batch, s3, container, monkeypatch
-):
+def test_the_call_after_a_killed_one_sends_nothing_twice(batch, s3, container, monkeypatch):
     names = [f"{number}.jpg" for number in range(12)]
     put(s3, *names)
     for moment in (0, 0, 1, 2):  # augrank.json, which stays; the manifest; the model; the job
@@ -160,7 +158,7 @@ def test_a_call_that_is_killed_is_followed_by_the_next_and_nothing_is_asked_twic
     assert container.asked == {name.encode(): 1 for name in (*IMAGES, *names)}
 
 
-def test_delete_stops_what_is_at_work_and_a_stopped_job_does_not_hinder_the_next(
+def test_delete_stops_a_running_job_and_does_not_block_the_next(
     batch, dist, s3, container, monkeypatch
 ):
     killed_while_it_waits(batch)
@@ -203,7 +201,7 @@ def test_answers_to_another_request_do_not_mix(dist, s3):
     assert transform(dist, "--field", "target=ctr", "--output", f"s3://{BUCKET}/b").exit_code == 0
 
 
-def test_what_does_not_fit_is_told(dist, s3):
+def test_wrong_folders_are_reported_before_a_transform_job(dist, s3):
     shown = transform(dist, "--dry-run")
     assert "create_transform_job" in shown.output
     assert jobs() == []

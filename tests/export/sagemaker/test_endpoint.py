@@ -16,7 +16,7 @@ from export.sagemaker.endpoint import Endpoint
 from export.sagemaker.rollout import deploy, update
 from export.sagemaker.teardown import delete
 from tests.support import forked
-from tests.support.aws import (
+from tests.support.sagemaker.region import (
     ACCOUNT,
     BUCKET,
     IMAGE,
@@ -55,7 +55,7 @@ def test_deploy_invoke_scale_and_delete_leave_nothing_of_ours(dist, local, tmp_p
     key = model["PrimaryContainer"]["ModelDataUrl"].removeprefix(f"s3://{BUCKET}/")
     uploaded = s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
     assert sha256_of_image(uploaded) == sha256_of_image((dist / "model.tar.gz").read_bytes())
-    again = run("deploy", "shop", "--dist", str(dist), *OPTIONS)  # finds all there
+    again = run("deploy", "shop", "--dist", str(dist), *OPTIONS)  # finds everything in place
     assert again.exit_code == 0
     assert everything() == made
     other = run("deploy", "shop", "--dist", str(dist), *OPTIONS, "--env", "TRY=1")
@@ -87,10 +87,10 @@ def test_an_update_is_tried_without_traffic_before_it_serves(release, local):
     shop = Endpoint(Aws(), "shop")
     old, new = release(0), release(1)
     deploy(shop, old)
-    local.asked.clear()
+    local.invoked.clear()
     update(shop, new)
     name = new.model.parameters["ModelName"]
-    assert local.asked == [name, name]  # as a variant without traffic, then as the only one
+    assert local.invoked == [name, name]  # as a variant without traffic, then as the only one
     state = everything()
     assert state["models"] == [name]
     assert state["configs"] == [new.config.parameters["EndpointConfigName"]]
@@ -116,8 +116,8 @@ def test_an_update_that_answers_wrongly_never_gets_traffic(release, local, right
     assert (after["configs"], after["models"]) == (before["configs"], before["models"])
 
 
-def test_what_a_killed_upload_left_is_given_up(dist, local):
-    """Of this endpoint alone: by the next deploy, and by delete even before there is a model."""
+def test_uploads_left_by_a_killed_command_are_aborted(dist, local):
+    """Deploy and delete abort uploads of their endpoint only, delete even before a model exists."""
     s3 = boto3.client("s3")
 
     def left_behind() -> list[str]:
@@ -172,7 +172,7 @@ def test_messages_say_what_to_do(dist, local, monkeypatch, tmp_path):
 
 
 def test_killed_at_ten_random_moments_the_next_call_finishes(dist, local):
-    """Each try is another release, killed somewhere, and then run to its end."""
+    """Each attempt updates to a new release, is killed at a random moment, and is then repeated."""
     rng, killed = random.Random(0), 0
     for number in range(10):
         command = "deploy" if number == 0 else "update"

@@ -11,7 +11,7 @@ from export.cli import app
 from export.sagemaker.endpoint import Endpoint
 from export.sagemaker.invoke import SmokeRequest, invoke
 from export.sagemaker.rollout import update
-from tests.support.aws import BUCKET, OPTIONS, everything
+from tests.support.sagemaker.region import BUCKET, OPTIONS, everything
 
 pytestmark = pytest.mark.slow
 
@@ -79,11 +79,11 @@ def test_an_asynchronous_update_that_fails_is_rolled_back(
     smoke.check(invoke(shop, smoke.body))
 
 
-def test_an_asynchronous_endpoint_that_never_answers_is_told(dist, local, monkeypatch):
+def test_an_asynchronous_endpoint_that_never_answers_is_reported(dist, local, monkeypatch):
     from export.sagemaker import invoke as asking
 
     monkeypatch.setattr(asking, "ASYNC_WAIT_S", 0.2)
-    monkeypatch.setattr(local, "ask_later", lambda *_: None)
+    monkeypatch.setattr(local, "invoke_async", lambda *_: None)
     done = run("deploy", "shop", "--dist", str(dist), *OPTIONS, "--kind", "async")
     assert done.exit_code == 2
     assert "no answer at s3://" in done.output
@@ -118,8 +118,8 @@ def test_a_serverless_endpoint_is_deployed_updated_and_rolled_back(
     assert not any(everything().values())
 
 
-def test_from_one_kind_to_another(dist, local):
-    """Autoscaling goes with the instances, and does not come back by itself."""
+def test_an_update_changes_the_kind_of_an_endpoint(dist, local):
+    """Autoscaling is removed together with the instances, and is not restored automatically."""
     words = ("shop", "--dist", str(dist), *OPTIONS)
     run("deploy", *words)
     run("autoscale", "shop")

@@ -21,7 +21,7 @@ SPREAD_MEAN = (MEAN[0] + 0.05, MEAN[1], MEAN[2] - 0.05)
 
 @pytest.fixture
 def copied(tiny_run, tmp_path):
-    """A run that a test may spoil."""
+    """A copy of the run that a test may damage."""
     return shutil.copytree(tiny_run.run, tmp_path / "run")
 
 
@@ -70,7 +70,7 @@ def test_a_wrong_normalisation_constant_makes_export_refuse(copied, tmp_path):
 def test_wrong_constants_in_the_bundle_alone_make_export_refuse(
     tiny_run, tmp_path, monkeypatch, channels
 ):
-    """The run is right; what is packed is not: two channels' means have changed places."""
+    """The run is correct, but in the bundle the means of two channels are swapped."""
     right = export.tasks.recommend._draft_spec
 
     def wrong(*arguments):
@@ -85,7 +85,7 @@ def test_wrong_constants_in_the_bundle_alone_make_export_refuse(
 
 @pytest.mark.usefixtures("exported")
 def test_another_calibration_makes_export_refuse(copied, tmp_path, monkeypatch):
-    """A fault that leaves the embeddings alone."""
+    """The gate compares probabilities too: this fault does not change the embeddings."""
     heads = json.loads((copied / "run.json").read_text())["heads"]
     spoiled = [{**head, "calibration": {"scale": 1.0, "shift": 3.0}} for head in heads]
     run = load_run(copied)

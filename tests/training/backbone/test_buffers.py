@@ -1,4 +1,4 @@
-"""Memory of batches: used again, never while a batch is in use."""
+"""The memory of batches is reused, but never while a batch is in use."""
 
 import weakref
 
@@ -16,7 +16,7 @@ from training.common.context import TrainContext
 SHAPE = (2, 3)
 
 
-def test_memory_is_used_again_only_when_nothing_refers_to_it():
+def test_memory_is_reused_only_when_nothing_refers_to_it():
     pool = BufferPool(pinned=False)
     first = pool.take(SHAPE, np.float32)
     view = torch.from_numpy(first).permute(1, 0)
@@ -76,7 +76,7 @@ def test_buffers_that_are_too_small_are_freed():
 
 
 def test_batches_that_a_caller_keeps_are_not_overwritten():
-    """A whole epoch is kept, while the next ones are made from the same pool by many threads."""
+    """Keep a whole epoch while many threads make the next ones from the same pool."""
     images = ImageSet(PIXELS, AUGMENTATIONS, Normalizer((0.8,) * 3, (0.3,) * 3))
     loader = BatchLoader(images, TrainContext(), batch_size=16, threads=4)
     train, crops = samples(range(11)), RandomCrops(0, flip=True)

@@ -24,7 +24,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_the_best_weights_bear_their_epoch_and_older_ones_go(tmp_path):
+def test_the_best_weights_are_named_by_epoch_and_older_ones_deleted(tmp_path):
     kept = Checkpoints(tmp_path)
     kept.save(progress(1, best=1), weights(1))
     kept.save(progress(2, best=2), weights(2))
@@ -39,7 +39,7 @@ def test_the_best_weights_bear_their_epoch_and_older_ones_go(tmp_path):
 
 
 def test_a_kill_between_the_two_writes_leaves_weights_that_fit_the_history(tmp_path, monkeypatch):
-    """The epoch that is repeated may come out otherwise, and not be the best then."""
+    """The repeated epoch may have another result, and may then not be the best."""
     kept = Checkpoints(tmp_path)
     kept.save(progress(1, best=1), weights(1))
 
@@ -75,7 +75,7 @@ def test_a_damaged_file_is_named_with_the_remedy(tmp_path, name, size):
         kept.load()
 
 
-def test_checkpoints_of_an_earlier_version_are_told(tmp_path):
+def test_checkpoints_of_an_earlier_version_are_refused(tmp_path):
     kept = Checkpoints(tmp_path)
     kept.save(progress(1, best=1), weights(1))
     (tmp_path / "best-1.pt").rename(tmp_path / "best.pt")

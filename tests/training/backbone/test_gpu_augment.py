@@ -1,4 +1,4 @@
-"""Batches made with torch hold the images that augrank.images.augmentations makes one by one."""
+"""Batches made with torch equal the images that augrank.images.augmentations makes singly."""
 
 from collections.abc import Iterator
 
@@ -27,7 +27,7 @@ KINDS = ("rendered", "photo", "drawing", "noise")
 
 
 def images_of(kind: str, side: int, count: int) -> np.ndarray:
-    """uint8 (count, side, side, 3)."""
+    """Return random images, uint8 (count, side, side, 3)."""
     rng = np.random.default_rng(side)
 
     def image(number: int) -> np.ndarray:
@@ -57,7 +57,7 @@ def in_batch(
     boxes: np.ndarray | None = None,
     size: int | None = None,
 ) -> np.ndarray:
-    """What a batch holds, (B, S, S, 3), before normalisation."""
+    """Return the images of a batch before normalisation, (B, S, S, 3)."""
     made = BatchAugmenter(chosen, BYTES, CPU)
     crop_boxes = None if boxes is None else torch.from_numpy(boxes.astype(np.float32))
     batch = made(torch.from_numpy(images), applied, crop_boxes, size)
@@ -149,8 +149,6 @@ def test_a_batch_of_one_kind_leaves_the_other_groups_empty(number: int):
     np.testing.assert_array_equal(got, one_by_one(SEED_SET, images, applied))
 
 
-# --- Windows --------------------------------------------------------------------------------------
-
 BOXES = {
     "whole": (0, 0, 64, 64, 0),
     "inside": (5, 9, 50, 47, 0),
@@ -200,9 +198,6 @@ def test_a_size_alone_shows_whole_images():
     np.testing.assert_array_equal(got, one_by_one(SEED_SET, smaller, applied))
 
 
-# --- What the network gets ------------------------------------------------------------------------
-
-
 def test_batches_are_normalised_as_served_and_channels_last():
     normalizer = Normalizer(IMAGENET_MEAN, IMAGENET_STD)
     images, applied = images_of("noise", 64, 10), np.arange(10) % 5
@@ -216,7 +211,7 @@ def test_batches_are_normalised_as_served_and_channels_last():
 
 @pytest.fixture
 def coarse_products() -> Iterator[None]:
-    """float32 matrices multiplied in fewer bits, as a training session may have it."""
+    """Multiply float32 matrices at reduced precision, as a training process may do."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium")
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -232,7 +227,7 @@ def test_precision_of_the_network_does_not_reach_the_images():
 
 
 class Launched(TorchDispatchMode):
-    """Counts what would be kernels on a GPU."""
+    """Count the operations that would be kernels on a GPU."""
 
     count = 0
 
@@ -286,9 +281,6 @@ def test_a_gpu_makes_the_same_without_waiting():
     assert_swivelled(got, in_batch(SEED_SET, images, applied, boxes))
     exact = applied != SEED_SET.names.index("swivel")
     np.testing.assert_array_equal(got[exact], in_batch(SEED_SET, images, applied, boxes)[exact])
-
-
-# --- What is refused ------------------------------------------------------------------------------
 
 
 def test_albumentations_are_not_made_in_batches():

@@ -1,4 +1,4 @@
-"""Batches: what a GPU is sent ahead is what the CPU makes."""
+"""Batches prefetched to a GPU equal those that the CPU makes."""
 
 import pytest
 import torch
@@ -29,7 +29,7 @@ def test_batches_are_waited_for_only_while_threads_make_them():
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 @pytest.mark.parametrize("on_device", [True, False])
-def test_batches_that_a_busy_gpu_is_sent_ahead_are_those_of_the_cpu(on_device):
+def test_batches_prefetched_to_a_busy_gpu_equal_those_of_the_cpu(on_device):
     here, there = batches(CPU), batches(Device.choose("cuda", "fp32"), on_device=on_device)
     train, crops = samples(range(11)), RandomCrops(0, flip=True)
     work = torch.randn(2048, 2048, device="cuda")

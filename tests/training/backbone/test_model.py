@@ -30,7 +30,7 @@ def test_weights_are_drawn_by_seed_and_leave_the_global_generator_alone():
     assert not torch.equal(one.net.conv1.weight, other.net.conv1.weight)
 
 
-def test_a_file_with_another_last_layer_is_taken_and_said(tmp_path):
+def test_a_file_with_another_last_layer_is_loaded_and_reported(tmp_path):
     trained = torchvision.models.resnet18(num_classes=1000)
     torch.save({"state_dict": trained.state_dict()}, tmp_path / "w.pt")
     backbone = Backbone("resnet18", 6, seed=0)
@@ -75,7 +75,7 @@ def test_an_unreachable_hub_names_the_file_option(monkeypatch):
         InitialWeights.load("resnet18", "imagenet")
 
 
-def test_no_weights_are_called_random():
+def test_a_start_without_weights_is_reported_as_random():
     assert (
         InitialWeights.load("resnet18", "none")
         .apply(Backbone("resnet18", 6, seed=0))

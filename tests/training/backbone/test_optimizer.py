@@ -1,4 +1,4 @@
-"""What changes the weights: pieces of a batch, several processes, averages, frozen layers."""
+"""The optimizer: micro-batches, several processes, the moving average (EMA), frozen layers."""
 
 import json
 import os
@@ -42,8 +42,8 @@ def optimizer_of(backbone: Backbone, device: Device = CPU, **changes) -> Backbon
 
 
 @pytest.mark.slow
-def test_two_processes_learn_as_one_does_in_two_pieces():
-    """The same global batch: the same maths, and near what one process does with it whole."""
+def test_two_processes_learn_as_one_with_two_micro_batches():
+    """Two processes equal one with two micro-batches, and are close to one with the whole batch."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -70,7 +70,7 @@ def test_two_processes_learn_as_one_does_in_two_pieces():
     assert not np.allclose(together, alone, rtol=SAME_MATHS)  # the halves normalise by themselves
 
 
-def test_an_average_follows_the_weights_and_is_what_is_measured(tmp_path):
+def test_the_ema_follows_the_weights_and_is_evaluated(tmp_path):
     backbone = Backbone("resnet18", 6, seed=0)
     average = Ema(backbone, 0.5)
     start = backbone.net.fc.weight.detach().clone()
@@ -122,8 +122,8 @@ def test_a_first_step_that_overflows_leaves_no_trace(monkeypatch):
 
 
 @pytest.mark.parametrize("arithmetic", ["fp16", "bf16"])
-def test_small_numbers_learn_as_well(arithmetic, monkeypatch):
-    """CPUs have no float16 to speak of: its scaled gradients are tried on bfloat16."""
+def test_mixed_precision_learns_as_well(arithmetic, monkeypatch):
+    """Test float16's gradient scaling with bfloat16, because CPUs barely support float16."""
     monkeypatch.setitem(DTYPES, "fp16", "bfloat16")
     device = Device("cpu", arithmetic)
     backbone = Backbone("resnet18", 6, seed=0)
@@ -168,7 +168,7 @@ def no_compiler(_network, **_options):
     return fails
 
 
-def test_where_compiling_fails_training_goes_on_unless_it_was_asked_for(monkeypatch):
+def test_if_compiling_fails_training_continues_unless_it_was_requested(monkeypatch):
     monkeypatch.setattr(torch, "compile", no_compiler)
     backbone = Backbone("resnet18", 6, seed=0)
     images = torch.rand(2, 3, 32, 32)
@@ -181,7 +181,7 @@ def test_where_compiling_fails_training_goes_on_unless_it_was_asked_for(monkeypa
         learning.step(next(made()))
 
 
-def test_one_shape_is_compiled_and_others_go_as_they_are(monkeypatch):
+def test_one_shape_is_compiled_and_others_run_uncompiled(monkeypatch):
     seen = []
 
     def compiles(network, *, dynamic):
@@ -209,7 +209,7 @@ def test_long_runs_on_gpus_are_compiled():
 
 
 class ProcessesAlone:
-    """Like a ProcessGroup, which cannot be copied."""
+    """A stand-in for a ProcessGroup, which cannot be copied."""
 
     def __deepcopy__(self, memo):
         raise TypeError("cannot pickle 'ProcessGroup' object")

@@ -31,7 +31,7 @@ def batches(batch_size: int = 16) -> BatchLoader:
 
 
 class Stop(Exception):
-    """Stands for an interrupt."""
+    """A stand-in for an interrupt."""
 
 
 def train(folder: Path, reporter, config: FitConfig = CONFIG, *, stop_after: int = 0):
@@ -71,7 +71,7 @@ def test_resumed_equals_uninterrupted(tmp_path, reporter, schedule):
     assert without_times(resumed.epochs) == without_times(result.epochs)
 
 
-def test_divergence_is_told_and_leaves_no_checkpoint(tmp_path, reporter):
+def test_divergence_is_reported_and_leaves_no_checkpoint(tmp_path, reporter):
     wild = CONFIG.model_copy(update={"learning_rate": 1e18, "schedule": "plateau"})
     with pytest.raises(DataError, match=r"diverged.*--learning-rate"):
         train(tmp_path, reporter, wild)
@@ -98,7 +98,7 @@ def test_one_cycle_ends_low_and_a_plateau_starts_high(tmp_path, reporter):
     assert train(tmp_path / "b", reporter, plateau)[1].epochs[0].learning_rate == 0.02
 
 
-def test_precision_is_asked_for_or_chosen():
+def test_precision_is_requested_or_chosen():
     assert Device.choose("cpu", "bf16").name == "cpu, bf16"
     assert Device.choose("cpu", "fp32").name == "cpu, fp32"
     fast = Device.choose("cpu", "auto").precision == "bf16"
@@ -106,7 +106,7 @@ def test_precision_is_asked_for_or_chosen():
     assert fast == (not {"amx_tile", "avx512_bf16"}.isdisjoint(flags))
 
 
-def test_embeddings_stand_where_their_keys_say(reporter):
+def test_embeddings_are_found_by_file_and_augmentation(reporter):
     backbone = Backbone("resnet18", 6, seed=0)
     keys = pair_keys(np.array([3, 0, 3, 7]), np.array([2, 0, 2, 5]), 6)
     table = embed_all(backbone, batches(2), keys, 6, ctx=TrainContext(reporter))
@@ -124,7 +124,7 @@ def test_embeddings_stand_where_their_keys_say(reporter):
         table.rows(np.array([1]), np.array([1]))
 
 
-def test_embeddings_come_whole_in_pieces_of_any_size(reporter, monkeypatch):
+def test_embeddings_are_complete_for_any_chunk_size(reporter, monkeypatch):
     backbone, keys = Backbone("resnet18", 6, seed=0), np.arange(30, 53)
 
     def made() -> np.ndarray:

@@ -18,7 +18,7 @@ runner = CliRunner()
 
 
 @pytest.mark.parametrize("command", ["fit", "simulate", "render"])
-def test_help_teaches(command):
+def test_help_of_training_teaches(command):
     result = runner.invoke(app, [command, "--help"], env={"COLUMNS": "120"})
     assert result.exit_code == 0
     assert "--out" in result.output
@@ -78,7 +78,7 @@ def test_a_refused_option_leaves_no_run_directory(catalogue, tmp_path):
     assert not out.exists()
 
 
-def test_an_interrupt_says_how_to_go_on(capsys, monkeypatch):
+def test_an_interrupt_says_how_to_resume(capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["x", "fit", "--overwrite", "--out", "a run"])
     for size, start in (("1", "python"), ("2", "torchrun ...")):
         monkeypatch.setenv("WORLD_SIZE", size)
@@ -89,7 +89,7 @@ def test_an_interrupt_says_how_to_go_on(capsys, monkeypatch):
         assert wanted in capsys.readouterr().err
 
 
-def test_an_interrupt_of_render_says_that_the_same_command_goes_on(tmp_path, monkeypatch):
+def test_an_interrupt_of_render_says_that_the_same_command_resumes(tmp_path, monkeypatch):
     def interrupted(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt
 
@@ -104,7 +104,7 @@ def test_an_interrupt_of_render_says_that_the_same_command_goes_on(tmp_path, mon
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
-def test_a_history_that_the_disk_does_not_take_is_told(catalogue, tmp_path, suffix):
+def test_a_history_that_does_not_fit_the_disk_is_reported(catalogue, tmp_path, suffix):
     manifest, out = catalogue(4), tmp_path / "new" / f"h.{suffix}"
     words = ["simulate", "--manifest", str(manifest), "--sends", "50", "--out", str(out)]
     with full_disk(3000):
@@ -116,7 +116,7 @@ def test_a_history_that_the_disk_does_not_take_is_told(catalogue, tmp_path, suff
 
 
 @pytest.mark.parametrize("command", ["fit", "simulate", "render"])
-def test_a_folder_that_cannot_be_made_is_told(catalogue, command):
+def test_commands_report_a_folder_that_cannot_be_made(catalogue, command):
     manifest = str(catalogue(4))
     words = {
         "fit": ["--manifest", manifest, "--out", "/proc/x"],
@@ -142,7 +142,7 @@ def test_a_folder_that_cannot_be_made_is_told(catalogue, command):
         ),
     ],
 )
-def test_mistaken_options_are_told_before_images_are_decoded_or_a_run_is_overwritten(
+def test_mistaken_options_are_reported_before_images_are_decoded_or_a_run_is_overwritten(
     catalogue, tmp_path, monkeypatch, words, why
 ):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -188,7 +188,7 @@ def test_the_command_line_has_every_option_with_its_default_and_help():
 
 
 def given(monkeypatch, *words: str) -> dict:
-    """What ``run_fit`` is called with."""
+    """Return the options that ``run_fit`` is called with."""
     seen: list[dict] = []
     monkeypatch.setattr(fit, "run_fit", lambda config, options, *_, **__: seen.append(options))
     result = runner.invoke(app, ["fit", *words])

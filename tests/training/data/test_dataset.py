@@ -1,4 +1,4 @@
-"""From a config to data: what the user is told, and which images a split has."""
+"""From a config to data: the messages, and the images of each split."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from training.data.splits import TEST, TRAIN, VALIDATION
 
 
 class Said(NullReporter):
-    """Keeps the messages."""
+    """A reporter that keeps its messages."""
 
     def __init__(self) -> None:
         self.messages: list[str] = []
@@ -30,7 +30,7 @@ def load(manifest: Path, out: Path, **options) -> tuple[Dataset, list[str]]:
     return load_dataset(config, read_manifest(config), TrainContext(said)), said.messages
 
 
-def test_changes_to_the_manifest_are_said_once(catalogue, tmp_path):
+def test_changes_to_the_manifest_are_reported_once(catalogue, tmp_path):
     manifest = catalogue(9)
     values = ["Product Announcement", "product-announcement", "Survey"] * 3
     frame = pd.read_csv(manifest).assign(**{"Campaign types": values, "Unsubscribed": 1})

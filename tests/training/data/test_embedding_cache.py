@@ -1,4 +1,4 @@
-"""The store of features: what is kept, what an interrupt leaves, limits."""
+"""The cache of embeddings: stored rows, interrupted writes and limits."""
 
 import errno
 import os
@@ -29,7 +29,7 @@ def filled(cache, rows, digest="a" * 64, **limit) -> EmbeddingStore:
 
 
 def missing(kept: EmbeddingStore) -> list[int]:
-    """Those that are there are as they were."""
+    """Return the rows that are not stored; check the stored ones."""
     with kept.locked():
         features, absent = kept.read(NAMES)
     there = np.setdiff1d(np.arange(10), absent)
@@ -37,7 +37,7 @@ def missing(kept: EmbeddingStore) -> list[int]:
     return absent.tolist()
 
 
-def test_rows_are_there_by_name_and_added_to(tmp_path):
+def test_rows_are_stored_by_name_and_appended(tmp_path):
     assert missing(store(tmp_path)) == list(range(10))
     filled(tmp_path, [3, 1])
     filled(tmp_path, [9])
@@ -46,7 +46,7 @@ def test_rows_are_there_by_name_and_added_to(tmp_path):
 
 
 @pytest.mark.parametrize(("file", "cut"), [("features.f32", 5), ("features.f32", 40), ("index", 3)])
-def test_half_of_a_row_is_never_read(tmp_path, file, cut):
+def test_a_partial_row_is_never_read(tmp_path, file, cut):
     folder = filled(tmp_path, [0, 1, 2, 3]).folder
     os.truncate(folder / file, (folder / file).stat().st_size - cut)
     gone = [2, 3] if cut == 40 else [3]
@@ -55,7 +55,7 @@ def test_half_of_a_row_is_never_read(tmp_path, file, cut):
     assert missing(store(tmp_path)) == list(range(4, 10))
 
 
-def test_a_row_that_was_changed_is_made_again(tmp_path):
+def test_a_corrupt_row_is_computed_again(tmp_path):
     folder = filled(tmp_path, [0, 1, 2]).folder
     with (folder / "features.f32").open("r+b") as stream:
         stream.seek(WIDTH * 4 + 3)
@@ -87,7 +87,7 @@ def test_the_limit_drops_older_embeddings_then_keeps_no_more(tmp_path):
     assert (pixels / "pixels.u8").exists()
 
 
-def test_a_disk_that_is_nearly_full_is_left_to_what_else_a_run_writes(tmp_path, monkeypatch):
+def test_a_nearly_full_disk_is_left_to_the_other_files_of_a_run(tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)._replace(total=100 * GB, free=RESERVED_BYTES + 103)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     assert not filled(tmp_path, [0, 1]).kept
@@ -114,7 +114,7 @@ def test_a_nearly_full_disk_drops_older_embeddings_first(tmp_path, monkeypatch):
     assert filled(tmp_path, [3]).kept
 
 
-def test_features_stand_on_disk_where_memory_is_short(tmp_path, monkeypatch):
+def test_features_are_mapped_from_disk_if_memory_is_short(tmp_path, monkeypatch):
     filled(tmp_path, [0, 1, 2])
     kept = store(tmp_path)
     with kept.locked():
@@ -138,7 +138,7 @@ def full(*_):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def test_a_full_disk_is_told(tmp_path):
+def test_a_full_disk_is_reported_with_a_remedy(tmp_path):
     kept = store(tmp_path)
     kept.folder.mkdir(parents=True)
     (kept.folder / "features.f32").symlink_to("/dev/full")

@@ -100,7 +100,7 @@ def test_flips_mirror_only_where_they_may(pixels):
     plain = AugmentationSet(name="plain", augmentations=SEED_SET.augmentations[:2])
 
     def left_dark(label: int, *, flip: bool) -> int:
-        """Of forty: where the file is an original (label 0), or came changed (label 1)."""
+        """Count images of forty that are dark on the left; label 1 is a file augmented already."""
         same = np.zeros(40, np.int64)
         made = BatchLoader(
             ImageSet(lopsided, plain, PLAIN), TrainContext(), batch_size=40, threads=1
@@ -153,7 +153,7 @@ def test_batches_augmented_on_the_device_are_those_made_by_threads(pixels, sampl
         assert (here.images - there.images).abs().mean() < 1e-5
 
 
-def test_a_smaller_side_is_what_is_asked_for(pixels, samples):
+def test_batches_have_the_requested_smaller_side(pixels, samples):
     made = next(batches(pixels).shuffled(samples, RandomCrops(0, flip=False), 1, size=24))
     assert made.images.shape == (7, 3, 24, 24)
 

@@ -1,4 +1,4 @@
-"""Processes that train together: each batch shared out, one run written, the same as alone."""
+"""Distributed training: batches are sharded, one run is written, results equal one process's."""
 
 import json
 import os
@@ -42,7 +42,7 @@ def batches(world: World = World()) -> BatchLoader:
 
 
 @pytest.mark.parametrize("size", [2, 3])
-def test_every_batch_is_shared_out_and_weighs_as_a_whole(size):
+def test_every_batch_is_sharded_and_weighted_as_a_whole(size):
     train, crops = samples(range(9)), RandomCrops(0, flip=True)
     alone = list(batches().shuffled(train, crops, epoch=1))
     parts = [list(batches(World(rank, size)).shuffled(train, crops, 1)) for rank in range(size)]
@@ -57,7 +57,7 @@ def test_every_batch_is_shared_out_and_weighs_as_a_whole(size):
     assert alone[0].weight == 1.0
 
 
-def test_shares_are_contiguous_and_whole():
+def test_shards_are_contiguous_and_complete():
     rows = [World(rank, 3).shard(10).tolist() for rank in range(3)]
     assert [len(part) for part in rows] == [4, 3, 3]
     assert [row for part in rows for row in part] == list(range(10))
@@ -68,7 +68,7 @@ def test_shares_are_contiguous_and_whole():
 
 @pytest.mark.slow
 def test_a_job_of_two_processes_writes_one_run_like_that_of_one(catalogue, tmp_path):
-    """A job's own entry, which starts itself again under torchrun; then the same by hand."""
+    """Run a job's entry point, which restarts itself under torchrun, with one and two processes."""
     manifest = catalogue(20)
     history = manifest.parent / "history.csv"
     names = augmentation_set("seed").names
@@ -99,7 +99,7 @@ def test_a_job_of_two_processes_writes_one_run_like_that_of_one(catalogue, tmp_p
         return json.loads((model / "report.json").read_text())
 
     alone, together = job(1), job(2)
-    for said in stdout.values():  # the leader alone speaks
+    for said in stdout.values():  # only the leader prints
         assert said.count("starts from random weights") == 1
         assert said.count("[metric] validation:accuracy") == 2
     assert "2 processes" in stdout["2"]
@@ -120,7 +120,7 @@ def free_port() -> int:
 
 
 def torchrun(manifest: Path, run: Path, *options: str, port: int, epochs: int) -> list[str]:
-    """The command of a training that starts anew, of a job whose id is always the same."""
+    """Return the command of a training with --overwrite, under a fixed torchrun job id."""
     return [
         sys.executable, "-m", "torch.distributed.run", "--rdzv-id=same", "--rdzv-backend=c10d",
         f"--rdzv-endpoint=127.0.0.1:{port}", "--max-restarts=1", "--monitor-interval=0.1",
@@ -151,15 +151,15 @@ def kill_second(*torchruns: subprocess.Popen[str]) -> None:
 
 
 def history(run: Path) -> list[dict[str, float]]:
-    """Of a finished run, without its times."""
+    """Return the epochs of a finished run, without timings."""
     timed = {"samples_per_s", "seconds", "input_share"}
     epochs = json.loads((run / "report.json").read_text())["history"]
     return [{name: epoch[name] for name in epoch.keys() - timed} for epoch in epochs]
 
 
 @pytest.mark.slow
-def test_a_killed_process_costs_the_epoch_it_was_in_and_changes_nothing(catalogue, tmp_path):
-    """What torchrun starts again goes on; the same command, given again, starts anew."""
+def test_a_killed_process_costs_one_epoch_and_changes_no_result(catalogue, tmp_path):
+    """A restart by torchrun resumes; the same command given again starts from the first epoch."""
     manifest, run = catalogue(20), tmp_path / "run"
     command = torchrun(manifest, run, "--nproc-per-node=2", port=free_port(), epochs=3)
     process = started(*command)
@@ -175,14 +175,14 @@ def test_a_killed_process_costs_the_epoch_it_was_in_and_changes_nothing(catalogu
     stdout, stderr = again.communicate(timeout=300)
     assert again.returncode == 0, stderr[-3000:]
     assert stdout.count("Epoch   1/3") == 1
-    assert "Going on" not in stdout
+    assert "Resuming after" not in stdout
     assert resumed == history(run)
     assert len({epoch["loss"] for epoch in resumed}) == 3
 
 
 @pytest.mark.slow
-def test_machines_that_start_again_go_on_though_torchrun_does_not_count_it(catalogue, tmp_path):
-    """Where the killed process's machine is back before the leader's has seen the failure."""
+def test_a_restarted_machine_resumes_though_torchrun_counts_no_restart(catalogue, tmp_path):
+    """The killed process's machine rejoins before the leader's machine notices the failure."""
     manifest, run = catalogue(20), tmp_path / "run"
     command = torchrun(
         manifest, run, "--nnodes=2", "--nproc-per-node=1", port=free_port(), epochs=2
@@ -213,7 +213,7 @@ main()
 
 
 @pytest.mark.slow
-def test_a_process_that_stops_is_not_waited_for_as_long_as_one_that_decodes(catalogue, tmp_path):
+def test_a_stopped_process_is_waited_for_less_than_one_that_decodes(catalogue, tmp_path):
     run, port = tmp_path / "run", free_port()
     ranks = [
         started(
@@ -238,7 +238,7 @@ def test_a_process_that_stops_is_not_waited_for_as_long_as_one_that_decodes(cata
     assert "Traceback" not in stderr
 
 
-def test_a_lost_connection_is_told_in_words():
+def test_a_lost_connection_is_reported():
     lost = "[gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:1"
     assert distributed._is_lost_connection(RuntimeError(lost))
     assert not distributed._is_lost_connection(RuntimeError("mat1 and mat2 do not fit"))
@@ -256,8 +256,8 @@ def test_each_process_needs_a_gpu_of_its_own(monkeypatch):
 
 
 @pytest.mark.slow
-def test_processes_with_other_images_are_told_apart_before_they_train(catalogue, tmp_path):
-    """Two machines, of which one lacks an image."""
+def test_processes_with_different_images_are_refused_before_training(catalogue, tmp_path):
+    """One of two machines lacks an image."""
     manifests = catalogue(20), tmp_path / "second" / "manifest.csv"
     shutil.copytree(manifests[0].parent, manifests[1].parent)
     next(manifests[1].parent.rglob("*.png")).unlink()

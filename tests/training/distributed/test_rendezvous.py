@@ -1,4 +1,4 @@
-"""What torchrun starts again is told from what a user starts; the dead are not listened to."""
+"""Rendezvous: torchrun's restarts differ from a user's, and old keys in the store are ignored."""
 
 import json
 import os
@@ -29,7 +29,7 @@ with process_group("cpu") as ours:
 """
 
 
-def test_a_launch_is_known_by_its_torchrun_and_not_by_the_job_or_the_count(monkeypatch):
+def test_a_launch_is_identified_by_its_torchrun_not_by_job_or_count(monkeypatch):
     monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
     assert agent_id() is None
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "same")
@@ -46,7 +46,7 @@ def test_a_launch_is_known_by_its_torchrun_and_not_by_the_job_or_the_count(monke
     assert agent_id() == f"{socket.gethostname()} process {os.getppid()}"
 
 
-def test_a_launch_goes_on_as_long_as_one_machine_has_been_there(tmp_path):
+def test_a_launch_is_a_restart_if_one_machine_belonged_to_the_last(tmp_path):
     first = Launch.from_ids(["a", "b", "b"])
     assert not first.is_restart(tmp_path)
     first.record(tmp_path)
@@ -64,7 +64,7 @@ def test_a_launch_goes_on_as_long_as_one_machine_has_been_there(tmp_path):
 
 
 def meet(store: HashStore, ranks: list[int], size: int) -> dict[int, str]:
-    """What each of the ranks reads, of what the leader of its start has written."""
+    """Return what each rank reads of the keys that its own attempt's leader wrote."""
     seen: dict[int, str] = {}
 
     def join(rank: int) -> None:
@@ -83,18 +83,18 @@ def meet(store: HashStore, ranks: list[int], size: int) -> dict[int, str]:
     return seen
 
 
-def test_each_start_has_a_part_of_the_store_to_itself():
+def test_each_attempt_has_its_own_part_of_the_store():
     store = HashStore()
     store.set_timeout(timedelta(seconds=20))
     store.set("augrank/request/1", "the dead")  # a process that was killed before it was answered
     assert meet(store, [0, 1, 2], 3) == dict.fromkeys(range(3), "of 0")
     with pytest.raises(DistStoreError, match="timed out: process 1 did not arrive"):
-        attempt_store(store, 0, 3, SHORT)  # those who came before do not count
+        attempt_store(store, 0, 3, SHORT)  # earlier processes do not count
     assert meet(store, [1, 0], 2) == dict.fromkeys(range(2), "of 0")
 
 
 def members(kind: str, port: int) -> list[subprocess.Popen[str]]:
-    """Two processes under a torchrun whose store is at a port of this machine."""
+    """Start two processes under a torchrun whose store listens on this port."""
     return [
         subprocess.Popen(
             [sys.executable, "-c", MEMBER, kind],
@@ -108,8 +108,8 @@ def members(kind: str, port: int) -> list[subprocess.Popen[str]]:
 
 
 @pytest.mark.slow
-def test_processes_meet_in_a_store_that_the_dead_have_used():
-    """Whose addresses there would be called in vain, or let both wait to be called."""
+def test_processes_meet_in_a_store_used_by_killed_ones():
+    """Addresses left by killed processes would be tried in vain, or make both sides wait."""
     torchruns = TCPStore("127.0.0.1", 0, None, is_master=True, wait_for_workers=False)
     for kind in ("shared", "own"):
         for member in members(kind, torchruns.port):
@@ -125,7 +125,7 @@ def alone_of_two(monkeypatch, port: int, **environment: str) -> None:
         monkeypatch.setenv(name, value)
 
 
-def test_a_process_that_does_not_come_is_told_in_words(monkeypatch):
+def test_a_missing_process_is_reported(monkeypatch):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -135,7 +135,7 @@ def test_a_process_that_does_not_come_is_told_in_words(monkeypatch):
         next(distributed.process_group("cpu").gen)
 
 
-def test_a_process_that_dies_while_others_join_is_told_in_words(monkeypatch):
+def test_a_process_that_dies_while_others_join_is_reported(monkeypatch):
     torchruns = TCPStore("127.0.0.1", 0, None, is_master=True, wait_for_workers=False)
     alone_of_two(monkeypatch, torchruns.port, TORCHELASTIC_USE_AGENT_STORE="True")
     monkeypatch.setattr(distributed, "attempt_store", lambda store, *_: store)
@@ -148,7 +148,7 @@ def test_a_process_that_dies_while_others_join_is_told_in_words(monkeypatch):
         next(distributed.process_group("cpu").gen)
 
 
-def test_torchrun_may_go_on_by_itself(capsys, monkeypatch):
+def test_the_resume_hint_mentions_a_restart_by_torchrun(capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["x", "fit", "--overwrite", "--out", "run"])
     monkeypatch.setenv("WORLD_SIZE", "2")
     command = "esume with: torchrun ... -m training fit --out run\n"

@@ -29,7 +29,7 @@ AUGMENTATIONS, ORIGINALS, WIDTH = 6, 150, 16
 
 
 def make_inputs(contexts: np.ndarray) -> Inputs:
-    """Embeddings whose logits tell the augmentation, and features that are noise."""
+    """Return embeddings whose logits identify the augmentation and whose features are noise."""
     rng = np.random.default_rng(0)
     label = np.tile(np.arange(AUGMENTATIONS), ORIGINALS)
     logits = (np.eye(AUGMENTATIONS)[label] * 6 + rng.normal(size=(len(label), 6))).astype("f4")
@@ -38,7 +38,7 @@ def make_inputs(contexts: np.ndarray) -> Inputs:
 
 
 def make_parts(probability, contexts: int, seed: int = 1, sends: int = 3):
-    """Outcomes by split; ``probability(augmentation, context)`` is the truth."""
+    """Draw the outcomes of each split with ``probability(augmentation, context)``."""
     rng = np.random.default_rng(seed)
     parts = {}
     for split, (low, high) in {
@@ -105,7 +105,7 @@ def test_a_planted_leak_is_flagged():
 
 
 def test_many_outcomes_of_few_images_do_not_choose_richer_inputs():
-    """A gain on one of four originals is one observation, however often it was sent."""
+    """An effect on one of four originals is one observation, however many outcomes it has."""
     original = np.repeat(np.arange(4), 500)
     zeros = np.zeros(len(original))
     rows = OutcomeRows(original, original, original, zeros, zeros + 1, None)
@@ -158,7 +158,7 @@ def test_rows_come_in_chunks_of_bounded_size(monkeypatch):
 
 
 def test_rows_on_disk_give_the_same_heads(tmp_path: Path, monkeypatch):
-    """Byte for byte, in many pieces, with labels and weights that change on kept matrices."""
+    """Heads are equal byte for byte, with many chunks and new labels on reused matrices."""
     monkeypatch.setattr(dataset, "CHUNK_CELLS", 2000)
     inputs = make_inputs(np.eye(2, dtype=np.float32))
     weight = np.random.default_rng(0).integers(1, 5, 10_000).astype(float)
@@ -186,7 +186,7 @@ def test_rows_on_disk_give_the_same_heads(tmp_path: Path, monkeypatch):
         assert one.validation_log_loss == other.validation_log_loss
 
 
-def test_pages_go_with_an_error_and_with_a_process_that_was_killed(tmp_path: Path):
+def test_pages_on_disk_are_removed_after_an_error_or_a_kill(tmp_path: Path):
     inputs = make_inputs(np.zeros((1, 0), np.float32))
     parts = make_parts(seed_rule, 1)
     broken = replace(parts["validation"], embedding=parts["validation"].embedding + 10_000)
@@ -203,7 +203,7 @@ def test_pages_go_with_an_error_and_with_a_process_that_was_killed(tmp_path: Pat
     assert not folder.exists()
 
 
-def test_the_disk_is_taken_where_half_of_the_free_memory_is_too_little(tmp_path, monkeypatch):
+def test_rows_go_to_disk_if_half_of_the_free_memory_is_too_little(tmp_path, monkeypatch):
     inputs = make_inputs(np.zeros((1, 0), np.float32))
     parts = make_parts(seed_rule, 1)
     needed = (len(parts["train"]) + len(parts["validation"])) * (2 * WIDTH + 8)
@@ -271,7 +271,7 @@ def test_memory_stays_bounded_with_rows_on_disk(tmp_path: Path):
 
 
 @pytest.mark.filterwarnings("ignore:.*GPU")  # there is none
-def test_a_gpu_learns_what_is_in_memory_and_heads_come_back_to_the_cpu(tmp_path, monkeypatch):
+def test_heads_are_fitted_on_a_gpu_and_saved_for_the_cpu(tmp_path, monkeypatch):
     asked = []
 
     def train(parameters, *args, **kwargs):
@@ -329,7 +329,7 @@ def test_calibration_recovers_a_distorted_margin_and_leaves_a_true_one():
     assert fit_calibration(margin, true, np.ones(20_000)) == Calibration()
 
 
-def test_calibration_never_turns_the_order_round_and_survives_separable_labels():
+def test_calibration_never_reverses_the_order_and_survives_separable_labels():
     rng = np.random.default_rng(0)
     margin = rng.normal(size=500)
     assert fit_calibration(margin, (margin < 0).astype(float), np.ones(500)).scale > 0

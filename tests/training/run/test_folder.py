@@ -56,7 +56,7 @@ def test_overwriting_removes_all_that_fit_makes_and_keeps_decoded_images(folder)
     assert (folder.cache / "32px-0123").is_dir()
 
 
-def test_a_full_disk_is_told_before_anything_is_trained(folder):
+def test_a_full_disk_is_reported_before_anything_is_trained(folder):
     with full_disk(50), pytest.raises(DataError, match=r"run cannot be written.*another --out"):
         start(folder, much="x" * 100)
     assert [path.name for path in folder.root.iterdir()] == ["lock"]
@@ -64,7 +64,7 @@ def test_a_full_disk_is_told_before_anything_is_trained(folder):
         start(RunFolder(Path("/proc/x")))
 
 
-def test_damaged_notes_of_a_run_are_told(folder):
+def test_damaged_notes_of_a_run_are_reported(folder):
     start(folder, epochs=2)
     folder.started.write_text('{"config": {')
     with pytest.raises(DataError, match=r"fit.json is damaged.*--overwrite"):

@@ -1,4 +1,4 @@
-"""Training and tuning jobs: what is asked of SageMaker (moto), and what then runs (for real)."""
+"""Training and tuning jobs: the requests to SageMaker (moto) and the containers that really run."""
 
 import json
 import re
@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 from augrank.images.augmentations import augmentation_set
 from export.run_reader import load_run
 from simulation.engagement import SimulationOptions
-from tests.support.aws import ACCOUNT, local_aws
-from tests.support.aws_jobs import LocalJobs, add_jobs
-from tests.support.containers import lay_out, run_driver, run_toolkit
+from tests.support.sagemaker.containers import lay_out, run_driver, run_toolkit
+from tests.support.sagemaker.jobs import LocalJobs, add_jobs
+from tests.support.sagemaker.region import ACCOUNT, local_aws
 from training.cli.app import app
 from training.config import load_config
 from training.data.manifest.read import read_table
@@ -58,7 +58,7 @@ TINY = [
 
 @pytest.fixture
 def data(monkeypatch, catalogue) -> Iterator[LocalJobs]:
-    """A region with a bucket that holds a history and its images."""
+    """A region with a bucket that contains a history and its images."""
     monkeypatch.setattr(jobs, "POLL_S", 0.05)
     monkeypatch.setattr(tuner, "POLL_S", 0.05)
     manifest = catalogue(20)
@@ -85,14 +85,14 @@ def run(*words: str):
 
 
 def the_job() -> dict:
-    """The only training job there is."""
+    """Return the only training job."""
     sagemaker = boto3.client("sagemaker")
     (listed,) = sagemaker.list_training_jobs()["TrainingJobSummaries"]
     return sagemaker.describe_training_job(TrainingJobName=listed["TrainingJobName"])
 
 
-def tried_job(number: int, status: str, value: float | None, learning_rate: str) -> dict:
-    """A try, as SageMaker lists it."""
+def trial_job(number: int, status: str, value: float | None, learning_rate: str) -> dict:
+    """Return a trial's job, as SageMaker lists it."""
     begun = datetime(2026, 11, 22, 12, number, tzinfo=UTC)
     job = {
         "TrainingJobName": f"try-{number}",
@@ -115,7 +115,7 @@ def tried_job(number: int, status: str, value: float | None, learning_rate: str)
 
 
 def metrics(log: str) -> dict[str, list[float]]:
-    """What is printed as a metric, by name."""
+    """Return the values of each metric in a log, by name."""
     found: dict[str, list[float]] = {}
     for name, value in re.findall(r"^\[metric\] (.+)=(.+)$", log, re.MULTILINE):
         found.setdefault(name, []).append(float(value))
@@ -123,7 +123,7 @@ def metrics(log: str) -> dict[str, list[float]]:
 
 
 @pytest.mark.slow
-def test_a_job_is_submitted_once_and_what_it_runs_is_a_run_that_export_reads(data, tmp_path):
+def test_a_job_is_submitted_once_and_makes_a_run_that_export_reads(data, tmp_path):
     done = run("submit", "shop", *WHERE, *TINY, "--no-wait")
     assert done.exit_code == 0, done.output
     job = the_job()
@@ -154,13 +154,13 @@ def test_a_job_is_submitted_once_and_what_it_runs_is_a_run_that_export_reads(dat
     assert finished.record.backbone == "resnet18"
     assert not (base / "model" / "checkpoints").exists()
     assert len(list((base / "checkpoints").glob("*/run/checkpoints/last.pt"))) == 1
-    resumed = run_driver(base, job)  # as after an interrupt of spare capacity
+    resumed = run_driver(base, job)  # as after a spot interruption
     assert resumed.returncode == 0, resumed.stderr[-3000:]
     assert "already complete" in resumed.stdout
 
 
 @pytest.mark.slow
-def test_a_finished_jobs_run_is_brought_here(data, tiny_run, tmp_path):
+def test_the_run_of_a_finished_job_is_fetched(data, tiny_run, tmp_path):
     import tarfile
 
     packed = tmp_path / "model.tar.gz"
@@ -177,39 +177,17 @@ def test_a_finished_jobs_run_is_brought_here(data, tiny_run, tmp_path):
         jobs.fetch(Aws(), state, tmp_path / "run")
 
 
-@pytest.mark.slow
-def test_a_search_on_sagemaker_asks_for_the_seeds_ranges_and_its_jobs_train(data, tmp_path):
-    data.tries = [
-        tried_job(0, "Completed", 0.7, "0.1"),
-        tried_job(1, "Stopped", 0.5, "0.2"),
-        tried_job(2, "Completed", 0.8, "0.03"),
-        tried_job(3, "Failed", None, "0.4"),
-    ]
-    done = run(
-        "tune",
-        "--engine",
-        "sagemaker",
-        "--out",
-        str(tmp_path / "s"),
-        *WHERE,
-        *TINY,
-        "--trials",
-        "6",
-        "--name",
-        "shop",
-    )
-    assert done.exit_code == 0, done.output
-    best = load_config(tmp_path / "s" / "best.yaml", {"out": tmp_path, "images": tmp_path})
-    assert (best.learning_rate, best.backbone, best.image_size) == (0.03, "resnet34", 32)
+def the_search() -> dict:
+    """Return the only tuning job, as SageMaker describes it."""
     sagemaker = boto3.client("sagemaker")
     (listed,) = sagemaker.list_hyper_parameter_tuning_jobs()["HyperParameterTuningJobSummaries"]
-    asked = sagemaker.describe_hyper_parameter_tuning_job(
+    return sagemaker.describe_hyper_parameter_tuning_job(
         HyperParameterTuningJobName=listed["HyperParameterTuningJobName"]
     )
-    config = asked["HyperParameterTuningJobConfig"]
-    assert config["Strategy"] == "Bayesian"
-    assert config["ResourceLimits"]["MaxNumberOfTrainingJobs"] == 6
-    ranges = config["ParameterRanges"]
+
+
+def check_ranges(ranges: dict) -> dict[str, list[str]]:
+    """Compare a search's ranges with the seed's; return the values of its categories."""
     continuous = {item["Name"]: item for item in ranges["ContinuousParameterRanges"]}
     assert set(continuous) == {"learning_rate", "weight_decay"}
     assert continuous["learning_rate"]["ScalingType"] == "Logarithmic"
@@ -217,34 +195,19 @@ def test_a_search_on_sagemaker_asks_for_the_seeds_ranges_and_its_jobs_train(data
     categories = {item["Name"]: item["Values"] for item in ranges["CategoricalParameterRanges"]}
     assert set(categories) == {"epochs", "backbone"}
     assert [json.loads(value) for value in categories["epochs"]] == [5, 10, 15]
-    definition = asked["TrainingJobDefinition"]
-    assert definition["EnableManagedSpotTraining"] is True
-    assert definition["CheckpointConfig"]["LocalPath"] == "/opt/ml/checkpoints"
-    again = run(
-        "tune",
-        "--engine",
-        "sagemaker",
-        "--out",
-        str(tmp_path / "s"),
-        *WHERE,
-        *TINY,
-        "--trials",
-        "6",
-        "--name",
-        "shop",
-    )
-    assert "exists already" in again.output, done.output + again.output
+    return categories
 
-    # One of its jobs: static parameters, and one of each range, all texts, as the platform has it.
+
+def train_trial(definition: dict, base: Path, backbone: str) -> None:
+    """Run one job of a search: static parameters and one value of each range, all of them text."""
     tried = {
         "learning_rate": "0.0213",
         "weight_decay": "1e-4",
         "batch_size": "16",
-        "backbone": categories["backbone"][0],
+        "backbone": backbone,
         "epochs": "2",
         "_tuning_objective_metric": "validation:best_accuracy",
     }
-    base = tmp_path / "container"
     lay_out(base, definition, {**definition["StaticHyperParameters"], **tried})
     ran = run_toolkit(base)
     assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-3000:]
@@ -256,7 +219,34 @@ def test_a_search_on_sagemaker_asks_for_the_seeds_ranges_and_its_jobs_train(data
 
 
 @pytest.mark.slow
-def test_a_job_that_failed_is_submitted_again_and_goes_on_from_its_checkpoints(data):
+def test_a_search_on_sagemaker_has_the_seeds_ranges_and_its_jobs_train(data, tmp_path):
+    data.trials = [
+        trial_job(0, "Completed", 0.7, "0.1"),
+        trial_job(1, "Stopped", 0.5, "0.2"),
+        trial_job(2, "Completed", 0.8, "0.03"),
+        trial_job(3, "Failed", None, "0.4"),
+    ]
+    tune = ["tune", "--engine", "sagemaker", "--out", str(tmp_path / "s"), *WHERE, *TINY]
+    tune += ["--trials", "6", "--name", "shop"]
+    done = run(*tune)
+    assert done.exit_code == 0, done.output
+    best = load_config(tmp_path / "s" / "best.yaml", {"out": tmp_path, "images": tmp_path})
+    assert (best.learning_rate, best.backbone, best.image_size) == (0.03, "resnet34", 32)
+    search = the_search()
+    config = search["HyperParameterTuningJobConfig"]
+    assert config["Strategy"] == "Bayesian"
+    assert config["ResourceLimits"]["MaxNumberOfTrainingJobs"] == 6
+    categories = check_ranges(config["ParameterRanges"])
+    definition = search["TrainingJobDefinition"]
+    assert definition["EnableManagedSpotTraining"] is True
+    assert definition["CheckpointConfig"]["LocalPath"] == "/opt/ml/checkpoints"
+    again = run(*tune)
+    assert "exists already" in again.output, done.output + again.output
+    train_trial(definition, tmp_path / "container", categories["backbone"][0])
+
+
+@pytest.mark.slow
+def test_a_failed_job_is_submitted_again_and_resumes_from_its_checkpoints(data):
     data.fate = lambda _kind: ("Failed", {})
     failed = run("submit", "shop", *WHERE, *TINY)
     assert failed.exit_code == 2
@@ -285,7 +275,7 @@ def test_a_job_with_a_wrong_option_fails_with_its_message(data, tmp_path):
     assert "did you mean epochs" in ran.stdout + ran.stderr
 
 
-def test_mistakes_are_said_before_anything_is_uploaded(data, tmp_path):
+def test_mistakes_are_reported_before_anything_is_uploaded(data, tmp_path):
     assert (
         "aws s3 sync" in run("submit", "shop", *[w if w != DATA else "local" for w in WHERE]).output
     )
@@ -322,7 +312,7 @@ def test_several_gpus_or_machines_start_under_torchrun():
     ]
 
 
-def test_both_toolkits_ways_of_saying_numbers_are_read():
+def test_numbers_in_both_toolkits_formats_are_read():
     for hps in (
         '{"epochs": 3, "learning_rate": 0.1, "backbone": "resnet34"}',
         '{"epochs": "3", "learning_rate": "0.1", "backbone": "\\"resnet34\\"",'
@@ -332,7 +322,7 @@ def test_both_toolkits_ways_of_saying_numbers_are_read():
         assert options == {"epochs": 3, "learning_rate": 0.1, "backbone": "resnet34"}
 
 
-def test_channels_say_where_manifest_and_weights_are(tmp_path):
+def test_channels_give_the_paths_of_manifest_and_weights(tmp_path):
     (tmp_path / "history.csv").touch()
     environment = {"SM_CHANNEL_TRAINING": str(tmp_path), "SM_CHANNEL_WEIGHTS": "/w"}
     places = channels(environment, {"weights": "r18.pt"})

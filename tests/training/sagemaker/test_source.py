@@ -1,4 +1,4 @@
-"""The source of a job is complete: it runs where the rest of the repository is not."""
+"""The source of a job is complete: it runs without the rest of the repository."""
 
 import subprocess
 import sys

@@ -1,18 +1,9 @@
-"""A whole run at tiny scale: what it writes, and that it writes it again alike."""
+"""A whole run at tiny scale: its files, its report, and the same bytes a second time."""
 
 import csv
-import errno
 import io
 import json
-import os
-import shlex
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
-import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,54 +11,21 @@ import torch
 import torchvision
 from rich.console import Console
 
-from augrank.cli.command import EXIT_INTERRUPT
 from augrank.cli.reporter import RichReporter
 from augrank.errors import DataError
-from augrank.files import atomic_write
 from augrank.images.augmentations import AugmentationSet, augmentation_set
 from augrank.models.head import Head, HeadSpec
 from augrank.models.targets import TARGETS
-from augrank.reporting import NullReporter, Reporter
 from export.run_reader import load_run
 from export.tasks.base import ExportOptions
 from export.tasks.recommend import build
-from simulation.engagement import SimulationOptions
-from training.backbone import checkpoint
-from training.backbone import embed as embeddings
-from training.backbone.model import Backbone
-from training.data.embedding_cache import EmbeddingStore
-from training.data.manifest.read import read_table
-from training.data.simulated_history import write_history
+from tests.training.tasks.runs import IMAGES, OPTIONS, fit
 from training.distributed.world import World
 from training.heads import fit as heads
 from training.heads import fit_all as fit_heads
-from training.run.folder import RunFolder
-from training.tasks import recommend as fitting
 from training.tasks.run import run_fit
 
-NAMES = augmentation_set("seed").names
-OPTIONS = {"image_size": 32, "epochs": 2, "batch_size": 32, "precision": "fp32", "threads": 1,
-           "targets": ("open_rate", "bounce_rate")}  # fmt: skip
-IMAGES = {"image_size": 32, "epochs": 3, "batch_size": 32, "precision": "fp32", "threads": 1}
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def quiet() -> Reporter:
-    return NullReporter()
-
-
-@pytest.fixture
-def history(catalogue) -> Path:
-    manifest = catalogue(30)
-    out = manifest.parent / "history.csv"
-    write_history(read_table(manifest, {}), manifest.parent, out, NAMES, SimulationOptions(sends=3))
-    return out
-
-
-def fit(history: Path, out: Path, quiet: Reporter, overwrite: bool = False, **options):
-    merged = {**OPTIONS, "manifest": history, "out": out, **options}
-    return run_fit(None, merged, quiet, overwrite=overwrite)
 
 
 def test_a_run_holds_what_export_reads(history, tmp_path, quiet):
@@ -134,28 +92,7 @@ def test_the_same_command_twice_gives_the_same_run(history, tmp_path, quiet):
     assert reports[0] == reports[1]
 
 
-def test_a_finished_run_is_recognised_and_another_config_refused(history, tmp_path, quiet):
-    out = tmp_path / "run"
-    report = fit(history, out, quiet, baselines=False)
-    stamp = (out / "backbone.pt").stat().st_mtime_ns
-    assert fit(history, out, quiet, baselines=False, threads=2) == report
-    assert (out / "backbone.pt").stat().st_mtime_ns == stamp
-    with pytest.raises(DataError, match=r"epochs: 2 then, 3 now[\s\S]*--overwrite"):
-        fit(history, out, quiet, baselines=False, epochs=3)
-    frame = pd.read_csv(history)
-    frame["open_rate"] = 1 - frame["open_rate"]
-    frame.to_csv(history, index=False)
-    with pytest.raises(DataError, match="the manifest or the images have changed"):
-        fit(history, out, quiet, baselines=False)
-    (embedded,) = (out / "cache").glob("embeddings-*/index")
-    (out / "cache" / "embeddings-0123.npz").write_bytes(b"of an earlier version")
-    fit(history, out, quiet, baselines=False, epochs=1, overwrite=True)
-    assert not embedded.exists()
-    assert [file.is_dir() for file in (out / "cache").glob("embeddings-*")] == [True, True]
-    assert len(json.loads((out / "report.json").read_text())["history"]) == 1
-
-
-def test_an_image_folder_gives_a_backbone_alone(catalogue, tmp_path, quiet):
+def test_an_image_folder_trains_only_a_backbone(catalogue, tmp_path, quiet):
     images = catalogue(12).parent / "images"
     options = {**OPTIONS, "targets": None, "images": images, "out": tmp_path / "run", "epochs": 1}
     report = run_fit(None, options, quiet)
@@ -164,8 +101,8 @@ def test_an_image_folder_gives_a_backbone_alone(catalogue, tmp_path, quiet):
     assert json.loads((tmp_path / "run" / "run.json").read_text())["heads"] == []
 
 
-def test_images_that_came_changed_train_as_they_are(history, tmp_path, quiet):
-    """Originals with their own files, and files that are candidates already."""
+def test_files_augmented_beforehand_are_trained_on_unchanged(history, tmp_path, quiet):
+    """A manifest of originals and of files that have been augmented already."""
     folder = history.parent
     rows = []
     for number in range(12):
@@ -184,7 +121,7 @@ def test_images_that_came_changed_train_as_they_are(history, tmp_path, quiet):
     assert len(catalogue_rows) == 13
 
 
-def test_changed_images_alone_are_refused_before_training(history, tmp_path, quiet):
+def test_augmented_files_without_originals_are_refused_before_training(history, tmp_path, quiet):
     rows = [(f"images/{n:03d}.png", "darker", f"images/gone{n}.png", n % 2) for n in range(12)]
     columns = ["relative_im_path", "augmentation", "original", "open_rate"]
     manifest = history.parent / "changed.csv"
@@ -193,7 +130,7 @@ def test_changed_images_alone_are_refused_before_training(history, tmp_path, qui
         fit(manifest, tmp_path / "run", quiet, targets=None)
 
 
-def test_copies_of_an_image_stand_on_one_side(catalogue, tmp_path, quiet):
+def test_copies_of_an_image_are_in_one_split(catalogue, tmp_path, quiet):
     manifest = catalogue(20)
     images = manifest.parent / "images"
     for number in range(10):
@@ -216,22 +153,13 @@ def test_a_target_without_both_outcomes_gets_no_head(history, tmp_path, quiet):
     assert "No head for open_rate: every outcome of the training split is 1." in report["notes"]
 
 
-def test_a_folder_with_other_files_is_not_touched(history, tmp_path, quiet):
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "thesis.tex").write_text("x")
-    with pytest.raises(DataError, match=r"contains other files.*thesis.tex"):
-        fit(history, tmp_path / "run", quiet)
-
-
-def test_targets_of_the_list_are_all_found(history):
+def test_a_simulated_history_has_every_standard_target(history):
     assert [name for name in TARGETS if name in pd.read_csv(history, nrows=1)] == list(TARGETS)
     assert np.isin(pd.read_csv(history)["open_rate"], [0, 1]).all()
 
 
-def test_images_that_break_while_training_do_no_harm_and_are_told_to_the_next_run(
-    catalogue, tmp_path, quiet
-):
-    """They were decoded before the first epoch; another run sees them as they are now."""
+def test_images_damaged_during_training_are_reported_by_the_next_run(catalogue, tmp_path, quiet):
+    """A run keeps the images that it decoded before its first epoch."""
     manifest, out = catalogue(20), tmp_path / "run"
     whole = run_fit(None, {**IMAGES, "images": manifest.parent, "out": tmp_path / "w"}, quiet)
     broken = sorted(manifest.parent.rglob("*.png"))[0]
@@ -256,7 +184,7 @@ def test_images_that_break_while_training_do_no_harm_and_are_told_to_the_next_ru
     assert reason.startswith(f"images/{broken.name}: ")
 
 
-def test_the_rows_that_a_run_goes_on_without_are_listed(history, tmp_path):
+def test_skipped_rows_are_listed(history, tmp_path):
     frame = pd.read_csv(history)
     frame.loc[2:8, "augmentation"] = "sepia"
     frame.to_csv(history, index=False)
@@ -276,64 +204,7 @@ def test_the_rows_that_a_run_goes_on_without_are_listed(history, tmp_path):
     assert not (out / "skipped.csv").exists()
 
 
-def test_a_full_disk_is_told_and_what_is_done_is_kept(catalogue, tmp_path, monkeypatch):
-    manifest, out = catalogue(20), tmp_path / "run"
-    options = {**IMAGES, "images": manifest.parent, "out": out}
-    reporter, calls = RichReporter(Console(file=io.StringIO())), []
-
-    def full(path):
-        calls.append(path)
-        if len(calls) == 4:  # the checkpoint of the second epoch
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return atomic_write(path)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "atomic_write", full)
-        with pytest.raises(DataError, match=r"cannot be written.*No space left.*Free space"):
-            run_fit(None, options, reporter)
-    assert run_fit(None, options, reporter)["history"]
-    assert "Resuming after epoch" in reporter.console.file.getvalue()
-
-
-def test_embeddings_go_on_where_they_were_and_new_images_alone_are_embedded(
-    catalogue, tmp_path, quiet, monkeypatch
-):
-    """With a backbone that does not change, whichever run it is of."""
-    manifest, weights, asked = catalogue(24), tmp_path / "weights.pt", []
-    torch.save(Backbone("resnet18", 6, seed=3).plain_state(), weights)
-    frozen = {"freeze": True, "weights": str(weights), "cache": tmp_path / "cache", "epochs": 1}
-    options = {**IMAGES, "images": manifest.parent, "out": tmp_path / "run", **frozen}
-
-    def embed(backbone, batches, keys, *more, **options):
-        asked.append(len(keys))
-        return embeddings.embed(backbone, batches, keys, *more, **options)
-
-    def interrupted(store, names, features):
-        add(store, names, features)
-        raise KeyboardInterrupt
-
-    add = EmbeddingStore.add
-    monkeypatch.setattr(fitting, "embed", embed)
-    monkeypatch.setattr(embeddings, "CHUNK", 20)
-    with monkeypatch.context() as patch:
-        patch.setattr(EmbeddingStore, "add", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            run_fit(None, options, quiet)
-    first = run_fit(None, options, quiet)
-    test = first["rows"]["originals"]["test"] * 6
-    assert asked == [test, test - 20]
-    images = manifest.parent / "images"
-    image = cv2.imread(str(next(images.glob("*.png"))))
-    for number in range(2, 8):
-        cv2.imwrite(str(images / f"new{number}.png"), 255 - image // number)
-    more = run_fit(None, {**options, "out": tmp_path / "more"}, quiet)
-    known = {row["sha256"] for row in held_out(tmp_path / "run")}
-    new = [row for row in held_out(tmp_path / "more") if row["sha256"] not in known]
-    assert more["rows"]["originals"]["test"] > len(new) > 0
-    assert asked[2:] == [len(new) * 6]
-
-
-def test_weights_of_a_run_see_images_as_that_run_did(history, tmp_path, quiet):
+def test_weights_of_a_run_keep_its_normalisation(history, tmp_path, quiet):
     console = Console(file=io.StringIO(), width=200)
     first, other = tmp_path / "first", tmp_path / "other"
     before = fit(history, first, quiet)
@@ -351,19 +222,7 @@ def test_weights_of_a_run_see_images_as_that_run_did(history, tmp_path, quiet):
     assert "with ImageNet's mean and deviation" in alone["backbone"]["start"]
 
 
-def test_one_process_at_a_time_works_on_a_run(history, tmp_path, quiet):
-    out = tmp_path / "run"
-    with (
-        RunFolder(out).lock(),
-        pytest.raises(DataError, match="another process is working in") as refused,
-    ):
-        fit(history, out, quiet)
-    assert "choose another --out" in str(refused.value)
-    assert [path.name for path in out.iterdir()] == ["lock"]
-    assert fit(history, out, quiet)["heads"]
-
-
-def test_heads_have_all_cores_when_other_processes_have_left(history, tmp_path, quiet, monkeypatch):
+def test_heads_use_all_cores_after_other_processes_end(history, tmp_path, quiet, monkeypatch):
     seen = []
 
     def noted(*parts, threads: int, **options):
@@ -380,47 +239,12 @@ def test_heads_have_all_cores_when_other_processes_have_left(history, tmp_path, 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 @pytest.mark.parametrize("compiled", [True, False])
-def test_a_gpu_does_all_of_it(history, tmp_path, quiet, precision, compiled):
-    """Pieces, average, embeddings, heads; and export finds its float32 reference exact."""
+def test_a_whole_run_on_a_gpu(history, tmp_path, quiet, precision, compiled):
+    """Micro-batches, EMA, embeddings, heads; export reproduces the float32 reference exactly."""
     options = {"device": "cuda", "precision": precision, "compile": compiled, "epochs": 12,
                "accumulate": 2, "average": 0.9, "learning_rate": 0.05}  # fmt: skip
     report = fit(history, out := tmp_path / "run", quiet, **options)
     assert report["backbone"]["engine"] == f"cuda, {precision}"
     assert report["backbone"]["test_accuracy"] > 2 / 6
     assert set(report["heads"]) == {"open_rate", "bounce_rate"}
-    build(load_run(out), tmp_path / "dist", ExportOptions("gpu"))  # whose gate passes
-
-
-def held_out(run: Path) -> list[dict[str, str]]:
-    with (run / "catalogue.csv").open() as stream:
-        return [row for row in csv.DictReader(stream) if row["split"] == "test"]
-
-
-def test_ctrl_c_is_answered_by_the_command_that_goes_on(catalogue, tmp_path):
-    run = tmp_path / "run"
-    command = [
-        sys.executable, "-m", "training", "fit", "--images", str(catalogue(20).parent), "--out",
-        str(run), "--image-size", "32", "--epochs", "6", "--precision", "fp32", "--threads", "1",
-    ]  # fmt: skip
-
-    def heeds_ctrl_c() -> None:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs do not
-
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heeds_ctrl_c
-    ) as process:
-        while not (run / "checkpoints" / "last.pt").exists():
-            assert process.poll() is None, process.communicate()
-            time.sleep(0.01)
-        process.send_signal(signal.SIGINT)
-        _, stderr = process.communicate(timeout=300)
-    assert process.returncode == EXIT_INTERRUPT
-    said, again = stderr.strip().split(" Resume with: python ")
-    assert said == "Interrupted. Completed work is kept."
-    done = subprocess.run(
-        [sys.executable, *shlex.split(again)], capture_output=True, text=True, timeout=300,
-        check=True,
-    )  # fmt: skip
-    assert "Resuming after epoch" in done.stdout
-    history = json.loads((run / "report.json").read_text())["history"]
-    assert [epoch["number"] for epoch in history] == [1, 2, 3, 4, 5, 6]
+    build(load_run(out), tmp_path / "dist", ExportOptions("gpu"))  # the parity gate passes

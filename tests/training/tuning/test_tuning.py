@@ -1,4 +1,4 @@
-"""A search: what it proposes, gives up and goes on with, and the config that comes of it."""
+"""A search: its trials, pruning, resuming, and the config of the best trial."""
 
 import csv
 import json
@@ -36,7 +36,7 @@ def space_file(folder: Path, content: object) -> Path:
 
 
 def open_files() -> list[str]:
-    """The files that this process has open."""
+    """Return the files that this process has open."""
     links = Path("/proc/self/fd").iterdir()
     return [str(link.readlink()) for link in links if link.is_symlink()]
 
@@ -104,7 +104,7 @@ def test_the_best_is_complete_and_its_config_is_what_fit_reads(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_search_gives_a_table_a_plot_and_options_and_goes_on(catalogue, tmp_path):
+def test_a_search_writes_a_table_a_plot_and_options_and_resumes(catalogue, tmp_path):
     manifest, out = catalogue(18), tmp_path / "study"
     ranges = {"learning_rate": {"low": 0.001, "high": 0.2, "log": True},
               "batch_size": {"low": 8, "high": 32, "integer": True}}  # fmt: skip
@@ -115,7 +115,7 @@ def test_a_search_gives_a_table_a_plot_and_options_and_goes_on(catalogue, tmp_pa
     assert summary["trials"] == 2
     rows = trials_of(out)
     assert [row["state"] for row in rows] == ["complete", "complete"]
-    assert float(rows[0]["learning_rate"]) == 0.1  # fit's own options come first
+    assert float(rows[0]["learning_rate"]) == 0.1  # fit's default options come first
     assert rows[0]["batch_size"] == "32"
     assert (out / "trials.png").read_bytes()[1:4] == b"PNG"
     threads = {thread.name for thread in threading.enumerate()}
@@ -137,7 +137,7 @@ def test_a_search_gives_a_table_a_plot_and_options_and_goes_on(catalogue, tmp_pa
 
 
 @pytest.mark.slow
-def test_a_trial_that_stands_low_is_given_up(catalogue, tmp_path, monkeypatch):
+def test_a_poor_trial_is_pruned(catalogue, tmp_path, monkeypatch):
     from training.tuning import study
 
     monkeypatch.setattr(study, "STARTUP_TRIALS", 1)
@@ -170,7 +170,7 @@ def test_a_trial_that_diverges_fails_alone_and_decoded_images_are_shared(catalog
 
 
 @pytest.mark.slow
-def test_a_grid_that_was_killed_goes_on_with_the_trial_it_was_at(catalogue, tmp_path):
+def test_a_killed_grid_resumes_with_the_interrupted_trial(catalogue, tmp_path):
     manifest, out = catalogue(18), tmp_path / "study"
     space = space_file(tmp_path, {"epochs": [2, 6], "momentum": [0.9]})
     command = [sys.executable, "-m", "training", "tune", "--manifest", str(manifest),
@@ -196,7 +196,7 @@ def test_a_grid_that_was_killed_goes_on_with_the_trial_it_was_at(catalogue, tmp_
 
 
 @pytest.mark.slow
-def test_ctrl_c_in_a_grid_loses_no_cell_and_tries_none_twice(catalogue, tmp_path, monkeypatch):
+def test_ctrl_c_in_a_grid_loses_no_cell_and_repeats_none(catalogue, tmp_path, monkeypatch):
     from training.tuning import study
 
     manifest, out = catalogue(18), tmp_path / "study"
@@ -229,7 +229,7 @@ def test_a_missing_manifest_leaves_no_folder(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_mistakes_are_said_before_anything_is_read(tmp_path):
+def test_mistakes_are_reported_before_anything_is_read(tmp_path):
     wrong = tune(tmp_path / "m.csv", tmp_path / "s", "--set", "epoch=3")
     assert wrong.exit_code == 2
     assert "did you mean epochs" in wrong.output

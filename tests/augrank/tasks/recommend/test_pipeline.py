@@ -36,7 +36,7 @@ def test_an_answer_is_ranked_and_says_by_how_much(recommender, image):
 
 
 def test_probabilities_are_those_of_the_parts(recommender, image):
-    """The pipeline against its parts put together by hand."""
+    """Compare the pipeline with its parts called one by one."""
     spec = recommender.bundle.spec
     pixels = decode(image, spec.image_size).pixels
     made = [augmentation.apply(pixels) for augmentation in spec.augmentations.augmentations]
@@ -138,9 +138,7 @@ def test_a_fault_of_ours_is_hidden_from_the_caller_and_logged(recommender, image
     assert "many" not in str(error)
 
 
-def test_when_the_backbone_fails_refusals_stand_and_the_others_are_told(
-    recommender, image, monkeypatch
-):
+def test_if_the_backbone_fails_refusals_keep_their_status(recommender, image, monkeypatch):
     def fail(_batch):
         raise RuntimeError("out of memory")
 

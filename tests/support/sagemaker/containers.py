@@ -1,10 +1,10 @@
-"""Training containers without Docker: what the platform lays out, and what then runs there.
+"""Training containers without Docker: the files that the platform provides, and the entry points.
 
-Both run a job's own files, taken from where the job says they are (moto's S3):
+Both entry points run a job's own files, downloaded from the job's locations in moto's S3:
 
-- SDK v3's driver: ``sm_train.sh`` and the scripts beside it name ``/opt/ml``, which is put right
-  here to be a folder of the test; nothing else is changed;
-- the training toolkit's ``train`` entry, unmodified, from an environment of its own.
+- SDK v3's driver: ``sm_train.sh`` and the scripts beside it, in which ``/opt/ml`` is replaced by a
+  folder of the test; nothing else is changed;
+- the training toolkit's ``train`` entry, unmodified, from its own environment.
 """
 
 import json
@@ -17,15 +17,15 @@ from typing import Any
 
 import boto3
 
-from tests.support.stacks import HERE, environment_of
+from tests.support.sagemaker.stacks import HERE, environment_of
 
 PLATFORM = "/opt/ml"
-HOST = "localhost"  # algo-1 on AWS; the toolkit waits until its name leads somewhere
+HOST = "localhost"  # algo-1 on AWS; the toolkit waits until the name resolves
 TRAINING_LOCK = HERE / "training_toolkit.lock"
 
 
 def lay_out(base: Path, job: Mapping[str, Any], hyperparameters: Mapping[str, str]) -> None:
-    """Channels and configuration of a job, as the platform has them under ``/opt/ml``."""
+    """Write a job's channels and configuration as the platform does under ``/opt/ml``."""
     for folder in ("input/config", "input/data", "model", "output/data", "checkpoints", "code"):
         (base / folder).mkdir(parents=True, exist_ok=True)
     channels = {}
@@ -60,7 +60,7 @@ def lay_out(base: Path, job: Mapping[str, Any], hyperparameters: Mapping[str, st
 
 
 def download(url: str, folder: Path) -> None:
-    """Everything below an S3 prefix."""
+    """Download everything below an S3 prefix."""
     bucket, _, prefix = url.removeprefix("s3://").partition("/")
     s3 = boto3.client("s3")
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
@@ -73,7 +73,7 @@ def download(url: str, folder: Path) -> None:
 def run_driver(
     base: Path, job: Mapping[str, Any], **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """What SDK v3 lets a container do: its entry point and arguments."""
+    """Run a training job's entry point and arguments, as SDK v3 sets them."""
     for script in (base / "input" / "data" / "sm_drivers").rglob("*"):
         if script.suffix in (".py", ".sh"):
             script.write_text(script.read_text().replace(PLATFORM, str(base)))
@@ -86,14 +86,14 @@ def run_driver(
 
 
 def run_toolkit(base: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """What a tuning job's container does: ``train``."""
+    """Run ``train``, as a tuning job's container does."""
     python = training_toolkit()
     own = {"SAGEMAKER_BASE_DIR": str(base), "SM_CURRENT_INSTANCE_TYPE": "ml.c5.xlarge"}
     return _run([str(python.parent / "train")], base, {**own, **environment}, python.parent)
 
 
 def training_toolkit() -> Path:
-    """The interpreter of the toolkit's environment; what it lacks comes from this one."""
+    """Return the toolkit's interpreter, which falls back on this environment's packages."""
     python = environment_of(TRAINING_LOCK, "training-toolkit")
     site = next((python.parents[1] / "lib").glob("python*")) / "site-packages"
     ours = next((Path(sys.executable).parents[1] / "lib").glob("python*")) / "site-packages"

@@ -1,15 +1,15 @@
+"""Manifests: columns, bad rows, pairs of counts, context and fingerprints."""
+
 import csv
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from augrank.errors import DataError
-from augrank.images.augmentations import augmentation_set
+from tests.training.data.manifest.manifests import NAMES, read
 from training.data.manifest.manifest import (
-    Manifest,
     attribute_columns,
     check_manifest,
     context_columns,
@@ -20,19 +20,6 @@ from training.data.manifest.manifest import (
     outcomes,
 )
 from training.data.manifest.read import format_rows, read_table, write_bad_rows
-
-NAMES = augmentation_set("seed").names
-
-
-@pytest.fixture
-def folder(catalogue) -> Path:
-    return catalogue(4).parent
-
-
-def read(folder: Path, text: str, columns=None, **options) -> Manifest:
-    file = folder / "history.csv"
-    file.write_text(text, encoding="utf-8")
-    return check_manifest(read_table(file, columns or {}), folder, NAMES, **options)
 
 
 def test_bad_rows_are_listed_with_line_number_and_reason(folder):
@@ -155,7 +142,7 @@ def test_blank_targets_are_left_out_of_that_target_alone(folder):
     assert outcomes(manifest, "bounce_rate", {}).truth is None
 
 
-def test_augmentation_of_an_original_is_made_here_of_another_file_not(folder):
+def test_originals_are_augmented_here_and_other_files_are_not(folder):
     text = (
         "relative_im_path,augmentation,original\n"
         "images/000.png,,\n"
@@ -240,10 +227,10 @@ def test_an_image_folder_needs_no_manifest(folder):
     table = read_table(folder / "images", {})
     assert table.frame["relative_im_path"].tolist()[-1] == "sandal/a.png"
     (folder / "images" / ".000.17.part.png").write_bytes(b"half")
-    assert len(read_table(folder / "images", {}).frame) == 5
-    assert table.frame["product_type"].tolist() == ["", "", "", "", "sandal"]
+    assert len(read_table(folder / "images", {}).frame) == 13
+    assert table.frame["product_type"].tolist() == [*[""] * 12, "sandal"]
     manifest = check_manifest(table, folder / "images", NAMES)
-    assert len(manifest.originals) == 5
+    assert len(manifest.originals) == 13
     assert find_targets(manifest.frame) == ()
 
 
@@ -256,7 +243,7 @@ def test_an_image_folder_needs_no_manifest(folder):
         (b"\xff\xfe\x00", "not a readable CSV file"),
     ],
 )
-def test_files_that_are_no_manifest(tmp_path, content, why):
+def test_files_that_are_not_manifests(tmp_path, content, why):
     (tmp_path / "m.csv").write_bytes(content)
     with pytest.raises(DataError, match=why):
         read_table(tmp_path / "m.csv", {})

@@ -1,37 +1,20 @@
-"""Manifests as the source documents describe them."""
-
-from pathlib import Path
+"""Manifests with the columns that the source documents describe."""
 
 import pandas as pd
 import pytest
 
 from augrank.errors import DataError
-from augrank.images.augmentations import augmentation_set
 from augrank.models.targets import resolve_target
 from simulation.engagement import CAMPAIGN_TYPES, INDUSTRIES
+from tests.training.data.manifest.manifests import NAMES, read
 from training.data.manifest.manifest import (
-    Manifest,
     attribute_columns,
-    check_manifest,
     context_columns,
     encode_context,
     find_context,
     find_targets,
     outcomes,
 )
-from training.data.manifest.read import read_table
-
-NAMES = augmentation_set("seed").names
-
-
-@pytest.fixture
-def folder(catalogue) -> Path:
-    return catalogue(12).parent
-
-
-def read(folder: Path, frame: pd.DataFrame, columns=None, **options) -> Manifest:
-    frame.to_csv(folder / "m.csv", index=False)
-    return check_manifest(read_table(folder / "m.csv", columns or {}), folder, NAMES, **options)
 
 
 def sneakers() -> pd.DataFrame:
@@ -182,7 +165,7 @@ def test_an_alias_that_holds_no_outcomes_is_a_column_like_any_other(folder):
         read(folder, sneakers()[["relative_im_path"]].assign(bounce=[1, 3, *[0] * 10]))
 
 
-def test_a_mapped_column_and_an_exact_name_go_first(folder):
+def test_a_mapped_column_and_an_exact_name_take_precedence(folder):
     frame = sneakers()[["relative_im_path"]].assign(**{"Open Rate": [1] * 12, "seen": [0] * 12})
     manifest = read(folder, frame, {"open_rate": "seen"})
     assert outcomes(manifest, "open_rate", {}).label.tolist() == [0] * 12

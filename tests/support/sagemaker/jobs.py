@@ -1,10 +1,10 @@
-"""Jobs as far as moto's server keeps them, and what it lacks, added from AWS's documentation.
+"""Training and tuning jobs: moto's server, completed from AWS's documentation.
 
 - moto forgets a job's environment and replaces its metric definitions: both are kept here;
-- moto's jobs are Completed as soon as they are made; here a test says what becomes of them, and
-  which metrics SageMaker would have read in their logs;
+- moto completes jobs as soon as they are created; here a test chooses their final status and the
+  metrics that SageMaker would have read from their logs;
 - ``StopTrainingJob`` takes effect at once (AWS takes minutes);
-- ``ListTrainingJobsForHyperParameterTuningJob`` gives the tries that a test names.
+- ``ListTrainingJobsForHyperParameterTuningJob`` returns the trials that a test lists.
 """
 
 from collections.abc import Callable
@@ -16,22 +16,22 @@ from moto.core.responses import ActionResult, EmptyResult
 from moto.sagemaker.models import sagemaker_backends
 from moto.sagemaker.responses import SageMakerResponse
 
-from tests.support.aws import ACCOUNT, REGION
+from tests.support.sagemaker.region import ACCOUNT, REGION
 
 Fate = Callable[[str], tuple[str, dict[str, float]]]  # instance type to status and metrics
 
 
 @dataclass
 class LocalJobs:
-    """What becomes of jobs, and what was stopped."""
+    """The outcome that jobs will have, and the jobs that were stopped."""
 
     fate: Fate = lambda _kind: ("Completed", {})
-    tries: list[dict[str, Any]] = field(default_factory=list)
+    trials: list[dict[str, Any]] = field(default_factory=list)
     stopped: list[str] = field(default_factory=list)
 
 
 def add_jobs(monkeypatch: pytest.MonkeyPatch) -> LocalJobs:
-    """Teach moto's server, in this process, what it lacks."""
+    """Patch moto's server, in this process, with what it lacks."""
     local = LocalJobs()
     create = SageMakerResponse.create_training_job
 
@@ -59,13 +59,13 @@ def add_jobs(monkeypatch: pytest.MonkeyPatch) -> LocalJobs:
         local.stopped.append(job.training_job_name)
         return EmptyResult()
 
-    def list_tries(_response: SageMakerResponse) -> ActionResult:
-        return ActionResult({"TrainingJobSummaries": local.tries})
+    def list_trials(_response: SageMakerResponse) -> ActionResult:
+        return ActionResult({"TrainingJobSummaries": local.trials})
 
     for name, method in {
         "create_training_job": create_training_job,
         "stop_training_job": stop_training_job,
-        "list_training_jobs_for_hyper_parameter_tuning_job": list_tries,
+        "list_training_jobs_for_hyper_parameter_tuning_job": list_trials,
     }.items():
         monkeypatch.setattr(SageMakerResponse, name, method, raising=False)
     return local

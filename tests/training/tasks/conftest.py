@@ -1,0 +1,24 @@
+"""A history to train on."""
+
+from pathlib import Path
+
+import pytest
+
+from augrank.reporting import NullReporter, Reporter
+from simulation.engagement import SimulationOptions
+from tests.training.tasks.runs import NAMES
+from training.data.manifest.read import read_table
+from training.data.simulated_history import write_history
+
+
+@pytest.fixture(scope="module")
+def quiet() -> Reporter:
+    return NullReporter()
+
+
+@pytest.fixture
+def history(catalogue) -> Path:
+    manifest = catalogue(30)
+    out = manifest.parent / "history.csv"
+    write_history(read_table(manifest, {}), manifest.parent, out, NAMES, SimulationOptions(sends=3))
+    return out
