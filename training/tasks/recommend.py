@@ -217,7 +217,7 @@ def _report(result: FitResult) -> dict[str, Any]:
             "architecture": data.config.backbone,
             "start": trained.start,
             "image_size": data.config.image_size,
-            "engine": result.device.name,
+            "device": result.device.name,
             "best_epoch": trained.history.best,
             **asdict(result.figures),
         },

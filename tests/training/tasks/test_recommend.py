@@ -244,7 +244,7 @@ def test_a_whole_run_on_a_gpu(history, tmp_path, quiet, precision, compiled):
     options = {"device": "cuda", "precision": precision, "compile": compiled, "epochs": 12,
                "accumulate": 2, "average": 0.9, "learning_rate": 0.05}  # fmt: skip
     report = fit(history, out := tmp_path / "run", quiet, **options)
-    assert report["backbone"]["engine"] == f"cuda, {precision}"
+    assert report["backbone"]["device"] == f"cuda, {precision}"
     assert report["backbone"]["test_accuracy"] > 2 / 6
     assert set(report["heads"]) == {"open_rate", "bounce_rate"}
     build(load_run(out), tmp_path / "dist", ExportOptions("gpu"))  # the parity gate passes
