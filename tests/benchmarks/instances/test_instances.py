@@ -248,11 +248,12 @@ def test_mistakes_and_a_dry_run(tmp_path):
 
 @pytest.mark.slow
 def test_this_machine_as_instance_types(tiny_export, tmp_path, monkeypatch):
-    from benchmarks.instances import figures, local, options
+    from benchmarks.cli import instance_options
+    from benchmarks.instances import figures, local
 
     (*_, whole) = local.local_types()
     monkeypatch.setattr(local, "local_types", lambda _gpu: [whole])  # one, for time's sake
-    monkeypatch.setattr(options, "QUICK_IMAGES", 24)
+    monkeypatch.setattr(instance_options, "QUICK_IMAGES", 24)
     monkeypatch.setattr(figures, "QUICK_LOAD", figures.LoadPlan(0.5, 1.5, 2))
     out = tmp_path / "bench"
     words = [

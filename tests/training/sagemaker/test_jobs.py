@@ -136,7 +136,7 @@ def test_a_job_is_submitted_once_and_makes_a_run_that_export_reads(data, tmp_pat
     assert job["HyperParameters"]["image_size"] == "32"
     again = run("submit", "shop", *WHERE, *TINY)
     assert again.exit_code == 0, again.output
-    assert "exists already" in again.output, done.output + again.output
+    assert "already exists" in again.output, done.output + again.output
     assert the_job()["TrainingJobName"] == job["TrainingJobName"]
 
     base = tmp_path / "container"
@@ -241,7 +241,7 @@ def test_a_search_on_sagemaker_has_the_seeds_ranges_and_its_jobs_train(data, tmp
     assert definition["EnableManagedSpotTraining"] is True
     assert definition["CheckpointConfig"]["LocalPath"] == "/opt/ml/checkpoints"
     again = run(*tune)
-    assert "exists already" in again.output, done.output + again.output
+    assert "already exists" in again.output, done.output + again.output
     train_trial(definition, tmp_path / "container", categories["backbone"][0])
 
 
