@@ -1,4 +1,4 @@
-"""ShowStatus reports of long-running code, independent of a terminal.
+"""Progress reports of long-running code, independent of a terminal.
 
 Such code accepts a ``Reporter``. The command line passes ``augrank.cli.reporter.RichReporter``, a
 job that writes a log ``LogReporter``; tests and callers from Python pass ``NullReporter``.
@@ -68,12 +68,16 @@ class Reporter(Protocol):
 
     def track(self, items: Iterable[Item], title: str, total: int, unit: str) -> Iterator[Item]:
         """Iterate over items with a progress bar."""
+        with self.bar(title, total, unit) as advance:
+            for item in items:
+                yield item
+                advance()
 
     def status(self) -> AbstractContextManager[ShowStatus]:
         """Show one changing line while a block runs."""
 
 
-class NullReporter:
+class NullReporter(Reporter):
     """A reporter that prints nothing."""
 
     def say(self, text: str, *, style: Style = "plain") -> None:
@@ -87,17 +91,13 @@ class NullReporter:
         """Show nothing."""
         yield lambda count=1, text="": None
 
-    def track(self, items: Iterable[Item], title: str, total: int, unit: str) -> Iterator[Item]:
-        """Iterate over items."""
-        yield from items
-
     @contextmanager
     def status(self) -> Iterator[ShowStatus]:
         """Show nothing."""
         yield lambda text: None
 
 
-class LogReporter:
+class LogReporter(Reporter):
     """Prints plain lines on standard output, and the status line on standard error."""
 
     def say(self, text: str, *, style: Style = "plain") -> None:
@@ -122,13 +122,6 @@ class LogReporter:
     def bar(self, title: str, total: int, unit: str) -> Iterator[Advance]:
         """Print a line every ten seconds."""
         yield ProgressLines(self, title, total, unit)
-
-    def track(self, items: Iterable[Item], title: str, total: int, unit: str) -> Iterator[Item]:
-        """Iterate over items, printing a line every ten seconds."""
-        with self.bar(title, total, unit) as advance:
-            for item in items:
-                yield item
-                advance()
 
     @contextmanager
     def status(self) -> Iterator[ShowStatus]:

@@ -11,14 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import overload
 
-from pydantic import ValidationError
-
 from augrank.bundle.spec import BUNDLE_FILE, SCHEMA_VERSION, Bundle, BundleSpec, SpecT
-from augrank.contracts.task_models import model_of_task, tasks_in
-from augrank.contracts.validation import first_fault
-from augrank.errors import BundleError, one_of
+from augrank.contracts.task_models import TaskModels
+from augrank.errors import BundleError
 
-PACKAGE = "augrank.bundle"
+MODELS = TaskModels("augrank.bundle", "spec", BundleSpec)
 # An image's bytes or a head's sums may change between major versions of these.
 PINNED_MAJOR = ("albumentations", "opencv-python-headless", "xgboost")
 RECORDED = (*PINNED_MAJOR, "numpy", "onnxruntime", "openvino", "pillow")
@@ -107,7 +104,7 @@ def _parse(raw: bytes) -> BundleSpec:
     """Validate bundle.json with the spec of its task."""
     try:
         content = json.loads(raw)
-        schema, task = content.get("schema_version"), str(content.get("task"))
+        schema = content.get("schema_version")
     except (ValueError, AttributeError) as error:
         raise BundleError(
             f"{BUNDLE_FILE} is not a JSON object: {error}", remedy="Export the run again."
@@ -119,22 +116,9 @@ def _parse(raw: bytes) -> BundleSpec:
             got=str(schema),
             remedy="Export the run again with this version.",
         )
-    try:
-        return model_of_task(PACKAGE, "spec", task, BundleSpec).model_validate(content)
-    except KeyError:
-        raise BundleError(
-            f"{BUNDLE_FILE} is of a task that this version does not know",
-            expected=f"task {one_of(tasks_in(PACKAGE, 'spec'), task)}",
-            got=repr(task),
-            remedy="Serve with the augrank version that exported it.",
-        ) from None
-    except ValidationError as error:
-        fault = first_fault(error)
-        raise BundleError(
-            f"{BUNDLE_FILE} does not fit its schema at {fault.name}",
-            expected=fault.expected,
-            remedy="Export the run again.",
-        ) from error
+    return MODELS.parse(
+        content, source=BUNDLE_FILE, error=BundleError, remedy="Export the run again."
+    )
 
 
 def _check_files(directory: Path, spec: BundleSpec) -> None:

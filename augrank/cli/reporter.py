@@ -1,8 +1,7 @@
 """The reporter of the command lines: progress bars on a terminal, plain lines in a log."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVar
 
 from rich.console import Console
 from rich.markup import escape
@@ -17,14 +16,13 @@ from rich.progress import (
 )
 from rich.table import Table as RichTable
 
-from augrank.reporting import Advance, ProgressLines, ShowStatus, Style, Table
+from augrank.reporting import Advance, ProgressLines, Reporter, ShowStatus, Style, Table
 
-Item = TypeVar("Item")
 LOG_WIDTH = 150  # characters; a log has no width to wrap at
 STYLES: dict[Style, str | None] = {"plain": None, "heading": "bold", "warning": "yellow"}
 
 
-class RichReporter:
+class RichReporter(Reporter):
     """Prints to one console."""
 
     def __init__(self, console: Console | None = None) -> None:
@@ -52,13 +50,6 @@ class RichReporter:
                 yield advance
         else:
             yield ProgressLines(self, title, total, unit)
-
-    def track(self, items: Iterable[Item], title: str, total: int, unit: str) -> Iterator[Item]:
-        """Iterate over items with a progress bar."""
-        with self.bar(title, total, unit) as advance:
-            for item in items:
-                yield item
-                advance()
 
     @contextmanager
     def status(self) -> Iterator[ShowStatus]:

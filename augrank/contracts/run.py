@@ -7,15 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
-from augrank.contracts.task_models import model_of_task, tasks_in
-from augrank.contracts.validation import first_fault
-from augrank.errors import DataError, one_of
+from augrank.contracts.task_models import TaskModels
+from augrank.errors import DataError
 
 RUN_FILE = "run.json"
 RUN_FORMAT: Final = 2
-PACKAGE = "augrank.contracts"
 BackboneName = Literal["resnet18", "resnet34", "resnet50"]
 
 
@@ -45,6 +43,9 @@ class RunRecord(BaseModel, frozen=True, extra="forbid"):
     fingerprint: str  # of the options and data that the run was trained with
 
 
+MODELS = TaskModels("augrank.contracts", "run", RunRecord)
+
+
 def parse_run(content: Mapping[str, Any], source: Path) -> RunRecord:
     """Validate the contents of a run.json with the model of its task.
 
@@ -62,22 +63,6 @@ def parse_run(content: Mapping[str, Any], source: Path) -> RunRecord:
             got=f"format {content.get('format')}, complete {content.get('complete')}",
             remedy="Train again with this version.",
         )
-    task = str(content.get("task"))
-    try:
-        model = model_of_task(PACKAGE, "run", task, RunRecord)
-    except KeyError:
-        raise DataError(
-            f"{source} is of a task that this version does not know",
-            expected=f"task {one_of(tasks_in(PACKAGE, 'run'), task)}",
-            got=repr(task),
-            remedy="Install the augrank version that trained it, or train again.",
-        ) from None
-    try:
-        return model.model_validate(content)
-    except ValidationError as error:
-        fault = first_fault(error)
-        raise DataError(
-            f"{source} does not fit its schema at {fault.name}",
-            expected=fault.expected,
-            remedy="Train again with this version.",
-        ) from error
+    return MODELS.parse(
+        content, source=str(source), error=DataError, remedy="Train again with this version."
+    )

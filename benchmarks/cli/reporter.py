@@ -1,4 +1,4 @@
-"""ShowStatus messages with the elapsed time."""
+"""Messages with the elapsed time."""
 
 import time
 

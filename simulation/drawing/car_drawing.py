@@ -29,9 +29,6 @@ from simulation.drawing.sampling import COLOURS, Colour
 GLASS: Colour = (62, 74, 88)
 
 
-RUBBER: Colour = (44, 44, 46)
-
-
 def _outline(c: Car) -> Points:
     """Return the outline of the lower body, bumper to bumper, up to the belt line."""
     r, low = c.roundness, c.clearance

@@ -9,11 +9,9 @@ from typing import Any
 import numpy as np
 
 Colour = tuple[int, int, int]
-
-
 Ranges = dict[str, tuple[float, float]]
 
-
+# RGB
 COLOURS: dict[str, Colour] = {
     "white": (236, 237, 238),
     "cream": (236, 226, 203),
@@ -37,7 +35,6 @@ COLOURS: dict[str, Colour] = {
     "pink": (236, 140, 168),
     "purple": (112, 72, 160),
 }
-"""Named colours, RGB."""
 
 
 def pick(rng: np.random.Generator, options: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ from training.distributed.world import World
 
 @dataclass(frozen=True)
 class TrainContext:
-    """ShowStatus reporter, process group and device.
+    """Reporter, process group and device.
 
     The default is one process that prints nothing and computes in float32 on the CPU. Parameters of
     this type are named ``ctx``, because "context" means that of a campaign.

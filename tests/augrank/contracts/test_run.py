@@ -4,7 +4,7 @@ import pytest
 
 from augrank.contracts.recommend_run import RecommendRun
 from augrank.contracts.run import RUN_FORMAT, RunRecord, parse_run
-from augrank.contracts.task_models import model_of_task, tasks_in
+from augrank.contracts.task_models import TaskModels
 from augrank.errors import DataError
 from tests.support.tiny_run import CONTEXT, TARGETS
 
@@ -47,10 +47,10 @@ def test_a_task_is_found_by_the_name_of_its_file(tmp_path, monkeypatch):
     )
     (package / "broken_run.py").write_text("class BrokenRun: ...\n")
     monkeypatch.syspath_prepend(tmp_path)
-    assert tasks_in("tasks_of_a_test", "run") == ("broken", "classify")
-    model = model_of_task("tasks_of_a_test", "run", "classify", RunRecord)
-    assert model.__name__ == "ClassifyRun"
+    models = TaskModels("tasks_of_a_test", "run", RunRecord)
+    assert models.tasks() == ("broken", "classify")
+    assert models.model("classify").__name__ == "ClassifyRun"
     with pytest.raises(KeyError):
-        model_of_task("tasks_of_a_test", "run", "recommend", RunRecord)
+        models.model("recommend")
     with pytest.raises(TypeError, match="does not extend RunRecord"):
-        model_of_task("tasks_of_a_test", "run", "broken", RunRecord)
+        models.model("broken")
