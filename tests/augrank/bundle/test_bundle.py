@@ -59,7 +59,7 @@ def test_a_changed_or_missing_file_is_refused(bundle, name):
     ("changes", "message"),
     [
         ({"schema_version": 1}, "another version of augrank"),
-        ({"task": "classify"}, "expected task one of recommend, got 'classify'. Serve with"),
+        ({"task": "classify"}, "expected task one of recommend, got 'classify'. Use the augrank"),
         ({"task": None}, "a task that this version does not know"),
         ({"augmentation_hash": "0" * 64}, "not the one that was trained"),
         ({"library_versions": {"xgboost": "1.7.0"}}, "pip install 'xgboost==1.7.0'"),
