@@ -218,7 +218,7 @@ def test_a_stopped_process_is_waited_for_less_than_one_that_decodes(catalogue, t
     ranks = [
         started(
             sys.executable, "-c", IMPATIENT, "fit", "--manifest", str(manifest), "--out", str(run),
-            "--image-size", "32", "--epochs", "50", "--batch-size", "8", "--device", "cpu",
+            "--image-size", "32", "--epochs", "5000", "--batch-size", "8", "--device", "cpu",
             "--threads", "1",
             RANK=str(rank), WORLD_SIZE="2", LOCAL_RANK=str(rank), LOCAL_WORLD_SIZE="2",
             MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port),
