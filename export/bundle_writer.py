@@ -67,9 +67,10 @@ def staging(dist: Path, name: str) -> Iterator[Staging]:
 def copy_heads(run: Path, heads: Sequence[HeadSpec], bundle: Path) -> None:
     """Copy the files of a run's heads into a bundle."""
     for head in heads:
-        target = bundle / head.file
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(run / head.file, target)
+        for name in (head.file, head.posterior):
+            target = bundle / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(run / name, target)
 
 
 def write_bundle_json(bundle: Path, spec: SpecT, card: str = "") -> SpecT:

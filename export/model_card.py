@@ -1,11 +1,13 @@
 """The model card: a bundle's contents, training data and checks."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import jinja2
 
 from augrank.bundle.recommend_spec import RecommendSpec
 from augrank.contracts.run import RunRecord
+from augrank.trust.verdict import LEVEL
 
 TEMPLATE = "model_card.md.j2"
 
@@ -26,10 +28,16 @@ def model_card(spec: RecommendSpec, record: RunRecord, template: str = TEMPLATE)
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["figure"] = _figure
-    return environment.get_template(template).render(spec=spec, record=record)
+    environment.filters |= {"figure": _figure, "span": _span}
+    level = round(100 * LEVEL)
+    return environment.get_template(template).render(spec=spec, record=record, level=level)
 
 
 def _figure(value: object) -> str:
     """Format with three decimals; a dash if the figure is missing."""
     return f"{value:.3f}" if isinstance(value, float) else "-"
+
+
+def _span(interval: Sequence[float] | None) -> str:
+    """Format the ends of an interval; a dash if it is missing."""
+    return " to ".join(_figure(end) for end in interval) if interval else "-"

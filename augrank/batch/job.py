@@ -36,6 +36,7 @@ class ScoringJob:
     targets: tuple[str, ...]
     candidates: tuple[str, ...] | None = None
     alternates: int = 0
+    min_lift: float = 0.0
     device: Device = "auto"
 
 

@@ -11,11 +11,27 @@ from augrank.contracts.manifest import PATH
 from augrank.models.head import import_xgboost_without_sklearn
 from augrank.tasks.recommend.pipeline import Recommender
 from augrank.tasks.recommend.request import Request
-from augrank.tasks.recommend.response import Answer
+from augrank.tasks.recommend.response import Answer, Score
 
 BATCH = 8  # images in one call of the pipeline
-_FIGURES = ("probability", "difference", "lift")
-_SCORE = [(name, pa.float64()) for name in _FIGURES]
+# The fields of an option. Intervals have a column for each end.
+_SCORE = [
+    ("probability", pa.float64()),
+    ("low", pa.float64()),
+    ("high", pa.float64()),
+    ("difference", pa.float64()),
+    ("difference_low", pa.float64()),
+    ("difference_high", pa.float64()),
+    ("lift", pa.float64()),
+    ("better", pa.bool_()),
+]
+_VERDICT = [
+    ("kind", pa.string()),  # change, keep or unsure
+    ("choice", pa.string()),
+    ("sends", pa.int64()),
+    ("lift", pa.float64()),
+    ("text", pa.string()),
+]
 SCHEMA = pa.schema(
     [
         ("item", pa.int64()),  # its number in the folder or the manifest
@@ -24,11 +40,14 @@ SCHEMA = pa.schema(
         ("direction", pa.string()),
         ("context", pa.string()),  # JSON
         ("probability", pa.float64()),
+        ("low", pa.float64()),  # of its 90 % interval
+        ("high", pa.float64()),
         ("best_candidate", pa.string()),
         ("best_probability", pa.float64()),
         ("candidates", pa.list_(pa.struct([("name", pa.string()), *_SCORE]))),
         ("alternates", pa.list_(pa.struct([("path", pa.string()), *_SCORE]))),
-        ("verdict", pa.string()),
+        ("verdict", pa.struct(_VERDICT)),
+        ("alternate_verdict", pa.struct(_VERDICT)),
         ("sha256", pa.string()),
         ("bundle_version", pa.string()),
         ("error", pa.string()),  # the message, if there is no answer
@@ -68,7 +87,14 @@ class ShardScorer:
             for target in job.targets:
                 sources.append((item, target))
                 requests.append(
-                    Request(image, target, item.context, job.candidates, job.alternates)
+                    Request(
+                        image,
+                        target,
+                        item.context,
+                        job.candidates,
+                        job.alternates,
+                        min_lift=job.min_lift,
+                    )
                 )
         answers = self._recommender.recommend_batch(requests)
         for (item, target), answer in zip(sources, answers, strict=True):
@@ -87,20 +113,30 @@ def _answered(item: Item, answer: Answer) -> dict[str, Any]:
         "direction": answer.direction,
         "context": json.dumps(dict(item.context), default=str),
         "probability": answer.probability,
+        "low": answer.interval[0],
+        "high": answer.interval[1],
         "best_candidate": answer.best_candidate.name,
         "best_probability": answer.best_candidate.probability,
-        "candidates": [
-            {"name": c.name, **{key: getattr(c, key) for key in _FIGURES}}
-            for c in answer.candidates
-        ],
-        "alternates": [
-            {"path": a.path, **{key: getattr(a, key) for key in _FIGURES}}
-            for a in answer.alternates
-        ],
-        "verdict": answer.verdict,
+        "candidates": [{"name": c.name, **_score(c)} for c in answer.candidates],
+        "alternates": [{"path": a.path, **_score(a)} for a in answer.alternates],
+        "verdict": answer.verdict.model_dump(),
+        "alternate_verdict": answer.alternate_verdict and answer.alternate_verdict.model_dump(),
         "sha256": answer.image.sha256,
         "bundle_version": answer.bundle_version,
         "error": None,
+    }
+
+
+def _score(score: Score) -> dict[str, Any]:
+    return {
+        "probability": score.probability,
+        "low": score.interval[0],
+        "high": score.interval[1],
+        "difference": score.difference,
+        "difference_low": score.difference_interval[0],
+        "difference_high": score.difference_interval[1],
+        "lift": score.lift,
+        "better": score.better,
     }
 
 

@@ -3,8 +3,9 @@
 bundle/
   bundle.json             its spec: spec.py, and <task>_spec.py for a task's own fields
   backbone-fp32.onnx      and -int8, -fp16, if exported
-  heads/open_rate.ubj     one per target
+  heads/open_rate.ubj     one per target: XGBoost's trees
+  heads/open_rate.npz     and its posterior draws
   alternates/             the catalogue: embeddings, attributes, thumbnails
-  smoke.json              a request and the probabilities of its answer
+  smoke.json              a request and what its answer says
   model_card.md
 """

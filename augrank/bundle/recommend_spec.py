@@ -12,13 +12,16 @@ from augrank.models.head import HeadSpec
 
 
 class ParityFigures(BaseModel, frozen=True, extra="forbid"):
-    """Comparison of an engine with torch and XGBoost on held-out images."""
+    """Comparison of an engine with torch and XGBoost on held-out images.
 
-    images: int
-    max_probability_difference: float
-    rank_correlation: float  # Spearman's, over all candidates of all images and targets
-    top1_agreement: float  # share of (image, target) whose best candidate is the same
-    embedding_cosine: float  # lowest over images
+    ``export/parity/figures.py`` defines the figures.
+    """
+
+    requests: int
+    regret: float  # lost by following the engine's answers, in the reference's probabilities; mean
+    verdict_changes: float  # share of requests whose verdict is another one
+    probability_difference: float  # of what a user acts on; mean of the worst target's requests
+    embedding_cosine: float  # lowest over candidates
 
 
 class AlternatesSpec(BaseModel, frozen=True, extra="forbid"):
@@ -52,7 +55,11 @@ class RecommendSpec(BundleSpec, frozen=True):
     def parts(self) -> frozenset[str]:
         """The graphs, the heads and the alternates index."""
         index = self.alternates.paths if self.alternates is not None else ()
-        return super().parts | {head.file for head in self.heads} | set(index)
+        return (
+            super().parts
+            | {name for head in self.heads for name in (head.file, head.posterior)}
+            | set(index)
+        )
 
     def check(self) -> None:
         """Check that this runtime's augmentations are those of training."""

@@ -15,8 +15,8 @@ from augrank.contracts.run import BackboneName
 from augrank.errors import BundleError, one_of
 
 BUNDLE_FILE = "bundle.json"
-SMOKE_FILE = "smoke.json"  # a held-out image's request and its probabilities, for testing servers
-SCHEMA_VERSION = 2
+SMOKE_FILE = "smoke.json"  # a held-out image's request and its answer, for testing servers
+SCHEMA_VERSION = 3
 MODEL_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")  # it is used in URLs and file names
 Precision = Literal["fp32", "fp16", "int8"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -25,7 +25,7 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 class BundleSpec(BaseModel, frozen=True, extra="forbid"):
     """The contents of bundle.json that do not depend on the task."""
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     task: str
     name: str = Field(pattern=MODEL_NAME)
     version: str = "1.0"

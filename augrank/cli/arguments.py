@@ -19,3 +19,9 @@ PrecisionOption = Annotated[
 CandidatesOption = Annotated[
     list[str] | None, typer.Option(help="Score only these augmentations; repeatable.")
 ]
+MinLiftOption = Annotated[
+    float,
+    typer.Option(
+        min=0, max=10, help="Recommend only changes that surely exceed this lift: 0.05 is 5 %."
+    ),
+]

@@ -7,18 +7,33 @@ import typer
 from PIL import Image
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from augrank.bundle.load import open_bundle
 from augrank.bundle.recommend_spec import RecommendBundle, RecommendSpec
-from augrank.cli.arguments import BundleArgument, CandidatesOption, DeviceOption, PrecisionOption
+from augrank.cli.arguments import (
+    BundleArgument,
+    CandidatesOption,
+    DeviceOption,
+    MinLiftOption,
+    PrecisionOption,
+)
 from augrank.cli.command import friendly_errors
 from augrank.cli.options import pairs
 from augrank.contracts.manifest import CAMPAIGN_TYPE, INDUSTRY, PRODUCT_TYPE
 from augrank.errors import BadRequest
-from augrank.tasks.recommend.response import Answer, Score
+from augrank.images.augmentations import ORIGINAL
+from augrank.tasks.recommend.response import AlternateScore, Answer, CandidateScore, Interval
 
 console = Console()
+# Columns of the heads' figures, and their names in a head's metrics: accuracy is never alone.
+HEAD_FIGURES = {
+    "accuracy": "accuracy",
+    "majority": "majority_accuracy",
+    "AUC": "auc",
+    "pairs ordered": "pairwise_accuracy",
+    "coverage, 90 %": "coverage",
+}
 
 
 @friendly_errors
@@ -38,6 +53,10 @@ def recommend(
     alternates: Annotated[
         int, typer.Option(min=0, max=100, help="Number of alternates to list.")
     ] = 5,
+    min_lift: MinLiftOption = 0.0,
+    augmentation: Annotated[
+        str, typer.Option(help="Augmentation that was already applied to the image.")
+    ] = ORIGINAL,
     precision: PrecisionOption = None,
     device: DeviceOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
@@ -67,6 +86,8 @@ def recommend(
             candidates=candidates,
             alternates=alternates,
             thumbnails=contact_sheet is not None,
+            augmentation=augmentation,
+            min_lift=min_lift,
         )
         augmentations = opened.spec.augmentations
     if contact_sheet is not None:
@@ -93,39 +114,59 @@ def inspect(
 
 
 def print_answer(answer: Answer) -> None:
-    """Print an answer as tables, best first."""
+    """Print an answer as tables, best first, with 90 % intervals."""
     console.print(
-        f"[bold]{answer.target}[/bold] ({answer.direction}): "
-        f"the original image has {answer.probability:.1%}"
+        f"[bold]{answer.target}[/bold] ({answer.direction}): the image as it is has "
+        f"{answer.probability:.1%} ({_interval(answer.interval)} %)"
     )
     table = _score_table("Candidates", "candidate")
     for candidate in answer.candidates:
-        mark = "best" if candidate.name == answer.best_candidate.name else ""
-        table.add_row(escape(candidate.name), *_score_cells(candidate), mark)
+        table.add_row(escape(candidate.name), *_score_cells(candidate, answer.verdict.choice))
     console.print(table)
-    if answer.alternates:
+    console.print(answer.verdict.text, markup=False, highlight=False)
+    if answer.alternate_verdict is not None:
         table = _score_table("Alternates from the catalogue", "image")
-        for index, alternate in enumerate(answer.alternates):
-            mark = "best" if index == 0 else ""
-            table.add_row(escape(alternate.path), *_score_cells(alternate), mark)
+        choice = answer.alternate_verdict.choice
+        for alternate in answer.alternates:
+            table.add_row(escape(alternate.path), *_score_cells(alternate, choice))
         console.print(table)
-    console.print(answer.verdict, markup=False, highlight=False)
+        console.print(answer.alternate_verdict.text, markup=False, highlight=False)
     stages = ", ".join(f"{name} {ms:.1f}" for name, ms in answer.timings_ms if name != "total")
     console.print(f"[dim]{answer.timings_ms.total:.1f} ms ({stages})[/dim]")
 
 
 def _score_table(title: str, first_column: str) -> Table:
     table = Table(title=title, title_justify="left")
-    table.add_column(first_column)
-    for heading in ("probability", "difference", "lift"):
-        table.add_column(heading, justify="right")
-    table.add_column("")
+    table.add_column(first_column, overflow="fold")
+    for heading in ("%", "90 % interval", "points", "90 % interval"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
     return table
 
 
-def _score_cells(score: Score) -> tuple[str, str, str]:
-    lift = "-" if score.lift is None else f"{score.lift:+.1%}"
-    return f"{score.probability:.1%}", f"{100 * score.difference:+.1f} pt", lift
+def _score_cells(score: CandidateScore | AlternateScore, choice: str | None) -> tuple[str, ...]:
+    """Return the cells of an option; it is marked if it is surely better, or recommended."""
+    name = score.name if isinstance(score, CandidateScore) else score.path
+    mark = "recommended" if name == choice else "better" if score.better else ""
+    digits = _digits(score.interval)
+    return (
+        f"{100 * score.probability:.{digits}f}",
+        _interval(score.interval),
+        f"{100 * score.difference:+.{digits}f}",
+        _interval(score.difference_interval, sign="+", digits=digits),
+        mark,
+    )
+
+
+def _interval(interval: Interval, sign: str = "", digits: int | None = None) -> str:
+    """Format the ends of an interval in per cent."""
+    shown = _digits(interval) if digits is None else digits
+    return " to ".join(f"{100 * end:{sign}.{shown}f}" for end in interval)
+
+
+def _digits(interval: Interval) -> int:
+    """Return the decimals of a percentage that tell the ends of its interval apart."""
+    return 1 if interval[1] - interval[0] > 0.01 else 3
 
 
 def _print_bundle(bundle: RecommendBundle) -> None:
@@ -144,14 +185,17 @@ def _print_bundle(bundle: RecommendBundle) -> None:
     for name, value in rows.items():
         table.add_row(f"[dim]{name}[/dim]", value)
     console.print(table)
-    heads = Table(title="Heads", title_justify="left")
-    for heading in ("target", "direction", "inputs", "accuracy", "majority", "AUC"):
-        heads.add_column(heading)
+    heads = Table("target", "direction", "inputs", "calibration", title="Heads")
+    target = Column("target", no_wrap=True)
+    figures = Table(target, *HEAD_FIGURES, title="Heads on the test split")
     for head in spec.heads:
-        figures = [head.metrics.get(name) for name in ("accuracy", "majority_accuracy", "auc")]
-        shown = [f"{f:.3f}" if isinstance(f, float) else "-" for f in figures]
-        heads.add_row(head.target.name, head.target.direction, " + ".join(head.inputs), *shown)
-    console.print(heads)
+        name, metrics = head.target.name, {**head.metrics, **head.metrics.get("decision", {})}
+        heads.add_row(name, head.target.direction, " + ".join(head.inputs), head.calibration.kind)
+        values = [metrics.get(metric) for metric in HEAD_FIGURES.values()]
+        figures.add_row(name, *(f"{v:.3f}" if isinstance(v, float) else "-" for v in values))
+    for each in (heads, figures):
+        each.title_justify = "left"
+        console.print(each)
 
 
 def _write(sheet: Image.Image, file: Path) -> None:

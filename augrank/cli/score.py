@@ -18,7 +18,7 @@ from rich.progress import (
 
 from augrank.bundle.load import open_bundle
 from augrank.bundle.recommend_spec import RecommendSpec
-from augrank.cli.arguments import BundleArgument, CandidatesOption, DeviceOption
+from augrank.cli.arguments import BundleArgument, CandidatesOption, DeviceOption, MinLiftOption
 from augrank.cli.command import friendly_errors
 from augrank.cli.options import pairs
 from augrank.errors import BadRequest
@@ -50,6 +50,7 @@ def score(
     alternates: Annotated[
         int, typer.Option(min=0, max=100, help="Number of alternates per image.")
     ] = 0,
+    min_lift: MinLiftOption = 0.0,
     engine: Annotated[
         str, typer.Option(help="local: processes of this machine. ray: a Ray cluster.")
     ] = "local",
@@ -79,6 +80,7 @@ def score(
             targets=tuple(names),
             candidates=tuple(candidates) if candidates else None,
             alternates=alternates,
+            min_lift=min_lift,
             device=device or "auto",
         )
         items = (

@@ -13,7 +13,7 @@ from augrank.contracts.task_models import TaskModels
 from augrank.errors import DataError
 
 RUN_FILE = "run.json"
-RUN_FORMAT: Final = 2
+RUN_FORMAT: Final = 3
 BackboneName = Literal["resnet18", "resnet34", "resnet50"]
 
 
@@ -23,7 +23,7 @@ class RunRecord(BaseModel, frozen=True, extra="forbid"):
     The format number is incremented if a reader of the old format would misread the new one.
     """
 
-    format: Literal[2] = RUN_FORMAT
+    format: Literal[3] = RUN_FORMAT
     complete: Literal[True] = True
     task: str
     name: str = ""

@@ -1,23 +1,76 @@
-"""Calibration: convert a head's raw margin to a probability."""
+"""Calibration: a monotone curve from a predicted probability to a calibrated one.
 
-from typing import Any
+The curves compared at training: none, Platt (1999), beta (Kull et al., 2017) and Venn-Abers
+(Vovk and Petej, 2014).
+"""
+
+from typing import Annotated, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
 from augrank.arrays import Float64Array
 
+EPSILON = 1e-9  # of probabilities, from 0 and 1
 
-class Calibration(BaseModel, frozen=True, extra="forbid"):
-    """Platt scaling: ``p = 1 / (1 + exp(-(scale * margin + shift)))``; Platt (1999).
 
-    The scale is positive, so that calibration keeps the order of candidates.
-    """
+class NoCalibration(BaseModel, frozen=True, extra="forbid"):
+    """The identity."""
 
-    scale: float = Field(default=1.0, gt=0)
-    shift: float = 0.0
+    kind: Literal["none"] = "none"
 
-    def __call__(self, margin: NDArray[np.floating[Any]]) -> Float64Array:
-        """Return the probabilities float64 (N,) of margins (N,), which are log odds."""
-        return 1.0 / (1.0 + np.exp(-(self.scale * margin.astype(np.float64) + self.shift)))
+    def __call__(self, probability: Float64Array) -> Float64Array:
+        """Return the probabilities unchanged."""
+        return probability
+
+
+class PlattCalibration(BaseModel, frozen=True, extra="forbid"):
+    """``1 / (1 + exp(-(scale * log odds + shift)))``."""
+
+    kind: Literal["platt"] = "platt"
+    scale: float = Field(gt=0)
+    shift: float
+
+    def __call__(self, probability: Float64Array) -> Float64Array:
+        """Return the calibrated probabilities, of the same shape."""
+        inside = np.clip(probability, EPSILON, 1 - EPSILON)
+        odds = np.log(inside) - np.log1p(-inside)
+        return _probability(self.scale * odds + self.shift)
+
+
+class BetaCalibration(BaseModel, frozen=True, extra="forbid"):
+    """``1 / (1 + exp(-(a log p - b log(1 - p) + shift)))``."""
+
+    kind: Literal["beta"] = "beta"
+    a: float = Field(ge=0)
+    b: float = Field(ge=0)
+    shift: float
+
+    def __call__(self, probability: Float64Array) -> Float64Array:
+        """Return the calibrated probabilities, of the same shape."""
+        inside = np.clip(probability, EPSILON, 1 - EPSILON)
+        odds = self.a * np.log(inside) - self.b * np.log1p(-inside) + self.shift
+        return _probability(odds)
+
+
+class VennAbersCalibration(BaseModel, frozen=True, extra="forbid"):
+    """``p1 / (1 - p0 + p1)``, where p0 and p1 are isotonic fits with the case itself as 0 or 1."""
+
+    kind: Literal["venn_abers"] = "venn_abers"
+    at: tuple[float, ...]  # predicted probabilities, ascending
+    calibrated: tuple[float, ...]  # at these, ascending; between them linear
+
+    def __call__(self, probability: Float64Array) -> Float64Array:
+        """Return the calibrated probabilities, of the same shape."""
+        return np.asarray(np.interp(probability, self.at, self.calibrated), np.float64)
+
+
+def _probability(odds: Float64Array) -> Float64Array:
+    """Return probabilities of log odds; beyond 700, exp overflows."""
+    return np.asarray(1 / (1 + np.exp(-np.clip(odds, -700, 700))), np.float64)
+
+
+Calibration = Annotated[
+    NoCalibration | PlattCalibration | BetaCalibration | VennAbersCalibration,
+    Field(discriminator="kind"),
+]

@@ -1,31 +1,33 @@
-"""The head of one target: an XGBoost model over the embedding and the context, calibrated.
+"""The head of one target: an XGBoost model over what is known of an image and its campaign.
 
-A head takes a row of ``[augmentation_probs | features | context]``; its spec names the parts.
+A head takes a row of ``[augmentation | augmentation_probs | features | context]``; its spec names
+the parts. ``augmentation`` is the augmentation known to have been applied, one-hot.
 ``augmentation_probs`` are the backbone's probabilities of the augmentations, rounded to steps of
 5 %; features are rounded to a fraction of their spread. Differences below these steps are noise of
 the image and of the arithmetic: trees would split on it, and another engine would take the other
-branch. The head's raw margin becomes a probability by calibration (calibration.py), fitted on
-validation data.
+branch. ``augrank.trust`` turns the head's margin into a probability and its uncertainty.
 """
 
 import importlib
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
-from augrank.arrays import Float32Array, Float64Array
+from augrank.arrays import Float32Array
 from augrank.errors import BundleError
-from augrank.models.calibration import Calibration
+from augrank.models.calibration import Calibration, NoCalibration
 from augrank.models.targets import Target
 from augrank.models.tree_ensemble import TreeEnsemble
 
 if TYPE_CHECKING:
     import xgboost
 
-HeadInput = Literal["augmentation_probs", "features", "context"]
+HeadInput = Literal["augmentation", "augmentation_probs", "features", "context"]
 PROBABILITY_STEPS = 20
 FEW_ROWS = 64  # up to this many rows TreeEnsemble is faster than XGBoost
 
@@ -38,7 +40,9 @@ class HeadSpec(BaseModel, frozen=True, extra="forbid"):
     width: int = Field(gt=0)  # columns of the model's input
     feature_step: float = Field(gt=0)  # features are rounded to multiples of this
     file: str  # relative to the run or the bundle, .ubj
-    calibration: Calibration = Calibration()
+    posterior: str  # the file of its posterior, .npz
+    augmentation_known: bool = True  # in training, from the manifest; else it is recognised
+    calibration: Calibration = NoCalibration()
     metrics: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -56,39 +60,56 @@ def import_xgboost_without_sklearn() -> None:
             del sys.modules["sklearn"]
 
 
-def assemble(
-    inputs: tuple[HeadInput, ...],
-    *,
-    logits: Float32Array,
-    features: Float32Array,
-    context: Float32Array,
-    feature_step: float,
-) -> Float32Array:
+@dataclass(frozen=True)
+class HeadRows:
+    """The possible inputs of N rows."""
+
+    augmentation: NDArray[np.int64]  # (N,) index of the augmentation that was applied
+    logits: Float32Array  # (N, A)
+    features: Float32Array  # (N, F)
+    context: Float32Array  # (N, C), or (C,) for one context for all rows
+
+    def __len__(self) -> int:
+        return len(self.logits)
+
+    def levels(self, *, known: bool) -> NDArray[np.int64]:
+        """Return the applied augmentation of each row, (N,), or the recognised one."""
+        return self.augmentation if known else np.argmax(self.logits, axis=1)
+
+
+def assemble(inputs: tuple[HeadInput, ...], rows: HeadRows, feature_step: float) -> Float32Array:
     """Concatenate the named parts, in the order of ``inputs``.
 
     Args:
         inputs: the parts that a head was trained on.
-        logits: float32 (N, A).
-        features: float32 (N, F).
-        context: float32 (N, C), or (C,) for one context for all rows.
+        rows: all parts.
         feature_step: features are rounded to multiples of this.
 
     Returns:
         float32 (N, width), C-contiguous.
     """
-    parts = {"augmentation_probs": logits, "features": features, "context": context}
-    ends = np.cumsum([parts[name].shape[-1] for name in inputs]).tolist()
-    rows = np.empty((len(logits), ends[-1]), np.float32)
+    count, augmentations = rows.logits.shape
+    widths = {
+        "augmentation": augmentations,
+        "augmentation_probs": augmentations,
+        "features": rows.features.shape[-1],
+        "context": rows.context.shape[-1],
+    }
+    ends = np.cumsum([widths[name] for name in inputs]).tolist()
+    table = np.empty((count, ends[-1]), np.float32)
     for name, start, end in zip(inputs, [0, *ends], ends, strict=False):
-        part = rows[:, start:end]
-        if name == "augmentation_probs":
-            part[:] = augmentation_probs(logits)
+        part = table[:, start:end]
+        if name == "augmentation":
+            part[:] = 0
+            part[np.arange(count), rows.augmentation] = 1
+        elif name == "augmentation_probs":
+            part[:] = augmentation_probs(rows.logits)
         elif name == "features":
-            np.round(features / np.float32(feature_step), out=part)
+            np.round(rows.features / np.float32(feature_step), out=part)
             part *= np.float32(feature_step)
         else:
-            part[:] = context
-    return rows
+            part[:] = rows.context
+    return table
 
 
 def augmentation_probs(logits: Float32Array) -> Float32Array:
@@ -128,28 +149,10 @@ class Head:
             ) from error
         return cls(spec, booster)
 
-    def predict(
-        self, *, logits: Float32Array, features: Float32Array, context: Float32Array
-    ) -> Float64Array:
-        """Score rows.
-
-        Args:
-            logits: float32 (N, A).
-            features: float32 (N, F).
-            context: float32 (N, C) or (C,).
-
-        Returns:
-            Calibrated probabilities, float64 (N,).
-        """
-        rows = assemble(
-            self.spec.inputs,
-            logits=logits,
-            features=features,
-            context=context,
-            feature_step=self.spec.feature_step,
-        )
-        if self._trees is not None and len(rows) <= FEW_ROWS:
-            margin = self._trees.margin(rows)
-        else:
-            margin = self._booster.inplace_predict(rows, predict_type="margin")
-        return self.spec.calibration(margin)
+    def margin(self, rows: HeadRows) -> Float32Array:
+        """Return the log odds of rows as XGBoost gives them, float32 (N,)."""
+        table = assemble(self.spec.inputs, rows, self.spec.feature_step)
+        if self._trees is not None and len(table) <= FEW_ROWS:
+            return self._trees.margin(table)
+        margin: Float32Array = self._booster.inplace_predict(table, predict_type="margin")
+        return margin

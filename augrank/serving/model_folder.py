@@ -32,6 +32,7 @@ PACKED = (
     "contracts",
     "images",
     "models",
+    "trust",
     "bundle",
     "tasks",
     "runtime",

@@ -118,15 +118,15 @@ OVERLOAD = (
 # Keys of the int8 graph's row of the parity gate.
 INT8_PARITY = (
     PerformanceTarget("embedding_cosine", "int8: least embedding cosine", 0.99, 0.995),
-    PerformanceTarget("rank_correlation", "int8: Spearman of p", 0.97, 0.99),
-    PerformanceTarget("top1_agreement", "int8: same best candidate", 0.95, 0.98),
+    PerformanceTarget("regret", "int8: regret", 0.005, 0.001, less_is_better=True),
+    PerformanceTarget("verdict_changes", "int8: other verdict", 0.01, 0.0, less_is_better=True),
 )
 
 
 def served_precision(backbone: str, fastest: Precision) -> Precision:
     """Return the precision whose server is compared with the pipeline in process.
 
-    Heavy networks are served in fp32 until int8 keeps their ranking. A light one is fast enough
+    Heavy networks are served in fp32 until int8 passes their gate. A light one is fast enough
     for the server's own cost to show.
     """
     return fastest if backbone == "resnet18" else "fp32"

@@ -1,20 +1,18 @@
 """The parity gate of the task ``recommend``.
 
 The reference is what torch computed during training for the candidates of held-out images
-(reference.npz), scored by the run's own XGBoost heads. It is compared with the handler inside the
-finished archive, which gets the image files, once for each exported graph. The two sides share only
-the files of the run.
+(reference.npz), scored by the run's own heads and posteriors. It is compared with the handler
+inside the finished archive, which gets the image files, once for each exported graph. The two sides
+share only the files of the run. ``figures.py`` tells what is compared, and why.
 """
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xgboost
-from numpy.typing import NDArray
 
 from augrank.bundle.load import open_bundle
 from augrank.bundle.recommend_spec import ParityFigures, RecommendSpec
@@ -23,26 +21,16 @@ from augrank.contracts.recommend_run import RecommendRun
 from augrank.images.decode import decode
 from augrank.images.preprocess import Normalizer
 from augrank.models.backbone import Backbone
-from augrank.models.context import ContextEncoder
 from augrank.models.engines import Device
-from augrank.models.head import assemble
 from augrank.reporting import ShowStatus, Table
 from augrank.resources import usable_cores
+from export.parity.answers import GateAnswer
 from export.parity.archive import ask_archive
 from export.parity.figures import EngineConfig, ParityError, compare, min_cosine, shortfalls
+from export.parity.reference import held_out_requests, reference_answers
 from export.run_reader import Reference, Run
 
-TARGETS_PER_IMAGE = 2
 MAX_DRIFT = 1e-3  # of a figure, between two archives of the same graph
-
-
-@dataclass(frozen=True)
-class ParityRequest:
-    """A held-out image, a target and a context."""
-
-    image: int  # row of the reference
-    target: str
-    context: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -69,15 +57,15 @@ def parity_table(spec: RecommendSpec) -> Table:
     rows = [
         (
             label + (" (default)" if label in defaults else ""),
-            str(figures.images),
-            f"{figures.max_probability_difference:.4f}",
-            f"{figures.rank_correlation:.4f}",
-            f"{figures.top1_agreement:.1%}",
+            str(figures.requests),
+            f"{figures.regret:.4f}",
+            f"{figures.verdict_changes:.1%}",
+            f"{figures.probability_difference:.4f}",
             f"{figures.embedding_cosine:.5f}",
         )
         for label, figures in spec.parity.items()
     ]
-    columns = ("graph", "requests", "max |Δp|", "rank corr.", "same best", "cosine")
+    columns = ("graph", "requests", "regret", "other verdict", "|Δp|", "cosine")
     return Table("Parity with training, through the archive", columns, rows)
 
 
@@ -108,30 +96,32 @@ class ParityGate:
         for path in self._reference.paths:
             run.image_bytes(rows[path])  # raises if the image has changed since training
         self._requests = held_out_requests(run, self._reference)
-        self._expected = expected_probabilities(run, self._reference, self._requests)
-        directions = {head.target.name: head.target.direction for head in run.record.heads}
-        self._directions = [directions[request.target] for request in self._requests]
-        self._answers: dict[EngineConfig, NDArray[np.float64]] = {}
+        self._expected = reference_answers(run, self._reference, self._requests)
+        self._answers: dict[EngineConfig, list[GateAnswer]] = {}
 
     def measure(
         self, archive: Path, graphs: Mapping[Precision, str], config: EngineConfig
     ) -> ParityFigures:
-        """Compute the figures of one graph, with probabilities from the archive's own handler."""
+        """Compute the figures of one graph, with answers of the archive's own handler."""
         self._progress(f"parity gate: testing the archive ({config.label})")
         cosine = lowest_cosine(self._run, self._reference, archive, graphs, config)
         got = self._ask(archive, config.device, config.precision)
         self._answers[config] = got
-        return compare(self._expected, got, self._directions, cosine)
+        return compare(self._expected, got, cosine)
 
     def smoke_request(self, config: EngineConfig) -> dict[str, Any]:
-        """Return a request with its probabilities, for testing servers.
+        """Return a request with its probabilities and verdict, for testing servers.
 
-        It is the request whose answer differs least between training and this graph: far from any
-        split of a tree, its probabilities are the same on other processors too.
+        Its verdict is no near-tie, if there is such a request, and its answer differs least between
+        training and this graph: far from any split of a tree, it is the same on other processors
+        too.
         """
         answers = self._answers[config]
-        best = int(np.argmin(np.abs(answers - self._expected).max(axis=1)))
-        request = self._requests[best]
+        pairs = list(zip(self._expected, answers, strict=True))
+        apart = [np.abs(one.answer.shown - other.shown).max() for one, other in pairs]
+        weak = [not (one.firm and one.agrees(other)) for one, other in pairs]
+        best = int(np.lexsort((apart, weak))[0])
+        request, answer = self._requests[best], answers[best]
         path = self._run.record.images / self._reference.paths[request.image]
         names = self._run.record.augmentations.names
         return {
@@ -141,7 +131,8 @@ class ParityGate:
                 "context": request.context,
                 "alternates": 0,
             },
-            "probabilities": dict(zip(names, answers[best].tolist(), strict=True)),
+            "probabilities": dict(zip(names, answer.probability.tolist(), strict=True)),
+            "best_candidate": None if weak[best] else names[answer.choice],
         }
 
     def confirm(self, archive: Path, figures: ParityFigures) -> None:
@@ -152,7 +143,7 @@ class ParityGate:
         """
         self._progress("parity gate: testing the finished archive")
         got = self._ask(archive, "cpu", None)
-        again = compare(self._expected, got, self._directions, figures.embedding_cosine)
+        again = compare(self._expected, got, figures.embedding_cosine)
         drift = max(
             abs(getattr(again, name) - getattr(figures, name))
             for name in ParityFigures.model_fields
@@ -160,10 +151,8 @@ class ParityGate:
         if not drift <= MAX_DRIFT:
             raise ParityError(f"the finished archive differs from the one that passed: {again}")
 
-    def _ask(
-        self, archive: Path, device: Device, precision: Precision | None
-    ) -> NDArray[np.float64]:
-        """Return the archive's probabilities, float64 (Q, A)."""
+    def _ask(self, archive: Path, device: Device, precision: Precision | None) -> list[GateAnswer]:
+        """Return the archive's answers to the gate's requests."""
         record, paths = self._run.record, self._reference.paths
         requests = [
             {
@@ -176,51 +165,13 @@ class ParityGate:
             }
             for request in self._requests
         ]
-        rows = []
+        answers = []
         for answer in ask_archive(archive, requests, device, precision):
             if answer["status"] != 200:
                 message = answer["body"]["error"]["message"]
                 raise ParityError(f"the archive rejects a held-out image: {message}")
-            scores = {c["name"]: c["probability"] for c in answer["body"]["candidates"]}
-            rows.append([scores[name] for name in record.augmentations.names])
-        return np.array(rows)
-
-
-def held_out_requests(run: Run[RecommendRun], reference: Reference) -> list[ParityRequest]:
-    """Return requests for every held-out image: some targets, in turn, and sampled contexts."""
-    rng = np.random.default_rng(run.record.seed)
-    targets = [head.target.name for head in run.record.heads]
-    encoder = ContextEncoder(run.record.context)
-    requests = []
-    for image in range(len(reference.paths)):
-        for turn in range(min(TARGETS_PER_IMAGE, len(targets))):
-            target = targets[(image * TARGETS_PER_IMAGE + turn) % len(targets)]
-            requests.append(ParityRequest(image, target, encoder.draw(rng)))
-    return requests
-
-
-def expected_probabilities(
-    run: Run[RecommendRun], reference: Reference, requests: Sequence[ParityRequest]
-) -> NDArray[np.float64]:
-    """Return the reference's probabilities, float64 (Q, A), by XGBoost's own prediction path."""
-    heads = {head.target.name: head for head in run.record.heads}
-    boosters = {
-        name: xgboost.Booster(model_file=run.directory / head.file) for name, head in heads.items()
-    }
-    encoder = ContextEncoder(run.record.context)
-    rows = []
-    for request in requests:
-        head = heads[request.target]
-        inputs = assemble(
-            head.inputs,
-            logits=reference.logits[request.image],
-            features=reference.features[request.image],
-            context=encoder.encode(request.context),
-            feature_step=head.feature_step,
-        )
-        margin = boosters[request.target].predict(xgboost.DMatrix(inputs), output_margin=True)
-        rows.append(head.calibration(margin))
-    return np.stack(rows)
+            answers.append(GateAnswer.of_json(answer["body"], record.augmentations.names))
+        return answers
 
 
 def lowest_cosine(

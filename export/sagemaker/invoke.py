@@ -26,13 +26,15 @@ class SmokeRequest:
 
     body: bytes
     probabilities: dict[str, float]
+    best_candidate: str | None  # None if it is a near-tie
 
     @classmethod
     def load(cls, dist: Path) -> "SmokeRequest":
         """Load the smoke request of an export's bundle."""
         bundle = load_bundle(dist / "bundle")
         content = json.loads((bundle.directory / SMOKE_FILE).read_text(encoding="utf-8"))
-        return cls(json.dumps(content["request"]).encode(), content["probabilities"])
+        body = json.dumps(content["request"]).encode()
+        return cls(body, content["probabilities"], content["best_candidate"])
 
     def check(self, answer: Mapping[str, Any]) -> None:
         """Compare an answer with the known one.
@@ -47,6 +49,13 @@ class SmokeRequest:
                 "the endpoint does not answer the smoke request as the export did",
                 expected=json.dumps(self.probabilities),
                 got=json.dumps(got) if got else json.dumps(answer)[:200],
+            )
+        best = (answer.get("best_candidate") or {}).get("name")
+        if self.best_candidate not in (None, best):
+            raise AwsError(
+                "the endpoint recommends another candidate than the export did",
+                expected=repr(self.best_candidate),
+                got=repr(best),
             )
 
 

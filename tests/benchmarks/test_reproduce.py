@@ -10,6 +10,7 @@ from augrank.errors import DataError
 from benchmarks import reproduce
 from benchmarks.cli.app import app
 from benchmarks.reproduce import Experiment, read_report, results_document, run_experiment
+from benchmarks.trust.document import HEADING
 
 HEAD = {
     "accuracy": 0.791,
@@ -116,3 +117,15 @@ def test_the_command_writes_the_document_and_ends_in_one_line(tmp_path, monkeypa
         "heads": {"open_rate": 0.791, "click_through": 0.801},
     }
     assert "## Rendered: 200 sneakers, 10 sends of each candidate" in document.read_text()
+
+
+def test_the_section_about_trust_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(reproduce, "run_experiment", lambda experiment, out: REPORT)
+    document = tmp_path / "results.md"
+    section = f"{HEADING}\n\nMeasured."
+    document.write_text(f"# Results\n\n## Rendered: 7 cars\n\nOld.\n\n{section}\n")
+    command = ["reproduce", "--out", str(tmp_path), "--document", str(document)]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    text = document.read_text()
+    assert text.endswith(f"\n\n{section}\n")
+    assert "Old." not in text

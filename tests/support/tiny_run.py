@@ -21,8 +21,9 @@ from augrank.images.augmentations import augmentation_set
 from augrank.images.decode import decode
 from augrank.images.preprocess import Normalizer
 from augrank.models.context import CategoricalColumn, ContextEncoder
-from augrank.models.head import HeadSpec, assemble
+from augrank.models.head import HeadRows, HeadSpec, assemble
 from augrank.models.targets import resolve_target
+from augrank.trust.posterior import Effects, ImageEffects, Posterior
 
 SIZE = 48
 MEAN, STD = (0.8, 0.79, 0.78), (0.25, 0.26, 0.27)
@@ -33,6 +34,13 @@ CONTEXT = (
 )
 FEATURE_STEP = 1 / 16
 INPUTS = ("augmentation_probs", "features", "context")
+METRICS = {
+    "accuracy": 0.8,
+    "accuracy_interval_95": [0.75, 0.85],
+    "majority_accuracy": 0.6,
+    "auc": 0.77,
+    "decision": {"pairwise_accuracy": 0.9, "regret": None, "coverage": 0.88},
+}
 SPLITS = ("train", "train", "train", "validation", "test", "test")
 
 
@@ -66,7 +74,7 @@ def make_run(run: Path, images: Path, *, originals: int = 24, seed: int = 0) -> 
     net, features, logits = _embed(images, names, chosen, seed)
     torch.save(net.state_dict(), run / "backbone.pt")
     kept = [index for index, split in enumerate(splits) if split != "test"]
-    heads = _heads(run, features[kept], logits[kept], len(chosen.names))
+    heads = _heads(run, features[kept], logits[kept], len(chosen.names), originals)
     held_out = [index for index, split in enumerate(splits) if split == "test"]
     np.savez(
         run / "reference.npz",
@@ -119,7 +127,7 @@ def _embed(images, names, chosen, seed):
     return net, features.reshape(shape).numpy(), logits.reshape(shape).numpy()
 
 
-def _heads(run: Path, features, logits, augmentations: int) -> list[HeadSpec]:
+def _heads(run: Path, features, logits, augmentations: int, originals: int) -> list[HeadSpec]:
     """Train heads of a known rule: brighter and rotate raise outcomes, a campaign shifts them."""
     (run / "heads").mkdir()
     encoder, rng = ContextEncoder(CONTEXT), np.random.default_rng(7)
@@ -131,10 +139,13 @@ def _heads(run: Path, features, logits, augmentations: int) -> list[HeadSpec]:
             rows.append(
                 assemble(
                     INPUTS,
-                    logits=logits[image, augmentation][None],
-                    features=features[image, augmentation][None],
-                    context=encoded,
-                    feature_step=FEATURE_STEP,
+                    HeadRows(
+                        augmentation=np.array([augmentation]),
+                        logits=logits[image, augmentation][None],
+                        features=features[image, augmentation][None],
+                        context=encoded,
+                    ),
+                    FEATURE_STEP,
                 )[0]
             )
             labels.append(float(augmentation in (1, 3)))
@@ -147,6 +158,8 @@ def _heads(run: Path, features, logits, augmentations: int) -> list[HeadSpec]:
         )
         file = f"heads/{target}.ubj"
         booster.save_model(run / file)
+        posterior = f"heads/{target}.npz"
+        make_posterior(augmentations, encoder.width, rng, catalogue=originals).save(run / posterior)
         specs.append(
             HeadSpec(
                 target=resolve_target(target),
@@ -154,10 +167,35 @@ def _heads(run: Path, features, logits, augmentations: int) -> list[HeadSpec]:
                 width=len(rows[0]),
                 feature_step=FEATURE_STEP,
                 file=file,
-                metrics={"accuracy": 0.8, "majority_accuracy": 0.6, "auc": 0.77},
+                posterior=posterior,
+                metrics=METRICS,
             )
         )
     return specs
+
+
+def make_posterior(
+    augmentations: int, width: int, rng, *, catalogue: int = 0, draws: int = 64
+) -> Posterior:
+    """Return a posterior that adds a little uncertainty to XGBoost's margins."""
+
+    def effects(draws: int, deviation: float) -> Effects:
+        shapes = ((draws,), (draws, augmentations), (draws, width), (draws, augmentations, width))
+        return Effects(*(rng.normal(0, deviation, shape).astype(np.float32) for shape in shapes))
+
+    one = np.ones(draws, np.float32)
+    return Posterior(
+        effects=effects(draws, 0.05),
+        slope_between=one,
+        slope_within=one,
+        deviation=0.2 * one,
+        version_deviation=0 * one,
+        noise=rng.normal(size=draws).astype(np.float32),
+        projection=effects(1, 0.0),
+        catalogue=ImageEffects.unknown(catalogue),
+        center=np.zeros(width, np.float32),
+        scale=np.ones(width, np.float32),
+    )
 
 
 def _write_catalogue(file: Path, images: Path, names: list[str], splits: list[str]) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from augrank.arrays import Float64Array
 
@@ -12,6 +13,7 @@ Z95 = 1.959964
 LEAK_Z = 3.0  # one-sided chance of a false alarm: 0.13 % per head
 EPSILON = 1e-7
 CALIBRATION_BINS = 10
+BOOTSTRAPS = 200
 
 
 @dataclass(frozen=True)
@@ -25,9 +27,24 @@ class ReliabilityBin:
 
 def log_loss(label: Float64Array, probability: Float64Array, weight: Float64Array) -> float:
     """Compute the mean negative log-likelihood of 0/1 labels, float64 (N,) each, in nats."""
+    return float(np.average(row_log_losses(label, probability), weights=weight))
+
+
+def row_log_losses(label: Float64Array, probability: Float64Array) -> Float64Array:
+    """Compute the log loss of every row, float64 (N,), in nats."""
     clipped = np.clip(probability, EPSILON, 1 - EPSILON)
-    loss = -(label * np.log(clipped) + (1 - label) * np.log(1 - clipped))
-    return float(np.average(loss, weights=weight))
+    return -(label * np.log(clipped) + (1 - label) * np.log1p(-clipped))
+
+
+def clustered_mean(
+    values: Float64Array, weight: Float64Array, cluster: NDArray[np.int64]
+) -> tuple[float, float]:
+    """Return a weighted mean and its standard error, clustered (Liang and Zeger, 1986)."""
+    mean = float(np.average(values, weights=weight))
+    numbers = np.unique(cluster, return_inverse=True)[1]
+    sums = np.bincount(numbers, weights=weight * (values - mean))
+    correction = len(sums) / max(1, len(sums) - 1)
+    return mean, math.sqrt(correction * float(sums @ sums)) / float(weight.sum())
 
 
 def scores(
@@ -85,6 +102,43 @@ def expected_calibration_error(bins: list[ReliabilityBin]) -> float:
     return sum(item.weight * abs(item.predicted - item.observed) for item in bins) / total
 
 
+def debiased_calibration_error(
+    label: Float64Array,
+    probability: Float64Array,
+    weight: Float64Array,
+    cluster: NDArray[np.int64],
+    seed: int = 0,
+) -> tuple[float, tuple[float, float]]:
+    """Compute the root mean squared calibration error without the noise of outcomes.
+
+    ECE is positive even for a perfect prediction, because outcomes scatter in every bin. Here the
+    variance that outcomes alone explain is subtracted (Kumar, Liang and Ma, 2019). The 90 %
+    interval is a bootstrap over clusters.
+
+    Returns:
+        The error, and its interval.
+    """
+    numbers = np.unique(cluster, return_inverse=True)[1]
+    count = int(numbers.max()) + 1
+    rng = np.random.default_rng(seed)
+    resampled = []
+    for _ in range(BOOTSTRAPS):
+        times = np.bincount(rng.integers(count, size=count), minlength=count)
+        resampled.append(_debiased_error(label, probability, weight * times[numbers]))
+    low, high = np.quantile(resampled, [0.05, 0.95]).tolist()
+    return _debiased_error(label, probability, weight), (low, high)
+
+
+def _debiased_error(label: Float64Array, probability: Float64Array, weight: Float64Array) -> float:
+    bins = reliability(label, probability, weight)
+    total = sum(item.weight for item in bins)
+    squares = 0.0
+    for item in bins:
+        noise = item.observed * (1 - item.observed) / max(item.weight - 1, 1)
+        squares += item.weight * ((item.predicted - item.observed) ** 2 - noise)
+    return math.sqrt(max(0.0, squares / total))
+
+
 def majority_accuracy(train_share: float, label: Float64Array, weight: Float64Array) -> float:
     """Compute the accuracy of always predicting the majority class of the training split."""
     ones = float(np.average(label, weights=weight))
@@ -114,6 +168,7 @@ def evaluate(
     weight: Float64Array,
     *,
     train_share: float,
+    original: NDArray[np.int64],
     truth: Float64Array | None,
 ) -> dict[str, Any]:
     """Compute all metrics that are reported for a head on the test split.
@@ -123,12 +178,15 @@ def evaluate(
         probability: calibrated, float64 (N,).
         weight: float64 (N,).
         train_share: share of ones in training.
+        original: of each row, int64 (N,): outcomes of one original are not independent.
         truth: true probabilities, float64 (N,), if the generating process is known.
     """
     count = float(weight.sum())
     result: dict[str, Any] = dict(scores(label, probability, weight))
     result["accuracy_interval_95"] = list(wilson_interval(result["accuracy"], count))
     result["ece"] = expected_calibration_error(reliability(label, probability, weight))
+    error, error_interval = debiased_calibration_error(label, probability, weight, original)
+    result["debiased_ece"], result["debiased_ece_interval_90"] = error, list(error_interval)
     result["outcomes"] = count
     result["share_of_ones"] = float(np.average(label, weights=weight))
     result["majority_accuracy"] = majority_accuracy(train_share, label, weight)

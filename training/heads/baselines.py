@@ -42,8 +42,8 @@ def fit_baselines(
         Scores and ``fit_seconds``, by name of the baseline.
     """
     sample = np.unique(np.linspace(0, len(train) - 1, MAX_ROWS).astype(np.int64))
-    train_x = inputs.assemble(names, train.embedding[sample], train.context[sample])
-    train_y, train_weight = train.label[sample], train.weight[sample]
+    fitted = train[sample]
+    train_x, train_y, train_weight = inputs.assemble(names, fitted), fitted.label, fitted.weight
     constant = np.full(len(test), train.share_of_ones)
     rows: dict[str, dict[str, Any]] = {
         MAJORITY: {**scores(test.label, constant, test.weight), "fit_seconds": 0.0}
@@ -61,7 +61,7 @@ def fit_baselines(
             model.fit(train_x, train_y, **{f"{step}sample_weight": train_weight})
         seconds = time.perf_counter() - start
         chunks = [
-            model.predict_proba(inputs.assemble(names, test.embedding[part], test.context[part]))
+            model.predict_proba(inputs.assemble(names, test, part))
             for part in test.chunks(inputs.width(names))
         ]
         probability = np.concatenate(chunks)[:, 1]

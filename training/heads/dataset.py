@@ -3,14 +3,15 @@
 import functools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from augrank.arrays import Float64Array
-from augrank.models.head import HeadInput, assemble
+from augrank.models.context import ContextColumn
+from augrank.models.head import HeadInput, HeadRows, assemble
 from training.data.splits import SPLITS, Split
 
 if TYPE_CHECKING:  # these import torch and pandas, which takes seconds
@@ -26,6 +27,10 @@ class Inputs:
 
     table: "EmbeddingTable"
     contexts: NDArray[np.float32]  # (K, C)
+    columns: tuple[ContextColumn, ...] = ()  # that the contexts encode
+    augmentation_known: bool = True  # the manifest says which augmentation was applied
+    # Numbers of the originals of the catalogue's rows.
+    catalogue: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
     @functools.cached_property
     def feature_step(self) -> float:
@@ -36,28 +41,42 @@ class Inputs:
         spread = float(np.median(_deviation(self.table.features)))
         return 2.0 ** round(math.log2(spread / 4)) if spread > 0 else 1.0
 
+    @property
+    def augmentations(self) -> int:
+        """The number of augmentations, A."""
+        return int(self.table.logits.shape[1])
+
     def width(self, inputs: Sequence[HeadInput]) -> int:
         """Return the number of columns of these inputs."""
         parts = {
+            "augmentation": self.table.logits,
             "augmentation_probs": self.table.logits,
             "features": self.table.features,
             "context": self.contexts,
         }
         return sum(parts[name].shape[1] for name in inputs)
 
+    def levels(self, rows: "OutcomeRows") -> NDArray[np.int64]:
+        """Return the applied augmentation of each row, or the recognised one if unknown, (R,)."""
+        if self.augmentation_known:
+            return rows.augmentation
+        recognised: NDArray[np.int64] = np.argmax(self.table.logits, axis=1)
+        return recognised[rows.embedding]
+
     def assemble(
-        self,
-        inputs: Sequence[HeadInput],
-        embedding: NDArray[np.int64],
-        context: NDArray[np.int64],
+        self, inputs: Sequence[HeadInput], rows: "OutcomeRows", part: slice = slice(None)
     ) -> NDArray[np.float32]:
         """Assemble the rows that heads are trained on, float32 (R, width)."""
-        return assemble(
-            tuple(inputs),
+        return assemble(tuple(inputs), self.rows(rows, part), self.feature_step)
+
+    def rows(self, rows: "OutcomeRows", part: slice = slice(None)) -> HeadRows:
+        """Return all inputs of outcomes, or of a part of them."""
+        embedding = rows.embedding[part]
+        return HeadRows(
+            augmentation=rows.augmentation[part],
             logits=self.table.logits[embedding],
             features=self.table.features[embedding],
-            context=self.contexts[context],
-            feature_step=self.feature_step,
+            context=self.contexts[rows.context[part]],
         )
 
 
@@ -66,6 +85,7 @@ class OutcomeRows:
     """The outcomes of one target in one split; arrays (R,)."""
 
     embedding: NDArray[np.int64]  # row of the embedding table
+    augmentation: NDArray[np.int64]  # index of the augmentation that was applied
     context: NDArray[np.int64]  # row of the distinct contexts
     original: NDArray[np.int64]  # index of the image's original
     label: Float64Array  # 0 or 1
@@ -74,6 +94,34 @@ class OutcomeRows:
 
     def __len__(self) -> int:
         return len(self.label)
+
+    def __getitem__(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> "OutcomeRows":
+        return OutcomeRows(
+            self.embedding[rows],
+            self.augmentation[rows],
+            self.context[rows],
+            self.original[rows],
+            self.label[rows],
+            self.weight[rows],
+            None if self.truth is None else self.truth[rows],
+        )
+
+    def joined(self, other: "OutcomeRows") -> "OutcomeRows":
+        """Return these rows and those of another split."""
+        truth = (
+            None
+            if self.truth is None or other.truth is None
+            else np.concatenate([self.truth, other.truth])
+        )
+        return OutcomeRows(
+            np.concatenate([self.embedding, other.embedding]),
+            np.concatenate([self.augmentation, other.augmentation]),
+            np.concatenate([self.context, other.context]),
+            np.concatenate([self.original, other.original]),
+            np.concatenate([self.label, other.label]),
+            np.concatenate([self.weight, other.weight]),
+            truth,
+        )
 
     @property
     def share_of_ones(self) -> float:
@@ -126,6 +174,7 @@ def split_outcomes(
         row = outcomes.row[inside]
         parts[split] = OutcomeRows(
             embedding[row],
+            manifest.label[row],
             context[row],
             original[inside],
             outcomes.label[inside],

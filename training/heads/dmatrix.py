@@ -88,7 +88,7 @@ class Matrices:
         """
         key = hashlib.sha256()
         for part in (train, validation):
-            for rows in (part.embedding, part.context):
+            for rows in (part.embedding, part.augmentation, part.context):
                 key.update(rows.tobytes())
         if names not in self._cache or self._cache[names][0] != key.digest():
             self._cache.pop(names, None)  # frees its memory first
@@ -167,8 +167,7 @@ class _ChunkIterator(xgboost.DataIter):  # type: ignore[misc]
         part = next(self._chunks, None)
         if part is None:
             return False
-        embedding, context = self._rows.embedding[part], self._rows.context[part]
-        input_data(data=self._inputs.assemble(self._names, embedding, context))
+        input_data(data=self._inputs.assemble(self._names, self._rows, part))
         return True
 
     def reset(self) -> None:

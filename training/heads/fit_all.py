@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from augrank.contracts.manifest import AUGMENTATION
 from training.backbone.embed import EmbeddingTable
 from training.common.context import TrainContext
 from training.data.dataset import Dataset
@@ -35,7 +38,9 @@ def fit_heads(
         ctx: its device is where XGBoost builds its histograms.
         notes: notes for the report are appended.
     """
-    inputs, results = Inputs(table, data.contexts), []
+    known = AUGMENTATION in data.manifest.frame.columns
+    catalogue = np.flatnonzero(data.original_file >= 0)
+    inputs, results = Inputs(table, data.contexts, data.context, known, catalogue), []
     embedding = table.rows(data.manifest.file, data.manifest.applied)
     pages = data.folder.cache / "heads"
     with Matrices(inputs, data.threads_of_machine, pages, device=ctx.device.kind) as matrices:
@@ -85,7 +90,7 @@ def _baselines(
 def _unusable(parts: dict[Split, OutcomeRows]) -> str:
     """Return why no head can be fitted, or an empty string."""
     for split, rows in parts.items():
-        if not len(rows):
+        if not rows.weight.any():
             return f"it has no outcomes in the {split} split"
     share = parts["train"].share_of_ones
     if share in (0.0, 1.0):

@@ -18,6 +18,7 @@ def head_entry(head: "FittedHead", baselines: Comparison) -> dict[str, Any]:
         "inputs": list(head.spec.inputs),
         "trees": head.trees,
         "calibration": head.spec.calibration.model_dump(),
+        "calibration_log_loss": head.calibration_log_loss,
         "validation_log_loss": head.validation_log_loss,
         "comparison": compare_with_baselines(head, baselines),
     }

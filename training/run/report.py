@@ -27,6 +27,17 @@ HEAD_COLUMNS = (
     "outcomes",
     "inputs",
 )
+DECISION_COLUMNS = (
+    "target",
+    "pairs ordered",
+    "rate of picks",
+    "of all",
+    "regret",
+    "false claims",
+    "coverage (90 %)",
+    "debiased ECE",
+    "calibration",
+)
 Comparison = dict[str, dict[str, Any]]
 
 
@@ -85,6 +96,7 @@ def print_report(report: Mapping[str, Any], reporter: Reporter) -> None:
         reporter.say(f"Hardest to recognise: {parts}")
     if report["heads"]:
         reporter.table(_heads_table(report["heads"]))
+        reporter.table(_decisions_table(report["heads"]))
         if compared := _comparison_table(report["heads"]):
             reporter.table(compared)
     for note in report["notes"]:
@@ -112,6 +124,29 @@ def _heads_table(heads: Mapping[str, Mapping[str, Any]]) -> Table:
             )
         )
     return Table("Heads on the test split", HEAD_COLUMNS, rows, left_aligned=("inputs",))
+
+
+def _decisions_table(heads: Mapping[str, Mapping[str, Any]]) -> Table:
+    rows = []
+    for target, head in heads.items():
+        decision = head["decision"]
+        low, high = head["debiased_ece_interval_90"]
+        rows.append(
+            (
+                target,
+                _number(decision["pairwise_accuracy"]),
+                f"{decision['picked_rate']:.3f}",
+                f"{decision['shown_rate']:.3f}",
+                _number(decision["regret"]),
+                _number(decision["false_claims"]),
+                _number(decision["coverage"]),
+                f"{head['debiased_ece']:.3f} ({low:.3f} - {high:.3f})",
+                head["calibration"]["kind"],
+            )
+        )
+    return Table(
+        "Decisions within an original, test split", DECISION_COLUMNS, rows, ("calibration",)
+    )
 
 
 def _comparison_table(heads: Mapping[str, Mapping[str, Any]]) -> Table | None:

@@ -255,6 +255,8 @@ def _write(result: FitResult, report: dict[str, Any]) -> None:
         with atomic_write(folder.root / head.spec.file) as temporary:
             # Not XGBoost's own writer, which does not report a full disk.
             temporary.write_bytes(head.booster.save_raw("ubj"))
+        with atomic_write(folder.root / head.spec.posterior) as temporary:
+            head.posterior.save(temporary)
     write_tensors(folder.weights, trained.backbone.plain_state())
     write_catalogue(folder.catalogue, data.catalogue())
     _write_reference(result)

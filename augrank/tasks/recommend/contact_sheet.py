@@ -9,7 +9,8 @@ from augrank.images.augmentations import ORIGINAL, AugmentationSet
 from augrank.images.decode import decode
 from augrank.tasks.recommend.response import AlternateScore, Answer, CandidateScore, Score
 
-CELL_PX, CAPTION_PX, MARGIN_PX, TITLE_PX = 224, 58, 16, 96
+CELL_PX, CAPTION_PX, MARGIN_PX, TITLE_PX = 224, 74, 16, 128
+TITLE_LINES = 4
 COLUMNS = 6
 Cell = tuple[Image.Image, str, CandidateScore | AlternateScore]
 INK, MUTED, GOOD, BAD, PAPER = "#16202c", "#6b7785", "#0a7d43", "#b3261e", "white"
@@ -59,28 +60,45 @@ def _title(draw: ImageDraw.ImageDraw, answer: Answer, width: int) -> None:
     context = ", ".join(str(value) for value in answer.context.values())
     heading = f"{answer.target} ({answer.direction})" + (f" for {context}" if context else "")
     draw.text((MARGIN_PX, 14), heading, INK, font=_font(24))
-    words, lines = answer.verdict.split(), [""]
-    for word in words:
+    verdicts = [answer.verdict, answer.alternate_verdict]
+    lines = [line for each in verdicts if each for line in _wrapped(draw, each.text, width)]
+    draw.multiline_text((MARGIN_PX, 46), "\n".join(lines[:TITLE_LINES]), MUTED, font=_font(15))
+
+
+def _wrapped(draw: ImageDraw.ImageDraw, text: str, width: int) -> list[str]:
+    lines = [""]
+    for word in text.split():
         longer = f"{lines[-1]} {word}".strip()
         fits = draw.textlength(longer, font=_font(15)) < width - 2 * MARGIN_PX
         lines = [*lines[:-1], longer] if fits else [*lines, word]
-    draw.multiline_text((MARGIN_PX, 46), "\n".join(lines[:2]), MUTED, font=_font(15))
+    return lines
 
 
 def _caption(
     draw: ImageDraw.ImageDraw, answer: Answer, name: str, score: Score, left: int, top: int
 ) -> None:
     is_original = isinstance(score, CandidateScore) and score.name == ORIGINAL
-    better = score.beats(answer.probability, answer.direction)
     best = isinstance(score, CandidateScore) and score.name == answer.best_candidate.name
     frame = GOOD if best else "#d5dae0"
     box = (left - 1, top - 1, left + CELL_PX, top + CELL_PX)
     draw.rectangle(box, outline=frame, width=4 if best else 1)
     draw.text((left, top + CELL_PX + 6), name, INK, font=_font(16))
-    change = "" if is_original or score.lift is None else f"  {score.lift:+.0%}"
-    colour = MUTED if is_original or score.difference == 0 else GOOD if better else BAD
-    text = f"{score.probability:.1%}{change}"
-    draw.text((left, top + CELL_PX + 28), text, colour, font=_font(18))
+    low, high = score.interval
+    text = f"{score.probability:.1%}  ({low:.1%} to {high:.1%})"
+    draw.text((left, top + CELL_PX + 28), text, INK, font=_font(15))
+    if is_original:
+        return
+    low, high = score.difference_interval
+    text = f"{100 * low:+.1f} to {100 * high:+.1f} points"
+    draw.text((left, top + CELL_PX + 48), text, _colour(score, answer), font=_font(15))
+
+
+def _colour(score: Score, answer: Answer) -> str:
+    """Return green for what is surely better, red for what is surely worse, else grey."""
+    low, high = score.difference_interval
+    if answer.direction == "minimize":
+        low, high = -high, -low
+    return GOOD if score.better else BAD if high < 0 else MUTED
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:

@@ -25,6 +25,7 @@ from augrank.bundle.load import load_bundle
 from augrank.bundle.recommend_spec import RecommendBundle, RecommendSpec
 from augrank.bundle.spec import Bundle, BundleSpec, Precision
 from augrank.errors import AugrankError
+from augrank.images.augmentations import ORIGINAL
 from augrank.images.decode import (
     FORMATS,
     DecodedImage,
@@ -37,21 +38,23 @@ from augrank.images.preprocess import BatchMemory, Normalizer
 from augrank.models.backbone import Embedding
 from augrank.models.context import ContextEncoder
 from augrank.models.engines import Device
-from augrank.models.head import Head
+from augrank.models.head import HeadRows
 from augrank.resources import usable_cores
 from augrank.tasks.base import EngineOptions, RequestBody
 from augrank.tasks.isolation import isolated, pass_good
 from augrank.tasks.recommend.alternates import Alternates
 from augrank.tasks.recommend.plan import Planner, RequestPlan
 from augrank.tasks.recommend.ranking import (
-    ScoredAlternates,
+    RankedAlternates,
     rank_alternates,
     rank_candidates,
     thumbnail,
 )
 from augrank.tasks.recommend.request import DEFAULT_ALTERNATES, Request, parse_request
-from augrank.tasks.recommend.response import Answer, ImageInfo, Timings, verdict
+from augrank.tasks.recommend.response import Answer, ImageInfo, Timings
 from augrank.tasks.recommend.validate import check_widths
+from augrank.trust.estimator import Estimator
+from augrank.trust.posterior import ImageEffects
 
 WARM_UP_ROUNDS = 2
 MAX_PREPARING = 4  # threads that decode and augment beside the backbone
@@ -125,12 +128,19 @@ class Recommender:
         self._memory = BatchMemory(spec.image_size)
         self._preparers = ThreadPoolExecutor(min(MAX_PREPARING, threads), "augrank-prepare")
         self._context = ContextEncoder(spec.context)
-        self._heads = {head.target.name: Head.load(head, bundle.directory) for head in spec.heads}
+        self._estimators = {
+            head.target.name: Estimator.load(head, bundle.directory) for head in spec.heads
+        }
+        original = spec.augmentations.names.index(ORIGINAL)
         self._alternates = (
-            Alternates.load(spec.alternates, bundle.directory) if spec.alternates else None
+            Alternates.load(spec.alternates, bundle.directory, original)
+            if spec.alternates
+            else None
         )
-        self._planner = Planner(spec, self._heads, self._context, self._alternates)
-        check_widths(spec, self.backbone, self._context, self._alternates)
+        self._planner = Planner(spec, self._estimators, self._context, self._alternates)
+        check_widths(
+            spec, self.backbone, self._context, self._alternates, self._estimators.values()
+        )
 
     @classmethod
     def load(
@@ -166,7 +176,7 @@ class Recommender:
         """The graph's precision, the provider and the type of its floating point arithmetic."""
         return f"{self.precision} on {self.backbone.provider} ({self.backbone.arithmetic})"
 
-    def recommend(
+    def recommend(  # noqa: PLR0913 - the fields of a request
         self,
         image: bytes | Path | str | RgbImage,
         target: str | None = None,
@@ -175,6 +185,8 @@ class Recommender:
         candidates: Sequence[str] | None = None,
         alternates: int = DEFAULT_ALTERNATES,
         thumbnails: bool = False,
+        augmentation: str = ORIGINAL,
+        min_lift: float = 0.0,
     ) -> Answer:
         """Rank the candidates and alternates of one image.
 
@@ -185,13 +197,17 @@ class Recommender:
             candidates: augmentation names; by default all of the bundle's.
             alternates: maximum number of catalogue images to offer.
             thumbnails: whether scores include small JPEGs.
+            augmentation: the augmentation that was already applied to the image.
+            min_lift: relative change that an option must surely exceed to be recommended.
 
         Raises:
             RequestError: the image, target, context or options are invalid.
         """
         data = Path(image).read_bytes() if isinstance(image, str | Path) else image
         names = tuple(candidates) if candidates is not None else None
-        request = Request(data, target, context or {}, names, alternates, thumbnails)
+        request = Request(
+            data, target, context or {}, names, alternates, thumbnails, augmentation, min_lift
+        )
         (answer,) = self.recommend_batch([request])
         if isinstance(answer, AugrankError):
             raise answer
@@ -209,9 +225,9 @@ class Recommender:
         size = self.bundle.spec.image_size
         grey = np.full((size, size, 3), 128, np.uint8)
         context = self._context.example()
-        first, *_ = self._heads
+        first, *_ = self._estimators
         formats = [Request(encode(grey, name), first, context) for name in FORMATS]
-        targets = [Request(grey, target, context, candidates=()) for target in self._heads]
+        targets = [Request(grey, target, context, candidates=()) for target in self._estimators]
         requests = [*formats, *targets]
         for request in WARM_UP_ROUNDS * requests:
             (answer,) = self.recommend_batch([request])
@@ -317,21 +333,17 @@ class Recommender:
 
     def _score_and_rank(self, item: _Prepared, embedded: _Embedded) -> Answer:
         """Score and rank one request's candidates and alternates."""
-        embedding = embedded.embedding
-        plan, target = item.plan, item.plan.head.spec.target
+        embedding, plan = embedded.embedding, item.plan
         scoring = time.perf_counter()
-        scores = plan.head.predict(
-            logits=embedding.logits, features=embedding.features, context=plan.context
-        )
-        catalogue = self._score_alternates(plan)
+        rows = HeadRows(plan.applied, embedding.logits, embedding.features, plan.context)
+        catalogue, alternates = self._alternates, RankedAlternates()
+        known = catalogue.known(plan.estimator, plan.sha256) if catalogue else None
+        draws = plan.estimator.candidates(rows, known or ImageEffects.unknown(1))
+        others = catalogue.predict(plan) if catalogue and plan.request.alternates else None
         ranking = time.perf_counter()
-        original = round(float(scores[0]), 6)
-        candidates = rank_candidates(plan.augmentations, scores, target.direction, item.thumbnails)
-        alternates = rank_alternates(catalogue, target.direction, original)
-        best_candidate = candidates[0].model_copy(update={"thumbnail": None})
-        best_alternate = (
-            alternates[0].model_copy(update={"thumbnail": None}) if alternates else None
-        )
+        candidates = rank_candidates(plan, draws, item.thumbnails)
+        if catalogue and others is not None:
+            alternates = rank_alternates(plan, catalogue, *others, draws[:, 0])
         done = time.perf_counter()
         return Answer(
             model=self.bundle.spec.name,
@@ -342,17 +354,19 @@ class Recommender:
                 height=item.image.height,
                 format=item.image.format,
             ),
-            target=target.name,
-            direction=target.direction,
+            target=plan.target.name,
+            direction=plan.target.direction,
             context=dict(plan.request.context),
-            probability=original,
-            candidates=candidates,
-            best_candidate=best_candidate,
-            alternates=alternates,
-            best_alternate=best_alternate,
-            verdict=verdict(
-                target.name, target.direction, original, best_candidate, best_alternate
-            ),
+            augmentation=plan.request.augmentation,
+            min_lift=plan.request.min_lift,
+            probability=candidates.original.probability,
+            interval=candidates.original.interval,
+            candidates=candidates.scores,
+            best_candidate=candidates.best,
+            verdict=candidates.verdict,
+            alternates=alternates.scores,
+            best_alternate=alternates.best,
+            alternate_verdict=alternates.verdict,
             timings_ms=Timings(
                 decode=item.decode_ms,
                 augment=item.augment_ms,
@@ -361,18 +375,6 @@ class Recommender:
                 rank=_ms(done - ranking),
                 total=_ms(done - plan.started),
             ),
-        )
-
-    def _score_alternates(self, plan: RequestPlan) -> ScoredAlternates | None:
-        if self._alternates is None or plan.request.alternates == 0:
-            return None
-        return ScoredAlternates(
-            self._alternates,
-            self._alternates.score(plan.head, plan.context),
-            plan.request.alternates,
-            plan.product_type,
-            plan.sha256,
-            plan.request.thumbnails,
         )
 
 

@@ -6,6 +6,9 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from augrank.arrays import Float32Array
 from augrank.bundle.recommend_spec import RecommendSpec
 from augrank.contracts.manifest import PRODUCT_TYPE
@@ -13,9 +16,10 @@ from augrank.errors import BadRequest, one_of
 from augrank.images.augmentations import ORIGINAL, Augmentation
 from augrank.images.decode import sha256_of_image
 from augrank.models.context import ContextEncoder
-from augrank.models.head import Head
+from augrank.models.targets import Target
 from augrank.tasks.recommend.alternates import Alternates
 from augrank.tasks.recommend.request import MAX_ALTERNATES, Request
+from augrank.trust.estimator import Estimator
 
 
 @dataclass(frozen=True)
@@ -23,21 +27,29 @@ class RequestPlan:
     """A request that can be answered if its image can be decoded."""
 
     request: Request
-    head: Head
+    estimator: Estimator  # of the target
     context: Float32Array  # (C,)
     product_type: str | None  # of the alternates; None for the image's own
-    augmentations: tuple[Augmentation, ...]  # the original first
+    augmentations: tuple[Augmentation, ...]  # to apply, the original first
+    applied: NDArray[np.int64]  # (N,) augmentation of each candidate, in the set
     sha256: str  # of the image
     started: float  # time.perf_counter
+
+    @property
+    def target(self) -> Target:
+        """The target."""
+        return self.estimator.spec.target
 
     @property
     def cache_key(self) -> Hashable:
         """All parts of the request that determine its answer."""
         return (
             self.sha256,
-            self.head.spec.target.name,
+            self.target.name,
             json.dumps(dict(self.request.context), sort_keys=True, default=str),
             tuple(augmentation.name for augmentation in self.augmentations),
+            self.request.augmentation,
+            self.request.min_lift,
             self.request.alternates,
             self.request.thumbnails,
         )
@@ -49,11 +61,11 @@ class Planner:
     def __init__(
         self,
         spec: RecommendSpec,
-        heads: Mapping[str, Head],
+        estimators: Mapping[str, Estimator],
         context: ContextEncoder,
         alternates: Alternates | None,
     ) -> None:
-        self._spec, self._heads = spec, heads
+        self._spec, self._estimators = spec, estimators
         self._context, self._alternates = context, alternates
 
     def plan(self, request: Request) -> RequestPlan:
@@ -71,12 +83,17 @@ class Planner:
             )
         context = self._context.canonical(request.context)
         encoded, product_type = self._read_context(context)
+        names = self._spec.augmentations.names
+        augmentations = self._augmentations(request.candidates)
+        applied = [self._known(request.augmentation, "augmentation")]
+        applied += [augmentation.name for augmentation in augmentations[1:]]
         return RequestPlan(
             replace(request, context=context),
-            self._heads[self._spec.head(request.target).target.name],
+            self._estimators[self._spec.head(request.target).target.name],
             encoded,
             product_type,
-            self._augmentations(request.candidates),
+            augmentations,
+            np.array([names.index(name) for name in applied]),
             sha256=sha256_of_image(request.image),
             started=started,
         )
@@ -101,10 +118,20 @@ class Planner:
         if names is None:
             return offered.augmentations
         for name in names:
-            if name not in offered.names:
-                raise BadRequest(
-                    "the candidate is not known to this bundle",
-                    expected=one_of(offered.names, name),
-                    got=repr(name),
-                )
+            self._known(name, "candidate")
         return tuple(a for a in offered.augmentations if a.name in {ORIGINAL, *names})
+
+    def _known(self, name: str, what: str) -> str:
+        """Return the name of an augmentation of the set.
+
+        Raises:
+            BadRequest: it is not in the set.
+        """
+        offered = self._spec.augmentations.names
+        if name not in offered:
+            raise BadRequest(
+                f"the {what} is not known to this bundle",
+                expected=one_of(offered, name),
+                got=repr(name),
+            )
+        return name

@@ -1,7 +1,8 @@
 """A recommendation request: its options, and parsing them from a body and its fields.
 
 As JSON: ``{"image": "<base64>", "target": "open_rate", "context": {"campaign_type": "Newsletter"},
-"candidates": ["brighter"], "alternates": 5, "thumbnails": false}``. Flat fields (multipart parts,
+"candidates": ["brighter"], "augmentation": "original", "min_lift": 0.0, "alternates": 5,
+"thumbnails": false}``. Flat fields (multipart parts,
 headers) have the same names, and every field that is not an option is context.
 """
 
@@ -13,10 +14,12 @@ from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from augrank.contracts.validation import first_fault
 from augrank.errors import BadRequest, one_of
+from augrank.images.augmentations import ORIGINAL
 from augrank.images.decode import RgbImage
 from augrank.tasks.base import RequestBody
 
 DEFAULT_ALTERNATES, MAX_ALTERNATES = 5, 100
+MAX_MIN_LIFT = 10.0
 MAX_CANDIDATES = 100  # names in a request; a bundle has fewer
 MAX_TEXT = 200  # characters of a field's value; the answer repeats them
 
@@ -31,6 +34,8 @@ class Request:
     candidates: tuple[str, ...] | None = None  # augmentation names; None means all
     alternates: int = DEFAULT_ALTERNATES
     thumbnails: bool = False
+    augmentation: str = ORIGINAL  # already applied to the image
+    min_lift: float = 0.0  # relative change that an option must surely exceed
 
 
 class Options(BaseModel, extra="forbid"):
@@ -41,6 +46,8 @@ class Options(BaseModel, extra="forbid"):
     candidates: list[str] | None = Field(default=None, max_length=MAX_CANDIDATES)
     alternates: int = Field(default=DEFAULT_ALTERNATES, ge=0, le=MAX_ALTERNATES)
     thumbnails: bool = False
+    augmentation: str = Field(default=ORIGINAL, max_length=MAX_TEXT)
+    min_lift: float = Field(default=0.0, ge=0, le=MAX_MIN_LIFT)
 
     @field_validator("context")
     @classmethod
@@ -73,6 +80,8 @@ def parse_request(body: RequestBody) -> Request:
         candidates=tuple(options.candidates) if options.candidates is not None else None,
         alternates=options.alternates,
         thumbnails=options.thumbnails,
+        augmentation=options.augmentation,
+        min_lift=options.min_lift,
     )
 
 

@@ -10,20 +10,20 @@ from pydantic import BaseModel, Field
 
 from augrank.images.augmentations import ORIGINAL
 from augrank.models.targets import Direction
+from augrank.trust.verdict import Kind
+
+Interval = tuple[float, float]
 
 
 class Score(BaseModel, frozen=True):
-    """A probability, compared with that of the request's image."""
+    """A probability, compared with that of the request's image; 90 % intervals."""
 
     probability: float
+    interval: Interval  # of the probability
     difference: float  # probability - original's probability
+    difference_interval: Interval  # paired: what is unsure about the image cancels
     lift: float | None  # difference / original's probability; None where that is 0
-
-    def beats(self, original: float, direction: Direction) -> bool:
-        """Return whether this is strictly better than the original's probability."""
-        if direction == "maximize":
-            return self.probability > original
-        return self.probability < original
+    better: bool  # surely: the lower bound over all options is above min_lift
 
 
 class CandidateScore(Score, frozen=True):
@@ -40,6 +40,16 @@ class AlternateScore(Score, frozen=True):
     path: str  # as in the manifest
     attributes: dict[str, Any]
     thumbnail: str | None = Field(default=None, repr=False)
+
+
+class Verdict(BaseModel, frozen=True):
+    """What to do, in words and as data."""
+
+    kind: Kind
+    choice: str | None  # the candidate's name or the alternate's path, if the kind is ``change``
+    sends: int | None  # of each version, that could tell; if the kind is ``unsure``
+    lift: float | None  # the relative change that these sends could tell
+    text: str  # one sentence for a marketer
 
 
 class ImageInfo(BaseModel, frozen=True):
@@ -69,58 +79,27 @@ class Timings(BaseModel, frozen=True):
 class Answer(BaseModel, frozen=True):
     """A ranked recommendation for one image, one target and one context."""
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     model: str
     bundle_version: str
     image: ImageInfo
     target: str
     direction: Direction
     context: dict[str, Any]
+    augmentation: str  # already applied to the request's image
+    min_lift: float  # that a change must surely exceed
     probability: float  # of the unchanged image of the request
+    interval: Interval
     candidates: tuple[CandidateScore, ...]  # best first, the original among them
-    best_candidate: CandidateScore  # the original if nothing beats it
+    best_candidate: CandidateScore  # the verdict's choice; the original unless it is ``change``
+    verdict: Verdict
     alternates: tuple[AlternateScore, ...]  # best first
-    best_alternate: AlternateScore | None
-    verdict: str
+    best_alternate: AlternateScore | None  # the verdict's choice, if it is ``change``
+    alternate_verdict: Verdict | None  # None if no alternate was considered
     cached: bool = False  # computed for an earlier request
     timings_ms: Timings
 
     @property
     def keep_original(self) -> bool:
-        """Whether no candidate beats the original."""
+        """Whether no change is recommended."""
         return self.best_candidate.name == ORIGINAL
-
-
-def score_against(probability: float, original: float) -> dict[str, float | None]:
-    """Return the fields of a Score, rounded: 6 digits, 4 for the lift."""
-    difference = probability - original
-    return {
-        "probability": round(probability, 6),
-        "difference": round(difference, 6),
-        "lift": round(difference / original, 4) if original > 0 else None,
-    }
-
-
-def verdict(
-    target: str,
-    direction: Direction,
-    original: float,
-    best_candidate: CandidateScore,
-    best_alternate: AlternateScore | None,
-) -> str:
-    """Return one sentence for a marketer."""
-    way = "raise" if direction == "maximize" else "lower"
-    keep = best_candidate.name == ORIGINAL
-    if keep:
-        sentence = f"Keep the picture as it is: no candidate would {way} {target}"
-    else:
-        sentence = (
-            f"{best_candidate.name} would {way} {target} from {original:.1%} "
-            f"to {best_candidate.probability:.1%}"
-        )
-    if best_alternate is None:
-        return sentence + "."
-    if best_alternate.beats(original, direction):
-        reached = f"{best_alternate.probability:.1%}"
-        return f"{sentence}; of the catalogue, {best_alternate.path} would reach {reached}."
-    return f"{sentence}; no other picture of the catalogue would."

@@ -1,17 +1,24 @@
 """Check that the parts of a bundle have the widths stated in its bundle.json."""
 
+from collections.abc import Iterable
+
 from augrank.bundle.recommend_spec import RecommendSpec
 from augrank.bundle.spec import BUNDLE_FILE
 from augrank.errors import BundleError
 from augrank.models.backbone import Backbone
 from augrank.models.context import ContextEncoder
 from augrank.tasks.recommend.alternates import Alternates
+from augrank.trust.estimator import Estimator
 
 Widths = tuple[int, ...]
 
 
 def check_widths(
-    spec: RecommendSpec, backbone: Backbone, context: ContextEncoder, alternates: Alternates | None
+    spec: RecommendSpec,
+    backbone: Backbone,
+    context: ContextEncoder,
+    alternates: Alternates | None,
+    estimators: Iterable[Estimator],
 ) -> None:
     """Compare the widths of graph, heads and alternates with those that the spec implies.
 
@@ -19,7 +26,12 @@ def check_widths(
         BundleError: a part has another width.
     """
     features, logits = spec.feature_width, len(spec.augmentations.names)
-    parts = {"features": features, "augmentation_probs": logits, "context": context.width}
+    parts = {
+        "augmentation": logits,
+        "augmentation_probs": logits,
+        "features": features,
+        "context": context.width,
+    }
     found: dict[str, tuple[Widths, Widths]] = {
         "graph": ((backbone.feature_width, backbone.augmentation_count), (features, logits))
     }
@@ -31,6 +43,9 @@ def check_widths(
             (index.features.shape[1], index.logits.shape[1]),
             (features, logits),
         )
+        for estimator in estimators:
+            count, name = len(alternates.images), estimator.spec.posterior
+            found[name] = ((len(estimator.catalogue),), (count,))
     for name, (got, expected) in found.items():
         if got != expected:
             raise BundleError(

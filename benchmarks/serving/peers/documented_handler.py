@@ -1,9 +1,9 @@
-"""A handler as in TorchServe's documentation: PIL, eager torch, predict_proba.
+"""A handler as in TorchServe's documentation: PIL and eager torch.
 
 Written after the custom handlers of TorchServe's manual: a class with initialize, preprocess,
-inference and postprocess, one request at a time. Every candidate takes a separate forward pass and
-a separate call of XGBoost's scikit-learn interface. The candidates are augrank's, at working size,
-so that both give the same answers.
+inference and postprocess, one request at a time. Every candidate takes a separate forward pass.
+The candidates are augrank's, at working size, and so are the heads, so that both give the same
+answers.
 """
 
 import base64
@@ -16,14 +16,15 @@ import torch
 import torchvision
 from PIL import Image
 from ts.torch_handler.base_handler import BaseHandler
-from xgboost import XGBClassifier
 
 from augrank.bundle.load import load_bundle
 from augrank.bundle.recommend_spec import RecommendSpec
 from augrank.images.decode import letterbox
 from augrank.models.context import ContextEncoder
 from augrank.models.engines import FEATURES, LOGITS
-from augrank.models.head import assemble
+from augrank.models.head import HeadRows
+from augrank.trust.estimator import Estimator
+from augrank.trust.posterior import ImageEffects
 from benchmarks.common.network import torchvision_network, with_features
 
 
@@ -40,8 +41,7 @@ class DocumentedHandler(BaseHandler):
         self.encoder = ContextEncoder(self.spec.context)
         self.heads = {}
         for head in self.spec.heads:
-            self.heads[head.target.name] = XGBClassifier()
-            self.heads[head.target.name].load_model(folder / "bundle" / head.file)
+            self.heads[head.target.name] = Estimator.load(head, folder / "bundle")
         self.to_tensor = torchvision.transforms.Compose(
             [
                 torchvision.transforms.ToTensor(),
@@ -66,24 +66,20 @@ class DocumentedHandler(BaseHandler):
 
     @torch.no_grad()
     def inference(self, data: list[dict[str, Any]]) -> list[list[float]]:
-        """Run one forward pass and one prediction for each candidate."""
+        """Run one forward pass for each candidate, and the head."""
         probabilities = []
         for request in data:
             head = self.spec.head(request["target"])
             context = self.encoder.encode(request["context"])
-            scores = []
-            for candidate in request["candidates"]:
-                embedding = self.model(candidate.unsqueeze(0))
-                row = assemble(
-                    head.inputs,
-                    logits=embedding[LOGITS].numpy(),
-                    features=embedding[FEATURES].numpy(),
-                    context=context,
-                    feature_step=head.feature_step,
-                )
-                share = self.heads[head.target.name].predict_proba(row)[0, 1]
-                scores.append(float(head.calibration(np.log(share / (1 - share)))))
-            probabilities.append(scores)
+            outputs = [self.model(candidate.unsqueeze(0)) for candidate in request["candidates"]]
+            rows = HeadRows(
+                augmentation=np.arange(len(outputs)),
+                logits=np.concatenate([output[LOGITS].numpy() for output in outputs]),
+                features=np.concatenate([output[FEATURES].numpy() for output in outputs]),
+                context=context,
+            )
+            draws = self.heads[head.target.name].candidates(rows, ImageEffects.unknown(1))
+            probabilities.append(draws.mean(axis=0).tolist())
         return probabilities
 
     def postprocess(self, data: list[list[float]]) -> list[dict[str, Any]]:

@@ -69,7 +69,13 @@ def test_a_folder_is_answered_as_one_by_one(tiny_export, folder, recommender, tm
         want = recommender.recommend(
             folder / row["relative_im_path"], row["target"], CONTEXT, alternates=2
         )
-        assert row["probability"] == want.probability
+        assert (row["probability"], row["low"], row["high"]) == (want.probability, *want.interval)
+        assert row["verdict"] == want.verdict.model_dump()
+        assert row["alternate_verdict"] == want.alternate_verdict.model_dump()
+        for got, score in zip(row["candidates"], want.candidates, strict=True):
+            assert (got["low"], got["high"]) == score.interval
+            assert (got["difference_low"], got["difference_high"]) == score.difference_interval
+            assert got["better"] == score.better
         assert row["best_candidate"] == want.best_candidate.name
         assert [c["name"] for c in row["candidates"]] == [c.name for c in want.candidates]
         assert [a["path"] for a in row["alternates"]] == [a.path for a in want.alternates]

@@ -2,6 +2,7 @@ import json
 import shutil
 import sys
 
+import numpy as np
 import pytest
 
 import augrank.bundle
@@ -28,7 +29,8 @@ def test_a_bundle_says_what_it_is(bundle):
     assert loaded.spec.task == "recommend"
     assert loaded.spec.name == "tiny"
     assert loaded.version == f"1.0+{loaded.digest[:12]}"
-    assert loaded.spec.parity["fp32"].top1_agreement >= 0.98
+    assert loaded.spec.parity["fp32"].regret == 0
+    assert loaded.spec.parity["fp32"].verdict_changes == 0
     assert set(loaded.spec.files) == {
         f.relative_to(bundle).as_posix() for f in bundle.rglob("*") if f.is_file()
     } - {"bundle.json"}
@@ -41,10 +43,14 @@ def test_the_archive_holds_the_same_bundle(bundle, tiny_export):
 
 def test_no_pickle_anywhere(bundle):
     suffixes = {f.suffix for f in bundle.rglob("*") if f.is_file()}
-    assert suffixes == {".json", ".onnx", ".ubj", ".npy", ".zip", ".md"}
+    assert suffixes == {".json", ".onnx", ".ubj", ".npy", ".npz", ".zip", ".md"}
+    for file in (*bundle.rglob("*.npy"), *bundle.rglob("*.npz")):
+        np.load(file, allow_pickle=False)
 
 
-@pytest.mark.parametrize("name", ["heads/open_rate.ubj", "backbone-fp32.onnx"])
+@pytest.mark.parametrize(
+    "name", ["heads/open_rate.ubj", "heads/open_rate.npz", "backbone-fp32.onnx"]
+)
 def test_a_changed_or_missing_file_is_refused(bundle, name):
     with (bundle / name).open("ab") as stream:
         stream.write(b"x")

@@ -26,7 +26,14 @@ def image(tiny_run):
 def test_recommend_prints_tables(run, tiny_export, image):
     result = run("recommend", tiny_export.bundle, image, "--target", "open_rate", *CONTEXT)
     assert result.exit_code == 0, result.output
-    for word in ("brighter", "original", "Alternates", "best", "would raise open_rate"):
+    for word in (
+        "brighter",
+        "original",
+        "Alternates",
+        "90 % interval",
+        "recommended",
+        "would raise",
+    ):
         assert word in result.output
 
 
@@ -83,7 +90,8 @@ def test_wrong_files_are_explained(run, tiny_export, image, tmp_path):
 def test_inspect_shows_and_checks(run, tiny_export, tmp_path):
     result = run("inspect", tiny_export.archive)
     assert result.exit_code == 0
-    for word in ("tiny 1.0+", "resnet18, 48 px", "unsubscribe_rate", "24 images"):
+    words = ("tiny 1.0+", "resnet18, 48 px", "unsubscribe_rate", "24 images")
+    for word in (*words, "pairs ordered", "0.770", "0.900", "0.880"):
         assert word in result.output
     bundle = shutil.copytree(tiny_export.bundle, tmp_path / "bundle")
     (bundle / "model_card.md").write_text("changed")

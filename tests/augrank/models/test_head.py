@@ -2,20 +2,17 @@ import numpy as np
 import pytest
 
 from augrank.errors import BundleError
-from augrank.models.head import Head, assemble, augmentation_probs
+from augrank.models.head import Head, HeadRows, assemble, augmentation_probs
 
 
 def test_assemble_lays_parts_in_order_and_repeats_one_context():
     logits = np.log(np.array([[0.26, 0.74], [0.9999, 0.0001]], np.float32))
     features = np.full((2, 2), 2.1, np.float32)
-    rows = assemble(
-        ("context", "augmentation_probs", "features"),
-        logits=logits,
-        features=features,
-        context=np.array([7], np.float32),
-        feature_step=0.5,
-    )
-    np.testing.assert_allclose(rows, [[7, 0.25, 0.75, 2, 2], [7, 1, 0, 2, 2]])
+    rows = HeadRows(np.array([1, 0]), logits, features, np.array([7], np.float32))
+    table = assemble(("context", "augmentation_probs", "features", "augmentation"), rows, 0.5)
+    np.testing.assert_allclose(table, [[7, 0.25, 0.75, 2, 2, 0, 1], [7, 1, 0, 2, 2, 1, 0]])
+    assert rows.levels(known=True).tolist() == [1, 0]
+    assert rows.levels(known=False).tolist() == [1, 0]  # recognised from the logits
 
 
 def test_augmentation_probs_are_blind_to_small_noise():

@@ -79,4 +79,4 @@ def test_the_command_answers_with_it(tiny_export, tiny_run, image):
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     want = Recommender.load(tiny_export.bundle, device="cpu").recommend(image, target, context)
-    assert f"the original image has {want.probability:.1%}" in result.output
+    assert f"the image as it is has {want.probability:.1%}" in result.output

@@ -31,7 +31,9 @@ def region(monkeypatch, dist, tmp_path):
     """A region whose endpoints answer correctly and whose jobs train at 42 images/s."""
     smoke = SmokeRequest.load(dist)
     scores = [{"name": n, "probability": p} for n, p in smoke.probabilities.items()]
-    right = json.dumps({"candidates": scores}).encode()
+    right = json.dumps(
+        {"candidates": scores, "best_candidate": {"name": smoke.best_candidate}}
+    ).encode()
     jobs = add_jobs(monkeypatch)
     jobs.fate = lambda _kind: ("Completed", METRICS)
     with local_aws(lambda _model, _body, _headers: (200, right), monkeypatch):

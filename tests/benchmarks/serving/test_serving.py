@@ -103,7 +103,7 @@ def test_every_peer_answers_as_the_pipeline(name, tiny_export, tiny_run, recomme
             assert status == OK
             want = recommender.recommend(image.read_bytes(), request["target"], request["context"])
             got = endpoint.unwrap(content)["candidates"]
-            assert got == [item.model_dump() for item in want.candidates]
+            assert got == [item.model_dump(mode="json") for item in want.candidates]
         client.close()
 
 

@@ -1,35 +1,66 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from export.parity.figures import Tolerance, compare, rank_correlation, shortfalls
+from augrank.models.targets import Target
+from export.parity.answers import GateAnswer, ReferenceAnswer
+from export.parity.figures import Tolerance, compare, min_cosine, shortfalls
+
+
+def certain(target: str, *probabilities: float) -> ReferenceAnswer:
+    """The reference's answer if there is no doubt about its probabilities."""
+    return ReferenceAnswer.of_draws(
+        np.tile(probabilities, (20, 1)), Target(name=target, direction="maximize")
+    )
 
 
 def test_the_gates_figures():
-    expected = np.array([[0.2, 0.8, 0.5], [0.9, 0.9, 0.1]])
-    same = compare(expected, expected, ["maximize", "minimize"], 1.0)
-    assert (same.max_probability_difference, same.rank_correlation, same.top1_agreement) == (
-        0,
-        1,
-        1,
+    expected = [certain("opens", 0.3, 0.5, 0.2), certain("opens", 0.3, 0.4, 0.2)]
+    expected += [certain("clicks", 0.6, 0.5, 0.2), certain("clicks", 0.3, 0.5, 0.2)]
+    answers = [each.answer for each in expected]
+    same = compare(expected, answers, 1.0)
+    assert same.model_dump() == {
+        "requests": 4,
+        "regret": 0,
+        "verdict_changes": 0,
+        "probability_difference": 0,
+        "embedding_cosine": 1,
+    }
+    got = [
+        GateAnswer(answers[0].shown + 0.01, 2, "change", 2),  # 0.2 instead of 0.5
+        GateAnswer(answers[1].shown + 0.03, 1, "unsure", 0),  # 0.3 instead of 0.4
+        GateAnswer(answers[2].shown - 0.08, 0, "keep", 0),
+        answers[3],
+    ]
+    off = compare(expected, got, 0.99)
+    assert off.regret == pytest.approx((0.3 + 0.1) / 4)
+    assert off.verdict_changes == 0.5
+    assert off.probability_difference == pytest.approx((0.08 + 0) / 2)  # of clicks
+    assert len(shortfalls(off, Tolerance(1.0, 0.0))) == 4
+    assert shortfalls(same, Tolerance(1.0, 0.0)) == []
+    not_a_number = same.model_copy(
+        update={"embedding_cosine": float("nan"), "probability_difference": float("nan")}
     )
-    got = np.array([[0.9, 0.8, 0.5], [0.9, 0.95, 0.1]])
-    off = compare(expected, got, ["maximize", "minimize"], 0.99)
-    assert off.max_probability_difference == pytest.approx(0.7)
-    assert off.top1_agreement == 0.5
-    either = compare(expected[1:], np.array([[0.8, 0.9, 0.1]]), ["maximize"], 1.0)
-    assert either.top1_agreement == 1.0
-    strict = Tolerance(1.0, 1.0, 1.0, 0.0)
-    assert len(shortfalls(off, strict)) == 4
-    assert shortfalls(same, strict) == []
-    assert len(shortfalls(same.model_copy(update={"embedding_cosine": float("nan")}), strict)) == 1
+    assert len(shortfalls(not_a_number, Tolerance(0.5, 0.5))) == 2
 
 
-def test_the_rank_correlation_shares_ranks_between_ties_and_knows_constants():
-    first = np.array([[0.1, 0.2, 0.2, 0.4]])
-    second = np.array([[0.3, 0.1, 0.2, 0.9]])
-    # Ranks 1, 2.5, 2.5, 4 and 3, 1, 2, 4.
-    assert rank_correlation(first, second) == pytest.approx(1.5 / np.sqrt(4.5 * 5))
-    assert rank_correlation(first, first + 1e-8) == pytest.approx(1.0)  # below six decimals
-    constant = np.full((1, 4), 0.5)
-    assert rank_correlation(constant, constant + 1e-5) == 1.0
-    assert rank_correlation(constant, second) == 0.0
+def test_one_verdict_in_few_may_change_and_one_percent_of_many():
+    figures = compare([certain("opens", 0.3, 0.5)], [certain("opens", 0.3, 0.5).answer], 1.0)
+    tolerance = Tolerance(0.9, 0.1)
+
+    def passes(changed: int, requests: int) -> bool:
+        share = round(changed / requests, 6)
+        update = {"requests": requests, "verdict_changes": share}
+        return shortfalls(figures.model_copy(update=update), tolerance) == []
+
+    assert [passes(changed, 16) for changed in (0, 1, 2)] == [True, True, False]
+    assert [passes(changed, 88) for changed in (1, 2)] == [True, False]
+    assert [passes(changed, 500) for changed in (5, 6)] == [True, False]
+    assert replace(tolerance, verdict_changes=0.1).max_changes(500) == 0.1
+
+
+def test_the_lowest_cosine_of_rows():
+    first = np.array([[1, 0], [1, 1]], np.float32)
+    second = np.array([[2, 0], [1, 0]], np.float32)
+    assert min_cosine(first, second) == pytest.approx(np.sqrt(0.5))

@@ -5,15 +5,15 @@ from export.parity.gate import judge
 
 def test_openvino_takes_the_graph_that_passes_under_it():
     good = ParityFigures(
-        images=9,
-        max_probability_difference=0.1,
-        rank_correlation=1.0,
-        top1_agreement=1.0,
+        requests=9,
+        regret=0.004,
+        verdict_changes=0.0,
+        probability_difference=0.025,
         embedding_cosine=1.0,
     )
-    bad = good.model_copy(update={"rank_correlation": 0.9})
+    bad = good.model_copy(update={"regret": 0.006})
     figures = {
-        EngineConfig("fp32"): good.model_copy(update={"max_probability_difference": 0.0}),
+        EngineConfig("fp32"): good.model_copy(update={"probability_difference": 0.0}),
         EngineConfig("int8"): bad,
         EngineConfig("fp32", "openvino"): good,
         EngineConfig("int8", "openvino"): good,

@@ -18,7 +18,9 @@ def right(dist) -> bytes:
     """The answer that the smoke test expects."""
     smoke = SmokeRequest.load(dist)
     scores = [{"name": n, "probability": p} for n, p in smoke.probabilities.items()]
-    return json.dumps({"candidates": scores}).encode()
+    return json.dumps(
+        {"candidates": scores, "best_candidate": {"name": smoke.best_candidate}}
+    ).encode()
 
 
 @pytest.fixture

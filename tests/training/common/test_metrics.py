@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 
 from training.common.metrics import (
+    clustered_mean,
+    debiased_calibration_error,
     evaluate,
     expected_calibration_error,
     leak_z,
@@ -62,12 +64,41 @@ def test_honest_predictions_are_no_leak_and_planted_ones_are():
     assert abs(leak_z(label, rng.random(3000), truth, weight)) < 3
     peeking = np.where(rng.random(3000) < 0.3, label, truth)
     assert leak_z(label, peeking, truth, weight) > 3
-    honest = evaluate(label, truth, weight, train_share=0.4, truth=truth)
+    honest = evaluate(label, truth, weight, train_share=0.4, original=np.arange(3000), truth=truth)
     assert honest["leak"] is False
     assert honest["ceiling"]["accuracy"] == honest["accuracy"]
     assert honest["ceiling"]["expected_accuracy"] == pytest.approx(0.8)
     assert honest["majority_accuracy"] == pytest.approx(0.6, abs=0.03)
-    assert evaluate(label, peeking, weight, train_share=0.4, truth=truth)["leak"] is True
-    unknown = evaluate(label, truth, weight, train_share=0.4, truth=None)
+    assert (
+        evaluate(label, peeking, weight, train_share=0.4, original=np.arange(3000), truth=truth)[
+            "leak"
+        ]
+        is True
+    )
+    unknown = evaluate(label, truth, weight, train_share=0.4, original=np.arange(3000), truth=None)
     assert unknown["ceiling"] is None
     assert "leak" not in unknown
+
+
+def test_the_calibration_error_is_not_inflated_by_the_noise_of_outcomes():
+    """ECE of a perfect prediction is positive; the debiased error is zero, and finds a real one."""
+    rng = np.random.default_rng(0)
+    truth, original = rng.uniform(0.1, 0.9, 1000), np.repeat(np.arange(100), 10)
+    weight, errors, planted = np.ones(1000), [], []
+    for _ in range(20):
+        label = (rng.random(1000) < truth).astype(float)
+        assert expected_calibration_error(reliability(label, truth, weight)) > 0.01
+        error, (low, high) = debiased_calibration_error(label, truth, weight, original)
+        assert 0 <= low <= high
+        errors.append(error)
+        shifted = np.clip(truth + 0.1, 0, 1)
+        planted.append(debiased_calibration_error(label, shifted, weight, original)[0])
+    assert np.median(errors) < 0.02
+    assert np.median(planted) == pytest.approx(0.1, abs=0.02)
+
+
+def test_outcomes_of_one_cluster_are_one_observation():
+    values, cluster = np.array([1.0, 1, 3, 3]), np.array([0, 0, 1, 1])
+    mean, error = clustered_mean(values, np.ones(4), cluster)
+    assert (mean, error) == pytest.approx((2.0, 1.0))
+    assert clustered_mean(values, np.ones(4), np.arange(4))[1] == pytest.approx(0.577, abs=0.001)

@@ -10,15 +10,14 @@ import pytest
 import xgboost
 
 from augrank.errors import DataError
-from augrank.models.calibration import Calibration
-from augrank.models.head import Head
+from augrank.models.context import CategoricalColumn
 from augrank.models.targets import Target
+from augrank.trust.estimator import Estimator
 from training.backbone.embed import EmbeddingTable
-from training.heads import dataset
+from training.heads import dataset, mixed_effects
 from training.heads import dmatrix as matrices_module
-from training.heads import fit as heads
 from training.heads.baselines import fit_baselines
-from training.heads.calibration import fit_calibration
+from training.heads.cross_fit import BoosterOptions
 from training.heads.dataset import Inputs, OutcomeRows
 from training.heads.dmatrix import Matrices
 from training.heads.fit import InputFit, fit_head, input_sets, select_inputs
@@ -28,13 +27,24 @@ TARGET = Target(name="open_rate", direction="maximize")
 AUGMENTATIONS, ORIGINALS, WIDTH = 6, 150, 16
 
 
+@pytest.fixture(autouse=True)
+def _short_chains(request, monkeypatch):
+    """Sample posteriors briefly, except in tests of what they say."""
+    if "recovered" not in request.node.name:
+        monkeypatch.setattr(mixed_effects, "SWEEPS", 60)
+        monkeypatch.setattr(mixed_effects, "BURN_IN", 20)
+        monkeypatch.setattr(mixed_effects, "DRAWS", 40)
+
+
 def make_inputs(contexts: np.ndarray) -> Inputs:
     """Return embeddings whose logits identify the augmentation and whose features are noise."""
     rng = np.random.default_rng(0)
     label = np.tile(np.arange(AUGMENTATIONS), ORIGINALS)
     logits = (np.eye(AUGMENTATIONS)[label] * 6 + rng.normal(size=(len(label), 6))).astype("f4")
     features = rng.normal(size=(len(label), WIDTH)).astype("f4")
-    return Inputs(EmbeddingTable(features, logits, np.arange(len(label))), contexts)
+    values = tuple(str(number) for number in range(contexts.shape[1]))
+    columns = (CategoricalColumn(name="campaign", values=values),) if values else ()
+    return Inputs(EmbeddingTable(features, logits, np.arange(len(label))), contexts, columns)
 
 
 def make_parts(probability, contexts: int, seed: int = 1, sends: int = 3):
@@ -51,7 +61,15 @@ def make_parts(probability, contexts: int, seed: int = 1, sends: int = 3):
         truth = probability(embedding % AUGMENTATIONS, context).astype(float)
         label = (rng.random(len(truth)) < truth).astype(float)
         original = embedding // AUGMENTATIONS
-        parts[split] = OutcomeRows(embedding, context, original, label, np.ones(len(label)), truth)
+        parts[split] = OutcomeRows(
+            embedding,
+            embedding % AUGMENTATIONS,
+            context,
+            original,
+            label,
+            np.ones(len(label)),
+            truth,
+        )
     return parts
 
 
@@ -69,19 +87,43 @@ def test_a_known_rule_is_recovered_to_its_ceiling():
     parts = make_parts(seed_rule, 1)
     head = fit(parts, inputs)
     figures = head.spec.metrics
-    assert head.spec.inputs == (
-        "augmentation_probs",
-    )  # the features are noise: the simplest is enough
+    assert head.spec.inputs == ("augmentation",)  # the features are noise: the simplest is enough
     assert figures["accuracy"] == pytest.approx(figures["ceiling"]["accuracy"], abs=0.015)
     assert figures["leak"] is False
     assert figures["majority_accuracy"] == pytest.approx(0.6, abs=0.05)
     assert figures["ece"] < 0.06
-    assert np.abs(head.test_probability - parts["test"].truth).mean() < 0.06
+    low, high = figures["debiased_ece_interval_90"]
+    assert low <= figures["debiased_ece"] <= high
+    assert low < 0.02
+    assert np.abs(head.test_probability - parts["test"].truth).mean() < 0.03
+    assert figures["decision"]["regret"] < 0.01
+    assert figures["decision"]["coverage"] > 0.85
+    assert figures["decision"]["false_claims"] < 0.05
+    assert set(head.validation_log_loss) == {
+        "augmentation",
+        "augmentation_probs",
+        "augmentation+features",
+        "augmentation+augmentation_probs+features",
+    }
+    assert set(head.calibration_log_loss) == {"none", "platt", "beta", "venn_abers"}
+
+
+def test_without_the_augmentation_it_is_recognised():
+    inputs = replace(make_inputs(np.zeros((1, 0), np.float32)), augmentation_known=False)
+    parts = {
+        split: replace(rows, augmentation=np.zeros_like(rows.augmentation))
+        for split, rows in make_parts(seed_rule, 1).items()
+    }
+    head = fit(parts, inputs)
+    assert not head.spec.augmentation_known
+    assert "augmentation" not in head.spec.inputs
     assert set(head.validation_log_loss) == {
         "augmentation_probs",
         "features",
         "augmentation_probs+features",
     }
+    figures = head.spec.metrics
+    assert figures["accuracy"] == pytest.approx(figures["ceiling"]["accuracy"], abs=0.015)
 
 
 def test_context_is_used_where_it_matters():
@@ -108,10 +150,10 @@ def test_many_outcomes_of_few_images_do_not_choose_richer_inputs():
     """An effect on one of four originals is one observation, however many outcomes it has."""
     original = np.repeat(np.arange(4), 500)
     zeros = np.zeros(len(original))
-    rows = OutcomeRows(original, original, original, zeros, zeros + 1, None)
-    simple = InputFit(("augmentation_probs",), None, zeros.astype("f4"), 0.0, 0.0)
+    rows = OutcomeRows(original, original, original, original, zeros, zeros + 1, None)
+    simple = InputFit(BoosterOptions(("augmentation",), {}, 1), zeros.astype("f4"), 0.0)
     gain = np.choose(original, [-1.0, 0.2, 0.0, 0.0])  # lower margin, lower loss: label 0
-    rich = InputFit(("features",), None, gain.astype("f4"), -1.0, 0.0)
+    rich = InputFit(BoosterOptions(("features",), {}, 1), gain.astype("f4"), -1.0)
     assert select_inputs([simple, rich], rows) is simple
     everywhere = replace(rich, margin=(gain * 0 - 1).astype("f4"))
     assert select_inputs([simple, everywhere], rows) is everywhere
@@ -125,14 +167,14 @@ def test_the_saved_head_predicts_the_same_and_fits_the_runtime(tmp_path: Path):
     head = fit(parts, inputs)
     (tmp_path / "heads").mkdir()
     head.booster.save_model(tmp_path / head.spec.file)
-    loaded = Head.load(head.spec, tmp_path)
+    head.posterior.save(tmp_path / head.spec.posterior)
+    loaded = Estimator.load(head.spec, tmp_path)
     test = parts["test"]
-    probability = loaded.predict(
-        logits=inputs.table.logits[test.embedding],
-        features=inputs.table.features[test.embedding],
-        context=inputs.contexts[test.context],
-    )
-    np.testing.assert_array_equal(probability, head.test_probability)
+    image = np.unique(test.original, return_inverse=True)[1]
+    score = loaded.score(inputs.rows(test))
+    scores = (np.bincount(image, score) / np.bincount(image)).astype("f4")
+    probability = loaded.shown(inputs.rows(test), image, test.embedding, scores).mean(axis=0)
+    np.testing.assert_allclose(probability, head.test_probability, atol=1e-3)  # float16 on disk
 
 
 def test_heads_are_deterministic_and_matrices_are_reused_rightly():
@@ -177,7 +219,7 @@ def test_rows_on_disk_give_the_same_heads(tmp_path: Path, monkeypatch):
         for made in parts:
             on_disk.append(fit_head(TARGET, made, inputs, matrices=matrices, seed=0, threads=2))
             pages = [path.name for path in folder.iterdir()]
-            assert len(pages) == 2 * 3  # training and validation, by inputs; of this target alone
+            assert len(pages) == 2 * 4  # training and validation, by inputs; of this target alone
             assert all(name.endswith(".gradient_index.page") for name in pages)
     assert not folder.exists()
     for one, other in zip(in_memory, on_disk, strict=True):
@@ -238,7 +280,8 @@ def resident(name):
 
 def make_rows(count):
     embedding, zeros = rng.integers(1000, size=count), np.zeros(count, np.int64)
-    return OutcomeRows(embedding, zeros, zeros, (embedding % 2).astype(float), zeros + 1.0, None)
+    label = (embedding % 2).astype(float)
+    return OutcomeRows(embedding, zeros, zeros, zeros, label, zeros + 1.0, None)
 
 dataset.CHUNK_CELLS = 2**19
 folder, count, width = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
@@ -279,12 +322,13 @@ def test_heads_are_fitted_on_a_gpu_and_saved_for_the_cpu(tmp_path, monkeypatch):
         return real(parameters, *args, **kwargs)
 
     real = xgboost.train
-    monkeypatch.setattr(heads.xgboost, "train", train)
+    monkeypatch.setattr(xgboost, "train", train)
     inputs = make_inputs(np.zeros((1, 0), np.float32))
     parts = make_parts(seed_rule, 1)
     gpu = {"device": "cuda", "gpu_memory_bytes": 2**40}
     on_gpu, on_cpu = fit(parts, inputs, **gpu), fit(parts, inputs)
-    assert asked == ["cuda"] * 3 + ["cpu"] * 3
+    fits = 4 + 5 + 1  # the sets of inputs, the folds, the final one
+    assert asked == ["cuda"] * fits + ["cpu"] * fits
     settings = json.loads(on_gpu.booster.save_config())["learner"]["generic_param"]
     assert settings["device"] == "cpu"
     accuracy = on_cpu.spec.metrics["accuracy"]
@@ -296,7 +340,7 @@ def test_heads_are_fitted_on_a_gpu_and_saved_for_the_cpu(tmp_path, monkeypatch):
         assert head.booster.save_raw("ubj") == on_cpu.booster.save_raw("ubj")
         assert matrices.on_disk == ("memory_bytes" in limits)
         assert matrices.exceeded_gpu == ("memory_bytes" not in limits)
-    assert asked[6:] == ["cpu"] * 6
+    assert asked[2 * fits :] == ["cpu"] * 2 * fits
 
 
 def test_pairs_give_the_model_of_their_single_outcomes():
@@ -309,7 +353,13 @@ def test_pairs_give_the_model_of_their_single_outcomes():
         context, truth = np.zeros(len(embedding), np.int64), seed_rule(embedding % 6, None)
         original = embedding // AUGMENTATIONS
         pairs[split] = OutcomeRows(
-            embedding, context, original, keys[1], weight.astype(float), truth
+            embedding,
+            embedding % AUGMENTATIONS,
+            context,
+            original,
+            keys[1],
+            weight.astype(float),
+            truth,
         )
     one, other = fit(single, inputs).spec.metrics, fit(pairs, inputs).spec.metrics
     assert one["outcomes"] == other["outcomes"]
@@ -318,32 +368,15 @@ def test_pairs_give_the_model_of_their_single_outcomes():
     assert one["accuracy"] == pytest.approx(other["accuracy"], abs=0.02)
 
 
-def test_calibration_recovers_a_distorted_margin_and_leaves_a_true_one():
-    rng = np.random.default_rng(0)
-    margin = rng.normal(size=20_000)
-    label = (rng.random(20_000) < 1 / (1 + np.exp(-(0.5 * margin + 0.3)))).astype(float)
-    found = fit_calibration(margin, label, np.ones(20_000))
-    assert found.scale == pytest.approx(0.5, abs=0.05)
-    assert found.shift == pytest.approx(0.3, abs=0.05)
-    true = (rng.random(20_000) < 1 / (1 + np.exp(-margin))).astype(float)
-    assert fit_calibration(margin, true, np.ones(20_000)) == Calibration()
-
-
-def test_calibration_never_reverses_the_order_and_survives_separable_labels():
-    rng = np.random.default_rng(0)
-    margin = rng.normal(size=500)
-    assert fit_calibration(margin, (margin < 0).astype(float), np.ones(500)).scale > 0
-    perfect = fit_calibration(margin, (margin > 0).astype(float), np.ones(500))
-    assert np.isfinite([perfect.scale, perfect.shift]).all()
-
-
 def test_without_context_no_input_set_names_it():
-    assert input_sets(0) == (
+    bare = make_inputs(np.zeros((1, 0), np.float32))
+    assert input_sets(bare) == (
+        ("augmentation",),
         ("augmentation_probs",),
-        ("features",),
-        ("augmentation_probs", "features"),
+        ("augmentation", "features"),
+        ("augmentation", "augmentation_probs", "features"),
     )
-    assert all("context" in names for names in input_sets(3))
+    assert all("context" in names for names in input_sets(make_inputs(np.eye(3, dtype="f4"))))
 
 
 def test_baselines_are_scored_on_the_same_rows():

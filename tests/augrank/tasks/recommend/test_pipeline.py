@@ -11,7 +11,11 @@ from augrank.errors import BadContext, BadRequest, BrokenImage, UnknownTarget
 from augrank.images.decode import decode
 from augrank.images.preprocess import Normalizer
 from augrank.models.context import ContextEncoder
-from augrank.tasks.recommend.request import Request
+from augrank.models.head import HeadRows
+from augrank.tasks.base import RequestBody
+from augrank.tasks.recommend.request import Request, parse_request
+from augrank.trust.posterior import ImageEffects
+from augrank.trust.verdict import decide
 
 CONTEXT = {"campaign_type": "Newsletter", "industry": "Retail"}
 
@@ -29,7 +33,16 @@ def test_an_answer_is_ranked_and_says_by_how_much(recommender, image):
         assert score.lift == pytest.approx(score.difference / answer.probability, abs=1e-3)
     assert answer.best_candidate.name == answer.candidates[0].name == "brighter"
     assert answer.best_candidate.parameters == [{"op": "brightness", "params": {"factor": 1.5}}]
-    assert "brighter would raise open_rate" in answer.verdict
+    assert (answer.verdict.kind, answer.verdict.choice) == ("change", "brighter")
+    assert answer.verdict.text.startswith(
+        f"Change the picture to brighter: it would raise open_rate from {answer.probability:.1%} to"
+    )
+    assert (original.interval, original.difference_interval) == (answer.interval, (0, 0))
+    for score in (*answer.candidates, *answer.alternates):
+        assert score.interval[0] <= score.probability <= score.interval[1]
+        low, high = score.difference_interval
+        assert low <= score.difference <= high
+        assert score.better <= (score.difference > 0)
     stages = answer.timings_ms
     parts = stages.decode + stages.augment + stages.embed + stages.score + stages.rank
     assert 0 < parts <= stages.total * 1.01
@@ -41,13 +54,21 @@ def test_probabilities_are_those_of_the_parts(recommender, image):
     pixels = decode(image, spec.image_size).pixels
     made = [augmentation.apply(pixels) for augmentation in spec.augmentations.augmentations]
     embedding = recommender.backbone.embed(Normalizer(spec.mean, spec.std).batch(made))
-    head = recommender._heads["open_rate"]
     encoded = ContextEncoder(spec.context).encode(CONTEXT)
-    want = head.predict(logits=embedding.logits, features=embedding.features, context=encoded)
+    rows = HeadRows(np.arange(len(made)), embedding.logits, embedding.features, encoded)
+    estimator = recommender._estimators["open_rate"]
+    draws = estimator.candidates(rows, ImageEffects.unknown(1))
+    want = draws.mean(axis=0)
     answer = recommender.recommend(image, "open_rate", CONTEXT)
     got = {c.name: c.probability for c in answer.candidates}
     assert got == {
         n: round(float(p), 6) for n, p in zip(spec.augmentations.names, want, strict=True)
+    }
+    decision = decide(draws[:, 1:], draws[:, 0], "maximize")
+    assert answer.verdict.choice == spec.augmentations.names[1 + decision.option]
+    surely = {c.name for c in answer.candidates if c.better}
+    assert surely == {
+        n for n, b in zip(spec.augmentations.names[1:], decision.better, strict=True) if b
     }
 
 
@@ -58,7 +79,10 @@ def test_a_minimize_target_ranks_the_other_way_round(recommender, image):
     assert answer.direction == "minimize"
     alternates = [alternate.probability for alternate in answer.alternates]
     assert alternates == sorted(alternates)
-    assert answer.best_candidate.probability == min(probabilities)
+    if answer.verdict.kind == "change":
+        assert answer.best_candidate.probability == min(p for p in probabilities)
+    else:
+        assert answer.best_candidate.name == "original"
 
 
 def test_when_nothing_beats_the_original_it_says_so(recommender, image):
@@ -69,9 +93,38 @@ def test_when_nothing_beats_the_original_it_says_so(recommender, image):
     assert [c.name for c in answer.candidates] == ["original", worst]
     assert answer.keep_original
     assert answer.best_candidate.name == "original"
-    assert answer.verdict.startswith(
-        "Keep the picture as it is: no candidate would raise open_rate"
+    assert answer.verdict.kind == "keep"
+    assert answer.verdict.text == (
+        "Keep the picture as it is: no version of it would raise open_rate by more than 10%."
     )
+
+
+def test_a_change_must_surely_exceed_the_minimum_lift(recommender, image):
+    """brighter raises open_rate from 6 % to 93 %: a lift of 15, not of 100."""
+    change = recommender.recommend(image, "open_rate", CONTEXT, min_lift=5.0)
+    assert (change.verdict.kind, change.min_lift) == ("change", 5.0)
+    keep = recommender.recommend(image, "open_rate", CONTEXT, candidates=["sketch"], min_lift=10.0)
+    assert keep.keep_original
+    assert not any(candidate.better for candidate in keep.candidates)
+    with pytest.raises(BadRequest, match="'min_lift' does not fit"):
+        parse_request(RequestBody(b"x", {"min_lift": "-1"}, {}))
+
+
+def test_the_augmentation_of_the_request_is_the_originals_level(recommender, image):
+    spec = recommender.bundle.spec
+    plain = recommender.recommend(image, "open_rate", CONTEXT)
+    sketched = recommender.recommend(image, "open_rate", CONTEXT, augmentation="sketch")
+    assert (plain.augmentation, sketched.augmentation) == ("original", "sketch")
+    pixels = decode(image, spec.image_size).pixels
+    embedding = recommender.backbone.embed(Normalizer(spec.mean, spec.std).batch([pixels]))
+    encoded = ContextEncoder(spec.context).encode(CONTEXT)
+    level = np.array([spec.augmentations.names.index("sketch")])
+    rows = HeadRows(level, embedding.logits, embedding.features, encoded)
+    want = recommender._estimators["open_rate"].candidates(rows, ImageEffects.unknown(1)).mean()
+    assert sketched.probability == pytest.approx(want, abs=2e-4)
+    assert sketched.probability != plain.probability
+    with pytest.raises(BadRequest, match=r"the augmentation is not known.*did you mean sketch"):
+        recommender.recommend(image, "open_rate", CONTEXT, augmentation="sketsch")
 
 
 def test_ties_go_to_the_original(recommender, image):
@@ -87,7 +140,11 @@ def test_alternates_are_of_the_images_own_type_and_never_itself(recommender, ima
     assert len(answer.alternates) == 11
     assert {a.attributes["product_type"] for a in answer.alternates} == {"car"}
     assert own.path not in [a.path for a in answer.alternates]
-    assert answer.best_alternate.path == answer.alternates[0].path
+    verdict = answer.alternate_verdict
+    if verdict.kind == "change":
+        assert answer.best_alternate.path == verdict.choice
+    else:
+        assert answer.best_alternate is None
     assert recommender.recommend(image, "open_rate", CONTEXT, alternates=0).alternates == ()
 
 

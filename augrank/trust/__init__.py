@@ -1,0 +1,1 @@
+"""How sure an answer is: posterior draws, intervals and verdicts."""

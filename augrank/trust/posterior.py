@@ -1,0 +1,220 @@
+"""Posterior draws of a head: what the data say about augmentation, context and image.
+
+A head's probability is a mixed-effects logistic regression with XGBoost's score as a covariate:
+
+    log odds = intercept + augmentation + context + augmentation x context
+             + slope_between * score of the image + slope_within * (score - score of the image)
+             + effect of the image + effect of its version
+
+The score is the part of XGBoost's margin that augmentation and context do not explain linearly:
+what the image's look adds, and what only trees see. An image without outcomes has an effect drawn
+from the distribution over images, so its probability is less certain than that of one with
+outcomes. The version has an effect only if training did not know which augmentation was applied:
+recognition may be wrong, so two versions that look alike may differ.
+
+Training samples the posterior (``training/heads/mixed_effects.py``); a server only evaluates M
+stored draws. Candidates of one request share their draws, so that their differences are paired:
+whatever is unsure about the image cancels.
+"""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Self
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from augrank.arrays import Float32Array, Float64Array
+from augrank.errors import BundleError
+
+MAX_LOG_ODDS = 30.0  # beyond these a probability is 0 or 1
+STRIDE = 7  # coprime to the number of draws, so that neighbours differ
+
+
+def probabilities(log_odds: Float32Array) -> Float64Array:
+    """Return the probabilities of log odds, float64 of the same shape."""
+    inside = np.clip(log_odds, -MAX_LOG_ODDS, MAX_LOG_ODDS).astype(np.float64)
+    return np.asarray(1 / (1 + np.exp(-inside)), np.float64)
+
+
+@dataclass(frozen=True)
+class Effects:
+    """M linear predictors over augmentation and context."""
+
+    intercept: Float32Array  # (M,)
+    augmentation: Float32Array  # (M, A)
+    context: Float32Array  # (M, C)
+    interaction: Float32Array  # (M, A, C)
+
+    def __call__(self, level: NDArray[np.int64], context: Float32Array) -> Float32Array:
+        """Evaluate rows.
+
+        Args:
+            level: (N,) augmentation of each row.
+            context: (N, C), or (C,) for one context for all rows.
+
+        Returns:
+            float32 (M, N).
+        """
+        total = self.intercept[:, None] + self.augmentation[:, level]
+        if context.ndim == 1:
+            common = (self.context @ context)[:, None]
+            return np.asarray(total + common + (self.interaction @ context)[:, level])
+        total = total + self.context @ context.T
+        for number in range(self.augmentation.shape[1]):
+            rows = level == number
+            total[:, rows] += self.interaction[:, number] @ context[rows].T
+        return np.asarray(total)
+
+
+@dataclass(frozen=True)
+class ImageEffects:
+    """What training knows of N images from their own outcomes; arrays (N,).
+
+    An image with outcomes has the posterior of its effect, and the score of a booster that was not
+    trained on it: the head's own booster was, and would count its outcomes twice.
+    """
+
+    mean: Float32Array  # 0 if unknown
+    deviation: Float32Array  # NaN if unknown: as of any other image
+    score: Float32Array  # NaN if unknown: to be computed
+
+    @classmethod
+    def unknown(cls, count: int) -> Self:
+        """Return the effects of images without outcomes."""
+        nothing = np.full(count, np.nan, np.float32)
+        return cls(np.zeros(count, np.float32), nothing, nothing)
+
+    def __len__(self) -> int:
+        return len(self.mean)
+
+    def __getitem__(self, rows: slice | NDArray[np.int64]) -> "ImageEffects":
+        return ImageEffects(self.mean[rows], self.deviation[rows], self.score[rows])
+
+    def scores(self, computed: Float32Array) -> Float32Array:
+        """Return the score of each image: that of training, else the computed one, (N,)."""
+        return np.where(np.isfinite(self.score), self.score, computed)
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """M draws from a head's posterior."""
+
+    effects: Effects
+    slope_between: Float32Array  # (M,)
+    slope_within: Float32Array  # (M,)
+    deviation: Float32Array  # (M,) of the effects of images, on the scale of log odds
+    version_deviation: Float32Array  # (M,) of the effects of their versions; 0 without them
+    noise: Float32Array  # (M,) standard normal: the draws of an image's effect
+    projection: Effects  # of XGBoost's margin on augmentation and context, M = 1
+    catalogue: ImageEffects  # of the run's catalogue, by row
+    center: Float32Array  # (C,) of the context, subtracted before the division by scale
+    scale: Float32Array  # (C,)
+
+    @property
+    def draws(self) -> int:
+        """The number of draws, M."""
+        return len(self.noise)
+
+    def score(
+        self, margin: Float32Array, level: NDArray[np.int64], context: Float32Array
+    ) -> Float32Array:
+        """Return the part of XGBoost's margins that augmentation and context do not explain, (N,).
+
+        Args:
+            margin: (N,) of the head.
+            level: (N,) augmentation of each row.
+            context: (N, C) or (C,), encoded.
+        """
+        explained = self.projection(level, self._standardized(context))[0]
+        return np.asarray(margin - explained, np.float32)
+
+    def log_odds(
+        self,
+        level: NDArray[np.int64],
+        context: Float32Array,
+        between: Float32Array,
+        within: Float32Array,
+    ) -> Float32Array:
+        """Return draws of the log odds of rows, without the effects of their images.
+
+        Args:
+            level: (N,) augmentation of each row.
+            context: (N, C) or (C,), encoded.
+            between: (N,) score of each row's image.
+            within: (N,) score of the row less that of its image.
+
+        Returns:
+            float32 (M, N).
+        """
+        odds = self.effects(level, self._standardized(context))
+        odds += self.slope_between[:, None] * between + self.slope_within[:, None] * within
+        return odds
+
+    def image_effects(self, images: ImageEffects, first: int = 0) -> Float32Array:
+        """Return draws of the effects of images, numbered from ``first``, float32 (M, N).
+
+        Every image has the same draws of noise in another order, so that two images are as good as
+        independent, and an answer needs no random numbers.
+        """
+        noise = self._noise(first + np.arange(len(images)))
+        known = np.isfinite(images.deviation)
+        deviation = np.where(known, images.deviation, self.deviation[:, None])
+        return np.asarray(images.mean + deviation * noise, np.float32)
+
+    def version_effects(self, versions: NDArray[np.int64]) -> Float32Array:
+        """Return draws of the effects of versions, by number, float32 (M, N)."""
+        # The other way round, so that they do not repeat those of images.
+        return np.asarray(self.version_deviation[:, None] * self._noise(versions)[::-1])
+
+    def _noise(self, number: NDArray[np.int64]) -> Float32Array:
+        order = np.arange(self.draws)[:, None] + STRIDE * number
+        return np.asarray(self.noise[order % self.draws], np.float32)
+
+    def _standardized(self, context: Float32Array) -> Float32Array:
+        return np.asarray((context - self.center) / self.scale, np.float32)
+
+    def save(self, file: Path) -> None:
+        """Write the draws as .npz, float16 where that is precise enough."""
+        with file.open("wb") as stream:
+            np.savez_compressed(stream, allow_pickle=False, **self._arrays())
+
+    @classmethod
+    def load(cls, file: Path) -> Self:
+        """Read what ``save`` wrote.
+
+        Raises:
+            BundleError: the file is not a posterior.
+        """
+        try:
+            with np.load(file, allow_pickle=False) as stored:
+                arrays = {name: stored[name].astype(np.float32) for name in stored.files}
+            effects, projection = (
+                Effects(
+                    **{each.name: arrays.pop(f"{part}_{each.name}") for each in fields(Effects)}
+                )
+                for part in ("effects", "projection")
+            )
+            catalogue = ImageEffects(
+                **{each.name: arrays.pop(f"catalogue_{each.name}") for each in fields(ImageEffects)}
+            )
+            return cls(effects=effects, projection=projection, catalogue=catalogue, **arrays)
+        except (OSError, EOFError, BadZipFile, ValueError, KeyError, TypeError) as error:
+            raise BundleError(
+                f"{file.name} cannot be read: {error}", remedy="Export the run again."
+            ) from error
+
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        arrays: dict[str, NDArray[Any]] = {}
+        for part in ("effects", "projection"):
+            for each in fields(Effects):
+                values = getattr(getattr(self, part), each.name)
+                small = part == "effects" and each.name != "intercept"
+                arrays[f"{part}_{each.name}"] = values.astype(np.float16 if small else np.float32)
+        for each in fields(ImageEffects):
+            arrays[f"catalogue_{each.name}"] = getattr(self.catalogue, each.name)
+        for each in fields(self):
+            if each.name not in ("effects", "projection", "catalogue"):
+                arrays[each.name] = getattr(self, each.name)
+        return arrays

@@ -1,0 +1,104 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from augrank.errors import BundleError
+from augrank.trust.posterior import Effects, ImageEffects, Posterior
+from tests.support.tiny_run import make_posterior
+
+AUGMENTATIONS, WIDTH, DRAWS = 3, 4, 50
+
+
+@pytest.fixture
+def posterior():
+    return make_posterior(AUGMENTATIONS, WIDTH, np.random.default_rng(0), draws=DRAWS)
+
+
+def test_effects_are_the_sum_of_their_parts():
+    rng = np.random.default_rng(0)
+    effects = Effects(
+        rng.normal(size=DRAWS),
+        rng.normal(size=(DRAWS, AUGMENTATIONS)),
+        rng.normal(size=(DRAWS, WIDTH)),
+        rng.normal(size=(DRAWS, AUGMENTATIONS, WIDTH)),
+    )
+    level, context = np.array([2, 0, 1, 2]), rng.normal(size=(4, WIDTH))
+    want = [
+        [
+            effects.intercept[m]
+            + effects.augmentation[m, a]
+            + effects.context[m] @ x
+            + effects.interaction[m, a] @ x
+            for a, x in zip(level, context, strict=True)
+        ]
+        for m in range(DRAWS)
+    ]
+    np.testing.assert_allclose(effects(level, context), want, rtol=1e-6)
+    one = effects(level, context[1])
+    np.testing.assert_allclose(one, effects(level, np.tile(context[1], (4, 1))), rtol=1e-6)
+
+
+def test_the_score_is_what_the_projection_leaves(posterior):
+    margin, level = np.array([1.0, 2.0], np.float32), np.array([0, 1])
+    context = np.ones(WIDTH, np.float32)
+    assert posterior.score(margin, level, context).tolist() == [1.0, 2.0]  # it projects to zero
+
+
+def test_an_image_without_outcomes_is_less_certain_than_one_with(posterior):
+    effects = ImageEffects(*np.array([[0.5, 0.0], [0.01, np.nan], [0.3, np.nan]], np.float32))
+    drawn = posterior.image_effects(effects)
+    assert drawn.shape == (DRAWS, 2)
+    assert drawn[:, 0].mean() == pytest.approx(0.5, abs=0.01)
+    assert drawn[:, 0].std() < 0.02 < drawn[:, 1].std()
+    assert effects.scores(np.array([9.0, 8.0], np.float32)) == pytest.approx([0.3, 8.0])
+
+
+def test_images_have_other_draws_and_the_same_answer_every_time(posterior):
+    drawn = posterior.image_effects(ImageEffects.unknown(30))
+    np.testing.assert_array_equal(drawn, posterior.image_effects(ImageEffects.unknown(30)))
+    correlation = np.corrcoef(drawn.T)[0, 1:]
+    assert np.abs(correlation).mean() < 0.2
+    later = posterior.image_effects(ImageEffects.unknown(1), first=5)
+    np.testing.assert_array_equal(later[:, 0], drawn[:, 5])
+
+
+def test_a_saved_posterior_is_the_same_within_half_precision(posterior, tmp_path):
+    file = tmp_path / "head.npz"
+    posterior.save(file)
+    loaded = Posterior.load(file)
+    np.testing.assert_array_equal(loaded.noise, posterior.noise)
+    level, context = np.array([0, 2]), np.ones(WIDTH, np.float32)
+    zeros = np.zeros(2, np.float32)
+    np.testing.assert_allclose(
+        loaded.log_odds(level, context, zeros, zeros),
+        posterior.log_odds(level, context, zeros, zeros),
+        atol=2e-3,
+    )
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 no archive", b"not an npz"])
+def test_a_damaged_file_is_refused(content, tmp_path):
+    file = tmp_path / "head.npz"
+    file.write_bytes(content)
+    with pytest.raises(BundleError, match=r"head\.npz cannot be read"):
+        Posterior.load(file)
+
+
+def test_a_file_that_lacks_a_part_or_has_a_pickle_is_refused(tmp_path):
+    file = tmp_path / "head.npz"
+    np.savez(file, noise=np.zeros(3))
+    with pytest.raises(BundleError, match="cannot be read"):
+        Posterior.load(file)
+    np.savez(file, noise=np.array([object()]))
+    with pytest.raises(BundleError, match="cannot be read"):
+        Posterior.load(file)
+
+
+def test_versions_have_effects_of_their_own_only_if_training_gave_them(posterior):
+    assert not posterior.version_effects(np.arange(3)).any()
+    varied = replace(posterior, version_deviation=np.full(DRAWS, 0.5, np.float32))
+    drawn = varied.version_effects(np.arange(3))
+    assert drawn.std(axis=0) == pytest.approx([0.5] * 3, abs=0.15)
+    images = posterior.image_effects(ImageEffects.unknown(3))
+    assert np.abs(np.corrcoef(drawn.T, images.T)[:3, 3:]).max() < 0.5

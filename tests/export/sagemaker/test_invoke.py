@@ -1,0 +1,27 @@
+import base64
+import json
+
+import pytest
+
+from augrank.aws.client import AwsError
+from export.sagemaker.invoke import SmokeRequest
+
+
+def test_the_smoke_request_checks_probabilities_and_recommendation(dist, recommender):
+    smoke = SmokeRequest.load(dist)
+    request = json.loads(smoke.body)
+    answer = recommender.recommend(
+        base64.b64decode(request["image"]), request["target"], request["context"], alternates=0
+    ).model_dump(mode="json")
+    smoke.check(answer)
+    assert smoke.best_candidate == answer["best_candidate"]["name"]
+    other = {**answer, "best_candidate": {"name": "swivel"}}
+    with pytest.raises(AwsError, match=r"recommends another candidate.* got 'swivel'"):
+        smoke.check(other)
+    scores = [
+        {**score, "probability": score["probability"] - 0.03} for score in answer["candidates"]
+    ]
+    with pytest.raises(AwsError, match="does not answer the smoke request as the export did"):
+        smoke.check({**answer, "candidates": scores})
+    near_tie = SmokeRequest(smoke.body, smoke.probabilities, None)
+    near_tie.check(other)
