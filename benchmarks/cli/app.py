@@ -6,13 +6,18 @@ from benchmarks.cli.documents import document, reproduce
 from benchmarks.cli.instances import instances, refresh_prices
 from benchmarks.cli.serving import pipeline, serving
 from benchmarks.cli.training import training
+from benchmarks.cli.trust import trust
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Time training and serving.")
-for command in (pipeline, serving, training, instances, document, reproduce):
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Time training and serving; check what answers claim.",
+)
+for command in (pipeline, serving, training, instances, trust, document, reproduce):
     app.command()(command)
 app.command("prices")(refresh_prices)
 
 
 @app.callback()
 def main() -> None:
-    """Time training and serving."""
+    """Time training and serving; check what answers claim."""

@@ -39,14 +39,21 @@ def reproduce(
     ] = None,
     document: Annotated[Path | None, typer.Option(help="Markdown file for the results.")] = None,
 ) -> None:
-    """Repeat the first experiments: render, simulate, fit; write docs/results.md."""
+    """Repeat the first experiments: render, simulate, fit; write docs/results.md.
+
+    The document's section about trust is kept.
+    """
     from benchmarks.reproduce import Experiment, read_report, results_document, run_experiment
+    from benchmarks.trust.document import trust_section_of, with_trust_section
 
     experiment = Experiment(kind, count, sends, epochs, image_size)
     report = run_experiment(experiment, out)
     catalogue_report = read_report(catalogue) if catalogue else None
     if document is not None:
         text = results_document(experiment, report, command_line(), catalogue_report)
+        previous = document.read_text(encoding="utf-8") if document.exists() else ""
+        if section := trust_section_of(previous):
+            text = with_trust_section(text, section)
         write_text(document, text)
     heads = {name: head["accuracy"] for name, head in report["heads"].items()}
     print(json.dumps({"recognition": report["backbone"]["test_accuracy"], "heads": heads}))

@@ -1,0 +1,208 @@
+"""The methods compared: a head's posterior, XGBoost alone, and bootstrapped heads.
+
+All are fitted to the same history, with the inputs and the number of trees that the head's
+validation selected.
+"""
+
+import json
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import xgboost
+
+from augrank.arrays import Float64Array
+from augrank.models.calibration import Calibration
+from augrank.models.head import Head, HeadRows
+from augrank.trust.estimator import Estimator
+from augrank.trust.posterior import ImageEffects
+from augrank.trust.verdict import decide, interval
+from benchmarks.trust.decision_figures import Judged
+from benchmarks.trust.history import TARGET, History, one_thread_matrices
+from benchmarks.trust.worlds import Case, Options
+from training.heads.calibration import fit_platt
+from training.heads.cross_fit import BoosterOptions
+from training.heads.fit import FittedHead
+
+BOOTSTRAPS = 20
+
+
+class Method(Protocol):
+    """Judges cases; keeps the time that each took."""
+
+    def judge(self, case: Case) -> Judged:
+        """Answer one case, and compare the answer with the truth."""
+
+    @property
+    def added_ms(self) -> float:
+        """Median time of a case beyond XGBoost's margin of its rows."""
+
+    @property
+    def added_bytes(self) -> int:
+        """Size of the files beyond the head's XGBoost model."""
+
+
+class PosteriorMethod:
+    """What a server answers: draws of the posterior, intervals and the verdict."""
+
+    def __init__(self, fitted: FittedHead, options: Options) -> None:
+        self._head = Head(fitted.spec, fitted.booster)
+        self._posterior, self._options = fitted.posterior, options
+        self._estimator = Estimator(self._head, fitted.posterior)
+        self._seconds: list[float] = []
+
+    def judge(self, case: Case) -> Judged:
+        """Answer one case."""
+        if self._options == "alternates":
+            return self._alternates(case)
+        started = time.perf_counter()
+        self._head.margin(case.rows)
+        margin_s = time.perf_counter() - started
+        started = time.perf_counter()
+        draws = self._estimator.candidates(case.rows, ImageEffects.unknown(1))
+        judged = judged_draws(draws, case)
+        self._seconds.append(time.perf_counter() - started - margin_s)
+        return judged
+
+    def _alternates(self, case: Case) -> Judged:
+        own, others = _row(case.rows, slice(1)), _row(case.rows, slice(1, None))
+        score = self._estimator.score(others)  # a server keeps these
+        image = self._estimator.candidates(own, ImageEffects.unknown(1))
+        started = time.perf_counter()
+        catalogue = self._estimator.catalogue
+        alternates = self._estimator.images(others, score, catalogue, first=1)
+        judged = judged_draws(np.concatenate([image, alternates], axis=1), case)
+        self._seconds.append(time.perf_counter() - started)
+        return judged
+
+    @property
+    def added_ms(self) -> float:
+        """Median time of a case beyond XGBoost's margin."""
+        return 1e3 * float(np.median(self._seconds))
+
+    @property
+    def added_bytes(self) -> int:
+        """Size of the posterior's file."""
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "posterior.npz"
+            self._posterior.save(file)
+            return file.stat().st_size
+
+
+@dataclass(frozen=True)
+class NaiveMethod:
+    """The highest estimate wins: XGBoost with Platt's calibration, without intervals.
+
+    XGBoost is fitted to the training split and calibrated on the validation split, as heads were
+    before they had a posterior.
+    """
+
+    head: Head
+    calibration: Calibration
+    added_ms: float = 0.0
+    added_bytes: int = 0
+
+    @classmethod
+    def fit(cls, fitted: FittedHead, history: History) -> "NaiveMethod":
+        """Fit the booster and its calibration."""
+        options, inputs, parts = booster_options(fitted), history.inputs, history.parts
+        with one_thread_matrices(inputs) as matrices:
+            booster = options.train(parts["train"], matrices)
+        validation = parts["validation"]
+        odds = options.margins(booster, validation, inputs).astype(np.float64)
+        calibration = fit_platt(_probability(odds), validation.label, validation.weight)
+        return cls(Head(fitted.spec, booster), calibration)
+
+    def judge(self, case: Case) -> Judged:
+        """Recommend the highest estimate; the reference on ties."""
+        odds = self.head.margin(case.rows).astype(np.float64)
+        probability = self.calibration(_probability(odds))
+        nothing = np.empty((2, 0))
+        better = probability[1:] > probability[0]
+        chosen = int(np.argmax(probability))
+        return Judged(case.truth, case.expected, probability, nothing, nothing, better, chosen)
+
+
+class EnsembleMethod:
+    """Heads over bootstrapped originals: their quantiles are intervals, the verdict is ours."""
+
+    def __init__(self, fitted: FittedHead, boosters: list[xgboost.Booster]) -> None:
+        self._heads = [Head(fitted.spec, booster) for booster in boosters]
+        self._bytes = sum(len(booster.save_raw("ubj")) for booster in boosters[1:])
+        self._seconds: list[float] = []
+
+    @classmethod
+    def fit(cls, fitted: FittedHead, history: History, seed: int) -> "EnsembleMethod":
+        """Fit BOOTSTRAPS boosters, each to as many originals, drawn with replacement."""
+        options, rng = booster_options(fitted), np.random.default_rng(seed)
+        rows = history.fitted_rows
+        numbers, original = np.unique(rows.original, return_inverse=True)
+        boosters = []
+        with one_thread_matrices(history.inputs) as matrices:
+            for _ in range(BOOTSTRAPS):
+                drawn = rng.integers(len(numbers), size=len(numbers))
+                times = np.bincount(drawn, minlength=len(numbers))[original]
+                weighted = replace(rows, weight=rows.weight * times)
+                boosters.append(options.train(weighted, matrices))
+        return cls(fitted, boosters)
+
+    def judge(self, case: Case) -> Judged:
+        """Answer one case."""
+        margins = [self._heads[0].margin(case.rows)]
+        started = time.perf_counter()
+        margins += [head.margin(case.rows) for head in self._heads[1:]]
+        judged = judged_draws(_probability(np.array(margins, np.float64)), case)
+        self._seconds.append(time.perf_counter() - started)
+        return judged
+
+    @property
+    def added_ms(self) -> float:
+        """Median time of a case beyond one booster's margin."""
+        return 1e3 * float(np.median(self._seconds))
+
+    @property
+    def added_bytes(self) -> int:
+        """Size of all boosters but one."""
+        return self._bytes
+
+
+def judged_draws(draws: Float64Array, case: Case) -> Judged:
+    """Decide by draws of the options' probabilities, (M, N), as a server does."""
+    reference = draws[:, 0]
+    decision = decide(draws[:, 1:], reference, TARGET.direction)
+    return Judged(
+        truth=case.truth,
+        expected=case.expected,
+        probability=draws.mean(axis=0),
+        interval=np.stack(interval(draws)),
+        difference_interval=np.stack(interval(draws[:, 1:] - reference[:, None])),
+        better=decision.better,
+        chosen=0 if decision.option is None else 1 + decision.option,
+        unsure=decision.kind == "unsure",
+    )
+
+
+def booster_options(fitted: FittedHead) -> BoosterOptions:
+    """Return the options that train another booster like the head's."""
+    learner = json.loads(fitted.booster.save_config())["learner"]
+    parameters: dict[str, Any] = dict(learner["gradient_booster"]["tree_train_param"])
+    parameters |= {
+        "objective": learner["objective"]["name"],
+        "tree_method": "hist",
+        "seed": int(learner["generic_param"]["seed"]),
+        "nthread": 1,
+        "verbosity": 0,
+    }
+    return BoosterOptions(fitted.spec.inputs, parameters, fitted.trees)
+
+
+def _row(rows: HeadRows, part: slice) -> HeadRows:
+    """Return a part of rows that share a context."""
+    return HeadRows(rows.augmentation[part], rows.logits[part], rows.features[part], rows.context)
+
+
+def _probability(odds: Float64Array) -> Float64Array:
+    return np.asarray(1 / (1 + np.exp(-odds)), np.float64)
