@@ -24,6 +24,7 @@ from augrank.contracts.manifest import CAMPAIGN_TYPE, INDUSTRY, PRODUCT_TYPE
 from augrank.errors import BadRequest
 from augrank.images.augmentations import ORIGINAL
 from augrank.tasks.recommend.response import AlternateScore, Answer, CandidateScore, Interval
+from augrank.tasks.recommend.wording import decimals
 
 console = Console()
 # Columns of the heads' figures, and their names in a head's metrics: accuracy is never alone.
@@ -117,7 +118,7 @@ def print_answer(answer: Answer) -> None:
     """Print an answer as tables, best first, with 90 % intervals."""
     console.print(
         f"[bold]{answer.target}[/bold] ({answer.direction}): the image as it is has "
-        f"{answer.probability:.1%} ({_interval(answer.interval)} %)"
+        f"{answer.probability:.{decimals(answer.interval)}%} ({_interval(answer.interval)} %)"
     )
     table = _score_table("Candidates", "candidate")
     for candidate in answer.candidates:
@@ -148,7 +149,7 @@ def _score_cells(score: CandidateScore | AlternateScore, choice: str | None) -> 
     """Return the cells of an option; it is marked if it is surely better, or recommended."""
     name = score.name if isinstance(score, CandidateScore) else score.path
     mark = "recommended" if name == choice else "better" if score.better else ""
-    digits = _digits(score.interval)
+    digits = decimals(score.interval)
     return (
         f"{100 * score.probability:.{digits}f}",
         _interval(score.interval),
@@ -160,13 +161,8 @@ def _score_cells(score: CandidateScore | AlternateScore, choice: str | None) -> 
 
 def _interval(interval: Interval, sign: str = "", digits: int | None = None) -> str:
     """Format the ends of an interval in per cent."""
-    shown = _digits(interval) if digits is None else digits
+    shown = decimals(interval) if digits is None else digits
     return " to ".join(f"{100 * end:{sign}.{shown}f}" for end in interval)
-
-
-def _digits(interval: Interval) -> int:
-    """Return the decimals of a percentage that tell the ends of its interval apart."""
-    return 1 if interval[1] - interval[0] > 0.01 else 3
 
 
 def _print_bundle(bundle: RecommendBundle) -> None:

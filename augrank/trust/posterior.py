@@ -17,6 +17,7 @@ stored draws. Candidates of one request share their draws, so that their differe
 whatever is unsure about the image cancels.
 """
 
+import functools
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
@@ -29,7 +30,36 @@ from augrank.arrays import Float32Array, Float64Array
 from augrank.errors import BundleError
 
 MAX_LOG_ODDS = 30.0  # beyond these a probability is 0 or 1
-STRIDE = 7  # coprime to the number of draws, so that neighbours differ
+CACHED_IMAGES = 1001  # the request's and its alternates
+FIRST_VERSION = 1 << 40  # numbers of versions, beyond those of images
+
+
+def standard_normal(number: NDArray[np.int64], draws: int) -> Float32Array:
+    """Return the standard normal draws of each number, float32 (draws, N).
+
+    They are hashes (SplitMix64; Steele, Lea and Flood, 2014) made normal by Box and Muller (1958),
+    so that they are the same everywhere. Those of one number have mean 0 and variance 1 exactly.
+    """
+    draw = np.arange(draws, dtype=np.uint64)[:, None]
+    seed = (number.astype(np.uint64) << np.uint64(20)) + (draw << np.uint64(1))
+    radius = np.sqrt(-2 * np.log(_uniform(seed)))
+    drawn = radius * np.cos(2 * np.pi * _uniform(seed + np.uint64(1)))
+    return np.asarray((drawn - drawn.mean(axis=0)) / drawn.std(axis=0), np.float32)
+
+
+def _uniform(seed: NDArray[np.uint64]) -> Float64Array:
+    """Return hashes of seeds in (0, 1)."""
+    mixed = (seed + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed ^= mixed >> np.uint64(31)
+    return (mixed >> np.uint64(11)).astype(np.float64) / 2**53 + 2.0**-54
+
+
+@functools.cache
+def _first_images(draws: int) -> Float32Array:
+    """Return the draws of the images that a request is compared with."""
+    return standard_normal(np.arange(CACHED_IMAGES), draws)
 
 
 def probabilities(log_odds: Float32Array) -> Float64Array:
@@ -106,7 +136,6 @@ class Posterior:
     slope_within: Float32Array  # (M,)
     deviation: Float32Array  # (M,) of the effects of images, on the scale of log odds
     version_deviation: Float32Array  # (M,) of the effects of their versions; 0 without them
-    noise: Float32Array  # (M,) standard normal: the draws of an image's effect
     projection: Effects  # of XGBoost's margin on augmentation and context, M = 1
     catalogue: ImageEffects  # of the run's catalogue, by row
     center: Float32Array  # (C,) of the context, subtracted before the division by scale
@@ -115,7 +144,7 @@ class Posterior:
     @property
     def draws(self) -> int:
         """The number of draws, M."""
-        return len(self.noise)
+        return len(self.deviation)
 
     def score(
         self, margin: Float32Array, level: NDArray[np.int64], context: Float32Array
@@ -155,8 +184,8 @@ class Posterior:
     def image_effects(self, images: ImageEffects, first: int = 0) -> Float32Array:
         """Return draws of the effects of images, numbered from ``first``, float32 (M, N).
 
-        Every image has the same draws of noise in another order, so that two images are as good as
-        independent, and an answer needs no random numbers.
+        An image of one number always has the same draws, so that an answer repeats; images of
+        different numbers are independent.
         """
         noise = self._noise(first + np.arange(len(images)))
         known = np.isfinite(images.deviation)
@@ -165,12 +194,13 @@ class Posterior:
 
     def version_effects(self, versions: NDArray[np.int64]) -> Float32Array:
         """Return draws of the effects of versions, by number, float32 (M, N)."""
-        # The other way round, so that they do not repeat those of images.
-        return np.asarray(self.version_deviation[:, None] * self._noise(versions)[::-1])
+        noise = standard_normal(versions + FIRST_VERSION, self.draws)
+        return np.asarray(self.version_deviation[:, None] * noise, np.float32)
 
     def _noise(self, number: NDArray[np.int64]) -> Float32Array:
-        order = np.arange(self.draws)[:, None] + STRIDE * number
-        return np.asarray(self.noise[order % self.draws], np.float32)
+        if len(number) and number[-1] < CACHED_IMAGES:
+            return np.asarray(_first_images(self.draws)[:, number])
+        return standard_normal(number, self.draws)
 
     def _standardized(self, context: Float32Array) -> Float32Array:
         return np.asarray((context - self.center) / self.scale, np.float32)
@@ -210,6 +240,7 @@ class Posterior:
         for part in ("effects", "projection"):
             for each in fields(Effects):
                 values = getattr(getattr(self, part), each.name)
+                values = np.clip(values, -MAX_LOG_ODDS, MAX_LOG_ODDS)  # float16 would overflow
                 small = part == "effects" and each.name != "intercept"
                 arrays[f"{part}_{each.name}"] = values.astype(np.float16 if small else np.float32)
         for each in fields(ImageEffects):

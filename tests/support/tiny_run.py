@@ -190,7 +190,6 @@ def make_posterior(
         slope_within=one,
         deviation=0.2 * one,
         version_deviation=0 * one,
-        noise=rng.normal(size=draws).astype(np.float32),
         projection=effects(1, 0.0),
         catalogue=ImageEffects.unknown(catalogue),
         center=np.zeros(width, np.float32),

@@ -34,7 +34,6 @@ class FittedEffects:
     slopes: Float64Array  # (M, 2): between, within
     deviation: Float64Array  # (M,) of the effects of images
     version_deviation: Float64Array  # (M,) and of their versions
-    noise: Float64Array  # (M,)
     images: NDArray[np.int64]  # (I,) numbers of the originals, ascending
     known: ImageEffects  # what is known of these
 
@@ -55,7 +54,6 @@ class FittedEffects:
             slope_within=slopes[:, 1],
             deviation=self.deviation.astype(np.float32),
             version_deviation=self.version_deviation.astype(np.float32),
-            noise=self.noise.astype(np.float32),
             projection=self.design.effects(projection[None]),
             catalogue=ImageEffects(
                 *(
@@ -113,7 +111,6 @@ def _sample(design: Design, sampler: GibbsSampler) -> FittedEffects:
         slopes=drawn[:, -2:],
         deviation=np.array(deviation),
         version_deviation=np.array(version_deviation),
-        noise=sampler.rng.normal(size=DRAWS),
         images=sampler.images,
         known=ImageEffects(
             mean.astype(np.float32), spread.astype(np.float32), sampler.scores.astype(np.float32)

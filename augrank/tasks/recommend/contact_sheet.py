@@ -8,6 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 from augrank.images.augmentations import ORIGINAL, AugmentationSet
 from augrank.images.decode import decode
 from augrank.tasks.recommend.response import AlternateScore, Answer, CandidateScore, Score
+from augrank.tasks.recommend.wording import decimals
 
 CELL_PX, CAPTION_PX, MARGIN_PX, TITLE_PX = 224, 74, 16, 128
 TITLE_LINES = 4
@@ -84,12 +85,13 @@ def _caption(
     draw.rectangle(box, outline=frame, width=4 if best else 1)
     draw.text((left, top + CELL_PX + 6), name, INK, font=_font(16))
     low, high = score.interval
-    text = f"{score.probability:.1%}  ({low:.1%} to {high:.1%})"
+    digits = decimals(score.interval)
+    text = f"{score.probability:.{digits}%}  ({low:.{digits}%} to {high:.{digits}%})"
     draw.text((left, top + CELL_PX + 28), text, INK, font=_font(15))
     if is_original:
         return
     low, high = score.difference_interval
-    text = f"{100 * low:+.1f} to {100 * high:+.1f} points"
+    text = f"{100 * low:+.{digits}f} to {100 * high:+.{digits}f} points"
     draw.text((left, top + CELL_PX + 48), text, _colour(score, answer), font=_font(15))
 
 

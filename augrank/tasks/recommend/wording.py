@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from augrank.models.targets import Target
-from augrank.tasks.recommend.response import Score, Verdict
+from augrank.tasks.recommend.response import Interval, Score, Verdict
 from augrank.trust.verdict import Decision
 
 
@@ -17,7 +17,14 @@ class Words:
 
 
 CANDIDATES = Words("Keep the picture as it is", "Change the picture to", "version of it")
-ALTERNATES = Words("Keep this picture", "Replace the picture by", "other picture of the catalogue")
+ALTERNATES = Words(
+    "Keep this picture", "Replace the picture with", "other picture of the catalogue"
+)
+
+
+def decimals(interval: Interval) -> int:
+    """Return the decimals of a percentage that tell the ends of an interval apart."""
+    return 1 if interval[1] - interval[0] > 0.01 else 3
 
 
 def verdict(
@@ -34,14 +41,15 @@ def verdict(
     """
     way = "raise" if target.direction == "maximize" else "lower"
     if score is not None:
-        before = score.probability - score.difference
-        low, high = sorted(100 * abs(value) for value in score.difference_interval)
+        before, digits = score.probability - score.difference, decimals(score.difference_interval)
+        low, high = (100 * end for end in score.difference_interval)
         text = (
-            f"{words.change} {choice}: it would {way} {target.name} from {before:.1%} to "
-            f"{score.probability:.1%}, by {low:.1f} to {high:.1f} points."
+            f"{words.change} {choice}: it would {way} {target.name} from {before:.{digits}%} to "
+            f"{score.probability:.{digits}%}, a difference of {low:+.{digits}f} to "
+            f"{high:+.{digits}f} points (90 % interval)."
         )
     elif decision.kind == "keep":
-        text = f"{words.keep}: no {words.option} would {way} {target.name}"
+        text = f"{words.keep}: probably no {words.option} would {way} {target.name}"
         text += f" by more than {decision.lift:.0%}." if decision.lift is not None else "."
     else:
         text = (
@@ -50,8 +58,8 @@ def verdict(
         )
         if decision.sends is not None and decision.lift is not None:
             text += (
-                f" A test that can tell a change of {decision.lift:.0%} takes "
-                f"{decision.sends:,} sends of each picture."
+                f" Detecting a change of {decision.lift:.0%} needs about {decision.sends:,} sends "
+                "of each of two pictures."
             )
     return Verdict(
         kind=decision.kind, choice=choice, sends=decision.sends, lift=decision.lift, text=text

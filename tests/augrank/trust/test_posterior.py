@@ -2,9 +2,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import kstest
 
 from augrank.errors import BundleError
-from augrank.trust.posterior import Effects, ImageEffects, Posterior
+from augrank.trust.posterior import (
+    FIRST_VERSION,
+    Effects,
+    ImageEffects,
+    Posterior,
+    standard_normal,
+)
 from tests.support.tiny_run import make_posterior
 
 AUGMENTATIONS, WIDTH, DRAWS = 3, 4, 50
@@ -67,7 +74,7 @@ def test_a_saved_posterior_is_the_same_within_half_precision(posterior, tmp_path
     file = tmp_path / "head.npz"
     posterior.save(file)
     loaded = Posterior.load(file)
-    np.testing.assert_array_equal(loaded.noise, posterior.noise)
+    np.testing.assert_array_equal(loaded.deviation, posterior.deviation)
     level, context = np.array([0, 2]), np.ones(WIDTH, np.float32)
     zeros = np.zeros(2, np.float32)
     np.testing.assert_allclose(
@@ -87,10 +94,10 @@ def test_a_damaged_file_is_refused(content, tmp_path):
 
 def test_a_file_that_lacks_a_part_or_has_a_pickle_is_refused(tmp_path):
     file = tmp_path / "head.npz"
-    np.savez(file, noise=np.zeros(3))
+    np.savez(file, deviation=np.zeros(3))
     with pytest.raises(BundleError, match="cannot be read"):
         Posterior.load(file)
-    np.savez(file, noise=np.array([object()]))
+    np.savez(file, deviation=np.array([object()]))
     with pytest.raises(BundleError, match="cannot be read"):
         Posterior.load(file)
 
@@ -102,3 +109,29 @@ def test_versions_have_effects_of_their_own_only_if_training_gave_them(posterior
     assert drawn.std(axis=0) == pytest.approx([0.5] * 3, abs=0.15)
     images = posterior.image_effects(ImageEffects.unknown(3))
     assert np.abs(np.corrcoef(drawn.T, images.T)[:3, 3:]).max() < 0.5
+
+
+def test_no_two_images_or_versions_share_their_draws():
+    numbers = np.concatenate([np.arange(1001), FIRST_VERSION + np.arange(1001)])
+    drawn = standard_normal(numbers, 200)
+    assert drawn.mean(axis=0) == pytest.approx(np.zeros(2002), abs=1e-5)
+    assert drawn.std(axis=0) == pytest.approx(np.ones(2002), abs=1e-5)
+    correlation = np.corrcoef(drawn.T)[np.triu_indices(2002, 1)]
+    assert np.abs(correlation).max() < 0.5
+    assert correlation.std() == pytest.approx(200**-0.5, rel=0.05)
+    assert kstest(drawn.ravel(), "norm").statistic < 0.005
+
+
+def test_draws_are_the_same_everywhere():
+    drawn = standard_normal(np.array([0, 3, 2**40]), 200)
+    np.testing.assert_allclose(drawn[0], [-0.413745, -0.927816, 0.020346], atol=1e-5)
+    few = standard_normal(np.array([5]), 200)
+    np.testing.assert_array_equal(standard_normal(np.arange(9), 200)[:, 5], few[:, 0])
+
+
+def test_an_effect_beyond_half_precision_is_saved_as_a_finite_number(posterior, tmp_path):
+    huge = replace(posterior.effects, augmentation=posterior.effects.augmentation * 1e9)
+    replace(posterior, effects=huge).save(tmp_path / "head.npz")
+    loaded = Posterior.load(tmp_path / "head.npz")
+    assert np.isfinite(loaded.effects.augmentation).all()
+    assert np.abs(loaded.effects.augmentation).max() == 30
