@@ -32,8 +32,8 @@ HEAD_FIGURES = {
     "accuracy": "accuracy",
     "majority": "majority_accuracy",
     "AUC": "auc",
-    "pairs ordered": "pairwise_accuracy",
-    "coverage, 90 %": "coverage",
+    "pairs": "pairwise_accuracy",  # ordered right
+    "coverage": "coverage",  # of 90 % intervals
 }
 
 
@@ -189,6 +189,8 @@ def _print_bundle(bundle: RecommendBundle) -> None:
         heads.add_row(name, head.target.direction, " + ".join(head.inputs), head.calibration.kind)
         values = [metrics.get(metric) for metric in HEAD_FIGURES.values()]
         figures.add_row(name, *(f"{v:.3f}" if isinstance(v, float) else "-" for v in values))
+    for column in figures.columns[1:]:
+        column.no_wrap = True
     for each in (heads, figures):
         each.title_justify = "left"
         console.print(each)

@@ -91,7 +91,7 @@ def test_inspect_shows_and_checks(run, tiny_export, tmp_path):
     result = run("inspect", tiny_export.archive)
     assert result.exit_code == 0
     words = ("tiny 1.0+", "resnet18, 48 px", "unsubscribe_rate", "24 images")
-    for word in (*words, "pairs ordered", "0.770", "0.900", "0.880"):
+    for word in (*words, "pairs", "coverage", "0.770", "0.900", "0.880"):
         assert word in result.output
     bundle = shutil.copytree(tiny_export.bundle, tmp_path / "bundle")
     (bundle / "model_card.md").write_text("changed")
