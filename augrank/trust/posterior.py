@@ -57,9 +57,9 @@ def _uniform(seed: NDArray[np.uint64]) -> Float64Array:
 
 
 @functools.cache
-def _first_images(draws: int) -> Float32Array:
-    """Return the draws of the images that a request is compared with."""
-    return standard_normal(np.arange(CACHED_IMAGES), draws)
+def _of_a_request(first: int, draws: int) -> Float32Array:
+    """Return the draws of the numbers that one request needs, from ``first``."""
+    return standard_normal(first + np.arange(CACHED_IMAGES), draws)
 
 
 def probabilities(log_odds: Float32Array) -> Float64Array:
@@ -187,20 +187,22 @@ class Posterior:
         An image of one number always has the same draws, so that an answer repeats; images of
         different numbers are independent.
         """
-        noise = self._noise(first + np.arange(len(images)))
+        noise = self._noise(first + np.arange(len(images)), 0)
         known = np.isfinite(images.deviation)
         deviation = np.where(known, images.deviation, self.deviation[:, None])
         return np.asarray(images.mean + deviation * noise, np.float32)
 
     def version_effects(self, versions: NDArray[np.int64]) -> Float32Array:
         """Return draws of the effects of versions, by number, float32 (M, N)."""
-        noise = standard_normal(versions + FIRST_VERSION, self.draws)
+        if not self.version_deviation.any():
+            return np.zeros((self.draws, len(versions)), np.float32)
+        noise = self._noise(versions, FIRST_VERSION)
         return np.asarray(self.version_deviation[:, None] * noise, np.float32)
 
-    def _noise(self, number: NDArray[np.int64]) -> Float32Array:
-        if len(number) and number[-1] < CACHED_IMAGES:
-            return np.asarray(_first_images(self.draws)[:, number])
-        return standard_normal(number, self.draws)
+    def _noise(self, number: NDArray[np.int64], first: int) -> Float32Array:
+        if len(number) and number.max() < CACHED_IMAGES:
+            return np.asarray(_of_a_request(first, self.draws)[:, number])
+        return standard_normal(first + number, self.draws)
 
     def _standardized(self, context: Float32Array) -> Float32Array:
         return np.asarray((context - self.center) / self.scale, np.float32)
