@@ -1,22 +1,18 @@
 """Executors that answer shards: processes of this machine, or the nodes of a Ray cluster."""
 
 import json
-import multiprocessing
 import os
-import signal
-import threading
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cache
-from multiprocessing.connection import Connection
 from typing import Any, Literal
 
 from augrank.batch.job import Item, ScoringJob
 from augrank.batch.shard_scorer import ShardScorer
 from augrank.errors import BadRequest, ServerError, one_of
+from augrank.processes import worker_pool
 from augrank.resources import usable_cores
 
 ExecutorName = Literal["local", "ray"]
@@ -50,7 +46,7 @@ def on_this_machine(job: ScoringJob, shards: Shards, workers: int | None) -> Sco
         return
     count = min(workers or usable_cores(), len(shards))
     try:
-        with _processes(count) as pool:
+        with worker_pool(count) as pool:
             yield from _in_any_order(pool, job, shards, 2 * count)
     except BrokenProcessPool as error:
         raise ServerError(
@@ -94,20 +90,6 @@ def on_ray(job: ScoringJob, shards: Shards, workers: int | None) -> Scored:
 EXECUTORS: dict[str, Run] = {"local": on_this_machine, "ray": on_ray}
 
 
-@contextmanager
-def _processes(count: int) -> Iterator[ProcessPoolExecutor]:
-    """Start worker processes, which end with the block or with this process."""
-    spawn = multiprocessing.get_context("spawn")  # onnxruntime's threads do not survive a fork
-    ours, theirs = spawn.Pipe()
-    pool = ProcessPoolExecutor(count, spawn, _begin, (theirs,))
-    try:
-        yield pool
-    finally:
-        ours.close()
-        pool.shutdown(cancel_futures=True)
-        theirs.close()
-
-
 def _in_any_order(pool: ProcessPoolExecutor, job: ScoringJob, shards: Shards, most: int) -> Scored:
     """Yield the shards' rows as they finish, with at most ``most`` shards submitted at once."""
     waiting: set[Future[Numbered]] = set()
@@ -120,18 +102,6 @@ def _in_any_order(pool: ProcessPoolExecutor, job: ScoringJob, shards: Shards, mo
         done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
         for future in done:
             yield future.result()
-
-
-def _begin(parent: Connection) -> None:
-    """Set up a worker process: the parent handles Ctrl-C, and the worker ends with it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-
-
-def _end_with(parent: Connection) -> None:
-    """End this process as soon as the other end of the connection is closed."""
-    parent.poll(None)  # nothing is ever sent
-    os._exit(1)
 
 
 @cache

@@ -45,14 +45,26 @@ class Method(Protocol):
         """Size of the files beyond the head's XGBoost model."""
 
 
-class PosteriorMethod:
+class _Timed:
+    """Keeps the seconds that each case took beyond XGBoost's margin of its rows."""
+
+    def __init__(self) -> None:
+        self._seconds: list[float] = []
+
+    @property
+    def added_ms(self) -> float:
+        """Median time of a case."""
+        return 1e3 * float(np.median(self._seconds))
+
+
+class PosteriorMethod(_Timed):
     """What a server answers: draws of the posterior, intervals and the verdict."""
 
     def __init__(self, fitted: FittedHead, options: Options) -> None:
+        super().__init__()
         self._head = Head(fitted.spec, fitted.booster)
         self._posterior, self._options = fitted.posterior, options
         self._estimator = Estimator(self._head, fitted.posterior)
-        self._seconds: list[float] = []
 
     def judge(self, case: Case) -> Judged:
         """Answer one case."""
@@ -77,11 +89,6 @@ class PosteriorMethod:
         judged = judged_draws(np.concatenate([image, alternates], axis=1), case)
         self._seconds.append(time.perf_counter() - started)
         return judged
-
-    @property
-    def added_ms(self) -> float:
-        """Median time of a case beyond XGBoost's margin."""
-        return 1e3 * float(np.median(self._seconds))
 
     @property
     def added_bytes(self) -> int:
@@ -126,13 +133,13 @@ class NaiveMethod:
         return Judged(case.truth, case.expected, probability, nothing, nothing, better, chosen)
 
 
-class EnsembleMethod:
+class EnsembleMethod(_Timed):
     """Heads over bootstrapped originals: their quantiles are intervals, the verdict is ours."""
 
     def __init__(self, fitted: FittedHead, boosters: list[xgboost.Booster]) -> None:
+        super().__init__()
         self._heads = [Head(fitted.spec, booster) for booster in boosters]
         self._bytes = sum(len(booster.save_raw("ubj")) for booster in boosters[1:])
-        self._seconds: list[float] = []
 
     @classmethod
     def fit(cls, fitted: FittedHead, history: History, seed: int) -> "EnsembleMethod":
@@ -157,11 +164,6 @@ class EnsembleMethod:
         judged = judged_draws(_probability(np.array(margins, np.float64)), case)
         self._seconds.append(time.perf_counter() - started)
         return judged
-
-    @property
-    def added_ms(self) -> float:
-        """Median time of a case beyond one booster's margin."""
-        return 1e3 * float(np.median(self._seconds))
 
     @property
     def added_bytes(self) -> int:

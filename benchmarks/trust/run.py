@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from augrank.errors import DataError
+from augrank.processes import worker_pool
 from augrank.reporting import Reporter
 from augrank.resources import usable_cores
-from benchmarks.common.workers import worker_pool
 from benchmarks.trust.measure import HistoryFigures, measure_history
 from benchmarks.trust.store import HistoryStore, conditions
 from benchmarks.trust.worlds import WORLDS, World
@@ -24,6 +24,8 @@ class TrustConfig:
     quick: bool = False
 
 
+# Every core has a history of its own. BLAS and OpenMP read these as they are loaded.
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 FULL = TrustConfig(histories=200)
 QUICK = TrustConfig(histories=3, quick=True)
 Measured = Mapping[str, Sequence[HistoryFigures]]  # by world, in the order of their seeds
@@ -54,7 +56,7 @@ def measure_worlds(config: TrustConfig, folder: Path, reporter: Reporter) -> Mea
         reporter.say(f"{total - len(missing):,} of {total:,} histories are already measured")
     with reporter.bar("Histories", len(missing), "histories") as advance:
         try:
-            with worker_pool(min(usable_cores(), max(1, len(missing)))) as pool:
+            with worker_pool(min(usable_cores(), max(1, len(missing))), ONE_THREAD) as pool:
                 futures = {pool.submit(measure_history, *each): each[0] for each in missing}
                 for future in as_completed(futures):
                     world, history = futures[future], future.result()

@@ -1,21 +1,28 @@
-"""Worker processes, one for each core, that compute on one thread each."""
+"""Worker processes that end with the process that started them."""
 
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 
 
 @contextmanager
-def worker_pool(count: int) -> Iterator[ProcessPoolExecutor]:
-    """Start worker processes, which end with the block or with this process."""
+def worker_pool(
+    count: int, environment: Mapping[str, str] | None = None
+) -> Iterator[ProcessPoolExecutor]:
+    """Start worker processes, which end with the block or with this process.
+
+    Args:
+        count: number of processes.
+        environment: variables of the workers. Libraries see them that are loaded with a task.
+    """
     spawn = multiprocessing.get_context("spawn")  # threads of libraries do not survive a fork
     ours, theirs = spawn.Pipe()
-    pool = ProcessPoolExecutor(count, spawn, _begin, (theirs,))
+    pool = ProcessPoolExecutor(count, spawn, _begin, (theirs, environment or {}))
     try:
         yield pool
     finally:
@@ -24,12 +31,11 @@ def worker_pool(count: int) -> Iterator[ProcessPoolExecutor]:
         theirs.close()
 
 
-def _begin(parent: Connection) -> None:
-    """Set up a worker: the parent handles Ctrl-C, libraries start no threads of their own."""
+def _begin(parent: Connection, environment: Mapping[str, str]) -> None:
+    """Set up a worker: the parent handles Ctrl-C, and the worker ends with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    # BLAS and OpenMP read them as they are loaded, with the first task.
-    os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
+    os.environ.update(environment)
 
 
 def _end_with(parent: Connection) -> None:
