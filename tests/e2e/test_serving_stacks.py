@@ -124,10 +124,14 @@ def test_the_projects_entry_point_answers_as_the_mar_and_drains(
 
 
 def test_awss_toolkit_answers_as_the_mar(tiny_export, expected, image, tmp_path):
+    """Also beside another TorchServe, which the toolkit must neither find nor stop."""
     unpack(tiny_export.model_tar, tmp_path)
-    with aws_toolkit(toolkit_python(), tmp_path) as stack:
-        stack.wait(lambda it: it.ping() == 200 and it.invoke(image, RAW).status_code == 200)
-        check_answers(stack, image, expected)
+    with serve(tiny_export.archive, ServerOptions(port=0, auth=False)) as other:
+        with aws_toolkit(toolkit_python(), tmp_path) as stack:
+            stack.wait(lambda it: it.ping() == 200 and it.invoke(image, RAW).status_code == 200)
+            check_answers(stack, image, expected)
+        headers = {"Content-Type": "image/png", "X-Augrank-Fields": json.dumps(FIELDS)}
+        assert httpx.post(other.url, content=image, headers=headers, timeout=60).status_code == 200
 
 
 def test_what_cannot_be_served_ends_with_a_message(tmp_path):
