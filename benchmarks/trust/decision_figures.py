@@ -65,7 +65,7 @@ def figures(judged: Sequence[Judged]) -> Figures:
         the reference. ``power``: of decisions with a better option, those that recommend one.
         ``true_over_claimed``: true by claimed gain of what is recommended, each relative to the
         mean truth of the references. ``false_claims``: of options claimed to be better, those that
-        are not. ``unsure``. ``ece``: see ``debiased_ece``. With intervals also ``coverage`` of
+        are not. ``unsure``. ``ece``: see ``ece_of_truths``. With intervals also ``coverage`` of
         probabilities and ``coverage_difference`` of differences to the reference; ``..._chosen`` of
         recommended options; ``coverage_first`` of the option with the highest estimate; ``stratum
         ...`` of the options that are expected to be best or not, and of thirds of the distinct
@@ -76,7 +76,7 @@ def figures(judged: Sequence[Judged]) -> Figures:
     for name, pairs in _by_decision(judged).items():
         found[name] = _mean_pair(pairs, len(judged))
     found["ece"] = (
-        debiased_ece(
+        ece_of_truths(
             np.concatenate([each.probability for each in judged]),
             np.concatenate([each.truth for each in judged]),
             np.repeat(np.arange(len(judged)), [len(each.truth) for each in judged]),
@@ -123,7 +123,9 @@ def worst_stratum(histories: Sequence[Figures]) -> Pooled | None:
     return min(pooled, key=lambda each: each.value, default=pool(histories, "coverage"))
 
 
-def debiased_ece(probability: Float64Array, truth: Float64Array, image: NDArray[np.int64]) -> float:
+def ece_of_truths(
+    probability: Float64Array, truth: Float64Array, image: NDArray[np.int64]
+) -> float:
     """Compute the expected calibration error against true probabilities.
 
     Each bin's squared gap between mean truth and mean prediction is reduced by its sampling

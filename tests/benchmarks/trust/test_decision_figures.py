@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks.trust.decision_figures import (
     Judged,
-    debiased_ece,
+    ece_of_truths,
     figures,
     pool,
     worst_stratum,
@@ -127,8 +127,8 @@ def test_ece_is_zero_for_right_probabilities_of_random_images():
     rng = np.random.default_rng(0)
     truth = np.clip(rng.normal(0.45, 0.1, 2000), 0, 1)
     predicted, image = np.full(2000, 0.45), np.arange(2000)
-    assert debiased_ece(predicted, truth, image) < 0.004
-    assert debiased_ece(predicted + 0.02, truth, image) == pytest.approx(0.02, abs=0.004)
+    assert ece_of_truths(predicted, truth, image) < 0.004
+    assert ece_of_truths(predicted + 0.02, truth, image) == pytest.approx(0.02, abs=0.004)
     bins = np.repeat([0.25, 0.75], 4)
     off = bins + np.repeat([0.1, -0.05], 4)
-    assert debiased_ece(bins, off, np.arange(8)) == pytest.approx(0.075)
+    assert ece_of_truths(bins, off, np.arange(8)) == pytest.approx(0.075)
