@@ -22,6 +22,8 @@ CandidatesOption = Annotated[
 MinLiftOption = Annotated[
     float,
     typer.Option(
-        min=0, max=10, help="Recommend only changes that surely exceed this lift: 0.05 is 5 %."
+        min=0,
+        max=10,
+        help="Recommend only changes that exceed this lift with 95 % confidence: 0.05 is 5 %.",
     ),
 ]

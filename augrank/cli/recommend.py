@@ -146,7 +146,7 @@ def _score_table(title: str, first_column: str) -> Table:
 
 
 def _score_cells(score: CandidateScore | AlternateScore, choice: str | None) -> tuple[str, ...]:
-    """Return the cells of an option; it is marked if it is surely better, or recommended."""
+    """Return the cells of an option, marked if it is recommended or better (95 % confidence)."""
     name = score.name if isinstance(score, CandidateScore) else score.path
     mark = "recommended" if name == choice else "better" if score.better else ""
     digits = decimals(score.interval)

@@ -33,9 +33,7 @@ class PlattCalibration(BaseModel, frozen=True, extra="forbid"):
 
     def __call__(self, probability: Float64Array) -> Float64Array:
         """Return the calibrated probabilities, of the same shape."""
-        inside = np.clip(probability, EPSILON, 1 - EPSILON)
-        odds = np.log(inside) - np.log1p(-inside)
-        return _probability(self.scale * odds + self.shift)
+        return _probability(self.scale * log_odds(probability) + self.shift)
 
 
 class BetaCalibration(BaseModel, frozen=True, extra="forbid"):
@@ -63,6 +61,12 @@ class VennAbersCalibration(BaseModel, frozen=True, extra="forbid"):
     def __call__(self, probability: Float64Array) -> Float64Array:
         """Return the calibrated probabilities, of the same shape."""
         return np.asarray(np.interp(probability, self.at, self.calibrated), np.float64)
+
+
+def log_odds(probability: Float64Array) -> Float64Array:
+    """Return the log odds of probabilities; of those within EPSILON of 0 or 1, of EPSILON."""
+    inside = np.clip(probability, EPSILON, 1 - EPSILON)
+    return np.asarray(np.log(inside) - np.log1p(-inside), np.float64)
 
 
 def _probability(odds: Float64Array) -> Float64Array:

@@ -2,8 +2,8 @@
 
 A verdict considers all options together. Each option's gain over the reference is standardised by
 its own mean and deviation; the quantile of the largest deviation over all options gives bounds that
-hold for all of them at once (max-t bands; Westfall and Young, 1993). So a change is recommended in
-error no more often than stated, however many options there are.
+hold for all of them at once (max-t bands; Westfall and Young, 1993). So many options do not make a
+recommendation in error more likely than one, as far as the draws describe what is unsure.
 """
 
 import math
@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augrank.arrays import Float64Array
+from augrank.models.calibration import log_odds
 from augrank.models.targets import Direction
 from augrank.trust.planner import sends_per_version
 
 LEVEL = 0.9  # of all intervals
-EPSILON = 1e-9  # of probabilities, from 0 and 1
 # A smaller lift is not worth a change: "keep" means that no option is likely to exceed it.
 WORTHWHILE_LIFT = 0.1
 Kind = Literal["change", "keep", "unsure"]
@@ -30,8 +30,8 @@ class Decision:
 
     kind: Kind
     option: int | None  # the recommended option, if the kind is ``change``
-    better: NDArray[np.bool_]  # (N,) options that are surely better than the reference
-    sends: int | None  # of each version, that could tell; if the kind is ``unsure``
+    better: NDArray[np.bool_]  # (N,) options whose lower bound exceeds the reference
+    sends: int | None  # of each of two versions, that could tell; if the kind is ``unsure``
     lift: float | None  # that these sends could tell; for ``keep``: that no option exceeds
 
 
@@ -55,7 +55,7 @@ def decide(
         options: draws of the options' probabilities, (M, N).
         reference: draws of the reference's probability, (M,).
         direction: whether a high or a low probability is good.
-        min_lift: relative change that an option must surely exceed to be recommended.
+        min_lift: relative change that the lower bound of a recommended option exceeds.
 
     Returns:
         ``change`` if the lower bound of an option's gain exceeds ``min_lift``; ``keep`` if no
@@ -73,9 +73,29 @@ def decide(
     worthwhile = max(min_lift, WORTHWHILE_LIFT)
     if (_bounds(options, reference, sign, worthwhile)[1] < 0).all():
         return Decision("keep", None, better, None, worthwhile)
-    lift = max(float(gain.max()) / base, worthwhile) if base > 0 else worthwhile
-    sends = sends_per_version(base, base * (1 + sign * lift))
-    return Decision("unsure", None, better, sends, round(lift, 4))
+    sends, lift = _experiment(base, sign, min_lift, float(gain.max()))
+    return Decision("unsure", None, better, sends, lift)
+
+
+def _experiment(
+    base: float, sign: float, min_lift: float, gain: float
+) -> tuple[int | None, float | None]:
+    """Return the sends of each of two versions that could tell a lift, and that lift.
+
+    Args:
+        base: probability of the reference.
+        sign: 1 if a high probability is good, else -1.
+        min_lift: the lift to be exceeded.
+        gain: of the best option, as estimated; the lift is at least a worthwhile one.
+    """
+    if base <= 0:
+        return None, None
+    exceeded = base * (1 + sign * min_lift)
+    wanted = exceeded + sign * max(gain - base * min_lift, base * WORTHWHILE_LIFT)
+    if not 0 < wanted < 1:  # half of what is possible
+        wanted = (exceeded + (1 if sign > 0 else 0)) / 2
+    sends = sends_per_version(exceeded, wanted)
+    return sends, None if sends is None else round(abs(wanted / base - 1), 4)
 
 
 def _bounds(
@@ -86,15 +106,10 @@ def _bounds(
     On the scale of log odds, because there the effect of the image cancels: differences of
     probabilities vary with it even where their sign is certain.
     """
-    threshold = _log_odds(reference * (1 + sign * lift))
-    surplus = sign * (_log_odds(options) - threshold[:, None])
+    threshold = log_odds(reference * (1 + sign * lift))
+    surplus = sign * (log_odds(options) - threshold[:, None])
     mean, deviation = surplus.mean(axis=0), surplus.std(axis=0)
     standard = (mean - surplus) / np.maximum(deviation, 1e-12)
     below = np.quantile(standard.max(axis=1), (1 + LEVEL) / 2)
     above = np.quantile((-standard).max(axis=1), (1 + LEVEL) / 2)
     return mean - below * deviation, mean + above * deviation
-
-
-def _log_odds(probability: Float64Array) -> Float64Array:
-    inside = np.clip(probability, EPSILON, 1 - EPSILON)
-    return np.asarray(np.log(inside) - np.log1p(-inside), np.float64)

@@ -96,7 +96,7 @@ def _caption(
 
 
 def _colour(score: Score, answer: Answer) -> str:
-    """Return green for what is surely better, red for what is surely worse, else grey."""
+    """Return green for what is better with 95 % confidence, red for what is worse, else grey."""
     low, high = score.difference_interval
     if answer.direction == "minimize":
         low, high = -high, -low

@@ -198,7 +198,7 @@ class Recommender:
             alternates: maximum number of catalogue images to offer.
             thumbnails: whether scores include small JPEGs.
             augmentation: the augmentation that was already applied to the image.
-            min_lift: relative change that an option must surely exceed to be recommended.
+            min_lift: relative change that the lower bound of a recommended option exceeds.
 
         Raises:
             RequestError: the image, target, context or options are invalid.

@@ -35,7 +35,7 @@ class Request:
     alternates: int = DEFAULT_ALTERNATES
     thumbnails: bool = False
     augmentation: str = ORIGINAL  # already applied to the image
-    min_lift: float = 0.0  # relative change that an option must surely exceed
+    min_lift: float = 0.0  # that the lower bound of a recommended change exceeds
 
 
 class Options(BaseModel, extra="forbid"):

@@ -23,7 +23,7 @@ class Score(BaseModel, frozen=True):
     difference: float  # probability - original's probability
     difference_interval: Interval  # paired: what is unsure about the image cancels
     lift: float | None  # difference / original's probability; None where that is 0
-    better: bool  # surely: the lower bound over all options is above min_lift
+    better: bool  # the lower bound, simultaneous over all options, is above min_lift
 
 
 class CandidateScore(Score, frozen=True):
@@ -87,7 +87,7 @@ class Answer(BaseModel, frozen=True):
     direction: Direction
     context: dict[str, Any]
     augmentation: str  # already applied to the request's image
-    min_lift: float  # that a change must surely exceed
+    min_lift: float  # that the lower bound of a change exceeds
     probability: float  # of the unchanged image of the request
     interval: Interval
     candidates: tuple[CandidateScore, ...]  # best first, the original among them

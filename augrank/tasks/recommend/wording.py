@@ -59,7 +59,7 @@ def verdict(
         if decision.sends is not None and decision.lift is not None:
             text += (
                 f" Detecting a change of {decision.lift:.0%} needs about {decision.sends:,} sends "
-                "of each of two pictures."
+                f"of each of two pictures, {2 * decision.sends:,} in all."
             )
     return Verdict(
         kind=decision.kind, choice=choice, sends=decision.sends, lift=decision.lift, text=text

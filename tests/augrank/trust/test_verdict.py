@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from augrank.trust.verdict import decide, interval
+from augrank.trust.planner import sends_per_version
+from augrank.trust.verdict import _experiment, decide, interval
 
 
 def draws(rng, means, deviation, count=4000, base=0.2):
@@ -51,6 +52,24 @@ def test_wide_draws_are_unsure_and_say_how_many_sends_it_takes():
     assert decision.kind == "unsure"
     assert decision.lift == pytest.approx(0.2, abs=0.02)
     assert decision.sends == pytest.approx(1_683, rel=0.2)
+
+
+def test_the_experiment_of_a_minimum_lift_tells_what_exceeds_it():
+    rng = np.random.default_rng(0)
+    options, reference = draws(rng, (0.24,), 0.05)
+    plain = decide(options, reference, "maximize")
+    more = decide(options, reference, "maximize", min_lift=0.15)
+    assert more.lift == pytest.approx(0.25, abs=0.01)  # 10 % beyond the minimum
+    assert more.sends > 2 * plain.sends
+
+
+def test_near_certainty_the_experiment_tells_half_of_what_is_possible():
+    """No lift of 10 % is possible from 95 %; one to 97.5 % is."""
+    sends, lift = _experiment(0.95, 1.0, 0.0, 0.01)
+    assert lift == pytest.approx(0.025 / 0.95, abs=1e-4)
+    assert sends == sends_per_version(0.95, 0.975)
+    sends, lift = _experiment(0.001, -1.0, 0.95, 0.0)  # less than nothing is impossible, too
+    assert (sends, lift) == (sends_per_version(0.00005, 0.000025), 0.975)
 
 
 def test_narrow_draws_without_a_gain_are_keep():

@@ -41,7 +41,7 @@ def test_low_rates_have_enough_decimals():
 def test_unsure_says_what_it_takes_and_keep_what_is_improbable():
     unsure = verdict(Decision("unsure", None, NONE, 1683, 0.2), OPEN, None, None, CANDIDATES)
     assert unsure.text.endswith(
-        "Detecting a change of 20% needs about 1,683 sends of each of two pictures."
+        "Detecting a change of 20% needs about 1,683 sends of each of two pictures, 3,366 in all."
     )
     target = Target(name="unsubscribe_rate", direction="minimize")
     keep = verdict(Decision("keep", None, NONE, None, 0.1), target, None, None, ALTERNATES)
