@@ -13,8 +13,15 @@ import pyarrow.parquet as pq
 
 from augrank.bundle.load import load_bundle
 from augrank.bundle.recommend_spec import RecommendSpec
-from augrank.contracts.manifest import IMAGE_SUFFIXES, PATH, PRODUCT_TYPE
+from augrank.contracts.manifest import (
+    AUGMENTATION,
+    IMAGE_SUFFIXES,
+    ORIGINAL_FILE,
+    PATH,
+    PRODUCT_TYPE,
+)
 from augrank.errors import BadRequest
+from augrank.images.augmentations import ORIGINAL
 from augrank.models.engines import Device
 
 
@@ -25,6 +32,7 @@ class Item:
     number: int
     path: str  # relative to the images folder
     context: Mapping[str, Any]
+    augmentation: str = ORIGINAL  # already applied to the file
 
 
 @dataclass(frozen=True)
@@ -75,8 +83,19 @@ def items_of_manifest(file: Path, spec: RecommendSpec, context: Mapping[str, Any
     items = []
     for number, row in enumerate(rows):
         columns = {name: row[name] for name in names if row.get(name) not in (None, "")}
-        items.append(Item(number, str(row[PATH]), {**context, **columns}))
+        augmentation = _already_applied(row)
+        items.append(Item(number, str(row[PATH]), {**context, **columns}, augmentation))
     return items
+
+
+def _already_applied(row: Mapping[str, Any]) -> str:
+    """Return the augmentation that a row's file was made with.
+
+    In a row that names no other file as its original, the file is the original, whatever was
+    applied to it when it was shown.
+    """
+    path, original = str(row[PATH]), str(row.get(ORIGINAL_FILE) or "")
+    return str(row.get(AUGMENTATION) or ORIGINAL) if original not in ("", path) else ORIGINAL
 
 
 def _rows(file: Path) -> list[dict[str, Any]]:

@@ -93,6 +93,7 @@ class ShardScorer:
                         item.context,
                         job.candidates,
                         job.alternates,
+                        augmentation=item.augmentation,
                         min_lift=job.min_lift,
                     )
                 )

@@ -105,6 +105,19 @@ def test_a_manifests_context_overrides_the_given_one(tiny_export, folder, tmp_pa
         bulk.items_of_manifest(manifest, tiny_export.spec, CONTEXT)
 
 
+def test_a_file_that_was_made_with_an_augmentation_is_scored_as_such(tiny_export, tmp_path):
+    manifest = tmp_path / "history.csv"
+    manifest.write_text(
+        "relative_im_path,augmentation,original\n"
+        "made.png,sketch,image.png\n"  # a file of its own
+        "image.png,sketch,image.png\n"  # training applies the sketch itself
+        "image.png,,\n",
+        encoding="utf-8",
+    )
+    items = bulk.items_of_manifest(manifest, tiny_export.spec, CONTEXT)
+    assert [item.augmentation for item in items] == ["sketch", "original", "original"]
+
+
 def test_shards_of_an_earlier_try_are_kept_and_those_of_another_job_are_not(
     tiny_export, folder, tmp_path, monkeypatch
 ):
