@@ -11,7 +11,7 @@ branch. ``augrank.trust`` turns the head's margin into a probability and its unc
 import importlib
 import sys
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -44,6 +44,11 @@ class HeadSpec(BaseModel, frozen=True, extra="forbid"):
     augmentation_known: bool = True  # in training, from the manifest; else it is recognised
     calibration: Calibration = NoCalibration()
     metrics: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def tested_posterior(self) -> str:
+        """The file of the posterior that the metrics are of, without the test split; runs only."""
+        return str(PurePosixPath(self.posterior).with_suffix(".tested.npz"))
 
 
 def import_xgboost_without_sklearn() -> None:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augrank.arrays import Float32Array, Float64Array
+from augrank.models.calibration import Calibration, log_odds
 from augrank.models.head import Head, HeadRows, HeadSpec
 from augrank.trust.posterior import ImageEffects, Posterior, probabilities
 
@@ -51,10 +52,10 @@ class Estimator:
             Probabilities, float64 (M, N).
         """
         score = self.score(rows)
-        effect = self._posterior.image_effects(image)
+        effect = self._posterior.image_effects(image, np.zeros(1, np.int64))
         effect = effect + self._posterior.version_effects(np.arange(len(score)))
-        between = np.repeat(image.scores(score[:1]), len(score))
-        return self._draw(rows, between, score - score[0], effect)
+        image_score = np.repeat(score[:1] + image.correction, len(score))
+        return self._draw(rows, image_score, score - score[0], effect)
 
     def images(
         self, rows: HeadRows, score: Float32Array, images: ImageEffects, first: int = 0
@@ -70,16 +71,17 @@ class Estimator:
         Returns:
             Probabilities, float64 (M, N).
         """
-        effect = self._posterior.image_effects(images, first)
-        effect = effect + self._posterior.version_effects(first + np.arange(len(score)))
-        return self._draw(rows, images.scores(score), np.zeros_like(score), effect)
+        numbers = first + np.arange(len(score))
+        effect = self._posterior.image_effects(images, numbers)
+        effect = effect + self._posterior.version_effects(numbers)
+        return self._draw(rows, score + images.correction, np.zeros_like(score), effect)
 
-    def shown(
+    def history(
         self,
         rows: HeadRows,
         image: NDArray[np.int64],
         version: NDArray[np.int64],
-        scores: Float32Array,
+        image_score: Float32Array,
     ) -> Float64Array:
         """Predict rows of a history: versions of several images without outcomes.
 
@@ -87,26 +89,45 @@ class Estimator:
             rows: N.
             image: (N,) number of each row's image, from 0.
             version: (N,) number of each row's version, such as that of its embedding.
-            scores: score of each image, by number.
+            image_score: (N,) score of the row's unchanged image in its context.
 
         Returns:
             Probabilities, float64 (M, N).
         """
-        effect = self._posterior.image_effects(ImageEffects.unknown(len(scores)))[:, image]
-        effect = effect + self._posterior.version_effects(version)
-        between = scores[image]
-        return self._draw(rows, between, self.score(rows) - between, effect)
+        numbers, place = np.unique(image, return_inverse=True)
+        effect = self._posterior.image_effects(ImageEffects.unknown(len(numbers)), numbers)
+        effect = effect[:, place] + self._posterior.version_effects(version)
+        return self._draw(rows, image_score, self.score(rows) - image_score, effect)
 
     def rating(self, score: Float32Array, images: ImageEffects) -> Float32Array:
         """Return log odds that order different images of one context by mean, float32 (N,)."""
-        slope = self._posterior.slope_between.mean()
-        return np.asarray(slope * images.scores(score) + images.mean)
+        slope = self._posterior.image_slope.mean()
+        return np.asarray(slope * (score + images.correction) + images.mean)
 
     def _levels(self, rows: HeadRows) -> NDArray[np.int64]:
         return rows.levels(known=self.spec.augmentation_known)
 
     def _draw(
-        self, rows: HeadRows, between: Float32Array, within: Float32Array, effect: Float32Array
+        self,
+        rows: HeadRows,
+        image_score: Float32Array,
+        version_score: Float32Array,
+        effect: Float32Array,
     ) -> Float64Array:
-        odds = self._posterior.log_odds(self._levels(rows), rows.context, between, within)
-        return self.spec.calibration(probabilities(odds + effect))
+        odds = self._posterior.log_odds(
+            self._levels(rows), rows.context, image_score, version_score
+        )
+        return _calibrated(odds + effect, self.spec.calibration)
+
+
+def _calibrated(odds: Float32Array, calibration: Calibration) -> Float64Array:
+    """Return probabilities of draws of log odds (M, N), moved as the curve moves their means.
+
+    The curve itself may be flat, and would make an interval of draws a point.
+    """
+    drawn = probabilities(odds)
+    if calibration.kind == "none":
+        return drawn
+    mean = drawn.mean(axis=0)
+    shift = log_odds(calibration(mean)) - log_odds(mean)
+    return probabilities(odds + shift.astype(np.float32))

@@ -3,14 +3,14 @@
 A head's probability is a mixed-effects logistic regression with XGBoost's score as a covariate:
 
     log odds = intercept + augmentation + context + augmentation x context
-             + slope_between * score of the image + slope_within * (score - score of the image)
+             + image_slope * score of the image + version_slope * (score - score of the image)
              + effect of the image + effect of its version
 
 The score is the part of XGBoost's margin that augmentation and context do not explain linearly:
-what the image's look adds, and what only trees see. An image without outcomes has an effect drawn
-from the distribution over images, so its probability is less certain than that of one with
-outcomes. The version has an effect only if training did not know which augmentation was applied:
-recognition may be wrong, so two versions that look alike may differ.
+what the look adds, and what only trees see. The score of the image is that of the unchanged image
+in the same context. An image without outcomes has an effect drawn from the distribution over
+images, so its probability is less certain than that of one with outcomes; the effect of a version
+is what an augmentation does to one image and not to others.
 
 Training samples the posterior (``training/heads/mixed_effects.py``); a server only evaluates M
 stored draws. Candidates of one request share their draws, so that their differences are paired:
@@ -102,29 +102,26 @@ class Effects:
 class ImageEffects:
     """What training knows of N images from their own outcomes; arrays (N,).
 
-    An image with outcomes has the posterior of its effect, and the score of a booster that was not
-    trained on it: the head's own booster was, and would count its outcomes twice.
+    An image with outcomes has the posterior of its effect. The head's booster was trained on these
+    outcomes, and its score would count them twice: the correction leads to the score of a booster
+    that was not.
     """
 
     mean: Float32Array  # 0 if unknown
     deviation: Float32Array  # NaN if unknown: as of any other image
-    score: Float32Array  # NaN if unknown: to be computed
+    correction: Float32Array  # of the score; 0 if unknown
 
     @classmethod
     def unknown(cls, count: int) -> Self:
         """Return the effects of images without outcomes."""
-        nothing = np.full(count, np.nan, np.float32)
-        return cls(np.zeros(count, np.float32), nothing, nothing)
+        zeros = np.zeros(count, np.float32)
+        return cls(zeros, np.full(count, np.nan, np.float32), zeros)
 
     def __len__(self) -> int:
         return len(self.mean)
 
     def __getitem__(self, rows: slice | NDArray[np.int64]) -> "ImageEffects":
-        return ImageEffects(self.mean[rows], self.deviation[rows], self.score[rows])
-
-    def scores(self, computed: Float32Array) -> Float32Array:
-        """Return the score of each image: that of training, else the computed one, (N,)."""
-        return np.where(np.isfinite(self.score), self.score, computed)
+        return ImageEffects(self.mean[rows], self.deviation[rows], self.correction[rows])
 
 
 @dataclass(frozen=True)
@@ -132,10 +129,10 @@ class Posterior:
     """M draws from a head's posterior."""
 
     effects: Effects
-    slope_between: Float32Array  # (M,)
-    slope_within: Float32Array  # (M,)
+    image_slope: Float32Array  # (M,)
+    version_slope: Float32Array  # (M,)
     deviation: Float32Array  # (M,) of the effects of images, on the scale of log odds
-    version_deviation: Float32Array  # (M,) of the effects of their versions; 0 without them
+    version_deviation: Float32Array  # (M,) of the effects of versions
     projection: Effects  # of XGBoost's margin on augmentation and context, M = 1
     catalogue: ImageEffects  # of the run's catalogue, by row
     center: Float32Array  # (C,) of the context, subtracted before the division by scale
@@ -163,39 +160,38 @@ class Posterior:
         self,
         level: NDArray[np.int64],
         context: Float32Array,
-        between: Float32Array,
-        within: Float32Array,
+        image_score: Float32Array,
+        version_score: Float32Array,
     ) -> Float32Array:
-        """Return draws of the log odds of rows, without the effects of their images.
+        """Return draws of the log odds of rows, without the effects of images and versions.
 
         Args:
             level: (N,) augmentation of each row.
             context: (N, C) or (C,), encoded.
-            between: (N,) score of each row's image.
-            within: (N,) score of the row less that of its image.
+            image_score: (N,) score of each row's image.
+            version_score: (N,) score of the row less that of its image.
 
         Returns:
             float32 (M, N).
         """
         odds = self.effects(level, self._standardized(context))
-        odds += self.slope_between[:, None] * between + self.slope_within[:, None] * within
+        odds += self.image_slope[:, None] * image_score
+        odds += self.version_slope[:, None] * version_score
         return odds
 
-    def image_effects(self, images: ImageEffects, first: int = 0) -> Float32Array:
-        """Return draws of the effects of images, numbered from ``first``, float32 (M, N).
+    def image_effects(self, images: ImageEffects, numbers: NDArray[np.int64]) -> Float32Array:
+        """Return draws of the effects of images, by number, float32 (M, N).
 
         An image of one number always has the same draws, so that an answer repeats; images of
         different numbers are independent.
         """
-        noise = self._noise(first + np.arange(len(images)), 0)
+        noise = self._noise(numbers, 0)
         known = np.isfinite(images.deviation)
         deviation = np.where(known, images.deviation, self.deviation[:, None])
         return np.asarray(images.mean + deviation * noise, np.float32)
 
     def version_effects(self, versions: NDArray[np.int64]) -> Float32Array:
         """Return draws of the effects of versions, by number, float32 (M, N)."""
-        if not self.version_deviation.any():
-            return np.zeros((self.draws, len(versions)), np.float32)
         noise = self._noise(versions, FIRST_VERSION)
         return np.asarray(self.version_deviation[:, None] * noise, np.float32)
 

@@ -15,7 +15,7 @@ from benchmarks.trust.worlds import ROWS_PER_ORIGINAL, VERSIONS, Population, Wor
 from simulation.engagement import CAMPAIGN_TYPES
 from training.backbone.embed import EmbeddingTable, pair_keys
 from training.data.splits import SPLITS, Split
-from training.heads.dataset import Inputs, OutcomeRows
+from training.heads.dataset import Inputs, OutcomeRows, TrainingRows
 from training.heads.dmatrix import Matrices
 from training.heads.fit import FittedHead, fit_head
 
@@ -31,9 +31,18 @@ class History:
     parts: dict[Split, OutcomeRows]
 
     @property
-    def fitted_rows(self) -> OutcomeRows:
-        """The rows that a head is fitted to: training and validation."""
-        return self.parts["train"].joined(self.parts["validation"])
+    def training(self) -> TrainingRows:
+        """The rows that a head's XGBoost is fitted to."""
+        return TrainingRows.of(self.parts)
+
+    @property
+    def every(self) -> TrainingRows:
+        """All rows, which a head's posterior is fitted to."""
+        training = self.training
+        rows = training.rows.joined(self.parts["test"])
+        return TrainingRows(
+            rows, np.append(training.held_out, np.zeros(len(self.parts["test"]), bool))
+        )
 
 
 def simulate_history(world: World, population: Population, rng: np.random.Generator) -> History:
@@ -88,9 +97,12 @@ def _inputs(population: Population, originals: int) -> Inputs:
         population.logits[:originals].reshape(-1, len(VERSIONS)),
         np.arange(originals * len(VERSIONS)),
     )
+    every = np.arange(originals)
     column = CategoricalColumn(name="campaign_type", values=CAMPAIGN_TYPES)
     contexts = np.eye(len(CAMPAIGN_TYPES), dtype=np.float32)
-    return Inputs(table, contexts, (column,), catalogue=np.arange(originals))
+    return Inputs(
+        table, contexts, (column,), unchanged=pair_keys(every, np.zeros_like(every), len(VERSIONS))
+    )
 
 
 def _splits(originals: int, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -7,7 +7,7 @@ validation selected.
 import json
 import tempfile
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,8 +24,8 @@ from benchmarks.trust.decision_figures import Judged
 from benchmarks.trust.history import TARGET, History, one_thread_matrices
 from benchmarks.trust.worlds import Case, Options
 from training.heads.calibration import fit_platt
-from training.heads.cross_fit import BoosterOptions
 from training.heads.fit import FittedHead
+from training.heads.scores import BoosterOptions
 
 BOOTSTRAPS = 20
 
@@ -117,7 +117,9 @@ class NaiveMethod:
         """Fit the booster and its calibration."""
         options, inputs, parts = booster_options(fitted), history.inputs, history.parts
         with one_thread_matrices(inputs) as matrices:
-            booster = options.train(parts["train"], matrices)
+            training = history.training
+            weight = np.where(training.held_out, 0.0, training.rows.weight)
+            booster = options.train(training, matrices, weight)
         validation = parts["validation"]
         odds = options.margins(booster, validation, inputs).astype(np.float64)
         calibration = fit_platt(_probability(odds), validation.label, validation.weight)
@@ -145,15 +147,14 @@ class EnsembleMethod(_Timed):
     def fit(cls, fitted: FittedHead, history: History, seed: int) -> "EnsembleMethod":
         """Fit BOOTSTRAPS boosters, each to as many originals, drawn with replacement."""
         options, rng = booster_options(fitted), np.random.default_rng(seed)
-        rows = history.fitted_rows
+        rows = history.every.rows
         numbers, original = np.unique(rows.original, return_inverse=True)
         boosters = []
         with one_thread_matrices(history.inputs) as matrices:
             for _ in range(BOOTSTRAPS):
                 drawn = rng.integers(len(numbers), size=len(numbers))
                 times = np.bincount(drawn, minlength=len(numbers))[original]
-                weighted = replace(rows, weight=rows.weight * times)
-                boosters.append(options.train(weighted, matrices))
+                boosters.append(options.train(history.every, matrices, rows.weight * times))
         return cls(fitted, boosters)
 
     def judge(self, case: Case) -> Judged:

@@ -5,9 +5,13 @@ every candidate and of every alternate is then known.
 """
 
 import csv
+import os
+import shutil
+import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +73,29 @@ class RealInputs:
             )
         return files
 
+    @contextmanager
+    def tested(self) -> Iterator[RecommendBundle]:
+        """Lend the bundle with the posteriors that are not fitted to the test split.
+
+        Raises:
+            BadRequest: the run lacks one.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            directory = Path(folder) / "bundle"
+            shutil.copytree(self.bundle.directory.resolve(), directory, copy_function=os.symlink)
+            for head in self.bundle.spec.heads:
+                file = self.run / head.tested_posterior
+                if not file.is_file():
+                    raise BadRequest(
+                        "the run has no posterior without the test split",
+                        expected="the run directory of the bundle",
+                        got=str(file),
+                        remedy="Give it with --run; fit an older run again.",
+                    )
+                (directory / head.posterior).unlink()
+                (directory / head.posterior).symlink_to(file.resolve())
+            yield replace(self.bundle, directory=directory)
+
 
 def measure_real(inputs: RealInputs, reporter: Reporter) -> dict[str, list[Figures]]:
     """Send every held-out image for every target, and check the answers.
@@ -81,7 +108,13 @@ def measure_real(inputs: RealInputs, reporter: Reporter) -> dict[str, list[Figur
         The figures of each head: of candidates, and of alternates if the bundle has any. Contexts
         are drawn at random.
     """
-    bundle, files = inputs.bundle, inputs.held_out()
+    with inputs.tested() as bundle:
+        return _measure(bundle, inputs.held_out(), reporter)
+
+
+def _measure(
+    bundle: RecommendBundle, files: Sequence[Path], reporter: Reporter
+) -> dict[str, list[Figures]]:
     recommender, truth = Recommender(bundle), Truth(bundle)
     context, rng = ContextEncoder(bundle.spec.context), np.random.default_rng(0)
     judged: dict[str, dict[str, list[Judged]]] = {CANDIDATES: {}, ALTERNATES: {}}

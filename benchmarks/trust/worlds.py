@@ -3,7 +3,7 @@
 A world has images, each in A versions (the first is the original), and C campaigns. The true
 probability of a version of an image in a campaign is
 
-    log odds = table[campaign, version] + what the image adds
+    log odds = table[campaign, version] + what the image and its version add
 
 The rule fills the table, or lets the image decide. Embeddings are synthetic: an image's features,
 plus what the version does to them, plus noise.
@@ -47,6 +47,7 @@ class World:
     rate: float = LOW  # where nothing adds to it
     trials: int = 1  # of each row of the history
     image_deviation: float = 0.0  # of what an image adds and its features do not show, log odds
+    version_deviation: float = 0.0  # of what a version of it adds, likewise
     options: Options = "candidates"
 
     def table(self, rng: np.random.Generator) -> Float64Array:
@@ -85,7 +86,7 @@ class Population:
 
     table: Float64Array  # (C, A) log odds
     seen: Float64Array  # (I,) what an image adds and its features show, log odds
-    unseen: Float64Array  # (I,) what it adds and nothing shows before outcomes
+    unseen: Float64Array  # (I, A) what it and its version add and nothing shows before outcomes
     features: Float32Array  # (I, A, FEATURES)
     logits: Float32Array  # (I, A, A)
 
@@ -96,7 +97,8 @@ class Population:
         table = world.table(rng)
         own = rng.normal(size=(images, FEATURES))
         seen = world.of_features(own, rng)
-        unseen = world.image_deviation * rng.normal(size=images)
+        unseen = world.image_deviation * rng.normal(size=(images, 1))
+        unseen = unseen + world.version_deviation * rng.normal(size=(images, versions))
         shift = VERSION_SHIFT * rng.normal(size=(versions, FEATURES))
         noise = FEATURE_NOISE * rng.normal(size=(images, versions, FEATURES))
         logits = LOGIT_OF_OWN * np.eye(versions) + rng.normal(size=(images, versions, versions))
@@ -110,7 +112,8 @@ class Population:
         campaign: NDArray[np.int64] | int,
     ) -> Float64Array:
         """Return the true probability of rows, (N,)."""
-        return _probability(self.table[campaign, version] + self.seen[image] + self.unseen[image])
+        odds = self.table[campaign, version] + self.seen[image] + self.unseen[image, version]
+        return _probability(odds)
 
     def expected(
         self, image: NDArray[np.int64], version: NDArray[np.int64], campaign: int
@@ -215,6 +218,15 @@ WORLDS = (
     World("image", "the image itself decides", 200, "image", rate=0.5),
     *_lifts(0.0),
     *_lifts(IMAGE_DEVIATION),
+    World(
+        "versions-images",
+        "each version helps some images and harms others",
+        200,
+        rate=0.1,
+        trials=20,
+        image_deviation=IMAGE_DEVIATION,
+        version_deviation=0.4,
+    ),
     World("normal", "every version and campaign has an effect", 200, "normal", rate=0.3),
     World("alternates-same", "alternates: all alike", CATALOGUE, options=ALTERNATES),
     World(

@@ -7,6 +7,7 @@ share only the files of the run. ``figures.py`` tells what is compared, and why.
 """
 
 import base64
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ from augrank.resources import usable_cores
 from export.parity.answers import GateAnswer
 from export.parity.archive import ask_archive
 from export.parity.figures import EngineConfig, ParityError, compare, min_cosine, shortfalls
-from export.parity.reference import held_out_requests, reference_answers
+from export.parity.reference import ParityRequest, held_out_requests, reference_answers
 from export.run_reader import Reference, Run
 
 MAX_DRIFT = 1e-3  # of a figure, between two archives of the same graph
@@ -122,11 +123,10 @@ class ParityGate:
         weak = [not (one.firm and one.agrees(other)) for one, other in pairs]
         best = int(np.lexsort((apart, weak))[0])
         request, answer = self._requests[best], answers[best]
-        path = self._run.record.images / self._reference.paths[request.image]
         names = self._run.record.augmentations.names
         return {
             "request": {
-                "image": base64.b64encode(path.read_bytes()).decode(),
+                "image": base64.b64encode(self._image(request)).decode(),
                 "target": request.target,
                 "context": request.context,
                 "alternates": 0,
@@ -153,25 +153,30 @@ class ParityGate:
 
     def _ask(self, archive: Path, device: Device, precision: Precision | None) -> list[GateAnswer]:
         """Return the archive's answers to the gate's requests."""
-        record, paths = self._run.record, self._reference.paths
-        requests = [
-            {
-                "image": str((record.images / paths[request.image]).resolve()),
-                "fields": {
-                    **{name: str(value) for name, value in request.context.items()},
-                    "target": request.target,
-                    "alternates": "0",
-                },
-            }
-            for request in self._requests
-        ]
-        answers = []
-        for answer in ask_archive(archive, requests, device, precision):
+        record, requests, answers = self._run.record, [], []
+        with tempfile.TemporaryDirectory(prefix="augrank-parity-") as folder:
+            for number, request in enumerate(self._requests):
+                file = Path(folder) / str(number)
+                file.write_bytes(self._image(request))
+                fields = {name: str(value) for name, value in request.context.items()}
+                fields |= {"target": request.target, "alternates": "0"}
+                requests.append({"image": str(file), "fields": fields})
+            got = ask_archive(archive, requests, device, precision)
+        for answer in got:
             if answer["status"] != 200:
                 message = answer["body"]["error"]["message"]
                 raise ParityError(f"the archive rejects a held-out image: {message}")
             answers.append(GateAnswer.of_json(answer["body"], record.augmentations.names))
         return answers
+
+    def _image(self, request: ParityRequest) -> bytes:
+        """Return a request's image as a file that the catalogue does not have.
+
+        The catalogue knows its images by their bytes, and an answer then counts their outcomes,
+        which the archive does not yet have while it is tested. Decoders ignore a byte at the end.
+        """
+        path = self._reference.paths[request.image]
+        return (self._run.record.images / path).read_bytes() + b"\0"
 
 
 def lowest_cosine(

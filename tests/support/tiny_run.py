@@ -159,7 +159,9 @@ def _heads(run: Path, features, logits, augmentations: int, originals: int) -> l
         file = f"heads/{target}.ubj"
         booster.save_model(run / file)
         posterior = f"heads/{target}.npz"
-        make_posterior(augmentations, encoder.width, rng, catalogue=originals).save(run / posterior)
+        drawn = make_posterior(augmentations, encoder.width, rng, catalogue=originals)
+        for name in (posterior, f"heads/{target}.tested.npz"):
+            drawn.save(run / name)
         specs.append(
             HeadSpec(
                 target=resolve_target(target),
@@ -186,8 +188,8 @@ def make_posterior(
     one = np.ones(draws, np.float32)
     return Posterior(
         effects=effects(draws, 0.05),
-        slope_between=one,
-        slope_within=one,
+        image_slope=one,
+        version_slope=one,
         deviation=0.2 * one,
         version_deviation=0 * one,
         projection=effects(1, 0.0),

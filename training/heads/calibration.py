@@ -20,6 +20,7 @@ from augrank.models.calibration import (
     NoCalibration,
     PlattCalibration,
     VennAbersCalibration,
+    log_odds,
 )
 from training.common.metrics import clustered_mean, row_log_losses
 
@@ -47,8 +48,11 @@ def choose_calibration(
         seed: of the folds.
 
     Returns:
-        The curve, and the cross-validated log loss of each.
+        The curve, and the cross-validated log loss of each. With one original there is nothing to
+        validate on: no curve, and no losses.
     """
+    if len(np.unique(original)) < 2:
+        return NoCalibration(), {}
     losses = {
         name: _cross_validated(fit, probability, label, weight, folds_of(original, FOLDS, seed))
         for name, fit in FITS.items()
@@ -75,9 +79,7 @@ def fit_platt(
     As in Platt (1999), labels are smoothed to (N+ + 1) / (N+ + 2) and 1 / (N- + 2), so that
     separable data does not give an infinite slope.
     """
-    inside = np.clip(probability, EPSILON, 1 - EPSILON)
-    odds = np.log(inside) - np.log1p(-inside)
-    scale, shift = _fit_logistic(np.stack([odds], axis=1), label, weight, least_slope=1e-3)
+    scale, shift = _fit_logistic(log_odds(probability)[:, None], label, weight, least_slope=1e-3)
     return PlattCalibration(scale=float(scale), shift=float(shift))
 
 

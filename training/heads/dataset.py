@@ -2,8 +2,8 @@
 
 import functools
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # these import torch and pandas, which takes seconds
     from training.backbone.embed import EmbeddingTable
     from training.data.manifest.manifest import Manifest, Outcomes
 
+UNCHANGED = 0  # number of the augmentation ``original`` in every set
 CHUNK_CELLS = 2**25  # numbers of a chunk: 128 MiB of float32
 
 
@@ -29,8 +30,13 @@ class Inputs:
     contexts: NDArray[np.float32]  # (K, C)
     columns: tuple[ContextColumn, ...] = ()  # that the contexts encode
     augmentation_known: bool = True  # the manifest says which augmentation was applied
-    # Numbers of the originals of the catalogue's rows.
-    catalogue: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    # Row of the embedding table of each original's unchanged image; -1 if it was not embedded.
+    unchanged: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+
+    @property
+    def catalogue(self) -> NDArray[np.int64]:
+        """Numbers of the originals whose unchanged image is known: the catalogue's rows."""
+        return np.flatnonzero(self.unchanged >= 0)
 
     @functools.cached_property
     def feature_step(self) -> float:
@@ -63,6 +69,14 @@ class Inputs:
         recognised: NDArray[np.int64] = np.argmax(self.table.logits, axis=1)
         return recognised[rows.embedding]
 
+    def unchanged_rows(self, rows: "OutcomeRows") -> "OutcomeRows":
+        """Return the rows as if their unchanged images had been shown; embedding -1 if unknown."""
+        return replace(
+            rows,
+            embedding=np.append(self.unchanged, -1)[np.minimum(rows.original, len(self.unchanged))],
+            augmentation=np.full(len(rows), UNCHANGED),
+        )
+
     def assemble(
         self, inputs: Sequence[HeadInput], rows: "OutcomeRows", part: slice = slice(None)
     ) -> NDArray[np.float32]:
@@ -78,6 +92,14 @@ class Inputs:
             features=self.table.features[embedding],
             context=self.contexts[rows.context[part]],
         )
+
+
+@dataclass(frozen=True)
+class Distinct:
+    """The distinct shown images in R rows: embedding, augmentation and context."""
+
+    first: NDArray[np.int64]  # (N,) a row of each
+    number: NDArray[np.int64]  # (R,) of each row's shown image
 
 
 @dataclass(frozen=True)
@@ -128,9 +150,33 @@ class OutcomeRows:
         """The weighted mean of the labels."""
         return float(np.average(self.label, weights=self.weight))
 
+    def distinct(self) -> Distinct:
+        """Return the distinct shown images of the rows."""
+        if not len(self):
+            return Distinct(*np.empty((2, 0), np.int64))
+        augmentations, contexts = int(self.augmentation.max()) + 1, int(self.context.max()) + 1
+        keys = (self.embedding * augmentations + self.augmentation) * contexts + self.context
+        _, first, number = np.unique(keys, return_index=True, return_inverse=True)
+        return Distinct(first, number)
+
     def chunks(self, width: int) -> Iterator[slice]:
         """Yield slices of rows with ``width`` columns, each of bounded size."""
         return _chunks(len(self), width)
+
+
+@dataclass(frozen=True)
+class TrainingRows:
+    """The outcomes that a head is fitted to: of the training and of the validation split."""
+
+    rows: OutcomeRows
+    held_out: NDArray[np.bool_]  # (R,) of the validation split
+
+    @classmethod
+    def of(cls, parts: Mapping[Split, OutcomeRows]) -> "TrainingRows":
+        """Join both splits."""
+        train, validation = parts["train"], parts["validation"]
+        rows = train.joined(validation)
+        return cls(rows, np.arange(len(rows)) >= len(train))
 
 
 def _chunks(rows: int, width: int) -> Iterator[slice]:

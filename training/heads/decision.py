@@ -1,9 +1,10 @@
 """Metrics of the decision: does a head pick the right version of an image, and how surely?
 
-AUC and accuracy compare rows of different images. A marketer chooses between versions of one image,
-so these metrics compare the test rows of one original with each other.
+AUC and accuracy compare rows of different images. A marketer chooses between versions of one image
+in one context, so these metrics compare the test rows of one original in one context.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,108 +12,121 @@ from numpy.typing import NDArray
 
 from augrank.arrays import Float64Array
 from augrank.models.targets import Direction
-from augrank.trust.verdict import LEVEL, interval
-from training.heads.dataset import OutcomeRows
+from augrank.trust.verdict import LEVEL, decide, interval
+from training.heads.dataset import UNCHANGED, OutcomeRows
 
-MAX_PAIRS = 200_000
+MAX_ROWS = 20_000  # judged; with their draws they must fit in memory
+
+
+@dataclass(frozen=True)
+class JudgedRows:
+    """The distinct images shown in one context, by original and context; arrays (N,)."""
+
+    rows: OutcomeRows
+    rate: Float64Array  # mean outcome
+    trials: Float64Array  # number of outcomes
+    # (G + 1,) first row of each group, which is the unchanged image if that was shown, and N.
+    starts: NDArray[np.int64]
+
+    @property
+    def value(self) -> Float64Array:
+        """The true probability of each row where known, else its mean outcome."""
+        return self.rate if self.rows.truth is None else self.rows.truth
+
+    def groups(self) -> list[slice]:
+        """Return the rows of each group with a choice."""
+        pairs = zip(self.starts, self.starts[1:], strict=False)
+        return [slice(start, end) for start, end in pairs if end - start > 1]
+
+
+def judged_rows(rows: OutcomeRows, seed: int) -> JudgedRows:
+    """Return the rows to judge: all, or those of originals drawn until there are MAX_ROWS.
+
+    Args:
+        rows: the outcomes of the test split.
+        seed: of the draw.
+    """
+    distinct = rows.distinct()
+    trials = np.bincount(distinct.number, rows.weight).astype(np.float64)
+    successes = np.bincount(distinct.number, rows.weight * rows.label)
+    kept = np.flatnonzero(trials > 0)
+    images, image = np.unique(rows.original[distinct.first[kept]], return_inverse=True)
+    place = np.random.default_rng(seed).permutation(len(images))[image]
+    kept = kept[np.argsort(place, kind="stable")[:MAX_ROWS]]
+    shown = rows[distinct.first[kept]]
+    order = np.lexsort((shown.augmentation != UNCHANGED, shown.context, shown.original))
+    kept, shown = kept[order], shown[order]
+    changes = (np.diff(shown.original) != 0) | (np.diff(shown.context) != 0)
+    starts = np.concatenate([[0], np.flatnonzero(changes) + 1, [len(shown)]])
+    return JudgedRows(shown, successes[kept] / trials[kept], trials[kept], starts)
 
 
 def decision_metrics(
-    draws: Float64Array, rows: OutcomeRows, direction: Direction, seed: int
+    draws: Float64Array, judged: JudgedRows, direction: Direction
 ) -> dict[str, Any]:
     """Compute the metrics on test rows.
 
     Args:
         draws: probabilities, (M, N).
-        rows: the N outcomes.
+        judged: the N rows.
         direction: whether a high or a low probability is good.
-        seed: of the sample of pairs, if there are too many.
 
     Returns:
-        ``pairwise_accuracy``: share of pairs of an original's rows that are ordered as their
-        outcomes, or as their true probabilities where known. ``picked_rate`` and ``shown_rate``:
-        mean outcome of each original's best-rated row, and of all. Where the truth is known, also
-        ``regret`` (mean true probability of the best row less that of the picked one), ``coverage``
-        (share of true probabilities in their interval) and ``false_claims`` (share of claims that
-        one row beats another whose truth is not so).
+        ``pairwise_accuracy``: share of pairs of a group's rows that are ordered as their outcomes,
+        or as their true probabilities where known. ``picked_rate`` and ``shown_rate``: mean outcome
+        of each group's best-rated row, and of all. ``changes``: share of groups in which the
+        verdict recommends a change. Where the truth is known, also ``regret`` (mean true
+        probability of a group's best row less that of the recommended one), ``coverage`` (share of
+        true probabilities in their interval) and ``false_claims`` (share of rows said to be better
+        than their reference that are not). None where there is nothing to count.
     """
     sign = 1.0 if direction == "maximize" else -1.0
-    row, rate, weight = _shown(rows)
-    draws, original = draws[:, row], rows.original[row]
-    truth = None if rows.truth is None else rows.truth[row]
-    mean = draws.mean(axis=0)
-    picked = _best_rows(sign * mean, original)
+    groups, value = judged.groups(), sign * judged.value
+    mean = sign * draws.mean(axis=0)
+    picked = np.array([part.start + int(np.argmax(mean[part])) for part in groups], np.int64)
+    decisions = [decide(draws[:, part][:, 1:], draws[:, part.start], direction) for part in groups]
+    chosen = [0 if each.option is None else 1 + each.option for each in decisions]
     result: dict[str, Any] = {
-        "pairwise_accuracy": None,
-        "picked_rate": float(np.average(rate[picked], weights=weight[picked])),
-        "shown_rate": float(np.average(rate, weights=weight)),
+        "pairwise_accuracy": _pairwise_accuracy(mean, value, groups),
+        "picked_rate": _rate(judged, picked),
+        "shown_rate": _rate(judged, np.arange(len(value))),
+        "changes": float(np.mean([number > 0 for number in chosen])) if groups else None,
         "interval_level": LEVEL,
         "regret": None,
         "coverage": None,
         "false_claims": None,
     }
-    value = rate if truth is None else truth
-    first, second = _pairs(original, seed)
-    differs = value[first] != value[second]
-    if differs.any():
-        one, other = first[differs], second[differs]
-        ordered = np.sign(mean[one] - mean[other]) == np.sign(value[one] - value[other])
-        result["pairwise_accuracy"] = float(ordered.mean())
-    if truth is not None:
-        best = _best_rows(sign * truth, original)
-        result["regret"] = float(np.mean(sign * (truth[best] - truth[picked])))
+    if judged.rows.truth is not None:
+        lost = [
+            value[part].max() - value[part][row] for part, row in zip(groups, chosen, strict=True)
+        ]
+        result["regret"] = float(np.mean(lost)) if groups else None
         low, high = interval(draws)
+        truth = judged.rows.truth
         result["coverage"] = float(np.mean((low <= truth) & (truth <= high)))
-        result["false_claims"] = _false_claims(draws, truth, first, second)
+        gains = [value[part][1:] - value[part.start] for part in groups]
+        claimed = [gain[each.better] for gain, each in zip(gains, decisions, strict=True)]
+        claims = np.concatenate([*claimed, np.empty(0)])
+        result["false_claims"] = float(np.mean(claims <= 0)) if len(claims) else None
     return result
 
 
-def _shown(rows: OutcomeRows) -> tuple[NDArray[np.int64], Float64Array, Float64Array]:
-    """Return a row for each image shown in a context, its mean outcome and number of outcomes."""
-    keys = np.stack([rows.embedding, rows.augmentation, rows.context])
-    _, first, number = np.unique(keys, axis=1, return_index=True, return_inverse=True)
-    weight = np.bincount(number, rows.weight).astype(np.float64)
-    known = weight > 0
-    successes = np.bincount(number, rows.weight * rows.label)
-    return first[known], successes[known] / weight[known], weight[known]
+def _rate(judged: JudgedRows, rows: NDArray[np.int64]) -> float | None:
+    """Return the mean outcome of rows; None without a row."""
+    if not len(rows):
+        return None
+    return float(np.average(judged.rate[rows], weights=judged.trials[rows]))
 
 
-def _best_rows(value: Float64Array, original: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the row of the highest value of each original; the first on ties."""
-    order = np.lexsort((np.arange(len(value)), -value, original))
-    return order[np.unique(original[order], return_index=True)[1]]
-
-
-def _pairs(original: NDArray[np.int64], seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return pairs of rows of one original: all, or a sample of about MAX_PAIRS."""
-    order = np.argsort(original, kind="stable")
-    groups = np.split(order, np.unique(original[order], return_index=True)[1][1:])
-    rng = np.random.default_rng(seed)
-    most = max(1, MAX_PAIRS // len(groups))
-    firsts, seconds = [], []
-    for group in groups:
-        first, second = np.triu_indices(len(group), 1)
-        if len(first) > most:
-            some = rng.choice(len(first), most, replace=False)
-            first, second = first[some], second[some]
-        firsts.append(group[first])
-        seconds.append(group[second])
-    return np.concatenate(firsts), np.concatenate(seconds)
-
-
-def _false_claims(
-    draws: Float64Array,
-    truth: Float64Array,
-    first: NDArray[np.int64],
-    second: NDArray[np.int64],
+def _pairwise_accuracy(
+    mean: Float64Array, value: Float64Array, groups: list[slice]
 ) -> float | None:
-    """Return the share of false claims "this row beats that one"; None without a claim."""
-    claims = false = 0
-    for start in range(0, len(first), 4096):
-        one, other = first[start : start + 4096], second[start : start + 4096]
-        low, high = interval(draws[:, one] - draws[:, other])
-        claimed = (low > 0) | (high < 0)
-        right = np.where(low > 0, truth[one] > truth[other], truth[one] < truth[other])
-        claims += int(claimed.sum())
-        false += int((claimed & ~right).sum())
-    return false / claims if claims else None
+    """Return the share of pairs with different values that the means order alike, or None."""
+    right = pairs = 0
+    for part in groups:
+        first, second = np.triu_indices(part.stop - part.start, 1)
+        ordered = np.sign(value[part][first] - value[part][second])
+        said = np.sign(mean[part][first] - mean[part][second])
+        right += int(np.sum((said == ordered) & (ordered != 0)))
+        pairs += int(np.sum(ordered != 0))
+    return right / pairs if pairs else None

@@ -15,8 +15,36 @@ from augrank.models.context import ContextColumn
 from augrank.trust.posterior import Effects
 
 RIDGE = 1e-3  # of the projection, whose effects are collinear
-# Wider interactions are left out; XGBoost may still learn them.
-MAX_EFFECTS = 600
+# The rest is left to XGBoost. A sweep of the sampler costs the third power of this.
+MAX_EFFECTS = 300
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The distinct pairs of augmentation and context in R rows."""
+
+    matrix: sparse.csr_array  # (K, D), the pairs' rows of the design matrix
+    number: NDArray[np.int64]  # (R,) pair of each row
+
+    def __call__(self, effects: Float64Array) -> Float64Array:
+        """Return the log odds that effects (D,) give the rows, (R,)."""
+        return np.asarray((self.matrix @ effects)[self.number])
+
+    def project(self, weight: Float64Array, margin: Float64Array) -> Float64Array:
+        """Return the effects that explain margins best, by ridge regression, (D,).
+
+        Args:
+            weight: (R,) number of outcomes.
+            margin: (R,) log odds.
+        """
+        count, width = self.matrix.shape
+        weights = np.bincount(self.number, weight, count)
+        sums = np.bincount(self.number, weight * margin, count)
+        penalty = np.full(width, RIDGE)
+        penalty[0] = 1e-6
+        normal = (self.matrix.T @ (sparse.diags_array(weights) @ self.matrix)).toarray()
+        normal[np.diag_indices(width)] += penalty
+        return np.asarray(solve(normal, self.matrix.T @ sums, assume_a="pos"), np.float64)
 
 
 @dataclass(frozen=True)
@@ -29,24 +57,18 @@ class Design:
     groups: tuple[NDArray[np.int64], ...]  # positions of the effects that share a scale
     center: Float32Array  # (C,) of the encoded context
     scale: Float32Array  # (C,)
-    versions: bool  # whether the versions of an image have effects of their own
+    left_out: tuple[str, ...] = ()  # columns with effects that XGBoost alone may learn
 
     @classmethod
     def of(
-        cls,
-        augmentations: int,
-        columns: Sequence[ContextColumn],
-        contexts: Float32Array,
-        *,
-        versions: bool = False,
+        cls, augmentations: int, columns: Sequence[ContextColumn], contexts: Float32Array
     ) -> Self:
-        """Choose the effects: as many as MAX_EFFECTS, narrow context columns first.
+        """Choose at most MAX_EFFECTS effects: of columns first, then interactions; narrow first.
 
         Args:
             augmentations: number of augmentations.
             columns: the context's columns.
             contexts: (K, C) the distinct contexts; numeric columns are standardised by them.
-            versions: the applied augmentation is not known, only recognised.
         """
         width = contexts.shape[1]
         center, scale = np.zeros(width, np.float32), np.ones(width, np.float32)
@@ -57,15 +79,21 @@ class Design:
                 values = contexts[:, part]
                 center[part], scale[part] = values.mean(), max(float(values.std()), 1e-6)
         first = 1 + augmentations
-        groups = [np.arange(1, first)]
-        left = MAX_EFFECTS - first
-        for part in sorted(parts, key=len):
-            crossed = first + width + np.arange(augmentations)[:, None] * width + part
-            for group in (first + part, crossed.ravel()):
-                if len(group) <= left:
-                    groups.append(group)
-                    left -= len(group)
-        return cls(augmentations, tuple(groups), center, scale, versions)
+        levels = np.arange(augmentations)[:, None]
+        groups, left, left_out = [np.arange(1, first)], MAX_EFFECTS - first, set[str]()
+        by_width = sorted(zip(parts, columns, strict=True), key=lambda pair: len(pair[0]))
+        effects = [(first + part, column.name) for part, column in by_width]
+        effects += [
+            ((first + width + levels * width + part).ravel(), column.name)
+            for part, column in by_width
+        ]
+        for group, name in effects:
+            if len(group) <= left:
+                groups.append(group)
+                left -= len(group)
+            else:
+                left_out.add(name)
+        return cls(augmentations, tuple(groups), center, scale, tuple(sorted(left_out)))
 
     @property
     def width(self) -> int:
@@ -82,13 +110,28 @@ class Design:
         """The positions of the intercept and of the effects in groups, (D,)."""
         return np.concatenate([[0], *self.groups])
 
-    def matrix(self, level: NDArray[np.int64], context: Float32Array) -> sparse.csr_array:
-        """Return the active columns of the design matrix of rows, (N, D).
+    @property
+    def active_groups(self) -> list[NDArray[np.int64]]:
+        """The groups, as positions among the active effects."""
+        ends = np.cumsum([1, *map(len, self.groups)])
+        return [np.arange(start, end) for start, end in pairwise(ends)]
+
+    def cells(
+        self, level: NDArray[np.int64], context: NDArray[np.int64], contexts: Float32Array
+    ) -> Cells:
+        """Return the cells of rows.
 
         Args:
-            level: (N,) augmentation.
-            context: (N, C), encoded.
+            level: (R,) augmentation of each row.
+            context: (R,) row of ``contexts``.
+            contexts: (K, C) the distinct contexts, encoded.
         """
+        keys, number = np.unique(level * len(contexts) + context, return_inverse=True)
+        levels, rows = np.divmod(keys, max(1, len(contexts)))
+        return Cells(self._matrix(levels, contexts[rows]), number)
+
+    def _matrix(self, level: NDArray[np.int64], context: Float32Array) -> sparse.csr_array:
+        """Return the active columns of the design matrix of rows, (N, D)."""
         count, (rows, width) = self.augmentations, context.shape
         one_hot = (np.ones(rows), (np.arange(rows), level))
         standard = sparse.coo_array((context - self.center) / self.scale)
@@ -124,30 +167,19 @@ class History:
     level: NDArray[np.int64]  # augmentation
     context: NDArray[np.int64]  # row of the distinct contexts
     image: NDArray[np.int64]  # number of the original
-    score: Float64Array  # of XGBoost, cross-fitted
+    image_score: Float64Array  # score of the image as it is
+    version_score: Float64Array  # score of the row less that of the image, centered by image
     label: Float64Array  # 0 or 1
     weight: Float64Array  # number of outcomes
 
     def __getitem__(self, rows: NDArray[np.bool_]) -> "History":
         return History(*(getattr(self, each.name)[rows] for each in fields(self)))
 
-
-def project(rows: sparse.csr_array, weight: Float64Array, margin: Float64Array) -> Float64Array:
-    """Return the effects that explain margins best, by ridge regression, (D,).
-
-    Args:
-        rows: (R, D) of the design.
-        weight: (R,) number of outcomes.
-        margin: (R,) log odds.
-    """
-    weighted = sparse.diags_array(weight) @ rows
-    penalty = np.full(rows.shape[1], RIDGE)
-    penalty[0] = 1e-6
-    normal = (rows.T @ weighted).toarray() + np.diag(penalty)
-    return np.asarray(solve(normal, weighted.T @ margin, assume_a="pos"), np.float64)
-
-
-def between_and_within(score: Float64Array, image: NDArray[np.int64]) -> Float64Array:
-    """Return the mean score of each row's image, and the row's difference from it, (R, 2)."""
-    mean = np.bincount(image, score) / np.maximum(np.bincount(image), 1)
-    return np.stack([mean[image], score - mean[image]], axis=1)
+    def joined(self, other: "History") -> "History":
+        """Return these outcomes and others."""
+        return History(
+            *(
+                np.concatenate([getattr(self, each.name), getattr(other, each.name)])
+                for each in fields(self)
+            )
+        )

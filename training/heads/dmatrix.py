@@ -12,7 +12,7 @@ import xgboost
 from augrank.errors import DataError
 from augrank.models.head import HeadInput
 from augrank.resources import available_memory
-from training.heads.dataset import Inputs, OutcomeRows
+from training.heads.dataset import Inputs, OutcomeRows, TrainingRows
 
 CELLS_PER_THREAD = 4_000_000  # with fewer, synchronisation takes longer than the work
 MEMORY_SHARE = 0.5  # of the free memory, for the matrices of one set of inputs
@@ -25,9 +25,9 @@ def threads_for(rows: int, width: int, threads: int) -> int:
 
 @dataclass(frozen=True, eq=False)
 class MatrixPair:
-    """The quantised rows of training and validation, and the device that can read them."""
+    """The quantised rows of a head, and the device that can read them."""
 
-    train: xgboost.DMatrix
+    all: xgboost.DMatrix  # of training and validation
     validation: xgboost.DMatrix
     device: str
 
@@ -78,23 +78,24 @@ class Matrices:
         self._cache.clear()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def get(
-        self, names: tuple[HeadInput, ...], train: OutcomeRows, validation: OutcomeRows
-    ) -> MatrixPair:
-        """Return the matrices of training and validation, with labels and weights.
+    def get(self, names: tuple[HeadInput, ...], training: TrainingRows) -> MatrixPair:
+        """Return the matrices of rows, with labels and weights.
+
+        A fold of rows is the whole matrix in which the other rows have no weight, so that one
+        matrix serves every fold and every target with the same rows.
 
         Raises:
             DataError: they fit neither in memory nor on disk.
         """
-        key = hashlib.sha256()
-        for part in (train, validation):
-            for rows in (part.embedding, part.augmentation, part.context):
-                key.update(rows.tobytes())
+        rows, validation = training.rows, training.rows[training.held_out]
+        key = hashlib.sha256(training.held_out.tobytes())
+        for values in (rows.embedding, rows.augmentation, rows.context):
+            key.update(values.tobytes())
         if names not in self._cache or self._cache[names][0] != key.digest():
             self._cache.pop(names, None)  # frees its memory first
-            self._cache[names] = (key.digest(), self._build(names, train, validation))
+            self._cache[names] = (key.digest(), self._build(names, rows, validation))
         pair = self._cache[names][1]
-        for matrix, part in ((pair.train, train), (pair.validation, validation)):
+        for matrix, part in ((pair.all, rows), (pair.validation, validation)):
             matrix.set_label(part.label)
             matrix.set_weight(part.weight)
         return pair

@@ -4,7 +4,8 @@ The set of inputs (the applied augmentation, its recognised probabilities, featu
 the number of trees (early stopping) are selected by log loss on validation data. XGBoost and the
 posterior are then fitted to training and validation data together; the calibration is chosen on
 validation originals that its prediction was not fitted to. Everything that is reported comes from
-the test split, on which nothing is selected.
+the test split, on which nothing is selected. Last, the posterior is fitted to all outcomes, those
+of the test split too, and takes the place of the tested one.
 """
 
 import time
@@ -25,12 +26,12 @@ from augrank.trust.posterior import Posterior
 from training.common.metrics import clustered_mean, evaluate, log_loss
 from training.data.splits import Split
 from training.heads.calibration import choose_calibration
-from training.heads.cross_fit import BoosterOptions, cross_fitted_scores
-from training.heads.dataset import Inputs, OutcomeRows
-from training.heads.decision import decision_metrics
-from training.heads.design import Design, History, project
+from training.heads.dataset import Inputs, OutcomeRows, TrainingRows
+from training.heads.decision import decision_metrics, judged_rows
+from training.heads.design import Design, History
 from training.heads.dmatrix import Matrices, threads_for
 from training.heads.mixed_effects import fit_effects
+from training.heads.scores import BoosterOptions, Scorer, cross_fitted_scores
 
 # Simplest first: on ties the first is selected.
 INPUT_SETS: tuple[tuple[HeadInput, ...], ...] = (
@@ -53,12 +54,14 @@ class FittedHead:
 
     spec: HeadSpec
     booster: xgboost.Booster
-    posterior: Posterior
+    posterior: Posterior  # of all outcomes
+    tested_posterior: Posterior  # of training and validation; the metrics are of this one
     test_probability: Float64Array  # calibrated, of the test rows
     validation_log_loss: dict[str, float]  # by inputs, of XGBoost alone
     calibration_log_loss: dict[str, float]  # by calibration, cross-validated
     trees: int
-    fit_seconds: float  # on the selected inputs, with the posterior
+    fit_seconds: float  # on the selected inputs, with the posteriors
+    left_out: tuple[str, ...]  # columns with effects that XGBoost alone may learn
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,96 +97,123 @@ def fit_head(
         seed: of row and column sampling.
         threads: number of XGBoost's threads.
     """
-    validation = parts["validation"]
+    training = TrainingRows.of(parts)
     fits = [
-        _fit_inputs(
-            names, parts, inputs, matrices, _parameters(names, parts, inputs, seed, threads)
-        )
+        _fit_inputs(names, training, inputs, matrices, seed, threads)
         for names in input_sets(inputs)
     ]
-    options = select_inputs(fits, validation).options
+    options = select_inputs(fits, parts["validation"]).options
     start = time.perf_counter()
-    trusted = _fit_posterior(options, parts, inputs, matrices, seed)
+    fitted = _fit_posteriors(options, training, parts["test"], inputs, matrices, seed)
     seconds = time.perf_counter() - start
 
     test = parts["test"]
     spec = HeadSpec(
         target=target,
         inputs=options.names,
-        width=trusted.booster.num_features(),
+        width=fitted.scorer.booster.num_features(),
         feature_step=inputs.feature_step,
         file=f"heads/{target.name}.ubj",
         posterior=f"heads/{target.name}.npz",
         augmentation_known=inputs.augmentation_known,
-        calibration=trusted.calibration,
+        calibration=fitted.calibration,
     )
-    draws = _predict(Estimator(Head(spec, trusted.booster), trusted.posterior), test, inputs)
-    probability = draws.mean(axis=0)
-    share = parts["train"].share_of_ones
+    estimator = Estimator(Head(spec, fitted.scorer.booster), fitted.tested)
+    probability = _mean_probability(estimator, fitted.scorer, test)
     figures = evaluate(
         test.label,
         probability,
         test.weight,
-        train_share=share,
+        train_share=parts["train"].share_of_ones,
         original=test.original,
         truth=test.truth,
     )
-    figures["decision"] = decision_metrics(draws, test, target.direction, seed)
+    judged = judged_rows(test, seed)
+    draws = _predict(estimator, fitted.scorer, judged.rows)
+    figures["decision"] = decision_metrics(draws, judged, target.direction)
     return FittedHead(
         spec=spec.model_copy(update={"metrics": figures}),
-        booster=trusted.booster,
-        posterior=trusted.posterior,
+        booster=fitted.scorer.booster,
+        posterior=fitted.final,
+        tested_posterior=fitted.tested,
         test_probability=probability,
         validation_log_loss={"+".join(fit.inputs): fit.loss for fit in fits},
-        calibration_log_loss=trusted.calibration_log_loss,
-        trees=trusted.booster.num_boosted_rounds(),
+        calibration_log_loss=fitted.calibration_log_loss,
+        trees=fitted.scorer.booster.num_boosted_rounds(),
         fit_seconds=seconds,
+        left_out=fitted.scorer.design.left_out,
     )
 
 
 @dataclass(frozen=True, eq=False)
-class _Trusted:
-    """A booster of all training data with its posterior and calibration."""
+class _PosteriorFit:
+    """A booster with its posteriors and calibration."""
 
-    booster: xgboost.Booster
-    posterior: Posterior
+    scorer: Scorer  # has the booster
+    tested: Posterior
+    final: Posterior
     calibration: Calibration
     calibration_log_loss: dict[str, float]
 
 
-def _fit_posterior(
+def _fit_posteriors(
     options: BoosterOptions,
-    parts: dict[Split, OutcomeRows],
+    training: TrainingRows,
+    test: OutcomeRows,
     inputs: Inputs,
     matrices: Matrices,
     seed: int,
-) -> _Trusted:
-    """Fit the posterior to cross-fitted scores, and the calibration to held-out predictions."""
-    train, rng = parts["train"], np.random.default_rng(seed)
-    rows = train.joined(parts["validation"])
-    design = Design.of(
-        inputs.augmentations,
-        inputs.columns,
-        inputs.contexts,
-        versions=not inputs.augmentation_known,
+) -> _PosteriorFit:
+    """Fit the posteriors to scores of boosters that did not see the rows' originals."""
+    rows = training.rows
+    design = Design.of(inputs.augmentations, inputs.columns, inputs.contexts)
+    scores = cross_fitted_scores(options, training, design, inputs, matrices)
+    history = _history(rows, inputs, scores)
+    calibration, losses = _calibrate(design, inputs, history, training.held_out, seed)
+    booster = options.train(training, matrices)
+    scorer = Scorer.of(options, booster, design, inputs, rows)
+    overstated = scores[0] - scorer(rows)[0]
+    every = history.joined(_history(test, inputs, scorer(test)))
+
+    def posterior(outcomes: History, correction: Float64Array) -> Posterior:
+        counted = outcomes.weight > 0
+        outcomes, correction = outcomes[counted], correction[counted]
+        fitted = fit_effects(design, inputs.contexts, outcomes, np.random.default_rng(seed))
+        image = np.searchsorted(fitted.images, outcomes.image)
+        mean = np.bincount(image, correction) / np.bincount(image)
+        return fitted.posterior(scorer.projection, mean, inputs.catalogue)
+
+    return _PosteriorFit(
+        scorer,
+        tested=posterior(history, overstated),
+        final=posterior(every, np.append(overstated, np.zeros(len(test)))),
+        calibration=calibration,
+        calibration_log_loss=losses,
     )
-    matrix = design.matrix(inputs.levels(rows), inputs.contexts[rows.context])
-    history = History(
+
+
+def _history(
+    rows: OutcomeRows, inputs: Inputs, scores: tuple[Float64Array, Float64Array]
+) -> History:
+    """Return outcomes with scores; those of versions are centered within their image.
+
+    Otherwise the versions would make up for the noise in the score of the unchanged image, and
+    their slope would mistake what is said about the image for a difference between versions.
+    """
+    image_score, version_score = scores
+    image = np.unique(rows.original, return_inverse=True)[1]
+    outcomes = np.maximum(np.bincount(image, rows.weight), 1e-9)
+    mean = np.bincount(image, rows.weight * version_score) / outcomes
+    return History(
         rows.embedding,
         inputs.levels(rows),
         rows.context,
         rows.original,
-        cross_fitted_scores(options, rows, matrix, inputs, matrices),
+        image_score,
+        version_score - mean[image],
         rows.label,
         rows.weight,
     )
-    held_out = np.arange(len(rows)) >= len(train)
-    calibration, losses = _calibrate(design, inputs, history, held_out, seed)
-    booster = options.train(rows, matrices)
-    margin = options.margins(booster, rows, inputs).astype(np.float64)
-    projection = project(matrix, rows.weight, margin)
-    fitted = fit_effects(design, inputs.contexts, history, rng)
-    return _Trusted(booster, fitted.posterior(projection, inputs.catalogue), calibration, losses)
 
 
 def _calibrate(
@@ -230,14 +260,39 @@ def input_sets(inputs: Inputs) -> tuple[tuple[HeadInput, ...], ...]:
     return tuple(tuple(name for name in names if name != "context") for names in sets)
 
 
-def _parameters(
+def _fit_inputs(
     names: tuple[HeadInput, ...],
-    parts: dict[Split, OutcomeRows],
+    training: TrainingRows,
     inputs: Inputs,
+    matrices: Matrices,
     seed: int,
     threads: int,
+) -> InputFit:
+    """Fit a booster of the training split, stopped early on the validation split."""
+    rows, held_out = training.rows, training.held_out
+    parameters = _parameters(names, rows[~held_out], inputs, seed, threads)
+    pair = matrices.get(names, training)
+    pair.all.set_weight(np.where(held_out, 0.0, rows.weight))
+    booster = xgboost.train(
+        {**parameters, "device": pair.device},
+        pair.all,
+        ROUNDS,
+        evals=[(pair.validation, "validation")],
+        early_stopping_rounds=PATIENCE,
+        verbose_eval=False,
+    )
+    best = booster[: booster.best_iteration + 1]
+    best.set_param({"device": "cpu"})  # it predicts arrays in host memory
+    options = BoosterOptions(names, parameters, best.num_boosted_rounds())
+    validation = rows[held_out]
+    margin = options.margins(best, validation, inputs)
+    probability = 1 / (1 + np.exp(-margin.astype(np.float64)))
+    return InputFit(options, margin, log_loss(validation.label, probability, validation.weight))
+
+
+def _parameters(
+    names: tuple[HeadInput, ...], train: OutcomeRows, inputs: Inputs, seed: int, threads: int
 ) -> dict[str, Any]:
-    train = parts["train"]
     return {
         "objective": "binary:logistic",
         "eval_metric": "logloss",
@@ -254,43 +309,19 @@ def _parameters(
     }
 
 
-def _fit_inputs(
-    names: tuple[HeadInput, ...],
-    parts: dict[Split, OutcomeRows],
-    inputs: Inputs,
-    matrices: Matrices,
-    parameters: dict[str, Any],
-) -> InputFit:
-    """Fit a booster of the training split, stopped early on the validation split."""
-    validation = parts["validation"]
-    pair = matrices.get(names, parts["train"], validation)
-    booster = xgboost.train(
-        {**parameters, "device": pair.device},
-        pair.train,
-        ROUNDS,
-        evals=[(pair.validation, "validation")],
-        early_stopping_rounds=PATIENCE,
-        verbose_eval=False,
-    )
-    best = booster[: booster.best_iteration + 1]
-    best.set_param({"device": "cpu"})  # it predicts arrays in host memory
-    options = BoosterOptions(names, parameters, best.num_boosted_rounds())
-    margin = options.margins(best, validation, inputs)
-    probability = 1 / (1 + np.exp(-margin.astype(np.float64)))
-    return InputFit(options, margin, log_loss(validation.label, probability, validation.weight))
+def _mean_probability(estimator: Estimator, scorer: Scorer, rows: OutcomeRows) -> Float64Array:
+    """Predict rows as a server does, float64 (R,)."""
+    distinct = rows.distinct()
+    shown = rows[distinct.first]
+    means = [
+        _predict(estimator, scorer, shown[np.arange(len(shown))[part]]).mean(axis=0)
+        for part in shown.chunks(2 * estimator.draws)
+    ]
+    return np.concatenate(means)[distinct.number]
 
 
-def _predict(estimator: Estimator, rows: OutcomeRows, inputs: Inputs) -> Float64Array:
-    """Predict rows as a server does, float64 (M, R); an image's score is that of its rows."""
-    image = np.unique(rows.original, return_inverse=True)[1]
-    width = inputs.width(("augmentation_probs", "features", "context")) + estimator.draws
-    parts = list(rows.chunks(width))
-    score = np.concatenate([estimator.score(inputs.rows(rows, part)) for part in parts])
-    scores = (np.bincount(image, score) / np.bincount(image)).astype(np.float32)
-    return np.concatenate(
-        [
-            estimator.shown(inputs.rows(rows, part), image[part], rows.embedding[part], scores)
-            for part in parts
-        ],
-        axis=1,
-    )
+def _predict(estimator: Estimator, scorer: Scorer, rows: OutcomeRows) -> Float64Array:
+    """Predict draws of rows as a server does, float64 (M, R)."""
+    image_score = scorer(rows)[0].astype(np.float32)
+    inputs = scorer.inputs.rows(rows)
+    return estimator.history(inputs, rows.original, rows.embedding, image_score)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from augrank.contracts.manifest import AUGMENTATION
 from training.backbone.embed import EmbeddingTable
@@ -38,9 +39,14 @@ def fit_heads(
         ctx: its device is where XGBoost builds its histograms.
         notes: notes for the report are appended.
     """
-    known = AUGMENTATION in data.manifest.frame.columns
-    catalogue = np.flatnonzero(data.original_file >= 0)
-    inputs, results = Inputs(table, data.contexts, data.context, known, catalogue), []
+    results: list[TargetResult] = []
+    inputs = Inputs(
+        table,
+        data.contexts,
+        data.context,
+        AUGMENTATION in data.manifest.frame.columns,
+        _unchanged(data, table),
+    )
     embedding = table.rows(data.manifest.file, data.manifest.applied)
     pages = data.folder.cache / "heads"
     with Matrices(inputs, data.threads_of_machine, pages, device=ctx.device.kind) as matrices:
@@ -64,11 +70,24 @@ def fit_heads(
                     f"{name} scores {head.spec.metrics['leak_z']:.1f} standard errors above the "
                     "expected accuracy of its predictions: outcomes leak into its inputs."
                 )
+    for column in dict.fromkeys(name for result in results for name in result.head.left_out):
+        notes.append(
+            f"{column} has too many categories: heads learn its effects from XGBoost alone, "
+            "and intervals do not contain what is unsure about them."
+        )
     if matrices.on_disk:
         notes.append("The rows of the heads did not fit in memory: trained from disk, on the CPU.")
     if matrices.exceeded_gpu:
         notes.append("The rows of the heads did not fit in the GPU's memory: trained on the CPU.")
     return results
+
+
+def _unchanged(data: Dataset, table: EmbeddingTable) -> NDArray[np.int64]:
+    """Return the row of the table of each original's unchanged image, or -1, (originals,)."""
+    rows, known = np.full(len(data.original_file), -1), data.original_file >= 0
+    files = data.original_file[known]
+    rows[known] = table.rows(files, np.zeros_like(files))
+    return rows
 
 
 def _baselines(

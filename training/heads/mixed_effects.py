@@ -1,14 +1,14 @@
 """Sample the posterior of a head: a mixed-effects logistic regression, by Gibbs sampling.
 
-The model is that of ``augrank/trust/posterior.py``. Effects have Cauchy priors within each group
-(augmentation, each context column, each column x augmentation) whose common scale is learned with a
-half-Cauchy prior (Carvalho, Polson and Scott, 2010): a group without effect shrinks to nothing, and
-a single large effect is not shrunk with it. Effects of images are normal with a learned deviation.
-Polya-Gamma variables make every conditional distribution normal (Polson, Scott and Windle, 2013).
+The model is that of ``augrank/trust/posterior.py``. Effects form groups (augmentation, each context
+column, each column x augmentation). The effects of a group follow a Student-t distribution around
+zero; its scale and its tail are learned, and a large part of the prior says that there is next to
+no effect (a spike and slab; George and McCulloch, 1993). So a group without effect adds little to
+an interval, and a single large effect is not shrunk with its group. The effects of images and of
+versions are normal, with learned deviations of the same kind of prior.
 
-XGBoost's score enters as two covariates: the mean over the rows of an image, and a row's difference
-from that mean. The second has its own slope, because differences between versions of one image may
-be an artefact of what the augmentation does to the features.
+XGBoost's score has two slopes, one for the score of the image and one for the difference of a
+version from it: that difference may be an artefact of what the augmentation does to the features.
 """
 
 from dataclasses import dataclass, fields
@@ -19,10 +19,10 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from augrank.arrays import Float32Array, Float64Array
 from augrank.trust.posterior import ImageEffects, Posterior, probabilities
-from training.heads.design import Design, History, between_and_within
+from training.heads.design import Design, History
 from training.heads.gibbs import GibbsSampler
 
-SWEEPS, BURN_IN, DRAWS = 500, 100, 200
+BURN_IN, DRAWS = 40, 200  # sweeps once the likelihood is settled
 
 
 @dataclass(frozen=True)
@@ -31,34 +31,39 @@ class FittedEffects:
 
     design: Design
     effects: Float64Array  # (M, D)
-    slopes: Float64Array  # (M, 2): between, within
+    slopes: Float64Array  # (M, 2): of the image's score, and of the version's
     deviation: Float64Array  # (M,) of the effects of images
-    version_deviation: Float64Array  # (M,) and of their versions
+    version_deviation: Float64Array  # (M,) of the effects of versions
     images: NDArray[np.int64]  # (I,) numbers of the originals, ascending
-    known: ImageEffects  # what is known of these
+    image_mean: Float64Array  # (I,) of their effects
+    image_deviation: Float64Array  # (I,) of their effects
 
-    def posterior(self, projection: Float64Array, catalogue: NDArray[np.int64]) -> Posterior:
+    def posterior(
+        self, projection: Float64Array, correction: Float64Array, catalogue: NDArray[np.int64]
+    ) -> Posterior:
         """Return the posterior of a head.
 
         Args:
-            projection: (D,) of its booster's margins, see ``project``.
+            projection: (D,) of its booster's margins, see ``Cells.project``.
+            correction: (I,) of its scores, see ``ImageEffects``.
             catalogue: number of the original of each row of the catalogue.
         """
         row = np.searchsorted(self.images, catalogue)
         fitted = np.append(self.images, -1)[row] == catalogue
-        known, rest = self.known[row * fitted], ImageEffects.unknown(len(catalogue))
-        slopes = self.slopes.astype(np.float32)
+        row *= fitted
+        known = (self.image_mean[row], self.image_deviation[row], correction[row])
+        unknown = ImageEffects.unknown(len(catalogue))
         return Posterior(
             effects=self.design.effects(self.effects),
-            slope_between=slopes[:, 0],
-            slope_within=slopes[:, 1],
+            image_slope=self.slopes[:, 0].astype(np.float32),
+            version_slope=self.slopes[:, 1].astype(np.float32),
             deviation=self.deviation.astype(np.float32),
             version_deviation=self.version_deviation.astype(np.float32),
             projection=self.design.effects(projection[None]),
             catalogue=ImageEffects(
                 *(
-                    np.where(fitted, getattr(known, each.name), getattr(rest, each.name))
-                    for each in fields(ImageEffects)
+                    np.where(fitted, values, getattr(unknown, each.name)).astype(np.float32)
+                    for values, each in zip(known, fields(ImageEffects), strict=True)
                 )
             ),
             center=self.design.center,
@@ -67,11 +72,16 @@ class FittedEffects:
 
     def predict(self, contexts: Float32Array, history: History) -> Float64Array:
         """Return draws of the probabilities of rows of other images, float64 (M, R)."""
-        posterior = self.posterior(np.zeros(self.effects.shape[1]), np.empty(0, np.int64))
-        image = np.unique(history.image, return_inverse=True)[1]
-        between, within = between_and_within(history.score, image).astype(np.float32).T
-        odds = posterior.log_odds(history.level, contexts[history.context], between, within)
-        odds += posterior.image_effects(ImageEffects.unknown(int(image.max()) + 1))[:, image]
+        nothing = np.zeros(self.effects.shape[1]), np.zeros(len(self.images))
+        posterior = self.posterior(*nothing, np.empty(0, np.int64))
+        odds = posterior.log_odds(
+            history.level,
+            contexts[history.context],
+            history.image_score.astype(np.float32),
+            history.version_score.astype(np.float32),
+        )
+        images, place = np.unique(history.image, return_inverse=True)
+        odds += posterior.image_effects(ImageEffects.unknown(len(images)), images)[:, place]
         odds += posterior.version_effects(history.embedding)
         return probabilities(odds)
 
@@ -92,27 +102,24 @@ def fit_effects(
 
 
 def _sample(design: Design, sampler: GibbsSampler) -> FittedEffects:
-    every = (SWEEPS - BURN_IN) // DRAWS
-    coefficients, deviation, version_deviation = [], [], []
+    coefficients, deviations = [], []
     total, squares = np.zeros(len(sampler.images)), np.zeros(len(sampler.images))
-    for sweep in range(SWEEPS):
+    sampler.settle()
+    for sweep in range(BURN_IN + DRAWS):
         sampler.sweep()
-        if sweep >= BURN_IN and (sweep - BURN_IN) % every == 0:
-            coefficients.append(sampler.coefficients)
-            deviation.append(sampler.of_images.deviation)
-            version_deviation.append(sampler.of_versions.deviation if design.versions else 0.0)
-            effect = sampler.of_images.effect
-            total, squares = total + effect, squares + effect**2
+        if sweep >= BURN_IN:
+            nested = sampler.nested
+            coefficients.append(sampler.coefficients.copy())
+            deviations.append((nested.deviation, nested.version_deviation))
+            total, squares = total + nested.effect, squares + nested.effect**2
     drawn, mean = np.array(coefficients), total / DRAWS
-    spread = np.sqrt(np.maximum(squares / DRAWS - mean**2, 0))
     return FittedEffects(
         design=design,
         effects=drawn[:, :-2],
         slopes=drawn[:, -2:],
-        deviation=np.array(deviation),
-        version_deviation=np.array(version_deviation),
+        deviation=np.array(deviations)[:, 0],
+        version_deviation=np.array(deviations)[:, 1],
         images=sampler.images,
-        known=ImageEffects(
-            mean.astype(np.float32), spread.astype(np.float32), sampler.scores.astype(np.float32)
-        ),
+        image_mean=mean,
+        image_deviation=np.sqrt(np.maximum(squares / DRAWS - mean**2, 0)),
     )

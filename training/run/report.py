@@ -135,8 +135,8 @@ def _decisions_table(heads: Mapping[str, Mapping[str, Any]]) -> Table:
             (
                 target,
                 _number(decision["pairwise_accuracy"]),
-                f"{decision['picked_rate']:.3f}",
-                f"{decision['shown_rate']:.3f}",
+                _number(decision["picked_rate"]),
+                _number(decision["shown_rate"]),
                 _number(decision["regret"]),
                 _number(decision["false_claims"]),
                 _number(decision["coverage"]),

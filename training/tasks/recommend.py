@@ -138,7 +138,7 @@ def _train_backbone(
 
 
 def _embed(data: Dataset, trained: TrainedBackbone, ctx: TrainContext) -> EmbeddingTable | None:
-    """Embed every shown image, and every candidate of the test originals.
+    """Embed every shown image, every original, and every candidate of the test originals.
 
     Embeddings of an interrupted call come from the run's cache. With a frozen backbone, other runs
     embed with the same weights, so they share them.
@@ -151,6 +151,8 @@ def _embed(data: Dataset, trained: TrainedBackbone, ctx: TrainContext) -> Embedd
     shown = [pair_keys(test.file, test.applied, count)]
     if data.outcomes:
         shown.append(pair_keys(data.manifest.file, data.manifest.applied, count))
+        originals = data.original_file[data.original_file >= 0]
+        shown.append(pair_keys(originals, np.zeros_like(originals), count))
     keys = np.unique(np.concatenate(shown))
     names = data.pair_names(keys)
     store = EmbeddingStore(
@@ -255,8 +257,12 @@ def _write(result: FitResult, report: dict[str, Any]) -> None:
         with atomic_write(folder.root / head.spec.file) as temporary:
             # Not XGBoost's own writer, which does not report a full disk.
             temporary.write_bytes(head.booster.save_raw("ubj"))
-        with atomic_write(folder.root / head.spec.posterior) as temporary:
-            head.posterior.save(temporary)
+        for file, posterior in (
+            (head.spec.posterior, head.posterior),
+            (head.spec.tested_posterior, head.tested_posterior),
+        ):
+            with atomic_write(folder.root / file) as temporary:
+                posterior.save(temporary)
     write_tensors(folder.weights, trained.backbone.plain_state())
     write_catalogue(folder.catalogue, data.catalogue())
     _write_reference(result)

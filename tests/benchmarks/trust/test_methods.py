@@ -36,11 +36,11 @@ def test_all_methods_find_what_two_versions_gain(small, monkeypatch):
         NaiveMethod.fit(fitted, history),
         EnsembleMethod.fit(fitted, history, 0),
     )
-    for method in made:
+    for method, error in zip(made, (0.15, 0.3, 0.3), strict=True):
         for case in decisions:
             judged = method.judge(case)
             assert case.truth[judged.chosen] == pytest.approx(0.8)
-            assert judged.probability == pytest.approx(case.truth, abs=0.2)
+            assert judged.probability == pytest.approx(case.truth, abs=error)
     ours, naive, ensemble = made
     assert ours.added_ms > 0
     assert ours.added_bytes > 10_000

@@ -124,7 +124,7 @@ def test_the_expected_truth_leaves_out_what_nothing_shows():
 def test_a_history_has_outcomes_of_the_truth():
     world, population = made("rate-0.2")
     history = simulate_history(world, population, np.random.default_rng(1))
-    rows = history.fitted_rows.joined(history.parts["test"])
+    rows = history.every.rows
     assert rows.weight.sum() == 200 * ROWS_PER_ORIGINAL * world.trials
     for version, rate in ((0, 0.2), (LIFTED, 0.24)):
         inside = rows.augmentation == version

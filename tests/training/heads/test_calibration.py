@@ -89,3 +89,9 @@ def test_folds_keep_an_original_together_and_are_even():
     fold = folds_of(original, 5, seed=0)
     assert {len(set(fold[original == number])) for number in set(original)} == {1}
     assert sorted(set(fold)) == [0, 1, 2, 3, 4]
+
+
+def test_one_original_has_nothing_to_validate_on():
+    ones = np.ones(50)
+    chosen, losses = choose_calibration(0.3 * ones, ones, ones, np.zeros(50, np.int64), 0)
+    assert (chosen, losses) == (NoCalibration(), {})

@@ -14,13 +14,13 @@ from augrank.models.context import CategoricalColumn
 from augrank.models.targets import Target
 from augrank.trust.estimator import Estimator
 from training.backbone.embed import EmbeddingTable
-from training.heads import dataset, mixed_effects
+from training.heads import dataset, gibbs, mixed_effects
 from training.heads import dmatrix as matrices_module
 from training.heads.baselines import fit_baselines
-from training.heads.cross_fit import BoosterOptions
-from training.heads.dataset import Inputs, OutcomeRows
+from training.heads.dataset import Inputs, OutcomeRows, TrainingRows
 from training.heads.dmatrix import Matrices
 from training.heads.fit import InputFit, fit_head, input_sets, select_inputs
+from training.heads.scores import BoosterOptions
 from training.run.report import LOGISTIC, MAJORITY, SKLEARN_BOOSTING
 
 TARGET = Target(name="open_rate", direction="maximize")
@@ -31,8 +31,7 @@ AUGMENTATIONS, ORIGINALS, WIDTH = 6, 150, 16
 def _short_chains(request, monkeypatch):
     """Sample posteriors briefly, except in tests of what they say."""
     if "recovered" not in request.node.name:
-        monkeypatch.setattr(mixed_effects, "SWEEPS", 60)
-        monkeypatch.setattr(mixed_effects, "BURN_IN", 20)
+        monkeypatch.setattr(gibbs, "ROUNDS", 2)
         monkeypatch.setattr(mixed_effects, "DRAWS", 40)
 
 
@@ -44,7 +43,8 @@ def make_inputs(contexts: np.ndarray) -> Inputs:
     features = rng.normal(size=(len(label), WIDTH)).astype("f4")
     values = tuple(str(number) for number in range(contexts.shape[1]))
     columns = (CategoricalColumn(name="campaign", values=values),) if values else ()
-    return Inputs(EmbeddingTable(features, logits, np.arange(len(label))), contexts, columns)
+    table = EmbeddingTable(features, logits, np.arange(len(label)))
+    return Inputs(table, contexts, columns, unchanged=AUGMENTATIONS * np.arange(ORIGINALS))
 
 
 def make_parts(probability, contexts: int, seed: int = 1, sends: int = 3):
@@ -167,13 +167,12 @@ def test_the_saved_head_predicts_the_same_and_fits_the_runtime(tmp_path: Path):
     head = fit(parts, inputs)
     (tmp_path / "heads").mkdir()
     head.booster.save_model(tmp_path / head.spec.file)
-    head.posterior.save(tmp_path / head.spec.posterior)
+    head.tested_posterior.save(tmp_path / head.spec.posterior)
     loaded = Estimator.load(head.spec, tmp_path)
     test = parts["test"]
-    image = np.unique(test.original, return_inverse=True)[1]
-    score = loaded.score(inputs.rows(test))
-    scores = (np.bincount(image, score) / np.bincount(image)).astype("f4")
-    probability = loaded.shown(inputs.rows(test), image, test.embedding, scores).mean(axis=0)
+    image_score = loaded.score(inputs.rows(inputs.unchanged_rows(test)))
+    drawn = loaded.history(inputs.rows(test), test.original, test.embedding, image_score)
+    probability = drawn.mean(axis=0)
     np.testing.assert_allclose(probability, head.test_probability, atol=1e-3)  # float16 on disk
 
 
@@ -231,37 +230,40 @@ def test_rows_on_disk_give_the_same_heads(tmp_path: Path, monkeypatch):
 def test_pages_on_disk_are_removed_after_an_error_or_a_kill(tmp_path: Path):
     inputs = make_inputs(np.zeros((1, 0), np.float32))
     parts = make_parts(seed_rule, 1)
-    broken = replace(parts["validation"], embedding=parts["validation"].embedding + 10_000)
+    training = TrainingRows.of(parts)
+    rows = replace(training.rows, embedding=training.rows.embedding + 10_000)
+    broken = replace(training, rows=rows)
     folder = tmp_path / "heads"
     folder.mkdir()
     (folder / "rows-0x1.gradient_index.page").write_bytes(b"left")
     with Matrices(inputs, 1, folder, memory_bytes=0) as matrices:
         assert not folder.exists()
-        matrices.get(("features",), parts["train"], parts["validation"])
+        matrices.get(("features",), TrainingRows.of(parts))
         assert len(list(folder.iterdir())) == 2
     assert not folder.exists()
     with pytest.raises(IndexError), Matrices(inputs, 1, folder, memory_bytes=0) as matrices:
-        matrices.get(("augmentation_probs",), parts["train"], broken)
+        matrices.get(("augmentation_probs",), broken)
     assert not folder.exists()
 
 
 def test_rows_go_to_disk_if_half_of_the_free_memory_is_too_little(tmp_path, monkeypatch):
     inputs = make_inputs(np.zeros((1, 0), np.float32))
     parts = make_parts(seed_rule, 1)
-    needed = (len(parts["train"]) + len(parts["validation"])) * (2 * WIDTH + 8)
+    needed = (len(parts["train"]) + 2 * len(parts["validation"])) * (2 * WIDTH + 8)
     for free, kind in ((2 * needed, xgboost.QuantileDMatrix),
                        (2 * needed - 2, xgboost.ExtMemQuantileDMatrix)):  # fmt: skip
         monkeypatch.setattr(matrices_module, "available_memory", lambda free=free: free)
         with Matrices(inputs, 1, tmp_path / "heads") as matrices:
-            pair = matrices.get(("features",), parts["train"], parts["validation"])
-            assert (type(pair.train), type(pair.validation)) == (kind, kind)
+            pair = matrices.get(("features",), TrainingRows.of(parts))
+            assert (type(pair.all), type(pair.validation)) == (kind, kind)
+            del pair  # while its pages exist: XGBoost warns of missing ones
     usage = disk_usage(tmp_path)._replace(free=needed)
     monkeypatch.setattr(matrices_module.shutil, "disk_usage", lambda path: usage)
     with (
         Matrices(inputs, 1, tmp_path / "heads") as matrices,
         pytest.raises(DataError, match=r"neither memory nor disk .* GB free on disk"),
     ):
-        matrices.get(("features",), parts["train"], parts["validation"])
+        matrices.get(("features",), TrainingRows.of(parts))
 
 
 MEMORY_SCRIPT = """
@@ -272,7 +274,7 @@ import numpy as np
 import xgboost
 from training.heads import dataset
 from training.heads.dmatrix import Matrices
-from training.heads.dataset import Inputs, OutcomeRows
+from training.heads.dataset import Inputs, OutcomeRows, TrainingRows
 
 def resident(name):
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -288,14 +290,14 @@ folder, count, width = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 rng = np.random.default_rng(0)
 features, logits = rng.normal(size=(1000, width)).astype("f4"), np.zeros((1000, 6), "f4")
 inputs = Inputs(SimpleNamespace(features=features, logits=logits), np.zeros((1, 0), "f4"))
-train, validation = make_rows(count), make_rows(10_000)
+training = TrainingRows.of({"train": make_rows(count), "validation": make_rows(10_000)})
 before = resident("VmRSS")
 for limit in (0, 2**40):  # the peak never falls: what takes less comes first
     with Matrices(inputs, 1, folder, memory_bytes=limit) as matrices:
-        pair = matrices.get(("features",), train, validation)
+        pair = matrices.get(("features",), training)
         parameters = {"objective": "binary:logistic", "max_depth": 4, "nthread": 1}
         evals = [(pair.validation, "validation")]
-        xgboost.train(parameters, pair.train, 2, evals=evals, verbose_eval=False)
+        xgboost.train(parameters, pair.all, 2, evals=evals, verbose_eval=False)
         del pair, evals
     print(resident("VmHWM") - before)
 """

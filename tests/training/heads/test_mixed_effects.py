@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from augrank.models.context import CategoricalColumn, NumericColumn
 from training.heads import design as design_module
 from training.heads import gibbs
-from training.heads.design import Design, History, project
+from training.heads.design import Design, History
 from training.heads.mixed_effects import fit_effects
 
 AUGMENTATIONS, CAMPAIGNS = 6, 5
@@ -12,31 +14,39 @@ COLUMNS = (CategoricalColumn(name="campaign", values=tuple("abcde")),)
 CONTEXTS = np.eye(CAMPAIGNS, dtype=np.float32)
 
 
-def simulate(odds, seed=0, originals=150, deviation=0.0, score=None, trials=1):
-    """Return a history of 24 rows for each original, and the true probabilities by cell."""
+def simulate(odds, seed=0, originals=150, deviation=0.0, score=None, trials=1, of_versions=0.0):
+    """Return a history of 24 rows for each original, its versions in turn."""
     rng = np.random.default_rng(seed)
     image = np.repeat(np.arange(originals), 24)
     level = np.tile(np.arange(24) % AUGMENTATIONS, originals)
     context = rng.integers(CAMPAIGNS, size=len(image))
     effect = rng.normal(0, deviation, originals)
-    scores = np.zeros(len(image)) if score is None else score(rng, image, level)
-    truth = 1 / (1 + np.exp(-(odds[level, context] + effect[image] + scores)))
+    scores = np.zeros(len(image)) if score is None else score(rng, image)
+    embedding = image * AUGMENTATIONS + level
+    version_effect = rng.normal(0, of_versions, originals * AUGMENTATIONS)[embedding]
+    truth = 1 / (1 + np.exp(-(odds[level, context] + effect[image] + version_effect + scores)))
     successes = rng.binomial(trials, truth)
-    twice = [np.concatenate([part, part]) for part in (level, context, image, scores)]
+    parts = (embedding, level, context, image, scores, np.zeros(len(image)))
+    twice = [np.concatenate([part, part]) for part in parts]
     label = np.repeat([1.0, 0.0], len(image))
     weight = np.concatenate([successes, trials - successes]).astype(float)
-    embedding = np.tile(np.arange(len(image)), 2)
-    return History(embedding, twice[0], twice[1], twice[2], twice[3], label, weight)
+    return History(*twice, label, weight)
 
 
-def fit(history):
+def fit(history, seed=0):
     design = Design.of(AUGMENTATIONS, COLUMNS, CONTEXTS)
-    return fit_effects(design, CONTEXTS, history, np.random.default_rng(0))
+    return fit_effects(design, CONTEXTS, history, np.random.default_rng(seed))
+
+
+def posterior_of(fitted, catalogue=(), correction=0.0):
+    nothing = np.zeros(fitted.effects.shape[1])
+    corrections = np.full(len(fitted.images), correction)
+    return fitted.posterior(nothing, corrections, np.array(catalogue, np.int64))
 
 
 def cells(fitted):
     """Return draws of the log odds of every augmentation and campaign, (M, A, C)."""
-    posterior = fitted.posterior(np.zeros(fitted.effects.shape[1]), np.array([3, 0, 999_999]))
+    posterior = posterior_of(fitted)
     zeros = np.zeros(AUGMENTATIONS, np.float32)
     level = np.arange(AUGMENTATIONS)
     return np.stack(
@@ -83,51 +93,72 @@ def test_the_effects_of_images_with_outcomes_are_learned():
     rng = np.random.default_rng(0)
     rng.integers(CAMPAIGNS, size=60 * 24)
     effect = rng.normal(0, 1.0, 60)
-    found = fitted.known.mean
+    found = fitted.image_mean
     assert fitted.images.tolist() == list(range(60))
     assert np.corrcoef(found, effect)[0, 1] > 0.98
-    assert fitted.known.deviation.mean() < 0.2
-    catalogue = fitted.posterior(np.zeros(fitted.effects.shape[1]), np.array([5, 77, 2])).catalogue
-    assert catalogue.mean.tolist() == [found[5], 0, found[2]]
+    assert fitted.image_deviation.mean() < 0.2
+    catalogue = posterior_of(fitted, [5, 77, 2], correction=-0.5).catalogue
+    assert catalogue.mean == pytest.approx([found[5], 0, found[2]])
     assert np.isnan(catalogue.deviation).tolist() == [False, True, False]
-    assert np.isnan(catalogue.score).tolist() == [False, True, False]
+    assert catalogue.correction.tolist() == [-0.5, 0, -0.5]
 
 
 def test_a_score_of_the_image_is_used_and_one_of_the_versions_is_not():
     odds = np.full((AUGMENTATIONS, CAMPAIGNS), -0.5)
 
-    def by_image(rng, image, level):
+    def by_image(rng, image):
         return rng.normal(0, 1.0, image.max() + 1)[image]
 
     fitted = fit(simulate(odds, score=by_image))
     assert fitted.slopes[:, 0].mean() == pytest.approx(1.0, abs=0.2)
     history = simulate(odds)
-    noise = np.random.default_rng(1).normal(size=len(history.score) // 2)
-    spurious = History(**{**vars(history), "score": np.tile(noise, 2)})
-    fitted = fit(spurious)
+    noise = np.random.default_rng(1).normal(size=len(history.label) // 2)
+    fitted = fit(replace(history, version_score=np.tile(noise, 2)))
     assert np.abs(fitted.slopes[:, 1]).mean() < 0.15
 
 
 def test_counts_are_the_same_as_single_outcomes_and_rows_without_outcomes_do_not_count():
     odds = np.full((AUGMENTATIONS, CAMPAIGNS), -1.0)
     history = simulate(odds, trials=40, originals=30)
-    counts = gibbs.Counts.of(history, history.image)
+    shown = history[history.weight > 0]
+    counts = gibbs.Counts.of(shown, shown.image)
     assert counts.trials.sum() == 30 * 24 * 40
     assert counts.successes.sum() == history.weight[history.label == 1].sum()
-    assert len(counts.trials) == 30 * 24
+    distinct = {*zip(history.embedding.tolist(), history.context.tolist(), strict=True)}
+    assert len(counts.trials) == len(distinct)
     assert (counts.trials > 0).all()
+    assert len(counts.image) == 30 * AUGMENTATIONS
+    assert (np.diff(counts.version) >= 0).all()
 
 
-@pytest.mark.parametrize("odds", [0.0, 0.7, -6.0])
-def test_many_trials_have_the_moments_of_polya_gamma(odds):
-    from polyagamma import random_polyagamma
+def test_rare_outcomes_give_draws_that_are_independent_and_as_wide_as_the_data_say():
+    """With 2 in 1,000, a chain of Polya-Gamma variables would hardly move."""
+    odds = np.full((AUGMENTATIONS, CAMPAIGNS), np.log(0.002 / 0.998))
+    history = simulate(odds, trials=500, originals=100)
+    mean = cells(fit(history)).mean(axis=(1, 2))
+    successes = history.weight[history.label == 1].sum()
+    assert mean.std() == pytest.approx(successes**-0.5, rel=0.35)
+    assert abs(mean.mean() - odds[0, 0]) < 3 * successes**-0.5
+    neighbours = np.corrcoef(mean[:-1], mean[1:])[0, 1]
+    assert abs(neighbours) < 0.3
 
-    rng, count = np.random.default_rng(0), 40_000
-    trials = np.full(count, 40.0)
-    drawn = gibbs.polya_gamma(trials, np.full(count, odds), rng)
-    exact = random_polyagamma(40.0, odds, size=count, random_state=rng)
-    assert drawn.mean() == pytest.approx(exact.mean(), rel=0.01)
-    assert drawn.std() == pytest.approx(exact.std(), rel=0.03)
+
+def test_few_outcomes_have_the_posterior_of_numerical_integration(monkeypatch):
+    """One probability, whose log odds have a normal prior and nothing else."""
+    monkeypatch.setattr(gibbs, "NO_EFFECT", 1 - 1e-12)
+    monkeypatch.setattr(gibbs, "NO_VERSION_EFFECT", 1 - 1e-12)
+    level = np.zeros(2, np.int64)
+    history = History(level, level, level, level, 0.0 * level, 0.0 * level,
+                      np.array([1.0, 0.0]), np.array([3.0, 9.0]))  # fmt: skip
+    design = Design.of(1, (), np.zeros((1, 0), np.float32))
+    fitted = fit_effects(design, np.zeros((1, 0), np.float32), history, np.random.default_rng(0))
+    drawn = fitted.effects.sum(axis=1)
+    grid = np.linspace(-12, 12, 4001)
+    log = 3 * grid - 12 * np.logaddexp(0, grid) - (grid - np.log(3.5 / 9.5)) ** 2 / 18
+    density = np.exp(log - log.max()) / np.exp(log - log.max()).sum()
+    mean = density @ grid
+    assert drawn.mean() == pytest.approx(mean, abs=0.1)
+    assert drawn.std() == pytest.approx(np.sqrt(density @ (grid - mean) ** 2), rel=0.12)
 
 
 def test_the_projection_leaves_nothing_that_augmentation_and_context_explain():
@@ -135,22 +166,30 @@ def test_the_projection_leaves_nothing_that_augmentation_and_context_explain():
     rng = np.random.default_rng(0)
     level, context = rng.integers(AUGMENTATIONS, size=500), rng.integers(CAMPAIGNS, size=500)
     margin = rng.normal(size=(AUGMENTATIONS, CAMPAIGNS))[level, context]
-    rows = design.matrix(level, CONTEXTS[context])
-    rest = margin - rows @ project(rows, np.ones(500), margin)
+    cells = design.cells(level, context, CONTEXTS)
+    assert cells.matrix.shape[0] == AUGMENTATIONS * CAMPAIGNS
+    rest = margin - cells(cells.project(np.ones(500), margin))
     assert np.abs(rest).max() < 0.01
 
 
-def test_wide_context_is_left_to_xgboost(monkeypatch):
-    monkeypatch.setattr(design_module, "MAX_EFFECTS", 6 + 2 * 7 + 40)
+def test_the_interactions_of_wide_context_are_left_to_xgboost_before_its_effects(monkeypatch):
     columns = (
         CategoricalColumn(name="wide", values=tuple(map(str, range(39)))),
         CategoricalColumn(name="narrow", values=("x", "y")),
     )
     contexts = np.eye(41, dtype=np.float32)
-    design = Design.of(6, columns, contexts)
-    assert [len(group) for group in design.groups] == [6, 2, 12, 39]
-    assert len(design.active) == 1 + 6 + 2 + 12 + 39
-    assert design.matrix(np.array([1]), contexts[:1]).shape == (1, len(design.active))
+    for most, groups, left_out in (
+        (7 + 41 + 12 + 6 * 39, [6, 2, 39, 12, 6 * 39], ()),
+        (7 + 41 + 12 + 6 * 39 - 1, [6, 2, 39, 12], ("wide",)),
+        (7 + 41 - 1, [6, 2, 12], ("wide",)),
+    ):
+        monkeypatch.setattr(design_module, "MAX_EFFECTS", most)
+        design = Design.of(6, columns, contexts)
+        assert [len(group) for group in design.groups] == groups
+        assert design.left_out == left_out
+        assert len(design.active) == 1 + sum(groups)
+        found = design.cells(np.array([1, 1]), np.array([0, 0]), contexts)
+        assert found.matrix.shape == (1, len(design.active))
 
 
 def test_numbers_are_standardised():
@@ -158,5 +197,69 @@ def test_numbers_are_standardised():
     contexts = np.array([[0.0], [100.0]], np.float32)
     design = Design.of(2, columns, contexts)
     assert (design.center.tolist(), design.scale.tolist()) == ([50.0], [50.0])
-    rows = design.matrix(np.array([0, 1]), contexts).toarray()
+    rows = design.cells(np.array([0, 1]), np.array([0, 1]), contexts).matrix.toarray()
     assert rows.tolist() == [[1, 1, 0, -1, -1, 0], [1, 0, 1, 1, 0, 1]]
+
+
+def test_with_very_many_outcomes_of_few_images_their_mean_is_still_unsure():
+    """Each image's probability is known to three digits; the mean over images is not."""
+    odds = np.full((AUGMENTATIONS, CAMPAIGNS), -1.0)
+    history = simulate(odds, deviation=0.7, trials=5000, originals=40)
+    error = 0.7 / 40**0.5  # of the mean of 40 images
+    means = []
+    for seed in (0, 1):
+        mean = cells(fit(history, seed)).mean(axis=(1, 2))
+        means.append(mean.mean())
+        assert 0.8 * error < mean.std() < 1.6 * error
+    assert abs(means[0] - means[1]) < error / 3
+    assert abs(means[0] + 1.0) < 3 * error
+
+
+def test_versions_that_differ_from_image_to_image_widen_differences():
+    """An augmentation helps some images and harms others: for a new one nothing is known."""
+    odds = np.full((AUGMENTATIONS, CAMPAIGNS), -1.0)
+    fitted = fit(simulate(odds, trials=200, originals=60, of_versions=0.5))
+    assert fitted.version_deviation.mean() == pytest.approx(0.5, abs=0.08)
+    assert fitted.deviation.mean() < 0.2
+    assert np.abs(cells(fitted).mean(axis=0) + 1.0).max() < 0.25
+    alike = fit(simulate(odds, trials=200, originals=60))
+    assert alike.version_deviation.mean() < 0.03
+
+
+def test_the_contexts_of_images_that_were_shown_in_one_each_are_unsure():
+    """Whether the images or the contexts differ cannot be told; the sum is known."""
+    rng = np.random.default_rng(0)
+    odds = np.full((AUGMENTATIONS, CAMPAIGNS), -1.0)
+    history = simulate(odds, deviation=1.0, trials=500, originals=20)
+    one_each = replace(history, context=history.image % CAMPAIGNS)
+    fitted = fit(one_each, seed=int(rng.integers(9)))
+    by_context = cells(fitted).mean(axis=1)  # (M, contexts), over augmentations
+    assert by_context.std(axis=0).min() > 0.2  # four images in each
+
+
+def test_the_score_of_versions_does_not_make_up_for_that_of_the_image():
+    """The image decides, and each version shows its look with some noise."""
+    rng = np.random.default_rng(0)
+    odds = np.full((AUGMENTATIONS, CAMPAIGNS), -1.0)
+    look = rng.normal(0, 1.5, 150)
+    seen = look[:, None] + rng.normal(0, 0.7, (150, AUGMENTATIONS))  # by image and version
+    history = simulate(odds, score=lambda _, image: look[image])
+    image_score = seen[history.image, 0]
+    version_score = seen[history.image, history.level] - image_score
+    mean = np.bincount(history.image, history.weight * version_score)
+    mean /= np.bincount(history.image, history.weight)
+    raw = fit(replace(history, image_score=image_score, version_score=version_score))
+    centered = version_score - mean[history.image]
+    fitted = fit(replace(history, image_score=image_score, version_score=centered))
+    assert raw.slopes[:, 1].mean() > 0.15
+    assert abs(fitted.slopes[:, 1].mean()) < 0.12
+    assert 0.5 < fitted.slopes[:, 0].mean() < 1
+
+
+def test_an_approximation_that_starts_far_off_does_not_diverge():
+    """Images around 2.5 % with a deviation of 0.7: some fits ran away before steps were bounded."""
+    odds = np.full((AUGMENTATIONS, CAMPAIGNS), np.log(0.025 / 0.975))
+    for seed in range(3):
+        fitted = fit(simulate(odds, seed=seed, deviation=1.5, trials=60, originals=60), seed)
+        assert fitted.deviation.mean() == pytest.approx(1.5, rel=0.3)
+        assert fitted.version_deviation.mean() < 0.1
