@@ -122,35 +122,46 @@ def debiased_calibration_error(
     count = int(numbers.max()) + 1
     rng = np.random.default_rng(seed)
     outcomes = label, probability, weight, numbers
+    # A resample scatters around the sample, whose own scatter is subtracted too.
     resampled = [
-        _debiased_error(*outcomes, np.bincount(rng.integers(count, size=count), minlength=count))
+        _squared_error(*outcomes, np.bincount(rng.integers(count, size=count), minlength=count), 2)
         for _ in range(BOOTSTRAPS)
     ]
-    low, high = np.quantile(resampled, [0.05, 0.95]).tolist()
-    return _debiased_error(*outcomes, np.ones(count, np.int64)), (low, high)
+    error = _squared_error(*outcomes, np.ones(count, np.int64), 1)
+    low, high = np.sqrt(np.maximum(np.quantile(resampled, [0.05, 0.95]), 0)).tolist()
+    return math.sqrt(max(0.0, error)), (low, high)
 
 
-def _debiased_error(
+def _squared_error(
     label: Float64Array,
     probability: Float64Array,
     weight: Float64Array,
     cluster: NDArray[np.int64],
     times: NDArray[np.int64],
+    noises: int,
 ) -> float:
-    """Return the error of rows whose clusters count ``times`` each, (C,)."""
+    """Return the squared calibration error of rows whose clusters count ``times`` each, (C,).
+
+    The variance of a bin's mean is subtracted ``noises`` times. Bins of one cluster are left out:
+    theirs is not known.
+    """
     index = np.minimum((probability * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
     counted = weight * times[cluster]
-    squares = 0.0
+    squares = outcomes = 0.0
     for number in np.unique(index[counted > 0]):
         inside = (index == number) & (counted > 0)
+        different = np.unique(cluster[inside])
+        clusters = int(times[different].sum())
+        if len(different) == 1:
+            continue
         total = float(counted[inside].sum())
         difference = probability[inside] - label[inside]
         gap = float(counted[inside] @ difference) / total
         sums = np.bincount(cluster[inside], weight[inside] * (difference - gap), len(times))
-        clusters = int(times[np.unique(cluster[inside])].sum())
-        noise = float(times @ sums**2) * clusters / max(1, clusters - 1) / total**2
-        squares += total * (gap**2 - noise)
-    return math.sqrt(max(0.0, squares / float(counted.sum())))
+        noise = float(times @ sums**2) * clusters / (clusters - 1) / total**2
+        squares += total * (gap**2 - noises * noise)
+        outcomes += total
+    return squares / outcomes if outcomes else 0.0
 
 
 def majority_accuracy(train_share: float, label: Float64Array, weight: Float64Array) -> float:

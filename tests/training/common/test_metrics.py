@@ -97,6 +97,29 @@ def test_the_calibration_error_is_not_inflated_by_the_noise_of_outcomes():
     assert np.median(planted) == pytest.approx(0.1, abs=0.02)
 
 
+def test_the_interval_of_the_debiased_error_begins_at_zero_for_a_perfect_prediction():
+    rng, away = np.random.default_rng(0), 0
+    for _ in range(40):
+        cluster = np.repeat(np.arange(60), 10)
+        truth = rng.uniform(0.2, 0.8, 60)[cluster]
+        label = (rng.random(600) < truth).astype(float)
+        _, (low, _) = debiased_calibration_error(label, truth, np.ones(600), cluster)
+        away += low > 0
+    assert away <= 6  # 5 % are expected
+
+
+def test_the_scatter_between_clusters_is_noise():
+    """Each cluster has a rate of its own, around the predicted one: no error of calibration."""
+    rng, errors = np.random.default_rng(0), []
+    for _ in range(20):
+        cluster = np.repeat(np.arange(50), 40)
+        rate = np.clip(rng.normal(0.5, 0.2, 50), 0, 1)[cluster]
+        label = (rng.random(2000) < rate).astype(float)
+        prediction = np.full(2000, 0.5)
+        errors.append(debiased_calibration_error(label, prediction, np.ones(2000), cluster)[0])
+    assert np.mean(np.square(errors)) < 0.2**2 / 50  # of which all is noise
+
+
 def test_outcomes_of_one_cluster_are_one_observation():
     values, cluster = np.array([1.0, 1, 3, 3]), np.array([0, 0, 1, 1])
     mean, error = clustered_mean(values, np.ones(4), cluster)
