@@ -42,7 +42,7 @@ def measure_history(world: World, seed: int) -> HistoryFigures:
     fitted = fit(history, seed)
     methods: dict[str, Method] = {
         OURS: PosteriorMethod(fitted, world.options),
-        NAIVE: NaiveMethod.fit(fitted, history),
+        NAIVE: NaiveMethod(fitted),
     }
     if seed % ENSEMBLE_EVERY == 0:
         methods[ENSEMBLE] = EnsembleMethod.fit(fitted, history, seed)

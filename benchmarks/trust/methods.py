@@ -1,13 +1,12 @@
-"""The methods compared: a head's posterior, XGBoost alone, and bootstrapped heads.
+"""The methods compared: a head's posterior, its XGBoost alone, and bootstrapped XGBoost.
 
-All are fitted to the same history, with the inputs and the number of trees that the head's
-validation selected.
+All have the inputs and the number of trees that validation selected. The head's XGBoost is fitted
+to the training and validation splits; its posterior and the bootstrapped ones to all outcomes.
 """
 
 import json
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,7 +14,6 @@ import numpy as np
 import xgboost
 
 from augrank.arrays import Float64Array
-from augrank.models.calibration import Calibration
 from augrank.models.head import Head, HeadRows
 from augrank.trust.estimator import Estimator
 from augrank.trust.posterior import ImageEffects
@@ -23,7 +21,6 @@ from augrank.trust.verdict import decide, interval
 from benchmarks.trust.decision_figures import Judged
 from benchmarks.trust.history import TARGET, History, one_thread_matrices
 from benchmarks.trust.worlds import Case, Options
-from training.heads.calibration import fit_platt
 from training.heads.fit import FittedHead
 from training.heads.scores import BoosterOptions
 
@@ -81,10 +78,13 @@ class PosteriorMethod(_Timed):
 
     def _alternates(self, case: Case) -> Judged:
         own, others = _row(case.rows, slice(1)), _row(case.rows, slice(1, None))
-        score = self._estimator.score(others)  # a server keeps these
-        image = self._estimator.candidates(own, ImageEffects.unknown(1))
-        started = time.perf_counter()
-        catalogue = self._estimator.catalogue
+        score, catalogue = self._estimator.score(others), self._estimator.catalogue
+        known = ImageEffects.unknown(1)
+        if case.known is not None:
+            known = catalogue[case.known : case.known + 1]
+            catalogue = catalogue[np.arange(len(catalogue)) != case.known]
+        image = self._estimator.candidates(own, known)
+        started = time.perf_counter()  # a server keeps the scores
         alternates = self._estimator.images(others, score, catalogue, first=1)
         judged = judged_draws(np.concatenate([image, alternates], axis=1), case)
         self._seconds.append(time.perf_counter() - started)
@@ -99,36 +99,17 @@ class PosteriorMethod(_Timed):
             return file.stat().st_size
 
 
-@dataclass(frozen=True)
 class NaiveMethod:
-    """The highest estimate wins: XGBoost with Platt's calibration, without intervals.
+    """The highest estimate wins: the head's XGBoost alone, without intervals."""
 
-    XGBoost is fitted to the training split and calibrated on the validation split, as heads were
-    before they had a posterior.
-    """
+    added_ms, added_bytes = 0.0, 0
 
-    head: Head
-    calibration: Calibration
-    added_ms: float = 0.0
-    added_bytes: int = 0
-
-    @classmethod
-    def fit(cls, fitted: FittedHead, history: History) -> "NaiveMethod":
-        """Fit the booster and its calibration."""
-        options, inputs, parts = booster_options(fitted), history.inputs, history.parts
-        with one_thread_matrices(inputs) as matrices:
-            training = history.training
-            weight = np.where(training.held_out, 0.0, training.rows.weight)
-            booster = options.train(training, matrices, weight)
-        validation = parts["validation"]
-        odds = options.margins(booster, validation, inputs).astype(np.float64)
-        calibration = fit_platt(_probability(odds), validation.label, validation.weight)
-        return cls(Head(fitted.spec, booster), calibration)
+    def __init__(self, fitted: FittedHead) -> None:
+        self._head = Head(fitted.spec, fitted.booster)
 
     def judge(self, case: Case) -> Judged:
         """Recommend the highest estimate; the reference on ties."""
-        odds = self.head.margin(case.rows).astype(np.float64)
-        probability = self.calibration(_probability(odds))
+        probability = _probability(self._head.margin(case.rows).astype(np.float64))
         nothing = np.empty((2, 0))
         better = probability[1:] > probability[0]
         chosen = int(np.argmax(probability))
@@ -194,6 +175,7 @@ def booster_options(fitted: FittedHead) -> BoosterOptions:
     parameters: dict[str, Any] = dict(learner["gradient_booster"]["tree_train_param"])
     parameters |= {
         "objective": learner["objective"]["name"],
+        "base_score": float(learner["learner_model_param"]["base_score"].strip("[]")),
         "tree_method": "hist",
         "seed": int(learner["generic_param"]["seed"]),
         "nthread": 1,

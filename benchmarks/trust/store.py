@@ -14,8 +14,17 @@ from benchmarks.trust.measure import HistoryFigures
 from benchmarks.trust.worlds import World
 
 ROOT = Path(__file__).parents[2]
-# The code that the figures depend on.
-SOURCES = ("augrank/models", "augrank/trust", "training/heads", "benchmarks/trust")
+# The code that the figures depend on: folders and files.
+SOURCES = (
+    "augrank/models",
+    "augrank/trust",
+    "training/heads",
+    "training/common/metrics.py",
+    "training/backbone/embed.py",
+    "training/data/splits.py",
+    "simulation/engagement.py",
+    "benchmarks/trust",
+)
 REPORTING = (
     "document.py",
     "real.py",
@@ -68,8 +77,8 @@ class HistoryStore:
 def conditions() -> dict[str, Any]:
     """Return the conditions that figures depend on: the code and the versions of libraries."""
     digest = hashlib.sha256()
-    for folder in SOURCES:
-        for file in sorted((ROOT / folder).glob("*.py")):
-            if folder != "benchmarks/trust" or file.name not in REPORTING:
+    for source in map(ROOT.joinpath, SOURCES):
+        for file in sorted(source.glob("*.py")) if source.is_dir() else [source]:
+            if source.name != "trust" or file.name not in REPORTING:
                 digest.update(file.read_bytes())
     return {"sources": digest.hexdigest(), "libraries": library_versions()}

@@ -32,7 +32,8 @@ LIFT, LIFTED = 0.2, 1  # relative lift of the one version that helps, and its nu
 FAMILY_LEVEL, AMPLE_POWER = 0.05, 0.99  # of the fixed test that defines ample data
 MAIN_DEVIATION, INTERACTION_DEVIATION = 0.4, 0.2  # of the effects of the rule normal, log odds
 
-Rule = Literal["nothing", "seed", "context", "lift", "normal", "image", "features"]
+GAIN_OF_LOOK = 0.7  # log odds, that one version adds or takes away, as the image's features show
+Rule = Literal["nothing", "seed", "context", "lift", "normal", "image", "features", "look"]
 Options = Literal["candidates", "alternates"]
 
 
@@ -49,6 +50,7 @@ class World:
     image_deviation: float = 0.0  # of what an image adds and its features do not show, log odds
     version_deviation: float = 0.0  # of what a version of it adds, likewise
     options: Options = "candidates"
+    known: bool = False  # requests are about originals, which have outcomes
 
     def table(self, rng: np.random.Generator) -> Float64Array:
         """Return the log odds by campaign and version, (C, A)."""
@@ -67,7 +69,7 @@ class World:
         return table
 
     def of_features(self, features: Float64Array, rng: np.random.Generator) -> Float64Array:
-        """Return what images add that their features show, log odds, (I,).
+        """Return what versions of images add that their features show, log odds, (I, A).
 
         Args:
             features: (I, FEATURES), standard normal.
@@ -75,9 +77,14 @@ class World:
         """
         weight = rng.normal(size=TELLING_FEATURES)
         side = features[:, :TELLING_FEATURES] @ weight / np.linalg.norm(weight)
+        shown = np.zeros((len(features), len(VERSIONS)))
         if self.rule == "image":
-            return np.where(side > 0, _log_odds(HIGH), _log_odds(LOW))
-        return side if self.rule == "features" else np.zeros(len(features))
+            shown += np.where(side > 0, _log_odds(HIGH), _log_odds(LOW))[:, None]
+        elif self.rule == "features":
+            shown += side[:, None]
+        elif self.rule == "look":
+            shown[:, LIFTED] = np.where(side > 0, GAIN_OF_LOOK, -GAIN_OF_LOOK)
+        return shown
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +92,7 @@ class Population:
     """The images of one world, drawn at random, and the truth about them."""
 
     table: Float64Array  # (C, A) log odds
-    seen: Float64Array  # (I,) what an image adds and its features show, log odds
+    seen: Float64Array  # (I, A) what an image and its version add and features show, log odds
     unseen: Float64Array  # (I, A) what it and its version add and nothing shows before outcomes
     features: Float32Array  # (I, A, FEATURES)
     logits: Float32Array  # (I, A, A)
@@ -112,14 +119,14 @@ class Population:
         campaign: NDArray[np.int64] | int,
     ) -> Float64Array:
         """Return the true probability of rows, (N,)."""
-        odds = self.table[campaign, version] + self.seen[image] + self.unseen[image, version]
-        return _probability(odds)
+        odds = self.table[campaign, version] + self.seen[image, version]
+        return _probability(odds + self.unseen[image, version])
 
     def expected(
         self, image: NDArray[np.int64], version: NDArray[np.int64], campaign: int
     ) -> Float64Array:
         """Return the same without what nothing shows before outcomes, (N,)."""
-        return _probability(self.table[campaign, version] + self.seen[image])
+        return _probability(self.table[campaign, version] + self.seen[image, version])
 
     def rows(self, image: NDArray[np.int64], version: NDArray[np.int64], campaign: int) -> HeadRows:
         """Return the inputs of heads: versions of images in one campaign."""
@@ -136,30 +143,38 @@ class Case:
     rows: HeadRows
     truth: Float64Array  # (N,) true probabilities
     expected: Float64Array  # (N,) the same without what nothing shows before outcomes
+    known: int | None = None  # the request's image in the catalogue, if it is there
 
 
 def cases(world: World, population: Population, count: int) -> list[Case]:
-    """Return decisions about images without outcomes; each campaign as often as any other.
+    """Return decisions about images; each campaign as often as any other.
 
     The options are the versions of the image, or the image and the catalogue of all originals.
 
     Args:
-        world: its originals come first in the population, then the images of the requests.
+        world: its originals come first in the population, then images without outcomes.
         population: has ``count`` images more than the world has originals.
         count: number of decisions.
     """
     made = []
     for number in range(count):
-        campaign, own = number % len(CAMPAIGN_TYPES), world.originals + number
+        campaign = number % len(CAMPAIGN_TYPES)
+        known = number * world.originals // count if world.known else None
+        own = world.originals + number if known is None else known
         if world.options == "candidates":
             version = np.arange(len(VERSIONS))
             image = np.full(len(version), own)
         else:
-            image = np.append(own, np.arange(world.originals))
+            image = np.append(own, np.setdiff1d(np.arange(world.originals), own))
             version = np.zeros(len(image), np.int64)
         row = image, version, campaign
         made.append(
-            Case(population.rows(*row), population.probability(*row), population.expected(*row))
+            Case(
+                population.rows(*row),
+                population.probability(*row),
+                population.expected(*row),
+                known,
+            )
         )
     return made
 
@@ -227,6 +242,14 @@ WORLDS = (
         image_deviation=IMAGE_DEVIATION,
         version_deviation=0.4,
     ),
+    World(
+        "look",
+        "features show which images a version helps, and which it harms",
+        1000,
+        "look",
+        rate=0.3,
+        trials=5,
+    ),
     World("normal", "every version and campaign has an effect", 200, "normal", rate=0.3),
     World("alternates-same", "alternates: all alike", CATALOGUE, options=ALTERNATES),
     World(
@@ -243,5 +266,14 @@ WORLDS = (
         "features",
         rate=0.35,
         options=ALTERNATES,
+    ),
+    World(
+        "alternates-known",
+        "alternates: images differ, and have many outcomes, as has the request's",
+        CATALOGUE,
+        trials=50,
+        image_deviation=IMAGE_DEVIATION,
+        options=ALTERNATES,
+        known=True,
     ),
 )

@@ -33,7 +33,7 @@ def test_all_methods_find_what_two_versions_gain(small, monkeypatch):
     monkeypatch.setattr(methods, "BOOTSTRAPS", 4)
     made = (
         PosteriorMethod(fitted, "candidates"),
-        NaiveMethod.fit(fitted, history),
+        NaiveMethod(fitted),
         EnsembleMethod.fit(fitted, history, 0),
     )
     for method, error in zip(made, (0.15, 0.3, 0.3), strict=True):

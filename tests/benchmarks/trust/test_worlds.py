@@ -89,7 +89,7 @@ def test_the_image_decides_by_its_features():
     assert np.allclose(np.sort(np.unique(truth.round(9))), [0.2, 0.8])
     # A linear model of the features, without augmentation, tells most of them apart.
     features = population.features[:, 0].astype(float)
-    side = np.where(population.seen > 0, 1.0, -1.0)
+    side = np.where(population.seen[:, 0] > 0, 1.0, -1.0)
     fitted = features @ np.linalg.lstsq(features, side, rcond=None)[0]
     assert np.mean(np.sign(fitted) == side) > 0.85
     assert not population.unseen.any()
@@ -109,9 +109,37 @@ def test_alternates_are_the_unchanged_originals_of_the_catalogue():
     assert not case.rows.augmentation.any()
     assert np.array_equal(case.rows.features[1:], population.features[:CATALOGUE, 0])
     assert np.array_equal(case.rows.features[0], population.features[CATALOGUE + 3, 0])
-    odds = np.log(0.35 / 0.65) + population.seen
+    odds = np.log(0.35 / 0.65) + population.seen[:, 0]
     assert np.allclose(case.truth[1:], 1 / (1 + np.exp(-odds[:CATALOGUE])))
     assert np.allclose(truths("alternates-same"), 0.2)
+
+
+def test_the_request_of_a_known_world_is_one_of_the_catalogue():
+    world, population = made("alternates-known")
+    made_cases = cases(world, population, 18)
+    assert [case.known for case in made_cases[:3]] == [0, 12, 24]
+    case = made_cases[2]
+    assert len(case.truth) == CATALOGUE
+    assert np.array_equal(case.rows.features[0], population.features[24, 0])
+    others = np.delete(np.arange(CATALOGUE), 24)
+    assert np.array_equal(case.rows.features[1:], population.features[others, 0])
+
+
+def test_features_show_which_images_a_version_helps():
+    world, population = made("look", 200)
+    truth = np.array([case.truth for case in cases(world, population, 200)])
+    gain = truth - truth[:, :1]
+    assert np.allclose(np.delete(gain, LIFTED, axis=1), 0)
+    assert 0.3 < np.mean(gain[:, LIFTED] > 0.1) < 0.7
+    assert np.all(np.abs(gain[:, LIFTED]) > 0.1)
+
+
+def test_versions_differ_from_image_to_image_as_nothing_shows():
+    world, population = made("versions-images", 200)
+    gain = population.unseen - population.unseen[:, :1]
+    assert gain[:, 1:].std() == pytest.approx(0.4 * 2**0.5, rel=0.1)
+    case = cases(world, population, 200)[0]
+    assert np.allclose(case.expected, case.expected[0])
 
 
 def test_the_expected_truth_leaves_out_what_nothing_shows():
