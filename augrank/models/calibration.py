@@ -19,6 +19,11 @@ class NoCalibration(BaseModel, frozen=True, extra="forbid"):
 
     kind: Literal["none"] = "none"
 
+    @property
+    def steepness(self) -> float:
+        """The change of calibrated log odds with predicted ones."""
+        return 1.0
+
     def __call__(self, probability: Float64Array) -> Float64Array:
         """Return the probabilities unchanged."""
         return probability
@@ -30,6 +35,11 @@ class PlattCalibration(BaseModel, frozen=True, extra="forbid"):
     kind: Literal["platt"] = "platt"
     scale: float = Field(gt=0)
     shift: float
+
+    @property
+    def steepness(self) -> float:
+        """The change of calibrated log odds with predicted ones."""
+        return self.scale
 
     def __call__(self, probability: Float64Array) -> Float64Array:
         """Return the calibrated probabilities, of the same shape."""
@@ -44,6 +54,11 @@ class BetaCalibration(BaseModel, frozen=True, extra="forbid"):
     b: float = Field(ge=0)
     shift: float
 
+    @property
+    def steepness(self) -> float:
+        """The largest change of calibrated log odds with predicted ones."""
+        return max(self.a, self.b)
+
     def __call__(self, probability: Float64Array) -> Float64Array:
         """Return the calibrated probabilities, of the same shape."""
         inside = np.clip(probability, EPSILON, 1 - EPSILON)
@@ -57,6 +72,15 @@ class VennAbersCalibration(BaseModel, frozen=True, extra="forbid"):
     kind: Literal["venn_abers"] = "venn_abers"
     at: tuple[float, ...]  # predicted probabilities, ascending
     calibrated: tuple[float, ...]  # at these, ascending; between them linear
+
+    @property
+    def steepness(self) -> float:
+        """The change of calibrated log odds with predicted ones, by least squares."""
+        inner = slice(1, -1)  # the ends are 0 and 1
+        predicted = log_odds(np.array(self.at[inner]))
+        if len(predicted) < 2:
+            return 1.0
+        return float(np.polyfit(predicted, log_odds(np.array(self.calibrated[inner])), 1)[0])
 
     def __call__(self, probability: Float64Array) -> Float64Array:
         """Return the calibrated probabilities, of the same shape."""

@@ -11,6 +11,8 @@ from augrank.models.calibration import Calibration, log_odds
 from augrank.models.head import Head, HeadRows, HeadSpec
 from augrank.trust.posterior import ImageEffects, Posterior, probabilities
 
+NEWTON_STEPS, MAX_STEP = 6, 2.0  # of the shift of calibrated draws, in log odds
+
 
 class Estimator:
     """Predicts draws of the probability of one target. Thread-safe."""
@@ -51,9 +53,10 @@ class Estimator:
         Returns:
             Probabilities, float64 (M, N).
         """
-        score = self.score(rows)
-        effect = self._posterior.image_effects(image, np.zeros(1, np.int64))
-        effect = effect + self._posterior.version_effects(np.arange(len(score)))
+        score, levels = self.score(rows), self._levels(rows)
+        effect = self._posterior.image_effects(image, np.zeros(1, np.int64), levels[:1])
+        versions = self._posterior.version_effects(np.arange(len(score)), levels)
+        effect = effect + versions - versions[:, :1]
         image_score = np.repeat(score[:1] + image.correction, len(score))
         return self._draw(rows, image_score, score - score[0], effect)
 
@@ -72,8 +75,7 @@ class Estimator:
             Probabilities, float64 (M, N).
         """
         numbers = first + np.arange(len(score))
-        effect = self._posterior.image_effects(images, numbers)
-        effect = effect + self._posterior.version_effects(numbers)
+        effect = self._posterior.image_effects(images, numbers, self._levels(rows))
         return self._draw(rows, score + images.correction, np.zeros_like(score), effect)
 
     def history(
@@ -87,16 +89,14 @@ class Estimator:
 
         Args:
             rows: N.
-            image: (N,) number of each row's image, from 0.
+            image: (N,) number of each row's image.
             version: (N,) number of each row's version, such as that of its embedding.
             image_score: (N,) score of the row's unchanged image in its context.
 
         Returns:
             Probabilities, float64 (M, N).
         """
-        numbers, place = np.unique(image, return_inverse=True)
-        effect = self._posterior.image_effects(ImageEffects.unknown(len(numbers)), numbers)
-        effect = effect[:, place] + self._posterior.version_effects(version)
+        effect = self._posterior.new_effects(image, version, self._levels(rows))
         return self._draw(rows, image_score, self.score(rows) - image_score, effect)
 
     def rating(self, score: Float32Array, images: ImageEffects) -> Float32Array:
@@ -121,13 +121,26 @@ class Estimator:
 
 
 def _calibrated(odds: Float32Array, calibration: Calibration) -> Float64Array:
-    """Return probabilities of draws of log odds (M, N), moved as the curve moves their means.
+    """Return draws of probabilities whose means are those of the curve.
 
-    The curve itself may be flat, and would make an interval of draws a point.
+    The curve itself may be flat, and would make an interval a point; so draws keep their distances
+    in log odds, or move apart by as much as the curve does on the whole.
+
+    Args:
+        odds: draws of log odds, (M, N).
+        calibration: the curve of the mean.
     """
     drawn = probabilities(odds)
     if calibration.kind == "none":
         return drawn
     mean = drawn.mean(axis=0)
-    shift = log_odds(calibration(mean)) - log_odds(mean)
-    return probabilities(odds + shift.astype(np.float32))
+    wanted = calibration(mean)
+    center = odds.mean(axis=0)
+    apart = max(1.0, calibration.steepness) * (odds - center)
+    shift = log_odds(wanted)
+    for _ in range(NEWTON_STEPS):
+        drawn = probabilities(apart + shift)
+        slope = (drawn * (1 - drawn)).mean(axis=0)
+        step = (wanted - drawn.mean(axis=0)) / np.maximum(slope, 1e-12)
+        shift = shift + np.clip(step, -MAX_STEP, MAX_STEP)
+    return probabilities(apart + shift)

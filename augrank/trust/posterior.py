@@ -3,7 +3,8 @@
 A head's probability is a mixed-effects logistic regression with XGBoost's score as a covariate:
 
     log odds = intercept + augmentation + context + augmentation x context
-             + image_slope * score of the image + version_slope * (score - score of the image)
+             + image slope * score of the image
+             + slope of the augmentation * (score - score of the image)
              + effect of the image + effect of its version
 
 The score is the part of XGBoost's margin that augmentation and context do not explain linearly:
@@ -11,6 +12,10 @@ what the look adds, and what only trees see. The score of the image is that of t
 in the same context. An image without outcomes has an effect drawn from the distribution over
 images, so its probability is less certain than that of one with outcomes; the effect of a version
 is what an augmentation does to one image and not to others.
+
+The effect of an image with outcomes depends on the coefficients: where these are higher, it is
+lower, since their sum is what the outcomes show. So it is stored as loadings on factors that have a
+value in each draw, and its own noise.
 
 Training samples the posterior (``training/heads/mixed_effects.py``); a server only evaluates M
 stored draws. Candidates of one request share their draws, so that their differences are paired:
@@ -30,6 +35,7 @@ from augrank.arrays import Float32Array, Float64Array
 from augrank.errors import BundleError
 
 MAX_LOG_ODDS = 30.0  # beyond these a probability is 0 or 1
+FACTORS = 16  # F, of the effects of images with outcomes
 CACHED_IMAGES = 1001  # the request's and its alternates
 FIRST_VERSION = 1 << 40  # numbers of versions, beyond those of images
 
@@ -100,28 +106,30 @@ class Effects:
 
 @dataclass(frozen=True)
 class ImageEffects:
-    """What training knows of N images from their own outcomes; arrays (N,).
+    """What training knows of N images from their own outcomes.
 
-    An image with outcomes has the posterior of its effect. The head's booster was trained on these
-    outcomes, and its score would count them twice: the correction leads to the score of a booster
-    that was not.
+    An image with outcomes has the posterior of its effect, and that of its unchanged version. The
+    head's booster was trained on these outcomes, and its score would count them twice: the
+    correction leads to the score of a booster that was not.
     """
 
-    mean: Float32Array  # 0 if unknown
-    deviation: Float32Array  # NaN if unknown: as of any other image
-    correction: Float32Array  # of the score; 0 if unknown
+    mean: Float32Array  # (N,), 0 if unknown
+    deviation: Float32Array  # (N,) of its own noise; NaN if unknown: as of any other image
+    loading: Float32Array  # (N, F) on the factors, 0 if unknown
+    correction: Float32Array  # (N,) of the score, 0 if unknown
 
     @classmethod
     def unknown(cls, count: int) -> Self:
         """Return the effects of images without outcomes."""
         zeros = np.zeros(count, np.float32)
-        return cls(zeros, np.full(count, np.nan, np.float32), zeros)
+        nothing = np.zeros((count, FACTORS), np.float32)
+        return cls(zeros, np.full(count, np.nan, np.float32), nothing, zeros)
 
     def __len__(self) -> int:
         return len(self.mean)
 
     def __getitem__(self, rows: slice | NDArray[np.int64]) -> "ImageEffects":
-        return ImageEffects(self.mean[rows], self.deviation[rows], self.correction[rows])
+        return ImageEffects(*(getattr(self, each.name)[rows] for each in fields(self)))
 
 
 @dataclass(frozen=True)
@@ -130,9 +138,10 @@ class Posterior:
 
     effects: Effects
     image_slope: Float32Array  # (M,)
-    version_slope: Float32Array  # (M,)
-    deviation: Float32Array  # (M,) of the effects of images, on the scale of log odds
-    version_deviation: Float32Array  # (M,) of the effects of versions
+    version_slope: Float32Array  # (M, A), by augmentation
+    deviation: Float32Array  # (M,) of the effects of images without outcomes, in log odds
+    version_deviation: Float32Array  # (M, A) of the effects of versions, by augmentation
+    factors: Float32Array  # (M, F) of the effects of images with outcomes
     projection: Effects  # of XGBoost's margin on augmentation and context, M = 1
     catalogue: ImageEffects  # of the run's catalogue, by row
     center: Float32Array  # (C,) of the context, subtracted before the division by scale
@@ -176,24 +185,62 @@ class Posterior:
         """
         odds = self.effects(level, self._standardized(context))
         odds += self.image_slope[:, None] * image_score
-        odds += self.version_slope[:, None] * version_score
+        odds += self.version_slope[:, level] * version_score
         return odds
 
-    def image_effects(self, images: ImageEffects, numbers: NDArray[np.int64]) -> Float32Array:
-        """Return draws of the effects of images, by number, float32 (M, N).
+    def image_effects(
+        self, images: ImageEffects, numbers: NDArray[np.int64], levels: NDArray[np.int64]
+    ) -> Float32Array:
+        """Return draws of the effects of unchanged images, float32 (M, N).
 
-        An image of one number always has the same draws, so that an answer repeats; images of
-        different numbers are independent.
+        An image of one number always has the same draws, so that an answer repeats; images without
+        outcomes are independent if their numbers differ.
+
+        Args:
+            images: what is known of them, N.
+            numbers: (N,) of the images.
+            levels: (N,) their augmentations.
         """
         noise = self._noise(numbers, 0)
         known = np.isfinite(images.deviation)
-        deviation = np.where(known, images.deviation, self.deviation[:, None])
-        return np.asarray(images.mean + deviation * noise, np.float32)
+        if known.all():
+            return self._known(images, noise)
+        new = self.deviation[:, None] * noise + self.version_effects(numbers, levels)
+        return np.where(known, self._known(images, noise), new) if known.any() else new
 
-    def version_effects(self, versions: NDArray[np.int64]) -> Float32Array:
-        """Return draws of the effects of versions, by number, float32 (M, N)."""
+    def _known(self, images: ImageEffects, noise: Float32Array) -> Float32Array:
+        shared = self.factors @ images.loading.T
+        return np.asarray(images.mean + shared + images.deviation * noise, np.float32)
+
+    def new_effects(
+        self,
+        images: NDArray[np.int64],
+        versions: NDArray[np.int64],
+        levels: NDArray[np.int64],
+    ) -> Float32Array:
+        """Return draws of the effects of versions of images without outcomes, float32 (M, N).
+
+        Args:
+            images: (N,) numbers.
+            versions: (N,) numbers.
+            levels: (N,) augmentations of the versions.
+        """
+        rows, row = np.unique(images, return_inverse=True)
+        effect = (self.deviation[:, None] * self._noise(rows, 0))[:, row]
+        rows, first, row = np.unique(versions, return_index=True, return_inverse=True)
+        return np.asarray(effect + self.version_effects(rows, levels[first])[:, row])
+
+    def version_effects(
+        self, versions: NDArray[np.int64], levels: NDArray[np.int64]
+    ) -> Float32Array:
+        """Return draws of the effects of versions, by number, float32 (M, N).
+
+        Args:
+            versions: (N,) numbers.
+            levels: (N,) their augmentations.
+        """
         noise = self._noise(versions, FIRST_VERSION)
-        return np.asarray(self.version_deviation[:, None] * noise, np.float32)
+        return np.asarray(self.version_deviation[:, levels] * noise, np.float32)
 
     def _noise(self, number: NDArray[np.int64], first: int) -> Float32Array:
         if len(number) and number.max() < CACHED_IMAGES:

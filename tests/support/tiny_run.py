@@ -23,7 +23,7 @@ from augrank.images.preprocess import Normalizer
 from augrank.models.context import CategoricalColumn, ContextEncoder
 from augrank.models.head import HeadRows, HeadSpec, assemble
 from augrank.models.targets import resolve_target
-from augrank.trust.posterior import Effects, ImageEffects, Posterior
+from augrank.trust.posterior import FACTORS, Effects, ImageEffects, Posterior
 
 SIZE = 48
 MEAN, STD = (0.8, 0.79, 0.78), (0.25, 0.26, 0.27)
@@ -189,9 +189,10 @@ def make_posterior(
     return Posterior(
         effects=effects(draws, 0.05),
         image_slope=one,
-        version_slope=one,
+        version_slope=np.ones((draws, augmentations), np.float32),
         deviation=0.2 * one,
-        version_deviation=0 * one,
+        version_deviation=np.zeros((draws, augmentations), np.float32),
+        factors=np.zeros((draws, FACTORS), np.float32),
         projection=effects(1, 0.0),
         catalogue=ImageEffects.unknown(catalogue),
         center=np.zeros(width, np.float32),

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from augrank.arrays import Float64Array
 from augrank.models.targets import Direction
 from augrank.trust.verdict import LEVEL, decide, interval
-from training.heads.dataset import UNCHANGED, OutcomeRows
+from training.heads.dataset import OutcomeRows
 
 MAX_ROWS = 20_000  # judged; with their draws they must fit in memory
 
@@ -25,6 +25,7 @@ class JudgedRows:
     rows: OutcomeRows
     rate: Float64Array  # mean outcome
     trials: Float64Array  # number of outcomes
+    row: NDArray[np.int64]  # among all outcomes
     # (G + 1,) first row of each group, which is the unchanged image if that was shown, and N.
     starts: NDArray[np.int64]
 
@@ -33,17 +34,24 @@ class JudgedRows:
         """The true probability of each row where known, else its mean outcome."""
         return self.rate if self.rows.truth is None else self.rows.truth
 
+    @property
+    def has_choice(self) -> NDArray[np.bool_]:
+        """Whether the group of each row has another one, (N,)."""
+        sizes = np.diff(self.starts)
+        return np.repeat(sizes > 1, sizes)
+
     def groups(self) -> list[slice]:
         """Return the rows of each group with a choice."""
         pairs = zip(self.starts, self.starts[1:], strict=False)
         return [slice(start, end) for start, end in pairs if end - start > 1]
 
 
-def judged_rows(rows: OutcomeRows, seed: int) -> JudgedRows:
+def judged_rows(rows: OutcomeRows, unchanged: NDArray[np.int64], seed: int) -> JudgedRows:
     """Return the rows to judge: all, or those of originals drawn until there are MAX_ROWS.
 
     Args:
         rows: the outcomes of the test split.
+        unchanged: embedding of each row's unchanged image; -1 if unknown.
         seed: of the draw.
     """
     distinct = rows.distinct()
@@ -52,13 +60,25 @@ def judged_rows(rows: OutcomeRows, seed: int) -> JudgedRows:
     kept = np.flatnonzero(trials > 0)
     images, image = np.unique(rows.original[distinct.first[kept]], return_inverse=True)
     place = np.random.default_rng(seed).permutation(len(images))[image]
-    kept = kept[np.argsort(place, kind="stable")[:MAX_ROWS]]
-    shown = rows[distinct.first[kept]]
-    order = np.lexsort((shown.augmentation != UNCHANGED, shown.context, shown.original))
-    kept, shown = kept[order], shown[order]
+    kept = kept[place <= _last_whole(place)]
+    first = distinct.first[kept]
+    changed = rows.embedding[first] != unchanged[first]
+    order = np.lexsort((changed, rows.context[first], rows.original[first]))
+    kept, first = kept[order], first[order]
+    shown = rows[first]
     changes = (np.diff(shown.original) != 0) | (np.diff(shown.context) != 0)
     starts = np.concatenate([[0], np.flatnonzero(changes) + 1, [len(shown)]])
-    return JudgedRows(shown, successes[kept] / trials[kept], trials[kept], starts)
+    return JudgedRows(shown, successes[kept] / trials[kept], trials[kept], first, starts)
+
+
+def _last_whole(place: NDArray[np.int64]) -> int:
+    """Return the last image in order whose rows, with those before, are at most MAX_ROWS.
+
+    Args:
+        place: (N,) of each row's image in the order of images.
+    """
+    total = np.cumsum(np.bincount(place))
+    return max(0, int(np.searchsorted(total, MAX_ROWS, side="right")) - 1)
 
 
 def decision_metrics(
@@ -72,13 +92,14 @@ def decision_metrics(
         direction: whether a high or a low probability is good.
 
     Returns:
-        ``pairwise_accuracy``: share of pairs of a group's rows that are ordered as their outcomes,
-        or as their true probabilities where known. ``picked_rate`` and ``shown_rate``: mean outcome
-        of each group's best-rated row, and of all. ``changes``: share of groups in which the
-        verdict recommends a change. Where the truth is known, also ``regret`` (mean true
-        probability of a group's best row less that of the recommended one), ``coverage`` (share of
-        true probabilities in their interval) and ``false_claims`` (share of rows said to be better
-        than their reference that are not). None where there is nothing to count.
+        Of groups with a choice: ``pairwise_accuracy``: share of pairs of a group's rows that are
+        ordered as their outcomes, or as their true probabilities where known. ``picked_rate`` and
+        ``shown_rate``: mean outcome of each group's best-rated row, and of all its rows.
+        ``changes``: share of groups in which the verdict recommends a change. Where the truth is
+        known, also ``regret`` (mean true probability of a group's best row less that of the
+        recommended one), ``coverage`` (share of true probabilities in their interval) and
+        ``false_claims`` (share of rows said to be better than their reference that are not). None
+        where there is nothing to count.
     """
     sign = 1.0 if direction == "maximize" else -1.0
     groups, value = judged.groups(), sign * judged.value
@@ -89,7 +110,7 @@ def decision_metrics(
     result: dict[str, Any] = {
         "pairwise_accuracy": _pairwise_accuracy(mean, value, groups),
         "picked_rate": _rate(judged, picked),
-        "shown_rate": _rate(judged, np.arange(len(value))),
+        "shown_rate": _rate(judged, np.flatnonzero(judged.has_choice)),
         "changes": float(np.mean([number > 0 for number in chosen])) if groups else None,
         "interval_level": LEVEL,
         "regret": None,

@@ -111,15 +111,16 @@ def fit_head(
     spec = HeadSpec(
         target=target,
         inputs=options.names,
-        width=fitted.scorer.booster.num_features(),
+        width=fitted.booster.num_features(),
         feature_step=inputs.feature_step,
         file=f"heads/{target.name}.ubj",
         posterior=f"heads/{target.name}.npz",
         augmentation_known=inputs.augmentation_known,
         calibration=fitted.calibration,
     )
-    estimator = Estimator(Head(spec, fitted.scorer.booster), fitted.tested)
-    probability = _mean_probability(estimator, fitted.scorer, test)
+    estimator = Estimator(Head(spec, fitted.booster), fitted.tested)
+    image_score = fitted.test_score.astype(np.float32)
+    probability = _mean_probability(estimator, inputs, test, image_score)
     figures = evaluate(
         test.label,
         probability,
@@ -128,20 +129,20 @@ def fit_head(
         original=test.original,
         truth=test.truth,
     )
-    judged = judged_rows(test, seed)
-    draws = _predict(estimator, fitted.scorer, judged.rows)
+    judged = judged_rows(test, inputs.unchanged_rows(test).embedding, seed)
+    draws = _predict(estimator, inputs, judged.rows, image_score[judged.row])
     figures["decision"] = decision_metrics(draws, judged, target.direction)
     return FittedHead(
         spec=spec.model_copy(update={"metrics": figures}),
-        booster=fitted.scorer.booster,
+        booster=fitted.booster,
         posterior=fitted.final,
         tested_posterior=fitted.tested,
         test_probability=probability,
         validation_log_loss={"+".join(fit.inputs): fit.loss for fit in fits},
         calibration_log_loss=fitted.calibration_log_loss,
-        trees=fitted.scorer.booster.num_boosted_rounds(),
+        trees=fitted.booster.num_boosted_rounds(),
         fit_seconds=seconds,
-        left_out=fitted.scorer.design.left_out,
+        left_out=fitted.design.left_out,
     )
 
 
@@ -149,7 +150,9 @@ def fit_head(
 class _PosteriorFit:
     """A booster with its posteriors and calibration."""
 
-    scorer: Scorer  # has the booster
+    booster: xgboost.Booster
+    design: Design
+    test_score: Float64Array  # of the unchanged image of each test row
     tested: Posterior
     final: Posterior
     calibration: Calibration
@@ -172,21 +175,25 @@ def _fit_posteriors(
     calibration, losses = _calibrate(design, inputs, history, training.held_out, seed)
     booster = options.train(training, matrices)
     scorer = Scorer.of(options, booster, design, inputs, rows)
-    overstated = scores[0] - scorer(rows)[0]
-    every = history.joined(_history(test, inputs, scorer(test)))
+    correction = scores[0] - scorer(rows)[0]
+    test_scores = scorer(test)
+    every = history.joined(_history(test, inputs, test_scores))
 
     def posterior(outcomes: History, correction: Float64Array) -> Posterior:
         counted = outcomes.weight > 0
         outcomes, correction = outcomes[counted], correction[counted]
-        fitted = fit_effects(design, inputs.contexts, outcomes, np.random.default_rng(seed))
+        rng = np.random.default_rng(seed)
+        fitted = fit_effects(design, inputs.contexts, outcomes, rng, inputs.unchanged)
         image = np.searchsorted(fitted.images, outcomes.image)
         mean = np.bincount(image, correction) / np.bincount(image)
         return fitted.posterior(scorer.projection, mean, inputs.catalogue)
 
     return _PosteriorFit(
-        scorer,
-        tested=posterior(history, overstated),
-        final=posterior(every, np.append(overstated, np.zeros(len(test)))),
+        scorer.booster,
+        design,
+        test_scores[0],
+        tested=posterior(history, correction),
+        final=posterior(every, np.append(correction, np.zeros(len(test)))),
         calibration=calibration,
         calibration_log_loss=losses,
     )
@@ -195,22 +202,18 @@ def _fit_posteriors(
 def _history(
     rows: OutcomeRows, inputs: Inputs, scores: tuple[Float64Array, Float64Array]
 ) -> History:
-    """Return outcomes with scores; those of versions are centered within their image.
-
-    Otherwise the versions would make up for the noise in the score of the unchanged image, and
-    their slope would mistake what is said about the image for a difference between versions.
-    """
     image_score, version_score = scores
     image = np.unique(rows.original, return_inverse=True)[1]
     outcomes = np.maximum(np.bincount(image, rows.weight), 1e-9)
-    mean = np.bincount(image, rows.weight * version_score) / outcomes
+    version_mean = np.bincount(image, rows.weight * version_score) / outcomes
     return History(
         rows.embedding,
         inputs.levels(rows),
         rows.context,
         rows.original,
         image_score,
-        version_score - mean[image],
+        version_score,
+        version_mean[image],
         rows.label,
         rows.weight,
     )
@@ -222,7 +225,7 @@ def _calibrate(
     """Choose the calibration on validation rows, which this posterior was not fitted to."""
     rng = np.random.default_rng(seed)
     fitted = fit_effects(design, inputs.contexts, history[~held_out], rng)
-    rest = history[held_out]
+    rest = history[held_out & (history.weight > 0)]
     probability = fitted.predict(inputs.contexts, rest).mean(axis=0)
     return choose_calibration(probability, rest.label, rest.weight, rest.image, seed)
 
@@ -309,19 +312,28 @@ def _parameters(
     }
 
 
-def _mean_probability(estimator: Estimator, scorer: Scorer, rows: OutcomeRows) -> Float64Array:
-    """Predict rows as a server does, float64 (R,)."""
+def _mean_probability(
+    estimator: Estimator, inputs: Inputs, rows: OutcomeRows, image_score: NDArray[np.float32]
+) -> Float64Array:
+    """Return the mean of ``_predict``, float64 (R,), in bounded memory."""
     distinct = rows.distinct()
-    shown = rows[distinct.first]
-    means = [
-        _predict(estimator, scorer, shown[np.arange(len(shown))[part]]).mean(axis=0)
-        for part in shown.chunks(2 * estimator.draws)
-    ]
+    shown, score = rows[distinct.first], image_score[distinct.first]
+    means = []
+    for part in shown.chunks(2 * estimator.draws):
+        some = np.arange(len(shown))[part]
+        means.append(_predict(estimator, inputs, shown[some], score[some]).mean(axis=0))
     return np.concatenate(means)[distinct.number]
 
 
-def _predict(estimator: Estimator, scorer: Scorer, rows: OutcomeRows) -> Float64Array:
-    """Predict draws of rows as a server does, float64 (M, R)."""
-    image_score = scorer(rows)[0].astype(np.float32)
-    inputs = scorer.inputs.rows(rows)
-    return estimator.history(inputs, rows.original, rows.embedding, image_score)
+def _predict(
+    estimator: Estimator, inputs: Inputs, rows: OutcomeRows, image_score: NDArray[np.float32]
+) -> Float64Array:
+    """Predict draws of rows of images without outcomes, float64 (M, R).
+
+    Args:
+        estimator: of the head.
+        inputs: what the rows index.
+        rows: the outcomes.
+        image_score: (R,) score of each row's unchanged image in its context.
+    """
+    return estimator.history(inputs.rows(rows), rows.original, rows.embedding, image_score)

@@ -30,11 +30,13 @@ SCALES = 0.01 * 2.0 ** (np.arange(49) / 6)
 VERSION_SCALES = SCALES[::3]
 # Prior probabilities of the first: for a group of effects or the images, and for the versions,
 # whose effects are rare.
-NO_EFFECT, NO_VERSION_EFFECT = 0.4, 0.8
+NO_EFFECT, NO_VERSION_EFFECT = 0.4, 0.9
 TAILS = np.array([1.0, 3.0, 30.0])  # degrees of freedom of a group: few and large, or many alike
 INTERCEPT_DEVIATION = 3.0  # around the log odds of all outcomes
-IMAGE_SLOPE, VERSION_SLOPE = (1.0, 1.0), (0.0, 0.5)  # mean and deviation of the priors
-ROUNDS, ROUND_SWEEPS = 8, 15  # after each round, the likelihood is approximated anew
+# Means and deviations of the priors of the slopes: of the image's score, of the versions' scores by
+# augmentation, and of the mean of the versions' scores.
+IMAGE_SLOPE, VERSION_SLOPE, MEAN_SLOPE = (1.0, 1.0), (0.0, 0.5), (0.0, 0.5)
+ROUNDS, ROUND_SWEEPS = 8, 10  # after each round, the likelihood is approximated anew
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(9)  # of the standard normal distribution
 WEIGHTS = WEIGHTS / WEIGHTS.sum()
 MAX_STEP, MAX_SPREAD = 1.5, 2.0  # of a row's log odds from one round to the next, and in one
@@ -50,31 +52,38 @@ class Counts:
     context: NDArray[np.int64]
     version: NDArray[np.int64]  # in 0 .. V - 1, ascending
     image: NDArray[np.int64]  # (V,) of each version, in 0 .. I - 1
-    scores: Float64Array  # (R, 2) score of the image, and of the version less that of the image
+    embedding: NDArray[np.int64]  # (V,) of each version
+    version_level: NDArray[np.int64]  # (V,) augmentation of each version
+    # (R, A + 2): image score, version score by augmentation, mean of the image's version scores.
+    scores: Float64Array
     successes: Float64Array
     trials: Float64Array  # positive
 
     @classmethod
-    def of(cls, history: History, image: NDArray[np.int64]) -> Self:
+    def of(cls, history: History, image: NDArray[np.int64], augmentations: int) -> Self:
         """Merge rows of the same embedding, augmentation and context.
 
         Args:
             history: outcomes with weight.
             image: (R,) of each outcome, in 0 .. I - 1.
+            augmentations: their number, A.
         """
-        keys = np.stack([history.embedding, history.level, history.context])
+        keys = np.stack([image, history.embedding, history.level, history.context])
         _, first, row = np.unique(keys, axis=1, return_index=True, return_inverse=True)
-        # Two originals may have one embedding: their content is the same.
         owner = np.stack([image[first], history.embedding[first]])
-        (of_version, _), version = np.unique(owner, axis=1, return_inverse=True)
+        (of_version, embedding), version = np.unique(owner, axis=1, return_inverse=True)
         order = np.argsort(version, kind="stable")
         kept = first[order]
+        level = history.level[kept]
+        by_level = history.version_score[kept, None] * (level[:, None] == np.arange(augmentations))
         return cls(
-            history.level[kept],
+            level,
             history.context[kept],
             version[order],
             of_version,
-            np.stack([history.image_score[kept], history.version_score[kept]], axis=1),
+            embedding,
+            level[np.unique(version[order], return_index=True)[1]],
+            np.column_stack([history.image_score[kept], by_level, history.version_mean[kept]]),
             np.bincount(row, history.label * history.weight)[order].astype(np.float64),
             np.bincount(row, history.weight)[order].astype(np.float64),
         )
@@ -84,7 +93,7 @@ class GibbsSampler:
     """The state of the Gibbs sampler.
 
     Rows with the same augmentation and context share a cell. The coefficients are the active
-    effects of the design, and the two slopes.
+    effects of the design, and the slopes.
     """
 
     def __init__(
@@ -96,21 +105,23 @@ class GibbsSampler:
     ) -> None:
         history = history[history.weight > 0]
         self.images, image = np.unique(history.image, return_inverse=True)
-        self._rng, self._counts = rng, Counts.of(history, image)
-        counts = self._counts
+        self._rng, self.counts = rng, Counts.of(history, image, design.augmentations)
+        counts = self.counts
         self._cells = design.cells(counts.level, counts.context, contexts)
         self._groups = [Group(positions, rng) for positions in design.active_groups]
-        self.nested = NestedEffects(counts.image, len(self.images), rng)
+        self.nested = NestedEffects(
+            counts.image, len(self.images), counts.version_level, design.augmentations, rng
+        )
 
         share = (counts.successes.sum() + 0.5) / (counts.trials.sum() + 1)
-        slopes = (IMAGE_SLOPE, VERSION_SLOPE)
-        size = self._cells.matrix.shape[1] + 2
-        self._prior_mean = np.zeros(size)
+        self.effects = self._cells.matrix.shape[1]
+        slopes = [IMAGE_SLOPE, *[VERSION_SLOPE] * design.augmentations, MEAN_SLOPE]
+        self._prior_mean = np.zeros(self.effects + len(slopes))
         self._prior_mean[0] = np.log(share / (1 - share))
-        self._prior_mean[-2:] = [mean for mean, _ in slopes]
-        self._prior_precision = np.ones(size)
+        self._prior_mean[self.effects :] = [mean for mean, _ in slopes]
+        self._prior_precision = np.ones(len(self._prior_mean))
         self._prior_precision[0] = INTERCEPT_DEVIATION**-2
-        self._prior_precision[-2:] = [deviation**-2 for _, deviation in slopes]
+        self._prior_precision[self.effects :] = [deviation**-2 for _, deviation in slopes]
         self.coefficients = self._prior_mean.copy()
         self._center = self._odds()
         self._likelihood = self._approximate(np.zeros(len(self._center)))
@@ -140,13 +151,13 @@ class GibbsSampler:
 
     def _odds(self) -> Float64Array:
         """Return the current log odds of the rows, (R,)."""
-        counts = self._counts
-        fixed = self._cells(self.coefficients[:-2]) + counts.scores @ self.coefficients[-2:]
+        counts, effects, slopes = self.counts, *np.split(self.coefficients, [self.effects])
+        fixed = self._cells(effects) + counts.scores @ slopes
         return np.asarray(fixed + self.nested.odds[counts.version])
 
     def _approximate(self, deviation: Float64Array) -> "Likelihood":
         """Return the normal likelihood around the center, with the rows' deviations, (R,)."""
-        counts, mean = self._counts, self._center
+        counts, mean = self.counts, self._center
         likely = expit(mean + NODES[:, None] * deviation)
         expected, curvature = WEIGHTS @ likely, WEIGHTS @ (likely * (1 - likely))
         omega = counts.trials * curvature
@@ -187,7 +198,7 @@ class Likelihood:
 
         Args:
             counts: the rows.
-            cells: (K, D - 2) rows of the design matrix.
+            cells: (K, E) rows of the design matrix.
             cell: (R,) of each row.
             omega: (R,).
             target: (R,).
@@ -196,12 +207,12 @@ class Likelihood:
         versions = len(counts.image)
         starts = np.searchsorted(counts.version, np.arange(versions + 1))
         by_cell = sparse.diags_array(np.bincount(cell, omega, count)) @ cells
-        precision = np.empty((size + 2, size + 2))
-        precision[:-2, :-2] = (cells.T @ by_cell).toarray()
+        precision = np.empty((size + scores.shape[1], size + scores.shape[1]))
+        precision[:size, :size] = (cells.T @ by_cell).toarray()
         for number, score in enumerate(scores.T, start=size):
             cross = cells.T @ np.bincount(cell, omega * score, count)
-            precision[number, :-2] = precision[:-2, number] = cross
-        precision[-2:, -2:] = scores.T @ (omega[:, None] * scores)
+            precision[number, :size] = precision[:size, number] = cross
+        precision[size:, size:] = scores.T @ (omega[:, None] * scores)
         by_version = sparse.csr_array((omega, cell, starts), shape=(versions, count)) @ cells
         of_scores = np.add.reduceat(omega[:, None] * scores, starts[:-1], axis=0)
         return cls(
@@ -299,39 +310,51 @@ class NestedEffects:
     Args:
         image: (V,) of each version, in 0 .. images - 1, ascending; each has one at least.
         images: their number.
+        level: (V,) augmentation of each version; those of one augmentation share a deviation.
+        augmentations: their number, A.
         rng: random numbers.
     """
 
-    def __init__(self, image: NDArray[np.int64], images: int, rng: np.random.Generator) -> None:
-        self._image, self._rng = image, rng
+    def __init__(
+        self,
+        image: NDArray[np.int64],
+        images: int,
+        level: NDArray[np.int64],
+        augmentations: int,
+        rng: np.random.Generator,
+    ) -> None:
+        self._image, self._level, self._rng = image, level, rng
+        self._of_level = [np.flatnonzero(level == number) for number in range(augmentations)]
         self._starts = np.searchsorted(image, np.arange(images))
         self._of_image = sparse.csr_array(
             (np.ones(len(image)), (image, np.arange(len(image)))), shape=(images, len(image))
         )
-        self.effect, self._of_version = np.zeros(images), np.zeros(len(image))
-        self.deviation = self.version_deviation = float(SCALES[len(SCALES) // 2])
+        self.effect, self.version_effect = np.zeros(images), np.zeros(len(image))
+        self.deviation = float(SCALES[len(SCALES) // 2])
+        self.version_deviation = np.full(augmentations, self.deviation)
         # By deviations, of the last likelihood.
-        self._integrated: LRUCache[tuple[float, float], Sums] = LRUCache(CACHED)
+        self._integrated: LRUCache[tuple[float, bytes], Sums] = LRUCache(CACHED)
         self._likelihood: Likelihood | None = None
 
     @property
     def odds(self) -> Float64Array:
         """The current effects of each version and its image, (V,)."""
-        return np.asarray(self.effect[self._image] + self._of_version)
+        return np.asarray(self.effect[self._image] + self.version_effect)
 
     def integrate(self, likelihood: Likelihood) -> Sums:
         """Return precision and pull of the coefficients with these effects integrated out."""
         if likelihood is not self._likelihood:
             self._integrated.clear()
             self._likelihood = likelihood
-        key = (self.deviation, self.version_deviation)
+        key = (self.deviation, self.version_deviation.tobytes())
         if key not in self._integrated:
             self._integrated[key] = self._integrate(likelihood)
         return self._integrated[key]
 
     def _integrate(self, given: Likelihood) -> Sums:
-        share = 1 / (1 + self.version_deviation**2 * given.weight)
-        gain = self.version_deviation**2 * share
+        variance = self.version_deviation[self._level] ** 2
+        share = 1 / (1 + variance * given.weight)
+        gain = variance * share
         precision = given.precision - _gram(given.rows, gain)
         pull = given.pull - given.rows.T @ (gain * given.target)
         rows = sparse.csr_array(self._of_image @ (sparse.diags_array(share) @ given.rows))
@@ -349,34 +372,52 @@ class NestedEffects:
             coefficients: (D,).
         """
         weight, target = likelihood.weight, likelihood.target - likelihood.rows @ coefficients
-        variances = VERSION_SCALES[:, None] ** 2
-        evidence = _log_evidence(variances, weight, target).sum(axis=1)
-        of_image = self._sums(weight, target, variances)
-        evidence += _log_evidence(self.deviation**2, *of_image).sum(axis=1)
-        self.version_deviation = _draw_scale(evidence, VERSION_SCALES, NO_VERSION_EFFECT, self._rng)
-        of_image = self._sums(weight, target, self.version_deviation**2)
+        of_image = self._draw_version_deviations(weight, target)
         evidence = _log_evidence(SCALES[:, None] ** 2, *of_image).sum(axis=1)
         self.deviation = _draw_scale(evidence, SCALES, NO_EFFECT, self._rng)
-        self.effect = self._draw_effects(self.deviation, *of_image)
+        self.effect = self._draw_effects(self.deviation**2, *of_image)
         rest = target - weight * self.effect[self._image]
-        self._of_version = self._draw_effects(self.version_deviation, weight, rest)
+        variance = self.version_deviation[self._level] ** 2
+        self.version_effect = self._draw_effects(variance, weight, rest)
 
-    def _sums(
-        self, weight: Float64Array, target: Float64Array, variance: Float64Array | float
+    def _draw_version_deviations(
+        self, weight: Float64Array, target: Float64Array
     ) -> tuple[Float64Array, Float64Array]:
-        """Return weight and target of each image, its versions integrated out, (I,) or (S, I)."""
-        share = 1 / (1 + variance * weight)
-        return (
-            np.add.reduceat(share * weight, self._starts, axis=-1),
-            np.add.reduceat(share * target, self._starts, axis=-1),
-        )
+        """Draw the deviation of each augmentation's versions, all effects integrated out.
+
+        Returns:
+            Weight and target of each image with its versions integrated out, (I,).
+        """
+        variances = VERSION_SCALES[:, None] ** 2
+        share = 1 / (1 + self.version_deviation[self._level] ** 2 * weight)
+        sums = [np.add.reduceat(share * each, self._starts) for each in (weight, target)]
+        for level, own in enumerate(self._of_level):
+            evidence = np.zeros(len(VERSION_SCALES))
+            if len(own):
+                image, starts = np.unique(self._image[own], return_index=True)
+                shares = 1 / (1 + variances * weight[own])  # (S, versions)
+                parts = [
+                    np.add.reduceat(shares * each[own], starts, axis=1) for each in (weight, target)
+                ]
+                for each, total in zip((weight, target), sums, strict=True):
+                    total[image] -= np.add.reduceat(share[own] * each[own], starts)
+                evidence = _log_evidence(variances, weight[own], target[own]).sum(axis=1)
+                of_image = (total[image] + part for total, part in zip(sums, parts, strict=True))
+                evidence += _log_evidence(self.deviation**2, *of_image).sum(axis=1)
+            drawn = _draw_scale(evidence, VERSION_SCALES, NO_VERSION_EFFECT, self._rng)
+            self.version_deviation[level] = drawn
+            if len(own):
+                row = int(np.searchsorted(VERSION_SCALES, drawn))
+                for total, part in zip(sums, parts, strict=True):
+                    total[image] += part[row]
+        return sums[0], sums[1]
 
     def _draw_effects(
-        self, deviation: float, weight: Float64Array, target: Float64Array
+        self, variance: Float64Array | float, weight: Float64Array, target: Float64Array
     ) -> Float64Array:
-        variance = deviation**2 / (1 + deviation**2 * weight)
+        left = variance / (1 + variance * weight)
         noise = self._rng.normal(size=len(weight))
-        return np.asarray(variance * target + np.sqrt(variance) * noise)
+        return np.asarray(left * target + np.sqrt(left) * noise)
 
 
 def _log_evidence(

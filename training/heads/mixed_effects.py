@@ -7,22 +7,27 @@ no effect (a spike and slab; George and McCulloch, 1993). So a group without eff
 an interval, and a single large effect is not shrunk with its group. The effects of images and of
 versions are normal, with learned deviations of the same kind of prior.
 
-XGBoost's score has two slopes, one for the score of the image and one for the difference of a
-version from it: that difference may be an artefact of what the augmentation does to the features.
+XGBoost's score has a slope for the score of the image, and one for each augmentation for the
+difference of its version from it: that difference may say which images it helps, or be an artefact
+of what it does to the features. A last slope is that of the mean of these differences over an
+image's versions (Mundlak, 1978): they make up for the noise in the score of the unchanged image,
+which says nothing about differences between versions. For an image without outcomes this mean is
+not known, and adds to its deviation.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from augrank.arrays import Float32Array, Float64Array
-from augrank.trust.posterior import ImageEffects, Posterior, probabilities
+from augrank.trust.posterior import FACTORS, ImageEffects, Posterior, probabilities
+from training.heads.dataset import UNCHANGED
 from training.heads.design import Design, History
 from training.heads.gibbs import GibbsSampler
 
-BURN_IN, DRAWS = 40, 200  # sweeps once the likelihood is settled
+BURN_IN, DRAWS = 30, 200  # sweeps once the likelihood is settled
 
 
 @dataclass(frozen=True)
@@ -30,13 +35,13 @@ class FittedEffects:
     """Draws of a posterior, M of each, and the effects of the images that it was fitted to."""
 
     design: Design
-    effects: Float64Array  # (M, D)
-    slopes: Float64Array  # (M, 2): of the image's score, and of the version's
-    deviation: Float64Array  # (M,) of the effects of images
-    version_deviation: Float64Array  # (M,) of the effects of versions
+    effects: Float64Array  # (M, D); the intercept is that of an image without outcomes
+    slopes: Float64Array  # (M, 1 + A): of the image's score, and of versions' by augmentation
+    deviation: Float64Array  # (M,) of the effects of images without outcomes
+    version_deviation: Float64Array  # (M, A) of the effects of versions, by augmentation
     images: NDArray[np.int64]  # (I,) numbers of the originals, ascending
-    image_mean: Float64Array  # (I,) of their effects
-    image_deviation: Float64Array  # (I,) of their effects
+    factors: Float64Array  # (M, F) of the effects of the images, unchanged
+    known: ImageEffects  # (I,) of the images; without corrections
 
     def posterior(
         self, projection: Float64Array, correction: Float64Array, catalogue: NDArray[np.int64]
@@ -50,21 +55,22 @@ class FittedEffects:
         """
         row = np.searchsorted(self.images, catalogue)
         fitted = np.append(self.images, -1)[row] == catalogue
-        row *= fitted
-        known = (self.image_mean[row], self.image_deviation[row], correction[row])
+        corrected = replace(self.known, correction=correction.astype(np.float32))
+        known = corrected[row * fitted]
         unknown = ImageEffects.unknown(len(catalogue))
         return Posterior(
             effects=self.design.effects(self.effects),
             image_slope=self.slopes[:, 0].astype(np.float32),
-            version_slope=self.slopes[:, 1].astype(np.float32),
+            version_slope=self.slopes[:, 1:].astype(np.float32),
             deviation=self.deviation.astype(np.float32),
             version_deviation=self.version_deviation.astype(np.float32),
+            factors=self.factors.astype(np.float32),
             projection=self.design.effects(projection[None]),
             catalogue=ImageEffects(
-                *(
-                    np.where(fitted, values, getattr(unknown, each.name)).astype(np.float32)
-                    for values, each in zip(known, fields(ImageEffects), strict=True)
-                )
+                np.where(fitted, known.mean, unknown.mean),
+                np.where(fitted, known.deviation, unknown.deviation),
+                np.where(fitted[:, None], known.loading, unknown.loading),
+                np.where(fitted, known.correction, unknown.correction),
             ),
             center=self.design.center,
             scale=self.design.scale,
@@ -80,14 +86,16 @@ class FittedEffects:
             history.image_score.astype(np.float32),
             history.version_score.astype(np.float32),
         )
-        images, place = np.unique(history.image, return_inverse=True)
-        odds += posterior.image_effects(ImageEffects.unknown(len(images)), images)[:, place]
-        odds += posterior.version_effects(history.embedding)
-        return probabilities(odds)
+        effect = posterior.new_effects(history.image, history.embedding, history.level)
+        return probabilities(odds + effect)
 
 
 def fit_effects(
-    design: Design, contexts: Float32Array, history: History, rng: np.random.Generator
+    design: Design,
+    contexts: Float32Array,
+    history: History,
+    rng: np.random.Generator,
+    unchanged: NDArray[np.int64] | None = None,
 ) -> FittedEffects:
     """Sample DRAWS draws.
 
@@ -96,30 +104,74 @@ def fit_effects(
         contexts: (K, C) the distinct contexts, encoded.
         history: the outcomes.
         rng: random numbers.
+        unchanged: embedding of each original's unchanged image, by number; -1 if unknown.
     """
     with threadpool_limits(1):  # the matrices are too small for several threads
-        return _sample(design, GibbsSampler(design, contexts, history, rng))
+        sampler = GibbsSampler(design, contexts, history, rng)
+        own = np.full(len(sampler.images), -1) if unchanged is None else unchanged[sampler.images]
+        return _sample(design, sampler, own, rng)
 
 
-def _sample(design: Design, sampler: GibbsSampler) -> FittedEffects:
-    coefficients, deviations = [], []
-    total, squares = np.zeros(len(sampler.images)), np.zeros(len(sampler.images))
+def _sample(
+    design: Design, sampler: GibbsSampler, unchanged: NDArray[np.int64], rng: np.random.Generator
+) -> FittedEffects:
+    counts, nested = sampler.counts, sampler.nested
+    version_mean = _by_image(counts.image[counts.version], counts.scores[:, -1])
+    center, spread = version_mean.mean(), version_mean.std()
+    version = np.flatnonzero(counts.embedding == unchanged[counts.image])
+    coefficients, deviations, version_deviations = [], [], []
+    effects = np.empty((DRAWS, len(sampler.images)), np.float32)
     sampler.settle()
-    for sweep in range(BURN_IN + DRAWS):
+    for sweep in range(-BURN_IN, DRAWS):
         sampler.sweep()
-        if sweep >= BURN_IN:
-            nested = sampler.nested
-            coefficients.append(sampler.coefficients.copy())
-            deviations.append((nested.deviation, nested.version_deviation))
-            total, squares = total + nested.effect, squares + nested.effect**2
-    drawn, mean = np.array(coefficients), total / DRAWS
+        if sweep < 0:
+            continue
+        drawn = sampler.coefficients.copy()
+        slope = drawn[-1]
+        # Of an image without outcomes the mean of the version scores is not known.
+        drawn[0] += slope * center
+        coefficients.append(drawn)
+        deviations.append(np.hypot(nested.deviation, slope * spread))
+        version_deviations.append(nested.version_deviation.copy())
+        of_version = nested.version_deviation[UNCHANGED] * rng.normal(size=len(sampler.images))
+        of_version[counts.image[version]] = nested.version_effect[version]
+        effects[sweep] = nested.effect + of_version + slope * (version_mean - center)
+    drawn = np.array(coefficients)
+    factors, known = _factored(effects)
     return FittedEffects(
         design=design,
-        effects=drawn[:, :-2],
-        slopes=drawn[:, -2:],
-        deviation=np.array(deviations)[:, 0],
-        version_deviation=np.array(deviations)[:, 1],
+        effects=drawn[:, : sampler.effects],
+        slopes=drawn[:, sampler.effects : -1],
+        deviation=np.array(deviations),
+        version_deviation=np.array(version_deviations),
         images=sampler.images,
-        image_mean=mean,
-        image_deviation=np.sqrt(np.maximum(squares / DRAWS - mean**2, 0)),
+        factors=factors,
+        known=known,
     )
+
+
+def _by_image(image: NDArray[np.int64], values: Float64Array) -> Float64Array:
+    """Return the value of each image, which all of its rows have, (I,)."""
+    result = np.empty(int(image.max()) + 1)
+    result[image] = values
+    return result
+
+
+def _factored(effects: Float32Array) -> tuple[Float64Array, ImageEffects]:
+    """Split draws of the effects of images into factors, and noise of each image's own.
+
+    Args:
+        effects: (M, I).
+
+    Returns:
+        The factors, (M, F), and the effects.
+    """
+    mean = effects.mean(axis=0)
+    left, values, right = np.linalg.svd(effects - mean, full_matrices=False)
+    kept = min(FACTORS, len(values))
+    factors, loading = np.zeros((len(effects), FACTORS)), np.zeros((len(mean), FACTORS), np.float32)
+    factors[:, :kept] = left[:, :kept] * np.sqrt(len(effects))
+    loading[:, :kept] = (values[:kept, None] * right[:kept]).T / np.sqrt(len(effects))
+    variance = effects.var(axis=0) - (loading**2).sum(axis=1)
+    deviation = np.sqrt(np.maximum(variance, 0))
+    return factors, ImageEffects(mean, deviation, loading, np.zeros_like(mean))

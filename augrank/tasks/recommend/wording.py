@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from augrank.models.targets import Target
 from augrank.tasks.recommend.response import Interval, Score, Verdict
-from augrank.trust.verdict import Decision
+from augrank.trust.verdict import LEVEL, Decision
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def verdict(
         text = (
             f"{words.change} {choice}: it would {way} {target.name} from {before:.{digits}%} to "
             f"{score.probability:.{digits}%}, a difference of {low:+.{digits}f} to "
-            f"{high:+.{digits}f} points (90 % interval)."
+            f"{high:+.{digits}f} points ({100 * LEVEL:.0f} % interval)."
         )
     elif decision.kind == "keep":
         text = f"{words.keep}: probably no {words.option} would {way} {target.name}"

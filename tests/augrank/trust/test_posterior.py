@@ -6,6 +6,7 @@ from scipy.stats import kstest
 
 from augrank.errors import BundleError
 from augrank.trust.posterior import (
+    FACTORS,
     FIRST_VERSION,
     Effects,
     ImageEffects,
@@ -52,24 +53,55 @@ def test_the_score_is_what_the_projection_leaves(posterior):
     assert posterior.score(margin, level, context).tolist() == [1.0, 2.0]  # it projects to zero
 
 
+UNCHANGED = np.zeros(30, np.int64)
+
+
 def test_an_image_without_outcomes_is_less_certain_than_one_with(posterior):
-    effects = ImageEffects(*np.array([[0.5, 0.0], [0.01, np.nan], [0.3, 0.0]], np.float32))
-    drawn = posterior.image_effects(effects, np.arange(2))
+    effects = replace(
+        ImageEffects.unknown(2),
+        mean=np.array([0.5, 0], np.float32),
+        deviation=np.array([0.01, np.nan], np.float32),
+    )
+    drawn = posterior.image_effects(effects, np.arange(2), UNCHANGED[:2])
     assert drawn.shape == (DRAWS, 2)
     assert drawn[:, 0].mean() == pytest.approx(0.5, abs=0.01)
     assert drawn[:, 0].std() < 0.02 < drawn[:, 1].std()
+    assert np.isfinite(drawn).all()
+
+
+def test_the_effect_of_an_image_with_outcomes_follows_the_factors(posterior):
+    rng = np.random.default_rng(0)
+    varied = replace(posterior, factors=rng.normal(size=posterior.factors.shape).astype("f4"))
+    loading = np.zeros((1, FACTORS), np.float32)
+    loading[0, 3] = -2
+    one = np.ones(1, np.float32)
+    effects = ImageEffects(one, 0 * one, loading, 0 * one)
+    drawn = varied.image_effects(effects, np.zeros(1, int), UNCHANGED[:1])
+    np.testing.assert_allclose(drawn[:, 0], 1 - 2 * varied.factors[:, 3], rtol=1e-5)
 
 
 def test_images_have_other_draws_and_the_same_answer_every_time(posterior):
     unknown, numbers = ImageEffects.unknown(30), np.arange(30)
-    drawn = posterior.image_effects(unknown, numbers)
-    np.testing.assert_array_equal(drawn, posterior.image_effects(unknown, numbers))
+    drawn = posterior.image_effects(unknown, numbers, UNCHANGED)
+    np.testing.assert_array_equal(drawn, posterior.image_effects(unknown, numbers, UNCHANGED))
     correlation = np.corrcoef(drawn.T)[0, 1:]
     assert np.abs(correlation).mean() < 0.2
-    later = posterior.image_effects(ImageEffects.unknown(1), np.array([5]))
+    later = posterior.image_effects(ImageEffects.unknown(1), np.array([5]), UNCHANGED[:1])
     np.testing.assert_array_equal(later[:, 0], drawn[:, 5])
-    far = posterior.image_effects(ImageEffects.unknown(2), np.array([5, 10_000]))
+    far = posterior.image_effects(ImageEffects.unknown(2), np.array([5, 10_000]), UNCHANGED[:2])
     np.testing.assert_allclose(far[:, 0], drawn[:, 5], rtol=1e-6)
+
+
+def test_rows_of_one_image_and_of_one_version_share_their_effects(posterior):
+    deviation = np.full((DRAWS, AUGMENTATIONS), 0.3, np.float32)
+    varied = replace(posterior, version_deviation=deviation)
+    images, versions = np.array([7, 7, 2, 7]), np.array([5, 1, 5, 5])
+    drawn = varied.new_effects(images, versions, np.array([2, 0, 2, 2]))
+    np.testing.assert_array_equal(drawn[:, 0], drawn[:, 3])
+    one = varied.image_effects(ImageEffects.unknown(1), np.array([7]), UNCHANGED[:1])[:, 0]
+    own = varied.version_effects(np.array([7]), UNCHANGED[:1])[:, 0]
+    of_version = varied.version_effects(np.array([5]), np.array([2]))[:, 0]
+    np.testing.assert_allclose(drawn[:, 0], one - own + of_version, atol=1e-6)
 
 
 def test_a_saved_posterior_is_the_same_within_half_precision(posterior, tmp_path):
@@ -104,13 +136,13 @@ def test_a_file_that_lacks_a_part_or_has_a_pickle_is_refused(tmp_path):
         Posterior.load(file)
 
 
-def test_versions_have_effects_of_their_own_only_if_training_gave_them(posterior):
-    assert not posterior.version_effects(np.arange(3)).any()
-    varied = replace(posterior, version_deviation=np.full(DRAWS, 0.5, np.float32))
-    drawn = varied.version_effects(np.arange(3))
-    assert drawn.std(axis=0) == pytest.approx([0.5] * 3, abs=0.15)
-    images = posterior.image_effects(ImageEffects.unknown(3), np.arange(3))
-    assert np.abs(np.corrcoef(drawn.T, images.T)[:3, 3:]).max() < 0.5
+def test_versions_have_the_deviation_of_their_augmentation(posterior):
+    deviation = np.tile(np.array([0, 0.5, 1], np.float32), (DRAWS, 1))
+    varied = replace(posterior, version_deviation=deviation)
+    drawn = varied.version_effects(np.arange(4), np.array([0, 1, 2, 1]))
+    assert drawn.std(axis=0) == pytest.approx([0, 0.5, 1, 0.5], abs=1e-5)
+    images = posterior.image_effects(ImageEffects.unknown(4), np.arange(4), UNCHANGED[:4])
+    assert np.abs(np.corrcoef(drawn[:, 1:].T, images.T)[:3, 3:]).max() < 0.5
 
 
 def test_no_two_images_or_versions_share_their_draws():

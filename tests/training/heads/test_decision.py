@@ -20,9 +20,15 @@ def rows(original, truth, label, weight=None, embedding=None, context=None, augm
     )
 
 
-def metrics(probability, shown, direction="maximize"):
-    """Judge predictions that are nearly certain, one for each row's embedding."""
-    judged = judged_rows(shown, 0)
+def metrics(probability, shown, direction="maximize", unchanged=None):
+    """Judge predictions that are nearly certain, one for each row's embedding.
+
+    Without ``unchanged``, the unchanged image of each original is its first embedding.
+    """
+    if unchanged is None:
+        first = [shown.embedding[shown.original == number].min() for number in shown.original]
+        unchanged = np.array(first)
+    judged = judged_rows(shown, unchanged, 0)
     rng = np.random.default_rng(0)
     mean = np.array(probability)[judged.rows.embedding]
     return decision_metrics(mean + rng.normal(0, 0.001, (200, len(mean))), judged, direction)
@@ -46,10 +52,11 @@ def test_the_recommended_row_of_each_original_is_compared_with_its_best():
 
 
 def test_the_unchanged_image_is_the_reference_whatever_the_order_of_rows():
-    shown = rows([0, 0], [0.8, 0.2], [1, 0], augmentation=[3, 0])
-    assert metrics([0.8, 0.2], shown)["changes"] == 1
-    swapped = rows([0, 0], [0.8, 0.2], [1, 0], augmentation=[0, 3])
-    assert metrics([0.8, 0.2], swapped)["changes"] == 0
+    shown = rows([0, 0], [0.8, 0.2], [1, 0])
+    assert metrics([0.8, 0.2], shown, unchanged=np.array([1, 1]))["changes"] == 1
+    assert metrics([0.8, 0.2], shown, unchanged=np.array([0, 0]))["changes"] == 0
+    unknown = rows([0, 0], [0.8, 0.2], [1, 0], augmentation=[0, 0])  # no such column
+    assert metrics([0.8, 0.2], unknown, unchanged=np.array([1, 1]))["changes"] == 1
 
 
 def test_rows_of_different_contexts_are_not_compared():
@@ -91,7 +98,12 @@ def test_counts_of_one_image_are_one_row_and_rows_without_outcomes_are_none():
 def test_of_many_rows_those_of_some_originals_are_judged(monkeypatch):
     monkeypatch.setattr(decision, "MAX_ROWS", 6)
     original = np.repeat(np.arange(10), 3)
-    judged = judged_rows(rows(original, None, original % 2), 0)
+    shown = rows(original, None, original % 2)
+    judged = judged_rows(shown, 3 * original, 0)
     assert len(judged.rows) == 6
+    assert (judged.rows.embedding[judged.starts[:-1]] % 3 == 0).all()
+    assert np.array_equal(judged.row, judged.rows.embedding)
+    monkeypatch.setattr(decision, "MAX_ROWS", 8)
+    assert len(judged_rows(shown, 3 * original, 0).rows) == 6  # no original is cut
     assert len(np.unique(judged.rows.original)) == 2
     assert [part.stop - part.start for part in judged.groups()] == [3, 3]

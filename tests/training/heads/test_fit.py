@@ -176,6 +176,28 @@ def test_the_saved_head_predicts_the_same_and_fits_the_runtime(tmp_path: Path):
     np.testing.assert_allclose(probability, head.test_probability, atol=1e-3)  # float16 on disk
 
 
+def test_the_outcomes_of_the_test_split_reach_the_final_posterior_alone():
+    inputs = make_inputs(np.eye(2, dtype=np.float32))
+    parts = make_parts(seed_rule, 2)
+    flipped = {**parts, "test": replace(parts["test"], label=1 - parts["test"].label)}
+    one, other = fit(parts, inputs), fit(flipped, inputs)
+    assert one.booster.save_raw("ubj") == other.booster.save_raw("ubj")
+    assert one.spec.calibration == other.spec.calibration
+    assert one.validation_log_loss == other.validation_log_loss
+    assert one.calibration_log_loss == other.calibration_log_loss
+    np.testing.assert_array_equal(one.test_probability, other.test_probability)
+    for name in ("deviation", "image_slope", "factors"):
+        tested = [getattr(head.tested_posterior, name) for head in (one, other)]
+        np.testing.assert_array_equal(*tested)
+    for head in (one, other):
+        known = np.isfinite(head.tested_posterior.catalogue.deviation)
+        assert known.tolist() == [True] * 115 + [False] * 35
+        assert np.isfinite(head.posterior.catalogue.deviation).all()
+        assert not head.posterior.catalogue.correction[115:].any()
+    gains = [head.posterior.effects.augmentation.mean(axis=0)[1] for head in (one, other)]
+    assert gains[0] > gains[1] + 0.3
+
+
 def test_heads_are_deterministic_and_matrices_are_reused_rightly():
     inputs = make_inputs(np.zeros((1, 0), np.float32))
     matrices = Matrices(inputs, 2, Path("unused"))
