@@ -20,6 +20,15 @@ HEAD = {
     "leak_z": -0.4,
     "auc": 0.77,
     "brier": 0.163,
+    "ece": 0.0123,
+    "debiased_ece": 0.0045,
+    "debiased_ece_interval_90": [0.0, 0.0091],
+    "decision": {
+        "coverage": 0.93,
+        "pairwise_accuracy": 0.995,
+        "regret": 0.001,
+        "false_claims": None,
+    },
     "inputs": ["context", "features"],
     "comparison": {
         "xgboost": {
@@ -58,6 +67,7 @@ def test_the_document_has_figures_beside_their_ceilings():
     assert "80 % convert if brighter or rotated, 20 % otherwise" in text
     assert "recognises 99.12% of 1,200 held-out candidates (95 % interval 98.50% to 99.50%" in text
     assert ": brighter 99.0%, darker 100.0%." in text
+    assert "| open_rate | 0.012 | 0.004 (0.000 to 0.009) | 0.930 | 0.995 | 0.001 | - |" in text
     assert "| engagement accuracy | 79 %, 86 %, 91 % | 79.1% to 80.1% (ceiling 80%) |" in text
     row = (
         "| open_rate | 0.791 (0.780 to 0.800) | 0.600 | 0.800 | 0.802 | -0.4 | 0.770 | 0.778 "
@@ -76,7 +86,7 @@ def test_a_run_on_the_catalogue_is_reported_beside_it():
         "## Rendered: 1,000 sneakers, 10 sends of each candidate",
         "## Real: the example catalogue of `make demo`",
     ]
-    assert text.count("| open_rate |") == 2
+    assert text.count("| open_rate |") == 4
 
 
 def test_a_folder_without_a_report_is_refused(tmp_path):
