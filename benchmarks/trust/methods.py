@@ -71,24 +71,27 @@ class PosteriorMethod(_Timed):
         self._head.margin(case.rows)
         margin_s = time.perf_counter() - started
         started = time.perf_counter()
-        draws = self._estimator.candidates(case.rows, ImageEffects.unknown(1))
-        judged = judged_draws(draws, case)
+        judged = judged_draws(self._estimator.candidates(case.rows, self._known(case)), case)
         self._seconds.append(time.perf_counter() - started - margin_s)
         return judged
 
     def _alternates(self, case: Case) -> Judged:
         own, others = _row(case.rows, slice(1)), _row(case.rows, slice(1, None))
         score, catalogue = self._estimator.score(others), self._estimator.catalogue
-        known = ImageEffects.unknown(1)
         if case.known is not None:
-            known = catalogue[case.known : case.known + 1]
             catalogue = catalogue[np.arange(len(catalogue)) != case.known]
-        image = self._estimator.candidates(own, known)
+        image = self._estimator.candidates(own, self._known(case))
         started = time.perf_counter()  # a server keeps the scores
         alternates = self._estimator.images(others, score, catalogue, first=1)
         judged = judged_draws(np.concatenate([image, alternates], axis=1), case)
         self._seconds.append(time.perf_counter() - started)
         return judged
+
+    def _known(self, case: Case) -> ImageEffects:
+        """Return what is known of the request's image."""
+        if case.known is None:
+            return ImageEffects.unknown(1)
+        return self._estimator.catalogue[case.known : case.known + 1]
 
     @property
     def added_bytes(self) -> int:

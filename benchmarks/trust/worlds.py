@@ -30,9 +30,9 @@ ROWS_PER_ORIGINAL = 24  # sends of one original, its versions in turn
 CATALOGUE = 219  # images of an alternates index
 LIFT, LIFTED = 0.2, 1  # relative lift of the one version that helps, and its number
 FAMILY_LEVEL, AMPLE_POWER = 0.05, 0.99  # of the fixed test that defines ample data
+GAIN_OF_LOOK = 0.7  # log odds, that one version adds or takes away, as the image's features show
 MAIN_DEVIATION, INTERACTION_DEVIATION = 0.4, 0.2  # of the effects of the rule normal, log odds
 
-GAIN_OF_LOOK = 0.7  # log odds, that one version adds or takes away, as the image's features show
 Rule = Literal["nothing", "seed", "context", "lift", "normal", "image", "features", "look"]
 Options = Literal["candidates", "alternates"]
 
@@ -241,6 +241,34 @@ WORLDS = (
         trials=20,
         image_deviation=IMAGE_DEVIATION,
         version_deviation=0.4,
+    ),
+    World(
+        "versions-thin",
+        "the same, with a tenth of the outcomes",
+        200,
+        rate=0.1,
+        trials=2,
+        image_deviation=IMAGE_DEVIATION,
+        version_deviation=0.4,
+    ),
+    World(
+        "versions-lift",
+        "one version helps most images, and each version some",
+        200,
+        "lift",
+        rate=0.1,
+        trials=20,
+        version_deviation=0.1,
+    ),
+    World(
+        "versions-known",
+        "each version helps some images, and the request's has many outcomes",
+        200,
+        rate=0.1,
+        trials=50,
+        image_deviation=IMAGE_DEVIATION,
+        version_deviation=0.4,
+        known=True,
     ),
     World(
         "look",
