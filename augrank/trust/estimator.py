@@ -56,7 +56,8 @@ class Estimator:
         score, levels = self.score(rows), self._levels(rows)
         effect = self._posterior.image_effects(image, np.zeros(1, np.int64), levels[:1])
         versions = self._posterior.version_effects(np.arange(len(score)), levels)
-        effect = effect + versions - versions[:, :1]
+        unchanged = self._posterior.unchanged_effects(image, versions[:, :1])
+        effect = np.concatenate([effect, effect + versions[:, 1:] - unchanged], axis=1)
         image_score = np.repeat(score[:1] + image.correction, len(score))
         return self._draw(rows, image_score, score - score[0], effect)
 
@@ -121,7 +122,7 @@ class Estimator:
 
 
 def _calibrated(odds: Float32Array, calibration: Calibration) -> Float64Array:
-    """Return draws of probabilities whose means are those of the curve.
+    """Return draws of probabilities whose means are about those of the curve.
 
     The curve itself may be flat, and would make an interval a point; so draws keep their distances
     in log odds, or move apart by as much as the curve does on the whole.

@@ -116,6 +116,8 @@ class ImageEffects:
     mean: Float32Array  # (N,), 0 if unknown
     deviation: Float32Array  # (N,) of its own noise; NaN if unknown: as of any other image
     loading: Float32Array  # (N, F) on the factors, 0 if unknown
+    unchanged: Float32Array  # (N,) mean of the effect of the unchanged version alone, 0 if unknown
+    unchanged_deviation: Float32Array  # (N,) likewise, 0 if unknown
     correction: Float32Array  # (N,) of the score, 0 if unknown
 
     @classmethod
@@ -123,7 +125,7 @@ class ImageEffects:
         """Return the effects of images without outcomes."""
         zeros = np.zeros(count, np.float32)
         nothing = np.zeros((count, FACTORS), np.float32)
-        return cls(zeros, np.full(count, np.nan, np.float32), nothing, zeros)
+        return cls(zeros, np.full(count, np.nan, np.float32), nothing, zeros, zeros, zeros)
 
     def __len__(self) -> int:
         return len(self.mean)
@@ -230,6 +232,17 @@ class Posterior:
         rows, first, row = np.unique(versions, return_index=True, return_inverse=True)
         return np.asarray(effect + self.version_effects(rows, levels[first])[:, row])
 
+    def unchanged_effects(self, images: ImageEffects, new: Float32Array) -> Float32Array:
+        """Return draws of the effects of unchanged versions, which those of images contain, (M, N).
+
+        Args:
+            images: what is known of them, N.
+            new: (M, N) draws for images without outcomes.
+        """
+        noise = self._noise(np.zeros(len(images), np.int64), FIRST_VERSION)
+        known = images.unchanged + images.unchanged_deviation * noise
+        return np.where(np.isfinite(images.deviation), known, new)
+
     def version_effects(
         self, versions: NDArray[np.int64], levels: NDArray[np.int64]
     ) -> Float32Array:
@@ -289,7 +302,10 @@ class Posterior:
                 small = part == "effects" and each.name != "intercept"
                 arrays[f"{part}_{each.name}"] = values.astype(np.float16 if small else np.float32)
         for each in fields(ImageEffects):
-            arrays[f"catalogue_{each.name}"] = getattr(self.catalogue, each.name)
+            values = getattr(self.catalogue, each.name)
+            arrays[f"catalogue_{each.name}"] = (
+                values.astype(np.float16) if each.name == "loading" else values
+            )
         for each in fields(self):
             if each.name not in ("effects", "projection", "catalogue"):
                 arrays[each.name] = getattr(self, each.name)

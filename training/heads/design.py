@@ -169,7 +169,8 @@ class History:
     image: NDArray[np.int64]  # number of the original
     image_score: Float64Array  # score of the image as it is
     version_score: Float64Array  # score of the row less that of the image
-    version_mean: Float64Array  # mean of the version scores of the image's outcomes
+    # Mean of the version scores of the image's outcomes, less what its own score lets expect.
+    version_mean: Float64Array
     label: Float64Array  # 0 or 1
     weight: Float64Array  # number of outcomes
 

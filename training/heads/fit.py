@@ -171,13 +171,14 @@ def _fit_posteriors(
     rows = training.rows
     design = Design.of(inputs.augmentations, inputs.columns, inputs.contexts)
     scores = cross_fitted_scores(options, training, design, inputs, matrices)
-    history = _history(rows, inputs, scores)
+    usual = _usual_version_mean(rows, scores)
+    history = _history(rows, inputs, scores, usual)
     calibration, losses = _calibrate(design, inputs, history, training.held_out, seed)
     booster = options.train(training, matrices)
     scorer = Scorer.of(options, booster, design, inputs, rows)
     correction = scores[0] - scorer(rows)[0]
     test_scores = scorer(test)
-    every = history.joined(_history(test, inputs, test_scores))
+    every = history.joined(_history(test, inputs, test_scores, usual))
 
     def posterior(outcomes: History, correction: Float64Array) -> Posterior:
         counted = outcomes.weight > 0
@@ -200,12 +201,22 @@ def _fit_posteriors(
 
 
 def _history(
-    rows: OutcomeRows, inputs: Inputs, scores: tuple[Float64Array, Float64Array]
+    rows: OutcomeRows,
+    inputs: Inputs,
+    scores: tuple[Float64Array, Float64Array],
+    usual: tuple[float, float],
 ) -> History:
+    """Return outcomes with scores.
+
+    Args:
+        rows: R outcomes.
+        inputs: what they index.
+        scores: (R,) of each row's image, and of the row less that.
+        usual: of ``_usual_version_mean``.
+    """
     image_score, version_score = scores
-    image = np.unique(rows.original, return_inverse=True)[1]
-    outcomes = np.maximum(np.bincount(image, rows.weight), 1e-9)
-    version_mean = np.bincount(image, rows.weight * version_score) / outcomes
+    image, image_mean, version_mean = _means_by_image(rows, scores)
+    unusual = version_mean - np.polyval(usual, image_mean)
     return History(
         rows.embedding,
         inputs.levels(rows),
@@ -213,10 +224,34 @@ def _history(
         rows.original,
         image_score,
         version_score,
-        version_mean[image],
+        unusual[image],
         rows.label,
         rows.weight,
     )
+
+
+def _usual_version_mean(
+    rows: OutcomeRows, scores: tuple[Float64Array, Float64Array]
+) -> tuple[float, float]:
+    """Return slope and intercept of the mean version score of images on their own score.
+
+    Noise in an image's own score moves both, in opposite directions.
+    """
+    _, image_mean, version_mean = _means_by_image(rows, scores)
+    if np.ptp(image_mean) < 1e-6:
+        return 0.0, float(version_mean.mean())
+    slope, intercept = np.polyfit(image_mean, version_mean, 1).tolist()
+    return slope, intercept
+
+
+def _means_by_image(
+    rows: OutcomeRows, scores: tuple[Float64Array, Float64Array]
+) -> tuple[NDArray[np.int64], Float64Array, Float64Array]:
+    """Return each row's image, (R,), and each image's mean scores over its outcomes, (I,)."""
+    image = np.unique(rows.original, return_inverse=True)[1]
+    outcomes = np.maximum(np.bincount(image, rows.weight), 1e-9)
+    own, version = (np.bincount(image, rows.weight * score) / outcomes for score in scores)
+    return image, own, version
 
 
 def _calibrate(

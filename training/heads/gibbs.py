@@ -30,7 +30,10 @@ SCALES = 0.01 * 2.0 ** (np.arange(49) / 6)
 VERSION_SCALES = SCALES[::3]
 # Prior probabilities of the first: for a group of effects or the images, and for the versions,
 # whose effects are rare.
-NO_EFFECT, NO_VERSION_EFFECT = 0.4, 0.9
+NO_EFFECT, NO_VERSION_EFFECT = 0.4, 0.8
+# Prior probability that an augmentation's versions deviate as those of the others; else they have a
+# deviation of their own, which is mostly none.
+ALIKE, NO_OWN_EFFECT = 0.8, 0.9
 TAILS = np.array([1.0, 3.0, 30.0])  # degrees of freedom of a group: few and large, or many alike
 INTERCEPT_DEVIATION = 3.0  # around the log odds of all outcomes
 # Means and deviations of the priors of the slopes: of the image's score, of the versions' scores by
@@ -40,7 +43,7 @@ ROUNDS, ROUND_SWEEPS = 8, 10  # after each round, the likelihood is approximated
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(9)  # of the standard normal distribution
 WEIGHTS = WEIGHTS / WEIGHTS.sum()
 MAX_STEP, MAX_SPREAD = 1.5, 2.0  # of a row's log odds from one round to the next, and in one
-CACHED = 64  # pairs of deviations
+CACHED = 64  # sets of deviations
 Sums = tuple[Float64Array, Float64Array]  # precision (D, D) and pull (D,)
 
 
@@ -304,6 +307,57 @@ class _GroupLikelihood:
         return np.asarray(self._vectors.T @ (self._root * pull), np.float64)
 
 
+@dataclass(frozen=True, eq=False)
+class _Level:
+    """The versions of one augmentation."""
+
+    versions: NDArray[np.int64]  # (K,) their numbers, by image
+    images: NDArray[np.int64]  # (J,) the images that have one, ascending
+    starts: NDArray[np.int64]  # (J,) first version of each
+
+    @classmethod
+    def of(cls, versions: NDArray[np.int64], image: NDArray[np.int64]) -> Self:
+        """Group versions by image; ``image`` is that of every version, ascending."""
+        return cls(versions, *np.unique(image[versions], return_index=True))
+
+    def sums(self, values: Float64Array) -> Float64Array:
+        """Return the sums over the versions of each image: of (K, ...), (J, ...)."""
+        if not len(self.starts):
+            return values
+        return np.asarray(np.add.reduceat(values, self.starts, axis=0))
+
+
+@dataclass(frozen=True, eq=False)
+class _VersionEvidence:
+    """What each of S = len(VERSION_SCALES) deviations says of the versions of one augmentation."""
+
+    of_versions: Float64Array  # (S,) log evidence without the images
+    sums: tuple[Float64Array, Float64Array]  # weight and target by image, (S, J) each
+
+    @classmethod
+    def of(cls, level: _Level, weight: Float64Array, target: Float64Array) -> Self:
+        """Integrate the versions out; ``weight`` and ``target`` are theirs, (K,)."""
+        variances = VERSION_SCALES[:, None] ** 2
+        share = 1 / (1 + variances * weight)
+        evidence = _log_evidence(variances, weight, target).sum(axis=1)
+        return cls(evidence, (level.sums((share * weight).T).T, level.sums((share * target).T).T))
+
+
+@dataclass(frozen=True, eq=False)
+class _Block:
+    """The coefficients that the versions of one augmentation have, and their sums."""
+
+    columns: NDArray[np.int64]  # (E,) numbers of the coefficients
+    rows: Float64Array  # (K, E)
+
+    @classmethod
+    def of(cls, rows: sparse.csr_array, versions: NDArray[np.int64]) -> Self:
+        """Cut the versions' rows, without columns of zeros, from those of all versions, (V, D)."""
+        own = rows[versions]
+        columns = np.unique(own.indices)
+        return cls(columns, own[:, columns].toarray())
+
+
 class NestedEffects:
     """Normal effects of images, and of the versions of each image.
 
@@ -324,17 +378,23 @@ class NestedEffects:
         rng: np.random.Generator,
     ) -> None:
         self._image, self._level, self._rng = image, level, rng
-        self._of_level = [np.flatnonzero(level == number) for number in range(augmentations)]
+        self._levels = [_Level.of(np.flatnonzero(level == n), image) for n in range(augmentations)]
         self._starts = np.searchsorted(image, np.arange(images))
-        self._of_image = sparse.csr_array(
-            (np.ones(len(image)), (image, np.arange(len(image)))), shape=(images, len(image))
-        )
         self.effect, self.version_effect = np.zeros(images), np.zeros(len(image))
         self.deviation = float(SCALES[len(SCALES) // 2])
-        self.version_deviation = np.full(augmentations, self.deviation)
+        # Rows of VERSION_SCALES: of the versions that deviate alike, and of each augmentation.
+        self._alike_row = len(VERSION_SCALES) // 2
+        self._rows = np.full(augmentations, self._alike_row)
+        self._alike = np.ones(augmentations, bool)
         # By deviations, of the last likelihood.
         self._integrated: LRUCache[tuple[float, bytes], Sums] = LRUCache(CACHED)
         self._likelihood: Likelihood | None = None
+        self._blocks: list[_Block] = []
+
+    @property
+    def version_deviation(self) -> Float64Array:
+        """The current deviation of each augmentation's versions, (A,)."""
+        return np.asarray(VERSION_SCALES[self._rows], np.float64)
 
     @property
     def odds(self) -> Float64Array:
@@ -346,6 +406,7 @@ class NestedEffects:
         if likelihood is not self._likelihood:
             self._integrated.clear()
             self._likelihood = likelihood
+            self._blocks = [_Block.of(likelihood.rows, each.versions) for each in self._levels]
         key = (self.deviation, self.version_deviation.tobytes())
         if key not in self._integrated:
             self._integrated[key] = self._integrate(likelihood)
@@ -354,18 +415,23 @@ class NestedEffects:
     def _integrate(self, given: Likelihood) -> Sums:
         variance = self.version_deviation[self._level] ** 2
         share = 1 / (1 + variance * given.weight)
-        gain = variance * share
-        precision = given.precision - _gram(given.rows, gain)
-        pull = given.pull - given.rows.T @ (gain * given.target)
-        rows = sparse.csr_array(self._of_image @ (sparse.diags_array(share) @ given.rows))
-        weight = self._of_image @ (share * given.weight)
+        gain, precision, pull = variance * share, given.precision.copy(), given.pull.copy()
+        by_image = np.zeros((len(self._starts), len(pull)))
+        for level, block in zip(self._levels, self._blocks, strict=True):
+            own, columns, rows = level.versions, block.columns, block.rows
+            precision[np.ix_(columns, columns)] -= rows.T @ (gain[own, None] * rows)
+            pull[columns] -= rows.T @ (gain * given.target)[own]
+            by_image[np.ix_(level.images, columns)] += level.sums(share[own, None] * rows)
+        weight, target = (
+            np.add.reduceat(share * each, self._starts) for each in (given.weight, given.target)
+        )
         gain = self.deviation**2 / (1 + self.deviation**2 * weight)
-        precision -= _gram(rows, gain)
-        pull -= rows.T @ (gain * (self._of_image @ (share * given.target)))
+        precision -= by_image.T @ (gain[:, None] * by_image)
+        pull -= by_image.T @ (gain * target)
         return precision, pull
 
     def draw(self, likelihood: Likelihood, coefficients: Float64Array) -> None:
-        """Draw both deviations with the effects integrated out, then the effects.
+        """Draw the deviations with the effects integrated out, then the effects.
 
         Args:
             likelihood: of the rows.
@@ -385,32 +451,51 @@ class NestedEffects:
     ) -> tuple[Float64Array, Float64Array]:
         """Draw the deviation of each augmentation's versions, all effects integrated out.
 
+        Args:
+            weight: (V,) of the likelihood.
+            target: (V,) likewise, less what coefficients explain.
+
         Returns:
             Weight and target of each image with its versions integrated out, (I,).
         """
-        variances = VERSION_SCALES[:, None] ** 2
+        evidence = [
+            _VersionEvidence.of(each, weight[each.versions], target[each.versions])
+            for each in self._levels
+        ]
         share = 1 / (1 + self.version_deviation[self._level] ** 2 * weight)
-        sums = [np.add.reduceat(share * each, self._starts) for each in (weight, target)]
-        for level, own in enumerate(self._of_level):
-            evidence = np.zeros(len(VERSION_SCALES))
-            if len(own):
-                image, starts = np.unique(self._image[own], return_index=True)
-                shares = 1 / (1 + variances * weight[own])  # (S, versions)
-                parts = [
-                    np.add.reduceat(shares * each[own], starts, axis=1) for each in (weight, target)
-                ]
-                for each, total in zip((weight, target), sums, strict=True):
-                    total[image] -= np.add.reduceat(share[own] * each[own], starts)
-                evidence = _log_evidence(variances, weight[own], target[own]).sum(axis=1)
-                of_image = (total[image] + part for total, part in zip(sums, parts, strict=True))
-                evidence += _log_evidence(self.deviation**2, *of_image).sum(axis=1)
-            drawn = _draw_scale(evidence, VERSION_SCALES, NO_VERSION_EFFECT, self._rng)
-            self.version_deviation[level] = drawn
-            if len(own):
-                row = int(np.searchsorted(VERSION_SCALES, drawn))
-                for total, part in zip(sums, parts, strict=True):
-                    total[image] += part[row]
-        return sums[0], sums[1]
+        sums = tuple(np.add.reduceat(share * each, self._starts) for each in (weight, target))
+
+        total = np.zeros(len(VERSION_SCALES))
+        grid = tuple(np.tile(each, (len(VERSION_SCALES), 1)) for each in sums)
+        for number in np.flatnonzero(self._alike).tolist():
+            level, found = self._levels[number], evidence[number]
+            total += found.of_versions
+            for each, part in zip(grid, found.sums, strict=True):
+                each[:, level.images] += part - part[self._rows[number]]
+        total += _log_evidence(self.deviation**2, *grid).sum(axis=1)
+        self._alike_row = _draw_index(
+            total + _log_prior(VERSION_SCALES, NO_VERSION_EFFECT), self._rng
+        )
+        self._rows[self._alike] = self._alike_row
+        sums = grid[0][self._alike_row], grid[1][self._alike_row]
+
+        own_prior = _log_prior(VERSION_SCALES, NO_OWN_EFFECT) + np.log(1 - ALIKE)
+        for number, (level, found) in enumerate(zip(self._levels, evidence, strict=True)):
+            rest = [
+                each[level.images] - part[self._rows[number]]
+                for each, part in zip(sums, found.sums, strict=True)
+            ]
+            of_image = (each + part for each, part in zip(rest, found.sums, strict=True))
+            total = found.of_versions + _log_evidence(self.deviation**2, *of_image).sum(axis=1)
+            options = np.append(total + own_prior, total[self._alike_row] + np.log(ALIKE))
+            row = _draw_index(options, self._rng)
+            self._alike[number] = row == len(VERSION_SCALES)
+            if self._alike[number]:
+                row = self._alike_row
+            self._rows[number] = row
+            for each, before, part in zip(sums, rest, found.sums, strict=True):
+                each[level.images] = before + part[row]
+        return sums
 
     def _draw_effects(
         self, variance: Float64Array | float, weight: Float64Array, target: Float64Array
@@ -440,16 +525,16 @@ def _draw_scale(
     no_effect: float,
     rng: np.random.Generator,
 ) -> float:
+    return float(scales[_draw_index(log_likelihood + _log_prior(scales, no_effect), rng)])
+
+
+def _log_prior(scales: Float64Array, no_effect: float) -> Float64Array:
+    """Return the log prior of scales: of the first ``no_effect``, of the others alike."""
     prior = np.full(len(scales), np.log((1 - no_effect) / (len(scales) - 1)))
     prior[0] = np.log(no_effect)
-    return float(scales[_draw_index(log_likelihood + prior, rng)])
+    return prior
 
 
 def _draw_index(log_weight: Float64Array, rng: np.random.Generator) -> int:
     """Draw a number with probabilities proportional to exp(log_weight): the Gumbel-max trick."""
     return int(np.argmax(log_weight + rng.gumbel(size=len(log_weight))))
-
-
-def _gram(rows: sparse.csr_array, weight: Float64Array) -> Float64Array:
-    """Return the sum of the weighted outer products of rows, (D, D)."""
-    return np.asarray((rows.T @ (sparse.diags_array(weight) @ rows)).toarray())

@@ -11,8 +11,8 @@ XGBoost's score has a slope for the score of the image, and one for each augment
 difference of its version from it: that difference may say which images it helps, or be an artefact
 of what it does to the features. A last slope is that of the mean of these differences over an
 image's versions (Mundlak, 1978): they make up for the noise in the score of the unchanged image,
-which says nothing about differences between versions. For an image without outcomes this mean is
-not known, and adds to its deviation.
+which says nothing about differences between versions. For an image without outcomes it is not
+known beyond what its own score lets expect, and adds to its deviation.
 """
 
 from dataclasses import dataclass, replace
@@ -70,6 +70,8 @@ class FittedEffects:
                 np.where(fitted, known.mean, unknown.mean),
                 np.where(fitted, known.deviation, unknown.deviation),
                 np.where(fitted[:, None], known.loading, unknown.loading),
+                np.where(fitted, known.unchanged, unknown.unchanged),
+                np.where(fitted, known.unchanged_deviation, unknown.unchanged_deviation),
                 np.where(fitted, known.correction, unknown.correction),
             ),
             center=self.design.center,
@@ -120,7 +122,7 @@ def _sample(
     center, spread = version_mean.mean(), version_mean.std()
     version = np.flatnonzero(counts.embedding == unchanged[counts.image])
     coefficients, deviations, version_deviations = [], [], []
-    effects = np.empty((DRAWS, len(sampler.images)), np.float32)
+    effects, unchanged_effects = np.empty((2, DRAWS, len(sampler.images)), np.float32)
     sampler.settle()
     for sweep in range(-BURN_IN, DRAWS):
         sampler.sweep()
@@ -136,8 +138,14 @@ def _sample(
         of_version = nested.version_deviation[UNCHANGED] * rng.normal(size=len(sampler.images))
         of_version[counts.image[version]] = nested.version_effect[version]
         effects[sweep] = nested.effect + of_version + slope * (version_mean - center)
+        unchanged_effects[sweep] = of_version
     drawn = np.array(coefficients)
     factors, known = _factored(effects)
+    known = replace(
+        known,
+        unchanged=unchanged_effects.mean(axis=0),
+        unchanged_deviation=unchanged_effects.std(axis=0),
+    )
     return FittedEffects(
         design=design,
         effects=drawn[:, : sampler.effects],
@@ -174,4 +182,5 @@ def _factored(effects: Float32Array) -> tuple[Float64Array, ImageEffects]:
     loading[:, :kept] = (values[:kept, None] * right[:kept]).T / np.sqrt(len(effects))
     variance = effects.var(axis=0) - (loading**2).sum(axis=1)
     deviation = np.sqrt(np.maximum(variance, 0))
-    return factors, ImageEffects(mean, deviation, loading, np.zeros_like(mean))
+    zeros = np.zeros_like(mean)
+    return factors, ImageEffects(mean, deviation, loading, zeros, zeros, zeros)

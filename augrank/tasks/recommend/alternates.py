@@ -154,7 +154,10 @@ class Alternates:
     def known(self, estimator: Estimator, image_sha256: str) -> ImageEffects | None:
         """Return what training knows of an image of the catalogue, found by its content."""
         rows = np.flatnonzero(self._sha256 == image_sha256)
-        return estimator.catalogue[rows[:1]] if len(rows) else None
+        if not len(rows):
+            return None
+        copies = estimator.catalogue[rows]
+        return copies[np.argsort(np.isnan(copies.deviation), kind="stable")[:1]]
 
     def _allowed(self, product_type: str | None, image_sha256: str) -> NDArray[np.bool_]:
         """Return which images may be offered, (M,).

@@ -57,9 +57,10 @@ def verdict(
             f"{target.name}."
         )
         if decision.sends is not None and decision.lift is not None:
+            lift = f"{decision.lift:.{0 if decision.lift >= 0.095 else 1}%}"
             text += (
-                f" Detecting a change of {decision.lift:.0%} needs about {decision.sends:,} sends "
-                f"of each of two pictures, {2 * decision.sends:,} in all."
+                f" Detecting a change of {lift} needs about {decision.sends:,} sends of each of "
+                f"two pictures, {2 * decision.sends:,} in all."
             )
     return Verdict(
         kind=decision.kind, choice=choice, sends=decision.sends, lift=decision.lift, text=text

@@ -75,7 +75,7 @@ def test_the_effect_of_an_image_with_outcomes_follows_the_factors(posterior):
     loading = np.zeros((1, FACTORS), np.float32)
     loading[0, 3] = -2
     one = np.ones(1, np.float32)
-    effects = ImageEffects(one, 0 * one, loading, 0 * one)
+    effects = replace(ImageEffects.unknown(1), mean=one, deviation=0 * one, loading=loading)
     drawn = varied.image_effects(effects, np.zeros(1, int), UNCHANGED[:1])
     np.testing.assert_allclose(drawn[:, 0], 1 - 2 * varied.factors[:, 3], rtol=1e-5)
 

@@ -162,6 +162,7 @@ def test_few_outcomes_have_the_posterior_of_numerical_integration(monkeypatch):
     """One probability, whose log odds have a normal prior and nothing else."""
     monkeypatch.setattr(gibbs, "NO_EFFECT", 1 - 1e-12)
     monkeypatch.setattr(gibbs, "NO_VERSION_EFFECT", 1 - 1e-12)
+    monkeypatch.setattr(gibbs, "NO_OWN_EFFECT", 1 - 1e-12)
     level = np.zeros(2, np.int64)
     zeros = np.zeros(2)
     history = History(level, level, level, level, zeros, zeros, zeros,
@@ -240,6 +241,24 @@ def test_versions_that_differ_from_image_to_image_widen_differences():
     assert np.abs(cells(fitted).mean(axis=0) + 1.0).max() < 0.25
     alike = fit(simulate(odds, trials=200, originals=60))
     assert alike.version_deviation.mean() < 0.04
+
+
+def test_few_outcomes_of_each_version_still_tell_that_all_deviate():
+    """No augmentation has enough on its own: they share what they say."""
+    odds = np.full((AUGMENTATIONS, CAMPAIGNS), -1.0)
+    fitted = fit(simulate(odds, trials=5, originals=150, of_versions=0.5))
+    assert fitted.version_deviation.mean(axis=0) == pytest.approx([0.5] * 6, abs=0.2)
+
+
+def test_one_augmentation_may_deviate_alone():
+    odds = np.full((AUGMENTATIONS, CAMPAIGNS), -1.0)
+    plain = simulate(odds, trials=100, originals=60)
+    varied = simulate(odds, trials=100, originals=60, of_versions=0.6)
+    parts = [plain[plain.level != 2], varied[varied.level == 2]]
+    fitted = fit(parts[0].joined(parts[1]))
+    deviation = fitted.version_deviation.mean(axis=0)
+    assert deviation[2] == pytest.approx(0.6, abs=0.2)
+    assert np.delete(deviation, 2).max() < 0.1
 
 
 def test_the_contexts_of_images_that_were_shown_in_one_each_are_unsure():
