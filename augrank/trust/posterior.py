@@ -17,9 +17,9 @@ The effect of an image with outcomes depends on the coefficients: where these ar
 lower, since their sum is what the outcomes show. So it is stored as loadings on factors that have a
 value in each draw, and its own noise.
 
-Training samples the posterior (``training/heads/mixed_effects.py``); a server only evaluates M
-stored draws. Candidates of one request share their draws, so that their differences are paired:
-whatever is unsure about the image cancels.
+Training samples the posterior (``training/heads/posterior``); a server only evaluates M stored
+draws. Candidates of one request share their draws, so that their differences are paired: whatever
+is unsure about the image cancels.
 """
 
 import functools

@@ -19,6 +19,7 @@ SOURCES = (
     "augrank/models",
     "augrank/trust",
     "training/heads",
+    "training/heads/posterior",
     "training/common/metrics.py",
     "training/backbone/embed.py",
     "training/data/splits.py",

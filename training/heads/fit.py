@@ -28,9 +28,9 @@ from training.data.splits import Split
 from training.heads.calibration import choose_calibration
 from training.heads.dataset import Inputs, OutcomeRows, TrainingRows
 from training.heads.decision import decision_metrics, judged_rows
-from training.heads.design import Design, History
 from training.heads.dmatrix import Matrices, threads_for
-from training.heads.mixed_effects import fit_effects
+from training.heads.posterior.design import Design, History
+from training.heads.posterior.mixed_effects import fit_effects
 from training.heads.scores import BoosterOptions, Scorer, cross_fitted_scores
 
 # Simplest first: on ties the first is selected.

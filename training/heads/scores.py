@@ -16,8 +16,8 @@ from augrank.arrays import Float64Array
 from augrank.models.head import HeadInput
 from training.heads.calibration import folds_of
 from training.heads.dataset import Inputs, OutcomeRows, TrainingRows
-from training.heads.design import Design
 from training.heads.dmatrix import Matrices
+from training.heads.posterior.design import Design
 
 FOLDS = 5
 

@@ -14,12 +14,13 @@ from augrank.models.context import CategoricalColumn
 from augrank.models.targets import Target
 from augrank.trust.estimator import Estimator
 from training.backbone.embed import EmbeddingTable
-from training.heads import dataset, gibbs, mixed_effects
+from training.heads import dataset
 from training.heads import dmatrix as matrices_module
 from training.heads.baselines import fit_baselines
 from training.heads.dataset import Inputs, OutcomeRows, TrainingRows
 from training.heads.dmatrix import Matrices
 from training.heads.fit import InputFit, fit_head, input_sets, select_inputs
+from training.heads.posterior import gibbs, mixed_effects
 from training.heads.scores import BoosterOptions
 from training.run.report import LOGISTIC, MAJORITY, SKLEARN_BOOSTING
 

@@ -8,8 +8,8 @@ import pytest
 
 from tests.training.heads.test_fit import AUGMENTATIONS, make_inputs, make_parts, seed_rule
 from training.heads.dataset import TrainingRows
-from training.heads.design import Design
 from training.heads.dmatrix import Matrices
+from training.heads.posterior.design import Design
 from training.heads.scores import BoosterOptions, Scorer, cross_fitted_scores
 
 CONTEXTS = np.eye(2, dtype=np.float32)

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from augrank.models.context import CategoricalColumn, NumericColumn
-from training.heads import design as design_module
-from training.heads import gibbs
-from training.heads.design import Design, History
-from training.heads.mixed_effects import fit_effects
+from training.heads.posterior import design as design_module
+from training.heads.posterior import groups, nested_effects
+from training.heads.posterior.design import Design, History
+from training.heads.posterior.likelihood import Counts
+from training.heads.posterior.mixed_effects import fit_effects
 
 AUGMENTATIONS, CAMPAIGNS = 6, 5
 COLUMNS = (CategoricalColumn(name="campaign", values=tuple("abcde")),)
@@ -136,7 +137,7 @@ def test_counts_are_the_same_as_single_outcomes_and_rows_without_outcomes_do_not
     odds = np.full((AUGMENTATIONS, CAMPAIGNS), -1.0)
     history = simulate(odds, trials=40, originals=30)
     shown = history[history.weight > 0]
-    counts = gibbs.Counts.of(shown, shown.image, AUGMENTATIONS)
+    counts = Counts.of(shown, shown.image, AUGMENTATIONS)
     assert counts.trials.sum() == 30 * 24 * 40
     assert counts.successes.sum() == history.weight[history.label == 1].sum()
     distinct = {*zip(history.embedding.tolist(), history.context.tolist(), strict=True)}
@@ -160,9 +161,10 @@ def test_rare_outcomes_give_draws_that_are_independent_and_as_wide_as_the_data_s
 
 def test_few_outcomes_have_the_posterior_of_numerical_integration(monkeypatch):
     """One probability, whose log odds have a normal prior and nothing else."""
-    monkeypatch.setattr(gibbs, "NO_EFFECT", 1 - 1e-12)
-    monkeypatch.setattr(gibbs, "NO_VERSION_EFFECT", 1 - 1e-12)
-    monkeypatch.setattr(gibbs, "NO_OWN_EFFECT", 1 - 1e-12)
+    for module in (groups, nested_effects):
+        monkeypatch.setattr(module, "NO_EFFECT", 1 - 1e-12)
+    monkeypatch.setattr(nested_effects, "NO_VERSION_EFFECT", 1 - 1e-12)
+    monkeypatch.setattr(nested_effects, "NO_OWN_EFFECT", 1 - 1e-12)
     level = np.zeros(2, np.int64)
     zeros = np.zeros(2)
     history = History(level, level, level, level, zeros, zeros, zeros,
@@ -195,16 +197,16 @@ def test_the_interactions_of_wide_context_are_left_to_xgboost_before_its_effects
         CategoricalColumn(name="narrow", values=("x", "y")),
     )
     contexts = np.eye(41, dtype=np.float32)
-    for most, groups, left_out in (
+    for most, sizes, left_out in (
         (7 + 41 + 12 + 6 * 39, [6, 2, 39, 12, 6 * 39], ()),
         (7 + 41 + 12 + 6 * 39 - 1, [6, 2, 39, 12], ("wide",)),
         (7 + 41 - 1, [6, 2, 12], ("wide",)),
     ):
         monkeypatch.setattr(design_module, "MAX_EFFECTS", most)
         design = Design.of(6, columns, contexts)
-        assert [len(group) for group in design.groups] == groups
+        assert [len(group) for group in design.groups] == sizes
         assert design.left_out == left_out
-        assert len(design.active) == 1 + sum(groups)
+        assert len(design.active) == 1 + sum(sizes)
         found = design.cells(np.array([1, 1]), np.array([0, 0]), contexts)
         assert found.matrix.shape == (1, len(design.active))
 

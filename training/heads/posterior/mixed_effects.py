@@ -24,8 +24,8 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from augrank.arrays import Float32Array, Float64Array
 from augrank.trust.posterior import FACTORS, ImageEffects, Posterior, probabilities
 from training.heads.dataset import UNCHANGED
-from training.heads.design import Design, History
-from training.heads.gibbs import GibbsSampler
+from training.heads.posterior.design import Design, History
+from training.heads.posterior.gibbs import GibbsSampler
 
 BURN_IN, DRAWS = 30, 200  # sweeps once the likelihood is settled
 

@@ -1,0 +1,1 @@
+"""The posterior of a head: a mixed-effects logistic regression, by Gibbs sampling."""

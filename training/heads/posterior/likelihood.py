@@ -1,0 +1,105 @@
+"""The outcomes of a history, counted, and their likelihood made normal."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from augrank.arrays import Float64Array
+from training.heads.posterior.design import History
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Distinct rows of a history, with counts of their outcomes: arrays (R,), by version."""
+
+    level: NDArray[np.int64]
+    context: NDArray[np.int64]
+    version: NDArray[np.int64]  # in 0 .. V - 1, ascending
+    image: NDArray[np.int64]  # (V,) of each version, in 0 .. I - 1
+    embedding: NDArray[np.int64]  # (V,) of each version
+    version_level: NDArray[np.int64]  # (V,) augmentation of each version
+    # (R, A + 2): image score, version score by augmentation, mean of the image's version scores.
+    scores: Float64Array
+    successes: Float64Array
+    trials: Float64Array  # positive
+
+    @classmethod
+    def of(cls, history: History, image: NDArray[np.int64], augmentations: int) -> Self:
+        """Merge rows of the same embedding, augmentation and context.
+
+        Args:
+            history: outcomes with weight.
+            image: (R,) of each outcome, in 0 .. I - 1.
+            augmentations: their number, A.
+        """
+        keys = np.stack([image, history.embedding, history.level, history.context])
+        _, first, row = np.unique(keys, axis=1, return_index=True, return_inverse=True)
+        owner = np.stack([image[first], history.embedding[first]])
+        (of_version, embedding), version = np.unique(owner, axis=1, return_inverse=True)
+        order = np.argsort(version, kind="stable")
+        kept = first[order]
+        level = history.level[kept]
+        by_level = history.version_score[kept, None] * (level[:, None] == np.arange(augmentations))
+        return cls(
+            level,
+            history.context[kept],
+            version[order],
+            of_version,
+            embedding,
+            level[np.unique(version[order], return_index=True)[1]],
+            np.column_stack([history.image_score[kept], by_level, history.version_mean[kept]]),
+            np.bincount(row, history.label * history.weight)[order].astype(np.float64),
+            np.bincount(row, history.weight)[order].astype(np.float64),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Likelihood:
+    """Sums over R rows with a normal likelihood: ``target * log odds - omega / 2 * log odds^2``."""
+
+    precision: Float64Array  # (D, D) of the coefficients
+    pull: Float64Array  # (D,)
+    rows: sparse.csr_array  # (V, D) sums of omega times the coefficients' rows, by version
+    weight: Float64Array  # (V,) sums of omega
+    target: Float64Array  # (V,) sums of target
+
+    @classmethod
+    def of(
+        cls,
+        counts: Counts,
+        cells: sparse.csr_array,
+        cell: NDArray[np.int64],
+        omega: Float64Array,
+        target: Float64Array,
+    ) -> Self:
+        """Sum.
+
+        Args:
+            counts: the rows.
+            cells: (K, E) rows of the design matrix.
+            cell: (R,) of each row.
+            omega: (R,).
+            target: (R,).
+        """
+        scores, (count, size) = counts.scores, cells.shape
+        versions = len(counts.image)
+        starts = np.searchsorted(counts.version, np.arange(versions + 1))
+        by_cell = sparse.diags_array(np.bincount(cell, omega, count)) @ cells
+        precision = np.empty((size + scores.shape[1], size + scores.shape[1]))
+        precision[:size, :size] = (cells.T @ by_cell).toarray()
+        for number, score in enumerate(scores.T, start=size):
+            cross = cells.T @ np.bincount(cell, omega * score, count)
+            precision[number, :size] = precision[:size, number] = cross
+        precision[size:, size:] = scores.T @ (omega[:, None] * scores)
+        by_version = sparse.csr_array((omega, cell, starts), shape=(versions, count)) @ cells
+        of_scores = np.add.reduceat(omega[:, None] * scores, starts[:-1], axis=0)
+        return cls(
+            precision,
+            np.append(cells.T @ np.bincount(cell, target, count), scores.T @ target),
+            sparse.csr_array(sparse.hstack([by_version, sparse.csr_array(of_scores)])),
+            np.add.reduceat(omega, starts[:-1]),
+            np.add.reduceat(target, starts[:-1]),
+        )
