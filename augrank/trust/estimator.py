@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augrank.arrays import Float32Array, Float64Array
-from augrank.models.calibration import Calibration, log_odds
+from augrank.models.calibration import EPSILON, Calibration, log_odds
 from augrank.models.head import Head, HeadRows, HeadSpec
 from augrank.trust.posterior import ImageEffects, Posterior, probabilities
 
-NEWTON_STEPS, MAX_STEP = 6, 2.0  # of the shift of calibrated draws, in log odds
+NEWTON_STEPS, MIN_SLOPE, MAX_STEP = 6, 0.05, 5.0  # of the shift of calibrated draws
 
 
 class Estimator:
@@ -134,14 +134,13 @@ def _calibrated(odds: Float32Array, calibration: Calibration) -> Float64Array:
     drawn = probabilities(odds)
     if calibration.kind == "none":
         return drawn
-    mean = drawn.mean(axis=0)
-    wanted = calibration(mean)
     center = odds.mean(axis=0)
     apart = max(1.0, calibration.steepness) * (odds - center)
-    shift = log_odds(wanted)
-    for _ in range(NEWTON_STEPS):
+    shift = wanted = log_odds(calibration(drawn.mean(axis=0)))
+    for _ in range(NEWTON_STEPS):  # in log odds, where the mean is nearly linear in the shift
         drawn = probabilities(apart + shift)
-        slope = (drawn * (1 - drawn)).mean(axis=0)
-        step = (wanted - drawn.mean(axis=0)) / np.maximum(slope, 1e-12)
+        mean = drawn.mean(axis=0)
+        slope = (drawn * (1 - drawn)).mean(axis=0) / np.maximum(mean * (1 - mean), EPSILON)
+        step = (wanted - log_odds(mean)) / np.maximum(slope, MIN_SLOPE)
         shift = shift + np.clip(step, -MAX_STEP, MAX_STEP)
     return probabilities(apart + shift)

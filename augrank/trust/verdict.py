@@ -90,11 +90,12 @@ def _experiment(
     """
     if base <= 0:
         return None, None
-    exceeded = base * (1 + sign * min_lift)
+    ratio = 1 + sign * min_lift
+    exceeded = base * ratio
     wanted = exceeded + sign * max(gain - base * min_lift, base * WORTHWHILE_LIFT)
     if not 0 < wanted < 1:  # half of what is possible
         wanted = (exceeded + (1 if sign > 0 else 0)) / 2
-    sends = sends_per_version(exceeded, wanted)
+    sends = sends_per_version(base, wanted, ratio)
     return sends, None if sends is None else round(abs(wanted / base - 1), 4)
 
 

@@ -26,8 +26,8 @@ CURVES = (
 @pytest.fixture
 def odds():
     rng = np.random.default_rng(0)
-    spread = np.array([0.1, 0.5, 1.0, 2.5])
-    return (np.linspace(-3, 1, 4) + spread * rng.normal(size=(200, 4))).astype("f4")
+    spread = np.array([0.1, 0.5, 1.0, 2.5, 6.0])
+    return (np.linspace(-3, 1, 5) + spread * rng.normal(size=(200, 5))).astype("f4")
 
 
 @pytest.mark.parametrize("curve", CURVES)

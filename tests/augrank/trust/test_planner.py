@@ -21,14 +21,24 @@ def test_the_published_sample_sizes_are_reproduced(rate, lift, sends):
     assert sends_per_version(rate, rate * (1 + lift)) == pytest.approx(sends, rel=0.005)
 
 
-def test_the_number_has_the_power_that_it_promises():
-    first, second = 0.2, 0.25
-    sends = sends_per_version(first, second)
+@pytest.mark.parametrize(
+    ("first", "second", "ratio"), [(0.2, 0.25, 1.0), (0.2, 0.26, 1.2), (0.3, 0.1, 0.5)]
+)
+def test_the_number_has_the_power_that_it_promises(first, second, ratio):
+    sends = sends_per_version(first, second, ratio)
+    assert told_apart(first, second, ratio, sends) == pytest.approx(0.8, abs=0.02)
+    equal = (first + second) / (1 + ratio)
+    assert told_apart(equal, ratio * equal, ratio, sends) == pytest.approx(0.05, abs=0.01)
+
+
+def told_apart(first, second, ratio, sends):
+    """Return how often a test tells the second from a multiple of the first."""
     rng = np.random.default_rng(0)
     one, other = (rng.binomial(sends, rate, 20_000) / sends for rate in (first, second))
-    pooled = (one + other) / 2
-    z = (other - one) / np.sqrt(2 * pooled * (1 - pooled) / sends)
-    assert np.mean(np.abs(z) > norm.ppf(0.975)) == pytest.approx(0.8, abs=0.02)
+    equal = (one + other) / (1 + ratio)
+    variance = ratio * equal * (1 - ratio * equal) + ratio**2 * equal * (1 - equal)
+    z = (other - ratio * one) / np.sqrt(variance / sends)
+    return np.mean(np.abs(z) > norm.ppf(0.975))
 
 
 @pytest.mark.parametrize(("first", "second"), [(0.0, 0.1), (0.5, 1.2), (0.3, 0.3)])

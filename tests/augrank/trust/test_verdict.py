@@ -69,7 +69,7 @@ def test_near_certainty_the_experiment_tells_half_of_what_is_possible():
     assert lift == pytest.approx(0.025 / 0.95, abs=1e-4)
     assert sends == sends_per_version(0.95, 0.975)
     sends, lift = _experiment(0.001, -1.0, 0.95, 0.0)  # less than nothing is impossible, too
-    assert (sends, lift) == (sends_per_version(0.00005, 0.000025), 0.975)
+    assert (sends, lift) == (sends_per_version(0.001, 0.000025, 0.05), 0.975)
 
 
 def test_narrow_draws_without_a_gain_are_keep():
