@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.training.heads.test_fit import AUGMENTATIONS, make_inputs, make_parts, seed_rule
+from tests.training.heads.histories import AUGMENTATIONS, make_inputs, make_parts, seed_rule
 from training.heads.dataset import TrainingRows
 from training.heads.dmatrix import Matrices
 from training.heads.posterior.design import Design

@@ -10,7 +10,7 @@ from augrank.models.head import Head, HeadRows
 from augrank.trust.estimator import Estimator
 from augrank.trust.posterior import ImageEffects
 from augrank.trust.verdict import decide, interval
-from tests.training.heads.test_fit import AUGMENTATIONS, TARGET, make_inputs, make_parts, seed_rule
+from tests.training.heads.histories import AUGMENTATIONS, TARGET, make_inputs, make_parts, seed_rule
 from training.heads.dmatrix import Matrices
 from training.heads.fit import fit_head
 from training.heads.fit_all import _unusable
