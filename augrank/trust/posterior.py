@@ -133,6 +133,10 @@ class ImageEffects:
     def __getitem__(self, rows: slice | NDArray[np.int64]) -> "ImageEffects":
         return ImageEffects(*(getattr(self, each.name)[rows] for each in fields(self)))
 
+    def best_known(self, copies: NDArray[np.int64]) -> int:
+        """Return the first row with outcomes of those of one image's copies, else their first."""
+        return int(copies[np.argmin(np.isnan(self.deviation[copies]))])
+
 
 @dataclass(frozen=True)
 class Posterior:

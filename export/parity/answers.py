@@ -125,6 +125,31 @@ class ReferenceAnswer:
         )
 
 
+@dataclass(frozen=True)
+class CatalogueAnswer:
+    """The probabilities of an image of the catalogue and of its alternates."""
+
+    candidates: Mapping[str, float]  # by name
+    alternates: Mapping[str, float]  # by path; of the images that the reference has
+
+    def difference(self, body: Mapping[str, Any]) -> float:
+        """Return the mean difference of an answer's probabilities, in units.
+
+        Args:
+            body: the answer's JSON, schema 3; it may have other alternates too.
+        """
+        shown = [
+            (self.candidates[each["name"]], each["probability"]) for each in body["candidates"]
+        ]
+        shown += [
+            (self.alternates[each["path"]], each["probability"])
+            for each in body["alternates"]
+            if each["path"] in self.alternates
+        ]
+        expected, got = np.array(shown).T
+        return float(np.abs(expected - got).mean()) / _unit(expected)
+
+
 def _sign(target: Target) -> float:
     return 1.0 if target.direction == "maximize" else -1.0
 

@@ -8,7 +8,7 @@ share only the files of the run. ``figures.py`` tells what is compared, and why.
 
 import base64
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,13 +25,22 @@ from augrank.models.backbone import Backbone
 from augrank.models.engines import Device
 from augrank.reporting import ShowStatus, Table
 from augrank.resources import usable_cores
+from augrank.tasks.recommend.request import MAX_ALTERNATES
 from export.parity.answers import GateAnswer
 from export.parity.archive import ask_archive
 from export.parity.figures import EngineConfig, ParityError, compare, min_cosine, shortfalls
-from export.parity.reference import ParityRequest, held_out_requests, reference_answers
+from export.parity.reference import (
+    ParityRequest,
+    catalogue_answers,
+    held_out_requests,
+    reference_answers,
+)
 from export.run_reader import Reference, Run
 
 MAX_DRIFT = 1e-3  # of a figure, between two archives of the same graph
+# The catalogue knows its images by their bytes, and an answer then counts their outcomes, which an
+# archive does not yet have while it is tested. Decoders ignore a byte at the end.
+FOREIGN = b"\0"
 
 
 @dataclass(frozen=True)
@@ -106,7 +115,7 @@ class ParityGate:
         """Compute the figures of one graph, with answers of the archive's own handler."""
         self._progress(f"parity gate: testing the archive ({config.label})")
         cosine = lowest_cosine(self._run, self._reference, archive, graphs, config)
-        got = self._ask(archive, config.device, config.precision)
+        got = self._read(self._ask(archive, config.device, config.precision, self._questions()))
         self._answers[config] = got
         return compare(self._expected, got, cosine)
 
@@ -126,7 +135,7 @@ class ParityGate:
         names = self._run.record.augmentations.names
         return {
             "request": {
-                "image": base64.b64encode(self._image(request)).decode(),
+                "image": base64.b64encode(self._image(request) + FOREIGN).decode(),
                 "target": request.target,
                 "context": request.context,
                 "alternates": 0,
@@ -135,48 +144,93 @@ class ParityGate:
             "best_candidate": None if weak[best] else names[answer.choice],
         }
 
-    def confirm(self, archive: Path, figures: ParityFigures) -> None:
+    def confirm(self, archive: Path, config: EngineConfig, figures: ParityFigures) -> None:
         """Check that the finished archive, which chooses its own graph, has the same figures.
 
+        It knows the catalogue. So it is also asked about images of the catalogue, with alternates,
+        and its probabilities are compared with what training knows of these images.
+
+        Args:
+            archive: complete.
+            config: the graph that it should choose.
+            figures: of that graph.
+
         Raises:
-            ParityError: the figures differ.
+            ParityError: the figures differ, or the archive takes one image for another.
         """
         self._progress("parity gate: testing the finished archive")
-        got = self._ask(archive, "cpu", None)
-        again = compare(self._expected, got, figures.embedding_cosine)
+        count = len(self._requests)
+        got = self._ask(archive, "cpu", None, self._questions() + self._questions(known=True))
+        again = compare(self._expected, self._read(got[:count]), figures.embedding_cosine)
         drift = max(
             abs(getattr(again, name) - getattr(figures, name))
             for name in ParityFigures.model_fields
         )
         if not drift <= MAX_DRIFT:
             raise ParityError(f"the finished archive differs from the one that passed: {again}")
+        expected = catalogue_answers(self._run, self._reference, self._requests)
+        apart = [one.difference(body) for one, body in zip(expected, got[count:], strict=True)]
+        difference, most = float(np.mean(apart)), config.tolerance.probability_difference
+        if not difference <= most:
+            raise ParityError(
+                "parity gate: the archive does not know the catalogue as the run does",
+                expected=f"probabilities of its images and alternates within {most} on average",
+                got=f"{difference:.4f}",
+                remedy="Nothing was written. Check that the run was not edited.",
+            )
 
-    def _ask(self, archive: Path, device: Device, precision: Precision | None) -> list[GateAnswer]:
-        """Return the archive's answers to the gate's requests."""
-        record, requests, answers = self._run.record, [], []
+    def _ask(
+        self,
+        archive: Path,
+        device: Device,
+        precision: Precision | None,
+        questions: Sequence[tuple[bytes, dict[str, str]]],
+    ) -> list[dict[str, Any]]:
+        """Return the bodies of the archive's answers.
+
+        Args:
+            archive: a ``.mar``.
+            device: for its handler.
+            precision: of the graph; None leaves the choice to the archive.
+            questions: an image and its fields each.
+        """
+        requests = []
         with tempfile.TemporaryDirectory(prefix="augrank-parity-") as folder:
-            for number, request in enumerate(self._requests):
+            for number, (image, fields) in enumerate(questions):
                 file = Path(folder) / str(number)
-                file.write_bytes(self._image(request))
-                fields = {name: str(value) for name, value in request.context.items()}
-                fields |= {"target": request.target, "alternates": "0"}
+                file.write_bytes(image)
                 requests.append({"image": str(file), "fields": fields})
-            got = ask_archive(archive, requests, device, precision)
-        for answer in got:
+            answers = ask_archive(archive, requests, device, precision)
+        for answer in answers:
             if answer["status"] != 200:
                 message = answer["body"]["error"]["message"]
                 raise ParityError(f"the archive rejects a held-out image: {message}")
-            answers.append(GateAnswer.of_json(answer["body"], record.augmentations.names))
-        return answers
+        return [answer["body"] for answer in answers]
+
+    def _read(self, bodies: Sequence[Mapping[str, Any]]) -> list[GateAnswer]:
+        names = self._run.record.augmentations.names
+        return [GateAnswer.of_json(body, names) for body in bodies]
+
+    def _questions(self, known: bool = False) -> list[tuple[bytes, dict[str, str]]]:
+        """Return the gate's requests, as an image and its fields each.
+
+        Args:
+            known: whether the archive should know the image, and offer alternates.
+        """
+        questions = []
+        for request in self._requests:
+            fields = {name: str(value) for name, value in request.context.items()}
+            fields |= {
+                "target": request.target,
+                "alternates": str(MAX_ALTERNATES if known else 0),
+            }
+            image = self._image(request)
+            questions.append((image if known else image + FOREIGN, fields))
+        return questions
 
     def _image(self, request: ParityRequest) -> bytes:
-        """Return a request's image as a file that the catalogue does not have.
-
-        The catalogue knows its images by their bytes, and an answer then counts their outcomes,
-        which the archive does not yet have while it is tested. Decoders ignore a byte at the end.
-        """
         path = self._reference.paths[request.image]
-        return (self._run.record.images / path).read_bytes() + b"\0"
+        return (self._run.record.images / path).read_bytes()
 
 
 def lowest_cosine(

@@ -5,13 +5,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from augrank.arrays import Float64Array
 from augrank.contracts.recommend_run import RecommendRun
+from augrank.images.augmentations import ORIGINAL
 from augrank.models.context import ContextEncoder
 from augrank.models.head import HeadRows
 from augrank.trust.estimator import Estimator
 from augrank.trust.posterior import ImageEffects
-from export.parity.answers import ReferenceAnswer
+from export.parity.answers import CatalogueAnswer, ReferenceAnswer
 from export.run_reader import Reference, Run
 
 TARGETS_PER_IMAGE = 2
@@ -42,21 +45,68 @@ def held_out_requests(run: Run[RecommendRun], reference: Reference) -> list[Pari
 def reference_answers(
     run: Run[RecommendRun], reference: Reference, requests: Sequence[ParityRequest]
 ) -> list[ReferenceAnswer]:
-    """Answer requests with torch's embeddings and the run's own heads and posteriors."""
-    estimators = {
-        head.target.name: Estimator.load(head, run.directory) for head in run.record.heads
-    }
-    encoder = ContextEncoder(run.record.context)
-    names = run.record.augmentations.names
-    answers = []
-    for request in requests:
-        estimator = estimators[request.target]
+    """Answer requests with torch's embeddings and the run's own heads and posteriors.
+
+    The images count as new ones: their outcomes, if they have any, are ignored.
+    """
+    scorer = _Scorer(run, reference)
+    return [scorer.answer(request) for request in requests]
+
+
+def catalogue_answers(
+    run: Run[RecommendRun], reference: Reference, requests: Sequence[ParityRequest]
+) -> list[CatalogueAnswer]:
+    """Answer requests as ``reference_answers`` does, with the outcomes of the catalogue's images.
+
+    The alternates are the reference's other images.
+    """
+    scorer = _Scorer(run, reference)
+    return [scorer.catalogue_answer(request) for request in requests]
+
+
+class _Scorer:
+    """Scores torch's embeddings of held-out images."""
+
+    def __init__(self, run: Run[RecommendRun], reference: Reference) -> None:
+        self._reference, self._catalogue = reference, run.catalogue
+        self._names = run.record.augmentations.names
+        self._encoder = ContextEncoder(run.record.context)
+        self._estimators = {
+            head.target.name: Estimator.load(head, run.directory) for head in run.record.heads
+        }
+
+    def answer(self, request: ParityRequest) -> ReferenceAnswer:
+        draws = self._candidates(request, ImageEffects.unknown(1))
+        return ReferenceAnswer.of_draws(draws, self._estimators[request.target].spec.target)
+
+    def catalogue_answer(self, request: ParityRequest) -> CatalogueAnswer:
+        estimator, reference = self._estimators[request.target], self._reference
+        known = estimator.catalogue[self._rows_of_copies(estimator.catalogue)]
         rows = HeadRows(
-            augmentation=np.arange(len(names)),
-            logits=reference.logits[request.image],
-            features=reference.features[request.image],
-            context=encoder.encode(request.context),
+            augmentation=np.full(len(known), self._names.index(ORIGINAL)),
+            logits=reference.logits[:, 0],
+            features=reference.features[:, 0],
+            context=self._encoder.encode(request.context),
         )
-        draws = estimator.candidates(rows, ImageEffects.unknown(1))
-        answers.append(ReferenceAnswer.of_draws(draws, estimator.spec.target))
-    return answers
+        own = self._candidates(request, known[request.image : request.image + 1])
+        alternates = estimator.images(rows, estimator.score(rows), known, first=1)
+        return CatalogueAnswer(
+            dict(zip(self._names, own.mean(axis=0).tolist(), strict=True)),
+            dict(zip(reference.paths, alternates.mean(axis=0).tolist(), strict=True)),
+        )
+
+    def _rows_of_copies(self, catalogue: ImageEffects) -> NDArray[np.int64]:
+        """Return the row of each of the reference's images, or of a copy with outcomes."""
+        digest = {row.path: row.sha256 for row in self._catalogue}
+        digests = np.array([row.sha256 for row in self._catalogue], dtype=object)
+        copies = [np.flatnonzero(digests == digest[path]) for path in self._reference.paths]
+        return np.array([catalogue.best_known(rows) for rows in copies])
+
+    def _candidates(self, request: ParityRequest, image: ImageEffects) -> Float64Array:
+        rows = HeadRows(
+            augmentation=np.arange(len(self._names)),
+            logits=self._reference.logits[request.image],
+            features=self._reference.features[request.image],
+            context=self._encoder.encode(request.context),
+        )
+        return self._estimators[request.target].candidates(rows, image)

@@ -61,7 +61,8 @@ def build(
         gate = ParityGate(trained, progress)
         result = _pass_gate(gate, staged, draft, options)
         spec = _finish(trained, staged, draft, gate, result, progress)
-        gate.confirm(staged.archive, result.figures[EngineConfig(spec.precision)])
+        chosen = EngineConfig(spec.precision)
+        gate.confirm(staged.archive, chosen, result.figures[chosen])
         load_bundle(staged.bundle)
         if options.sagemaker:
             progress("packing the archive for SageMaker")

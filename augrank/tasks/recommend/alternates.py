@@ -156,8 +156,8 @@ class Alternates:
         rows = np.flatnonzero(self._sha256 == image_sha256)
         if not len(rows):
             return None
-        copies = estimator.catalogue[rows]
-        return copies[np.argsort(np.isnan(copies.deviation), kind="stable")[:1]]
+        row = estimator.catalogue.best_known(rows)
+        return estimator.catalogue[row : row + 1]
 
     def _allowed(self, product_type: str | None, image_sha256: str) -> NDArray[np.bool_]:
         """Return which images may be offered, (M,).

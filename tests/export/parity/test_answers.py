@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from augrank.models.targets import Target
-from export.parity.answers import GateAnswer, ReferenceAnswer
+from export.parity.answers import CatalogueAnswer, GateAnswer, ReferenceAnswer
 
 RAISE = Target(name="open_rate", direction="maximize")
 LOWER = Target(name="bounce_rate", direction="minimize")
@@ -125,3 +125,19 @@ def test_equally_good_candidates_may_be_chosen():
         return reference.agrees(GateAnswer(reference.answer.shown, number, "change", number))
 
     assert [choice(number) for number in range(1, 4)] == [True, True, False]
+
+
+def test_probabilities_of_the_catalogue_are_compared_by_name_and_path():
+    def score(key: str, value: str, p: float) -> dict[str, object]:
+        return {key: value, "probability": p}
+
+    expected = CatalogueAnswer({"original": 0.3, "darker": 0.5}, {"a.jpg": 0.2, "b.jpg": 0.4})
+    body = {
+        "candidates": [score("name", "darker", 0.53), score("name", "original", 0.3)],
+        "alternates": [score("path", "other.jpg", 0.9), score("path", "a.jpg", 0.26)],
+    }
+    assert expected.difference(body) == pytest.approx((0.03 + 0 + 0.06) / 3)
+    low = CatalogueAnswer({"original": 0.025}, {})  # a unit of a tenth
+    assert low.difference({"candidates": [score("name", "original", 0.026)], "alternates": []}) == (
+        pytest.approx(0.01)
+    )

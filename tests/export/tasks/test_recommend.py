@@ -12,7 +12,7 @@ from augrank import Recommender
 from augrank.bundle.load import load_bundle
 from augrank.errors import DataError
 from augrank.images.augmentations import AugmentationSet
-from augrank.trust.posterior import Posterior
+from augrank.trust.posterior import ImageEffects, Posterior
 from export.bundle_writer import copy_heads
 from export.parity import figures as parity
 from export.parity import gate
@@ -152,6 +152,30 @@ def test_a_posterior_that_is_too_certain_makes_export_refuse(tiny_run, tmp_path,
     )
     with pytest.raises(ParityError, match=r"got probability_difference [^;]*Nothing"):
         build(load_run(tiny_run.run), tmp_path / "dist", ExportOptions("tiny"))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("exported")
+def test_a_catalogue_in_another_order_makes_export_refuse(copied, tmp_path, monkeypatch):
+    """Embeddings, and the answers about images that nobody knows, are right."""
+
+    def apart(known: ImageEffects) -> ImageEffects:
+        mean = np.linspace(-2, 2, len(known), dtype=np.float32)
+        return replace(known, mean=mean, deviation=np.full_like(mean, 0.1))
+
+    for name in TARGETS:
+        changed(copied / "heads" / f"{name}.npz", catalogue=apart)
+    run = load_run(copied)
+    assert build(run, tmp_path / "right", ExportOptions("tiny")).rejected == {}
+
+    def reverse(heads) -> None:
+        for name in TARGETS:
+            changed(heads / f"{name}.npz", catalogue=lambda old: old[np.arange(len(old))[::-1]])
+
+    spoil(monkeypatch, reverse)
+    with pytest.raises(ParityError, match="does not know the catalogue"):
+        build(run, tmp_path / "wrong", ExportOptions("tiny"))
+    assert list((tmp_path / "wrong").iterdir()) == []
 
 
 @pytest.mark.usefixtures("exported")
