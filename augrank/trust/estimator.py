@@ -56,7 +56,7 @@ class Estimator:
         score, levels = self.score(rows), self._levels(rows)
         effect = self._posterior.image_effects(image, np.zeros(1, np.int64), levels[:1])
         versions = self._posterior.version_effects(np.arange(len(score)), levels)
-        unchanged = self._posterior.unchanged_effects(image, versions[:, :1])
+        unchanged = self._posterior.unchanged_effects(image, effect, versions[:, :1])
         effect = np.concatenate([effect, effect + versions[:, 1:] - unchanged], axis=1)
         image_score = np.repeat(score[:1] + image.correction, len(score))
         return self._draw(rows, image_score, score - score[0], effect)

@@ -117,7 +117,8 @@ class ImageEffects:
     deviation: Float32Array  # (N,) of its own noise; NaN if unknown: as of any other image
     loading: Float32Array  # (N, F) on the factors, 0 if unknown
     unchanged: Float32Array  # (N,) mean of the effect of the unchanged version alone, 0 if unknown
-    unchanged_deviation: Float32Array  # (N,) likewise, 0 if unknown
+    unchanged_share: Float32Array  # (N,) of it in the image's effect beyond the mean, 0 if unknown
+    unchanged_deviation: Float32Array  # (N,) of the rest, 0 if unknown
     correction: Float32Array  # (N,) of the score, 0 if unknown
 
     @classmethod
@@ -125,13 +126,22 @@ class ImageEffects:
         """Return the effects of images without outcomes."""
         zeros = np.zeros(count, np.float32)
         nothing = np.zeros((count, FACTORS), np.float32)
-        return cls(zeros, np.full(count, np.nan, np.float32), nothing, zeros, zeros, zeros)
+        return cls(zeros, np.full(count, np.nan, np.float32), nothing, zeros, zeros, zeros, zeros)
 
     def __len__(self) -> int:
         return len(self.mean)
 
     def __getitem__(self, rows: slice | NDArray[np.int64]) -> "ImageEffects":
         return ImageEffects(*(getattr(self, each.name)[rows] for each in fields(self)))
+
+    def joined(self, other: "ImageEffects") -> "ImageEffects":
+        """Return these images and others."""
+        return ImageEffects(
+            *(
+                np.concatenate([getattr(self, each.name), getattr(other, each.name)])
+                for each in fields(self)
+            )
+        )
 
     def best_known(self, copies: NDArray[np.int64]) -> int:
         """Return the first row with outcomes of those of one image's copies, else their first."""
@@ -236,15 +246,19 @@ class Posterior:
         rows, first, row = np.unique(versions, return_index=True, return_inverse=True)
         return np.asarray(effect + self.version_effects(rows, levels[first])[:, row])
 
-    def unchanged_effects(self, images: ImageEffects, new: Float32Array) -> Float32Array:
+    def unchanged_effects(
+        self, images: ImageEffects, effect: Float32Array, new: Float32Array
+    ) -> Float32Array:
         """Return draws of the effects of unchanged versions, which those of images contain, (M, N).
 
         Args:
             images: what is known of them, N.
+            effect: (M, N) draws of the images' effects.
             new: (M, N) draws for images without outcomes.
         """
         noise = self._noise(np.zeros(len(images), np.int64), FIRST_VERSION)
-        known = images.unchanged + images.unchanged_deviation * noise
+        known = images.unchanged + images.unchanged_share * (effect - images.mean)
+        known += images.unchanged_deviation * noise
         return np.where(np.isfinite(images.deviation), known, new)
 
     def version_effects(

@@ -56,6 +56,7 @@ def simulate_history(world: World, population: Population, rng: np.random.Genera
     originals, versions = world.originals, len(VERSIONS)
     original = np.repeat(np.arange(originals), ROWS_PER_ORIGINAL)
     version = np.tile(np.arange(ROWS_PER_ORIGINAL) % versions, originals)
+    version[original < round(world.unchanged_only * originals)] = 0
     campaign = rng.integers(len(CAMPAIGN_TYPES), size=len(original))
     truth = population.probability(original, version, campaign)
     successes = rng.binomial(world.trials, truth).astype(np.float64)

@@ -49,6 +49,7 @@ class World:
     trials: int = 1  # of each row of the history
     image_deviation: float = 0.0  # of what an image adds and its features do not show, log odds
     version_deviation: float = 0.0  # of what a version of it adds, likewise
+    unchanged_only: float = 0.0  # share of the originals of which no other version was sent
     options: Options = "candidates"
     known: bool = False  # requests are about originals, which have outcomes
 
@@ -301,6 +302,18 @@ WORLDS = (
         CATALOGUE,
         trials=50,
         image_deviation=IMAGE_DEVIATION,
+        options=ALTERNATES,
+        known=True,
+    ),
+    World(
+        "alternates-mixed",
+        "alternates: features show it, half were sent unchanged only",
+        CATALOGUE,
+        "features",
+        rate=0.35,
+        trials=2,
+        image_deviation=0.3,
+        unchanged_only=0.5,
         options=ALTERNATES,
         known=True,
     ),

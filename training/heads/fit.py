@@ -31,6 +31,7 @@ from training.heads.decision import decision_metrics, judged_rows
 from training.heads.dmatrix import Matrices, threads_for
 from training.heads.posterior.design import Design, History
 from training.heads.posterior.mixed_effects import fit_effects
+from training.heads.posterior.version_mean import ImageMeans
 from training.heads.scores import BoosterOptions, Scorer, cross_fitted_scores
 
 # Simplest first: on ties the first is selected.
@@ -171,7 +172,7 @@ def _fit_posteriors(
     rows = training.rows
     design = Design.of(inputs.augmentations, inputs.columns, inputs.contexts)
     scores = cross_fitted_scores(options, training, design, inputs, matrices)
-    usual = _usual_version_mean(rows, scores)
+    usual = _image_means(rows, inputs, scores).usual()
     history = _history(rows, inputs, scores, usual)
     calibration, losses = _calibrate(design, inputs, history, training.held_out, seed)
     booster = options.train(training, matrices)
@@ -204,7 +205,7 @@ def _history(
     rows: OutcomeRows,
     inputs: Inputs,
     scores: tuple[Float64Array, Float64Array],
-    usual: tuple[float, float],
+    usual: Float64Array,
 ) -> History:
     """Return outcomes with scores.
 
@@ -212,11 +213,9 @@ def _history(
         rows: R outcomes.
         inputs: what they index.
         scores: (R,) of each row's image, and of the row less that.
-        usual: of ``_usual_version_mean``.
+        usual: of ``ImageMeans``.
     """
     image_score, version_score = scores
-    image, image_mean, version_mean = _means_by_image(rows, scores)
-    unusual = version_mean - np.polyval(usual, image_mean)
     return History(
         rows.embedding,
         inputs.levels(rows),
@@ -224,34 +223,19 @@ def _history(
         rows.original,
         image_score,
         version_score,
-        unusual[image],
+        _image_means(rows, inputs, scores).unusual(usual),
         rows.label,
         rows.weight,
     )
 
 
-def _usual_version_mean(
-    rows: OutcomeRows, scores: tuple[Float64Array, Float64Array]
-) -> tuple[float, float]:
-    """Return slope and intercept of the mean version score of images on their own score.
-
-    Noise in an image's own score moves both, in opposite directions.
-    """
-    _, image_mean, version_mean = _means_by_image(rows, scores)
-    if np.ptp(image_mean) < 1e-6:
-        return 0.0, float(version_mean.mean())
-    slope, intercept = np.polyfit(image_mean, version_mean, 1).tolist()
-    return slope, intercept
-
-
-def _means_by_image(
-    rows: OutcomeRows, scores: tuple[Float64Array, Float64Array]
-) -> tuple[NDArray[np.int64], Float64Array, Float64Array]:
-    """Return each row's image, (R,), and each image's mean scores over its outcomes, (I,)."""
-    image = np.unique(rows.original, return_inverse=True)[1]
-    outcomes = np.maximum(np.bincount(image, rows.weight), 1e-9)
-    own, version = (np.bincount(image, rows.weight * score) / outcomes for score in scores)
-    return image, own, version
+def _image_means(
+    rows: OutcomeRows, inputs: Inputs, scores: tuple[Float64Array, Float64Array]
+) -> ImageMeans:
+    """Return the mean scores of each image's outcomes; see ``_history``."""
+    unchanged = inputs.unchanged_rows(rows).embedding
+    changed = (unchanged >= 0) & (rows.embedding != unchanged)
+    return ImageMeans.of(rows.original, changed, rows.weight, scores)
 
 
 def _calibrate(

@@ -169,7 +169,8 @@ class History:
     image: NDArray[np.int64]  # number of the original
     image_score: Float64Array  # score of the image as it is
     version_score: Float64Array  # score of the row less that of the image
-    # Mean of the version scores of the image's outcomes, less what its own score lets expect.
+    # Mean of the version scores of the image's outcomes, less what its own score lets expect; NaN
+    # if only the unchanged version was shown.
     version_mean: Float64Array
     label: Float64Array  # 0 or 1
     weight: Float64Array  # number of outcomes

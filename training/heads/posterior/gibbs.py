@@ -65,6 +65,8 @@ class GibbsSampler:
         self._prior_precision[0] = INTERCEPT_DEVIATION**-2
         self._prior_precision[self.effects :] = [deviation**-2 for _, deviation in slopes]
         self.coefficients = self._prior_mean.copy()
+        known = counts.version_mean[counts.version_mean_known]
+        self.version_mean_spread = float(known.std()) if len(known) else 0.0
         self._center = self._odds()
         self._likelihood = self._approximate(np.zeros(len(self._center)))
 
@@ -89,6 +91,8 @@ class GibbsSampler:
         self._draw_coefficients(precision, pull)
         for group in self._groups:
             group.draw_tail(self.coefficients[group.positions])
+        unknown = ~self.counts.version_mean_known
+        self.nested.unexplained = unknown * (self.coefficients[-1] * self.version_mean_spread) ** 2
         self.nested.draw(self._likelihood, self.coefficients)
 
     def _odds(self) -> Float64Array:

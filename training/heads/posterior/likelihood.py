@@ -21,6 +21,8 @@ class Counts:
     image: NDArray[np.int64]  # (V,) of each version, in 0 .. I - 1
     embedding: NDArray[np.int64]  # (V,) of each version
     version_level: NDArray[np.int64]  # (V,) augmentation of each version
+    version_mean: Float64Array  # (I,) see ``History``; the mean of all images where unknown
+    version_mean_known: NDArray[np.bool_]  # (I,)
     # (R, A + 2): image score, version score by augmentation, mean of the image's version scores.
     scores: Float64Array
     successes: Float64Array
@@ -42,6 +44,10 @@ class Counts:
         order = np.argsort(version, kind="stable")
         kept = first[order]
         level = history.level[kept]
+        version_mean = np.empty(int(image.max()) + 1)
+        version_mean[image] = history.version_mean
+        known = np.isfinite(version_mean)
+        version_mean[~known] = version_mean[known].mean() if known.any() else 0.0
         by_level = history.version_score[kept, None] * (level[:, None] == np.arange(augmentations))
         return cls(
             level,
@@ -50,7 +56,9 @@ class Counts:
             of_version,
             embedding,
             level[np.unique(version[order], return_index=True)[1]],
-            np.column_stack([history.image_score[kept], by_level, history.version_mean[kept]]),
+            version_mean,
+            known,
+            np.column_stack([history.image_score[kept], by_level, version_mean[image[kept]]]),
             np.bincount(row, history.label * history.weight)[order].astype(np.float64),
             np.bincount(row, history.weight)[order].astype(np.float64),
         )

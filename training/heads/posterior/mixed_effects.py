@@ -53,11 +53,10 @@ class FittedEffects:
             correction: (I,) of its scores, see ``ImageEffects``.
             catalogue: number of the original of each row of the catalogue.
         """
+        corrected = replace(self.known, correction=correction.astype(np.float32))
         row = np.searchsorted(self.images, catalogue)
         fitted = np.append(self.images, -1)[row] == catalogue
-        corrected = replace(self.known, correction=correction.astype(np.float32))
-        known = corrected[row * fitted]
-        unknown = ImageEffects.unknown(len(catalogue))
+        known = corrected.joined(ImageEffects.unknown(1))
         return Posterior(
             effects=self.design.effects(self.effects),
             image_slope=self.slopes[:, 0].astype(np.float32),
@@ -66,14 +65,7 @@ class FittedEffects:
             version_deviation=self.version_deviation.astype(np.float32),
             factors=self.factors.astype(np.float32),
             projection=self.design.effects(projection[None]),
-            catalogue=ImageEffects(
-                np.where(fitted, known.mean, unknown.mean),
-                np.where(fitted, known.deviation, unknown.deviation),
-                np.where(fitted[:, None], known.loading, unknown.loading),
-                np.where(fitted, known.unchanged, unknown.unchanged),
-                np.where(fitted, known.unchanged_deviation, unknown.unchanged_deviation),
-                np.where(fitted, known.correction, unknown.correction),
-            ),
+            catalogue=known[np.where(fitted, row, len(self.images))],
             center=self.design.center,
             scale=self.design.scale,
         )
@@ -118,8 +110,8 @@ def _sample(
     design: Design, sampler: GibbsSampler, unchanged: NDArray[np.int64], rng: np.random.Generator
 ) -> FittedEffects:
     counts, nested = sampler.counts, sampler.nested
-    version_mean = _by_image(counts.image[counts.version], counts.scores[:, -1])
-    center, spread = version_mean.mean(), version_mean.std()
+    version_mean, spread = counts.version_mean, sampler.version_mean_spread
+    center = version_mean.mean()
     version = np.flatnonzero(counts.embedding == unchanged[counts.image])
     coefficients, deviations, version_deviations = [], [], []
     effects, unchanged_effects = np.empty((2, DRAWS, len(sampler.images)), np.float32)
@@ -141,11 +133,7 @@ def _sample(
         unchanged_effects[sweep] = of_version
     drawn = np.array(coefficients)
     factors, known = _factored(effects)
-    known = replace(
-        known,
-        unchanged=unchanged_effects.mean(axis=0),
-        unchanged_deviation=unchanged_effects.std(axis=0),
-    )
+    known = replace(known, **_given(effects, unchanged_effects))
     return FittedEffects(
         design=design,
         effects=drawn[:, : sampler.effects],
@@ -158,11 +146,22 @@ def _sample(
     )
 
 
-def _by_image(image: NDArray[np.int64], values: Float64Array) -> Float64Array:
-    """Return the value of each image, which all of its rows have, (I,)."""
-    result = np.empty(int(image.max()) + 1)
-    result[image] = values
-    return result
+def _given(effects: Float32Array, unchanged: Float32Array) -> dict[str, Float32Array]:
+    """Return the part of ``ImageEffects`` on unchanged versions, given their images.
+
+    Args:
+        effects: (M, I) of unchanged images.
+        unchanged: (M, I) the part of them that is their version's.
+    """
+    mean, variance = unchanged.mean(axis=0), effects.var(axis=0)
+    covariance = ((effects - effects.mean(axis=0)) * (unchanged - mean)).mean(axis=0)
+    share = covariance / np.maximum(variance, 1e-12)
+    rest = np.maximum(unchanged.var(axis=0) - share * covariance, 0)
+    return {
+        "unchanged": mean,
+        "unchanged_share": share,
+        "unchanged_deviation": np.sqrt(rest),
+    }
 
 
 def _factored(effects: Float32Array) -> tuple[Float64Array, ImageEffects]:
@@ -183,4 +182,4 @@ def _factored(effects: Float32Array) -> tuple[Float64Array, ImageEffects]:
     variance = effects.var(axis=0) - (loading**2).sum(axis=1)
     deviation = np.sqrt(np.maximum(variance, 0))
     zeros = np.zeros_like(mean)
-    return factors, ImageEffects(mean, deviation, loading, zeros, zeros, zeros)
+    return factors, ImageEffects(mean, deviation, loading, zeros, zeros, zeros, zeros)

@@ -18,7 +18,7 @@ from training.heads.posterior.scales import (
     log_prior,
 )
 
-VERSION_SCALES = SCALES[::3]
+VERSION_SCALES = SCALES[::2]
 # Prior probabilities of the lowest scale: for images, and for versions, whose effects are rare.
 NO_EFFECT, NO_VERSION_EFFECT = 0.4, 0.8
 # Prior probability that an augmentation's versions deviate as those of the others; else they have a
@@ -103,12 +103,14 @@ class NestedEffects:
         self._starts = np.searchsorted(image, np.arange(images))
         self.effect, self.version_effect = np.zeros(images), np.zeros(len(image))
         self.deviation = float(SCALES[len(SCALES) // 2])
+        # (I,) variance of images beyond the deviation: of covariates that are not known.
+        self.unexplained = np.zeros(images)
         # Rows of VERSION_SCALES: of the versions that deviate alike, and of each augmentation.
         self._alike_row = len(VERSION_SCALES) // 2
         self._rows = np.full(augmentations, self._alike_row)
         self._alike = np.ones(augmentations, bool)
         # By deviations, of the last likelihood.
-        self._integrated: LRUCache[tuple[float, bytes], Sums] = LRUCache(CACHED)
+        self._integrated: LRUCache[tuple[bytes, bytes], Sums] = LRUCache(CACHED)
         self._likelihood: Likelihood | None = None
         self._blocks: list[_Block] = []
 
@@ -116,6 +118,11 @@ class NestedEffects:
     def version_deviation(self) -> Float64Array:
         """The current deviation of each augmentation's versions, (A,)."""
         return np.asarray(VERSION_SCALES[self._rows], np.float64)
+
+    @property
+    def _variance(self) -> Float64Array:
+        """The current variance of each image's effect, (I,)."""
+        return np.asarray(self.deviation**2 + self.unexplained)
 
     @property
     def odds(self) -> Float64Array:
@@ -128,7 +135,7 @@ class NestedEffects:
             self._integrated.clear()
             self._likelihood = likelihood
             self._blocks = [_Block.of(likelihood.rows, each.versions) for each in self._levels]
-        key = (self.deviation, self.version_deviation.tobytes())
+        key = (self._variance.tobytes(), self.version_deviation.tobytes())
         if key not in self._integrated:
             self._integrated[key] = self._integrate(likelihood)
         return self._integrated[key]
@@ -146,7 +153,7 @@ class NestedEffects:
         weight, target = (
             np.add.reduceat(share * each, self._starts) for each in (given.weight, given.target)
         )
-        gain = self.deviation**2 / (1 + self.deviation**2 * weight)
+        gain = self._variance / (1 + self._variance * weight)
         precision -= by_image.T @ (gain[:, None] * by_image)
         pull -= by_image.T @ (gain * target)
         return precision, pull
@@ -160,9 +167,10 @@ class NestedEffects:
         """
         weight, target = likelihood.weight, likelihood.target - likelihood.rows @ coefficients
         of_image = self._draw_version_deviations(weight, target)
-        evidence = log_evidence(SCALES[:, None] ** 2, *of_image).sum(axis=1)
+        variances = SCALES[:, None] ** 2 + self.unexplained
+        evidence = log_evidence(variances, *of_image).sum(axis=1)
         self.deviation = draw_scale(evidence, SCALES, NO_EFFECT, self._rng)
-        self.effect = self._draw_effects(self.deviation**2, *of_image)
+        self.effect = self._draw_effects(self._variance, *of_image)
         rest = target - weight * self.effect[self._image]
         variance = self.version_deviation[self._level] ** 2
         self.version_effect = self._draw_effects(variance, weight, rest)
@@ -193,7 +201,7 @@ class NestedEffects:
             total += found.of_versions
             for each, part in zip(grid, found.sums, strict=True):
                 each[:, level.images] += part - part[self._rows[number]]
-        total += log_evidence(self.deviation**2, *grid).sum(axis=1)
+        total += log_evidence(self._variance, *grid).sum(axis=1)
         self._alike_row = draw_index(
             total + log_prior(VERSION_SCALES, NO_VERSION_EFFECT), self._rng
         )
@@ -207,7 +215,8 @@ class NestedEffects:
                 for each, part in zip(sums, found.sums, strict=True)
             ]
             of_image = (each + part for each, part in zip(rest, found.sums, strict=True))
-            total = found.of_versions + log_evidence(self.deviation**2, *of_image).sum(axis=1)
+            variance = self._variance[level.images]
+            total = found.of_versions + log_evidence(variance, *of_image).sum(axis=1)
             options = np.append(total + own_prior, total[self._alike_row] + np.log(ALIKE))
             row = draw_index(options, self._rng)
             self._alike[number] = row == len(VERSION_SCALES)

@@ -14,7 +14,7 @@ def log_evidence(
     """Return the log likelihood ratio of normal effects of a variance to none.
 
     Args:
-        variance: a number, or (S, 1).
+        variance: a number, or an array that broadcasts with ``precision``.
         precision: (K,) or (S, K), of the likelihood of each effect.
         pull: likewise.
     """

@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 
 from augrank.models.context import CategoricalColumn, NumericColumn
+from augrank.trust.posterior import ImageEffects
 from training.heads.posterior import design as design_module
 from training.heads.posterior import groups, nested_effects
 from training.heads.posterior.design import Design, History
 from training.heads.posterior.likelihood import Counts
 from training.heads.posterior.mixed_effects import fit_effects
+from training.heads.posterior.version_mean import ImageMeans
 
 AUGMENTATIONS, CAMPAIGNS = 6, 5
 COLUMNS = (CategoricalColumn(name="campaign", values=tuple("abcde")),)
@@ -42,13 +44,13 @@ def fit(history, seed=0, unchanged=None):
 
 def with_version_scores(history, image_score, version_score):
     """Return the history with scores, and with the mean of the versions' by image."""
-    outcomes = np.bincount(history.image, history.weight)
-    mean = np.bincount(history.image, history.weight * version_score) / outcomes
+    scores, changed = (image_score, version_score), history.level > 0
+    means = ImageMeans.of(history.image, changed, history.weight, scores)
     return replace(
         history,
         image_score=image_score,
         version_score=version_score,
-        version_mean=mean[history.image],
+        version_mean=means.unusual(means.usual()),
     )
 
 
@@ -347,3 +349,75 @@ def test_an_approximation_that_starts_far_off_does_not_diverge():
         fitted = fit(simulate(odds, seed=seed, deviation=1.5, trials=60, originals=60), seed)
         assert fitted.deviation.mean() == pytest.approx(1.5, rel=0.3)
         assert fitted.version_deviation.mean() < 0.15
+
+
+def test_images_whose_versions_were_never_shown_are_as_unsure_as_they_should_be():
+    """The mean score of their versions is not known, and says nothing: not that it is zero."""
+    covered = {"known": [], "new": []}
+    originals, levels = 200, np.arange(AUGMENTATIONS)
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        look, own = rng.normal(size=(2, 2 * originals))
+        seen = look[:, None] + rng.normal(0, 0.7, (2 * originals, AUGMENTATIONS))
+        odds = -1 + look + 0.1 * own
+        image, level = (
+            each.ravel() for each in np.meshgrid(np.arange(originals), levels, indexing="ij")
+        )
+        rare = image >= originals // 2  # only unchanged, and to few
+        trials = np.where(rare, np.where(level == 0, 10, 0), 200)
+        image, level, trials = (each[trials > 0] for each in (image, level, trials))
+        successes = rng.binomial(trials, 1 / (1 + np.exp(-odds[image])))
+        embedding, zeros = AUGMENTATIONS * image + level, np.zeros(2 * len(image))
+        history = History(*np.tile([embedding, level, 0 * level, image], 2), zeros, zeros, zeros,
+                          np.repeat([1.0, 0.0], len(image)),
+                          np.append(successes, trials - successes).astype(float))  # fmt: skip
+        score = seen[history.image, 0]
+        scored = with_version_scores(history, score, seen[history.image, history.level] - score)
+        assert np.isnan(scored.version_mean[history.image >= originals // 2]).all()
+        fitted = fit(scored, seed, AUGMENTATIONS * np.arange(originals))
+        posterior = posterior_of(fitted, np.arange(originals))
+        zeros = np.zeros(2 * originals, np.float32)
+        drawn = posterior.log_odds(
+            zeros.astype(int), CONTEXTS[0], seen[:, 0].astype(np.float32), zeros
+        )
+        numbers, unknown = np.arange(originals), ImageEffects.unknown(originals)
+        drawn[:, :originals] += posterior.image_effects(posterior.catalogue, numbers, 0 * numbers)
+        drawn[:, originals:] += posterior.image_effects(unknown, numbers, 0 * numbers)
+        low, high = np.quantile(drawn, [0.05, 0.95], axis=0)
+        inside = (low <= odds) & (odds <= high)
+        covered["known"].append(inside[originals // 2 : originals].mean())
+        covered["new"].append(inside[originals:].mean())
+    assert np.mean(covered["known"]) > 0.86
+    assert np.mean(covered["new"]) > 0.86
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_the_versions_of_a_known_image_are_as_unsure_as_its_outcomes_leave_them(shown):
+    """The effect of an image contains that of its unchanged version, which others do not have."""
+    originals, odds = 150, np.full((AUGMENTATIONS, CAMPAIGNS), -1.0)
+    zeros, levels = np.zeros(2, np.float32), np.arange(2)
+    covered, wider = [], []
+    for seed in range(2, 5):
+        history = simulate(odds, seed, originals, deviation=0.7, of_versions=0.5, trials=8)
+        rng = np.random.default_rng(seed)
+        rng.integers(CAMPAIGNS, size=24 * originals)
+        effect = rng.normal(0, 0.7, originals)
+        versions = rng.normal(0, 0.5, originals * AUGMENTATIONS)[1::AUGMENTATIONS]
+        truth = (-1 + effect + versions)[30:]
+        unseen = history.level == 1 if shown else history.level <= 1
+        unseen &= history.image >= 30
+        fitted = fit(history[~unseen], unchanged=AUGMENTATIONS * np.arange(originals))
+        posterior = posterior_of(fitted, np.arange(originals))
+        base = posterior.log_odds(levels, CONTEXTS[0], zeros, zeros)
+        served = np.empty((len(truth), len(base)))
+        for row, number in enumerate(range(30, originals)):
+            image = posterior.catalogue[number : number + 1]
+            of_image = posterior.image_effects(image, levels[:1], levels[:1])
+            drawn = posterior.version_effects(levels, levels)
+            unchanged = posterior.unchanged_effects(image, of_image, drawn[:, :1])
+            served[row] = (base[:, 1:] + of_image + drawn[:, 1:] - unchanged)[:, 0]
+        low, high = np.quantile(served, [0.05, 0.95], axis=1)
+        covered.append(np.mean((low <= truth) & (truth <= high)))
+        wider.append(served.std(axis=1).mean() / fitted.version_deviation[:, 1].mean())
+    assert np.mean(covered) == pytest.approx(0.9, abs=0.05)
+    assert np.mean(wider) < 1.25
