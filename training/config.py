@@ -41,7 +41,11 @@ class DataOptions(_Options, frozen=True):
 
     panel: ClassVar[str] = "Data"
 
-    manifest: Path | None = Field(None, description="CSV or Parquet, one row per shown image.")
+    manifest: Path | None = Field(
+        None,
+        description="CSV (also .gz, .zip) or Parquet (also a folder of parts), one row per shown "
+        "image.",
+    )
     images: Path | None = Field(
         None,
         description="Folder of the images; by default the manifest's. Without a manifest: every "
@@ -64,6 +68,12 @@ class DataOptions(_Options, frozen=True):
         None,
         description="Comma-separated context columns, '' for none; by default campaign_type and "
         "industry, where present.",
+    )
+    context_types: dict[str, Literal["categorical", "numeric"]] = Field(
+        {},
+        description="Kind of a context column: postcode=categorical. By default numeric, if most "
+        "of its cells are numbers. Repeatable.",
+        json_schema_extra={"flag": "--context-type"},
     )
     skip_bad_rows: bool = Field(False, description="Skip bad rows instead of stopping.")
     test_share: float = Field(0.2, gt=0, lt=1, description="Share of originals for testing.")

@@ -1,28 +1,29 @@
 """A scoring job: the items of a folder or manifest, and the options for all of them."""
 
-import csv
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+import numpy as np
 
 from augrank.bundle.load import load_bundle
 from augrank.bundle.recommend_spec import RecommendSpec
-from augrank.contracts.manifest import (
-    AUGMENTATION,
-    IMAGE_SUFFIXES,
-    ORIGINAL_FILE,
-    PATH,
-    PRODUCT_TYPE,
-)
+from augrank.contracts.manifest import PATH, PRODUCT_TYPE
 from augrank.errors import BadRequest
 from augrank.images.augmentations import ORIGINAL
+from augrank.images.files import IMAGE_SUFFIXES, image_files
+from augrank.manifest.columns import check_augmentations, check_originals
+from augrank.manifest.paths import check_paths
+from augrank.manifest.problems import Problems
+from augrank.manifest.read import read_table
+from augrank.models.context import BLANK
 from augrank.models.engines import Device
+
+MAX_SHOWN_VALUES = 10
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Item:
     path: str  # relative to the images folder
     context: Mapping[str, Any]
     augmentation: str = ORIGINAL  # already applied to the file
+    error: str | None = None  # why the row cannot be scored
 
 
 @dataclass(frozen=True)
@@ -48,65 +50,94 @@ class ScoringJob:
     device: Device = "auto"
 
 
-def items_of_folder(folder: Path, context: Mapping[str, Any]) -> list[Item]:
+@dataclass(frozen=True)
+class Items:
+    """What to score, and what its reader has to say about it."""
+
+    items: tuple[Item, ...]
+    notes: tuple[str, ...] = ()
+
+
+def items_of_folder(folder: Path, context: Mapping[str, Any]) -> Items:
     """Return every image file below a folder, sorted by name, all with one context.
 
     Raises:
         BadRequest: there are no images.
     """
-    files = sorted(
-        path.relative_to(folder).as_posix()
-        for path in folder.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
-    )
-    if not files:
+    found = image_files(folder)
+    if not found.files:
         raise BadRequest(
-            "there are no images", expected=f"files {', '.join(IMAGE_SUFFIXES)}", got=str(folder)
+            "there are no images",
+            expected=f"files {', '.join(IMAGE_SUFFIXES)}",
+            got=f"{folder}" + (f", {found.note}" if found.note else ""),
         )
-    return [Item(number, path, context) for number, path in enumerate(files)]
+    items = (Item(number, path, context) for number, path in enumerate(found.files))
+    return Items(tuple(items), (found.note,) if found.note else ())
 
 
-def items_of_manifest(file: Path, spec: RecommendSpec, context: Mapping[str, Any]) -> list[Item]:
-    """Return the rows of a CSV or Parquet manifest; its context columns override ``context``.
+def items_of_manifest(
+    file: Path,
+    images: Path,
+    spec: RecommendSpec,
+    context: Mapping[str, Any],
+    columns: Mapping[str, str] = {},
+) -> Items:
+    """Return the rows of a manifest, as training reads it; its columns override ``context``.
+
+    Args:
+        file: the manifest.
+        images: the folder that its paths are relative to.
+        spec: of the bundle.
+        context: of all rows, where a column does not say otherwise.
+        columns: our column names to the file's, for those that differ.
 
     Raises:
-        BadRequest: it cannot be read, or has no column of images.
+        DataError: it cannot be read, or has no column of images.
     """
-    rows = _rows(file)
-    if not rows or PATH not in rows[0]:
-        raise BadRequest(
-            "the manifest does not fit",
-            expected=f"rows with a column {PATH}",
-            got=", ".join(map(str, rows[0])) if rows else "no rows",
-        )
-    names = [*(column.name for column in spec.context), PRODUCT_TYPE]
+    table = read_table(file, columns)
+    frame, problems = table.frame, Problems.of(table)
+    names = spec.augmentations.names
+    paths = check_paths(frame[PATH], images, problems)
+    applied = check_augmentations(frame, names, problems)
+    originals = check_originals(frame, paths, problems)
+    # The file of a row that names no other as its original is the original, whatever was applied
+    # to it when it was shown.
+    applied = np.where(originals == paths, names.index(ORIGINAL), applied)
+    present = [
+        name
+        for name in dict.fromkeys([*(column.name for column in spec.context), PRODUCT_TYPE])
+        if name in frame.columns
+    ]
+    contexts = zip(*(frame[name] for name in present), strict=True) if present else repeat(())
     items = []
-    for number, row in enumerate(rows):
-        columns = {name: row[name] for name in names if row.get(name) not in (None, "")}
-        augmentation = _already_applied(row)
-        items.append(Item(number, str(row[PATH]), {**context, **columns}, augmentation))
-    return items
+    for number, (path, values) in enumerate(zip(paths.tolist(), contexts, strict=False)):
+        given = {name: value for name, value in zip(present, values, strict=True) if value}
+        reason = problems.reasons.get(number)
+        error = f"{table.unit} {table.lines[number]}: {reason}" if reason else None
+        item = Item(number, path, {**context, **given}, names[applied[number]], error)
+        items.append(item)
+    return Items(tuple(items), table.notes)
 
 
-def _already_applied(row: Mapping[str, Any]) -> str:
-    """Return the augmentation that a row's file was made with.
+def check_context(spec: RecommendSpec, items: Sequence[Item]) -> None:
+    """Check that a context column that every request needs is given in some.
 
-    In a row that names no other file as its original, the file is the original, whatever was
-    applied to it when it was shown.
+    Raises:
+        BadRequest: names the column, and the values that training saw.
     """
-    path, original = str(row[PATH]), str(row.get(ORIGINAL_FILE) or "")
-    return str(row.get(AUGMENTATION) or ORIGINAL) if original not in ("", path) else ORIGINAL
-
-
-def _rows(file: Path) -> list[dict[str, Any]]:
-    try:
-        if file.suffix == ".parquet":
-            rows: list[dict[str, Any]] = pq.read_table(file).to_pylist()
-            return rows
-        with file.open(newline="", encoding="utf-8-sig") as stream:
-            return list(csv.DictReader(stream))
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise BadRequest(f"{file} cannot be read: {error}") from error
+    given = {name for item in items for name in item.context}
+    for column in spec.context:
+        optional = column.kind == "categorical" and BLANK in column.values
+        if column.name not in given and not optional:
+            values = column.values if column.kind == "categorical" else ("a number",)
+            shown = ", ".join(values[:MAX_SHOWN_VALUES])
+            more = ", ..." if len(values) > MAX_SHOWN_VALUES else ""
+            raise BadRequest(
+                f"context {column.name!r} is missing in every row",
+                expected=f"a column {column.name}, or one value for all: {shown}{more}",
+                remedy=f"Give --context {column.name}=VALUE, or name the column: --column "
+                f"{column.name}=NAME.",
+            )
 
 
 def fingerprint(job: ScoringJob, items: Sequence[Item], shard: int) -> str:

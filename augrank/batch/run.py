@@ -21,6 +21,7 @@ class ScoreSummary:
     answered: int  # rows
     failed: int  # rows
     resumed: int  # shards kept from an interrupted run
+    first_error: str | None = None  # message of the first item that could not be answered
 
 
 def score(
@@ -60,6 +61,12 @@ def score(
                 partial.write(number, rows)
                 finished += len(shards[number])
                 done(finished, len(items))
-        answered, failed = partial.finish(len(shards))
-    errors = partial.errors if failed else None
-    return ScoreSummary(out, errors, answered, failed, len(shards) - len(missing))
+        merged = partial.finish(len(shards))
+    return ScoreSummary(
+        out,
+        partial.errors if merged.failed else None,
+        merged.answered,
+        merged.failed,
+        len(shards) - len(missing),
+        merged.first_error,
+    )

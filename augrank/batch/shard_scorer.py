@@ -76,13 +76,15 @@ class ShardScorer:
         requests: list[Request] = []
         rows = []
         for item in items:
-            try:
-                image = (job.images / item.path).read_bytes()
-            except OSError as error:
-                rows += [
-                    _failed(item, target, f"the file cannot be read: {error.strerror}")
-                    for target in job.targets
-                ]
+            error = item.error
+            image = b""
+            if error is None:
+                try:
+                    image = (job.images / item.path).read_bytes()
+                except OSError as fault:
+                    error = f"the file cannot be read: {fault.strerror}"
+            if error is not None:
+                rows += [_failed(item, target, error) for target in job.targets]
                 continue
             for target in job.targets:
                 sources.append((item, target))

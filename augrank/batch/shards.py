@@ -8,6 +8,7 @@ import json
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,15 @@ from augrank.batch.shard_scorer import SCHEMA
 from augrank.contracts.manifest import PATH
 from augrank.errors import BadRequest
 from augrank.files import LOCK, atomic_write, exclusive_lock
+
+
+@dataclass(frozen=True)
+class MergedRows:
+    """The rows of a finished job."""
+
+    answered: int
+    failed: int
+    first_error: str | None  # message of the first row without an answer
 
 
 class Partial:
@@ -62,16 +72,12 @@ class Partial:
         with atomic_write(self._shard(number), fsync=False) as temporary:
             pq.write_table(pa.Table.from_pylist(rows, SCHEMA), temporary, compression="zstd")
 
-    def finish(self, shards: int) -> tuple[int, int]:
-        """Merge all shards into one file, list the errors, and remove the folder.
-
-        Returns:
-            The number of rows with an answer, and of rows without.
-        """
-        failed = self._list_errors(shards)
+    def finish(self, shards: int) -> MergedRows:
+        """Merge all shards into one file, list the errors, and remove the folder."""
+        errors = self._list_errors(shards)
         rows = self._merge(shards)
         shutil.rmtree(self.folder)
-        return rows - failed, failed
+        return MergedRows(rows - len(errors), len(errors), errors[0] if errors else None)
 
     def _merge(self, shards: int) -> int:
         """Merge all shards, in order, and return the number of rows."""
@@ -85,8 +91,8 @@ class Partial:
         unfinished.replace(self.out)
         return rows
 
-    def _list_errors(self, shards: int) -> int:
-        """Write the rows without an answer as CSV, and return their number."""
+    def _list_errors(self, shards: int) -> list[str]:
+        """Write the rows without an answer as CSV, and return their messages."""
         columns = [PATH, "target", "error"]
         found: list[dict[str, Any]] = []
         for number in range(shards):
@@ -94,14 +100,14 @@ class Partial:
             found += [row for row in table.to_pylist() if row["error"] is not None]
         if not found:
             self.errors.unlink(missing_ok=True)
-            return 0
+            return []
         unfinished = self.folder / "errors.unfinished"
         with unfinished.open("w", newline="", encoding="utf-8") as stream:
             writer = csv.DictWriter(stream, columns)
             writer.writeheader()
             writer.writerows(found)
         unfinished.replace(self.errors)
-        return len(found)
+        return [row["error"] for row in found]
 
     def _shard(self, number: int) -> Path:
         return self.folder / f"{number:06d}.parquet"

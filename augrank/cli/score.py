@@ -46,6 +46,10 @@ def score(
     images: Annotated[
         Path | None, typer.Option(help="Folder of a manifest's images (default: beside it).")
     ] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(help="Map a column of another name: relative_im_path=photo. Repeatable."),
+    ] = None,
     candidates: CandidatesOption = None,
     alternates: Annotated[
         int, typer.Option(min=0, max=100, help="Number of alternates per image.")
@@ -74,24 +78,32 @@ def score(
     with open_bundle(bundle, RecommendSpec) as opened:
         spec, given = opened.spec, pairs(context, "--context")
         names = [spec.head(name).target.name for name in target] if target else spec.targets
+        is_manifest = not source.is_dir() or batch.is_parquet(source)
         job = batch.ScoringJob(
             bundle=opened.directory,
-            images=source if source.is_dir() else images or source.parent,
+            images=images or (source.parent if is_manifest else source),
             targets=tuple(names),
             candidates=tuple(candidates) if candidates else None,
             alternates=alternates,
             min_lift=min_lift,
             device=device or "auto",
         )
-        items = (
-            batch.items_of_folder(source, given)
-            if source.is_dir()
-            else batch.items_of_manifest(source, spec, given)
+        found = (
+            batch.items_of_manifest(source, job.images, spec, given, pairs(column, "--column"))
+            if is_manifest
+            else batch.items_of_folder(source, given)
         )
+        for note in found.notes:
+            console.print(f"{source}: {note}", markup=False, highlight=False, soft_wrap=True)
+        batch.check_context(spec, found.items)
         executor = cast(batch.ExecutorName, engine)
         with _progress("images") as done:
-            summary = batch.score(job, items, out, executor=executor, workers=workers, done=done)
+            summary = batch.score(
+                job, found.items, out, executor=executor, workers=workers, done=done
+            )
     _print_summary(summary)
+    if not summary.answered:
+        raise BadRequest(f"nothing could be answered: {summary.first_error}")
 
 
 def _print_summary(summary: "ScoreSummary") -> None:

@@ -1,4 +1,4 @@
-"""Column names of a manifest and the suffixes of image files.
+"""Column names of a manifest.
 
 A manifest is a CSV or Parquet file with one row per shown image. Training reads it, batch scoring
 reads it, simulation and the example catalogue write it.
@@ -17,5 +17,3 @@ SUCCESSES, TRIALS = "_successes", "_trials"
 PROBABILITY = "_probability"  # the true probability, if the generating process is known
 
 SPLIT, SHA256 = "split", "sha256"  # further columns of a run's catalogue.csv
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif")  # in lower case

@@ -7,6 +7,7 @@ regardless of case and separators: ``product-announcement`` is ``Product Announc
 
 import functools
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
@@ -23,8 +24,11 @@ _SEPARATORS = re.compile(r"[\s_-]+")
 
 
 def normalize_category(text: str) -> str:
-    """Return the text in lower case, with single spaces in place of spaces, ``_`` and ``-``."""
-    return _SEPARATORS.sub(" ", text).strip().casefold()
+    """Return the text in lower case, with single spaces in place of spaces, ``_`` and ``-``.
+
+    An accent is one character, whether the text has it so or as a mark of its own (NFC).
+    """
+    return unicodedata.normalize("NFC", _SEPARATORS.sub(" ", text).strip().casefold())
 
 
 class Vocabulary:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
+from augrank.contracts.request_fields import IMAGE_PARTS
 from augrank.errors import BadRequest, UnsupportedImage, one_of
 from augrank.tasks.base import RequestBody
 
@@ -27,7 +28,6 @@ IMAGE_TYPES = ("image/jpeg", "image/png", "image/webp", "image/gif")
 ACCEPTED_TYPES = (*IMAGE_TYPES, MULTIPART_TYPE, JSON_TYPE)
 UNTYPED = ("", "application/octet-stream")  # decode.py recognises the format
 FIELD_HEADERS = ("x-augrank-fields", "x-amzn-sagemaker-custom-attributes")
-IMAGE_PARTS = ("image", "data", "body")  # multipart names of the image, in order of preference
 
 
 def read_body(

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from augrank.cli.options import pairs
-from augrank.contracts.manifest import IMAGE_SUFFIXES
 from augrank.errors import BadRequest
+from augrank.images.files import IMAGE_SUFFIXES
 from augrank.reporting import ShowStatus
 from benchmarks.instances.catalogue import PRICES, InstanceType, chosen_types, prices
 from benchmarks.instances.figures import Platform
@@ -122,9 +122,9 @@ class LocalOptions:
         history = scratch / "history.csv"
         if not history.is_file():
             from augrank.images.augmentations import augmentation_set
+            from augrank.manifest.read import read_table
             from simulation.engagement import SimulationOptions
             from simulation.render import render_catalogue
-            from training.data.manifest.read import read_table
             from training.data.simulated_history import write_history
 
             count = QUICK_IMAGES if quick else FULL_IMAGES

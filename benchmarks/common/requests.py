@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from augrank.bundle.recommend_spec import RecommendBundle
-from augrank.contracts.manifest import IMAGE_SUFFIXES
 from augrank.errors import BadRequest
+from augrank.images.files import IMAGE_SUFFIXES
 from augrank.models.context import ContextEncoder
 
 SAMPLE_IMAGES = Path(__file__).parents[2] / "examples" / "catalogue" / "images"

@@ -13,8 +13,8 @@ from typing import Any
 
 from augrank.bundle.load import load_bundle
 from augrank.bundle.recommend_spec import RecommendSpec
-from augrank.contracts.manifest import IMAGE_SUFFIXES
 from augrank.errors import BadRequest, ServerError
+from augrank.images.files import IMAGE_SUFFIXES
 from augrank.reporting import ShowStatus
 from augrank.resources import available_memory, usable_cores
 from augrank.serving.capacity import CapacityRequest, plan_serving

@@ -17,8 +17,8 @@ from typing import Any
 from augrank.aws.client import INVALID, TAG, Aws, AwsError, Call
 from augrank.aws.poll import Pending, poll
 from augrank.aws.s3 import S3Folder
-from augrank.contracts.manifest import IMAGE_SUFFIXES
 from augrank.errors import BadRequest
+from augrank.images.files import IMAGE_SUFFIXES
 from augrank.reporting import ShowStatus, no_progress
 from augrank.runtime.settings import ERRORS_AS_200, FIELDS
 from export.sagemaker.release import MAX_REQUEST_BYTES, Release, digest

@@ -58,8 +58,8 @@ def simulate(
 ) -> None:
     """Write a campaign history whose true probabilities are known."""
     with command_reporter() as reporter:
+        from augrank.manifest.read import read_table
         from simulation.engagement import SimulationOptions
-        from training.data.manifest.read import read_table
         from training.data.simulated_history import write_history
 
         folder = images or (manifest if manifest.is_dir() else manifest.parent)

@@ -15,25 +15,22 @@ from numpy.typing import NDArray
 from augrank.contracts.manifest import PATH, SHA256, SPLIT
 from augrank.errors import DataError
 from augrank.images.augmentations import AugmentationSet, augmentation_set
+from augrank.manifest.read import read_table
 from augrank.models.context import ContextColumn
 from augrank.resources import usable_cores
 from training.common.context import TrainContext
 from training.config import FitConfig
 from training.data.embedding_cache import row_name
 from training.data.image_cache.sources import CacheOptions, DecodedImages, decode_all
+from training.data.manifest.context import context_columns, encode_context
 from training.data.manifest.manifest import (
     Manifest,
-    Outcomes,
+    ManifestOptions,
     attribute_columns,
     check_manifest,
-    context_columns,
-    encode_context,
-    find_context,
-    find_targets,
     fingerprint,
-    outcomes,
 )
-from training.data.manifest.read import read_table
+from training.data.manifest.targets import Outcomes, find_targets, outcomes
 from training.data.samples import Samples
 from training.data.splits import SPLITS, split_originals
 from training.run.folder import RunFolder
@@ -143,9 +140,12 @@ def read_manifest(config: FitConfig) -> Manifest:
         read_table(source, config.columns),
         images,
         augmentation_set(config.augmentations, config.seed).names,
-        targets=config.targets,
-        context=config.context,
-        skip_bad_rows=config.skip_bad_rows,
+        ManifestOptions(
+            targets=config.targets,
+            context=config.context,
+            context_types=config.context_types,
+            skip_bad_rows=config.skip_bad_rows,
+        ),
     )
 
 
@@ -175,8 +175,8 @@ def load_dataset(config: FitConfig, manifest: Manifest, ctx: TrainContext) -> Da
         validation_share=config.validation_share,
         seed=config.seed,
     )
-    columns = context_columns(manifest, find_context(manifest.frame, config.context))
-    contexts, context_row = encode_context(manifest, columns)
+    columns = context_columns(manifest.frame, manifest.context, manifest.numeric)
+    contexts, context_row = encode_context(manifest.frame, columns)
     targets = find_targets(manifest.frame, config.targets)
     threads = config.threads or usable_cores()
     return Dataset(
@@ -192,7 +192,7 @@ def load_dataset(config: FitConfig, manifest: Manifest, ctx: TrainContext) -> Da
         context=columns,
         contexts=contexts,
         context_row=context_row,
-        outcomes=tuple(outcomes(manifest, name, config.directions) for name in targets),
+        outcomes=tuple(outcomes(manifest.frame, name, config.directions) for name in targets),
         data=fingerprint(manifest, images.sha256),
         copies=len(groups) - len(set(groups)),
     )

@@ -16,6 +16,7 @@ from augrank.contracts.manifest import (
     PROBABILITY,
 )
 from augrank.files import atomic_write, disk_errors
+from augrank.manifest.problems import Table
 from simulation.engagement import (
     CAMPAIGN_TYPES,
     INDUSTRIES,
@@ -23,8 +24,7 @@ from simulation.engagement import (
     SimulationOptions,
     simulate,
 )
-from training.data.manifest.manifest import attribute_columns, check_manifest
-from training.data.manifest.read import Table
+from training.data.manifest.manifest import ManifestOptions, attribute_columns, check_manifest
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,8 @@ def write_history(
     Raises:
         DataError: bad rows, or the history cannot be written.
     """
-    manifest = check_manifest(
-        table, images, augmentations, targets=(), context=(), skip_bad_rows=skip_bad_rows
-    )
+    reading = ManifestOptions(targets=(), context=(), skip_bad_rows=skip_bad_rows)
+    manifest = check_manifest(table, images, augmentations, reading)
     shown = np.isin(manifest.files, manifest.originals)[manifest.file]
     first = manifest.frame[shown].drop_duplicates(PATH)
     kept = [name for name in attribute_columns(manifest) if name != ORIGINAL_FILE]

@@ -23,8 +23,8 @@ from augrank.download.scheduler import PendingUrl, RateLimitedQueue
 from augrank.errors import DataError
 from augrank.files import atomic_write
 from augrank.images.decode import DecodeLimits
+from augrank.manifest.problems import MAX_SHOWN_ROWS
 from augrank.reporting import Advance, Reporter
-from training.data.manifest.read import MAX_SHOWN_ROWS
 from training.download.journal import Journal, UrlRecord, open_journal
 from training.download.sources import BROKEN, MANIFEST, LeftOut, read_urls, write_results
 

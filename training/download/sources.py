@@ -7,16 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 
 from augrank.contracts.manifest import ORIGINAL_FILE, PATH
 from augrank.errors import DataError, one_of
 from augrank.files import atomic_write
-from training.data.manifest.read import Table, read_table
+from augrank.manifest.problems import Table
+from augrank.manifest.read import read_rows
 from training.download.journal import UrlRecord
 
 MANIFEST, BROKEN = "manifest.csv", "broken.csv"
-_PARQUET = (".parquet", ".pq")
+_TEXT = (".txt", ".list", ".urls", "")  # suffixes of lists of URLs; others are tables
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def read_urls(source: Path, column: str) -> Table:
             expected="URLs in a text file, one per line, or a CSV or Parquet file",
             remedy="Paths are relative to the working directory.",
         )
-    tabular = source.suffix.lower() in (".csv", *_PARQUET)
+    tabular = source.suffix.lower() not in _TEXT
     table = _read_table(source, column) if tabular else _read_text(source, column)
     if not (table.frame[column] != "").any():
         raise DataError(
@@ -68,28 +68,15 @@ def _read_text(source: Path, column: str) -> Table:
 
 
 def _read_table(source: Path, column: str) -> Table:
-    names = _columns(source)
-    if column not in names:
+    table = read_rows(source, (column,))
+    if column not in table.frame.columns:
         raise DataError(
             f"{source} has no column {column!r}",
-            expected=one_of(names, column),
+            expected=one_of(table.frame.columns, column),
             remedy="Name it with --url-column.",
         )
-    if PATH in names:
-        return read_table(source, {}, aliases=False)
-    # a table needs a column of files: here it is that of the URLs
-    table = read_table(source, {PATH: column}, aliases=False)
-    return Table(source, table.frame.rename(columns={PATH: column}), table.lines, table.unit)
-
-
-def _columns(source: Path) -> list[str]:
-    try:
-        if source.suffix.lower() in _PARQUET:
-            return [str(name) for name in pq.read_schema(source).names]
-        with source.open(encoding="utf-8-sig", newline="") as stream:
-            return next(csv.reader(stream), [])
-    except (OSError, ValueError) as error:  # errors of pyarrow and of decoding derive from these
-        raise DataError(f"{source} cannot be read: {error}") from error
+    table.frame.iloc[list(table.bad), table.frame.columns.get_loc(column)] = ""  # never requested
+    return table
 
 
 def write_results(
@@ -105,8 +92,8 @@ def write_results(
     """
     urls = [str(url) for url in table.frame[column]]
     left_out = [
-        _left_out(int(line), url, records.get(url))
-        for line, url in zip(table.lines, urls, strict=True)
+        _left_out(int(line), url, records.get(url), table.bad.get(row, "the row has no URL"))
+        for row, (line, url) in enumerate(zip(table.lines, urls, strict=True))
         if not _is_done(records.get(url))
     ]
     _write_left_out(left_out, table.unit, folder / BROKEN)
@@ -134,9 +121,9 @@ def _is_done(record: UrlRecord | None) -> bool:
     return record is not None and record.state == "done"
 
 
-def _left_out(line: int, url: str, record: UrlRecord | None) -> LeftOut:
+def _left_out(line: int, url: str, record: UrlRecord | None, otherwise: str) -> LeftOut:
     if record is None:  # a blank cell is never requested
-        return LeftOut(line, url, "the row has no URL", 0, "broken")
+        return LeftOut(line, url, otherwise, 0, "broken")
     return LeftOut(line, url, record.reason, record.tries, record.state)
 
 

@@ -16,7 +16,8 @@ from training.data.splits import SPLITS, Split
 
 if TYPE_CHECKING:  # these import torch and pandas, which takes seconds
     from training.backbone.embed import EmbeddingTable
-    from training.data.manifest.manifest import Manifest, Outcomes
+    from training.data.manifest.manifest import Manifest
+from training.data.manifest.targets import Outcomes
 
 UNCHANGED = 0  # number of the augmentation ``original`` in every set
 CHUNK_CELLS = 2**25  # numbers of a chunk: 128 MiB of float32

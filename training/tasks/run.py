@@ -79,8 +79,8 @@ def run_fit(
 
 def _start(data: "Dataset", launch: Launch, *, overwrite: bool) -> None:
     """Prepare the run directory, in the main process (rank 0)."""
+    from augrank.manifest.problems import write_bad_rows
     from training.data.embedding_cache import evict_embeddings
-    from training.data.manifest.read import write_bad_rows
 
     folder, manifest = data.folder, data.manifest
     # Processes that torchrun restarts resume; they do not start over again.
@@ -92,7 +92,7 @@ def _start(data: "Dataset", launch: Launch, *, overwrite: bool) -> None:
 
 
 def _report_bad_rows(data: "Dataset", reporter: Reporter) -> None:
-    from training.data.manifest.read import format_rows
+    from augrank.manifest.problems import format_rows
 
     manifest = data.manifest
     if manifest.skipped:

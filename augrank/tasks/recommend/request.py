@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
+from augrank.contracts.request_fields import MAX_TEXT
 from augrank.contracts.validation import first_fault
 from augrank.errors import BadRequest, one_of
 from augrank.images.augmentations import ORIGINAL
@@ -21,7 +22,6 @@ from augrank.tasks.base import RequestBody
 DEFAULT_ALTERNATES, MAX_ALTERNATES = 5, 100
 MAX_MIN_LIFT = 10.0
 MAX_CANDIDATES = 100  # names in a request; a bundle has fewer
-MAX_TEXT = 200  # characters of a field's value; the answer repeats them
 
 
 @dataclass(frozen=True)

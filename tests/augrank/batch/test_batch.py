@@ -26,7 +26,7 @@ from augrank.batch.job import fingerprint
 from augrank.batch.shard_scorer import ShardScorer
 from augrank.batch.shards import Partial
 from augrank.cli.app import app
-from augrank.errors import BadRequest, ServerError
+from augrank.errors import BadRequest, DataError, ServerError
 from augrank.models.engines import CUDA
 from tests.support import forked
 
@@ -94,15 +94,16 @@ def test_a_manifests_context_overrides_the_given_one(tiny_export, folder, tmp_pa
         "relative_im_path,campaign_type,open_rate\n"
         "broken.jpg,Promotional,1\nmissing.png,,0\n", encoding="utf-8"
     )  # fmt: skip
-    items = bulk.items_of_manifest(manifest, tiny_export.spec, CONTEXT)
+    items = bulk.items_of_manifest(manifest, folder, tiny_export.spec, CONTEXT).items
     assert [item.context["campaign_type"] for item in items] == ["Promotional", "Newsletter"]
     outcome = bulk.score(job(tiny_export, folder), items, tmp_path / "a.parquet", workers=1)
     rows = pq.read_table(outcome.answers).to_pylist()
     assert (outcome.answered, outcome.failed) == (0, len(rows))
-    assert "cannot be read" in rows[-1]["error"]
+    assert rows[-1]["error"].startswith("line 3: there is no file 'missing.png' in ")
+    assert outcome.first_error == rows[0]["error"]
     manifest.write_text("image\nbroken.jpg\n", encoding="utf-8")
-    with pytest.raises(BadRequest, match="relative_im_path"):
-        bulk.items_of_manifest(manifest, tiny_export.spec, CONTEXT)
+    with pytest.raises(DataError, match="relative_im_path"):
+        bulk.items_of_manifest(manifest, folder, tiny_export.spec, CONTEXT)
 
 
 def test_a_file_that_was_made_with_an_augmentation_is_scored_as_such(tiny_export, tmp_path):
@@ -114,7 +115,7 @@ def test_a_file_that_was_made_with_an_augmentation_is_scored_as_such(tiny_export
         "image.png,,\n",
         encoding="utf-8",
     )
-    items = bulk.items_of_manifest(manifest, tiny_export.spec, CONTEXT)
+    items = bulk.items_of_manifest(manifest, tmp_path, tiny_export.spec, CONTEXT).items
     assert [item.augmentation for item in items] == ["sketch", "original", "original"]
 
 
@@ -133,7 +134,7 @@ def test_shards_of_an_earlier_try_are_kept_and_those_of_another_job_are_not(
             yield number, scorer(shard)
 
     monkeypatch.setitem(EXECUTORS, "local", interrupted)
-    items = bulk.items_of_folder(folder, CONTEXT)
+    items = bulk.items_of_folder(folder, CONTEXT).items
     out = tmp_path / "answers.parquet"
     with pytest.raises(KeyboardInterrupt):
         bulk.score(job(tiny_export, folder), items, out)
@@ -156,7 +157,7 @@ def test_shards_of_an_earlier_try_are_kept_and_those_of_another_job_are_not(
 
 
 def test_two_jobs_do_not_write_one_file(tiny_export, folder, tmp_path):
-    items = bulk.items_of_folder(folder, CONTEXT)
+    items = bulk.items_of_folder(folder, CONTEXT).items
     out = tmp_path / "answers.parquet"
     with (
         Partial(out).lock(),
@@ -169,7 +170,7 @@ def test_a_killed_worker_is_reported_and_the_next_call_resumes(
     tiny_export, folder, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(scoring, "SHARD", 1)
-    items = bulk.items_of_folder(folder, CONTEXT)
+    items = bulk.items_of_folder(folder, CONTEXT).items
     asked, out = (job(tiny_export, folder), items, tmp_path / "answers.parquet"), []
 
     def kill_one(finished: int, _all: int) -> None:
@@ -198,7 +199,7 @@ def test_ctrl_c_ends_the_workers_at_once(tiny_export, folder, tmp_path, monkeypa
             given_up.start()
             raise KeyboardInterrupt
 
-    paths = ["endless.png", *(item.path for item in bulk.items_of_folder(folder, CONTEXT))]
+    paths = ["endless.png", *(item.path for item in bulk.items_of_folder(folder, CONTEXT).items)]
     items = [bulk.Item(number, path, CONTEXT) for number, path in enumerate(paths)]
     with pytest.raises(KeyboardInterrupt):
         bulk.score(job(tiny_export, folder), items, tmp_path / "a.parquet", workers=2,
@@ -300,7 +301,7 @@ from ray.cluster_utils import Cluster
 
 given = json.loads(sys.argv[1])
 bundle, images, out = (Path(given[name]) for name in ("bundle", "images", "out"))
-items = bulk.items_of_folder(images, given["context"])
+items = bulk.items_of_folder(images, given["context"]).items
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
 try:
     cluster.add_node(num_cpus=1)
@@ -327,7 +328,7 @@ def test_a_ray_cluster_of_two_nodes_gives_the_same(tiny_export, folder, tmp_path
         check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    items = bulk.items_of_folder(folder, CONTEXT)
+    items = bulk.items_of_folder(folder, CONTEXT).items
     local = bulk.score(asked, items, tmp_path / "local.parquet", workers=1)
     assert pq.read_table(out).to_pylist() == pq.read_table(local.answers).to_pylist()
 
@@ -337,7 +338,7 @@ def test_ray_reports_nothing_unless_it_is_told_to(tiny_export, folder, tmp_path,
     for name in RAY_ENVIRONMENT:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "1")
-    items = bulk.items_of_folder(folder, CONTEXT)
+    items = bulk.items_of_folder(folder, CONTEXT).items
     with pytest.raises(BadRequest, match="Ray is not installed"):
         bulk.score(job(tiny_export, folder), items, tmp_path / "a.parquet", executor="ray")
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "1"

@@ -3,10 +3,10 @@ import pytest
 from typer.testing import CliRunner
 
 from augrank.images.augmentations import augmentation_set
+from augrank.manifest.read import read_table
 from augrank.models.targets import TARGETS
 from simulation.engagement import CAMPAIGN_TYPES, INDUSTRIES, SimulationOptions
 from training.cli.app import app
-from training.data.manifest.read import read_table
 from training.data.simulated_history import write_history
 
 NAMES = augmentation_set("seed").names

@@ -18,13 +18,13 @@ import torch
 from augrank.errors import DataError
 from augrank.images.augmentations import augmentation_set
 from augrank.images.preprocess import Normalizer
+from augrank.manifest.read import read_table
 from simulation.engagement import SimulationOptions
 from tests.support.training import AUGMENTATIONS, PIXELS, SAME_MATHS, STEPS, losses_on_gpus, samples
 from training.backbone.crops import RandomCrops
 from training.backbone.loader import BatchLoader, ImageSet
 from training.common.context import TrainContext
 from training.data.image_cache.records import RECORD
-from training.data.manifest.read import read_table
 from training.data.simulated_history import write_history
 from training.distributed import world as distributed
 from training.distributed.world import World

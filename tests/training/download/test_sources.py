@@ -3,9 +3,9 @@
 import pandas as pd
 
 from augrank.images.augmentations import augmentation_set
+from augrank.manifest.read import read_table
 from tests.training.download.site import LOOPBACK, OPTIONS, file_of
 from training.data.manifest.manifest import check_manifest
-from training.data.manifest.read import read_table
 from training.download.run import download
 
 

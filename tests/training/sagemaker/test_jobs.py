@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from augrank.images.augmentations import augmentation_set
+from augrank.manifest.read import read_table
 from export.run_reader import load_run
 from simulation.engagement import SimulationOptions
 from tests.support.sagemaker.containers import lay_out, run_driver, run_toolkit
@@ -18,7 +19,6 @@ from tests.support.sagemaker.jobs import LocalJobs, add_jobs
 from tests.support.sagemaker.region import ACCOUNT, local_aws
 from training.cli.app import app
 from training.config import load_config
-from training.data.manifest.read import read_table
 from training.data.simulated_history import write_history
 from training.sagemaker import job as jobs
 from training.sagemaker import tuner

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from augrank.manifest.read import read_table
 from augrank.reporting import NullReporter, Reporter
 from simulation.engagement import SimulationOptions
 from tests.training.tasks.runs import NAMES
-from training.data.manifest.read import read_table
 from training.data.simulated_history import write_history
 
 

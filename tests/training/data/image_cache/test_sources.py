@@ -11,11 +11,11 @@ import pytest
 from augrank.errors import DataError
 from augrank.files import read_json
 from augrank.images.decode import decode
+from augrank.manifest.read import read_table
 from tests.training.data.image_cache.caches import Bars, assert_right, full, load, names, the_store
 from training.data.image_cache import sources as images
 from training.data.image_cache.sources import CacheOptions, decode_all
 from training.data.manifest.manifest import check_manifest
-from training.data.manifest.read import read_table
 
 
 def test_images_are_decoded_as_served_and_once(folder, tmp_path, decoded):

@@ -5,8 +5,8 @@ from pathlib import Path
 import pandas as pd
 
 from augrank.images.augmentations import augmentation_set
-from training.data.manifest.manifest import Manifest, check_manifest
-from training.data.manifest.read import read_table
+from augrank.manifest.read import read_table
+from training.data.manifest.manifest import Manifest, ManifestOptions, check_manifest
 
 NAMES = augmentation_set("seed").names
 
@@ -16,4 +16,5 @@ def read(folder: Path, content: str | pd.DataFrame, columns=None, **options) -> 
     file = folder / "history.csv"
     text = content if isinstance(content, str) else content.to_csv(index=False)
     file.write_text(text, encoding="utf-8")
-    return check_manifest(read_table(file, columns or {}), folder, NAMES, **options)
+    table = read_table(file, columns or {})
+    return check_manifest(table, folder, NAMES, ManifestOptions(**options))

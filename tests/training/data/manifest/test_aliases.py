@@ -7,14 +7,9 @@ from augrank.errors import DataError
 from augrank.models.targets import resolve_target
 from simulation.engagement import CAMPAIGN_TYPES, INDUSTRIES
 from tests.training.data.manifest.manifests import NAMES, read
-from training.data.manifest.manifest import (
-    attribute_columns,
-    context_columns,
-    encode_context,
-    find_context,
-    find_targets,
-    outcomes,
-)
+from training.data.manifest.context import context_columns, encode_context, find_context
+from training.data.manifest.manifest import attribute_columns
+from training.data.manifest.targets import find_targets, outcomes
 
 
 def sneakers() -> pd.DataFrame:
@@ -48,7 +43,7 @@ def test_a_sneaker_manifest_needs_no_mapping(folder):
         "open_rate", "click_through", "abandoned_cart", "unsubscribed"
     )  # fmt: skip
     directions = {
-        n: outcomes(manifest, n, {}).target.direction for n in find_targets(manifest.frame)
+        n: outcomes(manifest.frame, n, {}).target.direction for n in find_targets(manifest.frame)
     }
     assert directions == {
         "open_rate": "maximize",
@@ -56,7 +51,7 @@ def test_a_sneaker_manifest_needs_no_mapping(folder):
         "abandoned_cart": "minimize",
         "unsubscribed": "minimize",
     }
-    assert outcomes(manifest, "unsubscribed", {}).label.tolist() == [0, 1, 0, 0, 0, 0] * 2
+    assert outcomes(manifest.frame, "unsubscribed", {}).label.tolist() == [0, 1, 0, 0, 0, 0] * 2
     assert find_context(manifest.frame) == ("campaign_type", "industry")
     assert attribute_columns(manifest) == ("shoe_brand", "shoe_gender", "shoe_name")
     assert manifest.notes == (
@@ -168,7 +163,7 @@ def test_an_alias_that_holds_no_outcomes_is_a_column_like_any_other(folder):
 def test_a_mapped_column_and_an_exact_name_take_precedence(folder):
     frame = sneakers()[["relative_im_path"]].assign(**{"Open Rate": [1] * 12, "seen": [0] * 12})
     manifest = read(folder, frame, {"open_rate": "seen"})
-    assert outcomes(manifest, "open_rate", {}).label.tolist() == [0] * 12
+    assert outcomes(manifest.frame, "open_rate", {}).label.tolist() == [0] * 12
     assert manifest.frame["Open Rate"].tolist() == ["1"] * 12
     assert manifest.notes == ()
     two = frame.rename(columns={"seen": "open-rate"})
@@ -182,13 +177,13 @@ def test_spellings_of_one_category_are_merged_under_the_most_frequent(folder):
                  "SURVEY"]  # fmt: skip
     frame = sneakers().assign(campaign_type=spellings, shoe_name="")
     manifest = read(folder, frame.drop(columns="augment_label"))
-    (column,) = context_columns(manifest, ("campaign_type",))
+    (column,) = context_columns(manifest.frame, ("campaign_type",), ())
     assert column.values == ("", "-", "Product Announcement", "_", "newsletter", "survey")
     assert manifest.notes == (
         "campaign_type: read 'product-announcement', 'Product_Announcement' as "
         "'Product Announcement'; 'Newsletter' as 'newsletter'; 'SURVEY' as 'survey'",
     )
-    contexts, row = encode_context(manifest, (column,))
+    contexts, row = encode_context(manifest.frame, (column,))
     assert len(contexts) == 6
     assert (contexts[row][:4] == [0, 0, 1, 0, 0, 0]).all()
 

@@ -8,18 +8,12 @@ import pandas as pd
 import pytest
 
 from augrank.errors import DataError
+from augrank.manifest.problems import format_rows, write_bad_rows
+from augrank.manifest.read import read_table
 from tests.training.data.manifest.manifests import NAMES, read
-from training.data.manifest.manifest import (
-    attribute_columns,
-    check_manifest,
-    context_columns,
-    encode_context,
-    find_context,
-    find_targets,
-    fingerprint,
-    outcomes,
-)
-from training.data.manifest.read import format_rows, read_table, write_bad_rows
+from training.data.manifest.context import context_columns, encode_context, find_context
+from training.data.manifest.manifest import attribute_columns, check_manifest, fingerprint
+from training.data.manifest.targets import find_targets, outcomes
 
 
 def test_bad_rows_are_listed_with_line_number_and_reason(folder):
@@ -43,7 +37,7 @@ images/001.png,brighter,,Newsletter,3
     assert lines[1] == "  line 3: relative_im_path is blank"
     assert "line 4: there is no file 'images/none.png'" in lines[2]
     assert "line 5: relative_im_path '../secret.png' is outside the images folder" in lines[3]
-    assert "line 6: relative_im_path '/etc/passwd' is outside the images folder" in lines[4]
+    assert "line 6: relative_im_path '/etc/passwd' is an absolute path, outside" in lines[4]
     assert "line 8: augmentation 'brightr'" in lines[5]
     assert "did you mean brighter" in lines[5]
     assert lines[6] == "  line 9: open_rate: expected 0, 1 or blank, got '2'"
@@ -110,7 +104,7 @@ def test_a_pair_becomes_two_weighted_rows(folder):
         "relative_im_path,refunds_successes,refunds_trials,refunds_probability\n"
         "images/000.png,3,10,0.3\nimages/001.png,0,5,0.1\nimages/002.png,,,\nimages/003.png,2,2,1\n"
     )
-    result = outcomes(read(folder, text), "refunds", {"refunds": "minimize"})
+    result = outcomes(read(folder, text).frame, "refunds", {"refunds": "minimize"})
     assert result.target.direction == "minimize"
     assert result.row.tolist() == [0, 0, 1, 3]
     assert result.label.tolist() == [1, 0, 0, 1]
@@ -137,9 +131,9 @@ def test_a_pair_that_does_not_fit_is_a_bad_row(folder, cells, why):
 def test_blank_targets_are_left_out_of_that_target_alone(folder):
     text = "relative_im_path,open_rate,bounce_rate\nimages/000.png,,1\nimages/001.png,0,\n"
     manifest = read(folder, text)
-    assert outcomes(manifest, "open_rate", {}).row.tolist() == [1]
-    assert outcomes(manifest, "bounce_rate", {}).row.tolist() == [0]
-    assert outcomes(manifest, "bounce_rate", {}).truth is None
+    assert outcomes(manifest.frame, "open_rate", {}).row.tolist() == [1]
+    assert outcomes(manifest.frame, "bounce_rate", {}).row.tolist() == [0]
+    assert outcomes(manifest.frame, "bounce_rate", {}).truth is None
 
 
 def test_originals_are_augmented_here_and_other_files_are_not(folder):
@@ -176,10 +170,10 @@ def test_context_is_described_and_encoded_by_the_runtime(folder):
         "images/000.png,Survey,2\nimages/001.png,Newsletter,3.5\nimages/002.png,Survey,2\n"
     )
     manifest = read(folder, text, context=("campaign_type", "spend"))
-    columns = context_columns(manifest, ("campaign_type", "spend"))
+    columns = context_columns(manifest.frame, ("campaign_type", "spend"), {"spend"})
     assert columns[0].values == ("Newsletter", "Survey")
     assert (columns[1].low, columns[1].high) == (2.0, 3.5)
-    contexts, row = encode_context(manifest, columns)
+    contexts, row = encode_context(manifest.frame, columns)
     np.testing.assert_array_equal(contexts[row], [[0, 1, 2], [1, 0, 3.5], [0, 1, 2]])
     assert len(contexts) == 2
 
@@ -214,7 +208,7 @@ def test_parquet_gives_the_same_as_csv(folder):
     frame.to_parquet(folder / "m.parquet")
     manifest = check_manifest(read_table(folder / "m.parquet", {}), folder, NAMES)
     assert manifest.frame["open_rate"].tolist() == ["1", ""]
-    assert outcomes(manifest, "bounce_rate", {}).label.tolist() == [1, 0]
+    assert outcomes(manifest.frame, "bounce_rate", {}).label.tolist() == [1, 0]
     frame["open_rate"] = [3, 1]
     frame.to_parquet(folder / "m.parquet")
     with pytest.raises(DataError, match=r"row 1: open_rate: expected 0, 1 or blank, got '3'"):
@@ -239,8 +233,7 @@ def test_an_image_folder_needs_no_manifest(folder):
     [
         (b"", "is empty"),
         (b"relative_im_path\n", "no rows"),
-        (b"relative_im_path,a\nx,1,2,3\n", "not a readable CSV file"),
-        (b"\xff\xfe\x00", "not a readable CSV file"),
+        (b"\xff\xfe\x00", "is UTF-16"),
     ],
 )
 def test_files_that_are_not_manifests(tmp_path, content, why):

@@ -12,7 +12,8 @@ The original of each is the one file labelled ``original`` of the same product (
 and training makes the candidates, as in any manifest.
 """
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
@@ -23,6 +24,7 @@ from augrank.contracts.manifest import (
     ORIGINAL_FILE,
     PATH,
     PROBABILITY,
+    PRODUCT_TYPE,
     SUCCESSES,
     TRIALS,
 )
@@ -43,6 +45,9 @@ COLUMN_ALIASES = {
 }
 _OWN_NAMES = (
     PATH,
+    AUGMENTATION,
+    ORIGINAL_FILE,
+    PRODUCT_TYPE,
     CAMPAIGN_TYPE,
     INDUSTRY,
     *PRODUCT,
@@ -55,6 +60,37 @@ _OWN_NAMES = (
 _BY_NORMAL_FORM = {normalize_category(name): name for name in _OWN_NAMES} | {
     normalize_category(alias): name for alias, name in COLUMN_ALIASES.items()
 }
+
+_CLOSE = 0.85  # similarity of names, 0 to 1
+
+
+def is_known_name(column: str) -> bool:
+    """Return whether a column's name is one of ours, in any case and with any separators."""
+    return normalize_category(column) in _BY_NORMAL_FORM
+
+
+def near_misses(columns: Iterable[str]) -> tuple[str, ...]:
+    """Describe columns that are nearly ones that training would use, and are not."""
+    names = list(map(str, columns))
+    notes = []
+    for one, other in ((SUCCESSES, TRIALS), (TRIALS, SUCCESSES)):
+        for name in names:
+            target = name.removesuffix(one)
+            if target != name and target + other not in names:
+                notes.append(f"{name} has no {target}{other}, so it is not a target")
+    known = {_letters(name): name for name in _OWN_NAMES}
+    for name in names:
+        if name in _OWN_NAMES:
+            continue
+        close = difflib.get_close_matches(_letters(name), known, 1, _CLOSE)
+        meant = known[close[0]] if close else None
+        if meant and meant not in names:
+            notes.append(f"column {name!r} is not {meant}: if it means that, rename it")
+    return tuple(notes)
+
+
+def _letters(name: str) -> str:
+    return "".join(letter for letter in name.casefold() if letter.isalnum())
 
 
 def apply_aliases(

@@ -1,0 +1,123 @@
+"""Read Parquet as text: a file, or a folder of parts."""
+
+import datetime
+import math
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from augrank.errors import DataError
+from augrank.manifest.cells import CleanText
+from augrank.manifest.text_file import duplicate_columns
+
+MAGIC = b"PAR1"
+SUFFIXES = (".parquet", ".pq", ".parq")
+MAX_WHOLE = 2.0**53  # beyond it, floats skip integers
+_UNNAMED_INDEX = "__index_level_"  # pandas' own name for an index that has none
+
+
+@dataclass
+class ParquetRows:
+    """The cells of a Parquet file, by column."""
+
+    columns: dict[str, list[str]]
+    count: int
+    bad: dict[int, str]  # why rows could not be read, by number of the row
+
+
+def is_parquet(source: Path) -> bool:
+    """Return whether a file, or the parts in a folder, are Parquet by content."""
+    if source.is_dir():
+        return bool(_parts(source))
+    with source.open("rb") as stream:
+        return stream.read(len(MAGIC)) == MAGIC
+
+
+def _parts(folder: Path) -> list[Path]:
+    """Return the Parquet files below a folder, as Spark writes them."""
+    return sorted(
+        file
+        for file in folder.rglob("*")
+        if file.suffix.lower() in SUFFIXES
+        and not any(part.startswith((".", "_")) for part in file.relative_to(folder).parts)
+    )
+
+
+def read_parquet(source: Path) -> ParquetRows:
+    """Read a file or a folder of parts; named indexes of pandas are columns.
+
+    Raises:
+        DataError: it cannot be read, or two columns have one name.
+    """
+    try:
+        schema = pq.read_schema(_parts(source)[0] if source.is_dir() else source)
+        names = [str(name).strip() for name in schema.names]
+        twice = [name for name, count in Counter(names).items() if count > 1]
+        if twice:
+            raise duplicate_columns(source, twice)
+        table = pq.read_table(source)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{source} is not a readable Parquet file: {error}") from error
+    columns: dict[str, list[str]] = {}
+    bad: dict[int, str] = {}
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if name.startswith(_UNNAMED_INDEX):
+            continue
+        cells, broken = _as_text(column)
+        columns[CleanText()[name]] = cells
+        for row, why in broken.items():
+            bad.setdefault(row, f"{name.strip()}: {why}")
+    return ParquetRows(columns, table.num_rows, bad)
+
+
+def _as_text(column: pa.ChunkedArray) -> tuple[list[str], dict[int, str]]:
+    """Return the text of a column's values, and the reasons of those that have none, by row."""
+    if pa.types.is_nested(column.type):
+        why = f"a value of type {column.type} is neither text nor a number"
+        filled = np.flatnonzero(column.is_valid().to_numpy())
+        return [""] * len(column), dict.fromkeys(filled.tolist(), why)
+    if not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode()
+    encoded = column.combine_chunks()
+    single = pa.types.is_float32(encoded.type.value_type)
+    values = encoded.dictionary.to_pylist()
+    texts = [_text(value, single=single) for value in values]
+    clean = CleanText()
+    cells = [*(clean[text] for text in texts), ""]
+    number = encoded.indices.fill_null(len(values)).to_numpy(zero_copy_only=False)
+    broken: dict[int, str] = {}
+    for which, text in enumerate(texts):
+        if text in clean.broken:
+            rows = np.flatnonzero(number == which).tolist()
+            broken |= dict.fromkeys(rows, clean.broken[text])
+    return [cells[index] for index in number.tolist()], broken
+
+
+def _text(value: Any, *, single: bool = False) -> str:
+    """Return the text of a value, as a CSV file would have it.
+
+    Args:
+        value: of a column that is not nested.
+        single: whether a number has the precision of float32.
+    """
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        if math.isnan(value):
+            return ""
+        # pandas makes floats of integers where some are missing: 1.0 means 1.
+        whole = value.is_integer() and abs(value) < MAX_WHOLE
+        return str(int(value)) if whole else str(np.float32(value) if single else value)
+    if isinstance(value, datetime.datetime):
+        midnight = value.time() == datetime.time() and value.tzinfo is None
+        return value.date().isoformat() if midnight else value.isoformat(sep=" ")
+    if isinstance(value, bytes):
+        return value.decode("utf-8", errors="replace")
+    return str(value)

@@ -1,0 +1,273 @@
+"""Read a text file of delimited cells, plain or compressed: CSV and its kin."""
+
+import csv
+import gzip
+import io
+import itertools
+import re
+import sys
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, cast
+
+from augrank.errors import DataError
+from augrank.manifest.cells import CleanText
+
+DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+CHUNK = 5000  # rows
+_PEEK = 4096  # bytes
+_EXPORT = "Export it as CSV in UTF-8 (in Excel: Save As, CSV UTF-8)."
+_GZIP, _ZIP = b"\x1f\x8b", b"PK\x03\x04"
+_OTHER_KINDS = (  # first bytes, kind, remedy
+    (b"\xff\xfe\0\0", "UTF-32", _EXPORT),
+    (b"\0\0\xfe\xff", "UTF-32", _EXPORT),
+    (b"\xff\xfe", "UTF-16", _EXPORT),
+    (b"\xfe\xff", "UTF-16", _EXPORT),
+    (b"\xd0\xcf\x11\xe0", "an Excel workbook (.xls)", _EXPORT),
+    (b"version https://git-lfs", "a Git LFS pointer, not the file itself", "Run git lfs pull."),
+    (b"%PDF", "PDF", _EXPORT),
+    (b"ARROW1", "an Arrow file", "Write it as Parquet or CSV."),
+    (b"FEA1", "a Feather file", "Write it as Parquet or CSV."),
+    (b"ORC", "an ORC file", "Write it as Parquet or CSV."),
+    (b"{", "JSON", "Write it as CSV, one row per shown image."),
+    (b"[", "JSON", "Write it as CSV, one row per shown image."),
+    (b"<", "HTML or XML", "Download the file itself, not the page that shows it."),
+)
+
+
+@dataclass
+class TextRows:
+    """The cells of a text file, by column."""
+
+    columns: dict[str, list[str]]
+    lines: list[int]  # on which each row starts, from 1
+    bad: dict[int, str]  # why rows could not be read, by number of the row
+    notes: list[str] = field(default_factory=list)
+
+
+def read_text(source: Path, is_known: Callable[[str], bool]) -> TextRows:
+    """Read a file.
+
+    Args:
+        source: UTF-8 text, which may be in a gzip or zip file.
+        is_known: whether a column's name is expected, to recognise the delimiter.
+
+    Raises:
+        DataError: it is not such a file, or two columns have one name.
+    """
+    try:
+        with _opened(source) as stream:
+            _check_kind(source, stream)
+            text = io.TextIOWrapper(stream, "utf-8-sig", newline="")
+            return _rows(source, text, is_known)
+    except UnicodeDecodeError:
+        raise _not_utf8(source) from None
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError, csv.Error) as error:
+        raise DataError(f"{source} cannot be read: {error}") from error
+
+
+@contextmanager
+def _opened(source: Path) -> Iterator[io.BufferedReader]:
+    """Open a file for reading; a compressed one is recognised by its first bytes."""
+    with source.open("rb") as raw:
+        start = raw.read(4)
+        raw.seek(0)
+        if start.startswith(_GZIP):
+            with gzip.open(raw) as unpacked:
+                yield io.BufferedReader(cast("io.RawIOBase", unpacked), _PEEK)
+        elif start == _ZIP:
+            with zipfile.ZipFile(raw) as archive, archive.open(_member(source, archive)) as member:
+                yield io.BufferedReader(cast("io.RawIOBase", member), _PEEK)
+        else:
+            yield raw
+
+
+def _member(source: Path, archive: zipfile.ZipFile) -> str:
+    """Return the one file of a zip file.
+
+    Raises:
+        DataError: it has several, or is a workbook.
+    """
+    names = [name for name in archive.namelist() if not name.endswith("/")]
+    if "[Content_Types].xml" in names or "mimetype" in names:
+        raise DataError(f"{source} is a workbook (.xlsx, .ods)", remedy=_EXPORT)
+    names = [name for name in names if not name.startswith("__MACOSX/")]
+    if len(names) != 1:
+        raise DataError(
+            f"{source} does not hold one file",
+            expected="a zip file with one CSV file",
+            got=", ".join(names[:5]) or "no file",
+        )
+    return names[0]
+
+
+def _check_kind(source: Path, stream: io.BufferedReader) -> None:
+    """Refuse files of other kinds by their first bytes.
+
+    Raises:
+        DataError: names the kind, and says how to export.
+    """
+    start = stream.peek(_PEEK)[:_PEEK]
+    for magic, kind, remedy in _OTHER_KINDS:
+        if start.removeprefix(b"\xef\xbb\xbf").lstrip(b" \r\n").startswith(magic):
+            raise DataError(
+                f"{source} is {kind}", expected="CSV in UTF-8, or Parquet", remedy=remedy
+            )
+    zeros = start.count(0)
+    if zeros > len(start) // 4:
+        # UTF-16 without a mark: every other byte of its Latin letters is zero.
+        sided = max(start[::2].count(0), start[1::2].count(0)) > 0.9 * zeros
+        raise DataError(
+            f"{source} is {'UTF-16' if sided else 'binary'}, not text in UTF-8",
+            expected="CSV in UTF-8, or Parquet",
+            remedy=_EXPORT,
+        )
+
+
+def _not_utf8(source: Path) -> DataError:
+    """Return the error for a file in another encoding: its likely name and the first such line."""
+    with _opened(source) as stream:
+        for number, line in enumerate(stream, 1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                wrong = line[error.start]
+                try:
+                    seen = line[max(0, error.start - 20) : error.start + 20].decode("cp1252")
+                    likely = f"as Windows-1252 (or Latin-1) it reads {seen.strip()!r}"
+                except UnicodeDecodeError:
+                    likely = "it is not Windows-1252 either"
+                return DataError(
+                    f"{source} is not UTF-8",
+                    expected="CSV in UTF-8",
+                    got=f"byte 0x{wrong:02x} on line {number}; {likely}",
+                    remedy=_EXPORT,
+                )
+    return DataError(f"{source} is not UTF-8", remedy=_EXPORT)  # changed since
+
+
+@contextmanager
+def _cells_of_any_length() -> Iterator[None]:
+    """Let the csv module read long cells, which would end its work; rows with them are bad."""
+    limit = csv.field_size_limit(sys.maxsize)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _rows(source: Path, text: IO[str], is_known: Callable[[str], bool]) -> TextRows:
+    notes: list[str] = []
+    skipped = 0  # lines before the header
+    first = text.readline()
+    while first and not first.strip():
+        first, skipped = text.readline(), skipped + 1
+    if not first:
+        raise DataError(f"{source} is empty", expected="a header and rows")
+    declared = re.fullmatch(r"sep=(.)\s*", first)  # Excel's own
+    if declared:
+        first, skipped = text.readline(), skipped + 1
+    delimiter = declared[1] if declared else _delimiter(first, is_known)
+    if delimiter != ",":
+        notes.append(f"columns are separated by {DELIMITERS.get(delimiter, repr(delimiter))}")
+    with _cells_of_any_length():
+        reader = csv.reader(itertools.chain([first], text), delimiter=delimiter)
+        return _Columns(source, next(reader), notes).read(reader, skipped)
+
+
+def _delimiter(header: str, is_known: Callable[[str], bool]) -> str:
+    """Return the delimiter that gives the most expected names, then the most names."""
+
+    def names(delimiter: str) -> tuple[int, int]:
+        cells = next(csv.reader([header], delimiter=delimiter), [])
+        return sum(is_known(cell.strip()) for cell in cells), len(cells)
+
+    return max(DELIMITERS, key=names)
+
+
+class _Columns:
+    """Collects rows by column."""
+
+    def __init__(self, source: Path, header: list[str], notes: list[str]) -> None:
+        clean = CleanText()
+        self._names = [clean[name] for name in header]
+        self._notes = notes
+        twice = [name for name, n in Counter(self._names).items() if n > 1 and name]
+        if twice:
+            raise duplicate_columns(source, twice)
+        self._width = len(header)
+        self._cells: list[list[str]] = [[] for _ in header]
+        self._clean = [CleanText() for _ in header]
+        self._lines: list[int] = []
+        self._bad: dict[int, str] = {}
+
+    def read(self, reader: Any, skipped: int) -> TextRows:
+        """Read the rows after the header.
+
+        Args:
+            reader: of the csv module, after the header.
+            skipped: lines before the header.
+        """
+        while chunk := list(itertools.islice(self._numbered(reader, skipped), CHUNK)):
+            first = len(self._lines)
+            for number, (line, row) in enumerate(chunk, first):
+                self._lines.append(line)
+                if len(row) != self._width:
+                    self._fit(number, row)
+            for cells, clean, values in zip(
+                self._cells,
+                self._clean,
+                zip(*(row for _, row in chunk), strict=True),
+                strict=True,
+            ):
+                cells.extend(map(clean.__getitem__, values))
+                if clean.broken:
+                    for number, value in enumerate(values, first):
+                        if value in clean.broken:
+                            self._bad.setdefault(number, clean.broken[value])
+        return TextRows(self._named(), self._lines, self._bad, self._notes)
+
+    def _numbered(self, reader: Any, skipped: int) -> Iterator[tuple[int, list[str]]]:
+        """Yield rows with the line on which each starts; blank ones are left out."""
+        start = reader.line_num + skipped + 1
+        for row in reader:
+            if any(row):
+                yield start, row
+            start = reader.line_num + skipped + 1
+
+    def _fit(self, number: int, row: list[str]) -> None:
+        """Give a row the header's width; it is bad unless what it has beyond is blank."""
+        found = len(row)
+        extra = row[self._width :]
+        if found < self._width or any(cell.strip() for cell in extra):
+            why = f"{found} cell{'s' if found > 1 else ''} where the header has {self._width}"
+            if "\n" in row[-1]:
+                why += ", and the last one spans lines: a closing quote may be missing"
+            self._bad[number] = why
+        row[:] = (row + [""] * self._width)[: self._width]
+
+    def _named(self) -> dict[str, list[str]]:
+        """Return the columns by name; those without a name are numbered, or blank and left out."""
+        columns = {}
+        for number, (name, cells) in enumerate(zip(self._names, self._cells, strict=True), 1):
+            if not name and any(cells):
+                name = f"column {number}"
+                self._notes.append(f"{name} has no name")
+            if name:
+                columns[name] = cells
+        return columns
+
+
+def duplicate_columns(source: Path, names: Sequence[str]) -> DataError:
+    """Return the error for columns that share a name."""
+    listed = ", ".join(map(repr, names))
+    return DataError(
+        f"{source} has more than one column named {listed}",
+        expected="different names",
+        remedy="Rename or remove one of them.",
+    )
