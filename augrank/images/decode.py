@@ -7,24 +7,53 @@ nothing. JPEGs are decoded at the smallest scale that still oversamples the work
 
 import hashlib
 import io
+import re
 import struct
 import warnings
 import zlib
 from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from augrank.errors import BadRequest, BrokenImage, ImageTooLarge, UnsupportedImage
+from augrank.images.formats import described, format_of
+from augrank.images.repair import bare_png, has_jpeg_scan, jpeg_without_end
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
-_OPENED = (*FORMATS, "MPO")  # MPO: a JPEG followed by a second image, as phones write
-_ORIENTATION, _FIRST_TURNED = 0x0112, 5  # EXIF: from 5 on, width and height are swapped
+# Accepted formats, and Pillow's names of their decoders. MPO is a JPEG followed by a second image,
+# as phones write.
+_DECODERS = {
+    "JPEG": ("JPEG", "MPO"),
+    "PNG": ("PNG",),
+    "WEBP": ("WEBP",),
+    "GIF": ("GIF",),
+    "AVIF": ("AVIF",),
+    "BMP": ("BMP",),
+    "TIFF": ("TIFF",),
+    "HEIC": ("HEIF",),  # with the extra
+}
+FORMATS = tuple(name for name in _DECODERS if name != "HEIC")
+_REMEDIES = {
+    "HEIC": "Install the extra: pip install 'augrank[heic]', or save the image as JPEG.",
+    "Git LFS pointer": "Run git lfs pull: the file is a pointer to the image.",
+}
+_ORIENTATION = 0x0112  # EXIF
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_FIRST_TURNED = 5  # from this orientation on, width and height are swapped
 _PNG_END = b"IEND\xaeB\x60\x82"
 # Increment it when a file decodes to different pixels: caches of decoded images depend on it.
-DECODE_VERSION = 1
+DECODE_VERSION = 2
 WHITE = 255
 # All exceptions that Pillow's codecs raise on damaged files. MemoryError is left to the caller.
 _DAMAGED = (
@@ -35,10 +64,14 @@ _DAMAGED = (
     IndexError,
     KeyError,
     TypeError,
+    AttributeError,
+    RuntimeError,
     zlib.error,
     struct.error,
     OverflowError,
 )
+# Pillow warns of unusual metadata, without the name of the file.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 RgbImage = NDArray[np.uint8]
 
@@ -65,8 +98,10 @@ class DecodedImage:
 def decode(data: bytes, size: int, limits: DecodeLimits = DecodeLimits()) -> DecodedImage:
     """Decode an image file and letterbox it on a white square of ``size`` pixels.
 
-    Accepts JPEG (RGB, grey, CMYK), PNG (any depth, palette, alpha), WebP and GIF; of an animation,
-    the first frame. EXIF orientation is applied, alpha is composited on white.
+    Accepts JPEG (RGB, grey, CMYK), PNG (any depth, palette, alpha), WebP, GIF, AVIF, BMP, TIFF and,
+    with the extra, HEIC; of an animation, the first frame, of several pages, the first. EXIF
+    orientation is applied, alpha is composited on white. Metadata that cannot be read is ignored,
+    as is a missing end marker where all pixels are there.
 
     Args:
         data: the file's bytes.
@@ -86,26 +121,114 @@ def decode(data: bytes, size: int, limits: DecodeLimits = DecodeLimits()) -> Dec
             got=f"{len(data):,} bytes",
             remedy="Send a smaller or more compressed image.",
         )
-    image = _open(data)
-    _check_size(image, limits)
-    file_format = "JPEG" if image.format == "MPO" else str(image.format)
-    width, height = image.size
+    file_format = _accepted_format(data)
     try:
-        if file_format == "PNG" and _PNG_END not in data:
-            raise EOFError("no end of image")
-        if file_format == "JPEG":
-            image.draft("RGB", _oversampled(width, height, size))
-        if image.getexif().get(_ORIENTATION, 1) >= _FIRST_TURNED:
-            width, height = height, width
-        rgb = _to_rgb(ImageOps.exif_transpose(image))
+        rgb, width, height = _decoded(data, file_format, size, limits)
     except _DAMAGED as error:
         raise BrokenImage(
-            "the image file is damaged or truncated",
+            f"the {file_format} file is damaged or truncated, or of a rare kind",
             expected=f"a complete {file_format} file",
-            got=f"{len(data):,} bytes, truncated or corrupt",
+            got=f"{len(data):,} bytes",
             remedy="Export the image again, or check that the upload was complete.",
         ) from error
     return DecodedImage(letterbox(rgb, size), width, height, file_format)
+
+
+def _accepted_format(data: bytes) -> str:
+    """Return the format of a file.
+
+    Raises:
+        UnsupportedImage: it is not an image, or of a format that is not accepted.
+    """
+    name = format_of(data)
+    if name in FORMATS or (name == "HEIC" and _heic_is_installed()):
+        return str(name)
+    raise UnsupportedImage(
+        "the bytes are not an image that can be read",
+        expected="a " + ", ".join(FORMATS[:-1]) + f" or {FORMATS[-1]} file",
+        got=described(data),
+        remedy=_REMEDIES.get(name or "", "Save the image as JPEG, PNG or WebP."),
+    )
+
+
+def _heic_is_installed() -> bool:
+    """Register the decoder of the extra ``heic``, if it is installed."""
+    try:
+        from pi_heif import register_heif_opener  # type: ignore[import-untyped]
+    except ImportError:
+        return False
+    register_heif_opener()
+    return True
+
+
+def _decoded(
+    data: bytes, file_format: str, size: int, limits: DecodeLimits
+) -> tuple[RgbImage, int, int]:
+    """Return pixels (H, W, 3), upright and at least of the working size, and the file's sides.
+
+    Raises:
+        one of _DAMAGED: pixels are missing or cannot be read.
+    """
+    if file_format == "JPEG" and not has_jpeg_scan(data):
+        raise EOFError("no scan")
+    decoded = partial(_pixels, file_format=file_format, size=size, limits=limits)
+    if file_format == "PNG":
+        if _PNG_END not in data:
+            return decoded(bare_png(data))
+        try:
+            return decoded(data)
+        except _DAMAGED:
+            return decoded(bare_png(data))
+    try:
+        return decoded(data)
+    except _DAMAGED:
+        if file_format != "JPEG":
+            raise
+        return jpeg_without_end(data, decoded)
+
+
+def _pixels(
+    data: bytes, file_format: str, size: int, limits: DecodeLimits
+) -> tuple[RgbImage, int, int]:
+    """Return pixels (H, W, 3), upright and at least of the working size, and the file's sides."""
+    image = _open(data, file_format)
+    _check_size(image, limits)
+    width, height = image.size
+    turn = _orientation(image)
+    if file_format == "JPEG":
+        image.draft("RGB", _oversampled(width, height, size))
+    if file_format == "PNG":
+        _scale_transparency(image, depth=data[24])
+    rgb = _to_rgb(image.transpose(_TURNS[turn]) if turn in _TURNS else image)
+    return (rgb, height, width) if turn >= _FIRST_TURNED else (rgb, width, height)
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation, 1 to 8; 1 if there is none that can be read.
+
+    Pillow turns TIFF and HEIF images by itself.
+    """
+    if image.format in ("TIFF", "HEIF"):
+        return 1
+    try:
+        turn = image.getexif().get(_ORIENTATION, 1)
+    except _DAMAGED:
+        return 1
+    return int(turn) if turn in _TURNS else 1
+
+
+def _scale_transparency(image: Image.Image, depth: int) -> None:
+    """Scale a PNG's transparent colour as Pillow has scaled its pixels: to 8 bits, or 16 of grey.
+
+    Args:
+        image: as opened.
+        depth: bits of a sample in the file.
+    """
+    colour = image.info.get("transparency")
+    if image.mode == "L" and isinstance(colour, int) and depth < 8:
+        image.info["transparency"] = colour * 255 // (2**depth - 1)
+    elif image.mode == "RGB" and isinstance(colour, tuple) and depth == 16:
+        image.info["transparency"] = tuple(value >> 8 for value in colour)
 
 
 def letterbox(image: RgbImage, size: int) -> RgbImage:
@@ -168,27 +291,18 @@ def _checked_array(image: RgbImage) -> RgbImage:
     return array
 
 
-def _open(data: bytes) -> Image.Image:
-    """Read the header only; reject bytes that are not an image."""
+def _open(data: bytes, file_format: str) -> Image.Image:
+    """Read the header only."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            return Image.open(io.BytesIO(data), formats=_OPENED)
+        return Image.open(io.BytesIO(data), formats=_DECODERS[file_format])
     except Image.DecompressionBombError as error:
+        pixels = re.search(r"\d+", str(error))
         raise ImageTooLarge(
             "the image has too many pixels",
             expected=f"at most {DecodeLimits.pixels:,} pixels",
-            got=str(error).split(",")[0].replace("Image size ", ""),
+            got=f"{int(pixels[0]):,} pixels" if pixels else "more",
             remedy="Send a smaller image.",
         ) from None
-    except (UnidentifiedImageError, *_DAMAGED) as error:
-        start = data[:8].hex(" ") or "nothing"
-        raise UnsupportedImage(
-            "the bytes are not an image that can be read",
-            expected="a " + ", ".join(FORMATS[:-1]) + f" or {FORMATS[-1]} file",
-            got=f"{len(data):,} bytes starting with {start}",
-            remedy="Save the image as JPEG, PNG or WebP.",
-        ) from error
 
 
 def _check_size(image: Image.Image, limits: DecodeLimits) -> None:
@@ -210,9 +324,14 @@ def _oversampled(width: int, height: int, size: int) -> tuple[int, int]:
 
 def _to_rgb(image: Image.Image) -> RgbImage:
     """Convert the first frame, of any Pillow mode, to uint8 (H, W, 3) RGB on white."""
-    if image.mode.startswith("I") or image.mode == "F":  # 16-bit grey
-        grey = np.asarray(image).astype(np.float32) * (255.0 / 65535.0)
-        return np.repeat(np.clip(grey, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
+    if image.mode == "F":
+        raise ValueError("32-bit floats have no known range")
+    if image.mode.startswith("I"):  # 16-bit grey
+        deep = np.asarray(image)
+        grey = np.clip(deep.astype(np.float32) * (255.0 / 65535.0), 0, 255).astype(np.uint8)
+        if "transparency" in image.info:
+            grey[deep == image.info["transparency"]] = WHITE
+        return np.repeat(grey[..., None], 3, axis=2)
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, (WHITE, WHITE, WHITE, WHITE))

@@ -7,7 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 # Suffixes of image files, in lower case. Their content decides how they are decoded.
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif")
+IMAGE_SUFFIXES = (
+    ".jpg",
+    ".jpeg",
+    ".jpe",
+    ".jfif",
+    ".png",
+    ".webp",
+    ".gif",
+    ".avif",
+    ".bmp",
+    ".tif",
+    ".tiff",
+    ".heic",
+    ".heif",
+)
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,6 @@ from augrank.bundle.spec import Bundle, BundleSpec, Precision
 from augrank.errors import AugrankError
 from augrank.images.augmentations import ORIGINAL
 from augrank.images.decode import (
-    FORMATS,
     DecodedImage,
     DecodeLimits,
     RgbImage,
@@ -56,6 +55,7 @@ from augrank.tasks.recommend.validate import check_widths
 from augrank.trust.estimator import Estimator
 from augrank.trust.posterior import ImageEffects
 
+WARM_UP_FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 WARM_UP_ROUNDS = 2
 MAX_PREPARING = 4  # threads that decode and augment beside the backbone
 Numbered = tuple[int, Answer | AugrankError]  # a plan's place in the batch, and its answer
@@ -226,7 +226,7 @@ class Recommender:
         grey = np.full((size, size, 3), 128, np.uint8)
         context = self._context.example()
         first, *_ = self._estimators
-        formats = [Request(encode(grey, name), first, context) for name in FORMATS]
+        formats = [Request(encode(grey, name), first, context) for name in WARM_UP_FORMATS]
         targets = [Request(grey, target, context, candidates=()) for target in self._estimators]
         requests = [*formats, *targets]
         for request in WARM_UP_ROUNDS * requests:
