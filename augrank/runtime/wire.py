@@ -2,38 +2,62 @@
 
 Three equivalent forms, all usable from any language:
 
-- JSON: ``{"image": "<base64>", ...}`` with the task's options beside the image.
+- JSON: ``{"image": "<base64>", ...}`` with the task's options beside the image; or several such
+  objects as ``{"instances": [...]}``, the form of KServe and TensorFlow Serving.
 - ``multipart/form-data``: the image as ``image``, every other part a field.
-- the raw image as ``image/jpeg|png|webp|gif``, with the fields in the header
+- the raw image under any type of image, or none, with the fields in the header
   ``X-Augrank-Fields`` or, behind SageMaker, ``X-Amzn-SageMaker-Custom-Attributes``: a JSON object,
   or ``target=open_rate&campaign_type=Newsletter``. (TorchServe drops the query string.)
 
-The task's ``parse`` interprets the fields.
+A body may be compressed (``Content-Encoding: gzip``). The task's ``parse`` interprets the fields.
 """
 
 import base64
 import binascii
 import json
-from collections.abc import Callable, Mapping
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
 from augrank.contracts.request_fields import IMAGE_PARTS
-from augrank.errors import BadRequest, UnsupportedImage, one_of
+from augrank.errors import BadRequest, ImageTooLarge, UnsupportedImage, one_of
+from augrank.images.decode import DecodeLimits
+from augrank.images.formats import format_of
 from augrank.tasks.base import RequestBody
 
 Fields = Mapping[str, Any]
 JSON_TYPE, MULTIPART_TYPE = "application/json", "multipart/form-data"
-IMAGE_TYPES = ("image/jpeg", "image/png", "image/webp", "image/gif")
-ACCEPTED_TYPES = (*IMAGE_TYPES, MULTIPART_TYPE, JSON_TYPE)
-UNTYPED = ("", "application/octet-stream")  # decode.py recognises the format
+ACCEPTED_TYPES = ("image/jpeg", "image/png", "image/*", MULTIPART_TYPE, JSON_TYPE)
+# Types of a raw image, beside image/*; decode.py recognises the format. SageMaker's own is
+# application/x-image, and curl's --data-binary sends a form's.
+RAW_TYPES = (
+    "",
+    "application/octet-stream",
+    "binary/octet-stream",
+    "application/x-image",
+    "application/x-www-form-urlencoded",
+)
 FIELD_HEADERS = ("x-augrank-fields", "x-amzn-sagemaker-custom-attributes")
+INSTANCES, PREDICTIONS = "instances", "predictions"
+MAX_INSTANCES = 32
+MAX_BODY_BYTES = 2 * DecodeLimits.size_bytes  # once decompressed: base64 takes a third more
+_SHOWN_PARTS = 5
 
 
-def read_body(
+@dataclass(frozen=True)
+class Requests:
+    """The requests of one HTTP request."""
+
+    bodies: tuple[RequestBody, ...]
+    instances: bool = False  # whether they came, and are answered, as a list
+
+
+def read_requests(
     parts: Fields, headers: Mapping[str, str], defaults: Fields | None = None
-) -> RequestBody:
-    """Read one request.
+) -> Requests:
+    """Read one HTTP request.
 
     Args:
         parts: the parts of the body by name, as a model server passes them: ``body`` for an
@@ -43,19 +67,21 @@ def read_body(
         defaults: fields that a request may override.
 
     Raises:
-        BadRequest, UnsupportedImage: the request is not of an accepted form.
+        BadRequest, UnsupportedImage, ImageTooLarge: the request is not of an accepted form.
     """
     fields: dict[str, Any] = dict(defaults or {})
     for name in FIELD_HEADERS:
         fields |= _header_fields(name, headers.get(name, ""))
     content_type = headers.get("content-type", "").split(";")[0].strip().lower()
+    parts = _decompressed(parts, headers.get("content-encoding", ""))
     body = parts.get("body")
     if isinstance(body, dict):
         content_type = JSON_TYPE
     elif body is None and content_type != JSON_TYPE:
         content_type = MULTIPART_TYPE  # the server has divided it
-    read = READERS.get(content_type)
-    if read is None:
+    if content_type == JSON_TYPE:
+        return _read_json(parts, fields)
+    if not (content_type == MULTIPART_TYPE or _is_raw_image(content_type, body)):
         raise UnsupportedImage(
             "the content type is not accepted",
             expected=one_of(ACCEPTED_TYPES, content_type),
@@ -63,51 +89,156 @@ def read_body(
             remedy="curl: -H 'Content-Type: image/jpeg' -H 'X-Augrank-Fields: target=open_rate' "
             "--data-binary @image.jpg",
         )
-    return read(parts, fields)
+    image = _image_part(parts, divided=content_type == MULTIPART_TYPE)
+    return Requests((RequestBody(image, {**fields, **_text_parts(parts)}, {}),))
 
 
-def _read_json(parts: Fields, fields: Fields) -> RequestBody:
+def read_body(
+    parts: Fields, headers: Mapping[str, str], defaults: Fields | None = None
+) -> RequestBody:
+    """Read one HTTP request that holds one request; see ``read_requests``."""
+    (body,) = read_requests(parts, headers, defaults).bodies
+    return body
+
+
+def _is_raw_image(content_type: str, body: Any) -> bool:
+    """Return whether a body is to be read as an image: by its type, or by its first bytes."""
+    if content_type.startswith("image/") or content_type in RAW_TYPES:
+        return True
+    return isinstance(body, bytes | bytearray) and format_of(bytes(body[:512])) is not None
+
+
+def _decompressed(parts: Fields, encoding: str) -> Fields:
+    """Return the parts of a body that was sent with a Content-Encoding.
+
+    Raises:
+        BadRequest: the encoding is not known, or the body is not of it.
+        ImageTooLarge: the body is too large.
+    """
+    encoding, body = encoding.strip().lower(), parts.get("body")
+    if encoding in ("", "identity") or not isinstance(body, bytes | bytearray):
+        return parts
+    if encoding not in ("gzip", "x-gzip", "deflate"):
+        raise BadRequest(
+            "the content encoding is not accepted", expected="gzip, or none", got=encoding
+        )
+    unpacker = zlib.decompressobj(zlib.MAX_WBITS | 32)  # 32: gzip and zlib, by the header
+    try:
+        content = unpacker.decompress(bytes(body), MAX_BODY_BYTES)
+    except zlib.error as error:
+        raise BadRequest(
+            f"the body is not {encoding}, as Content-Encoding says", got=str(error)
+        ) from error
+    if unpacker.unconsumed_tail:
+        raise ImageTooLarge(
+            "the body is too large", expected=f"at most {MAX_BODY_BYTES:,} bytes, decompressed"
+        )
+    if not unpacker.eof:
+        raise BadRequest(f"the body is cut: the end of its {encoding} data is missing")
+    return {**parts, "body": content}
+
+
+def _read_json(parts: Fields, fields: Fields) -> Requests:
     body = parts.get("body")
     if isinstance(body, bytes | bytearray | str):
         if not body:
-            raise _missing_image()
+            raise _missing_image(parts)
         try:
-            body = json.loads(body)
-        except (ValueError, RecursionError) as error:
+            body = _parsed(body)
+        except ValueError as error:
             raise BadRequest("the body is not valid JSON", got=str(error)) from error
     if not isinstance(body, dict):
         raise BadRequest("the body is not a JSON object", got=type(body).__name__)
-    content = dict(body)
+    common = {**fields, **_text_parts(parts)}
+    if INSTANCES not in body:
+        return Requests((_json_request(body, common, "the body"),))
+    instances = body[INSTANCES]
+    if not isinstance(instances, list) or not 0 < len(instances) <= MAX_INSTANCES:
+        raise BadRequest(
+            f"{INSTANCES} does not fit",
+            expected=f"a list of 1 to {MAX_INSTANCES} objects",
+            got=f"a list of {len(instances)}" if isinstance(instances, list) else _kind(instances),
+        )
+    bodies = [
+        _json_request(instance, common, f"{INSTANCES}[{number}]")
+        for number, instance in enumerate(instances)
+    ]
+    return Requests(tuple(bodies), instances=True)
+
+
+def _parsed(body: bytes | bytearray | str) -> Any:
+    """Parse JSON whose objects have each name once.
+
+    Raises:
+        BadRequest: an object has a name twice.
+        ValueError: it is not JSON.
+    """
+
+    def unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            names = [name for name, _ in pairs]
+            twice = next(name for name in names if names.count(name) > 1)
+            raise BadRequest(f"the JSON has {twice[:40]!r} twice", expected="each name once")
+        return found
+
+    try:
+        return json.loads(body, object_pairs_hook=unique)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def _json_request(value: Any, fields: Fields, where: str) -> RequestBody:
+    if not isinstance(value, dict):
+        raise BadRequest(f"{where} is not a JSON object", got=_kind(value))
+    content = dict(value)
     encoded = content.pop("image", None)
     if not encoded:
-        raise _missing_image()
-    return RequestBody(_from_base64(encoded), {**fields, **_text_parts(parts)}, content)
-
-
-def _read_image(parts: Fields, fields: Fields) -> RequestBody:
-    return RequestBody(_image_part(parts), {**fields, **_text_parts(parts)}, {})
-
-
-READERS: dict[str, Callable[[Fields, Fields], RequestBody]] = {
-    JSON_TYPE: _read_json,
-    **dict.fromkeys((MULTIPART_TYPE, *IMAGE_TYPES, *UNTYPED), _read_image),
-}
+        raise _missing_image({}, content)
+    return RequestBody(_from_base64(encoded), fields, content)
 
 
 def _from_base64(encoded: Any) -> bytes:
+    """Decode base64, plain or URL-safe, with or without padding, alone or in a data URI."""
+    if isinstance(encoded, dict) and encoded.keys() == {"b64"}:  # TensorFlow Serving's form
+        encoded = encoded["b64"]
     if not isinstance(encoded, str):
-        raise BadRequest("image is not base64 text", expected="a string", got=repr(encoded)[:40])
-    if encoded.startswith("data:"):
+        raise BadRequest(
+            "image is not base64 text",
+            expected='the file\'s bytes as base64 text, or {"b64": text}',
+            got=_kind(encoded),
+        )
+    if encoded[:5].lower() == "data:":
         encoded = encoded.partition(",")[2]
+    elif "://" in encoded[:12]:
+        raise BadRequest(
+            "image is a URL",
+            expected="the file's bytes as base64 text: the server fetches nothing",
+            got=repr(encoded[:40]),
+        )
+    text = "".join(encoded.split()).translate(_STANDARD)  # MIME wraps lines
+    text = text.rstrip("=")
     try:
-        return base64.b64decode("".join(encoded.split()), validate=True)  # MIME wraps lines
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError) as error:
         raise BadRequest(
             "image is not valid base64", got=str(error), remedy="Encode the file's bytes as base64."
         ) from error
 
 
-def _image_part(parts: Fields) -> bytes:
+_STANDARD = str.maketrans("-_", "+/")  # from the URL-safe alphabet
+
+
+def _kind(value: Any) -> str:
+    """Name a JSON value's kind, for messages."""
+    if isinstance(value, dict):
+        return "an object with " + (", ".join(map(repr, list(value)[:_SHOWN_PARTS])) or "nothing")
+    if isinstance(value, list):
+        return f"a list of {len(value)}"
+    return repr(value)[:40]
+
+
+def _image_part(parts: Fields, *, divided: bool) -> bytes:
     for name in IMAGE_PARTS:
         value = parts.get(name)
         if isinstance(value, bytes | bytearray | memoryview) and len(value):
@@ -119,16 +250,27 @@ def _image_part(parts: Fields) -> bytes:
                 got=repr(value[:20]),
                 remedy="curl: -F image=@image.jpg (with the @).",
             )
-    raise _missing_image()
+    raise _missing_image(parts, divided=divided)
 
 
-def _missing_image() -> BadRequest:
+def _missing_image(
+    parts: Fields, content: Fields | None = None, *, divided: bool = False
+) -> BadRequest:
+    """Return the error of a request without an image; it names what there is instead."""
+    names = [name for name in (content if content is not None else parts) if name != "body"]
+    got, remedy = "nothing", "curl: -F image=@image.jpg -F target=open_rate"
+    if names:
+        listed = ", ".join(str(name)[:40] for name in names[:_SHOWN_PARTS])
+        got = f"{'fields' if content is not None else 'parts'}: {listed}"
+    elif divided:
+        got = "a multipart body without a complete part"
+        remedy = "Its last line must be --BOUNDARY--, with the boundary of the Content-Type header."
     return BadRequest(
         "the request has no image",
         expected="the image as the raw body, as the multipart part 'image', "
         "or as base64 in the JSON field 'image'",
-        got="nothing",
-        remedy="curl: -F image=@image.jpg -F target=open_rate",
+        got=got,
+        remedy=remedy,
     )
 
 
@@ -153,15 +295,24 @@ def _text_parts(parts: Fields) -> dict[str, str]:
 
 def _header_fields(name: str, text: str) -> dict[str, Any]:
     """Return the fields of a header; those under ``context`` are merged with the others."""
+    text = _utf8(text)
     if not text.strip().startswith("{"):
         return dict(parse_qsl(text, keep_blank_values=True))
     try:
-        values = json.loads(text)
+        values = _parsed(text)
         context = values.pop("context", None) or {}
         return {**dict(context), **values}
-    except (ValueError, TypeError, RecursionError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise BadRequest(
             f"the header {name} is not valid JSON",
             expected='{"target": "open_rate", ...} or target=open_rate&...',
             got=str(error),
         ) from error
+
+
+def _utf8(text: str) -> str:
+    """Return a header's text; servers read its bytes as Latin-1, and clients write UTF-8."""
+    try:
+        return text.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return text

@@ -8,6 +8,7 @@ model logic: ``augrank/tasks/<task>/`` has the request and the pipeline.
 
 import json
 import logging
+import os
 import time
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -22,7 +23,7 @@ from augrank.models.head import import_xgboost_without_sklearn
 from augrank.resources import threads_per_worker
 from augrank.runtime.batching import CachedTask, answer_batch
 from augrank.runtime.settings import WorkerSettings
-from augrank.runtime.wire import JSON_TYPE, read_body
+from augrank.runtime.wire import INSTANCES, JSON_TYPE, PREDICTIONS, Requests, read_requests
 from augrank.tasks.base import AnyTask, TaskAnswer, load_task
 from augrank.tasks.isolation import isolated
 
@@ -38,6 +39,7 @@ class Worker:
     def initialize(self, context: Any) -> None:
         """Load and warm up; TorchServe calls the worker READY when this returns."""
         settings = WorkerSettings.from_environment()
+        os.environ["TS_DECODE_INPUT_REQUEST"] = "false"  # read by TorchServe for every request
         workers = int((context.model_yaml_config or {}).get("minWorkers", 1))
         import_xgboost_without_sklearn()
         cv2.setNumThreads(1)  # the cores are divided among workers and the backbone
@@ -59,26 +61,36 @@ class Worker:
 
     def handle(self, data: list[dict[str, Any]], context: Any) -> list[str]:
         """Answer a batch: one JSON text for each request, each with its own status."""
-        requests = [
-            isolated(self._parse, parts, context, index) for index, parts in enumerate(data)
-        ]
+        received = [isolated(self._read, parts, context, index) for index, parts in enumerate(data)]
+        requests: list[Any] = []  # of the task's own type, or errors
+        for each in received:
+            if isinstance(each, AugrankError):
+                requests.append(each)
+            else:
+                requests += [isolated(self.task.parse, body) for body in each.bodies]
         answers = answer_batch(self.task, requests)
         self._report_timings(answers, context)
-        for index, answer in enumerate(answers):
+        rest, results = iter(answers), []
+        for index, each in enumerate(received):
+            if isinstance(each, Requests) and each.instances:
+                result = _predictions([next(rest) for _ in each.bodies])
+            else:
+                result = next(rest)
             context.set_response_content_type(index, JSON_TYPE)
-            if isinstance(answer, AugrankError) and not self._settings.errors_as_200:
-                phrase = HTTPStatus(answer.status).phrase
-                context.set_response_status(code=answer.status, phrase=phrase, idx=index)
-        return [_body(answer) for answer in answers]
+            if isinstance(result, AugrankError) and not self._settings.errors_as_200:
+                phrase = HTTPStatus(result.status).phrase
+                context.set_response_status(code=result.status, phrase=phrase, idx=index)
+            results.append(_body(result))
+        return results
 
-    def _parse(self, parts: dict[str, Any], context: Any, index: int) -> Any:
-        """Read one request, of the task's own type."""
+    def _read(self, parts: dict[str, Any], context: Any, index: int) -> Requests:
+        """Read one HTTP request."""
         texts = {
             name.lower(): value
             for name, value in context.get_all_request_header(index).items()
             if isinstance(value, str)  # a multipart part's own headers are mappings
         }
-        return self.task.parse(read_body(parts, texts, self._settings.request_fields))
+        return read_requests(parts, texts, self._settings.request_fields)
 
     def _report_timings(self, answers: Sequence[TaskAnswer | AugrankError], context: Any) -> None:
         """Report the stages of one computed answer as metrics, at most once a second.
@@ -95,7 +107,22 @@ class Worker:
                 return
 
 
-def _body(answer: TaskAnswer | AugrankError) -> str:
-    if isinstance(answer, AugrankError):
-        return json.dumps(answer.to_dict())
-    return answer.model_dump_json()
+def _predictions(answers: Sequence[TaskAnswer | AugrankError]) -> str | AugrankError:
+    """Return the answer to a list of instances as JSON, or the error of the first that has one."""
+    texts = []
+    for number, answer in enumerate(answers):
+        if isinstance(answer, AugrankError):
+            return type(answer)(
+                f"{INSTANCES}[{number}]: {answer.problem}",
+                expected=answer.expected,
+                got=answer.got,
+                remedy=answer.remedy,
+            )
+        texts.append(answer.model_dump_json())
+    return f'{{"{PREDICTIONS}":[{",".join(texts)}]}}'
+
+
+def _body(result: TaskAnswer | AugrankError | str) -> str:
+    if isinstance(result, AugrankError):
+        return json.dumps(result.to_dict())
+    return result if isinstance(result, str) else result.model_dump_json()

@@ -112,6 +112,24 @@ def test_an_image_under_several_targets_is_embedded_once(
         assert together["candidates"] == one["candidates"]
 
 
+def test_instances_are_answered_in_kind(ask, image):
+    """In the form of KServe and TensorFlow Serving; one bad instance is named."""
+    encoded = base64.b64encode(image).decode()
+    context = {"campaign_type": "Newsletter", "industry": "Retail"}
+    one = {"image": {"b64": encoded}, "target": "open_rate", "context": context}
+    other = {**one, "target": "unsubscribe_rate"}
+    headers = {"Content-Type": "application/json"}
+    several = {"body": json.dumps({"instances": [one, other]}).encode()}
+    broken = {"body": {"instances": [one, {**one, "context": {}}]}}
+    single = {"body": one}
+    answers, _ = ask((several, headers), (broken, headers), (single, headers))
+    assert [status for status, _ in answers] == [200, 422, 200]
+    predictions = answers[0][1]["predictions"]
+    assert [each["target"] for each in predictions] == ["open_rate", "unsubscribe_rate"]
+    assert predictions[0]["candidates"] == answers[2][1]["candidates"]
+    assert answers[1][1]["error"]["message"].startswith("instances[1]: context 'campaign_type'")
+
+
 def test_every_way_of_asking_gives_the_same_answer(ask, image):
     body = {
         "image": base64.b64encode(image).decode(),
@@ -139,6 +157,12 @@ def test_every_way_of_asking_gives_the_same_answer(ask, image):
     assert all(answer == answers[0] for answer in answers)
 
 
+def test_text_is_no_image(ask):
+    ((status, body),), _ = ask(raw(b"a,b\n1,2\n", "text/csv"))
+    assert (status, body["error"]["code"]) == (415, "unsupported_image")
+    assert "image/jpeg" in body["error"]["expected"]
+
+
 @pytest.mark.parametrize(
     ("change", "content_type", "status", "word"),
     [
@@ -147,7 +171,6 @@ def test_every_way_of_asking_gives_the_same_answer(ask, image):
         ({"campaign_type": "Newsletters"}, "image/png", 422, "one of Newsletter, Promotional"),
         ({"campaign_type": "nan"}, "image/png", 422, "one of Newsletter, Promotional"),
         ({"weather": "fine"}, "image/png", 422, "one of campaign_type, industry"),
-        ({}, "text/csv", 415, "image/jpeg"),
         ({"candidates": "upside_down"}, "image/png", 400, "one of original, brighter"),
         ({"alternates": "-1"}, "image/png", 400, "alternates"),
     ],

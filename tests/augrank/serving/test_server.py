@@ -1,5 +1,7 @@
 """The real TorchServe, used as a user would use it."""
 
+import base64
+import gzip
 import json
 import os
 import signal
@@ -58,8 +60,6 @@ def test_the_served_answer_is_the_pipelines(server, image, recommender):
 
 
 def test_multipart_and_json_answer_the_same(server, image):
-    import base64
-
     raw = post(server, image).json()
     form = httpx.post(
         server.url, files={"image": image}, data=FIELDS, headers=server.headers, timeout=60
@@ -70,6 +70,49 @@ def test_multipart_and_json_answer_the_same(server, image):
     for response in (form, plain):
         assert response.status_code == 200, response.text
         assert response.json()["candidates"] == raw["candidates"]
+
+
+def test_bodies_as_other_clients_send_them(server, image):
+    """TorchServe hands bodies on as they came: it would parse JSON, and lose a doubled name."""
+    want = post(server, image).json()["candidates"]
+    context = {name: FIELDS[name] for name in ("campaign_type", "industry")}
+    encoded = base64.urlsafe_b64encode(image).decode().rstrip("=")
+    body = json.dumps({"image": encoded, "target": "open_rate", "context": context}).encode()
+    as_json = {"Content-Type": "application/json"}
+    packed = {"Content-Encoding": "gzip"}
+    fields = {"X-Augrank-Fields": json.dumps(FIELDS)}
+
+    def send(content: bytes, headers: dict[str, str]) -> httpx.Response:
+        return httpx.post(
+            server.url, content=content, headers={**server.headers, **headers}, timeout=60
+        )
+
+    for response in (
+        send(image, {**fields, "Content-Type": "image/jpg"}),
+        send(image, {**fields, "Content-Type": "application/x-image"}),
+        send(gzip.compress(image), {**fields, "Content-Type": "image/png", **packed}),
+        send(body, as_json),
+        send(gzip.compress(body), {**as_json, **packed}),
+    ):
+        assert response.status_code == 200, response.text
+        assert response.json()["candidates"] == want
+    instances = send(b'{"instances": [' + body + b", " + body + b"]}", as_json)
+    assert [each["candidates"] for each in instances.json()["predictions"]] == [want, want]
+
+    utf8 = "target=open_rate&campaign_type=M\u00f6bel&industry=Retail".encode()
+    headers = [(b"Content-Type", b"image/png"), (b"X-Augrank-Fields", utf8)]
+    headers += [(name.encode(), value.encode()) for name, value in server.headers.items()]
+    answer = httpx.post(server.url, content=image, headers=headers, timeout=60)
+    assert "got 'M\u00f6bel'" in answer.json()["error"]["message"]
+
+    twice = send(b'{"image": "YQ==", "image": "Yg=="}', as_json)
+    assert "the JSON has 'image' twice" in twice.json()["error"]["message"]
+    part = b'--b\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n' + image
+    cut = send(part, {"Content-Type": "multipart/form-data; boundary=b"})
+    assert cut.status_code == 400
+    assert "Its last line must be --BOUNDARY--" in cut.json()["error"]["message"]
+    other = httpx.post(server.url, files={"file": image}, headers=server.headers, timeout=60)
+    assert "got parts: file" in other.json()["error"]["message"]
 
 
 def test_one_torchserve_batch_with_three_bad_images(tiny_export, image):
@@ -111,7 +154,7 @@ def test_wrong_fields(server, image, changes, status, word):
 
 def test_empty_body_wrong_type_and_missing_image(server, image):
     assert post(server, b"").status_code == 400
-    wrong = post(server, image, content_type="text/plain")
+    wrong = post(server, b"just text", content_type="text/plain")
     assert wrong.status_code == 415
     assert "image/jpeg" in wrong.json()["error"]["message"]
     missing = httpx.post(server.url, data=FIELDS, headers=server.headers, timeout=60)

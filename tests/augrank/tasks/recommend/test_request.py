@@ -1,15 +1,17 @@
 """Requests in every wire format, through ``read_body`` and ``parse_request``."""
 
 import base64
+import gzip
 import json
+import zlib
 
 import pytest
 
-from augrank.errors import BadRequest, RequestError, UnsupportedImage
-from augrank.runtime.wire import read_body
+from augrank.errors import BadRequest, ImageTooLarge, RequestError, UnsupportedImage
+from augrank.runtime.wire import MAX_BODY_BYTES, read_body, read_requests
 from augrank.tasks.recommend.request import MAX_CANDIDATES, Request, parse_request
 
-IMAGE = b"\x89PNG..."
+IMAGE = b"\x89PNG\xfb\xff."
 ENCODED = base64.b64encode(IMAGE).decode()
 JSON = {"content-type": "application/json"}
 
@@ -85,6 +87,62 @@ def test_options_and_data_urls():
 
 
 @pytest.mark.parametrize(
+    "content_type",
+    [
+        "",
+        "image/jpg",
+        "image/pjpeg; charset=binary",
+        "IMAGE/X-Anything",
+        "application/x-image",
+        "application/octet-stream",
+        "application/x-www-form-urlencoded",
+        "text/plain",
+    ],
+)
+def test_an_image_is_one_whatever_type_it_is_sent_as(content_type):
+    body = b"\x89PNG\r\n\x1a\n"
+    assert parse({"body": body}, {"content-type": content_type}).image == body
+
+
+@pytest.mark.parametrize(
+    "encoded",
+    [
+        ENCODED.rstrip("="),
+        base64.urlsafe_b64encode(IMAGE).decode(),
+        base64.urlsafe_b64encode(IMAGE).decode().rstrip("="),
+        f"DATA:image/png;base64,{ENCODED}",
+        {"b64": ENCODED},
+    ],
+)
+def test_base64_may_be_of_any_alphabet_and_without_padding(encoded):
+    assert parse({"body": {"image": encoded}}, JSON).image == IMAGE
+
+
+def test_headers_may_hold_raw_utf8():
+    """Java servers read header bytes as Latin-1."""
+    header = "campaign_type=M\u00f6bel&target=x".encode().decode("latin-1")
+    request = parse({"body": IMAGE}, {"content-type": "image/png", "x-augrank-fields": header})
+    assert request.context == {"campaign_type": "M\u00f6bel"}
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+def test_bodies_may_be_compressed(encoding):
+    pack = {"gzip": gzip.compress, "deflate": zlib.compress}[encoding]
+    headers = {"content-encoding": encoding}
+    assert parse({"body": pack(IMAGE)}, headers | {"content-type": "image/png"}).image == IMAGE
+    body = json.dumps({"image": ENCODED, "target": "open_rate"}).encode()
+    assert parse({"body": pack(body)}, headers | JSON).target == "open_rate"
+
+
+def test_instances_are_several_requests_that_share_header_fields():
+    body = {"instances": [{"image": ENCODED}, {"image": {"b64": ENCODED}, "target": "a"}]}
+    found = read_requests({"body": body}, {**JSON, "x-augrank-fields": "target=b"})
+    assert found.instances
+    assert [parse_request(each).target for each in found.bodies] == ["b", "a"]
+    assert not read_requests({"body": {"image": ENCODED}}, JSON).instances
+
+
+@pytest.mark.parametrize(
     ("fields", "headers", "error", "message"),
     [
         ({}, {}, BadRequest, "no image"),
@@ -96,7 +154,37 @@ def test_options_and_data_urls():
         ({"body": b"[1]"}, JSON, BadRequest, "not a JSON object"),
         ({"body": b"[" * 100_000}, JSON, BadRequest, "JSON"),
         ({"body": {"image": "@@@"}}, JSON, BadRequest, "base64"),
-        ({"body": {"image": 3}}, JSON, BadRequest, "base64"),
+        ({"body": {"image": 3}}, JSON, BadRequest, "base64 text.*got 3"),
+        ({"body": {"image": {"url": "x"}}}, JSON, BadRequest, "got an object with 'url'"),
+        ({"body": {"image": [1, 2]}}, JSON, BadRequest, "got a list of 2"),
+        ({"body": {"image": "https://shop/a.jpg"}}, JSON, BadRequest, "URL.*fetches nothing"),
+        ({"body": b'{"image": "a", "image": "b"}'}, JSON, BadRequest, "has 'image' twice"),
+        (
+            {"body": b'{"image": "YQ==", "context": {"a": 1, "a": 2}}'},
+            JSON,
+            BadRequest,
+            "has 'a' twice",
+        ),
+        ({"file": IMAGE, "target": "x"}, {}, BadRequest, "got parts: file, target"),
+        ({"body": {"img": ENCODED}}, JSON, BadRequest, "got fields: img"),
+        ({}, {"content-type": "multipart/form-data"}, BadRequest, "without a complete part.*--B"),
+        ({"body": {"instances": []}}, JSON, BadRequest, "a list of 1 to 32 objects"),
+        ({"body": {"instances": {"image": "a"}}}, JSON, BadRequest, "got an object with 'image'"),
+        ({"body": {"instances": ["a"]}}, JSON, BadRequest, r"instances\[0\] is not a JSON object"),
+        ({"body": IMAGE}, {"content-encoding": "br"}, BadRequest, "expected gzip, or none, got br"),
+        ({"body": IMAGE}, {"content-encoding": "gzip"}, BadRequest, "the body is not gzip"),
+        (
+            {"body": gzip.compress(IMAGE)[:-6]},
+            {"content-encoding": "gzip"},
+            BadRequest,
+            "end of its gzip data is missing",
+        ),
+        (
+            {"body": gzip.compress(bytes(MAX_BODY_BYTES + 1))},
+            {"content-encoding": "gzip"},
+            ImageTooLarge,
+            "at most 52,428,800 bytes, decompressed",
+        ),
         ({"body": {"image": ENCODED, "tarlet": "x"}}, JSON, BadRequest, "did you mean target"),
         ({"body": {"image": ENCODED, "alternates": 1e9}}, JSON, BadRequest, "alternates"),
         ({"body": {"image": ENCODED, "context": [1]}}, JSON, BadRequest, "context"),
@@ -106,8 +194,7 @@ def test_options_and_data_urls():
             BadRequest,
             f"at most {MAX_CANDIDATES} items",
         ),
-        ({"body": IMAGE}, {"content-type": "text/plain"}, UnsupportedImage, "image/jpeg"),
-        ({"body": IMAGE}, {"content-type": "image/tiff"}, UnsupportedImage, "image/gif"),
+        ({"body": b"hello"}, {"content-type": "text/plain"}, UnsupportedImage, "image/jpeg"),
         ({"image": "image.jpg"}, {}, UnsupportedImage, "with the @"),
         ({"image": IMAGE, "industry": b"\xff"}, {}, BadRequest, "not text"),
         ({"image": IMAGE, "context": "x"}, {}, BadRequest, "as separate fields"),
