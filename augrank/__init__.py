@@ -1,16 +1,28 @@
 """augrank: predict which version of an image would do better, and by how much.
 
 The runtime package. Model servers load the modules that ``serving/model_folder.py`` lists; the rest
-starts servers, scores catalogues and talks to AWS. No module needs torch, and importing it has
-no side effects.
+starts servers, scores catalogues and talks to AWS. No module needs torch. Importing it has one
+side effect: libraries that would report to their makers are told not to.
 
     from augrank import Recommender
     answer = Recommender.load("dist/bundle").recommend("car.jpg", target="open_rate")
 """
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from augrank.errors import AugrankError
+
+# Read by libraries when they are imported, which is later than this. onnxruntime would write a
+# device id below the home folder, and look up a host; the others would send reports.
+for _name, _value in {
+    "ORT_DISABLE_TELEMETRY": "1",
+    "NO_ALBUMENTATIONS_UPDATE": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DATA_USAGE_DISABLED": "1",  # it would query Prometheus forever
+    "BENTOML_DO_NOT_TRACK": "True",
+}.items():
+    os.environ.setdefault(_name, _value)
 
 if TYPE_CHECKING:
     from augrank.tasks.recommend.pipeline import Recommender

@@ -6,6 +6,7 @@ A file is written under a temporary name, then renamed: a reader never sees a pa
 import errno
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 from augrank.errors import AugrankError, DataError
 
 LOCK = "lock"  # name of a folder's lock file
+LEAST_FREE_BYTES = 1024**2  # for output
 DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
@@ -120,9 +122,30 @@ def write_json(path: Path, content: Any) -> None:
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object."""
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+def read_json(path: Path, remedy: str = "") -> dict[str, Any]:
+    """Read a JSON object.
+
+    Args:
+        path: the file.
+        remedy: the last sentence of the message if it cannot be read.
+
+    Raises:
+        DataError: it cannot be read, or is no JSON object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        got = error.strerror if isinstance(error, OSError) else str(error)
+        raise DataError(
+            f"{path} cannot be read", expected="a JSON object", got=got or "", remedy=remedy
+        ) from error
+    if not isinstance(content, dict):
+        raise DataError(
+            f"{path} is damaged",
+            expected="a JSON object",
+            got=type(content).__name__,
+            remedy=remedy,
+        )
     return content
 
 
@@ -134,3 +157,55 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     raise TypeError(f"{type(value).__name__} is not plain data")
+
+
+def check_output_file(file: Path, option: str = "--out") -> None:
+    """Check that a file can be written, before the work whose result it is to hold.
+
+    Args:
+        file: it need not exist, nor its folders.
+        option: that gave it, for the message.
+
+    Raises:
+        DataError: it is a folder, cannot be written, or its disk is full.
+    """
+    if file.is_dir():
+        raise DataError(f"{option} {file} is a folder", expected="a file")
+    _check_writable(file, file.parent, option)
+
+
+def check_output_folder(folder: Path, option: str = "--out") -> None:
+    """Check that files can be written to a folder, before the work whose results they are to hold.
+
+    Args:
+        folder: it need not exist.
+        option: that gave it, for the message.
+
+    Raises:
+        DataError: it is a file, cannot be written to, or its disk is full.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{option} {folder} is a file", expected="a folder")
+    _check_writable(folder, folder, option)
+
+
+def _check_writable(path: Path, folder: Path, option: str) -> None:
+    parent = folder.absolute()
+    while not parent.exists() and parent != parent.parent:
+        parent = parent.parent
+    if not parent.is_dir():
+        raise DataError(
+            f"{option} {path} cannot be written: {parent} is a file", expected="a folder"
+        )
+    existing = path if path.exists() else parent
+    if not os.access(existing, os.W_OK):
+        raise DataError(
+            f"{option} {path} cannot be written",
+            expected=f"write access to {existing}",
+            remedy=f"Give another {option}.",
+        )
+    if shutil.disk_usage(parent).free < LEAST_FREE_BYTES:
+        raise DataError(
+            f"{option} {path} cannot be written: the disk is full",
+            remedy=f"Free space there, or give another {option}.",
+        )

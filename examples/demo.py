@@ -16,7 +16,6 @@ import time
 from pathlib import Path
 from typing import Annotated
 
-import httpx
 import typer
 from rich.console import Console
 
@@ -24,6 +23,7 @@ from augrank.bundle.load import sha256_of
 from augrank.cli.command import friendly_errors
 from augrank.cli.recommend import print_answer
 from augrank.serving.server import Server, ServerOptions, serve
+from augrank.serving.torchserve import loopback_client
 from augrank.tasks.recommend.contact_sheet import contact_sheet
 from augrank.tasks.recommend.response import Answer
 
@@ -83,13 +83,8 @@ def _ask(server: Server, image: Path, product_type: str) -> Answer:
     """Post the image as a form, as any client would."""
     fields = {**CONTEXT, "product_type": product_type, "target": TARGET, "thumbnails": "true"}
     started = time.perf_counter()
-    response = httpx.post(
-        server.url,
-        data=fields,
-        files={"image": image.read_bytes()},
-        headers=server.headers,
-        timeout=60,
-    )
+    with loopback_client(headers=server.headers, timeout=60) as client:
+        response = client.post(server.url, data=fields, files={"image": image.read_bytes()})
     response.raise_for_status()
     milliseconds = (time.perf_counter() - started) * 1e3
     console.print(f"[dim]answered in {milliseconds:.0f} ms[/dim]\n")

@@ -4,6 +4,7 @@ An export is written to a folder beside its destination and renamed once it has 
 that the destination never contains a partial export.
 """
 
+import json
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from augrank.bundle.load import sha256_of
-from augrank.bundle.spec import BUNDLE_FILE, SpecT
+from augrank.bundle.spec import BUNDLE_FILE, SEAL, SpecT, seal
 from augrank.models.head import HeadSpec
 
 CARD_FILE = "model_card.md"
@@ -86,6 +87,7 @@ def write_bundle_json(bundle: Path, spec: SpecT, card: str = "") -> SpecT:
         if file.is_file() and file.name != BUNDLE_FILE
     }
     spec = spec.model_copy(update={"files": files})
-    text = spec.model_dump_json(indent=2) + "\n"
+    content = json.loads(spec.model_dump_json())
+    text = json.dumps({SEAL: seal(content), **content}, indent=2, ensure_ascii=False) + "\n"
     (bundle / BUNDLE_FILE).write_text(text, encoding="utf-8")
     return spec

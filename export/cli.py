@@ -8,6 +8,7 @@ from rich.console import Console
 
 from augrank.cli.command import friendly_errors
 from augrank.cli.reporter import RichReporter
+from augrank.files import check_output_folder
 from export.sagemaker.cli import register
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def build(
     from export.run_reader import load_run
     from export.tasks.base import ExportOptions, build_of_task
 
+    check_output_folder(out)
     finished = load_run(run, images)
     options = ExportOptions(
         name=name or finished.record.name or run.resolve().name,

@@ -47,7 +47,7 @@ def load_network(backbone: str, weights: Path, classes: int) -> EmbeddingNetwork
     resnet = getattr(torchvision.models, backbone)(weights=None, num_classes=classes)
     try:
         resnet.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-    except (OSError, RuntimeError) as error:
+    except Exception as error:  # torch.load fails in many ways on other files
         raise DataError(
             f"{weights} does not hold a {backbone}: {error}", remedy="Train again."
         ) from error

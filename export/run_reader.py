@@ -1,10 +1,12 @@
 """Read a run directory: only the files that training wrote, not its functions."""
 
 import csv
-import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, TypeVar
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +15,10 @@ from augrank.bundle.load import sha256_of
 from augrank.contracts.manifest import PATH, SHA256, SPLIT
 from augrank.contracts.run import RUN_FILE, RunRecord, parse_run
 from augrank.errors import DataError
+from augrank.files import read_json
 
 REFERENCE_FILE = "reference.npz"
+RETRAIN = "Restore it, or train again with this version."
 Record = TypeVar("Record", bound=RunRecord, covariant=True)
 TaskRecord = TypeVar("TaskRecord", bound=RunRecord)
 
@@ -78,7 +82,7 @@ class Run(Generic[Record]):
                 expected="the held-out embeddings that training stores",
                 remedy="Train again with this version.",
             )
-        with np.load(file, allow_pickle=False) as arrays:
+        with damaged(file), np.load(file, allow_pickle=False) as arrays:
             paths = tuple(str(path) for path in arrays["paths"])
             return Reference(paths, arrays["features"], arrays["logits"])
 
@@ -123,15 +127,31 @@ def load_run(directory: Path, images: Path | None = None) -> Run[RunRecord]:
             expected=f"a directory with {RUN_FILE}",
             remedy="Run python -m training fit with the same options; it resumes where it stopped.",
         )
-    content = json.loads(file.read_text(encoding="utf-8"))
+    content = read_json(file, RETRAIN)
     if images is not None:
         content["images"] = str(images)
     run = Run(directory, parse_run(content, file), ())
     return replace(run, catalogue=tuple(_catalogue(directory / run.record.catalogue)))
 
 
+@contextmanager
+def damaged(file: Path) -> Iterator[None]:
+    """Convert the errors of reading a run's file into one that names it.
+
+    Raises:
+        DataError: the block cannot read the file.
+    """
+    try:
+        yield
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, csv.Error) as error:
+        missing = isinstance(error, FileNotFoundError)
+        raise DataError(
+            f"{file} is missing" if missing else f"{file} is damaged: {error}", remedy=RETRAIN
+        ) from error
+
+
 def _catalogue(file: Path) -> list[CatalogueRow]:
-    with file.open(encoding="utf-8", newline="") as stream:
+    with damaged(file), file.open(encoding="utf-8", newline="") as stream:
         rows = []
         for line in csv.DictReader(stream):
             path, split, digest = (line.pop(name) for name in (PATH, SPLIT, SHA256))

@@ -227,8 +227,9 @@ def load_config(file: Path | None, overrides: Mapping[str, Any]) -> FitConfig:
         DataError: an unknown option (the message suggests one), an invalid value, or a missing
             file.
     """
-    options = read_options(file)
-    options |= {key: value for key, value in overrides.items() if value is not None}
+    content = _read(file) if file is not None else {}
+    given = {key: value for key, value in overrides.items() if value is not None}
+    options = named_options(content, str(file)) | given
     try:
         return FitConfig.model_validate(options)
     except ValidationError as error:
@@ -241,8 +242,18 @@ def load_config(file: Path | None, overrides: Mapping[str, Any]) -> FitConfig:
         if not name:
             raise DataError(fault.expected, remedy="See python -m training fit --help.") from error
         raise DataError(
-            f"{flag_of(name)} does not fit", expected=fault.expected, got=repr(fault.value)
+            f"{_as_typed(name, content, given, file)} does not fit",
+            expected=fault.expected,
+            got=repr(fault.value),
         ) from error
+
+
+def _as_typed(
+    name: str, content: Mapping[str, Any], given: Mapping[str, Any], file: Path | None
+) -> str:
+    """Return an option as the user typed it: ``--image-size``, or ``image-size in fit.yaml``."""
+    typed = {key.replace("-", "_"): key for key in content}
+    return f"{typed[name]} in {file}" if name in typed and name not in given else flag_of(name)
 
 
 def read_options(file: Path | None) -> dict[str, Any]:

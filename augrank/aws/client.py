@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -75,6 +76,8 @@ class Aws:
 
     def __init__(self, region: str | None = None, profile: str | None = None) -> None:
         with aws_errors():
+            # boto3 reads AWS_DEFAULT_REGION only; other tools of AWS set AWS_REGION.
+            region = region or os.environ.get("AWS_REGION") or None
             self.session = boto3.Session(region_name=region, profile_name=profile)
         self.region = self.session.region_name or ""
         if not self.region:

@@ -19,8 +19,6 @@ ExecutorName = Literal["local", "ray"]
 Shards = Mapping[int, Sequence[Item]]
 Numbered = tuple[int, list[dict[str, Any]]]
 Scored = Generator[Numbered, None, None]
-# Turn off the usage reports of Ray and Ray Data; the latter would query Prometheus forever.
-RAY_ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DATA_USAGE_DISABLED": "1"}
 Run = Callable[[ScoringJob, Shards, int | None], Scored]
 
 
@@ -61,8 +59,6 @@ def on_ray(job: ScoringJob, shards: Shards, workers: int | None) -> Scored:
     Raises:
         BadRequest: Ray is not installed.
     """
-    for name, value in RAY_ENVIRONMENT.items():  # read when Ray is imported
-        os.environ.setdefault(name, value)
     try:
         import ray
         import ray.data

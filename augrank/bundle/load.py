@@ -11,7 +11,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import overload
 
-from augrank.bundle.spec import BUNDLE_FILE, SCHEMA_VERSION, Bundle, BundleSpec, SpecT
+from augrank.bundle.spec import (
+    BUNDLE_FILE,
+    SCHEMA_VERSION,
+    SEAL,
+    Bundle,
+    BundleSpec,
+    SpecT,
+    seal,
+)
 from augrank.contracts.task_models import TaskModels
 from augrank.errors import BundleError
 
@@ -115,6 +123,13 @@ def _parse(raw: bytes) -> BundleSpec:
             expected=f"schema_version {SCHEMA_VERSION}",
             got=str(schema),
             remedy="Export the run again with this version.",
+        )
+    if (got := seal(content)) != (expected := str(content.pop(SEAL, "none"))):
+        raise BundleError(
+            f"{BUNDLE_FILE} is not the file that was exported",
+            expected=f"sha256 {expected[:12]}...",
+            got=f"{got[:12]}...",
+            remedy="It is not to be edited: copy the bundle again, or export the run again.",
         )
     return MODELS.parse(
         content, source=BUNDLE_FILE, error=BundleError, remedy="Export the run again."

@@ -4,7 +4,10 @@
 ``load.py`` finds it by the ``task`` that bundle.json names.
 """
 
+import hashlib
+import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Generic, Literal, TypeVar
@@ -17,9 +20,21 @@ from augrank.errors import BundleError, one_of
 BUNDLE_FILE = "bundle.json"
 SMOKE_FILE = "smoke.json"  # a held-out image's request and its answer, for testing servers
 SCHEMA_VERSION = 3
+SEAL = "sha256"  # the member of bundle.json that vouches for the others
 MODEL_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")  # it is used in URLs and file names
 Precision = Literal["fp32", "fp16", "int8"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+def seal(content: Mapping[str, Any]) -> str:
+    """Return the sha256 of bundle.json's contents, except ``sha256`` itself.
+
+    It tells a file that was edited by hand, whose other mean or image size would be served without
+    a word.
+    """
+    rest = {name: value for name, value in content.items() if name != SEAL}
+    text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 class BundleSpec(BaseModel, frozen=True, extra="forbid"):

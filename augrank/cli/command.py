@@ -1,8 +1,10 @@
 """Report errors and interrupts of the command lines: one message, no traceback."""
 
 import functools
+import io
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
@@ -15,6 +17,10 @@ from augrank.errors import AugrankError
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 EXIT_ERROR, EXIT_INTERRUPT = 2, 130
+# A terminal that has ASCII alone shows question marks, instead of ending the command.
+for _stream in (sys.stdout, sys.stderr):
+    if isinstance(_stream, io.TextIOWrapper):
+        _stream.reconfigure(errors="replace")
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from augrank.cli.command import friendly_errors
 from augrank.cli.options import pairs
 from augrank.contracts.manifest import CAMPAIGN_TYPE, INDUSTRY, PRODUCT_TYPE
 from augrank.errors import BadRequest
+from augrank.files import check_output_file
 from augrank.images.augmentations import ORIGINAL
 from augrank.tasks.recommend.response import AlternateScore, Answer, CandidateScore, Interval
 from augrank.tasks.recommend.wording import decimals
@@ -78,6 +79,8 @@ def recommend(
     named = {CAMPAIGN_TYPE: campaign_type, INDUSTRY: industry, PRODUCT_TYPE: product_type}
     given: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
     given |= pairs(context, "--context")
+    if contact_sheet is not None:
+        check_output_file(contact_sheet, "--contact-sheet")
     data = _read(image)
     with open_bundle(bundle, RecommendSpec) as opened:
         answer = Recommender(opened, precision=precision, device=device or "auto").recommend(
@@ -106,12 +109,20 @@ def inspect(
     bundle: BundleArgument,
     as_json: Annotated[bool, typer.Option("--json", help="Print bundle.json.")] = False,
 ) -> None:
-    """Check a bundle or archive and print its contents."""
+    """Check a bundle or archive, ask it its smoke request, and print its contents."""
+    from augrank.tasks.recommend.pipeline import Recommender
+
     with open_bundle(bundle, RecommendSpec) as opened:
+        difference = Recommender(opened).check_smoke_request()
         if as_json:
             print(opened.spec.model_dump_json(indent=2))
             return
         _print_bundle(opened)
+        if difference is not None:
+            console.print(
+                f"answers its smoke request as at export: probabilities differ by at most "
+                f"{difference:.4f}"
+            )
 
 
 def print_answer(answer: Answer) -> None:

@@ -22,6 +22,7 @@ from augrank.cli.arguments import BundleArgument, CandidatesOption, DeviceOption
 from augrank.cli.command import friendly_errors
 from augrank.cli.options import pairs
 from augrank.errors import BadRequest
+from augrank.files import check_output_file
 
 if TYPE_CHECKING:
     from augrank.batch import ScoreSummary
@@ -75,6 +76,7 @@ def score(
         from augrank import batch
     except ImportError as error:
         raise BadRequest(f"cannot score: {error}", remedy="pip install 'augrank[bulk]'") from error
+    check_output_file(out)
     with open_bundle(bundle, RecommendSpec) as opened:
         spec, given = opened.spec, pairs(context, "--context")
         names = [spec.head(name).target.name for name in target] if target else spec.targets

@@ -8,6 +8,7 @@ the name.
 """
 
 import asyncio
+import re
 import socket
 import ssl
 from collections.abc import AsyncIterator, Iterable
@@ -18,6 +19,7 @@ import httpcore
 import httpx
 
 SCHEMES = ("http", "https")
+HOST = re.compile(rb"[A-Za-z0-9._:\[\]-]+")
 _UNICAST = IPv6Network("2000::/3")  # the assigned part of IPv6: no mapped, no local address
 _NAT64 = IPv6Network("64:ff9b::/96")  # IPv4 addresses, as IPv6-only networks write them
 _KEEPALIVE_S = 5.0  # of an idle connection
@@ -97,6 +99,10 @@ def check_url(text: str) -> httpx.URL:
         raise PermanentFailure("the URL contains a user name or password: these are not sent")
     if not url.host:
         raise PermanentFailure("the URL has no host")
+    if not HOST.fullmatch(url.raw_host):
+        raise PermanentFailure(f"{url.host[:80]!r} is not the name of a host")
+    if url.port is not None and not 0 < url.port < 65_536:
+        raise PermanentFailure(f"the port {url.port} is not one of 1 to 65535")
     return url
 
 

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import httpx
 import numpy as np
 
 from augrank.bundle.load import load_bundle
@@ -34,6 +33,7 @@ from augrank.serving.torchserve import (
     TENSORRT_TIMEOUT_S,
     TorchServe,
     TorchServeOptions,
+    loopback_client,
     run_torchserve,
 )
 
@@ -187,7 +187,7 @@ def _warm_up(server: Server, workers: int) -> None:
     image = server.example.read_bytes()
 
     def ask(_: int) -> None:
-        with httpx.Client(headers=server.headers, timeout=60) as client:
+        with loopback_client(headers=server.headers, timeout=60) as client:
             while time.monotonic() < deadline:
                 client.post(server.url, files={"image": image}, data=fields)
 

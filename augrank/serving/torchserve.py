@@ -43,6 +43,15 @@ LEAN_JAVA = (
 )
 
 
+def loopback_client(**options: Any) -> httpx.Client:
+    """Return a client of a server on this machine: never through a proxy, whatever HTTP_PROXY says.
+
+    Args:
+        options: of ``httpx.Client``.
+    """
+    return httpx.Client(trust_env=False, **options)
+
+
 @dataclass(frozen=True)
 class TorchServeOptions:
     """Options of TorchServe itself. ``port`` 0 selects a free one."""
@@ -119,7 +128,8 @@ class _Ports:
 
 def _ports(options: TorchServeOptions) -> _Ports:
     if options.port:
-        with closing(socket.socket()) as probe:
+        family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+        with closing(socket.socket(family)) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((options.host, options.port))
@@ -149,7 +159,7 @@ def free_ports(count: int) -> list[int]:
 
 def _write_properties(file: Path, options: TorchServeOptions, ports: _Ports) -> None:
     lines = {
-        "inference_address": f"http://{options.host}:{ports.inference}",
+        "inference_address": f"http://{in_url(options.host)}:{ports.inference}",
         "management_address": f"http://{LOOPBACK}:{ports.management}",
         "metrics_address": f"http://{LOOPBACK}:{ports.metrics}",
         "grpc_inference_address": LOOPBACK,
@@ -182,7 +192,8 @@ def _start(
     if not options.auth:
         command.append("--disable-token-auth")
     environment = {
-        **environment,
+        # TorchServe would read settings from TS_..., such as another configuration.
+        **{name: value for name, value in environment.items() if not name.startswith("TS_")},
         **_java(),
         "TMPDIR": str(temporary),
         "TEMP": str(temporary),
@@ -241,7 +252,12 @@ def _describe(
 
 def _reachable(host: str) -> str:
     """Return the address at which a client of this machine reaches the server."""
-    return LOOPBACK if host == "0.0.0.0" else host
+    return {"0.0.0.0": LOOPBACK, "::": "[::1]"}.get(host, in_url(host))
+
+
+def in_url(host: str) -> str:
+    """Return a host as URLs have it: addresses of IPv6 in brackets."""
+    return f"[{host}]" if ":" in host else host
 
 
 def _keys(folder: Path, process: subprocess.Popen[bytes]) -> dict[str, Any]:
@@ -282,7 +298,8 @@ def _wait_ready(server: TorchServe, options: TorchServeOptions) -> None:
 
 def _ready(url: str, headers: dict[str, str]) -> list[dict[str, Any]]:
     """Return the READY workers, from the management API."""
-    (model,) = httpx.get(url, headers=headers, timeout=10).raise_for_status().json()
+    with loopback_client(timeout=10) as client:
+        (model,) = client.get(url, headers=headers).raise_for_status().json()
     return [worker for worker in model.get("workers", []) if worker["status"] == "READY"]
 
 

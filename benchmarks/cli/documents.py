@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from augrank.cli.command import friendly_errors
+from augrank.files import check_output_file, check_output_folder
 from benchmarks.cli.output import write_text
 from benchmarks.common.command import command_line
 from benchmarks.common.results import read_results
@@ -20,6 +21,7 @@ def document(
     """Write one section of docs/performance.md per results.json; other sections are kept."""
     from benchmarks.performance import performance_document
 
+    check_output_file(out)
     contents = [read_results(file) for file in results]
     previous = out.read_text(encoding="utf-8") if out.exists() else ""
     write_text(out, performance_document(contents, previous))
@@ -46,6 +48,9 @@ def reproduce(
     from benchmarks.reproduce import Experiment, read_report, results_document, run_experiment
     from benchmarks.trust.document import trust_section_of, with_trust_section
 
+    check_output_folder(out)
+    if document is not None:
+        check_output_file(document, "--document")
     experiment = Experiment(kind, count, sends, epochs, image_size)
     report = run_experiment(experiment, out)
     catalogue_report = read_report(catalogue) if catalogue else None

@@ -12,6 +12,7 @@ from augrank.cli.command import friendly_errors
 from augrank.cli.options import spread
 from augrank.cli.reporter import status_line
 from augrank.errors import BadRequest
+from augrank.files import check_output_file, check_output_folder
 from benchmarks.cli.instance_options import AwsOptions, LocalOptions, WorkOptions
 from benchmarks.common.command import command_line
 from benchmarks.instances.catalogue import PRICES, InstanceType, seeds
@@ -42,6 +43,7 @@ def instances(measure: WorkOptions, local: LocalOptions, aws: AwsOptions) -> Non
     if measure.dry_run:
         _print_plan(works, kinds, usd, aws.max_hours)
         return
+    check_output_folder(measure.out)
     where.check(works, measure)
     about = {"data": where.data, "options": given, "dist": measure.dist, "quick": measure.quick}
     ledger = Ledger.open(
@@ -72,6 +74,7 @@ def refresh_prices(
     from augrank.aws.client import Aws
     from benchmarks.instances.catalogue import PRICING_REGION, fetch_prices, write_prices
 
+    check_output_file(out)
     found = fetch_prices(Aws(PRICING_REGION, profile), region)
     write_prices(out, region, datetime.now(UTC).date().isoformat(), found)
     console.print(f"wrote {len(found)} prices to {out}", soft_wrap=True)

@@ -9,6 +9,7 @@ from augrank.bundle.load import open_bundle
 from augrank.bundle.recommend_spec import RecommendSpec
 from augrank.cli.command import friendly_errors
 from augrank.errors import BadRequest, one_of
+from augrank.files import check_output_folder
 from augrank.models.engines import Device
 from augrank.resources import usable_cores
 from augrank.serving.capacity import Profile
@@ -37,6 +38,8 @@ def pipeline(
     from benchmarks.serving.pipeline import result_json, time_pipeline
 
     files = image_files(images)
+    if out is not None:
+        check_output_folder(out)
     threads = threads or usable_cores()
     with open_bundle(bundle, RecommendSpec) as opened:
         results = list(time_pipeline(opened, files, rounds=rounds, threads=threads))
@@ -84,6 +87,7 @@ def serving(
         raise BadRequest(
             f"cannot compare servers: {error}", remedy="make install, or the extras serve and peers"
         ) from error
+    check_output_folder(out)
     config = measurements.QUICK if quick else measurements.FULL
     chosen_peers = _peers(peers, quick)
     files = image_files(images)[: QUICK_MAX_IMAGES if quick else MAX_IMAGES]

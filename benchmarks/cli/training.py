@@ -8,6 +8,7 @@ import typer
 
 from augrank.cli.command import friendly_errors
 from augrank.errors import BadRequest, one_of
+from augrank.files import check_output_folder
 from benchmarks.cli.output import print_results, write_results
 from benchmarks.cli.reporter import TimedReporter
 from benchmarks.common.command import command_line
@@ -47,6 +48,7 @@ def training(
     from benchmarks.training.benchmark import run_benchmark
     from benchmarks.training.report import draw_all, result_json
 
+    check_output_folder(out)
     config = _config(quick, backbones, sizes)
     measured, partial_results = run_benchmark(config, out / "work", TimedReporter())
     content = result_json(measured, command_line())

@@ -7,6 +7,7 @@ import typer
 
 from augrank.cli.command import command_errors
 from augrank.errors import BadRequest
+from augrank.files import check_output_file, check_output_folder
 from benchmarks.cli.output import print_results, write_results, write_text
 from benchmarks.cli.reporter import TimedReporter
 from benchmarks.common.command import command_line
@@ -50,6 +51,9 @@ def trust(
         from benchmarks.trust.report import last_line, result_json, tables
         from benchmarks.trust.run import FULL, QUICK, measure_worlds
 
+        check_output_folder(out)
+        if document is not None:
+            check_output_file(document, "--document")
         reporter, config, real = TimedReporter(), QUICK if quick else FULL, {}
         if bundle is not None:
             if run is None:

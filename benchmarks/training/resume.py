@@ -23,7 +23,7 @@ class PartialResults:
 
     def __init__(self, file: Path, conditions: Mapping[str, Any], reporter: Reporter) -> None:
         self._file, self._conditions, self._reporter = file, dict(conditions), reporter
-        earlier = read_json(file) if file.exists() else {}
+        earlier = read_json(file, "Remove it, or give another --out.") if file.exists() else {}
         same = earlier.get("conditions") == self._conditions
         self._parts: dict[str, Any] = earlier["parts"] if same else {}
 

@@ -21,7 +21,7 @@ from export.sagemaker.autoscaling import autoscale as turn_on_autoscaling
 from export.sagemaker.batch_transform import Batch
 from export.sagemaker.batch_transform import transform as run_transform
 from export.sagemaker.endpoint import Endpoint
-from export.sagemaker.invoke import SmokeRequest
+from export.sagemaker.invoke import check_smoke_answer, load_smoke_request
 from export.sagemaker.invoke import invoke as send_request
 from export.sagemaker.options import AccountOptions, ContainerOptions, HostingOptions
 from export.sagemaker.teardown import delete as tear_down
@@ -112,9 +112,9 @@ def invoke(
     """Send an image to an endpoint and print the answer."""
     endpoint = Endpoint(account.aws(), name)
     if image is None:
-        smoke = SmokeRequest.load(dist)
+        smoke = load_smoke_request(dist)
         answer = send_request(endpoint, smoke.body)
-        smoke.check(answer)
+        check_smoke_answer(smoke, answer)
         console.print("[green]the answer matches the export's[/green]")
     else:
         try:

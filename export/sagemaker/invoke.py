@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,52 +10,39 @@ from augrank.aws.client import Aws, AwsError, Call, aws_errors
 from augrank.aws.poll import Pending, poll
 from augrank.aws.s3 import read
 from augrank.bundle.load import load_bundle
-from augrank.bundle.spec import SMOKE_FILE
+from augrank.bundle.smoke import TOLERANCE, SmokeRequest
 from export.sagemaker.endpoint import Endpoint
 from export.sagemaker.release import MAX_REQUEST_BYTES, folder_of
 
 MAX_SERVERLESS_BYTES = 4 * 1024 * 1024  # SageMaker's limit
-SMOKE_TOLERANCE = 0.02  # of a probability; other processors round differently
 ASYNC_POLL_S, ASYNC_WAIT_S = 2.0, 120.0
 
 
-@dataclass(frozen=True)
-class SmokeRequest:
-    """A request whose answer is known from the parity gate."""
+def load_smoke_request(dist: Path) -> SmokeRequest:
+    """Load the smoke request of an export's bundle."""
+    return SmokeRequest.load(load_bundle(dist / "bundle").directory)
 
-    body: bytes
-    probabilities: dict[str, float]
-    best_candidate: str | None  # None if it is a near-tie
 
-    @classmethod
-    def load(cls, dist: Path) -> "SmokeRequest":
-        """Load the smoke request of an export's bundle."""
-        bundle = load_bundle(dist / "bundle")
-        content = json.loads((bundle.directory / SMOKE_FILE).read_text(encoding="utf-8"))
-        body = json.dumps(content["request"]).encode()
-        return cls(body, content["probabilities"], content["best_candidate"])
+def check_smoke_answer(smoke: SmokeRequest, answer: Mapping[str, Any]) -> None:
+    """Compare an endpoint's answer to the smoke request with the known one.
 
-    def check(self, answer: Mapping[str, Any]) -> None:
-        """Compare an answer with the known one.
-
-        Raises:
-            AwsError: it differs.
-        """
-        got = {item["name"]: item["probability"] for item in answer.get("candidates", [])}
-        apart = [abs(got[name] - p) for name, p in self.probabilities.items() if name in got]
-        if set(got) != set(self.probabilities) or max(apart) > SMOKE_TOLERANCE:
-            raise AwsError(
-                "the endpoint does not answer the smoke request as the export did",
-                expected=json.dumps(self.probabilities),
-                got=json.dumps(got) if got else json.dumps(answer)[:200],
-            )
-        best = (answer.get("best_candidate") or {}).get("name")
-        if self.best_candidate not in (None, best):
-            raise AwsError(
-                "the endpoint recommends another candidate than the export did",
-                expected=repr(self.best_candidate),
-                got=repr(best),
-            )
+    Raises:
+        AwsError: it differs.
+    """
+    got = {item["name"]: item["probability"] for item in answer.get("candidates", [])}
+    if smoke.difference(got) > TOLERANCE:
+        raise AwsError(
+            "the endpoint does not answer the smoke request as the export did",
+            expected=json.dumps(smoke.probabilities),
+            got=json.dumps(got) if got else json.dumps(answer)[:200],
+        )
+    best = (answer.get("best_candidate") or {}).get("name")
+    if smoke.best_candidate not in (None, best):
+        raise AwsError(
+            "the endpoint recommends another candidate than the export did",
+            expected=repr(smoke.best_candidate),
+            got=repr(best),
+        )
 
 
 def invoke(

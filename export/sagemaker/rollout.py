@@ -21,9 +21,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from augrank.aws.client import AwsError, Call
+from augrank.bundle.smoke import SmokeRequest
 from export.sagemaker.autoscaling import discard_saved, restore, save_and_deregister
 from export.sagemaker.endpoint import DeployedState, Endpoint
-from export.sagemaker.invoke import SmokeRequest, invoke
+from export.sagemaker.invoke import check_smoke_answer, invoke, load_smoke_request
 from export.sagemaker.release import Release, config_call
 from export.sagemaker.teardown import delete_unused
 
@@ -50,7 +51,7 @@ def deploy(endpoint: Endpoint, release: Release) -> dict[str, Any]:
     Raises:
         AwsError: AWS refused, the endpoint exists with another release, or its answer is wrong.
     """
-    smoke = SmokeRequest.load(release.dist)
+    smoke = load_smoke_request(release.dist)
     state = endpoint.state()
     if state is None:
         # Autoscaling of an endpoint of this name that was deleted by other means.
@@ -79,7 +80,7 @@ def update(endpoint: Endpoint, release: Release) -> dict[str, Any]:
         AwsError: there is no such endpoint, augrank did not create it, or the new release failed
             and was rolled back.
     """
-    smoke = SmokeRequest.load(release.dist)
+    smoke = load_smoke_request(release.dist)
     endpoint.check_tag(endpoint.existing_state()["EndpointArn"])
     deployed = DeployedState.read(endpoint, endpoint.wait())
     release = release.with_instances(release.settings.instances or deployed.instances)
@@ -215,4 +216,4 @@ def _holds(endpoint: Endpoint, config: str, release: Release) -> bool:
 
 def _smoke_test(endpoint: Endpoint, smoke: SmokeRequest, variant: str | None = None) -> None:
     endpoint.progress("sending the smoke request")
-    smoke.check(invoke(endpoint, smoke.body, variant=variant))
+    check_smoke_answer(smoke, invoke(endpoint, smoke.body, variant=variant))

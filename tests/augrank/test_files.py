@@ -1,11 +1,21 @@
 import errno
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from augrank.errors import BadRequest, DataError
-from augrank.files import LOCK, atomic_write, disk_errors, exclusive_lock, read_json, write_json
+from augrank.files import (
+    LOCK,
+    atomic_write,
+    check_output_file,
+    check_output_folder,
+    disk_errors,
+    exclusive_lock,
+    read_json,
+    write_json,
+)
 from tests.support.full_disk import full_disk
 
 REMEDY = "Give another --out."
@@ -113,3 +123,39 @@ def test_a_lock_is_held_by_one_holder_until_its_block_ends(tmp_path):
         assert file.is_file()
     with exclusive_lock(file, "the run is busy"):
         assert file.read_bytes() == b""
+
+
+def test_output_is_checked_before_the_work(tmp_path, monkeypatch):
+    file, folder = tmp_path / "file", tmp_path / "folder"
+    file.write_text("kept")
+    folder.mkdir()
+    check_output_file(file)
+    check_output_file(folder / "new" / "deep" / "file")
+    check_output_folder(folder)
+    check_output_folder(folder / "new" / "deep")
+    assert list(folder.iterdir()) == []
+    with pytest.raises(DataError, match=r"--out .*folder is a folder: expected a file"):
+        check_output_file(folder)
+    with pytest.raises(DataError, match=r"--document .*file is a file: expected a folder"):
+        check_output_folder(file, "--document")
+    for check in (check_output_file, check_output_folder):
+        with pytest.raises(DataError, match=r"cannot be written: .*file is a file"):
+            check(file / "below" / "it")
+    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(DataError, match="the disk is full"):
+        check_output_file(folder / "new")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(DataError, match=r"expected write access to .*folder. Give another --out"):
+        check_output_folder(folder / "new")
+    assert file.read_text() == "kept"
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", "\xff", "[" * 100_000])
+def test_json_that_cannot_be_read_is_named(tmp_path, content):
+    file = tmp_path / "run.json"
+    file.write_bytes(content.encode("latin-1"))
+    with pytest.raises(DataError, match=r"run\.json (cannot be read|is damaged).*Train again"):
+        read_json(file, "Train again.")
+    with pytest.raises(DataError, match=r"none\.json cannot be read.*No such file"):
+        read_json(tmp_path / "none.json")

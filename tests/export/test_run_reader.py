@@ -27,3 +27,19 @@ def test_a_record_is_narrowed_to_its_own_task_alone(tiny_run):
     assert run.of_task(RecommendRun).record is run.record
     with pytest.raises(DataError, match="expected OtherRun, got task 'recommend'"):
         run.of_task(OtherRun)
+
+
+@pytest.mark.parametrize("name", ["run.json", "catalogue.csv", "reference.npz"])
+@pytest.mark.parametrize("damage", ["cut", "other", "missing"])
+def test_a_damaged_file_of_a_run_is_named(tiny_run, tmp_path, name, damage):
+    file = shutil.copytree(tiny_run.run, tmp_path / "run") / name
+    content = file.read_bytes()
+    if damage == "missing":
+        file.unlink()
+    else:
+        file.write_bytes(content[: len(content) // 2] if damage == "cut" else b"\xff\0other")
+    if (name, damage) == ("catalogue.csv", "cut"):
+        file.write_bytes(b"path,split\n" + content[:50])
+    with pytest.raises(DataError, match=rf"{name}|not a finished run") as caught:
+        load_run(tmp_path / "run").reference()
+    assert str(caught.value).count("rain") >= 1  # Train again, or Run python -m training

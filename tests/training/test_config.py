@@ -25,8 +25,9 @@ def test_a_file_gives_options_and_the_command_line_overrides_them(tmp_path):
     ("text", "why"),
     [
         ("manifest: m.csv\nout: r\nepoch: 3\n", "did you mean epochs"),
-        ("manifest: m.csv\nout: r\nepochs: 0\n", "--epochs does not fit"),
-        ("manifest: m.csv\nout: r\nbackbone: resnet51\n", "--backbone does not fit"),
+        ("manifest: m.csv\nout: r\nepochs: 0\n", r"^epochs in .*fit\.yaml does not fit"),
+        ("manifest: m.csv\nout: r\nimage-size: 9\n", r"^image-size in .*fit\.yaml does not"),
+        ("manifest: m.csv\nout: r\nbackbone: resnet51\n", r"^backbone in .*does not fit"),
         ("manifest: m.csv\n", "out is missing: *.*--out|out is missing"),
         ("out: r\n", "expected manifest"),
         ("manifest: m.csv\nout: r\ntest_share: 0.6\nvalidation_share: 0.5\n", "leave images"),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from augrank.errors import BadRequest
+from augrank.files import check_output_folder
 from augrank.reporting import Reporter
 from training.cli.command import command_reporter
 
@@ -72,6 +73,7 @@ def download(
             contact=contact,
             retry_broken=retry_broken,
         )
+        check_output_folder(out)
         done = job.download(urls, out, reporter, url_column=url_column, options=options)
         _report(done, reporter)
 

@@ -10,6 +10,7 @@ import typer
 
 from augrank.cli.options import pairs
 from augrank.errors import BadRequest
+from augrank.files import check_output_folder
 from augrank.reporting import Reporter
 from training.cli.command import command_reporter
 from training.common.context import TrainContext
@@ -176,6 +177,7 @@ def tune(
     from training.tuning.space import load_space
 
     with command_reporter(resumable=True) as reporter:
+        check_output_folder(out)
         options, study = fit.given(), Study(load_space(space), out, trials)
         if engine == "optuna":
             here = {"manifest": manifest, "images": images, "out": out}

@@ -8,6 +8,7 @@ import typer
 
 from augrank.cli.options import pairs
 from augrank.errors import DataError
+from augrank.files import check_output_file, check_output_folder
 from augrank.images.augmentations import augmentation_set
 from training.cli.command import command_reporter
 
@@ -62,6 +63,7 @@ def simulate(
         from simulation.engagement import SimulationOptions
         from training.data.simulated_history import write_history
 
+        check_output_file(out)
         folder = images or (manifest if manifest.is_dir() else manifest.parent)
         names = augmentation_set(augmentations, augmentation_seed).names
         table = read_table(manifest, pairs(column, "--column"))
@@ -94,6 +96,7 @@ def render(
     with command_reporter(resumable=True) as reporter:
         from simulation.render import RenderOptions, render_catalogue
 
+        check_output_folder(out)
         with reporter.bar("Rendering", count, "images") as advance:
             shown = 0
 

@@ -9,7 +9,7 @@ the others end too; torchrun restarts all of them, and they resume after the las
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -30,6 +30,7 @@ Value = TypeVar("Value")
 # rank 0 writes a checkpoint, they wait less: a process that hangs, or has lost power, sends no
 # error.
 TIMEOUT, GRADIENT_TIMEOUT = timedelta(hours=12), timedelta(minutes=15)
+TORCHRUN_VARIABLES = ("RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 LOST_CONNECTION = (
     "closed",
     "reset by peer",
@@ -168,6 +169,24 @@ class World:
         return None if parts is None else np.concatenate(parts)
 
 
+def _world_size(environment: Mapping[str, str]) -> int:
+    """Return the number of processes that torchrun started; 1 without it.
+
+    Raises:
+        DataError: WORLD_SIZE is set, and torchrun's other variables are not.
+    """
+    text = environment.get("WORLD_SIZE", "1")
+    missing = [name for name in TORCHRUN_VARIABLES if name not in environment]
+    if not text.isdigit() or (text not in ("0", "1") and missing):
+        raise DataError(
+            f"WORLD_SIZE is {text!r} without torchrun",
+            expected=f"{', '.join(TORCHRUN_VARIABLES)} beside it, as torchrun sets them",
+            got=f"no {', '.join(missing)}" if missing else repr(text),
+            remedy="Unset WORLD_SIZE, or start the processes with torchrun.",
+        )
+    return max(1, int(text))
+
+
 @contextmanager
 def process_group(device: str = "auto") -> Iterator[World]:
     """Join the processes that torchrun started; yield a world of one without torchrun.
@@ -178,7 +197,7 @@ def process_group(device: str = "auto") -> Iterator[World]:
     Raises:
         DataError: a machine has fewer GPUs than processes, or another process has ended.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
+    size = _world_size(os.environ)
     if size == 1:
         yield World()
         return

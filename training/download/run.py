@@ -89,6 +89,8 @@ def download(
         DataError: the list or the folder cannot be used, or no image was downloaded.
     """
     table = read_urls(source, url_column)
+    for note in table.notes:
+        reporter.say(f"{source}: {note}")
     urls = [str(url) for url in dict.fromkeys(table.frame[url_column]) if url]
     try:
         with open_journal(out / JOURNAL) as journal:

@@ -1,8 +1,9 @@
 """The list of URLs to download, and the manifest written from it."""
 
 import csv
+import html
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,7 @@ def read_urls(source: Path, column: str) -> Table:
         )
     tabular = source.suffix.lower() not in _TEXT
     table = _read_table(source, column) if tabular else _read_text(source, column)
+    table = _cleaned(table, column)
     if not (table.frame[column] != "").any():
         raise DataError(
             f"{source} contains no URL",
@@ -77,6 +79,18 @@ def _read_table(source: Path, column: str) -> Table:
         )
     table.frame.iloc[list(table.bad), table.frame.columns.get_loc(column)] = ""  # never requested
     return table
+
+
+def _cleaned(table: Table, column: str) -> Table:
+    """Take off what copying has put around URLs: quotes, brackets, and HTML's ``&amp;``."""
+    urls = [str(url) for url in table.frame[column]]
+    clean = [html.unescape(url.strip("\"'<> ")) for url in urls]
+    changed = sum(one != other for one, other in zip(urls, clean, strict=True))
+    if not changed:
+        return table
+    note = f"took quotes, brackets or &amp; off {changed:,} URLs"
+    frame = table.frame.assign(**{column: clean})
+    return replace(table, frame=frame, notes=(*table.notes, note))
 
 
 def write_results(

@@ -270,13 +270,7 @@ def installed_versions() -> dict[str, str]:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    try:
-        return read_json(file)
-    except ValueError as error:
-        raise DataError(
-            f"{file} is damaged ({error})",
-            remedy="Start over with --overwrite, or give another --out.",
-        ) from error
+    return read_json(file, "Start over with --overwrite, or give another --out.")
 
 
 def _differences(before: Mapping[str, Any], config: Mapping[str, Any], data: str) -> list[str]:

@@ -5,7 +5,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from augrank.files import read_json
+from augrank.files import check_output_folder, read_json
 from augrank.reporting import NullReporter, Reporter
 from training.common.context import TrainContext
 from training.config import load_config
@@ -46,6 +46,7 @@ def run_fit(
     """
     chosen = load_config(config, options)
     check_task(chosen.task)
+    check_output_folder(chosen.out)
     from training.data.dataset import load_dataset, read_manifest
 
     with process_group(chosen.device) as world:

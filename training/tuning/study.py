@@ -250,7 +250,7 @@ def _check_study(out: Path, config: FitConfig, space: Space, data: Dataset) -> N
     if not file.is_file():
         write_json(file, wanted)
         return
-    saved = read_json(file)
+    saved = read_json(file, "Choose another --out.")
     differs = [name for name in wanted if saved.get(name) != json.loads(json.dumps(wanted[name]))]
     if differs:
         raise DataError(

@@ -1,7 +1,6 @@
 """Operations of albumentations. The only module that imports it."""
 
 import json
-import os
 import threading
 from typing import Any
 
@@ -47,7 +46,6 @@ def _transform(op: str, params_json: str) -> Any:
 
 
 def _make_transform(op: str, params: dict[str, Any]) -> Any:
-    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it contacts the internet at import
     import albumentations
 
     kinds = (albumentations.ImageOnlyTransform, albumentations.DualTransform)

@@ -36,7 +36,7 @@ from augrank.images.decode import (
 from augrank.images.preprocess import BatchMemory, Normalizer
 from augrank.models.backbone import Embedding
 from augrank.models.context import ContextEncoder
-from augrank.models.engines import Device
+from augrank.models.engines import CPU, Device
 from augrank.models.head import HeadRows
 from augrank.resources import usable_cores
 from augrank.tasks.base import EngineOptions, RequestBody
@@ -51,6 +51,7 @@ from augrank.tasks.recommend.ranking import (
 )
 from augrank.tasks.recommend.request import DEFAULT_ALTERNATES, Request, parse_request
 from augrank.tasks.recommend.response import Answer, ImageInfo, Timings
+from augrank.tasks.recommend.smoke import smoke_difference
 from augrank.tasks.recommend.validate import check_widths
 from augrank.trust.estimator import Estimator
 from augrank.trust.posterior import ImageEffects
@@ -221,6 +222,10 @@ class Recommender:
         """Answer for a grey image in every format and for every target, twice.
 
         The first request is then not slowed by decoders, augmentations, graph, heads or alternates.
+        Last, the bundle's smoke request must be answered as at export.
+
+        Raises:
+            BundleError: it is answered otherwise.
         """
         size = self.bundle.spec.image_size
         grey = np.full((size, size, 3), 128, np.uint8)
@@ -233,6 +238,23 @@ class Recommender:
             (answer,) = self.recommend_batch([request])
             if isinstance(answer, AugrankError):
                 raise answer
+        self.check_smoke_request()
+
+    def check_smoke_request(self) -> float | None:
+        """Answer the bundle's smoke request, and compare with the answer at its export.
+
+        Returns:
+            The largest difference of a probability; None if the bundle has no such request.
+
+        Raises:
+            BundleError: the answer is another one.
+        """
+        same_engine = (self.precision, self.backbone.provider) == (self.bundle.spec.precision, CPU)
+        return smoke_difference(
+            self.bundle,
+            lambda request: self.recommend_batch([request])[0],
+            same_engine=same_engine,
+        )
 
     # --- the stages, as augrank.tasks.base.Task names them ------------------------------------
 

@@ -113,3 +113,15 @@ def test_other_errors_of_a_create_request_are_raised_at_once():
         stub.add_client_error("create_model", "ResourceLimitExceeded", "0 models")
         with pytest.raises(AwsError, match="Service Quotas"):
             aws.create(Call("sagemaker", "create_model", {"ModelName": "a"}))
+
+
+def test_the_region_is_that_of_any_of_awss_tools(monkeypatch):
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
+    with pytest.raises(AwsError, match="no AWS region"):
+        Aws()
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    assert Aws().region == "us-east-1"
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    assert (Aws().region, Aws("us-west-2").region) == ("eu-west-1", "us-west-2")

@@ -9,7 +9,7 @@ import augrank.bundle
 from augrank import Recommender
 from augrank.bundle.load import load_bundle, open_bundle
 from augrank.bundle.recommend_spec import RecommendSpec
-from augrank.bundle.spec import BundleSpec
+from augrank.bundle.spec import SEAL, BundleSpec, seal
 from augrank.errors import BundleError
 
 
@@ -21,6 +21,7 @@ def bundle(tiny_export, tmp_path):
 def edit(bundle, **changes) -> None:
     content = json.loads((bundle / "bundle.json").read_text())
     content.update(changes)
+    content[SEAL] = seal(content)  # as if it had been exported so
     (bundle / "bundle.json").write_text(json.dumps(content))
 
 
@@ -39,6 +40,28 @@ def test_a_bundle_says_what_it_is(bundle):
 def test_the_archive_holds_the_same_bundle(bundle, tiny_export):
     with open_bundle(tiny_export.archive, RecommendSpec) as inside:
         assert inside.digest == load_bundle(bundle).digest
+
+
+@pytest.mark.parametrize(
+    "change", [{"mean": [0.4, 0.4, 0.4]}, {"image_size": 96}, {"sha256": 3}, {"sha256": "0" * 64}]
+)
+def test_an_edited_bundle_json_is_refused(bundle, change):
+    content = json.loads((bundle / "bundle.json").read_text())
+    (bundle / "bundle.json").write_text(json.dumps({**content, **change}))
+    with pytest.raises(BundleError, match=r"bundle\.json is not the file that was exported"):
+        load_bundle(bundle)
+
+
+def test_a_bundle_that_answers_otherwise_than_at_export_is_not_ready(bundle):
+    """As after an update of a library: every file is right, and the answer is not."""
+    right = Recommender.load(bundle)
+    assert right.check_smoke_request() < 1e-6
+    right.warm_up()
+    content = json.loads((bundle / "bundle.json").read_text())
+    edit(bundle, mean=[value + 0.2 for value in content["mean"]])
+    other = Recommender.load(bundle)
+    with pytest.raises(BundleError, match=r"does not answer its smoke request.*Install what it"):
+        other.warm_up()
 
 
 def test_no_pickle_anywhere(bundle):
@@ -110,9 +133,8 @@ def test_a_second_task_adds_a_file(bundle, tmp_path, monkeypatch):
     monkeypatch.setattr(augrank.bundle, "__path__", [*augrank.bundle.__path__, str(folder)])
     content = json.loads((bundle / "bundle.json").read_text())
     common = {name: content[name] for name in BundleSpec.model_fields}
-    (bundle / "bundle.json").write_text(
-        json.dumps({**common, "task": "classify", "labels": ["package"]})
-    )
+    (bundle / "bundle.json").write_text(json.dumps(common))
+    edit(bundle, task="classify", labels=["package"])
     assert load_bundle(bundle).spec.labels == ("package",)
     with pytest.raises(BundleError, match="expected RecommendSpec, got task 'classify'"):
         load_bundle(bundle, RecommendSpec)

@@ -116,6 +116,10 @@ def test_only_addresses_of_the_public_internet_are_public(address, public):
         ("https:///a.jpg", "no host"),
         ("https://example.com:port/a.jpg", "not a URL"),
         ("https://exa\x00mple.com/a.jpg", "not a URL"),
+        ("https://example.com:99999/a.jpg", "the port 99999 is not one of 1 to 65535"),
+        ("https://example.com:0/a.jpg", "the port 0 is not"),
+        ("https://exa mple.com/a.jpg", "is not the name of a host"),
+        ("https://example.com\\a.jpg", "is not the name of a host"),
     ],
 )
 def test_urls_that_are_refused_without_a_request(url, why):

@@ -8,7 +8,7 @@ import pytest
 
 from export.sagemaker import endpoint
 from export.sagemaker import invoke as asking
-from export.sagemaker.invoke import SmokeRequest
+from export.sagemaker.invoke import load_smoke_request
 from export.sagemaker.release import Release, Settings
 from tests.support.sagemaker.region import BUCKET, IMAGE, ROLE, LocalAws, local_aws
 
@@ -16,7 +16,7 @@ from tests.support.sagemaker.region import BUCKET, IMAGE, ROLE, LocalAws, local_
 @pytest.fixture
 def right(dist) -> bytes:
     """The answer that the smoke test expects."""
-    smoke = SmokeRequest.load(dist)
+    smoke = load_smoke_request(dist)
     scores = [{"name": n, "probability": p} for n, p in smoke.probabilities.items()]
     return json.dumps(
         {"candidates": scores, "best_candidate": {"name": smoke.best_candidate}}

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from augrank.aws.client import Aws, AwsError
 from export.cli import app
 from export.sagemaker.endpoint import Endpoint
-from export.sagemaker.invoke import SmokeRequest, invoke
+from export.sagemaker.invoke import check_smoke_answer, invoke, load_smoke_request
 from export.sagemaker.rollout import update
 from tests.support.sagemaker.region import BUCKET, OPTIONS, everything
 
@@ -75,8 +75,8 @@ def test_an_asynchronous_update_that_fails_is_rolled_back(
     after = everything()
     same = ("endpoints", "configs", "models", "scaling")
     assert {key: after[key] for key in same} == {key: before[key] for key in same}
-    smoke = SmokeRequest.load(dist)
-    smoke.check(invoke(shop, smoke.body))
+    smoke = load_smoke_request(dist)
+    check_smoke_answer(smoke, invoke(shop, smoke.body))
 
 
 def test_an_asynchronous_endpoint_that_never_answers_is_reported(dist, local, monkeypatch):

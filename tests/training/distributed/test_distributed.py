@@ -255,6 +255,15 @@ def test_each_process_needs_a_gpu_of_its_own(monkeypatch):
         next(distributed.process_group("auto").gen)
 
 
+def test_a_number_of_processes_without_torchrun_is_refused():
+    torchrun = dict.fromkeys(distributed.TORCHRUN_VARIABLES, "0")
+    assert distributed._world_size({}) == distributed._world_size({"WORLD_SIZE": "1"}) == 1
+    assert distributed._world_size({**torchrun, "WORLD_SIZE": "2"}) == 2
+    for environment in ({"WORLD_SIZE": "2"}, {**torchrun, "WORLD_SIZE": "two"}):
+        with pytest.raises(DataError, match=r"WORLD_SIZE is .* without torchrun.*Unset WORLD_SIZE"):
+            distributed._world_size(environment)
+
+
 @pytest.mark.slow
 def test_processes_with_different_images_are_refused_before_training(catalogue, tmp_path):
     """One of two machines lacks an image."""

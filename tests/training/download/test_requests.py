@@ -48,8 +48,8 @@ def test_broken_urls_are_listed_with_their_reasons(site, fetch, tmp_path):
     assert done.images == 1
     assert why.pop("gone") == "HTTP 410 Gone"
     assert why.pop("page") == (
-        "the bytes are not an image that can be read: expected a JPEG, PNG, WEBP or GIF file, "
-        "got 6 bytes starting with 3c 68 74 6d 6c 3e, 'text/html'"
+        "the bytes are not an image that can be read: expected a JPEG, PNG, WEBP, GIF, AVIF, "
+        "BMP or TIFF file, got HTML, 'text/html'"
     )
     assert why.pop("cut").startswith("the image file is damaged or truncated")
     assert why.pop("large") == why.pop("endless") == "the file is larger than 100,000 bytes"

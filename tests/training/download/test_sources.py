@@ -7,6 +7,7 @@ from augrank.manifest.read import read_table
 from tests.training.download.site import LOOPBACK, OPTIONS, file_of
 from training.data.manifest.manifest import check_manifest
 from training.download.run import download
+from training.download.sources import read_urls
 
 
 def test_rows_keep_their_columns_and_those_without_an_image_go(site, fetch, tmp_path):
@@ -61,3 +62,21 @@ def test_parquet_and_other_columns_names(site, reporter, tmp_path):
 def test_comments_and_blank_lines_are_not_urls(site, fetch):
     done = fetch(["# images", "", site.image("/a"), f"  {site.image('/b')}  ", "#end"])
     assert (done.rows, done.images, done.left_out) == (2, 2, [])
+
+
+def test_what_copying_puts_around_urls_is_taken_off(tmp_path):
+    file = tmp_path / "urls.csv"
+    file.write_text(
+        'url\n"""https://a.example/1.jpg?a=1&amp;b=2"""\n<https://a.example/2.jpg>\n'
+        "https://a.example/3.jpg?a=1&b=2\na.jpg,1\n",
+        encoding="utf-8",
+    )
+    table = read_urls(file, "url")
+    assert table.frame["url"].tolist() == [
+        "https://a.example/1.jpg?a=1&b=2",
+        "https://a.example/2.jpg",
+        "https://a.example/3.jpg?a=1&b=2",
+        "",  # of another width: never requested
+    ]
+    assert table.notes == ("took quotes, brackets or &amp; off 2 URLs",)
+    assert list(table.bad) == [3]

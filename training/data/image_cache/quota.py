@@ -46,7 +46,7 @@ def read_metadata(file: Path) -> dict[str, Any]:
     """
     try:
         return read_json(file)
-    except (FileNotFoundError, ValueError):
+    except DataError:
         return {}
 
 
