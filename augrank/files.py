@@ -133,19 +133,15 @@ def read_json(path: Path, remedy: str = "") -> dict[str, Any]:
         DataError: it cannot be read, or is no JSON object.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        got = error.strerror if isinstance(error, OSError) else str(error)
+        content: dict[str, Any] = dict(json.loads(path.read_text(encoding="utf-8")).items())
+    except OSError as error:
         raise DataError(
-            f"{path} cannot be read", expected="a JSON object", got=got or "", remedy=remedy
+            f"{path} cannot be read", got=error.strerror or str(error), remedy=remedy
         ) from error
-    if not isinstance(content, dict):
+    except (ValueError, AttributeError, RecursionError) as error:
         raise DataError(
-            f"{path} is damaged",
-            expected="a JSON object",
-            got=type(content).__name__,
-            remedy=remedy,
-        )
+            f"{path} is damaged", expected="a JSON object", got=str(error), remedy=remedy
+        ) from error
     return content
 
 
@@ -204,7 +200,8 @@ def _check_writable(path: Path, folder: Path, option: str) -> None:
             expected=f"write access to {existing}",
             remedy=f"Give another {option}.",
         )
-    if shutil.disk_usage(parent).free < LEAST_FREE_BYTES:
+    usage = shutil.disk_usage(parent)
+    if usage.total and usage.free < LEAST_FREE_BYTES:
         raise DataError(
             f"{option} {path} cannot be written: the disk is full",
             remedy=f"Free space there, or give another {option}.",

@@ -124,10 +124,11 @@ def _parse(raw: bytes) -> BundleSpec:
             got=str(schema),
             remedy="Export the run again with this version.",
         )
-    if (got := seal(content)) != (expected := str(content.pop(SEAL, "none"))):
+    got, expected = seal(content), str(content.pop(SEAL, ""))
+    if got != expected:
         raise BundleError(
             f"{BUNDLE_FILE} is not the file that was exported",
-            expected=f"sha256 {expected[:12]}...",
+            expected=f"sha256 {expected[:12]}..." if expected else "its own sha256 in it",
             got=f"{got[:12]}...",
             remedy="It is not to be edited: copy the bundle again, or export the run again.",
         )

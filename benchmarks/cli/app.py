@@ -3,6 +3,7 @@
 import typer
 
 from benchmarks.cli.documents import document, reproduce
+from benchmarks.cli.hostile import hostile
 from benchmarks.cli.instances import instances, refresh_prices
 from benchmarks.cli.serving import pipeline, serving
 from benchmarks.cli.training import training
@@ -11,13 +12,13 @@ from benchmarks.cli.trust import trust
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
-    help="Time training and serving; check what answers claim.",
+    help="Time training and serving; check what answers claim, and what a server bears.",
 )
-for command in (pipeline, serving, training, instances, trust, document, reproduce):
+for command in (pipeline, serving, training, instances, trust, hostile, document, reproduce):
     app.command()(command)
 app.command("prices")(refresh_prices)
 
 
 @app.callback()
 def main() -> None:
-    """Time training and serving; check what answers claim."""
+    """Time training and serving; check what answers claim, and what a server bears."""

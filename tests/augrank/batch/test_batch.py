@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 from augrank import batch as bulk
 from augrank.batch import run as scoring
-from augrank.batch.executors import EXECUTORS, RAY_ENVIRONMENT
+from augrank.batch.executors import EXECUTORS
 from augrank.batch.job import fingerprint
 from augrank.batch.shard_scorer import ShardScorer
 from augrank.batch.shards import Partial
@@ -294,8 +294,6 @@ RAY = """
 import json, os, sys, threading
 from pathlib import Path
 from augrank import batch as bulk
-from augrank.batch.executors import RAY_ENVIRONMENT
-os.environ.update(RAY_ENVIRONMENT)
 import ray
 from ray.cluster_utils import Cluster
 
@@ -333,13 +331,21 @@ def test_a_ray_cluster_of_two_nodes_gives_the_same(tiny_export, folder, tmp_path
     assert pq.read_table(out).to_pylist() == pq.read_table(local.answers).to_pylist()
 
 
-def test_ray_reports_nothing_unless_it_is_told_to(tiny_export, folder, tmp_path, monkeypatch):
+def test_ray_reports_nothing_unless_it_is_told_to():
+    """Importing augrank sets what Ray reads; a user's own choice is kept."""
+    code = "import augrank, os; print([os.environ[name] for name in %r])" % [
+        "RAY_USAGE_STATS_ENABLED",
+        "RAY_DATA_USAGE_DISABLED",
+    ]
+    for given, wanted in (({}, "['0', '1']"), ({"RAY_USAGE_STATS_ENABLED": "1"}, "['1', '1']")):
+        environment = {n: v for n, v in os.environ.items() if not n.startswith("RAY_")} | given
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == wanted
+
+
+def test_a_missing_ray_is_a_message(tiny_export, folder, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)  # as if it were not installed
-    for name in RAY_ENVIRONMENT:
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "1")
     items = bulk.items_of_folder(folder, CONTEXT).items
     with pytest.raises(BadRequest, match="Ray is not installed"):
         bulk.score(job(tiny_export, folder), items, tmp_path / "a.parquet", executor="ray")
-    assert os.environ["RAY_USAGE_STATS_ENABLED"] == "1"
-    assert os.environ.pop("RAY_DATA_USAGE_DISABLED") == "1"

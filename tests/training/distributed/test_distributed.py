@@ -247,7 +247,8 @@ def test_a_lost_connection_is_reported():
 
 
 def test_each_process_needs_a_gpu_of_its_own(monkeypatch):
-    for name, value in {"WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4"}.items():
+    torchrun = dict.fromkeys(distributed.TORCHRUN_VARIABLES, "1")
+    for name, value in {**torchrun, "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "4"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)

@@ -51,7 +51,7 @@ def test_broken_urls_are_listed_with_their_reasons(site, fetch, tmp_path):
         "the bytes are not an image that can be read: expected a JPEG, PNG, WEBP, GIF, AVIF, "
         "BMP or TIFF file, got HTML, 'text/html'"
     )
-    assert why.pop("cut").startswith("the image file is damaged or truncated")
+    assert why.pop("cut").startswith("the PNG file is damaged or truncated")
     assert why.pop("large") == why.pop("endless") == "the file is larger than 100,000 bytes"
     assert why.pop("zipped").startswith("the response is compressed")
     assert why.pop("loop") == "more than 5 redirects"

@@ -1,0 +1,1 @@
+"""``python -m benchmarks hostile``: requests that mean no good, and what a server bears."""
