@@ -25,6 +25,7 @@ from augrank.errors import ServerError
 from augrank.resources import usable_cores
 
 LOOPBACK = "127.0.0.1"
+IPV6_NAME = "ipv6-address"  # in the hosts file of a server's own Java
 MAX_REQUEST_BYTES = 25 * 1024 * 1024  # SageMaker's limit; TorchServe's own is 6.5 MB
 # TensorRT builds an engine at its first start.
 READY_TIMEOUT_S, TENSORRT_TIMEOUT_S = 180.0, 1200.0
@@ -158,8 +159,15 @@ def free_ports(count: int) -> list[int]:
 
 
 def _write_properties(file: Path, options: TorchServeOptions, ports: _Ports) -> None:
+    host, java = options.host, []
+    if ":" in host:  # TorchServe takes no address of IPv6, but a name that stands for one
+        hosts = file.with_name("hosts")
+        hosts.write_text(f"{host} {IPV6_NAME}\n{LOOPBACK} localhost\n", encoding="utf-8")
+        host, java = IPV6_NAME, [f"-Djdk.net.hosts.file={hosts}"]
+    if usable_cores() <= FEW_CORES:
+        java.append(LEAN_JAVA)
     lines = {
-        "inference_address": f"http://{in_url(options.host)}:{ports.inference}",
+        "inference_address": f"http://{host}:{ports.inference}",
         "management_address": f"http://{LOOPBACK}:{ports.management}",
         "metrics_address": f"http://{LOOPBACK}:{ports.metrics}",
         "grpc_inference_address": LOOPBACK,
@@ -174,8 +182,8 @@ def _write_properties(file: Path, options: TorchServeOptions, ports: _Ports) -> 
         "default_workers_per_model": options.workers,
         "job_queue_size": options.queue_size,
     }
-    if usable_cores() <= FEW_CORES:
-        lines["vmargs"] = LEAN_JAVA
+    if java:
+        lines["vmargs"] = " ".join(java)
     text = "".join(f"{name}={value}\n" for name, value in lines.items())
     file.write_text(text, encoding="utf-8")
 

@@ -19,6 +19,7 @@ import pytest
 from augrank.errors import BundleError, ServerError
 from augrank.serving.capacity import CapacityRequest, plan_serving
 from augrank.serving.server import ServerOptions, serve
+from augrank.serving.torchserve import loopback_client
 from tests.support.image_files import noise_jpeg, png_bomb
 
 pytestmark = pytest.mark.slow
@@ -175,6 +176,20 @@ def test_keys_are_asked_for_and_stages_are_metrics(server, image):
         time.sleep(0.1)
     for stage in ("Decode", "Augment", "Embed", "Score", "Rank", "Total"):
         assert f"Augrank{stage}Time{{" in metrics
+
+
+def test_an_address_of_ipv6_is_served_whatever_the_proxy(tiny_export, image, monkeypatch):
+    """Requests to this machine never go through a proxy, and TorchServe gets no TS_ variables."""
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setenv("TS_CONFIG_FILE", "/nowhere")
+    with (
+        serve(tiny_export.archive, ServerOptions(port=0, host="::1")) as running,
+        loopback_client(headers=running.headers, timeout=60) as client,
+    ):
+        assert running.url.startswith("http://[::1]:")
+        answer = client.post(running.url, data=FIELDS, files={"image": image})
+        assert answer.status_code == 200, answer.text
 
 
 def test_the_curl_line_works(server):
