@@ -165,9 +165,12 @@ def check_output_file(file: Path, option: str = "--out") -> None:
     Raises:
         DataError: it is a folder, cannot be written, or its disk is full.
     """
-    if file.is_dir():
-        raise DataError(f"{option} {file} is a folder", expected="a file")
-    _check_writable(file, file.parent, option)
+    with _unusable(file, option):
+        if file.is_dir():
+            raise DataError(f"{option} {file} is a folder", expected="a file")
+        if file.exists() and not file.is_file():  # a device, which a rename would replace
+            raise DataError(f"{option} {file} is not a file", expected="a file")
+        _check_writable(file, file.parent, option)
 
 
 def check_output_folder(folder: Path, option: str = "--out") -> None:
@@ -180,9 +183,21 @@ def check_output_folder(folder: Path, option: str = "--out") -> None:
     Raises:
         DataError: it is a file, cannot be written to, or its disk is full.
     """
-    if folder.exists() and not folder.is_dir():
-        raise DataError(f"{option} {folder} is a file", expected="a folder")
-    _check_writable(folder, folder, option)
+    with _unusable(folder, option):
+        if folder.exists() and not folder.is_dir():
+            raise DataError(f"{option} {folder} is a file", expected="a folder")
+        _check_writable(folder, folder, option)
+
+
+@contextmanager
+def _unusable(path: Path, option: str) -> Iterator[None]:
+    """Convert the errors of asking about a path, such as one that is too long."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"{option} {str(path)[:80]} cannot be used", got=error.strerror or str(error)
+        ) from error
 
 
 def _check_writable(path: Path, folder: Path, option: str) -> None:

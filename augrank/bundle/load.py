@@ -125,10 +125,17 @@ def _parse(raw: bytes) -> BundleSpec:
             remedy="Export the run again with this version.",
         )
     got, expected = seal(content), str(content.pop(SEAL, ""))
+    if not expected:
+        raise BundleError(
+            f"{BUNDLE_FILE} was written by another version of augrank",
+            expected=f"a member {SEAL!r}",
+            got="none",
+            remedy="Export the run again with this version.",
+        )
     if got != expected:
         raise BundleError(
             f"{BUNDLE_FILE} is not the file that was exported",
-            expected=f"sha256 {expected[:12]}..." if expected else "its own sha256 in it",
+            expected=f"sha256 {expected[:12]}...",
             got=f"{got[:12]}...",
             remedy="It is not to be edited: copy the bundle again, or export the run again.",
         )

@@ -194,9 +194,10 @@ def _pixels(
     image = _open(data, file_format)
     _check_size(image, limits)
     width, height = image.size
-    turn = _orientation(image)
     if file_format == "JPEG":
         image.draft("RGB", _oversampled(width, height, size))
+    image.load()  # before its metadata: a PNG's are read by loading it, and damage would pass
+    turn = _orientation(image)
     if file_format == "PNG":
         _scale_transparency(image, depth=data[24])
     rgb = _to_rgb(image.transpose(_TURNS[turn]) if turn in _TURNS else image)

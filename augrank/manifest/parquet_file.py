@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from augrank.errors import DataError
+from augrank.images.files import image_files
 from augrank.manifest.cells import CleanText
 from augrank.manifest.text_file import duplicate_columns
 
@@ -31,9 +32,9 @@ class ParquetRows:
 
 
 def is_parquet(source: Path) -> bool:
-    """Return whether a file, or the parts in a folder, are Parquet by content."""
+    """Return whether a file is Parquet by content, or a folder has parts, and no images."""
     if source.is_dir():
-        return bool(_parts(source))
+        return bool(_parts(source)) and not image_files(source).files
     with source.open("rb") as stream:
         return stream.read(len(MAGIC)) == MAGIC
 
@@ -44,8 +45,24 @@ def _parts(folder: Path) -> list[Path]:
         file
         for file in folder.rglob("*")
         if file.suffix.lower() in SUFFIXES
-        and not any(part.startswith((".", "_")) for part in file.relative_to(folder).parts)
+        and not any(
+            part.startswith((".", "_")) or part.endswith(".partial")  # unfinished work
+            for part in file.relative_to(folder).parts
+        )
     )
+
+
+def _read_parts(folder: Path) -> pa.Table:
+    """Read every part of a folder; its folders named ``column=value`` are columns, as in Hive."""
+    tables = []
+    for file in _parts(folder):
+        table = pq.ParquetFile(file).read()
+        for part in file.relative_to(folder).parts[:-1]:
+            name, equals, value = part.partition("=")
+            if equals and name not in table.column_names:
+                table = table.append_column(name, pa.array([value] * len(table), pa.string()))
+        tables.append(table)
+    return pa.concat_tables(tables, promote_options="permissive")
 
 
 def read_parquet(source: Path) -> ParquetRows:
@@ -55,12 +72,12 @@ def read_parquet(source: Path) -> ParquetRows:
         DataError: it cannot be read, or two columns have one name.
     """
     try:
-        schema = pq.read_schema(_parts(source)[0] if source.is_dir() else source)
-        names = [str(name).strip() for name in schema.names]
+        first = _parts(source)[0] if source.is_dir() else source
+        names = [str(name).strip() for name in pq.read_schema(first).names]
         twice = [name for name, count in Counter(names).items() if count > 1]
         if twice:
             raise duplicate_columns(source, twice)
-        table = pq.read_table(source)
+        table = _read_parts(source) if source.is_dir() else pq.ParquetFile(source).read()
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{source} is not a readable Parquet file: {error}") from error
     columns: dict[str, list[str]] = {}
@@ -68,7 +85,10 @@ def read_parquet(source: Path) -> ParquetRows:
     for name, column in zip(table.column_names, table.columns, strict=True):
         if name.startswith(_UNNAMED_INDEX):
             continue
-        cells, broken = _as_text(column)
+        try:
+            cells, broken = _as_text(column)
+        except (pa.ArrowException, ValueError, OverflowError):
+            cells, broken = _one_by_one(column)
         columns[CleanText()[name]] = cells
         for row, why in broken.items():
             bad.setdefault(row, f"{name.strip()}: {why}")
@@ -96,6 +116,20 @@ def _as_text(column: pa.ChunkedArray) -> tuple[list[str], dict[int, str]]:
             rows = np.flatnonzero(number == which).tolist()
             broken |= dict.fromkeys(rows, clean.broken[text])
     return [cells[index] for index in number.tolist()], broken
+
+
+def _one_by_one(column: pa.ChunkedArray) -> tuple[list[str], dict[int, str]]:
+    """Return what ``_as_text`` does, of a column with values that Python cannot hold."""
+    clean = CleanText()
+    cells: list[str] = []
+    broken: dict[int, str] = {}
+    for row, scalar in enumerate(column):
+        try:
+            cells.append(clean[_text(scalar.as_py())])
+        except (pa.ArrowException, ValueError, OverflowError):
+            cells.append("")
+            broken[row] = f"a value of type {column.type} cannot be read"
+    return cells, broken
 
 
 def _text(value: Any, *, single: bool = False) -> str:

@@ -13,6 +13,7 @@ from augrank.errors import DataError
 from augrank.files import atomic_write
 
 MAX_SHOWN_ROWS = 10
+VALUE = "{the row's value}"  # in a reason; names of columns may have braces, too
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,10 @@ class Problems:
         return cls(table.unit, table.lines, table.bad)
 
     def add(self, mask: NDArray[np.bool_], why: str, values: Sequence[str] | None = None) -> None:
-        """Mark rows as bad; ``{}`` in ``why`` is replaced by the row's value."""
+        """Mark rows as bad; VALUE in ``why`` is replaced by the row's value."""
         for row in np.flatnonzero(mask & ~self.bad).tolist():
-            self.reasons[row] = why.format(quoted(values[row])) if values is not None else why
+            value = quoted(values[row]) if values is not None else ""
+            self.reasons[row] = why.replace(VALUE, value)
         self.bad |= mask
 
     def settle(self, source: Path, *, skip: bool) -> tuple[BadRow, ...]:

@@ -43,6 +43,7 @@ FIELD_HEADERS = ("x-augrank-fields", "x-amzn-sagemaker-custom-attributes")
 INSTANCES, PREDICTIONS = "instances", "predictions"
 MAX_INSTANCES = 32
 MAX_BODY_BYTES = 2 * DecodeLimits.size_bytes  # once decompressed: base64 takes a third more
+MAX_MEMBERS = 16
 _SHOWN_PARTS = 5
 
 
@@ -122,19 +123,24 @@ def _decompressed(parts: Fields, encoding: str) -> Fields:
         raise BadRequest(
             "the content encoding is not accepted", expected="gzip, or none", got=encoding
         )
-    unpacker = zlib.decompressobj(zlib.MAX_WBITS | 32)  # 32: gzip and zlib, by the header
-    try:
-        content = unpacker.decompress(bytes(body), MAX_BODY_BYTES)
-    except zlib.error as error:
-        raise BadRequest(
-            f"the body is not {encoding}, as Content-Encoding says", got=str(error)
-        ) from error
-    if unpacker.unconsumed_tail:
-        raise ImageTooLarge(
-            "the body is too large", expected=f"at most {MAX_BODY_BYTES:,} bytes, decompressed"
-        )
-    if not unpacker.eof:
-        raise BadRequest(f"the body is cut: the end of its {encoding} data is missing")
+    content, rest = b"", bytes(body)
+    for _ in range(MAX_MEMBERS):  # of gzip; most files have one
+        unpacker = zlib.decompressobj(zlib.MAX_WBITS | 32)  # 32: gzip and zlib, by the header
+        try:
+            content += unpacker.decompress(rest, MAX_BODY_BYTES + 1 - len(content))
+        except zlib.error as error:
+            raise BadRequest(
+                f"the body is not {encoding}, as Content-Encoding says", got=str(error)
+            ) from error
+        if len(content) > MAX_BODY_BYTES:
+            raise ImageTooLarge(
+                "the body is too large", expected=f"at most {MAX_BODY_BYTES:,} bytes, decompressed"
+            )
+        if not unpacker.eof:
+            raise BadRequest(f"the body is cut: the end of its {encoding} data is missing")
+        rest = unpacker.unused_data
+        if not rest:
+            break
     return {**parts, "body": content}
 
 
@@ -159,8 +165,13 @@ def _read_json(parts: Fields, fields: Fields) -> Requests:
             expected=f"a list of 1 to {MAX_INSTANCES} objects",
             got=f"a list of {len(instances)}" if isinstance(instances, list) else _kind(instances),
         )
+    beside = {name: value for name, value in body.items() if name != INSTANCES}
     bodies = [
-        _json_request(instance, common, f"{INSTANCES}[{number}]")
+        _json_request(
+            {**beside, **instance} if isinstance(instance, dict) else instance,
+            common,
+            f"{INSTANCES}[{number}]",
+        )
         for number, instance in enumerate(instances)
     ]
     return Requests(tuple(bodies), instances=True)

@@ -66,7 +66,9 @@ def hostile(
     if not figures.passed:
         raise ServerError(
             "the server did not hold",
-            expected="no 5xx of augrank's, no worker that dies, equal answers to the neighbour",
-            got=f"{len(figures.own_errors)} errors, {figures.worker_deaths} deaths, "
-            f"{figures.neighbour_faults} other answers",
+            expected="an answer to each, no 5xx of augrank's, no worker that dies, and equal "
+            "answers to the neighbour",
+            got=f"{len(figures.no_answers)} without an answer, {len(figures.own_errors)} errors, "
+            f"{figures.worker_deaths} deaths, {figures.neighbour_faults} other answers of "
+            f"{figures.neighbour_answers}",
         )

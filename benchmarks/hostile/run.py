@@ -12,9 +12,10 @@ from typing import Any
 
 import psutil
 
+from augrank.errors import ServerError
 from augrank.reporting import Advance
 from augrank.serving.server import Server
-from benchmarks.common.http_client import FAILED, HttpClient, HttpEndpoint, Payload
+from benchmarks.common.http_client import FAILED, OK, HttpClient, HttpEndpoint, Payload
 from benchmarks.hostile.requests import HostileRequests
 
 NEIGHBOUR_PAUSE_S = 0.05
@@ -39,7 +40,8 @@ class HostileFigures:
     @property
     def passed(self) -> bool:
         """Whether the server did as it should."""
-        return not (self.own_errors or self.worker_deaths or self.neighbour_faults)
+        faults = self.own_errors or self.no_answers or self.worker_deaths or self.neighbour_faults
+        return self.neighbour_answers > 0 and not faults
 
     def plain(self) -> dict[str, Any]:
         """Return the figures as plain data; of each fault, the numbers of some requests."""
@@ -128,6 +130,8 @@ def _neighbour(endpoint: HttpEndpoint, good: Payload, figures: HostileFigures) -
     over = threading.Event()
     client = HttpClient(endpoint)
     first = _without_time(*client.post(good))
+    if first[0] != OK:
+        raise ServerError(f"the good request is not answered: {first}")
 
     def ask() -> None:
         while not over.wait(NEIGHBOUR_PAUSE_S):
@@ -148,6 +152,8 @@ def _neighbour(endpoint: HttpEndpoint, good: Payload, figures: HostileFigures) -
 
 
 def _without_time(status: int, body: bytes) -> tuple[int, object]:
+    if status != OK:
+        return status, body
     answer = json.loads(body)
     answer.pop(_TIMINGS, None)
     return status, answer

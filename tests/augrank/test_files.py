@@ -141,6 +141,10 @@ def test_output_is_checked_before_the_work(tmp_path, monkeypatch):
     for check in (check_output_file, check_output_folder):
         with pytest.raises(DataError, match=r"cannot be written: .*file is a file"):
             check(file / "below" / "it")
+    with pytest.raises(DataError, match="is not a file"):
+        check_output_file(Path("/dev/null"))
+    with pytest.raises(DataError, match="cannot be used: got File name too long"):
+        check_output_file(tmp_path / ("x" * 300))
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     with pytest.raises(DataError, match="the disk is full"):

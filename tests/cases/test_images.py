@@ -4,6 +4,7 @@ import io
 import re
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -170,6 +171,26 @@ def test_wherever_a_file_is_cut_it_is_refused_or_complete(image, file_format, op
         accepted += 1
         np.testing.assert_array_equal(left, whole)
     assert accepted >= 1
+
+
+def test_a_png_with_damaged_pixels_is_refused():
+    """Its metadata are read by loading it, which must not hide that it cannot be loaded."""
+    pixels = np.random.default_rng(0).integers(0, 255, (90, 90, 3), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    data = buffer.getvalue()
+    place = data.index(b"IDAT") + 4
+    for spot in range(place + 10, len(data) - 40, 997):
+        damaged = bytearray(data)
+        damaged[spot] ^= 0x55
+        with pytest.raises(BrokenImage):
+            decode(bytes(damaged), 90)
+    size = int.from_bytes(data[place - 8 : place - 4], "big")
+    half = data[place : place + size // 2]
+    whole = data[: place - 8] + len(half).to_bytes(4, "big") + b"IDAT" + half
+    crc = zlib.crc32(b"IDAT" + half).to_bytes(4, "big")
+    with pytest.raises(BrokenImage):  # sound chunks, but half of the pixels
+        decode(whole + crc + data[place + size + 4 :], 90)
 
 
 def test_without_its_extra_heic_is_refused_by_name(monkeypatch):

@@ -1,7 +1,6 @@
 """The list of URLs to download, and the manifest written from it."""
 
 import csv
-import html
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -84,7 +83,7 @@ def _read_table(source: Path, column: str) -> Table:
 def _cleaned(table: Table, column: str) -> Table:
     """Take off what copying has put around URLs: quotes, brackets, and HTML's ``&amp;``."""
     urls = [str(url) for url in table.frame[column]]
-    clean = [html.unescape(url.strip("\"'<> ")) for url in urls]
+    clean = [url.strip("\"'<> ").replace("&amp;", "&") for url in urls]
     changed = sum(one != other for one, other in zip(urls, clean, strict=True))
     if not changed:
         return table

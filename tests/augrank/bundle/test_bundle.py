@@ -50,6 +50,10 @@ def test_an_edited_bundle_json_is_refused(bundle, change):
     (bundle / "bundle.json").write_text(json.dumps({**content, **change}))
     with pytest.raises(BundleError, match=r"bundle\.json is not the file that was exported"):
         load_bundle(bundle)
+    del content["sha256"]
+    (bundle / "bundle.json").write_text(json.dumps(content))
+    with pytest.raises(BundleError, match="written by another version"):
+        load_bundle(bundle)
 
 
 def test_a_bundle_that_answers_otherwise_than_at_export_is_not_ready(bundle):

@@ -190,6 +190,47 @@ def test_a_folder_of_parts_is_one_manifest(tmp_path):
     }
 
 
+def test_parts_may_have_further_columns_and_other_files_beside(tmp_path):
+    folder = tmp_path / "history"
+    folder.mkdir()
+    pq.write_table(pa.table({"relative_im_path": ["0.jpg"]}), folder / "0.parquet")
+    more = pa.table({"relative_im_path": ["1.jpg"], "open_rate": [1]})
+    pq.write_table(more, folder / "1.parquet")
+    (folder / "README.md").write_text("about")
+    assert read_table(folder, {}).frame.to_dict("list") == {
+        "relative_im_path": ["0.jpg", "1.jpg"],
+        "open_rate": ["", "1"],
+    }
+    other = pa.table({"relative_im_path": ["2.jpg"], "open_rate": [[1]]})
+    pq.write_table(other, folder / "2.parquet")
+    with pytest.raises(DataError, match="not a readable Parquet file"):
+        read_table(folder, {})
+
+
+def test_a_folder_of_images_may_hold_answers_beside_them(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"")
+    pq.write_table(pa.table({"probability": [0.5]}), tmp_path / "answers.parquet")
+    table = read_table(tmp_path, {})
+    assert (table.unit, table.frame["relative_im_path"].tolist()) == ("image", ["a.png"])
+    (tmp_path / "a.png").rename(tmp_path / "a.txt")
+    (tmp_path / "answers.parquet").rename(tmp_path / "answers.partial")
+    with pytest.raises(DataError, match=r"has no images.*passed over"):
+        read_table(tmp_path, {})
+
+
+def test_values_that_python_cannot_hold_are_bad_rows(tmp_path):
+    paths = pa.array(["a.jpg", "b.jpg"])
+    text = pa.array([b"fine", b"\xff\xfe"]).view(pa.binary()).cast(pa.string(), safe=False)
+    far = pa.array([0, 2**30], pa.int32()).cast(pa.date32())
+    halves = pa.array(np.array([0.5, np.nan], np.float16))
+    for column, bad in ((text, [1]), (far, [1]), (halves, [])):
+        pq.write_table(pa.table({"relative_im_path": paths, "x": column}), tmp_path / "m.parquet")
+        table = read_table(tmp_path / "m.parquet", {})
+        assert list(table.bad) == bad
+        assert table.frame["x"].tolist()[1] == ""
+        assert table.frame["x"].tolist()[0] in ("fine", "1970-01-01", "0.5")
+
+
 NAMES = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=8)
 CELLS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=12)
 

@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmarks.cli.app import app
+from benchmarks.common.http_client import FAILED
 from benchmarks.hostile.requests import HostileRequests, read_corpus
 from benchmarks.hostile.run import HostileFigures
 
@@ -29,10 +30,15 @@ def test_own_errors_and_those_of_torchserve_are_told_apart():
     figures.add(0, 200, b"{}")
     figures.add(1, 500, b'{"code": 500, "type": "ErrorDataDecoderException"}')
     figures.add(2, 503, b'{"code": 503, "type": "ServiceUnavailableException"}')
+    assert not figures.passed  # the neighbour has not been answered
+    figures.neighbour_answers = 1
     assert figures.passed
     figures.add(3, 500, b'{"error": {"code": "internal"}}')
     assert not figures.passed
     assert (figures.own_errors, figures.server_errors) == ([3], [1])
+    silent = HostileFigures(neighbour_answers=1)
+    silent.add(0, FAILED, b"")
+    assert not silent.passed
     assert figures.plain()["statuses"] == {"200": 1, "500": 2, "503": 1}
 
 

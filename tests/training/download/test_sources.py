@@ -68,14 +68,14 @@ def test_what_copying_puts_around_urls_is_taken_off(tmp_path):
     file = tmp_path / "urls.csv"
     file.write_text(
         'url\n"""https://a.example/1.jpg?a=1&amp;b=2"""\n<https://a.example/2.jpg>\n'
-        "https://a.example/3.jpg?a=1&b=2\na.jpg,1\n",
+        "https://a.example/3.jpg?a=1&region=us&timestamp=3&copy=1\na.jpg,1\n",
         encoding="utf-8",
     )
     table = read_urls(file, "url")
     assert table.frame["url"].tolist() == [
         "https://a.example/1.jpg?a=1&b=2",
         "https://a.example/2.jpg",
-        "https://a.example/3.jpg?a=1&b=2",
+        "https://a.example/3.jpg?a=1&region=us&timestamp=3&copy=1",
         "",  # of another width: never requested
     ]
     assert table.notes == ("took quotes, brackets or &amp; off 2 URLs",)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from augrank.contracts.manifest import DEFAULT_CONTEXT, PRODUCT_TYPE
 from augrank.contracts.request_fields import MAX_TEXT, RESERVED
 from augrank.errors import DataError, one_of
-from augrank.manifest.problems import Problems
+from augrank.manifest.problems import VALUE, Problems
 from augrank.models.context import (
     MAX_NUMBER,
     CategoricalColumn,
@@ -85,15 +85,15 @@ def check_context(column: pd.Series, numeric: bool, problems: Problems) -> None:
     text = [str(value) for value in column]
     if numeric:
         values, name = numbers(column), column.name
-        problems.add(~np.isfinite(values), f"{name}: expected a finite number, got {{}}", text)
+        problems.add(~np.isfinite(values), f"{name}: expected a finite number, got {VALUE}", text)
         too_large = np.abs(values) > MAX_NUMBER
-        problems.add(too_large, f"{name}: expected at most {MAX_NUMBER:.1e}, got {{}}", text)
+        problems.add(too_large, f"{name}: expected at most {MAX_NUMBER:.1e}, got {VALUE}", text)
         return
     length = np.array([len(value) for value in text])
     problems.add(
         length > MAX_TEXT,
         f"{column.name}: expected at most {MAX_TEXT} characters, which a request may carry, "
-        "got {}",
+        f"got {VALUE}",
         text,
     )
 

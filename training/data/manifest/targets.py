@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from augrank.contracts.manifest import PROBABILITY, SUCCESSES, TRIALS
 from augrank.errors import DataError, one_of
-from augrank.manifest.problems import Problems
+from augrank.manifest.problems import VALUE, Problems
 from augrank.models.targets import TARGET_ALIASES, TARGETS, Direction, Target, resolve_target
 from training.data.manifest.values import numbers
 
@@ -93,7 +93,7 @@ def check_target(frame: pd.DataFrame, name: str, problems: Problems) -> None:
         if needed is not None:
             bad |= blank & needed
         for hint, rows in _hints(name, text, bad & ~problems.bad).items():
-            problems.add(rows, f"{column}: expected {why}, got {{}}{hint}", text)
+            problems.add(rows, f"{column}: expected {why}, got {VALUE}{hint}", text)
 
     with np.errstate(invalid="ignore"):
         if name in frame.columns:

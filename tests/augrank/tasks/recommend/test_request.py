@@ -130,6 +130,9 @@ def test_bodies_may_be_compressed(encoding):
     pack = {"gzip": gzip.compress, "deflate": zlib.compress}[encoding]
     headers = {"content-encoding": encoding}
     assert parse({"body": pack(IMAGE)}, headers | {"content-type": "image/png"}).image == IMAGE
+    members = gzip.compress(IMAGE[:3]) + gzip.compress(IMAGE[3:])
+    two = parse({"body": members}, {"content-encoding": "gzip", "content-type": "image/png"})
+    assert two.image == IMAGE
     body = json.dumps({"image": ENCODED, "target": "open_rate"}).encode()
     assert parse({"body": pack(body)}, headers | JSON).target == "open_rate"
 
@@ -139,6 +142,9 @@ def test_instances_are_several_requests_that_share_header_fields():
     found = read_requests({"body": body}, {**JSON, "x-augrank-fields": "target=b"})
     assert found.instances
     assert [parse_request(each).target for each in found.bodies] == ["b", "a"]
+    beside = read_requests({"body": {**body, "target": "c", "min_lift": 0.1}}, JSON)
+    parsed = [parse_request(each) for each in beside.bodies]
+    assert [(each.target, each.min_lift) for each in parsed] == [("c", 0.1), ("a", 0.1)]
     assert not read_requests({"body": {"image": ENCODED}}, JSON).instances
 
 

@@ -53,3 +53,11 @@ def test_accents_may_be_marks_of_their_own(folder):
     _, column = columns(folder, "M\u00f6bel", "Mo\u0308bel")
     assert column.values == ("M\u00f6bel",)
     assert column.vocabulary.find("mo\u0308bel") == "M\u00f6bel"
+
+
+@pytest.mark.parametrize("name", ["{price}", "a{}b", "{0}"])
+def test_names_of_columns_may_have_braces(folder, name):
+    text = f"relative_im_path,{name}\nimages/000.png,1\nimages/001.png,2\nimages/002.png,x\n"
+    with pytest.raises(DataError) as caught:
+        read(folder, text, context=(name,))
+    assert f"line 4: {name}: expected a finite number, got 'x'" in str(caught.value)
