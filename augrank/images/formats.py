@@ -7,7 +7,6 @@ _BY_START = (
     (b"\x89PNG\r\n\x1a\n", "PNG"),
     (b"GIF87a", "GIF"),
     (b"GIF89a", "GIF"),
-    (b"BM", "BMP"),
     (b"II*\0", "TIFF"),
     (b"MM\0*", "TIFF"),
     (b"II+\0", "TIFF"),
@@ -29,7 +28,8 @@ _BY_START = (
     (b"iVBORw0KGgo", "PNG in base64 text"),
     (b"UklGR", "WebP in base64 text"),
 )
-_PORTABLE = re.compile(rb"P[1-6]\s")  # PBM, PGM, PPM
+_BITMAP = re.compile(rb"BM.{4}\0{4}", re.S)  # size of the file, and a reserved field
+_PORTABLE = re.compile(rb"P[1-6]\s+[#\d]")  # PBM, PGM, PPM: a comment or the width follows
 _MARKUP = (
     (re.compile(rb"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*(<!DOCTYPE svg[^>]*>\s*)?<svg", re.S),
      "SVG"),
@@ -51,9 +51,12 @@ def format_of(data: bytes) -> str | None:
         return "WEBP" if head[8:12] == b"WEBP" else "RIFF media file"
     if head[4:8] == b"ftyp":
         return _base_media(head)
+    if _BITMAP.match(head):
+        return "BMP"
     if _PORTABLE.match(head):
         return "PPM"
-    return next((name for pattern, name in _MARKUP if pattern.match(head)), None)
+    text = head.removeprefix(b"\xef\xbb\xbf")  # a byte order mark
+    return next((name for pattern, name in _MARKUP if pattern.match(text)), None)
 
 
 def described(data: bytes) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from augrank.errors import DataError
+from augrank.images.formats import format_of
 from augrank.manifest.cells import CleanText
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
@@ -29,15 +30,14 @@ _OTHER_KINDS = (  # first bytes, kind, remedy
     (b"\xff\xfe", "UTF-16", _EXPORT),
     (b"\xfe\xff", "UTF-16", _EXPORT),
     (b"\xd0\xcf\x11\xe0", "an Excel workbook (.xls)", _EXPORT),
-    (b"version https://git-lfs", "a Git LFS pointer, not the file itself", "Run git lfs pull."),
-    (b"%PDF", "PDF", _EXPORT),
-    (b"ARROW1", "an Arrow file", "Write it as Parquet or CSV."),
+    (b"ARROW1\0\0", "an Arrow file", "Write it as Parquet or CSV."),
     (b"FEA1", "a Feather file", "Write it as Parquet or CSV."),
-    (b"ORC", "an ORC file", "Write it as Parquet or CSV."),
-    (b"{", "JSON", "Write it as CSV, one row per shown image."),
-    (b"[", "JSON", "Write it as CSV, one row per shown image."),
-    (b"<", "HTML or XML", "Download the file itself, not the page that shows it."),
 )
+_REMEDIES = {  # by the name of the format
+    "Git LFS pointer": "Run git lfs pull: the file is a pointer to the manifest.",
+    "JSON": "Write it as CSV, one row per shown image.",
+    "HTML": "Download the file itself, not the page that shows it.",
+}
 
 
 @dataclass
@@ -113,11 +113,14 @@ def _check_kind(source: Path, stream: io.BufferedReader) -> None:
         DataError: names the kind, and says how to export.
     """
     start = stream.peek(_PEEK)[:_PEEK]
-    for magic, kind, remedy in _OTHER_KINDS:
-        if start.removeprefix(b"\xef\xbb\xbf").lstrip(b" \r\n").startswith(magic):
-            raise DataError(
-                f"{source} is {kind}", expected="CSV in UTF-8, or Parquet", remedy=remedy
-            )
+    found = next(((kind, remedy) for magic, kind, remedy in _OTHER_KINDS
+                  if start.startswith(magic)), None)  # fmt: skip
+    if found is None and (name := format_of(start)) is not None:
+        found = name, _REMEDIES.get(name, _EXPORT)
+    if found is not None:
+        raise DataError(
+            f"{source} is {found[0]}", expected="CSV in UTF-8, or Parquet", remedy=found[1]
+        )
     zeros = start.count(0)
     if zeros > len(start) // 4:
         # UTF-16 without a mark: every other byte of its Latin letters is zero.

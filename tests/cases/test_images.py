@@ -223,6 +223,8 @@ def test_metadata_that_is_odd_warns_nobody():
         (b"version https://git-lfs.github.com/spec/v1\noid", "Git LFS pointer"),
         (b'{"error": 1}', "JSON"),
         (b"/9j/4AAQSkZJRg", "JPEG in base64 text"),
+        (b"\xef\xbb\xbf<svg>", "SVG"),
+        (b"BM as text begins", None),
         (b"anything else", None),
         (b"", None),
     ],

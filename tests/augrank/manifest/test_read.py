@@ -94,6 +94,8 @@ def test_cells_that_are_too_long_or_have_a_nul_are_bad_by_line(tmp_path):
         (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer.*git lfs pull"),
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(99), r"Excel workbook \(\.xls\)"),
         (b"relative_im_path\n" + bytes(200), "is binary"),
+        (b"\xff\xd8\xff\xe0\0\x10JFIF", "is JPEG: expected CSV in UTF-8, or Parquet"),
+        (b"\x89PNG\r\n\x1a\n", "is PNG"),
         (b"PAR1" + bytes(30), "not a readable Parquet file"),
         (gzip.compress(MANIFEST.encode())[:-9], "cannot be read"),
         (b"PK\x03\x04" + bytes(30), "cannot be read"),
@@ -105,6 +107,12 @@ def test_other_files_are_refused_by_what_they_are(tmp_path, content, why):
     for name in ("m.csv", "m.tsv", "m"):
         with pytest.raises(DataError, match=why):
             read_table(written(tmp_path, content, name), {})
+
+
+def test_a_header_is_not_taken_for_another_format(tmp_path):
+    for name in ("BMI", "ORC", "P1 x"):
+        table = read_table(written(tmp_path, f"{name},relative_im_path\n1,a.jpg\n"), {})
+        assert list(table.frame.columns) == [name, "relative_im_path"]
 
 
 def test_what_a_zip_file_holds_decides(tmp_path):
