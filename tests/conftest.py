@@ -74,7 +74,7 @@ def dist(tiny_export: Export) -> Path:
 @pytest.fixture(scope="session")
 def recommender(tiny_export: Export) -> Iterator[Recommender]:
     loaded = Recommender.load(tiny_export.bundle, threads=2)
-    with own_threads(loaded):
+    with own_threads(loaded.stages):
         yield loaded
 
 

@@ -1,4 +1,8 @@
-"""The smoke request of a bundle: a held-out image, and the answer that the parity gate saw."""
+"""The smoke request of a bundle: a held-out image, and the answer that the parity gate saw.
+
+Its probabilities alone would not tell everything: a head whose trees do not ask for the image's
+features answers alike whatever they are. So the image's features are recorded too.
+"""
 
 import base64
 import json
@@ -7,11 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from augrank.arrays import Float32Array
 from augrank.bundle.spec import SMOKE_FILE
 from augrank.errors import BundleError
 
-# Of a probability: of the graph and device that were recorded, on any processor; and of others.
+# Largest difference of a probability, and of the features relative to their length: of the graph
+# and device that were recorded, on any processor; and of others.
 TOLERANCE, OTHER_TOLERANCE = 0.02, 0.05
+FEATURES_TOLERANCE, OTHER_FEATURES_TOLERANCE = 0.1, 0.3
+FEATURE_DIGITS = 4  # significant
 
 
 @dataclass(frozen=True)
@@ -21,6 +31,7 @@ class SmokeRequest:
     content: Mapping[str, Any]  # the request, as JSON
     probabilities: Mapping[str, float]  # by candidate
     best_candidate: str | None  # None if it is a near-tie
+    features: Float32Array  # (F,), of the image without augmentation
 
     @classmethod
     def load(cls, bundle: Path) -> "SmokeRequest":
@@ -31,11 +42,26 @@ class SmokeRequest:
         """
         try:
             content = json.loads((bundle / SMOKE_FILE).read_text(encoding="utf-8"))
-            return cls(content["request"], content["probabilities"], content["best_candidate"])
+            return cls(
+                content["request"],
+                content["probabilities"],
+                content["best_candidate"],
+                np.asarray(content["features"], np.float32),
+            )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise BundleError(
-                f"{SMOKE_FILE} cannot be read: {error}", remedy="Export the run again."
+                f"{SMOKE_FILE} cannot be read", got=repr(error), remedy="Export the run again."
             ) from error
+
+    def save(self, bundle: Path) -> None:
+        """Write it to a bundle's directory."""
+        content = {
+            "request": self.content,
+            "probabilities": self.probabilities,
+            "best_candidate": self.best_candidate,
+            "features": [float(f"{value:.{FEATURE_DIGITS}g}") for value in self.features],
+        }
+        (bundle / SMOKE_FILE).write_text(json.dumps(content), encoding="utf-8")
 
     @property
     def body(self) -> bytes:
@@ -56,3 +82,10 @@ class SmokeRequest:
         if set(probabilities) != set(self.probabilities):
             return float("inf")
         return max(abs(probabilities[name] - p) for name, p in self.probabilities.items())
+
+    def features_difference(self, features: Float32Array) -> float:
+        """Return the distance of features (F,), relative to the length of the recorded ones."""
+        if features.shape != self.features.shape:
+            return float("inf")
+        length = max(float(np.linalg.norm(self.features)), 1e-12)
+        return float(np.linalg.norm(features - self.features)) / length

@@ -52,6 +52,7 @@ class Backbone:
             )
         self.provider, self.arithmetic = self._engine.provider, self._engine.arithmetic
         self.feature_width, self.augmentation_count = widths[FEATURES], widths[LOGITS]
+        self.image_size = self._engine.image_size
         self.rows_per_call = CPU_ROWS_PER_CALL if self.provider in (CPU, OPENVINO) else MAX_BATCH
 
     def embed(self, batch: Float32Array) -> Embedding:

@@ -24,6 +24,7 @@ class Engine(Protocol):
     provider: str  # the execution provider, such as CPUExecutionProvider
     arithmetic: str  # the type of floating point arithmetic, if the engine chooses it
     widths: dict[str, int]  # columns of each output
+    image_size: int  # side of its images, in pixels
 
     def run(self, batch: Float32Array) -> tuple[Float32Array, Float32Array]:
         """Run the graph on images float32 (N, 3, S, S); return features (N, F), logits (N, A)."""
@@ -65,6 +66,7 @@ class OnnxRuntimeEngine:
                 remedy="Check the NVIDIA driver and the CUDA libraries, or set AUGRANK_DEVICE=cpu.",
             )
         self.widths = {output.name: output.shape[-1] for output in self._session.get_outputs()}
+        self.image_size: int = self._session.get_inputs()[0].shape[-1]
 
     def run(self, batch: Float32Array) -> tuple[Float32Array, Float32Array]:
         """Run the graph on images; return features and logits."""
@@ -106,6 +108,7 @@ class OpenVinoEngine:
         self.widths = {
             output.any_name: output.partial_shape[1].get_length() for output in model.outputs
         }
+        self.image_size: int = model.inputs[0].partial_shape[3].get_length()
         self._request, self._busy = model.create_infer_request(), threading.Lock()
 
     def run(self, batch: Float32Array) -> tuple[Float32Array, Float32Array]:

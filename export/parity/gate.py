@@ -17,6 +17,7 @@ import numpy as np
 
 from augrank.bundle.load import open_bundle
 from augrank.bundle.recommend_spec import ParityFigures, RecommendSpec
+from augrank.bundle.smoke import SmokeRequest
 from augrank.bundle.spec import Precision
 from augrank.contracts.recommend_run import RecommendRun
 from augrank.images.decode import decode
@@ -119,12 +120,16 @@ class ParityGate:
         self._answers[config] = got
         return compare(self._expected, got, cosine)
 
-    def smoke_request(self, config: EngineConfig) -> dict[str, Any]:
-        """Return a request with its probabilities and verdict, for testing servers.
+    def smoke_request(self, config: EngineConfig, backbone: Backbone) -> SmokeRequest:
+        """Return a request with its probabilities, verdict and features, for testing servers.
 
         Its verdict is no near-tie, if there is such a request, and its answer differs least between
         training and this graph: far from any split of a tree, it is the same on other processors
         too.
+
+        Args:
+            config: a graph that was measured.
+            backbone: this graph.
         """
         answers = self._answers[config]
         pairs = list(zip(self._expected, answers, strict=True))
@@ -132,17 +137,22 @@ class ParityGate:
         weak = [not (one.firm and one.agrees(other)) for one, other in pairs]
         best = int(np.lexsort((apart, weak))[0])
         request, answer = self._requests[best], answers[best]
-        names = self._run.record.augmentations.names
-        return {
-            "request": {
-                "image": base64.b64encode(self._image(request) + FOREIGN).decode(),
-                "target": request.target,
-                "context": request.context,
-                "alternates": 0,
-            },
-            "probabilities": dict(zip(names, answer.probability.tolist(), strict=True)),
-            "best_candidate": None if weak[best] else names[answer.choice],
+        record, image = self._run.record, self._image(request)
+        names = record.augmentations.names
+        pixels = decode(image, record.image_size).pixels
+        embedding = backbone.embed(Normalizer(record.mean, record.std).batch([pixels]))
+        content = {
+            "image": base64.b64encode(image + FOREIGN).decode(),
+            "target": request.target,
+            "context": request.context,
+            "alternates": 0,
         }
+        return SmokeRequest(
+            content,
+            dict(zip(names, answer.probability.tolist(), strict=True)),
+            None if weak[best] else names[answer.choice],
+            embedding.features[0],
+        )
 
     def confirm(self, archive: Path, config: EngineConfig, figures: ParityFigures) -> None:
         """Check that the finished archive, which chooses its own graph, has the same figures.

@@ -4,7 +4,6 @@ run/ ─ graphs ─ heads ─ alternates ─ bundle.json ─ NAME.mar ─┐  (a
  └─ reference.npz ───────────────────────────────────────── gate ─ dist/
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from augrank.bundle.load import library_versions, load_bundle
 from augrank.bundle.recommend_spec import RecommendSpec
-from augrank.bundle.spec import SMOKE_FILE, Precision
+from augrank.bundle.spec import Precision
 from augrank.contracts.recommend_run import RecommendRun
 from augrank.contracts.run import RunRecord
 from augrank.errors import DataError
@@ -208,8 +207,7 @@ def _finish(
     progress("embedding the catalogue")
     graph = staged.bundle / graphs[precision]
     backbone = Backbone(graph, threads=usable_cores(), device="cpu")
-    smoke = json.dumps(gate.smoke_request(EngineConfig(precision)))
-    (staged.bundle / SMOKE_FILE).write_text(smoke, encoding="utf-8")
+    gate.smoke_request(EngineConfig(precision), backbone).save(staged.bundle)
     changes: dict[str, Any] = {
         "graphs": graphs,
         "precision": precision,

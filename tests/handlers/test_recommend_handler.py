@@ -36,7 +36,7 @@ def model_dir(tiny_export, tmp_path_factory):
 def handler(model_dir):
     made = RecommendHandler()
     made.initialize(make_context(model_dir, []))
-    with own_threads(made.task):
+    with own_threads(made.task.stages):
         yield made
 
 

@@ -13,6 +13,7 @@ def own_threads(owner: object) -> Iterator[None]:
     The threads end with the block.
     """
     pools = [pool for pool in vars(owner).values() if isinstance(pool, ThreadPoolExecutor)]
+    assert pools, f"{owner} has no pools"
     for pool in pools:
         meeting = threading.Barrier(pool._max_workers)
         for waiting in [pool.submit(meeting.wait, 60) for _ in range(pool._max_workers)]:

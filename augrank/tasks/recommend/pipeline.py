@@ -1,85 +1,42 @@
-"""The whole request, top to bottom: plan, decode, augment, embed, score, rank.
+"""The task: a loaded bundle that answers requests.
 
-    request ─ plan ─ decode ─ candidates ─┐                    ┌─ head ─ rank ─ answer
-    request ─ plan ─ decode ─ candidates ─┼─ batch ─ backbone ─┴─ head ─ rank ─ answer
-    request ─ refused ────────────────────┴──────────────────────────────────── error
+    request ─ plan ─┐          ┌─ answer
+    request ─ plan ─┼─ stages ─┴─ answer
+    request ─ refused ─────────── error
 
-Candidates are written straight into one preallocated batch. Requests of one call are decoded and
-augmented by a few threads while the backbone processes those before them (OpenCV, Pillow and
-onnxruntime release Python's lock). One bad request gets an error as its answer and does not affect
-the others.
+``plan.py`` checks everything in a request except its image, ``stages.py`` does the rest for several
+requests together. One bad request gets an error as its answer and does not affect the others.
 """
 
-import time
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from augrank.arrays import Float32Array
 from augrank.bundle.graphs import open_backbone
 from augrank.bundle.load import load_bundle
 from augrank.bundle.recommend_spec import RecommendBundle, RecommendSpec
 from augrank.bundle.spec import Bundle, BundleSpec, Precision
 from augrank.errors import AugrankError
 from augrank.images.augmentations import ORIGINAL
-from augrank.images.decode import (
-    DecodedImage,
-    DecodeLimits,
-    RgbImage,
-    encode,
-    working_image,
-)
-from augrank.images.preprocess import BatchMemory, Normalizer
-from augrank.models.backbone import Embedding
+from augrank.images.decode import DecodeLimits, RgbImage, encode
 from augrank.models.context import ContextEncoder
 from augrank.models.engines import CPU, Device
-from augrank.models.head import HeadRows
 from augrank.resources import usable_cores
 from augrank.tasks.base import EngineOptions, RequestBody
 from augrank.tasks.isolation import isolated, pass_good
 from augrank.tasks.recommend.alternates import Alternates
 from augrank.tasks.recommend.plan import Planner, RequestPlan
-from augrank.tasks.recommend.ranking import (
-    RankedAlternates,
-    rank_alternates,
-    rank_candidates,
-    thumbnail,
-)
 from augrank.tasks.recommend.request import DEFAULT_ALTERNATES, Request, parse_request
-from augrank.tasks.recommend.response import Answer, ImageInfo, Timings
-from augrank.tasks.recommend.smoke import smoke_difference
+from augrank.tasks.recommend.response import Answer
+from augrank.tasks.recommend.smoke import check_smoke_request
+from augrank.tasks.recommend.stages import Stages
 from augrank.tasks.recommend.validate import check_widths
 from augrank.trust.estimator import Estimator
-from augrank.trust.posterior import ImageEffects
 
 WARM_UP_FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 WARM_UP_ROUNDS = 2
-MAX_PREPARING = 4  # threads that decode and augment beside the backbone
-Numbered = tuple[int, Answer | AugrankError]  # a plan's place in the batch, and its answer
-
-
-@dataclass(frozen=True)
-class _Prepared:
-    """A planned request whose candidates are in the batch."""
-
-    plan: RequestPlan
-    image: DecodedImage
-    rows: slice  # of the batch
-    thumbnails: tuple[str, ...]  # one for each candidate, or none
-    decode_ms: float
-    augment_ms: float
-
-
-@dataclass(frozen=True)
-class _Embedded:
-    """The backbone's output for a batch, shared by the requests in it."""
-
-    embedding: Embedding
-    embed_ms: float
 
 
 def load_task(bundle: Bundle[BundleSpec], options: EngineOptions) -> "Recommender":
@@ -125,23 +82,19 @@ class Recommender:
         self.precision, self.backbone = open_backbone(
             bundle, precision, threads=threads, device=device, spin=spin
         )
-        self._normalizer = Normalizer(spec.mean, spec.std)
-        self._memory = BatchMemory(spec.image_size)
-        self._preparers = ThreadPoolExecutor(min(MAX_PREPARING, threads), "augrank-prepare")
         self._context = ContextEncoder(spec.context)
         self._estimators = {
             head.target.name: Estimator.load(head, bundle.directory) for head in spec.heads
         }
         original = spec.augmentations.names.index(ORIGINAL)
-        self._alternates = (
+        self.alternates = alternates = (
             Alternates.load(spec.alternates, bundle.directory, original)
             if spec.alternates
             else None
         )
-        self._planner = Planner(spec, self._estimators, self._context, self._alternates)
-        check_widths(
-            spec, self.backbone, self._context, self._alternates, self._estimators.values()
-        )
+        self._planner = Planner(spec, self._estimators, self._context, alternates)
+        self.stages = Stages(bundle, self.backbone, alternates, limits=limits, preparing=threads)
+        check_widths(spec, self.backbone, self._context, alternates, self._estimators.values())
 
     @classmethod
     def load(
@@ -250,9 +203,10 @@ class Recommender:
             BundleError: the answer is another one.
         """
         same_engine = (self.precision, self.backbone.provider) == (self.bundle.spec.precision, CPU)
-        return smoke_difference(
+        return check_smoke_request(
             self.bundle,
-            lambda request: self.recommend_batch([request])[0],
+            answered=lambda request: self.recommend_batch([request])[0],
+            embedded=lambda image: self.stages.embed(image).features[0],
             same_engine=same_engine,
         )
 
@@ -267,152 +221,5 @@ class Recommender:
         return self._planner.plan(request)
 
     def answer(self, plans: Sequence[RequestPlan]) -> list[Answer | AugrankError]:
-        """Prepare requests on threads; embed and answer as soon as a backbone call pays off.
-
-        Requests about the same candidates of the same image, under other targets or contexts,
-        are prepared and embedded once.
-        """
-        groups = _same_candidates(plans)
-        first = [plans[group[0]] for group in groups]
-        ends = np.cumsum([len(plan.augmentations) for plan in first], dtype=int).tolist()
-        rows = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
-        memory = self._memory.rows(ends[-1] if ends else 0)
-
-        def prepare(plan: RequestPlan, rows: slice) -> _Prepared | AugrankError:
-            return isolated(self._prepare, memory, plan, rows)
-
-        run_ahead = self._preparers.map if len(first) > 1 else map
-        answers: dict[int, Answer | AugrankError] = {}
-        waiting: list[_Prepared | AugrankError] = []
-        begun = 0
-        for number, item in enumerate(run_ahead(prepare, first, rows), start=1):
-            waiting.append(item)
-            if number == len(first) or _count(waiting) >= self.backbone.rows_per_call:
-                answers |= self._answer_together(memory, waiting, plans, groups[begun:number])
-                waiting, begun = [], number
-        return [answers[place] for place in range(len(plans))]
-
-    def _prepare(self, memory: Float32Array, plan: RequestPlan, rows: slice) -> _Prepared:
-        """Decode a request's image and write its candidates into its rows of the batch."""
-        started = time.perf_counter()
-        image = working_image(plan.request.image, self.bundle.spec.image_size, self.limits)
-        decoded = time.perf_counter()
-        thumbnails = []
-        for augmentation, row in zip(plan.augmentations, memory[rows], strict=True):
-            candidate = augmentation.apply(image.pixels)
-            self._normalizer.into(candidate, row)
-            if plan.request.thumbnails:
-                thumbnails.append(thumbnail(candidate))
-        return _Prepared(
-            plan,
-            image,
-            rows,
-            tuple(thumbnails),
-            decode_ms=_ms(decoded - started),
-            augment_ms=_ms(time.perf_counter() - decoded),
-        )
-
-    def _answer_together(
-        self,
-        memory: Float32Array,
-        prepared: Sequence[_Prepared | AugrankError],
-        plans: Sequence[RequestPlan],
-        groups: Sequence[Sequence[int]],
-    ) -> Iterable[Numbered]:
-        """Embed these images in one backbone call, then answer each plan of their groups.
-
-        Args:
-            memory: the batch that the candidates were written into.
-            prepared: one per group.
-            plans: all plans of the batch.
-            groups: places in ``plans`` of those that each prepared image answers.
-        """
-        good = [item for item in prepared if isinstance(item, _Prepared)]
-        embedded = isolated(self._embed, memory, good) if good else None
-        start = 0
-        for item, places in zip(prepared, groups, strict=True):
-            if isinstance(item, AugrankError):
-                yield from ((place, item) for place in places)
-                continue
-            end = start + len(item.plan.augmentations)
-            for place in places:
-                if isinstance(embedded, _Embedded):
-                    part = _Embedded(embedded.embedding[start:end], embedded.embed_ms)
-                    mine = replace(item, plan=plans[place])
-                    yield place, isolated(self._score_and_rank, mine, part)
-                elif embedded is not None:  # internal error: none of these images can be answered
-                    yield place, embedded
-            start = end
-
-    def _embed(self, memory: Float32Array, good: Sequence[_Prepared]) -> _Embedded:
-        """Embed the candidates of these requests in one backbone call."""
-        started = time.perf_counter()
-        first, last = good[0].rows.start, good[-1].rows.stop
-        batch = memory[first:last]
-        if len(batch) > _count(good):  # a rejected request between them left its rows empty
-            batch = np.concatenate([memory[item.rows] for item in good])
-        return _Embedded(self.backbone.embed(batch), _ms(time.perf_counter() - started))
-
-    def _score_and_rank(self, item: _Prepared, embedded: _Embedded) -> Answer:
-        """Score and rank one request's candidates and alternates."""
-        embedding, plan = embedded.embedding, item.plan
-        scoring = time.perf_counter()
-        rows = HeadRows(plan.applied, embedding.logits, embedding.features, plan.context)
-        catalogue, alternates = self._alternates, RankedAlternates()
-        known = catalogue.known(plan.estimator, plan.sha256) if catalogue else None
-        draws = plan.estimator.candidates(rows, known or ImageEffects.unknown(1))
-        others = catalogue.predict(plan) if catalogue and plan.request.alternates else None
-        ranking = time.perf_counter()
-        candidates = rank_candidates(plan, draws, item.thumbnails)
-        if catalogue and others is not None:
-            alternates = rank_alternates(plan, catalogue, *others, draws[:, 0])
-        done = time.perf_counter()
-        return Answer(
-            model=self.bundle.spec.name,
-            bundle_version=self.bundle.version,
-            image=ImageInfo(
-                sha256=plan.sha256,
-                width=item.image.width,
-                height=item.image.height,
-                format=item.image.format,
-            ),
-            target=plan.target.name,
-            direction=plan.target.direction,
-            context=dict(plan.request.context),
-            augmentation=plan.request.augmentation,
-            min_lift=plan.request.min_lift,
-            probability=candidates.original.probability,
-            interval=candidates.original.interval,
-            candidates=candidates.scores,
-            best_candidate=candidates.best,
-            verdict=candidates.verdict,
-            alternates=alternates.scores,
-            best_alternate=alternates.best,
-            alternate_verdict=alternates.verdict,
-            timings_ms=Timings(
-                decode=item.decode_ms,
-                augment=item.augment_ms,
-                embed=embedded.embed_ms,
-                score=_ms(ranking - scoring),
-                rank=_ms(done - ranking),
-                total=_ms(done - plan.started),
-            ),
-        )
-
-
-def _same_candidates(plans: Sequence[RequestPlan]) -> list[list[int]]:
-    """Group the places of plans whose rows of the batch are the same, in order of appearance."""
-    groups: dict[tuple[str, tuple[str, ...], bool], list[int]] = {}
-    for place, plan in enumerate(plans):
-        names = tuple(augmentation.name for augmentation in plan.augmentations)
-        groups.setdefault((plan.sha256, names, plan.request.thumbnails), []).append(place)
-    return list(groups.values())
-
-
-def _count(prepared: Sequence[_Prepared | AugrankError]) -> int:
-    """Count the candidates of the requests that can be answered."""
-    return sum(len(item.plan.augmentations) for item in prepared if isinstance(item, _Prepared))
-
-
-def _ms(seconds: float) -> float:
-    return round(seconds * 1e3, 3)
+        """Answer several plans together; see ``stages.py``."""
+        return self.stages.answer(plans)

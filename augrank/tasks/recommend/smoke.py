@@ -3,8 +3,15 @@
 import json
 from collections.abc import Callable
 
+from augrank.arrays import Float32Array
 from augrank.bundle.recommend_spec import RecommendBundle
-from augrank.bundle.smoke import OTHER_TOLERANCE, TOLERANCE, SmokeRequest
+from augrank.bundle.smoke import (
+    FEATURES_TOLERANCE,
+    OTHER_FEATURES_TOLERANCE,
+    OTHER_TOLERANCE,
+    TOLERANCE,
+    SmokeRequest,
+)
 from augrank.bundle.spec import SMOKE_FILE
 from augrank.errors import AugrankError, BundleError
 from augrank.tasks.base import RequestBody
@@ -12,17 +19,19 @@ from augrank.tasks.recommend.request import Request, parse_request
 from augrank.tasks.recommend.response import Answer
 
 
-def smoke_difference(
+def check_smoke_request(
     bundle: RecommendBundle,
-    answered: Callable[[Request], Answer | AugrankError],
     *,
+    answered: Callable[[Request], Answer | AugrankError],
+    embedded: Callable[[bytes], Float32Array],
     same_engine: bool,
 ) -> float | None:
-    """Compare the answer to the smoke request with that at export.
+    """Compare the answer to the smoke request, and its image's features, with those at export.
 
     Args:
         bundle: names the request and the answer.
         answered: answers a request.
+        embedded: embeds an image file; returns its features, (F,).
         same_engine: whether the graph and the device are those of the recorded answer.
 
     Returns:
@@ -34,18 +43,29 @@ def smoke_difference(
     if SMOKE_FILE not in bundle.spec.files:
         return None
     smoke = SmokeRequest.load(bundle.directory)
+    apart = smoke.features_difference(embedded(smoke.image))
+    if not apart <= (FEATURES_TOLERANCE if same_engine else OTHER_FEATURES_TOLERANCE):
+        expected = "its image's features"
+        raise _differs(bundle, expected=expected, got=f"features {apart:.0%} apart from them")
     options = {name: value for name, value in smoke.content.items() if name != "image"}
     answer = answered(parse_request(RequestBody(smoke.image, {}, options)))
     if isinstance(answer, AugrankError):
         raise answer
     got = {score.name: score.probability for score in answer.candidates}
     difference = smoke.difference(got)
-    if difference <= (TOLERANCE if same_engine else OTHER_TOLERANCE):
-        return difference
+    if not difference <= (TOLERANCE if same_engine else OTHER_TOLERANCE):
+        raise _differs(bundle, expected=json.dumps(dict(smoke.probabilities)), got=json.dumps(got))
+    best = answer.best_candidate.name
+    if same_engine and smoke.best_candidate not in (None, best):
+        raise _differs(bundle, expected=f"the choice {smoke.best_candidate}", got=best)
+    return difference
+
+
+def _differs(bundle: RecommendBundle, *, expected: str, got: str) -> BundleError:
     made_with = ", ".join(f"{name}=={v}" for name, v in bundle.spec.library_versions.items())
-    raise BundleError(
+    return BundleError(
         "the bundle does not answer its smoke request as it did at export",
-        expected=json.dumps(dict(smoke.probabilities)),
-        got=json.dumps(got),
+        expected=expected,
+        got=got,
         remedy=f"Install what it was made with ({made_with}), or export the run again.",
     )

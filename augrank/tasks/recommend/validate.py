@@ -33,7 +33,8 @@ def check_widths(
         "context": context.width,
     }
     found: dict[str, tuple[Widths, Widths]] = {
-        "graph": ((backbone.feature_width, backbone.augmentation_count), (features, logits))
+        "graph": ((backbone.feature_width, backbone.augmentation_count), (features, logits)),
+        "graph's image": ((backbone.image_size,), (spec.image_size,)),
     }
     for head in spec.heads:
         found[head.file] = ((head.width,), (sum(parts[name] for name in head.inputs),))

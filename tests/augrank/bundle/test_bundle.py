@@ -1,3 +1,4 @@
+import hashlib
 import json
 import shutil
 import sys
@@ -9,7 +10,8 @@ import augrank.bundle
 from augrank import Recommender
 from augrank.bundle.load import load_bundle, open_bundle
 from augrank.bundle.recommend_spec import RecommendSpec
-from augrank.bundle.spec import SEAL, BundleSpec, seal
+from augrank.bundle.smoke import SmokeRequest
+from augrank.bundle.spec import SEAL, SMOKE_FILE, BundleSpec, seal
 from augrank.errors import BundleError
 
 
@@ -56,16 +58,48 @@ def test_an_edited_bundle_json_is_refused(bundle, change):
         load_bundle(bundle)
 
 
-def test_a_bundle_that_answers_otherwise_than_at_export_is_not_ready(bundle):
-    """As after an update of a library: every file is right, and the answer is not."""
-    right = Recommender.load(bundle)
-    assert right.check_smoke_request() < 1e-6
-    right.warm_up()
-    content = json.loads((bundle / "bundle.json").read_text())
-    edit(bundle, mean=[value + 0.2 for value in content["mean"]])
+def edit_smoke(bundle, **changes) -> None:
+    content = json.loads((bundle / SMOKE_FILE).read_text()) | changes
+    (bundle / SMOKE_FILE).write_text(json.dumps(content))
+    files = json.loads((bundle / "bundle.json").read_text())["files"]
+    digest = hashlib.sha256((bundle / SMOKE_FILE).read_bytes()).hexdigest()
+    edit(bundle, files={**files, SMOKE_FILE: digest})
+
+
+def test_a_bundle_answers_its_smoke_request_as_at_export(bundle):
+    recommender = Recommender.load(bundle)
+    assert recommender.check_smoke_request() < 1e-6
+    recommender.warm_up()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]}, {"mean": [0.45, 0.45, 0.45]}],
+)
+def test_a_bundle_whose_images_look_otherwise_is_not_ready(bundle, change):
+    """Also where no head asks for the features: every file is right, and the answer may be too."""
+    edit(bundle, **change)
     other = Recommender.load(bundle)
-    with pytest.raises(BundleError, match=r"does not answer its smoke request.*Install what it"):
+    with pytest.raises(BundleError, match=r"does not answer its smoke.*features.*Install what it"):
         other.warm_up()
+
+
+def test_a_bundle_that_answers_otherwise_is_not_ready(bundle):
+    """As after an update of a library."""
+    smoke = SmokeRequest.load(bundle)
+    edit_smoke(bundle, probabilities={name: p + 0.1 for name, p in smoke.probabilities.items()})
+    with pytest.raises(BundleError, match="does not answer its smoke request"):
+        Recommender.load(bundle).warm_up()
+    wrong = next(name for name in smoke.probabilities if name != smoke.best_candidate)
+    edit_smoke(bundle, probabilities=smoke.probabilities, best_candidate=wrong)
+    with pytest.raises(BundleError, match=f"expected the choice {wrong}"):
+        Recommender.load(bundle).warm_up()
+
+
+def test_another_image_size_than_the_graphs_is_named(bundle):
+    edit(bundle, image_size=96)
+    with pytest.raises(BundleError, match=r"the graph's image does not fit.*\(96,\).*\(48,\)"):
+        Recommender.load(bundle)
 
 
 def test_no_pickle_anywhere(bundle):

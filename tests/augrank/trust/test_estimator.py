@@ -54,7 +54,7 @@ def test_a_steep_curve_does_not_make_an_unsure_gain_sure(scale):
 
 def test_an_image_of_the_catalogue_has_its_own_effect_and_correction(recommender):
     estimator = recommender._estimators["open_rate"]
-    plan_rows = recommender._alternates._rows(recommender._context.encode(
+    plan_rows = recommender.alternates._rows(recommender._context.encode(
         {"campaign_type": "Newsletter", "industry": "Retail"}), np.arange(3))  # fmt: skip
     score = estimator.score(plan_rows)
     unknown = ImageEffects.unknown(3)

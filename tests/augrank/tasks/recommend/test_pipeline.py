@@ -136,7 +136,7 @@ def test_ties_go_to_the_original(recommender, image):
 
 def test_alternates_are_of_the_images_own_type_and_never_itself(recommender, image):
     answer = recommender.recommend(image, "open_rate", CONTEXT, alternates=50)
-    own = next(p for p in recommender._alternates.images if p.sha256 == answer.image.sha256)
+    own = next(p for p in recommender.alternates.images if p.sha256 == answer.image.sha256)
     assert own.attributes["product_type"] == "car"
     assert len(answer.alternates) == 11
     assert {a.attributes["product_type"] for a in answer.alternates} == {"car"}

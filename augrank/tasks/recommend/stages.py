@@ -1,0 +1,248 @@
+"""The stages of a batch, after planning: decode, augment, embed, score, rank.
+
+    plan ─ decode ─ candidates ─┐                    ┌─ head ─ rank ─ answer
+    plan ─ decode ─ candidates ─┼─ batch ─ backbone ─┴─ head ─ rank ─ answer
+    plan ─ broken image ────────┴──────────────────────────────────── error
+
+Candidates are written straight into one preallocated batch. Requests of one call are decoded and
+augmented by a few threads while the backbone processes those before them (OpenCV, Pillow and
+onnxruntime release Python's lock).
+"""
+
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from augrank.arrays import Float32Array
+from augrank.bundle.recommend_spec import RecommendBundle
+from augrank.errors import AugrankError
+from augrank.images.decode import DecodedImage, DecodeLimits, RgbImage, working_image
+from augrank.images.preprocess import BatchMemory, Normalizer
+from augrank.models.backbone import Backbone, Embedding
+from augrank.models.head import HeadRows
+from augrank.tasks.isolation import isolated
+from augrank.tasks.recommend.alternates import Alternates
+from augrank.tasks.recommend.plan import RequestPlan
+from augrank.tasks.recommend.ranking import (
+    RankedAlternates,
+    rank_alternates,
+    rank_candidates,
+    thumbnail,
+)
+from augrank.tasks.recommend.response import Answer, ImageInfo, Timings
+from augrank.trust.posterior import ImageEffects
+
+MAX_PREPARING = 4  # threads that decode and augment beside the backbone
+Numbered = tuple[int, Answer | AugrankError]  # a plan's place in the batch, and its answer
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A planned request whose candidates are in the batch."""
+
+    plan: RequestPlan
+    image: DecodedImage
+    rows: slice  # of the batch
+    thumbnails: tuple[str, ...]  # one for each candidate, or none
+    decode_ms: float
+    augment_ms: float
+
+
+@dataclass(frozen=True)
+class _Embedded:
+    """The backbone's output for a batch, shared by the requests in it."""
+
+    embedding: Embedding
+    embed_ms: float
+
+
+class Stages:
+    """Answers plans with one loaded graph. Thread-safe.
+
+    Args:
+        bundle: whose answers they are.
+        backbone: the bundle's graph.
+        alternates: the bundle's catalogue, if it has one.
+        limits: larger images are rejected.
+        preparing: threads that decode and augment.
+    """
+
+    def __init__(
+        self,
+        bundle: RecommendBundle,
+        backbone: Backbone,
+        alternates: Alternates | None,
+        *,
+        limits: DecodeLimits,
+        preparing: int,
+    ) -> None:
+        spec = bundle.spec
+        self._bundle, self._backbone, self._alternates = bundle, backbone, alternates
+        self._limits = limits
+        self._normalizer = Normalizer(spec.mean, spec.std)
+        self._memory = BatchMemory(spec.image_size)
+        self._preparers = ThreadPoolExecutor(min(MAX_PREPARING, preparing), "augrank-prepare")
+
+    def embed(self, image: bytes | RgbImage) -> Embedding:
+        """Embed one image, without augmentation.
+
+        Raises:
+            RequestError: it cannot be decoded.
+        """
+        size = self._bundle.spec.image_size
+        pixels = working_image(image, size, self._limits).pixels
+        return self._backbone.embed(self._normalizer.batch([pixels]))
+
+    def answer(self, plans: Sequence[RequestPlan]) -> list[Answer | AugrankError]:
+        """Prepare requests on threads; embed and answer as soon as a backbone call pays off.
+
+        Requests about the same candidates of the same image, under other targets or contexts,
+        are prepared and embedded once.
+        """
+        groups = _same_candidates(plans)
+        first = [plans[group[0]] for group in groups]
+        ends = np.cumsum([len(plan.augmentations) for plan in first], dtype=int).tolist()
+        rows = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
+        memory = self._memory.rows(ends[-1] if ends else 0)
+
+        def prepare(plan: RequestPlan, rows: slice) -> _Prepared | AugrankError:
+            return isolated(self._prepare, memory, plan, rows)
+
+        run_ahead = self._preparers.map if len(first) > 1 else map
+        answers: dict[int, Answer | AugrankError] = {}
+        waiting: list[_Prepared | AugrankError] = []
+        begun = 0
+        for number, item in enumerate(run_ahead(prepare, first, rows), start=1):
+            waiting.append(item)
+            if number == len(first) or _count(waiting) >= self._backbone.rows_per_call:
+                answers |= self._answer_together(memory, waiting, plans, groups[begun:number])
+                waiting, begun = [], number
+        return [answers[place] for place in range(len(plans))]
+
+    def _prepare(self, memory: Float32Array, plan: RequestPlan, rows: slice) -> _Prepared:
+        """Decode a request's image and write its candidates into its rows of the batch."""
+        started = time.perf_counter()
+        image = working_image(plan.request.image, self._bundle.spec.image_size, self._limits)
+        decoded = time.perf_counter()
+        thumbnails = []
+        for augmentation, row in zip(plan.augmentations, memory[rows], strict=True):
+            candidate = augmentation.apply(image.pixels)
+            self._normalizer.into(candidate, row)
+            if plan.request.thumbnails:
+                thumbnails.append(thumbnail(candidate))
+        return _Prepared(
+            plan,
+            image,
+            rows,
+            tuple(thumbnails),
+            decode_ms=_ms(decoded - started),
+            augment_ms=_ms(time.perf_counter() - decoded),
+        )
+
+    def _answer_together(
+        self,
+        memory: Float32Array,
+        prepared: Sequence[_Prepared | AugrankError],
+        plans: Sequence[RequestPlan],
+        groups: Sequence[Sequence[int]],
+    ) -> Iterable[Numbered]:
+        """Embed these images in one backbone call, then answer each plan of their groups.
+
+        Args:
+            memory: the batch that the candidates were written into.
+            prepared: one per group.
+            plans: all plans of the batch.
+            groups: places in ``plans`` of those that each prepared image answers.
+        """
+        good = [item for item in prepared if isinstance(item, _Prepared)]
+        embedded = isolated(self._embed, memory, good) if good else None
+        start = 0
+        for item, places in zip(prepared, groups, strict=True):
+            if isinstance(item, AugrankError):
+                yield from ((place, item) for place in places)
+                continue
+            end = start + len(item.plan.augmentations)
+            for place in places:
+                if isinstance(embedded, _Embedded):
+                    part = _Embedded(embedded.embedding[start:end], embedded.embed_ms)
+                    mine = replace(item, plan=plans[place])
+                    yield place, isolated(self._score_and_rank, mine, part)
+                elif embedded is not None:  # internal error: none of these images can be answered
+                    yield place, embedded
+            start = end
+
+    def _embed(self, memory: Float32Array, good: Sequence[_Prepared]) -> _Embedded:
+        """Embed the candidates of these requests in one backbone call."""
+        started = time.perf_counter()
+        first, last = good[0].rows.start, good[-1].rows.stop
+        batch = memory[first:last]
+        if len(batch) > _count(good):  # a rejected request between them left its rows empty
+            batch = np.concatenate([memory[item.rows] for item in good])
+        return _Embedded(self._backbone.embed(batch), _ms(time.perf_counter() - started))
+
+    def _score_and_rank(self, item: _Prepared, embedded: _Embedded) -> Answer:
+        """Score and rank one request's candidates and alternates."""
+        embedding, plan = embedded.embedding, item.plan
+        scoring = time.perf_counter()
+        rows = HeadRows(plan.applied, embedding.logits, embedding.features, plan.context)
+        catalogue, alternates = self._alternates, RankedAlternates()
+        known = catalogue.known(plan.estimator, plan.sha256) if catalogue else None
+        draws = plan.estimator.candidates(rows, known or ImageEffects.unknown(1))
+        others = catalogue.predict(plan) if catalogue and plan.request.alternates else None
+        ranking = time.perf_counter()
+        candidates = rank_candidates(plan, draws, item.thumbnails)
+        if catalogue and others is not None:
+            alternates = rank_alternates(plan, catalogue, *others, draws[:, 0])
+        done = time.perf_counter()
+        return Answer(
+            model=self._bundle.spec.name,
+            bundle_version=self._bundle.version,
+            image=ImageInfo(
+                sha256=plan.sha256,
+                width=item.image.width,
+                height=item.image.height,
+                format=item.image.format,
+            ),
+            target=plan.target.name,
+            direction=plan.target.direction,
+            context=dict(plan.request.context),
+            augmentation=plan.request.augmentation,
+            min_lift=plan.request.min_lift,
+            probability=candidates.original.probability,
+            interval=candidates.original.interval,
+            candidates=candidates.scores,
+            best_candidate=candidates.best,
+            verdict=candidates.verdict,
+            alternates=alternates.scores,
+            best_alternate=alternates.best,
+            alternate_verdict=alternates.verdict,
+            timings_ms=Timings(
+                decode=item.decode_ms,
+                augment=item.augment_ms,
+                embed=embedded.embed_ms,
+                score=_ms(ranking - scoring),
+                rank=_ms(done - ranking),
+                total=_ms(done - plan.started),
+            ),
+        )
+
+
+def _same_candidates(plans: Sequence[RequestPlan]) -> list[list[int]]:
+    """Group the places of plans whose rows of the batch are the same, in order of appearance."""
+    groups: dict[tuple[str, tuple[str, ...], bool], list[int]] = {}
+    for place, plan in enumerate(plans):
+        names = tuple(augmentation.name for augmentation in plan.augmentations)
+        groups.setdefault((plan.sha256, names, plan.request.thumbnails), []).append(place)
+    return list(groups.values())
+
+
+def _count(prepared: Sequence[_Prepared | AugrankError]) -> int:
+    """Count the candidates of the requests that can be answered."""
+    return sum(len(item.plan.augmentations) for item in prepared if isinstance(item, _Prepared))
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1e3, 3)
