@@ -106,7 +106,7 @@ def apply_aliases(
         The frame, and notes for the user.
 
     Raises:
-        DataError: two columns match one name, or the originals of augmented files are not known.
+        DataError: two columns mean one name, or the originals of augmented files are not known.
     """
     mapped = mapped or {}
     names = _matches(frame, mapped)
@@ -129,10 +129,10 @@ def _matches(frame: pd.DataFrame, mapped: Mapping[str, str]) -> dict[str, str]:
     names: dict[str, str] = {}
     for column in map(str, frame.columns):
         name = _BY_NORMAL_FORM.get(normalize_category(column), column)
-        if column in mapped or name in frame.columns:
+        if column == name or name in mapped:
             continue
-        if name in names.values():
-            rival = next(other for other, taken in names.items() if taken == name)
+        if name in frame.columns or name in names.values():
+            rival = next((other for other, taken in names.items() if taken == name), name)
             raise DataError(
                 f"the columns {rival!r} and {column!r} both mean {name}",
                 expected="one of them",

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from augrank.contracts.manifest import AUGMENTATION, ORIGINAL_FILE, PATH
 from augrank.errors import one_of
-from augrank.manifest.problems import Problems
+from augrank.manifest.problems import Problems, quoted
 
 
 def check_augmentations(
@@ -21,9 +21,11 @@ def check_augmentations(
     index = {name: number for number, name in enumerate(names)}
     values = [str(value) for value in frame[AUGMENTATION]]
     label = np.array([index.get(value or names[0], -1) for value in values], np.int64)
-    for unknown in sorted({value for value, n in zip(values, label, strict=True) if n < 0}):
-        mask = np.array([value == unknown for value in values])
-        problems.add(mask, f"augmentation {unknown!r}: expected {one_of(names, unknown)}")
+    unknown = {value for value, number in zip(values, label, strict=True) if number < 0}
+    why = {
+        value: f"augmentation {quoted(value)}: expected {one_of(names, value)}" for value in unknown
+    }
+    problems.add_each([why.get(value) for value in values])
     return label
 
 

@@ -33,9 +33,7 @@ def check_paths(column: pd.Series, images: Path, problems: Problems) -> NDArray[
     find = _Finder(images)
     found = [find(str(path)) for path in distinct]
     paths = np.array([path for path, _ in found], object)
-    for which, (_, why) in enumerate(found):
-        if why is not None:
-            problems.add(number == which, why)
+    problems.add_each([found[each][1] for each in number.tolist()])
     result: NDArray[np.object_] = paths[number]
     return result
 

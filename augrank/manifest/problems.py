@@ -64,6 +64,12 @@ class Problems:
             self.reasons[row] = why.replace(VALUE, value)
         self.bad |= mask
 
+    def add_each(self, why: Sequence[str | None]) -> None:
+        """Mark rows as bad, each for its own reason; None leaves a row as it is."""
+        for row, reason in enumerate(why):
+            if reason is not None and not self.bad[row]:
+                self.reasons[row], self.bad[row] = reason, True
+
     def settle(self, source: Path, *, skip: bool) -> tuple[BadRow, ...]:
         """Return the bad rows, sorted.
 

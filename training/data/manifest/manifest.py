@@ -48,7 +48,7 @@ from training.data.manifest.context import (
     merge_spellings,
     numeric_columns,
 )
-from training.data.manifest.targets import check_target, find_targets
+from training.data.manifest.targets import check_target, find_targets, possible_targets
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ def attribute_columns(manifest: Manifest) -> tuple[str, ...]:
     Targets, the manifest's own columns and the standard campaign columns are left out.
     """
     frame = manifest.frame
-    targets = find_targets(frame)
+    targets = possible_targets(frame)
     endings = ("", SUCCESSES, TRIALS, PROBABILITY)
     not_attributes = {PATH, AUGMENTATION, ORIGINAL_FILE, SPLIT, SHA256, *DEFAULT_CONTEXT}
     not_attributes |= {target + ending for target in targets for ending in endings}

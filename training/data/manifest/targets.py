@@ -35,18 +35,15 @@ class Outcomes:
 def find_targets(frame: pd.DataFrame, wanted: Sequence[str] | None = None) -> tuple[str, ...]:
     """Return the table's targets: standard names, and names with a pair or a ``_probability``.
 
-    An alias of a standard target counts if most of its cells hold outcomes.
+    Args:
+        frame: text, as read.
+        wanted: the targets to return; by default all.
 
     Raises:
         DataError: a wanted target that the table does not have, or one with two sources.
     """
-    columns = set(frame.columns)
-    counted = {name.removesuffix(SUCCESSES) for name in columns if name.endswith(SUCCESSES)}
-    simulated = {name.removesuffix(PROBABILITY) for name in columns if name.endswith(PROBABILITY)}
-    pairs = {name for name in counted if name + TRIALS in columns}
-    aliases = {name for name in TARGET_ALIASES if name in columns and _holds_outcomes(frame[name])}
-    found = pairs | aliases | (columns & ({*TARGETS} | simulated))
-    chosen = tuple(wanted) if wanted is not None else _in_order(found)
+    columns, pairs, found = set(frame.columns), _counted(frame), possible_targets(frame)
+    chosen = tuple(wanted) if wanted is not None else found
     for name in chosen:
         if name in pairs and name in columns:
             raise DataError(
@@ -63,12 +60,42 @@ def find_targets(frame: pd.DataFrame, wanted: Sequence[str] | None = None) -> tu
                 else f"a column {name} of 0 and 1, or {name}{SUCCESSES} and {name}{TRIALS}",
                 remedy="If the column has another name, give it with --column.",
             )
+    if wanted is None:
+        _check_aliases(found)
     return chosen
 
 
-def _in_order(found: set[str]) -> tuple[str, ...]:
+def possible_targets(frame: pd.DataFrame) -> tuple[str, ...]:
+    """Return all targets of a table, the standard ones first.
+
+    An alias of a standard target counts if most of its cells hold outcomes.
+    """
+    columns = set(frame.columns)
+    simulated = {name.removesuffix(PROBABILITY) for name in columns if name.endswith(PROBABILITY)}
+    aliases = {name for name in TARGET_ALIASES if name in columns and _holds_outcomes(frame[name])}
+    found = _counted(frame) | aliases | (columns & ({*TARGETS} | simulated))
     standard = [name for name in (*TARGETS, *TARGET_ALIASES) if name in found]
     return (*standard, *sorted(found - set(standard)))
+
+
+def _counted(frame: pd.DataFrame) -> set[str]:
+    """Return the targets that are given as a pair of counts."""
+    names = {name.removesuffix(SUCCESSES) for name in frame.columns if name.endswith(SUCCESSES)}
+    return {name for name in names if name + TRIALS in frame.columns}
+
+
+def _check_aliases(targets: Sequence[str]) -> None:
+    """Check that no two names mean one standard target."""
+    named: dict[str, str] = {}
+    for name in targets:
+        standard = TARGET_ALIASES.get(name, name)
+        if other := named.get(standard):
+            raise DataError(
+                f"{other} and {name} both mean the target {standard}",
+                expected="one of them",
+                remedy=f"Choose with --targets, such as --targets {name}.",
+            )
+        named[standard] = name
 
 
 def _holds_outcomes(column: pd.Series) -> bool:

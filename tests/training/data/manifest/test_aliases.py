@@ -166,9 +166,24 @@ def test_a_mapped_column_and_an_exact_name_take_precedence(folder):
     assert outcomes(manifest.frame, "open_rate", {}).label.tolist() == [0] * 12
     assert manifest.frame["Open Rate"].tolist() == ["1"] * 12
     assert manifest.notes == ()
-    two = frame.rename(columns={"seen": "open-rate"})
-    with pytest.raises(DataError, match=r"'Open Rate' and 'open-rate' both mean open_rate.*--colu"):
-        read(folder, two)
+
+
+@pytest.mark.parametrize("other", ["open-rate", "open_rate"])
+def test_two_columns_of_one_name_are_refused(folder, other):
+    frame = sneakers()[["relative_im_path"]].assign(**{"Open Rate": [1] * 12, other: [0] * 12})
+    with pytest.raises(DataError, match=rf"'(Open Rate|{other})' and '(Open Rate|{other})' both"):
+        read(folder, frame)
+    for mapped, value in (("Open Rate", 1), (other, 0)):
+        manifest = read(folder, frame, {"open_rate": mapped})
+        assert outcomes(manifest.frame, "open_rate", {}).label.tolist() == [value] * 12
+
+
+def test_two_names_of_one_target_are_refused_unless_one_is_chosen(folder):
+    frame = sneakers()[["relative_im_path"]].assign(bounce=[1] * 12, bounce_rate=[0] * 12)
+    with pytest.raises(DataError, match=r"bounce_rate and bounce both mean.*--targets bounce"):
+        read(folder, frame)
+    manifest = read(folder, frame, targets=("bounce",))
+    assert outcomes(manifest.frame, "bounce", {}).label.tolist() == [1] * 12
 
 
 def test_spellings_of_one_category_are_merged_under_the_most_frequent(folder):
