@@ -5,6 +5,8 @@ nothing. JPEGs are decoded at the smallest scale that still oversamples the work
 (libjpeg's scaled inverse DCT), which keeps a 12-megapixel photo cheap when 224 pixels are needed.
 """
 
+import contextlib
+import ctypes
 import hashlib
 import io
 import re
@@ -16,6 +18,7 @@ from functools import partial
 
 import cv2
 import numpy as np
+import PIL._imaging
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -72,6 +75,12 @@ _DAMAGED = (
 )
 # Pillow warns of unusual metadata, without the name of the file.
 warnings.filterwarnings("ignore", module=r"PIL\.")
+# libtiff reports damage to stderr by itself, beside the exception. Its own functions turn that off,
+# where Pillow is linked to it dynamically, as its wheels are.
+with contextlib.suppress(AttributeError, OSError):
+    _libtiff = ctypes.CDLL(PIL._imaging.__file__)
+    _libtiff.TIFFSetErrorHandler(None)
+    _libtiff.TIFFSetWarningHandler(None)
 
 RgbImage = NDArray[np.uint8]
 

@@ -44,29 +44,38 @@ class ImageFolder:
 def image_files(folder: Path) -> ImageFolder:
     """List the image files below a folder; links to folders are followed, each folder once.
 
-    Hidden files and folders are left out: unfinished downloads, and what macOS adds (``._a.jpg``).
+    A folder that is below this one itself is listed there, not under a link to it. Hidden files and
+    folders are left out: unfinished downloads, and what macOS adds (``._a.jpg``).
     """
     found: list[str] = []
     passed_over: Counter[str] = Counter()
     seen: set[tuple[int, int]] = set()
-    for root, folders, names in os.walk(folder, followlinks=True):
-        status = os.stat(root)  # noqa: PTH116 - of the folder that a link leads to
-        key = status.st_dev, status.st_ino
-        if key in seen:  # a link leads back
-            folders.clear()
+    folders, links = [folder], list[Path]()
+    while folders or links:
+        current = folders.pop() if folders else links.pop(0)
+        try:
+            status = current.stat()
+            entries = sorted(os.scandir(current), key=lambda entry: entry.name)
+        except OSError:  # it may not be read
             continue
-        seen.add(key)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in names:
-            file = Path(root, name)
-            if name.startswith(".") or not file.is_file():
+        if (status.st_dev, status.st_ino) in seen:
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        for entry in entries:
+            if entry.name.startswith("."):
                 continue
-            suffix = file.suffix.lower()
-            if suffix in IMAGE_SUFFIXES and _is_text(name):
-                found.append(file.relative_to(folder).as_posix())
-            else:
-                passed_over[suffix] += 1
+            path = Path(entry.path)
+            if path.is_dir():
+                (links if entry.is_symlink() else folders).append(path)
+            elif path.is_file() and _is_image(entry.name):
+                found.append(path.relative_to(folder).as_posix())
+            elif path.is_file():
+                passed_over[path.suffix.lower()] += 1
     return ImageFolder(tuple(sorted(found)), passed_over)
+
+
+def _is_image(name: str) -> bool:
+    return Path(name).suffix.lower() in IMAGE_SUFFIXES and _is_text(name)
 
 
 def _is_text(name: str) -> bool:

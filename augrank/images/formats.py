@@ -19,6 +19,7 @@ _BY_START = (
     (b"8BPS", "PSD (Photoshop)"),
     (b"%PDF", "PDF"),
     (b"%!PS", "PostScript"),
+    (b"{\\rtf", "RTF"),
     (b"\x1aE\xdf\xa3", "WebM or Matroska video"),
     (b"PK\x03\x04", "ZIP"),
     (b"\x1f\x8b", "gzip"),
@@ -33,9 +34,10 @@ _PORTABLE = re.compile(rb"P[1-6]\s+[#\d]")  # PBM, PGM, PPM: a comment or the wi
 _MARKUP = (
     (re.compile(rb"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*(<!DOCTYPE svg[^>]*>\s*)?<svg", re.S),
      "SVG"),
-    (re.compile(rb"\s*(<!doctype html|<html|<head|<body)", re.I), "HTML"),
     (re.compile(rb"\s*<\?xml"), "XML"),
-    (re.compile(rb"\s*[{\[]"), "JSON"),
+    (re.compile(rb"\s*(<!--.*?-->\s*)*<(!doctype html|html|head|body)", re.I | re.S), "HTML"),
+    (re.compile(rb"\s*<(!--|[a-z][\w:.-]{0,30}[\s/>])", re.I), "HTML or XML"),
+    (re.compile(rb'\s*(\{\s*["}]|\[\s*[\[{"\d\]-])'), "JSON"),
 )  # fmt: skip
 _HEIC = frozenset((b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"))
 _MAX_LEADING = 16  # bytes before a format's first, such as the line break of a script

@@ -63,14 +63,15 @@ class _Finder:
     def _refused(self, path: str, clean: str) -> str | None:
         """Return why a path is refused without a look at the file system."""
         shown = quoted(path)
-        if path.startswith("data:"):
+        if path[:5].lower() == "data:":
             return f"{PATH} {shown} holds the image itself: write it to a file, and give its path"
         if _URL.match(path):
             return f"{PATH} {shown} is a URL: python -m training download gets the images"
         if posixpath.isabs(clean) or _DRIVE.match(path):
-            inside = self._relative(clean)
-            hint = f"give {inside!r}" if inside else f"give it relative to {self._images}"
-            return f"{PATH} {shown} is an absolute path, outside the images folder: {hint}"
+            if inside := self._relative(clean):
+                return f"{PATH} {shown} is an absolute path: give {inside!r}"
+            why = "is an absolute path, outside the images folder"
+            return f"{PATH} {shown} {why}: give it relative to {self._images}"
         if clean.split("/")[0] == "..":
             return f"{PATH} {shown} is outside the images folder {self._images}"
         return None

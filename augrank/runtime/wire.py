@@ -9,12 +9,14 @@ Three equivalent forms, all usable from any language:
   ``X-Augrank-Fields`` or, behind SageMaker, ``X-Amzn-SageMaker-Custom-Attributes``: a JSON object,
   or ``target=open_rate&campaign_type=Newsletter``. (TorchServe drops the query string.)
 
-A body may be compressed (``Content-Encoding: gzip``). The task's ``parse`` interprets the fields.
+JSON that was sent without its content type is recognised. A body may be compressed
+(``Content-Encoding: gzip``). The task's ``parse`` interprets the fields.
 """
 
 import base64
 import binascii
 import json
+import re
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,16 +31,12 @@ from augrank.tasks.base import RequestBody
 
 Fields = Mapping[str, Any]
 JSON_TYPE, MULTIPART_TYPE = "application/json", "multipart/form-data"
+FORM_TYPE = "application/x-www-form-urlencoded"  # curl's, unless it is told another
 ACCEPTED_TYPES = ("image/jpeg", "image/png", "image/*", MULTIPART_TYPE, JSON_TYPE)
 # Types of a raw image, beside image/*; decode.py recognises the format. SageMaker's own is
-# application/x-image, and curl's --data-binary sends a form's.
-RAW_TYPES = (
-    "",
-    "application/octet-stream",
-    "binary/octet-stream",
-    "application/x-image",
-    "application/x-www-form-urlencoded",
-)
+# application/x-image.
+RAW_TYPES = ("", "application/octet-stream", "binary/octet-stream", "application/x-image")
+_MULTIPART_START = re.compile(rb"--[^\r\n]{1,70}\r?\nContent-", re.I)
 FIELD_HEADERS = ("x-augrank-fields", "x-amzn-sagemaker-custom-attributes")
 INSTANCES, PREDICTIONS = "instances", "predictions"
 MAX_INSTANCES = 32
@@ -76,20 +74,14 @@ def read_requests(
     content_type = headers.get("content-type", "").split(";")[0].strip().lower()
     parts = _decompressed(parts, headers.get("content-encoding", ""))
     body = parts.get("body")
-    if isinstance(body, dict):
-        content_type = JSON_TYPE
-    elif body is None and content_type != JSON_TYPE:
-        content_type = MULTIPART_TYPE  # the server has divided it
-    if content_type == JSON_TYPE:
+    if content_type == JSON_TYPE or _is_json_object(body):
         return _read_json(parts, fields)
-    if not (content_type == MULTIPART_TYPE or _is_raw_image(content_type, body)):
-        raise UnsupportedImage(
-            "the content type is not accepted",
-            expected=one_of(ACCEPTED_TYPES, content_type),
-            got=content_type,
-            remedy="curl: -H 'Content-Type: image/jpeg' -H 'X-Augrank-Fields: target=open_rate' "
-            "--data-binary @image.jpg",
-        )
+    if body is None:  # the server has divided it
+        if content_type == FORM_TYPE:
+            raise _form_instead_of_image()
+        content_type = MULTIPART_TYPE
+    else:
+        _check_image_type(content_type, body)
     image = _image_part(parts, divided=content_type == MULTIPART_TYPE)
     return Requests((RequestBody(image, {**fields, **_text_parts(parts)}, {}),))
 
@@ -102,11 +94,53 @@ def read_body(
     return body
 
 
-def _is_raw_image(content_type: str, body: Any) -> bool:
-    """Return whether a body is to be read as an image: by its type, or by its first bytes."""
-    if content_type.startswith("image/") or content_type in RAW_TYPES:
+def _is_json_object(body: Any) -> bool:
+    """Return whether a body is a JSON object, whatever type it was sent as."""
+    if isinstance(body, dict):
         return True
-    return isinstance(body, bytes | bytearray) and format_of(bytes(body[:512])) is not None
+    first = _first_bytes(body)
+    return format_of(first) == "JSON" and first.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{")
+
+
+def _check_image_type(content_type: str, body: Any) -> None:
+    """Check that an undivided body is to be read as an image: by its type, or its first bytes.
+
+    Raises:
+        BadRequest: it is multipart.
+        UnsupportedImage: its type is of something else, and so are its first bytes.
+    """
+    if _MULTIPART_START.match(_first_bytes(body)):
+        raise BadRequest(
+            "the body is multipart, and its content type does not say so",
+            expected="Content-Type: multipart/form-data; boundary=...",
+            got=f"Content-Type: {content_type}" if content_type else "no Content-Type",
+            remedy="Let the client set this header: it knows the boundary.",
+        )
+    if content_type.startswith("image/") or content_type in RAW_TYPES:
+        return
+    if content_type != MULTIPART_TYPE and format_of(_first_bytes(body)) is None:
+        raise UnsupportedImage(
+            "the content type is not accepted",
+            expected=one_of(ACCEPTED_TYPES, content_type),
+            got=content_type,
+            remedy="curl: -H 'Content-Type: image/jpeg' -H 'X-Augrank-Fields: target=open_rate' "
+            "--data-binary @image.jpg",
+        )
+
+
+def _first_bytes(body: Any) -> bytes:
+    return bytes(body[:512]) if isinstance(body, bytes | bytearray) else b""
+
+
+def _form_instead_of_image() -> BadRequest:
+    """Return the error of a body that the server has taken apart as the fields of a form."""
+    return BadRequest(
+        "the body was read as a form, which cannot hold an image",
+        expected="Content-Type: image/jpeg for an image, application/json for JSON",
+        got=f"Content-Type: {FORM_TYPE}, which curl sends by itself",
+        remedy="curl: -H 'Content-Type: image/jpeg' --data-binary @image.jpg, or "
+        "-F image=@image.jpg -F target=open_rate",
+    )
 
 
 def _decompressed(parts: Fields, encoding: str) -> Fields:

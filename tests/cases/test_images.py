@@ -199,13 +199,23 @@ def test_without_its_extra_heic_is_refused_by_name(monkeypatch):
         decoded("real.heic")
 
 
-def test_metadata_that_is_odd_warns_nobody():
-    """Pillow would print warnings that do not name the file."""
+def test_files_that_are_odd_or_damaged_print_nothing(tmp_path):
+    """Pillow and libtiff would print warnings that do not name the file."""
     script = (
         "import sys; from pathlib import Path; from augrank.images.decode import decode\n"
-        "for name in sys.argv[1:]: decode(Path(name).read_bytes(), 64)"
+        "for name in sys.argv[1:]:\n"
+        " try: decode(Path(name).read_bytes(), 64)\n"
+        " except Exception: pass"
     )
     files = [FOLDER / f"exif_{name}.jpg" for name in ("two_xres", "truncated_ifd", "ori_two")]
+    pixels = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    for compression in ("tiff_lzw", "tiff_deflate", "packbits"):
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "TIFF", compression=compression)
+        damaged = bytearray(buffer.getvalue())
+        damaged[5000:5050] = bytes(50)
+        files.append(tmp_path / f"{compression}.tif")
+        files[-1].write_bytes(damaged)
     command = [sys.executable, "-c", script, *map(str, files)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", "")
@@ -220,6 +230,10 @@ def test_metadata_that_is_odd_warns_nobody():
         (b'<?xml version="1.0"?>\n<!-- made -->\n<svg xmlns="', "SVG"),
         (b'<?xml version="1.0"?><rss>', "XML"),
         (b"\n<!DOCTYPE HTML>", "HTML"),
+        (b"<!-- proxy --><html>", "HTML"),
+        (b"<center><h1>502 Bad Gateway</h1>", "HTML or XML"),
+        (b"<rss version='2.0'>", "HTML or XML"),
+        (b"{\\rtf1\\ansi", "RTF"),
         (b"version https://git-lfs.github.com/spec/v1\noid", "Git LFS pointer"),
         (b'{"error": 1}', "JSON"),
         (b"/9j/4AAQSkZJRg", "JPEG in base64 text"),

@@ -46,6 +46,17 @@ def test_links_to_folders_are_followed_once(folder, tmp_path):
     assert found.files == ("a.JPG", "e.jpg/f.gif", "linked/g.webp", "shoes/b.png")
 
 
+def test_a_folder_is_listed_where_it_is_not_under_a_link_to_it(folder, tmp_path):
+    (folder / "a-link").symlink_to(folder / "shoes")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "g.webp").write_bytes(b"")
+    for name in ("outside-2", "outside-1"):
+        (folder / name).symlink_to(elsewhere)
+    found = image_files(folder)
+    assert found.files == ("a.JPG", "e.jpg/f.gif", "outside-1/g.webp", "shoes/b.png")
+
+
 def test_names_that_no_manifest_can_hold_are_passed_over(folder):
     (folder / os.fsdecode(b"caf\xe9.png")).write_bytes(b"")
     assert image_files(folder).passed_over[".png"] == 1

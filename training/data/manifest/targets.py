@@ -14,7 +14,9 @@ from augrank.models.targets import TARGET_ALIASES, TARGETS, Direction, Target, r
 from training.data.manifest.values import numbers
 
 # Outcomes in words, in lower case.
-WORDS = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
+WORDS = dict.fromkeys(("true", "t", "yes", "y"), 1.0) | dict.fromkeys(
+    ("false", "f", "no", "n"), 0.0
+)
 # What other programs write for a missing value, in lower case.
 MISSING = frozenset(
     ("na", "n/a", "#n/a", "nan", "null", "none", "nil", "missing", "unknown", "-", "--", ".", "?")

@@ -105,6 +105,16 @@ def test_an_image_is_one_whatever_type_it_is_sent_as(content_type):
 
 
 @pytest.mark.parametrize(
+    "content_type", ["", "application/octet-stream", "text/plain", "image/png"]
+)
+@pytest.mark.parametrize("start", [b"", b" \r\n", b"\xef\xbb\xbf"])
+def test_json_is_read_without_its_type(content_type, start):
+    body = start + json.dumps({"image": ENCODED, "target": "open_rate"}).encode()
+    request = parse({"body": body}, {"content-type": content_type})
+    assert (request.image, request.target) == (IMAGE, "open_rate")
+
+
+@pytest.mark.parametrize(
     "encoded",
     [
         ENCODED.rstrip("="),
@@ -170,6 +180,18 @@ def test_instances_are_several_requests_that_share_header_fields():
             JSON,
             BadRequest,
             "has 'a' twice",
+        ),
+        (
+            {"body": b'--x\r\nContent-Disposition: form-data; name="image"\r\n\r\n\xff\xd8'},
+            {"content-type": "image/jpeg"},
+            BadRequest,
+            "the body is multipart.*expected Content-Type: multipart/form-data; boundary",
+        ),
+        (
+            {"\x89PNG": "", "target": "x"},
+            {"content-type": "application/x-www-form-urlencoded"},
+            BadRequest,
+            "read as a form.*expected Content-Type: image/jpeg.*curl",
         ),
         ({"file": IMAGE, "target": "x"}, {}, BadRequest, "got parts: file, target"),
         ({"body": {"img": ENCODED}}, JSON, BadRequest, "got fields: img"),

@@ -41,3 +41,12 @@ def test_two_sources_of_one_target_are_refused(folder):
     text = "relative_im_path,open_rate,open_rate_successes,open_rate_trials\nimages/000.png,1,3,9\n"
     with pytest.raises(DataError, match="open_rate has two sources"):
         read(folder, text)
+
+
+@pytest.mark.parametrize(
+    ("yes", "no"), [("TRUE", "False"), ("t", "F"), ("Yes", "NO"), ("y", "N"), ("1.0", "0")]
+)
+def test_outcomes_in_words(folder, yes, no):
+    text = f"relative_im_path,open_rate\nimages/000.png,{yes}\nimages/001.png,{no}\n"
+    manifest = read(folder, text)
+    assert outcomes(manifest.frame, "open_rate", {}).label.tolist() == [1, 0]
