@@ -1,7 +1,9 @@
 """Executors that answer shards: processes of this machine, or the nodes of a Ray cluster."""
 
 import json
+import logging
 import os
+import secrets
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -69,7 +71,7 @@ def on_ray(job: ScoringJob, shards: Shards, workers: int | None) -> Scored:
     if not shards:
         return
     if not ray.is_initialized():
-        ray.init(address=os.environ.get("RAY_ADDRESS"), log_to_driver=False)
+        _start_ray(ray)
     cores = int(ray.cluster_resources().get("CPU", 1))
     count = max(1, min(workers or cores, len(shards)))
     packed = [
@@ -77,10 +79,27 @@ def on_ray(job: ScoringJob, shards: Shards, workers: int | None) -> Scored:
         for number, shard in shards.items()
     ]
     data = ray.data.from_items(packed, override_num_blocks=len(packed)).map(
-        _RayScorer, fn_constructor_args=(job,), concurrency=count, num_cpus=1
+        _RayScorer,
+        fn_constructor_args=(job,),
+        compute=ray.data.ActorPoolStrategy(size=count),
+        num_cpus=1,
     )
     for row in data.iter_rows():
         yield int(row["number"]), json.loads(row["rows"])
+
+
+def _start_ray(ray: Any) -> None:
+    """Connect to the cluster of RAY_ADDRESS, or start one on this machine, quietly.
+
+    A cluster of our own has its own key; Ray would keep one below the home folder.
+    """
+    address = os.environ.get("RAY_ADDRESS")
+    if address is None:
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex())
+    own = {} if address else {"include_dashboard": False}
+    ray.init(address=address, log_to_driver=False, logging_level="error", **own)
+    ray.data.DataContext.get_current().enable_progress_bars = False  # the command shows its own
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
 
 
 EXECUTORS: dict[str, Run] = {"local": on_this_machine, "ray": on_ray}

@@ -42,6 +42,7 @@ LEAN_JAVA = (
     "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:Tier3InvocationThreshold=50 "
     "-XX:Tier3MinInvocationThreshold=20 -XX:Tier3CompileThreshold=100"
 )
+NO_STATISTICS = "-XX:-UsePerfData"  # of Java's own, in a file in /tmp, whatever TMPDIR says
 
 
 def loopback_client(**options: Any) -> httpx.Client:
@@ -159,11 +160,12 @@ def free_ports(count: int) -> list[int]:
 
 
 def _write_properties(file: Path, options: TorchServeOptions, ports: _Ports) -> None:
-    host, java = options.host, []
+    host, java = options.host, [NO_STATISTICS]
     if ":" in host:  # TorchServe takes no address of IPv6, but a name that stands for one
         hosts = file.with_name("hosts")
         hosts.write_text(f"{host} {IPV6_NAME}\n{LOOPBACK} localhost\n", encoding="utf-8")
-        host, java = IPV6_NAME, [f"-Djdk.net.hosts.file={hosts}"]
+        host = IPV6_NAME
+        java.append(f"-Djdk.net.hosts.file={hosts}")
     if usable_cores() <= FEW_CORES:
         java.append(LEAN_JAVA)
     lines = {
@@ -181,9 +183,8 @@ def _write_properties(file: Path, options: TorchServeOptions, ports: _Ports) -> 
         "disable_system_metrics": "true",
         "default_workers_per_model": options.workers,
         "job_queue_size": options.queue_size,
+        "vmargs": " ".join(java),
     }
-    if java:
-        lines["vmargs"] = " ".join(java)
     text = "".join(f"{name}={value}\n" for name, value in lines.items())
     file.write_text(text, encoding="utf-8")
 

@@ -158,12 +158,21 @@ def test_empty_body_wrong_type_and_missing_image(server, image):
     wrong = post(server, b"just text", content_type="text/plain")
     assert wrong.status_code == 415
     assert "image/jpeg" in wrong.json()["error"]["message"]
-    missing = httpx.post(server.url, data=FIELDS, headers=server.headers, timeout=60)
-    assert missing.status_code == 400
-    assert "no image" in missing.text
+    form = httpx.post(server.url, data=FIELDS, headers=server.headers, timeout=60)
+    assert form.status_code == 400
+    assert "read as a form" in form.text
     bare = httpx.post(server.url, json={"target": "open_rate"}, headers=server.headers, timeout=60)
     assert bare.status_code == 400
     assert "no image" in bare.json()["error"]["message"]
+
+
+def test_without_a_content_type_the_body_decides(server, image):
+    body = json.dumps({"image": base64.b64encode(image).decode()}).encode()
+    for content in (body, image):
+        headers = {**server.headers, "X-Augrank-Fields": json.dumps(FIELDS)}
+        answer = httpx.post(server.url, content=content, headers=headers, timeout=60)
+        assert "content-type" not in answer.request.headers
+        assert answer.status_code == 200, answer.text
 
 
 def test_keys_are_asked_for_and_stages_are_metrics(server, image):
