@@ -121,6 +121,19 @@ def shortened(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
+def reason(error: BaseException) -> str:
+    """Return why a library failed, for ``got``: the system's words, or its message's first line."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if callable(faults := getattr(error, "errors", None)):  # pydantic's first line only counts them
+        first = faults()[0]
+        where = ".".join(map(str, first["loc"]))
+        what = str(first["msg"]).removeprefix("Value error, ")
+        return f"{where}: {what}" if where else what
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0].rstrip(".") if lines else type(error).__name__
+
+
 def one_of(names: Iterable[str], got: str | None = None) -> str:
     """Return ``one of a, b, c``, with "did you mean" if a name is close to ``got``."""
     allowed = list(names)

@@ -168,9 +168,12 @@ def check_output_file(file: Path, option: str = "--out") -> None:
     with _unusable(file, option):
         if file.is_dir():
             raise DataError(f"{option} {file} is a folder", expected="a file")
+        _check_link(file, option)
         if file.exists() and not file.is_file():  # a device, which a rename would replace
             raise DataError(f"{option} {file} is not a file", expected="a file")
-        _check_writable(file, file.parent, option)
+        if file.exists():
+            _check_access(file, file, option)
+        _check_writable(file.parent, option)  # the file is renamed into its place
 
 
 def check_output_folder(folder: Path, option: str = "--out") -> None:
@@ -186,7 +189,8 @@ def check_output_folder(folder: Path, option: str = "--out") -> None:
     with _unusable(folder, option):
         if folder.exists() and not folder.is_dir():
             raise DataError(f"{option} {folder} is a file", expected="a folder")
-        _check_writable(folder, folder, option)
+        _check_link(folder, option)
+        _check_writable(folder, option)
 
 
 @contextmanager
@@ -200,24 +204,37 @@ def _unusable(path: Path, option: str) -> Iterator[None]:
         ) from error
 
 
-def _check_writable(path: Path, folder: Path, option: str) -> None:
+def _check_link(path: Path, option: str) -> None:
+    if path.is_symlink() and not path.exists():
+        raise DataError(
+            f"{option} {path} is a link to {path.readlink()}, which does not exist",
+            remedy=f"Give another {option}.",
+        )
+
+
+def _check_writable(folder: Path, option: str) -> None:
+    """Check that a folder can be written to, or be made."""
     parent = folder.absolute()
     while not parent.exists() and parent != parent.parent:
+        _check_link(parent, option)
         parent = parent.parent
     if not parent.is_dir():
         raise DataError(
-            f"{option} {path} cannot be written: {parent} is a file", expected="a folder"
+            f"{option} {folder} cannot be written: {parent} is a file", expected="a folder"
         )
-    existing = path if path.exists() else parent
+    _check_access(parent, folder, option)
+    usage = shutil.disk_usage(parent)
+    if usage.total and usage.free < LEAST_FREE_BYTES:
+        raise DataError(
+            f"{option} {folder} cannot be written: the disk is full",
+            remedy=f"Free space there, or give another {option}.",
+        )
+
+
+def _check_access(existing: Path, path: Path, option: str) -> None:
     if not os.access(existing, os.W_OK):
         raise DataError(
             f"{option} {path} cannot be written",
             expected=f"write access to {existing}",
             remedy=f"Give another {option}.",
-        )
-    usage = shutil.disk_usage(parent)
-    if usage.total and usage.free < LEAST_FREE_BYTES:
-        raise DataError(
-            f"{option} {path} cannot be written: the disk is full",
-            remedy=f"Free space there, or give another {option}.",
         )

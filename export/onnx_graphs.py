@@ -14,7 +14,7 @@ import torchvision
 from numpy.typing import NDArray
 from torchvision.models.feature_extraction import create_feature_extractor
 
-from augrank.errors import DataError
+from augrank.errors import DataError, reason
 from augrank.models.engines import FEATURES, INPUT, LOGITS
 
 OPSET = 20
@@ -49,7 +49,7 @@ def load_network(backbone: str, weights: Path, classes: int) -> EmbeddingNetwork
         resnet.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
     except Exception as error:  # torch.load fails in many ways on other files
         raise DataError(
-            f"{weights} does not hold a {backbone}: {error}", remedy="Train again."
+            f"{weights} does not hold a {backbone}", got=reason(error), remedy="Train again."
         ) from error
     return EmbeddingNetwork(resnet.eval()).eval()
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from augrank.bundle.load import sha256_of
 from augrank.contracts.manifest import PATH, SHA256, SPLIT
 from augrank.contracts.run import RUN_FILE, RunRecord, parse_run
-from augrank.errors import DataError
+from augrank.errors import DataError, reason
 from augrank.files import read_json
 
 REFERENCE_FILE = "reference.npz"
@@ -146,7 +146,9 @@ def damaged(file: Path) -> Iterator[None]:
     except (OSError, ValueError, KeyError, EOFError, BadZipFile, csv.Error) as error:
         missing = isinstance(error, FileNotFoundError)
         raise DataError(
-            f"{file} is missing" if missing else f"{file} is damaged: {error}", remedy=RETRAIN
+            f"{file} is missing" if missing else f"{file} is damaged",
+            got="" if missing else reason(error),
+            remedy=RETRAIN,
         ) from error
 
 

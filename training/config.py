@@ -19,7 +19,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from augrank.contracts.run import BackboneName
 from augrank.contracts.validation import first_fault
-from augrank.errors import DataError, one_of
+from augrank.errors import DataError, one_of, reason
 from augrank.models.targets import Direction
 
 Schedule = Literal["onecycle", "plateau"]
@@ -313,7 +313,8 @@ def _read(file: Path) -> dict[str, Any]:
         raise DataError(f"{file} cannot be read", got=error.strerror or str(error)) from error
     except (tomllib.TOMLDecodeError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise DataError(
-            f"{file} is neither valid YAML nor valid TOML: {error}",
+            f"{file} is neither valid YAML nor valid TOML",
+            got=reason(error),
             remedy="Name it .toml if it is TOML.",
         ) from error
     if content is None:

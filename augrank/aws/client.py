@@ -13,7 +13,7 @@ from boto3.exceptions import S3UploadFailedError
 from botocore import exceptions
 from botocore.config import Config
 
-from augrank.errors import AugrankError
+from augrank.errors import AugrankError, reason
 
 TAG = "augrank:endpoint"  # on every resource created for an endpoint
 # An answer may take a minute (SageMaker's limit), and a retry would be charged twice.
@@ -179,7 +179,8 @@ def aws_errors() -> Iterator[None]:
         exceptions.SSOError,
     ) as error:
         raise AwsError(
-            f"no AWS credentials: {error}",
+            "there are no AWS credentials",
+            got=reason(error),
             remedy="Sign in (aws sso login), set AWS_PROFILE, or run where a role is attached.",
         ) from error
     except exceptions.ProfileNotFound as error:
@@ -192,7 +193,8 @@ def aws_errors() -> Iterator[None]:
         exceptions.HTTPClientError,
     ) as error:
         raise AwsError(
-            f"AWS cannot be reached: {error}",
+            "AWS cannot be reached",
+            got=reason(error),
             remedy="Check the region's name and the network, or AWS_ENDPOINT_URL.",
         ) from error
     except S3UploadFailedError as error:
@@ -201,10 +203,15 @@ def aws_errors() -> Iterator[None]:
             raise _from_client_error(cause) from error
         raise AwsError(str(error)) from error
     except exceptions.ParamValidationError as error:
-        raise AwsError(f"invalid request: {error}") from error
+        raise AwsError(
+            "AWS's own library refuses the request",
+            expected="options that AWS accepts",
+            got=" ".join(str(error).split()),
+        ) from error
     except exceptions.BotoCoreError as error:  # an invalid region, an expired session
         raise AwsError(
-            f"the AWS client failed: {error}",
+            "the AWS client failed",
+            got=reason(error),
             remedy="Check --region and --profile, and sign in again.",
         ) from error
 

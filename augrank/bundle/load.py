@@ -21,7 +21,7 @@ from augrank.bundle.spec import (
     seal,
 )
 from augrank.contracts.task_models import TaskModels
-from augrank.errors import BundleError
+from augrank.errors import BundleError, reason
 
 MODELS = TaskModels("augrank.bundle", "spec", BundleSpec)
 # An image's bytes or a head's sums may change between major versions of these.
@@ -85,7 +85,11 @@ def open_bundle(path: Path | str, kind: type[SpecT]) -> Iterator[Bundle[SpecT]]:
             archive.extractall(scratch.name, names)
     except (OSError, zipfile.BadZipFile) as error:
         scratch.cleanup()
-        raise BundleError(f"{path} cannot be opened as an archive: {error}") from error
+        raise BundleError(
+            f"{path} cannot be opened",
+            expected="a bundle's folder, or a .mar archive",
+            got=reason(error),
+        ) from error
     with scratch:
         yield load_bundle(Path(scratch.name) / "bundle", kind)
 
@@ -112,11 +116,17 @@ def _parse(raw: bytes) -> BundleSpec:
     """Validate bundle.json with the spec of its task."""
     try:
         content = json.loads(raw)
-        schema = content.get("schema_version")
-    except (ValueError, AttributeError) as error:
+        got = type(content).__name__
+    except ValueError as error:
+        content, got = None, reason(error)
+    if not isinstance(content, dict):
         raise BundleError(
-            f"{BUNDLE_FILE} is not a JSON object: {error}", remedy="Export the run again."
-        ) from error
+            f"{BUNDLE_FILE} is damaged",
+            expected="a JSON object",
+            got=got,
+            remedy="Export the run again.",
+        )
+    schema = content.get("schema_version")
     if schema != SCHEMA_VERSION:
         raise BundleError(
             f"{BUNDLE_FILE} was written by another version of augrank",

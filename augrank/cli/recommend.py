@@ -1,5 +1,6 @@
 """``augrank recommend`` and ``augrank inspect``: score one image, show the contents of a bundle."""
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -97,7 +98,7 @@ def recommend(
     if contact_sheet is not None:
         _write(draw(answer, data, augmentations), contact_sheet)
     if as_json:
-        print(answer.model_dump_json(indent=2))
+        print(json.dumps(answer.model_dump(mode="json"), indent=2))
         return
     print_answer(answer)
     if contact_sheet is not None:
@@ -115,7 +116,7 @@ def inspect(
     with open_bundle(bundle, RecommendSpec) as opened:
         difference = Recommender(opened).check_smoke_request()
         if as_json:
-            print(opened.spec.model_dump_json(indent=2))
+            print(json.dumps(opened.spec.model_dump(mode="json"), indent=2))
             return
         _print_bundle(opened)
         if difference is not None:

@@ -18,6 +18,8 @@ from ipaddress import IPv4Address, IPv6Network, ip_address
 import httpcore
 import httpx
 
+from augrank.errors import reason
+
 SCHEMES = ("http", "https")
 HOST = re.compile(rb"[A-Za-z0-9._:\[\]-]+")
 _UNICAST = IPv6Network("2000::/3")  # the assigned part of IPv6: no mapped, no local address
@@ -92,7 +94,7 @@ def check_url(text: str) -> httpx.URL:
     try:
         url = httpx.URL(text)
     except (httpx.InvalidURL, ValueError) as error:
-        raise PermanentFailure(f"this is not a URL: {error}") from error
+        raise PermanentFailure(f"this is not a URL ({reason(error)})") from error
     if url.scheme not in SCHEMES:
         raise PermanentFailure(f"expected a URL of http or https, got {url.scheme or 'no scheme'}")
     if url.userinfo:

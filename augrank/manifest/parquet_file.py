@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from augrank.errors import DataError
+from augrank.errors import DataError, reason
 from augrank.images.files import image_files
 from augrank.manifest.cells import CleanText
 from augrank.manifest.text_file import duplicate_columns
@@ -79,7 +79,9 @@ def read_parquet(source: Path) -> ParquetRows:
             raise duplicate_columns(source, twice)
         table = _read_parts(source) if source.is_dir() else pq.ParquetFile(source).read()
     except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{source} is not a readable Parquet file: {error}") from error
+        raise DataError(
+            f"{source} cannot be read", expected="a Parquet file", got=reason(error)
+        ) from error
     columns: dict[str, list[str]] = {}
     bad: dict[int, str] = {}
     for name, column in zip(table.column_names, table.columns, strict=True):

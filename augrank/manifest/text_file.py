@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
 
-from augrank.errors import DataError
+from augrank.errors import DataError, reason
 from augrank.images.formats import format_of
 from augrank.manifest.cells import CleanText
 
@@ -68,7 +68,9 @@ def read_text(source: Path, is_known: Callable[[str], bool]) -> TextRows:
     except UnicodeDecodeError:
         raise _not_utf8(source) from None
     except (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError, csv.Error) as error:
-        raise DataError(f"{source} cannot be read: {error}") from error
+        raise DataError(
+            f"{source} cannot be read", expected="a whole text file", got=reason(error)
+        ) from error
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 import onnxruntime
 
 from augrank.arrays import Float32Array
-from augrank.errors import BundleError
+from augrank.errors import BundleError, reason
 
 Device = Literal["auto", "cpu", "openvino", "cuda", "tensorrt"]
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
@@ -166,4 +166,9 @@ def _name(provider: str | tuple[str, dict[str, Any]]) -> str:
 
 
 def _cannot_be_loaded(graph: Path, error: Exception) -> BundleError:
-    return BundleError(f"{graph.name} cannot be loaded: {error}", remedy="Export the run again.")
+    return BundleError(
+        f"{graph.name} cannot be loaded",
+        expected="a graph that this engine can run",
+        got=reason(error),
+        remedy="Export the run again.",
+    )

@@ -15,7 +15,7 @@ import numpy as np
 
 from augrank.bundle.load import load_bundle
 from augrank.bundle.spec import BUNDLE_FILE, BundleSpec, Precision
-from augrank.errors import ServerError
+from augrank.errors import ServerError, reason
 from augrank.images.decode import encode
 from augrank.models.engines import Device
 from augrank.runtime import settings
@@ -220,8 +220,9 @@ def _unpack(source: Path, folder: Path) -> None:
             archive.extractall(folder)
     except (OSError, zipfile.BadZipFile) as error:
         raise ServerError(
-            f"{source} cannot be served: {error}",
+            f"{source} cannot be served",
             expected="a bundle directory or a .mar archive",
+            got=reason(error),
             remedy="Create one with: python -m export build RUN --out DIST",
         ) from error
 

@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augrank.arrays import Float32Array, Float64Array
-from augrank.errors import BundleError
+from augrank.errors import BundleError, reason
 
 MAX_LOG_ODDS = 30.0  # beyond these a probability is 0 or 1
 FACTORS = 16  # F, of the effects of images with outcomes
@@ -308,7 +308,7 @@ class Posterior:
             return cls(effects=effects, projection=projection, catalogue=catalogue, **arrays)
         except (OSError, EOFError, BadZipFile, ValueError, KeyError, TypeError) as error:
             raise BundleError(
-                f"{file.name} cannot be read: {error}", remedy="Export the run again."
+                f"{file.name} cannot be read", got=reason(error), remedy="Export the run again."
             ) from error
 
     def _arrays(self) -> dict[str, NDArray[Any]]:

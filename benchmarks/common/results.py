@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from augrank.errors import BadRequest, DataError
+from augrank.errors import BadRequest, DataError, reason
 
 Results = Mapping[str, Any]  # the content of a results.json
 RESULTS_VERSION = 2  # incremented when keys change
@@ -21,7 +21,7 @@ def read_results(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise BadRequest(f"{file} cannot be read: {error}", expected=expected) from error
+        raise BadRequest(f"{file} cannot be read", expected=expected, got=reason(error)) from error
     if not isinstance(content, dict):
         raise BadRequest(
             f"{file} is not a results.json", expected=expected, got=type(content).__name__

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from augrank.errors import BadRequest
+from augrank.errors import BadRequest, reason
 from augrank.files import exclusive_lock, write_json
 from benchmarks.instances.figures import ServingFigures, TrainingFigures
 
@@ -149,7 +149,9 @@ def _read_or_create(file: Path, about: dict[str, Any]) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise BadRequest(f"{file} cannot be read: {error}") from error
+        raise BadRequest(
+            f"{file} cannot be read", expected="the ledger of a benchmark", got=reason(error)
+        ) from error
     if content.get("about") != about:
         raise BadRequest(
             f"{file} belongs to another benchmark",

@@ -143,12 +143,23 @@ def test_output_is_checked_before_the_work(tmp_path, monkeypatch):
             check(file / "below" / "it")
     with pytest.raises(DataError, match="is not a file"):
         check_output_file(Path("/dev/null"))
+    (tmp_path / "link").symlink_to("nothing")
+    for check, path in (
+        (check_output_file, tmp_path / "link"),
+        (check_output_folder, tmp_path / "link"),
+        (check_output_file, tmp_path / "link" / "below" / "it"),
+    ):
+        with pytest.raises(DataError, match="link is a link to nothing, which does not exist"):
+            check(path)
     with pytest.raises(DataError, match="cannot be used: got File name too long"):
         check_output_file(tmp_path / ("x" * 300))
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     with pytest.raises(DataError, match="the disk is full"):
         check_output_file(folder / "new")
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)
+    with pytest.raises(DataError, match=f"expected write access to {tmp_path}\\."):
+        check_output_file(file)  # which is replaced, not written
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     with pytest.raises(DataError, match=r"expected write access to .*folder. Give another --out"):
         check_output_folder(folder / "new")

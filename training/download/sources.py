@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from augrank.contracts.manifest import ORIGINAL_FILE, PATH
-from augrank.errors import DataError, one_of
+from augrank.errors import DataError, one_of, reason
 from augrank.files import atomic_write
 from augrank.manifest.problems import Table
 from augrank.manifest.read import read_rows
@@ -61,7 +61,9 @@ def _read_text(source: Path, column: str) -> Table:
     try:
         text = source.read_text(encoding="utf-8-sig")
     except (UnicodeDecodeError, OSError) as error:
-        raise DataError(f"{source} cannot be read: {error}", expected="UTF-8 text") from error
+        raise DataError(
+            f"{source} cannot be read", expected="UTF-8 text", got=reason(error)
+        ) from error
     lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1)]
     kept = [(number, line) for number, line in lines if line and not line.startswith("#")]
     frame = pd.DataFrame({column: [line for _, line in kept]}, dtype=str)

@@ -24,7 +24,7 @@ from typing import Any
 
 from augrank.aws.client import Aws, AwsError, Call, aws_errors
 from augrank.aws.poll import Pending, poll
-from augrank.errors import BadRequest
+from augrank.errors import BadRequest, reason
 from augrank.reporting import ShowStatus, no_progress
 from training.sagemaker.env import CHECKPOINTS, LOCAL_CHECKPOINTS, VALIDATE_ROLE
 from training.sagemaker.metrics import OBJECTIVE, definitions
@@ -340,7 +340,13 @@ def _sdk() -> Iterator[None]:
             yield
     except ImportError as error:
         raise BadRequest(
-            f"SageMaker's SDK cannot be loaded: {error}", remedy="pip install 'augrank[aws]'"
+            "SageMaker's SDK cannot be loaded",
+            got=reason(error),
+            remedy="pip install 'augrank[aws]'",
         ) from error
     except ValueError as error:  # its own checks, pydantic's among them
-        raise BadRequest(f"SageMaker's SDK rejects the settings: {error}") from error
+        raise BadRequest(
+            "SageMaker's SDK refuses the settings",
+            expected="settings that SageMaker accepts",
+            got=" ".join(str(error).split()),
+        ) from error

@@ -17,7 +17,7 @@ import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError, model_validator
 
 from augrank.contracts.validation import first_fault
-from augrank.errors import DataError, one_of
+from augrank.errors import DataError, one_of, reason
 from training.config import FitConfig
 
 # Options that change how the backbone is trained, not its data.
@@ -140,7 +140,9 @@ def load_space(name: str) -> Space:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
         options = TypeAdapter(dict[str, Range | tuple[Value, ...]]).validate_python(content)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DataError(f"{file} cannot be read: {error}") from error
+        raise DataError(
+            f"{file} cannot be read", expected="a YAML file of options", got=reason(error)
+        ) from error
     except ValidationError as error:
         fault = first_fault(error)
         raise DataError(

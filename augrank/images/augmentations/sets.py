@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from augrank.errors import DataError, one_of
+from augrank.errors import DataError, one_of, reason
 from augrank.images.augmentations.spec import ORIGINAL, Augmentation, AugmentationSet, Step
 from augrank.images.decode import WHITE
 
@@ -173,7 +173,11 @@ def _set_from_file(path: Path, seed: int) -> AugmentationSet:
         )
         check_augmentations(chosen)
     except (yaml.YAMLError, ValueError, TypeError) as error:
-        raise DataError(f"{path} does not describe an augmentation set: {error}") from error
+        raise DataError(
+            f"{path} does not describe an augmentation set",
+            expected="YAML as in docs/training.md",
+            got=reason(error),
+        ) from error
     return chosen
 
 
@@ -198,7 +202,11 @@ def check_augmentations(chosen: AugmentationSet) -> None:
         except DataError:
             raise
         except Exception as error:  # a user's parameters can fail in any way
-            raise DataError(f"augmentation {augmentation.name!r} fails: {error}") from error
+            raise DataError(
+                f"augmentation {augmentation.name!r} fails on a test image",
+                expected="parameters that albumentations accepts",
+                got=reason(error),
+            ) from error
         if first.shape != gradient.shape or first.dtype != np.uint8:
             raise DataError(
                 f"augmentation {augmentation.name!r} changes the image's size or type",

@@ -154,7 +154,7 @@ def test_the_error_of_a_folder_without_a_bundle_says_how_to_make_one(tmp_path):
     with pytest.raises(BundleError, match="python -m export build"):
         load_bundle(tmp_path)
     (tmp_path / "bundle.json").write_text("[]")
-    with pytest.raises(BundleError, match="not a JSON object"):
+    with pytest.raises(BundleError, match="is damaged: expected a JSON object, got list"):
         load_bundle(tmp_path)
 
 

@@ -79,7 +79,7 @@ def test_wrong_arguments_are_explained(run, tiny_export, image, arguments, messa
 def test_wrong_files_are_explained(run, tiny_export, image, tmp_path):
     assert "cannot be read" in run("recommend", tiny_export.bundle, tmp_path / "none").output
     assert "is not a bundle" in run("inspect", tmp_path).output
-    assert "cannot be opened as an archive" in run("inspect", tmp_path / "x.mar").output
+    assert "cannot be opened: expected a bundle" in run("inspect", tmp_path / "x.mar").output
     place = tmp_path / "none" / "sheet.png"
     result = run("recommend", tiny_export.bundle, image, "--target", "open_rate", *CONTEXT,
                  "--contact-sheet", place)  # fmt: skip

@@ -96,7 +96,7 @@ def test_cells_that_are_too_long_or_have_a_nul_are_bad_by_line(tmp_path):
         (b"relative_im_path\n" + bytes(200), "is binary"),
         (b"\xff\xd8\xff\xe0\0\x10JFIF", "is JPEG: expected CSV in UTF-8, or Parquet"),
         (b"\x89PNG\r\n\x1a\n", "is PNG"),
-        (b"PAR1" + bytes(30), "not a readable Parquet file"),
+        (b"PAR1" + bytes(30), "cannot be read: expected a Parquet file"),
         (gzip.compress(MANIFEST.encode())[:-9], "cannot be read"),
         (b"PK\x03\x04" + bytes(30), "cannot be read"),
         ("relative_im_path\nm\u00f6bel.jpg\n".encode("latin-1"), "byte 0xf6 on line 2.*möbel"),
@@ -211,7 +211,7 @@ def test_parts_may_have_further_columns_and_other_files_beside(tmp_path):
     }
     other = pa.table({"relative_im_path": ["2.jpg"], "open_rate": [[1]]})
     pq.write_table(other, folder / "2.parquet")
-    with pytest.raises(DataError, match="not a readable Parquet file"):
+    with pytest.raises(DataError, match="cannot be read: expected a Parquet file"):
         read_table(folder, {})
 
 
