@@ -78,13 +78,14 @@ def read_parquet(source: Path) -> ParquetRows:
         if twice:
             raise duplicate_columns(source, twice)
         table = _read_parts(source) if source.is_dir() else pq.ParquetFile(source).read()
-    except (OSError, pa.ArrowException) as error:
+        table_names = table.column_names
+    except (OSError, ValueError, pa.ArrowException) as error:  # a name may not be UTF-8
         raise DataError(
             f"{source} cannot be read", expected="a Parquet file", got=reason(error)
         ) from error
     columns: dict[str, list[str]] = {}
     bad: dict[int, str] = {}
-    for name, column in zip(table.column_names, table.columns, strict=True):
+    for name, column in zip(table_names, table.columns, strict=True):
         if name.startswith(_UNNAMED_INDEX):
             continue
         try:

@@ -82,6 +82,7 @@ REFUSED = {
     "long_row.csv": r"1 bad row of 72.*line 73: 8 cells where the header has 6",
     "long_value.csv": r"line 2: campaign_type: expected at most 200 characters",
     "na_text.csv": r"15 bad rows.*got 'NA': leave a missing value blank",
+    "name_not_utf8.parquet": r"cannot be read: expected a Parquet file",
     "nul.csv": r"1 bad row of 72.*line 3: a cell has a NUL",
     "price_huge.csv": r"1 bad row of 72.*line 5: price: expected at most 3\.4e\+38.*1e\+300",
     "too_long.csv": r"1 bad row of 72.*line 2: .*304 characters.*too long",
