@@ -9,11 +9,13 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from augrank.bundle.spec import Precision
 from augrank.contracts.validation import first_fault
 from augrank.errors import ServerError, one_of
+from augrank.models.embedding_cache import DEFAULT_MB
 from augrank.models.engines import Device
 from augrank.tasks.base import EngineOptions
 
 THREADS, PRECISION, DEVICE = "AUGRANK_THREADS", "AUGRANK_PRECISION", "AUGRANK_DEVICE"
 SPIN, CACHE_MB = "AUGRANK_SPIN", "AUGRANK_CACHE_MB"
+EMBEDDING_CACHE_MB = "AUGRANK_EMBEDDING_CACHE_MB"
 FIELDS, ERRORS_AS_200 = "AUGRANK_FIELDS", "AUGRANK_ERRORS_AS_200"
 
 
@@ -90,6 +92,12 @@ class WorkerSettings(EnvironmentSettings):
     cache_mb: WholeNumber = Field(
         0, ge=0, validation_alias=CACHE_MB, description="a whole number of megabytes from 0"
     )
+    embedding_cache_mb: WholeNumber = Field(
+        DEFAULT_MB,
+        ge=0,
+        validation_alias=EMBEDDING_CACHE_MB,
+        description="a whole number of megabytes from 0",
+    )
     # defaults of requests
     request_fields: Annotated[dict[str, Any], NoDecode] = Field(
         default_factory=dict,
@@ -106,7 +114,13 @@ class WorkerSettings(EnvironmentSettings):
 
     def engine_options(self, threads: int) -> EngineOptions:
         """Return the backbone's options; ``threads`` if the environment does not set a number."""
-        return EngineOptions(self.threads or threads, self.precision, self.device, self.spin)
+        return EngineOptions(
+            self.threads or threads,
+            self.precision,
+            self.device,
+            self.spin,
+            self.embedding_cache_mb,
+        )
 
 
 def _choices(annotation: Any) -> list[str]:

@@ -56,6 +56,7 @@ class ServerOptions:
     precision: Precision | None = None
     device: Device | None = None
     cache_mb: int | None = None
+    embedding_cache_mb: int | None = None
     timeout_s: int = 60  # for an answer; a worker that takes longer is restarted
 
     @property
@@ -88,6 +89,7 @@ class ServerOptions:
             settings.PRECISION: self.precision,
             settings.DEVICE: self.device,
             settings.CACHE_MB: self.cache_mb,
+            settings.EMBEDDING_CACHE_MB: self.embedding_cache_mb,
         }
         given = {name: str(value) for name, value in variables.items() if value is not None}
         return {**os.environ, **given}

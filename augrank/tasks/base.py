@@ -16,6 +16,7 @@ from typing import Any, Protocol, Self, TypeVar
 
 from augrank.bundle.spec import Bundle, BundleSpec, Precision
 from augrank.errors import AugrankError, BundleError
+from augrank.models.embedding_cache import DEFAULT_MB
 from augrank.models.engines import Device
 
 
@@ -38,6 +39,7 @@ class EngineOptions:
     precision: Precision | None = None
     device: Device = "auto"
     spin: bool = False  # whether the backbone's idle threads spin between calls
+    embedding_cache_mb: float = DEFAULT_MB  # for embeddings of the images that were used last
 
 
 class StageTimings(Protocol):

@@ -40,10 +40,19 @@ def pipeline_table(results: Sequence[PipelineResult]) -> Table:
             *(f"{result.stages_ms[stage].median:.2f}" for stage in STAGES),
             str(result.forward_ms),
             str(result.pipeline_over_forward),
+            str(result.second_ms),
+            str(result.first_over_second),
         ]
         for result in results
     ]
-    columns = ("graph, image", *STAGES, "raw forward", "pipeline / forward")
+    columns = (
+        "graph, image",
+        *STAGES,
+        "raw forward",
+        "pipeline / forward",
+        "second",
+        "first / second",
+    )
     return Table("One request, in process: median ms (95 % interval)", columns, rows)
 
 

@@ -104,6 +104,7 @@ def _run_worker(connection: Connection, config: _WorkerConfig) -> None:
             precision=precision,
             device=config.device,
             spin=config.spin,
+            embedding_cache_mb=0,
         )
         for precision in config.precisions
     }

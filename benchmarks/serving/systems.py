@@ -72,12 +72,22 @@ def augrank_system(
     device: Device = "cpu",
     cache_mb: int = 0,
 ) -> SystemUnderTest:
-    """augrank on TorchServe, as ``augrank serve`` starts it."""
+    """augrank on TorchServe, as ``augrank serve`` starts it.
+
+    A load repeats its images, and every request stands for one about a new image: embeddings are
+    not cached.
+    """
 
     @contextmanager
     def start() -> Iterator[HttpEndpoint]:
         options = ServerOptions(
-            port=0, auth=False, plan=plan, precision=precision, device=device, cache_mb=cache_mb
+            port=0,
+            auth=False,
+            plan=plan,
+            precision=precision,
+            device=device,
+            cache_mb=cache_mb,
+            embedding_cache_mb=0,
         )
         with serve(bundle.directory, options) as server:
             yield HttpEndpoint(server.url, server.headers)

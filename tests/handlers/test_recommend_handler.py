@@ -56,6 +56,8 @@ def test_a_worker_loads_no_scikit_learn(model_dir):
 
 @pytest.fixture
 def ask(handler, model_dir):
+    handler.task.embedding_cache.clear()
+
     """Send a batch of (fields, headers); return each (status, body), and the context."""
 
     def send(*requests):

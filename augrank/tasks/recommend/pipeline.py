@@ -22,6 +22,7 @@ from augrank.errors import AugrankError
 from augrank.images.augmentations import ORIGINAL
 from augrank.images.decode import DecodeLimits, RgbImage, encode
 from augrank.models.context import ContextEncoder
+from augrank.models.embedding_cache import DEFAULT_MB, EmbeddingCache
 from augrank.models.engines import CPU, Device
 from augrank.resources import usable_cores
 from augrank.tasks.base import EngineOptions, RequestBody
@@ -48,6 +49,7 @@ def load_task(bundle: Bundle[BundleSpec], options: EngineOptions) -> "Recommende
         precision=options.precision,
         device=options.device,
         spin=options.spin,
+        embedding_cache_mb=options.embedding_cache_mb,
     )
 
 
@@ -64,9 +66,11 @@ class Recommender:
         device: ``auto`` uses a GPU if onnxruntime offers one, else onnxruntime on the CPU.
         spin: let the backbone's idle threads spin; only useful if no other process needs the cores.
         limits: larger images are rejected.
+        embedding_cache_mb: memory for embeddings of the images that were asked about last, so that
+            another target or context needs no decoding and no backbone; 0 keeps none.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the options of an engine
         self,
         bundle: RecommendBundle,
         *,
@@ -75,6 +79,7 @@ class Recommender:
         device: Device = "auto",
         spin: bool = False,
         limits: DecodeLimits = DecodeLimits(),
+        embedding_cache_mb: float = DEFAULT_MB,
     ) -> None:
         spec = bundle.spec
         threads = threads or usable_cores()
@@ -93,11 +98,19 @@ class Recommender:
             else None
         )
         self._planner = Planner(spec, self._estimators, self._context, alternates)
-        self.stages = Stages(bundle, self.backbone, alternates, limits=limits, preparing=threads)
+        self.embedding_cache = EmbeddingCache(round(embedding_cache_mb * 1024**2))
+        self.stages = Stages(
+            bundle,
+            self.backbone,
+            alternates,
+            limits=limits,
+            preparing=threads,
+            cache=self.embedding_cache,
+        )
         check_widths(spec, self.backbone, self._context, alternates, self._estimators.values())
 
     @classmethod
-    def load(
+    def load(  # noqa: PLR0913 - the options of an engine
         cls,
         bundle: Path | str,
         *,
@@ -106,6 +119,7 @@ class Recommender:
         device: Device = "auto",
         spin: bool = False,
         limits: DecodeLimits = DecodeLimits(),
+        embedding_cache_mb: float = DEFAULT_MB,
     ) -> "Recommender":
         """Load a bundle directory, which ``python -m export build`` wrote.
 
@@ -116,13 +130,20 @@ class Recommender:
             device: ``auto`` uses a GPU if onnxruntime offers one, else the CPU.
             spin: let the backbone's idle threads spin.
             limits: larger images are rejected.
+            embedding_cache_mb: memory for embeddings of the last images.
 
         Raises:
             BundleError: a part is incompatible; gives the remedy.
         """
         loaded = load_bundle(bundle, RecommendSpec)
         return cls(
-            loaded, threads=threads, precision=precision, device=device, spin=spin, limits=limits
+            loaded,
+            threads=threads,
+            precision=precision,
+            device=device,
+            spin=spin,
+            limits=limits,
+            embedding_cache_mb=embedding_cache_mb,
         )
 
     @property

@@ -41,13 +41,18 @@ class RequestPlan:
         return self.estimator.spec.target
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the augmentations to apply."""
+        return tuple(augmentation.name for augmentation in self.augmentations)
+
+    @property
     def cache_key(self) -> Hashable:
         """All parts of the request that determine its answer."""
         return (
             self.sha256,
             self.target.name,
             json.dumps(dict(self.request.context), sort_keys=True, default=str),
-            tuple(augmentation.name for augmentation in self.augmentations),
+            self.names,
             self.request.augmentation,
             self.request.min_lift,
             self.request.alternates,

@@ -12,16 +12,17 @@ onnxruntime release Python's lock).
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from augrank.arrays import Float32Array
 from augrank.bundle.recommend_spec import RecommendBundle
 from augrank.errors import AugrankError
-from augrank.images.decode import DecodedImage, DecodeLimits, RgbImage, working_image
+from augrank.images.decode import DecodeLimits, RgbImage, working_image
 from augrank.images.preprocess import BatchMemory, Normalizer
 from augrank.models.backbone import Backbone, Embedding
+from augrank.models.embedding_cache import EmbeddedImage, EmbeddingCache, FileInfo
 from augrank.models.head import HeadRows
 from augrank.tasks.isolation import isolated
 from augrank.tasks.recommend.alternates import Alternates
@@ -44,7 +45,7 @@ class _Prepared:
     """A planned request whose candidates are in the batch."""
 
     plan: RequestPlan
-    image: DecodedImage
+    info: FileInfo
     rows: slice  # of the batch
     thumbnails: tuple[str, ...]  # one for each candidate, or none
     decode_ms: float
@@ -52,11 +53,12 @@ class _Prepared:
 
 
 @dataclass(frozen=True)
-class _Embedded:
-    """The backbone's output for a batch, shared by the requests in it."""
+class _Times:
+    """Milliseconds until the candidates were embedded; zero if the cache had them."""
 
-    embedding: Embedding
-    embed_ms: float
+    decode: float = 0.0
+    augment: float = 0.0
+    embed: float = 0.0
 
 
 class Stages:
@@ -68,6 +70,7 @@ class Stages:
         alternates: the bundle's catalogue, if it has one.
         limits: larger images are rejected.
         preparing: threads that decode and augment.
+        cache: embeddings of the images that were asked about last.
     """
 
     def __init__(
@@ -78,10 +81,11 @@ class Stages:
         *,
         limits: DecodeLimits,
         preparing: int,
+        cache: EmbeddingCache,
     ) -> None:
         spec = bundle.spec
         self._bundle, self._backbone, self._alternates = bundle, backbone, alternates
-        self._limits = limits
+        self._limits, self._cache = limits, cache
         self._normalizer = Normalizer(spec.mean, spec.std)
         self._memory = BatchMemory(spec.image_size)
         self._preparers = ThreadPoolExecutor(min(MAX_PREPARING, preparing), "augrank-prepare")
@@ -100,9 +104,16 @@ class Stages:
         """Prepare requests on threads; embed and answer as soon as a backbone call pays off.
 
         Requests about the same candidates of the same image, under other targets or contexts,
-        are prepared and embedded once.
+        are prepared and embedded once; if the cache has them, not at all.
         """
-        groups = _same_candidates(plans)
+        answers: dict[int, Answer | AugrankError] = {}
+        groups = []
+        for group in _same_candidates(plans):
+            if image := self._cached(plans[group[0]]):
+                for place in group:
+                    answers[place] = isolated(self._score_and_rank, plans[place], image, _Times())
+            else:
+                groups.append(group)
         first = [plans[group[0]] for group in groups]
         ends = np.cumsum([len(plan.augmentations) for plan in first], dtype=int).tolist()
         rows = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
@@ -112,7 +123,6 @@ class Stages:
             return isolated(self._prepare, memory, plan, rows)
 
         run_ahead = self._preparers.map if len(first) > 1 else map
-        answers: dict[int, Answer | AugrankError] = {}
         waiting: list[_Prepared | AugrankError] = []
         begun = 0
         for number, item in enumerate(run_ahead(prepare, first, rows), start=1):
@@ -121,6 +131,9 @@ class Stages:
                 answers |= self._answer_together(memory, waiting, plans, groups[begun:number])
                 waiting, begun = [], number
         return [answers[place] for place in range(len(plans))]
+
+    def _cached(self, plan: RequestPlan) -> EmbeddedImage | None:
+        return self._cache.get(plan.sha256, plan.names, thumbnails=plan.request.thumbnails)
 
     def _prepare(self, memory: Float32Array, plan: RequestPlan, rows: slice) -> _Prepared:
         """Decode a request's image and write its candidates into its rows of the batch."""
@@ -135,7 +148,7 @@ class Stages:
                 thumbnails.append(thumbnail(candidate))
         return _Prepared(
             plan,
-            image,
+            FileInfo(image.width, image.height, image.format),
             rows,
             tuple(thumbnails),
             decode_ms=_ms(decoded - started),
@@ -157,35 +170,36 @@ class Stages:
             plans: all plans of the batch.
             groups: places in ``plans`` of those that each prepared image answers.
         """
+        started = time.perf_counter()
         good = [item for item in prepared if isinstance(item, _Prepared)]
         embedded = isolated(self._embed, memory, good) if good else None
-        start = 0
+        embed_ms, start = _ms(time.perf_counter() - started), 0
         for item, places in zip(prepared, groups, strict=True):
             if isinstance(item, AugrankError):
                 yield from ((place, item) for place in places)
                 continue
             end = start + len(item.plan.augmentations)
-            for place in places:
-                if isinstance(embedded, _Embedded):
-                    part = _Embedded(embedded.embedding[start:end], embedded.embed_ms)
-                    mine = replace(item, plan=plans[place])
-                    yield place, isolated(self._score_and_rank, mine, part)
-                elif embedded is not None:  # internal error: none of these images can be answered
-                    yield place, embedded
+            if isinstance(embedded, Embedding):
+                image = EmbeddedImage(item.info, embedded[start:end], item.thumbnails)
+                self._cache.put(item.plan.sha256, item.plan.names, image)
+                times = _Times(item.decode_ms, item.augment_ms, embed_ms)
+                for place in places:
+                    yield place, isolated(self._score_and_rank, plans[place], image, times)
+            elif embedded is not None:  # internal error: none of these images can be answered
+                yield from ((place, embedded) for place in places)
             start = end
 
-    def _embed(self, memory: Float32Array, good: Sequence[_Prepared]) -> _Embedded:
+    def _embed(self, memory: Float32Array, good: Sequence[_Prepared]) -> Embedding:
         """Embed the candidates of these requests in one backbone call."""
-        started = time.perf_counter()
         first, last = good[0].rows.start, good[-1].rows.stop
         batch = memory[first:last]
         if len(batch) > _count(good):  # a rejected request between them left its rows empty
             batch = np.concatenate([memory[item.rows] for item in good])
-        return _Embedded(self._backbone.embed(batch), _ms(time.perf_counter() - started))
+        return self._backbone.embed(batch)
 
-    def _score_and_rank(self, item: _Prepared, embedded: _Embedded) -> Answer:
+    def _score_and_rank(self, plan: RequestPlan, image: EmbeddedImage, times: _Times) -> Answer:
         """Score and rank one request's candidates and alternates."""
-        embedding, plan = embedded.embedding, item.plan
+        embedding = image.embedding
         scoring = time.perf_counter()
         rows = HeadRows(plan.applied, embedding.logits, embedding.features, plan.context)
         catalogue, alternates = self._alternates, RankedAlternates()
@@ -193,7 +207,7 @@ class Stages:
         draws = plan.estimator.candidates(rows, known or ImageEffects.unknown(1))
         others = catalogue.predict(plan) if catalogue and plan.request.alternates else None
         ranking = time.perf_counter()
-        candidates = rank_candidates(plan, draws, item.thumbnails)
+        candidates = rank_candidates(plan, draws, image.thumbnails)
         if catalogue and others is not None:
             alternates = rank_alternates(plan, catalogue, *others, draws[:, 0])
         done = time.perf_counter()
@@ -202,9 +216,9 @@ class Stages:
             bundle_version=self._bundle.version,
             image=ImageInfo(
                 sha256=plan.sha256,
-                width=item.image.width,
-                height=item.image.height,
-                format=item.image.format,
+                width=image.info.width,
+                height=image.info.height,
+                format=image.info.format,
             ),
             target=plan.target.name,
             direction=plan.target.direction,
@@ -220,9 +234,9 @@ class Stages:
             best_alternate=alternates.best,
             alternate_verdict=alternates.verdict,
             timings_ms=Timings(
-                decode=item.decode_ms,
-                augment=item.augment_ms,
-                embed=embedded.embed_ms,
+                decode=times.decode,
+                augment=times.augment,
+                embed=times.embed,
                 score=_ms(ranking - scoring),
                 rank=_ms(done - ranking),
                 total=_ms(done - plan.started),
@@ -234,8 +248,7 @@ def _same_candidates(plans: Sequence[RequestPlan]) -> list[list[int]]:
     """Group the places of plans whose rows of the batch are the same, in order of appearance."""
     groups: dict[tuple[str, tuple[str, ...], bool], list[int]] = {}
     for place, plan in enumerate(plans):
-        names = tuple(augmentation.name for augmentation in plan.augmentations)
-        groups.setdefault((plan.sha256, names, plan.request.thumbnails), []).append(place)
+        groups.setdefault((plan.sha256, plan.names, plan.request.thumbnails), []).append(place)
     return list(groups.values())
 
 

@@ -27,6 +27,7 @@ def load() -> Recommender:
         precision=settings.precision,
         device=settings.device,
         spin=settings.spin,
+        embedding_cache_mb=0,
     )
     recommender.warm_up()
     return recommender

@@ -16,6 +16,8 @@ RESULTS = {
             "stages_ms": {"decode": FIGURE, "total": FIGURE},
             "forward_ms": FIGURE,
             "pipeline_over_forward": FIGURE,
+            "second_ms": FIGURE,
+            "first_over_second": FIGURE,
         }
     ],
 }
@@ -29,10 +31,10 @@ def test_paragraphs_are_one_line_and_tables_keep_theirs():
     assert paragraph.startswith("resnet18 at 64 px, 6 candidates, 20 alternates. `catalogue` is")
     assert paragraph.endswith("CPU, 2 cores; onnxruntime -. 5 requests a row. Command: `again`.")
     assert table.splitlines() == [
-        "| graph, image | decode, ms | total, ms | raw forward, ms | forward ÷ request |",
-        "| --- | --- | --- | --- | --- |",
-        "| fp32, photo | 1.00 (0.50 to 1.50) | 1.00 (0.50 to 1.50) | 1.00 (0.50 to 1.50) | "
-        "1.00 (0.50 to 1.50) |",
+        "| graph, image | decode, ms | total, ms | raw forward, ms | forward ÷ request | "
+        "second question, ms | first ÷ second |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| fp32, photo |" + 6 * " 1.00 (0.50 to 1.50) |",
     ]
 
 

@@ -35,6 +35,8 @@ def test_the_benchmark_ends_in_one_line_of_json(tiny_export, tiny_run, tmp_path)
         parts = sum(stages[name]["median"] for name in ("decode", "augment", "embed", "score"))
         assert parts <= stages["total"]["median"] * 1.2
         assert 0 < row["pipeline_over_forward"]["median"] < 1.5
+        assert row["first_over_second"]["median"] > 2
+        assert 0 < row["second_ms"]["median"] < stages["total"]["median"]
 
     file = tmp_path / "doc.md"
     file.write_text("# Performance\n\n## Serving: other\n\nof another machine\n\n### Part\n")

@@ -200,6 +200,7 @@ def test_if_the_backbone_fails_refusals_keep_their_status(recommender, image, mo
     def fail(_batch):
         raise RuntimeError("out of memory")
 
+    recommender.embedding_cache.clear()
     monkeypatch.setattr(recommender.backbone, "embed", fail)
     good, bad = Request(image, "open_rate", CONTEXT), Request(b"x", "open_rate", CONTEXT)
     answers = recommender.recommend_batch([good, bad, good])
@@ -265,3 +266,27 @@ def test_values_match_whatever_their_case_and_separators(recommender, image):
     loose = recommender.recommend(image, "open_rate", spelled)
     assert loose.context == exact.context
     assert (loose.candidates, loose.alternates) == (exact.candidates, exact.alternates)
+
+
+def test_a_second_question_about_an_image_needs_no_decoding_and_no_backbone(
+    recommender, image, monkeypatch
+):
+    recommender.embedding_cache.clear()
+    want = {
+        target: recommender.recommend(image + bytes(1), target, CONTEXT, thumbnails=True)
+        for target in ("open_rate", "unsubscribe_rate")
+    }
+    recommender.embedding_cache.clear()
+    recommender.recommend(image, "open_rate", CONTEXT, thumbnails=True)
+    for part in (
+        "augrank.tasks.recommend.stages.working_image",
+        "augrank.models.backbone.Backbone.embed",
+    ):
+        monkeypatch.setattr(part, lambda *_: pytest.fail("asked again"))
+    for target, expected in want.items():
+        answer = recommender.recommend(image, target, CONTEXT, thumbnails=True)
+        assert answer.candidates == expected.candidates
+        assert (answer.image.width, answer.image.format) == (96, "PNG")
+        assert answer.timings_ms.embed == answer.timings_ms.decode == 0
+        fewer = recommender.recommend(image, target, CONTEXT, candidates=["rotate"])
+        assert {score.name for score in fewer.candidates} == {"original", "rotate"}
