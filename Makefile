@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV := 0.13.9
-EXTRAS := --extra train --extra tune --extra export --extra serve --extra aws --extra peers --extra cpu --extra openvino \
+EXTRAS := --extra train --extra tune --extra export --extra serve --extra aws --extra peers --extra cpu \
   --extra ray --extra heic
 CODE := augrank handlers training export simulation benchmarks examples tests
 
@@ -55,7 +55,7 @@ COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-ha
   --no-annotate --no-header --quiet
 lock: ## Compile the locks again from pyproject.toml (hashes, no hosts)
 	$(COMPILE) pyproject.toml $(EXTRAS) --group dev --output-file requirements.lock
-	$(COMPILE) pyproject.toml --extra cpu --extra openvino --extra server --constraint requirements.lock \
+	$(COMPILE) pyproject.toml --extra cpu --extra server --constraint requirements.lock \
 	  --output-file export/container/requirements.lock
 	$(COMPILE) tests/support/sagemaker/toolkit.in --output-file tests/support/sagemaker/toolkit.lock
 	$(COMPILE) tests/support/sagemaker/training_toolkit.in \

@@ -3,8 +3,10 @@
 import contextlib
 import math
 import os
+import platform
 from pathlib import Path
 
+_CPUINFO = Path("/proc/cpuinfo")
 _CGROUP_V2 = Path("/sys/fs/cgroup/cpu.max")
 _CGROUP_MEMORY, _MEMINFO = Path("/sys/fs/cgroup"), Path("/proc/meminfo")
 _UNKNOWN_MEMORY = 8 * 1024**3
@@ -19,6 +21,16 @@ def usable_cores(cgroup_file: Path = _CGROUP_V2) -> int:
     except (OSError, ValueError):
         limit = math.inf
     return max(1, min(cores or 1, math.ceil(limit) if limit != math.inf else cores or 1))
+
+
+def processor_name() -> str:
+    """Return the model of the CPU."""
+    with contextlib.suppress(OSError):
+        lines = _CPUINFO.read_text(encoding="utf-8").splitlines()
+        names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+        if names:
+            return names[0]
+    return platform.processor() or platform.machine()
 
 
 def threads_per_worker(workers: int, cores: int | None = None) -> int:

@@ -72,7 +72,8 @@ def pack_model_tar(bundle: Path, name: str, file: Path) -> None:
         lay_out(bundle, folder, name)
         requirements = folder / "code" / "requirements.txt"
         requirements.parent.mkdir()
-        pins = _requirements(gpu="fp16" in load_bundle(bundle).spec.graphs)
+        spec = load_bundle(bundle).spec
+        pins = _requirements(gpu="fp16" in spec.graphs, openvino="openvino" in spec.passed)
         requirements.write_text("".join(f"{line}\n" for line in pins), encoding="utf-8")
         partial = file.with_suffix(".partial")
         with (
@@ -94,14 +95,15 @@ def _plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
     return entry
 
 
-def _requirements(*, gpu: bool) -> list[str]:
+def _requirements(*, gpu: bool, openvino: bool) -> list[str]:
     """Pin the runtime's imports to the installed versions, as smaller builds if available.
 
     Args:
         gpu: whether the bundle has a graph for GPUs, which needs the engine's GPU build.
+        openvino: whether graphs passed their gate under OpenVINO.
     """
     pins, builds = [], {**SMALLER, **(FOR_GPUS if gpu else {})}
-    for name in RUNTIME:
+    for name in (*RUNTIME, *(["openvino"] if openvino else [])):
         try:
             version = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

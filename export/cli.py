@@ -37,13 +37,10 @@ def build(
     ] = "",
     version: Annotated[str, typer.Option(help="Version label of this export.")] = "1.0",
     int8: Annotated[
-        bool, typer.Option("--int8", help="Also quantize to int8; the default if its gate passes.")
-    ] = False,
+        bool, typer.Option(help="Also quantize to int8, used where it is quicker and passes.")
+    ] = True,
     fp16: Annotated[
         bool, typer.Option("--fp16", help="Also write an fp16 graph, the default on GPUs.")
-    ] = False,
-    openvino: Annotated[
-        bool, typer.Option("--openvino", help="Also test under OpenVINO, and choose its graph.")
     ] = False,
     sagemaker: Annotated[
         bool, typer.Option("--sagemaker", help="Also write model.tar.gz for SageMaker.")
@@ -70,7 +67,6 @@ def build(
         version=version,
         int8=int8,
         fp16=fp16,
-        openvino=openvino,
         sagemaker=sagemaker,
     )
     with console.status("") as status:

@@ -12,8 +12,9 @@ from tqdm import tqdm
 
 from augrank.tasks.recommend.pipeline import Recommender
 from export.run_reader import load_run
-from export.tasks.base import Export, ExportOptions
+from export.tasks.base import Export
 from export.tasks.recommend import build
+from tests.support.export_options import plain_options
 from tests.support.pools import own_threads
 from tests.support.tiny_run import make_run
 
@@ -53,7 +54,7 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
 def tiny_export(tiny_run: TinyRun, tmp_path_factory: pytest.TempPathFactory) -> Export:
     """The export of the tiny run, with its archive for SageMaker."""
     folder = tmp_path_factory.mktemp("dist")
-    return build(load_run(tiny_run.run), folder, ExportOptions("tiny", sagemaker=True))
+    return build(load_run(tiny_run.run), folder, plain_options("tiny", sagemaker=True))
 
 
 @pytest.fixture

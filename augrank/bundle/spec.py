@@ -19,7 +19,7 @@ from augrank.errors import BundleError, one_of
 
 BUNDLE_FILE = "bundle.json"
 SMOKE_FILE = "smoke.json"  # a held-out image's request and its answer, for testing servers
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 SEAL = "sha256"  # the member of bundle.json that vouches for the others
 MODEL_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")  # it is used in URLs and file names
 Precision = Literal["fp32", "fp16", "int8"]
@@ -40,7 +40,7 @@ def seal(content: Mapping[str, Any]) -> str:
 class BundleSpec(BaseModel, frozen=True, extra="forbid"):
     """The contents of bundle.json that do not depend on the task."""
 
-    schema_version: Literal[3] = 3
+    schema_version: Literal[4] = 4
     task: str
     name: str = Field(pattern=MODEL_NAME)
     version: str = "1.0"
@@ -50,8 +50,9 @@ class BundleSpec(BaseModel, frozen=True, extra="forbid"):
     std: tuple[float, float, float]
     feature_width: int
     graphs: dict[Precision, str]
-    precision: Precision  # the graph that a CPU uses by default
-    openvino_precision: Precision | None = None  # likewise under OpenVINO, if exported
+    # The graphs that answer as training does, by the device that was tested, such as cpu and
+    # openvino; likely the quickest first.
+    passed: dict[str, tuple[Precision, ...]]
     metrics: dict[str, Any]
     library_versions: dict[str, str]
     files: dict[str, Sha256]
@@ -64,6 +65,11 @@ class BundleSpec(BaseModel, frozen=True, extra="forbid"):
             if path.is_absolute() or ".." in path.parts:
                 raise ValueError(f"file {name!r} leaves the bundle")
         return value
+
+    @property
+    def precision(self) -> Precision:
+        """The graph that onnxruntime uses on a CPU by default."""
+        return self.passed["cpu"][0]
 
     @property
     def parts(self) -> frozenset[str]:

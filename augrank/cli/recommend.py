@@ -114,11 +114,13 @@ def inspect(
     from augrank.tasks.recommend.pipeline import Recommender
 
     with open_bundle(bundle, RecommendSpec) as opened:
-        difference = Recommender(opened).check_smoke_request()
+        recommender = Recommender(opened)
+        difference = recommender.check_smoke_request()
         if as_json:
             print(json.dumps(opened.spec.model_dump(mode="json"), indent=2))
             return
         _print_bundle(opened)
+        console.print(f"here, {recommender.graph.summary}")
         if difference is not None:
             console.print(
                 f"answers its smoke request as at export: probabilities differ by at most "
@@ -145,7 +147,7 @@ def print_answer(answer: Answer) -> None:
         console.print(table)
         console.print(answer.alternate_verdict.text, markup=False, highlight=False)
     stages = ", ".join(f"{name} {ms:.1f}" for name, ms in answer.timings_ms if name != "total")
-    console.print(f"[dim]{answer.timings_ms.total:.1f} ms ({stages})[/dim]")
+    console.print(f"[dim]{answer.timings_ms.total:.1f} ms ({stages}); {answer.engine}[/dim]")
 
 
 def _score_table(title: str, first_column: str) -> Table:

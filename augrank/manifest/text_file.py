@@ -61,12 +61,13 @@ def read_text(source: Path, is_known: Callable[[str], bool]) -> TextRows:
         DataError: it is not such a file, or two columns have one name.
     """
     try:
-        with _opened(source) as stream:
-            _check_kind(source, stream)
-            text = io.TextIOWrapper(stream, "utf-8-sig", newline="")
-            return _rows(source, text, is_known)
-    except UnicodeDecodeError:
-        raise _not_utf8(source) from None
+        try:
+            with _opened(source) as stream:
+                _check_kind(source, stream)
+                text = io.TextIOWrapper(stream, "utf-8-sig", newline="")
+                return _rows(source, text, is_known)
+        except UnicodeDecodeError:
+            raise _not_utf8(source) from None
     except (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError, csv.Error) as error:
         raise DataError(
             f"{source} cannot be read", expected="a whole text file", got=reason(error)

@@ -1,5 +1,7 @@
 """Inference engines for ONNX graphs: onnxruntime on a CPU or GPU, OpenVINO on a CPU."""
 
+import contextlib
+import importlib.metadata
 import os
 import sys
 import tempfile
@@ -15,6 +17,12 @@ from augrank.errors import BundleError, reason
 Device = Literal["auto", "cpu", "openvino", "cuda", "tensorrt"]
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 OPENVINO = "OpenVINO"
+ENGINE_NAMES = {  # of providers, for people
+    CPU: "onnxruntime",
+    CUDA: "onnxruntime with CUDA",
+    TENSORRT: "onnxruntime with TensorRT",
+    OPENVINO: OPENVINO,
+}
 INPUT, FEATURES, LOGITS = "images", "features", "logits"
 
 
@@ -22,7 +30,7 @@ class Engine(Protocol):
     """A loaded graph. ``run`` may be called from several threads."""
 
     provider: str  # the execution provider, such as CPUExecutionProvider
-    arithmetic: str  # the type of floating point arithmetic, if the engine chooses it
+    arithmetic: str  # the type of floating point arithmetic, if the engine chooses it, or ""
     widths: dict[str, int]  # columns of each output
     image_size: int  # side of its images, in pixels
 
@@ -57,7 +65,7 @@ class OnnxRuntimeEngine:
             )
         except Exception as error:  # onnxruntime's exceptions have no common base class
             raise _cannot_be_loaded(graph, error) from error
-        self.provider, self.arithmetic = self._session.get_providers()[0], "as in the graph"
+        self.provider, self.arithmetic = self._session.get_providers()[0], ""
         if device not in ("auto", "cpu") and self.provider == CPU:
             raise BundleError(
                 f"{device} could not be used",
@@ -154,6 +162,15 @@ def uses_accelerator(device: Device) -> bool:
     if device == "auto":
         return CUDA in onnxruntime.get_available_providers() and _has_gpu()
     return device in ("cuda", "tensorrt")
+
+
+def engine_versions() -> tuple[str, ...]:
+    """Return the versions of the installed engines."""
+    found = []
+    for name in ("onnxruntime", "onnxruntime-gpu", "openvino"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found.append(f"{name}=={importlib.metadata.version(name)}")
+    return tuple(found)
 
 
 def _has_gpu() -> bool:

@@ -63,7 +63,7 @@ def serving(
     profile: Annotated[
         Profile, typer.Option(help="Capacity profile, as in `augrank serve`.")
     ] = "throughput",
-    device: Annotated[Device, typer.Option(help="Device: cpu, openvino, cuda.")] = "cpu",
+    device: Annotated[Device, typer.Option(help="Device: auto measures all there are.")] = "auto",
     price_per_hour: Annotated[
         float | None,
         typer.Option(min=0, help="This machine's price in USD; adds the cost of answers."),

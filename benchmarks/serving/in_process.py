@@ -16,10 +16,9 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 
+from augrank.bundle.graphs import Way
 from augrank.bundle.recommend_spec import RecommendBundle
-from augrank.bundle.spec import Precision
 from augrank.errors import AugrankError
-from augrank.models.engines import Device
 from augrank.runtime.wire import read_body
 from augrank.serving.capacity import ServingPlan
 from augrank.tasks.recommend.pipeline import Recommender
@@ -37,10 +36,9 @@ class _WorkerConfig:
     """The recommenders and requests of one process."""
 
     bundle: Path
-    precisions: tuple[Precision, ...]
+    ways: tuple[Way, ...]
     threads: int
     spin: bool
-    device: Device
     requests: list[dict[str, Any]]
 
 
@@ -50,14 +48,13 @@ class InProcessBaseline:
     def __init__(
         self,
         bundle: RecommendBundle,
-        precisions: Sequence[Precision],
+        ways: Sequence[Way],
         plan: ServingPlan,
-        device: Device,
         requests: Sequence[dict[str, Any]],
     ) -> None:
         spawn = multiprocessing.get_context("spawn")
         config = _WorkerConfig(
-            bundle.directory, tuple(precisions), plan.threads, plan.spin, device, list(requests)
+            bundle.directory, tuple(ways), plan.threads, plan.spin, list(requests)
         )
         self._connections: list[Connection] = []
         self._processes = []
@@ -71,17 +68,17 @@ class InProcessBaseline:
         for connection in self._connections:  # wait until all are warm
             connection.recv()
 
-    def rate(self, baseline: Baseline, precision: Precision, seconds: float) -> float:
+    def rate(self, baseline: Baseline, way: Way, seconds: float) -> float:
         """Measure requests per second of all processes together.
 
         Args:
             baseline: whole requests (already parsed), or raw forward passes of a request's
                 candidates.
-            precision: the graph's.
+            way: the graph and its device.
             seconds: duration.
         """
         for connection in self._connections:
-            connection.send((baseline, precision, seconds))
+            connection.send((baseline, way, seconds))
         rates: list[float] = [connection.recv() for connection in self._connections]
         return sum(rates)
 
@@ -98,15 +95,15 @@ def _run_worker(connection: Connection, config: _WorkerConfig) -> None:
     """Measure on request until the other end closes the connection."""
     cv2.setNumThreads(1)  # as augrank's handler does
     recommenders = {
-        precision: Recommender.load(
+        way: Recommender.load(
             config.bundle,
             threads=config.threads,
-            precision=precision,
-            device=config.device,
+            precision=way.precision,
+            device=way.device,
             spin=config.spin,
             embedding_cache_mb=0,
         )
-        for precision in config.precisions
+        for way in config.ways
     }
     for recommender in recommenders.values():
         recommender.warm_up()
@@ -114,10 +111,10 @@ def _run_worker(connection: Connection, config: _WorkerConfig) -> None:
     connection.send("ready")
     while True:
         try:
-            baseline, precision, seconds = connection.recv()
+            baseline, way, seconds = connection.recv()
         except EOFError:
             return
-        run = _runner(baseline, recommenders[precision], requests)
+        run = _runner(baseline, recommenders[way], requests)
         done, start = 0, time.perf_counter()
         while time.perf_counter() - start < seconds:
             run(done)

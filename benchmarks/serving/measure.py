@@ -17,13 +17,13 @@ The JSON line holds ``ratios`` (medians with intervals), a row for each of ``ser
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
+from augrank.bundle.graphs import Way, open_graph, possible_ways
 from augrank.bundle.recommend_spec import RecommendBundle
 from augrank.bundle.spec import Precision
 from augrank.models.engines import Device, uses_accelerator
@@ -53,6 +53,7 @@ from benchmarks.serving.scenarios import (
 )
 from benchmarks.serving.servers import check_answers, start_servers, without_settings
 from benchmarks.serving.systems import (
+    DEFAULT,
     SystemUnderTest,
     augrank_system,
     documented_system,
@@ -62,7 +63,7 @@ from benchmarks.serving.systems import (
 
 CACHE_MB = 64
 
-Rates = dict[Precision, list[float]]
+Rates = dict[Way, list[float]]
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Comparison:
         config: the amount of work.
         peers: names of other servers.
         profile: as of ``augrank serve``; other servers get the same workers and threads.
-        device: runs augrank's servers and the peers.
+        device: limits the ways that are measured; ``auto`` does not.
     """
 
     bundle: RecommendBundle
@@ -83,7 +84,7 @@ class Comparison:
     config: ServingBenchConfig
     peers: Sequence[str]
     profile: Profile = "throughput"
-    device: Device = "cpu"
+    device: Device = "auto"
 
     @property
     def gpu(self) -> bool:
@@ -91,58 +92,74 @@ class Comparison:
         return uses_accelerator(self.device)
 
     @property
-    def precisions(self) -> tuple[Precision, ...]:
-        """Precisions to measure; the last is the fastest."""
+    def ways(self) -> list[Way]:
+        """The graphs and devices to measure by themselves."""
+        spec = self.bundle.spec
+        if self.device == "auto":
+            return possible_ways(spec, None, "auto")
         faster: Precision = "fp16" if self.gpu else "int8"
-        return tuple(p for p in ("fp32", faster) if p in self.bundle.spec.graphs)
+        return [Way(p, self.device) for p in ("fp32", faster) if p in spec.graphs]
 
-    def systems(self, plan: ServingPlan) -> list[SystemUnderTest]:
-        """Return the servers that take turns."""
-        bundle, device = self.bundle, self.device
-        systems = [augrank_system(bundle, p, plan, device=device) for p in self.precisions]
+    def choose(self, plan: ServingPlan) -> Way:
+        """Return the way that a server would take on this machine."""
+        if self.device != "auto":
+            return self.ways[-1]
+        return open_graph(
+            self.bundle, None, threads=plan.threads, device="auto", spin=plan.spin
+        ).way
+
+    def systems(self, plan: ServingPlan, chosen: Way) -> list[SystemUnderTest]:
+        """Return the servers that take turns; the default path first."""
+        bundle, told = self.bundle, None if self.device == "auto" else chosen
+        systems = [replace(augrank_system(bundle, plan, told), name=DEFAULT)]
+        systems += [augrank_system(bundle, plan, way) for way in self.measured(chosen)]
         systems.append(documented_system(bundle, plan.cores))
         if not self.config.quick:
             systems.append(documented_system(bundle, plan.workers, plan.threads))
-        fastest = self.precisions[-1]
-        systems += [peer_system(name, bundle, fastest, plan, device) for name in self.peers]
-        if self.config.openvino and device == "cpu" and find_spec("openvino"):
-            systems += [augrank_system(bundle, p, plan, device="openvino") for p in self.precisions]
-        return systems
+        return systems + [peer_system(name, bundle, chosen, plan) for name in self.peers]
+
+    def measured(self, chosen: Way) -> list[Way]:
+        """Return the ways that are measured by themselves: in a quick run, fp32 and the chosen."""
+        plain = Way("fp32", "cpu" if self.device == "auto" else self.device)
+        if self.config.quick:
+            return list(dict.fromkeys([plain, chosen]))
+        return list(dict.fromkeys([plain, *self.ways]))
 
 
 def measure(comparison: Comparison, reporter: Reporter) -> ServingMeasurements:
     """Run the whole comparison."""
-    bundle, config, device = comparison.bundle, comparison.config, comparison.device
+    bundle, config = comparison.bundle, comparison.config
     plan = plan_serving(CapacityRequest(comparison.profile, gpu=comparison.gpu))
-    systems, fastest = comparison.systems(plan), comparison.precisions[-1]
-    with_cache = augrank_system(bundle, fastest, plan, device=device, cache_mb=CACHE_MB)
+    chosen = comparison.choose(plan)
+    reporter.say(f"auto takes {chosen.label}")
+    systems = comparison.systems(plan, chosen)
+    with_cache = augrank_system(bundle, plan, chosen, cache_mb=CACHE_MB)
     gemm = gemm_gigaflops()
     with ExitStack() as stack:
         stack.enter_context(without_settings())
         reporter.say(f"starting {len(systems) + 1} servers: {plan.explained()}")
         servers, skipped = start_servers([*systems, with_cache], comparison.requests, stack)
         caching = servers.pop(with_cache.name)
-        baseline = InProcessBaseline(
-            bundle, comparison.precisions, plan, device, comparison.requests
-        )
+        ways = comparison.measured(chosen)
+        baseline = InProcessBaseline(bundle, ways, plan, comparison.requests)
         stack.callback(baseline.close)
         reporter.say("checking that all servers return the same answers")
         check_answers(servers, bundle, comparison.requests[: config.checked])
         reporter.say("finding the number of clients at each server's peak")
         for server in servers.values():
             server.clients = best_clients(server, plan.workers, config)
-        pipeline, forward = _measure_rounds(servers, baseline, comparison, reporter)
-        best = _measure_best(servers[f"augrank {fastest}"], caching, plan, comparison, reporter)
+        pipeline, forward = _measure_rounds(servers, baseline, ways, config, reporter)
+        best = _measure_best(servers[DEFAULT], caching, plan, comparison, reporter)
         scaling = {plan.workers: best.peak}
         if config.scaling and not comparison.gpu:
             for workers in range(1, plan.workers):
                 reporter.say(f"{workers} of {plan.workers} workers")
-                scaling[workers] = _peak_with(workers, comparison)
+                scaling[workers] = _peak_with(workers, chosen, comparison)
     return ServingMeasurements(
         plan=plan,
         config=config,
-        device=device,
-        fastest=fastest,
+        device=comparison.device,
+        chosen=chosen,
         servers=servers,
         pipeline=pipeline,
         forward=forward,
@@ -156,23 +173,23 @@ def measure(comparison: Comparison, reporter: Reporter) -> ServingMeasurements:
 def _measure_rounds(
     servers: Mapping[str, ServerMeasurement],
     baseline: InProcessBaseline,
-    comparison: Comparison,
+    ways: Sequence[Way],
+    config: ServingBenchConfig,
     reporter: Reporter,
 ) -> tuple[Rates, Rates]:
     """Let servers and baselines take turns; return rates of the pipeline and the raw forward."""
-    config = comparison.config
-    pipeline: Rates = {precision: [] for precision in comparison.precisions}
-    forward: Rates = {precision: [] for precision in comparison.precisions}
+    pipeline: Rates = {way: [] for way in ways}
+    forward: Rates = {way: [] for way in ways}
 
-    def run_baseline(kind: Baseline, precision: Precision, rates: list[float]) -> None:
-        rates.append(baseline.rate(kind, precision, config.in_process_s))
+    def run_baseline(kind: Baseline, way: Way, rates: list[float]) -> None:
+        rates.append(baseline.rate(kind, way, config.in_process_s))
 
     turns: list[Callable[[], None]] = [
         partial(_measure_server, server, config) for server in servers.values()
     ]
-    for precision in comparison.precisions:
-        turns.append(partial(run_baseline, "pipeline", precision, pipeline[precision]))
-        turns.append(partial(run_baseline, "forward", precision, forward[precision]))
+    for way in ways:
+        turns.append(partial(run_baseline, "pipeline", way, pipeline[way]))
+        turns.append(partial(run_baseline, "forward", way, forward[way]))
     for number in range(config.rounds):
         reporter.say(f"round {number + 1} of {config.rounds}")
         for turn in reversed(turns) if number % 2 else turns:
@@ -197,7 +214,7 @@ def _measure_best(
     comparison: Comparison,
     reporter: Reporter,
 ) -> BestServerMeasurement:
-    """Run the scenarios of only augrank's fastest server.
+    """Run the scenarios of only augrank's server, as a user gets it.
 
     Args:
         server: measured in the rounds.
@@ -228,13 +245,11 @@ def _measure_best(
     return BestServerMeasurement(peak, loads, overloaded, thumbnails, cache_ms, mlperf)
 
 
-def _peak_with(workers: int, comparison: Comparison) -> float:
-    """Measure the peak of augrank's fastest server with fewer workers, of one thread each."""
+def _peak_with(workers: int, chosen: Way, comparison: Comparison) -> float:
+    """Measure the peak of augrank's server with fewer workers, of one thread each."""
     config = comparison.config
     plan = plan_serving(CapacityRequest("throughput", cores=workers, workers=workers))
-    system = augrank_system(
-        comparison.bundle, comparison.precisions[-1], plan, device=comparison.device
-    )
+    system = augrank_system(comparison.bundle, plan, chosen)
     with system.start() as endpoint:
         bodies = system.bodies(comparison.requests)
         wait_until_answering(endpoint, bodies[0])

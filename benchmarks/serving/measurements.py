@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from augrank.bundle.spec import Precision
+from augrank.bundle.graphs import Way
 from augrank.models.engines import Device
 from augrank.serving.capacity import ServingPlan
 from benchmarks.common.http_client import HttpEndpoint, Payload
 from benchmarks.common.load import Replies
-from benchmarks.serving.systems import SystemUnderTest
+from benchmarks.serving.systems import DEFAULT, SystemUnderTest
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,6 @@ class ServingBenchConfig:
     overload_s: float
     loadgen_s: float
     scaling: bool
-    openvino: bool  # compare OpenVINO if it is installed
 
 
 FULL = ServingBenchConfig(
@@ -48,7 +47,6 @@ FULL = ServingBenchConfig(
     overload_s=60.0,
     loadgen_s=20.0,
     scaling=True,
-    openvino=True,
 )
 QUICK = ServingBenchConfig(
     quick=True,
@@ -64,7 +62,6 @@ QUICK = ServingBenchConfig(
     overload_s=4.0,
     loadgen_s=2.0,
     scaling=False,
-    openvino=False,
 )
 
 
@@ -84,7 +81,7 @@ class ServerMeasurement:
 
 @dataclass(frozen=True)
 class BestServerMeasurement:
-    """The scenarios of only augrank's server, at its fastest precision."""
+    """The scenarios of only augrank's server, as a user gets it."""
 
     peak: float  # answers per second
     open: dict[float, Replies]  # by share of the peak
@@ -101,15 +98,20 @@ class ServingMeasurements:
     plan: ServingPlan
     config: ServingBenchConfig
     device: Device
-    fastest: Precision  # int8 on a CPU and fp16 on a GPU, if the bundle has it
+    chosen: Way  # what ``auto`` takes on this machine; the peers get the same
     servers: dict[str, ServerMeasurement]
-    pipeline: dict[Precision, list[float]]  # in process, requests per second, by round
-    forward: dict[Precision, list[float]]  # passes of one request's candidates per second
+    pipeline: dict[Way, list[float]]  # in process, requests per second, by round
+    forward: dict[Way, list[float]]  # passes of one request's candidates per second
     best: BestServerMeasurement
     scaling: dict[int, float]  # answers per second, by number of workers
     skipped: dict[str, str]  # reasons of servers that did not start
     gemm_gigaflops: float  # the better of two, before and after
 
-    def augrank(self, precision: Precision) -> ServerMeasurement:
-        """Return augrank's server of this precision."""
-        return self.servers[f"augrank {precision}"]
+    @property
+    def default(self) -> ServerMeasurement:
+        """augrank's server as a user gets it."""
+        return self.servers[DEFAULT]
+
+    def augrank(self, way: Way) -> ServerMeasurement:
+        """Return augrank's server that was told to go this way."""
+        return self.servers[f"{DEFAULT} {way.label}"]

@@ -45,7 +45,7 @@ def _throughput(axes: Axes, measured: ServingMeasurements) -> None:
     best = measured.best
     rates = [share * best.peak for share in best.open]
     open_loop_p99 = [replies.percentile(99)[0] for replies in best.open.values()]
-    axes.plot(rates, open_loop_p99, "k.-", label=f"augrank {measured.fastest}, open loop")
+    axes.plot(rates, open_loop_p99, "k.-", label=f"augrank ({measured.chosen.label}), open loop")
     axes.set(
         xlabel="answers per second",
         ylabel="p99, ms",
@@ -63,7 +63,7 @@ def _latency_cdf(axes: Axes, measured: ServingMeasurements) -> None:
     axes.set(
         xlabel="ms from the intended send time",
         ylabel="share of requests",
-        title=f"Latency in the open loop, augrank {measured.fastest}",
+        title=f"Latency in the open loop, augrank ({measured.chosen.label})",
     )
     axes.legend(fontsize=SMALL_TEXT)
 
@@ -98,7 +98,7 @@ def _scaling(axes: Axes, measured: ServingMeasurements) -> None:
         xlabel="workers of one thread",
         ylabel="answers per second",
         xticks=workers,
-        title=f"Scaling, augrank {measured.fastest}",
+        title=f"Scaling, augrank ({measured.chosen.label})",
         ylim=(0, None),
     )
     axes.legend(fontsize=SMALL_TEXT)

@@ -3,12 +3,13 @@
 Columns are named as in TorchServe's own benchmark suite and in SageMaker Inference Recommender.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from augrank.bundle.graphs import Way
 from augrank.bundle.recommend_spec import RecommendBundle
-from augrank.bundle.spec import Precision
 from augrank.errors import AugrankError
 from benchmarks.common.machine import machine
 from benchmarks.common.results import RESULTS_VERSION
@@ -16,36 +17,33 @@ from benchmarks.common.statistics import Median
 from benchmarks.serving.in_process import forward_gigaops
 from benchmarks.serving.measurements import ServerMeasurement, ServingMeasurements
 from benchmarks.serving.pipeline import STAGES
-from benchmarks.serving.systems import DOCUMENTED, TUNED
-from benchmarks.serving.targets import served_precision
+from benchmarks.serving.systems import DEFAULT, DOCUMENTED, TUNED
 
 SECONDS_PER_HOUR, MINUTE_S, MILLION = 3600, 60, 1_000_000
 REPORTED_LOAD = 0.7  # share of the peak whose open loop is a ratio
 
 
-def ratios(measured: ServingMeasurements, backbone: str) -> dict[str, Median]:
+def ratios(measured: ServingMeasurements) -> dict[str, Median]:
     """Return medians of paired ratios, with intervals; those without a counterpart are left out."""
-    fastest = measured.augrank(measured.fastest)
-    served = served_precision(backbone, measured.fastest)
+    default, chosen = measured.default, measured.chosen
     figures = {
-        "server_over_pipeline": _over_pipeline(measured, served),
-        "server_over_forward": _over_forward(measured, served),
-        "added_p50_ms": Median.of(_added_ms(fastest)),
-        "head_share": Median.of(_stage_shares(fastest, "score"), digits=5),
+        **_default_over_others(measured),
+        "server_over_pipeline": _over(default, measured.pipeline[chosen]),
+        "server_over_forward": _over(default, measured.forward[chosen]),
+        "added_p50_ms": Median.of(_added_ms(default)),
+        "head_share": Median.of(_stage_shares(default, "score"), digits=5),
         "thumbnails_over_plain": Median.of(measured.best.thumbnails),
     }
-    for precision in measured.pipeline:
-        figures[f"server_over_pipeline_{precision}"] = _over_pipeline(measured, precision)
-        figures[f"server_over_forward_{precision}"] = _over_forward(measured, precision)
-        figures |= _over_other_engines(measured, precision)
+    for way in measured.pipeline:
+        server, name = measured.augrank(way), _key(way)
+        figures[f"server_over_pipeline_{name}"] = _over(server, measured.pipeline[way])
+        figures[f"server_over_forward_{name}"] = _over(server, measured.forward[way])
+        figures |= _over_documented(measured, way)
+    figures |= _over_other_engines(measured)
     figures |= _over_peers(measured)
-    if "int8" in measured.forward:
-        figures["int8_over_fp32"] = Median.of_ratios(
-            measured.forward["int8"], measured.forward["fp32"]
-        )
     if (replies := measured.best.open.get(REPORTED_LOAD)) is not None:
         figures["open_loop_p99_over_p50"] = Median.of_percentile_ratio(
-            replies.latency_ms[replies.ok], np.concatenate(fastest.lone_ms), percents=(99.0, 50.0)
+            replies.latency_ms[replies.ok], np.concatenate(default.lone_ms), percents=(99.0, 50.0)
         )
     hits, misses = measured.best.cache_ms
     if len(hits) and len(misses):
@@ -88,10 +86,9 @@ def result_json(
         "machine": machine(measured.plan.threads),
         "plan": measured.plan.explained(),
         "device": measured.device,
+        "chosen": measured.chosen.label,
         "rounds": measured.config.rounds,
-        "ratios": {
-            name: figure.to_dict() for name, figure in ratios(measured, spec.backbone).items()
-        },
+        "ratios": {name: figure.to_dict() for name, figure in ratios(measured).items()},
         "servers": rows(measured, len(spec.augmentations.names), price_per_hour),
         "controls": _baselines(measured, bundle),
         "open_loop": _open_loop(measured),
@@ -131,7 +128,7 @@ def _row(
     p50, p90, p99 = (round(float(v), 2) for v in np.percentile(latency_ms, [50, 90, 99]))
     row: dict[str, Any] = {
         "Model": system.name,
-        "Precision": system.precision,
+        "Precision": (system.way or measured.chosen).label,
         "Batch size": plan.batch_size,
         "Batch delay": plan.batch_delay_ms,
         "Workers": plan.workers,
@@ -165,7 +162,7 @@ def _model(bundle: RecommendBundle) -> dict[str, Any]:
         "image_size": spec.image_size,
         "candidates": len(spec.augmentations.names),
         "alternates": spec.alternates.count if spec.alternates else 0,
-        "default_precision": spec.precision,
+        "passed": {device: list(precisions) for device, precisions in spec.passed.items()},
         "parity": {name: figures.model_dump() for name, figures in spec.parity.items()},
     }
 
@@ -174,11 +171,13 @@ def _baselines(measured: ServingMeasurements, bundle: RecommendBundle) -> dict[s
     """Return the in-process baselines."""
     spec, candidates = bundle.spec, len(bundle.spec.augmentations.names)
     gigaops = {
-        name: forward_gigaops(spec.backbone, spec.image_size, candidates * float(np.median(rates)))
-        for name, rates in measured.forward.items()
+        way.label: forward_gigaops(
+            spec.backbone, spec.image_size, candidates * float(np.median(rates))
+        )
+        for way, rates in measured.forward.items()
     }
     medians = {
-        key: {name: Median.of(values, digits=3).to_dict() for name, values in rates.items()}
+        key: {way.label: Median.of(values, digits=3).to_dict() for way, values in rates.items()}
         for key, rates in (
             ("pipeline_per_s", measured.pipeline),
             ("forward_per_s", measured.forward),
@@ -209,36 +208,56 @@ def _open_loop(measured: ServingMeasurements) -> list[dict[str, Any]]:
     return table
 
 
-def _over_pipeline(measured: ServingMeasurements, precision: Precision) -> Median:
-    return Median.of_ratios(measured.augrank(precision).rates, measured.pipeline[precision])
+def _over(server: ServerMeasurement, rates: Sequence[float]) -> Median:
+    return Median.of_ratios(server.rates, rates)
 
 
-def _over_forward(measured: ServingMeasurements, precision: Precision) -> Median:
-    return Median.of_ratios(measured.augrank(precision).rates, measured.forward[precision])
+def _key(way: Way) -> str:
+    """Name a way in a key, such as ``int8`` or ``int8_openvino``."""
+    return way.label.replace(", ", "_")
 
 
-def _over_other_engines(measured: ServingMeasurements, precision: Precision) -> dict[str, Median]:
-    """Return OpenVINO over onnxruntime, and both over the documented handler."""
-    servers, rates = measured.servers, measured.augrank(precision).rates
-    figures = {}
-    if (openvino := servers.get(f"augrank {precision}, openvino")) is not None:
-        figures[f"openvino_over_onnxruntime_{precision}"] = Median.of_ratios(openvino.rates, rates)
-        if TUNED in servers:
-            figures[f"openvino_{precision}_over_tuned_documented"] = Median.of_ratios(
-                openvino.rates, servers[TUNED].rates
-            )
-    for key, name in (("over_documented", DOCUMENTED), ("over_tuned_documented", TUNED)):
+def _default_over_others(measured: ServingMeasurements) -> dict[str, Median]:
+    """Return augrank as a user gets it over the documented handler, and over its own best way."""
+    servers, default = measured.servers, measured.default
+    best = max((measured.augrank(way).rates for way in measured.pipeline), key=np.median)
+    figures = {"default_over_best_way": _over(default, best)}
+    for key, name in (("documented", DOCUMENTED), ("tuned_documented", TUNED)):
         if name in servers:
-            figures[f"{key}_{precision}"] = Median.of_ratios(rates, servers[name].rates)
+            figures[f"default_over_{key}"] = _over(default, servers[name].rates)
+    return figures
+
+
+def _over_documented(measured: ServingMeasurements, way: Way) -> dict[str, Median]:
+    """Return one way over the documented handler, as it is and with its threads tuned."""
+    servers, server = measured.servers, measured.augrank(way)
+    return {
+        f"over_{key}_{_key(way)}": _over(server, servers[name].rates)
+        for key, name in (("documented", DOCUMENTED), ("tuned_documented", TUNED))
+        if name in servers
+    }
+
+
+def _over_other_engines(measured: ServingMeasurements) -> dict[str, Median]:
+    """Return OpenVINO over onnxruntime for each graph, and int8 over fp32 for each engine."""
+    figures, rates, forward = {}, measured.servers, measured.forward
+    for precision in ("fp32", "int8"):
+        names = [f"{DEFAULT} {Way(precision, device).label}" for device in ("openvino", "cpu")]
+        if all(name in rates for name in names):
+            openvino, plain = (rates[name] for name in names)
+            figures[f"openvino_over_onnxruntime_{precision}"] = _over(openvino, plain.rates)
+    int8, fp32 = Way("int8", "cpu"), Way("fp32", "cpu")
+    if int8 in forward and fp32 in forward:
+        figures["int8_over_fp32"] = Median.of_ratios(forward[int8], forward[fp32])
     return figures
 
 
 def _over_peers(measured: ServingMeasurements) -> dict[str, Median]:
-    """Return augrank's fastest server over each peer, and over the best."""
-    fastest, servers = measured.augrank(measured.fastest), measured.servers
+    """Return augrank as a user gets it over each peer on the same engine, and over the best."""
+    default, servers = measured.default, measured.servers
     peers = [name for name in servers if not name.startswith(("augrank", "documented"))]
     figures = {
-        f"over_{name}": Median.of_ratios(fastest.rates, servers[name].rates) for name in peers
+        f"over_{name}": Median.of_ratios(default.rates, servers[name].rates) for name in peers
     }
     if peers:
         best = max(peers, key=lambda name: float(np.median(servers[name].rates)))

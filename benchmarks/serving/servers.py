@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from augrank.bundle.graphs import Way
 from augrank.bundle.recommend_spec import RecommendBundle
-from augrank.bundle.spec import Precision
 from augrank.errors import AugrankError
-from augrank.models.engines import Device
 from augrank.tasks.recommend.pipeline import Recommender
 from benchmarks.common.http_client import OK, HttpClient
 from benchmarks.serving.in_process import expected_probabilities
@@ -82,18 +81,31 @@ def check_answers(
 ) -> None:
     """Check that every server gives the candidates and probabilities of the pipeline in process.
 
+    The server that chose its engine by itself is compared with the pipeline on the engine that its
+    answers name.
+
     Raises:
         AugrankError: a server does not; gives its name.
     """
-    expected: dict[tuple[Precision, Device], list[dict[str, float]]] = {}
+    expected: dict[str, list[dict[str, float]]] = {}  # by engine
+    engines: dict[Way, str] = {}
+    for way in dict.fromkeys(s.system.way for s in servers.values() if s.system.way):
+        recommender = Recommender(bundle, precision=way.precision, device=way.device)
+        engines[way] = recommender.engine
+        expected[recommender.engine] = [
+            expected_probabilities(recommender, request) for request in requests
+        ]
     for server in servers.values():
-        precision, device = server.system.precision, server.system.device
-        if (precision, device) not in expected:
-            recommender = Recommender(bundle, precision=precision, device=device)
-            expected[precision, device] = [
-                expected_probabilities(recommender, request) for request in requests
-            ]
-        _check_server(server, expected[precision, device])
+        engine = engines[server.system.way] if server.system.way else engine_of(server)
+        _check_server(server, expected[engine])
+
+
+def engine_of(server: ServerMeasurement) -> str:
+    """Return the engine that a server's answers name."""
+    client = HttpClient(server.endpoint)
+    _, content = client.post(server.bodies[0])
+    client.close()
+    return str(server.endpoint.unwrap(content)["engine"])
 
 
 def _check_server(server: ServerMeasurement, expected: Sequence[Mapping[str, float]]) -> None:

@@ -16,10 +16,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from augrank.bundle.graphs import Way
 from augrank.bundle.recommend_spec import RecommendBundle
-from augrank.bundle.spec import Precision
 from augrank.errors import ServerError
-from augrank.models.engines import Device
 from augrank.runtime import settings
 from augrank.serving.capacity import ServingPlan
 from augrank.serving.model_folder import ModelConfig, write_config
@@ -32,6 +31,7 @@ REPOSITORY = Path(__file__).parents[2]
 JSON_HEADERS = {"Content-Type": "application/json"}
 READY_TIMEOUT_S = 180.0
 QUEUE_SIZE = 100  # TorchServe's default
+DEFAULT = "augrank"  # as `augrank serve` starts it
 DOCUMENTED, TUNED = "documented eager", "documented eager, threads tuned"
 Start = Callable[[], AbstractContextManager[HttpEndpoint]]
 MakeBody = Callable[[Mapping[str, Any]], Payload]
@@ -42,10 +42,9 @@ class SystemUnderTest:
     """A server that can be started, and its request format."""
 
     name: str
-    precision: Precision
+    way: Way | None  # None leaves it to the server
     start: Start
     body: MakeBody
-    device: Device = "cpu"
 
     def bodies(self, requests: Sequence[Mapping[str, Any]]) -> list[Payload]:
         """Encode requests for this server."""
@@ -66,10 +65,9 @@ def image_body(request: Mapping[str, Any]) -> Payload:
 
 def augrank_system(
     bundle: RecommendBundle,
-    precision: Precision,
     plan: ServingPlan,
+    way: Way | None = None,
     *,
-    device: Device = "cpu",
     cache_mb: int = 0,
 ) -> SystemUnderTest:
     """augrank on TorchServe, as ``augrank serve`` starts it.
@@ -84,8 +82,8 @@ def augrank_system(
             port=0,
             auth=False,
             plan=plan,
-            precision=precision,
-            device=device,
+            precision=way.precision if way else None,
+            device=way.device if way else None,
             cache_mb=cache_mb,
             embedding_cache_mb=0,
         )
@@ -93,9 +91,8 @@ def augrank_system(
             yield HttpEndpoint(server.url, server.headers)
 
     body = image_body if cache_mb else json_body
-    parts = [f"augrank {precision}", *(["openvino"] if device == "openvino" else [])]
-    parts += ["cache"] if cache_mb else []
-    return SystemUnderTest(", ".join(parts), precision, start, body, device)
+    name = f"{DEFAULT} {way.label}" if way else DEFAULT
+    return SystemUnderTest(f"{name}, cache" if cache_mb else name, way, start, body)
 
 
 def documented_system(
@@ -122,7 +119,7 @@ def documented_system(
                 yield HttpEndpoint(server.url, server.headers)
 
     name = DOCUMENTED if threads is None else TUNED
-    return SystemUnderTest(name, "fp32", start, json_body)
+    return SystemUnderTest(name, Way("fp32", "cpu"), start, json_body)
 
 
 def _write_documented_model(bundle: RecommendBundle, folder: Path, workers: int) -> None:
@@ -227,18 +224,17 @@ PEERS: dict[str, Peer] = {
 def peer_system(
     name: str,
     bundle: RecommendBundle,
-    precision: Precision,
+    way: Way,
     plan: ServingPlan,
-    device: Device = "cpu",
 ) -> SystemUnderTest:
-    """augrank's pipeline behind another server, with the same workers and threads."""
-    start = partial(_run_peer, PEERS[name], bundle, precision, plan, device)
-    return SystemUnderTest(name, precision, start, PEERS[name].body, device)
+    """augrank's pipeline behind another server, with the same engine, workers and threads."""
+    start = partial(_run_peer, PEERS[name], bundle, way, plan)
+    return SystemUnderTest(name, way, start, PEERS[name].body)
 
 
 @contextmanager
 def _run_peer(
-    peer: Peer, bundle: RecommendBundle, precision: Precision, plan: ServingPlan, device: Device
+    peer: Peer, bundle: RecommendBundle, way: Way, plan: ServingPlan
 ) -> Iterator[HttpEndpoint]:
     with tempfile.TemporaryDirectory(prefix="augrank-peer-") as scratch:
         folder, (port,) = Path(scratch), free_ports(1)
@@ -252,8 +248,8 @@ def _run_peer(
             runtime.WORKERS: str(plan.workers),
             runtime.PORT: str(port),
             settings.THREADS: str(plan.threads),
-            settings.PRECISION: precision,
-            settings.DEVICE: device,
+            settings.PRECISION: way.precision,
+            settings.DEVICE: way.device,
             settings.SPIN: str(int(plan.spin)),
         }
         with (folder / "log").open("wb") as log:

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -51,23 +51,31 @@ class GateResult:
     figures: dict[EngineConfig, ParityFigures]
     rejected: dict[EngineConfig, list[str]]  # and why
 
-    def fastest(self, device: Device) -> Precision | None:
-        """Return a device's default precision: int8 if it passes, else fp32, else None."""
+    @property
+    def passed(self) -> dict[str, tuple[Precision, ...]]:
+        """The precisions that pass on each device, likely the quickest first.
+
+        fp16 is for GPUs: CPUs compute it slowly.
+        """
+        found: dict[str, tuple[Precision, ...]] = {}
         for precision in ("int8", "fp32"):
-            config = EngineConfig(precision, device)
-            if config in self.figures and config not in self.rejected:
-                return config.precision
-        return None
+            for config in self.figures:
+                if config.precision == precision and config not in self.rejected:
+                    found[config.device] = (*found.get(config.device, ()), config.precision)
+        return found
 
 
 def parity_table(spec: RecommendSpec) -> Table:
     """Return the figures of a finished bundle as a table; default graphs are marked."""
-    defaults = {str(spec.precision)}
-    if spec.openvino_precision is not None:
-        defaults.add(f"{spec.openvino_precision}, openvino")
+    passed = {
+        EngineConfig(precision, device).label
+        for device in get_args(Device)
+        for precision in spec.passed.get(device, ())
+    }
     rows = [
         (
-            label + (" (default)" if label in defaults else ""),
+            label,
+            "passed" if label in passed else "by name only",
             str(figures.requests),
             f"{figures.regret:.4f}",
             f"{figures.verdict_changes:.1%}",
@@ -76,7 +84,7 @@ def parity_table(spec: RecommendSpec) -> Table:
         )
         for label, figures in spec.parity.items()
     ]
-    columns = ("graph", "requests", "regret", "other verdict", "|Δp|", "cosine")
+    columns = ("graph", "gate", "requests", "regret", "other verdict", "|Δp|", "cosine")
     return Table("Parity with training, through the archive", columns, rows)
 
 

@@ -1,17 +1,22 @@
 """Shared by all tasks: options and result of an export, and the lookup of a task's module."""
 
 import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 
 from augrank.bundle.spec import MODEL_NAME, BundleSpec
 from augrank.contracts.run import RunRecord
-from augrank.errors import BadRequest, DataError
+from augrank.errors import DataError
 from augrank.models.engines import Device
 from augrank.reporting import ShowStatus, Table
 from export.run_reader import Run
+
+
+def installed_devices() -> tuple[Device, ...]:
+    """Return the devices on which graphs can be compared with training here."""
+    return ("cpu", "openvino") if find_spec("openvino") is not None else ("cpu",)
 
 
 @dataclass(frozen=True)
@@ -21,17 +26,19 @@ class ExportOptions:
     Attributes:
         name: the model's name in URLs.
         version: the user's version label.
-        int8: also write an int8 graph, a CPU's default if it passes its gate.
+        int8: also write an int8 graph, the default of CPUs that are quicker with it if it passes
+            its gate.
         fp16: also write an fp16 graph, a GPU's default; left out if it does not pass its gate.
-        openvino: also compare under OpenVINO, and choose the graph that it uses.
+        devices: on which graphs are compared with training, and then may be used: onnxruntime on
+            the CPU, and OpenVINO if it is installed.
         sagemaker: also write ``model.tar.gz``, the same files for SageMaker.
     """
 
     name: str
     version: str = "1.0"
-    int8: bool = False
+    int8: bool = True
     fp16: bool = False
-    openvino: bool = False
+    devices: tuple[Device, ...] = field(default_factory=installed_devices)
     sagemaker: bool = False
 
     def __post_init__(self) -> None:
@@ -42,16 +49,6 @@ class ExportOptions:
                 got=repr(self.name),
                 remedy="Give one with --name.",
             )
-        if self.openvino and find_spec("openvino") is None:
-            raise BadRequest(
-                "OpenVINO is not installed",
-                remedy="pip install 'augrank[openvino]', or leave out --openvino.",
-            )
-
-    @property
-    def devices(self) -> tuple[Device, ...]:
-        """The devices on which graphs are compared with training."""
-        return ("cpu", "openvino") if self.openvino else ("cpu",)
 
 
 @dataclass(frozen=True)

@@ -168,7 +168,7 @@ def _draft_spec(
         context=record.context,
         heads=record.heads,
         graphs=dict(graphs),
-        precision="fp32",
+        passed={"cpu": ("fp32",)},
         alternates=None,
         metrics={"backbone": record.backbone_metrics, "run": record.fingerprint},
         parity={},
@@ -203,15 +203,14 @@ def _finish(
     graphs = dict(draft.graphs)
     if EngineConfig("fp16") in result.rejected:  # a GPU would use it by default
         (staged.bundle / graphs.pop("fp16")).unlink()
-    precision = result.fastest("cpu") or "fp32"
+    precision = result.passed["cpu"][0]
     progress("embedding the catalogue")
     graph = staged.bundle / graphs[precision]
     backbone = Backbone(graph, threads=usable_cores(), device="cpu")
     gate.smoke_request(EngineConfig(precision), backbone).save(staged.bundle)
     changes: dict[str, Any] = {
         "graphs": graphs,
-        "precision": precision,
-        "openvino_precision": result.fastest("openvino"),
+        "passed": result.passed,
         "parity": {config.label: figures for config, figures in result.figures.items()},
         "alternates": write_alternates(run, backbone, staged.bundle),
     }

@@ -78,6 +78,7 @@ REFUSED = {
     "dup_path.csv": r"more than one column named 'relative_im_path'",
     "fraction.csv": r"line 2: open_rate.*got '0\.23'.*open_rate_successes and open_rate_trials",
     "http_url.csv": r"is a URL: python -m training download",
+    "damaged_zip.csv": r"cannot be read: expected a whole text file, got Bad CRC-32",
     "latin1.csv": r"not UTF-8.*line 3; as Windows-1252.*Möbel",
     "long_row.csv": r"1 bad row of 72.*line 73: 8 cells where the header has 6",
     "long_value.csv": r"line 2: campaign_type: expected at most 200 characters",

@@ -52,7 +52,7 @@ run("training", "simulate", "--manifest", image.parent, "--out", history, "--sen
 tiny = {"image_size": 32, "epochs": 2, "batch_size": 32, "threads": 1}
 options = [f"--{name.replace('_', '-')}={value}" for name, value in tiny.items()]
 run("training", "fit", "--manifest", history, "--images", image.parent, "--out", out, *options)
-run("export", "build", out, "--out", scratch / "dist", "--int8", "--openvino", "--sagemaker")
+run("export", "build", out, "--out", scratch / "dist", "--sagemaker")
 settings = [word for item in tiny.items() for word in ("--set", "{}={}".format(*item))]
 run("training", "tune", "--manifest", history, "--images", image.parent, "--out", study,
     "--trials", "1", *settings)

@@ -14,8 +14,8 @@ import pytest
 
 from augrank.serving.server import ServerOptions, serve
 from export.run_reader import load_run
-from export.tasks.base import ExportOptions
 from export.tasks.recommend import build
+from tests.support.export_options import plain_options
 from tests.support.image_files import noise_jpeg
 from tests.support.sagemaker.stacks import aws_toolkit, own_entry, toolkit_python, unpack
 
@@ -55,10 +55,10 @@ def test_both_archives_hold_the_same_and_the_same_bytes_again(tiny_export, tiny_
     assert "albumentations==2.0.8" in requirements
     assert all("==" in line for line in requirements)
     assert any(line.startswith("xgboost-cpu==") for line in requirements)
-    options = ExportOptions("tiny", sagemaker=True)
+    options = plain_options("tiny", sagemaker=True)
     again = build(load_run(tiny_run.run), tmp_path / "dist", options)
     assert again.model_tar.read_bytes() == tiny_export.model_tar.read_bytes()
-    without = build(load_run(tiny_run.run), tmp_path / "dist", ExportOptions("tiny"))
+    without = build(load_run(tiny_run.run), tmp_path / "dist", plain_options("tiny"))
     assert without.model_tar is None
     assert not again.model_tar.exists()  # it would be another export's
 

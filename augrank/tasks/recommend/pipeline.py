@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from augrank.bundle.graphs import open_backbone
+from augrank.bundle.graphs import open_graph
 from augrank.bundle.load import load_bundle
 from augrank.bundle.recommend_spec import RecommendBundle, RecommendSpec
 from augrank.bundle.spec import Bundle, BundleSpec, Precision
@@ -61,9 +61,9 @@ class Recommender:
     Args:
         bundle: a checked bundle.
         threads: of the backbone; by default every core that may be used.
-        precision: of the graph; by default the one that suits the device best and passed the parity
-            gate.
-        device: ``auto`` uses a GPU if onnxruntime offers one, else onnxruntime on the CPU.
+        precision: of the graph; by default the one that is the quickest on the device, of those
+            that passed the parity gate.
+        device: ``auto`` takes the quickest that this machine has, by timing.
         spin: let the backbone's idle threads spin; only useful if no other process needs the cores.
         limits: larger images are rejected.
         embedding_cache_mb: memory for embeddings of the images that were asked about last, so that
@@ -84,9 +84,8 @@ class Recommender:
         spec = bundle.spec
         threads = threads or usable_cores()
         self.bundle, self.limits = bundle, limits
-        self.precision, self.backbone = open_backbone(
-            bundle, precision, threads=threads, device=device, spin=spin
-        )
+        self.graph = open_graph(bundle, precision, threads=threads, device=device, spin=spin)
+        self.precision, self.backbone = self.graph.precision, self.graph.backbone
         self._context = ContextEncoder(spec.context)
         self._estimators = {
             head.target.name: Estimator.load(head, bundle.directory) for head in spec.heads
@@ -101,7 +100,7 @@ class Recommender:
         self.embedding_cache = EmbeddingCache(round(embedding_cache_mb * 1024**2))
         self.stages = Stages(
             bundle,
-            self.backbone,
+            self.graph,
             alternates,
             limits=limits,
             preparing=threads,
@@ -126,8 +125,8 @@ class Recommender:
         Args:
             bundle: the directory.
             threads: the backbone's threads; by default every core that may be used.
-            precision: the graph's precision; by default the one that suits the device best.
-            device: ``auto`` uses a GPU if onnxruntime offers one, else the CPU.
+            precision: the graph's precision; by default the one that is the quickest.
+            device: ``auto`` takes the quickest that this machine has, by timing.
             spin: let the backbone's idle threads spin.
             limits: larger images are rejected.
             embedding_cache_mb: memory for embeddings of the last images.
@@ -148,8 +147,8 @@ class Recommender:
 
     @property
     def engine(self) -> str:
-        """The graph's precision, the provider and the type of its floating point arithmetic."""
-        return f"{self.precision} on {self.backbone.provider} ({self.backbone.arithmetic})"
+        """The graph's precision, the engine and the type of its floating point arithmetic."""
+        return self.graph.engine
 
     def recommend(  # noqa: PLR0913 - the fields of a request
         self,

@@ -82,6 +82,7 @@ class Answer(BaseModel, frozen=True):
     schema_version: Literal[3] = 3
     model: str
     bundle_version: str
+    engine: str  # the graph and what ran it, such as ``int8 on OpenVINO (bf16)``
     image: ImageInfo
     target: str
     direction: Direction

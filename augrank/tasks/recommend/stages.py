@@ -17,11 +17,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from augrank.arrays import Float32Array
+from augrank.bundle.graphs import OpenGraph
 from augrank.bundle.recommend_spec import RecommendBundle
 from augrank.errors import AugrankError
 from augrank.images.decode import DecodeLimits, RgbImage, working_image
 from augrank.images.preprocess import BatchMemory, Normalizer
-from augrank.models.backbone import Backbone, Embedding
+from augrank.models.backbone import Embedding
 from augrank.models.embedding_cache import EmbeddedImage, EmbeddingCache, FileInfo
 from augrank.models.head import HeadRows
 from augrank.tasks.isolation import isolated
@@ -66,7 +67,7 @@ class Stages:
 
     Args:
         bundle: whose answers they are.
-        backbone: the bundle's graph.
+        graph: the bundle's, that was chosen.
         alternates: the bundle's catalogue, if it has one.
         limits: larger images are rejected.
         preparing: threads that decode and augment.
@@ -76,7 +77,7 @@ class Stages:
     def __init__(
         self,
         bundle: RecommendBundle,
-        backbone: Backbone,
+        graph: OpenGraph,
         alternates: Alternates | None,
         *,
         limits: DecodeLimits,
@@ -84,8 +85,9 @@ class Stages:
         cache: EmbeddingCache,
     ) -> None:
         spec = bundle.spec
-        self._bundle, self._backbone, self._alternates = bundle, backbone, alternates
+        self._bundle, self._backbone, self._alternates = bundle, graph.backbone, alternates
         self._limits, self._cache = limits, cache
+        self._engine = graph.engine
         self._normalizer = Normalizer(spec.mean, spec.std)
         self._memory = BatchMemory(spec.image_size)
         self._preparers = ThreadPoolExecutor(min(MAX_PREPARING, preparing), "augrank-prepare")
@@ -214,6 +216,7 @@ class Stages:
         return Answer(
             model=self._bundle.spec.name,
             bundle_version=self._bundle.version,
+            engine=self._engine,
             image=ImageInfo(
                 sha256=plan.sha256,
                 width=image.info.width,

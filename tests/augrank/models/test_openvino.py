@@ -2,12 +2,13 @@
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from augrank.bundle.graphs import open_backbone
+from augrank.bundle.graphs import open_graph
 from augrank.bundle.spec import Bundle
 from augrank.cli.app import app
 from augrank.errors import BundleError
@@ -46,13 +47,14 @@ def test_it_embeds_as_onnxruntime_does_from_several_threads(graph, batch):
 def test_a_bundle_that_was_not_compared_is_served_with_a_warning(tiny_export, caplog):
     bundle = Bundle(tiny_export.bundle, tiny_export.spec, "0" * 64)
     with caplog.at_level(logging.WARNING):
-        chosen, backbone = open_backbone(bundle, None, threads=1, device="openvino", spin=False)
-    assert (chosen, backbone.provider) == ("fp32", OPENVINO)
-    assert "exported without --openvino" in caplog.text
+        found = open_graph(bundle, None, threads=1, device="openvino", spin=False)
+    assert (found.precision, found.backbone.provider) == ("fp32", OPENVINO)
+    assert "exported where openvino was not installed" in caplog.text
     caplog.clear()
-    spec = tiny_export.spec.model_copy(update={"precision": "int8", "openvino_precision": "fp32"})
-    compared = Bundle(tiny_export.bundle, spec, "0" * 64)
-    assert open_backbone(compared, None, threads=1, device="openvino", spin=False)[0] == "fp32"
+    passed = {"cpu": ("int8",), "openvino": ("fp32",)}
+    compared = replace(bundle, spec=tiny_export.spec.model_copy(update={"passed": passed}))
+    found = open_graph(compared, None, threads=1, device="openvino", spin=False)
+    assert found.precision == "fp32"
     assert not caplog.text
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from augrank.bundle.graphs import open_backbone
+from augrank.bundle.graphs import open_graph
 from augrank.bundle.spec import Bundle
 from augrank.errors import BundleError
 from augrank.models.engines import CPU, CUDA, TENSORRT, providers, uses_accelerator
@@ -88,7 +88,9 @@ def test_without_its_provider_a_device_is_refused():
             providers(device)
 
 
-def test_a_gpu_that_cannot_be_used_leaves_the_cpus_graph(gpu_build, tiny_export, monkeypatch):
+def test_a_gpu_that_cannot_be_used_leaves_the_cpus_graph(
+    gpu_build, tiny_export, monkeypatch, caplog
+):
     """onnxruntime falls back to the CPU silently, where fp16 would be slow."""
     gpu_build(True)
     monkeypatch.setattr("augrank.models.engines.providers", lambda device: [CPU])
@@ -96,8 +98,6 @@ def test_a_gpu_that_cannot_be_used_leaves_the_cpus_graph(gpu_build, tiny_export,
         update={"graphs": {**tiny_export.spec.graphs, "fp16": tiny_export.spec.graphs["fp32"]}}
     )
     bundle = Bundle(tiny_export.bundle, spec, "0" * 64)
-    chosen, backbone = open_backbone(bundle, None, threads=1, device="auto", spin=False)
-    assert (chosen, backbone.provider) == ("fp32", CPU)
-    monkeypatch.setattr("augrank.bundle.graphs.CPU", "none")  # as if the GPU had been taken
-    chosen, _ = open_backbone(bundle, None, threads=1, device="auto", spin=False)
-    assert chosen == "fp16"
+    found = open_graph(bundle, None, threads=1, device="auto", spin=False)
+    assert (found.precision, found.backbone.provider) == ("fp32", CPU)
+    assert "fp16 on cuda is left out: cuda could not be used" in caplog.text

@@ -1,5 +1,6 @@
 import json
 import shutil
+import tempfile
 import zipfile
 from dataclasses import replace
 
@@ -20,6 +21,7 @@ from export.parity.figures import ParityError
 from export.run_reader import load_run
 from export.tasks.base import ExportOptions
 from export.tasks.recommend import build
+from tests.support.export_options import plain_options
 from tests.support.tiny_run import MEAN, TARGETS
 
 SPREAD_MEAN = (MEAN[0] + 0.05, MEAN[1], MEAN[2] - 0.05)
@@ -39,7 +41,7 @@ def edit(run, **changes) -> None:
 
 @pytest.mark.slow
 def test_two_exports_of_one_run_are_the_same_bytes(tiny_run, tiny_export, tmp_path):
-    again = build(load_run(tiny_run.run), tmp_path, ExportOptions("tiny"))
+    again = build(load_run(tiny_run.run), tmp_path, plain_options("tiny"))
     assert again.archive.read_bytes() == tiny_export.archive.read_bytes()
     assert load_bundle(again.bundle).digest == load_bundle(tiny_export.bundle).digest
     assert sorted(p.name for p in tmp_path.iterdir()) == ["bundle", "tiny.mar"]
@@ -67,7 +69,7 @@ def test_a_wrong_normalisation_constant_makes_export_refuse(copied, tmp_path):
     content = json.loads((copied / "run.json").read_text())
     edit(copied, mean=[value - 0.3 for value in content["mean"]])
     with pytest.raises(ParityError, match="embedding_cosine"):
-        build(load_run(copied), tmp_path / "dist", ExportOptions("tiny"))
+        build(load_run(copied), tmp_path / "dist", plain_options("tiny"))
     assert list((tmp_path / "dist").iterdir()) == []
 
 
@@ -85,7 +87,7 @@ def test_wrong_constants_in_the_bundle_alone_make_export_refuse(
 
     monkeypatch.setattr("export.tasks.recommend._draft_spec", wrong)
     with pytest.raises(ParityError, match="embedding_cosine"):
-        build(load_run(tiny_run.run), tmp_path / "dist", ExportOptions("tiny"))
+        build(load_run(tiny_run.run), tmp_path / "dist", plain_options("tiny"))
     assert list((tmp_path / "dist").iterdir()) == []
 
 
@@ -102,7 +104,7 @@ def test_another_calibration_makes_export_refuse(copied, tmp_path, monkeypatch):
     monkeypatch.setattr(gate, "reference_answers", lambda *_: expected)
     edit(copied, heads=spoiled)
     with pytest.raises(ParityError, match="probability_difference"):
-        build(load_run(copied), tmp_path / "dist", ExportOptions("tiny"))
+        build(load_run(copied), tmp_path / "dist", plain_options("tiny"))
 
 
 def spoil(monkeypatch, change) -> None:
@@ -129,7 +131,7 @@ def test_the_posterior_of_another_target_makes_export_refuse(copied, tmp_path, m
     higher = {"effects": lambda old: replace(old, intercept=old.intercept + 0.5)}
     changed(copied / "heads" / "unsubscribe_rate.npz", **higher)
     run = load_run(copied)
-    assert build(run, tmp_path / "right", ExportOptions("tiny")).rejected == {}
+    assert build(run, tmp_path / "right", plain_options("tiny")).rejected == {}
 
     def swap(heads) -> None:
         files = [heads / f"{name}.npz" for name in TARGETS]
@@ -139,7 +141,7 @@ def test_the_posterior_of_another_target_makes_export_refuse(copied, tmp_path, m
 
     spoil(monkeypatch, swap)
     with pytest.raises(ParityError, match="probability_difference"):
-        build(run, tmp_path / "wrong", ExportOptions("tiny"))
+        build(run, tmp_path / "wrong", plain_options("tiny"))
     assert list((tmp_path / "wrong").iterdir()) == []
 
 
@@ -151,7 +153,7 @@ def test_a_posterior_that_is_too_certain_makes_export_refuse(tiny_run, tmp_path,
         lambda heads: changed(heads / "open_rate.npz", deviation=lambda old: 0 * old),
     )
     with pytest.raises(ParityError, match=r"got probability_difference [^;]*Nothing"):
-        build(load_run(tiny_run.run), tmp_path / "dist", ExportOptions("tiny"))
+        build(load_run(tiny_run.run), tmp_path / "dist", plain_options("tiny"))
 
 
 @pytest.mark.slow
@@ -166,7 +168,7 @@ def test_a_catalogue_in_another_order_makes_export_refuse(copied, tmp_path, monk
     for name in TARGETS:
         changed(copied / "heads" / f"{name}.npz", catalogue=apart)
     run = load_run(copied)
-    assert build(run, tmp_path / "right", ExportOptions("tiny")).rejected == {}
+    assert build(run, tmp_path / "right", plain_options("tiny")).rejected == {}
 
     def reverse(heads) -> None:
         for name in TARGETS:
@@ -174,7 +176,7 @@ def test_a_catalogue_in_another_order_makes_export_refuse(copied, tmp_path, monk
 
     spoil(monkeypatch, reverse)
     with pytest.raises(ParityError, match="does not know the catalogue"):
-        build(run, tmp_path / "wrong", ExportOptions("tiny"))
+        build(run, tmp_path / "wrong", plain_options("tiny"))
     assert list((tmp_path / "wrong").iterdir()) == []
 
 
@@ -186,7 +188,7 @@ def test_a_damaged_posterior_makes_export_refuse(tiny_run, tmp_path, monkeypatch
 
     spoil(monkeypatch, truncate)
     with pytest.raises(DataError, match=r"handler failed(.|\n)*(not a zip file|cannot be read)"):
-        build(load_run(tiny_run.run), tmp_path / "dist", ExportOptions("tiny"))
+        build(load_run(tiny_run.run), tmp_path / "dist", plain_options("tiny"))
     assert list((tmp_path / "dist").iterdir()) == []
 
 
@@ -205,7 +207,7 @@ def test_another_augmentation_makes_export_refuse(tiny_run, tmp_path, monkeypatc
 
     monkeypatch.setattr("export.tasks.recommend._draft_spec", wrong)
     with pytest.raises(ParityError, match="embedding_cosine"):
-        build(load_run(tiny_run.run), tmp_path / "dist", ExportOptions("tiny"))
+        build(load_run(tiny_run.run), tmp_path / "dist", plain_options("tiny"))
 
 
 def test_a_perturbed_graph_makes_export_refuse(tiny_run, tiny_export, tmp_path, monkeypatch):
@@ -222,7 +224,7 @@ def test_a_perturbed_graph_makes_export_refuse(tiny_run, tiny_export, tmp_path, 
 
     monkeypatch.setattr("export.tasks.recommend.write_fp32", perturb)
     with pytest.raises(ParityError, match="embedding_cosine"):
-        build(load_run(tiny_run.run), tmp_path / "dist", ExportOptions("tiny"))
+        build(load_run(tiny_run.run), tmp_path / "dist", plain_options("tiny"))
 
 
 @pytest.mark.slow
@@ -233,10 +235,8 @@ def test_int8_and_fp16_are_used_only_where_they_pass(tiny_run, tmp_path, monkeyp
     run = load_run(tiny_run.run)
     monkeypatch.setitem(parity.TOLERANCES, "int8", loose)
     monkeypatch.setattr(parity, "BFLOAT16", loose)
-    made = build(
-        run, tmp_path / "loose", ExportOptions("tiny", int8=True, fp16=True, openvino=True)
-    )
-    assert (made.spec.precision, made.spec.openvino_precision) == ("int8", "int8")
+    made = build(run, tmp_path / "loose", ExportOptions("tiny", fp16=True))
+    assert made.spec.passed == {"cpu": ("int8", "fp32"), "openvino": ("int8", "fp32")}
     assert made.rejected == {}
     assert set(made.spec.parity) == {"fp32", "fp16", "int8", "fp32, openvino", "int8, openvino"}
     assert made.spec.parity["fp32, openvino"].embedding_cosine > 0.99
@@ -245,7 +245,16 @@ def test_int8_and_fp16_are_used_only_where_they_pass(tiny_run, tmp_path, monkeyp
     assert sizes["int8"] < 0.6 * sizes["fp16"] < 0.4 * sizes["fp32"]
     assert Recommender.load(made.bundle, threads=1, precision="fp16").precision == "fp16"
     assert 0.9 < made.spec.parity["int8"].embedding_cosine < 1
-    assert Recommender.load(made.bundle, threads=1).precision == "int8"
+    assert Recommender.load(made.bundle, threads=1, device="cpu").precision == "int8"
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    fastest = Recommender.load(made.bundle, threads=1)
+    timed = {name.split(" (")[0] for name in fastest.graph.timings_ms}  # without its arithmetic
+    assert timed == {f"{p} on {e}" for p in ("int8", "fp32") for e in ("onnxruntime", "OpenVINO")}
+    assert fastest.graph.timings_ms[fastest.engine] == min(fastest.graph.timings_ms.values())
+    fastest.warm_up()
+    again = Recommender.load(made.bundle, threads=1)
+    assert (again.engine, again.graph.timings_ms) == (fastest.engine, {})
     for name in ("int8", "fp16"):
         monkeypatch.setitem(parity.TOLERANCES, name, strict)
         kept = made.bundle / made.spec.graphs[name]  # the same again
@@ -253,9 +262,8 @@ def test_int8_and_fp16_are_used_only_where_they_pass(tiny_run, tmp_path, monkeyp
             f"export.tasks.recommend.write_{name}",
             lambda _fp32, file, *_, kept=kept: shutil.copyfile(kept, file),
         )
-    made = build(run, tmp_path / "strict", ExportOptions("tiny", int8=True, fp16=True))
-    assert made.spec.precision == "fp32"
-    assert made.spec.openvino_precision is None
+    made = build(run, tmp_path / "strict", ExportOptions("tiny", fp16=True, devices=("cpu",)))
+    assert made.spec.passed == {"cpu": ("fp32",)}
     assert set(made.rejected) == {"int8", "fp16"}
     assert set(made.spec.graphs) == {"fp32", "int8"}  # a GPU would use fp16 by default
     assert not (made.bundle / "backbone-fp16.onnx").exists()
@@ -267,19 +275,19 @@ def test_an_image_that_changed_since_training_is_refused(tiny_run, copied, tmp_p
     images = shutil.copytree(tiny_run.images, tmp_path / "moved")
     (images / "image_004.png").write_bytes((images / "image_005.png").read_bytes())
     with pytest.raises(DataError, match=r"image_004.png has changed since training"):
-        build(load_run(copied, images), tmp_path / "dist", ExportOptions("tiny"))
+        build(load_run(copied, images), tmp_path / "dist", plain_options("tiny"))
     (images / "image_004.png").unlink()
     with pytest.raises(DataError, match="--images"):
-        build(load_run(copied, images), tmp_path / "dist", ExportOptions("tiny"))
+        build(load_run(copied, images), tmp_path / "dist", plain_options("tiny"))
 
 
 def test_names_are_checked_before_any_work(tiny_run, tmp_path):
     with pytest.raises(DataError, match="Give one with --name"):
-        build(load_run(tiny_run.run), tmp_path / "dist", ExportOptions("my run"))
+        build(load_run(tiny_run.run), tmp_path / "dist", plain_options("my run"))
     assert not (tmp_path / "dist").exists()
 
 
 def test_a_run_without_heads_is_refused(copied, tmp_path):
     edit(copied, heads=[])
     with pytest.raises(DataError, match="a backbone alone"):
-        build(load_run(copied), tmp_path / "dist", ExportOptions("tiny"))
+        build(load_run(copied), tmp_path / "dist", plain_options("tiny"))

@@ -17,8 +17,8 @@ from augrank.images.augmentations import AugmentationSet, augmentation_set
 from augrank.models.head import Head, HeadSpec
 from augrank.models.targets import TARGETS
 from export.run_reader import load_run
-from export.tasks.base import ExportOptions
 from export.tasks.recommend import build
+from tests.support.export_options import plain_options
 from tests.training.tasks.runs import IMAGES, OPTIONS, fit
 from training.distributed.world import World
 from training.heads import fit as heads
@@ -247,4 +247,4 @@ def test_a_whole_run_on_a_gpu(history, tmp_path, quiet, precision, compiled):
     assert report["backbone"]["device"] == f"cuda, {precision}"
     assert report["backbone"]["test_accuracy"] > 2 / 6
     assert set(report["heads"]) == {"open_rate", "bounce_rate"}
-    build(load_run(out), tmp_path / "dist", ExportOptions("gpu"))  # the parity gate passes
+    build(load_run(out), tmp_path / "dist", plain_options("gpu"))  # the parity gate passes

@@ -1,0 +1,164 @@
+"""The quickest way of a bundle on this machine: chosen by timing, remembered, logged."""
+
+import logging
+import tempfile
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from augrank.bundle import graphs
+from augrank.bundle.graphs import OpenGraph, Way, open_graph, possible_ways
+from augrank.bundle.load import load_bundle
+from augrank.bundle.recommend_spec import RecommendSpec
+from augrank.errors import BundleError
+from augrank.models.backbone import Embedding
+from augrank.models.engines import CPU, OPENVINO
+
+ALL = {"cpu": ("int8", "fp32"), "openvino": ("int8", "fp32")}
+SPEED_MS = {  # of the machine that is pretended
+    ("fp32", "cpu"): 12,
+    ("int8", "cpu"): 4,
+    ("fp32", "openvino"): 6,
+    ("int8", "openvino"): 2,
+}
+
+
+class PretendedBackbone:
+    """Takes as long as its way would."""
+
+    opened: list[Way]
+    calls: dict[Way, int]
+
+    def __init__(self, graph, *, threads, device, spin):
+        self.way = Way("int8" if "int8" in graph.name else "fp32", device)
+        self.provider = OPENVINO if device == "openvino" else CPU
+        self.arithmetic = "bf16" if device == "openvino" else ""
+        self.opened.append(self.way)
+
+    def embed(self, batch):
+        assert batch.shape[0] == graphs.TIMING_ROWS
+        time.sleep(SPEED_MS[self.way.precision, self.way.device] / 1e3)
+        self.calls[self.way] = self.calls.get(self.way, 0) + 1
+        return Embedding(np.zeros((6, 1), np.float32), np.zeros((6, 1), np.float32))
+
+
+@pytest.fixture
+def bundle(tiny_export, monkeypatch, tmp_path):
+    """A bundle of two graphs that passed on both devices, on a machine without a GPU."""
+    monkeypatch.setattr(graphs, "uses_accelerator", lambda device: False)
+    monkeypatch.setattr(graphs, "Backbone", PretendedBackbone)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    PretendedBackbone.opened, PretendedBackbone.calls = [], {}
+    found = load_bundle(tiny_export.bundle, RecommendSpec)
+    files = {"fp32": "backbone-fp32.onnx", "int8": "backbone-int8.onnx"}
+    return replace(found, spec=found.spec.model_copy(update={"passed": ALL, "graphs": files}))
+
+
+def opened(bundle, precision=None, device="auto", threads=1) -> OpenGraph:
+    return open_graph(bundle, precision, threads=threads, device=device, spin=False)
+
+
+def test_the_quickest_is_taken_and_all_are_said_in_one_line(bundle, caplog):
+    with caplog.at_level(logging.INFO, "augrank.bundle.graphs"):
+        found = opened(bundle)
+    assert found.engine == "int8 on OpenVINO (bf16)"
+    assert list(found.timings_ms) == [
+        "int8 on OpenVINO (bf16)", "fp32 on OpenVINO (bf16)", "int8 on onnxruntime",
+        "fp32 on onnxruntime",
+    ]  # fmt: skip
+    assert found.timings_ms["fp32 on onnxruntime"] == pytest.approx(12, abs=5)
+    (line,) = caplog.messages
+    assert line.startswith("tiny: int8 on OpenVINO (bf16): 2.")
+    assert "ms for 6 candidates (int8 on onnxruntime 4." in line
+
+
+def test_hopeless_ways_are_not_timed_again(bundle):
+    opened(bundle)
+    calls = PretendedBackbone.calls
+    assert calls[Way("int8", "openvino")] == 1 + graphs.ROUNDS
+    assert calls[Way("fp32", "cpu")] == 2
+
+
+def test_the_time_is_bounded(bundle, monkeypatch):
+    monkeypatch.setattr(graphs, "TIMING_S", 0.0)
+    assert opened(bundle).engine == "int8 on OpenVINO (bf16)"
+    assert set(PretendedBackbone.calls.values()) == {2}
+
+
+def test_the_choice_is_remembered_for_the_same_machine_and_options(bundle, monkeypatch):
+    opened(bundle)
+    PretendedBackbone.opened.clear()
+    again = opened(bundle)
+    assert (again.engine, dict(again.timings_ms)) == ("int8 on OpenVINO (bf16)", {})
+    assert PretendedBackbone.opened == [Way("int8", "openvino")]
+    for change in ("threads", "bundle", "machine", "ways"):
+        PretendedBackbone.opened.clear()
+        with monkeypatch.context() as patch:
+            other, threads = bundle, 1
+            if change == "threads":
+                threads = 2
+            elif change == "bundle":
+                other = replace(bundle, digest="0" * 64)
+            elif change == "machine":
+                patch.setattr(graphs, "processor_name", lambda: "another")
+            else:
+                fewer = {"cpu": ("int8",), "openvino": ("fp32",)}
+                other = replace(bundle, spec=bundle.spec.model_copy(update={"passed": fewer}))
+            opened(other, threads=threads)
+        assert len(PretendedBackbone.opened) > 1, change
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"precision": "fp16", "device": "cuda"}'])
+def test_a_damaged_memory_is_made_again(bundle, tmp_path, content):
+    opened(bundle)
+    (file,) = tmp_path.rglob("*.json")
+    file.write_text(content)
+    assert opened(bundle).timings_ms
+    assert opened(bundle).timings_ms == {}
+
+
+def test_somebody_elses_folder_is_not_used(bundle, tmp_path, monkeypatch):
+    opened(bundle)
+    monkeypatch.setattr(graphs.os, "getuid", lambda: 12345)
+    (tmp_path / "augrank-engines-12345").mkdir()
+    assert opened(bundle).timings_ms
+    assert opened(bundle).timings_ms
+    assert list((tmp_path / "augrank-engines-12345").iterdir()) == []
+
+
+def test_what_is_given_is_not_timed(bundle):
+    assert opened(bundle, device="cpu").engine == "int8 on onnxruntime"
+    assert opened(bundle, "fp32", "openvino").engine == "fp32 on OpenVINO (bf16)"
+    assert PretendedBackbone.calls == {}
+    assert opened(bundle, "fp32").engine == "fp32 on OpenVINO (bf16)"  # of two engines
+
+
+def test_ways_follow_the_machine_and_the_gate(bundle, monkeypatch):
+    spec = bundle.spec
+    monkeypatch.setattr(graphs, "find_spec", lambda name: None)
+    assert possible_ways(spec, None, "auto") == [Way("int8", "cpu"), Way("fp32", "cpu")]
+    refused = spec.model_copy(update={"passed": {"cpu": ("fp32",)}})
+    assert possible_ways(refused, None, "auto") == [Way("fp32", "cpu")]
+    assert possible_ways(refused, "int8", "auto") == [Way("int8", "cpu")]  # by name
+    monkeypatch.setattr(graphs, "uses_accelerator", lambda device: device in ("auto", "cuda"))
+    assert possible_ways(refused, None, "auto") == [Way("fp32", "cuda"), Way("fp32", "cpu")]
+    assert possible_ways(refused, None, "cuda") == [Way("fp32", "cuda")]
+
+
+def test_a_way_that_does_not_work_here_is_left_out(bundle, monkeypatch, caplog):
+    class Broken(PretendedBackbone):
+        def __init__(self, graph, *, device, **options):
+            if device == "openvino":
+                raise BundleError("it cannot be loaded")
+            super().__init__(graph, device=device, **options)
+
+    monkeypatch.setattr(graphs, "Backbone", Broken)
+    assert opened(bundle).engine == "int8 on onnxruntime"
+    assert "int8 on openvino is left out: it cannot be loaded" in caplog.text
+    bundle = replace(
+        bundle, spec=bundle.spec.model_copy(update={"passed": {"openvino": ("int8", "fp32")}})
+    )
+    with pytest.raises(BundleError, match="cannot be loaded"):
+        opened(bundle)
