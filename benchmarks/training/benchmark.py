@@ -17,6 +17,7 @@ from benchmarks.training.measurements import (
     choose_device,
     load_images,
 )
+from benchmarks.training.neighbours import NeighbourMeasurement, measure_neighbours
 from benchmarks.training.report import TrainingMeasurements, conditions
 from benchmarks.training.resume import PartialResults
 from benchmarks.training.runs import (
@@ -72,9 +73,14 @@ def run_benchmark(
     ]
     runs = parts.get_or_measure("whole runs", RunMeasurement, partial(measure_runs, bench))
     scaling = parts.get_or_measure("processes", ScalingMeasurement, partial(measure_scaling, bench))
+    neighbours = None
+    if not device.is_cuda:
+        neighbours = parts.get_or_measure(
+            "neighbours", NeighbourMeasurement, partial(measure_neighbours, bench)
+        )
     compiled = None if config.quick else _compile(parts, data[config.sizes[0]], bench)
     measured = TrainingMeasurements(
-        device, threads, config, backbones, inputs, runs, scaling, compiled, job
+        device, threads, config, backbones, inputs, runs, scaling, neighbours, compiled, job
     )
     return measured, parts
 

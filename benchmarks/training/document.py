@@ -15,7 +15,11 @@ def training_section(results: Results) -> str:
     return render(
         "training.md.j2",
         results,
-        targets=[target.row(figures[target.name]) for target in (*RATIOS, SHARED_BATCH, ACCURACY)],
+        targets=[
+            target.row(figures[target.name])
+            for target in (*RATIOS, SHARED_BATCH, ACCURACY)
+            if target.name in figures
+        ],
         compiled_rows=[
             f"{row['backbone']} {row['size']} px" for row in results["backbones"] if row["compiled"]
         ],

@@ -3,13 +3,13 @@
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import cv2
 import torch
 
 from augrank.contracts.run import BackboneName
 from augrank.images.preprocess import IMAGENET_MEAN, IMAGENET_STD, Normalizer
 from augrank.reporting import Reporter
 from training.backbone.loader import BatchLoader, ImageSet
-from training.backbone.train import use_threads
 from training.common.context import TrainContext
 from training.common.device import Device
 from training.config import FitConfig
@@ -117,7 +117,8 @@ def with_device_sizes(config: TrainingBenchConfig) -> TrainingBenchConfig:
 
 def choose_device(threads: int) -> Device:
     """Choose the device that ``fit`` would choose, on these threads."""
-    use_threads(threads)
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(1)  # the loader has its own threads
     return Device.choose("auto", "auto")
 
 

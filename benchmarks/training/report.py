@@ -19,6 +19,7 @@ from benchmarks.training.measurements import (
     LoaderMeasurement,
     TrainingBenchConfig,
 )
+from benchmarks.training.neighbours import NeighbourMeasurement
 from benchmarks.training.runs import JobMeasurement, RunMeasurement, ScalingMeasurement
 from benchmarks.training.targets import ACCURACY
 from training.common.device import Device
@@ -40,6 +41,7 @@ class TrainingMeasurements:
     inputs: Sequence[LoaderMeasurement]
     runs: RunMeasurement
     scaling: ScalingMeasurement
+    neighbours: NeighbourMeasurement | None = None  # only on CPUs
     compiled: CompileMeasurement | None = None  # not in a quick run
     job: JobMeasurement | None = None  # only on GPUs
 
@@ -123,8 +125,8 @@ def draw_all(results: Results, folder: Path) -> list[Path]:
 
 def _ratios(measured: TrainingMeasurements) -> dict[str, Median]:
     first, inputs, runs = measured.backbones[0], measured.inputs[0], measured.runs
-    scaling = measured.scaling
-    return {
+    scaling, beside = measured.scaling, measured.neighbours
+    ratios = {
         "real_over_synthetic": Median.of_ratios(first.real, first.synthetic),
         "loader_cold_over_imagefolder": Median.of_ratios(inputs.cold, inputs.imagefolder),
         "loader_warm_over_imagefolder": Median.of_ratios(inputs.warm, inputs.imagefolder),
@@ -132,6 +134,12 @@ def _ratios(measured: TrainingMeasurements) -> dict[str, Median]:
         "two_processes_over_one": Median.of_ratios(scaling.rates[2], scaling.rates[1]),
         "embed_over_eager": Median.of_ratios(first.embed, first.eager),
     }
+    if beside is not None:
+        ratios |= {
+            "beside_busy_core_over_alone": Median.of_ratios(beside.busy, beside.alone),
+            "two_side_by_side_over_alone": Median.of_ratios(beside.both, beside.alone),
+        }
+    return ratios
 
 
 def _backbone_row(measured: BackboneMeasurement) -> dict[str, Any]:

@@ -13,6 +13,12 @@ RATIOS = (
         "two_processes_over_one", "two processes ÷ one, a core and a batch each", 1.7, 1.9
     ),
     PerformanceTarget(
+        "beside_busy_core_over_alone", "training beside one busy core ÷ alone", 0.45, 0.55
+    ),
+    PerformanceTarget(
+        "two_side_by_side_over_alone", "two trainings at once, both together ÷ one", 0.9, 1.0
+    ),
+    PerformanceTarget(
         "embed_over_eager",
         "embeddings ÷ eager float32",
         3.0,

@@ -92,6 +92,7 @@ def embed(
             no_tf32 = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
             with no_tf32 if exact else nullcontext(), torch.inference_mode():
                 while sum(map(len, rows)) < len(shard):
+                    ctx.threads.follow()
                     batch = next(batches)
                     rows.append(network(batch.to(dtype))[0].float().cpu().numpy())
                     advance(len(batch) * world.size)

@@ -19,6 +19,7 @@ from training.backbone.optimizer import check_device
 from training.backbone.trainer import Trainer, TrainingData
 from training.common.context import TrainContext
 from training.common.device import Device
+from training.common.threads import FreeThreads
 from training.config import FitConfig
 from training.data.dataset import Dataset
 from training.data.image_cache.store import decoder
@@ -54,10 +55,16 @@ class TrainedBackbone:
         return _loader(data, Normalizer(self.mean, self.std), batch_size, ctx)
 
 
-def use_threads(count: int) -> None:
-    """Let torch use this many threads, and OpenCV one: the loader has its own threads."""
-    torch.set_num_threads(count)
+def use_threads(data: Dataset, ctx: TrainContext) -> TrainContext:
+    """Let torch use the cores that are free, and OpenCV one: the loader has its own threads.
+
+    Returns:
+        The context, with threads that follow the free cores unless the user gave their number.
+    """
+    torch.set_num_threads(data.threads)
     cv2.setNumThreads(1)
+    fixed = data.config.threads is not None or ctx.device.is_cuda
+    return ctx.with_threads(FreeThreads(data.threads, ctx.reporter.say, fixed=fixed))
 
 
 def check_options(config: FitConfig, world: World) -> InitialWeights:

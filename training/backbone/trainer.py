@@ -219,6 +219,7 @@ def train_epoch(
     optimizer.train()
     sums, done, waited_s, last_text = None, 0, 0.0, time.perf_counter()
     for batch in batches:
+        ctx.threads.follow()
         step = optimizer.step(batch).double()
         sums = step if sums is None else sums + step
         done += len(batch.label)

@@ -62,7 +62,7 @@ def fit_heads(
                 inputs,
                 matrices=matrices,
                 seed=data.config.seed,
-                threads=data.threads_of_machine,
+                threads=ctx.threads.of(data.threads_of_machine),
             )
             results.append(TargetResult(head, _baselines(data, head, parts, inputs), parts["test"]))
             if head.spec.metrics.get("leak"):

@@ -96,8 +96,8 @@ def fit(
     Returns:
         The contents of report.json; None outside the main process (rank 0).
     """
-    use_threads(data.threads)
     ctx = ctx.on(Device.choose(data.config.device, data.config.precision))
+    ctx = use_threads(data, ctx)
     ctx.world.check_same("device and precision", ctx.device.name)
     stage = StageTimer()
 

@@ -77,10 +77,10 @@ def tune(
         config = config.model_copy(update=own)
         data = load_dataset(config, manifest, ctx)
         _check_study(out, config, space, data)
-        use_threads(data.threads)
         device = Device.choose(config.device, config.precision)
+        ctx = use_threads(data, ctx.on(device))
         with _open_study(out, config.seed) as study:
-            _run_trials(study, _Objective(data, space, ctx.on(device)), out, trials)
+            _run_trials(study, _Objective(data, space, ctx), out, trials)
             results = _results(study)
         shutil.rmtree(out / "trials", ignore_errors=True)
     return results

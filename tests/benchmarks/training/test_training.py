@@ -11,7 +11,15 @@ from augrank.errors import ServerError
 from augrank.files import read_json
 from benchmarks.cli import tables
 from benchmarks.cli.app import app
-from benchmarks.training import benchmark, document, measurements, report, runs, targets
+from benchmarks.training import (
+    benchmark,
+    document,
+    measurements,
+    neighbours,
+    report,
+    runs,
+    targets,
+)
 from benchmarks.training.measurements import (
     BackboneMeasurement,
     CompileMeasurement,
@@ -19,6 +27,7 @@ from benchmarks.training.measurements import (
     TrainingBench,
     choose_device,
 )
+from benchmarks.training.neighbours import NeighbourMeasurement
 from benchmarks.training.report import TrainingMeasurements
 from benchmarks.training.resume import PartialResults
 from benchmarks.training.runs import FitRun, JobMeasurement, RunMeasurement, ScalingMeasurement
@@ -32,6 +41,8 @@ RATIOS = {
     "run_over_naive",
     "two_processes_over_one",
     "embed_over_eager",
+    "beside_busy_core_over_alone",
+    "two_side_by_side_over_alone",
 }
 
 
@@ -62,12 +73,17 @@ def test_every_ratio_has_the_faster_side_above():
     scaling = ScalingMeasurement("core", {1: [50.0, 50.0], 2: [90.0, 95.0]}, [70.0, 75.0])
     compiled = CompileMeasurement("resnet18", 96, 55.0, [90.0, 92.0], [100.0, 100.0])
     device = choose_device(1)
-    measured = TrainingMeasurements(device, 1, config, [seen], [inputs], runs, scaling, compiled)
+    beside = NeighbourMeasurement([100.0, 100.0], [50.0, 54.0], [96.0, 98.0])
+    measured = TrainingMeasurements(
+        device, 1, config, [seen], [inputs], runs, scaling, beside, compiled
+    )
     content = report.result_json(measured, "command")
     assert set(content["ratios"]) == RATIOS == {target.name for target in targets.RATIOS}
     assert content["ratios"]["run_over_naive"]["median"] == 2.5  # ours took 10 s, the script 25
     assert content["ratios"]["real_over_synthetic"]["median"] == pytest.approx(0.96)
     assert content["ratios"]["two_processes_over_one"]["median"] == pytest.approx(1.85)
+    assert content["ratios"]["beside_busy_core_over_alone"]["median"] == pytest.approx(0.52)
+    assert content["ratios"]["two_side_by_side_over_alone"]["median"] == pytest.approx(0.97)
     assert content["backbones"][0]["waiting"] == 0.015
     assert content["compiled"]["compiled_over_eager"]["median"] == pytest.approx(0.91)
     assert len(tables.training_table(content).rows) == 1
@@ -138,6 +154,8 @@ def test_a_tiny_run_measures_every_part_and_ends_in_one_line(tmp_path, monkeypat
         benchmark, "measure_runs", lambda *_: RunMeasurement([1.0], [2.0], [0.5], [0.5])
     )
     scaling = ScalingMeasurement("core", {1: [1.0], 2: [1.8]}, [1.5])
+    beside = NeighbourMeasurement([2.0], [1.0], [2.0])
+    monkeypatch.setattr(benchmark, "measure_neighbours", lambda *_: beside)
     monkeypatch.setattr(benchmark, "measure_scaling", failing)
     out = tmp_path / "bench"
     command = ["training", "--quick", "--out", str(out)]
@@ -159,6 +177,16 @@ def test_a_tiny_run_measures_every_part_and_ends_in_one_line(tmp_path, monkeypat
     assert inputs["warm"]["median"] > inputs["cold"]["median"] > 0
     for name in ("training", "input", "scaling"):
         assert (out / "plots" / f"{name}.png").read_bytes()[1:4] == b"PNG"
+
+
+@pytest.mark.slow
+def test_training_beside_other_processes(tmp_path, monkeypatch):
+    tiny = replace(measurements.QUICK, sizes=(32,))
+    bench = TrainingBench(tiny, choose_device(1), tmp_path, tmp_path, Messages())
+    for name, value in (("ORIGINALS", 12), ("EPOCHS", 2), ("WARM_UP_EPOCHS", 1)):
+        monkeypatch.setattr(neighbours, name, value)
+    beside = neighbours.measure_neighbours(bench)
+    assert min(*beside.alone, *beside.busy, *beside.both) > 0
 
 
 @pytest.mark.slow
