@@ -15,7 +15,7 @@ AugrankError 500                internal error: logged; the caller gets no trace
 
 import difflib
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Self
 
 # Errors echo only a part of the caller's input, so that they are never larger than an answer.
 MAX_GOT, MAX_PROBLEM = 160, 4000
@@ -39,6 +39,12 @@ class AugrankError(Exception):
             parts.append(f"got {got}")
         message = ": ".join([parts[0], ", ".join(parts[1:])]) if len(parts) > 1 else problem
         super().__init__(f"{message}. {remedy}" if remedy else message)
+
+    def at(self, where: str) -> Self:
+        """Return the same error, with the place of the fault before its description."""
+        return type(self)(
+            f"{where}: {self.problem}", expected=self.expected, got=self.got, remedy=self.remedy
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON body of the answer: ``{"error": {...}}``."""

@@ -18,6 +18,7 @@ from augrank.errors import AugrankError, DataError
 
 LOCK = "lock"  # name of a folder's lock file
 LEAST_FREE_BYTES = 1024**2  # for output
+LONGEST_SUFFIX = ".1234567890.partial"  # of a temporary name
 DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
@@ -173,6 +174,7 @@ def check_output_file(file: Path, option: str = "--out") -> None:
             raise DataError(f"{option} {file} is not a file", expected="a file")
         if file.exists():
             _check_access(file, file, option)
+        file.with_name(file.name + LONGEST_SUFFIX).exists()  # raises if that is too long
         _check_writable(file.parent, option)  # the file is renamed into its place
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from augrank.bundle.load import sha256_of
 from augrank.bundle.spec import BUNDLE_FILE, SEAL, SpecT, seal
 from augrank.models.head import HeadSpec
+from export.run_reader import damaged
 
 CARD_FILE = "model_card.md"
 MODEL_TAR = "model.tar.gz"  # SageMaker's name
@@ -71,7 +72,8 @@ def copy_heads(run: Path, heads: Sequence[HeadSpec], bundle: Path) -> None:
         for name in (head.file, head.posterior):
             target = bundle / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(run / name, target)
+            with damaged(run / name):
+                shutil.copyfile(run / name, target)
 
 
 def write_bundle_json(bundle: Path, spec: SpecT, card: str = "") -> SpecT:

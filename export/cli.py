@@ -8,7 +8,7 @@ from rich.console import Console
 
 from augrank.cli.command import friendly_errors
 from augrank.cli.reporter import RichReporter
-from augrank.files import check_output_folder
+from augrank.files import check_output_folder, disk_errors
 from export.sagemaker.cli import register
 
 if TYPE_CHECKING:
@@ -69,7 +69,8 @@ def build(
         fp16=fp16,
         sagemaker=sagemaker,
     )
-    with console.status("") as status:
+    remedy = "Free space there, or give another --out."
+    with disk_errors(out, remedy), console.status("") as status:
         build_export = build_of_task(finished.record.task)  # imports torch
         export = build_export(finished, out, options, lambda text: status.update(text))
     _print_export(export)

@@ -157,6 +157,8 @@ def _catalogue(file: Path) -> list[CatalogueRow]:
         rows = []
         for line in csv.DictReader(stream):
             path, split, digest = (line.pop(name) for name in (PATH, SPLIT, SHA256))
+            if not (path and split and digest):
+                raise ValueError(f"a row without {PATH}, {SPLIT} or {SHA256}")
             attributes = {name: value for name, value in line.items() if value}
             rows.append(CatalogueRow(path, split, digest, attributes))
         return rows

@@ -34,7 +34,8 @@ def command_errors(interrupted: Callable[[], str] | None = None) -> Iterator[Non
             SageMaker and torchrun stop a job, then counts as an interrupt. By default interrupts
             are left to typer.
     """
-    is_local_main = os.environ.get("LOCAL_RANK", "0") == "0"
+    # Without WORLD_SIZE, LOCAL_RANK is not torchrun's.
+    is_local_main = os.environ.get("LOCAL_RANK", "0") == "0" or "WORLD_SIZE" not in os.environ
     before = signal.getsignal(signal.SIGTERM)
     if interrupted is not None:
         signal.signal(signal.SIGTERM, signal.default_int_handler)

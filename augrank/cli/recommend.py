@@ -42,7 +42,7 @@ HEAD_FIGURES = {
 @friendly_errors
 def recommend(
     bundle: BundleArgument,
-    image: Annotated[Path, typer.Argument(help="The image: JPEG, PNG, WebP or GIF.")],
+    image: Annotated[Path, typer.Argument(help="The image, such as a JPEG or PNG.")],
     target: Annotated[str | None, typer.Option(help="Target to predict, e.g. open_rate.")] = None,
     campaign_type: Annotated[str | None, typer.Option(help="Context, e.g. Newsletter.")] = None,
     industry: Annotated[str | None, typer.Option(help="Context, e.g. Automotive.")] = None,

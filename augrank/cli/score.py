@@ -22,12 +22,13 @@ from augrank.cli.arguments import BundleArgument, CandidatesOption, DeviceOption
 from augrank.cli.command import friendly_errors
 from augrank.cli.options import pairs
 from augrank.errors import BadRequest
-from augrank.files import check_output_file
+from augrank.files import check_output_file, disk_errors
 
 if TYPE_CHECKING:
     from augrank.batch import ScoreSummary
 
 console = Console()
+RESUME = "Free space there and run the same command to continue, or give another --out."
 LINE_EVERY_S = 5.0  # of progress, without a terminal
 
 
@@ -99,7 +100,7 @@ def score(
             console.print(f"{source}: {note}", markup=False, highlight=False, soft_wrap=True)
         batch.check_context(spec, found.items)
         executor = cast(batch.ExecutorName, engine)
-        with _progress("images") as done:
+        with disk_errors(out.parent, RESUME), _progress("images") as done:
             summary = batch.score(
                 job, found.items, out, executor=executor, workers=workers, done=done
             )

@@ -22,7 +22,16 @@ from augrank.download.scheduler import RateLimitedQueue
 from augrank.errors import RequestError, shortened
 from augrank.images.decode import DecodeLimits, decode
 
-SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "GIF": ".gif"}
+SUFFIXES = {
+    "JPEG": ".jpg",
+    "PNG": ".png",
+    "WEBP": ".webp",
+    "GIF": ".gif",
+    "AVIF": ".avif",
+    "BMP": ".bmp",
+    "TIFF": ".tif",
+    "HEIC": ".heic",
+}
 MAX_REDIRECTS = 5
 CONNECT_S, READ_S = 10.0, 20.0  # timeouts: to connect; to wait for the next bytes
 MAX_WAIT_S = 300.0  # a host with a longer Retry-After is left for another call
@@ -30,7 +39,7 @@ _CHECK_SIDE = 64  # pixels: the whole file is decoded, at the smallest scale
 _DECODERS = 2  # at a time: a large PNG needs some hundred megabytes
 _TEMPORARY = (408, 421, 425, 429)  # HTTP statuses, and all from 500
 _HEADERS = {
-    "Accept": "image/jpeg,image/png,image/webp,image/gif,*/*;q=0.1",
+    "Accept": "image/jpeg,image/png,image/webp,image/gif,image/avif,*/*;q=0.1",
     "Accept-Encoding": "identity",  # the size of a compressed body is not known
 }
 
@@ -40,7 +49,7 @@ class Fetched:
     """The file of an image."""
 
     data: bytes
-    suffix: str  # from its content: .jpg, .png, .webp or .gif
+    suffix: str  # from its content, one of SUFFIXES
 
 
 def open_client(

@@ -93,16 +93,17 @@ def check_url(text: str) -> httpx.URL:
     """
     try:
         url = httpx.URL(text)
+        host = url.host  # raises if it is not of IDNA
     except (httpx.InvalidURL, ValueError) as error:
         raise PermanentFailure(f"this is not a URL ({reason(error)})") from error
     if url.scheme not in SCHEMES:
         raise PermanentFailure(f"expected a URL of http or https, got {url.scheme or 'no scheme'}")
     if url.userinfo:
         raise PermanentFailure("the URL contains a user name or password: these are not sent")
-    if not url.host:
+    if not host:
         raise PermanentFailure("the URL has no host")
     if not HOST.fullmatch(url.raw_host):
-        raise PermanentFailure(f"{url.host[:80]!r} is not the name of a host")
+        raise PermanentFailure(f"{host[:80]!r} is not the name of a host")
     if url.port is not None and not 0 < url.port < 65_536:
         raise PermanentFailure(f"the port {url.port} is not one of 1 to 65535")
     return url

@@ -58,6 +58,9 @@ _PNG_END = b"IEND\xaeB\x60\x82"
 # Increment it when a file decodes to different pixels: caches of decoded images depend on it.
 DECODE_VERSION = 2
 WHITE = 255
+# Behind a file, it makes the same image a new one: a catalogue knows its images by their bytes, and
+# answers with their outcomes. Decoders ignore it.
+FOREIGN = b"\0"
 # All exceptions that Pillow's codecs raise on damaged files. MemoryError is left to the caller.
 _DAMAGED = (
     OSError,
@@ -334,8 +337,8 @@ def _oversampled(width: int, height: int, size: int) -> tuple[int, int]:
 
 def _to_rgb(image: Image.Image) -> RgbImage:
     """Convert the first frame, of any Pillow mode, to uint8 (H, W, 3) RGB on white."""
-    if image.mode == "F":
-        raise ValueError("32-bit floats have no known range")
+    if image.mode in ("F", "I"):
+        raise ValueError("numbers of 32 bits have no known range")
     if image.mode.startswith("I"):  # 16-bit grey
         deep = np.asarray(image)
         grey = np.clip(deep.astype(np.float32) * (255.0 / 65535.0), 0, 255).astype(np.uint8)

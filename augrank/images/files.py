@@ -24,6 +24,9 @@ IMAGE_SUFFIXES = (
 )
 
 
+_NOT_TEXT = "folders whose names are not UTF-8"
+
+
 @dataclass(frozen=True)
 class ImageFolder:
     """The image files below a folder."""
@@ -63,6 +66,9 @@ def image_files(folder: Path) -> ImageFolder:
         seen.add((status.st_dev, status.st_ino))
         for entry in entries:
             if entry.name.startswith("."):
+                continue
+            if entry.is_dir() and not _is_text(entry.name):
+                passed_over[_NOT_TEXT] += 1
                 continue
             path = Path(entry.path)
             if path.is_dir():

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +20,7 @@ from augrank.manifest.text_file import duplicate_columns
 MAGIC = b"PAR1"
 SUFFIXES = (".parquet", ".pq", ".parq")
 MAX_WHOLE = 2.0**53  # beyond it, floats skip integers
+_HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"  # a missing value, as the name of a folder
 _UNNAMED_INDEX = "__index_level_"  # pandas' own name for an index that has none
 
 
@@ -59,6 +61,7 @@ def _read_parts(folder: Path) -> pa.Table:
         table = pq.ParquetFile(file).read()
         for part in file.relative_to(folder).parts[:-1]:
             name, equals, value = part.partition("=")
+            name, value = unquote(name), "" if value == _HIVE_NULL else unquote(value)
             if equals and name not in table.column_names:
                 table = table.append_column(name, pa.array([value] * len(table), pa.string()))
         tables.append(table)

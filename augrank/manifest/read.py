@@ -10,6 +10,7 @@ from augrank.contracts.manifest import PATH, PRODUCT_TYPE
 from augrank.errors import DataError, one_of
 from augrank.images.files import IMAGE_SUFFIXES, image_files
 from augrank.manifest.aliases import apply_aliases, is_known_name, near_misses
+from augrank.manifest.cells import CleanText
 from augrank.manifest.parquet_file import is_parquet, read_parquet
 from augrank.manifest.problems import Table
 from augrank.manifest.text_file import read_text
@@ -30,6 +31,8 @@ def read_table(source: Path, columns: Mapping[str, str]) -> Table:
     """
     if source.is_dir() and not is_parquet(source):
         return _folder(source)
+    clean = CleanText()  # as the names of the file are
+    columns = {clean[ours]: clean[theirs] for ours, theirs in columns.items()}
     table = read_rows(source, columns.values())
     frame = _renamed(table.frame, columns, source)
     frame, notes = apply_aliases(frame, columns)

@@ -182,8 +182,9 @@ def _rows(source: Path, text: IO[str], is_known: Callable[[str], bool]) -> TextR
     if delimiter != ",":
         notes.append(f"columns are separated by {DELIMITERS.get(delimiter, repr(delimiter))}")
     with _cells_of_any_length():
-        reader = csv.reader(itertools.chain([first], text), delimiter=delimiter)
-        return _Columns(source, next(reader), notes).read(reader, skipped)
+        # Strict: a quote inside a quoted cell would otherwise join cells, and rows, silently.
+        reader = csv.reader(itertools.chain([first], text), delimiter=delimiter, strict=True)
+        return _Columns(source, next(reader), notes, delimiter).read(reader, skipped)
 
 
 def _delimiter(header: str, is_known: Callable[[str], bool]) -> str:
@@ -196,17 +197,31 @@ def _delimiter(header: str, is_known: Callable[[str], bool]) -> str:
     return max(DELIMITERS, key=names)
 
 
+_BROKEN = "\0"  # in place of the cells of a row that could not be read, before the reason
+_QUOTES = "quotes do not match, up to line {}: a closing quote may be missing"
+_OPEN_QUOTE = "a cell spans lines that look like rows, up to line {}: a closing quote is missing"
+
+
+def _row_end(line: int, row: Sequence[str]) -> int:
+    """Return the last line of a row that starts on a line."""
+    return line + sum(cell.count("\n") for cell in row)
+
+
 class _Columns:
     """Collects rows by column."""
 
-    def __init__(self, source: Path, header: list[str], notes: list[str]) -> None:
+    def __init__(self, source: Path, header: list[str], notes: list[str], delimiter: str) -> None:
+        if any("\0" in name for name in header):
+            raise DataError(
+                f"{source} is damaged", expected="names of columns", got="a NUL in its header"
+            )
         clean = CleanText()
         self._names = [clean[name] for name in header]
         self._notes = notes
         twice = [name for name, n in Counter(self._names).items() if n > 1 and name]
         if twice:
             raise duplicate_columns(source, twice)
-        self._width = len(header)
+        self._width, self._delimiter = len(header), delimiter
         self._cells: list[list[str]] = [[] for _ in header]
         self._clean = [CleanText() for _ in header]
         self._lines: list[int] = []
@@ -223,8 +238,13 @@ class _Columns:
             first = len(self._lines)
             for number, (line, row) in enumerate(chunk, first):
                 self._lines.append(line)
-                if len(row) != self._width:
+                if row and row[0] is _BROKEN:
+                    self._bad[number] = row.pop()
+                    row[:] = [""] * self._width
+                elif len(row) != self._width:
                     self._fit(number, row)
+                elif self._holds_rows(row):
+                    self._bad[number] = _OPEN_QUOTE.format(_row_end(line, row))
             for cells, clean, values in zip(
                 self._cells,
                 self._clean,
@@ -240,11 +260,30 @@ class _Columns:
 
     def _numbered(self, reader: Any, skipped: int) -> Iterator[tuple[int, list[str]]]:
         """Yield rows with the line on which each starts; blank ones are left out."""
-        start = reader.line_num + skipped + 1
-        for row in reader:
+        while True:
+            start = reader.line_num + skipped + 1
+            try:
+                row = next(reader)
+            except StopIteration:
+                return
+            except csv.Error:
+                yield start, [_BROKEN, _QUOTES.format(reader.line_num + skipped)]
+                continue
             if any(row):
                 yield start, row
-            start = reader.line_num + skipped + 1
+
+    def _holds_rows(self, row: Sequence[str]) -> bool:
+        """Return whether a cell spans lines that look like rows: its quote was closed later.
+
+        Lines of prose rarely have as many delimiters as a row, one by one.
+        """
+        for cell in row:
+            if "\n" in cell:
+                lines = cell.splitlines()[1:]
+                alike = sum(line.count(self._delimiter) == self._width - 1 for line in lines)
+                if 2 * alike > len(lines) and (self._width > 2 or alike > 1):
+                    return True
+        return False
 
     def _fit(self, number: int, row: list[str]) -> None:
         """Give a row the header's width; it is bad unless what it has beyond is blank."""

@@ -148,9 +148,10 @@ class Head:
         try:
             booster.load_model(directory / spec.file)
         except xgboost.core.XGBoostError as error:
-            reason = str(error).strip().splitlines()[-1]
             raise BundleError(
-                f"{spec.file} cannot be read: {reason}", remedy="Export the run again."
+                f"{directory / spec.file} is damaged",
+                expected="a model of XGBoost",
+                remedy="Restore it, or train and export again.",
             ) from error
         return cls(spec, booster)
 

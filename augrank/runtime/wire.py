@@ -24,7 +24,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from augrank.contracts.request_fields import IMAGE_PARTS
-from augrank.errors import BadRequest, ImageTooLarge, UnsupportedImage, one_of
+from augrank.errors import BadRequest, ImageTooLarge, RequestError, UnsupportedImage, one_of
 from augrank.images.decode import DecodeLimits
 from augrank.images.formats import format_of
 from augrank.tasks.base import RequestBody
@@ -151,6 +151,12 @@ def _decompressed(parts: Fields, encoding: str) -> Fields:
         ImageTooLarge: the body is too large.
     """
     encoding, body = encoding.strip().lower(), parts.get("body")
+    if encoding not in ("", "identity") and body is None:
+        raise BadRequest(
+            "a compressed multipart body cannot be read",
+            expected="multipart without Content-Encoding, or a compressed image or JSON",
+            got=f"Content-Encoding: {encoding}",
+        )
     if encoding in ("", "identity") or not isinstance(body, bytes | bytearray):
         return parts
     if encoding not in ("gzip", "x-gzip", "deflate"):
@@ -200,14 +206,15 @@ def _read_json(parts: Fields, fields: Fields) -> Requests:
             got=f"a list of {len(instances)}" if isinstance(instances, list) else _kind(instances),
         )
     beside = {name: value for name, value in body.items() if name != INSTANCES}
-    bodies = [
-        _json_request(
-            {**beside, **instance} if isinstance(instance, dict) else instance,
-            common,
-            f"{INSTANCES}[{number}]",
-        )
-        for number, instance in enumerate(instances)
-    ]
+    bodies = []
+    for number, instance in enumerate(instances):
+        where = f"{INSTANCES}[{number}]"
+        if not isinstance(instance, dict):
+            raise BadRequest(f"{where} is not a JSON object", got=_kind(instance))
+        try:
+            bodies.append(_json_request({**beside, **instance}, common, where))
+        except RequestError as error:
+            raise error.at(where) from error
     return Requests(tuple(bodies), instances=True)
 
 
@@ -307,6 +314,8 @@ def _missing_image(
     if names:
         listed = ", ".join(str(name)[:40] for name in names[:_SHOWN_PARTS])
         got = f"{'fields' if content is not None else 'parts'}: {listed}"
+        if divided:
+            remedy += ". If the image was sent, the end of the body is missing: --BOUNDARY--"
     elif divided:
         got = "a multipart body without a complete part"
         remedy = "Its last line must be --BOUNDARY--, with the boundary of the Content-Type header."

@@ -112,12 +112,7 @@ def _predictions(answers: Sequence[TaskAnswer | AugrankError]) -> str | AugrankE
     texts = []
     for number, answer in enumerate(answers):
         if isinstance(answer, AugrankError):
-            return type(answer)(
-                f"{INSTANCES}[{number}]: {answer.problem}",
-                expected=answer.expected,
-                got=answer.got,
-                remedy=answer.remedy,
-            )
+            return answer.at(f"{INSTANCES}[{number}]")
         texts.append(answer.model_dump_json())
     return f'{{"{PREDICTIONS}":[{",".join(texts)}]}}'
 

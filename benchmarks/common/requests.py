@@ -9,6 +9,7 @@ import numpy as np
 
 from augrank.bundle.recommend_spec import RecommendBundle
 from augrank.errors import BadRequest
+from augrank.images.decode import FOREIGN
 from augrank.images.files import IMAGE_SUFFIXES
 from augrank.models.context import ContextEncoder
 
@@ -24,11 +25,16 @@ def recommend_request(
 
 
 def recommend_requests(bundle: RecommendBundle, images: Sequence[Path]) -> list[dict[str, Any]]:
-    """Return one request per image: targets in turn, contexts drawn at random (seeded)."""
+    """Return one request per image: targets in turn, contexts drawn at random (seeded).
+
+    The images count as new ones, which the bundle's catalogue does not know.
+    """
     targets = [head.target.name for head in bundle.spec.heads]
     encoder, rng = ContextEncoder(bundle.spec.context), np.random.default_rng(0)
     return [
-        recommend_request(image.read_bytes(), targets[number % len(targets)], encoder.draw(rng))
+        recommend_request(
+            image.read_bytes() + FOREIGN, targets[number % len(targets)], encoder.draw(rng)
+        )
         for number, image in enumerate(images)
     ]
 

@@ -68,16 +68,25 @@ class HostileFigures:
             self.statuses[status] += 1
             if status == FAILED:
                 self.no_answers.append(number)
-            elif status >= 500 and status != 503:  # 503: the queue is full
+            elif status >= 500 and not queue_is_full(status, body):
                 (self.own_errors if _is_ours(body) else self.server_errors).append(number)
 
 
+def queue_is_full(status: int, body: bytes) -> bool:
+    """Return whether TorchServe refused a request because too many are waiting."""
+    return status == 503 and b"ServiceUnavailableException" in body
+
+
 def _is_ours(body: bytes) -> bool:
-    """Return whether an error is augrank's, and not TorchServe's own."""
+    """Return whether an error is augrank's, and not TorchServe's own.
+
+    An exception that leaves the handler becomes TorchServe's 503, "Prediction failed".
+    """
     try:
-        return "error" in json.loads(body)
-    except (ValueError, TypeError):
-        return False
+        content = json.loads(body)
+        return "error" in content or "Prediction failed" in str(content.get("message"))
+    except (ValueError, TypeError, AttributeError):
+        return b"Prediction failed" in body
 
 
 @dataclass(frozen=True)
@@ -136,7 +145,7 @@ def _neighbour(endpoint: HttpEndpoint, good: Payload, figures: HostileFigures) -
     def ask() -> None:
         while not over.wait(NEIGHBOUR_PAUSE_S):
             status, body = client.post(good)
-            if status == 503:
+            if queue_is_full(status, body):
                 continue
             figures.neighbour_answers += 1
             figures.neighbour_faults += _without_time(status, body) != first

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from augrank.bundle.graphs import Way
+from augrank.bundle.graphs import Way, possible_ways
 from augrank.bundle.recommend_spec import RecommendBundle
 from augrank.errors import AugrankError
 from augrank.tasks.recommend.pipeline import Recommender
@@ -89,15 +89,16 @@ def check_answers(
     """
     expected: dict[str, list[dict[str, float]]] = {}  # by engine
     engines: dict[Way, str] = {}
-    for way in dict.fromkeys(s.system.way for s in servers.values() if s.system.way):
+    told = [server.system.way for server in servers.values() if server.system.way]
+    for way in dict.fromkeys([*told, *possible_ways(bundle.spec, None, "auto")]):
         recommender = Recommender(bundle, precision=way.precision, device=way.device)
         engines[way] = recommender.engine
         expected[recommender.engine] = [
             expected_probabilities(recommender, request) for request in requests
         ]
     for server in servers.values():
-        engine = engines[server.system.way] if server.system.way else engine_of(server)
-        _check_server(server, expected[engine])
+        system = server.system
+        _check_server(server, expected[engines[system.way] if system.way else engine_of(server)])
 
 
 def engine_of(server: ServerMeasurement) -> str:

@@ -20,7 +20,7 @@ from augrank.bundle.recommend_spec import ParityFigures, RecommendSpec
 from augrank.bundle.smoke import SmokeRequest
 from augrank.bundle.spec import Precision
 from augrank.contracts.recommend_run import RecommendRun
-from augrank.images.decode import decode
+from augrank.images.decode import FOREIGN, decode
 from augrank.images.preprocess import Normalizer
 from augrank.models.backbone import Backbone
 from augrank.models.engines import Device
@@ -36,12 +36,9 @@ from export.parity.reference import (
     held_out_requests,
     reference_answers,
 )
-from export.run_reader import Reference, Run
+from export.run_reader import Reference, Run, damaged
 
 MAX_DRIFT = 1e-3  # of a figure, between two archives of the same graph
-# The catalogue knows its images by their bytes, and an answer then counts their outcomes, which an
-# archive does not yet have while it is tested. Decoders ignore a byte at the end.
-FOREIGN = b"\0"
 
 
 @dataclass(frozen=True)
@@ -113,7 +110,9 @@ class ParityGate:
         self._run, self._progress, self._reference = run, progress, run.reference()
         rows = {row.path: row for row in run.catalogue}
         for path in self._reference.paths:
-            run.image_bytes(rows[path])  # raises if the image has changed since training
+            with damaged(run.directory / run.record.catalogue):
+                row = rows[path]
+            run.image_bytes(row)  # raises if the image has changed since training
         self._requests = held_out_requests(run, self._reference)
         self._expected = reference_answers(run, self._reference, self._requests)
         self._answers: dict[EngineConfig, list[GateAnswer]] = {}

@@ -153,6 +153,8 @@ def test_output_is_checked_before_the_work(tmp_path, monkeypatch):
             check(path)
     with pytest.raises(DataError, match="cannot be used: got File name too long"):
         check_output_file(tmp_path / ("x" * 300))
+    with pytest.raises(DataError, match="cannot be used: got File name too long"):
+        check_output_file(tmp_path / ("x" * 250))  # a temporary name is longer
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     with pytest.raises(DataError, match="the disk is full"):

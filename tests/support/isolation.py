@@ -118,6 +118,10 @@ def _note_files(watch: int, log: Path, ended: threading.Event) -> None:
             place = 0
             while place < len(events):
                 size, _, _, _, _, file, _ = _EVENT.unpack_from(events, place)
+                if file < 0:  # the queue was full: something is not noted
+                    stream.write("/too many files at once\n")
+                    place += size
+                    continue
                 path = str(Path(f"/proc/self/fd/{file}").readlink()).removesuffix(" (deleted)")
                 os.close(file)
                 stream.write(f"{path}\n")

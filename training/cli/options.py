@@ -19,6 +19,7 @@ import typer
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from augrank.cli.command import command_errors
 from augrank.cli.options import pairs
 from training.config import FitConfig, flag_of, split_names
 
@@ -35,11 +36,12 @@ def with_fit_options(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def run(typer_context: typer.Context, **values: Any) -> None:
         options = {name: values.pop(name) for name in FitConfig.model_fields}
-        given = {
-            name: _parsed(name, value)
-            for name, value in options.items()
-            if (source := typer_context.get_parameter_source(name)) and source.name == GIVEN
-        }
+        with command_errors():
+            given = {
+                name: _parsed(name, value)
+                for name, value in options.items()
+                if (source := typer_context.get_parameter_source(name)) and source.name == GIVEN
+            }
         command(**{FIT_OPTIONS: given}, **values)
 
     parameters = [

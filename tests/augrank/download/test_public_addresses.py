@@ -120,6 +120,8 @@ def test_only_addresses_of_the_public_internet_are_public(address, public):
         ("https://example.com:0/a.jpg", "the port 0 is not"),
         ("https://exa mple.com/a.jpg", "is not the name of a host"),
         ("https://example.com\\a.jpg", "is not the name of a host"),
+        ("http://xn--a/x.png", "not a URL"),
+        ("https://xn--i-7iq.ws/a.png", "not a URL"),
     ],
 )
 def test_urls_that_are_refused_without_a_request(url, why):

@@ -60,3 +60,12 @@ def test_a_folder_is_listed_where_it_is_not_under_a_link_to_it(folder, tmp_path)
 def test_names_that_no_manifest_can_hold_are_passed_over(folder):
     (folder / os.fsdecode(b"caf\xe9.png")).write_bytes(b"")
     assert image_files(folder).passed_over[".png"] == 1
+
+
+def test_folders_that_no_manifest_can_hold_are_passed_over(folder):
+    odd = folder / os.fsdecode(b"caf\xe9")
+    odd.mkdir()
+    (odd / "q.png").write_bytes(b"")
+    found = image_files(folder)
+    assert found.files == ("a.JPG", "e.jpg/f.gif", "shoes/b.png")
+    assert "1 folders whose names are not UTF-8" in found.note

@@ -62,6 +62,7 @@ def test_rows_of_another_width_are_bad_and_blank_cells_beyond_are_not(tmp_path):
     assert dict(table.bad) == {
         0: "1 cell where the header has 2",
         2: "3 cells where the header has 2",
+        3: "quotes do not match, up to line 6: a closing quote may be missing",
     }
     assert table.frame["n"].tolist()[:2] == ["", "1"]
     text = 'relative_im_path,n\n"a.jpg,1\nb.jpg,2\n'
@@ -282,3 +283,53 @@ def test_any_bytes_are_a_table_or_a_message(tmp_path, content, start):
     except AugrankError as error:
         message = str(error)
     assert rows or len(message) > 20
+
+
+@pytest.mark.parametrize(
+    ("text", "why", "first", "last"),
+    [
+        ('p,t,c\na,1,"red\n' + 9 * "b,0,blue\n", "quotes do not match, up to line 11", 2, 11),
+        ('p,t,c\na,1,"red\nb,0,blue\nc,1,5"\nd,1,x\n', "look like rows, up to line 4", 2, 4),
+        ('p,t,c\na,1,"5" wide\nb,0,x\n', "quotes do not match, up to line 2", 2, 2),
+    ],
+)
+def test_an_open_quote_loses_no_row_silently(tmp_path, text, why, first, last):
+    file = tmp_path / "m.csv"
+    file.write_text(text)
+    table = read_rows(file)
+    assert why in table.bad[0]
+    assert table.lines[0] == first
+    assert list(table.lines[1:]) == list(range(last + 1, text.count("\n") + 1))
+
+
+@pytest.mark.parametrize("cell", ["two\nlines", "a list:\n- one, two\n- three", "x\n\ny"])
+def test_a_cell_may_span_lines(tmp_path, cell):
+    file = tmp_path / "m.csv"
+    file.write_text(f'p,t,c\na,1,"{cell}"\nb,0,x\n')
+    table = read_rows(file)
+    assert table.bad == {}
+    assert table.frame["c"].tolist() == [cell, "x"]
+
+
+def test_a_header_with_nul_is_refused(tmp_path):
+    (tmp_path / "m.csv").write_bytes(b"p,\0t\na,1\n")
+    with pytest.raises(DataError, match="is damaged: expected names of columns, got a NUL"):
+        read_rows(tmp_path / "m.csv")
+
+
+def test_folders_of_partitions_give_their_values(tmp_path):
+    frame = pd.DataFrame(
+        {"relative_im_path": ["a.png", "b.png", "c.png"],
+         "campaign_type": ["Product Announcement", "A/B \u2013 test", None]}
+    )  # fmt: skip
+    frame.to_parquet(tmp_path / "history", partition_cols=["campaign_type"])
+    table = read_table(tmp_path / "history", {})
+    found = dict(zip(table.frame["relative_im_path"], table.frame["campaign_type"], strict=True))
+    assert found == {"a.png": "Product Announcement", "b.png": "A/B \u2013 test", "c.png": ""}
+
+
+def test_names_that_are_given_match_in_either_form(tmp_path):
+    nfc, nfd = "caf\u00e9", "cafe\u0301"
+    (tmp_path / "m.csv").write_text(f"{nfc},open_rate\na.png,1\n", encoding="utf-8")
+    table = read_table(tmp_path / "m.csv", {"relative_im_path": f" {nfd}"})
+    assert table.frame["relative_im_path"].tolist() == ["a.png"]

@@ -43,6 +43,15 @@ def test_own_errors_and_those_of_torchserve_are_told_apart():
 
 
 @pytest.mark.slow
+def test_only_a_full_queue_may_be_503():
+    figures = HostileFigures(neighbour_answers=1)
+    full = b'{"code": 503, "type": "ServiceUnavailableException", "message": "no worker"}'
+    figures.add(0, 503, full)
+    assert figures.passed
+    figures.add(1, 503, b'{"code": 503, "message": "Prediction failed"}')
+    assert (figures.own_errors, figures.passed) == ([1], False)
+
+
 def test_the_server_holds_against_the_cases(tiny_export):
     words = ["hostile", str(tiny_export.bundle), "--corpus", str(CASES), "--requests", "400"]
     result = CliRunner().invoke(app, words)

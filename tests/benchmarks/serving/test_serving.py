@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from augrank.bundle.graphs import Way
 from augrank.bundle.load import load_bundle
 from augrank.bundle.recommend_spec import RecommendSpec
+from augrank.images.decode import FOREIGN
 from augrank.serving.capacity import CapacityRequest, plan_serving
 from benchmarks.cli.app import app
 from benchmarks.common.http_client import OK, HttpClient
@@ -106,7 +107,9 @@ def test_every_peer_answers_as_the_pipeline(name, tiny_export, tiny_run, recomme
         for image, request, body in zip(images, requests, bodies, strict=True):
             status, content = client.post(body)
             assert status == OK
-            want = recommender.recommend(image.read_bytes(), request["target"], request["context"])
+            want = recommender.recommend(
+                image.read_bytes() + FOREIGN, request["target"], request["context"]
+            )
             got = endpoint.unwrap(content)["candidates"]
             assert got == [item.model_dump(mode="json") for item in want.candidates]
         client.close()

@@ -11,7 +11,7 @@ import pytest
 import export.tasks.recommend
 from augrank import Recommender
 from augrank.bundle.load import load_bundle
-from augrank.errors import DataError
+from augrank.errors import AugrankError, DataError
 from augrank.images.augmentations import AugmentationSet
 from augrank.trust.posterior import ImageEffects, Posterior
 from export.bundle_writer import copy_heads
@@ -62,6 +62,28 @@ def test_the_archive_holds_handler_runtime_and_bundle(tiny_export):
     assert not [name for name in names if "__pycache__" in name or name.endswith(".pt")]
     assert manifest["model"]["handler"] == "recommend_handler.py"
     assert "createdOn" not in manifest
+
+
+@pytest.mark.usefixtures("exported")
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("heads/open_rate.ubj", "missing"),
+        ("heads/open_rate.ubj", "cut"),
+        ("heads/open_rate.npz", "missing"),
+        ("catalogue.csv", "emptied"),
+        ("catalogue.csv", "cut"),
+    ],
+)
+def test_a_damaged_file_of_a_run_is_named(copied, tmp_path, name, damage):
+    file, content = copied / name, (copied / name).read_bytes()
+    lines = content.splitlines(keepends=True)
+    kept = {"cut": content[: len(content) // 2], "emptied": lines[0]}
+    if name.endswith(".csv"):
+        kept["cut"] = b"".join(lines[:3])
+    file.unlink() if damage == "missing" else file.write_bytes(kept[damage])
+    with pytest.raises(AugrankError, match=f"{file} is (missing|damaged).* train again"):
+        build(load_run(copied), tmp_path / "dist", plain_options("tiny"))
 
 
 @pytest.mark.usefixtures("exported")

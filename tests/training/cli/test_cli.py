@@ -46,12 +46,20 @@ def test_simulate_writes_a_history_and_says_what_is_next(catalogue):
             "--task is not valid: expected one of recommend (did you mean recommend?)",
         ),
         (["fit", "--config", "none.yaml"], "cannot be read"),
+        (["fit", "--out", "r", "--column", "photo"], "expected NAME=VALUE"),
+        (["fit", "--out", "r", "--direction", "refunds"], "expected NAME=VALUE"),
+        (["fit", "--out", "r", "--context-type", "price"], "expected NAME=VALUE"),
         (["simulate", "--manifest", "none.csv", "--out", "h.csv"], "there is no manifest"),
         (["render", "--kind", "car", "--count", "99999", "--out", "x"], "60000"),
     ],
 )
-def test_mistakes_are_short_messages_and_exit_code_2(arguments, why, tmp_path, monkeypatch):
+@pytest.mark.parametrize("local_rank", [None, "1"])  # which somebody's shell may have set
+def test_mistakes_are_short_messages_and_exit_code_2(
+    arguments, why, local_rank, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
+    if local_rank is not None:
+        monkeypatch.setenv("LOCAL_RANK", local_rank)
     result = runner.invoke(app, arguments)
     assert result.exit_code == 2
     assert why in result.output

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 import training.download.run as job
+from augrank.download.fetch import SUFFIXES
 from augrank.download.public_addresses import Guard
 from augrank.errors import DataError
 from augrank.images.decode import DecodeLimits, encode
@@ -222,3 +223,11 @@ def test_requests_name_the_client_and_send_no_cookies(site, fetch, monkeypatch):
         assert headers["User-Agent"] == "augrank/0.1.0 (images for training; me@example.com)"
         assert headers["Cookie"] is None
         assert headers["Accept-Encoding"] == "identity"
+
+
+@pytest.mark.parametrize("file_format", ["AVIF", "BMP", "TIFF"])
+def test_every_format_that_is_decoded_is_kept(site, fetch, file_format, tmp_path):
+    done = fetch([site.image("/odd", 0, file_format)])
+    assert done.images == 1
+    (file,) = [path for path in (tmp_path / "out").rglob("*") if path.suffix in SUFFIXES.values()]
+    assert file.suffix == SUFFIXES[file_format]

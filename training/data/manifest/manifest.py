@@ -37,6 +37,7 @@ from augrank.contracts.manifest import (
     SUCCESSES,
     TRIALS,
 )
+from augrank.manifest.cells import CleanText
 from augrank.manifest.columns import check_augmentations, check_originals
 from augrank.manifest.paths import check_paths
 from augrank.manifest.problems import BadRow, Problems, Table
@@ -117,6 +118,16 @@ class ManifestOptions:
     context_types: Mapping[str, Kind] = field(default_factory=dict)
     skip_bad_rows: bool = False  # leave bad rows out instead of failing
 
+    def cleaned(self) -> "ManifestOptions":
+        """Return the options with names of columns as a table has them: stripped, in NFC."""
+        clean = CleanText()
+        return replace(
+            self,
+            targets=None if self.targets is None else [clean[name] for name in self.targets],
+            context=None if self.context is None else [clean[name] for name in self.context],
+            context_types={clean[name]: kind for name, kind in self.context_types.items()},
+        )
+
 
 def check_manifest(
     table: Table,
@@ -135,7 +146,7 @@ def check_manifest(
     Raises:
         DataError: bad rows, with line numbers; an unknown target or context column.
     """
-    frame = table.frame
+    frame, options = table.frame, options.cleaned()
     problems = Problems.of(table)
     file = check_paths(frame[PATH], images, problems)
     label = check_augmentations(frame, augmentations, problems)

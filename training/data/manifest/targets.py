@@ -19,7 +19,27 @@ WORDS = dict.fromkeys(("true", "t", "yes", "y"), 1.0) | dict.fromkeys(
 )
 # What other programs write for a missing value, in lower case.
 MISSING = frozenset(
-    ("na", "n/a", "#n/a", "nan", "null", "none", "nil", "missing", "unknown", "-", "--", ".", "?")
+    (
+        "na",
+        "n/a",
+        "#n/a",
+        "<na>",
+        "nan",
+        "null",
+        "none",
+        "nil",
+        "missing",
+        "unknown",
+        "-",
+        "--",
+        "\u2013",
+        "\u2014",
+        ".",
+        "?",
+        "#div/0!",
+        "#value!",
+        "#ref!",
+    )
 )
 
 
