@@ -39,6 +39,7 @@ def test_sigterm_is_an_interrupt_and_its_handler_comes_back(capsys):
 @pytest.mark.parametrize("error", [DataError("it does not fit"), KeyboardInterrupt()])
 def test_processes_of_torchrun_but_the_first_print_nothing(capsys, monkeypatch, error):
     monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(typer.Exit), command_errors(lambda: "Run it again."):
         raise error
     assert capsys.readouterr().err == ""
