@@ -18,7 +18,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from augrank.contracts.run import BackboneName
-from augrank.contracts.validation import first_fault
+from augrank.contracts.validation import NAME_PATTERN, first_fault
 from augrank.errors import DataError, one_of, reason
 from augrank.models.targets import Direction
 
@@ -156,7 +156,7 @@ class RunOptions(_Options, frozen=True):
     )
     name: str | None = Field(
         None,
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$",
+        pattern=NAME_PATTERN,
         description="Model name; by default that of the run directory.",
     )
     task: str = Field("recommend", description="Task to train: a module of training/tasks.")

@@ -15,13 +15,14 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 from pydantic import BaseModel, Field, field_validator
 
 from augrank.contracts.run import BackboneName
+from augrank.contracts.validation import NAME_PATTERN
 from augrank.errors import BundleError, one_of
 
 BUNDLE_FILE = "bundle.json"
 SMOKE_FILE = "smoke.json"  # a held-out image's request and its answer, for testing servers
 SCHEMA_VERSION = 4
 SEAL = "sha256"  # the member of bundle.json that vouches for the others
-MODEL_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")  # it is used in URLs and file names
+MODEL_NAME = re.compile(NAME_PATTERN)
 Precision = Literal["fp32", "fp16", "int8"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 

@@ -5,6 +5,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"  # of a model: it is used in URLs and files
+NAME_RULE = "letters, digits, - and _, at most 64"
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -22,5 +25,7 @@ def first_fault(error: ValidationError) -> Fault:
     expected = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     if first["type"] == "extra_forbidden":
         expected = "no such field"
+    if first["type"] == "string_pattern_mismatch" and first["ctx"]["pattern"] == NAME_PATTERN:
+        expected = NAME_RULE
     name = ".".join(str(part) for part in first["loc"])
     return Fault(name, first["type"], expected, first["input"])

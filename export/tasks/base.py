@@ -8,6 +8,7 @@ from typing import Protocol
 
 from augrank.bundle.spec import MODEL_NAME, BundleSpec
 from augrank.contracts.run import RunRecord
+from augrank.contracts.validation import NAME_RULE
 from augrank.errors import DataError
 from augrank.models.engines import Device
 from augrank.reporting import ShowStatus, Table
@@ -45,7 +46,7 @@ class ExportOptions:
         if not MODEL_NAME.fullmatch(self.name):
             raise DataError(
                 "invalid model name",
-                expected="letters, digits, - and _, at most 64",
+                expected=NAME_RULE,
                 got=repr(self.name),
                 remedy="Give one with --name.",
             )

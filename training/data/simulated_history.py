@@ -15,6 +15,7 @@ from augrank.contracts.manifest import (
     PATH,
     PROBABILITY,
 )
+from augrank.errors import DataError
 from augrank.files import atomic_write, disk_errors
 from augrank.manifest.problems import Table
 from simulation.engagement import (
@@ -25,6 +26,8 @@ from simulation.engagement import (
     simulate,
 )
 from training.data.manifest.manifest import ManifestOptions, attribute_columns, check_manifest
+
+PARQUET_SUFFIXES = (".parquet", ".pq")
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,12 @@ def write_history(
     Raises:
         DataError: bad rows, or the history cannot be written.
     """
+    if out.suffix.lower() not in (".csv", *PARQUET_SUFFIXES):
+        raise DataError(
+            f"--out {out} is of a format that cannot be written",
+            expected="a name that ends in .csv or .parquet",
+            got=out.suffix or "no ending",
+        )
     reading = ManifestOptions(targets=(), context=(), skip_bad_rows=skip_bad_rows)
     manifest = check_manifest(table, images, augmentations, reading)
     shown = np.isin(manifest.files, manifest.originals)[manifest.file]
@@ -79,7 +88,7 @@ def write_history(
         frame[target + PROBABILITY] = sent.probabilities[:, number].round(6)
     remedy = "Free space there, or give another --out."
     with disk_errors(out.parent, remedy), atomic_write(out) as temporary:
-        if out.suffix.lower() in (".parquet", ".pq"):
+        if out.suffix.lower() in PARQUET_SUFFIXES:
             frame.to_parquet(temporary, index=False)
         else:
             frame.to_csv(temporary, index=False, lineterminator="\n")

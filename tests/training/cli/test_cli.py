@@ -46,6 +46,10 @@ def test_simulate_writes_a_history_and_says_what_is_next(catalogue):
             "--task is not valid: expected one of recommend (did you mean recommend?)",
         ),
         (["fit", "--config", "none.yaml"], "cannot be read"),
+        (
+            ["fit", "--manifest", "m.csv", "--out", "r", "--name", "my shop"],
+            "--name does not fit: expected letters, digits, - and _, at most 64, got 'my shop'",
+        ),
         (["fit", "--out", "r", "--column", "photo"], "expected NAME=VALUE"),
         (["fit", "--out", "r", "--direction", "refunds"], "expected NAME=VALUE"),
         (["fit", "--out", "r", "--context-type", "price"], "expected NAME=VALUE"),

@@ -2,6 +2,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from augrank.errors import DataError
 from augrank.images.augmentations import augmentation_set
 from augrank.manifest.read import read_table
 from augrank.models.targets import TARGETS
@@ -68,3 +69,13 @@ def test_a_refused_command_leaves_no_folder(tmp_path, monkeypatch, words, why):
     assert result.exit_code == 2
     assert why in result.output
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["history.xlsx", "history.tsv", "history"])
+def test_a_history_of_another_format_is_refused(catalogue, name):
+    manifest = catalogue(3)
+    with pytest.raises(DataError, match=r"expected a name that ends in \.csv or \.parquet"):
+        write_history(
+            read_table(manifest, {}), manifest.parent, manifest.parent / name, NAMES,
+            SimulationOptions(),
+        )  # fmt: skip
