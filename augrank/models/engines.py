@@ -1,11 +1,14 @@
 """Inference engines for ONNX graphs: onnxruntime on a CPU or GPU, OpenVINO on a CPU."""
 
 import contextlib
+import ctypes
 import importlib.metadata
 import os
 import sys
 import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -108,7 +111,8 @@ class OpenVinoEngine:
             "ENABLE_CPU_PINNING": False,
         }
         try:
-            model = openvino.Core().compile_model(graph, "CPU", settings)
+            with _signal_stack_kept():
+                model = openvino.Core().compile_model(graph, "CPU", settings)
         except RuntimeError as error:
             raise _cannot_be_loaded(graph, error) from error
         self.provider = OPENVINO
@@ -127,6 +131,30 @@ class OpenVinoEngine:
                 self._request.get_tensor(name).data.copy() for name in (FEATURES, LOGITS)
             )
         return features, logits
+
+
+class _SignalStack(ctypes.Structure):
+    """``stack_t`` of Linux."""
+
+    _fields_ = (("sp", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
+
+
+@contextmanager
+def _signal_stack_kept() -> Iterator[None]:
+    """Give the thread its own signal stack back after the block.
+
+    OpenVINO sets one when it looks at the CPU, and frees it with the model: the next signal, such
+    as Ctrl-C, would end the process by a fault of memory.
+    """
+    if not sys.platform.startswith("linux"):
+        yield
+        return
+    before, libc = _SignalStack(), ctypes.CDLL(None)
+    libc.sigaltstack(None, ctypes.byref(before))
+    try:
+        yield
+    finally:
+        libc.sigaltstack(ctypes.byref(before), None)
 
 
 def providers(device: Device) -> list[str | tuple[str, dict[str, Any]]]:

@@ -1,6 +1,8 @@
 """OpenVINO as a bundle's engine: equal answers, and chosen only if export compared them."""
 
 import logging
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -82,3 +84,21 @@ def test_the_command_answers_with_it(tiny_export, tiny_run, image):
     assert result.exit_code == 0, result.output
     want = Recommender.load(tiny_export.bundle, device="cpu").recommend(image, target, context)
     assert f"the image as it is has {want.probability:.1%}" in result.output
+
+
+def test_the_stack_for_signals_stays_the_threads_own(graph):
+    """OpenVINO leaves one behind that it frees later: the next signal would end the process."""
+    script = (
+        "import ctypes, sys\n"
+        "from pathlib import Path\n"
+        "from augrank.models.backbone import Backbone\n"
+        "from augrank.models.engines import _SignalStack\n"
+        "Backbone(Path(sys.argv[1]), threads=1, device='openvino')\n"
+        "now = _SignalStack()\n"
+        "ctypes.CDLL(None).sigaltstack(None, ctypes.byref(now))\n"
+        "print(now.flags)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(graph)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "2\n"), done.stderr  # 2: there is none

@@ -1,3 +1,5 @@
+import tempfile
+
 import pytest
 
 from augrank.bundle.graphs import open_graph
@@ -89,10 +91,11 @@ def test_without_its_provider_a_device_is_refused():
 
 
 def test_a_gpu_that_cannot_be_used_leaves_the_cpus_graph(
-    gpu_build, tiny_export, monkeypatch, caplog
+    gpu_build, tiny_export, monkeypatch, caplog, tmp_path
 ):
     """onnxruntime falls back to the CPU silently, where fp16 would be slow."""
     gpu_build(True)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # nothing is remembered there
     monkeypatch.setattr("augrank.models.engines.providers", lambda device: [CPU])
     spec = tiny_export.spec.model_copy(
         update={"graphs": {**tiny_export.spec.graphs, "fp16": tiny_export.spec.graphs["fp32"]}}
