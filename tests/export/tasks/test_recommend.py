@@ -82,7 +82,7 @@ def test_a_damaged_file_of_a_run_is_named(copied, tmp_path, name, damage):
     if name.endswith(".csv"):
         kept["cut"] = b"".join(lines[:3])
     file.unlink() if damage == "missing" else file.write_bytes(kept[damage])
-    with pytest.raises(AugrankError, match=f"{file} is (missing|damaged).* train again"):
+    with pytest.raises(AugrankError, match=f"{file} is (missing|damaged).*Restore it, or train"):
         build(load_run(copied), tmp_path / "dist", plain_options("tiny"))
 
 
