@@ -197,7 +197,6 @@ def _delimiter(header: str, is_known: Callable[[str], bool]) -> str:
     return max(DELIMITERS, key=names)
 
 
-_BROKEN = "\0"  # in place of the cells of a row that could not be read, before the reason
 _QUOTES = "quotes do not match, up to line {}: a closing quote may be missing"
 _OPEN_QUOTE = "a cell spans lines that look like rows, up to line {}: a closing quote is missing"
 
@@ -236,10 +235,10 @@ class _Columns:
         """
         while chunk := list(itertools.islice(self._numbered(reader, skipped), CHUNK)):
             first = len(self._lines)
-            for number, (line, row) in enumerate(chunk, first):
+            for number, (line, row, broken) in enumerate(chunk, first):
                 self._lines.append(line)
-                if row and row[0] is _BROKEN:
-                    self._bad[number] = row.pop()
+                if broken:
+                    self._bad[number] = broken
                     row[:] = [""] * self._width
                 elif len(row) != self._width:
                     self._fit(number, row)
@@ -248,7 +247,7 @@ class _Columns:
             for cells, clean, values in zip(
                 self._cells,
                 self._clean,
-                zip(*(row for _, row in chunk), strict=True),
+                zip(*(row for _, row, _ in chunk), strict=True),
                 strict=True,
             ):
                 cells.extend(map(clean.__getitem__, values))
@@ -258,8 +257,11 @@ class _Columns:
                             self._bad.setdefault(number, clean.broken[value])
         return TextRows(self._named(), self._lines, self._bad, self._notes)
 
-    def _numbered(self, reader: Any, skipped: int) -> Iterator[tuple[int, list[str]]]:
-        """Yield rows with the line on which each starts; blank ones are left out."""
+    def _numbered(self, reader: Any, skipped: int) -> Iterator[tuple[int, list[str], str]]:
+        """Yield the line on which each row starts, its cells, and why it could not be read.
+
+        Blank rows are left out.
+        """
         while True:
             start = reader.line_num + skipped + 1
             try:
@@ -267,10 +269,10 @@ class _Columns:
             except StopIteration:
                 return
             except csv.Error:
-                yield start, [_BROKEN, _QUOTES.format(reader.line_num + skipped)]
+                yield start, [], _QUOTES.format(reader.line_num + skipped)
                 continue
             if any(row):
-                yield start, row
+                yield start, row, ""
 
     def _holds_rows(self, row: Sequence[str]) -> bool:
         """Return whether a cell spans lines that look like rows: its quote was closed later.

@@ -105,5 +105,7 @@ class FreeThreads:
         if (now := time.monotonic()) < self._next_line:
             return
         self._next_line = now + SAY_S
-        taken = f"other processes take {others:.1f} cores" if self.count < self._most else "free"
-        self._say(f"Using {self.count} of {self._most} threads: {taken}")
+        text = f"Using {self.count} of {self._most} threads"
+        if self.count < self._most:
+            text += f": other processes take {others:.1f} cores"
+        self._say(text)

@@ -333,3 +333,10 @@ def test_names_that_are_given_match_in_either_form(tmp_path):
     (tmp_path / "m.csv").write_text(f"{nfc},open_rate\na.png,1\n", encoding="utf-8")
     table = read_table(tmp_path / "m.csv", {"relative_im_path": f" {nfd}"})
     assert table.frame["relative_im_path"].tolist() == ["a.png"]
+
+
+def test_a_cell_that_is_a_nul_alone_is_a_bad_row(tmp_path):
+    (tmp_path / "m.csv").write_bytes(b"p,t,c\n\0,1,x\na.png,0,y\n")
+    table = read_rows(tmp_path / "m.csv")
+    assert table.bad == {0: "a cell has a NUL character: the row is damaged"}
+    assert table.frame["c"].tolist() == ["x", "y"]
