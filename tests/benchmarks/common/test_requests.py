@@ -4,6 +4,7 @@ import pytest
 
 from augrank.bundle.load import load_bundle
 from augrank.bundle.recommend_spec import RecommendSpec
+from augrank.images.decode import FOREIGN
 from augrank.errors import BadRequest
 from benchmarks.common.requests import image_files, recommend_requests
 
@@ -15,7 +16,7 @@ def test_every_image_gets_a_target_in_turn_and_a_context(tiny_export, tiny_run):
     targets = [head.target.name for head in bundle.spec.heads]
     assert [request["target"] for request in requests] == (targets * 3)[:3]
     for image, request in zip(images, requests, strict=True):
-        assert base64.b64decode(request["image"]) == image.read_bytes()
+        assert base64.b64decode(request["image"]) == image.read_bytes() + FOREIGN  # a new one
         assert set(request["context"]) == {column.name for column in bundle.spec.context}
     assert recommend_requests(bundle, images) == requests  # seeded
 
