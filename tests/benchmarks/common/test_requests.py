@@ -4,8 +4,8 @@ import pytest
 
 from augrank.bundle.load import load_bundle
 from augrank.bundle.recommend_spec import RecommendSpec
-from augrank.images.decode import FOREIGN
 from augrank.errors import BadRequest
+from augrank.images.decode import FOREIGN
 from benchmarks.common.requests import image_files, recommend_requests
 
 
