@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 
 from augrank.errors import DataError
 from benchmarks.cli.app import app
+from benchmarks.common.results import RESULTS_VERSION
 from benchmarks.performance import performance_document
 
 OLD = {"benchmark": "pipeline", "command": "python -m benchmarks pipeline b --rounds 5"}
@@ -18,15 +19,16 @@ def test_results_of_an_older_version_say_how_to_measure_again(tmp_path):
     done = CliRunner().invoke(app, ["document", str(file), "--out", str(document)])
     assert done.exit_code == 2
     text = " ".join(done.output.split())
-    assert "expected results_version 2" in text
+    assert f"expected results_version {RESULTS_VERSION}" in text
     assert "got none, as in older versions" in text
     assert "Measure again: python -m benchmarks pipeline b --rounds 5" in text
     assert not document.exists()
 
 
 def test_results_of_a_newer_version_are_refused():
-    with pytest.raises(DataError, match="got 3"):
-        performance_document([{**OLD, "results_version": 3}])
+    newer = RESULTS_VERSION + 1
+    with pytest.raises(DataError, match=f"got {newer}"):
+        performance_document([{**OLD, "results_version": newer}])
 
 
 def test_what_is_not_a_benchmark_with_a_section_is_refused(tmp_path):
