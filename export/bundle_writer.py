@@ -7,7 +7,7 @@ that the destination never contains a partial export.
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,14 +66,22 @@ def staging(dist: Path, name: str) -> Iterator[Staging]:
         yield staged
 
 
-def copy_heads(run: Path, heads: Sequence[HeadSpec], bundle: Path) -> None:
+def copy_heads(run: Path, heads: Iterable[HeadSpec], bundle: Path) -> None:
     """Copy the files of a run's heads into a bundle."""
     for head in heads:
         for name in (head.file, head.posterior):
-            target = bundle / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with damaged(run / name):
-                shutil.copyfile(run / name, target)
+            copy_file(run / name, bundle / name)
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a file of a run.
+
+    Raises:
+        DataError: it is missing or cannot be read.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with damaged(source):
+        shutil.copyfile(source, target)
 
 
 def write_bundle_json(bundle: Path, spec: SpecT, card: str = "") -> SpecT:

@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 
 from augrank.bundle.load import sha256_of
 from augrank.contracts.manifest import PATH, SHA256, SPLIT
-from augrank.contracts.run import RUN_FILE, RunRecord, parse_run
+from augrank.contracts.run import RUN_FILE, Precision, RunRecord, parse_run
 from augrank.errors import DataError, reason
 from augrank.files import read_json
 
-REFERENCE_FILE = "reference.npz"
 RETRAIN = "Restore it, or train again with this version."
 Record = TypeVar("Record", bound=RunRecord, covariant=True)
 TaskRecord = TypeVar("TaskRecord", bound=RunRecord)
@@ -35,7 +34,10 @@ class CatalogueRow:
 
 @dataclass(frozen=True)
 class Reference:
-    """torch's outputs, during training, for every candidate of some held-out images."""
+    """A graph's outputs, during training, for every candidate of some held-out images.
+
+    Those of fp32 are torch's.
+    """
 
     paths: tuple[str, ...]  # P
     features: NDArray[np.float32]  # (P, A, F)
@@ -49,11 +51,6 @@ class Run(Generic[Record]):
     directory: Path
     record: Record
     catalogue: tuple[CatalogueRow, ...]
-
-    @property
-    def weights(self) -> Path:
-        """The backbone's state dict."""
-        return self.directory / self.record.weights_file
 
     def of_task(self, record: type[TaskRecord]) -> "Run[TaskRecord]":
         """Return the run, with its record typed as a task's record.
@@ -69,19 +66,13 @@ class Run(Generic[Record]):
             )
         return Run(self.directory, self.record, self.catalogue)
 
-    def reference(self) -> Reference:
-        """Load reference.npz.
+    def reference(self, precision: Precision = "fp32") -> Reference:
+        """Load a graph's reference.
 
         Raises:
-            DataError: the run does not have it.
+            DataError: it is missing or damaged.
         """
-        file = self.directory / REFERENCE_FILE
-        if not file.is_file():
-            raise DataError(
-                f"{self.directory} has no {REFERENCE_FILE}",
-                expected="the held-out embeddings that training stores",
-                remedy="Train again with this version.",
-            )
+        file = self.directory / self.record.graphs[precision].reference
         with damaged(file), np.load(file, allow_pickle=False) as arrays:
             paths = tuple(str(path) for path in arrays["paths"])
             return Reference(paths, arrays["features"], arrays["logits"])

@@ -1,6 +1,5 @@
 """Session fixtures that are expensive to make: a finished run and its export."""
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,16 +54,6 @@ def tiny_export(tiny_run: TinyRun, tmp_path_factory: pytest.TempPathFactory) -> 
     """The export of the tiny run, with its archive for SageMaker."""
     folder = tmp_path_factory.mktemp("dist")
     return build(load_run(tiny_run.run), folder, plain_options("tiny", sagemaker=True))
-
-
-@pytest.fixture
-def exported(tiny_export: Export, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make builds of the tiny run reuse its exported graph, since its weights never change."""
-
-    def copy(_network: object, _size: int, file: Path) -> None:
-        shutil.copyfile(tiny_export.bundle / "backbone-fp32.onnx", file)
-
-    monkeypatch.setattr("export.tasks.recommend.write_fp32", copy)
 
 
 @pytest.fixture(scope="session")

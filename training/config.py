@@ -25,6 +25,7 @@ from augrank.models.targets import Direction
 Schedule = Literal["onecycle", "plateau"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 DeviceChoice = Literal["auto", "cpu", "cuda"]
+GraphPrecision = Literal["fp32", "int8"]
 SIZE_STEP = 16  # pixels; progressive sizes are multiples of it, which limits their number
 # Options that do not affect the result of a run: they may differ when it is resumed.
 INCIDENTAL = ("out", "manifest", "images", "threads", "name", "cache", "cache_gb", "compile")
@@ -132,6 +133,11 @@ class HeadOptions(_Options, frozen=True):
 
     panel: ClassVar[str] = "Heads"
 
+    graphs: tuple[GraphPrecision, ...] = Field(
+        ("fp32", "int8"),
+        description="Comma-separated graphs to make for servers, each with its own heads: fp32, "
+        "int8.",
+    )
     baselines: bool = Field(
         True, description="Fit baselines for comparison: logistic regression and boosting."
     )
@@ -188,6 +194,8 @@ class FitConfig(DataOptions, BackboneOptions, HeadOptions, RunOptions, frozen=Tr
             raise ValueError(f"--progressive must not exceed --image-size ({self.image_size})")
         if self.freeze and self.weights == "none":
             raise ValueError("--freeze needs trained weights to start from: give --weights")
+        if "fp32" not in self.graphs:
+            raise ValueError("--graphs must name fp32, which the others are compared with")
         if self.batch_size < 2 * self.accumulate:
             raise ValueError("--batch-size must be at least two per micro-batch of --accumulate")
         return self
@@ -280,7 +288,7 @@ def named_options(content: Mapping[str, Any], source: str) -> dict[str, Any]:
         if key not in FitConfig.model_fields:
             known = [*FitConfig.model_fields]
             raise DataError(f"{source} has an unknown option", expected=one_of(known, key), got=key)
-    for key in ("targets", "context"):
+    for key in ("targets", "context", "graphs"):
         if isinstance(options.get(key), str):
             options[key] = split_names(options[key])
     return options

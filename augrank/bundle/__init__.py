@@ -3,8 +3,8 @@
 bundle/
   bundle.json             its spec: spec.py, and <task>_spec.py for a task's own fields
   backbone-fp32.onnx      and -int8, -fp16, if exported
-  heads/open_rate.ubj     one per target: XGBoost's trees
-  heads/open_rate.npz     and its posterior draws
+  heads/fp32/open_rate.ubj  one per target and graph: XGBoost's trees
+  heads/fp32/open_rate.npz  and its posterior draws
   alternates/             the catalogue: embeddings, attributes, thumbnails
   smoke.json              a request and what its answer says
   model_card.md

@@ -21,7 +21,8 @@ from pathlib import Path
 import numpy as np
 
 from augrank.arrays import Float32Array
-from augrank.bundle.spec import Bundle, BundleSpec, Precision
+from augrank.bundle.spec import Bundle, BundleSpec
+from augrank.contracts.run import Precision
 from augrank.errors import BundleError
 from augrank.models.backbone import Backbone
 from augrank.models.engines import (

@@ -1,10 +1,12 @@
 """bundle.json of the task ``recommend``."""
 
+from collections.abc import Mapping
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
-from augrank.bundle.spec import Bundle, BundleSpec, Sha256
+from augrank.bundle.spec import Bundle, BundleSpec, GraphSpec, Sha256
+from augrank.contracts.run import Precision
 from augrank.errors import BundleError, UnknownTarget, one_of
 from augrank.images.augmentations import AugmentationSet
 from augrank.models.context import ContextColumn, ContextEncoder
@@ -28,16 +30,34 @@ class AlternatesSpec(BaseModel, frozen=True, extra="forbid"):
     """The files that describe the catalogue's images."""
 
     count: int
-    features: str = "alternates/features.npy"  # float32 (M, F)
-    logits: str = "alternates/logits.npy"  # float32 (M, A)
     attributes: str = "alternates/attributes.json"
     thumbnails: str | None = None  # a zip of JPEGs named by row number
 
     @property
     def paths(self) -> tuple[str, ...]:
         """The index's files, relative to the bundle."""
-        parts = (self.features, self.logits, self.attributes, self.thumbnails)
-        return tuple(path for path in parts if path is not None)
+        return tuple(path for path in (self.attributes, self.thumbnails) if path is not None)
+
+
+class EmbeddingFiles(BaseModel, frozen=True, extra="forbid"):
+    """The catalogue's images, embedded by one graph."""
+
+    features: str  # float32 (M, F), .npy
+    logits: str  # float32 (M, A), .npy
+
+
+class RecommendGraphSpec(GraphSpec, frozen=True):
+    """A graph, the heads that learned from its embeddings, and its embeddings of the catalogue."""
+
+    heads: tuple[HeadSpec, ...] = Field(min_length=1)
+    alternates: EmbeddingFiles | None = None
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Its files, relative to the bundle."""
+        heads = [name for head in self.heads for name in (head.file, head.posterior)]
+        index = [self.alternates.features, self.alternates.logits] if self.alternates else []
+        return (self.file, *heads, *index)
 
 
 class RecommendSpec(BundleSpec, frozen=True):
@@ -47,19 +67,27 @@ class RecommendSpec(BundleSpec, frozen=True):
     augmentations: AugmentationSet
     augmentation_hash: Sha256
     context: tuple[ContextColumn, ...]
-    heads: tuple[HeadSpec, ...] = Field(min_length=1)
+    graphs: Mapping[Precision, RecommendGraphSpec]
     alternates: AlternatesSpec | None
     parity: dict[str, ParityFigures]  # by graph, such as int8, and int8 under OpenVINO
+
+    @model_validator(mode="after")
+    def _same_targets(self) -> "RecommendSpec":
+        for precision in self.graphs:
+            if self._targets_of(precision) != self.targets:
+                raise ValueError(f"the {precision} graph has heads of other targets")
+        return self
 
     @property
     def parts(self) -> frozenset[str]:
         """The graphs, the heads and the alternates index."""
         index = self.alternates.paths if self.alternates is not None else ()
-        return (
-            super().parts
-            | {name for head in self.heads for name in (head.file, head.posterior)}
-            | set(index)
-        )
+        return frozenset(path for graph in self.graphs.values() for path in graph.paths) | {*index}
+
+    @property
+    def heads(self) -> tuple[HeadSpec, ...]:
+        """The heads of the graph that onnxruntime uses on a CPU by default."""
+        return self.graphs[self.precision].heads
 
     def check(self) -> None:
         """Check that this runtime's augmentations are those of training."""
@@ -85,7 +113,10 @@ class RecommendSpec(BundleSpec, frozen=True):
     @property
     def targets(self) -> tuple[str, ...]:
         """The names of the targets that have a head."""
-        return tuple(head.target.name for head in self.heads)
+        return self._targets_of(self.precision)
+
+    def _targets_of(self, precision: Precision) -> tuple[str, ...]:
+        return tuple(head.target.name for head in self.graphs[precision].heads)
 
     def head(self, target: str | None) -> HeadSpec:
         """Return the head of this target; with None, the only head.

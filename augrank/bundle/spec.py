@@ -14,16 +14,20 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, Field, field_validator
 
-from augrank.contracts.run import BackboneName
+from augrank.contracts.run import BackboneName, Precision
 from augrank.contracts.validation import NAME_PATTERN
 from augrank.errors import BundleError, one_of
 
 BUNDLE_FILE = "bundle.json"
 SMOKE_FILE = "smoke.json"  # a held-out image's request and its answer, for testing servers
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 SEAL = "sha256"  # the member of bundle.json that vouches for the others
 MODEL_NAME = re.compile(NAME_PATTERN)
-Precision = Literal["fp32", "fp16", "int8"]
+MAKE_GRAPH: dict[Precision, str] = {
+    "fp32": "Export again",
+    "fp16": "Export again with --fp16",
+    "int8": "Train with --graphs fp32,int8 and export again",
+}
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -38,10 +42,17 @@ def seal(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+class GraphSpec(BaseModel, frozen=True, extra="forbid"):
+    """A graph of the backbone; a task adds what belongs to it, such as its heads."""
+
+    file: str  # relative to the bundle, .onnx
+    metrics: dict[str, Any]  # how well the backbone recognises augmentations
+
+
 class BundleSpec(BaseModel, frozen=True, extra="forbid"):
     """The contents of bundle.json that do not depend on the task."""
 
-    schema_version: Literal[4] = 4
+    schema_version: Literal[5] = 5
     task: str
     name: str = Field(pattern=MODEL_NAME)
     version: str = "1.0"
@@ -50,9 +61,9 @@ class BundleSpec(BaseModel, frozen=True, extra="forbid"):
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     feature_width: int
-    graphs: dict[Precision, str]
-    # The graphs that answer as training does, by the device that was tested, such as cpu and
-    # openvino; likely the quickest first.
+    graphs: Mapping[Precision, GraphSpec]
+    # The graphs that a server may choose, by the device that was tested, such as cpu and openvino:
+    # those that are as good as fp32 and answer as in training. Likely the quickest first.
     passed: dict[str, tuple[Precision, ...]]
     metrics: dict[str, Any]
     library_versions: dict[str, str]
@@ -75,7 +86,7 @@ class BundleSpec(BaseModel, frozen=True, extra="forbid"):
     @property
     def parts(self) -> frozenset[str]:
         """The files that loading needs, relative to the bundle; a task adds its own."""
-        return frozenset(self.graphs.values())
+        return frozenset(graph.file for graph in self.graphs.values())
 
     def check(self) -> None:
         """Check that this runtime computes the same as the one that exported the bundle.
@@ -118,6 +129,6 @@ class Bundle(Generic[SpecT_co]):
                 f"the bundle has no {wanted} graph",
                 expected=one_of(self.spec.graphs),
                 got=wanted,
-                remedy=f"Export again with --{wanted}, or leave the precision to the bundle.",
+                remedy=f"{MAKE_GRAPH[wanted]}, or leave the precision to the bundle.",
             )
-        return self.directory / self.spec.graphs[wanted]
+        return self.directory / self.spec.graphs[wanted].file

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from augrank.bundle.spec import Precision
+from augrank.contracts.run import Precision
 from augrank.models.engines import Device
 
 BundleArgument = Annotated[Path, typer.Argument(help="Bundle directory, or .mar archive.")]

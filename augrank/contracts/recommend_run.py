@@ -1,12 +1,19 @@
 """run.json of the task ``recommend``."""
 
+from collections.abc import Mapping
 from typing import Literal
 
-from augrank.contracts.run import RunRecord
+from augrank.contracts.run import GraphRecord, Precision, RunRecord
 from augrank.images.augmentations import AugmentationSet
 from augrank.models.context import ContextColumn
 from augrank.models.head import HeadSpec
 from augrank.models.targets import Target
+
+
+class RecommendGraphRecord(GraphRecord, frozen=True):
+    """A graph with the heads that learned from its embeddings."""
+
+    heads: tuple[HeadSpec, ...]
 
 
 class RecommendRun(RunRecord, frozen=True):
@@ -17,4 +24,4 @@ class RecommendRun(RunRecord, frozen=True):
     augmentation_hash: str
     context: tuple[ContextColumn, ...]
     targets: tuple[Target, ...] = ()
-    heads: tuple[HeadSpec, ...]
+    graphs: Mapping[Precision, RecommendGraphRecord]

@@ -13,8 +13,23 @@ from augrank.contracts.task_models import TaskModels
 from augrank.errors import DataError
 
 RUN_FILE = "run.json"
-RUN_FORMAT: Final = 3
+RUN_FORMAT: Final = 4
 BackboneName = Literal["resnet18", "resnet34", "resnet50"]
+Precision = Literal["fp32", "fp16", "int8"]  # of a graph
+
+
+class GraphRecord(BaseModel, frozen=True, extra="forbid"):
+    """An ONNX graph of the backbone, and what belongs to it.
+
+    Graphs of other precisions embed images a little differently. So each has what was learned from
+    its own embeddings; a task adds that.
+    """
+
+    file: str  # relative to the run: graphs/int8.onnx
+    reference: str  # relative to the run: its embeddings of held-out images
+    device: Literal["torch", "cpu", "openvino"]  # that computed its embeddings
+    metrics: dict[str, Any] = Field(default_factory=dict)  # of recognising augmentations
+    shortfalls: tuple[str, ...] = ()  # what a user would lose by it, compared with fp32
 
 
 class RunRecord(BaseModel, frozen=True, extra="forbid"):
@@ -23,7 +38,7 @@ class RunRecord(BaseModel, frozen=True, extra="forbid"):
     The format number is incremented if a reader of the old format would misread the new one.
     """
 
-    format: Literal[3] = RUN_FORMAT
+    format: Literal[4] = RUN_FORMAT
     complete: Literal[True] = True
     task: str
     name: str = ""
@@ -35,6 +50,7 @@ class RunRecord(BaseModel, frozen=True, extra="forbid"):
     images: Path  # the folder that the paths of the catalogue start from
     catalogue: str  # relative to the run: catalogue.csv
     weights_file: str  # relative to the run: backbone.pt
+    graphs: Mapping[Precision, GraphRecord]  # none if nothing can be served
     backbone_metrics: dict[str, Any] = Field(default_factory=dict)
     rows: dict[str, Any] = Field(default_factory=dict)  # counts of the manifest's rows
     library_versions: dict[str, str] = Field(default_factory=dict)

@@ -46,6 +46,11 @@ class HeadSpec(BaseModel, frozen=True, extra="forbid"):
     metrics: dict[str, Any] = Field(default_factory=dict)
 
     @property
+    def ignores_image(self) -> bool:
+        """Whether it needs no embedding: neither features nor the recognised augmentation."""
+        return self.augmentation_known and {*self.inputs} <= {"augmentation", "context"}
+
+    @property
     def tested_posterior(self) -> str:
         """The file of the posterior that the metrics are of, without the test split; runs only."""
         return str(PurePosixPath(self.posterior).with_suffix(".tested.npz"))

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Self, get_args
 from pydantic import AliasChoices, BeforeValidator, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from augrank.bundle.spec import Precision
+from augrank.contracts.run import Precision
 from augrank.contracts.validation import first_fault
 from augrank.errors import ServerError, one_of
 from augrank.models.embedding_cache import DEFAULT_MB

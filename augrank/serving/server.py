@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from augrank.bundle.load import load_bundle
-from augrank.bundle.spec import BUNDLE_FILE, BundleSpec, Precision
+from augrank.bundle.spec import BUNDLE_FILE, BundleSpec
+from augrank.contracts.run import Precision
 from augrank.errors import ServerError, reason
 from augrank.images.decode import encode
 from augrank.models.engines import Device

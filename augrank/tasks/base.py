@@ -14,7 +14,8 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self, TypeVar
 
-from augrank.bundle.spec import Bundle, BundleSpec, Precision
+from augrank.bundle.spec import Bundle, BundleSpec
+from augrank.contracts.run import Precision
 from augrank.errors import AugrankError, BundleError
 from augrank.models.embedding_cache import DEFAULT_MB
 from augrank.models.engines import Device

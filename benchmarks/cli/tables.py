@@ -25,7 +25,8 @@ TRAINING_COLUMNS = (
     "cold",
     "real / synthetic",
     "waiting",
-    "embeddings",
+    "embeddings, int8",
+    "in training's precision",
     "eager float32",
     "memory, MB",
 )
@@ -84,7 +85,7 @@ def training_table(results: Results) -> Table:
             *_medians(row, ("synthetic", "real", "cold")),
             f"{row['real_over_synthetic']['median']:.3f}",
             f"{row['waiting']:.1%}",
-            *_medians(row, ("embed", "eager")),
+            *_medians(row, ("embed", "embed_fp32", "eager")),
             f"{row['peak_mb']:.0f}",
         ]
         for row in results["backbones"]

@@ -25,7 +25,7 @@ import numpy as np
 
 from augrank.bundle.graphs import Way, open_graph, possible_ways
 from augrank.bundle.recommend_spec import RecommendBundle
-from augrank.bundle.spec import Precision
+from augrank.contracts.run import Precision
 from augrank.models.engines import Device, uses_accelerator
 from augrank.reporting import Reporter
 from augrank.serving.capacity import CapacityRequest, Profile, ServingPlan, plan_serving

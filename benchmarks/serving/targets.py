@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from augrank.bundle.spec import Precision
+from augrank.contracts.run import Precision
 from benchmarks.common.results import Results
 from benchmarks.common.targets import PerformanceTarget, single
 

@@ -55,6 +55,9 @@ QUICK = TrainingBenchConfig(
 )
 
 
+NORMALIZER = Normalizer(IMAGENET_MEAN, IMAGENET_STD)
+
+
 @dataclass(frozen=True)
 class TrainingBench:
     """The configuration and services that every part of the benchmark shares."""
@@ -81,7 +84,8 @@ class BackboneMeasurement:
     real: list[float] = field(default_factory=list)  # training from a warm image cache
     cold: list[float] = field(default_factory=list)  # an epoch from files, by round
     waiting: list[float] = field(default_factory=list)  # share of a real turn spent on input
-    embed: list[float] = field(default_factory=list)
+    embed: list[float] = field(default_factory=list)  # int8, for the heads that serve
+    embed_fp32: list[float] = field(default_factory=list)  # in the precision of training
     eager: list[float] = field(default_factory=list)
     peak_mb: float = 0.0  # memory of a separate process
     compiled: bool = False  # whether torch.compile was used
@@ -137,7 +141,6 @@ def batch_size(device: Device) -> int:
 
 def batches_of(data: Dataset, size: int, device: Device) -> BatchLoader:
     """Return the loader of training with batches of this size."""
-    normalizer = Normalizer(IMAGENET_MEAN, IMAGENET_STD)
-    images = ImageSet(data.images.pixels, data.augmentations, normalizer)
+    images = ImageSet(data.images.pixels, data.augmentations, NORMALIZER)
     ctx = TrainContext(device=device)
     return BatchLoader(images, ctx, batch_size=size, threads=data.threads)

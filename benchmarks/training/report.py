@@ -26,7 +26,7 @@ from training.common.device import Device
 
 SMALL_TEXT = 8  # points
 SOURCES = ("augrank", "training", "simulation", "benchmarks")
-BACKBONE_RATES = ("synthetic", "real", "cold", "embed", "eager")
+BACKBONE_RATES = ("synthetic", "real", "cold", "embed", "embed_fp32", "eager")
 LOADER_RATES = ("warm", "cold", "imagefolder")
 
 

@@ -83,7 +83,8 @@ class RealInputs:
         with tempfile.TemporaryDirectory() as folder:
             directory = Path(folder) / "bundle"
             shutil.copytree(self.bundle.directory.resolve(), directory, copy_function=os.symlink)
-            for head in self.bundle.spec.heads:
+            heads = [head for graph in self.bundle.spec.graphs.values() for head in graph.heads]
+            for head in {head.posterior: head for head in heads}.values():
                 file = self.run / head.tested_posterior
                 if not file.is_file():
                     raise BadRequest(
@@ -249,8 +250,10 @@ def _costs(bundle: RecommendBundle) -> dict[str, Figures]:
     costs: dict[str, Figures] = {
         CANDIDATES: {"added_ms": (added, 1.0), "added_bytes": (float(size), 1.0)}
     }
-    if spec.alternates is not None:
-        catalogue = Alternates.load(spec.alternates, bundle.directory, names.index(ORIGINAL))
+    embedded = spec.graphs[spec.precision].alternates
+    if spec.alternates is not None and embedded is not None:
+        original = names.index(ORIGINAL)
+        catalogue = Alternates.load(spec.alternates, embedded, bundle.directory, original)
         offer = _Offer(estimator, context)
         reference = estimator.candidates(rows, ImageEffects.unknown(1))[:, 0]
 

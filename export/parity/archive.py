@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from augrank.bundle.spec import Precision
+from augrank.contracts.run import Precision
 from augrank.errors import DataError
 from augrank.models.engines import Device
 from augrank.runtime.settings import DEVICE, PRECISION

@@ -31,10 +31,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from augrank.bundle.graphs import Way
 from augrank.bundle.recommend_spec import ParityFigures
-from augrank.bundle.spec import Precision
 from augrank.errors import AugrankError
-from augrank.models.engines import Device
 from export.parity.answers import GateAnswer, ReferenceAnswer
 
 
@@ -45,33 +44,13 @@ class ParityError(AugrankError):
 
 
 @dataclass(frozen=True)
-class EngineConfig:
-    """A graph's precision and the device that computes it."""
-
-    precision: Precision
-    device: Device = "cpu"
-
-    @property
-    def label(self) -> str:
-        """A name such as ``int8`` or ``int8, openvino``."""
-        return self.precision if self.device == "cpu" else f"{self.precision}, {self.device}"
-
-    @property
-    def tolerance(self) -> "Tolerance":
-        """Its tolerance; OpenVINO computes an fp32 graph in bfloat16 if the CPU can."""
-        if (self.precision, self.device) == ("fp32", "openvino"):
-            return BFLOAT16
-        return TOLERANCES[self.precision]
-
-
-@dataclass(frozen=True)
 class Tolerance:
     """The figures of a graph that may be used.
 
-    int8 and bfloat16 (eight bits of mantissa, fp16 has eleven) are approximations, so their numbers
-    may be further off; a user may lose as little by them as by any other graph. Heads and
-    posteriors are the same under all graphs: fp32's tolerance is the one that a fault in them must
-    miss.
+    A graph is compared with what it computed itself in training, fp32 with torch. Another engine
+    rounds int8 elsewhere, and OpenVINO computes fp32 in bfloat16 if the CPU can (eight bits of
+    mantissa, fp16 has eleven): their numbers may be further off, but a user may lose as little by
+    them as by any other graph.
     """
 
     embedding_cosine: float  # at least
@@ -84,12 +63,24 @@ class Tolerance:
         return max(self.verdict_changes, round(1 / requests, 6))
 
 
-TOLERANCES: dict[Precision, Tolerance] = {
-    "fp32": Tolerance(0.9999, 0.02),
-    "fp16": Tolerance(0.999, 0.02),
-    "int8": Tolerance(0.98, 0.05),
-}
+EXACT = Tolerance(0.9999, 0.02)
+HALF = Tolerance(0.999, 0.02)  # fp16
 BFLOAT16 = Tolerance(0.999, 0.03)
+OTHER_INT8 = Tolerance(0.98, 0.05)  # under another engine than in training
+
+
+def tolerance_of(way: Way, embedded_by: str) -> Tolerance:
+    """Return the tolerance of a graph on a device.
+
+    Args:
+        way: the graph and the device.
+        embedded_by: the device that computed its embeddings in training.
+    """
+    if way.precision == "fp32":
+        return BFLOAT16 if way.device == "openvino" else EXACT
+    if way.precision == "fp16":
+        return HALF
+    return EXACT if way.device == embedded_by else OTHER_INT8
 
 
 def compare(

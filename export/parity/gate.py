@@ -1,9 +1,9 @@
 """The parity gate of the task ``recommend``.
 
-The reference is what torch computed during training for the candidates of held-out images
-(reference.npz), scored by the run's own heads and posteriors. It is compared with the handler
-inside the finished archive, which gets the image files, once for each exported graph. The two sides
-share only the files of the run. ``figures.py`` tells what is compared, and why.
+The reference of a graph is what it computed during training for the candidates of held-out images
+(of fp32, what torch computed), scored by its own heads and posteriors in the run. It is compared
+with the handler inside the finished archive, which gets the image files. The two sides share only
+the files of the run. ``figures.py`` tells what is compared, and why.
 """
 
 import base64
@@ -15,11 +15,12 @@ from typing import Any, get_args
 
 import numpy as np
 
+from augrank.bundle.graphs import Way
 from augrank.bundle.load import open_bundle
 from augrank.bundle.recommend_spec import ParityFigures, RecommendSpec
-from augrank.bundle.smoke import SmokeRequest
-from augrank.bundle.spec import Precision
+from augrank.bundle.smoke import SmokeAnswer, SmokeRequest
 from augrank.contracts.recommend_run import RecommendRun
+from augrank.contracts.run import GraphRecord, Precision
 from augrank.images.decode import FOREIGN, decode
 from augrank.images.preprocess import Normalizer
 from augrank.models.backbone import Backbone
@@ -29,13 +30,8 @@ from augrank.resources import usable_cores
 from augrank.tasks.recommend.request import MAX_ALTERNATES
 from export.parity.answers import GateAnswer
 from export.parity.archive import ask_archive
-from export.parity.figures import EngineConfig, ParityError, compare, min_cosine, shortfalls
-from export.parity.reference import (
-    ParityRequest,
-    catalogue_answers,
-    held_out_requests,
-    reference_answers,
-)
+from export.parity.figures import ParityError, compare, min_cosine, shortfalls, tolerance_of
+from export.parity.reference import ParityRequest, TrainedGraph, held_out_requests
 from export.run_reader import Reference, Run, damaged
 
 MAX_DRIFT = 1e-3  # of a figure, between two archives of the same graph
@@ -43,10 +39,10 @@ MAX_DRIFT = 1e-3  # of a figure, between two archives of the same graph
 
 @dataclass(frozen=True)
 class GateResult:
-    """The figures of every graph and device, and which of them fall short of their tolerance."""
+    """The figures of every graph and device, and which of them a server should not choose."""
 
-    figures: dict[EngineConfig, ParityFigures]
-    rejected: dict[EngineConfig, list[str]]  # and why
+    figures: dict[Way, ParityFigures]
+    rejected: dict[Way, list[str]]  # and why
 
     @property
     def passed(self) -> dict[str, tuple[Precision, ...]]:
@@ -56,16 +52,16 @@ class GateResult:
         """
         found: dict[str, tuple[Precision, ...]] = {}
         for precision in ("int8", "fp32"):
-            for config in self.figures:
-                if config.precision == precision and config not in self.rejected:
-                    found[config.device] = (*found.get(config.device, ()), config.precision)
+            for way in self.figures:
+                if way.precision == precision and way not in self.rejected:
+                    found[way.device] = (*found.get(way.device, ()), way.precision)
         return found
 
 
 def parity_table(spec: RecommendSpec) -> Table:
     """Return the figures of a finished bundle as a table; default graphs are marked."""
     passed = {
-        EngineConfig(precision, device).label
+        Way(precision, device).label
         for device in get_args(Device)
         for precision in spec.passed.get(device, ())
     }
@@ -85,69 +81,106 @@ def parity_table(spec: RecommendSpec) -> Table:
     return Table("Parity with training, through the archive", columns, rows)
 
 
-def judge(figures: Mapping[EngineConfig, ParityFigures]) -> GateResult:
-    """Compare figures with their tolerances.
+def judge(
+    figures: Mapping[Way, ParityFigures], graphs: Mapping[Precision, GraphRecord]
+) -> GateResult:
+    """Compare figures with their tolerances; graphs that training found worse are rejected too.
+
+    Args:
+        figures: of each way.
+        graphs: of the run.
 
     Raises:
-        ParityError: fp32 falls short.
+        ParityError: fp32, or another graph on the device that it was trained with, falls short.
     """
-    missed = {config: shortfalls(each, config.tolerance) for config, each in figures.items()}
-    if fails := missed[EngineConfig("fp32")]:
-        raise ParityError(
-            "parity gate: the archive does not answer as the run does",
-            expected="held-out images to score as in training",
-            got="; ".join(fails),
-            remedy="Nothing was written. Check that the run was not edited, and that the libraries "
-            "are those it was trained with.",
-        )
-    return GateResult(dict(figures), {config: why for config, why in missed.items() if why})
+    rejected: dict[Way, list[str]] = {}
+    for way, each in figures.items():
+        trained = graphs[trained_as(way.precision)]
+        missed = shortfalls(each, tolerance_of(way, trained.device))
+        own = reference_way(way.precision, trained.device)
+        if missed and way == own and way.precision in graphs:  # fp16 is made from fp32
+            raise ParityError(
+                f"parity gate: {way.label} does not answer as the run does",
+                expected="held-out images to score as in training",
+                got="; ".join(missed),
+                remedy="Nothing was written. Check that the run was not edited, and that the "
+                "processor and the libraries are like those that it was trained with."
+                + ("" if way.precision == "fp32" else f" --no-{way.precision} leaves it out."),
+            )
+        if why := [*missed, *trained.shortfalls]:
+            rejected[way] = why
+    return GateResult(dict(figures), rejected)
+
+
+def trained_as(precision: Precision) -> Precision:
+    """Return the graph of the run that a graph is made of: fp16 has fp32's heads."""
+    return "fp32" if precision == "fp16" else precision
+
+
+def reference_way(precision: Precision, embedded_by: str) -> Way:
+    """Return the way that a graph's reference is exact for: fp32's, which torch computed, too."""
+    return Way(precision, "openvino" if embedded_by == "openvino" else "cpu")
 
 
 class ParityGate:
-    """Compares archives with the reference's answers to the gate's requests."""
+    """Compares archives with the references' answers to the gate's requests."""
 
     def __init__(self, run: Run[RecommendRun], progress: ShowStatus) -> None:
-        self._run, self._progress, self._reference = run, progress, run.reference()
+        self._run, self._progress = run, progress
+        self._trained = {precision: TrainedGraph(run, precision) for precision in run.record.graphs}
+        self._paths = self._trained["fp32"].reference.paths
         rows = {row.path: row for row in run.catalogue}
-        for path in self._reference.paths:
+        for path in self._paths:
             with damaged(run.directory / run.record.catalogue):
                 row = rows[path]
             run.image_bytes(row)  # raises if the image has changed since training
-        self._requests = held_out_requests(run, self._reference)
-        self._expected = reference_answers(run, self._reference, self._requests)
-        self._answers: dict[EngineConfig, list[GateAnswer]] = {}
+        self._requests = held_out_requests(run, len(self._paths))
+        self._expected = {
+            precision: [trained.answer(request) for request in self._requests]
+            for precision, trained in self._trained.items()
+        }
+        self._answers: dict[Way, list[GateAnswer]] = {}
 
-    def measure(
-        self, archive: Path, graphs: Mapping[Precision, str], config: EngineConfig
-    ) -> ParityFigures:
+    def measure(self, archive: Path, way: Way) -> ParityFigures:
         """Compute the figures of one graph, with answers of the archive's own handler."""
-        self._progress(f"parity gate: testing the archive ({config.label})")
-        cosine = lowest_cosine(self._run, self._reference, archive, graphs, config)
-        got = self._read(self._ask(archive, config.device, config.precision, self._questions()))
-        self._answers[config] = got
-        return compare(self._expected, got, cosine)
+        self._progress(f"parity gate: testing the archive ({way.label})")
+        trained = trained_as(way.precision)
+        cosine = lowest_cosine(self._run, self._trained[trained].reference, archive, way)
+        got = self._read(self._ask(archive, way.device, way.precision, self._questions()))
+        self._answers[way] = got
+        return compare(self._expected[trained], got, cosine)
 
-    def smoke_request(self, config: EngineConfig, backbone: Backbone) -> SmokeRequest:
-        """Return a request with its probabilities, verdict and features, for testing servers.
+    def smoke_request(self, backbones: Mapping[Way, Backbone]) -> SmokeRequest:
+        """Return a request with the answers of these graphs, for testing servers.
 
         Its verdict is no near-tie, if there is such a request, and its answer differs least between
-        training and this graph: far from any split of a tree, it is the same on other processors
-        too.
+        training and all ways that were measured: far from any split of a tree, it is the same on
+        other processors too.
 
         Args:
-            config: a graph that was measured.
-            backbone: this graph.
+            backbones: a measured way of each graph.
         """
-        answers = self._answers[config]
-        pairs = list(zip(self._expected, answers, strict=True))
-        apart = [np.abs(one.answer.shown - other.shown).max() for one, other in pairs]
-        weak = [not (one.firm and one.agrees(other)) for one, other in pairs]
+        apart, weak = np.zeros(len(self._requests)), np.zeros(len(self._requests), np.bool_)
+        for way, answers in self._answers.items():
+            pairs = list(zip(self._expected[trained_as(way.precision)], answers, strict=True))
+            differences = [np.abs(one.answer.shown - other.shown).max() for one, other in pairs]
+            apart = np.maximum(apart, differences)
+            weak |= [not (one.firm and one.agrees(other)) for one, other in pairs]
         best = int(np.lexsort((apart, weak))[0])
-        request, answer = self._requests[best], answers[best]
-        record, image = self._run.record, self._image(request)
-        names = record.augmentations.names
-        pixels = decode(image, record.image_size).pixels
-        embedding = backbone.embed(Normalizer(record.mean, record.std).batch([pixels]))
+        request, image = self._requests[best], self._image(self._requests[best])
+        record = self._run.record
+        names, pixels = record.augmentations.names, decode(image, record.image_size).pixels
+        batch = Normalizer(record.mean, record.std).batch([pixels])
+
+        def answer(way: Way, backbone: Backbone) -> SmokeAnswer:
+            got = self._answers[way][best]
+            return SmokeAnswer(
+                way.device,
+                dict(zip(names, got.probability.tolist(), strict=True)),
+                None if weak[best] else names[got.choice],
+                backbone.embed(batch).features[0],
+            )
+
         content = {
             "image": base64.b64encode(image + FOREIGN).decode(),
             "target": request.target,
@@ -155,13 +188,10 @@ class ParityGate:
             "alternates": 0,
         }
         return SmokeRequest(
-            content,
-            dict(zip(names, answer.probability.tolist(), strict=True)),
-            None if weak[best] else names[answer.choice],
-            embedding.features[0],
+            content, {way.precision: answer(way, each) for way, each in backbones.items()}
         )
 
-    def confirm(self, archive: Path, config: EngineConfig, figures: ParityFigures) -> None:
+    def confirm(self, archive: Path, way: Way, figures: ParityFigures) -> None:
         """Check that the finished archive, which chooses its own graph, has the same figures.
 
         It knows the catalogue. So it is also asked about images of the catalogue, with alternates,
@@ -169,7 +199,7 @@ class ParityGate:
 
         Args:
             archive: complete.
-            config: the graph that it should choose.
+            way: the graph that it should choose, on the CPU.
             figures: of that graph.
 
         Raises:
@@ -178,16 +208,21 @@ class ParityGate:
         self._progress("parity gate: testing the finished archive")
         count = len(self._requests)
         got = self._ask(archive, "cpu", None, self._questions() + self._questions(known=True))
-        again = compare(self._expected, self._read(got[:count]), figures.embedding_cosine)
+        expected = self._expected[way.precision]
+        again = compare(expected, self._read(got[:count]), figures.embedding_cosine)
         drift = max(
             abs(getattr(again, name) - getattr(figures, name))
             for name in ParityFigures.model_fields
         )
         if not drift <= MAX_DRIFT:
             raise ParityError(f"the finished archive differs from the one that passed: {again}")
-        expected = catalogue_answers(self._run, self._reference, self._requests)
-        apart = [one.difference(body) for one, body in zip(expected, got[count:], strict=True)]
-        difference, most = float(np.mean(apart)), config.tolerance.probability_difference
+        trained = self._trained[way.precision]
+        apart = [
+            trained.catalogue_answer(request).difference(body)
+            for request, body in zip(self._requests, got[count:], strict=True)
+        ]
+        tolerance = tolerance_of(way, self._run.record.graphs[way.precision].device)
+        difference, most = float(np.mean(apart)), tolerance.probability_difference
         if not difference <= most:
             raise ParityError(
                 "parity gate: the archive does not know the catalogue as the run does",
@@ -246,17 +281,11 @@ class ParityGate:
         return questions
 
     def _image(self, request: ParityRequest) -> bytes:
-        path = self._reference.paths[request.image]
+        path = self._paths[request.image]
         return (self._run.record.images / path).read_bytes()
 
 
-def lowest_cosine(
-    run: Run[RecommendRun],
-    reference: Reference,
-    archive: Path,
-    graphs: Mapping[Precision, str],
-    config: EngineConfig,
-) -> float:
+def lowest_cosine(run: Run[RecommendRun], reference: Reference, archive: Path, way: Way) -> float:
     """Return the lowest cosine similarity between the archive's embeddings and the reference's.
 
     It covers features and logits of every candidate of every held-out image, computed with the
@@ -264,8 +293,8 @@ def lowest_cosine(
     """
     with open_bundle(archive, RecommendSpec) as bundle:
         spec = bundle.spec
-        graph = bundle.directory / graphs[config.precision]
-        backbone = Backbone(graph, threads=usable_cores(), device=config.device)
+        graph = bundle.graph(way.precision)
+        backbone = Backbone(graph, threads=usable_cores(), device=way.device)
     normalizer = Normalizer(spec.mean, spec.std)
     lowest = 1.0
     for image, path in enumerate(reference.paths):

@@ -1,6 +1,5 @@
-"""The gate's requests, and the trained model's answers to them."""
+"""The gate's requests, and the answers of what was trained to them."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,13 +8,14 @@ from numpy.typing import NDArray
 
 from augrank.arrays import Float64Array
 from augrank.contracts.recommend_run import RecommendRun
+from augrank.contracts.run import Precision
 from augrank.images.augmentations import ORIGINAL
 from augrank.models.context import ContextEncoder
 from augrank.models.head import HeadRows
 from augrank.trust.estimator import Estimator
 from augrank.trust.posterior import ImageEffects
 from export.parity.answers import CatalogueAnswer, ReferenceAnswer
-from export.run_reader import Reference, Run
+from export.run_reader import Run
 
 TARGETS_PER_IMAGE = 2
 
@@ -29,58 +29,53 @@ class ParityRequest:
     context: dict[str, Any]
 
 
-def held_out_requests(run: Run[RecommendRun], reference: Reference) -> list[ParityRequest]:
-    """Return requests for every held-out image: some targets, in turn, and sampled contexts."""
+def held_out_requests(run: Run[RecommendRun], images: int) -> list[ParityRequest]:
+    """Return requests for every held-out image: some targets, in turn, and sampled contexts.
+
+    Args:
+        run: what was trained.
+        images: number of images of its references.
+    """
     rng = np.random.default_rng(run.record.seed)
-    targets = [head.target.name for head in run.record.heads]
+    targets = [target.name for target in run.record.targets]
     encoder = ContextEncoder(run.record.context)
     requests = []
-    for image in range(len(reference.paths)):
+    for image in range(images):
         for turn in range(min(TARGETS_PER_IMAGE, len(targets))):
             target = targets[(image * TARGETS_PER_IMAGE + turn) % len(targets)]
             requests.append(ParityRequest(image, target, encoder.draw(rng)))
     return requests
 
 
-def reference_answers(
-    run: Run[RecommendRun], reference: Reference, requests: Sequence[ParityRequest]
-) -> list[ReferenceAnswer]:
-    """Answer requests with torch's embeddings and the run's own heads and posteriors.
+class TrainedGraph:
+    """A graph as it was in training: its embeddings of held-out images, heads and posteriors.
 
-    The images count as new ones: their outcomes, if they have any, are ignored.
+    Args:
+        run: has the files.
+        precision: of the graph.
     """
-    scorer = _Scorer(run, reference)
-    return [scorer.answer(request) for request in requests]
 
-
-def catalogue_answers(
-    run: Run[RecommendRun], reference: Reference, requests: Sequence[ParityRequest]
-) -> list[CatalogueAnswer]:
-    """Answer requests as ``reference_answers`` does, with the outcomes of the catalogue's images.
-
-    The alternates are the reference's other images.
-    """
-    scorer = _Scorer(run, reference)
-    return [scorer.catalogue_answer(request) for request in requests]
-
-
-class _Scorer:
-    """Scores torch's embeddings of held-out images."""
-
-    def __init__(self, run: Run[RecommendRun], reference: Reference) -> None:
-        self._reference, self._catalogue = reference, run.catalogue
+    def __init__(self, run: Run[RecommendRun], precision: Precision) -> None:
+        self.reference = run.reference(precision)
+        self._catalogue = run.catalogue
         self._names = run.record.augmentations.names
         self._encoder = ContextEncoder(run.record.context)
         self._estimators = {
-            head.target.name: Estimator.load(head, run.directory) for head in run.record.heads
+            head.target.name: Estimator.load(head, run.directory)
+            for head in run.record.graphs[precision].heads
         }
 
     def answer(self, request: ParityRequest) -> ReferenceAnswer:
+        """Answer a request. The image counts as new: its outcomes, if it has any, are ignored."""
         draws = self._candidates(request, ImageEffects.unknown(1))
         return ReferenceAnswer.of_draws(draws, self._estimators[request.target].spec.target)
 
     def catalogue_answer(self, request: ParityRequest) -> CatalogueAnswer:
-        estimator, reference = self._estimators[request.target], self._reference
+        """Answer with the outcomes of the catalogue's images.
+
+        The alternates are the reference's other images.
+        """
+        estimator, reference = self._estimators[request.target], self.reference
         known = estimator.catalogue[self._rows_of_copies(estimator.catalogue)]
         rows = HeadRows(
             augmentation=np.full(len(known), self._names.index(ORIGINAL)),
@@ -99,14 +94,14 @@ class _Scorer:
         """Return the row of each of the reference's images, or of a copy with outcomes."""
         digest = {row.path: row.sha256 for row in self._catalogue}
         digests = np.array([row.sha256 for row in self._catalogue], dtype=object)
-        copies = [np.flatnonzero(digests == digest[path]) for path in self._reference.paths]
+        copies = [np.flatnonzero(digests == digest[path]) for path in self.reference.paths]
         return np.array([catalogue.best_known(rows) for rows in copies])
 
     def _candidates(self, request: ParityRequest, image: ImageEffects) -> Float64Array:
         rows = HeadRows(
             augmentation=np.arange(len(self._names)),
-            logits=self._reference.logits[request.image],
-            features=self._reference.features[request.image],
+            logits=self.reference.logits[request.image],
+            features=self.reference.features[request.image],
             context=self._encoder.encode(request.context),
         )
         return self._estimators[request.target].candidates(rows, image)

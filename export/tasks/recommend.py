@@ -1,39 +1,44 @@
 """Export a run of the task ``recommend``, through the parity gate.
 
-run/ ─ graphs ─ heads ─ alternates ─ bundle.json ─ NAME.mar ─┐  (and model.tar.gz)
- └─ reference.npz ───────────────────────────────────────── gate ─ dist/
+run/ ─ graphs and their heads ─ alternates ─ bundle.json ─ NAME.mar ─┐  (and model.tar.gz)
+ └─ references ────────────────────────────────────────────────── gate ─ dist/
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from augrank.bundle.graphs import Way
 from augrank.bundle.load import library_versions, load_bundle
-from augrank.bundle.recommend_spec import RecommendSpec
-from augrank.bundle.spec import Precision
-from augrank.contracts.recommend_run import RecommendRun
-from augrank.contracts.run import RunRecord
+from augrank.bundle.recommend_spec import RecommendGraphSpec, RecommendSpec
+from augrank.contracts.recommend_run import RecommendGraphRecord, RecommendRun
+from augrank.contracts.run import Precision, RunRecord
 from augrank.errors import DataError
-from augrank.images.decode import decode
-from augrank.images.preprocess import Normalizer
 from augrank.models.backbone import Backbone
 from augrank.reporting import ShowStatus, no_progress
 from augrank.resources import usable_cores
 from export.archive import pack_mar, pack_model_tar
-from export.bundle_writer import MODEL_TAR, Staging, copy_heads, staging, write_bundle_json
+from export.bundle_writer import (
+    MODEL_TAR,
+    Staging,
+    copy_file,
+    copy_heads,
+    staging,
+    write_bundle_json,
+)
+from export.fp16_graph import write_fp16
 from export.model_card import model_card
-from export.onnx_graphs import load_network, write_fp16, write_fp32, write_int8
-from export.parity.figures import EngineConfig
-from export.parity.gate import GateResult, ParityGate, judge, parity_table
+from export.parity.gate import (
+    GateResult,
+    ParityGate,
+    judge,
+    parity_table,
+    reference_way,
+    trained_as,
+)
 from export.run_reader import Run
 from export.tasks.alternates_index import write_alternates
 from export.tasks.base import Export, ExportOptions
-
-CALIBRATION_CANDIDATES = 200  # of training images, for int8
-MIN_CALIBRATION_IMAGES = 8
 
 
 def build(
@@ -58,9 +63,9 @@ def build(
     with staging(dist, options.name) as staged:
         draft = _write_draft(trained, staged, options, progress)
         gate = ParityGate(trained, progress)
-        result = _pass_gate(gate, staged, draft, options)
+        result = _pass_gate(gate, trained.record, staged, draft, options)
         spec = _finish(trained, staged, draft, gate, result, progress)
-        chosen = EngineConfig(spec.precision)
+        chosen = Way(spec.precision, "cpu")
         gate.confirm(staged.archive, chosen, result.figures[chosen])
         load_bundle(staged.bundle)
         if options.sagemaker:
@@ -74,17 +79,17 @@ def build(
         spec,
         parity_table(spec),
         {
-            config.label: f"{'; '.join(why)}. {_consequence(config, spec)}"
-            for config, why in result.rejected.items()
+            way.label: f"{'; '.join(why)}. {_consequence(way, spec)}"
+            for way, why in result.rejected.items()
         },
     )
 
 
-def _consequence(config: EngineConfig, spec: RecommendSpec) -> str:
+def _consequence(way: Way, spec: RecommendSpec) -> str:
     """Describe the consequence for a graph that did not pass its gate."""
-    precision = config.precision
-    if config.device != "cpu":
-        return f"{config.device} uses it only if AUGRANK_PRECISION={precision} is set."
+    precision = way.precision
+    if way.device != "cpu":
+        return f"{way.device} uses it only if AUGRANK_PRECISION={precision} is set."
     if precision in spec.graphs:
         return f"It is in the bundle, used only if AUGRANK_PRECISION={precision} is set."
     return "It was left out."
@@ -96,7 +101,7 @@ def _with_heads(run: Run[RecommendRun]) -> Run[RecommendRun]:
     Raises:
         DataError: the run has no heads.
     """
-    if not run.record.heads:
+    if not run.record.targets:
         raise DataError(
             f"{run.directory} has no heads",
             expected="at least one target",
@@ -110,48 +115,34 @@ def _with_heads(run: Run[RecommendRun]) -> Run[RecommendRun]:
 def _write_draft(
     run: Run[RecommendRun], staged: Staging, options: ExportOptions, progress: ShowStatus
 ) -> RecommendSpec:
-    """Write graphs, heads and a first bundle.json, and pack them for the gate."""
-    graphs = _write_graphs(run, staged.bundle, options, progress)
-    copy_heads(run.directory, run.record.heads, staged.bundle)
-    spec = write_bundle_json(staged.bundle, _draft_spec(run, options, graphs))
+    """Copy graphs and heads, write a first bundle.json, and pack them for the gate."""
+    record, bundle, graphs = run.record, staged.bundle, dict[Precision, RecommendGraphSpec]()
+    for precision, trained in record.graphs.items():
+        if precision == "int8" and not options.int8:
+            continue
+        graphs[precision] = _graph_spec(precision, trained)
+        copy_file(run.directory / trained.file, bundle / graphs[precision].file)
+        copy_heads(run.directory, trained.heads, bundle)
+    if options.fp16:
+        progress("converting to fp16")
+        graphs["fp16"] = _graph_spec("fp16", record.graphs["fp32"])
+        write_fp16(bundle / graphs["fp32"].file, bundle / graphs["fp16"].file)
+    spec = write_bundle_json(bundle, _draft_spec(run, options, graphs))
     progress("packing the archive")
-    pack_mar(staged.bundle, options.name, staged.archive)
+    pack_mar(bundle, options.name, staged.archive)
     return spec
 
 
-def _write_graphs(
-    run: Run[RecommendRun], bundle: Path, options: ExportOptions, progress: ShowStatus
-) -> dict[Precision, str]:
-    record = run.record
-    graphs: dict[Precision, str] = {"fp32": "backbone-fp32.onnx"}
-    progress("exporting the backbone to ONNX")
-    network = load_network(record.backbone, run.weights, len(record.augmentations.names))
-    write_fp32(network, record.image_size, bundle / graphs["fp32"])
-    if options.fp16:
-        progress("converting to fp16")
-        graphs["fp16"] = "backbone-fp16.onnx"
-        write_fp16(bundle / graphs["fp32"], bundle / graphs["fp16"])
-    if options.int8:
-        progress("quantizing to int8, calibrated on training images")
-        graphs["int8"] = "backbone-int8.onnx"
-        batches = _calibration_batches(run)
-        write_int8(bundle / graphs["fp32"], bundle / graphs["int8"], batches)
-    return graphs
-
-
-def _calibration_batches(run: Run[RecommendRun]) -> Iterator[NDArray[np.float32]]:
-    """Yield the normalised candidates of training originals, float32 (A, 3, S, S) each."""
-    record, rows = run.record, run.rows("train")
-    images = max(MIN_CALIBRATION_IMAGES, CALIBRATION_CANDIDATES // len(record.augmentations.names))
-    normalizer = Normalizer(record.mean, record.std)
-    for row in rows[:: max(1, len(rows) // images)]:
-        pixels = decode(run.image_bytes(row), record.image_size).pixels
-        candidates = [each.apply(pixels) for each in record.augmentations.augmentations]
-        yield normalizer.batch(candidates)
+def _graph_spec(precision: Precision, trained: RecommendGraphRecord) -> RecommendGraphSpec:
+    return RecommendGraphSpec(
+        file=f"backbone-{precision}.onnx", metrics=trained.metrics, heads=trained.heads
+    )
 
 
 def _draft_spec(
-    run: Run[RecommendRun], options: ExportOptions, graphs: Mapping[Precision, str]
+    run: Run[RecommendRun],
+    options: ExportOptions,
+    graphs: Mapping[Precision, RecommendGraphSpec],
 ) -> RecommendSpec:
     """Return bundle.json before the gate: fp32 is the default, and there are no figures."""
     record = run.record
@@ -166,8 +157,7 @@ def _draft_spec(
         augmentations=record.augmentations,
         augmentation_hash=record.augmentation_hash,
         context=record.context,
-        heads=record.heads,
-        graphs=dict(graphs),
+        graphs=graphs,
         passed={"cpu": ("fp32",)},
         alternates=None,
         metrics={"backbone": record.backbone_metrics, "run": record.fingerprint},
@@ -178,17 +168,20 @@ def _draft_spec(
 
 
 def _pass_gate(
-    gate: ParityGate, staged: Staging, draft: RecommendSpec, options: ExportOptions
+    gate: ParityGate,
+    run: RecommendRun,
+    staged: Staging,
+    draft: RecommendSpec,
+    options: ExportOptions,
 ) -> GateResult:
     """Compare every graph with the run, on every device that computes it."""
-    configs = [
-        EngineConfig(precision, device)
+    ways = [
+        Way(precision, device)
         for device in options.devices
         for precision in draft.graphs
         if (precision, device) != ("fp16", "openvino")
     ]
-    figures = {c: gate.measure(staged.archive, draft.graphs, c) for c in configs}
-    return judge(figures)
+    return judge({way: gate.measure(staged.archive, way) for way in ways}, run.graphs)
 
 
 def _finish(
@@ -199,23 +192,40 @@ def _finish(
     result: GateResult,
     progress: ShowStatus,
 ) -> RecommendSpec:
-    """Choose the default graphs, add alternates, smoke request and model card, and pack again."""
+    """Add what is known after the gate: alternates, smoke request, model card; pack again."""
     graphs = dict(draft.graphs)
-    if EngineConfig("fp16") in result.rejected:  # a GPU would use it by default
-        (staged.bundle / graphs.pop("fp16")).unlink()
-    precision = result.passed["cpu"][0]
+    if Way("fp16", "cpu") in result.rejected:  # a GPU would use it by default
+        (staged.bundle / graphs.pop("fp16").file).unlink()
+    backbones = {
+        way: Backbone(
+            staged.bundle / graphs[way.precision].file, threads=usable_cores(), device=way.device
+        )
+        for precision in graphs
+        for way in [_own_way(precision, run.record, result)]
+    }
+    gate.smoke_request(backbones).save(staged.bundle)
     progress("embedding the catalogue")
-    graph = staged.bundle / graphs[precision]
-    backbone = Backbone(graph, threads=usable_cores(), device="cpu")
-    gate.smoke_request(EngineConfig(precision), backbone).save(staged.bundle)
+    learned: dict[Precision, Backbone] = {
+        way.precision: each for way, each in backbones.items() if way.precision != "fp16"
+    }
+    alternates, embedded = write_alternates(run, learned, staged.bundle)
     changes: dict[str, Any] = {
-        "graphs": graphs,
+        "graphs": {
+            precision: graph.model_copy(update={"alternates": embedded[trained_as(precision)]})
+            for precision, graph in graphs.items()
+        },
         "passed": result.passed,
-        "parity": {config.label: figures for config, figures in result.figures.items()},
-        "alternates": write_alternates(run, backbone, staged.bundle),
+        "parity": {way.label: figures for way, figures in result.figures.items()},
+        "alternates": alternates,
     }
     spec = draft.model_copy(update=changes)
     spec = write_bundle_json(staged.bundle, spec, model_card(spec, run.record))
     progress("packing the archive with its parity figures")
     pack_mar(staged.bundle, spec.name, staged.archive)
     return spec
+
+
+def _own_way(precision: Precision, run: RecommendRun, result: GateResult) -> Way:
+    """Return a graph on the device of its training, or on the CPU if that is not here."""
+    own = reference_way(precision, run.graphs[trained_as(precision)].device)
+    return own if own in result.figures else Way(precision, "cpu")

@@ -42,7 +42,6 @@ def without_time(response: httpx.Response) -> dict:
     return answer
 
 
-@pytest.mark.usefixtures("exported")
 def test_both_archives_hold_the_same_and_the_same_bytes_again(tiny_export, tiny_run, tmp_path):
     import tarfile
     import zipfile

@@ -32,7 +32,8 @@ def test_the_whole_card(tiny_run, tiny_export):
     assert "comes with a 90 % interval" in lines[6]
     venn_abers = VennAbersCalibration(at=(0.0, 1.0), calibrated=(0.1, 0.9))
     heads = tuple(head.model_copy(update={"calibration": venn_abers}) for head in spec.heads)
-    calibrated = model_card(spec.model_copy(update={"heads": heads}), record)
+    graphs = {"fp32": spec.graphs["fp32"].model_copy(update={"heads": heads})}
+    calibrated = model_card(spec.model_copy(update={"graphs": graphs}), record)
     assert calibrated.count("| venn-abers |") == len(heads)
     assert "\n\n\n" not in model_card(spec, record)
     bare = spec.model_copy(update={"context": ()})

@@ -29,7 +29,7 @@ def test_a_record_is_narrowed_to_its_own_task_alone(tiny_run):
         run.of_task(OtherRun)
 
 
-@pytest.mark.parametrize("name", ["run.json", "catalogue.csv", "reference.npz"])
+@pytest.mark.parametrize("name", ["run.json", "catalogue.csv", "reference-fp32.npz"])
 @pytest.mark.parametrize("damage", ["cut", "other", "missing"])
 def test_a_damaged_file_of_a_run_is_named(tiny_run, tmp_path, name, damage):
     file = shutil.copytree(tiny_run.run, tmp_path / "run") / name

@@ -1,4 +1,4 @@
-"""A run directory like that of `python -m training fit`, written without training in two seconds.
+"""A run directory like that of `python -m training fit`, written without training in seconds.
 
 The backbone is a ResNet-18 of random weights, whose batch statistics are set from the images so
 that its features differ from image to image; the heads are real XGBoost models of a known rule.
@@ -15,15 +15,17 @@ from PIL import Image, ImageDraw
 
 from augrank.bundle.load import sha256_of
 from augrank.contracts.manifest import PATH, PRODUCT_TYPE, SHA256, SPLIT
-from augrank.contracts.recommend_run import RecommendRun
+from augrank.contracts.recommend_run import RecommendGraphRecord, RecommendRun
 from augrank.contracts.run import RUN_FILE
 from augrank.images.augmentations import augmentation_set
 from augrank.images.decode import decode
 from augrank.images.preprocess import Normalizer
+from augrank.models.backbone import Backbone
 from augrank.models.context import CategoricalColumn, ContextEncoder
 from augrank.models.head import HeadRows, HeadSpec, assemble
 from augrank.models.targets import resolve_target
 from augrank.trust.posterior import FACTORS, Effects, ImageEffects, Posterior
+from training.graphs.onnx_graphs import load_network, write_fp32, write_int8
 
 SIZE = 48
 MEAN, STD = (0.8, 0.79, 0.78), (0.25, 0.26, 0.27)
@@ -65,23 +67,45 @@ def write_images(folder: Path, count: int) -> list[str]:
     return names
 
 
-def make_run(run: Path, images: Path, *, originals: int = 24, seed: int = 0) -> Path:
+def make_run(
+    run: Path, images: Path, *, originals: int = 24, seed: int = 0, int8: bool = False
+) -> Path:
     """Write a finished run directory and the images it was "trained" on."""
     names = write_images(images, originals)
     splits = [SPLITS[index % len(SPLITS)] for index in range(originals)]
     run.mkdir(parents=True)
     chosen = augmentation_set("seed")
-    net, features, logits = _embed(images, names, chosen, seed)
+    batches = _candidates(images, names, chosen)
+    net, *embedded = _embed(batches, len(chosen.names), seed)
     torch.save(net.state_dict(), run / "backbone.pt")
+    (run / "graphs").mkdir()
+    fp32 = run / "graphs" / "fp32.onnx"
+    write_fp32(load_network("resnet18", net.state_dict()), SIZE, fp32)
+    embeddings = {"fp32": embedded}
+    if int8:
+        write_int8(fp32, fp32.with_name("int8.onnx"), iter(batches))
+        engine = Backbone(fp32.with_name("int8.onnx"), threads=1, device="cpu")
+        parts = [engine.embed(batch) for batch in batches]
+        embeddings["int8"] = [
+            np.stack([p.features for p in parts]), np.stack([p.logits for p in parts])
+        ]  # fmt: skip
     kept = [index for index, split in enumerate(splits) if split != "test"]
-    heads = _heads(run, features[kept], logits[kept], len(chosen.names), originals)
     held_out = [index for index, split in enumerate(splits) if split == "test"]
-    np.savez(
-        run / "reference.npz",
-        paths=np.array([names[index] for index in held_out]),
-        features=features[held_out],
-        logits=logits[held_out],
-    )
+    graphs = {}
+    for precision, (features, logits) in embeddings.items():
+        np.savez(
+            run / f"reference-{precision}.npz",
+            paths=np.array([names[index] for index in held_out]),
+            features=features[held_out],
+            logits=logits[held_out],
+        )
+        graphs[precision] = RecommendGraphRecord(
+            file=f"graphs/{precision}.onnx",
+            reference=f"reference-{precision}.npz",
+            device="torch" if precision == "fp32" else "cpu",
+            metrics={"test_accuracy": 0.5},
+            heads=_heads(run, precision, features[kept], logits[kept], originals),
+        )
     _write_catalogue(run / "catalogue.csv", images, names, splits)
     record = RecommendRun(
         backbone="resnet18",
@@ -93,7 +117,7 @@ def make_run(run: Path, images: Path, *, originals: int = 24, seed: int = 0) -> 
         augmentation_hash=chosen.hash,
         context=CONTEXT,
         targets=[resolve_target(name) for name in TARGETS],
-        heads=heads,
+        graphs=graphs,
         images=images.resolve(),
         catalogue="catalogue.csv",
         weights_file="backbone.pt",
@@ -105,14 +129,18 @@ def make_run(run: Path, images: Path, *, originals: int = 24, seed: int = 0) -> 
     return run
 
 
-def _embed(images, names, chosen, seed):
-    torch.manual_seed(seed)
-    net = torchvision.models.resnet18(weights=None, num_classes=len(chosen.names))
+def _candidates(images, names, chosen):
     normalizer = Normalizer(MEAN, STD)
     batches = []
     for name in names:
         pixels = decode((images / name).read_bytes(), SIZE).pixels
         batches.append(normalizer.batch([a.apply(pixels) for a in chosen.augmentations]))
+    return batches
+
+
+def _embed(batches, augmentations, seed):
+    torch.manual_seed(seed)
+    net = torchvision.models.resnet18(weights=None, num_classes=augmentations)
     flat = torch.from_numpy(np.stack(batches)).flatten(0, 1)
     with torch.no_grad():
         for module in net.modules():
@@ -123,13 +151,15 @@ def _embed(images, names, chosen, seed):
         trunk = torch.nn.Sequential(*list(net.children())[:-1])
         features = trunk(flat).flatten(1)
         logits = net.fc(features)
-    shape = (len(names), len(chosen.names), -1)
+    shape = (len(batches), augmentations, -1)
     return net, features.reshape(shape).numpy(), logits.reshape(shape).numpy()
 
 
-def _heads(run: Path, features, logits, augmentations: int, originals: int) -> list[HeadSpec]:
+def _heads(run: Path, precision, features, logits, originals: int) -> list[HeadSpec]:
     """Train heads of a known rule: brighter and rotate raise outcomes, a campaign shifts them."""
-    (run / "heads").mkdir()
+    folder = f"heads/{precision}"
+    (run / folder).mkdir(parents=True)
+    augmentations = logits.shape[1]
     encoder, rng = ContextEncoder(CONTEXT), np.random.default_rng(7)
     rows, labels = [], []
     for image in range(len(features)):
@@ -156,11 +186,11 @@ def _heads(run: Path, features, logits, augmentations: int, originals: int) -> l
             xgboost.DMatrix(np.stack(rows), label=np.array(labels)),
             num_boost_round=12,
         )
-        file = f"heads/{target}.ubj"
+        file = f"{folder}/{target}.ubj"
         booster.save_model(run / file)
-        posterior = f"heads/{target}.npz"
+        posterior = f"{folder}/{target}.npz"
         drawn = make_posterior(augmentations, encoder.width, rng, catalogue=originals)
-        for name in (posterior, f"heads/{target}.tested.npz"):
+        for name in (posterior, f"{folder}/{target}.tested.npz"):
             drawn.save(run / name)
         specs.append(
             HeadSpec(

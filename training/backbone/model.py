@@ -1,5 +1,6 @@
 """The backbone: a torchvision ResNet whose last layer recognises augmentations."""
 
+import hashlib
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
@@ -91,6 +92,14 @@ class Backbone(nn.Module):
             if isinstance(module, (BasicBlock, Bottleneck, ResNet)):
                 _fold_into_convolutions(module)
         return copy
+
+    def digest(self) -> str:
+        """Hash the weights that features depend on: all but the last layer's."""
+        digest = hashlib.sha256()
+        for name, value in self.plain_state().items():
+            if name not in LAST_LAYER:
+                digest.update(name.encode() + value.numpy().tobytes())
+        return digest.hexdigest()
 
     def plain_state(self) -> dict[str, Tensor]:
         """Return torchvision-named weights on the CPU, float32, contiguous."""

@@ -14,7 +14,7 @@ from training.backbone.checkpoint import Checkpoints
 from training.backbone.compile import validate_compile
 from training.backbone.crops import RandomCrops, may_flip
 from training.backbone.loader import BatchLoader, ImageSet
-from training.backbone.model import LAST_LAYER, Backbone, InitialWeights
+from training.backbone.model import Backbone, InitialWeights
 from training.backbone.optimizer import check_device
 from training.backbone.trainer import Trainer, TrainingData
 from training.common.context import TrainContext
@@ -40,15 +40,16 @@ class TrainedBackbone:
     std: Channels
     start: str  # source of its initial weights
 
-    def digest(self, size: int, device: Device) -> str:
-        """Hash everything that its features of an augmented image depend on, besides the image."""
+    def images_digest(self, size: int, embedder: str) -> str:
+        """Hash everything that features of an augmented image depend on, besides the image.
+
+        Args:
+            size: of the images, in pixels.
+            embedder: the digest of what computes them.
+        """
         versions = sorted(installed_versions().items())
-        facts = self.mean, self.std, size, decoder(), device.name, versions
-        digest = hashlib.sha256(repr(facts).encode())
-        for name, value in self.backbone.plain_state().items():
-            if name not in LAST_LAYER:
-                digest.update(name.encode() + value.numpy().tobytes())
-        return digest.hexdigest()
+        facts = self.mean, self.std, size, decoder(), embedder, versions
+        return hashlib.sha256(repr(facts).encode()).hexdigest()
 
     def loader(self, data: Dataset, batch_size: int, ctx: TrainContext) -> BatchLoader:
         """Return a loader whose images are normalised for this backbone."""

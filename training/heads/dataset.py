@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augrank.arrays import Float64Array
+from augrank.contracts.run import Precision
 from augrank.models.context import ContextColumn
 from augrank.models.head import HeadInput, HeadRows, assemble
 from training.data.splits import SPLITS, Split
@@ -33,6 +34,9 @@ class Inputs:
     augmentation_known: bool = True  # the manifest says which augmentation was applied
     # Row of the embedding table of each original's unchanged image; -1 if it was not embedded.
     unchanged: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    graph: Precision = "fp32"  # that embedded the images
+    # By target, the inputs that were selected with another graph's embeddings.
+    selected: Mapping[str, tuple[HeadInput, ...]] = field(default_factory=dict)
 
     @property
     def catalogue(self) -> NDArray[np.int64]:

@@ -98,10 +98,10 @@ def fit_head(
         seed: of row and column sampling.
         threads: number of XGBoost's threads.
     """
-    training = TrainingRows.of(parts)
+    training, known = TrainingRows.of(parts), inputs.selected.get(target.name)
     fits = [
         _fit_inputs(names, training, inputs, matrices, seed, threads)
-        for names in input_sets(inputs)
+        for names in ([known] if known else input_sets(inputs))
     ]
     options = select_inputs(fits, parts["validation"]).options
     start = time.perf_counter()
@@ -114,8 +114,8 @@ def fit_head(
         inputs=options.names,
         width=fitted.booster.num_features(),
         feature_step=inputs.feature_step,
-        file=f"heads/{target.name}.ubj",
-        posterior=f"heads/{target.name}.npz",
+        file=f"heads/{inputs.graph}/{target.name}.ubj",
+        posterior=f"heads/{inputs.graph}/{target.name}.npz",
         augmentation_known=inputs.augmentation_known,
         calibration=fitted.calibration,
     )

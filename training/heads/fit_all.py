@@ -1,5 +1,6 @@
 """Fit the heads of a run: one for each target, with its baselines."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augrank.contracts.manifest import AUGMENTATION
+from augrank.contracts.run import Precision
 from training.backbone.embed import EmbeddingTable
 from training.common.context import TrainContext
 from training.data.dataset import Dataset
@@ -27,7 +29,13 @@ class TargetResult:
 
 
 def fit_heads(
-    data: Dataset, table: EmbeddingTable, ctx: TrainContext, notes: list[str]
+    data: Dataset,
+    table: EmbeddingTable,
+    ctx: TrainContext,
+    notes: list[str],
+    *,
+    graph: Precision = "fp32",
+    like: Sequence[TargetResult] = (),
 ) -> list[TargetResult]:
     """Fit a head for each target that has outcomes in every split.
 
@@ -38,20 +46,30 @@ def fit_heads(
         table: embeddings of all shown images.
         ctx: its device is where XGBoost builds its histograms.
         notes: notes for the report are appended.
+        graph: that computed the embeddings.
+        like: the results of another graph, with the same inputs. Heads that do not see the image
+            are taken over.
     """
     results: list[TargetResult] = []
+    before = {result.head.spec.target.name: result for result in like}
     inputs = Inputs(
         table,
         data.contexts,
         data.context,
         AUGMENTATION in data.manifest.frame.columns,
         _unchanged(data, table),
+        graph,
+        {name: result.head.spec.inputs for name, result in before.items()},
     )
     embedding = table.rows(data.manifest.file, data.manifest.applied)
     pages = data.folder.cache / "heads"
     with Matrices(inputs, data.threads_of_machine, pages, device=ctx.device.kind) as matrices:
-        for outcomes in ctx.reporter.track(data.outcomes, "Heads", len(data.outcomes), "targets"):
+        title = "Heads" if not like else f"Heads of {graph}"
+        for outcomes in ctx.reporter.track(data.outcomes, title, len(data.outcomes), "targets"):
             name = outcomes.target.name
+            if name in before and before[name].head.spec.ignores_image:
+                results.append(before[name])
+                continue
             parts = split_outcomes(outcomes, data.manifest, data.split, embedding, data.context_row)
             if reason := _unusable(parts):
                 notes.append(f"No head for {name}: {reason}.")
@@ -64,7 +82,8 @@ def fit_heads(
                 seed=data.config.seed,
                 threads=ctx.threads.of(data.threads_of_machine),
             )
-            results.append(TargetResult(head, _baselines(data, head, parts, inputs), parts["test"]))
+            baselines = before[name].baselines if like else _baselines(data, head, parts, inputs)
+            results.append(TargetResult(head, baselines, parts["test"]))
             if head.spec.metrics.get("leak"):
                 notes.append(
                     f"{name} scores {head.spec.metrics['leak_z']:.1f} standard errors above the "

@@ -3,8 +3,9 @@
 run.json          the record that export reads, written last: without it a run is not finished
 report.json       every metric beside its baseline and ceiling
 backbone.pt       torchvision-named weights of the best epoch
-heads/*.ubj       one XGBoost model per target
-reference.npz     torch's embeddings of held-out images, for export's parity gate
+graphs/           the backbone as ONNX: fp32, and int8 calibrated on training images
+heads/fp32/*.ubj  one XGBoost model per target and graph, with its posteriors (.npz)
+reference-*.npz   each graph's embeddings of held-out images, for export's parity gate
 catalogue.csv     the originals: path, split, sha256, attributes
 plots/            PNG
 tensorboard/      the same curves, live
@@ -27,14 +28,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from augrank.contracts.run import RUN_FILE, RUN_FORMAT
+from augrank.contracts.run import RUN_FILE, RUN_FORMAT, Precision
 from augrank.errors import DataError
 from augrank.files import LOCK, atomic_write, disk_errors, exclusive_lock, read_json, write_json
 
 LIBRARIES = (
     "albumentations",
     "numpy",
+    "onnx",
+    "onnxruntime",
     "opencv-python-headless",
+    "openvino",
     "pandas",
     "pillow",
     "scikit-learn",
@@ -46,8 +50,10 @@ WRITTEN_BY_FIT = (
     RUN_FILE,
     "report.json",
     "backbone.pt",
+    "graphs",
     "heads",
-    "reference.npz",
+    "reference-fp32.npz",
+    "reference-int8.npz",
     "catalogue.csv",
     "plots",
     "tensorboard",
@@ -88,10 +94,13 @@ class RunFolder:
         """backbone.pt."""
         return self.root / "backbone.pt"
 
-    @property
-    def reference(self) -> Path:
-        """reference.npz."""
-        return self.root / "reference.npz"
+    def graph(self, precision: Precision) -> Path:
+        """Return graphs/PRECISION.onnx."""
+        return self.root / "graphs" / f"{precision}.onnx"
+
+    def reference(self, precision: Precision) -> Path:
+        """Return reference-PRECISION.npz."""
+        return self.root / f"reference-{precision}.npz"
 
     @property
     def catalogue(self) -> Path:
@@ -250,10 +259,10 @@ def write_catalogue(file: Path, rows: Sequence[Mapping[str, str]]) -> None:
         writer.writerows(rows)
 
 
-def write_reference(
+def save_reference(
     file: Path, paths: Sequence[str], features: NDArray[np.float32], logits: NDArray[np.float32]
 ) -> None:
-    """Write reference.npz: paths (P,), features (P, A, F) and logits (P, A, A), no pickle."""
+    """Write a reference: paths (P,), features (P, A, F) and logits (P, A, A), no pickle."""
     with atomic_write(file) as temporary, temporary.open("wb") as stream:
         np.savez(stream, paths=np.array(paths, dtype=str), features=features, logits=logits)
 

@@ -99,8 +99,27 @@ def print_report(report: Mapping[str, Any], reporter: Reporter) -> None:
         reporter.table(_decisions_table(report["heads"]))
         if compared := _comparison_table(report["heads"]):
             reporter.table(compared)
+    if len(report["graphs"]) > 1:
+        reporter.table(_graphs_table(report["graphs"]))
     for note in report["notes"]:
         reporter.say(f"Note: {note}", style="warning")
+
+
+def _graphs_table(graphs: Mapping[str, Mapping[str, Any]]) -> Table:
+    rows = [
+        (
+            name,
+            each["embedded_by"],
+            f"{each['test_accuracy']:.2%}",
+            _number(each["accuracy"]),
+            "-" if each["log_loss"] is None else f"{each['log_loss']:.4f}",
+            "-" if each["regret"] is None else f"{each['regret']:.4f}",
+            "; ".join(each["shortfalls"]) or ("" if name == "fp32" else "as good as fp32"),
+        )
+        for name, each in graphs.items()
+    ]
+    columns = ("graph", "embedded by", "recognised", "accuracy", "log loss", "regret", "judged")
+    return Table("Graphs, each with its own heads, test split", columns, rows, ("judged",))
 
 
 def _heads_table(heads: Mapping[str, Mapping[str, Any]]) -> Table:

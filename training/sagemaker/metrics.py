@@ -31,7 +31,7 @@ EPOCH = {
 BACKBONE = "test:accuracy"
 HEAD = ("accuracy", "auc", "brier", "log_loss")
 TARGET = ("accuracy", "auc")
-STAGES = ("backbone", "embeddings", "heads")
+STAGES = ("backbone", "graphs", "embeddings", "heads")
 
 
 def epoch_printer() -> Callable[["Epoch"], None]:

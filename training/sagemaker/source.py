@@ -44,11 +44,15 @@ def source_digest() -> str:
 
 
 def requirements() -> list[str]:
-    """Return the requirements of training, without those that the image contains."""
+    """Return the requirements of training, without those that the image contains.
+
+    The engines embed with the graphs that will serve, on the CPU.
+    """
     content = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
     project = content["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["train"]]
-    return [line for line in wanted if _name(line) not in IN_THE_IMAGE]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["train"], *extras["cpu"], *extras["openvino"]]
+    return [line for line in wanted if _name(line) not in (*IN_THE_IMAGE, project["name"])]
 
 
 def _name(requirement: str) -> str:

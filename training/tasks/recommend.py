@@ -1,33 +1,37 @@
 """The training recipe of task ``recommend``, readable top to bottom.
 
-Train the backbone to recognise augmentations, embed all images, fit the heads, write the run.
+Train the backbone to recognise augmentations and make graphs of it. With each graph, embed all
+images and fit the heads. Judge the graphs, write the run.
 """
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from augrank.contracts.recommend_run import RecommendRun
+from augrank.contracts.recommend_run import RecommendGraphRecord, RecommendRun
+from augrank.contracts.run import Precision
 from augrank.files import atomic_write, read_json, write_json
 from training.backbone.checkpoint import write_tensors
-from training.backbone.embed import EmbeddingTable, embed, embed_all, pair_keys
-from training.backbone.loader import EVALUATION_BATCH
+from training.backbone.embed import pair_keys
 from training.backbone.model import InitialWeights
 from training.backbone.train import TrainedBackbone, train_backbone, use_threads
 from training.common.context import TrainContext
 from training.common.device import Device
-from training.common.metrics import reliability
+from training.common.metrics import reliability, row_log_losses
+from training.common.stage_timer import StageTimer
 from training.data.dataset import Dataset, default_name
-from training.data.embedding_cache import EmbeddingStore
 from training.data.splits import TEST
+from training.graphs.embeddings import Embedded, EmbeddedBy, embed_graph, write_reference
+from training.graphs.judge import HeldOut, shortfalls
+from training.graphs.write import check_engine, write_graphs
 from training.heads.summary import head_entry
 from training.run.epoch import Epoch, ignore_epoch
-from training.run.folder import installed_versions, write_catalogue, write_reference
+from training.run.folder import RunFolder, installed_versions, write_catalogue
 from training.run.plots import plot_comparison, plot_confusion, plot_curves, plot_reliability
 from training.run.report import (
     BackboneFigures,
@@ -41,21 +45,26 @@ if TYPE_CHECKING:
     from training.heads.fit_all import TargetResult
 
 __all__ = ["fit", "print_report"]  # what training.tasks.base.TrainTask asks for
-REFERENCE_IMAGES = 48
 
 
-@dataclass
-class StageTimer:
-    """Measures how long each stage takes, in seconds."""
+@dataclass(frozen=True)
+class GraphResult:
+    """One graph, and what was learned from its embeddings.
 
-    seconds: dict[str, float] = field(default_factory=dict)
+    Attributes:
+        precision: of the graph.
+        device: that computed its embeddings: ``torch`` for fp32.
+        figures: how well the backbone recognises augmentations of test originals.
+        targets: a head for each target with outcomes in every split.
+        held_out: how it does on held-out data.
+    """
 
-    @contextmanager
-    def __call__(self, name: str) -> Iterator[None]:
-        """Time a stage."""
-        start = time.perf_counter()
-        yield
-        self.seconds[name] = round(time.perf_counter() - start, 3)
+    precision: Precision
+    device: EmbeddedBy
+    figures: BackboneFigures
+    targets: list["TargetResult"]
+    held_out: HeldOut
+    shortfalls: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,17 +75,26 @@ class FitResult:
         data: the training data.
         device: the device and precision of training.
         trained: the backbone.
-        figures: how well the backbone recognises augmentations of test originals.
-        targets: a head for each target with outcomes in every split.
+        graphs: fp32 first; that alone, and without a file, if there are no outcomes.
         notes: remarks for the report.
     """
 
     data: Dataset
     device: Device
     trained: TrainedBackbone
-    figures: BackboneFigures
-    targets: list["TargetResult"]
+    graphs: list[GraphResult]
     notes: list[str]
+
+    @property
+    def default(self) -> GraphResult:
+        """The likely quickest graph of those that are as good as fp32."""
+        good = {graph.precision: graph for graph in self.graphs if not graph.shortfalls}
+        return good.get("int8") or good["fp32"]
+
+    @property
+    def exact(self) -> GraphResult:
+        """The fp32 graph."""
+        return self.graphs[0]
 
 
 def fit(
@@ -100,23 +118,35 @@ def fit(
     ctx = use_threads(data, ctx)
     ctx.world.check_same("device and precision", ctx.device.name)
     stage = StageTimer()
+    if data.outcomes:
+        check_engine(data.config)
 
     with stage("backbone"):
         trained = _train_backbone(data, ctx, on_epoch, weights)
+    with stage("graphs") if data.outcomes else nullcontext():
+        if data.outcomes and ctx.world.is_main:
+            write_graphs(data, trained, ctx)
     with stage("embeddings"):
-        table = _embed(data, trained, ctx)
-    if table is None:
+        shown = _shown(data)
+        tables = [embed_graph(data, trained, each, shown, ctx) for each in _graphs(data)]
+    if not ctx.world.is_main:
         return None
-    figures = _test_backbone(data, table)
+    notes: list[str] = []
     with stage("heads") if data.outcomes else nullcontext():
-        targets, notes = _fit_heads(data, table, ctx)
-    result = FitResult(data, ctx.device, trained, figures, targets, notes)
+        graphs = _fit_heads(data, tables, ctx, notes)
+    result = FitResult(data, ctx.device, trained, graphs, notes)
     report = _report(result)
     with stage("plots"):
         _plot(result, report)
     report["seconds"] = stage.seconds
-    _write(result, report)
+    _write(result, report, ctx)
     return read_json(data.folder.report)
+
+
+def _graphs(data: Dataset) -> tuple[Precision, ...]:
+    """Return the graphs to make, fp32 first; it alone if there is nothing to serve."""
+    others = [each for each in data.config.graphs if each != "fp32"]
+    return ("fp32", *others) if data.outcomes else ("fp32",)
 
 
 def _train_backbone(
@@ -137,81 +167,77 @@ def _train_backbone(
         return train_backbone(data, ctx, record, weights)
 
 
-def _embed(data: Dataset, trained: TrainedBackbone, ctx: TrainContext) -> EmbeddingTable | None:
-    """Embed every shown image, every original, and every candidate of the test originals.
-
-    Embeddings of an interrupted call come from the run's cache. With a frozen backbone, other runs
-    embed with the same weights, so they share them.
-
-    Returns:
-        The table; None outside the main process (rank 0).
-    """
-    config, count, world = data.config, len(data.augmentations.names), ctx.world
-    test = data.samples(TEST)
+def _shown(data: Dataset) -> NDArray[np.int64]:
+    """Return every shown image, every original, and every candidate of the test originals."""
+    count, test = len(data.augmentations.names), data.samples(TEST)
     shown = [pair_keys(test.file, test.applied, count)]
     if data.outcomes:
         shown.append(pair_keys(data.manifest.file, data.manifest.applied, count))
         originals = data.original_file[data.original_file >= 0]
         shown.append(pair_keys(originals, np.zeros_like(originals), count))
-    keys = np.unique(np.concatenate(shown))
-    names = data.pair_names(keys)
-    store = EmbeddingStore(
-        (config.cache if config.freeze else None) or data.folder.cache,
-        trained.digest(config.image_size, ctx.device),
-        trained.backbone.feature_width,
-        config.cache_gb,
-        ctx.reporter.say,
-    )
-    stored = True
-    with store.locked() if world.is_main else nullcontext():
-        cached = store.read(names) if world.is_main else None
-        missing = world.broadcast(None if cached is None else cached[1])
-        assert missing is not None
-        loader = trained.loader(data, EVALUATION_BATCH, ctx)
-        for chunk, features in embed(trained.backbone, loader, keys[missing], count, ctx=ctx):
-            if cached is not None and features is not None:
-                cached[0][missing[chunk]] = features
-                chunk_names = [names[number] for number in missing[chunk]]
-                stored = stored and store.add(chunk_names, features)
-    if not stored:
-        ctx.reporter.say("The cache is full: embeddings will be computed again next time.")
-    if cached is None:
-        return None
-    return EmbeddingTable.from_features(trained.backbone, cached[0], keys)
-
-
-def _test_backbone(data: Dataset, table: EmbeddingTable) -> BackboneFigures:
-    test = data.samples(TEST)
-    logits = table.logits[table.rows(test.file, test.applied)]
-    return backbone_figures(logits, test.label, data.augmentations.names)
+    return np.unique(np.concatenate(shown))
 
 
 def _fit_heads(
-    data: Dataset, table: EmbeddingTable, ctx: TrainContext
-) -> tuple[list["TargetResult"], list[str]]:
-    """Fit the heads; return them with notes for the report."""
-    notes: list[str] = []
-    targets: list[TargetResult] = []
-    if data.outcomes:
-        from training.heads.fit_all import (
-            fit_heads,
-        )  # slow: loads XGBoost, scikit-learn
-
-        if ctx.device.is_cuda:
-            torch.cuda.empty_cache()  # XGBoost allocates its own memory there
-        targets = fit_heads(data, table, ctx, notes)
-    else:
+    data: Dataset, tables: Sequence[Embedded], ctx: TrainContext, notes: list[str]
+) -> list[GraphResult]:
+    """Fit the heads of every graph, and judge the graphs."""
+    results: list[GraphResult] = []
+    if data.outcomes and ctx.device.is_cuda:
+        torch.cuda.empty_cache()  # XGBoost allocates its own memory there
+    for embedded in tables:
+        exact = results[0] if results else None
+        result = _fit_graph(data, embedded, exact, ctx, [] if exact else notes)
+        if exact:
+            result = replace(result, shortfalls=shortfalls(result.held_out, exact.held_out))
+        results.append(result)
+    if not data.outcomes:
         notes.append("The manifest has no targets: only the backbone was trained, without heads.")
     if data.copies:
         notes.append(
             f"{data.copies:,} originals are copies of others and are in the same split as those."
         )
-    return targets, notes
+    return results
+
+
+def _fit_graph(
+    data: Dataset,
+    embedded: Embedded,
+    exact: GraphResult | None,
+    ctx: TrainContext,
+    notes: list[str],
+) -> GraphResult:
+    """Fit the heads of one graph; of another than fp32, with the inputs of fp32's heads."""
+    table, test = embedded.table, data.samples(TEST)
+    assert table is not None
+    logits = table.logits[table.rows(test.file, test.applied)]
+    targets: list[TargetResult] = []
+    if data.outcomes:
+        from training.heads.fit_all import fit_heads  # slow: loads XGBoost, scikit-learn
+
+        like = exact.targets if exact else ()
+        targets = fit_heads(data, table, ctx, notes, graph=embedded.precision, like=like)
+    losses = [row_log_losses(target.test.label, target.head.test_probability) for target in targets]
+    regrets = [target.head.spec.metrics["decision"]["regret"] for target in targets]
+    return GraphResult(
+        embedded.precision,
+        embedded.device,
+        backbone_figures(logits, test.label, data.augmentations.names),
+        targets,
+        HeldOut(
+            correct=logits.argmax(axis=1) == test.label,
+            file=test.file,
+            loss=np.concatenate([*losses, np.empty(0)]),
+            weight=np.concatenate([t.test.weight / t.test.weight.sum() for t in targets] + [[]]),
+            original=np.concatenate([t.test.original for t in targets] + [np.empty(0, np.int64)]),
+            regret=float(np.mean(regrets)) if regrets and None not in regrets else None,
+        ),
+    )
 
 
 def _report(result: FitResult) -> dict[str, Any]:
     """Return the contents of report.json."""
-    data, trained = result.data, result.trained
+    data, trained, default = result.data, result.trained, result.default
     return {
         "name": data.config.name or default_name(data.config.out),
         "rows": data.row_counts(),
@@ -221,39 +247,55 @@ def _report(result: FitResult) -> dict[str, Any]:
             "image_size": data.config.image_size,
             "device": result.device.name,
             "best_epoch": trained.history.best,
-            **asdict(result.figures),
+            **asdict(default.figures),
         },
         "history": history_entries(trained.history.epochs),
         "heads": {
             target.head.spec.target.name: head_entry(target.head, target.baselines)
-            for target in result.targets
+            for target in default.targets
         },
+        "graph": default.precision,
+        "graphs": {graph.precision: _graph_entry(graph) for graph in result.graphs},
         "notes": result.notes,
+    }
+
+
+def _graph_entry(graph: GraphResult) -> dict[str, Any]:
+    """Return a graph's entry in report.json: means over its heads, test split."""
+    accuracies = [target.head.spec.metrics["accuracy"] for target in graph.targets]
+    return {
+        "embedded_by": graph.device,
+        "test_accuracy": graph.figures.test_accuracy,
+        "accuracy": float(np.mean(accuracies)) if accuracies else None,
+        "log_loss": graph.held_out.mean_loss if accuracies else None,
+        "regret": graph.held_out.regret,
+        "shortfalls": list(graph.shortfalls),
     }
 
 
 def _plot(result: FitResult, report: dict[str, Any]) -> None:
     plots, history = result.data.folder.plots, result.trained.history
     plot_curves(plots / "curves.png", history.epochs, history.best)
-    plot_confusion(plots / "confusion.png", result.figures)
-    if result.targets:
+    default = result.default
+    plot_confusion(plots / "confusion.png", default.figures)
+    if default.targets:
         bins = {
             target.head.spec.target.name: reliability(
                 target.test.label, target.head.test_probability, target.test.weight
             )
-            for target in result.targets
+            for target in default.targets
         }
         ece = {name: head["ece"] for name, head in report["heads"].items()}
         plot_reliability(plots / "reliability.png", bins, ece)
         plot_comparison(plots / "comparison.png", report["heads"])
 
 
-def _write(result: FitResult, report: dict[str, Any]) -> None:
+def _write(result: FitResult, report: dict[str, Any], ctx: TrainContext) -> None:
     """Write the run directory; run.json last, since it makes the run complete."""
     data, trained = result.data, result.trained
     folder, config = data.folder, data.config
-    heads = [target.head for target in result.targets]
-    for head in heads:
+    heads = [target.head for graph in result.graphs for target in graph.targets]
+    for head in {head.spec.file: head for head in heads}.values():
         with atomic_write(folder.root / head.spec.file) as temporary:
             # Not XGBoost's own writer, which does not report a full disk.
             temporary.write_bytes(head.booster.save_raw("ubj"))
@@ -265,7 +307,9 @@ def _write(result: FitResult, report: dict[str, Any]) -> None:
                 posterior.save(temporary)
     write_tensors(folder.weights, trained.backbone.plain_state())
     write_catalogue(folder.catalogue, data.catalogue())
-    _write_reference(result)
+    graphs = result.graphs if data.outcomes else []
+    for graph in graphs:
+        write_reference(data, trained, graph.precision, ctx)
     write_json(folder.report, report)
     record = RecommendRun(
         name=report["name"],
@@ -277,12 +321,12 @@ def _write(result: FitResult, report: dict[str, Any]) -> None:
         augmentations=data.augmentations,
         augmentation_hash=data.augmentations.hash,
         context=data.context,
-        targets=tuple(head.spec.target for head in heads),
-        heads=tuple(head.spec for head in heads),
+        targets=tuple(target.head.spec.target for target in result.exact.targets),
+        graphs={graph.precision: _graph_record(graph, folder) for graph in graphs},
         images=data.manifest.images,
         catalogue=folder.catalogue.name,
         weights_file=folder.weights.name,
-        backbone_metrics=asdict(result.figures),
+        backbone_metrics=asdict(result.exact.figures),
         rows=data.row_counts(),
         library_versions=installed_versions(),
         seed=config.seed,
@@ -292,16 +336,13 @@ def _write(result: FitResult, report: dict[str, Any]) -> None:
     write_json(folder.record, record.model_dump())
 
 
-def _write_reference(result: FitResult) -> None:
-    """Write float32 embeddings of all candidates of some test originals, in manifest order."""
-    data, trained, count = result.data, result.trained, len(result.data.augmentations.names)
-    held_out = np.flatnonzero((data.split == TEST) & (data.original_file >= 0))
-    held_out = held_out[:REFERENCE_IMAGES]
-    file = np.repeat(data.original_file[held_out], count).reshape(-1, count)
-    applied = np.broadcast_to(np.arange(count), file.shape)
-    keys, ctx = pair_keys(file, applied, count).ravel(), TrainContext(device=result.device)
-    loader = trained.loader(data, EVALUATION_BATCH, ctx)
-    table = embed_all(trained.backbone, loader, keys, count, ctx=ctx, exact=True)
-    rows = table.rows(file, applied)
-    paths = [data.manifest.originals[number] for number in held_out]
-    write_reference(data.folder.reference, paths, table.features[rows], table.logits[rows])
+def _graph_record(graph: GraphResult, folder: RunFolder) -> RecommendGraphRecord:
+    precision = graph.precision
+    return RecommendGraphRecord(
+        file=folder.graph(precision).relative_to(folder.root).as_posix(),
+        reference=folder.reference(precision).name,
+        device=graph.device,
+        metrics=asdict(graph.figures),
+        shortfalls=graph.shortfalls,
+        heads=tuple(target.head.spec for target in graph.targets),
+    )

@@ -13,7 +13,7 @@ from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from augrank.arrays import Float32Array, Float64Array
-from augrank.bundle.recommend_spec import AlternatesSpec
+from augrank.bundle.recommend_spec import AlternatesSpec, EmbeddingFiles
 from augrank.contracts.manifest import PRODUCT_TYPE
 from augrank.errors import BadContext, BundleError, one_of
 from augrank.models.backbone import Embedding
@@ -84,19 +84,22 @@ class Alternates:
         self._lock = Lock()
 
     @classmethod
-    def load(cls, spec: AlternatesSpec, directory: Path, original: int) -> "Alternates":
+    def load(
+        cls, spec: AlternatesSpec, embedded: EmbeddingFiles, directory: Path, original: int
+    ) -> "Alternates":
         """Read the index; the embeddings stay memory-mapped.
 
         Args:
             spec: names the files.
+            embedded: names those of the graph that is used.
             directory: the bundle.
             original: number of the augmentation ``original``.
 
         Raises:
             BundleError: the parts do not have the same number of rows.
         """
-        features = np.load(directory / spec.features, mmap_mode="r", allow_pickle=False)
-        logits = np.load(directory / spec.logits, mmap_mode="r", allow_pickle=False)
+        features = np.load(directory / embedded.features, mmap_mode="r", allow_pickle=False)
+        logits = np.load(directory / embedded.logits, mmap_mode="r", allow_pickle=False)
         rows = json.loads((directory / spec.attributes).read_text(encoding="utf-8"))
         if not len(features) == len(logits) == len(rows) == spec.count:
             raise BundleError(

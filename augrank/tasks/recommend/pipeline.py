@@ -17,13 +17,14 @@ import numpy as np
 from augrank.bundle.graphs import open_graph
 from augrank.bundle.load import load_bundle
 from augrank.bundle.recommend_spec import RecommendBundle, RecommendSpec
-from augrank.bundle.spec import Bundle, BundleSpec, Precision
+from augrank.bundle.spec import Bundle, BundleSpec
+from augrank.contracts.run import Precision
 from augrank.errors import AugrankError
 from augrank.images.augmentations import ORIGINAL
 from augrank.images.decode import DecodeLimits, RgbImage, encode
 from augrank.models.context import ContextEncoder
 from augrank.models.embedding_cache import DEFAULT_MB, EmbeddingCache
-from augrank.models.engines import CPU, Device
+from augrank.models.engines import Device
 from augrank.resources import usable_cores
 from augrank.tasks.base import EngineOptions, RequestBody
 from augrank.tasks.isolation import isolated, pass_good
@@ -87,13 +88,14 @@ class Recommender:
         self.graph = open_graph(bundle, precision, threads=threads, device=device, spin=spin)
         self.precision, self.backbone = self.graph.precision, self.graph.backbone
         self._context = ContextEncoder(spec.context)
+        served = spec.graphs[self.precision]
         self._estimators = {
-            head.target.name: Estimator.load(head, bundle.directory) for head in spec.heads
+            head.target.name: Estimator.load(head, bundle.directory) for head in served.heads
         }
         original = spec.augmentations.names.index(ORIGINAL)
         self.alternates = alternates = (
-            Alternates.load(spec.alternates, bundle.directory, original)
-            if spec.alternates
+            Alternates.load(spec.alternates, served.alternates, bundle.directory, original)
+            if spec.alternates and served.alternates
             else None
         )
         self._planner = Planner(spec, self._estimators, self._context, alternates)
@@ -222,12 +224,11 @@ class Recommender:
         Raises:
             BundleError: the answer is another one.
         """
-        same_engine = (self.precision, self.backbone.provider) == (self.bundle.spec.precision, CPU)
         return check_smoke_request(
             self.bundle,
+            self.graph.way,
             answered=lambda request: self.recommend_batch([request])[0],
             embedded=lambda image: self.stages.embed(image).features[0],
-            same_engine=same_engine,
         )
 
     # --- the stages, as augrank.tasks.base.Task names them ------------------------------------

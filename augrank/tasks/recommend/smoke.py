@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 
 from augrank.arrays import Float32Array
+from augrank.bundle.graphs import Way
 from augrank.bundle.recommend_spec import RecommendBundle
 from augrank.bundle.smoke import (
     FEATURES_TOLERANCE,
@@ -21,18 +22,18 @@ from augrank.tasks.recommend.response import Answer
 
 def check_smoke_request(
     bundle: RecommendBundle,
+    way: Way,
     *,
     answered: Callable[[Request], Answer | AugrankError],
     embedded: Callable[[bytes], Float32Array],
-    same_engine: bool,
 ) -> float | None:
     """Compare the answer to the smoke request, and its image's features, with those at export.
 
     Args:
-        bundle: names the request and the answer.
+        bundle: names the request and the answers of its graphs.
+        way: the graph that answers, and its device.
         answered: answers a request.
         embedded: embeds an image file; returns its features, (F,).
-        same_engine: whether the graph and the device are those of the recorded answer.
 
     Returns:
         The largest difference of a probability; None if the bundle has no such request.
@@ -43,8 +44,10 @@ def check_smoke_request(
     if SMOKE_FILE not in bundle.spec.files:
         return None
     smoke = SmokeRequest.load(bundle.directory)
-    apart = smoke.features_difference(embedded(smoke.image))
-    if not apart <= (FEATURES_TOLERANCE if same_engine else OTHER_FEATURES_TOLERANCE):
+    known = smoke.answers[way.precision]
+    same_device = known.device == way.device
+    apart = known.features_difference(embedded(smoke.image))
+    if not apart <= (FEATURES_TOLERANCE if same_device else OTHER_FEATURES_TOLERANCE):
         expected = "its image's features"
         raise _differs(bundle, expected=expected, got=f"features {apart:.0%} apart from them")
     options = {name: value for name, value in smoke.content.items() if name != "image"}
@@ -52,12 +55,12 @@ def check_smoke_request(
     if isinstance(answer, AugrankError):
         raise answer
     got = {score.name: score.probability for score in answer.candidates}
-    difference = smoke.difference(got)
-    if not difference <= (TOLERANCE if same_engine else OTHER_TOLERANCE):
-        raise _differs(bundle, expected=json.dumps(dict(smoke.probabilities)), got=json.dumps(got))
+    difference = known.difference(got)
+    if not difference <= (TOLERANCE if same_device else OTHER_TOLERANCE):
+        raise _differs(bundle, expected=json.dumps(dict(known.probabilities)), got=json.dumps(got))
     best = answer.best_candidate.name
-    if same_engine and smoke.best_candidate not in (None, best):
-        raise _differs(bundle, expected=f"the choice {smoke.best_candidate}", got=best)
+    if same_device and known.best_candidate not in (None, best):
+        raise _differs(bundle, expected=f"the choice {known.best_candidate}", got=best)
     return difference
 
 

@@ -1,6 +1,6 @@
 """Check that the parts of a bundle have the widths stated in its bundle.json."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from augrank.bundle.recommend_spec import RecommendSpec
 from augrank.bundle.spec import BUNDLE_FILE
@@ -18,7 +18,7 @@ def check_widths(
     backbone: Backbone,
     context: ContextEncoder,
     alternates: Alternates | None,
-    estimators: Iterable[Estimator],
+    estimators: Collection[Estimator],
 ) -> None:
     """Compare the widths of graph, heads and alternates with those that the spec implies.
 
@@ -36,7 +36,8 @@ def check_widths(
         "graph": ((backbone.feature_width, backbone.augmentation_count), (features, logits)),
         "graph's image": ((backbone.image_size,), (spec.image_size,)),
     }
-    for head in spec.heads:
+    for estimator in estimators:
+        head = estimator.spec
         found[head.file] = ((head.width,), (sum(parts[name] for name in head.inputs),))
     if alternates is not None:
         index = alternates.embedding
@@ -45,8 +46,10 @@ def check_widths(
             (features, logits),
         )
         for estimator in estimators:
-            count, name = len(alternates.images), estimator.spec.posterior
-            found[name] = ((len(estimator.catalogue),), (count,))
+            found[estimator.spec.posterior] = (
+                (len(estimator.catalogue),),
+                (len(alternates.images),),
+            )
     for name, (got, expected) in found.items():
         if got != expected:
             raise BundleError(

@@ -40,7 +40,7 @@ class DocumentedHandler(BaseHandler):
         self.model = with_features(network)
         self.encoder = ContextEncoder(self.spec.context)
         self.heads = {}
-        for head in self.spec.heads:
+        for head in self.spec.graphs["fp32"].heads:  # what learned from its embeddings
             self.heads[head.target.name] = Estimator.load(head, folder / "bundle")
         self.to_tensor = torchvision.transforms.Compose(
             [

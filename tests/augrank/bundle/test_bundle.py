@@ -11,7 +11,7 @@ from augrank import Recommender
 from augrank.bundle.load import load_bundle, open_bundle
 from augrank.bundle.recommend_spec import RecommendSpec
 from augrank.bundle.smoke import SmokeRequest
-from augrank.bundle.spec import SEAL, SMOKE_FILE, BundleSpec, seal
+from augrank.bundle.spec import SEAL, SMOKE_FILE, BundleSpec, GraphSpec, seal
 from augrank.errors import BundleError
 
 
@@ -59,7 +59,9 @@ def test_an_edited_bundle_json_is_refused(bundle, change):
 
 
 def edit_smoke(bundle, **changes) -> None:
-    content = json.loads((bundle / SMOKE_FILE).read_text()) | changes
+    """Change the answer of the fp32 graph."""
+    content = json.loads((bundle / SMOKE_FILE).read_text())
+    content["answers"]["fp32"].update(changes)
     (bundle / SMOKE_FILE).write_text(json.dumps(content))
     files = json.loads((bundle / "bundle.json").read_text())["files"]
     digest = hashlib.sha256((bundle / SMOKE_FILE).read_bytes()).hexdigest()
@@ -86,7 +88,7 @@ def test_a_bundle_whose_images_look_otherwise_is_not_ready(bundle, change):
 
 def test_a_bundle_that_answers_otherwise_is_not_ready(bundle):
     """As after an update of a library."""
-    smoke = SmokeRequest.load(bundle)
+    smoke = SmokeRequest.load(bundle).answers["fp32"]
     edit_smoke(bundle, probabilities={name: p + 0.1 for name, p in smoke.probabilities.items()})
     with pytest.raises(BundleError, match="does not answer its smoke request"):
         Recommender.load(bundle).warm_up()
@@ -110,7 +112,7 @@ def test_no_pickle_anywhere(bundle):
 
 
 @pytest.mark.parametrize(
-    "name", ["heads/open_rate.ubj", "heads/open_rate.npz", "backbone-fp32.onnx"]
+    "name", ["heads/fp32/open_rate.ubj", "heads/fp32/open_rate.npz", "backbone-fp32.onnx"]
 )
 def test_a_changed_or_missing_file_is_refused(bundle, name):
     with (bundle / name).open("ab") as stream:
@@ -134,7 +136,7 @@ def test_a_changed_or_missing_file_is_refused(bundle, name):
         ({"files": {}}, "lists no sha256"),
         ({"image_size": "big"}, "at image_size"),
         ({"surprise": 1}, "at surprise"),
-        ({"alternates": {"count": 24, "features": "../f.npy"}}, "lists no sha256"),
+        ({"alternates": {"count": 24, "attributes": "../a.json"}}, "lists no sha256"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_a_remedy(bundle, changes, message):
@@ -171,6 +173,11 @@ def test_a_second_task_adds_a_file(bundle, tmp_path, monkeypatch):
     monkeypatch.setattr(augrank.bundle, "__path__", [*augrank.bundle.__path__, str(folder)])
     content = json.loads((bundle / "bundle.json").read_text())
     common = {name: content[name] for name in BundleSpec.model_fields}
+    graphs = common["graphs"].items()
+    common["graphs"] = {
+        precision: {name: graph[name] for name in GraphSpec.model_fields}
+        for precision, graph in graphs
+    }
     (bundle / "bundle.json").write_text(json.dumps(common))
     edit(bundle, task="classify", labels=["package"])
     assert load_bundle(bundle).spec.labels == ("package",)

@@ -52,8 +52,9 @@ def bundle(tiny_export, monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     PretendedBackbone.opened, PretendedBackbone.calls = [], {}
     found = load_bundle(tiny_export.bundle, RecommendSpec)
-    files = {"fp32": "backbone-fp32.onnx", "int8": "backbone-int8.onnx"}
-    return replace(found, spec=found.spec.model_copy(update={"passed": ALL, "graphs": files}))
+    fp32 = found.spec.graphs["fp32"]
+    made = {"fp32": fp32, "int8": fp32.model_copy(update={"file": "backbone-int8.onnx"})}
+    return replace(found, spec=found.spec.model_copy(update={"passed": ALL, "graphs": made}))
 
 
 def opened(bundle, precision=None, device="auto", threads=1) -> OpenGraph:

@@ -66,7 +66,10 @@ def test_a_contact_sheet_is_drawn(run, tiny_export, image, tmp_path):
         (["--target", "open_rat", *CONTEXT], "did you mean open_rate?"),
         (["--target", "open_rate", "--industry", "Retail"], "'campaign_type' is missing"),
         (["--target", "open_rate", *CONTEXT, "--context", "x"], "expected NAME=VALUE"),
-        (["--target", "open_rate", *CONTEXT, "--precision", "int8"], "Export again with --int8"),
+        (
+            ["--target", "open_rate", *CONTEXT, "--precision", "int8"],
+            "Train with --graphs fp32,int8",
+        ),
     ],
 )
 def test_wrong_arguments_are_explained(run, tiny_export, image, arguments, message):

@@ -19,15 +19,15 @@ def test_a_record_is_read_as_it_was_written(content, tiny_run):
     assert isinstance(record, RecommendRun)
     assert (record.format, record.complete, record.task) == (RUN_FORMAT, True, "recommend")
     assert record.context == CONTEXT
-    assert tuple(head.target.name for head in record.heads) == TARGETS
+    assert tuple(head.target.name for head in record.graphs["fp32"].heads) == TARGETS
     assert json.loads(record.model_dump_json()) == content
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 1}, "expected a complete run of format 3, got format 1.*Train again"),
-        ({"complete": False}, "got format 3, complete False"),
+        ({"format": 1}, "expected a complete run of format 4, got format 1.*Train again"),
+        ({"complete": False}, "got format 4, complete False"),
         ({"task": "rank"}, "task one of recommend, got 'rank'"),
         ({"image_size": 0}, "does not fit its schema at image_size"),
         ({"unknown": 1}, "does not fit its schema at unknown: expected no such field"),

@@ -28,7 +28,7 @@ def batch(tiny_export):
 
 @pytest.fixture(scope="module")
 def graph(tiny_export):
-    return tiny_export.bundle / tiny_export.spec.graphs["fp32"]
+    return tiny_export.bundle / tiny_export.spec.graphs["fp32"].file
 
 
 def test_it_embeds_as_onnxruntime_does_from_several_threads(graph, batch):

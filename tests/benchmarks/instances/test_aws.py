@@ -15,10 +15,10 @@ from typer.testing import CliRunner
 from benchmarks.cli.app import app
 from benchmarks.instances import aws as instances_aws
 from benchmarks.instances import figures
-from export.sagemaker.invoke import load_smoke_request
 from tests.support import forked
 from tests.support.sagemaker.jobs import add_jobs
 from tests.support.sagemaker.region import ACCOUNT, local_aws
+from tests.support.sagemaker.smoke import smoke_answer
 from tests.support.tiny_run import write_images
 
 pytestmark = pytest.mark.slow
@@ -29,11 +29,7 @@ METRICS = {"images_per_s": 42.0, "epoch_seconds": 20.0, "input_share": 0.25}
 @pytest.fixture
 def region(monkeypatch, dist, tmp_path):
     """A region whose endpoints answer correctly and whose jobs train at 42 images/s."""
-    smoke = load_smoke_request(dist)
-    scores = [{"name": n, "probability": p} for n, p in smoke.probabilities.items()]
-    right = json.dumps(
-        {"candidates": scores, "best_candidate": {"name": smoke.best_candidate}}
-    ).encode()
+    right = smoke_answer(dist)
     jobs = add_jobs(monkeypatch)
     jobs.fate = lambda _kind: ("Completed", METRICS)
     with local_aws(lambda _model, _body, _headers: (200, right), monkeypatch):

@@ -65,6 +65,7 @@ def test_every_ratio_has_the_faster_side_above():
         [80.0, 81.0],
         [0.01, 0.02],
         [300.0, 310.0],
+        [200.0, 210.0],
         [100.0, 100.0],
         512.0,
     )
@@ -106,7 +107,7 @@ def test_a_gpu_has_targets_of_its_own():
         measurements.FULL,
         [
             BackboneMeasurement(
-                "resnet50", 224, [3000.0], [2900.0], [2500.0], [0.01], [9.0], [3.0], 9.0
+                "resnet50", 224, [3000.0], [2900.0], [2500.0], [0.01], [9.0], [6.0], [3.0], 9.0
             )
         ],
         [LoaderMeasurement(224, [6.0], [2.0], [1.0])],
@@ -171,7 +172,7 @@ def test_a_tiny_run_measures_every_part_and_ends_in_one_line(tmp_path, monkeypat
     assert content == json.loads((out / "results.json").read_text())
     (backbone,) = content["backbones"]
     assert backbone["peak_mb"] == round(kept["resnet18, 32 px"]["peak_mb"]) > 100
-    for name in ("synthetic", "real", "cold", "embed", "eager"):
+    for name in ("synthetic", "real", "cold", "embed", "embed_fp32", "eager"):
         assert backbone[name]["median"] > 0
     (inputs,) = content["inputs"]
     assert inputs["warm"]["median"] > inputs["cold"]["median"] > 0

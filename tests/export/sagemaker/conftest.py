@@ -1,6 +1,5 @@
 """A region on loopback, and an export to deploy there."""
 
-import json
 from collections.abc import Callable, Iterator
 
 import boto3
@@ -8,19 +7,15 @@ import pytest
 
 from export.sagemaker import endpoint
 from export.sagemaker import invoke as asking
-from export.sagemaker.invoke import load_smoke_request
 from export.sagemaker.release import Release, Settings
 from tests.support.sagemaker.region import BUCKET, IMAGE, ROLE, LocalAws, local_aws
+from tests.support.sagemaker.smoke import smoke_answer
 
 
 @pytest.fixture
 def right(dist) -> bytes:
     """The answer that the smoke test expects."""
-    smoke = load_smoke_request(dist)
-    scores = [{"name": n, "probability": p} for n, p in smoke.probabilities.items()]
-    return json.dumps(
-        {"candidates": scores, "best_candidate": {"name": smoke.best_candidate}}
-    ).encode()
+    return smoke_answer(dist)
 
 
 @pytest.fixture

@@ -15,8 +15,9 @@ def test_the_smoke_request_checks_probabilities_and_recommendation(dist, recomme
         base64.b64decode(request["image"]), request["target"], request["context"], alternates=0
     ).model_dump(mode="json")
     check_smoke_answer(smoke, answer)
-    assert smoke.best_candidate == answer["best_candidate"]["name"]
-    wrong = next(name for name in smoke.probabilities if name != smoke.best_candidate)
+    known = smoke.answers["fp32"]
+    assert known.best_candidate == answer["best_candidate"]["name"]
+    wrong = next(name for name in known.probabilities if name != known.best_candidate)
     other = {**answer, "best_candidate": {"name": wrong}}
     with pytest.raises(AwsError, match=rf"recommends another candidate.* got '{wrong}'"):
         check_smoke_answer(smoke, other)
@@ -25,5 +26,7 @@ def test_the_smoke_request_checks_probabilities_and_recommendation(dist, recomme
     ]
     with pytest.raises(AwsError, match="does not answer the smoke request as the export did"):
         check_smoke_answer(smoke, {**answer, "candidates": scores})
-    near_tie = replace(smoke, best_candidate=None)
+    near_tie = replace(smoke, answers={"fp32": replace(known, best_candidate=None)})
     check_smoke_answer(near_tie, other)
+    with pytest.raises(AwsError, match="does not answer the smoke request as the export did"):
+        check_smoke_answer(smoke, {**answer, "engine": "int8 on onnxruntime"})  # it has no such

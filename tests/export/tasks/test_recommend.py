@@ -22,8 +22,10 @@ from export.run_reader import load_run
 from export.tasks.base import ExportOptions
 from export.tasks.recommend import build
 from tests.support.export_options import plain_options
-from tests.support.tiny_run import MEAN, TARGETS
+from tests.support.pools import own_threads
+from tests.support.tiny_run import CONTEXT, MEAN, TARGETS, make_run
 
+EXAMPLE = {column.name: column.values[0] for column in CONTEXT}
 SPREAD_MEAN = (MEAN[0] + 0.05, MEAN[1], MEAN[2] - 0.05)
 
 
@@ -64,13 +66,12 @@ def test_the_archive_holds_handler_runtime_and_bundle(tiny_export):
     assert "createdOn" not in manifest
 
 
-@pytest.mark.usefixtures("exported")
 @pytest.mark.parametrize(
     ("name", "damage"),
     [
-        ("heads/open_rate.ubj", "missing"),
-        ("heads/open_rate.ubj", "cut"),
-        ("heads/open_rate.npz", "missing"),
+        ("heads/fp32/open_rate.ubj", "missing"),
+        ("heads/fp32/open_rate.ubj", "cut"),
+        ("heads/fp32/open_rate.npz", "missing"),
         ("catalogue.csv", "emptied"),
         ("catalogue.csv", "cut"),
     ],
@@ -86,7 +87,6 @@ def test_a_damaged_file_of_a_run_is_named(copied, tmp_path, name, damage):
         build(load_run(copied), tmp_path / "dist", plain_options("tiny"))
 
 
-@pytest.mark.usefixtures("exported")
 def test_a_wrong_normalisation_constant_makes_export_refuse(copied, tmp_path):
     content = json.loads((copied / "run.json").read_text())
     edit(copied, mean=[value - 0.3 for value in content["mean"]])
@@ -95,7 +95,6 @@ def test_a_wrong_normalisation_constant_makes_export_refuse(copied, tmp_path):
     assert list((tmp_path / "dist").iterdir()) == []
 
 
-@pytest.mark.usefixtures("exported")
 @pytest.mark.parametrize("channels", [(2, 1, 0), (0, 2, 1)])
 def test_wrong_constants_in_the_bundle_alone_make_export_refuse(
     tiny_run, tmp_path, monkeypatch, channels
@@ -113,18 +112,14 @@ def test_wrong_constants_in_the_bundle_alone_make_export_refuse(
     assert list((tmp_path / "dist").iterdir()) == []
 
 
-@pytest.mark.usefixtures("exported")
 def test_another_calibration_makes_export_refuse(copied, tmp_path, monkeypatch):
     """The gate compares probabilities too: this fault does not change the embeddings."""
-    heads = json.loads((copied / "run.json").read_text())["heads"]
+    graphs = json.loads((copied / "run.json").read_text())["graphs"]
+    trained = gate.TrainedGraph(load_run(copied), "fp32")
+    monkeypatch.setattr(gate, "TrainedGraph", lambda *_: trained)
     platt = {"kind": "platt", "scale": 1.0, "shift": 3.0}
-    spoiled = [{**head, "calibration": platt} for head in heads]
-    run = load_run(copied)
-    expected = gate.reference_answers(
-        run, run.reference(), gate.held_out_requests(run, run.reference())
-    )
-    monkeypatch.setattr(gate, "reference_answers", lambda *_: expected)
-    edit(copied, heads=spoiled)
+    graphs["fp32"]["heads"] = [{**head, "calibration": platt} for head in graphs["fp32"]["heads"]]
+    edit(copied, graphs=graphs)
     with pytest.raises(ParityError, match="probability_difference"):
         build(load_run(copied), tmp_path / "dist", plain_options("tiny"))
 
@@ -134,7 +129,7 @@ def spoil(monkeypatch, change) -> None:
 
     def copy(run, heads, bundle):
         copy_heads(run, heads, bundle)
-        change(bundle / "heads")
+        change(bundle / "heads" / "fp32")
 
     monkeypatch.setattr("export.tasks.recommend.copy_heads", copy)
 
@@ -147,11 +142,10 @@ def changed(file, **changes) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("exported")
 def test_the_posterior_of_another_target_makes_export_refuse(copied, tmp_path, monkeypatch):
     """Embeddings, trees and checksums are right."""
     higher = {"effects": lambda old: replace(old, intercept=old.intercept + 0.5)}
-    changed(copied / "heads" / "unsubscribe_rate.npz", **higher)
+    changed(copied / "heads" / "fp32" / "unsubscribe_rate.npz", **higher)
     run = load_run(copied)
     assert build(run, tmp_path / "right", plain_options("tiny")).rejected == {}
 
@@ -167,7 +161,6 @@ def test_the_posterior_of_another_target_makes_export_refuse(copied, tmp_path, m
     assert list((tmp_path / "wrong").iterdir()) == []
 
 
-@pytest.mark.usefixtures("exported")
 def test_a_posterior_that_is_too_certain_makes_export_refuse(tiny_run, tmp_path, monkeypatch):
     """Its probabilities and verdicts are right, its intervals are too narrow."""
     spoil(
@@ -179,7 +172,6 @@ def test_a_posterior_that_is_too_certain_makes_export_refuse(tiny_run, tmp_path,
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("exported")
 def test_a_catalogue_in_another_order_makes_export_refuse(copied, tmp_path, monkeypatch):
     """Embeddings, and the answers about images that nobody knows, are right."""
 
@@ -188,7 +180,7 @@ def test_a_catalogue_in_another_order_makes_export_refuse(copied, tmp_path, monk
         return replace(known, mean=mean, deviation=np.full_like(mean, 0.1))
 
     for name in TARGETS:
-        changed(copied / "heads" / f"{name}.npz", catalogue=apart)
+        changed(copied / "heads" / "fp32" / f"{name}.npz", catalogue=apart)
     run = load_run(copied)
     assert build(run, tmp_path / "right", plain_options("tiny")).rejected == {}
 
@@ -202,7 +194,6 @@ def test_a_catalogue_in_another_order_makes_export_refuse(copied, tmp_path, monk
     assert list((tmp_path / "wrong").iterdir()) == []
 
 
-@pytest.mark.usefixtures("exported")
 def test_a_damaged_posterior_makes_export_refuse(tiny_run, tmp_path, monkeypatch):
     def truncate(heads) -> None:
         file = heads / "open_rate.npz"
@@ -214,7 +205,6 @@ def test_a_damaged_posterior_makes_export_refuse(tiny_run, tmp_path, monkeypatch
     assert list((tmp_path / "dist").iterdir()) == []
 
 
-@pytest.mark.usefixtures("exported")
 def test_another_augmentation_makes_export_refuse(tiny_run, tmp_path, monkeypatch):
     """The bundle brightens more than training did; hash and names agree with each other."""
     right = export.tasks.recommend._draft_spec
@@ -232,67 +222,144 @@ def test_another_augmentation_makes_export_refuse(tiny_run, tmp_path, monkeypatc
         build(load_run(tiny_run.run), tmp_path / "dist", plain_options("tiny"))
 
 
-def test_a_perturbed_graph_makes_export_refuse(tiny_run, tiny_export, tmp_path, monkeypatch):
-    def perturb(_network, _size, file) -> None:
-        graph = onnx.load(tiny_export.bundle / "backbone-fp32.onnx")
-        rng = np.random.default_rng(0)
-        for tensor in graph.graph.initializer:
-            values = onnx.numpy_helper.to_array(tensor)
-            if values.ndim == 4:
-                noise = 0.05 * values.std() * rng.standard_normal(values.shape)
-                values = values + noise.astype(values.dtype)
-                tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
-        onnx.save(graph, file)
+def perturb(graph) -> None:
+    """Add noise to the weights of an ONNX file."""
+    model, rng = onnx.load(graph), np.random.default_rng(0)
+    for tensor in model.graph.initializer:
+        values = onnx.numpy_helper.to_array(tensor)
+        if values.ndim == 4:
+            noise = 0.05 * values.std() * rng.standard_normal(values.shape)
+            values = (values + noise).astype(values.dtype)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+    onnx.save(model, graph)
 
-    monkeypatch.setattr("export.tasks.recommend.write_fp32", perturb)
+
+def test_a_perturbed_graph_makes_export_refuse(copied, tmp_path):
+    perturb(copied / "graphs" / "fp32.onnx")
     with pytest.raises(ParityError, match="embedding_cosine"):
-        build(load_run(tiny_run.run), tmp_path / "dist", plain_options("tiny"))
+        build(load_run(copied), tmp_path / "dist", plain_options("tiny"))
+
+
+@pytest.fixture(scope="module")
+def quantized(tmp_path_factory):
+    """A run with an int8 graph, which onnxruntime embedded for its heads."""
+    folder = tmp_path_factory.mktemp("quantized")
+    return make_run(folder / "run", folder / "images", int8=True)
+
+
+@pytest.fixture(scope="module")
+def quantized_export(quantized, tmp_path_factory):
+    """Its export; of random weights, other engines' embeddings differ more than trained ones'."""
+    folder, loose = tmp_path_factory.mktemp("dist"), parity.Tolerance(0.5, 1.0, 1.0, 1.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parity, "BFLOAT16", loose)
+        patch.setattr(parity, "OTHER_INT8", loose)
+        return build(load_run(quantized), folder, ExportOptions("tiny", fp16=True))
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("exported")
-def test_int8_and_fp16_are_used_only_where_they_pass(tiny_run, tmp_path, monkeypatch):
-    loose = parity.Tolerance(0.5, 1.0, 1.0, 1.0)
-    strict = parity.Tolerance(1.0, 0.0, 0.0, 0.0)
-    run = load_run(tiny_run.run)
-    monkeypatch.setitem(parity.TOLERANCES, "int8", loose)
-    monkeypatch.setattr(parity, "BFLOAT16", loose)
-    made = build(run, tmp_path / "loose", ExportOptions("tiny", fp16=True))
-    assert made.spec.passed == {"cpu": ("int8", "fp32"), "openvino": ("int8", "fp32")}
-    assert made.rejected == {}
-    assert set(made.spec.parity) == {"fp32", "fp16", "int8", "fp32, openvino", "int8, openvino"}
-    assert made.spec.parity["fp32, openvino"].embedding_cosine > 0.99
-    assert made.spec.parity["fp16"].embedding_cosine > 0.9999
-    sizes = {p: (made.bundle / f).stat().st_size for p, f in made.spec.graphs.items()}
+def test_each_graph_answers_with_its_own_heads(quantized_export, image):
+    bundle, spec = quantized_export.bundle, quantized_export.spec
+    assert quantized_export.rejected == {}
+    assert spec.passed == {"cpu": ("int8", "fp32"), "openvino": ("int8", "fp32")}
+    assert set(spec.parity) == {"fp32", "fp16", "int8", "fp32, openvino", "int8, openvino"}
+    assert spec.parity["int8"].embedding_cosine > 0.99999  # as it was itself in training
+    assert spec.parity["int8"].probability_difference < 1e-6
+    assert 0.9 < spec.parity["int8, openvino"].embedding_cosine < 1
+    assert spec.parity["fp32, openvino"].embedding_cosine > 0.99
+    assert spec.parity["fp16"].embedding_cosine > 0.9999
+    sizes = {name: (bundle / graph.file).stat().st_size for name, graph in spec.graphs.items()}
     assert sizes["int8"] < 0.6 * sizes["fp16"] < 0.4 * sizes["fp32"]
-    assert Recommender.load(made.bundle, threads=1, precision="fp16").precision == "fp16"
-    assert 0.9 < made.spec.parity["int8"].embedding_cosine < 1
-    assert Recommender.load(made.bundle, threads=1, device="cpu").precision == "int8"
+    assert spec.graphs["fp16"].heads == spec.graphs["fp32"].heads
+    assert spec.graphs["fp16"].alternates == spec.graphs["fp32"].alternates
+    trees = [(bundle / spec.graphs[name].heads[0].file).read_bytes() for name in ("fp32", "int8")]
+    assert trees[0] != trees[1]
+    answers = {}
+    for precision in spec.graphs:
+        recommender = Recommender.load(bundle, threads=1, precision=precision, device="cpu")
+        recommender.warm_up()  # its smoke request is answered as at export
+        with own_threads(recommender.stages):
+            answers[precision] = recommender.recommend(image, "open_rate", EXAMPLE)
+        assert answers[precision].engine.startswith(precision)
+        index = np.load(bundle / spec.graphs[precision].alternates.features)
+        known = recommender.alternates.embedding.features
+        assert np.array_equal(index, known)
+    probabilities = {name: answer.probability for name, answer in answers.items()}
+    assert probabilities["fp16"] == pytest.approx(probabilities["fp32"], abs=1e-3)
+    assert probabilities["int8"] != probabilities["fp32"]
+
+
+@pytest.mark.slow
+def test_auto_takes_the_quickest_way_and_remembers_it(quantized_export, tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", None)
-    fastest = Recommender.load(made.bundle, threads=1)
+    fastest = Recommender.load(quantized_export.bundle, threads=1)
     timed = {name.split(" (")[0] for name in fastest.graph.timings_ms}  # without its arithmetic
     assert timed == {f"{p} on {e}" for p in ("int8", "fp32") for e in ("onnxruntime", "OpenVINO")}
     assert fastest.graph.timings_ms[fastest.engine] == min(fastest.graph.timings_ms.values())
     fastest.warm_up()
-    again = Recommender.load(made.bundle, threads=1)
+    again = Recommender.load(quantized_export.bundle, threads=1)
     assert (again.engine, again.graph.timings_ms) == (fastest.engine, {})
-    for name in ("int8", "fp16"):
-        monkeypatch.setitem(parity.TOLERANCES, name, strict)
-        kept = made.bundle / made.spec.graphs[name]  # the same again
-        monkeypatch.setattr(
-            f"export.tasks.recommend.write_{name}",
-            lambda _fp32, file, *_, kept=kept: shutil.copyfile(kept, file),
-        )
-    made = build(run, tmp_path / "strict", ExportOptions("tiny", fp16=True, devices=("cpu",)))
+
+
+@pytest.mark.slow
+def test_a_graph_that_training_found_worse_is_used_by_name_only(quantized, tmp_path, monkeypatch):
+    monkeypatch.setattr(parity, "HALF", parity.Tolerance(1.0, 0.0, 0.0, 0.0))
+    run = shutil.copytree(quantized, tmp_path / "run")
+    graphs = json.loads((run / "run.json").read_text())["graphs"]
+    graphs["int8"]["shortfalls"] = ["log loss 0.2 higher"]
+    edit(run, graphs=graphs)
+    options = ExportOptions("tiny", fp16=True, devices=("cpu",))
+    made = build(load_run(run), tmp_path / "dist", options)
     assert made.spec.passed == {"cpu": ("fp32",)}
     assert set(made.rejected) == {"int8", "fp16"}
+    assert made.rejected["int8"].startswith("log loss 0.2 higher. It is in the bundle, used only")
     assert set(made.spec.graphs) == {"fp32", "int8"}  # a GPU would use fp16 by default
     assert not (made.bundle / "backbone-fp16.onnx").exists()
+    assert Recommender.load(made.bundle, threads=1).precision == "fp32"
     assert Recommender.load(made.bundle, threads=1, precision="int8").precision == "int8"
 
 
-@pytest.mark.usefixtures("exported")
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", ["heads of fp32", "another graph"])
+def test_a_fault_in_the_int8_graph_or_its_heads_makes_export_refuse(
+    quantized, tmp_path, monkeypatch, fault
+):
+    run = shutil.copytree(quantized, tmp_path / "run")
+    if fault == "another graph":
+        perturb_scales(run / "graphs" / "int8.onnx")
+    else:
+
+        def copy(run, heads, bundle):
+            copy_heads(run, heads, bundle)
+            if (bundle / "heads" / "int8").is_dir():
+                changed(
+                    bundle / "heads" / "int8" / "open_rate.npz",
+                    effects=lambda old: replace(old, intercept=old.intercept + 0.5),
+                )
+
+        monkeypatch.setattr("export.tasks.recommend.copy_heads", copy)
+    options = ExportOptions("tiny", devices=("cpu",))
+    with pytest.raises(ParityError, match=r"int8 does not answer as the run.*--no-int8 leaves"):
+        build(load_run(run), tmp_path / "dist", options)
+    monkeypatch.undo()
+    assert list((tmp_path / "dist").iterdir()) == []
+    left = build(load_run(run), tmp_path / "dist", replace(options, int8=False))
+    assert set(left.spec.graphs) == {"fp32"}
+    assert not (left.bundle / "heads" / "int8").exists()
+
+
+def perturb_scales(graph) -> None:
+    """Change the scales of an int8 graph's activations a little, as another calibration would."""
+    model, rng = onnx.load(graph), np.random.default_rng(0)
+    for tensor in model.graph.initializer:
+        values = onnx.numpy_helper.to_array(tensor)
+        if values.ndim == 0 and values.dtype == np.float32:
+            values = (values * rng.uniform(0.7, 1.3)).astype(np.float32)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+    onnx.save(model, graph)
+
+
 def test_an_image_that_changed_since_training_is_refused(tiny_run, copied, tmp_path):
     images = shutil.copytree(tiny_run.images, tmp_path / "moved")
     (images / "image_004.png").write_bytes((images / "image_005.png").read_bytes())
@@ -310,6 +377,6 @@ def test_names_are_checked_before_any_work(tiny_run, tmp_path):
 
 
 def test_a_run_without_heads_is_refused(copied, tmp_path):
-    edit(copied, heads=[])
+    edit(copied, graphs={}, targets=[])
     with pytest.raises(DataError, match="a backbone alone"):
         build(load_run(copied), tmp_path / "dist", plain_options("tiny"))

@@ -11,7 +11,7 @@ from tests.support.training import AUGMENTATIONS, CONFIG, PIXELS, samples
 from training.backbone import embed as embeddings
 from training.backbone.checkpoint import Checkpoints, Epoch
 from training.backbone.crops import RandomCrops
-from training.backbone.embed import embed_all, pair_keys
+from training.backbone.embed import TorchEmbedder, embed_all, pair_keys
 from training.backbone.loader import BatchLoader, ImageSet
 from training.backbone.model import Backbone
 from training.backbone.trainer import Trainer, TrainingData, evaluate
@@ -109,7 +109,8 @@ def test_precision_is_requested_or_chosen():
 def test_embeddings_are_found_by_file_and_augmentation(reporter):
     backbone = Backbone("resnet18", 6, seed=0)
     keys = pair_keys(np.array([3, 0, 3, 7]), np.array([2, 0, 2, 5]), 6)
-    table = embed_all(backbone, batches(2), keys, 6, ctx=TrainContext(reporter))
+    embedder = TorchEmbedder(backbone, Device())
+    table = embed_all(embedder, backbone, batches(2), keys, 6, TrainContext(reporter))
     assert table.features.shape == (3, 512)
     assert table.features.dtype == np.float32
     file, applied = np.array([[7, 0]]), np.array([[5, 0]])
@@ -128,7 +129,9 @@ def test_embeddings_are_complete_for_any_chunk_size(reporter, monkeypatch):
     backbone, keys = Backbone("resnet18", 6, seed=0), np.arange(30, 53)
 
     def made() -> np.ndarray:
-        return embed_all(backbone, batches(2), keys, 6, ctx=TrainContext(reporter)).features
+        ctx = TrainContext(reporter)
+        embedder = TorchEmbedder(backbone, ctx.device)
+        return embed_all(embedder, backbone, batches(2), keys, 6, ctx).features
 
     whole = made()
     for piece in (1, 4, 7):

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from augrank.contracts.run import RUN_FORMAT
 from augrank.errors import DataError
 from augrank.files import read_json, write_json
 from tests.support.full_disk import full_disk
@@ -70,8 +71,8 @@ def test_damaged_notes_of_a_run_are_reported(folder):
     with pytest.raises(DataError, match=r"fit.json is damaged.*--overwrite"):
         start(folder, epochs=2)
     start(folder, epochs=2, overwrite=True)
-    write_json(folder.record, {"format": 3, "complete": True})
-    assert folder.read_complete() == {"format": 3, "complete": True}
+    write_json(folder.record, {"format": RUN_FORMAT, "complete": True})
+    assert folder.read_complete() == {"format": RUN_FORMAT, "complete": True}
     folder.record.write_text("")
     with pytest.raises(DataError, match=r"run.json is damaged.*--overwrite"):
         folder.read_complete()
@@ -80,5 +81,5 @@ def test_damaged_notes_of_a_run_are_reported(folder):
 def test_a_run_of_another_version_is_refused_with_the_remedy(tmp_path):
     folder = RunFolder(tmp_path)
     folder.record.write_text('{"format": 1, "complete": true}')
-    with pytest.raises(DataError, match=r"expected format 3, got 1.*--overwrite"):
+    with pytest.raises(DataError, match=rf"expected format {RUN_FORMAT}, got 1.*--overwrite"):
         folder.read_complete()

@@ -8,6 +8,7 @@ from training.tasks.run import run_fit
 
 NAMES = augmentation_set("seed").names
 OPTIONS = {"image_size": 32, "epochs": 2, "batch_size": 32, "precision": "fp32", "threads": 1,
+           "graphs": ("fp32",),
            "targets": ("open_rate", "bounce_rate")}  # fmt: skip
 IMAGES = {"image_size": 32, "epochs": 3, "batch_size": 32, "precision": "fp32", "threads": 1}
 

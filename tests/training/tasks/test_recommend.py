@@ -11,12 +11,14 @@ import torch
 import torchvision
 from rich.console import Console
 
+from augrank import Recommender
 from augrank.cli.reporter import RichReporter
 from augrank.errors import DataError
 from augrank.images.augmentations import AugmentationSet, augmentation_set
 from augrank.models.head import Head, HeadSpec
 from augrank.models.targets import TARGETS
 from export.run_reader import load_run
+from export.tasks.base import ExportOptions
 from export.tasks.recommend import build
 from tests.support.export_options import plain_options
 from tests.training.tasks.runs import IMAGES, OPTIONS, fit
@@ -32,7 +34,7 @@ def test_a_run_holds_what_export_reads(history, tmp_path, quiet):
     out = tmp_path / "run"
     report = fit(history, out, quiet)
     record = json.loads((out / "run.json").read_text())
-    assert (record["format"], record["complete"], record["seed"]) == (3, True, 0)
+    assert (record["format"], record["complete"], record["seed"]) == (4, True, 0)
     assert record["images"] == str(history.parent.resolve())
     assert record["targets"] == [
         {"name": "open_rate", "direction": "maximize"},
@@ -45,7 +47,9 @@ def test_a_run_holds_what_export_reads(history, tmp_path, quiet):
     assert record["rows"]["originals"] == {"train": 20, "validation": 4, "test": 6}
     assert record["backbone_metrics"]["test_images"] == 36
     assert record["backbone_metrics"]["majority"] == pytest.approx(1 / 6)
-    for content in record["heads"]:
+    assert set(record["graphs"]) == {"fp32"}
+    assert record["graphs"]["fp32"]["device"] == "torch"
+    for content in record["graphs"]["fp32"]["heads"]:
         spec = HeadSpec.model_validate(content)
         Head.load(spec, out)
         assert spec.metrics["ceiling"]["expected_accuracy"] == pytest.approx(0.8)
@@ -73,12 +77,37 @@ def test_a_run_holds_what_export_reads(history, tmp_path, quiet):
     assert list((out / "tensorboard").glob("events.*"))
 
 
+def test_every_graph_has_heads_of_its_own_embeddings(history, tmp_path, quiet):
+    """The heads see what the graph that serves them computes, and the gate holds it to that."""
+    run = tmp_path / "run"
+    report = fit(history, run, quiet, graphs=("fp32", "int8"), precision="fp32")
+    assert report["graph"] in ("int8", "fp32")
+    assert set(report["graphs"]) == {"fp32", "int8"}
+    assert report["graphs"]["int8"]["embedded_by"] == "openvino"
+    record = load_run(run).record
+    exact, int8 = record.graphs["fp32"], record.graphs["int8"]
+    assert [head.inputs for head in int8.heads] == [head.inputs for head in exact.heads]
+    for one, other in zip(exact.heads, int8.heads, strict=True):
+        assert (one.file == other.file) == one.ignores_image
+    features = [load_run(run).reference(name).features for name in ("fp32", "int8")]
+    similar = np.sum(features[0] * features[1]) / np.linalg.norm(features[0]) / np.linalg.norm(
+        features[1])  # fmt: skip
+    assert 0.95 < similar < 1
+    made = build(load_run(run), tmp_path / "dist", ExportOptions("tiny"))
+    assert made.spec.parity["int8, openvino"].embedding_cosine > 0.9999
+    assert made.spec.parity["int8, openvino"].probability_difference < 0.01
+    assert Recommender.load(made.bundle, threads=1, precision="int8").precision == "int8"
+
+
 def test_the_same_command_twice_gives_the_same_run(history, tmp_path, quiet):
     files, reports = [], []
     for name in ("a", "b"):
-        report = fit(history, tmp_path / name, quiet)
-        weights = torch.load(tmp_path / name / "backbone.pt", weights_only=True)
-        heads = [(tmp_path / name / f"heads/{t}.ubj").read_bytes() for t in OPTIONS["targets"]]
+        report = fit(history, run := tmp_path / name, quiet, graphs=("fp32", "int8"))
+        weights = torch.load(run / "backbone.pt", weights_only=True)
+        record = load_run(run).record
+        parts = [run / head.file for graph in record.graphs.values() for head in graph.heads]
+        parts += [run / graph.file for graph in record.graphs.values()]
+        heads = [file.read_bytes() for file in parts]
         files.append((weights, heads))
         del report["seconds"], report["name"]
         for epoch in report["history"]:
@@ -98,7 +127,7 @@ def test_an_image_folder_trains_only_a_backbone(catalogue, tmp_path, quiet):
     report = run_fit(None, options, quiet)
     assert report["heads"] == {}
     assert "no targets" in report["notes"][0]
-    assert json.loads((tmp_path / "run" / "run.json").read_text())["heads"] == []
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["graphs"] == {}
 
 
 def test_files_augmented_beforehand_are_trained_on_unchanged(history, tmp_path, quiet):

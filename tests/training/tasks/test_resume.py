@@ -28,7 +28,6 @@ from training.backbone import embed as embeddings
 from training.backbone.model import Backbone
 from training.data.embedding_cache import EmbeddingStore
 from training.run.folder import RunFolder
-from training.tasks import recommend as fitting
 from training.tasks.run import run_fit
 
 pytestmark = pytest.mark.slow
@@ -88,16 +87,18 @@ def test_embedding_resumes_and_embeds_only_new_images(catalogue, tmp_path, quiet
     frozen = {"freeze": True, "weights": str(weights), "cache": tmp_path / "cache", "epochs": 1}
     options = {**IMAGES, "images": manifest.parent, "out": tmp_path / "run", **frozen}
 
-    def embed(backbone, batches, keys, *more, **options):
+    embed = embeddings.embed
+
+    def counted(embedder, batches, keys, *more):
         asked.append(len(keys))
-        return embeddings.embed(backbone, batches, keys, *more, **options)
+        return embed(embedder, batches, keys, *more)
 
     def interrupted(store, names, features):
         add(store, names, features)
         raise KeyboardInterrupt
 
     add = EmbeddingStore.add
-    monkeypatch.setattr(fitting, "embed", embed)
+    monkeypatch.setattr(embeddings, "embed", counted)
     monkeypatch.setattr(embeddings, "CHUNK", 20)
     with monkeypatch.context() as patch:
         patch.setattr(EmbeddingStore, "add", interrupted)

@@ -1,8 +1,8 @@
-"""The backbone as ONNX graphs: fp32, fp16, and int8 calibrated on training images."""
+"""The backbone as ONNX graphs."""
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ import torchvision
 from numpy.typing import NDArray
 from torchvision.models.feature_extraction import create_feature_extractor
 
-from augrank.errors import DataError, reason
 from augrank.models.engines import FEATURES, INPUT, LOGITS
 
 OPSET = 20
@@ -33,24 +32,16 @@ class EmbeddingNetwork(torch.nn.Module):
         return outputs[FEATURES], outputs[LOGITS]
 
 
-def load_network(backbone: str, weights: Path, classes: int) -> EmbeddingNetwork:
-    """Load a trained backbone in evaluation mode on the CPU.
+def load_network(backbone: str, weights: Mapping[str, torch.Tensor]) -> EmbeddingNetwork:
+    """Make a trained backbone in evaluation mode on the CPU.
 
     Args:
         backbone: torchvision's name of the architecture, such as ``resnet18``.
-        weights: the state dict that training wrote.
-        classes: number of logits.
-
-    Raises:
-        DataError: the file does not contain such a network.
+        weights: its state dict.
     """
+    classes = len(weights["fc.bias"])
     resnet = getattr(torchvision.models, backbone)(weights=None, num_classes=classes)
-    try:
-        resnet.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-    except Exception as error:  # torch.load fails in many ways on other files
-        raise DataError(
-            f"{weights} does not hold a {backbone}", got=reason(error), remedy="Train again."
-        ) from error
+    resnet.load_state_dict(weights)
     return EmbeddingNetwork(resnet.eval()).eval()
 
 
@@ -77,25 +68,6 @@ def write_fp32(network: EmbeddingNetwork, image_size: int, file: Path) -> None:
         )
     assert program is not None  # dynamo=True always returns a program
     model = program.model_proto
-    _strip_metadata(model)
-    onnx.checker.check_model(model)
-    file.write_bytes(model.SerializeToString(deterministic=True))
-
-
-def write_fp16(fp32: Path, file: Path) -> None:
-    """Convert weights and activations to float16, for GPUs; input and outputs stay float32.
-
-    Args:
-        fp32: the graph of ``write_fp32``.
-        file: the fp16 graph to write.
-    """
-    from onnxruntime.transformers.float16 import convert_float_to_float16
-    from onnxruntime.transformers.onnx_model import OnnxModel
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # one for every constant below fp16's smallest number
-        model = convert_float_to_float16(onnx.load(fp32), keep_io_types=True)
-    OnnxModel(model).topological_sort(is_deterministic=True)
     _strip_metadata(model)
     onnx.checker.check_model(model)
     file.write_bytes(model.SerializeToString(deterministic=True))
