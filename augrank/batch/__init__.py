@@ -7,28 +7,3 @@ Images that cannot be answered are listed and skipped. Shards are written atomic
 interrupted job resumes with the missing ones. A different bundle, other images or other options
 make a different job. Needs the extra ``bulk``.
 """
-
-from augrank.batch.executors import ExecutorName
-from augrank.batch.job import (
-    Item,
-    Items,
-    ScoringJob,
-    check_context,
-    items_of_folder,
-    items_of_manifest,
-)
-from augrank.batch.run import ScoreSummary, score
-from augrank.manifest.parquet_file import is_parquet
-
-__all__ = [
-    "ExecutorName",
-    "Item",
-    "Items",
-    "ScoreSummary",
-    "ScoringJob",
-    "check_context",
-    "is_parquet",
-    "items_of_folder",
-    "items_of_manifest",
-    "score",
-]

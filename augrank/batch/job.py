@@ -16,10 +16,6 @@ from augrank.contracts.manifest import PATH, PRODUCT_TYPE
 from augrank.errors import BadRequest
 from augrank.images.augmentations import ORIGINAL
 from augrank.images.files import IMAGE_SUFFIXES, image_files
-from augrank.manifest.columns import check_augmentations, check_originals
-from augrank.manifest.paths import check_paths
-from augrank.manifest.problems import Problems
-from augrank.manifest.read import read_table
 from augrank.models.context import BLANK
 from augrank.models.engines import Device
 
@@ -94,6 +90,12 @@ def items_of_manifest(
     Raises:
         DataError: it cannot be read, or has no column of images.
     """
+    # Workers import this module, and not pandas.
+    from augrank.manifest.columns import check_augmentations, check_originals
+    from augrank.manifest.paths import check_paths
+    from augrank.manifest.problems import Problems
+    from augrank.manifest.read import read_table
+
     table = read_table(file, columns)
     frame, problems = table.frame, Problems.of(table)
     names = spec.augmentations.names

@@ -9,7 +9,8 @@ from augrank.batch.executors import ExecutorName, executor_named
 from augrank.batch.job import Item, ScoringJob, fingerprint
 from augrank.batch.shards import Partial
 
-SHARD = 64  # images
+LEAST_SHARD, MOST_SHARD = 8, 64  # images
+SHARDS = 64  # of a small job, so that workers end together
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,10 @@ def score(
         ServerError: a worker process was killed; run it again to resume.
     """
     run, partial = executor_named(executor), Partial(out)
-    shards = [items[start : start + SHARD] for start in range(0, len(items), SHARD)]
+    size = min(MOST_SHARD, max(LEAST_SHARD, len(items) // SHARDS))
+    shards = [items[start : start + size] for start in range(0, len(items), size)]
     with partial.lock():
-        partial.begin(fingerprint(job, items, SHARD))
+        partial.begin(fingerprint(job, items, size))
         missing = {n: shard for n, shard in enumerate(shards) if not partial.has(n)}
         finished = len(items) - sum(map(len, missing.values()))
         done(finished, len(items))

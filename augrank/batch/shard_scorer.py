@@ -4,8 +4,6 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-import pyarrow as pa
-
 from augrank.batch.job import Item, ScoringJob
 from augrank.contracts.manifest import PATH
 from augrank.models.head import import_xgboost_without_sklearn
@@ -14,45 +12,6 @@ from augrank.tasks.recommend.request import Request
 from augrank.tasks.recommend.response import Answer, Score
 
 BATCH = 8  # images in one call of the pipeline
-# The fields of an option. Intervals have a column for each end.
-_SCORE = [
-    ("probability", pa.float64()),
-    ("low", pa.float64()),
-    ("high", pa.float64()),
-    ("difference", pa.float64()),
-    ("difference_low", pa.float64()),
-    ("difference_high", pa.float64()),
-    ("lift", pa.float64()),
-    ("better", pa.bool_()),
-]
-_VERDICT = [
-    ("kind", pa.string()),  # change, keep or unsure
-    ("choice", pa.string()),
-    ("sends", pa.int64()),
-    ("lift", pa.float64()),
-    ("text", pa.string()),
-]
-SCHEMA = pa.schema(
-    [
-        ("item", pa.int64()),  # its number in the folder or the manifest
-        (PATH, pa.string()),
-        ("target", pa.string()),
-        ("direction", pa.string()),
-        ("context", pa.string()),  # JSON
-        ("probability", pa.float64()),
-        ("low", pa.float64()),  # of its 90 % interval
-        ("high", pa.float64()),
-        ("best_candidate", pa.string()),
-        ("best_probability", pa.float64()),
-        ("candidates", pa.list_(pa.struct([("name", pa.string()), *_SCORE]))),
-        ("alternates", pa.list_(pa.struct([("path", pa.string()), *_SCORE]))),
-        ("verdict", pa.struct(_VERDICT)),
-        ("alternate_verdict", pa.struct(_VERDICT)),
-        ("sha256", pa.string()),
-        ("bundle_version", pa.string()),
-        ("error", pa.string()),  # the message, if there is no answer
-    ]
-)
 
 
 class ShardScorer:
@@ -64,7 +23,7 @@ class ShardScorer:
         self._recommender = Recommender.load(job.bundle, threads=threads, device=job.device)
 
     def __call__(self, shard: Sequence[Item]) -> list[dict[str, Any]]:
-        """Return the rows of a shard, in the columns of SCHEMA."""
+        """Return the rows of a shard; ``shards.SCHEMA`` has their columns."""
         rows = []
         for start in range(0, len(shard), BATCH):
             rows += self._answer(shard[start : start + BATCH])
@@ -126,6 +85,7 @@ def _answered(item: Item, answer: Answer) -> dict[str, Any]:
         "alternate_verdict": answer.alternate_verdict and answer.alternate_verdict.model_dump(),
         "sha256": answer.image.sha256,
         "bundle_version": answer.bundle_version,
+        "engine": answer.engine,
         "error": None,
     }
 
@@ -144,10 +104,8 @@ def _score(score: Score) -> dict[str, Any]:
 
 
 def _failed(item: Item, target: str, message: str) -> dict[str, Any]:
-    empty: dict[str, Any] = dict.fromkeys(SCHEMA.names)
     context = json.dumps(dict(item.context), default=str)
     return {
-        **empty,
         "item": item.number,
         PATH: item.path,
         "target": target,

@@ -15,10 +15,50 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from augrank.batch.shard_scorer import SCHEMA
 from augrank.contracts.manifest import PATH
 from augrank.errors import BadRequest
 from augrank.files import LOCK, atomic_write, exclusive_lock
+
+# The fields of an option. Intervals have a column for each end.
+_SCORE = [
+    ("probability", pa.float64()),
+    ("low", pa.float64()),
+    ("high", pa.float64()),
+    ("difference", pa.float64()),
+    ("difference_low", pa.float64()),
+    ("difference_high", pa.float64()),
+    ("lift", pa.float64()),
+    ("better", pa.bool_()),
+]
+_VERDICT = [
+    ("kind", pa.string()),  # change, keep or unsure
+    ("choice", pa.string()),
+    ("sends", pa.int64()),
+    ("lift", pa.float64()),
+    ("text", pa.string()),
+]
+SCHEMA = pa.schema(
+    [
+        ("item", pa.int64()),  # its number in the folder or the manifest
+        (PATH, pa.string()),
+        ("target", pa.string()),
+        ("direction", pa.string()),
+        ("context", pa.string()),  # JSON
+        ("probability", pa.float64()),
+        ("low", pa.float64()),  # of its 90 % interval
+        ("high", pa.float64()),
+        ("best_candidate", pa.string()),
+        ("best_probability", pa.float64()),
+        ("candidates", pa.list_(pa.struct([("name", pa.string()), *_SCORE]))),
+        ("alternates", pa.list_(pa.struct([("path", pa.string()), *_SCORE]))),
+        ("verdict", pa.struct(_VERDICT)),
+        ("alternate_verdict", pa.struct(_VERDICT)),
+        ("sha256", pa.string()),
+        ("bundle_version", pa.string()),
+        ("engine", pa.string()),  # the graph and what ran it
+        ("error", pa.string()),  # the message, if there is no answer
+    ]
+)
 
 
 @dataclass(frozen=True)

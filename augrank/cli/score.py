@@ -25,7 +25,7 @@ from augrank.errors import BadRequest
 from augrank.files import check_output_file, disk_errors
 
 if TYPE_CHECKING:
-    from augrank.batch import ScoreSummary
+    from augrank.batch.run import ScoreSummary
 
 console = Console()
 RESUME = "Free space there and run the same command to continue, or give another --out."
@@ -74,15 +74,23 @@ def score(
     --context campaign_type=Newsletter --context industry=Retail
     """
     try:
-        from augrank import batch
+        from augrank.batch.executors import ExecutorName
+        from augrank.batch.job import (
+            ScoringJob,
+            check_context,
+            items_of_folder,
+            items_of_manifest,
+        )
+        from augrank.batch.run import score as score_all
+        from augrank.manifest.parquet_file import is_parquet
     except ImportError as error:
         raise BadRequest(f"cannot score: {error}", remedy="pip install 'augrank[bulk]'") from error
     check_output_file(out)
     with open_bundle(bundle, RecommendSpec) as opened:
         spec, given = opened.spec, pairs(context, "--context")
         names = [spec.head(name).target.name for name in target] if target else spec.targets
-        is_manifest = not source.is_dir() or batch.is_parquet(source)
-        job = batch.ScoringJob(
+        is_manifest = not source.is_dir() or is_parquet(source)
+        job = ScoringJob(
             bundle=opened.directory,
             images=images or (source.parent if is_manifest else source),
             targets=tuple(names),
@@ -92,16 +100,16 @@ def score(
             device=device or "auto",
         )
         found = (
-            batch.items_of_manifest(source, job.images, spec, given, pairs(column, "--column"))
+            items_of_manifest(source, job.images, spec, given, pairs(column, "--column"))
             if is_manifest
-            else batch.items_of_folder(source, given)
+            else items_of_folder(source, given)
         )
         for note in found.notes:
             console.print(f"{source}: {note}", markup=False, highlight=False, soft_wrap=True)
-        batch.check_context(spec, found.items)
-        executor = cast(batch.ExecutorName, engine)
+        check_context(spec, found.items)
+        executor = cast(ExecutorName, engine)
         with disk_errors(out.parent, RESUME), _progress("images") as done:
-            summary = batch.score(
+            summary = score_all(
                 job, found.items, out, executor=executor, workers=workers, done=done
             )
     _print_summary(summary)

@@ -8,7 +8,7 @@ from typing import Any
 from augrank.errors import BadRequest, DataError, reason
 
 Results = Mapping[str, Any]  # the content of a results.json
-RESULTS_VERSION = 3  # incremented when keys change
+RESULTS_VERSION = 4  # incremented when keys change
 
 
 def read_results(file: Path) -> dict[str, Any]:

@@ -51,6 +51,7 @@ from benchmarks.serving.scenarios import (
     poisson_load,
     thumbnail_ratios,
 )
+from benchmarks.serving.scoring import measure_score
 from benchmarks.serving.servers import check_answers, start_servers, without_settings
 from benchmarks.serving.systems import (
     DEFAULT,
@@ -149,6 +150,10 @@ def measure(comparison: Comparison, reporter: Reporter) -> ServingMeasurements:
         for server in servers.values():
             server.clients = best_clients(server, plan.workers, config)
         pipeline, forward = _measure_rounds(servers, baseline, ways, config, reporter)
+        score = []
+        for number in range(config.score_runs):
+            reporter.say(f"scoring {config.score_images:,} images, run {number + 1}")
+            score.append(measure_score(bundle, comparison.requests, baseline, chosen, config))
         best = _measure_best(servers[DEFAULT], caching, plan, comparison, reporter)
         scaling = {plan.workers: best.peak}
         if config.scaling and not comparison.gpu:
@@ -165,6 +170,7 @@ def measure(comparison: Comparison, reporter: Reporter) -> ServingMeasurements:
         forward=forward,
         best=best,
         scaling=scaling,
+        score=score,
         skipped=skipped,
         gemm_gigaflops=max(gemm, gemm_gigaflops()),
     )

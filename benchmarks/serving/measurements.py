@@ -31,6 +31,8 @@ class ServingBenchConfig:
     overload_s: float
     loadgen_s: float
     scaling: bool
+    score_images: int  # of each run of ``augrank score``
+    score_runs: int
 
 
 FULL = ServingBenchConfig(
@@ -47,6 +49,8 @@ FULL = ServingBenchConfig(
     overload_s=60.0,
     loadgen_s=20.0,
     scaling=True,
+    score_images=1000,
+    score_runs=3,
 )
 QUICK = ServingBenchConfig(
     quick=True,
@@ -62,6 +66,8 @@ QUICK = ServingBenchConfig(
     overload_s=4.0,
     loadgen_s=2.0,
     scaling=False,
+    score_images=60,
+    score_runs=1,
 )
 
 
@@ -104,6 +110,7 @@ class ServingMeasurements:
     forward: dict[Way, list[float]]  # passes of one request's candidates per second
     best: BestServerMeasurement
     scaling: dict[int, float]  # answers per second, by number of workers
+    score: list[tuple[float, float]]  # images per second: the command, the pipeline; by run
     skipped: dict[str, str]  # reasons of servers that did not start
     gemm_gigaflops: float  # the better of two, before and after
 

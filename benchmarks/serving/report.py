@@ -33,6 +33,7 @@ def ratios(measured: ServingMeasurements) -> dict[str, Median]:
         "added_p50_ms": Median.of(_added_ms(default)),
         "head_share": Median.of(_stage_shares(default, "score"), digits=5),
         "thumbnails_over_plain": Median.of(measured.best.thumbnails),
+        "score_over_pipeline": Median.of([score / rate for score, rate in measured.score]),
     }
     for way in measured.pipeline:
         server, name = measured.augrank(way), _key(way)
@@ -103,6 +104,7 @@ def result_json(
             for name, values in zip(("hit", "miss"), best.cache_ms, strict=True)
             if len(values)
         },
+        "score_per_s": Median.of([score for score, _ in measured.score]).to_dict(),
         "scaling_per_s": {str(n): round(rate, 2) for n, rate in sorted(measured.scaling.items())},
         "mlperf_loadgen": best.mlperf,
         "skipped": measured.skipped,

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from augrank import batch as bulk
+from augrank.batch import job as jobs
 from augrank.batch import run as scoring
 from augrank.batch.executors import EXECUTORS
 from augrank.batch.job import fingerprint
@@ -46,9 +46,9 @@ def folder(tiny_run, tmp_path):
     return images
 
 
-def job(export, images, **changes) -> bulk.ScoringJob:
+def job(export, images, **changes) -> jobs.ScoringJob:
     targets = tuple(head.target.name for head in export.spec.heads)
-    return bulk.ScoringJob(export.bundle, images, targets, **changes)
+    return jobs.ScoringJob(export.bundle, images, targets, **changes)
 
 
 def test_a_folder_is_answered_as_one_by_one(tiny_export, folder, recommender, tmp_path):
@@ -80,6 +80,7 @@ def test_a_folder_is_answered_as_one_by_one(tiny_export, folder, recommender, tm
         assert [c["name"] for c in row["candidates"]] == [c.name for c in want.candidates]
         assert [a["path"] for a in row["alternates"]] == [a.path for a in want.alternates]
         assert (row["sha256"], row["bundle_version"]) == (want.image.sha256, want.bundle_version)
+        assert row["engine"] == want.engine
     with (tmp_path / "answers.parquet.errors.csv").open() as stream:
         errors = list(csv.DictReader(stream))
     assert {row["relative_im_path"] for row in errors} == {"broken.jpg"}
@@ -94,16 +95,16 @@ def test_a_manifests_context_overrides_the_given_one(tiny_export, folder, tmp_pa
         "relative_im_path,campaign_type,open_rate\n"
         "broken.jpg,Promotional,1\nmissing.png,,0\n", encoding="utf-8"
     )  # fmt: skip
-    items = bulk.items_of_manifest(manifest, folder, tiny_export.spec, CONTEXT).items
+    items = jobs.items_of_manifest(manifest, folder, tiny_export.spec, CONTEXT).items
     assert [item.context["campaign_type"] for item in items] == ["Promotional", "Newsletter"]
-    outcome = bulk.score(job(tiny_export, folder), items, tmp_path / "a.parquet", workers=1)
+    outcome = scoring.score(job(tiny_export, folder), items, tmp_path / "a.parquet", workers=1)
     rows = pq.read_table(outcome.answers).to_pylist()
     assert (outcome.answered, outcome.failed) == (0, len(rows))
     assert rows[-1]["error"].startswith("line 3: there is no file 'missing.png' in ")
     assert outcome.first_error == rows[0]["error"]
     manifest.write_text("image\nbroken.jpg\n", encoding="utf-8")
     with pytest.raises(DataError, match="relative_im_path"):
-        bulk.items_of_manifest(manifest, folder, tiny_export.spec, CONTEXT)
+        jobs.items_of_manifest(manifest, folder, tiny_export.spec, CONTEXT)
 
 
 def test_a_file_that_was_made_with_an_augmentation_is_scored_as_such(tiny_export, tmp_path):
@@ -115,14 +116,14 @@ def test_a_file_that_was_made_with_an_augmentation_is_scored_as_such(tiny_export
         "image.png,,\n",
         encoding="utf-8",
     )
-    items = bulk.items_of_manifest(manifest, tmp_path, tiny_export.spec, CONTEXT).items
+    items = jobs.items_of_manifest(manifest, tmp_path, tiny_export.spec, CONTEXT).items
     assert [item.augmentation for item in items] == ["sketch", "original", "original"]
 
 
 def test_shards_of_an_earlier_try_are_kept_and_those_of_another_job_are_not(
     tiny_export, folder, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(scoring, "SHARD", 2)
+    monkeypatch.setattr(scoring, "MOST_SHARD", 2)
     scored: list[int] = []
 
     def interrupted(job, shards, workers):
@@ -134,20 +135,20 @@ def test_shards_of_an_earlier_try_are_kept_and_those_of_another_job_are_not(
             yield number, scorer(shard)
 
     monkeypatch.setitem(EXECUTORS, "local", interrupted)
-    items = bulk.items_of_folder(folder, CONTEXT).items
+    items = jobs.items_of_folder(folder, CONTEXT).items
     out = tmp_path / "answers.parquet"
     with pytest.raises(KeyboardInterrupt):
-        bulk.score(job(tiny_export, folder), items, out)
+        scoring.score(job(tiny_export, folder), items, out)
     assert not out.exists()
     monkeypatch.undo()
-    monkeypatch.setattr(scoring, "SHARD", 2)
-    outcome = bulk.score(job(tiny_export, folder), items, out, workers=1)
+    monkeypatch.setattr(scoring, "MOST_SHARD", 2)
+    outcome = scoring.score(job(tiny_export, folder), items, out, workers=1)
     assert outcome.resumed == 2
     whole = pq.read_table(out).to_pylist()
-    again = bulk.score(job(tiny_export, folder), items, tmp_path / "again.parquet", workers=1)
+    again = scoring.score(job(tiny_export, folder), items, tmp_path / "again.parquet", workers=1)
     assert pq.read_table(again.answers).to_pylist() == whole
     (tmp_path / "again.parquet.partial").mkdir()
-    other = bulk.score(
+    other = scoring.score(
         job(tiny_export, folder, candidates=("brighter",)), items, tmp_path / "again.parquet",
         workers=1,
     )  # fmt: skip
@@ -157,20 +158,20 @@ def test_shards_of_an_earlier_try_are_kept_and_those_of_another_job_are_not(
 
 
 def test_two_jobs_do_not_write_one_file(tiny_export, folder, tmp_path):
-    items = bulk.items_of_folder(folder, CONTEXT).items
+    items = jobs.items_of_folder(folder, CONTEXT).items
     out = tmp_path / "answers.parquet"
     with (
         Partial(out).lock(),
         pytest.raises(BadRequest, match="another process"),
     ):
-        bulk.score(job(tiny_export, folder), items, out)
+        scoring.score(job(tiny_export, folder), items, out)
 
 
 def test_a_killed_worker_is_reported_and_the_next_call_resumes(
     tiny_export, folder, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(scoring, "SHARD", 1)
-    items = bulk.items_of_folder(folder, CONTEXT).items
+    monkeypatch.setattr(scoring, "MOST_SHARD", 1)
+    items = jobs.items_of_folder(folder, CONTEXT).items
     asked, out = (job(tiny_export, folder), items, tmp_path / "answers.parquet"), []
 
     def kill_one(finished: int, _all: int) -> None:
@@ -179,9 +180,9 @@ def test_a_killed_worker_is_reported_and_the_next_call_resumes(
         out.append(finished)
 
     with pytest.raises(ServerError, match="fewer --workers"):
-        bulk.score(*asked, workers=2, done=kill_one)
+        scoring.score(*asked, workers=2, done=kill_one)
     assert not multiprocessing.active_children()
-    outcome = bulk.score(*asked, workers=2)
+    outcome = scoring.score(*asked, workers=2)
     assert outcome.resumed == max(out) >= 1
     assert [row["item"] for row in pq.read_table(outcome.answers).to_pylist()] == [
         item.number for item in items for _ in tiny_export.spec.heads
@@ -190,7 +191,7 @@ def test_a_killed_worker_is_reported_and_the_next_call_resumes(
 
 def test_ctrl_c_ends_the_workers_at_once(tiny_export, folder, tmp_path, monkeypatch):
     """Workers end even while blocked: one of them reads a pipe that nobody writes to."""
-    monkeypatch.setattr(scoring, "SHARD", 1)
+    monkeypatch.setattr(scoring, "MOST_SHARD", 1)
     os.mkfifo(endless := folder / "endless.png")
     given_up = threading.Timer(60, lambda: endless.open("wb").close())
 
@@ -199,10 +200,10 @@ def test_ctrl_c_ends_the_workers_at_once(tiny_export, folder, tmp_path, monkeypa
             given_up.start()
             raise KeyboardInterrupt
 
-    paths = ["endless.png", *(item.path for item in bulk.items_of_folder(folder, CONTEXT).items)]
-    items = [bulk.Item(number, path, CONTEXT) for number, path in enumerate(paths)]
+    paths = ["endless.png", *(item.path for item in jobs.items_of_folder(folder, CONTEXT).items)]
+    items = [jobs.Item(number, path, CONTEXT) for number, path in enumerate(paths)]
     with pytest.raises(KeyboardInterrupt):
-        bulk.score(job(tiny_export, folder), items, tmp_path / "a.parquet", workers=2,
+        scoring.score(job(tiny_export, folder), items, tmp_path / "a.parquet", workers=2,
                    done=interrupt)  # fmt: skip
     assert given_up.is_alive()
     given_up.cancel()
@@ -212,7 +213,9 @@ def test_ctrl_c_ends_the_workers_at_once(tiny_export, folder, tmp_path, monkeypa
 
 @pytest.mark.slow
 def test_workers_end_with_a_killed_parent(tiny_export, folder, tmp_path):
-    code = "from augrank.batch import run; run.SHARD = 1; from augrank.cli.app import app; app()"
+    code = (
+        "from augrank.batch import run; run.MOST_SHARD = 1;from augrank.cli.app import app; app()"
+    )
     out = tmp_path / "answers.parquet"
     words = [sys.executable, "-c", code, "score", str(tiny_export.bundle), str(folder), "--out",
              str(out), "--workers", "2", "--alternates", "2", *GIVEN]  # fmt: skip
@@ -233,7 +236,7 @@ def score_quickly() -> None:
     """Fork the workers instead of spawning them, which is faster."""
     fork = multiprocessing.get_context("fork")
     multiprocessing.get_context = lambda _: fork
-    scoring.SHARD = 4
+    scoring.MOST_SHARD = 4
 
 
 @pytest.mark.slow
@@ -293,20 +296,21 @@ def test_a_device_that_is_not_there_is_one_message(tiny_export, folder, tmp_path
 RAY = """
 import json, os, sys, threading
 from pathlib import Path
-from augrank import batch as bulk
+from augrank.batch import job as jobs
+from augrank.batch import run as scoring
 import ray
 from ray.cluster_utils import Cluster
 
 given = json.loads(sys.argv[1])
 bundle, images, out = (Path(given[name]) for name in ("bundle", "images", "out"))
-items = bulk.items_of_folder(images, given["context"]).items
+items = jobs.items_of_folder(images, given["context"]).items
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
 try:
     cluster.add_node(num_cpus=1)
     ray.init(address=cluster.address, log_to_driver=False)
     assert len(ray.nodes()) == 2
-    job = bulk.ScoringJob(bundle, images, tuple(given["targets"]))
-    bulk.score(job, items, out, executor="ray", workers=2)
+    job = jobs.ScoringJob(bundle, images, tuple(given["targets"]))
+    scoring.score(job, items, out, executor="ray", workers=2)
     assert "data-usage-metrics-poller" not in [each.name for each in threading.enumerate()]
 finally:
     ray.shutdown()
@@ -326,8 +330,8 @@ def test_a_ray_cluster_of_two_nodes_gives_the_same(tiny_export, folder, tmp_path
         check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    items = bulk.items_of_folder(folder, CONTEXT).items
-    local = bulk.score(asked, items, tmp_path / "local.parquet", workers=1)
+    items = jobs.items_of_folder(folder, CONTEXT).items
+    local = scoring.score(asked, items, tmp_path / "local.parquet", workers=1)
     assert pq.read_table(out).to_pylist() == pq.read_table(local.answers).to_pylist()
 
 
@@ -346,6 +350,6 @@ def test_ray_reports_nothing_unless_it_is_told_to():
 
 def test_a_missing_ray_is_a_message(tiny_export, folder, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)  # as if it were not installed
-    items = bulk.items_of_folder(folder, CONTEXT).items
+    items = jobs.items_of_folder(folder, CONTEXT).items
     with pytest.raises(BadRequest, match="Ray is not installed"):
-        bulk.score(job(tiny_export, folder), items, tmp_path / "a.parquet", executor="ray")
+        scoring.score(job(tiny_export, folder), items, tmp_path / "a.parquet", executor="ray")
