@@ -57,9 +57,11 @@ def run_experiment(experiment: Experiment, out: Path) -> dict[str, Any]:
     size = ("--image-size", experiment.image_size, "--epochs", experiment.epochs)
     product = ("--kind", experiment.kind, "--count", experiment.count)
     manifest = images / "manifest.csv"
-    _train("render", *product, "--out", images, *seed)
-    _train("simulate", "--manifest", manifest, "--out", history, "--sends", experiment.sends, *seed)
-    _train("fit", "--manifest", history, "--images", images, "--out", run, *size, *seed)
+    run_training("render", *product, "--out", images, *seed)
+    run_training(
+        "simulate", "--manifest", manifest, "--out", history, "--sends", experiment.sends, *seed
+    )
+    run_training("fit", "--manifest", history, "--images", images, "--out", run, *size, *seed)
     return read_report(run)
 
 
@@ -103,7 +105,12 @@ def results_document(
     return text + "\n"
 
 
-def _train(*arguments: object) -> None:
+def run_training(*arguments: object) -> None:
+    """Run ``python -m training``.
+
+    Raises:
+        DataError: it failed; it has printed its own message.
+    """
     command = [sys.executable, "-m", "training", *(str(argument) for argument in arguments)]
     done = subprocess.run(command, check=False)
     if done.returncode:

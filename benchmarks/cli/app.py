@@ -3,6 +3,7 @@
 import typer
 
 from benchmarks.cli.documents import document, reproduce
+from benchmarks.cli.graphs import graphs
 from benchmarks.cli.hostile import hostile
 from benchmarks.cli.instances import instances, refresh_prices
 from benchmarks.cli.serving import pipeline, serving
@@ -14,7 +15,8 @@ app = typer.Typer(
     add_completion=False,
     help="Time training and serving; check what answers claim, and what a server bears.",
 )
-for command in (pipeline, serving, training, instances, trust, hostile, document, reproduce):
+COMMANDS = (pipeline, serving, training, instances, trust, graphs, hostile, document, reproduce)
+for command in COMMANDS:
     app.command()(command)
 app.command("prices")(refresh_prices)
 

@@ -43,10 +43,12 @@ def reproduce(
 ) -> None:
     """Repeat the first experiments: render, simulate, fit; write docs/results.md.
 
-    The document's section about trust is kept.
+    The document's sections about graphs and trust are kept.
     """
+    from benchmarks.common.sections import section_of, with_section
+    from benchmarks.graphs import HEADING as GRAPHS
     from benchmarks.reproduce import Experiment, read_report, results_document, run_experiment
-    from benchmarks.trust.document import trust_section_of, with_trust_section
+    from benchmarks.trust.document import HEADING as TRUST
 
     check_output_folder(out)
     if document is not None:
@@ -57,8 +59,9 @@ def reproduce(
     if document is not None:
         text = results_document(experiment, report, command_line(), catalogue_report)
         previous = document.read_text(encoding="utf-8") if document.exists() else ""
-        if section := trust_section_of(previous):
-            text = with_trust_section(text, section)
+        for heading in (GRAPHS, TRUST):
+            if section := section_of(previous, heading):
+                text = with_section(text, section)
         write_text(document, text)
     heads = {name: head["accuracy"] for name, head in report["heads"].items()}
     print(json.dumps({"recognition": report["backbone"]["test_accuracy"], "heads": heads}))

@@ -46,7 +46,8 @@ def trust(
     with command_errors(lambda: f"interrupted; resume with: {command_line()}"):
         from augrank.bundle.load import open_bundle
         from augrank.bundle.recommend_spec import RecommendSpec
-        from benchmarks.trust.document import trust_section, with_trust_section
+        from benchmarks.common.sections import with_section
+        from benchmarks.trust.document import trust_section
         from benchmarks.trust.real import RealInputs, measure_real
         from benchmarks.trust.report import last_line, result_json, tables
         from benchmarks.trust.run import FULL, QUICK, measure_worlds
@@ -65,5 +66,5 @@ def trust(
         write_results(out, content)
         if document is not None:
             previous = document.read_text(encoding="utf-8") if document.exists() else ""
-            write_text(document, with_trust_section(previous, trust_section(content)))
+            write_text(document, with_section(previous, trust_section(content)))
         print_results(last_line(content), *tables(content))

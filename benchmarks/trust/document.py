@@ -1,7 +1,5 @@
 """The section of docs/results.md about trust."""
 
-import re
-
 from benchmarks.common.markdown import render
 from benchmarks.common.results import Results
 from benchmarks.trust.measure import METHODS, OURS
@@ -11,7 +9,6 @@ from benchmarks.trust.worlds import AMPLE_POWER, IMAGE_DEVIATION, ROWS_PER_ORIGI
 from simulation.engagement import CAMPAIGN_TYPES
 
 HEADING = "## Trust: worlds whose truth is known"
-SECTION = re.compile(rf"(?ms)^{re.escape(HEADING)}$.*?(?=^## |\Z)")
 
 
 def trust_section(results: Results) -> str:
@@ -34,16 +31,3 @@ def trust_section(results: Results) -> str:
         image_deviation=IMAGE_DEVIATION,
         bootstraps=BOOTSTRAPS,
     )
-
-
-def with_trust_section(document: str, section: str) -> str:
-    """Return a document with this section, in place of an earlier one or at its end."""
-    if SECTION.search(document):
-        return SECTION.sub(lambda _: f"{section}\n\n", document).rstrip() + "\n"
-    return f"{document.rstrip()}\n\n{section}\n".lstrip()
-
-
-def trust_section_of(document: str) -> str:
-    """Return the section of a document, without blank lines around it; empty if it has none."""
-    found = SECTION.search(document)
-    return found.group().strip() if found else ""

@@ -9,8 +9,9 @@ from typer.testing import CliRunner
 from augrank.errors import DataError
 from benchmarks import reproduce
 from benchmarks.cli.app import app
+from benchmarks.graphs import HEADING as GRAPHS
 from benchmarks.reproduce import Experiment, read_report, results_document, run_experiment
-from benchmarks.trust.document import HEADING
+from benchmarks.trust.document import HEADING as TRUST
 
 HEAD = {
     "accuracy": 0.791,
@@ -129,13 +130,13 @@ def test_the_command_writes_the_document_and_ends_in_one_line(tmp_path, monkeypa
     assert "## Rendered: 200 sneakers, 10 sends of each candidate" in document.read_text()
 
 
-def test_the_section_about_trust_is_kept(tmp_path, monkeypatch):
+def test_sections_of_other_commands_are_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(reproduce, "run_experiment", lambda experiment, out: REPORT)
     document = tmp_path / "results.md"
-    section = f"{HEADING}\n\nMeasured."
-    document.write_text(f"# Results\n\n## Rendered: 7 cars\n\nOld.\n\n{section}\n")
+    sections = "\n\n".join(f"{heading}\n\nMeasured." for heading in (GRAPHS, TRUST))
+    document.write_text(f"# Results\n\n## Rendered: 7 cars\n\nOld.\n\n{sections}\n")
     command = ["reproduce", "--out", str(tmp_path), "--document", str(document)]
     assert CliRunner().invoke(app, command).exit_code == 0
     text = document.read_text()
-    assert text.endswith(f"\n\n{section}\n")
+    assert text.endswith(f"\n\n{sections}\n")
     assert "Old." not in text

@@ -43,25 +43,49 @@ class HeldOut:
         return float(np.average(self.loss, weights=self.weight))
 
 
-def shortfalls(graph: HeldOut, exact: HeldOut) -> tuple[str, ...]:
-    """Describe in what a graph is worse than fp32; empty if it is as good.
+@dataclass(frozen=True)
+class Comparison:
+    """How a graph differs from fp32 on held-out data.
 
-    Differences are paired, and count if they exceed both what matters and their standard error
-    (the one-standard-error rule of Breiman et al., 1984), clustered by original.
+    Differences are paired, with standard errors clustered by original (of recognition, by file).
     """
-    found = []
-    more, error = clustered_mean(graph.loss - exact.loss, exact.weight, exact.original)
-    if more > max(error, EQUAL_LOSS * exact.mean_loss):
-        found.append(
-            f"log loss {more:.4f} higher than fp32's {exact.mean_loss:.4f} (standard error "
-            f"{error:.4f})"
-        )
-    wrong = exact.correct.astype(np.float64) - graph.correct
-    fewer, error = clustered_mean(wrong, np.ones(len(wrong)), exact.file)
-    if fewer > max(error, EQUAL_ACCURACY):
-        found.append(f"recognises {fewer:.2%} fewer augmentations (standard error {error:.2%})")
-    if graph.regret is not None and exact.regret is not None:
-        lost = graph.regret - exact.regret
-        if lost > MAX_REGRET:
-            found.append(f"regret {lost:.4f} higher")
-    return tuple(found)
+
+    log_loss: float  # more than fp32's mean loss
+    log_loss_error: float
+    fp32_log_loss: float
+    unrecognised: float  # share of augmentations that fp32 recognises and the graph does not, less
+    unrecognised_error: float  # those that the graph alone recognises
+    regret: float | None  # more than fp32's
+
+    @classmethod
+    def of(cls, graph: HeldOut, exact: HeldOut) -> "Comparison":
+        """Compare a graph with fp32."""
+        more, error = clustered_mean(graph.loss - exact.loss, exact.weight, exact.original)
+        wrong = exact.correct.astype(np.float64) - graph.correct
+        fewer, fewer_error = clustered_mean(wrong, np.ones(len(wrong)), exact.file)
+        regret = None
+        if graph.regret is not None and exact.regret is not None:
+            regret = graph.regret - exact.regret
+        return cls(more, error, exact.mean_loss, fewer, fewer_error, regret)
+
+    def shortfalls(self) -> tuple[str, ...]:
+        """Describe in what the graph is worse; empty if it is as good.
+
+        A loss counts if it exceeds both what matters and its standard error (the one-standard-error
+        rule of Breiman et al., 1984). Of a few hundred images, two decide that error, so
+        recognition counts if it is worse than what matters by more than its standard error.
+        """
+        found = []
+        if self.log_loss > max(self.log_loss_error, EQUAL_LOSS * self.fp32_log_loss):
+            found.append(
+                f"log loss {self.log_loss:.4f} higher than fp32's {self.fp32_log_loss:.4f} "
+                f"(standard error {self.log_loss_error:.4f})"
+            )
+        if self.unrecognised - self.unrecognised_error > EQUAL_ACCURACY:
+            found.append(
+                f"recognises {self.unrecognised:.2%} fewer augmentations "
+                f"(standard error {self.unrecognised_error:.2%})"
+            )
+        if self.regret is not None and self.regret > MAX_REGRET:
+            found.append(f"regret {self.regret:.4f} higher")
+        return tuple(found)

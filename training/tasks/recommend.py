@@ -27,7 +27,7 @@ from training.common.stage_timer import StageTimer
 from training.data.dataset import Dataset, default_name
 from training.data.splits import TEST
 from training.graphs.embeddings import Embedded, EmbeddedBy, embed_graph, write_reference
-from training.graphs.judge import HeldOut, shortfalls
+from training.graphs.judge import Comparison, HeldOut
 from training.graphs.write import check_engine, write_graphs
 from training.heads.summary import head_entry
 from training.run.epoch import Epoch, ignore_epoch
@@ -57,6 +57,7 @@ class GraphResult:
         figures: how well the backbone recognises augmentations of test originals.
         targets: a head for each target with outcomes in every split.
         held_out: how it does on held-out data.
+        against_fp32: the same, compared with fp32; None for fp32.
     """
 
     precision: Precision
@@ -64,7 +65,12 @@ class GraphResult:
     figures: BackboneFigures
     targets: list["TargetResult"]
     held_out: HeldOut
-    shortfalls: tuple[str, ...] = ()
+    against_fp32: Comparison | None = None
+
+    @property
+    def shortfalls(self) -> tuple[str, ...]:
+        """In what it is worse than fp32."""
+        return self.against_fp32.shortfalls() if self.against_fp32 else ()
 
 
 @dataclass(frozen=True)
@@ -189,7 +195,7 @@ def _fit_heads(
         exact = results[0] if results else None
         result = _fit_graph(data, embedded, exact, ctx, [] if exact else notes)
         if exact:
-            result = replace(result, shortfalls=shortfalls(result.held_out, exact.held_out))
+            result = replace(result, against_fp32=Comparison.of(result.held_out, exact.held_out))
         results.append(result)
     if not data.outcomes:
         notes.append("The manifest has no targets: only the backbone was trained, without heads.")
@@ -269,6 +275,7 @@ def _graph_entry(graph: GraphResult) -> dict[str, Any]:
         "accuracy": float(np.mean(accuracies)) if accuracies else None,
         "log_loss": graph.held_out.mean_loss if accuracies else None,
         "regret": graph.held_out.regret,
+        "against_fp32": asdict(graph.against_fp32) if graph.against_fp32 else None,
         "shortfalls": list(graph.shortfalls),
     }
 

@@ -8,8 +8,9 @@ from typer.testing import CliRunner
 
 from augrank.files import read_json
 from benchmarks.cli.app import app
+from benchmarks.common.sections import section_of, with_section
 from benchmarks.trust import run
-from benchmarks.trust.document import HEADING, trust_section_of, with_trust_section
+from benchmarks.trust.document import HEADING
 from benchmarks.trust.measure import HistoryFigures, measure_history
 from benchmarks.trust.store import HistoryStore
 from benchmarks.trust.targets import TARGETS
@@ -113,12 +114,12 @@ def test_a_history_is_the_same_each_time_and_others_differ():
 
 def test_the_section_is_added_or_replaced_and_nothing_else():
     section = f"{HEADING}\n\nNew."
-    assert with_trust_section("", section) == f"{section}\n"
-    assert with_trust_section("# R\n\n## A\n\nx\n", section) == f"# R\n\n## A\n\nx\n\n{section}\n"
+    assert with_section("", section) == f"{section}\n"
+    assert with_section("# R\n\n## A\n\nx\n", section) == f"# R\n\n## A\n\nx\n\n{section}\n"
     between = f"# R\n\n{HEADING}\n\nOld.\n\n| a |\n\n## B\n\ny\n"
-    assert with_trust_section(between, section) == f"# R\n\n{section}\n\n## B\n\ny\n"
-    assert trust_section_of(between) == f"{HEADING}\n\nOld.\n\n| a |"
-    assert trust_section_of("# R\n") == ""
+    assert with_section(between, section) == f"# R\n\n{section}\n\n## B\n\ny\n"
+    assert section_of(between, HEADING) == f"{HEADING}\n\nOld.\n\n| a |"
+    assert section_of("# R\n", HEADING) == ""
 
 
 def test_targets_have_a_range_and_a_verdict():
