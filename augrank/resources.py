@@ -7,6 +7,7 @@ import platform
 from pathlib import Path
 
 _CPUINFO = Path("/proc/cpuinfo")
+_INT8_FLAGS = {"avx_vnni", "avx512_vnni", "amx_int8", "asimddp", "i8mm"}
 _CGROUP_V2 = Path("/sys/fs/cgroup/cpu.max")
 _CGROUP_MEMORY, _MEMINFO = Path("/sys/fs/cgroup"), Path("/proc/meminfo")
 _UNKNOWN_MEMORY = 8 * 1024**3
@@ -31,6 +32,14 @@ def processor_name() -> str:
         if names:
             return names[0]
     return platform.processor() or platform.machine()
+
+
+def int8_instructions() -> tuple[str, ...]:
+    """Return the CPU's instructions for products of int8, which round as no other do."""
+    with contextlib.suppress(OSError):
+        words = set(_CPUINFO.read_text(encoding="utf-8").split())
+        return tuple(sorted(words & _INT8_FLAGS))
+    return ()
 
 
 def threads_per_worker(workers: int, cores: int | None = None) -> int:

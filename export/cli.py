@@ -37,7 +37,7 @@ def build(
     ] = "",
     version: Annotated[str, typer.Option(help="Version label of this export.")] = "1.0",
     int8: Annotated[
-        bool, typer.Option(help="Also quantize to int8, used where it is quicker and passes.")
+        bool, typer.Option(help="Include the int8 graph, used where it is quicker and passes.")
     ] = True,
     fp16: Annotated[
         bool, typer.Option("--fp16", help="Also write an fp16 graph, the default on GPUs.")
@@ -51,8 +51,8 @@ def build(
 ) -> None:
     """Write a bundle and a .mar, after checking them against the run on held-out images.
 
-    The parity gate compares the answers of the finished archive's handler with what torch and
-    XGBoost computed in training; if they differ by more than its tolerance, nothing is written.
+    The parity gate compares the answers of the finished archive's handler with what each graph and
+    its heads computed in training; if they differ by more than its tolerance, nothing is written.
     """
     from augrank.models.head import import_xgboost_without_sklearn
 
@@ -71,7 +71,7 @@ def build(
     )
     remedy = "Free space there, or give another --out."
     with disk_errors(out, remedy), console.status("") as status:
-        build_export = build_of_task(finished.record.task)  # imports torch
+        build_export = build_of_task(finished.record.task)
         export = build_export(finished, out, options, lambda text: status.update(text))
     _print_export(export)
 
@@ -82,7 +82,7 @@ register(app)
 def _print_export(export: "Export") -> None:
     RichReporter(console).table(export.report)
     for label, message in export.rejected.items():
-        console.print(f"[yellow]{label} does not pass its gate:[/yellow] {message}")
+        console.print(f"[yellow]{label} is no server's own choice:[/yellow] {message}")
     for path in filter(None, (export.bundle, export.archive, export.model_tar)):
         console.print(f"wrote {path}", soft_wrap=True)
     console.print(f"next: augrank serve {export.archive}", soft_wrap=True)

@@ -196,6 +196,8 @@ class FitConfig(DataOptions, BackboneOptions, HeadOptions, RunOptions, frozen=Tr
             raise ValueError("--freeze needs trained weights to start from: give --weights")
         if "fp32" not in self.graphs:
             raise ValueError("--graphs must name fp32, which the others are compared with")
+        if list(self.graphs) != [each for each in ("fp32", "int8") if each in self.graphs]:
+            raise ValueError("--graphs names fp32 first, and each graph once")
         if self.batch_size < 2 * self.accumulate:
             raise ValueError("--batch-size must be at least two per micro-batch of --accumulate")
         return self

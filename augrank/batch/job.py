@@ -13,6 +13,7 @@ import numpy as np
 from augrank.bundle.load import load_bundle
 from augrank.bundle.recommend_spec import RecommendSpec
 from augrank.contracts.manifest import PATH, PRODUCT_TYPE
+from augrank.contracts.run import Precision
 from augrank.errors import BadRequest
 from augrank.images.augmentations import ORIGINAL
 from augrank.images.files import IMAGE_SUFFIXES, image_files
@@ -43,6 +44,7 @@ class ScoringJob:
     candidates: tuple[str, ...] | None = None
     alternates: int = 0
     min_lift: float = 0.0
+    precision: Precision | None = None  # of the graph, which has its own heads; None: preferred
     device: Device = "auto"
 
 

@@ -1,5 +1,6 @@
 """Run a scoring job: answer the missing shards, then merge all of them into one file."""
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -7,9 +8,10 @@ from pathlib import Path
 
 from augrank.batch.executors import ExecutorName, executor_named
 from augrank.batch.job import Item, ScoringJob, fingerprint
+from augrank.batch.shard_scorer import BATCH
 from augrank.batch.shards import Partial
 
-LEAST_SHARD, MOST_SHARD = 8, 64  # images
+SHARD_STEP, MOST_SHARD = BATCH, 64  # images
 SHARDS = 64  # of a small job, so that workers end together
 
 
@@ -51,7 +53,8 @@ def score(
         ServerError: a worker process was killed; run it again to resume.
     """
     run, partial = executor_named(executor), Partial(out)
-    size = min(MOST_SHARD, max(LEAST_SHARD, len(items) // SHARDS))
+    steps = max(1, math.ceil(len(items) / SHARDS / SHARD_STEP))
+    size = min(MOST_SHARD, steps * SHARD_STEP)
     shards = [items[start : start + size] for start in range(0, len(items), size)]
     with partial.lock():
         partial.begin(fingerprint(job, items, size))

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from augrank.batch.job import Item, ScoringJob
+from augrank.bundle.load import load_bundle
+from augrank.bundle.recommend_spec import RecommendSpec
 from augrank.contracts.manifest import PATH
 from augrank.models.head import import_xgboost_without_sklearn
 from augrank.tasks.recommend.pipeline import Recommender
@@ -20,7 +22,12 @@ class ShardScorer:
     def __init__(self, job: ScoringJob, threads: int = 1) -> None:
         self._job = job
         import_xgboost_without_sklearn()
-        self._recommender = Recommender.load(job.bundle, threads=threads, device=job.device)
+        bundle = load_bundle(job.bundle, RecommendSpec)
+        # Every row of a job comes from one graph, on whatever machine it is computed.
+        precision = job.precision or bundle.spec.preferred
+        self._recommender = Recommender(
+            bundle, threads=threads, precision=precision, device=job.device
+        )
 
     def __call__(self, shard: Sequence[Item]) -> list[dict[str, Any]]:
         """Return the rows of a shard; ``shards.SCHEMA`` has their columns."""

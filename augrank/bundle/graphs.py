@@ -21,9 +21,12 @@ from pathlib import Path
 import numpy as np
 
 from augrank.arrays import Float32Array
-from augrank.bundle.spec import Bundle, BundleSpec
+from augrank.bundle.smoke import SmokeRequest
+from augrank.bundle.spec import SMOKE_FILE, Bundle, BundleSpec
 from augrank.contracts.run import Precision
 from augrank.errors import BundleError
+from augrank.images.decode import decode
+from augrank.images.preprocess import Normalizer
 from augrank.models.backbone import Backbone
 from augrank.models.engines import (
     ENGINE_NAMES,
@@ -118,7 +121,8 @@ def open_graph(
     with _remembered(bundle, ways, threads, spin) as memory:
         if (way := memory.read(ways)) is not None:
             return opened(way)
-        found = _quickest(_usable(ways, opened), bundle.spec.image_size)
+        graphs = _faithful(bundle, _usable(ways, opened))
+        found = _quickest(graphs, bundle.spec.image_size)
         memory.write(found.way)
     logger.info("%s: %s", bundle.spec.name, found.summary)
     return found
@@ -139,6 +143,33 @@ def _usable(ways: Sequence[Way], opened: Callable[[Way], OpenGraph]) -> dict[Way
                 raise
             logger.warning("%s on %s is left out: %s", way.precision, way.device, error)
     return found
+
+
+def _faithful(
+    bundle: Bundle[BundleSpec], graphs: Mapping[Way, OpenGraph]
+) -> Mapping[Way, OpenGraph]:
+    """Leave out the ways that embed the smoke request's image otherwise than at export.
+
+    Some processors compute int8 with overflows, for example. If no way is right, all are returned,
+    and the check at warm-up tells what is wrong.
+    """
+    if SMOKE_FILE not in bundle.spec.files:
+        return graphs
+    smoke, spec = SmokeRequest.load(bundle.directory), bundle.spec
+    pixels = decode(smoke.image, spec.image_size).pixels
+    batch = Normalizer(spec.mean, spec.std).batch([pixels])
+    faithful = {}
+    for way, graph in graphs.items():
+        known = smoke.answers.get(way.precision)
+        if known is None or known.resembles(graph.backbone.embed(batch).features[0], way.device):
+            faithful[way] = graph
+        else:
+            logger.warning(
+                "%s on %s is left out: here it embeds otherwise than at export",
+                way.precision,
+                way.device,
+            )
+    return faithful or graphs
 
 
 def possible_ways(spec: BundleSpec, precision: Precision | None, device: Device) -> list[Way]:

@@ -14,7 +14,7 @@ from augrank.models.head import HeadSpec
 
 
 class ParityFigures(BaseModel, frozen=True, extra="forbid"):
-    """Comparison of an engine with torch and XGBoost on held-out images.
+    """Comparison of a graph on a device with what it answered in training, on held-out images.
 
     ``export/parity/figures.py`` defines the figures.
     """
@@ -86,8 +86,8 @@ class RecommendSpec(BundleSpec, frozen=True):
 
     @property
     def heads(self) -> tuple[HeadSpec, ...]:
-        """The heads of the graph that onnxruntime uses on a CPU by default."""
-        return self.graphs[self.precision].heads
+        """The heads of the graph that servers prefer."""
+        return self.graphs[self.preferred].heads
 
     def check(self) -> None:
         """Check that this runtime's augmentations are those of training."""
@@ -113,7 +113,7 @@ class RecommendSpec(BundleSpec, frozen=True):
     @property
     def targets(self) -> tuple[str, ...]:
         """The names of the targets that have a head."""
-        return self._targets_of(self.precision)
+        return self._targets_of(self.preferred)
 
     def _targets_of(self, precision: Precision) -> tuple[str, ...]:
         return tuple(head.target.name for head in self.graphs[precision].heads)

@@ -71,6 +71,11 @@ class SmokeAnswer:
             return float("inf")
         return max(abs(probabilities[name] - p) for name, p in self.probabilities.items())
 
+    def resembles(self, features: Float32Array, device: Device) -> bool:
+        """Return whether features (F,) are near enough the recorded ones for this device."""
+        bound = FEATURES_TOLERANCE if device == self.device else OTHER_FEATURES_TOLERANCE
+        return self.features_difference(features) <= bound
+
     def features_difference(self, features: Float32Array) -> float:
         """Return the distance of features (F,), relative to the length of the recorded ones."""
         if features.shape != self.features.shape:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 from augrank.contracts.run import BackboneName, Precision
 from augrank.contracts.validation import NAME_PATTERN
@@ -78,10 +78,22 @@ class BundleSpec(BaseModel, frozen=True, extra="forbid"):
                 raise ValueError(f"file {name!r} leaves the bundle")
         return value
 
+    @model_validator(mode="after")
+    def _passed_are_graphs(self) -> "BundleSpec":
+        named = {precision for passed in self.passed.values() for precision in passed}
+        if not self.passed.get("cpu") or not named <= self.graphs.keys():
+            raise ValueError("the devices' graphs are not those of the bundle")
+        return self
+
     @property
     def precision(self) -> Precision:
         """The graph that onnxruntime uses on a CPU by default."""
         return self.passed["cpu"][0]
+
+    @property
+    def preferred(self) -> Precision:
+        """The graph that servers likely choose: int8, if it may be used on any device."""
+        return "int8" if any("int8" in passed for passed in self.passed.values()) else "fp32"
 
     @property
     def parts(self) -> frozenset[str]:

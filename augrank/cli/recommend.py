@@ -186,7 +186,7 @@ def _print_bundle(bundle: RecommendBundle) -> None:
     table = Table(show_header=False, box=None)
     rows = {
         "backbone": f"{spec.backbone}, {spec.image_size} px, graphs {', '.join(spec.graphs)} "
-        f"(default {spec.precision})",
+        f"(preferred: {spec.preferred})",
         "augmentations": f"{spec.augmentations.name}: {', '.join(spec.augmentations.names)}",
         "context": ", ".join(column.name for column in spec.context) or "none",
         "alternates": f"{alternates} images",

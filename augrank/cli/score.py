@@ -18,7 +18,13 @@ from rich.progress import (
 
 from augrank.bundle.load import open_bundle
 from augrank.bundle.recommend_spec import RecommendSpec
-from augrank.cli.arguments import BundleArgument, CandidatesOption, DeviceOption, MinLiftOption
+from augrank.cli.arguments import (
+    BundleArgument,
+    CandidatesOption,
+    DeviceOption,
+    MinLiftOption,
+    PrecisionOption,
+)
 from augrank.cli.command import friendly_errors
 from augrank.cli.options import pairs
 from augrank.errors import BadRequest
@@ -63,6 +69,7 @@ def score(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Single-threaded processes (default: one per core).")
     ] = None,
+    precision: PrecisionOption = None,
     device: DeviceOption = None,
 ) -> None:
     """Score a whole catalogue into one Parquet file.
@@ -97,6 +104,7 @@ def score(
             candidates=tuple(candidates) if candidates else None,
             alternates=alternates,
             min_lift=min_lift,
+            precision=precision,
             device=device or "auto",
         )
         found = (

@@ -7,7 +7,8 @@ import numpy as np
 
 from augrank.arrays import Float32Array
 from augrank.errors import BundleError
-from augrank.models.engines import CPU, FEATURES, LOGITS, OPENVINO, Device, open_engine
+from augrank.models.engines import CPU, OPENVINO, Device, open_engine
+from augrank.models.graph_names import FEATURES, LOGITS
 
 # Bounds the memory of one call; a TorchServe batch of eight six-candidate requests is 48.
 MAX_BATCH = 128

@@ -16,6 +16,7 @@ import onnxruntime
 
 from augrank.arrays import Float32Array
 from augrank.errors import BundleError, reason
+from augrank.models.graph_names import FEATURES, INPUT, LOGITS
 
 Device = Literal["auto", "cpu", "openvino", "cuda", "tensorrt"]
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
@@ -26,7 +27,6 @@ ENGINE_NAMES = {  # of providers, for people
     TENSORRT: "onnxruntime with TensorRT",
     OPENVINO: OPENVINO,
 }
-INPUT, FEATURES, LOGITS = "images", "features", "logits"
 
 
 class Engine(Protocol):
@@ -85,6 +85,18 @@ class OnnxRuntimeEngine:
         return features, logits
 
 
+def import_openvino() -> Any:
+    """Import OpenVINO without its telemetry, which it sends to Intel unless that is missing.
+
+    Raises:
+        ImportError: it is not installed, or not usable here.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino
+
+    return openvino
+
+
 class OpenVinoEngine:
     """OpenVINO on the CPU, one request at a time.
 
@@ -92,10 +104,8 @@ class OpenVinoEngine:
     """
 
     def __init__(self, graph: Path, threads: int) -> None:
-        # Importing OpenVINO sends telemetry to Intel, unless this package is missing.
-        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
         try:
-            import openvino
+            openvino = import_openvino()
         except ImportError as error:
             raise BundleError(
                 "openvino is not available",

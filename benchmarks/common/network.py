@@ -4,7 +4,7 @@ import torchvision
 from torch import nn
 from torchvision.models.feature_extraction import create_feature_extractor
 
-from augrank.models.engines import FEATURES, LOGITS
+from augrank.models.graph_names import FEATURES, LOGITS
 
 
 def torchvision_network(backbone: str, classes: int) -> nn.Module:

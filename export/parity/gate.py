@@ -107,7 +107,8 @@ def judge(
                 "processor and the libraries are like those that it was trained with."
                 + ("" if way.precision == "fp32" else f" --no-{way.precision} leaves it out."),
             )
-        if why := [*missed, *trained.shortfalls]:
+        worse = [f"training found it worse than fp32: {each}" for each in trained.shortfalls]
+        if why := [*missed, *worse]:
             rejected[way] = why
     return GateResult(dict(figures), rejected)
 

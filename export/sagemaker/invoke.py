@@ -10,12 +10,14 @@ from augrank.aws.client import Aws, AwsError, Call, aws_errors
 from augrank.aws.poll import Pending, poll
 from augrank.aws.s3 import read
 from augrank.bundle.load import load_bundle
-from augrank.bundle.smoke import TOLERANCE, SmokeRequest
+from augrank.bundle.smoke import OTHER_TOLERANCE, TOLERANCE, SmokeRequest
+from augrank.models.engines import CPU, ENGINE_NAMES, OPENVINO
 from export.sagemaker.endpoint import Endpoint
 from export.sagemaker.release import MAX_REQUEST_BYTES, folder_of
 
 MAX_SERVERLESS_BYTES = 4 * 1024 * 1024  # SageMaker's limit
 ASYNC_POLL_S, ASYNC_WAIT_S = 2.0, 120.0
+ENGINE_OF_DEVICE = {"cpu": ENGINE_NAMES[CPU], "openvino": ENGINE_NAMES[OPENVINO]}
 
 
 def load_smoke_request(dist: Path) -> SmokeRequest:
@@ -29,10 +31,12 @@ def check_smoke_answer(smoke: SmokeRequest, answer: Mapping[str, Any]) -> None:
     Raises:
         AwsError: it differs.
     """
-    used = str(answer.get("engine", "")).partition(" ")[0]  # such as int8 on OpenVINO
+    engine = str(answer.get("engine", ""))  # such as int8 on OpenVINO
+    used = engine.partition(" ")[0]
     known = next((each for name, each in smoke.answers.items() if name == used), None)
     got = {item["name"]: item["probability"] for item in answer.get("candidates", [])}
-    if known is None or not known.difference(got) <= TOLERANCE:
+    same = known is not None and ENGINE_OF_DEVICE.get(known.device, "") in engine
+    if known is None or not known.difference(got) <= (TOLERANCE if same else OTHER_TOLERANCE):
         expected = {name: dict(each.probabilities) for name, each in smoke.answers.items()}
         raise AwsError(
             "the endpoint does not answer the smoke request as the export did",
@@ -40,7 +44,7 @@ def check_smoke_answer(smoke: SmokeRequest, answer: Mapping[str, Any]) -> None:
             got=json.dumps(got) if got else json.dumps(answer)[:200],
         )
     best = (answer.get("best_candidate") or {}).get("name")
-    if known.best_candidate not in (None, best):
+    if same and known.best_candidate not in (None, best):
         raise AwsError(
             "the endpoint recommends another candidate than the export did",
             expected=repr(known.best_candidate),

@@ -27,8 +27,8 @@ class ExportOptions:
     Attributes:
         name: the model's name in URLs.
         version: the user's version label.
-        int8: also write an int8 graph, the default of CPUs that are quicker with it if it passes
-            its gate.
+        int8: include the run's int8 graph, the default of CPUs that are quicker with it if it
+            passes its gate.
         fp16: also write an fp16 graph, a GPU's default; left out if it does not pass its gate.
         devices: on which graphs are compared with training, and then may be used: onnxruntime on
             the CPU, and OpenVINO if it is installed.

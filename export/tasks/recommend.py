@@ -88,11 +88,10 @@ def build(
 def _consequence(way: Way, spec: RecommendSpec) -> str:
     """Describe the consequence for a graph that did not pass its gate."""
     precision = way.precision
-    if way.device != "cpu":
-        return f"{way.device} uses it only if AUGRANK_PRECISION={precision} is set."
-    if precision in spec.graphs:
-        return f"It is in the bundle, used only if AUGRANK_PRECISION={precision} is set."
-    return "It was left out."
+    if precision not in spec.graphs:
+        return "It was left out."
+    engine = "openvino" if way.device == "openvino" else "onnxruntime"
+    return f"{engine} uses it only if AUGRANK_PRECISION={precision} is set."
 
 
 def _with_heads(run: Run[RecommendRun]) -> Run[RecommendRun]:

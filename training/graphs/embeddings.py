@@ -60,6 +60,7 @@ def embed_graph(
         return Embedded(precision, "torch", table)
     with lent_graph(data.folder.graph(precision), ctx.world) as file:
         embedder = GraphEmbedder(file, ctx.threads)
+        ctx.world.check_same(f"engine of the {precision} graph", embedder.digest)
         table = embed_dataset(data, trained, embedder, keys, ctx)
     return Embedded(precision, embedder.device, table)
 

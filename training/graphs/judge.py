@@ -9,12 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augrank.arrays import Float64Array
-from training.common.metrics import clustered_mean
+from training.common.metrics import clustered_mean, log_loss
 
 # Differences below these cost nobody anything; larger ones may be the chance of the test split.
 EQUAL_LOSS = 0.005  # of the loss itself
+EQUAL_GAIN = 0.1  # of what heads know beyond the rate of outcomes, which may be little
 EQUAL_ACCURACY = 0.002  # share of images whose augmentation is recognised
-MAX_REGRET = 0.005  # more than fp32's: mean probability that is lost by following answers
+MAX_REGRET = 0.005  # more than fp32's: probability that is lost by following answers
+COMMON_RATE = 0.25  # regret at lower rates counts relative to them, as in the parity gate
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +29,8 @@ class HeldOut:
         loss: (R,) log loss of each outcome of the test split, of all targets.
         weight: (R,) so that every target counts the same.
         original: (R,) number of its original.
-        regret: mean of the targets'; None without true probabilities.
+        base_loss: mean over targets of ``base_rate_loss``; None without targets.
+        regret: mean over targets of ``relative_regret``; None without true probabilities.
     """
 
     correct: NDArray[np.bool_]
@@ -35,6 +38,7 @@ class HeldOut:
     loss: Float64Array
     weight: Float64Array
     original: NDArray[np.int64]
+    base_loss: float | None
     regret: float | None
 
     @property
@@ -53,6 +57,7 @@ class Comparison:
     log_loss: float  # more than fp32's mean loss
     log_loss_error: float
     fp32_log_loss: float
+    equal_loss: float  # a difference that costs nobody anything
     unrecognised: float  # share of augmentations that fp32 recognises and the graph does not, less
     unrecognised_error: float  # those that the graph alone recognises
     regret: float | None  # more than fp32's
@@ -66,7 +71,10 @@ class Comparison:
         regret = None
         if graph.regret is not None and exact.regret is not None:
             regret = graph.regret - exact.regret
-        return cls(more, error, exact.mean_loss, fewer, fewer_error, regret)
+        loss = exact.mean_loss
+        gain = max(0.0, (exact.base_loss or 0.0) - loss)
+        equal = min(EQUAL_LOSS * loss, EQUAL_GAIN * gain)
+        return cls(more, error, loss, equal, fewer, fewer_error, regret)
 
     def shortfalls(self) -> tuple[str, ...]:
         """Describe in what the graph is worse; empty if it is as good.
@@ -76,7 +84,7 @@ class Comparison:
         recognition counts if it is worse than what matters by more than its standard error.
         """
         found = []
-        if self.log_loss > max(self.log_loss_error, EQUAL_LOSS * self.fp32_log_loss):
+        if self.log_loss > max(self.log_loss_error, self.equal_loss):
             found.append(
                 f"log loss {self.log_loss:.4f} higher than fp32's {self.fp32_log_loss:.4f} "
                 f"(standard error {self.log_loss_error:.4f})"
@@ -89,3 +97,16 @@ class Comparison:
         if self.regret is not None and self.regret > MAX_REGRET:
             found.append(f"regret {self.regret:.4f} higher")
         return tuple(found)
+
+
+def base_rate_loss(label: Float64Array, weight: Float64Array) -> float:
+    """Return the log loss of predicting the rate of these outcomes for each of them, in nats."""
+    rate = np.full(len(label), np.average(label, weights=weight))
+    return log_loss(label, rate, weight)
+
+
+def relative_regret(regret: float | None, rate: float | None) -> float | None:
+    """Return a regret as if the rate of outcomes were common: at 0.5 %, half a point is much."""
+    if regret is None or not rate:
+        return regret
+    return regret / min(1.0, rate / COMMON_RATE)

@@ -14,7 +14,7 @@ import torchvision
 from numpy.typing import NDArray
 from torchvision.models.feature_extraction import create_feature_extractor
 
-from augrank.models.engines import FEATURES, INPUT, LOGITS
+from augrank.models.graph_names import FEATURES, INPUT, LOGITS
 
 OPSET = 20
 
@@ -107,6 +107,8 @@ def write_int8(fp32: Path, file: Path, batches: Iterator[NDArray[np.float32]]) -
             per_channel=True,
             weight_type=QuantType.QInt8,
             activation_type=QuantType.QUInt8,
+            # Seven bits of weight: without VNNI, sums of two products of eight bits overflow.
+            reduce_range=True,
             calibrate_method=CalibrationMethod.MinMax,
             # The last layer is a thousandth of the work and determines the logits' precision.
             nodes_to_exclude=_gemm_nodes(prepared),

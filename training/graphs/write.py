@@ -1,18 +1,19 @@
 """Write the graphs of a trained backbone: fp32, and int8 calibrated on training images."""
 
 from collections.abc import Iterator
-from importlib.util import find_spec
 
 import numpy as np
 from numpy.typing import NDArray
 
 from augrank.errors import DataError
+from augrank.files import atomic_write
 from augrank.images.preprocess import Normalizer
 from training.backbone.train import TrainedBackbone
 from training.common.context import TrainContext
 from training.config import FitConfig
 from training.data.dataset import Dataset
 from training.data.splits import TRAIN
+from training.graphs.embedder import engine_device
 from training.graphs.onnx_graphs import load_network, write_fp32, write_int8
 
 CALIBRATION_CANDIDATES = 200  # of training images, for int8
@@ -25,7 +26,7 @@ def check_engine(config: FitConfig) -> None:
     Raises:
         DataError: onnxruntime is missing, which quantizes.
     """
-    if "int8" in config.graphs and find_spec("onnxruntime") is None:
+    if "int8" in config.graphs and engine_device() is None:
         raise DataError(
             "the int8 graph cannot be made",
             expected="onnxruntime",
@@ -44,15 +45,16 @@ def write_graphs(data: Dataset, trained: TrainedBackbone, ctx: TrainContext) -> 
     """
     config, folder = data.config, data.folder
     fp32 = folder.graph("fp32")
-    fp32.parent.mkdir(exist_ok=True)
     network = load_network(config.backbone, trained.backbone.plain_state())
     with ctx.reporter.status() as show:
         show("exporting the backbone to ONNX")
-        write_fp32(network, config.image_size, fp32)
+        with atomic_write(fp32) as temporary:
+            write_fp32(network, config.image_size, temporary)
         if "int8" in config.graphs:
             show("quantizing it to int8, calibrated on training images")
             batches = calibration_batches(data, Normalizer(trained.mean, trained.std))
-            write_int8(fp32, folder.graph("int8"), batches)
+            with atomic_write(folder.graph("int8")) as temporary:
+                write_int8(fp32, temporary, batches)
 
 
 def calibration_batches(data: Dataset, normalizer: Normalizer) -> Iterator[NDArray[np.float32]]:

@@ -4,8 +4,8 @@ The set of inputs (the applied augmentation, its recognised probabilities, featu
 the number of trees (early stopping) are selected by log loss on validation data. XGBoost and the
 posterior are then fitted to training and validation data together; the calibration is chosen on
 validation originals that its prediction was not fitted to. Everything that is reported comes from
-the test split, on which nothing is selected. Last, the posterior is fitted to all outcomes, those
-of the test split too, and takes the place of the tested one.
+the test split, on which nothing is selected but the graph that serves. Last, the posterior is
+fitted to all outcomes, those of the test split too, and takes the place of the tested one.
 """
 
 import time

@@ -27,8 +27,8 @@ from training.common.stage_timer import StageTimer
 from training.data.dataset import Dataset, default_name
 from training.data.splits import TEST
 from training.graphs.embeddings import Embedded, EmbeddedBy, embed_graph, write_reference
-from training.graphs.judge import Comparison, HeldOut
-from training.graphs.write import check_engine, write_graphs
+from training.graphs.judge import Comparison, HeldOut, base_rate_loss, relative_regret
+from training.graphs.write import write_graphs
 from training.heads.summary import head_entry
 from training.run.epoch import Epoch, ignore_epoch
 from training.run.folder import RunFolder, installed_versions, write_catalogue
@@ -124,8 +124,6 @@ def fit(
     ctx = use_threads(data, ctx)
     ctx.world.check_same("device and precision", ctx.device.name)
     stage = StageTimer()
-    if data.outcomes:
-        check_engine(data.config)
 
     with stage("backbone"):
         trained = _train_backbone(data, ctx, on_epoch, weights)
@@ -185,15 +183,18 @@ def _shown(data: Dataset) -> NDArray[np.int64]:
 
 
 def _fit_heads(
-    data: Dataset, tables: Sequence[Embedded], ctx: TrainContext, notes: list[str]
+    data: Dataset, tables: list[Embedded], ctx: TrainContext, notes: list[str]
 ) -> list[GraphResult]:
     """Fit the heads of every graph, and judge the graphs."""
     results: list[GraphResult] = []
     if data.outcomes and ctx.device.is_cuda:
         torch.cuda.empty_cache()  # XGBoost allocates its own memory there
-    for embedded in tables:
+    while tables:
+        embedded = tables.pop(0)  # its memory is needed for the next one's heads
         exact = results[0] if results else None
-        result = _fit_graph(data, embedded, exact, ctx, [] if exact else notes)
+        if exact and not exact.targets:
+            break  # there is nothing to serve
+        result = _fit_graph(data, embedded, exact, ctx, notes)
         if exact:
             result = replace(result, against_fp32=Comparison.of(result.held_out, exact.held_out))
         results.append(result)
@@ -224,7 +225,8 @@ def _fit_graph(
         like = exact.targets if exact else ()
         targets = fit_heads(data, table, ctx, notes, graph=embedded.precision, like=like)
     losses = [row_log_losses(target.test.label, target.head.test_probability) for target in targets]
-    regrets = [target.head.spec.metrics["decision"]["regret"] for target in targets]
+    decisions = [target.head.spec.metrics["decision"] for target in targets]
+    regrets = [relative_regret(each["regret"], each["picked_rate"]) for each in decisions]
     return GraphResult(
         embedded.precision,
         embedded.device,
@@ -236,9 +238,16 @@ def _fit_graph(
             loss=np.concatenate([*losses, np.empty(0)]),
             weight=np.concatenate([t.test.weight / t.test.weight.sum() for t in targets] + [[]]),
             original=np.concatenate([t.test.original for t in targets] + [np.empty(0, np.int64)]),
-            regret=float(np.mean(regrets)) if regrets and None not in regrets else None,
+            base_loss=_mean([base_rate_loss(t.test.label, t.test.weight) for t in targets]),
+            regret=_mean(regrets),
         ),
     )
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """Return the mean; None if there are no values, or one is unknown."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known and len(known) == len(values) else None
 
 
 def _report(result: FitResult) -> dict[str, Any]:
@@ -262,19 +271,19 @@ def _report(result: FitResult) -> dict[str, Any]:
         },
         "graph": default.precision,
         "graphs": {graph.precision: _graph_entry(graph) for graph in result.graphs},
-        "notes": result.notes,
+        "notes": list(dict.fromkeys(result.notes)),
     }
 
 
 def _graph_entry(graph: GraphResult) -> dict[str, Any]:
     """Return a graph's entry in report.json: means over its heads, test split."""
-    accuracies = [target.head.spec.metrics["accuracy"] for target in graph.targets]
+    metrics = [target.head.spec.metrics for target in graph.targets]
     return {
         "embedded_by": graph.device,
         "test_accuracy": graph.figures.test_accuracy,
-        "accuracy": float(np.mean(accuracies)) if accuracies else None,
-        "log_loss": graph.held_out.mean_loss if accuracies else None,
-        "regret": graph.held_out.regret,
+        "accuracy": _mean([each["accuracy"] for each in metrics]),
+        "log_loss": graph.held_out.mean_loss if metrics else None,
+        "regret": _mean([each["decision"]["regret"] for each in metrics]),
         "against_fp32": asdict(graph.against_fp32) if graph.against_fp32 else None,
         "shortfalls": list(graph.shortfalls),
     }

@@ -57,7 +57,9 @@ def run_fit(
         weights = None
         if overwrite or world.size > 1 or folder.read_complete() is None:
             from training.backbone.train import check_options
+            from training.graphs.write import check_engine
 
+            check_engine(chosen)
             weights = check_options(chosen, world)
         with folder.lock() if world.is_main else nullcontext():
             data = load_dataset(chosen, manifest, ctx)

@@ -7,8 +7,6 @@ from augrank.arrays import Float32Array
 from augrank.bundle.graphs import Way
 from augrank.bundle.recommend_spec import RecommendBundle
 from augrank.bundle.smoke import (
-    FEATURES_TOLERANCE,
-    OTHER_FEATURES_TOLERANCE,
     OTHER_TOLERANCE,
     TOLERANCE,
     SmokeRequest,
@@ -46,9 +44,9 @@ def check_smoke_request(
     smoke = SmokeRequest.load(bundle.directory)
     known = smoke.answers[way.precision]
     same_device = known.device == way.device
-    apart = known.features_difference(embedded(smoke.image))
-    if not apart <= (FEATURES_TOLERANCE if same_device else OTHER_FEATURES_TOLERANCE):
-        expected = "its image's features"
+    features = embedded(smoke.image)
+    if not known.resembles(features, way.device):
+        apart, expected = known.features_difference(features), "its image's features"
         raise _differs(bundle, expected=expected, got=f"features {apart:.0%} apart from them")
     options = {name: value for name, value in smoke.content.items() if name != "image"}
     answer = answered(parse_request(RequestBody(smoke.image, {}, options)))

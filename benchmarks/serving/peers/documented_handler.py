@@ -21,7 +21,7 @@ from augrank.bundle.load import load_bundle
 from augrank.bundle.recommend_spec import RecommendSpec
 from augrank.images.decode import letterbox
 from augrank.models.context import ContextEncoder
-from augrank.models.engines import FEATURES, LOGITS
+from augrank.models.graph_names import FEATURES, LOGITS
 from augrank.models.head import HeadRows
 from augrank.trust.estimator import Estimator
 from augrank.trust.posterior import ImageEffects

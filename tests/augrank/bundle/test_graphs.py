@@ -12,6 +12,8 @@ from augrank.bundle import graphs
 from augrank.bundle.graphs import OpenGraph, Way, open_graph, possible_ways
 from augrank.bundle.load import load_bundle
 from augrank.bundle.recommend_spec import RecommendSpec
+from augrank.bundle.smoke import SmokeRequest
+from augrank.bundle.spec import SMOKE_FILE
 from augrank.errors import BundleError
 from augrank.models.backbone import Embedding
 from augrank.models.engines import CPU, OPENVINO
@@ -54,7 +56,9 @@ def bundle(tiny_export, monkeypatch, tmp_path):
     found = load_bundle(tiny_export.bundle, RecommendSpec)
     fp32 = found.spec.graphs["fp32"]
     made = {"fp32": fp32, "int8": fp32.model_copy(update={"file": "backbone-int8.onnx"})}
-    return replace(found, spec=found.spec.model_copy(update={"passed": ALL, "graphs": made}))
+    return replace(
+        found, spec=found.spec.model_copy(update={"passed": ALL, "graphs": made, "files": {}})
+    )
 
 
 def opened(bundle, precision=None, device="auto", threads=1) -> OpenGraph:
@@ -163,3 +167,28 @@ def test_a_way_that_does_not_work_here_is_left_out(bundle, monkeypatch, caplog):
     )
     with pytest.raises(BundleError, match="cannot be loaded"):
         opened(bundle)
+
+
+def test_a_way_that_embeds_otherwise_than_at_export_is_left_out(
+    bundle, tiny_export, monkeypatch, caplog
+):
+    """As int8 on a processor whose sums overflow: quick, and wrong."""
+    smoke = SmokeRequest.load(tiny_export.bundle)
+    exact = smoke.answers["fp32"]
+    answers = {"fp32": exact, "int8": exact}
+    monkeypatch.setattr(graphs.SmokeRequest, "load", lambda _: replace(smoke, answers=answers))
+    wrong = {Way("int8", "openvino"), Way("fp32", "cpu")}
+
+    def embed(backbone, batch):
+        features = exact.features * (-1 if backbone.way in wrong else 1)
+        time.sleep(SPEED_MS[backbone.way.precision, backbone.way.device] / 1e3)
+        return Embedding(np.tile(features, (len(batch), 1)), np.zeros((len(batch), 1), np.float32))
+
+    monkeypatch.setattr(PretendedBackbone, "embed", embed)
+    known = replace(bundle, spec=bundle.spec.model_copy(update={"files": {SMOKE_FILE: "0" * 64}}))
+    found = opened(known)
+    assert found.way == Way("int8", "cpu")
+    assert len(found.timings_ms) == 2
+    assert "int8 on openvino is left out: here it embeds otherwise" in caplog.text
+    wrong |= set(PretendedBackbone.opened)  # then the check at warm-up tells what is wrong
+    assert opened(known, threads=2).way == Way("int8", "openvino")

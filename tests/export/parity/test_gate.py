@@ -50,4 +50,4 @@ def test_a_graph_that_training_found_worse_is_never_chosen():
     figures = {FP32: EXACT, INT8: EXACT, FP32_OPENVINO: GOOD, INT8_OPENVINO: EXACT}
     result = judge(figures, graphs("openvino", "regret 0.1 higher"))
     assert result.passed == {"cpu": ("fp32",), "openvino": ("fp32",)}
-    assert result.rejected[INT8] == ["regret 0.1 higher"]
+    assert result.rejected[INT8] == ["training found it worse than fp32: regret 0.1 higher"]

@@ -5,7 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from training.graphs.judge import EQUAL_LOSS, Comparison, HeldOut
+from training.graphs.judge import (
+    EQUAL_LOSS,
+    Comparison,
+    HeldOut,
+    base_rate_loss,
+    relative_regret,
+)
 
 ORIGINALS, ROWS = 50, 400
 RNG = np.random.default_rng(0)
@@ -15,6 +21,7 @@ EXACT = HeldOut(
     loss=RNG.normal(0.5, 0.1, ROWS),
     weight=np.full(ROWS, 1 / ROWS),
     original=np.repeat(np.arange(ORIGINALS), ROWS // ORIGINALS),
+    base_loss=0.69,
     regret=0.01,
 )
 
@@ -48,6 +55,25 @@ def test_a_higher_loss_counts_beyond_its_error_and_beyond_what_matters(more, noi
     if not good:
         assert found[0].startswith("log loss 0.")
         assert "higher than fp32's 0.4" in found[0]
+
+
+def test_what_matters_is_less_where_heads_know_little():
+    """Half a percent of the loss would be a third of what these heads know beyond the rate."""
+    little = replace(EXACT, base_loss=EXACT.mean_loss + 0.006)
+    worse = replace(little, loss=little.loss + 0.002)
+    assert Comparison.of(worse, replace(EXACT, base_loss=0.69)).shortfalls() == ()
+    (found,) = Comparison.of(worse, little).shortfalls()
+    assert found.startswith("log loss 0.0020 higher")
+
+
+def test_base_rates_and_rare_outcomes():
+    label, weight = np.array([1.0, 0.0]), np.array([1.0, 3.0])
+    assert base_rate_loss(label, weight) == pytest.approx(
+        -(0.25 * np.log(0.25) + 0.75 * np.log(0.75))
+    )
+    assert relative_regret(0.001, 0.4) == 0.001
+    assert relative_regret(0.001, 0.005) == pytest.approx(0.05)  # a fifth of the rate
+    assert relative_regret(None, 0.4) is None
 
 
 def test_outcomes_of_one_original_count_as_one():

@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -81,7 +83,7 @@ def test_every_graph_has_heads_of_its_own_embeddings(history, tmp_path, quiet):
     """The heads see what the graph that serves them computes, and the gate holds it to that."""
     run = tmp_path / "run"
     report = fit(history, run, quiet, graphs=("fp32", "int8"), precision="fp32")
-    assert report["graph"] in ("int8", "fp32")
+    assert report["graph"] == ("fp32" if report["graphs"]["int8"]["shortfalls"] else "int8")
     assert set(report["graphs"]) == {"fp32", "int8"}
     assert report["graphs"]["int8"]["embedded_by"] == "openvino"
     record = load_run(run).record
@@ -180,6 +182,41 @@ def test_a_target_without_both_outcomes_gets_no_head(history, tmp_path, quiet):
     report = fit(history, tmp_path / "run", quiet, baselines=False, epochs=1)
     assert list(report["heads"]) == ["bounce_rate"]
     assert "No head for open_rate: every outcome of the training split is 1." in report["notes"]
+
+
+def test_without_any_head_there_is_nothing_to_serve(history, tmp_path, quiet):
+    frame = pd.read_csv(history).assign(open_rate=1, bounce_rate=0)
+    frame.to_csv(history, index=False)
+    options = {"baselines": False, "epochs": 1, "graphs": ("fp32", "int8")}
+    report = fit(history, tmp_path / "run", quiet, **options)
+    assert report["heads"] == {}
+    assert (report["graph"], set(report["graphs"])) == ("fp32", {"fp32"})
+    assert sum("No head for" in note for note in report["notes"]) == 2
+    assert load_run(tmp_path / "run").record.targets == ()
+
+
+def test_a_missing_engine_is_told_before_anything_is_done(history, tmp_path):
+    """Training itself needs none: with --graphs fp32 it goes on."""
+    code = """
+import sys
+sys.modules["onnxruntime"] = sys.modules["openvino"] = None  # as if they were not installed
+from training.cli.app import app
+app()
+"""
+    words = ["fit", "--manifest", history, "--out", tmp_path / "run", "--image-size", "32",
+             "--epochs", "1", "--targets", "open_rate", "--no-baselines",
+             "--threads", "1"]  # fmt: skip
+
+    def run(*more: str):
+        command = [sys.executable, "-c", code, *map(str, words), *more]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    refused = run()
+    assert refused.returncode == 2, refused.stderr[-2000:]
+    assert "the int8 graph cannot be made: expected onnxruntime" in refused.stdout + refused.stderr
+    assert not (tmp_path / "run").exists()
+    done = run("--graphs", "fp32")
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 def test_a_simulated_history_has_every_standard_target(history):

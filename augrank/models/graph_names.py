@@ -1,0 +1,3 @@
+"""The names of an ONNX graph's input and outputs."""
+
+INPUT, FEATURES, LOGITS = "images", "features", "logits"
