@@ -1,4 +1,4 @@
-"""Read a manifest: a text file, Parquet or an image folder becomes a table of text."""
+"""Read a manifest: CSV, Parquet, Ground Truth or an image folder becomes a table of text."""
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -11,11 +11,12 @@ from augrank.errors import DataError, one_of
 from augrank.images.files import IMAGE_SUFFIXES, image_files
 from augrank.manifest.aliases import apply_aliases, is_known_name, near_misses
 from augrank.manifest.cells import CleanText
+from augrank.manifest.ground_truth import is_ground_truth, read_ground_truth
 from augrank.manifest.parquet_file import is_parquet, read_parquet
 from augrank.manifest.problems import Table
 from augrank.manifest.text_file import read_text
 
-EXPECTED = "a CSV or Parquet file, or a folder of images"
+EXPECTED = "a CSV, Parquet or Ground Truth file, or a folder of images"
 
 
 def read_table(source: Path, columns: Mapping[str, str]) -> Table:
@@ -48,7 +49,7 @@ def read_table(source: Path, columns: Mapping[str, str]) -> Table:
 
 
 def read_rows(source: Path, expected: Iterable[str] = ()) -> Table:
-    """Read a text or Parquet file as it is, with its own column names.
+    """Read a text, Parquet or Ground Truth file as it is, with its own column names.
 
     Args:
         source: the file, or a folder of Parquet parts.
@@ -65,6 +66,7 @@ def read_rows(source: Path, expected: Iterable[str] = ()) -> Table:
         )
     try:
         parquet = is_parquet(source)
+        ground_truth = not parquet and is_ground_truth(source)
     except OSError as error:
         raise DataError(f"{source} cannot be read", got=error.strerror or str(error)) from error
     notes: tuple[str, ...] = ()
@@ -72,6 +74,10 @@ def read_rows(source: Path, expected: Iterable[str] = ()) -> Table:
         rows = read_parquet(source)
         lines, unit = np.arange(1, rows.count + 1), "row"
         columns, bad = rows.columns, rows.bad
+    elif ground_truth:
+        labels = read_ground_truth(source)
+        lines, unit = np.array(labels.lines, np.int64), "line"
+        columns, bad, notes = labels.columns, labels.bad, labels.notes
     else:
         text = read_text(source, _expects(expected))
         lines, unit = np.array(text.lines, np.int64), "line"
