@@ -66,12 +66,13 @@ def decide(
         return Decision("keep", None, np.zeros(0, bool), None, None)
     sign = 1.0 if direction == "maximize" else -1.0
     base, gain = float(reference.mean()), sign * (options.mean(axis=0) - reference.mean())
-    better = _bounds(options, reference, sign, min_lift)[0] > 0
+    odds = log_odds(options)
+    better = _least(odds, reference, sign, min_lift) > 0
     if better.any():
         best = int(np.argmax(np.where(better, gain, -np.inf)))
         return Decision("change", best, better, None, None)
     worthwhile = max(min_lift, WORTHWHILE_LIFT)
-    if (_bounds(options, reference, sign, worthwhile)[1] < 0).all():
+    if (_least(odds, reference, -sign, -worthwhile) > 0).all():  # all fall short of it
         return Decision("keep", None, better, None, worthwhile)
     sends, lift = _experiment(base, sign, min_lift, float(gain.max()))
     return Decision("unsure", None, better, sends, lift)
@@ -99,18 +100,33 @@ def _experiment(
     return sends, None if sends is None else round(abs(wanted / base - 1), 4)
 
 
-def _bounds(
-    options: Float64Array, reference: Float64Array, sign: float, lift: float
-) -> tuple[Float64Array, Float64Array]:
-    """Return simultaneous bounds of how far options exceed a lift over the reference, (N,) each.
+def _least(odds: Float64Array, reference: Float64Array, sign: float, lift: float) -> Float64Array:
+    """Return simultaneous lower bounds of how far options exceed a lift over the reference, (N,).
 
     On the scale of log odds, because there the effect of the image cancels: differences of
     probabilities vary with it even where their sign is certain.
+
+    Args:
+        odds: draws of the options' log odds, (M, N).
+        reference: draws of the reference's probability, (M,).
+        sign: 1 to exceed it upwards, -1 downwards.
+        lift: relative, in the direction of the sign.
     """
     threshold = log_odds(reference * (1 + sign * lift))
-    surplus = sign * (log_odds(options) - threshold[:, None])
-    mean, deviation = surplus.mean(axis=0), surplus.std(axis=0)
-    standard = (mean - surplus) / np.maximum(deviation, 1e-12)
-    below = np.quantile(standard.max(axis=1), (1 + LEVEL) / 2)
-    above = np.quantile((-standard).max(axis=1), (1 + LEVEL) / 2)
-    return mean - below * deviation, mean + above * deviation
+    surplus = odds - threshold[:, None]
+    if sign < 0:
+        np.negative(surplus, out=surplus)
+    mean = surplus.mean(axis=0)
+    surplus -= mean
+    deviation = np.sqrt(np.einsum("mn,mn->n", surplus, surplus) / len(surplus))
+    surplus /= np.maximum(deviation, 1e-12)
+    largest = np.sort(-surplus.min(axis=1))
+    return np.asarray(mean - _quantile(largest, (1 + LEVEL) / 2) * deviation, np.float64)
+
+
+def _quantile(ordered: Float64Array, share: float) -> float:
+    """Return a quantile of sorted values, linear between them, as numpy's default."""
+    place = share * (len(ordered) - 1)
+    below = int(place)
+    above = min(below + 1, len(ordered) - 1)
+    return float(ordered[below] + (place - below) * (ordered[above] - ordered[below]))
