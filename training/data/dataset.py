@@ -5,6 +5,7 @@ It does not import torch, which takes seconds, so that a finished run is recogni
 
 import hashlib
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from augrank.models.context import ContextColumn
 from augrank.resources import usable_cores
 from training.common.context import TrainContext
 from training.config import FitConfig
+from training.data.duplicates import Look, duplicate_groups
 from training.data.embedding_cache import row_name
 from training.data.image_cache.sources import CacheOptions, DecodedImages, decode_all
 from training.data.manifest.context import context_columns, encode_context
@@ -54,7 +56,7 @@ class Dataset:
     context_row: NDArray[np.int64]  # (manifest rows,) index into contexts
     outcomes: tuple[Outcomes, ...]
     data: str  # sha256 of manifest and images
-    copies: int  # originals with the same bytes as another one
+    copies: int  # originals that show the same picture as another one
 
     @property
     def fingerprint(self) -> str:
@@ -168,7 +170,8 @@ def load_dataset(config: FitConfig, manifest: Manifest, ctx: TrainContext) -> Da
     images = _decode(config, manifest, folder, ctx)
     manifest = manifest.without(images.broken, skip=config.skip_bad_rows)
     original_file = _original_files(manifest)
-    groups = _duplicate_groups(manifest, images, original_file)
+    threads = config.threads or usable_cores()
+    groups = _duplicate_groups(manifest, images, original_file, ctx.world.threads(threads))
     split = split_originals(
         groups,
         test_share=config.test_share,
@@ -178,7 +181,6 @@ def load_dataset(config: FitConfig, manifest: Manifest, ctx: TrainContext) -> Da
     columns = context_columns(manifest.frame, manifest.context, manifest.numeric)
     contexts, context_row = encode_context(manifest.frame, columns)
     targets = find_targets(manifest.frame, config.targets)
-    threads = config.threads or usable_cores()
     return Dataset(
         config=config,
         folder=folder,
@@ -237,14 +239,17 @@ def _original_files(manifest: Manifest) -> NDArray[np.int64]:
 
 
 def _duplicate_groups(
-    manifest: Manifest, images: DecodedImages, original_file: NDArray[np.int64]
+    manifest: Manifest, images: DecodedImages, original_file: NDArray[np.int64], threads: int
 ) -> list[str]:
-    """Return a group name for each original: those with the same bytes share one."""
-    first: dict[str, str] = {}
-    return [
-        first.setdefault(images.sha256[file], name) if file >= 0 else name
-        for name, file in zip(manifest.originals, original_file.tolist(), strict=True)
-    ]
+    """Return a group name for each original: those that show the same picture share one."""
+    names, known = list(manifest.originals), np.flatnonzero(original_file >= 0)
+    files = original_file[known].tolist()
+    with ThreadPoolExecutor(threads) as pool:
+        looks = list(pool.map(lambda file: Look.of(images.pixels[file]), files))
+    groups = duplicate_groups([images.sha256[file] for file in files], looks)
+    for place, group in zip(known.tolist(), known[groups].tolist(), strict=True):
+        names[place] = manifest.originals[group]
+    return names
 
 
 def default_name(out: Path) -> str:

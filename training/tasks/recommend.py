@@ -202,7 +202,8 @@ def _fit_heads(
         notes.append("The manifest has no targets: only the backbone was trained, without heads.")
     if data.copies:
         notes.append(
-            f"{data.copies:,} originals are copies of others and are in the same split as those."
+            f"{data.copies:,} originals show the same picture as others, and are in the same split "
+            "as those."
         )
     return results
 
