@@ -1,4 +1,4 @@
-"""Worker processes that end with the process that started them."""
+"""Worker processes, which share the cores, and end with the process that started them."""
 
 import multiprocessing
 import os
@@ -8,6 +8,19 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
+
+import cv2
+from threadpoolctl import threadpool_limits
+
+
+def use_one_thread_for_arrays() -> None:
+    """Give numpy's matrix products and OpenCV one thread in this process.
+
+    Their threads wait for each other without sleep: two workers on two cores would take each
+    other's time, and answer half as many requests. The backbone's engine has threads of its own.
+    """
+    cv2.setNumThreads(1)
+    threadpool_limits(1, user_api="blas")  # stays
 
 
 @contextmanager

@@ -26,6 +26,7 @@ RUNTIME = (
     "pydantic",
     "pydantic-settings",
     "pyyaml",
+    "threadpoolctl",
     "xgboost",
 )
 SMALLER = {"xgboost": "xgboost-cpu"}  # the same module without GPU libraries

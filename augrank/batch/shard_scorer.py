@@ -9,6 +9,7 @@ from augrank.bundle.load import load_bundle
 from augrank.bundle.recommend_spec import RecommendSpec
 from augrank.contracts.manifest import PATH
 from augrank.models.head import import_xgboost_without_sklearn
+from augrank.processes import use_one_thread_for_arrays
 from augrank.tasks.recommend.pipeline import Recommender
 from augrank.tasks.recommend.request import Request
 from augrank.tasks.recommend.response import Answer, Score
@@ -22,6 +23,7 @@ class ShardScorer:
     def __init__(self, job: ScoringJob, threads: int = 1) -> None:
         self._job = job
         import_xgboost_without_sklearn()
+        use_one_thread_for_arrays()
         bundle = load_bundle(job.bundle, RecommendSpec)
         # Every row of a job comes from one graph, on whatever machine it is computed.
         precision = job.precision or bundle.spec.preferred

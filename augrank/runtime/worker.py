@@ -15,11 +15,10 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, ClassVar
 
-import cv2
-
 from augrank.bundle.load import load_bundle
 from augrank.errors import AugrankError, BundleError
 from augrank.models.head import import_xgboost_without_sklearn
+from augrank.processes import use_one_thread_for_arrays
 from augrank.resources import threads_per_worker
 from augrank.runtime.batching import CachedTask, answer_batch
 from augrank.runtime.settings import WorkerSettings
@@ -42,7 +41,7 @@ class Worker:
         os.environ["TS_DECODE_INPUT_REQUEST"] = "false"  # read by TorchServe for every request
         workers = int((context.model_yaml_config or {}).get("minWorkers", 1))
         import_xgboost_without_sklearn()
-        cv2.setNumThreads(1)  # the cores are divided among workers and the backbone
+        use_one_thread_for_arrays()
         bundle = load_bundle(Path(context.system_properties["model_dir"]) / "bundle")
         if bundle.spec.task != self.task_name:
             raise BundleError(

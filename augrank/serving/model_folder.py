@@ -28,6 +28,7 @@ PACKED = (
     "errors.py",
     "files.py",
     "reporting.py",
+    "processes.py",
     "resources.py",
     "contracts",
     "images",

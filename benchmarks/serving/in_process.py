@@ -13,12 +13,12 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 
 from augrank.bundle.graphs import Way
 from augrank.bundle.recommend_spec import RecommendBundle
 from augrank.errors import AugrankError
+from augrank.processes import use_one_thread_for_arrays
 from augrank.runtime.wire import read_body
 from augrank.serving.capacity import ServingPlan
 from augrank.tasks.recommend.pipeline import Recommender
@@ -93,7 +93,7 @@ class InProcessBaseline:
 
 def _run_worker(connection: Connection, config: _WorkerConfig) -> None:
     """Measure on request until the other end closes the connection."""
-    cv2.setNumThreads(1)  # as augrank's handler does
+    use_one_thread_for_arrays()  # as augrank's handler does
     recommenders = {
         way: Recommender.load(
             config.bundle,

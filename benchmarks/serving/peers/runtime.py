@@ -7,9 +7,8 @@ the servers differ.
 import os
 from typing import Any
 
-import cv2
-
 from augrank import AugrankError, Recommender
+from augrank.processes import use_one_thread_for_arrays
 from augrank.runtime.settings import WorkerSettings
 from augrank.runtime.wire import read_body
 from augrank.tasks.recommend.request import parse_request
@@ -19,7 +18,7 @@ BUNDLE, WORKERS, PORT = "AUGRANK_BUNDLE", "AUGRANK_PEER_WORKERS", "AUGRANK_PEER_
 
 def load() -> Recommender:
     """Load the recommender and warm it up."""
-    cv2.setNumThreads(1)  # as augrank's handler does
+    use_one_thread_for_arrays()  # as augrank's handler does
     settings = WorkerSettings.from_environment()
     recommender = Recommender.load(
         os.environ[BUNDLE],

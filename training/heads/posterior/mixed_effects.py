@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
 
 from augrank.arrays import Float32Array, Float64Array
 from augrank.trust.posterior import FACTORS, ImageEffects, Posterior, probabilities
