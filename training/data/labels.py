@@ -1,0 +1,111 @@
+"""The labels of a manifest: columns of classes, of which a blank cell means "not labelled"."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from augrank.contracts.manifest import PRODUCT_TYPE
+from augrank.errors import DataError, one_of
+from augrank.manifest.ground_truth import HUMAN
+from augrank.manifest.problems import Problems
+
+DEFAULT_LABEL = "label"
+NOT_LABELLED = -1
+
+
+@dataclass(frozen=True)
+class Label:
+    """A question that every image has one answer to."""
+
+    name: str
+    classes: tuple[str, ...]  # sorted
+    value: NDArray[np.int64]  # (N,) number of each image's class; NOT_LABELLED if blank
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The number of images of each class."""
+        found = np.bincount(self.value[self.value >= 0], minlength=len(self.classes))
+        return dict(zip(self.classes, found.tolist(), strict=True))
+
+
+def find_labels(frame: pd.DataFrame, wanted: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the label columns: those that are named, or that the manifest's kind tells.
+
+    By default these are the attributes of a Ground Truth manifest, a column ``label``, or the
+    folders of an image folder.
+
+    Raises:
+        DataError: a column is missing, or nothing tells which they are.
+    """
+    columns = [str(name) for name in frame.columns]
+    if wanted is not None:
+        for name in wanted:
+            if name not in columns:
+                raise DataError(
+                    f"there is no label column {name!r}", expected=one_of(columns, name)
+                )
+        return tuple(wanted)
+    attributes = [name.removesuffix(HUMAN) for name in columns if name.endswith(HUMAN)]
+    if found := [name for name in attributes if name in columns]:
+        return tuple(found)
+    for name in (DEFAULT_LABEL, PRODUCT_TYPE):
+        if name in columns:
+            return (name,)
+    raise DataError(
+        "there are no labels",
+        expected="--labels with the names of columns, or a folder for each class",
+        got=", ".join(columns),
+    )
+
+
+def read_labels(
+    frame: pd.DataFrame, names: Sequence[str], file: NDArray[np.int64], problems: Problems
+) -> tuple[Label, ...]:
+    """Read the labels of distinct files.
+
+    Args:
+        frame: (N rows), text.
+        names: of the label columns.
+        file: (N,) number of each row's file, 0 to F - 1.
+        problems: rows that label a file otherwise than an earlier row are added.
+    """
+    return tuple(_read_label(frame[name], name, file, problems) for name in names)
+
+
+def _read_label(
+    cells: "pd.Series[str]", name: str, file: NDArray[np.int64], problems: Problems
+) -> Label:
+    text = cells.to_numpy(object)
+    given = np.flatnonzero((text != "") & ~problems.bad)
+    classes, number = np.unique(text[given].astype(str), return_inverse=True)
+    value = np.full(int(file.max(initial=-1)) + 1, NOT_LABELLED)
+    conflicting, why = np.zeros(len(text), bool), [""] * len(text)
+    for row, label in zip(given.tolist(), number.tolist(), strict=True):
+        before = value[file[row]]
+        if before == NOT_LABELLED:
+            value[file[row]] = label
+        elif before != label:
+            conflicting[row] = True
+            why[row] = (
+                f"{name} is {str(classes[label])!r}, but an earlier row gives the same image "
+                f"{str(classes[before])!r}"
+            )
+    problems.add_each([reason or None for reason in why])
+    return Label(name, tuple(map(str, classes)), value)
+
+
+def check_label(label: Label, least: int = 2) -> None:
+    """Check that there is something to tell apart.
+
+    Raises:
+        DataError: there are fewer than ``least`` classes.
+    """
+    if len(label.classes) < least:
+        raise DataError(
+            f"{label.name} has nothing to tell apart",
+            expected=f"at least {least} classes",
+            got=", ".join(label.classes) or "no labels",
+        )
