@@ -13,6 +13,7 @@ from typing import Any
 from augrank.bundle.graphs import Way
 from augrank.bundle.recommend_spec import RecommendBundle
 from augrank.errors import DataError
+from augrank.tasks.recommend.request import DEFAULT_ALTERNATES
 from benchmarks.serving.in_process import InProcessBaseline
 from benchmarks.serving.measurements import ServingBenchConfig
 
@@ -50,8 +51,10 @@ def measure_score(
         fields = bundle.spec.example_fields()
         target = fields.pop("target")
         given = [f"--context={name}={value}" for name, value in fields.items()]
+        alternates = str(DEFAULT_ALTERNATES)  # as the pipeline's requests have
         command = [sys.executable, "-m", "augrank", "score", str(bundle.directory), str(images),
-                   "--out", str(Path(folder) / "answers.parquet"), "--target", target]  # fmt: skip
+                   "--out", str(Path(folder) / "answers.parquet"), "--target", target,
+                   "--alternates", alternates]  # fmt: skip
         before = baseline.rate("pipeline", way, config.in_process_s)
         started = time.perf_counter()
         done = subprocess.run([*command, *given], check=False, stdout=subprocess.DEVNULL)
