@@ -22,7 +22,7 @@ from augrank.models.head import HeadRows
 from augrank.trust.estimator import Estimator
 from augrank.trust.posterior import ImageEffects
 
-CACHED_SCORES = 128
+CACHED_BYTES = 16 * 1024**2  # of predictions
 MAX_CONSIDERED = 1000  # images that one request is compared with
 
 
@@ -33,6 +33,14 @@ class CatalogueImage:
     path: str  # as in the manifest
     sha256: str
     attributes: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """Images that may be offered, and what they would do."""
+
+    rows: NDArray[np.int64]  # (N,) of the catalogue, ascending
+    draws: Float64Array  # (M, N) of their probabilities, read-only
 
 
 class Offer(Protocol):
@@ -58,7 +66,8 @@ class Offer(Protocol):
 class Alternates:
     """The alternates index of a bundle.
 
-    Scores depend only on the target and the context; recently used ones are cached (LRU).
+    Predictions depend only on the target, the context and the product type, not on the request's
+    image; recently used ones are cached (LRU).
 
     Args:
         images: the catalogue.
@@ -80,7 +89,9 @@ class Alternates:
         self._types = np.array(types, dtype=object)
         self._sha256 = np.array([image.sha256 for image in images], dtype=object)
         self._type_names = Vocabulary(sorted({name for name in self._types.tolist() if name}))
-        self._scores: LRUCache[tuple[str, bytes], Float32Array] = LRUCache(CACHED_SCORES)
+        self._predicted: LRUCache[tuple[str, bytes, str | None], Predicted] = LRUCache(
+            CACHED_BYTES, getsizeof=lambda kept: kept.draws.nbytes
+        )
         self._lock = Lock()
 
     @classmethod
@@ -135,24 +146,24 @@ class Alternates:
         return found
 
     def predict(self, offer: Offer) -> tuple[NDArray[np.int64], Float64Array] | None:
-        """Predict the images that may be offered, at most MAX_CONSIDERED of the best rated.
+        """Predict the images that may be offered, of at most MAX_CONSIDERED of the best rated.
+
+        The request's image is no alternate to itself. If the catalogue has it, its type is the
+        default.
 
         Returns:
             Their rows, (N,), and draws of their probabilities, (draws, N); None if there are none.
         """
-        estimator, context = offer.estimator, offer.context
-        allowed = self._allowed(offer.product_type, offer.sha256)
-        if not allowed.any():
-            return None
-        score = self._score(estimator, context)
-        rows = np.flatnonzero(allowed)
-        if len(rows) > MAX_CONSIDERED:
-            rating = estimator.rating(score[rows], estimator.catalogue[rows])
-            sign = 1 if estimator.spec.target.direction == "minimize" else -1
-            rows = np.sort(rows[np.argsort(sign * rating, kind="stable")[:MAX_CONSIDERED]])
-        inputs, known = self._rows(context, rows), estimator.catalogue[rows]
-        # The request's image has number 0.
-        return rows, estimator.images(inputs, score[rows], known, first=1)
+        same_image = self._sha256 == offer.sha256
+        product_type, known = offer.product_type, same_image.any()
+        if product_type is None and known:
+            product_type = self._types[int(np.argmax(same_image))]
+        predicted = self._predict(offer.estimator, offer.context, product_type or None)
+        rows, draws = predicted.rows, predicted.draws
+        if known:
+            others = ~same_image[rows]
+            rows, draws = rows[others], draws[:, others]
+        return (rows, draws) if len(rows) else None
 
     def known(self, estimator: Estimator, image_sha256: str) -> ImageEffects | None:
         """Return what training knows of an image of the catalogue, found by its content."""
@@ -162,32 +173,32 @@ class Alternates:
         row = estimator.catalogue.best_known(rows)
         return estimator.catalogue[row : row + 1]
 
-    def _allowed(self, product_type: str | None, image_sha256: str) -> NDArray[np.bool_]:
-        """Return which images may be offered, (M,).
-
-        Args:
-            product_type: only images of this type; by default the type of the request's image if
-                the catalogue has that image, else any.
-            image_sha256: the request's image, which is not an alternate to itself.
-        """
-        same_image = self._sha256 == image_sha256
-        if product_type is None and same_image.any():
-            product_type = self._types[int(np.argmax(same_image))]
-        allowed = ~same_image
-        if product_type:
-            allowed &= self._types == product_type
-        return np.asarray(allowed, bool)
-
-    def _score(self, estimator: Estimator, context: Float32Array) -> Float32Array:
-        key = (estimator.spec.target.name, context.tobytes())
+    def _predict(
+        self, estimator: Estimator, context: Float32Array, product_type: str | None
+    ) -> Predicted:
+        """Predict the best rated images of a type, or of all."""
+        key = (estimator.spec.target.name, context.tobytes(), product_type)
         with self._lock:
-            kept: Float32Array | None = self._scores.get(key)
+            kept: Predicted | None = self._predicted.get(key)
         if kept is not None:
             return kept
-        score = estimator.score(self._rows(context, slice(None)))
-        with self._lock:
-            self._scores[key] = score
-        return score
+        of_type = self._types == product_type if product_type else np.ones(len(self._types), bool)
+        rows = np.flatnonzero(of_type)
+        inputs, known = self._rows(context, rows), estimator.catalogue[rows]
+        score = estimator.score(inputs)
+        if len(rows) > MAX_CONSIDERED:
+            rating = estimator.rating(score, known)
+            sign = 1 if estimator.spec.target.direction == "minimize" else -1
+            best = np.sort(np.argsort(sign * rating, kind="stable")[:MAX_CONSIDERED])
+            rows, score, known = rows[best], score[best], known[best]
+            inputs = self._rows(context, rows)
+        # The request's image has number 0.
+        predicted = Predicted(rows, estimator.images(inputs, score, known, first=1))
+        predicted.draws.flags.writeable = False  # requests share it
+        if predicted.draws.nbytes <= CACHED_BYTES:
+            with self._lock:
+                self._predicted[key] = predicted
+        return predicted
 
     def _rows(self, context: Float32Array, rows: slice | NDArray[np.int64]) -> HeadRows:
         """Return the heads' inputs: the images as they are, without an augmentation."""

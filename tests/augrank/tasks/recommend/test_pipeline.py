@@ -156,6 +156,24 @@ def test_an_image_unknown_to_the_catalogue_gets_alternates_of_any_type(recommend
     assert (answer.image.width, answer.image.height) == (60, 30)
 
 
+def test_an_alternate_is_predicted_once_for_all_requests_of_a_context(recommender, image):
+    first = recommender.recommend(image, "open_rate", CONTEXT, alternates=100)
+    grey = np.full((64, 64, 3), 128, np.uint8)
+    kind = first.alternates[0].attributes["product_type"]
+    other = recommender.recommend(
+        grey, "open_rate", CONTEXT | {"product_type": kind}, alternates=100
+    )
+    mine = {each.path: (each.probability, each.interval) for each in first.alternates}
+    others = {each.path: (each.probability, each.interval) for each in other.alternates}
+    assert len(others) == len(mine) + 1  # the image itself is no alternate to itself
+    assert mine.items() <= others.items()
+    plan = recommender.plan(Request(grey, "open_rate", CONTEXT | {"product_type": kind}))
+    (_, draws), (_, again) = (recommender.alternates.predict(plan) for _ in range(2))
+    assert draws is again
+    with pytest.raises(ValueError, match="read-only"):
+        draws[0, 0] = 0
+
+
 def test_thumbnails_come_on_request_only(recommender, image):
     plain = recommender.recommend(image, "open_rate", CONTEXT)
     assert {s.thumbnail for s in (*plain.candidates, *plain.alternates)} == {None}
