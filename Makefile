@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := 0.13.9
 EXTRAS := --extra train --extra tune --extra export --extra serve --extra aws --extra peers --extra cpu \
-  --extra ray --extra heic
+  --extra ray --extra heic --extra pretrained --extra wandb
 CODE := augrank handlers training export simulation benchmarks examples tests
 
 # Two workers, each with whole modules, in the order of tests/conftest.py: long ones first.

@@ -28,7 +28,15 @@ DeviceChoice = Literal["auto", "cpu", "cuda"]
 GraphPrecision = Literal["fp32", "int8"]
 SIZE_STEP = 16  # pixels; progressive sizes are multiples of it, which limits their number
 # Options that do not affect the result of a run: they may differ when it is resumed.
-INCIDENTAL = ("out", "manifest", "images", "threads", "name", "cache", "cache_gb", "compile")
+INCIDENTAL = (
+    "out", "manifest", "images", "threads", "name", "cache", "cache_gb", "compile", "wandb",
+)  # fmt: skip
+
+
+OPTIONS_OF_TASKS = {
+    "recommend": ("targets", "directions", "context", "context_types"),
+    "classify": ("labels", "group"),
+}
 
 
 class _Options(BaseModel, frozen=True, extra="forbid"):
@@ -76,6 +84,16 @@ class DataOptions(_Options, frozen=True):
         "of its cells are numbers. Repeatable.",
         json_schema_extra={"flag": "--context-type"},
     )
+    labels: tuple[str, ...] | None = Field(
+        None,
+        description="Comma-separated label columns to classify (--task classify); by default "
+        "'label', the folders of an image folder, or the attributes of a Ground Truth manifest.",
+    )
+    group: tuple[str, ...] | None = Field(
+        None,
+        description="Comma-separated columns whose equal values keep images in one split, '' for "
+        "none (--task classify); by default uploader, advertiser, original, where present.",
+    )
     skip_bad_rows: bool = Field(False, description="Skip bad rows instead of stopping.")
     test_share: float = Field(0.2, gt=0, lt=1, description="Share of originals for testing.")
     validation_share: float = Field(
@@ -99,6 +117,12 @@ class BackboneOptions(_Options, frozen=True):
     weight_decay: float = Field(5e-4, ge=0, description="Weight decay.")
     schedule: Schedule = Field(
         "onecycle", description="Learning rate schedule: one cycle, or reduce on plateau."
+    )
+    class_weights: Literal["none", "balanced"] = Field(
+        "none", description="Weights of the classes in the loss; balanced: all together the same."
+    )
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=1, description="Share of each label that is spread over all classes."
     )
     freeze: bool = Field(False, description="Train only the last layer, on top of --weights.")
     average: float = Field(
@@ -166,6 +190,11 @@ class RunOptions(_Options, frozen=True):
         description="Model name; by default that of the run directory.",
     )
     task: str = Field("recommend", description="Task to train: a module of training/tasks.")
+    wandb: str | None = Field(
+        None,
+        description="Project in Weights & Biases that gets the curves; WANDB_MODE=offline keeps "
+        "them in OUT/wandb.",
+    )
     seed: int = Field(0, ge=0, description="Random seed.")
     threads: int | None = Field(
         None, ge=1, description="Number of threads; by default the usable cores."
@@ -198,6 +227,9 @@ class FitConfig(DataOptions, BackboneOptions, HeadOptions, RunOptions, frozen=Tr
             raise ValueError("--graphs must name fp32, which the others are compared with")
         if list(self.graphs) != [each for each in ("fp32", "int8") if each in self.graphs]:
             raise ValueError("--graphs names fp32 first, and each graph once")
+        for name in _of_other_tasks(self.task):
+            if getattr(self, name) not in (None, {}):
+                raise ValueError(f"{flag_of(name)} is not an option of --task {self.task}")
         if self.batch_size < 2 * self.accumulate:
             raise ValueError("--batch-size must be at least two per micro-batch of --accumulate")
         return self
@@ -215,6 +247,13 @@ class FitConfig(DataOptions, BackboneOptions, HeadOptions, RunOptions, frozen=Tr
     def decisive(self) -> dict[str, Any]:
         """Return the options that affect the result of the run, as plain data."""
         return self.model_dump(mode="json", exclude=set(INCIDENTAL))
+
+
+def _of_other_tasks(task: str) -> tuple[str, ...]:
+    """Return the options that a task does not have."""
+    return tuple(
+        name for owner, names in OPTIONS_OF_TASKS.items() if owner != task for name in names
+    )
 
 
 def flag_of(name: str) -> str:
@@ -290,7 +329,7 @@ def named_options(content: Mapping[str, Any], source: str) -> dict[str, Any]:
         if key not in FitConfig.model_fields:
             known = [*FitConfig.model_fields]
             raise DataError(f"{source} has an unknown option", expected=one_of(known, key), got=key)
-    for key in ("targets", "context", "graphs"):
+    for key in ("targets", "context", "graphs", "labels", "group"):
         if isinstance(options.get(key), str):
             options[key] = split_names(options[key])
     return options

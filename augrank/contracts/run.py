@@ -14,7 +14,9 @@ from augrank.errors import DataError
 
 RUN_FILE = "run.json"
 RUN_FORMAT: Final = 4
-BackboneName = Literal["resnet18", "resnet34", "resnet50"]
+BackboneName = Literal[
+    "resnet18", "resnet34", "resnet50", "mobilenet_v3_large", "efficientnet_lite0"
+]
 Precision = Literal["fp32", "fp16", "int8"]  # of a graph
 
 

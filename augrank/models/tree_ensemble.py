@@ -40,17 +40,24 @@ class TreeEnsemble:
         It evaluates no categorical splits, several outputs, weighted trees or objectives other
         than logistic regression.
         """
-        learner = json.loads(booster.save_raw("json").decode())["learner"]
-        model = learner["gradient_booster"].get("model", {})
-        trees = model.get("trees", [])
-        plain = (
-            learner["objective"]["name"] == "binary:logistic"
-            and learner["gradient_booster"]["name"] == "gbtree"
-            and trees
-            and not any(tree["categories"] or any(tree["split_type"]) for tree in trees)
-            and all(tree["tree_param"]["size_leaf_vector"] in ("0", "1") for tree in trees)
-        )
-        return cls._of_trees(trees, _base_margin(learner)) if plain else None
+        learner = _learner(booster)
+        trees = _plain_trees(learner, "binary:logistic")
+        return cls._of_trees(trees, _base_margin(learner)) if trees else None
+
+    @classmethod
+    def by_class(cls, booster: "xgboost.Booster") -> "tuple[TreeEnsemble, ...] | None":
+        """Return the trees of each class of a softmax model; None if these are not plain trees."""
+        learner = _learner(booster)
+        trees = _plain_trees(learner, "multi:softprob")
+        if not trees:
+            return None
+        owner = learner["gradient_booster"]["model"]["tree_info"]  # the class of each tree
+        bases = _base_scores(learner)
+        groups = []
+        for number in range(max(owner) + 1):
+            own = [tree for tree, group in zip(trees, owner, strict=True) if group == number]
+            groups.append(cls._of_trees(own, bases[number % len(bases)]))
+        return tuple(groups)
 
     @classmethod
     def _of_trees(cls, trees: list[dict[str, Any]], base_margin: float) -> "TreeEnsemble":
@@ -96,12 +103,33 @@ class TreeEnsemble:
         return sums
 
 
+def _learner(booster: "xgboost.Booster") -> dict[str, Any]:
+    learner: dict[str, Any] = json.loads(booster.save_raw("json").decode())["learner"]
+    return learner
+
+
+def _plain_trees(learner: dict[str, Any], objective: str) -> list[dict[str, Any]]:
+    """Return the trees of a model of this objective; none if this module cannot evaluate them."""
+    trees: list[dict[str, Any]] = learner["gradient_booster"].get("model", {}).get("trees", [])
+    plain = (
+        learner["objective"]["name"] == objective
+        and learner["gradient_booster"]["name"] == "gbtree"
+        and not any(tree["categories"] or any(tree["split_type"]) for tree in trees)
+        and all(tree["tree_param"]["size_leaf_vector"] in ("0", "1") for tree in trees)
+    )
+    return trees if plain else []
+
+
 def _base_margin(learner: dict[str, Any]) -> float:
-    """Return the intercept as log odds; XGBoost 3 writes it as a list."""
-    text = learner["learner_model_param"]["base_score"]
-    value = json.loads(text)
-    share = float(value[0] if isinstance(value, list) else value)
+    """Return the intercept as log odds."""
+    (share,) = _base_scores(learner)
     return float(np.log(share / (1 - share)))
+
+
+def _base_scores(learner: dict[str, Any]) -> list[float]:
+    """Return the intercepts; XGBoost 3 writes a list."""
+    value = json.loads(learner["learner_model_param"]["base_score"])
+    return [float(each) for each in (value if isinstance(value, list) else [value])]
 
 
 def _depth(tree: dict[str, Any]) -> int:

@@ -13,7 +13,12 @@ from training.backbone.loader import BatchLoader, ImageSet
 from training.common.context import TrainContext
 from training.common.device import Device
 from training.config import FitConfig
-from training.data.dataset import Dataset, load_dataset, read_manifest
+from training.data.dataset import Dataset
+from training.data.recommend_dataset import (
+    RecommendDataset,
+    load_dataset,
+    read_manifest,
+)
 
 BATCH, GPU_BATCH = 64, 256
 LONG_RUN_EPOCHS = 100  # for which torch.compile is chosen as in a long run
@@ -126,7 +131,7 @@ def choose_device(threads: int) -> Device:
     return Device.choose("auto", "auto")
 
 
-def load_images(images: Path, scratch: Path, size: int) -> Dataset:
+def load_images(images: Path, scratch: Path, size: int) -> RecommendDataset:
     """Decode and split a folder of images as ``fit`` does."""
     config = FitConfig(
         images=images, out=scratch / f"{size}", cache=scratch / "cache", image_size=size

@@ -97,6 +97,7 @@ def _inputs(population: Population, originals: int) -> Inputs:
         population.features[:originals].reshape(-1, population.features.shape[-1]),
         population.logits[:originals].reshape(-1, len(VERSIONS)),
         np.arange(originals * len(VERSIONS)),
+        len(VERSIONS),
     )
     every = np.arange(originals)
     column = CategoricalColumn(name="campaign_type", values=CAMPAIGN_TYPES)

@@ -33,13 +33,18 @@ class EmbeddingTable:
     features: NDArray[np.float32]  # (M, F)
     logits: NDArray[np.float32]  # (M, A)
     keys: NDArray[np.int64]  # (M,) sorted: file x augmentations + augmentation
+    augmentations: int  # number of augmentations of a file
 
     @classmethod
     def from_features(
-        cls, backbone: Backbone, features: NDArray[np.float32], keys: NDArray[np.int64]
+        cls,
+        backbone: Backbone,
+        features: NDArray[np.float32],
+        keys: NDArray[np.int64],
+        augmentations: int,
     ) -> "EmbeddingTable":
         """Make a table with the logits that the backbone's last layer computes from features."""
-        return cls(features, backbone.logits(features), keys)
+        return cls(features, backbone.logits(features), keys, augmentations)
 
     def rows(self, file: NDArray[np.int64], applied: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the rows of pairs, int64 of the same shape.
@@ -47,7 +52,7 @@ class EmbeddingTable:
         Raises:
             KeyError: a pair was not embedded.
         """
-        wanted = pair_keys(file, applied, self.logits.shape[1])
+        wanted = pair_keys(file, applied, self.augmentations)
         rows = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
         if not np.array_equal(self.keys[rows], wanted):
             raise KeyError("an image that was not embedded")
@@ -186,7 +191,7 @@ def embed_dataset(
         ctx.reporter.say("The cache is full: embeddings will be computed again next time.")
     if cached is None:
         return None
-    return EmbeddingTable.from_features(trained.backbone, cached[0], keys)
+    return EmbeddingTable.from_features(trained.backbone, cached[0], keys, count)
 
 
 def embed_all(
@@ -211,4 +216,4 @@ def embed_all(
     features = np.empty((len(keys), embedder.width), np.float32)
     for chunk, part in embed(embedder, loader, keys, augmentations, ctx):
         features[chunk] = part
-    return EmbeddingTable.from_features(backbone, features, keys)
+    return EmbeddingTable.from_features(backbone, features, keys, augmentations)

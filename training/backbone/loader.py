@@ -37,7 +37,7 @@ class TrainingBatch(NamedTuple):
     """One process's shard of a batch, or one micro-batch of it (gradient accumulation)."""
 
     images: Tensor  # float32 (B, 3, S, S), channels-last, normalised, on the device
-    label: Tensor  # int64 (B,), on the device
+    label: Tensor  # int64 (B,) or (B, Q), see ``Samples``, on the device
     weight: float  # of its mean loss, so that the mean over processes is that of the whole batch
     completes: bool  # whether it is the last micro-batch before an optimizer step
     waited_s: float = 0.0  # time that the consumer waited for it
@@ -144,8 +144,8 @@ class BatchLoader:
             for number, batch in enumerate(batches)
         ]
         boxes = crops.boxes(epoch, len(samples), self._side)
-        # A file that was augmented elsewhere must not be mirrored after that.
-        boxes[:, 4] &= samples.applied == samples.label
+        if samples.mirrored is not None:
+            boxes[:, 4] &= samples.mirrored
         shown = _Epoch(samples, boxes, size or self._side)
         timer, before = WaitTimer(), 0.0
         make = self._made_by_threads if self._augmenter is None else self._made_on_device

@@ -1,4 +1,4 @@
-"""The backbone: a torchvision ResNet whose last layer recognises augmentations."""
+"""The backbone: a network whose last layer answers what a task asks of an image."""
 
 import hashlib
 from collections.abc import Mapping
@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torchvision
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import linear
@@ -19,46 +18,43 @@ from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 from augrank.contracts.run import BackboneName
 from augrank.errors import DataError
-
-WIDTHS: dict[BackboneName, int] = {"resnet18": 512, "resnet34": 512, "resnet50": 2048}
-LAST_LAYER = ("fc.weight", "fc.bias")
+from training.backbone.architectures import ARCHITECTURES
 
 
 class Backbone(nn.Module):
-    """Maps images to (features, logits). ``net`` is torchvision's, and so are its weights' names.
+    """Maps images to (features, logits). ``net`` is the library's, and so are its weights' names.
 
     Args:
-        architecture: resnet18, resnet34 or resnet50.
-        augmentations: number of classes.
+        architecture: one of ``ARCHITECTURES``.
+        outputs: number of logits, A.
         seed: of the initial weights.
     """
 
-    def __init__(self, architecture: BackboneName, augmentations: int, seed: int) -> None:
+    def __init__(self, architecture: BackboneName, outputs: int, seed: int) -> None:
         super().__init__()
+        self.architecture = ARCHITECTURES[architecture]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            build = getattr(torchvision.models, architecture)
-            # The last norm of each block starts at zero: He et al. (2019), "Bag of tricks".
-            self.net: torchvision.models.ResNet = build(
-                weights=None, num_classes=augmentations, zero_init_residual=True
-            )
-        self.feature_width = WIDTHS[architecture]
+            self.net = self.architecture.build(outputs)
+        self.feature_width = self.architecture.width
         self.frozen = False
+
+    @property
+    def last(self) -> nn.Linear:
+        """The last layer."""
+        layer = self.net.get_submodule(self.architecture.last)
+        assert isinstance(layer, nn.Linear)
+        return layer
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Embed normalised images, float (N, 3, S, S): features (N, F) and logits (N, A)."""
-        net = self.net
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            # torchvision's order, relu before maxpool, gives the same result at four times the
-            # cost.
-            x = net.relu(net.maxpool(net.bn1(net.conv1(images))))
-            x = net.layer4(net.layer3(net.layer2(net.layer1(x))))
-            features = torch.flatten(net.avgpool(x), 1)
-        return features, net.fc(features)
+            features = self.architecture.features(self.net, images)
+        return features, self.last(features)
 
     def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Compute logits (N, A) from features (N, F), in float32 on the CPU."""
-        layer = self.net.fc
+        layer = self.last
         with torch.inference_mode():
             return linear(torch.from_numpy(features), layer.weight.cpu(), layer.bias.cpu()).numpy()
 
@@ -66,7 +62,7 @@ class Backbone(nn.Module):
         """Train only the last layer from now on; running statistics are kept too."""
         self.frozen = True
         self.net.requires_grad_(False)
-        self.net.fc.requires_grad_(True)
+        self.last.requires_grad_(True)
 
     def train(self, mode: bool = True) -> "Backbone":
         """Set training mode, unless frozen."""
@@ -90,37 +86,43 @@ class Backbone(nn.Module):
         copy = deepcopy(self).eval()
         for module in copy.net.modules():
             if isinstance(module, (BasicBlock, Bottleneck, ResNet)):
-                _fold_into_convolutions(module)
+                _fold_block(module)
+            elif isinstance(module, nn.Sequential):
+                _fold_sequence(module)
         return copy
 
     def digest(self) -> str:
         """Hash the weights that features depend on: all but the last layer's."""
         digest = hashlib.sha256()
         for name, value in self.plain_state().items():
-            if name not in LAST_LAYER:
+            if name not in self.architecture.last_layer:
                 digest.update(name.encode() + value.numpy().tobytes())
         return digest.hexdigest()
 
     def plain_state(self) -> dict[str, Tensor]:
-        """Return torchvision-named weights on the CPU, float32, contiguous."""
+        """Return the weights by the library's names, on the CPU, float32, contiguous."""
         return {
             name: value.detach().cpu().contiguous().clone()
             for name, value in self.net.state_dict().items()
         }
 
 
-def _fold_into_convolutions(module: nn.Module) -> None:
-    """Fold each ``conv1, bn1`` of a block, and its downsampling branch."""
+def _fold_block(module: nn.Module) -> None:
+    """Fold each ``conv1, bn1`` of a ResNet's block."""
     for number in "123":
         if isinstance(norm := getattr(module, f"bn{number}", None), _BatchNorm):
             name = f"conv{number}"
             setattr(module, name, fuse_conv_bn_eval(getattr(module, name), norm))
             setattr(module, f"bn{number}", nn.Identity())
-    if isinstance(downsample := getattr(module, "downsample", None), nn.Sequential):
-        convolution, norm = downsample
-        assert isinstance(convolution, nn.Conv2d)
-        assert isinstance(norm, _BatchNorm)
-        module.downsample = nn.Sequential(fuse_conv_bn_eval(convolution, norm))
+
+
+def _fold_sequence(layers: nn.Sequential) -> None:
+    """Fold each normalisation that directly follows a convolution."""
+    for number in range(len(layers) - 1):
+        convolution, norm = layers[number], layers[number + 1]
+        if isinstance(convolution, nn.Conv2d) and isinstance(norm, _BatchNorm):
+            layers[number] = fuse_conv_bn_eval(convolution, norm)
+            layers[number + 1] = nn.Identity()
 
 
 @dataclass(frozen=True)
@@ -137,8 +139,9 @@ class InitialWeights:
 
         Args:
             architecture: the backbone's.
-            source: ``none``, ``imagenet`` (torchvision's, from its hub or its cache), or a file: a
-                state dict, or a checkpoint that holds one under ``state_dict`` or ``model``.
+            source: ``none``, ``imagenet`` (torchvision's, from its hub or its cache; those of
+                efficientnet_lite0 from a package), or a file: a state dict, or a checkpoint that
+                holds one under ``state_dict`` or ``model``.
 
         Raises:
             DataError: the hub cannot be reached, or the file cannot be read or belongs to another
@@ -146,7 +149,8 @@ class InitialWeights:
         """
         if source == "none":
             return cls(architecture, source, None)
-        state = _from_hub(architecture) if source == "imagenet" else _from_file(Path(source))
+        pretrained = ARCHITECTURES[architecture].pretrained
+        state = pretrained() if source == "imagenet" else _from_file(Path(source))
         _check_fit(state, architecture, source)
         return cls(architecture, source, state)
 
@@ -158,27 +162,28 @@ class InitialWeights:
         """
         if self.state is None:
             return f"{self.architecture} starts from random weights"
-        current = backbone.net.state_dict()
+        current, last_layer = backbone.net.state_dict(), backbone.architecture.last_layer
         state = dict(self.state)
         new_last_layer = any(
-            name not in state or state[name].shape != current[name].shape for name in LAST_LAYER
+            name not in state or state[name].shape != current[name].shape for name in last_layer
         )
         if new_last_layer:
-            state |= {name: current[name] for name in LAST_LAYER}
+            state |= {name: current[name] for name in last_layer}
         backbone.net.load_state_dict(state)
         line = f"{self.architecture} starts from {self.source}"
         if new_last_layer:
-            line += f"; its last layer is new ({len(current['fc.bias'])} outputs)"
+            line += f"; its last layer is new ({backbone.last.out_features} outputs)"
         return line
 
 
 def _check_fit(state: Mapping[str, Tensor], architecture: BackboneName, source: str) -> None:
     """Compare names and shapes with those of the architecture, except for the last layer."""
     with torch.device("meta"):
-        network = getattr(torchvision.models, architecture)(weights=None)
-    expected = {name: t for name, t in network.state_dict().items() if name not in LAST_LAYER}
+        network = ARCHITECTURES[architecture].build(1000)
+    last_layer = ARCHITECTURES[architecture].last_layer
+    expected = {name: t for name, t in network.state_dict().items() if name not in last_layer}
     missing = sorted(set(expected) - set(state))
-    unknown = sorted(set(state) - set(expected) - set(LAST_LAYER))
+    unknown = sorted(set(state) - set(expected) - set(last_layer))
     reshaped = [
         f"{name} {tuple(state[name].shape)} instead of {tuple(expected[name].shape)}"
         for name in expected
@@ -193,24 +198,10 @@ def _check_fit(state: Mapping[str, Tensor], architecture: BackboneName, source: 
     if differences:
         raise DataError(
             f"{source} does not hold the weights of a {architecture}",
-            expected=f"torchvision's {architecture}",
+            expected=f"the library's {architecture}",
             got="tensors that are " + ", ".join(differences),
             remedy="Name the network that they belong to with --backbone.",
         )
-
-
-def _from_hub(architecture: BackboneName) -> dict[str, Tensor]:
-    try:
-        state: dict[str, Tensor] = torchvision.models.get_model_weights(
-            architecture
-        ).IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)
-    except (OSError, RuntimeError) as error:  # URLError is an OSError; a bad hash a RuntimeError
-        raise DataError(
-            f"torchvision's hub did not deliver the ImageNet weights ({error})",
-            remedy="Download them where there is a network and name the file: --weights PATH; "
-            "or start from random weights: --weights none.",
-        ) from error
-    return state
 
 
 def _from_file(file: Path) -> dict[str, Tensor]:

@@ -17,6 +17,7 @@ from training.backbone.compile import CompiledForOneShape, should_compile, valid
 from training.backbone.ema import Ema
 from training.backbone.loader import TrainingBatch
 from training.backbone.model import Backbone
+from training.backbone.objective import Objective
 from training.common.context import TrainContext
 from training.common.device import Device
 from training.config import FitConfig
@@ -32,15 +33,22 @@ class BackboneOptimizer:
         config: learning rate, momentum, weight decay, schedule, EMA, gradient accumulation.
         ctx: device and processes that train together.
         steps: optimizer steps per epoch.
+        objective: what is learned; by default one question, whose classes are all outputs.
 
     Raises:
         DataError: an option does not fit the device.
     """
 
     def __init__(
-        self, backbone: Backbone, config: FitConfig, ctx: TrainContext, steps: int
+        self,
+        backbone: Backbone,
+        config: FitConfig,
+        ctx: TrainContext,
+        steps: int,
+        objective: Objective | None = None,
     ) -> None:
         self._backbone, self._ctx = backbone, ctx
+        self._objective = objective or Objective((backbone.last.out_features,))
         self._group = ctx.world.gradient_group()
         check_device(config, ctx.device)
         validate_compile(config, ctx.world.size)
@@ -90,12 +98,13 @@ class BackboneOptimizer:
         """Run the backward pass, and the optimizer step if this completes the batch.
 
         Returns:
-            float32 (2,) on the device: summed loss, and the number of correct predictions.
+            float64 (3,) on the device: see ``Objective.figures``.
         """
         with self._gradient_sync(batch):
             with self._ctx.device.autocast():
                 _, logits = self._network(batch.images)
-            loss = nn.functional.cross_entropy(logits.float(), batch.label)
+            logits = logits.float()
+            loss = self._objective.loss(logits, batch.label)
             torch.autograd.backward(self._scaler.scale(loss * batch.weight))
         if batch.completes:
             self._scaler.step(self._optimizer)
@@ -104,8 +113,7 @@ class BackboneOptimizer:
             self._schedule.after_batch()
             if self._ema is not None:
                 self._ema.update(self._backbone)
-        correct = (logits.detach().argmax(1) == batch.label).sum()
-        return torch.stack([loss.detach() * len(batch.label), correct.float()])
+        return self._objective.figures(logits.detach(), batch.label)
 
     def end_epoch(self, validation_accuracy: float) -> None:
         """Let the schedule detect a plateau."""

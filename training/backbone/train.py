@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,12 +10,14 @@ import cv2
 import torch
 
 from augrank.errors import DataError
-from augrank.images.preprocess import IMAGENET_MEAN, IMAGENET_STD, Normalizer
+from augrank.images.preprocess import Normalizer
+from training.backbone.architectures import ARCHITECTURES
 from training.backbone.checkpoint import Checkpoints
 from training.backbone.compile import validate_compile
 from training.backbone.crops import RandomCrops, may_flip
 from training.backbone.loader import BatchLoader, ImageSet
 from training.backbone.model import Backbone, InitialWeights
+from training.backbone.objective import Objective
 from training.backbone.optimizer import check_device
 from training.backbone.trainer import Trainer, TrainingData
 from training.common.context import TrainContext
@@ -26,8 +29,10 @@ from training.data.image_cache.store import decoder
 from training.data.samples import Channels, channel_statistics
 from training.data.splits import TRAIN, VALIDATION
 from training.distributed.world import World
+from training.run.curves import CurveWriter, WandbWriter, check_wandb
 from training.run.epoch import Epoch, TrainingHistory, ignore_epoch
 from training.run.folder import installed_versions, record_of
+from training.run.tensorboard import TensorBoardWriter
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,7 @@ def check_options(config: FitConfig, world: World) -> InitialWeights:
     _check_batch(config, world)
     check_device(config, device)
     validate_compile(config, world.size)
+    check_wandb(config)
     return InitialWeights.load(config.backbone, config.weights)
 
 
@@ -100,13 +106,37 @@ def _check_batch(config: FitConfig, world: World) -> None:
         )
 
 
+def train_with_curves(
+    data: Dataset,
+    ctx: TrainContext,
+    on_epoch: Callable[[Epoch], None] = ignore_epoch,
+    initial: InitialWeights | None = None,
+) -> TrainedBackbone:
+    """Train a backbone as ``train_backbone`` does, with live curves in TensorBoard and W&B."""
+    if not ctx.world.is_main:
+        return train_backbone(data, ctx, initial=initial)
+    with ExitStack() as stack:
+        writers: list[CurveWriter] = [
+            stack.enter_context(TensorBoardWriter(data.folder.tensorboard))
+        ]
+        if data.config.wandb is not None:
+            writers.append(stack.enter_context(WandbWriter(data.config, data.fingerprint)))
+
+        def record(epoch: Epoch) -> None:
+            for writer in writers:
+                writer.add(epoch)
+            on_epoch(epoch)
+
+        return train_backbone(data, ctx, record, initial)
+
+
 def train_backbone(
     data: Dataset,
     ctx: TrainContext,
     on_epoch: Callable[[Epoch], None] = ignore_epoch,
     initial: InitialWeights | None = None,
 ) -> TrainedBackbone:
-    """Train a backbone to recognise augmentations, or resume after an interrupt.
+    """Train a backbone to answer what the dataset asks, or resume after an interrupt.
 
     Args:
         data: the result of ``load_dataset``; checkpoints are written to its folder.
@@ -120,7 +150,7 @@ def train_backbone(
     config, world = data.config, ctx.world
     train, validation = data.samples(TRAIN), data.samples(VALIDATION)
     _check_batch(config, world)
-    backbone = Backbone(config.backbone, len(data.augmentations.names), config.seed)
+    backbone = Backbone(config.backbone, sum(data.classes), config.seed)
     initial = initial or InitialWeights.load(config.backbone, config.weights)
     start = initial.apply(backbone)
     if config.freeze:
@@ -136,7 +166,10 @@ def train_backbone(
     )
     loader = _loader(data, Normalizer(mean, std), config.batch_size, ctx)
     flip = may_flip(data.augmentations) if config.flip == "auto" else config.flip
-    shown = TrainingData(loader, train, validation, RandomCrops(config.seed, flip))
+    objective = Objective.of_labels(
+        data.classes, train.label, config.class_weights, config.label_smoothing
+    )
+    shown = TrainingData(loader, train, validation, RandomCrops(config.seed, flip), objective)
     trainer = Trainer(backbone, shown, config, Checkpoints(data.folder.checkpoints), ctx)
     return TrainedBackbone(backbone, trainer.fit(on_epoch), mean, std, start)
 
@@ -147,12 +180,13 @@ def _normalization(data: Dataset, world: World) -> tuple[Channels, Channels, str
     Trained weights expect the normalisation that they were trained with.
     """
     weights = data.config.weights
+    architecture = ARCHITECTURES[data.config.backbone]
     if weights == "imagenet":
-        return IMAGENET_MEAN, IMAGENET_STD, ""
+        return architecture.mean, architecture.std, ""
     if weights != "none":
         if (record := record_of(Path(weights))) is not None:
             return tuple(record["mean"]), tuple(record["std"]), ", normalised as in that run"
-        return IMAGENET_MEAN, IMAGENET_STD, ", normalised with ImageNet's mean and deviation"
+        return architecture.mean, architecture.std, ", normalised as ImageNet's weights expect"
     mean, std = channel_statistics(
         data.images.pixels,
         data.augmentations,

@@ -1,7 +1,8 @@
 """The epoch loop: train, evaluate, save a checkpoint, resume.
 
-The backbone learns to recognise augmentations, with cross-entropy; every (original, augmentation)
-of the training split is shown once per epoch. The heads use its embedding.
+The backbone learns to classify images, with cross-entropy: ``recommend`` shows it every (original,
+augmentation) of the training split once per epoch, and asks for the augmentation; ``classify`` asks
+for labels. The heads use its embedding.
 """
 
 import math
@@ -10,13 +11,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import nn
 
 from augrank.errors import DataError
 from training.backbone.checkpoint import Checkpoint, Checkpoints
 from training.backbone.crops import RandomCrops
 from training.backbone.loader import BatchLoader, TrainingBatch
 from training.backbone.model import Backbone
+from training.backbone.objective import Objective
 from training.backbone.optimizer import BackboneOptimizer
 from training.common.context import TrainContext
 from training.config import FitConfig
@@ -39,12 +40,14 @@ class TrainingData:
         train: samples to learn from.
         validation: samples that choose the best epoch.
         crops: random crops of the training images.
+        objective: what is learned.
     """
 
     loader: BatchLoader
     train: Samples
     validation: Samples
     crops: RandomCrops
+    objective: Objective
 
 
 class Trainer:
@@ -71,7 +74,7 @@ class Trainer:
         self._backbone, self._data, self._config = backbone, data, config
         self._checkpoints, self._ctx = checkpoints, ctx
         steps = -(-len(data.train) // config.batch_size)
-        self._optimizer = BackboneOptimizer(backbone, config, ctx, steps)
+        self._optimizer = BackboneOptimizer(backbone, config, ctx, steps, data.objective)
         self._compile_failure = ""  # already reported
 
     def fit(self, on_epoch: Callable[[Epoch], None] = ignore_epoch) -> TrainingHistory:
@@ -128,7 +131,7 @@ class Trainer:
         with self._ctx.reporter.bar(title, len(data.train), "images") as advance:
             trained = train_epoch(optimizer, batches, self._ctx, advance)
         train_seconds = time.perf_counter() - start
-        validated = evaluate(optimizer.evaluated, data.loader, data.validation, self._ctx)
+        validated = evaluate(optimizer.evaluated, data, data.validation, self._ctx)
         if not math.isfinite(trained.loss + validated.loss):
             raise TrainingDiverged(
                 f"training has diverged: the loss of epoch {number} is NaN or infinite",
@@ -166,7 +169,7 @@ class Trainer:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Mean cross-entropy and accuracy of some samples."""
+    """Mean cross-entropy and accuracy of the answers to some samples."""
 
     loss: float
     accuracy: float
@@ -174,31 +177,30 @@ class Evaluation:
 
 @torch.inference_mode()
 def evaluate(
-    backbone: Backbone, loader: BatchLoader, samples: Samples, ctx: TrainContext
+    backbone: Backbone, data: TrainingData, samples: Samples, ctx: TrainContext
 ) -> Evaluation:
     """Score samples as served, without random crops; each process scores a shard of them."""
     device, world = ctx.device, ctx.world
     world.broadcast_buffers(backbone)
     backbone.eval()
     samples = samples[world.shard(len(samples))]
-    sums, done = torch.zeros(2, dtype=torch.float64, device=device.torch_device), 0
-    for batch in loader.in_order(samples):
+    sums, done = torch.zeros(3, dtype=torch.float64, device=device.torch_device), 0
+    for batch in data.loader.in_order(samples):
         labels = device.tensor(samples.label[done : done + len(batch)])
         with device.autocast():
             _, logits = backbone(batch)
-        losses = nn.functional.cross_entropy(logits.float(), labels, reduction="sum")
-        sums += torch.stack([losses, (logits.argmax(1) == labels).sum().float()])
+        sums += data.objective.figures(logits.float(), labels)
         done += len(batch)
-    loss, correct, count = world.all_reduce_sum(*sums.tolist(), done)
-    return Evaluation(loss / count, correct / count)
+    loss, correct, answers = world.all_reduce_sum(*sums.tolist())
+    return Evaluation(loss / answers, correct / answers)
 
 
 @dataclass(frozen=True)
 class TrainedEpoch:
     """The figures of the training phase of an epoch."""
 
-    loss: float  # mean over its samples
-    accuracy: float  # of its samples, as they were shown
+    loss: float  # mean over the answers to its samples
+    accuracy: float  # of them, as they were shown
     waited_s: float  # for images
 
 
@@ -217,21 +219,20 @@ def train_epoch(
         advance: called with the number of samples, and with loss and accuracy so far.
     """
     optimizer.train()
-    sums, done, waited_s, last_text = None, 0, 0.0, time.perf_counter()
+    sums, waited_s, last_text = None, 0.0, time.perf_counter()
     for batch in batches:
         ctx.threads.follow()
-        step = optimizer.step(batch).double()
+        step = optimizer.step(batch)
         sums = step if sums is None else sums + step
-        done += len(batch.label)
         waited_s += batch.waited_s
         text = ""
         if (now := time.perf_counter()) - last_text > PROGRESS_EVERY_S:
-            last_text, (loss, correct) = now, sums.tolist()
-            text = f"loss {loss / done:.3f}  accuracy {correct / done:.1%}"
+            last_text, (loss, correct, answers) = now, sums.tolist()
+            text = f"loss {loss / max(answers, 1):.3f}  accuracy {correct / max(answers, 1):.1%}"
         advance(len(batch.label) * ctx.world.size, text)
-    loss, correct = (0.0, 0.0) if sums is None else sums.tolist()
-    loss, correct, count = ctx.world.all_reduce_sum(loss, correct, done)
-    return TrainedEpoch(loss / count, correct / count, waited_s)
+    figures = [0.0, 0.0, 0.0] if sums is None else sums.tolist()
+    loss, correct, answers = ctx.world.all_reduce_sum(*figures)
+    return TrainedEpoch(loss / answers, correct / answers, waited_s)
 
 
 def _line(epoch: Epoch, epochs: int, *, is_best: bool) -> str:

@@ -1,45 +1,39 @@
-"""The dataset of a run: manifest, decoded images and splits, from a config.
+"""The data of a run, whatever its task: decoded images, and what the network learns of them.
 
-It does not import torch, which takes seconds, so that a finished run is recognised at once.
+A task's own module beside this one, ``<task>_dataset.py``, reads its manifest and says which images
+are in which split. None of them imports torch, which takes seconds, so that a finished run is
+recognised at once.
 """
 
 import hashlib
+import importlib
 import json
+from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from augrank.contracts.manifest import PATH, SHA256, SPLIT
 from augrank.errors import DataError
-from augrank.images.augmentations import AugmentationSet, augmentation_set
+from augrank.images.augmentations import AugmentationSet
+from augrank.manifest.problems import Table
 from augrank.manifest.read import read_table
-from augrank.models.context import ContextColumn
 from augrank.resources import usable_cores
 from training.common.context import TrainContext
 from training.config import FitConfig
 from training.data.duplicates import Look, duplicate_groups
 from training.data.embedding_cache import row_name
 from training.data.image_cache.sources import CacheOptions, DecodedImages, decode_all
-from training.data.manifest.context import context_columns, encode_context
-from training.data.manifest.manifest import (
-    Manifest,
-    ManifestOptions,
-    attribute_columns,
-    check_manifest,
-    fingerprint,
-)
-from training.data.manifest.targets import Outcomes, find_targets, outcomes
+from training.data.manifest.rows import ManifestRows
 from training.data.samples import Samples
-from training.data.splits import SPLITS, split_originals
 from training.run.folder import RunFolder
 
 
-@dataclass(frozen=True)
-class Dataset:
+@dataclass(frozen=True, kw_only=True)
+class Dataset(ABC):
     """The data for training and testing a run."""
 
     config: FitConfig
@@ -47,16 +41,10 @@ class Dataset:
     threads: int  # of this process, when others train on the same machine
     threads_of_machine: int  # of a process that has the machine to itself
     augmentations: AugmentationSet
-    manifest: Manifest
+    manifest: ManifestRows
     images: DecodedImages
-    split: NDArray[np.int8]  # (originals,)
-    original_file: NDArray[np.int64]  # (originals,) number of the original's own file, or -1
-    context: tuple[ContextColumn, ...]
-    contexts: NDArray[np.float32]  # (K, C) distinct encoded contexts
-    context_row: NDArray[np.int64]  # (manifest rows,) index into contexts
-    outcomes: tuple[Outcomes, ...]
     data: str  # sha256 of manifest and images
-    copies: int  # originals that show the same picture as another one
+    copies: int  # images that show the same picture as another one
 
     @property
     def fingerprint(self) -> str:
@@ -64,21 +52,34 @@ class Dataset:
         text = json.dumps(self.config.decisive(), sort_keys=True) + self.augmentations.hash
         return hashlib.sha256((text + self.data).encode()).hexdigest()
 
-    def samples(self, split: int) -> Samples:
-        """Return the images that the backbone classifies in one split.
+    @property
+    @abstractmethod
+    def classes(self) -> tuple[int, ...]:
+        """The number of classes of each question that the network learns to answer."""
 
-        These are every augmentation of every original, and the files that are already augmented.
-        """
-        count = len(self.augmentations.names)
-        files = self.original_file[(self.split == split) & (self.original_file >= 0)]
-        file, label = np.repeat(files, count), np.tile(np.arange(count), len(files))
-        augmented = self._augmented_files()
-        augmented = augmented[self.split[augmented[:, 1]] == split]
-        return Samples(
-            np.concatenate([file, augmented[:, 0]]),
-            np.concatenate([label, np.zeros(len(augmented), np.int64)]),
-            np.concatenate([label, augmented[:, 2]]),
-        )
+    @abstractmethod
+    def samples(self, split: int) -> Samples:
+        """Return the images that the network learns from, or is tested on, in one split."""
+
+    @abstractmethod
+    def training_files(self) -> NDArray[np.int64]:
+        """Return the files of the training split as they are, in the order of their names."""
+
+    @abstractmethod
+    def test_files(self) -> NDArray[np.int64]:
+        """Return the files of the test split as they are, in the order of their names."""
+
+    @abstractmethod
+    def catalogue(self) -> list[dict[str, str]]:
+        """Return the rows of catalogue.csv."""
+
+    @abstractmethod
+    def row_counts(self) -> dict[str, Any]:
+        """Return the counts of rows for the record and the report."""
+
+    @abstractmethod
+    def summary(self) -> str:
+        """Describe the data in one line."""
 
     def pair_names(self, keys: NDArray[np.int64]) -> list[bytes]:
         """Return the embedding cache's names of (file, augmentation) pairs, see ``pair_keys``."""
@@ -87,47 +88,24 @@ class Dataset:
         pairs = (divmod(key, len(hashes)) for key in keys.tolist())
         return [row_name(sha256[file], hashes[applied]) for file, applied in pairs]
 
-    def catalogue(self) -> list[dict[str, str]]:
-        """Return the rows of catalogue.csv: one per original that has a file."""
-        manifest = self.manifest
-        attributes = list(attribute_columns(manifest))
-        first_row = np.zeros(len(manifest.originals), np.int64)
-        first_row[manifest.original[::-1]] = np.arange(len(manifest.frame))[::-1]
-        values = manifest.frame[attributes].iloc[first_row].to_dict("records")
-        return [
-            {
-                PATH: manifest.originals[number],
-                SPLIT: SPLITS[self.split[number]],
-                SHA256: self.images.sha256[self.original_file[number]],
-                **values[number],
-            }
-            for number in range(len(manifest.originals))
-            if self.original_file[number] >= 0
-        ]
 
-    def row_counts(self) -> dict[str, Any]:
-        """Return the counts of rows for the record and the report."""
-        manifest = self.manifest
-        row_split = self.split[manifest.original]
-        return {
-            "manifest": len(manifest.frame),
-            "skipped": manifest.skipped,
-            "files": len(np.unique(manifest.file)),
-            "originals": {s: int((self.split == n).sum()) for n, s in enumerate(SPLITS)},
-            "shown": {s: int((row_split == n).sum()) for n, s in enumerate(SPLITS)},
-            "identical_originals": self.copies,
-        }
+class TaskData(Protocol):
+    """What a module ``training.data.TASK_dataset`` defines."""
 
-    def _augmented_files(self) -> NDArray[np.int64]:
-        """Return (file, original, label) of the files that are not originals, int64 (M, 3)."""
-        manifest = self.manifest
-        own = self.original_file[manifest.original] == manifest.file
-        rows = np.stack([manifest.file, manifest.original, manifest.label], axis=1)[~own]
-        return np.unique(rows, axis=0)
+    def read_manifest(self, config: FitConfig) -> ManifestRows:
+        """Read and validate the manifest of a config."""
+
+    def load_dataset(self, config: FitConfig, manifest: Any, ctx: TrainContext) -> Dataset:
+        """Decode the images of a manifest, and split it."""
 
 
-def read_manifest(config: FitConfig) -> Manifest:
-    """Read and validate the manifest of a config.
+def task_data(task: str) -> TaskData:
+    """Import ``training.data.TASK_dataset``; ``training.tasks.base`` has checked the name."""
+    return cast(TaskData, importlib.import_module(f"training.data.{task}_dataset"))
+
+
+def read_rows_of(config: FitConfig) -> tuple[Table, Path]:
+    """Read the manifest of a config; return it, and the folder of its images.
 
     Raises:
         DataError: the manifest or the images folder is missing or not valid.
@@ -138,73 +116,21 @@ def read_manifest(config: FitConfig) -> Manifest:
     images = config.images or (source if source.is_dir() else source.parent)
     if not images.is_dir():
         raise DataError(f"there is no folder {images}", remedy="Check --images.")
-    return check_manifest(
-        read_table(source, config.columns),
-        images,
-        augmentation_set(config.augmentations, config.seed).names,
-        ManifestOptions(
-            targets=config.targets,
-            context=config.context,
-            context_types=config.context_types,
-            skip_bad_rows=config.skip_bad_rows,
-        ),
-    )
+    return read_table(source, config.columns), images
 
 
-def load_dataset(config: FitConfig, manifest: Manifest, ctx: TrainContext) -> Dataset:
-    """Decode the images of a manifest, and split it.
+def decode_manifest(
+    config: FitConfig, manifest: ManifestRows, folder: RunFolder, ctx: TrainContext
+) -> DecodedImages:
+    """Create the run directory, and decode all images of a manifest.
 
-    Args:
-        config: the options.
-        manifest: the result of ``read_manifest``.
-        ctx: in distributed training, one process of each machine decodes and the others wait.
-
-    Raises:
-        DataError: an image cannot be decoded, or there are too few originals.
+    The first process of a machine decodes with all threads, the others after it.
     """
-    folder = RunFolder(config.out)
-    if ctx.world.is_main:
+    world, threads = ctx.world, config.threads or usable_cores()
+    if world.is_main:
         folder.create()
         for note in manifest.notes:
             ctx.reporter.say(f"Manifest: {note}")
-    images = _decode(config, manifest, folder, ctx)
-    manifest = manifest.without(images.broken, skip=config.skip_bad_rows)
-    original_file = _original_files(manifest)
-    threads = config.threads or usable_cores()
-    groups = _duplicate_groups(manifest, images, original_file, ctx.world.threads(threads))
-    split = split_originals(
-        groups,
-        test_share=config.test_share,
-        validation_share=config.validation_share,
-        seed=config.seed,
-    )
-    columns = context_columns(manifest.frame, manifest.context, manifest.numeric)
-    contexts, context_row = encode_context(manifest.frame, columns)
-    targets = find_targets(manifest.frame, config.targets)
-    return Dataset(
-        config=config,
-        folder=folder,
-        threads=ctx.world.threads(threads),
-        threads_of_machine=threads,
-        augmentations=augmentation_set(config.augmentations, config.seed),
-        manifest=manifest,
-        images=images,
-        split=split,
-        original_file=original_file,
-        context=columns,
-        contexts=contexts,
-        context_row=context_row,
-        outcomes=tuple(outcomes(manifest.frame, name, config.directions) for name in targets),
-        data=fingerprint(manifest, images.sha256),
-        copies=len(groups) - len(set(groups)),
-    )
-
-
-def _decode(
-    config: FitConfig, manifest: Manifest, folder: RunFolder, ctx: TrainContext
-) -> DecodedImages:
-    """Decode all images: the first process of a machine with all threads, the others after it."""
-    world, threads = ctx.world, config.threads or usable_cores()
     if not world.is_local_main:
         world.barrier()
     cache = CacheOptions(
@@ -223,33 +149,23 @@ def _decode(
     return images
 
 
-def _original_files(manifest: Manifest) -> NDArray[np.int64]:
-    """Return the number of each original's own file, or -1 if no valid row shows it."""
-    shown = set(np.unique(manifest.file).tolist())
-    number = {name: n for n, name in enumerate(manifest.files) if n in shown}
-    files = np.array([number.get(name, -1) for name in manifest.originals], np.int64)
-    if (files < 0).all():
-        raise DataError(
-            "no row shows an original without augmentation",
-            expected="the files of the originals, to make candidates from",
-            got=f"{len(files):,} originals that are named, but have no row",
-            remedy="Add a row for each original; its outcomes may be blank.",
-        )
-    return files
+def same_pictures(
+    images: DecodedImages, files: NDArray[np.int64], threads: int
+) -> NDArray[np.int64]:
+    """Group files that show the same picture.
 
+    Args:
+        images: decoded.
+        files: (N,) numbers of files.
+        threads: files that are looked at together.
 
-def _duplicate_groups(
-    manifest: Manifest, images: DecodedImages, original_file: NDArray[np.int64], threads: int
-) -> list[str]:
-    """Return a group name for each original: those that show the same picture share one."""
-    names, known = list(manifest.originals), np.flatnonzero(original_file >= 0)
-    files = original_file[known].tolist()
+    Returns:
+        int64 (N,): for each, the first place in ``files`` of one that shows the same.
+    """
+    numbers = files.tolist()
     with ThreadPoolExecutor(threads) as pool:
-        looks = list(pool.map(lambda file: Look.of(images.pixels[file]), files))
-    groups = duplicate_groups([images.sha256[file] for file in files], looks)
-    for place, group in zip(known.tolist(), known[groups].tolist(), strict=True):
-        names[place] = manifest.originals[group]
-    return names
+        looks = list(pool.map(lambda file: Look.of(images.pixels[file]), numbers))
+    return duplicate_groups([images.sha256[file] for file in numbers], looks)
 
 
 def default_name(out: Path) -> str:

@@ -1,7 +1,7 @@
 """The labels of a manifest: columns of classes, of which a blank cell means "not labelled"."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -11,9 +11,9 @@ from augrank.contracts.manifest import PRODUCT_TYPE
 from augrank.errors import DataError, one_of
 from augrank.manifest.ground_truth import HUMAN
 from augrank.manifest.problems import Problems
+from training.data.samples import NOT_LABELLED
 
 DEFAULT_LABEL = "label"
-NOT_LABELLED = -1
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,12 @@ class Label:
     name: str
     classes: tuple[str, ...]  # sorted
     value: NDArray[np.int64]  # (N,) number of each image's class; NOT_LABELLED if blank
+
+    def without(self, files: Sequence[int]) -> "Label":
+        """Return the label as if these files were not labelled."""
+        value = self.value.copy()
+        value[list(files)] = NOT_LABELLED
+        return replace(self, value=value)
 
     @property
     def counts(self) -> dict[str, int]:

@@ -13,6 +13,7 @@ from training.data.image_cache.store import Pixels
 from training.distributed.world import World
 
 STATISTICS_SAMPLES = 12_000
+NOT_LABELLED = -1
 Channels = tuple[float, float, float]
 
 
@@ -22,13 +23,16 @@ class Samples:
 
     file: NDArray[np.int64]  # (N,) number of the file
     applied: NDArray[np.int64]  # (N,) augmentation to apply; 0, the original, leaves the file as is
-    label: NDArray[np.int64]  # (N,) augmentation that the image shows
+    # (N,) class of the image, or (N, Q) of each question about it; NOT_LABELLED where unknown.
+    label: NDArray[np.int64]
+    mirrored: NDArray[np.bool_] | None = None  # (N,) which may be mirrored; None: all
 
     def __len__(self) -> int:
         return len(self.file)
 
     def __getitem__(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> "Samples":
-        return Samples(self.file[rows], self.applied[rows], self.label[rows])
+        mirrored = None if self.mirrored is None else self.mirrored[rows]
+        return Samples(self.file[rows], self.applied[rows], self.label[rows], mirrored)
 
 
 @dataclass(frozen=True)

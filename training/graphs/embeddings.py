@@ -19,7 +19,6 @@ from training.backbone.loader import EVALUATION_BATCH
 from training.backbone.train import TrainedBackbone
 from training.common.context import TrainContext
 from training.data.dataset import Dataset
-from training.data.splits import TEST
 from training.graphs.embedder import GraphEmbedder, lent_graph
 from training.run.folder import save_reference
 
@@ -73,9 +72,8 @@ def write_reference(
     Those of fp32 are torch's, in float32; those of another graph are its own.
     """
     count = len(data.augmentations.names)
-    held_out = np.flatnonzero((data.split == TEST) & (data.original_file >= 0))
-    held_out = held_out[:REFERENCE_IMAGES]
-    file = np.repeat(data.original_file[held_out], count).reshape(-1, count)
+    held_out = data.test_files()[:REFERENCE_IMAGES]
+    file = np.repeat(held_out, count).reshape(-1, count)
     applied = np.broadcast_to(np.arange(count), file.shape)
     keys = pair_keys(file, applied, count).ravel()
     ctx = TrainContext(device=ctx.device, threads=ctx.threads)  # in this process alone
@@ -87,7 +85,7 @@ def write_reference(
     )
     table = embed_all(embedder, trained.backbone, loader, keys, count, ctx)
     rows = table.rows(file, applied)
-    paths = [data.manifest.originals[number] for number in held_out]
+    paths = [data.manifest.files[number] for number in held_out]
     save_reference(
         data.folder.reference(precision), paths, table.features[rows], table.logits[rows]
     )

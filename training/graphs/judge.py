@@ -3,12 +3,15 @@
 A graph may be a server's choice if it is as good as fp32 on held-out data, each with its own heads.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from augrank.arrays import Float64Array
+from augrank.contracts.run import Precision
 from training.common.metrics import clustered_mean, log_loss
 
 # Differences below these cost nobody anything; larger ones may be the chance of the test split.
@@ -24,11 +27,11 @@ class HeldOut:
     """How one graph and its heads do on held-out data; rows are the same for every graph.
 
     Attributes:
-        correct: (N,) whether the augmentation of each test image was recognised.
-        file: (N,) number of its file.
-        loss: (R,) log loss of each outcome of the test split, of all targets.
-        weight: (R,) so that every target counts the same.
-        original: (R,) number of its original.
+        correct: (N,) whether each test image was recognised: its augmentation, or its label.
+        file: (N,) number of its file, or of its group.
+        loss: (R,) log loss of each outcome of the test split, of all targets; or of each label.
+        weight: (R,) so that every target, or label, counts the same.
+        original: (R,) number of its original, or of its group.
         base_loss: mean over targets of ``base_rate_loss``; None without targets.
         regret: mean over targets of ``relative_regret``; None without true probabilities.
     """
@@ -58,8 +61,8 @@ class Comparison:
     log_loss_error: float
     fp32_log_loss: float
     equal_loss: float  # a difference that costs nobody anything
-    unrecognised: float  # share of augmentations that fp32 recognises and the graph does not, less
-    unrecognised_error: float  # those that the graph alone recognises
+    unrecognised: float  # share of images that fp32 recognises and the graph does not, less those
+    unrecognised_error: float  # that the graph alone recognises
     regret: float | None  # more than fp32's
 
     @classmethod
@@ -91,12 +94,33 @@ class Comparison:
             )
         if self.unrecognised - self.unrecognised_error > EQUAL_ACCURACY:
             found.append(
-                f"recognises {self.unrecognised:.2%} fewer augmentations "
+                f"recognises {self.unrecognised:.2%} fewer images "
                 f"(standard error {self.unrecognised_error:.2%})"
             )
         if self.regret is not None and self.regret > MAX_REGRET:
             found.append(f"regret {self.regret:.4f} higher")
         return tuple(found)
+
+
+class JudgedGraph(Protocol):
+    """A graph that was compared with fp32."""
+
+    @property
+    def precision(self) -> Precision:
+        """Of the graph."""
+
+    @property
+    def shortfalls(self) -> tuple[str, ...]:
+        """In what it is worse than fp32."""
+
+
+Judged = TypeVar("Judged", bound=JudgedGraph)
+
+
+def preferred(graphs: Sequence[Judged]) -> Judged:
+    """Return the likely quickest graph of those that are as good as fp32."""
+    good = {graph.precision: graph for graph in graphs if not graph.shortfalls}
+    return good.get("int8") or good["fp32"]
 
 
 def base_rate_loss(label: Float64Array, weight: Float64Array) -> float:

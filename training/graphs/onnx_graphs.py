@@ -10,39 +10,40 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-import torchvision
 from numpy.typing import NDArray
-from torchvision.models.feature_extraction import create_feature_extractor
 
+from augrank.contracts.run import BackboneName
 from augrank.models.graph_names import FEATURES, INPUT, LOGITS
+from training.backbone.architectures import ARCHITECTURES, Architecture
 
 OPSET = 20
 
 
 class EmbeddingNetwork(torch.nn.Module):
-    """A torchvision ResNet that returns its pooled features beside its logits."""
+    """A network that returns its features beside its logits."""
 
-    def __init__(self, resnet: torch.nn.Module) -> None:
+    def __init__(self, architecture: Architecture, net: torch.nn.Module) -> None:
         super().__init__()
-        self.net = create_feature_extractor(resnet, {"flatten": FEATURES, "fc": LOGITS})
+        self._architecture, self.net = architecture, net
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Embed normalised images, float32 (N, 3, S, S): features (N, F) and logits (N, A)."""
-        outputs = self.net(images)
-        return outputs[FEATURES], outputs[LOGITS]
+        features = self._architecture.served_features(self.net, images)
+        return features, self.net.get_submodule(self._architecture.last)(features)
 
 
-def load_network(backbone: str, weights: Mapping[str, torch.Tensor]) -> EmbeddingNetwork:
+def load_network(backbone: BackboneName, weights: Mapping[str, torch.Tensor]) -> EmbeddingNetwork:
     """Make a trained backbone in evaluation mode on the CPU.
 
     Args:
-        backbone: torchvision's name of the architecture, such as ``resnet18``.
+        backbone: the name of its architecture.
         weights: its state dict.
     """
-    classes = len(weights["fc.bias"])
-    resnet = getattr(torchvision.models, backbone)(weights=None, num_classes=classes)
-    resnet.load_state_dict(weights)
-    return EmbeddingNetwork(resnet.eval()).eval()
+    architecture = ARCHITECTURES[backbone]
+    _, bias = architecture.last_layer
+    net = architecture.build(len(weights[bias]))
+    net.load_state_dict(weights)
+    return EmbeddingNetwork(architecture, net).eval()
 
 
 def write_fp32(network: EmbeddingNetwork, image_size: int, file: Path) -> None:

@@ -12,7 +12,6 @@ from training.backbone.train import TrainedBackbone
 from training.common.context import TrainContext
 from training.config import FitConfig
 from training.data.dataset import Dataset
-from training.data.splits import TRAIN
 from training.graphs.embedder import engine_device
 from training.graphs.onnx_graphs import load_network, write_fp32, write_int8
 
@@ -60,7 +59,7 @@ def write_graphs(data: Dataset, trained: TrainedBackbone, ctx: TrainContext) -> 
 def calibration_batches(data: Dataset, normalizer: Normalizer) -> Iterator[NDArray[np.float32]]:
     """Yield the normalised candidates of some training originals, float32 (A, 3, S, S) each."""
     candidates = data.augmentations.augmentations
-    files = data.original_file[(data.split == TRAIN) & (data.original_file >= 0)]
+    files = data.training_files()
     images = max(MIN_CALIBRATION_IMAGES, CALIBRATION_CANDIDATES // len(candidates))
     for file in files[:: max(1, len(files) // images)].tolist():
         pixels = np.asarray(data.images.pixels[file])

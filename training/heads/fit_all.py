@@ -11,7 +11,7 @@ from augrank.contracts.manifest import AUGMENTATION
 from augrank.contracts.run import Precision
 from training.backbone.embed import EmbeddingTable
 from training.common.context import TrainContext
-from training.data.dataset import Dataset
+from training.data.recommend_dataset import RecommendDataset
 from training.data.splits import Split
 from training.heads.baselines import fit_baselines
 from training.heads.dataset import Inputs, OutcomeRows, split_outcomes
@@ -29,7 +29,7 @@ class TargetResult:
 
 
 def fit_heads(
-    data: Dataset,
+    data: RecommendDataset,
     table: EmbeddingTable,
     ctx: TrainContext,
     notes: list[str],
@@ -101,7 +101,7 @@ def fit_heads(
     return results
 
 
-def _unchanged(data: Dataset, table: EmbeddingTable) -> NDArray[np.int64]:
+def _unchanged(data: RecommendDataset, table: EmbeddingTable) -> NDArray[np.int64]:
     """Return the row of the table of each original's unchanged image, or -1, (originals,)."""
     rows, known = np.full(len(data.original_file), -1), data.original_file >= 0
     files = data.original_file[known]
@@ -110,7 +110,7 @@ def _unchanged(data: Dataset, table: EmbeddingTable) -> NDArray[np.int64]:
 
 
 def _baselines(
-    data: Dataset, head: FittedHead, parts: dict[Split, OutcomeRows], inputs: Inputs
+    data: RecommendDataset, head: FittedHead, parts: dict[Split, OutcomeRows], inputs: Inputs
 ) -> dict[str, dict[str, Any]]:
     """Return the baselines' scores; empty if they are switched off."""
     if not data.config.baselines:

@@ -17,6 +17,17 @@ class Epoch:
     seconds: float
     input_share: float = 0.0  # of the training time, spent waiting for images
 
+    def points(self) -> dict[str, float]:
+        """Return its figures by the names of curves."""
+        return {
+            "loss/training": self.loss,
+            "loss/validation": self.validation_loss,
+            "accuracy/training": self.train_accuracy,
+            "accuracy/validation": self.validation_accuracy,
+            "learning_rate": self.learning_rate,
+            "images_per_s": self.samples_per_s,
+        }
+
 
 @dataclass(frozen=True)
 class TrainingHistory:

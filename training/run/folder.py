@@ -8,7 +8,8 @@ heads/fp32/*.ubj  one XGBoost model per target and graph, with its posteriors (.
 reference-*.npz   each graph's embeddings of held-out images, for export's parity gate
 catalogue.csv     the originals: path, split, sha256, attributes
 plots/            PNG
-tensorboard/      the same curves, live
+tensorboard/      the same curves, live; wandb/ with --wandb
+calibration-*.npz what a classifier's heads say of the calibration images
 checkpoints/      the last complete epoch, from which an interrupted run resumes
 cache/            decoded images, embeddings; safe to delete
 fit.json          the options and data that the run was started with
@@ -58,6 +59,9 @@ WRITTEN_BY_FIT = (
     "plots",
     "tensorboard",
     "checkpoints",
+    "calibration-fp32.npz",
+    "calibration-int8.npz",
+    "wandb",
     "fit.json",
     "skipped.csv",
 )
@@ -101,6 +105,10 @@ class RunFolder:
     def reference(self, precision: Precision) -> Path:
         """Return reference-PRECISION.npz."""
         return self.root / f"reference-{precision}.npz"
+
+    def calibration(self, precision: Precision) -> Path:
+        """Return calibration-PRECISION.npz."""
+        return self.root / f"calibration-{precision}.npz"
 
     @property
     def catalogue(self) -> Path:

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
 from augrank.files import atomic_write
 from training.common.metrics import ReliabilityBin
@@ -43,7 +44,7 @@ def plot_curves(file: Path, history: Sequence[Epoch], best: int) -> None:
     )
     for axes, title in (
         (loss, "Cross-entropy"),
-        (accuracy, "Accuracy of augmentation recognition"),
+        (accuracy, "Accuracy of the network"),
     ):
         plain_axes(axes, title, "epoch", "")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -55,9 +56,22 @@ def plot_curves(file: Path, history: Sequence[Epoch], best: int) -> None:
 
 
 def plot_confusion(file: Path, figures: BackboneFigures) -> None:
-    """Plot the confusion matrix of test images, in percent of each row."""
-    names = list(figures.per_augmentation)
-    counts = np.array(figures.confusion)
+    """Plot how augmentations of test images are recognised."""
+    title = f"{figures.test_accuracy:.1%} of {figures.test_images:,} test images, % of each row"
+    plot_confusion_matrix(file, list(figures.per_augmentation), np.array(figures.confusion), title)
+
+
+def plot_confusion_matrix(
+    file: Path, names: Sequence[str], counts: NDArray[np.int64], title: str
+) -> None:
+    """Plot a confusion matrix, in percent of each row.
+
+    Args:
+        file: the PNG to write.
+        names: of the classes.
+        counts: (K, K), rows: true class.
+        title: above it.
+    """
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = 2.6 + 0.55 * len(names)
     figure = Figure(figsize=(side, side), layout="constrained")
@@ -72,10 +86,7 @@ def plot_confusion(file: Path, figures: BackboneFigures) -> None:
             axes.text(column, row, text, ha="center", va="center", fontsize=8, color=color)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    axes.set_title(
-        f"{figures.test_accuracy:.1%} of {figures.test_images:,} test images, % of each row",
-        fontsize=10,
-    )
+    axes.set_title(title, fontsize=10)
     save_figure(figure, file)
 
 

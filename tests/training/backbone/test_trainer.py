@@ -14,6 +14,7 @@ from training.backbone.crops import RandomCrops
 from training.backbone.embed import TorchEmbedder, embed_all, pair_keys
 from training.backbone.loader import BatchLoader, ImageSet
 from training.backbone.model import Backbone
+from training.backbone.objective import Objective
 from training.backbone.trainer import Trainer, TrainingData, evaluate
 from training.common.context import TrainContext
 from training.common.device import Device
@@ -34,6 +35,11 @@ class Stop(Exception):
     """A stand-in for an interrupt."""
 
 
+def training_data() -> TrainingData:
+    crops, objective = RandomCrops(0, flip=True), Objective((6,))
+    return TrainingData(batches(), samples(range(9)), samples(range(9, 12)), crops, objective)
+
+
 def train(folder: Path, reporter, config: FitConfig = CONFIG, *, stop_after: int = 0):
     backbone = Backbone("resnet18", 6, seed=0)
 
@@ -41,9 +47,7 @@ def train(folder: Path, reporter, config: FitConfig = CONFIG, *, stop_after: int
         if epoch.number == stop_after:
             raise Stop
 
-    data = TrainingData(
-        batches(), samples(range(9)), samples(range(9, 12)), RandomCrops(0, flip=True)
-    )
+    data = training_data()
     ctx = TrainContext(reporter)
     result = Trainer(backbone, data, config, Checkpoints(folder), ctx).fit(on_epoch)
     return backbone, result
@@ -85,7 +89,7 @@ def test_checkpoints_are_plain_tensors_and_the_best_weights_are_kept(tmp_path, r
     assert [epoch["number"] for epoch in content["history"]] == [1, 2]
     best = max(result.epochs, key=lambda e: (e.validation_accuracy, -e.validation_loss))
     assert result.best == best.number
-    scored = evaluate(backbone, batches(), samples(range(9, 12)), TrainContext())
+    scored = evaluate(backbone, training_data(), samples(range(9, 12)), TrainContext())
     assert scored.accuracy == pytest.approx(best.validation_accuracy)
     assert scored.loss == pytest.approx(best.validation_loss, rel=1e-4)
 

@@ -43,7 +43,7 @@ def test_simulate_writes_a_history_and_says_what_is_next(catalogue):
         (["fit", "--manifest", "m.csv", "--out", "r", "--epochs", "0"], "--epochs does not fit"),
         (
             ["fit", "--manifest", "m.csv", "--out", "r", "--task", "recomend"],
-            "--task is not valid: expected one of recommend (did you mean recommend?)",
+            "--task is not valid: expected one of classify, recommend (did you mean recommend?)",
         ),
         (["fit", "--config", "none.yaml"], "cannot be read"),
         (

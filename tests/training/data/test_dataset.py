@@ -10,7 +10,7 @@ from augrank.errors import DataError
 from augrank.reporting import NullReporter
 from training.common.context import TrainContext
 from training.config import FitConfig
-from training.data.dataset import Dataset, load_dataset, read_manifest
+from training.data.recommend_dataset import RecommendDataset, load_dataset, read_manifest
 from training.data.splits import TEST, TRAIN, VALIDATION
 
 
@@ -24,7 +24,7 @@ class Said(NullReporter):
         self.messages.append(text)
 
 
-def load(manifest: Path, out: Path, **options) -> tuple[Dataset, list[str]]:
+def load(manifest: Path, out: Path, **options) -> tuple[RecommendDataset, list[str]]:
     said = Said()
     config = FitConfig(manifest=manifest, out=out, image_size=32, threads=1, **options)
     return load_dataset(config, read_manifest(config), TrainContext(said)), said.messages

@@ -1,14 +1,16 @@
 import numpy as np
 import onnx
+import pytest
 import torch
-import torchvision
 
-from augrank.models.backbone import Backbone
-from training.graphs.onnx_graphs import EmbeddingNetwork, load_network
+from augrank.models.backbone import Backbone as Served
+from training.backbone.architectures import ARCHITECTURES
+from training.backbone.model import Backbone
+from training.graphs.onnx_graphs import EmbeddingNetwork, load_network, write_fp32, write_int8
 
 
 def test_the_graph_is_the_torch_model_for_any_batch(tiny_run, tiny_export):
-    backbone = Backbone(tiny_export.bundle / "backbone-fp32.onnx", threads=2)
+    backbone = Served(tiny_export.bundle / "backbone-fp32.onnx", threads=2)
     net = load_network("resnet18", torch.load(tiny_run.run / "backbone.pt", weights_only=True))
     for count in (1, 5):
         batch = np.random.default_rng(count).normal(size=(count, 3, 48, 48)).astype(np.float32)
@@ -28,11 +30,31 @@ def test_the_graph_carries_no_traces_of_this_machine(tiny_export):
     assert onnx.load(tiny_export.bundle / "backbone-fp32.onnx").graph.input[0].name == "images"
 
 
-def test_features_are_the_inputs_of_the_last_layer():
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_features_are_the_inputs_of_the_last_layer(name):
     torch.manual_seed(0)
-    resnet = torchvision.models.resnet18(weights=None, num_classes=6).eval()
+    architecture = ARCHITECTURES[name]
+    net = architecture.build(6).eval()
     images = torch.randn(3, 3, 64, 64)
-    features, logits = EmbeddingNetwork(resnet)(images)
-    assert features.shape == (3, 512)
-    assert torch.equal(resnet.fc(features), logits)
-    assert torch.equal(resnet(images), logits)
+    with torch.no_grad():
+        features, logits = EmbeddingNetwork(architecture, net).eval()(images)
+        assert features.shape == (3, architecture.width)
+        assert torch.equal(net.get_submodule(architecture.last)(features), logits)
+        assert torch.equal(net(images), logits)
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v3_large", "efficientnet_lite0"])
+def test_every_architecture_is_written_as_fp32_and_int8(tmp_path, name):
+    network = load_network(name, Backbone(name, 6, seed=0).plain_state())
+    write_fp32(network, 64, tmp_path / "fp32.onnx")
+    images = np.random.default_rng(0).normal(size=(12, 3, 64, 64)).astype(np.float32)
+    write_int8(tmp_path / "fp32.onnx", tmp_path / "int8.onnx", iter([images]))
+    with torch.no_grad():
+        expected = network(torch.from_numpy(images))[0].numpy()
+    for precision, least in {"fp32": 0.99999, "int8": 0.9}.items():
+        graph = Served(tmp_path / f"{precision}.onnx", threads=1, device="cpu")
+        got = graph.embed(images)
+        assert got.features.shape == (12, ARCHITECTURES[name].width)
+        cosine = np.sum(got.features * expected, 1)
+        cosine /= np.linalg.norm(got.features, axis=1) * np.linalg.norm(expected, axis=1)
+        assert cosine.min() > least

@@ -23,7 +23,7 @@ def make_inputs(contexts: np.ndarray) -> Inputs:
     features = rng.normal(size=(len(label), WIDTH)).astype("f4")
     values = tuple(str(number) for number in range(contexts.shape[1]))
     columns = (CategoricalColumn(name="campaign", values=values),) if values else ()
-    table = EmbeddingTable(features, logits, np.arange(len(label)))
+    table = EmbeddingTable(features, logits, np.arange(len(label)), AUGMENTATIONS)
     return Inputs(table, contexts, columns, unchanged=AUGMENTATIONS * np.arange(ORIGINALS))
 
 

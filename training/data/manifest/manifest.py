@@ -17,13 +17,11 @@ it context.
 ``aliases`` lists the other accepted column names.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from augrank.contracts.manifest import (
@@ -40,7 +38,7 @@ from augrank.contracts.manifest import (
 from augrank.manifest.cells import CleanText
 from augrank.manifest.columns import check_augmentations, check_originals
 from augrank.manifest.paths import check_paths
-from augrank.manifest.problems import BadRow, Problems, Table
+from augrank.manifest.problems import Problems, Table
 from training.data.manifest.context import (
     Kind,
     check_context,
@@ -49,33 +47,20 @@ from training.data.manifest.context import (
     merge_spellings,
     numeric_columns,
 )
+from training.data.manifest.rows import ManifestRows
 from training.data.manifest.targets import check_target, find_targets, possible_targets
 
 
-@dataclass(frozen=True)
-class Manifest:
-    """A validated manifest. Files and originals are numbered in the order of their names."""
+@dataclass(frozen=True, kw_only=True)
+class Manifest(ManifestRows):
+    """A validated manifest of shown images. Originals are numbered in the order of their names."""
 
-    source: Path
-    images: Path
-    frame: pd.DataFrame  # (N rows), text, valid rows only
-    lines: NDArray[np.int64]  # (N,)
-    unit: str
-    files: tuple[str, ...]  # every distinct file, relative to images
     originals: tuple[str, ...]  # every distinct original
-    file: NDArray[np.int64]  # (N,) index into files
     original: NDArray[np.int64]  # (N,) index into originals
     label: NDArray[np.int64]  # (N,) augmentation of the image, index into the set's names
     applied: NDArray[np.int64]  # (N,) augmentation that training applies to the file; 0: none
     context: tuple[str, ...]  # the context columns
     numeric: frozenset[str]  # those of numbers; the others are categories
-    left_out: tuple[BadRow, ...]  # in order of their lines
-    notes: tuple[str, ...] = ()  # changes made while reading, for the user
-
-    @property
-    def skipped(self) -> int:
-        """The number of bad rows that were left out."""
-        return len(self.left_out)
 
     def without(self, bad: Mapping[int, str], *, skip: bool) -> "Manifest":
         """Return the manifest without the rows of files that cannot be decoded.
@@ -89,11 +74,7 @@ class Manifest:
         """
         if not bad:
             return self
-        problems = Problems(self.unit, self.lines)
-        for number, why in bad.items():
-            problems.add(self.file == number, f"{self.files[number]}: {why}")
-        left_out = problems.settle(self.source, skip=skip)
-        kept = ~problems.bad
+        kept, left_out = self.settled(bad, skip=skip)
         present, original = np.unique(self.original[kept], return_inverse=True)
         return replace(
             self,
@@ -104,7 +85,7 @@ class Manifest:
             original=original.astype(np.int64),
             label=self.label[kept],
             applied=self.applied[kept],
-            left_out=tuple(sorted(self.left_out + left_out)),
+            left_out=left_out,
         )
 
 
@@ -199,13 +180,3 @@ def attribute_columns(manifest: Manifest) -> tuple[str, ...]:
         return ()
     varied = frame[names].groupby(manifest.original).nunique().max()
     return tuple(name for name in names if varied[name] <= 1)
-
-
-def fingerprint(manifest: Manifest, image_sha256: Sequence[str]) -> str:
-    """Return the sha256 of every row and of every image's bytes."""
-    digest = hashlib.sha256()
-    digest.update("\x1f".join(manifest.frame.columns).encode())
-    rows = pd.util.hash_pandas_object(manifest.frame, index=False).to_numpy()
-    digest.update(rows.tobytes())
-    digest.update("\n".join(image_sha256).encode())
-    return digest.hexdigest()

@@ -12,7 +12,8 @@ from augrank.manifest.problems import format_rows, write_bad_rows
 from augrank.manifest.read import read_table
 from tests.training.data.manifest.manifests import NAMES, read
 from training.data.manifest.context import context_columns, encode_context, find_context
-from training.data.manifest.manifest import attribute_columns, check_manifest, fingerprint
+from training.data.manifest.manifest import attribute_columns, check_manifest
+from training.data.manifest.rows import fingerprint
 from training.data.manifest.targets import find_targets, outcomes
 
 

@@ -1,0 +1,112 @@
+"""What the network is trained for: the cross-entropy of one or several questions about an image.
+
+The last layer has the logits of all questions, side by side. An image without an answer to a
+question says nothing about it.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from training.data.samples import NOT_LABELLED
+
+ClassWeights = Literal["none", "balanced"]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The questions, and how their answers are weighed.
+
+    Attributes:
+        classes: the number of classes of each question.
+        weights: of the classes of each question, float32 (K,); None: all count the same.
+        smoothing: share of each label that is spread over all classes (Szegedy et al., 2016).
+    """
+
+    classes: tuple[int, ...]
+    weights: tuple[NDArray[np.float32], ...] | None = None
+    smoothing: float = 0.0
+
+    @classmethod
+    def of_labels(
+        cls,
+        classes: Sequence[int],
+        label: NDArray[np.int64],
+        weights: ClassWeights,
+        smoothing: float,
+    ) -> "Objective":
+        """Weigh classes by the labels of the training split.
+
+        Args:
+            classes: the number of classes of each question.
+            label: (N,) or (N, Q).
+            weights: ``balanced`` gives every class of a question the same total weight.
+            smoothing: share of each label that is spread over all classes.
+        """
+        if weights == "none":
+            return cls(tuple(classes), None, smoothing)
+        columns = label.reshape(len(label), -1).T
+        found = tuple(
+            _balanced(column[column != NOT_LABELLED], count)
+            for column, count in zip(columns, classes, strict=True)
+        )
+        return cls(tuple(classes), found, smoothing)
+
+    def loss(self, logits: Tensor, label: Tensor) -> Tensor:
+        """Return the mean loss of images, which training reduces.
+
+        Args:
+            logits: float32 (B, A).
+            label: int64 (B,) or (B, Q).
+        """
+        total = logits.new_zeros(())
+        for number, (part, column) in enumerate(self._questions(logits, label)):
+            weight = None
+            if self.weights is not None:
+                weight = torch.from_numpy(self.weights[number]).to(logits.device)
+            total = total + cross_entropy(
+                part,
+                column,
+                weight,
+                ignore_index=NOT_LABELLED,
+                reduction="sum",
+                label_smoothing=self.smoothing,
+            )
+        return total / len(logits)
+
+    def figures(self, logits: Tensor, label: Tensor) -> Tensor:
+        """Return figures of images, float64 (3,) on their device.
+
+        These are the summed cross-entropy of all answers, without weights and smoothing; the number
+        of correct answers; and the number of answers.
+
+        Args:
+            logits: float32 (B, A).
+            label: int64 (B,) or (B, Q).
+        """
+        sums = torch.zeros(3, dtype=torch.float64, device=logits.device)
+        for part, column in self._questions(logits, label):
+            loss = cross_entropy(part, column, ignore_index=NOT_LABELLED, reduction="sum")
+            known = column != NOT_LABELLED
+            right = (part.argmax(1) == column) & known
+            sums += torch.stack([loss, right.sum(), known.sum()])
+        return sums
+
+    def _questions(self, logits: Tensor, label: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the logits (B, K) and the labels (B,) of each question."""
+        columns = label.reshape(len(label), -1).unbind(1)
+        yield from zip(torch.split(logits, list(self.classes), 1), columns, strict=True)
+
+
+def _balanced(label: NDArray[np.int64], classes: int) -> NDArray[np.float32]:
+    """Return weights whose mean over the labels is 1; classes without labels have none."""
+    counts = np.bincount(label, minlength=classes).astype(np.float64)
+    present = np.maximum((counts > 0).sum(), 1)
+    weights = np.divide(len(label) / present, counts, out=np.zeros(classes), where=counts > 0)
+    return np.asarray(weights, np.float32)

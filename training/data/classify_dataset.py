@@ -1,0 +1,263 @@
+"""The data of a run of the task ``classify``: images and their labels.
+
+Images of one group (the same uploader, advertiser, original or picture) are in one split. The
+validation share is halved: one part chooses the epoch and the heads, the other, the calibration
+split, fits temperatures and the thresholds of prediction sets and rules. What these promise holds
+only if nothing else has seen their images.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from augrank.contracts.manifest import PATH, SHA256, SPLIT
+from augrank.errors import DataError, one_of
+from augrank.images.augmentations import ORIGINAL, Augmentation, AugmentationSet
+from augrank.resources import usable_cores
+from training.common.context import TrainContext
+from training.config import FitConfig
+from training.data.dataset import Dataset, decode_manifest, read_rows_of, same_pictures
+from training.data.labels import Label, check_label
+from training.data.manifest.label_manifest import LabelManifest, check_label_manifest
+from training.data.manifest.rows import fingerprint
+from training.data.samples import Samples
+from training.data.splits import SPLITS, TEST, TRAIN, VALIDATION, split_originals
+from training.run.folder import RunFolder
+
+CALIBRATION = len(SPLITS)
+SPLIT_NAMES = (*SPLITS, "calibration")
+NO_AUGMENTATIONS = AugmentationSet(name="none", augmentations=(Augmentation(name=ORIGINAL),))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifyDataset(Dataset):
+    """Labelled images."""
+
+    manifest: LabelManifest
+    files: NDArray[np.int64]  # (N,) numbers of the files that are used, ascending
+    split: NDArray[np.int8]  # (N,)
+    group: NDArray[np.int64]  # (N,) number of each image's group
+
+    @property
+    def labels(self) -> tuple[Label, ...]:
+        """The labels; their values are by file."""
+        return self.manifest.labels
+
+    @property
+    def classes(self) -> tuple[int, ...]:
+        """The number of classes of each label."""
+        return tuple(len(label.classes) for label in self.labels)
+
+    def samples(self, split: int) -> Samples:
+        """Return the images of one split, with the class of every label."""
+        file = self.files[self.split == split]
+        label = np.stack([each.value[file] for each in self.labels], axis=1)
+        return Samples(file, np.zeros_like(file), label)
+
+    def groups(self, split: int) -> NDArray[np.int64]:
+        """Return the group of each of ``samples``, (N,)."""
+        return np.asarray(self.group[self.split == split])
+
+    def training_files(self) -> NDArray[np.int64]:
+        """Return the files of the training split, in the order of their names."""
+        return np.asarray(self.files[self.split == TRAIN])
+
+    def test_files(self) -> NDArray[np.int64]:
+        """Return the files of the test split, in the order of their names."""
+        return np.asarray(self.files[self.split == TEST])
+
+    def catalogue(self) -> list[dict[str, str]]:
+        """Return the rows of catalogue.csv: one for each image."""
+        rows = []
+        for file, split in zip(self.files.tolist(), self.split.tolist(), strict=True):
+            known = {
+                label.name: label.classes[label.value[file]]
+                for label in self.labels
+                if label.value[file] >= 0
+            }
+            blank = dict.fromkeys((label.name for label in self.labels), "")
+            rows.append(
+                {
+                    PATH: self.manifest.files[file],
+                    SPLIT: SPLIT_NAMES[split],
+                    SHA256: self.images.sha256[file],
+                    **blank,
+                    **known,
+                }
+            )
+        return rows
+
+    def row_counts(self) -> dict[str, Any]:
+        """Return the counts of rows for the record and the report."""
+        return {
+            "manifest": len(self.manifest.frame),
+            "skipped": self.manifest.skipped,
+            "files": len(self.files),
+            "images": {s: int((self.split == n).sum()) for n, s in enumerate(SPLIT_NAMES)},
+            "groups": len(np.unique(self.group)),
+            "identical_images": self.copies,
+            "labels": {label.name: label.counts for label in self.labels},
+        }
+
+    def summary(self) -> str:
+        """Describe the data in one line."""
+        counts = self.row_counts()
+        labels = ", ".join(f"{each.name} ({len(each.classes)} classes)" for each in self.labels)
+        return f"{counts['files']:,} images in {counts['groups']:,} groups, {labels}: " + ", ".join(
+            f"{number:,} {split}" for split, number in counts["images"].items()
+        )
+
+
+def read_manifest(config: FitConfig) -> LabelManifest:
+    """Read and validate the manifest of a config.
+
+    Raises:
+        DataError: the manifest or the images folder is missing or not valid.
+    """
+    table, images = read_rows_of(config)
+    manifest = check_label_manifest(
+        table,
+        images,
+        labels=config.labels,
+        groups=config.group,
+        skip_bad_rows=config.skip_bad_rows,
+    )
+    for label in manifest.labels:
+        check_label(label)
+    return manifest
+
+
+def load_dataset(config: FitConfig, manifest: LabelManifest, ctx: TrainContext) -> ClassifyDataset:
+    """Decode the images of a manifest, and split them.
+
+    Args:
+        config: the options.
+        manifest: the result of ``read_manifest``.
+        ctx: in distributed training, one process of each machine decodes and the others wait.
+
+    Raises:
+        DataError: an image cannot be decoded, two files of the same image have different labels, or
+            there are too few groups.
+    """
+    folder = RunFolder(config.out)
+    images = decode_manifest(config, manifest, folder, ctx)
+    contradicting = _contradicting(manifest, images.sha256)
+    manifest = manifest.without(contradicting | images.broken, skip=config.skip_bad_rows)
+    files = manifest.shown
+    threads = config.threads or usable_cores()
+    copy_of = same_pictures(images, files, ctx.world.threads(threads))
+    group = _joined(manifest, files, copy_of)
+    split = _split(group, [manifest.files[file] for file in files.tolist()], config)
+    data = ClassifyDataset(
+        config=config,
+        folder=folder,
+        threads=ctx.world.threads(threads),
+        threads_of_machine=threads,
+        augmentations=NO_AUGMENTATIONS,
+        manifest=manifest,
+        images=images,
+        data=fingerprint(manifest, images.sha256),
+        copies=int((copy_of != np.arange(len(files))).sum()),
+        files=files,
+        split=split,
+        group=group,
+    )
+    _check_classes(data)
+    return data
+
+
+def _contradicting(manifest: LabelManifest, sha256: Sequence[str]) -> dict[int, str]:
+    """Return why files are left out whose bytes are those of a file with another label."""
+    first: dict[str, int] = {}
+    bad: dict[int, str] = {}
+    for file in manifest.shown.tolist():
+        before = first.setdefault(sha256[file], file)
+        for label in manifest.labels:
+            ours, theirs = label.value[file], label.value[before]
+            if min(ours, theirs) >= 0 and ours != theirs:
+                one, other = label.classes[ours], label.classes[theirs]
+                bad[file] = (
+                    f"{label.name} is {one!r}, but {manifest.files[before]} is the same image, and "
+                    f"is {other!r}"
+                )
+                bad.setdefault(
+                    before, f"{label.name} is {other!r}, but {manifest.files[file]}, the same image"
+                    f", is {one!r}"
+                )  # fmt: skip
+    return bad
+
+
+def _joined(
+    manifest: LabelManifest, files: NDArray[np.int64], copy_of: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return the group of each file, (N,): those connected by a group column, or by a picture."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    count = len(files)
+    edges = [np.stack([np.arange(count), copy_of])]
+    place = np.searchsorted(files, manifest.file)  # of each row
+    offset = count  # nodes of images come first, then those of the columns' values
+    for name in manifest.groups:
+        cells = manifest.frame[name].to_numpy(object)
+        given = np.flatnonzero(cells != "")
+        values, number = np.unique(cells[given].astype(str), return_inverse=True)
+        edges.append(np.stack([place[given], offset + number]))
+        offset += len(values)
+    start, end = np.concatenate(edges, axis=1)
+    graph = coo_array((np.ones(len(start), np.int8), (start, end)), shape=(offset, offset))
+    return np.asarray(connected_components(graph, directed=False)[1][:count], np.int64)
+
+
+def _split(group: NDArray[np.int64], names: Sequence[str], config: FitConfig) -> NDArray[np.int8]:
+    """Assign groups to splits; a group is named after its first file."""
+    _, first = np.unique(group, return_index=True)
+    leader = np.array([names[place] for place in first.tolist()], object)
+    _, number = np.unique(group, return_inverse=True)
+    if len(leader) < len(SPLIT_NAMES):
+        raise DataError(
+            "the images are of too few groups for training, validation, calibration and test",
+            expected=f"at least {len(SPLIT_NAMES)} groups, and hundreds for useful results",
+            got=f"{len(leader)} groups of {len(group):,} images",
+            remedy="Images with the same uploader, advertiser or original are one group; name "
+            "other columns with --group, or --group '' for none.",
+        )
+    split = split_originals(
+        leader.tolist(),
+        test_share=config.test_share,
+        validation_share=max(config.validation_share, 2 / len(leader)),
+        seed=config.seed,
+    )
+    validation = np.flatnonzero(split == VALIDATION).tolist()
+    validation.sort(
+        key=lambda place: hashlib.sha256(f"half:{config.seed}:{leader[place]}".encode()).digest()
+    )
+    split[validation[::2]] = CALIBRATION
+    return np.asarray(split[number], np.int8)
+
+
+def _check_classes(data: ClassifyDataset) -> None:
+    """Check that every class can be learned, and tested.
+
+    Raises:
+        DataError: a class has no image in a split that needs one.
+    """
+    for label in data.labels:
+        for split in (TRAIN, VALIDATION, CALIBRATION, TEST):
+            value = label.value[data.files[data.split == split]]
+            found = np.bincount(value[value >= 0], minlength=len(label.classes))
+            missing = [name for name, n in zip(label.classes, found, strict=True) if not n]
+            if (split == TRAIN and missing) or not found.any():
+                names = missing or label.classes
+                few = min(label.counts, key=lambda name: label.counts[name])
+                raise DataError(
+                    f"{label.name} has no image of {names[0]!r} in the {SPLIT_NAMES[split]} split",
+                    expected="several groups of images of every class",
+                    got=f"{label.counts[names[0]]:,} images of {one_of(names[:1])}; the fewest of "
+                    f"{few!r} ({label.counts[few]:,})",
+                    remedy="Add images of it, leave it out, or give another --seed.",
+                )

@@ -1,0 +1,314 @@
+"""Fit the head of a label to the embeddings of one graph, and test it.
+
+Three candidates: the network's own last layer, a multinomial logistic regression on the features,
+and XGBoost on them. The one with the lowest log loss on the validation split is kept, each at its
+best temperature there. The temperature that is served, and the scores of prediction sets, come from
+the calibration split.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+
+from augrank.arrays import Float32Array, Float64Array
+from augrank.files import atomic_write
+from augrank.models.label_head import (
+    HeadKind,
+    LabelCalibration,
+    LabelHead,
+    LabelHeadSpec,
+    Linear,
+    Scorer,
+    Trees,
+    softmax,
+)
+from training.common.classification import ClassificationFigures, classification_figures, row_losses
+from training.data.labels import Label
+from training.data.samples import NOT_LABELLED
+from training.data.splits import TEST, TRAIN, VALIDATION
+
+if TYPE_CHECKING:
+    import xgboost
+
+COVERAGES = (0.9, 0.95)  # of prediction sets, in the report
+NETWORK, LOGISTIC, XGBOOST = "last layer", "logistic regression", "XGBoost"
+STRENGTHS = (0.001, 0.01, 0.1, 1.0)  # C of the logistic regression, on standardised features
+MAX_TEMPERATURE = 20.0
+MAX_LOGISTIC_ROWS = 20_000  # drawn by seed; more do not change two thousand weights per class
+TREE_OPTIONS = {
+    "max_depth": 4,
+    "eta": 0.1,
+    "subsample": 0.8,
+    "colsample_bytree": 0.3,
+    "lambda": 2.0,
+    "tree_method": "hist",
+}
+MAX_ROUNDS, PATIENCE = 200, 10
+MAX_TREE_ROWS = 20_000
+FEATURE_STEPS = 50  # per standard deviation, that trees round features to
+
+
+@dataclass(frozen=True)
+class LabelRows:
+    """The labelled images of one split."""
+
+    features: Float32Array  # (N, F)
+    logits: Float32Array  # (N, K), of the network
+    label: NDArray[np.int64]  # (N,)
+    group: NDArray[np.int64]  # (N,)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A way to tell a label from features."""
+
+    name: str
+    scorer: Scorer
+    validation_loss: float  # at its best temperature
+    booster: "xgboost.Booster | None" = None
+    step: float = 0.0  # that trees round features to
+
+
+@dataclass(frozen=True)
+class FittedLabelHead:
+    """A head, and how it does on the test split.
+
+    Attributes:
+        head: as a server loads it.
+        candidate: what it is.
+        candidates: validation losses of all that were compared, by name.
+        held: the labelled images of the calibration split.
+        probability: (n, K) of these images.
+        test: the labelled test images.
+        test_probability: (N, K).
+    """
+
+    head: LabelHead
+    candidate: Candidate
+    candidates: Mapping[str, float]
+    held: LabelRows
+    probability: Float64Array
+    test: LabelRows
+    test_probability: Float64Array
+
+    @property
+    def figures(self) -> ClassificationFigures:
+        """How it does on the test split."""
+        return classification_figures(
+            self.test_probability, self.test.label, self.test.group, self.head.spec.classes
+        )
+
+    @property
+    def losses(self) -> Float64Array:
+        """Log loss of each test image, (N,)."""
+        return row_losses(self.test_probability, self.test.label)
+
+    def entry(self) -> dict[str, Any]:
+        """Return the head's entry in report.json."""
+        rows = np.arange(len(self.test.label))
+        sets = {}
+        for coverage in COVERAGES:
+            inside = self.head.sets(self.test_probability, coverage)
+            sets[f"{coverage:g}"] = {
+                "covered": float(inside[rows, self.test.label].mean()),
+                "size": float(inside.sum(axis=1).mean()),
+            }
+        return {
+            "head": self.candidate.name,
+            "candidates": dict(self.candidates),
+            "temperature": self.head.calibration.temperature,
+            "calibration_images": len(self.held.label),
+            "sets": sets,
+            **asdict(self.figures),
+        }
+
+    def save(self, root: Path) -> None:
+        """Write its files below a run."""
+        calibration, scorer = self.head.calibration, self.candidate.scorer
+        arrays: dict[str, Any] = {
+            "temperature": np.float64(calibration.temperature),
+            "scores": calibration.scores,
+        }
+        if isinstance(scorer, Linear):
+            arrays |= {"weight": scorer.weight, "bias": scorer.bias}
+        else:
+            arrays["step"] = np.float64(self.candidate.step)
+        spec = self.head.spec
+        with atomic_write(root / spec.file) as temporary, temporary.open("wb") as stream:
+            np.savez(stream, **arrays)
+        if spec.trees is not None and self.candidate.booster is not None:
+            with atomic_write(root / spec.trees) as temporary:
+                temporary.write_bytes(self.candidate.booster.save_raw("ubj"))
+
+
+def labelled(
+    features: Float32Array,
+    logits: Float32Array,
+    label: NDArray[np.int64],
+    group: NDArray[np.int64],
+) -> LabelRows:
+    """Return the images that have this label.
+
+    Args:
+        features: (N, F).
+        logits: (N, K), the network's for this label.
+        label: (N,), NOT_LABELLED where unknown.
+        group: (N,).
+    """
+    known = label != NOT_LABELLED
+    return LabelRows(features[known], logits[known], label[known], group[known])
+
+
+def fit_label_head(  # noqa: PLR0913 - what is fitted, from what, and how
+    label: Label,
+    parts: Mapping[int, LabelRows],
+    last_layer: Linear,
+    stem: str,
+    *,
+    calibration: int,
+    seed: int,
+    threads: int,
+) -> FittedLabelHead:
+    """Fit the candidates, choose one, calibrate and test it.
+
+    Args:
+        label: name and classes.
+        parts: the labelled images by split.
+        last_layer: of the network, for this label.
+        stem: of its files, relative to the run, without suffix.
+        calibration: number of the calibration split.
+        seed: of samples and trees.
+        threads: for XGBoost.
+    """
+    train, validation = parts[TRAIN], parts[VALIDATION]
+    candidates = [
+        _candidate(NETWORK, last_layer, validation),
+        _logistic(train, validation, len(label.classes), seed),
+        _trees(train, validation, len(label.classes), seed, threads),
+    ]
+    best = min(candidates, key=lambda each: each.validation_loss)
+    held = parts[calibration]
+    scores = best.scorer(held.features)
+    temperature = best_temperature(scores, held.label)
+    probability = softmax(scores, temperature)
+    right = probability[np.arange(len(held.label)), held.label]
+    fitted = LabelCalibration(temperature, np.sort(1 - right).astype(np.float32))
+    kind: HeadKind = "linear" if best.booster is None else "xgboost"
+    spec = LabelHeadSpec(
+        label=label.name,
+        classes=label.classes,
+        kind=kind,
+        file=f"{stem}.npz",
+        trees=None if kind == "linear" else f"{stem}.ubj",
+    )
+    test = parts[TEST]
+    return FittedLabelHead(
+        LabelHead(spec, best.scorer, fitted),
+        best,
+        {each.name: each.validation_loss for each in candidates},
+        held,
+        probability,
+        test,
+        softmax(best.scorer(test.features), temperature),
+    )
+
+
+def best_temperature(scores: Float32Array, label: NDArray[np.int64]) -> float:
+    """Return the temperature with the lowest log loss.
+
+    Args:
+        scores: log odds, (N, K).
+        label: (N,).
+    """
+
+    def loss(log_temperature: float) -> float:
+        return float(row_losses(softmax(scores, float(np.exp(log_temperature))), label).mean())
+
+    bound = float(np.log(MAX_TEMPERATURE))
+    return float(np.exp(minimize_scalar(loss, bounds=(-bound, bound), method="bounded").x))
+
+
+def _candidate(
+    name: str,
+    scorer: Scorer,
+    validation: LabelRows,
+    booster: "xgboost.Booster | None" = None,
+    step: float = 0.0,
+) -> Candidate:
+    scores = scorer(validation.features)
+    probability = softmax(scores, best_temperature(scores, validation.label))
+    loss = float(row_losses(probability, validation.label).mean())
+    return Candidate(name, scorer, loss, booster, step)
+
+
+def _sampled(rows: LabelRows, most: int, seed: int) -> LabelRows:
+    if len(rows.label) <= most:
+        return rows
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(rows.label))[:most])
+    return LabelRows(
+        rows.features[chosen], rows.logits[chosen], rows.label[chosen], rows.group[chosen]
+    )
+
+
+def _logistic(train: LabelRows, validation: LabelRows, classes: int, seed: int) -> Candidate:
+    """Fit a multinomial logistic regression; the penalty with the best validation loss is kept."""
+    from sklearn.linear_model import LogisticRegression
+
+    train = _sampled(train, MAX_LOGISTIC_ROWS, seed)
+    center, spread = train.features.mean(axis=0), train.features.std(axis=0)
+    spread = np.maximum(spread, 1e-6)
+    standard = (train.features - center) / spread
+    found: list[Candidate] = []
+    for strength in STRENGTHS:
+        model = LogisticRegression(C=strength, max_iter=300)
+        model.fit(standard, train.label)
+        linear = _linear(model.coef_, model.intercept_, center, spread, classes)
+        found.append(_candidate(LOGISTIC, linear, validation))
+        if found[-1].validation_loss > min(each.validation_loss for each in found):
+            break  # a weaker penalty is worse
+    return min(found, key=lambda each: each.validation_loss)
+
+
+def _linear(
+    weight: Float64Array,
+    bias: Float64Array,
+    center: Float32Array,
+    spread: Float32Array,
+    classes: int,
+) -> Linear:
+    """Return a layer on plain features; of two classes, scikit-learn has one row."""
+    if classes == 2:
+        weight, bias = np.concatenate([0 * weight, weight]), np.concatenate([0 * bias, bias])
+    plain = weight / spread
+    return Linear(plain.astype(np.float32), (bias - plain @ center).astype(np.float32))
+
+
+def _trees(
+    train: LabelRows, validation: LabelRows, classes: int, seed: int, threads: int
+) -> Candidate:
+    """Fit XGBoost with early stopping on the validation split."""
+    import xgboost
+
+    train = _sampled(train, MAX_TREE_ROWS, seed)
+    step = float(train.features.std()) / FEATURE_STEPS or 1.0
+
+    def matrix(rows: LabelRows) -> "xgboost.DMatrix":
+        rounded = np.round(rows.features / np.float32(step)) * np.float32(step)
+        return xgboost.DMatrix(rounded, rows.label)
+
+    options = {"objective": "multi:softprob", "num_class": classes, "seed": seed, **TREE_OPTIONS}
+    booster = xgboost.train(
+        {**options, "nthread": threads},
+        matrix(train),
+        MAX_ROUNDS,
+        evals=[(matrix(validation), "validation")],
+        early_stopping_rounds=PATIENCE,
+        verbose_eval=False,
+    )
+    booster = booster[: booster.best_iteration + 1]
+    return _candidate(XGBOOST, Trees(booster, step), validation, booster, step)
