@@ -25,11 +25,12 @@ for _name, _value in {
     os.environ.setdefault(_name, _value)
 
 if TYPE_CHECKING:
+    from augrank.tasks.classify.pipeline import Classifier
     from augrank.tasks.recommend.pipeline import Recommender
     from augrank.tasks.recommend.response import Answer
 
 __version__ = "0.1.0"
-__all__ = ["Answer", "AugrankError", "Recommender", "__version__"]
+__all__ = ["Answer", "AugrankError", "Classifier", "Recommender", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
@@ -38,6 +39,10 @@ def __getattr__(name: str) -> Any:
         from augrank.tasks.recommend.pipeline import Recommender
 
         return Recommender
+    if name == "Classifier":
+        from augrank.tasks.classify.pipeline import Classifier
+
+        return Classifier
     if name == "Answer":
         from augrank.tasks.recommend.response import Answer
 

@@ -45,6 +45,10 @@ def build(
     sagemaker: Annotated[
         bool, typer.Option("--sagemaker", help="Also write model.tar.gz for SageMaker.")
     ] = False,
+    rules: Annotated[
+        Path | None,
+        typer.Option(help="rules.yaml of a classifier: review kinds and the classes they credit."),
+    ] = None,
     images: Annotated[
         Path | None, typer.Option(help="Image folder, if it was moved since training.")
     ] = None,
@@ -68,6 +72,7 @@ def build(
         int8=int8,
         fp16=fp16,
         sagemaker=sagemaker,
+        rules=rules,
     )
     remedy = "Free space there, or give another --out."
     with disk_errors(out, remedy), console.status("") as status:

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import jinja2
 
-from augrank.bundle.recommend_spec import RecommendSpec
+from augrank.bundle.spec import BundleSpec
 from augrank.contracts.run import RunRecord
 from augrank.trust.verdict import LEVEL
 
 TEMPLATE = "model_card.md.j2"
 
 
-def model_card(spec: RecommendSpec, record: RunRecord, template: str = TEMPLATE) -> str:
+def model_card(spec: BundleSpec, record: RunRecord, template: str = TEMPLATE) -> str:
     """Render the model card as Markdown; every figure in it is in bundle.json too.
 
     Args:

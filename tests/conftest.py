@@ -9,11 +9,14 @@ import torch
 from hypothesis import settings
 from tqdm import tqdm
 
+from augrank.tasks.classify.pipeline import Classifier
 from augrank.tasks.recommend.pipeline import Recommender
 from export.run_reader import load_run
-from export.tasks.base import Export
+from export.tasks.base import Export, ExportOptions
+from export.tasks.classify import build as export_classifier
 from export.tasks.recommend import build
 from tests.support.export_options import plain_options
+from tests.support.labelled_images import RULES, fit_classifier, write_labelled
 from tests.support.pools import own_threads
 from tests.support.tiny_run import make_run
 
@@ -65,6 +68,31 @@ def dist(tiny_export: Export) -> Path:
 def recommender(tiny_export: Export) -> Iterator[Recommender]:
     loaded = Recommender.load(tiny_export.bundle, threads=2)
     with own_threads(loaded.stages):
+        yield loaded
+
+
+@pytest.fixture(scope="session")
+def classify_run(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
+    """A run of the task ``classify`` on coloured shapes, with an int8 graph."""
+    folder = tmp_path_factory.mktemp("classify")
+    manifest = write_labelled(folder / "data", 240)
+    fit_classifier(manifest, folder / "run")
+    return TinyRun(folder / "run", folder / "data")
+
+
+@pytest.fixture(scope="session")
+def classify_export(classify_run: TinyRun, tmp_path_factory: pytest.TempPathFactory) -> Export:
+    """The export of the classifier with rules, on onnxruntime alone."""
+    folder = tmp_path_factory.mktemp("classify-dist")
+    (folder / "rules.yaml").write_text(RULES, encoding="utf-8")
+    options = ExportOptions("shapes", devices=("cpu",), rules=folder / "rules.yaml")
+    return export_classifier(load_run(classify_run.run), folder / "dist", options)
+
+
+@pytest.fixture(scope="session")
+def classifier(classify_export: Export) -> Iterator[Classifier]:
+    loaded = Classifier.load(classify_export.bundle, threads=2, device="cpu")
+    with own_threads(loaded.embedder):
         yield loaded
 
 

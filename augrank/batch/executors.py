@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any, Literal
 
 from augrank.batch.job import Item, ScoringJob
-from augrank.batch.shard_scorer import ShardScorer
+from augrank.batch.shard_scorer import ShardScorer, shard_scorer
 from augrank.errors import BadRequest, ServerError, one_of
 from augrank.processes import worker_pool
 from augrank.resources import usable_cores
@@ -122,7 +122,7 @@ def _in_any_order(pool: ProcessPoolExecutor, job: ScoringJob, shards: Shards, mo
 @cache
 def _scorer(job: ScoringJob) -> ShardScorer:
     """Load with a worker's first shard, so that errors reach the parent unchanged."""
-    return ShardScorer(job)
+    return shard_scorer(job)
 
 
 def _score(job: ScoringJob, number: int, shard: Sequence[Item]) -> Numbered:
@@ -130,10 +130,10 @@ def _score(job: ScoringJob, number: int, shard: Sequence[Item]) -> Numbered:
 
 
 class _RayScorer:
-    """ShardScorer as Ray Data maps it."""
+    """A shard scorer as Ray Data maps it."""
 
     def __init__(self, job: ScoringJob) -> None:
-        self._score = ShardScorer(job)
+        self._score = shard_scorer(job)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         shard = [Item(**item) for item in json.loads(row["shard"])]

@@ -20,7 +20,9 @@ from augrank.images.files import IMAGE_SUFFIXES, image_files
 from augrank.models.context import BLANK
 from augrank.models.engines import Device
 
+BATCH = 8  # images in one call of a pipeline
 MAX_SHOWN_VALUES = 10
+REVIEW_KIND = "review_kind"
 
 
 @dataclass(frozen=True)
@@ -34,18 +36,31 @@ class Item:
     error: str | None = None  # why the row cannot be scored
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ScoringJob:
-    """The bundle and the options that every item is scored with."""
+    """The bundle that every item is scored with, and the images."""
 
     bundle: Path
     images: Path
+    precision: Precision | None = None  # of the graph, which has its own heads; None: preferred
+    device: Device = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecommendJob(ScoringJob):
+    """A job of the task ``recommend``: a row for each image, context and target."""
+
     targets: tuple[str, ...]
     candidates: tuple[str, ...] | None = None
     alternates: int = 0
     min_lift: float = 0.0
-    precision: Precision | None = None  # of the graph, which has its own heads; None: preferred
-    device: Device = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifyJob(ScoringJob):
+    """A job of the task ``classify``: a row for each image."""
+
+    coverage: float  # of prediction sets
 
 
 @dataclass(frozen=True)
@@ -121,6 +136,41 @@ def items_of_manifest(
         item = Item(number, path, {**context, **given}, names[applied[number]], error)
         items.append(item)
     return Items(tuple(items), table.notes)
+
+
+def items_of_labels_manifest(
+    file: Path, images: Path, review_kind: str | None, columns: Mapping[str, str] = {}
+) -> Items:
+    """Return the rows of a manifest to classify; its column ``review_kind`` overrides the option.
+
+    Args:
+        file: the manifest.
+        images: the folder that its paths are relative to.
+        review_kind: of the rows whose cell is blank.
+        columns: our column names to the file's, for those that differ.
+
+    Raises:
+        DataError: it cannot be read, or has no column of images.
+    """
+    from augrank.manifest.paths import check_paths
+    from augrank.manifest.problems import Problems
+    from augrank.manifest.read import read_table
+
+    table = read_table(file, columns)
+    frame, problems = table.frame, Problems.of(table)
+    paths = check_paths(frame[PATH], images, problems)
+    kinds = frame[REVIEW_KIND] if REVIEW_KIND in frame.columns else repeat("")
+    items = []
+    for number, (path, kind) in enumerate(zip(paths.tolist(), kinds, strict=False)):
+        reason = problems.reasons.get(number)
+        error = f"{table.unit} {table.lines[number]}: {reason}" if reason else None
+        items.append(Item(number, path, review_context(kind or review_kind), error=error))
+    return Items(tuple(items), table.notes)
+
+
+def review_context(review_kind: str | None) -> dict[str, Any]:
+    """Return the context of an item to classify."""
+    return {} if review_kind is None else {REVIEW_KIND: review_kind}
 
 
 def check_context(spec: RecommendSpec, items: Sequence[Item]) -> None:

@@ -6,9 +6,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from augrank.batch.columns import columns_of
 from augrank.batch.executors import ExecutorName, executor_named
-from augrank.batch.job import Item, ScoringJob, fingerprint
-from augrank.batch.shard_scorer import BATCH
+from augrank.batch.job import BATCH, Item, ScoringJob, fingerprint
 from augrank.batch.shards import Partial
 
 SHARD_STEP, MOST_SHARD = BATCH, 64  # images
@@ -52,7 +52,7 @@ def score(
         BundleError: the bundle or the device does not fit.
         ServerError: a worker process was killed; run it again to resume.
     """
-    run, partial = executor_named(executor), Partial(out)
+    run, partial = executor_named(executor), Partial(out, columns_of(job))
     steps = max(1, math.ceil(len(items) / SHARDS / SHARD_STEP))
     size = min(MOST_SHARD, steps * SHARD_STEP)
     shards = [items[start : start + size] for start in range(0, len(items), size)]

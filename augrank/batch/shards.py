@@ -15,50 +15,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from augrank.batch.job import REVIEW_KIND
 from augrank.contracts.manifest import PATH
 from augrank.errors import BadRequest
 from augrank.files import LOCK, atomic_write, exclusive_lock
 
-# The fields of an option. Intervals have a column for each end.
-_SCORE = [
-    ("probability", pa.float64()),
-    ("low", pa.float64()),
-    ("high", pa.float64()),
-    ("difference", pa.float64()),
-    ("difference_low", pa.float64()),
-    ("difference_high", pa.float64()),
-    ("lift", pa.float64()),
-    ("better", pa.bool_()),
-]
-_VERDICT = [
-    ("kind", pa.string()),  # change, keep or unsure
-    ("choice", pa.string()),
-    ("sends", pa.int64()),
-    ("lift", pa.float64()),
-    ("text", pa.string()),
-]
-SCHEMA = pa.schema(
-    [
-        ("item", pa.int64()),  # its number in the folder or the manifest
-        (PATH, pa.string()),
-        ("target", pa.string()),
-        ("direction", pa.string()),
-        ("context", pa.string()),  # JSON
-        ("probability", pa.float64()),
-        ("low", pa.float64()),  # of its 90 % interval
-        ("high", pa.float64()),
-        ("best_candidate", pa.string()),
-        ("best_probability", pa.float64()),
-        ("candidates", pa.list_(pa.struct([("name", pa.string()), *_SCORE]))),
-        ("alternates", pa.list_(pa.struct([("path", pa.string()), *_SCORE]))),
-        ("verdict", pa.struct(_VERDICT)),
-        ("alternate_verdict", pa.struct(_VERDICT)),
-        ("sha256", pa.string()),
-        ("bundle_version", pa.string()),
-        ("engine", pa.string()),  # the graph and what ran it
-        ("error", pa.string()),  # the message, if there is no answer
-    ]
-)
+LISTED = (PATH, "target", REVIEW_KIND, "error")  # columns of the list of errors
 
 
 @dataclass(frozen=True)
@@ -71,10 +33,15 @@ class MergedRows:
 
 
 class Partial:
-    """A job's answers so far, in a folder beside its output."""
+    """A job's answers so far, in a folder beside its output.
 
-    def __init__(self, out: Path) -> None:
-        self.out = out
+    Args:
+        out: the output.
+        columns: of the rows; ``item``, ``error`` and the path among them.
+    """
+
+    def __init__(self, out: Path, columns: pa.Schema) -> None:
+        self.out, self._columns = out, columns
         self.errors = out.with_name(out.name + ".errors.csv")
         self.folder = out.with_name(out.name + ".partial")
 
@@ -110,7 +77,7 @@ class Partial:
     def write(self, number: int, rows: Sequence[dict[str, Any]]) -> None:
         """Write a shard's rows."""
         with atomic_write(self._shard(number), fsync=False) as temporary:
-            pq.write_table(pa.Table.from_pylist(rows, SCHEMA), temporary, compression="zstd")
+            pq.write_table(pa.Table.from_pylist(rows, self._columns), temporary, compression="zstd")
 
     def finish(self, shards: int) -> MergedRows:
         """Merge all shards into one file, list the errors, and remove the folder."""
@@ -123,9 +90,9 @@ class Partial:
         """Merge all shards, in order, and return the number of rows."""
         unfinished = self.folder / "merged.unfinished"
         rows = 0
-        with pq.ParquetWriter(unfinished, SCHEMA, compression="zstd") as writer:
+        with pq.ParquetWriter(unfinished, self._columns, compression="zstd") as writer:
             for number in range(shards):
-                table = pq.read_table(self._shard(number), schema=SCHEMA)
+                table = pq.read_table(self._shard(number), schema=self._columns)
                 writer.write_table(table)
                 rows += len(table)
         unfinished.replace(self.out)
@@ -133,7 +100,7 @@ class Partial:
 
     def _list_errors(self, shards: int) -> list[str]:
         """Write the rows without an answer as CSV, and return their messages."""
-        columns = [PATH, "target", "error"]
+        columns = [name for name in LISTED if name in self._columns.names]
         found: list[dict[str, Any]] = []
         for number in range(shards):
             table = pq.read_table(self._shard(number), columns=columns)

@@ -1,4 +1,4 @@
-"""``augrank recommend`` and ``augrank inspect``: score one image, show the contents of a bundle."""
+"""``augrank recommend``: rank the versions of one image, and other images of the catalogue."""
 
 import json
 from pathlib import Path
@@ -8,10 +8,10 @@ import typer
 from PIL import Image
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Column, Table
+from rich.table import Table
 
 from augrank.bundle.load import open_bundle
-from augrank.bundle.recommend_spec import RecommendBundle, RecommendSpec
+from augrank.bundle.recommend_spec import RecommendSpec
 from augrank.cli.arguments import (
     BundleArgument,
     CandidatesOption,
@@ -29,14 +29,6 @@ from augrank.tasks.recommend.response import AlternateScore, Answer, CandidateSc
 from augrank.tasks.recommend.wording import decimals
 
 console = Console()
-# Columns of the heads' figures, and their names in a head's metrics: accuracy is never alone.
-HEAD_FIGURES = {
-    "accuracy": "accuracy",
-    "majority": "majority_accuracy",
-    "AUC": "auc",
-    "pairs": "pairwise_accuracy",  # ordered right
-    "coverage": "coverage",  # of 90 % intervals
-}
 
 
 @friendly_errors
@@ -105,29 +97,6 @@ def recommend(
         console.print(f"contact sheet: {contact_sheet}", soft_wrap=True)
 
 
-@friendly_errors
-def inspect(
-    bundle: BundleArgument,
-    as_json: Annotated[bool, typer.Option("--json", help="Print bundle.json.")] = False,
-) -> None:
-    """Check a bundle or archive, ask it its smoke request, and print its contents."""
-    from augrank.tasks.recommend.pipeline import Recommender
-
-    with open_bundle(bundle, RecommendSpec) as opened:
-        recommender = Recommender(opened)
-        difference = recommender.check_smoke_request()
-        if as_json:
-            print(json.dumps(opened.spec.model_dump(mode="json"), indent=2))
-            return
-        _print_bundle(opened)
-        console.print(f"here, {recommender.graph.summary}")
-        if difference is not None:
-            console.print(
-                f"answers its smoke request as at export: probabilities differ by at most "
-                f"{difference:.4f}"
-            )
-
-
 def print_answer(answer: Answer) -> None:
     """Print an answer as tables, best first, with 90 % intervals."""
     console.print(
@@ -177,37 +146,6 @@ def _interval(interval: Interval, sign: str = "", digits: int | None = None) -> 
     """Format the ends of an interval in per cent."""
     shown = decimals(interval) if digits is None else digits
     return " to ".join(f"{100 * end:{sign}.{shown}f}" for end in interval)
-
-
-def _print_bundle(bundle: RecommendBundle) -> None:
-    spec = bundle.spec
-    console.print(f"[bold]{spec.name}[/bold] {bundle.version}: all files match their checksums")
-    alternates = spec.alternates.count if spec.alternates else 0
-    table = Table(show_header=False, box=None)
-    rows = {
-        "backbone": f"{spec.backbone}, {spec.image_size} px, graphs {', '.join(spec.graphs)} "
-        f"(preferred: {spec.preferred})",
-        "augmentations": f"{spec.augmentations.name}: {', '.join(spec.augmentations.names)}",
-        "context": ", ".join(column.name for column in spec.context) or "none",
-        "alternates": f"{alternates} images",
-        "made with": ", ".join(f"{name} {v}" for name, v in spec.library_versions.items()),
-    }
-    for name, value in rows.items():
-        table.add_row(f"[dim]{name}[/dim]", value)
-    console.print(table)
-    heads = Table("target", "direction", "inputs", "calibration", title="Heads")
-    target = Column("target", no_wrap=True)
-    figures = Table(target, *HEAD_FIGURES, title="Heads on the test split")
-    for head in spec.heads:
-        name, metrics = head.target.name, {**head.metrics, **head.metrics.get("decision", {})}
-        heads.add_row(name, head.target.direction, " + ".join(head.inputs), head.calibration.kind)
-        values = [metrics.get(metric) for metric in HEAD_FIGURES.values()]
-        figures.add_row(name, *(f"{v:.3f}" if isinstance(v, float) else "-" for v in values))
-    for column in figures.columns[1:]:
-        column.no_wrap = True
-    for each in (heads, figures):
-        each.title_justify = "left"
-        console.print(each)
 
 
 def _write(sheet: Image.Image, file: Path) -> None:

@@ -1,10 +1,11 @@
 """``augrank score``: score a whole catalogue into one Parquet file."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from rich.console import Console
@@ -16,8 +17,10 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from augrank.bundle.classify_spec import ClassifySpec
 from augrank.bundle.load import open_bundle
 from augrank.bundle.recommend_spec import RecommendSpec
+from augrank.bundle.spec import BundleSpec
 from augrank.cli.arguments import (
     BundleArgument,
     CandidatesOption,
@@ -29,8 +32,10 @@ from augrank.cli.command import friendly_errors
 from augrank.cli.options import pairs
 from augrank.errors import BadRequest
 from augrank.files import check_output_file, disk_errors
+from augrank.tasks.classify.request import DEFAULT_COVERAGE
 
 if TYPE_CHECKING:
+    from augrank.batch.job import Items, ScoringJob
     from augrank.batch.run import ScoreSummary
 
 console = Console()
@@ -63,6 +68,14 @@ def score(
         int, typer.Option(min=0, max=100, help="Number of alternates per image.")
     ] = 0,
     min_lift: MinLiftOption = 0.0,
+    review_kind: Annotated[
+        str | None,
+        typer.Option(help="Of a classifier with rules: the kind of rows without review_kind."),
+    ] = None,
+    coverage: Annotated[
+        float | None,
+        typer.Option(min=0.5, max=0.999, help="Of a classifier: coverage of prediction sets."),
+    ] = None,
     engine: Annotated[
         str, typer.Option(help="local: processes of this machine. ray: a Ray cluster.")
     ] = "local",
@@ -72,49 +85,56 @@ def score(
     precision: PrecisionOption = None,
     device: DeviceOption = None,
 ) -> None:
-    """Score a whole catalogue into one Parquet file.
+    """Score or classify a whole catalogue into one Parquet file.
 
     Resumable: after an interrupt, run the same command again. Images that cannot be answered are
     listed in OUT.errors.csv and skipped. Needs the extra `bulk`.
 
     Example: augrank score dist/bundle catalogue/ --out answers.parquet --target open_rate
     --context campaign_type=Newsletter --context industry=Retail
+    Example: augrank score dist/bundle photos/ --out labels.parquet --review-kind 'Style Review'
     """
     try:
         from augrank.batch.executors import ExecutorName
-        from augrank.batch.job import (
-            ScoringJob,
-            check_context,
-            items_of_folder,
-            items_of_manifest,
-        )
         from augrank.batch.run import score as score_all
         from augrank.manifest.parquet_file import is_parquet
     except ImportError as error:
         raise BadRequest(f"cannot score: {error}", remedy="pip install 'augrank[bulk]'") from error
     check_output_file(out)
-    with open_bundle(bundle, RecommendSpec) as opened:
-        spec, given = opened.spec, pairs(context, "--context")
-        names = [spec.head(name).target.name for name in target] if target else spec.targets
-        is_manifest = not source.is_dir() or is_parquet(source)
-        job = ScoringJob(
-            bundle=opened.directory,
-            images=images or (source.parent if is_manifest else source),
-            targets=tuple(names),
-            candidates=tuple(candidates) if candidates else None,
-            alternates=alternates,
-            min_lift=min_lift,
-            precision=precision,
-            device=device or "auto",
+    of_recommend = {
+        "--target": target, "--context": context, "--candidates": candidates,
+        "--alternates": alternates or None, "--min-lift": min_lift or None,
+    }  # fmt: skip
+    of_classify = {"--review-kind": review_kind, "--coverage": coverage}
+    is_manifest = not source.is_dir() or is_parquet(source)
+    with open_bundle(bundle, BundleSpec) as opened:
+        wanted = _Wanted(
+            source,
+            is_manifest,
+            pairs(column, "--column"),
+            {
+                "bundle": opened.directory,
+                "images": images or (source.parent if is_manifest else source),
+                "precision": precision,
+                "device": device or "auto",
+            },
         )
-        found = (
-            items_of_manifest(source, job.images, spec, given, pairs(column, "--column"))
-            if is_manifest
-            else items_of_folder(source, given)
-        )
+        if isinstance(opened.spec, ClassifySpec):
+            _refuse(of_recommend, opened.spec)
+            job, found = _classify_job(wanted, opened.spec, review_kind, coverage)
+        else:
+            assert isinstance(opened.spec, RecommendSpec)
+            _refuse(of_classify, opened.spec)
+            options = {
+                "targets": _targets(opened.spec, target),
+                "candidates": tuple(candidates) if candidates else None,
+                "alternates": alternates,
+                "min_lift": min_lift,
+            }
+            given = pairs(context, "--context")
+            job, found = _recommend_job(wanted, opened.spec, given, options)
         for note in found.notes:
             console.print(f"{source}: {note}", markup=False, highlight=False, soft_wrap=True)
-        check_context(spec, found.items)
         executor = cast(ExecutorName, engine)
         with disk_errors(out.parent, RESUME), _progress("images") as done:
             summary = score_all(
@@ -123,6 +143,80 @@ def score(
     _print_summary(summary)
     if not summary.answered:
         raise BadRequest(f"nothing could be answered: {summary.first_error}")
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What to score, whatever the task."""
+
+    source: Path
+    is_manifest: bool
+    columns: Mapping[str, str]
+    common: dict[str, Any]  # fields of ScoringJob
+
+    @property
+    def images(self) -> Path:
+        return Path(self.common["images"])
+
+
+def _refuse(options: Mapping[str, object], spec: BundleSpec) -> None:
+    """Refuse options of another task.
+
+    Raises:
+        BadRequest: one is given.
+    """
+    for name, value in options.items():
+        if value is not None:
+            raise BadRequest(
+                f"{name} is not an option of this bundle",
+                expected=f"options of the task {spec.task}",
+                got=name,
+            )
+
+
+def _targets(spec: RecommendSpec, names: list[str] | None) -> tuple[str, ...]:
+    return tuple(spec.head(name).target.name for name in names) if names else spec.targets
+
+
+def _recommend_job(
+    wanted: _Wanted, spec: RecommendSpec, context: Mapping[str, str], options: dict[str, Any]
+) -> "tuple[ScoringJob, Items]":
+    from augrank.batch.job import RecommendJob, check_context, items_of_folder, items_of_manifest
+
+    found = (
+        items_of_manifest(wanted.source, wanted.images, spec, context, wanted.columns)
+        if wanted.is_manifest
+        else items_of_folder(wanted.source, context)
+    )
+    check_context(spec, found.items)
+    return RecommendJob(**wanted.common, **options), found
+
+
+def _classify_job(
+    wanted: _Wanted, spec: ClassifySpec, review_kind: str | None, coverage: float | None
+) -> "tuple[ScoringJob, Items]":
+    from augrank.batch.job import (
+        ClassifyJob,
+        items_of_folder,
+        items_of_labels_manifest,
+        review_context,
+    )
+
+    if review_kind is not None:
+        if spec.rules is None:
+            raise BadRequest(
+                "this bundle has no rules, so a review kind decides nothing",
+                expected="no --review-kind",
+                got=repr(review_kind),
+                remedy="Export it with --rules rules.yaml.",
+            )
+        review_kind = spec.rules.find(review_kind)
+    found = (
+        items_of_labels_manifest(wanted.source, wanted.images, review_kind, wanted.columns)
+        if wanted.is_manifest
+        else items_of_folder(wanted.source, review_context(review_kind))
+    )
+    return ClassifyJob(**wanted.common, coverage=coverage or DEFAULT_COVERAGE), found
 
 
 def _print_summary(summary: "ScoreSummary") -> None:

@@ -2,8 +2,9 @@
 
 Three equivalent forms, all usable from any language:
 
-- JSON: ``{"image": "<base64>", ...}`` with the task's options beside the image; or several such
-  objects as ``{"instances": [...]}``, the form of KServe and TensorFlow Serving.
+- JSON: ``{"image": "<base64>", ...}`` with the task's options beside the image, or ``{"images":
+  ["<base64>", ...], ...}`` for tasks that answer for several; or several such objects as
+  ``{"instances": [...]}``, the form of KServe and TensorFlow Serving.
 - ``multipart/form-data``: the image as ``image``, every other part a field.
 - the raw image under any type of image, or none, with the fields in the header
   ``X-Augrank-Fields`` or, behind SageMaker, ``X-Amzn-SageMaker-Custom-Attributes``: a JSON object,
@@ -40,6 +41,7 @@ _MULTIPART_START = re.compile(rb"--[^\r\n]{1,70}\r?\nContent-", re.I)
 FIELD_HEADERS = ("x-augrank-fields", "x-amzn-sagemaker-custom-attributes")
 INSTANCES, PREDICTIONS = "instances", "predictions"
 MAX_INSTANCES = 32
+IMAGES, MAX_IMAGES = "images", 100
 MAX_BODY_BYTES = 2 * DecodeLimits.size_bytes  # once decompressed: base64 takes a third more
 MAX_MEMBERS = 16
 _SHOWN_PARTS = 5
@@ -244,10 +246,33 @@ def _json_request(value: Any, fields: Fields, where: str) -> RequestBody:
     if not isinstance(value, dict):
         raise BadRequest(f"{where} is not a JSON object", got=_kind(value))
     content = dict(value)
+    if IMAGES in content:
+        if "image" in content:
+            raise BadRequest(f"{where} has both image and {IMAGES}", expected="one of them")
+        images = _several_images(content.pop(IMAGES))
+        return RequestBody(b"", fields, content, images)
     encoded = content.pop("image", None)
     if not encoded:
         raise _missing_image({}, content)
     return RequestBody(_from_base64(encoded), fields, content)
+
+
+def _several_images(value: Any) -> tuple[bytes | RequestError, ...]:
+    """Decode a list of images; one that cannot be decoded becomes its error."""
+    if not isinstance(value, list) or not 0 < len(value) <= MAX_IMAGES:
+        raise BadRequest(
+            f"{IMAGES} does not fit",
+            expected=f"a list of 1 to {MAX_IMAGES} images, as base64 text",
+            got=f"a list of {len(value)}" if isinstance(value, list) else _kind(value),
+            remedy="Send several requests.",
+        )
+    images: list[bytes | RequestError] = []
+    for number, encoded in enumerate(value):
+        try:
+            images.append(_from_base64(encoded))
+        except RequestError as error:
+            images.append(error.at(f"{IMAGES}[{number}]"))
+    return tuple(images)
 
 
 def _from_base64(encoded: Any) -> bytes:

@@ -16,7 +16,7 @@ from typing import Any, Protocol, Self, TypeVar
 
 from augrank.bundle.spec import Bundle, BundleSpec
 from augrank.contracts.run import Precision
-from augrank.errors import AugrankError, BundleError
+from augrank.errors import AugrankError, BundleError, RequestError
 from augrank.models.embedding_cache import DEFAULT_MB
 from augrank.models.engines import Device
 
@@ -25,11 +25,13 @@ from augrank.models.engines import Device
 class RequestBody:
     """One request as received, with the image separate from the fields."""
 
-    image: bytes  # the file, as it was sent
+    image: bytes  # the file, as it was sent; the first of several
     # Flat values by name, mostly text: the worker's defaults, header fields, multipart parts.
     fields: Mapping[str, Any]
     # The members of a JSON body except the image, typed and nested; empty for other bodies.
     content: Mapping[str, Any]
+    # Several images, of tasks that answer for several: files, or why one could not be read.
+    images: tuple[bytes | RequestError, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ the files of the run. ``figures.py`` tells what is compared, and why.
 import base64
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
@@ -26,36 +25,15 @@ from augrank.images.preprocess import Normalizer
 from augrank.models.backbone import Backbone
 from augrank.models.engines import Device
 from augrank.reporting import ShowStatus, Table
-from augrank.resources import usable_cores
 from augrank.tasks.recommend.request import MAX_ALTERNATES
 from export.parity.answers import GateAnswer
 from export.parity.archive import ask_archive
-from export.parity.figures import ParityError, compare, min_cosine, shortfalls, tolerance_of
+from export.parity.figures import ParityError, compare, shortfalls, tolerance_of
 from export.parity.reference import ParityRequest, TrainedGraph, held_out_requests
-from export.run_reader import Reference, Run, damaged
+from export.parity.ways import lowest_cosine, trained_as
+from export.run_reader import Run, damaged
 
 MAX_DRIFT = 1e-3  # of a figure, between two archives of the same graph
-
-
-@dataclass(frozen=True)
-class GateResult:
-    """The figures of every graph and device, and which of them a server should not choose."""
-
-    figures: dict[Way, ParityFigures]
-    rejected: dict[Way, list[str]]  # and why
-
-    @property
-    def passed(self) -> dict[str, tuple[Precision, ...]]:
-        """The precisions that pass on each device, likely the quickest first.
-
-        fp16 is for GPUs: CPUs compute it slowly.
-        """
-        found: dict[str, tuple[Precision, ...]] = {}
-        for precision in ("int8", "fp32"):
-            for way in self.figures:
-                if way.precision == precision and way not in self.rejected:
-                    found[way.device] = (*found.get(way.device, ()), way.precision)
-        return found
 
 
 def parity_table(spec: RecommendSpec) -> Table:
@@ -81,46 +59,14 @@ def parity_table(spec: RecommendSpec) -> Table:
     return Table("Parity with training, through the archive", columns, rows)
 
 
-def judge(
+def missed_tolerances(
     figures: Mapping[Way, ParityFigures], graphs: Mapping[Precision, GraphRecord]
-) -> GateResult:
-    """Compare figures with their tolerances; graphs that training found worse are rejected too.
-
-    Args:
-        figures: of each way.
-        graphs: of the run.
-
-    Raises:
-        ParityError: fp32, or another graph on the device that it was trained with, falls short.
-    """
-    rejected: dict[Way, list[str]] = {}
-    for way, each in figures.items():
-        trained = graphs[trained_as(way.precision)]
-        missed = shortfalls(each, tolerance_of(way, trained.device))
-        own = reference_way(way.precision, trained.device)
-        if missed and way == own and way.precision in graphs:  # fp16 is made from fp32
-            raise ParityError(
-                f"parity gate: {way.label} does not answer as the run does",
-                expected="held-out images to score as in training",
-                got="; ".join(missed),
-                remedy="Nothing was written. Check that the run was not edited, and that the "
-                "processor and the libraries are like those that it was trained with."
-                + ("" if way.precision == "fp32" else f" --no-{way.precision} leaves it out."),
-            )
-        worse = [f"training found it worse than fp32: {each}" for each in trained.shortfalls]
-        if why := [*missed, *worse]:
-            rejected[way] = why
-    return GateResult(dict(figures), rejected)
-
-
-def trained_as(precision: Precision) -> Precision:
-    """Return the graph of the run that a graph is made of: fp16 has fp32's heads."""
-    return "fp32" if precision == "fp16" else precision
-
-
-def reference_way(precision: Precision, embedded_by: str) -> Way:
-    """Return the way that a graph's reference is exact for: fp32's, which torch computed, too."""
-    return Way(precision, "openvino" if embedded_by == "openvino" else "cpu")
+) -> dict[Way, list[str]]:
+    """Return the tolerances that each way missed."""
+    return {
+        way: shortfalls(each, tolerance_of(way, graphs[trained_as(way.precision)].device))
+        for way, each in figures.items()
+    }
 
 
 class ParityGate:
@@ -146,7 +92,10 @@ class ParityGate:
         """Compute the figures of one graph, with answers of the archive's own handler."""
         self._progress(f"parity gate: testing the archive ({way.label})")
         trained = trained_as(way.precision)
-        cosine = lowest_cosine(self._run, self._trained[trained].reference, archive, way)
+        with open_bundle(archive, RecommendSpec) as bundle:
+            candidates = bundle.spec.augmentations.augmentations
+        reference, images = self._trained[trained].reference, self._run.record.images
+        cosine = lowest_cosine(images, reference, archive, way, candidates)
         got = self._read(self._ask(archive, way.device, way.precision, self._questions()))
         self._answers[way] = got
         return compare(self._expected[trained], got, cosine)
@@ -284,27 +233,3 @@ class ParityGate:
     def _image(self, request: ParityRequest) -> bytes:
         path = self._paths[request.image]
         return (self._run.record.images / path).read_bytes()
-
-
-def lowest_cosine(run: Run[RecommendRun], reference: Reference, archive: Path, way: Way) -> float:
-    """Return the lowest cosine similarity between the archive's embeddings and the reference's.
-
-    It covers features and logits of every candidate of every held-out image, computed with the
-    archive's graph, image size, augmentations and normalisation constants.
-    """
-    with open_bundle(archive, RecommendSpec) as bundle:
-        spec = bundle.spec
-        graph = bundle.graph(way.precision)
-        backbone = Backbone(graph, threads=usable_cores(), device=way.device)
-    normalizer = Normalizer(spec.mean, spec.std)
-    lowest = 1.0
-    for image, path in enumerate(reference.paths):
-        pixels = decode((run.record.images / path).read_bytes(), spec.image_size).pixels
-        candidates = [each.apply(pixels) for each in spec.augmentations.augmentations]
-        got = backbone.embed(normalizer.batch(candidates))
-        lowest = min(
-            lowest,
-            min_cosine(got.features, reference.features[image]),
-            min_cosine(got.logits, reference.logits[image]),
-        )
-    return lowest

@@ -4,8 +4,9 @@ import importlib
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+from augrank.bundle.load import library_versions
 from augrank.bundle.spec import MODEL_NAME, BundleSpec
 from augrank.contracts.run import RunRecord
 from augrank.contracts.validation import NAME_RULE
@@ -33,6 +34,7 @@ class ExportOptions:
         devices: on which graphs are compared with training, and then may be used: onnxruntime on
             the CPU, and OpenVINO if it is installed.
         sagemaker: also write ``model.tar.gz``, the same files for SageMaker.
+        rules: rules.yaml of a classifier.
     """
 
     name: str
@@ -41,6 +43,7 @@ class ExportOptions:
     fp16: bool = False
     devices: tuple[Device, ...] = field(default_factory=installed_devices)
     sagemaker: bool = False
+    rules: Path | None = None
 
     def __post_init__(self) -> None:
         if not MODEL_NAME.fullmatch(self.name):
@@ -62,6 +65,38 @@ class Export:
     spec: BundleSpec
     report: Table  # the figures of the gate
     rejected: dict[str, str]  # graphs that did not pass it, and the reasons, for display
+
+
+def common_fields(record: RunRecord, options: ExportOptions) -> dict[str, Any]:
+    """Return the fields of bundle.json that do not depend on the task, before the gate.
+
+    fp32 is the default, and there are no files.
+    """
+    return {
+        "name": options.name,
+        "version": options.version,
+        "backbone": record.backbone,
+        "image_size": record.image_size,
+        "mean": record.mean,
+        "std": record.std,
+        "feature_width": record.feature_width,
+        "passed": {"cpu": ("fp32",)},
+        "metrics": {"backbone": record.backbone_metrics, "run": record.fingerprint},
+        "library_versions": library_versions(),
+        "files": {},
+    }
+
+
+def refuse_rules(options: ExportOptions, task: str) -> None:
+    """Refuse rules for a task that has none.
+
+    Raises:
+        DataError: there are rules.
+    """
+    if options.rules is not None:
+        raise DataError(
+            "rules are for classifiers", expected="no --rules", got=f"a run of the task {task!r}"
+        )
 
 
 class Build(Protocol):

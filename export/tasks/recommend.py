@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from augrank.bundle.graphs import Way
-from augrank.bundle.load import library_versions, load_bundle
-from augrank.bundle.recommend_spec import RecommendGraphSpec, RecommendSpec
+from augrank.bundle.load import load_bundle
+from augrank.bundle.recommend_spec import ParityFigures, RecommendGraphSpec, RecommendSpec
 from augrank.contracts.recommend_run import RecommendGraphRecord, RecommendRun
 from augrank.contracts.run import Precision, RunRecord
 from augrank.errors import DataError
@@ -28,17 +28,11 @@ from export.bundle_writer import (
 )
 from export.fp16_graph import write_fp16
 from export.model_card import model_card
-from export.parity.gate import (
-    GateResult,
-    ParityGate,
-    judge,
-    parity_table,
-    reference_way,
-    trained_as,
-)
+from export.parity.gate import ParityGate, missed_tolerances, parity_table
+from export.parity.ways import GateResult, judge, possible_ways, trained_as
 from export.run_reader import Run
 from export.tasks.alternates_index import write_alternates
-from export.tasks.base import Export, ExportOptions
+from export.tasks.base import Export, ExportOptions, common_fields, refuse_rules
 
 
 def build(
@@ -59,6 +53,7 @@ def build(
         ParityError: the archive does not answer as the run does; nothing is written.
         DataError: the run has no heads, or the run or its images have changed.
     """
+    refuse_rules(options, "recommend")
     trained = _with_heads(run.of_task(RecommendRun))
     with staging(dist, options.name) as staged:
         draft = _write_draft(trained, staged, options, progress)
@@ -78,20 +73,8 @@ def build(
         dist / MODEL_TAR if options.sagemaker else None,
         spec,
         parity_table(spec),
-        {
-            way.label: f"{'; '.join(why)}. {_consequence(way, spec)}"
-            for way, why in result.rejected.items()
-        },
+        result.consequences(spec),
     )
-
-
-def _consequence(way: Way, spec: RecommendSpec) -> str:
-    """Describe the consequence for a graph that did not pass its gate."""
-    precision = way.precision
-    if precision not in spec.graphs:
-        return "It was left out."
-    engine = "openvino" if way.device == "openvino" else "onnxruntime"
-    return f"{engine} uses it only if AUGRANK_PRECISION={precision} is set."
 
 
 def _with_heads(run: Run[RecommendRun]) -> Run[RecommendRun]:
@@ -146,23 +129,13 @@ def _draft_spec(
     """Return bundle.json before the gate: fp32 is the default, and there are no figures."""
     record = run.record
     return RecommendSpec(
-        name=options.name,
-        version=options.version,
-        backbone=record.backbone,
-        image_size=record.image_size,
-        mean=record.mean,
-        std=record.std,
-        feature_width=record.feature_width,
+        **common_fields(record, options),
         augmentations=record.augmentations,
         augmentation_hash=record.augmentation_hash,
         context=record.context,
         graphs=graphs,
-        passed={"cpu": ("fp32",)},
         alternates=None,
-        metrics={"backbone": record.backbone_metrics, "run": record.fingerprint},
         parity={},
-        library_versions=library_versions(),
-        files={},
     )
 
 
@@ -172,15 +145,11 @@ def _pass_gate(
     staged: Staging,
     draft: RecommendSpec,
     options: ExportOptions,
-) -> GateResult:
+) -> GateResult[ParityFigures]:
     """Compare every graph with the run, on every device that computes it."""
-    ways = [
-        Way(precision, device)
-        for device in options.devices
-        for precision in draft.graphs
-        if (precision, device) != ("fp16", "openvino")
-    ]
-    return judge({way: gate.measure(staged.archive, way) for way in ways}, run.graphs)
+    ways = possible_ways(draft.graphs, options.devices)
+    figures = {way: gate.measure(staged.archive, way) for way in ways}
+    return judge(figures, missed_tolerances(figures, run.graphs), run.graphs)
 
 
 def _finish(
@@ -188,7 +157,7 @@ def _finish(
     staged: Staging,
     draft: RecommendSpec,
     gate: ParityGate,
-    result: GateResult,
+    result: GateResult[ParityFigures],
     progress: ShowStatus,
 ) -> RecommendSpec:
     """Add what is known after the gate: alternates, smoke request, model card; pack again."""
@@ -200,7 +169,7 @@ def _finish(
             staged.bundle / graphs[way.precision].file, threads=usable_cores(), device=way.device
         )
         for precision in graphs
-        for way in [_own_way(precision, run.record, result)]
+        for way in [result.own_way(precision, run.record.graphs)]
     }
     gate.smoke_request(backbones).save(staged.bundle)
     progress("embedding the catalogue")
@@ -222,9 +191,3 @@ def _finish(
     progress("packing the archive with its parity figures")
     pack_mar(staged.bundle, spec.name, staged.archive)
     return spec
-
-
-def _own_way(precision: Precision, run: RecommendRun, result: GateResult) -> Way:
-    """Return a graph on the device of its training, or on the CPU if that is not here."""
-    own = reference_way(precision, run.graphs[trained_as(precision)].device)
-    return own if own in result.figures else Way(precision, "cpu")

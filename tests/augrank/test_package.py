@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_public_names_are_pinned():
-    assert augrank.__all__ == ["Answer", "AugrankError", "Recommender", "__version__"]
+    assert augrank.__all__ == ["Answer", "AugrankError", "Classifier", "Recommender", "__version__"]
     for name in augrank.__all__:
         assert getattr(augrank, name)
 

@@ -17,9 +17,13 @@ print(max(blas), cv2.getNumThreads())
 DIRECTLY = "from augrank.processes import use_one_thread_for_arrays as one; one()"
 SCORER = """
 from pathlib import Path
-from augrank.batch.job import ScoringJob
-from augrank.batch.shard_scorer import ShardScorer
-ShardScorer(ScoringJob(Path({bundle!r}), Path(), ("open_rate",), device="cpu"))
+from augrank.batch.job import RecommendJob
+from augrank.batch.shard_scorer import shard_scorer
+shard_scorer(
+    RecommendJob(
+        bundle=Path({bundle!r}), images=Path(), targets=("open_rate",), device="cpu"
+    )
+)
 """
 
 

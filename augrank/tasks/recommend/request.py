@@ -67,6 +67,12 @@ def parse_request(body: RequestBody) -> Request:
     Raises:
         BadRequest: an option is invalid or unknown.
     """
+    if body.images is not None:
+        raise BadRequest(
+            "a recommendation is for one image",
+            expected='{"image": ...}, or several requests as {"instances": [{"image": ...}, ...]}',
+            got=f"images: a list of {len(body.images)}",
+        )
     options = _options_from_fields(body.fields)
     if body.content:
         merged = {**options.model_dump(exclude_unset=True), **body.content}

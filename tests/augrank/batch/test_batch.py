@@ -21,9 +21,10 @@ from typer.testing import CliRunner
 
 from augrank.batch import job as jobs
 from augrank.batch import run as scoring
+from augrank.batch.columns import RECOMMEND_COLUMNS
 from augrank.batch.executors import EXECUTORS
 from augrank.batch.job import fingerprint
-from augrank.batch.shard_scorer import ShardScorer
+from augrank.batch.recommend_scorer import RecommendScorer
 from augrank.batch.shards import Partial
 from augrank.cli.app import app
 from augrank.errors import BadRequest, DataError, ServerError
@@ -46,9 +47,9 @@ def folder(tiny_run, tmp_path):
     return images
 
 
-def job(export, images, **changes) -> jobs.ScoringJob:
+def job(export, images, **changes) -> jobs.RecommendJob:
     targets = tuple(head.target.name for head in export.spec.heads)
-    return jobs.ScoringJob(export.bundle, images, targets, **changes)
+    return jobs.RecommendJob(bundle=export.bundle, images=images, targets=targets, **changes)
 
 
 def test_a_folder_is_answered_as_one_by_one(tiny_export, folder, recommender, tmp_path):
@@ -127,7 +128,7 @@ def test_shards_of_an_earlier_try_are_kept_and_those_of_another_job_are_not(
     scored: list[int] = []
 
     def interrupted(job, shards, workers):
-        scorer = ShardScorer(job)
+        scorer = RecommendScorer(job)
         for number, shard in shards.items():
             if len(scored) == 2:
                 raise KeyboardInterrupt
@@ -161,7 +162,7 @@ def test_two_jobs_do_not_write_one_file(tiny_export, folder, tmp_path):
     items = jobs.items_of_folder(folder, CONTEXT).items
     out = tmp_path / "answers.parquet"
     with (
-        Partial(out).lock(),
+        Partial(out, RECOMMEND_COLUMNS).lock(),
         pytest.raises(BadRequest, match="another process"),
     ):
         scoring.score(job(tiny_export, folder), items, out)
@@ -297,6 +298,7 @@ RAY = """
 import json, os, sys, threading
 from pathlib import Path
 from augrank.batch import job as jobs
+from augrank.batch.columns import RECOMMEND_COLUMNS
 from augrank.batch import run as scoring
 import ray
 from ray.cluster_utils import Cluster
@@ -309,7 +311,7 @@ try:
     cluster.add_node(num_cpus=1)
     ray.init(address=cluster.address, log_to_driver=False)
     assert len(ray.nodes()) == 2
-    job = jobs.ScoringJob(bundle, images, tuple(given["targets"]))
+    job = jobs.RecommendJob(bundle=bundle, images=images, targets=tuple(given["targets"]))
     scoring.score(job, items, out, executor="ray", workers=2)
     assert "data-usage-metrics-poller" not in [each.name for each in threading.enumerate()]
 finally:

@@ -128,7 +128,7 @@ def test_a_changed_or_missing_file_is_refused(bundle, name):
     ("changes", "message"),
     [
         ({"schema_version": 1}, "another version of augrank"),
-        ({"task": "classify"}, "expected task one of recommend, got 'classify'. Use the augrank"),
+        ({"task": "segment"}, "expected task one of classify, recommend, got 'segment'. Use"),
         ({"task": None}, "a task that this version does not know"),
         ({"augmentation_hash": "0" * 64}, "not the one that was trained"),
         ({"library_versions": {"xgboost": "1.7.0"}}, "pip install 'xgboost==1.7.0'"),
@@ -160,14 +160,14 @@ def test_the_error_of_a_folder_without_a_bundle_says_how_to_make_one(tmp_path):
         load_bundle(tmp_path)
 
 
-def test_a_second_task_adds_a_file(bundle, tmp_path, monkeypatch):
+def test_another_task_adds_a_file(bundle, tmp_path, monkeypatch):
     folder = tmp_path / "more"
     folder.mkdir()
-    (folder / "classify_spec.py").write_text(
+    (folder / "segment_spec.py").write_text(
         "from typing import Literal\n"
         "from augrank.bundle.spec import BundleSpec\n"
-        "class ClassifySpec(BundleSpec, frozen=True):\n"
-        "    task: Literal['classify'] = 'classify'\n"
+        "class SegmentSpec(BundleSpec, frozen=True):\n"
+        "    task: Literal['segment'] = 'segment'\n"
         "    labels: tuple[str, ...]\n"
     )
     monkeypatch.setattr(augrank.bundle, "__path__", [*augrank.bundle.__path__, str(folder)])
@@ -179,8 +179,8 @@ def test_a_second_task_adds_a_file(bundle, tmp_path, monkeypatch):
         for precision, graph in graphs
     }
     (bundle / "bundle.json").write_text(json.dumps(common))
-    edit(bundle, task="classify", labels=["package"])
+    edit(bundle, task="segment", labels=["package"])
     assert load_bundle(bundle).spec.labels == ("package",)
-    with pytest.raises(BundleError, match="expected RecommendSpec, got task 'classify'"):
+    with pytest.raises(BundleError, match="expected RecommendSpec, got task 'segment'"):
         load_bundle(bundle, RecommendSpec)
-    sys.modules.pop("augrank.bundle.classify_spec")
+    sys.modules.pop("augrank.bundle.segment_spec")

@@ -85,6 +85,6 @@ def test_the_folder_holds_the_packed_list_the_bundle_and_its_tasks_handler(folde
 
 
 def test_a_task_without_a_handler_is_refused(tiny_export, tmp_path, monkeypatch):
-    monkeypatch.setattr(model_folder, "handler_name", lambda folder: "classify_handler.py")
-    with pytest.raises(ServerError, match=r"classify_handler.py is missing.*Install augrank"):
+    monkeypatch.setattr(model_folder, "handler_name", lambda folder: "segment_handler.py")
+    with pytest.raises(ServerError, match=r"segment_handler.py is missing.*Install augrank"):
         lay_out(tiny_export.bundle, tmp_path / "served", "tiny")

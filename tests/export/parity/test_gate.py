@@ -3,8 +3,9 @@ import pytest
 from augrank.bundle.graphs import Way
 from augrank.bundle.recommend_spec import ParityFigures
 from augrank.contracts.run import GraphRecord
+from export.parity import ways
 from export.parity.figures import ParityError
-from export.parity.gate import judge
+from export.parity.gate import missed_tolerances
 
 GOOD = ParityFigures(
     requests=9,
@@ -23,6 +24,12 @@ def graphs(embedded_by: str, *shortfalls: str) -> dict[str, GraphRecord]:
     fp32 = GraphRecord(file="a", reference="b", device="torch")
     int8 = GraphRecord(file="a", reference="b", device=embedded_by, shortfalls=shortfalls)
     return {"fp32": fp32, "int8": int8}
+
+
+def judge(
+    figures: dict[Way, ParityFigures], of_run: dict[str, GraphRecord]
+) -> ways.GateResult[ParityFigures]:
+    return ways.judge(figures, missed_tolerances(figures, of_run), of_run)
 
 
 def test_a_device_may_use_what_passes_on_it():

@@ -1,0 +1,1 @@
+"""Task ``classify``: the labels of images, with calibrated probabilities, and what follows."""

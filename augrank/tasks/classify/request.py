@@ -1,0 +1,82 @@
+"""A classification request: one image or several, its options, and parsing them from a body.
+
+As JSON: ``{"image": "<base64>", "review_kind": "Style Review", "coverage": 0.9, "top": 3}``, or
+``{"images": ["<base64>", ...], ...}`` for up to 100 images. Flat fields (multipart parts, headers)
+have the same names.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, Field, ValidationError
+
+from augrank.contracts.request_fields import MAX_TEXT
+from augrank.contracts.validation import first_fault
+from augrank.errors import BadRequest, RequestError, one_of
+from augrank.images.decode import RgbImage
+from augrank.tasks.base import RequestBody
+
+DEFAULT_COVERAGE, DEFAULT_TOP = 0.9, 3
+Sent = bytes | RgbImage | RequestError  # an image, or why it could not be read from the request
+
+
+@dataclass(frozen=True)
+class Request:
+    """Images, and the contents of the answer."""
+
+    images: tuple[Sent, ...]  # a file's bytes, or uint8 (H, W, 3) RGB
+    review_kind: str | None = None  # decides what earns credit
+    coverage: float = DEFAULT_COVERAGE  # of prediction sets
+    top: int = DEFAULT_TOP  # classes listed for each label
+    single: bool = False  # whether an image that cannot be read fails the request
+
+
+class Options(BaseModel, extra="forbid"):
+    """The fields of a request except its images, validated."""
+
+    review_kind: str | None = Field(default=None, max_length=MAX_TEXT)
+    coverage: float = Field(default=DEFAULT_COVERAGE, ge=0.5, lt=1)
+    top: int = Field(default=DEFAULT_TOP, ge=1, le=1000)
+
+
+def parse_request(body: RequestBody) -> Request:
+    """Read a request's options; members of a JSON body override fields.
+
+    Raises:
+        BadRequest: an option is invalid or unknown.
+    """
+    fields = {name: value for name, value in body.fields.items() if value is not None}
+    options = validated({**fields, **body.content})
+    single = body.images is None
+    return Request(
+        (body.image,) if body.images is None else body.images,
+        options.review_kind,
+        options.coverage,
+        options.top,
+        single,
+    )
+
+
+def validated(options: Mapping[str, Any]) -> Options:
+    """Validate a request's options.
+
+    Raises:
+        BadRequest: an option is invalid or unknown.
+    """
+    try:
+        return Options.model_validate(options)
+    except ValidationError as error:
+        fault = first_fault(error)
+        if fault.kind == "extra_forbidden":
+            known = ["image", "images", *Options.model_fields]
+            raise BadRequest(
+                f"the field {fault.name!r} is not known",
+                expected=one_of(known, fault.name),
+                got=repr(fault.name),
+            ) from error
+        raise BadRequest(
+            f"the field {fault.name!r} does not fit",
+            expected=fault.expected,
+            got=repr(fault.value)[:60],
+        ) from error

@@ -1,0 +1,139 @@
+"""Read rules.yaml, check it against a run's labels, and fit its thresholds.
+
+See ``augrank/models/rules.py`` for what the thresholds promise.
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from augrank.arrays import Float64Array
+from augrank.contracts.validation import first_fault
+from augrank.errors import DataError, one_of, reason
+from augrank.models.label_head import LabelHeadSpec
+from augrank.models.rules import FittedRule, FittedRules, Rules
+
+# Probabilities that are tested, from strict to lenient. Fixed beforehand, as the test demands.
+THRESHOLDS = (0.9999, 0.9995, 0.999, 0.998, 0.995, 0.99, 0.98, 0.97, 0.96, 0.95, 0.93, 0.9, 0.85,
+              0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5)  # fmt: skip
+NEVER = 2.0  # no probability reaches it
+EXAMPLE = "label, precision, confidence, and under credit classes for each review kind"
+
+
+def read_rules(file: Path, heads: Sequence[LabelHeadSpec]) -> Rules:
+    """Read rules and check that they name labels and classes of a run.
+
+    Args:
+        file: rules.yaml.
+        heads: of the run.
+
+    Raises:
+        DataError: the file cannot be read, or names what the run does not have.
+    """
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        rules = Rules.model_validate(content)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise DataError(
+            f"{file} cannot be read", expected=f"YAML with {EXAMPLE}", got=reason(error)
+        ) from error
+    except ValidationError as error:
+        fault = first_fault(error)
+        raise DataError(
+            f"{file} does not fit at {fault.name or 'its top'}",
+            expected=fault.expected if fault.name else f"YAML with {EXAMPLE}",
+            got=repr(fault.value)[:80],
+        ) from error
+    labels = {head.label: head for head in heads}
+    if rules.label not in labels:
+        raise DataError(
+            f"{file} names a label that the run does not have",
+            expected=one_of(list(labels), rules.label),
+            got=repr(rules.label),
+        )
+    classes = labels[rules.label].classes
+    for kind, credit in rules.credit.items():
+        for name in credit:
+            if name not in classes:
+                raise DataError(
+                    f"{file}: the rule {kind!r} names a class that {rules.label} does not have",
+                    expected=one_of(classes, name),
+                    got=repr(name),
+                )
+        if not 0 < len(set(credit)) < len(classes):
+            raise DataError(
+                f"{file}: the rule {kind!r} does not divide the classes",
+                expected=f"some of {', '.join(classes)}",
+                got=", ".join(credit) or "none",
+            )
+    return rules
+
+
+def fit_rules(
+    rules: Rules, classes: Sequence[str], probability: Float64Array, label: NDArray[np.int64]
+) -> FittedRules:
+    """Fit the thresholds of every rule to images that no model has seen.
+
+    Args:
+        rules: checked.
+        classes: of the rules' label, K.
+        probability: of the calibration images, (n, K).
+        label: (n,).
+    """
+    fitted = {}
+    for kind, credit in rules.credit.items():
+        earning = np.isin(np.array(classes, object), list(credit))
+        earns, truly = probability[:, earning].sum(axis=1), earning[label]
+        accept = _threshold(earns, truly, rules)
+        reject = _threshold(1 - earns, ~truly, rules)
+        accepted, rejected = earns >= accept, 1 - earns >= reject
+        decided = accepted | rejected
+        right = np.where(accepted, truly, ~truly)[decided]
+        fitted[kind] = FittedRule(
+            credit=tuple(credit),
+            accept=accept,
+            reject=reject,
+            decided=float(decided.mean()),
+            images=len(label),
+            right=float(right.mean()) if len(right) else None,
+        )
+    return FittedRules(
+        label=rules.label, precision=rules.precision, confidence=rules.confidence, rules=fitted
+    )
+
+
+def _threshold(probability: Float64Array, right: NDArray[np.bool_], rules: Rules) -> float:
+    """Return the lowest probability at which a decision is right often enough.
+
+    Accepting and rejecting share the chance of a wrong promise.
+
+    Args:
+        probability: of the decision being right, by image, (n,).
+        right: whether it would be right.
+        rules: precision and confidence.
+    """
+    chance = (1 - rules.confidence) / 2
+    fewest = math.ceil(math.log(chance) / math.log(rules.precision))  # that can prove it
+    found = NEVER
+    for threshold in THRESHOLDS:
+        decided = probability >= threshold
+        count = int(decided.sum())
+        if count < fewest:
+            continue
+        wrong = count - int(right[decided].sum())
+        if _upper_bound(wrong, count, chance) > 1 - rules.precision:
+            break
+        found = threshold
+    return found
+
+
+def _upper_bound(wrong: int, count: int, chance: float) -> float:
+    """Return the upper end of the share of wrong decisions; Clopper and Pearson (1934)."""
+    from scipy.stats import beta
+
+    return 1.0 if wrong == count else float(beta.ppf(1 - chance, wrong + 1, count - wrong))
