@@ -21,6 +21,7 @@ from augrank.models.rules import FittedRule, FittedRules, Rules
 # Probabilities that are tested, from strict to lenient. Fixed beforehand, as the test demands.
 THRESHOLDS = (0.9999, 0.9995, 0.999, 0.998, 0.995, 0.99, 0.98, 0.97, 0.96, 0.95, 0.93, 0.9, 0.85,
               0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5)  # fmt: skip
+ROOM = 2  # the first test has so many times the images that can prove it
 NEVER = 2.0  # no probability reaches it
 EXAMPLE = "label, precision, confidence, and under credit classes for each review kind"
 
@@ -119,11 +120,15 @@ def _threshold(probability: Float64Array, right: NDArray[np.bool_], rules: Rules
     """
     chance = (1 - rules.confidence) / 2
     fewest = math.ceil(math.log(chance) / math.log(rules.precision))  # that can prove it
+    counts = [int((probability >= threshold).sum()) for threshold in THRESHOLDS]
+    if counts[-1] < fewest:
+        return NEVER
+    # Of the fewest, none may be wrong, and the strictest test would often fail by chance.
+    start = min(ROOM * fewest, counts[-1])
     found = NEVER
-    for threshold in THRESHOLDS:
+    for threshold, count in zip(THRESHOLDS, counts, strict=True):
         decided = probability >= threshold
-        count = int(decided.sum())
-        if count < fewest:
+        if count < start:
             continue
         wrong = count - int(right[decided].sum())
         if _upper_bound(wrong, count, chance) > 1 - rules.precision:

@@ -41,6 +41,8 @@ def embed_graph(
     precision: Precision,
     keys: NDArray[np.int64],
     ctx: TrainContext,
+    *,
+    exact: bool = False,
 ) -> Embedded:
     """Embed images with a graph that ``write_graphs`` wrote; for fp32, with torch.
 
@@ -52,9 +54,11 @@ def embed_graph(
         precision: of the graph.
         keys: of ``pair_keys``, sorted.
         ctx: device, progress, and the processes that share the work.
+        exact: compute fp32 in float32, as servers do.
     """
     if precision == "fp32":
-        torch_embedder = TorchEmbedder(trained.backbone, ctx.device)
+        device = ctx.device.in_fp32() if exact else ctx.device
+        torch_embedder = TorchEmbedder(trained.backbone, device)
         table = embed_dataset(data, trained, torch_embedder, keys, ctx)
         return Embedded(precision, "torch", table)
     with lent_graph(data.folder.graph(precision), ctx.world) as file:

@@ -44,10 +44,10 @@ TREE_OPTIONS = {
     "max_depth": 4,
     "eta": 0.1,
     "subsample": 0.8,
-    "colsample_bytree": 0.3,
     "lambda": 2.0,
     "tree_method": "hist",
 }
+TREE_COLUMNS = 150  # features, drawn for each tree
 MAX_ROUNDS, PATIENCE = 200, 10
 MAX_TREE_ROWS = 20_000
 FEATURE_STEPS = 50  # per standard deviation, that trees round features to
@@ -301,7 +301,13 @@ def _trees(
         rounded = np.round(rows.features / np.float32(step)) * np.float32(step)
         return xgboost.DMatrix(rounded, rows.label)
 
-    options = {"objective": "multi:softprob", "num_class": classes, "seed": seed, **TREE_OPTIONS}
+    options = {
+        "objective": "multi:softprob",
+        "num_class": classes,
+        "seed": seed,
+        "colsample_bytree": min(1.0, TREE_COLUMNS / train.features.shape[1]),
+        **TREE_OPTIONS,
+    }
     booster = xgboost.train(
         {**options, "nthread": threads},
         matrix(train),

@@ -106,7 +106,9 @@ def fit(
             write_graphs(data, trained, ctx)
     with stage("embeddings"):
         keys = pair_keys(data.files, np.zeros_like(data.files), 1)
-        tables = [embed_graph(data, trained, each, keys, ctx) for each in data.config.graphs]
+        # In float32, so that what is reported is what is served, image by image.
+        graphs = data.config.graphs
+        tables = [embed_graph(data, trained, each, keys, ctx, exact=True) for each in graphs]
     if not ctx.world.is_main:
         return None
     with stage("heads"):

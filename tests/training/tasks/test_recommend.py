@@ -290,7 +290,7 @@ def test_weights_of_a_run_keep_its_normalisation(history, tmp_path, quiet):
     (tmp_path / "alone.pt").write_bytes((first / "backbone.pt").read_bytes())
     weights["weights"] = str(tmp_path / "alone.pt")
     alone = fit(history, tmp_path / "third", quiet, **weights)
-    assert "with ImageNet's mean and deviation" in alone["backbone"]["start"]
+    assert "normalised as ImageNet's weights expect" in alone["backbone"]["start"]
 
 
 def test_heads_use_all_cores_after_other_processes_end(history, tmp_path, quiet, monkeypatch):

@@ -1,0 +1,130 @@
+"""The export of a classifier: what is served is what was reported."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from augrank.bundle.load import load_bundle
+from augrank.bundle.smoke import SmokeRequest
+from augrank.errors import DataError
+from augrank.tasks.classify.pipeline import Classifier
+from export.parity import classify_gate
+from export.parity.archive import ask_archive
+from export.parity.figures import ParityError
+from export.run_reader import load_run
+from export.tasks.base import ExportOptions
+from export.tasks.classify import build
+from export.tasks.recommend import build as build_recommend
+from tests.support.labelled_images import RULES
+from training.common.classification import confusion_matrix, macro_f1
+
+
+def options(**changes) -> ExportOptions:
+    return ExportOptions("shapes", devices=("cpu",), int8=False, **changes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_macro_f1_as_served_is_that_of_the_report(classify_run, classify_export, precision):
+    """Each test image goes through the archive's own handler."""
+    run = load_run(classify_run.run)
+    rows = run.rows("test")
+    requests = [
+        {"image": str(classify_run.images / row.path), "fields": {"top": "3"}} for row in rows
+    ]
+    # The engine that embedded images in training; fp32 was embedded by torch, in float32.
+    device = "openvino" if run.record.graphs[precision].device == "openvino" else "cpu"
+    answers = ask_archive(classify_export.archive, requests, device, precision)
+    report = json.loads((classify_run.run / "report.json").read_text())
+    trained = run.record.graphs[precision]
+    for head in trained.heads:
+        told = [each["body"]["images"][0]["labels"][head.label]["value"] for each in answers]
+        number = {name: n for n, name in enumerate(head.classes)}
+        label = np.array([number[row.attributes[head.label]] for row in rows])
+        predicted = np.array([number[name] for name in told])
+        served = macro_f1(confusion_matrix(label, predicted, len(number)))
+        assert served == pytest.approx(head.metrics["macro_f1"], abs=0.001)
+    assert report["graphs"]["fp32"]["macro_f1"] == run.record.graphs["fp32"].metrics["macro_f1"]
+
+
+def test_the_bundle_holds_heads_rules_and_a_card(classify_export):
+    spec = load_bundle(classify_export.bundle).spec
+    assert (spec.task, spec.labels) == ("classify", ("shape", "colour"))
+    assert set(spec.graphs) == {"fp32", "int8"}
+    for graph in spec.graphs.values():
+        assert graph.rules.rules["Box Review"].credit == ("box", "bar")
+        assert all((classify_export.bundle / name).is_file() for name in graph.paths)
+    card = (classify_export.bundle / "model_card.md").read_text(encoding="utf-8")
+    assert "Tells shape, colour of an image." in card
+    assert "| Box Review | box, bar |" in card
+    smoke = SmokeRequest.load(classify_export.bundle)
+    assert set(smoke.answers) == {"fp32", "int8"}
+    assert len(smoke.answers["fp32"].probabilities) == 6
+
+
+def test_the_same_run_gives_the_same_bytes(classify_run, tmp_path):
+    one, two = (
+        build(load_run(classify_run.run), tmp_path / name, options()) for name in ("a", "b")
+    )
+    assert one.archive.read_bytes() == two.archive.read_bytes()
+
+
+@pytest.fixture
+def edited(classify_run, tmp_path):
+    """A copy of the run, to be edited."""
+    shutil.copytree(classify_run.run, tmp_path / "run", ignore=shutil.ignore_patterns("cache"))
+    return tmp_path / "run"
+
+
+def test_a_head_that_was_edited_is_refused(edited, tmp_path):
+    file = edited / "heads" / "fp32" / "label-0.npz"
+    with np.load(file) as arrays:
+        content = dict(arrays)
+    content["weight"] = content["weight"][::-1]
+    np.savez(file, **content)
+    run = load_run(edited)  # the gate's reference uses the same file, so the graph must be wrong
+    export = build(run, tmp_path / "dist", options())
+    assert export.spec.task == "classify"
+    shutil.copyfile(edited / "graphs" / "int8.onnx", edited / "graphs" / "fp32.onnx")
+    with pytest.raises(ParityError, match="fp32 does not answer as the run does"):
+        build(run, tmp_path / "other", options())
+    assert not (tmp_path / "other" / "bundle").exists()
+
+
+def test_an_archive_that_swaps_classes_is_refused(classify_run, tmp_path, monkeypatch):
+    ask = classify_gate.ask_archive
+
+    def swapped(*args):
+        answers = ask(*args)
+        for answer in answers:
+            top = answer["body"]["images"][0]["labels"]["shape"]["top"]
+            top[0]["name"], top[1]["name"] = top[1]["name"], top[0]["name"]
+        return answers
+
+    monkeypatch.setattr(classify_gate, "ask_archive", swapped)
+    with pytest.raises(ParityError, match="probability_difference.*other_class"):
+        build(load_run(classify_run.run), tmp_path / "dist", options())
+
+
+@pytest.mark.parametrize("name", ["calibration-fp32.npz", "heads/fp32/label-1.npz",
+                                  "reference-fp32.npz", "graphs/fp32.onnx"])  # fmt: skip
+def test_a_missing_file_is_named(edited, tmp_path, name):
+    (tmp_path / "rules.yaml").write_text(RULES, encoding="utf-8")
+    (edited / name).unlink()
+    with pytest.raises(Exception, match=name.rsplit("/", 1)[-1]) as caught:
+        build(load_run(edited), tmp_path / "dist", options(rules=tmp_path / "rules.yaml"))
+    assert "Traceback" not in str(caught.value)
+
+
+def test_rules_are_for_classifiers(tiny_run, tmp_path):
+    with pytest.raises(DataError, match="rules are for classifiers"):
+        build_recommend(load_run(tiny_run.run), tmp_path, options(rules=tmp_path / "rules.yaml"))
+
+
+def test_fp16_has_the_heads_of_fp32(classify_run, tmp_path):
+    export = build(load_run(classify_run.run), tmp_path, options(fp16=True))
+    assert "fp16" in export.spec.graphs
+    classifier = Classifier.load(export.bundle, precision="fp16", device="cpu", threads=1)
+    assert classifier.check_smoke_request() < 0.02

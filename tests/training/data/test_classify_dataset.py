@@ -1,0 +1,137 @@
+"""Labelled images are split by group, and what cannot be learned is refused."""
+
+import csv
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from augrank.errors import DataError
+from tests.support.labelled_images import OPTIONS, write_labelled
+from training.common.context import TrainContext
+from training.config import FitConfig
+from training.data.classify_dataset import (
+    CALIBRATION,
+    SPLIT_NAMES,
+    ClassifyDataset,
+    load_dataset,
+    read_manifest,
+)
+from training.data.splits import TEST, TRAIN, VALIDATION
+
+
+def load(manifest: Path, out: Path, **options) -> ClassifyDataset:
+    config = FitConfig.model_validate({**OPTIONS, "manifest": manifest, "out": out, **options})
+    return load_dataset(config, read_manifest(config), TrainContext())
+
+
+def rewrite(manifest: Path, change) -> None:
+    """Rewrite the rows of a manifest, lists of cells."""
+    with manifest.open(newline="", encoding="utf-8") as stream:
+        head, *rows = csv.reader(stream)
+    with manifest.open("w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerows([head, *change(rows)])
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    return write_labelled(tmp_path / "data", 90, uploads=3)
+
+
+def test_an_uploader_is_never_divided_and_shares_are_of_groups(manifest, tmp_path):
+    data = load(manifest, tmp_path / "run", test_share=0.2, validation_share=0.4)
+    uploader = np.arange(90) // 3
+    for number in range(30):
+        assert len(set(data.split[uploader == number].tolist())) == 1
+    counts = np.bincount(data.split) / 3
+    assert counts[[TRAIN, VALIDATION, TEST, CALIBRATION]].tolist() == [12, 6, 6, 6]
+    assert data.row_counts()["images"] == {
+        "train": 36, "validation": 18, "test": 18, "calibration": 18,
+    }  # fmt: skip
+    assert SPLIT_NAMES[CALIBRATION] == "calibration"
+    samples = data.samples(TRAIN)
+    assert samples.label.shape == (36, 2)
+    first = samples.file[0]
+    assert [label.classes[n] for label, n in zip(data.labels, samples.label[0], strict=True)] == [
+        label.classes[label.value[first]] for label in data.labels
+    ]
+    assert data.summary().startswith("90 images in 30 groups, shape (3 classes), colour (3 classes")
+
+
+def test_the_same_picture_is_in_one_split_whoever_sent_it(manifest, tmp_path):
+    images = manifest.parent / "images"
+    shutil.copy(images / "000.png", images / "copy.png")
+    picture = cv2.imread(str(images / "003.png"))
+    cv2.imwrite(str(images / "again.png"), picture, [cv2.IMWRITE_PNG_COMPRESSION, 0])
+    rewrite(
+        manifest,
+        lambda rows: [
+            *rows,
+            ["images/copy.png", rows[0][1], rows[0][2], "x"],
+            ["images/again.png", rows[3][1], rows[3][2], "y"],
+        ],
+    )
+    data = load(manifest, tmp_path / "run")
+    place = {data.manifest.files[file]: n for n, file in enumerate(data.files.tolist())}
+    for one, other in (("000.png", "copy.png"), ("003.png", "again.png")):
+        pair = [place[f"images/{name}"] for name in (one, other)]
+        assert len({data.group[n] for n in pair}) == 1
+        assert len({data.split[n] for n in pair}) == 1
+    assert data.copies >= 2
+
+
+def test_blank_labels_leave_a_row_out_of_that_label_only(manifest, tmp_path):
+    rewrite(manifest, lambda rows: [[r[0], "", *r[2:]] if n % 9 == 0 else r
+                                    for n, r in enumerate(rows)])  # fmt: skip
+    data = load(manifest, tmp_path / "run")
+    assert sum(data.labels[0].counts.values()) == 80
+    assert sum(data.labels[1].counts.values()) == 90
+    rows = {row["relative_im_path"]: row for row in data.catalogue()}
+    assert rows["images/000.png"]["shape"] == ""
+    assert rows["images/000.png"]["colour"] == "blue"
+
+
+def test_the_same_bytes_with_two_labels_are_bad_rows(manifest, tmp_path):
+    images = manifest.parent / "images"
+    shutil.copy(images / "000.png", images / "other.png")
+    rewrite(manifest, lambda rows: [*rows, ["images/other.png", "bar", rows[0][2], "x"]])
+    with pytest.raises(
+        DataError, match=r"shape is 'bar', but images/000.png is the same image, and is 'disc'"
+    ):
+        load(manifest, tmp_path / "run")
+    data = load(manifest, tmp_path / "run", skip_bad_rows=True)
+    assert len(data.files) == 89
+    assert data.manifest.skipped == 2
+
+
+def test_groups_can_be_named_or_left_out(manifest, tmp_path):
+    alone = load(manifest, tmp_path / "run", group=())
+    assert len(np.unique(alone.group)) > 80  # a few look alike
+    by_colour = {"group": ("colour",)}
+    with pytest.raises(DataError, match=r"too few groups.*got 3 groups of 90 images.*--group ''"):
+        load(manifest, tmp_path / "run", **by_colour)
+    with pytest.raises(DataError, match="there is no column 'uploaders' of groups"):
+        load(manifest, tmp_path / "run", group=("uploaders",))
+
+
+def test_a_class_that_cannot_be_learned_is_refused(manifest, tmp_path):
+    rewrite(manifest, lambda rows: [["images/000.png", "cone", *rows[0][2:]], *rows[1:]])
+    with pytest.raises(DataError, match=r"shape has no image of 'cone' in the train split.*1 images"):
+        for seed in range(8):  # in most splits it is not in training
+            load(manifest, tmp_path / "run", seed=seed)
+    rewrite(manifest, lambda rows: [[row[0], "disc", *row[2:]] for row in rows])
+    with pytest.raises(DataError, match="shape has nothing to tell apart"):
+        load(manifest, tmp_path / "run")
+
+
+def test_the_split_depends_on_the_seed_alone(manifest, tmp_path):
+    one, again, other = (
+        load(manifest, tmp_path / f"run{n}", seed=seed) for n, seed in enumerate((0, 0, 1))
+    )
+    np.testing.assert_array_equal(one.split, again.split)
+    assert (one.split != other.split).any()
+    rewrite(manifest, lambda rows: rows[::-1])
+    turned = load(manifest, tmp_path / "turned")
+    np.testing.assert_array_equal(turned.split, one.split)
