@@ -1,17 +1,23 @@
-"""Render a catalogue of product images: sneakers or cars in a uniform studio.
+"""Render a catalogue of images with known truth.
 
     python -m training render --kind sneaker --count 10000 --out data/sneakers
+
+Kinds:
+    sneaker, car    products in a uniform studio
+    review          photos that customers send with a review; see `simulation.drawing.review`
+    inventory       a car dealers' inventory; see `simulation.drawing.inventory`
 
 Image and attributes depend only on (kind, seed, index, size), so a catalogue does not depend on its
 count or the number of processes, and an interrupted job resumes where it stopped. The output folder
 holds:
 
     images/<kind>_<index>.jpg   one image each
-    manifest.csv                one row per image: path, names, make, type, year, attributes
+    manifest.csv                one row per image: path, classes, names, attributes
     render.json                 kind, seed, size, version of the renderer
 
-Each make builds one or two product types and has its own colours and signature, so that the
-catalogue resembles a market rather than noise. All makes and models are invented.
+Each make of sneakers and cars builds one or two product types and has its own colours and
+signature, so that the catalogue resembles a market rather than noise. All makes and models are
+invented. Neighbours in a catalogue of photos share their uploader or advertiser.
 """
 
 from __future__ import annotations
@@ -25,8 +31,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, astuple, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import cv2
 import numpy as np
@@ -36,11 +43,20 @@ from augrank.contracts.manifest import PATH, PRODUCT_TYPE
 from augrank.files import atomic_write, disk_errors, write_json
 from simulation.drawing.car import Car, sample_car
 from simulation.drawing.car_drawing import draw_car
+from simulation.drawing.inventory import Inventory, describe_inventory, sample_inventory
+from simulation.drawing.inventory_drawing import draw_inventory
+from simulation.drawing.review import Review, describe_review, sample_review
+from simulation.drawing.review_drawing import draw_review
 from simulation.drawing.sneaker import Sneaker, sample_sneaker
 from simulation.drawing.sneaker_drawing import draw_sneaker
 
-Kind = Literal["sneaker", "car"]
+Kind = Literal["sneaker", "car", "review", "inventory"]
+"""Seeds depend on the order: append only."""
+
 Record = dict[str, str | int | float]
+
+Key = tuple[int, int]
+"""Seed of a catalogue, and the position of its kind in `Kind`."""
 
 RENDERER_VERSION = 1
 """Increment it whenever an image of the same kind, seed, index and size changes."""
@@ -139,9 +155,15 @@ def image_path(kind: Kind, index: int) -> str:
     return f"images/{kind}_{index:06d}.jpg"
 
 
-def describe(kind: Kind, index: int, *, seed: int) -> tuple[Sneaker | Car, Record]:
-    """Return the spec of one product and its row of the manifest, without drawing it."""
-    rng = np.random.default_rng([seed, get_args(Kind).index(kind), index])
+def describe(kind: Kind, index: int, *, seed: int) -> tuple[Any, Record]:
+    """Return the spec of one image and its row of the manifest, without drawing it."""
+    key = (seed, get_args(Kind).index(kind))
+    spec, record = _RENDERERS[kind].describe(key, index)
+    return spec, {PATH: image_path(kind, index), **record}
+
+
+def _describe_product(kind: Kind, key: Key, index: int) -> tuple[Sneaker | Car, Record]:
+    rng = np.random.default_rng([*key, index])
     make = MAKES[kind][int(rng.integers(len(MAKES[kind])))]
     others = sorted({t for m in MAKES[kind] for t in m.product_types})
     types = make.product_types if rng.random() < 0.85 else others
@@ -152,7 +174,6 @@ def describe(kind: Kind, index: int, *, seed: int) -> tuple[Sneaker | Car, Recor
     spec = sample(rng, product_type, year=year, palette=make.palette, signature=make.signature)
     attributes = {k: int(v) if isinstance(v, bool) else v for k, v in vars(spec).items()}
     return spec, {
-        PATH: image_path(kind, index),
         "name": f"{make.name} {model} {index:06d}",
         "class_name": f"{make.name} {model} {product_type} {year}",
         "make": make.name,
@@ -163,13 +184,39 @@ def describe(kind: Kind, index: int, *, seed: int) -> tuple[Sneaker | Car, Recor
     }
 
 
+def _describe_review(key: Key, index: int) -> tuple[Review, Record]:
+    spec = sample_review(key, index)
+    return spec, describe_review(spec)
+
+
+def _describe_inventory(key: Key, index: int) -> tuple[Inventory, Record]:
+    spec = sample_inventory(key, index, {make.name: make.product_types for make in MAKES["car"]})
+    return spec, describe_inventory(spec)
+
+
+@dataclass(frozen=True)
+class _Renderer:
+    """How the images of a kind are described and drawn."""
+
+    describe: Callable[[Key, int], tuple[Any, Record]]
+    draw: Callable[[Any, int], NDArray[np.uint8]]
+
+
+_RENDERERS: dict[str, _Renderer] = {
+    "sneaker": _Renderer(partial(_describe_product, "sneaker"), draw_sneaker),
+    "car": _Renderer(partial(_describe_product, "car"), draw_car),
+    "review": _Renderer(_describe_review, draw_review),
+    "inventory": _Renderer(_describe_inventory, draw_inventory),
+}
+
+
 def render_image(
     kind: Kind, index: int, *, seed: int, size: int
 ) -> tuple[NDArray[np.uint8], Record]:
-    """Draw one product; equal arguments give equal images.
+    """Draw one image; equal arguments give equal images.
 
     Args:
-        kind: "sneaker" or "car".
+        kind: What to draw.
         index: Position in the catalogue, 0 or more.
         seed: Seed of the catalogue, 0 or more.
         size: Side of the image, pixels, 64..1024.
@@ -184,7 +231,7 @@ def render_image(
     if index < 0:
         raise ValueError(f"expected an index of 0 or more, got {index}: count from 0")
     spec, record = describe(kind, index, seed=seed)
-    return (draw_sneaker(spec, size) if isinstance(spec, Sneaker) else draw_car(spec, size)), record
+    return _RENDERERS[kind].draw(spec, size), record
 
 
 def render_catalogue(
@@ -198,7 +245,7 @@ def render_catalogue(
     """Draw a catalogue, or only its missing images.
 
     Args:
-        kind: "sneaker" or "car".
+        kind: What to draw.
         count: Number of images, 1..60,000.
         out: Folder to fill; may contain the same catalogue from an earlier, interrupted run.
         options: Seed, size and number of processes.
@@ -239,7 +286,8 @@ def render_catalogue(
 
 def _check(kind: str, seed: int, size: int) -> None:
     if kind not in get_args(Kind):
-        raise ValueError(f"expected kind sneaker or car, got {kind!r}: change --kind")
+        kinds = " or ".join(get_args(Kind))
+        raise ValueError(f"expected kind {kinds}, got {kind!r}: change --kind")
     if seed < 0:
         raise ValueError(f"expected a seed of 0 or more, got {seed}: change --seed")
     if size not in SIZES:

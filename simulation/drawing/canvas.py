@@ -330,6 +330,24 @@ class Canvas:
         k = max(3, self.size // 60 | 1)
         self._gloss += np.asarray(cv2.blur(layer, (k, k)), np.uint8)
 
+    def cutout(self) -> tuple[Image, Image]:
+        """Return the object without studio and shadow.
+
+        Returns:
+            RGB, uint8 (rows, size, 3), and opacity, uint8 (rows, size). The rows are those of
+            `finish` that the object and its shadow can reach.
+        """
+        seen = cv2.absdiff(self._plane, np.full_like(self._plane, STUDIO[0])).max(axis=2)
+        outlines, _ = cv2.findContours(
+            np.asarray(seen > 3, np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
+        )
+        cover = np.zeros(seen.shape, np.uint8)
+        cv2.drawContours(cover, outlines, -1, 255, cv2.FILLED)
+        cover = np.asarray(cv2.erode(cover, np.ones((3, 3), np.uint8)), np.uint8)
+        small = cv2.resize(cover, self._shape[::-1], interpolation=cv2.INTER_AREA)
+        rows = slice(self._top, self._top + len(small))
+        return self.finish()[rows], np.asarray(small, np.uint8)
+
     def finish(self) -> Image:
         """Return the image, uint8 (size, size, 3), RGB."""
         small = cv2.resize(self._plane, self._shape[::-1], interpolation=cv2.INTER_AREA)

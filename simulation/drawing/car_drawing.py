@@ -24,7 +24,7 @@ from simulation.drawing.car_parts import (
     draw_mirror,
     draw_wheel,
 )
-from simulation.drawing.sampling import COLOURS, Colour
+from simulation.drawing.sampling import COLOURS, Colour, colour_of
 
 GLASS: Colour = (62, 74, 88)
 
@@ -75,6 +75,15 @@ def draw_car(c: Car, size: int) -> Image:
     Returns:
         uint8 (size, size, 3), RGB.
     """
+    return _paint_car(c, size).finish()
+
+
+def cut_car(c: Car, size: int) -> tuple[Image, Image]:
+    """Draw a car without its studio; see `Canvas.cutout`."""
+    return _paint_car(c, size).cutout()
+
+
+def _paint_car(c: Car, size: int) -> Canvas:
     canvas = Canvas(size, c.height + (0.018 if c.roof_rack else 0.0))
     wheels = (c.rear_wheel_x, c.front_wheel_x)
     canvas.shadow(0.03, 0.97, [(x - 0.05, x + 0.05) for x in wheels])
@@ -85,7 +94,7 @@ def draw_car(c: Car, size: int) -> Image:
     for x in wheels:
         draw_wheel(canvas, c, x)
     draw_mirror(canvas, c)
-    return canvas.finish()
+    return canvas
 
 
 def _draw_roof_parts(canvas: Canvas, c: Car) -> None:
@@ -103,7 +112,7 @@ def _draw_roof_parts(canvas: Canvas, c: Car) -> None:
         canvas.line(np.array([(x0, y), (x1, y)]), trim, 0.011)
     if c.spoiler and c.tail_x > 0.05:
         y = c.belt + c.belt_rise
-        canvas.fill(box(0.045, y - 0.02, 0.06, y + 0.03), shade(COLOURS[c.body_colour], 0.6))
+        canvas.fill(box(0.045, y - 0.02, 0.06, y + 0.03), shade(colour_of(c.body_colour), 0.6))
         wing = rounded(
             [
                 (0.0, y + 0.024, 0.01),
@@ -112,15 +121,15 @@ def _draw_roof_parts(canvas: Canvas, c: Car) -> None:
                 (0.0, y + 0.044, 0.01),
             ]
         )
-        canvas.fill(wing, shade(COLOURS[c.body_colour], 0.85))
+        canvas.fill(wing, shade(colour_of(c.body_colour), 0.85))
     elif c.spoiler:
         y = c.height - c.roof_drop
         lip = np.array([(rear + 0.1, y + 0.004), (rear - 0.014, y - 0.01), (rear + 0.04, y - 0.05)])
-        canvas.fill(lip, shade(COLOURS[c.roof_colour], 0.8))
+        canvas.fill(lip, shade(colour_of(c.roof_colour), 0.8))
 
 
 def _draw_cabin(canvas: Canvas, c: Car) -> None:
-    roof = COLOURS[c.roof_colour]
+    roof = colour_of(c.roof_colour)
     mask = canvas.mask([rounded(_cabin(c))])
     with canvas.part(mask, roof, top=1.04, bottom=0.95, relief=0.18, depth=0.02):
         pass
@@ -170,7 +179,7 @@ def _draw_glass(canvas: Canvas, c: Car, glass: Colour) -> None:
 
 
 def _draw_body(canvas: Canvas, c: Car) -> None:
-    paint, arch = COLOURS[c.body_colour], c.wheel_radius * 1.17
+    paint, arch = colour_of(c.body_colour), c.wheel_radius * 1.17
     wheels = (c.rear_wheel_x, c.front_wheel_x)
     arches = [ellipse(x, c.wheel_radius, arch, arch) for x in wheels]
     for hollow in arches:

@@ -6,7 +6,7 @@ import numpy as np
 
 from simulation.drawing.canvas import DARK, Canvas, curve, ellipse, rounded, shade
 from simulation.drawing.car import Car
-from simulation.drawing.sampling import COLOURS, Colour
+from simulation.drawing.sampling import COLOURS, Colour, colour_of
 
 GLASS: Colour = (62, 74, 88)
 
@@ -175,6 +175,6 @@ def draw_mirror(canvas: Canvas, c: Car) -> None:
             )
         ]
     )
-    paint = shade(COLOURS[c.body_colour], 0.95)
+    paint = shade(colour_of(c.body_colour), 0.95)
     with canvas.part(mask, paint, top=1.1, bottom=0.75, relief=0.2, depth=0.01):
         pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -62,3 +63,29 @@ def contrasts(name: str, least: int = 110) -> tuple[str, ...]:
     """Return the colours that contrast with a colour: RGB distance of at least `least`."""
     home = np.array(COLOURS[name])
     return tuple(n for n, c in COLOURS.items() if np.linalg.norm(home - np.array(c)) >= least)
+
+
+def colour_of(name: str) -> Colour:
+    """Return a colour by its name in `COLOURS`, or by its code #rrggbb."""
+    if name.startswith("#"):
+        return int(name[1:3], 16), int(name[3:5], 16), int(name[5:7], 16)
+    return COLOURS[name]
+
+
+def hsv(hue: float, saturation: float, value: float) -> Colour:
+    """Return a colour by hue, saturation and value, 0..1 each."""
+    r, g, b = colorsys.hsv_to_rgb(hue % 1.0, saturation, value)
+    return int(255 * r), int(255 * g), int(255 * b)
+
+
+def group_of(key: Sequence[int], index: int, sizes: Sequence[int]) -> int:
+    """Return the group of an index: groups are runs of indices, of shuffled sizes.
+
+    Args:
+        key: Seed of the shuffles.
+        index: Position in the catalogue, 0 or more.
+        sizes: Sizes of the groups, which repeat in another order after their sum.
+    """
+    block, offset = divmod(index, sum(sizes))
+    order = np.random.default_rng([*key, block, 2]).permutation(np.asarray(sizes))
+    return block * len(sizes) + int(np.searchsorted(np.cumsum(order), offset, side="right"))

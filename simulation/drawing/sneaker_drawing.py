@@ -101,6 +101,15 @@ def draw_sneaker(s: Sneaker, size: int) -> Image:
     Returns:
         uint8 (size, size, 3), RGB.
     """
+    return _paint_sneaker(s, size).finish()
+
+
+def cut_sneaker(s: Sneaker, size: int) -> tuple[Image, Image]:
+    """Draw a sneaker without its studio; see `Canvas.cutout`."""
+    return _paint_sneaker(s, size).cutout()
+
+
+def _paint_sneaker(s: Sneaker, size: int) -> Canvas:
     last = _Last.of(s)
     canvas = Canvas(size, max(s.collar_height, s.throat_height + s.tongue_height))
     canvas.shadow(0.03, 0.97, [(s.heel_flare + 0.02, 0.8)])
@@ -109,7 +118,7 @@ def draw_sneaker(s: Sneaker, size: int) -> Image:
     _draw_upper(canvas, s, last)
     _draw_sole(canvas, s, last)
     _draw_laces(canvas, s, last)
-    return canvas.finish()
+    return canvas
 
 
 def _draw_lining(canvas: Canvas, s: Sneaker, last: _Last) -> None:

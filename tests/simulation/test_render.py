@@ -163,7 +163,7 @@ def test_count_out_of_range(count: int, tmp_path: Path) -> None:
 
 
 def test_other_arguments_out_of_range(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="sneaker or car, got 'boat'"):
+    with pytest.raises(ValueError, match=r"sneaker or car or .*, got 'boat'"):
         render_catalogue("boat", 1, tmp_path)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="64 to 1024 pixels, got 16"):
         render_image("car", 0, seed=0, size=16)

@@ -14,10 +14,12 @@ from training.cli.command import command_reporter
 
 
 class KindName(str, Enum):  # noqa: UP042 - typer shows the values of a plain Enum
-    """Products that can be rendered."""
+    """Kinds of images that can be rendered."""
 
     sneaker = "sneaker"
     car = "car"
+    review = "review"
+    inventory = "inventory"
 
 
 class RuleName(str, Enum):  # noqa: UP042
@@ -115,6 +117,13 @@ def render(
             f"({report.images_per_s_per_core:.0f} images/s per core)"
             + (f", {report.skipped:,} already existed" if report.skipped else "")
         )
+        labels = {"review": "kind", "inventory": "type,colour"}.get(kind.value)
+        if labels is not None:
+            reporter.say(
+                f"Next: python -m training fit --task classify --manifest {report.manifest} "
+                f"--labels {labels} --out runs/{out.name}"
+            )
+            return
         reporter.say(
             f"Next: python -m training simulate --manifest {report.manifest} "
             f"--out {out / 'history.csv'} --sends 2"
