@@ -26,6 +26,7 @@ Schedule = Literal["onecycle", "plateau"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 DeviceChoice = Literal["auto", "cpu", "cuda"]
 GraphPrecision = Literal["fp32", "int8"]
+LEARNING_RATE, FINE_TUNING_RATE = 0.1, 0.02  # defaults, at the peak
 SIZE_STEP = 16  # pixels; progressive sizes are multiples of it, which limits their number
 # Options that do not affect the result of a run: they may differ when it is resumed.
 INCIDENTAL = (
@@ -112,7 +113,11 @@ class BackboneOptions(_Options, frozen=True):
     image_size: int = Field(224, ge=32, le=1024, description="Image size in pixels.")
     epochs: int = Field(10, ge=1, description="Number of epochs.")
     batch_size: int = Field(64, ge=2, description="Batch size, over all processes.")
-    learning_rate: float = Field(0.1, gt=0, description="Peak learning rate.")
+    learning_rate: float | None = Field(
+        None,
+        gt=0,
+        description="Peak learning rate; by default 0.1, or 0.02 if all of --weights is trained.",
+    )
     momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of SGD.")
     weight_decay: float = Field(5e-4, ge=0, description="Weight decay.")
     schedule: Schedule = Field(
@@ -125,6 +130,11 @@ class BackboneOptions(_Options, frozen=True):
         0.0, ge=0, lt=1, description="Share of each label that is spread over all classes."
     )
     freeze: bool = Field(False, description="Train only the last layer, on top of --weights.")
+    freeze_epochs: int = Field(
+        0,
+        ge=0,
+        description="Train only the last layer in so many of the epochs, then all of the network.",
+    )
     average: float = Field(
         0.0,
         ge=0,
@@ -221,8 +231,10 @@ class FitConfig(DataOptions, BackboneOptions, HeadOptions, RunOptions, frozen=Tr
             raise ValueError("--test-share + --validation-share must leave images to train on")
         if self.progressive is not None and self.progressive > self.image_size:
             raise ValueError(f"--progressive must not exceed --image-size ({self.image_size})")
-        if self.freeze and self.weights == "none":
+        if (self.freeze or self.freeze_epochs) and self.weights == "none":
             raise ValueError("--freeze needs trained weights to start from: give --weights")
+        if self.freeze_epochs and (self.freeze or self.freeze_epochs >= self.epochs):
+            raise ValueError("--freeze-epochs must be fewer than --epochs, and without --freeze")
         if "fp32" not in self.graphs:
             raise ValueError("--graphs must name fp32, which the others are compared with")
         if list(self.graphs) != [each for each in ("fp32", "int8") if each in self.graphs]:
@@ -233,6 +245,26 @@ class FitConfig(DataOptions, BackboneOptions, HeadOptions, RunOptions, frozen=Tr
         if self.batch_size < 2 * self.accumulate:
             raise ValueError("--batch-size must be at least two per micro-batch of --accumulate")
         return self
+
+    @property
+    def peak_learning_rate(self) -> float:
+        """The learning rate, or the default: trained weights must not be shaken up."""
+        if self.learning_rate is not None:
+            return self.learning_rate
+        return LEARNING_RATE if self.weights == "none" or self.freeze else FINE_TUNING_RATE
+
+    def phase(self, epoch: int) -> "FitConfig":
+        """Return the options of the phase that an epoch, from 1, belongs to.
+
+        The epochs of ``freeze_epochs`` are a run of their own with ``freeze``, and so are those
+        after them without it.
+        """
+        if not self.freeze_epochs:
+            return self
+        frozen = epoch <= self.freeze_epochs
+        epochs = self.freeze_epochs if frozen else self.epochs - self.freeze_epochs
+        changes = {"freeze": frozen, "freeze_epochs": 0, "epochs": epochs}
+        return self.model_copy(update=changes | ({"learning_rate": None} if frozen else {}))
 
     def side(self, epoch: int) -> int:
         """Return the image size of an epoch, from 1: it grows over the first two thirds."""

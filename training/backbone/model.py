@@ -64,6 +64,11 @@ class Backbone(nn.Module):
         self.net.requires_grad_(False)
         self.last.requires_grad_(True)
 
+    def unfreeze(self) -> None:
+        """Train all of the network from now on."""
+        self.frozen = False
+        self.net.requires_grad_(True)
+
     def train(self, mode: bool = True) -> "Backbone":
         """Set training mode, unless frozen."""
         return super().train(mode and not self.frozen)

@@ -167,7 +167,7 @@ def _sgd(backbone: Backbone, config: FitConfig) -> torch.optim.SGD:
     weights = [weight for weight in backbone.parameters() if weight.requires_grad]
     optimizer = torch.optim.SGD(
         weights,
-        lr=config.learning_rate,
+        lr=config.peak_learning_rate,
         momentum=config.momentum,
         weight_decay=config.weight_decay,
         nesterov=config.momentum > 0,
@@ -189,7 +189,7 @@ class LearningRateSchedule:
         if config.schedule == "onecycle":
             self._scheduler = OneCycleLR(
                 optimizer,
-                config.learning_rate,
+                config.peak_learning_rate,
                 epochs=config.epochs,
                 steps_per_epoch=steps,
                 base_momentum=0.9 * config.momentum,

@@ -154,8 +154,9 @@ def train_backbone(
     initial = initial or InitialWeights.load(config.backbone, config.weights)
     start = initial.apply(backbone)
     if config.freeze:
-        backbone.freeze()
         start += ", of which only the last layer is trained"
+    elif config.freeze_epochs:
+        start += f", of which only the last layer is trained in epochs 1 to {config.freeze_epochs}"
     # Every process uses the initial weights that the main process loaded.
     mean, std, source = world.broadcast(_normalization(data, world))
     start += source

@@ -73,8 +73,7 @@ class Trainer:
         backbone.to(memory_format=torch.channels_last)
         self._backbone, self._data, self._config = backbone, data, config
         self._checkpoints, self._ctx = checkpoints, ctx
-        steps = -(-len(data.train) // config.batch_size)
-        self._optimizer = BackboneOptimizer(backbone, config, ctx, steps, data.objective)
+        self._phase, self._optimizer = self._begin_phase(1)
         self._compile_failure = ""  # already reported
 
     def fit(self, on_epoch: Callable[[Epoch], None] = ignore_epoch) -> TrainingHistory:
@@ -92,6 +91,7 @@ class Trainer:
         if self._optimizer.is_compiled:
             reporter.say("The first step compiles the network, which may take a minute")
         for number in range(len(history) + 1, self._config.epochs + 1):
+            self._enter_phase(number)
             epoch = self._run_epoch(number)
             history = history.with_epoch(epoch)
             self._save(history)
@@ -105,6 +105,25 @@ class Trainer:
         self._backbone.net.load_state_dict(self._ctx.world.broadcast(best))
         return history
 
+    def _begin_phase(self, number: int) -> tuple[FitConfig, BackboneOptimizer]:
+        """Return the options of an epoch's phase, and an optimizer of what it trains."""
+        phase, data = self._config.phase(number), self._data
+        if phase.freeze:
+            self._backbone.freeze()
+        else:
+            self._backbone.unfreeze()
+        steps = -(-len(data.train) // phase.batch_size)
+        return phase, BackboneOptimizer(self._backbone, phase, self._ctx, steps, data.objective)
+
+    def _enter_phase(self, number: int) -> None:
+        """Begin the phase of an epoch, unless it has begun: from the last weights, not the best."""
+        if self._config.phase(number) == self._phase:
+            return
+        self._optimizer.close()
+        self._phase, self._optimizer = self._begin_phase(number)
+        if self._optimizer.is_compiled:
+            self._ctx.reporter.say("All of the network is trained from now on, compiled again")
+
     def _resume(self) -> TrainingHistory:
         """Restore the last checkpoint, in every process."""
         world = self._ctx.world
@@ -112,6 +131,7 @@ class Trainer:
         if last is None:
             return TrainingHistory()
         self._backbone.net.load_state_dict(last.model)
+        self._enter_phase(len(last.history))
         self._optimizer.load_state_dict(last.optimizer)
         self._ctx.reporter.say(f"Resuming after epoch {len(last.history)} of {self._config.epochs}")
         return last.history

@@ -233,7 +233,7 @@ def _defaults(config: FitConfig, space: Space) -> dict[str, Value]:
     """Return ``fit``'s defaults of the searched options, if the space contains them."""
     inside = {}
     for name, option in space.options.items():
-        value = getattr(config, name)
+        value = config.peak_learning_rate if name == "learning_rate" else getattr(config, name)
         if option.low <= value <= option.high if isinstance(option, Range) else value in option:
             inside[name] = value
     return inside

@@ -141,3 +141,33 @@ def test_embeddings_are_complete_for_any_chunk_size(reporter, monkeypatch):
     for piece in (1, 4, 7):
         monkeypatch.setattr(embeddings, "CHUNK", piece)
         np.testing.assert_allclose(made(), whole, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_the_last_layer_alone_then_all_of_the_network(tmp_path, reporter):
+    """An interrupt between or within the phases changes nothing."""
+    weights = tmp_path / "start.pt"
+    torch.save(Backbone("resnet18", 6, seed=0).plain_state(), weights)
+    config = CONFIG.model_copy(
+        update={"epochs": 3, "freeze_epochs": 2, "weights": str(weights), "learning_rate": None}
+    )
+    assert [config.phase(n).peak_learning_rate for n in (1, 2, 3)] == [0.1, 0.1, 0.02]
+    assert [config.phase(n).epochs for n in (1, 3)] == [2, 1]
+    start = Backbone("resnet18", 6, seed=0).plain_state()
+    whole, history = train(tmp_path / "whole", reporter, config)
+    seen = {}
+    for stop in (1, 2):
+        with pytest.raises(Stop):
+            train(tmp_path / f"stop{stop}", reporter, config, stop_after=stop)
+        seen[stop] = torch.load(tmp_path / f"stop{stop}" / "last.pt", weights_only=True)["model"]
+        resumed, _ = train(tmp_path / f"stop{stop}", reporter, config)
+        assert all(
+            torch.equal(value, whole.plain_state()[name])
+            for name, value in resumed.plain_state().items()
+        )
+    for name, value in seen[2].items():
+        moved = not torch.equal(value, start[name])
+        assert moved == name.startswith("fc."), name
+    assert len(history) == 3
+    if history.best == 3:
+        assert not torch.equal(whole.plain_state()["conv1.weight"], start["conv1.weight"])
