@@ -231,19 +231,27 @@ class FitConfig(DataOptions, BackboneOptions, HeadOptions, RunOptions, frozen=Tr
             raise ValueError("--test-share + --validation-share must leave images to train on")
         if self.progressive is not None and self.progressive > self.image_size:
             raise ValueError(f"--progressive must not exceed --image-size ({self.image_size})")
-        if (self.freeze or self.freeze_epochs) and self.weights == "none":
-            raise ValueError("--freeze needs trained weights to start from: give --weights")
-        if self.freeze_epochs and (self.freeze or self.freeze_epochs >= self.epochs):
-            raise ValueError("--freeze-epochs must be fewer than --epochs, and without --freeze")
         if "fp32" not in self.graphs:
             raise ValueError("--graphs must name fp32, which the others are compared with")
         if list(self.graphs) != [each for each in ("fp32", "int8") if each in self.graphs]:
             raise ValueError("--graphs names fp32 first, and each graph once")
+        if self.batch_size < 2 * self.accumulate:
+            raise ValueError("--batch-size must be at least two per micro-batch of --accumulate")
+        return self
+
+    @model_validator(mode="after")
+    def _of_this_task(self) -> "FitConfig":
         for name in _of_other_tasks(self.task):
             if getattr(self, name) not in (None, {}):
                 raise ValueError(f"{flag_of(name)} is not an option of --task {self.task}")
-        if self.batch_size < 2 * self.accumulate:
-            raise ValueError("--batch-size must be at least two per micro-batch of --accumulate")
+        return self
+
+    @model_validator(mode="after")
+    def _something_to_freeze(self) -> "FitConfig":
+        if (self.freeze or self.freeze_epochs) and self.weights == "none":
+            raise ValueError("--freeze needs trained weights to start from: give --weights")
+        if self.freeze_epochs and (self.freeze or self.freeze_epochs >= self.epochs):
+            raise ValueError("--freeze-epochs must be fewer than --epochs, and without --freeze")
         return self
 
     @property

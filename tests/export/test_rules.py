@@ -54,7 +54,7 @@ def test_mistakes_are_named(tmp_path, old, new, message):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(DataError, match="none.yaml cannot be read"):
+    with pytest.raises(DataError, match=r"none\.yaml cannot be read"):
         read_rules(tmp_path / "none.yaml", HEADS)
 
 

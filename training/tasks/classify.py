@@ -107,8 +107,8 @@ def fit(
     with stage("embeddings"):
         keys = pair_keys(data.files, np.zeros_like(data.files), 1)
         # In float32, so that what is reported is what is served, image by image.
-        graphs = data.config.graphs
-        tables = [embed_graph(data, trained, each, keys, ctx, exact=True) for each in graphs]
+        names = data.config.graphs
+        tables = [embed_graph(data, trained, each, keys, ctx, exact=True) for each in names]
     if not ctx.world.is_main:
         return None
     with stage("heads"):

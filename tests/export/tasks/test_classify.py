@@ -104,7 +104,7 @@ def test_an_archive_that_swaps_classes_is_refused(classify_run, tmp_path, monkey
         return answers
 
     monkeypatch.setattr(classify_gate, "ask_archive", swapped)
-    with pytest.raises(ParityError, match="probability_difference.*other_class"):
+    with pytest.raises(ParityError, match=r"probability_difference.*other_class"):
         build(load_run(classify_run.run), tmp_path / "dist", options())
 
 
