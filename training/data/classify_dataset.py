@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augrank.contracts.manifest import PATH, SHA256, SPLIT
-from augrank.errors import DataError, one_of
+from augrank.errors import DataError
 from augrank.images.augmentations import ORIGINAL, Augmentation, AugmentationSet
 from augrank.resources import usable_cores
 from training.common.context import TrainContext
@@ -252,12 +252,10 @@ def _check_classes(data: ClassifyDataset) -> None:
             found = np.bincount(value[value >= 0], minlength=len(label.classes))
             missing = [name for name, n in zip(label.classes, found, strict=True) if not n]
             if (split == TRAIN and missing) or not found.any():
-                names = missing or label.classes
-                few = min(label.counts, key=lambda name: label.counts[name])
+                name = (missing or label.classes)[0]
                 raise DataError(
-                    f"{label.name} has no image of {names[0]!r} in the {SPLIT_NAMES[split]} split",
+                    f"{label.name} has no image of {name!r} in the {SPLIT_NAMES[split]} split",
                     expected="several groups of images of every class",
-                    got=f"{label.counts[names[0]]:,} images of {one_of(names[:1])}; the fewest of "
-                    f"{few!r} ({label.counts[few]:,})",
+                    got=f"{label.counts[name]:,} of {sum(label.counts.values()):,} images",
                     remedy="Add images of it, leave it out, or give another --seed.",
                 )
