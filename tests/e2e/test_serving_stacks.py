@@ -11,9 +11,12 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from sklearn.metrics import f1_score
 
 from augrank.serving.server import ServerOptions, serve
 from export.run_reader import load_run
+from export.tasks.base import ExportOptions
+from export.tasks.classify import build as build_classifier
 from export.tasks.recommend import build
 from tests.support.export_options import plain_options
 from tests.support.image_files import noise_jpeg
@@ -140,3 +143,26 @@ def test_what_cannot_be_served_ends_with_a_message(tmp_path):
         text = stack.log.read_text()
         assert "is not a bundle" in text
         assert "Traceback" not in text
+
+
+def test_awss_toolkit_classifies_as_was_reported(classify_run, tmp_path):
+    """Every test image, sent as SageMaker's batch transform sends it."""
+    options = ExportOptions("shapes", devices=("cpu",), int8=False, sagemaker=True)
+    run = load_run(classify_run.run)
+    export = build_classifier(run, tmp_path / "dist", options)
+    unpack(export.model_tar, tmp_path / "stack")
+    rows, heads = run.rows("test"), run.record.graphs["fp32"].heads
+    told: dict[str, list[str]] = {head.label: [] for head in heads}
+    headers = {"Content-Type": "application/x-image"}
+    with aws_toolkit(toolkit_python(), tmp_path / "stack") as stack:
+        photo = run.image_bytes(rows[0])
+        stack.wait(lambda it: it.ping() == 200 and it.invoke(photo, headers).status_code == 200)
+        for row in rows:
+            response = stack.invoke(run.image_bytes(row), headers)
+            assert response.status_code == 200
+            for label, answer in response.json()["images"][0]["labels"].items():
+                told[label].append(answer["value"])
+    for head in heads:
+        right = [row.attributes[head.label] for row in rows]
+        served = f1_score(right, told[head.label], average="macro")
+        assert served == pytest.approx(head.metrics["macro_f1"], abs=0.001)

@@ -1,0 +1,130 @@
+"""``augrank classify``, ``inspect`` and ``score`` of a classifier, as a user calls them."""
+
+import json
+import shutil
+
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from augrank.cli.app import app
+
+runner = CliRunner()
+
+
+def run(*words, ok: bool = True):
+    result = runner.invoke(app, [str(word) for word in words])
+    assert (result.exit_code == 0) == ok, result.output
+    return " ".join(result.output.split())
+
+
+@pytest.fixture
+def photos(classify_run, tmp_path):
+    """A folder of ten images, a broken one and a text."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(10):
+        shutil.copy(classify_run.images / "images" / f"{number:03d}.png", folder)
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 not a picture")
+    (folder / "notes.txt").write_text("not an image")
+    return folder
+
+
+def test_a_folder_is_classified_into_a_table_and_a_sheet(classify_export, photos, tmp_path):
+    sheet = tmp_path / "sheet.png"
+    text = run(
+        "classify", classify_export.bundle, photos, "--review-kind", "box review",
+        "--device", "cpu", "--contact-sheet", sheet,
+    )  # fmt: skip
+    assert "skipped: 1 of 11" in text
+    assert "shape: " in text
+    assert "decisions: " in text
+    with Image.open(sheet) as image:
+        assert image.width > 6 * 200
+        assert len(image.getcolors(1_000_000)) > 100
+
+
+def test_json_has_a_line_for_each_image(classify_export, photos):
+    result = runner.invoke(
+        app, ["classify", str(classify_export.archive), str(photos), "--json", "--device", "cpu"]
+    )
+    assert result.exit_code == 0, result.output
+    lines = [json.loads(line) for line in result.output.splitlines()]
+    assert len(lines) == 11
+    by_path = {line["path"]: line for line in lines}
+    assert by_path["broken.jpg"]["error"]["code"] == "broken_image"
+    assert set(by_path["000.png"]["labels"]) == {"shape", "colour"}
+
+
+def test_one_image_is_answered_and_a_broken_one_fails(classify_export, photos):
+    text = run("classify", classify_export.bundle, photos / "001.png", "--device", "cpu")
+    assert "001.png" in text
+    text = run("classify", classify_export.bundle, photos / "broken.jpg", ok=False)
+    assert "no image could be read" in text
+    text = run("classify", classify_export.bundle, photos / "none.png", ok=False)
+    assert "No such file" in text
+
+
+def test_mistakes_have_a_remedy(classify_export, tiny_export, photos, tmp_path):
+    assert "task 'recommend'" in run("classify", tiny_export.bundle, photos, ok=False)
+    kind = run("classify", classify_export.bundle, photos, "--review-kind", "x", ok=False)
+    assert "expected one of Shape Review, Box Review" in kind
+    (tmp_path / "empty").mkdir()
+    assert "there are no images" in run(
+        "classify", classify_export.bundle, tmp_path / "empty", ok=False
+    )
+    out = tmp_path / "out.parquet"
+    text = run("score", classify_export.bundle, photos, "--out", out, "--target", "x", ok=False)
+    assert "--target is not an option of this bundle" in text
+    text = run("score", tiny_export.bundle, photos, "--out", out, "--coverage", 0.9, ok=False)
+    assert "--coverage is not an option of this bundle" in text
+
+
+def test_inspect_shows_labels_and_rules(classify_export):
+    text = run("inspect", classify_export.bundle)
+    for words in ("task classify", "shape: bar, box, disc", "Box Review", "macro-F1",
+                  "answers its smoke request as at export"):  # fmt: skip
+        assert words in text
+
+
+@pytest.mark.slow
+def test_a_folder_is_scored_to_parquet_as_it_is_classified(
+    classify_export, classifier, photos, tmp_path
+):
+    out = tmp_path / "labels.parquet"
+    text = run(
+        "score", classify_export.bundle, photos, "--out", out, "--review-kind", "Box Review",
+        "--workers", 1, "--device", "cpu", "--precision", "fp32",
+    )  # fmt: skip
+    assert "10 answers" in text
+    assert "1 could not be answered" in text
+    rows = {row["relative_im_path"]: row for row in pq.read_table(out).to_pylist()}
+    assert rows["broken.jpg"]["error"]
+    assert "broken.jpg" in (tmp_path / "labels.parquet.errors.csv").read_text()
+    for number in range(10):
+        row = rows[f"{number:03d}.png"]
+        told = classifier.classify(photos / f"{number:03d}.png", review_kind="Box Review")
+        assert row["shape"] == told.labels["shape"].value
+        assert row["shape_probability"] == pytest.approx(told.labels["shape"].probability, abs=0.02)
+        assert row["colour_set"][0] == row["colour"]
+        assert row["decision"] == told.decision.decision
+        assert row["review_kind"] == "Box Review"
+
+
+@pytest.mark.slow
+def test_a_manifest_has_review_kinds_by_row(classify_export, photos, tmp_path):
+    manifest, out = tmp_path / "day.csv", tmp_path / "labels.parquet"
+    manifest.write_text(
+        "relative_im_path,review_kind\n000.png,Shape Review\n001.png,\n002.png,Film Review\n"
+        "none.png,Box Review\n"
+    )
+    text = run(
+        "score", classify_export.bundle, manifest, "--images", photos, "--out", out,
+        "--review-kind", "box review", "--workers", 1, "--device", "cpu",
+    )  # fmt: skip
+    rows = pq.read_table(out).to_pylist()
+    assert [row["review_kind"] for row in rows[:2]] == ["Shape Review", "Box Review"]
+    assert "the review kind is not known" in rows[2]["error"]
+    assert "none.png" in rows[3]["error"]
+    assert "2 could not be answered" in text
