@@ -103,11 +103,6 @@ class FittedLabelHead:
             self.test_probability, self.test.label, self.test.group, self.head.spec.classes
         )
 
-    @property
-    def losses(self) -> Float64Array:
-        """Log loss of each test image, (N,)."""
-        return row_losses(self.test_probability, self.test.label)
-
     def entry(self) -> dict[str, Any]:
         """Return the head's entry in report.json."""
         rows = np.arange(len(self.test.label))

@@ -19,6 +19,7 @@ from training.backbone.checkpoint import write_tensors
 from training.backbone.embed import pair_keys
 from training.backbone.model import InitialWeights
 from training.backbone.train import TrainedBackbone, train_with_curves, use_threads
+from training.common.classification import row_losses
 from training.common.context import TrainContext
 from training.common.device import Device
 from training.common.stage_timer import StageTimer
@@ -47,7 +48,7 @@ class GraphResult:
         precision: of the graph.
         device: that computed its embeddings: ``torch`` for fp32.
         heads: one for each label.
-        held_out: how it does on the test split.
+        held_out: how it does on the test and calibration splits.
         against_fp32: the same, compared with fp32; None for fp32.
     """
 
@@ -181,29 +182,33 @@ def _fit_heads(
 
 
 def _held_out(heads: list["FittedLabelHead"]) -> HeldOut:
-    """Return how heads do on the test split; every label counts the same."""
+    """Return how heads do on the test and calibration splits; every label counts the same.
+
+    The calibration images chose a temperature, one number, so they may judge graphs too: twice the
+    images leave less to chance.
+    """
 
     def joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
         return np.concatenate(parts)
 
-    right = [head.test_probability.argmax(axis=1) == head.test.label for head in heads]
-    weights = [np.full(len(head.test.label), 1 / len(head.test.label)) for head in heads]
-    bases = [_guessing_loss(head) for head in heads]
-    group = joined([head.test.group for head in heads])
+    label = [joined([head.test.label, head.held.label]) for head in heads]
+    probability = [joined([head.test_probability, head.probability]) for head in heads]
+    group = joined([joined([head.test.group, head.held.group]) for head in heads])
+    pairs = list(zip(probability, label, strict=True))
     return HeldOut(
-        correct=joined(right),
+        correct=joined([p.argmax(axis=1) == y for p, y in pairs]),
         file=group,
-        loss=joined([head.losses for head in heads]),
-        weight=joined(weights),
+        loss=joined([row_losses(p, y) for p, y in pairs]),
+        weight=joined([np.full(len(y), 1 / len(y)) for y in label]),
         original=group,
-        base_loss=float(np.mean(bases)),
+        base_loss=float(np.mean([_guessing_loss(y) for y in label])),
         regret=None,
     )
 
 
-def _guessing_loss(head: "FittedLabelHead") -> float:
-    """Return the log loss of predicting the shares of the classes for each test image, in nats."""
-    counts = np.bincount(head.test.label)
+def _guessing_loss(label: NDArray[np.int64]) -> float:
+    """Return the log loss of predicting the shares of the classes for each image, in nats."""
+    counts = np.bincount(label)
     shares = counts[counts > 0] / counts.sum()
     return float(-(shares * np.log(shares)).sum())
 
@@ -241,7 +246,7 @@ def _graph_entry(graph: GraphResult) -> dict[str, Any]:
         "embedded_by": graph.device,
         "accuracy": float(np.mean([each.accuracy for each in figures])),
         "macro_f1": float(np.mean([each.macro_f1 for each in figures])),
-        "log_loss": graph.held_out.mean_loss,
+        "log_loss": float(np.mean([each.log_loss for each in figures])),
         "against_fp32": asdict(graph.against_fp32) if graph.against_fp32 else None,
         "shortfalls": list(graph.shortfalls),
     }
