@@ -11,7 +11,7 @@ CODE := augrank handlers training export simulation benchmarks examples tests
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help install format check test test-fast bench demo lock wheel clean
+.PHONY: help install format check test test-fast bench demo demo-classify lock wheel clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -50,6 +50,9 @@ build/demo/dist/bundle:
 
 demo: install ## Train, export, serve and ask for a recommendation, with the example catalogue
 	$(BIN)/python -m examples.demo
+
+demo-classify: install ## Render review photos, train, export with rules, and inspect a day
+	$(BIN)/python -m examples.demo_classify
 
 COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes \
   --no-annotate --no-header --quiet
