@@ -3,7 +3,7 @@
 import typer
 
 from augrank.cli.options import spread
-from training.cli import download, fit, jobs, simulate
+from training.cli import audit, download, fit, jobs, simulate
 from training.cli.options import with_fit_options
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(with_fit_options(fit.fit))
+app.command()(audit.audit)
 app.command()(simulate.simulate)
 app.command()(simulate.render)
 app.command()(download.download)

@@ -145,12 +145,12 @@ def load_dataset(config: FitConfig, manifest: LabelManifest, ctx: TrainContext) 
     """
     folder = RunFolder(config.out)
     images = decode_manifest(config, manifest, folder, ctx)
-    contradicting = _contradicting(manifest, images.sha256)
+    contradicting = contradicting_files(manifest, images.sha256)
     manifest = manifest.without(contradicting | images.broken, skip=config.skip_bad_rows)
     files = manifest.shown
     threads = config.threads or usable_cores()
     copy_of = same_pictures(images, files, ctx.world.threads(threads))
-    group = _joined(manifest, files, copy_of)
+    group = joined_groups(manifest, files, copy_of)
     split = _split(group, [manifest.files[file] for file in files.tolist()], config)
     data = ClassifyDataset(
         config=config,
@@ -170,7 +170,7 @@ def load_dataset(config: FitConfig, manifest: LabelManifest, ctx: TrainContext) 
     return data
 
 
-def _contradicting(manifest: LabelManifest, sha256: Sequence[str]) -> dict[int, str]:
+def contradicting_files(manifest: LabelManifest, sha256: Sequence[str]) -> dict[int, str]:
     """Return why files are left out whose bytes are those of a file with another label."""
     first: dict[str, int] = {}
     bad: dict[int, str] = {}
@@ -191,7 +191,7 @@ def _contradicting(manifest: LabelManifest, sha256: Sequence[str]) -> dict[int, 
     return bad
 
 
-def _joined(
+def joined_groups(
     manifest: LabelManifest, files: NDArray[np.int64], copy_of: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """Return the group of each file, (N,): those connected by a group column, or by a picture."""

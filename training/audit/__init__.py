@@ -1,0 +1,1 @@
+"""Look at labelled images before training: likely label errors, duplicates, broken files."""
