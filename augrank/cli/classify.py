@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -50,6 +51,13 @@ def classify(
     contact_sheet: Annotated[
         Path | None, typer.Option(help="Also write the images with their labels to this PNG.")
     ] = None,
+    ground_truth: Annotated[
+        Path | None,
+        typer.Option(help="Also write the labels as an output manifest of Ground Truth."),
+    ] = None,
+    source: Annotated[
+        str, typer.Option(help="What the paths in it start with, such as s3://bucket/photos/.")
+    ] = "",
 ) -> None:
     """Tell the labels of an image, or of every image in a folder.
 
@@ -63,6 +71,8 @@ def classify(
     import_xgboost_without_sklearn()
     if contact_sheet is not None:
         check_output_file(contact_sheet, "--contact-sheet")
+    if ground_truth is not None:
+        check_output_file(ground_truth, "--ground-truth")
     root, paths = _found(images)
     with open_bundle(bundle, ClassifySpec) as opened:
         classifier = Classifier(opened, precision=precision, device=device or "auto")
@@ -70,13 +80,16 @@ def classify(
         answered = list(_answered(classifier, root, paths, options, quiet=as_json))
     if contact_sheet is not None:
         draw(answered, root).save(contact_sheet, "PNG")
+    if ground_truth is not None:
+        _write_ground_truth(answered, classifier, ground_truth, source)
     if as_json:
         for path, answer in answered:
             print(json.dumps({"path": path, **answer.model_dump(mode="json")}))
     else:
         _print(answered, classifier)
-    if contact_sheet is not None and not as_json:
-        console.print(f"contact sheet: {contact_sheet}", soft_wrap=True)
+        for name, file in (("contact sheet", contact_sheet), ("Ground Truth", ground_truth)):
+            if file is not None:
+                console.print(f"{name}: {file}", soft_wrap=True)
     if all(answer.error for _, answer in answered):
         raise BadRequest(f"no image could be read: {_message(answered[0][1])}")
 
@@ -120,6 +133,31 @@ def _read(file: Path) -> bytes | BadRequest:
         return file.read_bytes()
     except OSError as error:
         return BadRequest("the image cannot be read", got=f"{file}: {error.strerror}")
+
+
+def _write_ground_truth(
+    answered: Answered, classifier: "Classifier", file: Path, source: str
+) -> None:
+    """Write what was told, as by a machine; images that could not be read are left out."""
+    from augrank.manifest.ground_truth_writer import Annotation, write_ground_truth
+
+    now = datetime.now(UTC).replace(microsecond=0, tzinfo=None).isoformat()
+    job = f"{classifier.bundle.spec.name}-{classifier.bundle.version}"
+    classes = {head.spec.label: head.spec.classes for head in classifier.heads}
+    write_ground_truth(
+        file,
+        (
+            (
+                source + path,
+                {
+                    label: Annotation(told.value, classes[label], told.probability, False, now, job)
+                    for label, told in answer.labels.items()
+                },
+            )
+            for path, answer in answered
+            if not answer.error
+        ),
+    )
 
 
 def _print(answered: Answered, classifier: "Classifier") -> None:

@@ -1,4 +1,9 @@
-"""The labels of a manifest: columns of classes, of which a blank cell means "not labelled"."""
+"""The labels of a manifest: columns of classes, of which a blank cell means "not labelled".
+
+A column of several classes at once, such as ``dress|shoes`` (a multi-label attribute of Ground
+Truth), is a question for each class: ``wears: dress`` and ``wears: shoes``, with the classes no and
+yes. A lone ``|`` means that none of them applies.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,11 +14,12 @@ from numpy.typing import NDArray
 
 from augrank.contracts.manifest import PRODUCT_TYPE
 from augrank.errors import DataError, one_of
-from augrank.manifest.ground_truth import HUMAN
+from augrank.manifest.ground_truth import HUMAN, SEPARATOR
 from augrank.manifest.problems import Problems
 from training.data.samples import NOT_LABELLED
 
 DEFAULT_LABEL = "label"
+NO, YES = "no", "yes"
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,35 @@ def read_labels(
         file: (N,) number of each row's file, 0 to F - 1.
         problems: rows that label a file otherwise than an earlier row are added.
     """
-    return tuple(_read_label(frame[name], name, file, problems) for name in names)
+    labels: list[Label] = []
+    for name in names:
+        cells = frame[name]
+        if cells.str.contains(SEPARATOR, regex=False).any():
+            labels += _read_several(cells, name, file, problems)
+        else:
+            labels.append(_read_label(cells, name, file, problems))
+    return tuple(labels)
+
+
+def _read_several(
+    cells: "pd.Series[str]", name: str, file: NDArray[np.int64], problems: Problems
+) -> list[Label]:
+    """Read a column of several classes at once: a label of no and yes for each class."""
+    sets = [{part.strip() for part in cell.split(SEPARATOR)} - {""} for cell in cells]
+    answered = cells.to_numpy(object) != ""
+    labels = []
+    for each in sorted(set().union(*sets)):
+        words = np.where([each in found for found in sets], YES, NO)
+        column = pd.Series(np.where(answered, words, ""), dtype=object)
+        label = _read_label(column, f"{name}: {each}", file, problems)
+        labels.append(replace(label, classes=(NO, YES), value=_as_no_yes(label)))
+    return labels
+
+
+def _as_no_yes(label: Label) -> NDArray[np.int64]:
+    """Return the values of a label as numbers of NO and YES, of which it may have one alone."""
+    number = np.array([(NO, YES).index(name) for name in label.classes] + [NOT_LABELLED])
+    return np.asarray(number[label.value])
 
 
 def _read_label(

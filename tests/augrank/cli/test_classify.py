@@ -9,6 +9,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from augrank.cli.app import app
+from augrank.manifest.read import read_table
 
 runner = CliRunner()
 
@@ -55,6 +56,27 @@ def test_json_has_a_line_for_each_image(classify_export, photos):
     by_path = {line["path"]: line for line in lines}
     assert by_path["broken.jpg"]["error"]["code"] == "broken_image"
     assert set(by_path["000.png"]["labels"]) == {"shape", "colour"}
+
+
+def test_what_was_told_is_a_ground_truth_manifest_that_training_reads(
+    classify_export, photos, tmp_path
+):
+    """For a labelling job that verifies it."""
+    file = tmp_path / "told.manifest"
+    run(
+        "classify", classify_export.bundle, photos, "--device", "cpu",
+        "--ground-truth", file, "--source", "s3://bucket/day/",
+    )  # fmt: skip
+    lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    assert len(lines) == 10
+    assert lines[0]["source-ref"] == "s3://bucket/day/000.png"
+    metadata = lines[0]["shape-metadata"]
+    assert ("bar", "box", "disc")[lines[0]["shape"]] == metadata["class-name"]
+    assert metadata["human-annotated"] == "no"
+    assert 0 < metadata["confidence"] <= 1
+    frame = read_table(file, {}).frame
+    assert frame["relative_im_path"].tolist() == [f"{number:03d}.png" for number in range(10)]
+    assert frame["shape"].tolist() == [line["shape-metadata"]["class-name"] for line in lines]
 
 
 def test_one_image_is_answered_and_a_broken_one_fails(classify_export, photos):

@@ -62,3 +62,23 @@ def test_what_is_missing_is_told():
         DataError, match="nothing to tell apart: expected at least 2 classes, got a"
     ):
         check_label(label)
+
+
+def test_several_classes_at_once_are_a_question_each():
+    labels, problems = read(["dress|shoes", "|", "", "shoes", "dress | hat"])
+    assert [label.name for label in labels] == ["kind: dress", "kind: hat", "kind: shoes"]
+    assert all(label.classes == ("no", "yes") for label in labels)
+    assert [label.value.tolist() for label in labels] == [
+        [1, 0, NOT_LABELLED, 0, 1],
+        [0, 0, NOT_LABELLED, 0, 1],
+        [1, 0, NOT_LABELLED, 1, 0],
+    ]
+    assert not problems.reasons
+
+
+def test_rows_of_one_image_must_agree_in_each_of_several_classes():
+    labels, problems = read(["dress|shoes", "shoes|", "|"], file=[0, 0, 1])
+    assert labels[0].value.tolist() == [1, 0]
+    assert problems.reasons == {
+        1: "kind: dress is 'no', but an earlier row gives the same image 'yes'"
+    }
