@@ -49,6 +49,10 @@ def build(
         Path | None,
         typer.Option(help="rules.yaml of a classifier: review kinds and the classes they credit."),
     ] = None,
+    tags: Annotated[
+        Path | None,
+        typer.Option(help="tags.yaml of a classifier: defaults of labels that are not recognised."),
+    ] = None,
     images: Annotated[
         Path | None, typer.Option(help="Image folder, if it was moved since training.")
     ] = None,
@@ -73,6 +77,7 @@ def build(
         fp16=fp16,
         sagemaker=sagemaker,
         rules=rules,
+        tags=tags,
     )
     remedy = "Free space there, or give another --out."
     with disk_errors(out, remedy), console.status("") as status:

@@ -16,7 +16,7 @@ from augrank.arrays import Float64Array
 from augrank.contracts.validation import first_fault
 from augrank.errors import DataError, one_of, reason
 from augrank.models.label_head import LabelHeadSpec
-from augrank.models.rules import FittedRule, FittedRules, Rules
+from augrank.models.rules import FittedRule, FittedRules, Rules, earning, folded
 
 # Probabilities that are tested, from strict to lenient. Fixed beforehand, as the test demands.
 THRESHOLDS = (0.9999, 0.9995, 0.999, 0.998, 0.995, 0.99, 0.98, 0.97, 0.96, 0.95, 0.93, 0.9, 0.85,
@@ -24,6 +24,22 @@ THRESHOLDS = (0.9999, 0.9995, 0.999, 0.998, 0.995, 0.99, 0.98, 0.97, 0.96, 0.95,
 ROOM = 2  # the first test has so many times the images that can prove it
 NEVER = 2.0  # no probability reaches it
 EXAMPLE = "label, precision, confidence, and under credit classes for each review kind"
+
+
+def _check_kinds(file: Path, rules: Rules) -> None:
+    """Check that no two review kinds differ only in case and separators.
+
+    Raises:
+        DataError: two do.
+    """
+    seen: dict[str, str] = {}
+    for kind in rules.credit:
+        if (before := seen.setdefault(folded(kind), kind)) != kind:
+            raise DataError(
+                f"{file}: two review kinds have one name",
+                expected="kinds that differ in more than case and separators",
+                got=f"{before!r} and {kind!r}",
+            )
 
 
 def read_rules(file: Path, heads: Sequence[LabelHeadSpec]) -> Rules:
@@ -50,6 +66,7 @@ def read_rules(file: Path, heads: Sequence[LabelHeadSpec]) -> Rules:
             expected=fault.expected if fault.name else f"YAML with {EXAMPLE}",
             got=repr(fault.value)[:80],
         ) from error
+    _check_kinds(file, rules)
     labels = {head.label: head for head in heads}
     if rules.label not in labels:
         raise DataError(
@@ -76,7 +93,11 @@ def read_rules(file: Path, heads: Sequence[LabelHeadSpec]) -> Rules:
 
 
 def fit_rules(
-    rules: Rules, classes: Sequence[str], probability: Float64Array, label: NDArray[np.int64]
+    rules: Rules,
+    classes: Sequence[str],
+    probability: Float64Array,
+    label: NDArray[np.int64],
+    group: NDArray[np.int64],
 ) -> FittedRules:
     """Fit the thresholds of every rule to images that no model has seen.
 
@@ -85,13 +106,16 @@ def fit_rules(
         classes: of the rules' label, K.
         probability: of the calibration images, (n, K).
         label: (n,).
+        group: (n,); images of one group, such as an uploader's, are right or wrong together.
     """
     fitted = {}
+    order = np.random.default_rng(0).permutation(len(label))
+    probability, label, group = probability[order], label[order], group[order]
     for kind, credit in rules.credit.items():
-        earning = np.isin(np.array(classes, object), list(credit))
-        earns, truly = probability[:, earning].sum(axis=1), earning[label]
-        accept = _threshold(earns, truly, rules)
-        reject = _threshold(1 - earns, ~truly, rules)
+        earners = earning(classes, credit)
+        earns, truly = probability[:, earners].sum(axis=1), earners[label]
+        accept = _threshold(earns, truly, group, rules)
+        reject = _threshold(1 - earns, ~truly, group, rules)
         accepted, rejected = earns >= accept, 1 - earns >= reject
         decided = accepted | rejected
         right = np.where(accepted, truly, ~truly)[decided]
@@ -101,6 +125,7 @@ def fit_rules(
             reject=reject,
             decided=float(decided.mean()),
             images=len(label),
+            groups=len(np.unique(group)),
             right=float(right.mean()) if len(right) else None,
         )
     return FittedRules(
@@ -108,33 +133,44 @@ def fit_rules(
     )
 
 
-def _threshold(probability: Float64Array, right: NDArray[np.bool_], rules: Rules) -> float:
+def _threshold(
+    probability: Float64Array,
+    right: NDArray[np.bool_],
+    group: NDArray[np.int64],
+    rules: Rules,
+) -> float:
     """Return the lowest probability at which a decision is right often enough.
 
-    Accepting and rejecting share the chance of a wrong promise.
+    Accepting and rejecting share the chance of a wrong promise. One decided image of each group is
+    counted, the first in a random order: only those are independent of each other.
 
     Args:
-        probability: of the decision being right, by image, (n,).
+        probability: of the decision being right, by image in random order, (n,).
         right: whether it would be right.
+        group: of each image.
         rules: precision and confidence.
     """
     chance = (1 - rules.confidence) / 2
     fewest = math.ceil(math.log(chance) / math.log(rules.precision))  # that can prove it
-    counts = [int((probability >= threshold).sum()) for threshold in THRESHOLDS]
-    if counts[-1] < fewest:
-        return NEVER
+    counted = [_first_of_groups(probability >= threshold, group) for threshold in THRESHOLDS]
+    counts = [len(places) for places in counted]
     # Of the fewest, none may be wrong, and the strictest test would often fail by chance.
-    start = min(ROOM * fewest, counts[-1])
+    start = ROOM * fewest if counts[-1] >= ROOM * fewest else fewest
     found = NEVER
-    for threshold, count in zip(THRESHOLDS, counts, strict=True):
-        decided = probability >= threshold
-        if count < start:
+    for threshold, places in zip(THRESHOLDS, counted, strict=True):
+        if len(places) < start:
             continue
-        wrong = count - int(right[decided].sum())
-        if _upper_bound(wrong, count, chance) > 1 - rules.precision:
+        wrong = len(places) - int(right[places].sum())
+        if _upper_bound(wrong, len(places), chance) > 1 - rules.precision:
             break
         found = threshold
     return found
+
+
+def _first_of_groups(chosen: NDArray[np.bool_], group: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the places of the first chosen image of each group."""
+    places = np.flatnonzero(chosen)
+    return np.asarray(places[np.unique(group[places], return_index=True)[1]])
 
 
 def _upper_bound(wrong: int, count: int, chance: float) -> float:

@@ -286,7 +286,8 @@ class FitConfig(DataOptions, BackboneOptions, HeadOptions, RunOptions, frozen=Tr
 
     def decisive(self) -> dict[str, Any]:
         """Return the options that affect the result of the run, as plain data."""
-        return self.model_dump(mode="json", exclude=set(INCIDENTAL))
+        options = self.model_dump(mode="json", exclude=set(INCIDENTAL))
+        return options | {"learning_rate": self.peak_learning_rate}
 
 
 def _of_other_tasks(task: str) -> tuple[str, ...]:

@@ -58,12 +58,12 @@ def columns_of(job: ScoringJob) -> pa.Schema:
     """
     if not isinstance(job, ClassifyJob):
         return RECOMMEND_COLUMNS
-    labels = load_bundle(job.bundle, ClassifySpec).spec.labels
-    return classify_columns(labels)
+    spec = load_bundle(job.bundle, ClassifySpec).spec
+    return classify_columns(spec.labels, tuple(spec.tags))
 
 
-def classify_columns(labels: tuple[str, ...]) -> pa.Schema:
-    """Return the columns of classified images: three for each label.
+def classify_columns(labels: tuple[str, ...], tags: tuple[str, ...] = ()) -> pa.Schema:
+    """Return the columns of classified images: three for each label, two for each tag.
 
     Raises:
         BadRequest: a label has the name of another column.
@@ -74,6 +74,11 @@ def classify_columns(labels: tuple[str, ...]) -> pa.Schema:
             (label, pa.string()),  # the most probable class
             (f"{label}_probability", pa.float64()),  # of it
             (f"{label}_set", pa.list_(pa.string())),  # holds the right class at the coverage
+        ]
+    for label in tags:
+        fields += [
+            (f"{label}_tag", pa.string()),
+            (f"{label}_tag_source", pa.string()),  # classified, default or configured
         ]
     fields += [
         (REVIEW_KIND, pa.string()),

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from augrank.bundle.classify_spec import ClassifySpec
 from augrank.bundle.load import load_bundle
 from augrank.bundle.recommend_spec import RecommendSpec
 from augrank.contracts.manifest import PATH, PRODUCT_TYPE
@@ -139,13 +140,18 @@ def items_of_manifest(
 
 
 def items_of_labels_manifest(
-    file: Path, images: Path, review_kind: str | None, columns: Mapping[str, str] = {}
+    file: Path,
+    images: Path,
+    spec: ClassifySpec,
+    review_kind: str | None,
+    columns: Mapping[str, str] = {},
 ) -> Items:
     """Return the rows of a manifest to classify; its column ``review_kind`` overrides the option.
 
     Args:
         file: the manifest.
         images: the folder that its paths are relative to.
+        spec: of the bundle; without rules, review kinds are ignored.
         review_kind: of the rows whose cell is blank.
         columns: our column names to the file's, for those that differ.
 
@@ -159,13 +165,16 @@ def items_of_labels_manifest(
     table = read_table(file, columns)
     frame, problems = table.frame, Problems.of(table)
     paths = check_paths(frame[PATH], images, problems)
-    kinds = frame[REVIEW_KIND] if REVIEW_KIND in frame.columns else repeat("")
+    given, notes = REVIEW_KIND in frame.columns, table.notes
+    if given and spec.rules is None:
+        given, notes = False, (*notes, f"{REVIEW_KIND} is ignored: the bundle has no rules")
+    kinds = frame[REVIEW_KIND] if given else repeat("")
     items = []
     for number, (path, kind) in enumerate(zip(paths.tolist(), kinds, strict=False)):
         reason = problems.reasons.get(number)
         error = f"{table.unit} {table.lines[number]}: {reason}" if reason else None
         items.append(Item(number, path, review_context(kind or review_kind), error=error))
-    return Items(tuple(items), table.notes)
+    return Items(tuple(items), notes)
 
 
 def review_context(review_kind: str | None) -> dict[str, Any]:

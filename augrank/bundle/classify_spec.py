@@ -9,6 +9,7 @@ from augrank.bundle.spec import Bundle, BundleSpec, GraphSpec
 from augrank.contracts.run import Precision
 from augrank.models.label_head import LabelHeadSpec
 from augrank.models.rules import FittedRules
+from augrank.models.tags import TagRule
 
 
 class LabelParity(BaseModel, frozen=True, extra="forbid"):
@@ -40,6 +41,7 @@ class ClassifySpec(BundleSpec, frozen=True):
 
     task: Literal["classify"] = "classify"
     graphs: Mapping[Precision, ClassifyGraphSpec]
+    tags: Mapping[str, TagRule] = {}  # by label
     parity: dict[str, LabelParity]  # by graph, such as int8, and int8 under OpenVINO
 
     @model_validator(mode="after")

@@ -63,7 +63,7 @@ class OpenGraph:
 
     way: Way
     backbone: Backbone
-    # Milliseconds of a request's candidates by way; empty if there was nothing to choose.
+    # Milliseconds of TIMING_ROWS images by way; empty if there was nothing to choose.
     timings_ms: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -86,7 +86,7 @@ class OpenGraph:
         others = sorted((ms, name) for name, ms in self.timings_ms.items() if name != self.engine)
         compared = ", ".join(f"{name} {ms:.1f}" for ms, name in others)
         own = self.timings_ms[self.engine]
-        return f"{self.engine}: {own:.1f} ms for {TIMING_ROWS} candidates ({compared})"
+        return f"{self.engine}: {own:.1f} ms for {TIMING_ROWS} images ({compared})"
 
 
 def open_graph(

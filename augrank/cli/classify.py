@@ -69,17 +69,14 @@ def classify(
     from augrank.tasks.classify.pipeline import Classifier
 
     import_xgboost_without_sklearn()
-    if contact_sheet is not None:
-        check_output_file(contact_sheet, "--contact-sheet")
-    if ground_truth is not None:
-        check_output_file(ground_truth, "--ground-truth")
+    for option, file in (("--contact-sheet", contact_sheet), ("--ground-truth", ground_truth)):
+        if file is not None:
+            check_output_file(file, option)
     root, paths = _found(images)
     with open_bundle(bundle, ClassifySpec) as opened:
         classifier = Classifier(opened, precision=precision, device=device or "auto")
         options = Request((), review_kind, coverage, top)
         answered = list(_answered(classifier, root, paths, options, quiet=as_json))
-    if contact_sheet is not None:
-        draw(answered, root).save(contact_sheet, "PNG")
     if ground_truth is not None:
         _write_ground_truth(answered, classifier, ground_truth, source)
     if as_json:
@@ -87,9 +84,11 @@ def classify(
             print(json.dumps({"path": path, **answer.model_dump(mode="json")}))
     else:
         _print(answered, classifier)
-        for name, file in (("contact sheet", contact_sheet), ("Ground Truth", ground_truth)):
-            if file is not None:
-                console.print(f"{name}: {file}", soft_wrap=True)
+    if contact_sheet is not None:
+        draw(answered, root).save(contact_sheet, "PNG")
+    for name, file in (("contact sheet", contact_sheet), ("Ground Truth", ground_truth)):
+        if file is not None and not as_json:
+            console.print(f"{name}: {file}", soft_wrap=True)
     if all(answer.error for _, answer in answered):
         raise BadRequest(f"no image could be read: {_message(answered[0][1])}")
 
@@ -165,7 +164,7 @@ def _print(answered: Answered, classifier: "Classifier") -> None:
     decided = any(answer.decision for _, answer in answered)
     table = Table(title_justify="left")
     for name in ("image", *labels, *(["decision"] if decided else [])):
-        table.add_column(name, overflow="fold")
+        table.add_column(escape(name), overflow="fold")
     for path, answer in answered[:MAX_LISTED]:
         cells = [escape(path)]
         if answer.error:
@@ -179,11 +178,13 @@ def _print(answered: Answered, classifier: "Classifier") -> None:
     if len(answered) > MAX_LISTED:
         console.print(f"... and {len(answered) - MAX_LISTED:,} more (--json lists all)")
     for line in _counts(answered, labels):
-        console.print(line, highlight=False)
+        console.print(line, highlight=False, markup=False)
     console.print(f"[dim]{classifier.engine}[/dim]")
 
 
 def _label_cell(answer: ImageAnswer, label: str) -> str:
+    if (tag := answer.tags.get(label)) and tag.source != "classified":
+        return escape(f"{tag.value or 'none'} ({tag.source})")
     told = answer.labels[label]
     others = [name for name in told.set if name != told.value]
     more = f" (or {', '.join(others)})" if others else ""

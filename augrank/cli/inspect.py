@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Column, Table
 
 from augrank.bundle.classify_spec import ClassifySpec
@@ -75,7 +76,7 @@ def _print_bundle(bundle: Bundle[BundleSpec]) -> None:
     rows["made with"] = ", ".join(f"{name} {v}" for name, v in spec.library_versions.items())
     table = Table(show_header=False, box=None)
     for name, value in rows.items():
-        table.add_row(f"[dim]{name}[/dim]", value)
+        table.add_row(f"[dim]{name}[/dim]", escape(value))
     console.print(table)
     for each in tables:
         each.title_justify = "left"
@@ -104,9 +105,10 @@ def _recommend_tables(spec: RecommendSpec) -> list[Table]:
 def _classify_tables(spec: ClassifySpec) -> list[Table]:
     figures = _figures_table("label", LABEL_FIGURES, "Labels on the test split")
     for head in spec.heads:
-        figures.add_row(head.label, *_cells(head.metrics, LABEL_FIGURES))
+        figures.add_row(escape(head.label), *_cells(head.metrics, LABEL_FIGURES))
+    tables = [figures, _tags_table(spec)] if spec.tags else [figures]
     if spec.rules is None:
-        return [figures]
+        return tables
     rules = Table(
         "review kind", "earns credit", "accept from", "reject from", "decided",
         title=f"Rules: right {spec.rules.precision:.1%} of the time, "
@@ -114,8 +116,18 @@ def _classify_tables(spec: ClassifySpec) -> list[Table]:
     )  # fmt: skip
     for kind, rule in spec.rules.rules.items():
         ends = [f"{end:g}" if end <= 1 else "never" for end in (rule.accept, rule.reject)]
-        rules.add_row(kind, ", ".join(rule.credit), *ends, f"{rule.decided:.1%}")
-    return [figures, rules]
+        rules.add_row(escape(kind), escape(", ".join(rule.credit)), *ends, f"{rule.decided:.1%}")
+    return [*tables, rules]
+
+
+def _tags_table(spec: ClassifySpec) -> Table:
+    table = Table("tag", "default", "if less probable than", "only for", title="Tags")
+    for label, rule in spec.tags.items():
+        only = "; ".join(f"{name}: {', '.join(each)}" for name, each in rule.only_for.items())
+        table.add_row(
+            escape(label), escape(rule.default or "none"), f"{rule.least:g}", escape(only)
+        )
+    return table
 
 
 def _figures_table(first: str, figures: dict[str, str], title: str) -> Table:

@@ -212,7 +212,7 @@ def _classify_job(
             )
         review_kind = spec.rules.find(review_kind)
     found = (
-        items_of_labels_manifest(wanted.source, wanted.images, review_kind, wanted.columns)
+        items_of_labels_manifest(wanted.source, wanted.images, spec, review_kind, wanted.columns)
         if wanted.is_manifest
         else items_of_folder(wanted.source, review_context(review_kind))
     )

@@ -12,14 +12,16 @@ An image is accepted if the classes that earn credit are together probable enoug
 others are, and a person is asked in between. The two thresholds are the lowest at which, with the
 stated confidence, no more decisions are wrong than allowed, by the calibration images (learn then
 test; Angelopoulos et al., 2021: thresholds are tested from strict to lenient, each by the exact
-binomial bound of Clopper and Pearson, until one fails). Of images like those, so: of another mix of
-photos, or of a kind that is mostly wrong, the share of wrong decisions is another.
+binomial bound of Clopper and Pearson, until one fails). Images of one group, such as an uploader's,
+are right or wrong together, so one of each counts. All of this is of images like those: of another
+mix of photos, or of a kind that is mostly wrong, the share of wrong decisions is another.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
 from augrank.arrays import Float64Array
@@ -47,6 +49,7 @@ class FittedRule(BaseModel, frozen=True, extra="forbid"):
         reject: least probability of the others to reject; above 1: never.
         decided: share of the calibration images that no person decides.
         images: number of the calibration images.
+        groups: number of their groups, of which one image each was counted.
         right: share of right decisions among the calibration images that no person decides.
     """
 
@@ -55,6 +58,7 @@ class FittedRule(BaseModel, frozen=True, extra="forbid"):
     reject: float
     decided: float
     images: int
+    groups: int
     right: float | None
 
 
@@ -72,8 +76,8 @@ class FittedRules(BaseModel, frozen=True, extra="forbid"):
         Raises:
             BadRequest: there is no such kind; lists those that there are.
         """
-        folded = {_folded(name): name for name in self.rules}
-        if (found := folded.get(_folded(kind))) is None:
+        names = {folded(name): name for name in self.rules}
+        if (found := names.get(folded(kind))) is None:
             raise BadRequest(
                 "the review kind is not known to this bundle's rules",
                 expected=one_of(list(self.rules), kind),
@@ -95,7 +99,7 @@ class FittedRules(BaseModel, frozen=True, extra="forbid"):
             The decision, and the probability that the image earns credit.
         """
         rule = self.rules[kind]
-        earns = float(probability[np.isin(list(classes), rule.credit)].sum())
+        earns = float(probability[earning(classes, rule.credit)].sum())
         if earns >= rule.accept:
             return "accept", earns
         if 1 - earns >= rule.reject:
@@ -103,5 +107,11 @@ class FittedRules(BaseModel, frozen=True, extra="forbid"):
         return "ask", earns
 
 
-def _folded(name: str) -> str:
+def earning(classes: Sequence[str], credit: Sequence[str]) -> NDArray[np.bool_]:
+    """Return which classes earn credit, (K,)."""
+    return np.array([name in credit for name in classes])
+
+
+def folded(name: str) -> str:
+    """Return a review kind without case and separators."""
     return " ".join(name.casefold().replace("_", " ").replace("-", " ").split())

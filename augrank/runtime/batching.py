@@ -70,7 +70,7 @@ class CachedTask(Generic[RequestT, PlanT, AnswerT]):
         missing = [plan for plan, answer in zip(plans, kept, strict=True) if answer is None]
         computed = self.task.answer(missing)
         for plan, answer in zip(missing, computed, strict=True):
-            if not isinstance(answer, AugrankError):
+            if not isinstance(answer, AugrankError) and answer.reusable:
                 self.cache.put(plan.cache_key, answer)
         rest = iter(computed)
         return [next(rest) if answer is None else answer for answer in kept]

@@ -63,6 +63,10 @@ class TaskAnswer(Protocol):
         """Whether it was computed for an earlier request."""
 
     @property
+    def reusable(self) -> bool:
+        """Whether an equal request may get the same answer: not after a fault of the server."""
+
+    @property
     def timings_ms(self) -> StageTimings:
         """The time of each stage."""
 

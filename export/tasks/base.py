@@ -35,6 +35,7 @@ class ExportOptions:
             the CPU, and OpenVINO if it is installed.
         sagemaker: also write ``model.tar.gz``, the same files for SageMaker.
         rules: rules.yaml of a classifier.
+        tags: tags.yaml of a classifier.
     """
 
     name: str
@@ -44,6 +45,7 @@ class ExportOptions:
     devices: tuple[Device, ...] = field(default_factory=installed_devices)
     sagemaker: bool = False
     rules: Path | None = None
+    tags: Path | None = None
 
     def __post_init__(self) -> None:
         if not MODEL_NAME.fullmatch(self.name):
@@ -93,10 +95,11 @@ def refuse_rules(options: ExportOptions, task: str) -> None:
     Raises:
         DataError: there are rules.
     """
-    if options.rules is not None:
-        raise DataError(
-            "rules are for classifiers", expected="no --rules", got=f"a run of the task {task!r}"
-        )
+    for name, file in (("rules", options.rules), ("tags", options.tags)):
+        if file is not None:
+            raise DataError(
+                f"{name} are for classifiers", expected=f"no --{name}", got=f"a run of {task!r}"
+            )
 
 
 class Build(Protocol):

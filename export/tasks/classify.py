@@ -27,6 +27,7 @@ from export.parity.classify_gate import ClassifyGate, missed_tolerances, parity_
 from export.parity.ways import GateResult, judge, possible_ways
 from export.rules import fit_rules, read_rules
 from export.run_reader import Run, damaged
+from export.tag_rules import read_tag_rules
 from export.tasks.base import Export, ExportOptions, common_fields
 
 CARD = "classify_card.md.j2"
@@ -51,9 +52,8 @@ def build(
         DataError: the rules do not fit the run, or the run or its images have changed.
     """
     trained = run.of_task(ClassifyRun)
-    rules = None
-    if options.rules is not None:
-        rules = read_rules(options.rules, trained.record.graphs["fp32"].heads)
+    heads = trained.record.graphs["fp32"].heads
+    rules = None if options.rules is None else read_rules(options.rules, heads)
     with staging(dist, options.name) as staged:
         draft = _write_draft(trained, staged, rules, options, progress)
         gate = ClassifyGate(trained, progress)
@@ -104,7 +104,9 @@ def _write_draft(
         exact = graphs["fp32"]
         graphs["fp16"] = _graph_spec("fp16", record.graphs["fp32"], exact.rules)
         write_fp16(bundle / exact.file, bundle / graphs["fp16"].file)
-    draft = ClassifySpec(**common_fields(record, options), graphs=graphs, parity={})
+    heads = record.graphs["fp32"].heads
+    tags = {} if options.tags is None else read_tag_rules(options.tags, heads)
+    draft = ClassifySpec(**common_fields(record, options), graphs=graphs, tags=tags, parity={})
     spec = write_bundle_json(bundle, draft)
     progress("packing the archive")
     pack_mar(bundle, options.name, staged.archive)
@@ -131,8 +133,10 @@ def _fitted(
     number = [head.label for head in trained.heads].index(rules.label)
     file = run.directory / trained.calibration
     with damaged(file), np.load(file, allow_pickle=False) as arrays:
-        probability, label = arrays[f"probability-{number}"], arrays[f"label-{number}"]
-    return fit_rules(rules, trained.heads[number].classes, probability, label)
+        probability, label, group = (
+            arrays[f"{name}-{number}"] for name in ("probability", "label", "group")
+        )
+    return fit_rules(rules, trained.heads[number].classes, probability, label, group)
 
 
 def _finish(

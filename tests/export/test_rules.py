@@ -75,7 +75,7 @@ def test_decisions_are_right_as_often_as_stated_with_the_stated_confidence(tmp_p
     fresh, truth = sample(60_000, rng, honest)
     broken, decided, count = 0, [], 150
     for _ in range(count):
-        fitted = fit_rules(rules, CLASSES, *sample(1500, rng, honest))
+        fitted = fit_rules(rules, CLASSES, *sample(1500, rng, honest), np.arange(1500))
         rule = fitted.rules["Style Review"]
         earns = fresh[:, 0]
         accepted, rejected = earns >= rule.accept, 1 - earns >= rule.reject
@@ -93,18 +93,57 @@ def test_decisions_are_right_as_often_as_stated_with_the_stated_confidence(tmp_p
 def test_of_few_images_nothing_can_be_promised(tmp_path):
     rules = read(tmp_path, GOOD)
     probability = np.tile([0.9997, 0.0001, 0.0001, 0.0001], (100, 1))
-    fitted = fit_rules(rules, CLASSES, probability, np.zeros(100, int))
+    fitted = fit_rules(rules, CLASSES, probability, np.zeros(100, int), np.arange(100))
     rule = fitted.rules["Style Review"]
     assert (rule.accept, rule.reject, rule.decided, rule.right) == (NEVER, NEVER, 0, None)
-    enough = fit_rules(rules, CLASSES, np.tile(probability, (2, 1)), np.zeros(200, int))
+    twice = np.tile(probability, (2, 1))
+    enough = fit_rules(rules, CLASSES, twice, np.zeros(200, int), np.arange(200))
     assert enough.rules["Style Review"].accept <= 0.9995
 
 
 def test_kinds_are_found_whatever_their_spelling(tmp_path):
     probability, label = sample(1500, np.random.default_rng(1))
-    fitted = fit_rules(read(tmp_path, GOOD), CLASSES, probability, label)
+    fitted = fit_rules(read(tmp_path, GOOD), CLASSES, probability, label, np.arange(1500))
     assert fitted.find("style_review") == "Style Review"
     with pytest.raises(BadRequest, match="expected one of Style Review, Product Review"):
         fitted.find("Video Review")
     both = np.array([0.0, 0.0, 0.5, 0.5])
     assert fitted.decide("Product Review", CLASSES, both) == ("accept", pytest.approx(1.0))
+
+
+def test_images_that_are_wrong_together_are_no_proof_of_each_other(tmp_path):
+    """Groups of ten, all right or all wrong: of a hundred of them nothing can be promised."""
+    rng, rules = np.random.default_rng(2), read(tmp_path, GOOD)
+    fresh, truth = sample(60_000, rng)
+    broken, count = 0, 100
+    for _ in range(count):
+        probability, label = (np.repeat(each, 10, axis=0) for each in sample(300, rng))
+        fitted = fit_rules(rules, CLASSES, probability, label, np.repeat(np.arange(300), 10))
+        rule = fitted.rules["Style Review"]
+        assert (rule.images, rule.groups) == (3000, 300)
+        accepted = fresh[:, 0] >= rule.accept
+        rejected = 1 - fresh[:, 0] >= rule.reject
+        right = [
+            np.mean(truth[accepted] == 0) if accepted.any() else 1.0,
+            np.mean(truth[rejected] != 0) if rejected.any() else 1.0,
+        ]
+        broken += min(right) < rules.precision
+    assert broken / count <= 0.05 + 0.04
+
+
+def test_a_sure_majority_is_decided_beside_a_doubtful_rest(tmp_path):
+    rules = read(tmp_path, GOOD)
+    sure = np.tile([0.99997, 0.00001, 0.00001, 0.00001], (230, 1))
+    doubtful = np.tile([0.6, 0.4, 0, 0], (40, 1))
+    label = np.array([0] * 230 + [0, 1] * 20)
+    fitted = fit_rules(rules, CLASSES, np.vstack([sure, doubtful]), label, np.arange(270))
+    assert fitted.rules["Style Review"].accept > 0.6
+    assert fitted.rules["Style Review"].decided > 0.8
+
+
+def test_two_kinds_of_one_name_are_refused(tmp_path):
+    text = GOOD.replace("Product Review", "style-review")
+    with pytest.raises(
+        DataError, match=r"two review kinds have one name.*'Style Review' and 'styl"
+    ):
+        read(tmp_path, text)

@@ -20,6 +20,10 @@ from augrank.contracts.run import BackboneName
 from augrank.errors import DataError
 from training.backbone.architectures import ARCHITECTURES
 
+# Of running statistics. Small networks come with 0.01, for hundreds of epochs: after the hundred
+# steps of a short training, a third of their statistics would be of the initial weights.
+NORM_MOMENTUM = 0.1
+
 
 class Backbone(nn.Module):
     """Maps images to (features, logits). ``net`` is the library's, and so are its weights' names.
@@ -36,6 +40,9 @@ class Backbone(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.net = self.architecture.build(outputs)
+        for module in self.net.modules():
+            if isinstance(module, _BatchNorm):
+                module.momentum = NORM_MOMENTUM
         self.feature_width = self.architecture.width
         self.frozen = False
 

@@ -5,7 +5,7 @@ question says nothing about it.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -25,12 +25,13 @@ class Objective:
 
     Attributes:
         classes: the number of classes of each question.
-        weights: of the classes of each question, float32 (K,); None: all count the same.
+        weights: of the classes of each question, float32 (K,) on the device of the logits; None:
+            all count the same.
         smoothing: share of each label that is spread over all classes (Szegedy et al., 2016).
     """
 
     classes: tuple[int, ...]
-    weights: tuple[NDArray[np.float32], ...] | None = None
+    weights: tuple[Tensor, ...] | None = None
     smoothing: float = 0.0
 
     @classmethod
@@ -53,10 +54,16 @@ class Objective:
             return cls(tuple(classes), None, smoothing)
         columns = label.reshape(len(label), -1).T
         found = tuple(
-            _balanced(column[column != NOT_LABELLED], count)
+            torch.from_numpy(_balanced(column[column != NOT_LABELLED], count))
             for column, count in zip(columns, classes, strict=True)
         )
         return cls(tuple(classes), found, smoothing)
+
+    def on(self, device: torch.device) -> "Objective":
+        """Return the objective with its weights on a device."""
+        if self.weights is None:
+            return self
+        return replace(self, weights=tuple(each.to(device) for each in self.weights))
 
     def loss(self, logits: Tensor, label: Tensor) -> Tensor:
         """Return the mean loss of images, which training reduces.
@@ -67,13 +74,10 @@ class Objective:
         """
         total = logits.new_zeros(())
         for number, (part, column) in enumerate(self._questions(logits, label)):
-            weight = None
-            if self.weights is not None:
-                weight = torch.from_numpy(self.weights[number]).to(logits.device)
             total = total + cross_entropy(
                 part,
                 column,
-                weight,
+                None if self.weights is None else self.weights[number],
                 ignore_index=NOT_LABELLED,
                 reduction="sum",
                 label_smoothing=self.smoothing,

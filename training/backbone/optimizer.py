@@ -48,7 +48,8 @@ class BackboneOptimizer:
         objective: Objective | None = None,
     ) -> None:
         self._backbone, self._ctx = backbone, ctx
-        self._objective = objective or Objective((backbone.last.out_features,))
+        objective = objective or Objective((backbone.last.out_features,))
+        self._objective = objective.on(ctx.device.torch_device)
         self._group = ctx.world.gradient_group()
         check_device(config, ctx.device)
         validate_compile(config, ctx.world.size)

@@ -120,7 +120,7 @@ def train_with_curves(
             stack.enter_context(TensorBoardWriter(data.folder.tensorboard))
         ]
         if data.config.wandb is not None:
-            writers.append(stack.enter_context(WandbWriter(data.config, data.fingerprint)))
+            writers.append(stack.enter_context(WandbWriter(data.config)))
 
         def record(epoch: Epoch) -> None:
             for writer in writers:

@@ -25,17 +25,19 @@ class ClassFigures:
 
 @dataclass(frozen=True)
 class ClassificationFigures:
-    """How well a label is told; intervals are of 95 %."""
+    """How well a label is told; intervals are of 95 %, by bootstrap of groups of images."""
 
     images: int
     accuracy: float
     accuracy_interval_95: tuple[float, float]
     macro_f1: float  # mean over the classes that have test images
-    macro_f1_interval_95: tuple[float, float]  # by bootstrap of groups of images
+    macro_f1_interval_95: tuple[float, float]
     log_loss: float
     ece: float  # of the most probable class
     majority: float  # share of the most frequent class
-    p_value: float  # of as many right answers by guessing the majority class; exact binomial test
+    # Of as many right answers by guessing the majority class: exact binomial test of one image of
+    # each group.
+    p_value: float
     per_class: dict[str, ClassFigures]
     confusion: tuple[tuple[int, ...], ...]  # rows: true class; columns: predicted class
 
@@ -59,15 +61,17 @@ def classification_figures(
     predicted = probability.argmax(axis=1)
     confusion = confusion_matrix(label, predicted, len(classes))
     right = predicted == label
-    accuracy = float(right.mean())
     majority = float(confusion.sum(axis=1).max() / len(label))
-    test = binomtest(int(right.sum()), len(label), majority, alternative="greater")
+    # Images of one group are right or wrong together: one of each is a fair test.
+    alone = right[np.unique(group, return_index=True)[1]]
+    test = binomtest(int(alone.sum()), len(alone), majority, alternative="greater")
+    accuracy, f1 = _intervals(label, predicted, group, len(classes))
     return ClassificationFigures(
         images=len(label),
-        accuracy=accuracy,
-        accuracy_interval_95=wilson_interval(accuracy, len(label)),
+        accuracy=float(right.mean()),
+        accuracy_interval_95=accuracy,
         macro_f1=macro_f1(confusion),
-        macro_f1_interval_95=_macro_f1_interval(label, predicted, group, len(classes)),
+        macro_f1_interval_95=f1,
         log_loss=float(row_losses(probability, label).mean()),
         ece=confidence_error(probability, label),
         majority=majority,
@@ -95,10 +99,10 @@ def macro_f1(confusion: NDArray[np.int64]) -> float:
     """Return the mean F1 of the classes that have images; 0 for one that is never right.
 
     Args:
-        confusion: (K, K), or (..., K, K).
+        confusion: (K, K).
     """
-    right = np.diagonal(confusion, axis1=-2, axis2=-1)
-    true, predicted = confusion.sum(axis=-1), confusion.sum(axis=-2)
+    right = np.diagonal(confusion)
+    true, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
     f1 = 2 * right / np.maximum(true + predicted, 1)
     return float((f1 * (true > 0)).sum() / max((true > 0).sum(), 1))
 
@@ -111,24 +115,32 @@ def confidence_error(probability: Float64Array, label: NDArray[np.int64]) -> flo
     return float(np.abs(gaps).sum() / len(label))
 
 
-def _macro_f1_interval(
+Interval = tuple[float, float]
+
+
+def _intervals(
     label: NDArray[np.int64],
     predicted: NDArray[np.int64],
     group: NDArray[np.int64],
     classes: int,
-) -> tuple[float, float]:
-    """Return a bootstrap interval: groups are drawn with all of their images."""
+) -> tuple[Interval, Interval]:
+    """Return bootstrap intervals of accuracy and macro-F1: groups are drawn with their images."""
     _, number = np.unique(group, return_inverse=True)
     groups = int(number.max()) + 1
     cell = label * classes + predicted
     rng = np.random.default_rng(BOOTSTRAP_SEED)
-    drawn = []
+    accuracy, f1 = [], []
     for _ in range(BOOTSTRAPS):
         times = np.bincount(rng.integers(groups, size=groups), minlength=groups)[number]
-        counts = np.bincount(cell, weights=times, minlength=classes**2)
-        drawn.append(macro_f1(counts.reshape(classes, classes)))
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return float(low), float(high)
+        counts = np.bincount(cell, weights=times, minlength=classes**2).reshape(classes, classes)
+        accuracy.append(float(np.trace(counts) / counts.sum()))
+        f1.append(macro_f1(counts))
+    low, high = np.quantile(f1, [0.025, 0.975]).tolist()
+    # Wilson's interval of as many independent images as vary like these groups; where nothing
+    # varies, of as many as there are groups.
+    share, variance = float((label == predicted).mean()), float(np.var(accuracy))
+    alike = share * (1 - share) / variance if variance > 0 else groups
+    return wilson_interval(share, min(len(label), alike)), (low, high)
 
 
 def _per_class(confusion: NDArray[np.int64], classes: Sequence[str]) -> dict[str, ClassFigures]:

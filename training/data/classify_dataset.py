@@ -24,11 +24,12 @@ from training.data.dataset import Dataset, decode_manifest, read_rows_of, same_p
 from training.data.labels import Label, check_label
 from training.data.manifest.label_manifest import LabelManifest, check_label_manifest
 from training.data.manifest.rows import fingerprint
-from training.data.samples import Samples
+from training.data.samples import NOT_LABELLED, Samples
 from training.data.splits import SPLITS, TEST, TRAIN, VALIDATION, split_originals
 from training.run.folder import RunFolder
 
 CALIBRATION = len(SPLITS)
+MAX_OWNERS = 3  # groups that one picture may connect
 SPLIT_NAMES = (*SPLITS, "calibration")
 NO_AUGMENTATIONS = AugmentationSet(name="none", augmentations=(Augmentation(name=ORIGINAL),))
 
@@ -66,9 +67,11 @@ class ClassifyDataset(Dataset):
         """Return the files of the training split, in the order of their names."""
         return np.asarray(self.files[self.split == TRAIN])
 
-    def test_files(self) -> NDArray[np.int64]:
-        """Return the files of the test split, in the order of their names."""
-        return np.asarray(self.files[self.split == TEST])
+    def reference_files(self, count: int) -> NDArray[np.int64]:
+        """Return files of the test split, evenly over their names: folders may be classes."""
+        files = np.asarray(self.files[self.split == TEST])
+        places = np.linspace(0, len(files) - 1, min(count, len(files))).astype(int)
+        return np.asarray(files[places])
 
     def catalogue(self) -> list[dict[str, str]]:
         """Return the rows of catalogue.csv: one for each image."""
@@ -171,46 +174,66 @@ def load_dataset(config: FitConfig, manifest: LabelManifest, ctx: TrainContext) 
 
 
 def contradicting_files(manifest: LabelManifest, sha256: Sequence[str]) -> dict[int, str]:
-    """Return why files are left out whose bytes are those of a file with another label."""
-    first: dict[str, int] = {}
-    bad: dict[int, str] = {}
+    """Return why files are left out whose bytes are those of a file with another label.
+
+    All files of such bytes are left out: nothing tells which label is right.
+    """
+    same: dict[str, list[int]] = {}
     for file in manifest.shown.tolist():
-        before = first.setdefault(sha256[file], file)
+        same.setdefault(sha256[file], []).append(file)
+    bad: dict[int, str] = {}
+    for copies in same.values():
         for label in manifest.labels:
-            ours, theirs = label.value[file], label.value[before]
-            if min(ours, theirs) >= 0 and ours != theirs:
-                one, other = label.classes[ours], label.classes[theirs]
-                bad[file] = (
-                    f"{label.name} is {one!r}, but {manifest.files[before]} is the same image, and "
-                    f"is {other!r}"
-                )
-                bad.setdefault(
-                    before, f"{label.name} is {other!r}, but {manifest.files[file]}, the same image"
-                    f", is {one!r}"
-                )  # fmt: skip
+            labelled = [file for file in copies if label.value[file] != NOT_LABELLED]
+            for file in labelled:
+                ours = label.value[file]
+                others = [each for each in labelled if label.value[each] != ours]
+                if others:
+                    one, other = label.classes[ours], label.classes[label.value[others[0]]]
+                    bad[file] = (
+                        f"{label.name} is {one!r}, but {manifest.files[others[0]]} is the same "
+                        f"image, and is {other!r}"
+                    )
     return bad
 
 
 def joined_groups(
     manifest: LabelManifest, files: NDArray[np.int64], copy_of: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Return the group of each file, (N,): those connected by a group column, or by a picture."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
+    """Return the group of each file, (N,): those connected by a group column, or by a picture.
 
-    count = len(files)
-    edges = [np.stack([np.arange(count), copy_of])]
+    A picture that many have, such as the placeholder of a provider, connects nobody: its copies are
+    a group of their own.
+
+    Args:
+        manifest: names the columns.
+        files: (N,) numbers, ascending.
+        copy_of: (N,) the first place in ``files`` of one that shows the same.
+    """
+    count, nodes, edges = len(files), len(files), list[NDArray[np.int64]]()
     place = np.searchsorted(files, manifest.file)  # of each row
-    offset = count  # nodes of images come first, then those of the columns' values
     for name in manifest.groups:
         cells = manifest.frame[name].to_numpy(object)
         given = np.flatnonzero(cells != "")
         values, number = np.unique(cells[given].astype(str), return_inverse=True)
-        edges.append(np.stack([place[given], offset + number]))
-        offset += len(values)
-    start, end = np.concatenate(edges, axis=1)
-    graph = coo_array((np.ones(len(start), np.int8), (start, end)), shape=(offset, offset))
-    return np.asarray(connected_components(graph, directed=False)[1][:count], np.int64)
+        edges.append(np.stack([place[given], nodes + number]))
+        nodes += len(values)
+    owner = _connected(edges, nodes)[:count]
+    pairs = np.unique(np.stack([copy_of, owner]), axis=1)
+    pictures, owners = np.unique(pairs[0], return_counts=True)
+    shared = np.isin(copy_of, pictures[owners > MAX_OWNERS])
+    kept = [edge[:, ~shared[edge[0]]] for edge in edges]
+    return _connected([*kept, np.stack([np.arange(count), copy_of])], nodes)[:count]
+
+
+def _connected(edges: Sequence[NDArray[np.int64]], nodes: int) -> NDArray[np.int64]:
+    """Return the component of each node."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    start, end = np.concatenate([*edges, np.empty((2, 0), np.int64)], axis=1)
+    graph = coo_array((np.ones(len(start), np.int8), (start, end)), shape=(nodes, nodes))
+    return np.asarray(connected_components(graph, directed=False)[1], np.int64)
 
 
 def _split(group: NDArray[np.int64], names: Sequence[str], config: FitConfig) -> NDArray[np.int8]:

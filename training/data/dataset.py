@@ -66,8 +66,8 @@ class Dataset(ABC):
         """Return the files of the training split as they are, in the order of their names."""
 
     @abstractmethod
-    def test_files(self) -> NDArray[np.int64]:
-        """Return the files of the test split as they are, in the order of their names."""
+    def reference_files(self, count: int) -> NDArray[np.int64]:
+        """Return at most so many files of the test split, which export is compared with."""
 
     @abstractmethod
     def catalogue(self) -> list[dict[str, str]]:

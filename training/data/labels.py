@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from augrank.contracts.manifest import PRODUCT_TYPE
+from augrank.contracts.manifest import PATH, PRODUCT_TYPE, SHA256, SPLIT
 from augrank.errors import DataError, one_of
 from augrank.manifest.ground_truth import HUMAN, SEPARATOR
 from augrank.manifest.problems import Problems
@@ -20,6 +20,7 @@ from training.data.samples import NOT_LABELLED
 
 DEFAULT_LABEL = "label"
 NO, YES = "no", "yes"
+RESERVED = (PATH, SPLIT, SHA256)
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,19 @@ def find_labels(frame: pd.DataFrame, wanted: Sequence[str] | None) -> tuple[str,
     """
     columns = [str(name) for name in frame.columns]
     if wanted is not None:
+        if not wanted or len(set(wanted)) < len(wanted):
+            raise DataError(
+                "--labels does not fit",
+                expected="the names of label columns, each once",
+                got=", ".join(wanted) or "none",
+            )
         for name in wanted:
+            if name in RESERVED:
+                raise DataError(
+                    f"a label cannot be named {name!r}",
+                    expected="a name that a run's catalogue does not use itself",
+                    remedy=f"Rename the column, or map it: --column kind={name} --labels kind.",
+                )
             if name not in columns:
                 raise DataError(
                     f"there is no label column {name!r}", expected=one_of(columns, name)

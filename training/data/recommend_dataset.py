@@ -50,9 +50,9 @@ class RecommendDataset(Dataset):
         """Return the originals of the training split, in the order of their names."""
         return self._original_files(TRAIN)
 
-    def test_files(self) -> NDArray[np.int64]:
-        """Return the originals of the test split, in the order of their names."""
-        return self._original_files(TEST)
+    def reference_files(self, count: int) -> NDArray[np.int64]:
+        """Return the first originals of the test split, in the order of their names."""
+        return self._original_files(TEST)[:count]
 
     def _original_files(self, split: int) -> NDArray[np.int64]:
         of_split = (self.split == split) & (self.original_file >= 0)

@@ -57,8 +57,7 @@ def embed_graph(
         exact: compute fp32 in float32, as servers do.
     """
     if precision == "fp32":
-        device = ctx.device.in_fp32() if exact else ctx.device
-        torch_embedder = TorchEmbedder(trained.backbone, device)
+        torch_embedder = TorchEmbedder(trained.backbone, ctx.device, exact=exact)
         table = embed_dataset(data, trained, torch_embedder, keys, ctx)
         return Embedded(precision, "torch", table)
     with lent_graph(data.folder.graph(precision), ctx.world) as file:
@@ -71,12 +70,12 @@ def embed_graph(
 def write_reference(
     data: Dataset, trained: TrainedBackbone, precision: Precision, ctx: TrainContext
 ) -> None:
-    """Write embeddings of all candidates of some test originals, in manifest order.
+    """Write embeddings of all candidates of some test images, in manifest order.
 
     Those of fp32 are torch's, in float32; those of another graph are its own.
     """
     count = len(data.augmentations.names)
-    held_out = data.test_files()[:REFERENCE_IMAGES]
+    held_out = data.reference_files(REFERENCE_IMAGES)
     file = np.repeat(held_out, count).reshape(-1, count)
     applied = np.broadcast_to(np.arange(count), file.shape)
     keys = pair_keys(file, applied, count).ravel()

@@ -8,6 +8,7 @@ the calibration split.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,17 +29,21 @@ from augrank.models.label_head import (
     softmax,
 )
 from training.common.classification import ClassificationFigures, classification_figures, row_losses
+from training.common.metrics import EPSILON
 from training.data.labels import Label
 from training.data.samples import NOT_LABELLED
 from training.data.splits import TEST, TRAIN, VALIDATION
 
 if TYPE_CHECKING:
     import xgboost
+    from sklearn.linear_model import LogisticRegression
 
 COVERAGES = (0.9, 0.95)  # of prediction sets, in the report
 NETWORK, LOGISTIC, XGBOOST = "last layer", "logistic regression", "XGBoost"
 STRENGTHS = (0.001, 0.01, 0.1, 1.0)  # C of the logistic regression, on standardised features
 MAX_TEMPERATURE = 20.0
+ABSENT = -30.0  # log odds of a class without images
+RARE = 200  # images of a class, all of which are kept in a sample
 MAX_LOGISTIC_ROWS = 20_000  # drawn by seed; more do not change two thousand weights per class
 TREE_OPTIONS = {
     "max_depth": 4,
@@ -50,6 +55,7 @@ TREE_OPTIONS = {
 TREE_COLUMNS = 150  # features, drawn for each tree
 MAX_ROUNDS, PATIENCE = 200, 10
 MAX_TREE_ROWS = 20_000
+MAX_TREE_CLASSES = 30  # each has trees of its own
 FEATURE_STEPS = 50  # per standard deviation, that trees round features to
 
 
@@ -59,6 +65,15 @@ class LabelRows:
 
     features: Float32Array  # (N, F)
     logits: Float32Array  # (N, K), of the network
+    label: NDArray[np.int64]  # (N,)
+    group: NDArray[np.int64]  # (N,)
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a head says of the labelled images of a split."""
+
+    probability: Float64Array  # (N, K)
     label: NDArray[np.int64]  # (N,)
     group: NDArray[np.int64]  # (N,)
 
@@ -82,25 +97,24 @@ class FittedLabelHead:
         head: as a server loads it.
         candidate: what it is.
         candidates: validation losses of all that were compared, by name.
-        held: the labelled images of the calibration split.
-        probability: (n, K) of these images.
-        test: the labelled test images.
-        test_probability: (N, K).
+        validation: what it says of the validation split, which chose it.
+        held: of the calibration split.
+        test: of the test split.
     """
 
     head: LabelHead
     candidate: Candidate
     candidates: Mapping[str, float]
-    held: LabelRows
-    probability: Float64Array
-    test: LabelRows
-    test_probability: Float64Array
+    validation: Told
+    held: Told
+    test: Told
 
-    @property
+    @cached_property
     def figures(self) -> ClassificationFigures:
         """How it does on the test split."""
+        test = self.test
         return classification_figures(
-            self.test_probability, self.test.label, self.test.group, self.head.spec.classes
+            test.probability, test.label, test.group, self.head.spec.classes
         )
 
     def entry(self) -> dict[str, Any]:
@@ -108,19 +122,24 @@ class FittedLabelHead:
         rows = np.arange(len(self.test.label))
         sets = {}
         for coverage in COVERAGES:
-            inside = self.head.sets(self.test_probability, coverage)
+            inside = self.head.sets(self.test.probability, coverage)
             sets[f"{coverage:g}"] = {
                 "covered": float(inside[rows, self.test.label].mean()),
                 "size": float(inside.sum(axis=1).mean()),
             }
+        figures = asdict(self.figures)
         return {
             "head": self.candidate.name,
             "candidates": dict(self.candidates),
             "temperature": self.head.calibration.temperature,
             "calibration_images": len(self.held.label),
             "sets": sets,
-            **asdict(self.figures),
+            **figures,
         }
+
+    def metrics(self) -> dict[str, Any]:
+        """Return the entry for run.json and bundle.json, without the confusion matrix."""
+        return {name: value for name, value in self.entry().items() if name != "confusion"}
 
     def save(self, root: Path) -> None:
         """Write its files below a run."""
@@ -184,8 +203,9 @@ def fit_label_head(  # noqa: PLR0913 - what is fitted, from what, and how
     candidates = [
         _candidate(NETWORK, last_layer, validation),
         _logistic(train, validation, len(label.classes), seed),
-        _trees(train, validation, len(label.classes), seed, threads),
     ]
+    if len(label.classes) <= MAX_TREE_CLASSES:
+        candidates.append(_trees(train, validation, len(label.classes), seed, threads))
     best = min(candidates, key=lambda each: each.validation_loss)
     held = parts[calibration]
     scores = best.scorer(held.features)
@@ -201,28 +221,38 @@ def fit_label_head(  # noqa: PLR0913 - what is fitted, from what, and how
         file=f"{stem}.npz",
         trees=None if kind == "linear" else f"{stem}.ubj",
     )
-    test = parts[TEST]
+
+    def told(split: int) -> Told:
+        rows = parts[split]
+        return Told(softmax(best.scorer(rows.features), temperature), rows.label, rows.group)
+
     return FittedLabelHead(
         LabelHead(spec, best.scorer, fitted),
         best,
         {each.name: each.validation_loss for each in candidates},
-        held,
-        probability,
-        test,
-        softmax(best.scorer(test.features), temperature),
+        validation=told(VALIDATION),
+        held=Told(probability, held.label, held.group),
+        test=told(TEST),
     )
 
 
 def best_temperature(scores: Float32Array, label: NDArray[np.int64]) -> float:
     """Return the temperature with the lowest log loss.
 
+    As Platt (1999) did, a little of each label is given to all classes, as if one more image were
+    labelled wrongly: of a few images that are all told rightly, nothing would be certain enough.
+
     Args:
         scores: log odds, (N, K).
         label: (N,).
     """
+    spread = 1 / (len(label) + 2)
 
     def loss(log_temperature: float) -> float:
-        return float(row_losses(softmax(scores, float(np.exp(log_temperature))), label).mean())
+        probability = softmax(scores, float(np.exp(log_temperature)))
+        all_classes = -np.log(np.clip(probability, EPSILON, 1)).mean()
+        told = float(row_losses(probability, label).mean())
+        return float((1 - spread) * told + spread * all_classes)
 
     bound = float(np.log(MAX_TEMPERATURE))
     return float(np.exp(minimize_scalar(loss, bounds=(-bound, bound), method="bounded").x))
@@ -244,7 +274,11 @@ def _candidate(
 def _sampled(rows: LabelRows, most: int, seed: int) -> LabelRows:
     if len(rows.label) <= most:
         return rows
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(rows.label))[:most])
+    order = np.random.default_rng(seed).permutation(len(rows.label))
+    # The rows of rare classes come first: none may be lost.
+    count = np.bincount(rows.label)[rows.label[order]]
+    rare = np.argsort(np.where(count <= RARE, 0, 1), kind="stable")
+    chosen = np.sort(order[rare][:most])
     return LabelRows(
         rows.features[chosen], rows.logits[chosen], rows.label[chosen], rows.group[chosen]
     )
@@ -262,7 +296,7 @@ def _logistic(train: LabelRows, validation: LabelRows, classes: int, seed: int) 
     for strength in STRENGTHS:
         model = LogisticRegression(C=strength, max_iter=300)
         model.fit(standard, train.label)
-        linear = _linear(model.coef_, model.intercept_, center, spread, classes)
+        linear = _linear(model, center, spread, classes)
         found.append(_candidate(LOGISTIC, linear, validation))
         if found[-1].validation_loss > min(each.validation_loss for each in found):
             break  # a weaker penalty is worse
@@ -270,15 +304,19 @@ def _logistic(train: LabelRows, validation: LabelRows, classes: int, seed: int) 
 
 
 def _linear(
-    weight: Float64Array,
-    bias: Float64Array,
-    center: Float32Array,
-    spread: Float32Array,
-    classes: int,
+    model: "LogisticRegression", center: Float32Array, spread: Float32Array, classes: int
 ) -> Linear:
-    """Return a layer on plain features; of two classes, scikit-learn has one row."""
-    if classes == 2:
-        weight, bias = np.concatenate([0 * weight, weight]), np.concatenate([0 * bias, bias])
+    """Return a layer on plain features; of two classes, scikit-learn has one row.
+
+    Classes without an image have no weights and a bias that makes them improbable.
+    """
+    found, width = model.classes_, model.coef_.shape[1]
+    weight, bias = np.zeros((classes, width)), np.full(classes, ABSENT)
+    if len(found) == 2:
+        weight[found[1]] = model.coef_[0]
+        bias[found] = 0.0, model.intercept_[0]
+    else:
+        weight[found], bias[found] = model.coef_, model.intercept_
     plain = weight / spread
     return Linear(plain.astype(np.float32), (bias - plain @ center).astype(np.float32))
 

@@ -1,6 +1,7 @@
 """Live curves of a run: what writes them, and Weights & Biases."""
 
 import os
+import secrets
 from importlib.util import find_spec
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -36,19 +37,22 @@ class WandbWriter:
     A resumed run continues its curve.
 
     Args:
-        config: project, run directory and options.
-        fingerprint: of the run, whose start is its id.
+        config: project, run directory and options. The run's id is kept in OUT/wandb, which
+            starting over removes.
     """
 
-    def __init__(self, config: FitConfig, fingerprint: str) -> None:
+    def __init__(self, config: FitConfig) -> None:
         import wandb
 
-        config.out.mkdir(parents=True, exist_ok=True)
+        identity = config.out / "wandb" / "augrank-id"
+        identity.parent.mkdir(parents=True, exist_ok=True)
+        if not identity.is_file():
+            identity.write_text(secrets.token_hex(8), encoding="utf-8")
         os.environ.setdefault("WANDB_SILENT", "true")
         self._run: Any = wandb.init(
             project=config.wandb,
             name=config.name or config.out.name,
-            id=fingerprint[:16],
+            id=identity.read_text(encoding="utf-8"),
             dir=str(config.out),
             config=config.decisive(),
             resume="allow",

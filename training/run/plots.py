@@ -18,6 +18,7 @@ from training.run.epoch import Epoch
 from training.run.report import COMPARED, BackboneFigures
 
 DPI = 110
+MAX_NAMED_CLASSES = 40  # of a confusion matrix
 BLUE, ORANGE, GREY = "#2563a8", "#d97b29", "#8a8a8a"
 COLORS = (GREY, "#7fb069", ORANGE, BLUE)
 
@@ -73,20 +74,23 @@ def plot_confusion_matrix(
         title: above it.
     """
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    side = 2.6 + 0.55 * len(names)
+    side = 2.6 + 0.55 * min(len(names), MAX_NAMED_CLASSES)
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.subplots()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
-    axes.set_yticks(range(len(names)), names)
+    named = len(names) <= MAX_NAMED_CLASSES
+    plain: dict[str, Any] = {"parse_math": False}  # names may hold $
+    if named:
+        axes.set_xticks(range(len(names)), names, rotation=45, ha="right", **plain)
+        axes.set_yticks(range(len(names)), names, **plain)
     for row, column in np.ndindex(*shares.shape):
-        if counts[row, column]:
+        if named and counts[row, column]:
             color = "white" if shares[row, column] > 0.5 else "black"
             text = f"{100 * shares[row, column]:.3g}"
             axes.text(column, row, text, ha="center", va="center", fontsize=8, color=color)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    axes.set_title(title, fontsize=10)
+    axes.set_title(title, fontsize=10, **plain)
     save_figure(figure, file)
 
 

@@ -77,8 +77,8 @@ def train(environment: Mapping[str, str], reporter: Reporter) -> None:
         config.write_text(yaml.safe_dump(options), encoding="utf-8")
         report = run_fit(config, paths, reporter, on_epoch=epoch_printer())
     if report:
-        print_report(report)
         deliver(RunFolder(out), Path(environment[MODEL_DIR]))
+        print_report(report)
 
 
 def torchrun_command(environment: Mapping[str, str]) -> list[str]:

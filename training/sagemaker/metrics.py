@@ -31,6 +31,7 @@ EPOCH = {
 BACKBONE = "test:accuracy"
 HEAD = ("accuracy", "auc", "brier", "log_loss")
 TARGET = ("accuracy", "auc")
+LABEL = ("accuracy", "macro_f1", "log_loss")
 STAGES = ("backbone", "graphs", "embeddings", "heads")
 
 
@@ -49,17 +50,28 @@ def epoch_printer() -> Callable[["Epoch"], None]:
 
 
 def print_report(report: Mapping[str, Any]) -> None:
-    """Print the metrics of a finished run: backbone, each head, and the mean over heads."""
-    _print(BACKBONE, report["backbone"]["test_accuracy"])
+    """Print the metrics of a finished run: each head or label, and the mean over them."""
     for stage in STAGES:
         _print(f"{stage}_seconds", report["seconds"].get(stage))
+    labels = report.get("labels", {})
+    for measure in LABEL:
+        _print(f"labels:{measure}", _mean([label[measure] for label in labels.values()]))
+    if labels:
+        _print(BACKBONE, _mean([label["accuracy"] for label in labels.values()]))
+        return
+    _print(BACKBONE, report["backbone"]["test_accuracy"])
     heads = report["heads"]
     for measure in HEAD:
-        values = [head[measure] for head in heads.values() if head.get(measure) is not None]
-        _print(f"heads:{measure}", sum(values) / len(values) if values else None)
+        _print(f"heads:{measure}", _mean([head.get(measure) for head in heads.values()]))
     for target, head in heads.items():
         for measure in TARGET:
             _print(f"{target}:{measure}", head.get(measure))
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """Return the mean of the values that are known; None if none is."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
 
 
 def definitions(targets: Sequence[str] | None = None) -> list[dict[str, str]]:
@@ -81,6 +93,7 @@ def _names(targets: Sequence[str]) -> Iterator[str]:
     yield BACKBONE
     yield from (f"{stage}_seconds" for stage in STAGES)
     yield from (f"heads:{measure}" for measure in HEAD)
+    yield from (f"labels:{measure}" for measure in LABEL)
     for target in targets:
         yield from (f"{target}:{measure}" for measure in TARGET)
 

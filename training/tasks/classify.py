@@ -48,7 +48,7 @@ class GraphResult:
         precision: of the graph.
         device: that computed its embeddings: ``torch`` for fp32.
         heads: one for each label.
-        held_out: how it does on the test and calibration splits.
+        held_out: how it does on the validation and test splits.
         against_fp32: the same, compared with fp32; None for fp32.
     """
 
@@ -107,7 +107,7 @@ def fit(
             write_graphs(data, trained, ctx)
     with stage("embeddings"):
         keys = pair_keys(data.files, np.zeros_like(data.files), 1)
-        # In float32, so that what is reported is what is served, image by image.
+        # Exactly, so that what is reported is what is served, image by image.
         names = data.config.graphs
         tables = [embed_graph(data, trained, each, keys, ctx, exact=True) for each in names]
     if not ctx.world.is_main:
@@ -182,24 +182,21 @@ def _fit_heads(
 
 
 def _held_out(heads: list["FittedLabelHead"]) -> HeldOut:
-    """Return how heads do on the test and calibration splits; every label counts the same.
+    """Return how heads do on the validation and test splits; every label counts the same.
 
-    The calibration images chose a temperature, one number, so they may judge graphs too: twice the
-    images leave less to chance.
+    Validation chose each graph's heads in the same way, so it favours none. The calibration split
+    judges nothing: what is promised of its images depends on that.
     """
-
-    def joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
-        return np.concatenate(parts)
-
-    label = [joined([head.test.label, head.held.label]) for head in heads]
-    probability = [joined([head.test_probability, head.probability]) for head in heads]
-    group = joined([joined([head.test.group, head.held.group]) for head in heads])
+    parts = [[head.validation, head.test] for head in heads]
+    probability = [np.concatenate([each.probability for each in told]) for told in parts]
+    label = [np.concatenate([each.label for each in told]) for told in parts]
+    group = np.concatenate([each.group for told in parts for each in told])
     pairs = list(zip(probability, label, strict=True))
     return HeldOut(
-        correct=joined([p.argmax(axis=1) == y for p, y in pairs]),
+        correct=np.concatenate([p.argmax(axis=1) == y for p, y in pairs]),
         file=group,
-        loss=joined([row_losses(p, y) for p, y in pairs]),
-        weight=joined([np.full(len(y), 1 / len(y)) for y in label]),
+        loss=np.concatenate([row_losses(p, y) for p, y in pairs]),
+        weight=np.concatenate([np.full(len(y), 1 / len(y)) for y in label]),
         original=group,
         base_loss=float(np.mean([_guessing_loss(y) for y in label])),
         regret=None,
@@ -306,7 +303,7 @@ def _write_calibration(graph: GraphResult, folder: RunFolder) -> None:
     arrays: dict[str, NDArray[Any]] = {}
     for number, head in enumerate(graph.heads):
         arrays |= {
-            f"probability-{number}": head.probability,
+            f"probability-{number}": head.held.probability,
             f"label-{number}": head.held.label,
             f"group-{number}": head.held.group,
         }
@@ -327,7 +324,7 @@ def _graph_record(graph: GraphResult, folder: RunFolder) -> ClassifyGraphRecord:
         },
         shortfalls=graph.shortfalls,
         heads=tuple(
-            head.head.spec.model_copy(update={"metrics": head.entry()}) for head in graph.heads
+            head.head.spec.model_copy(update={"metrics": head.metrics()}) for head in graph.heads
         ),
         calibration=folder.calibration(precision).name,
     )

@@ -73,7 +73,8 @@ def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def _short(draw: ImageDraw.ImageDraw, text: str) -> str:
-    """Cut a text to the width of an image."""
+    """Cut a text to the width of an image, in one line."""
+    text = " ".join(text.split())
     if draw.textlength(text, font=_font()) <= CELL_PX:
         return text
     while draw.textlength(text + "…", font=_font()) > CELL_PX:

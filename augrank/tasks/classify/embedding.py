@@ -107,18 +107,21 @@ class ImageEmbedder:
         self, digests: list[str], decoded: list[FileInfo | AugrankError], rows: Float32Array
     ) -> dict[str, EmbeddedImage | AugrankError]:
         """Embed decoded images in one backbone call; the others keep their errors."""
-        good = [place for place, info in enumerate(decoded) if isinstance(info, FileInfo)]
+        good = [row for row, info in enumerate(decoded) if isinstance(info, FileInfo)]
+        found: dict[str, EmbeddedImage | AugrankError] = {
+            digest: info
+            for digest, info in zip(digests, decoded, strict=True)
+            if isinstance(info, AugrankError)
+        }
+        if not good:
+            return found
         batch = rows if len(good) == len(rows) else rows[good]
-        result = isolated(self._backbone.embed, batch) if good else None
-        found: dict[str, EmbeddedImage | AugrankError] = {}
-        for digest, info in zip(digests, decoded, strict=True):
-            if isinstance(info, AugrankError):
-                found[digest] = info
-            elif isinstance(result, AugrankError):
+        result = isolated(self._backbone.embed, batch)
+        for place, row in enumerate(good):
+            digest, info = digests[row], decoded[row]
+            if isinstance(result, AugrankError):
                 found[digest] = result
-            elif result is not None:
-                place = len([each for each in found.values() if isinstance(each, EmbeddedImage)])
-                image = EmbeddedImage(info, result[place : place + 1])
+            elif isinstance(info, FileInfo):
+                found[digest] = image = EmbeddedImage(info, result[place : place + 1])
                 self._cache.put(digest, AS_IT_IS, image)
-                found[digest] = image
         return found

@@ -8,7 +8,7 @@ The same image twice in a batch is embedded once; one that was asked about latel
 """
 
 import time
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,12 +22,13 @@ from augrank.bundle.load import load_bundle
 from augrank.bundle.smoke import OTHER_TOLERANCE, TOLERANCE, SmokeRequest
 from augrank.bundle.spec import SMOKE_FILE, Bundle, BundleSpec
 from augrank.contracts.run import Precision
-from augrank.errors import AugrankError, BadRequest, BundleError, RequestError
+from augrank.errors import AugrankError, BadRequest, BundleError
 from augrank.images.decode import DecodeLimits, RgbImage, encode, sha256_of_image
 from augrank.models.embedding_cache import DEFAULT_MB, EmbeddedImage, EmbeddingCache
 from augrank.models.engines import Device
 from augrank.models.label_head import LabelHead
 from augrank.models.rules import FittedRules
+from augrank.models.tags import Tag, check_configured, tags_of
 from augrank.resources import usable_cores
 from augrank.tasks.base import EngineOptions, RequestBody
 from augrank.tasks.classify.embedding import EmbeddedBatch, ImageEmbedder
@@ -35,6 +36,7 @@ from augrank.tasks.classify.request import (
     DEFAULT_COVERAGE,
     DEFAULT_TOP,
     Request,
+    Sent,
     parse_request,
     validated,
 )
@@ -84,7 +86,9 @@ class RequestPlan:
     def cache_key(self) -> Hashable:
         """All parts of the request that determine its answer."""
         request = self.request
-        return (self.digests, request.review_kind, request.coverage, request.top, request.single)
+        configured = tuple(sorted(request.configured.items()))
+        options = (request.review_kind, request.coverage, request.top, configured)
+        return (self.digests, *options, request.single)
 
 
 class Classifier:
@@ -173,6 +177,7 @@ class Classifier:
         review_kind: str | None = None,
         coverage: float = DEFAULT_COVERAGE,
         top: int = DEFAULT_TOP,
+        configured: Mapping[str, str] | None = None,
     ) -> ImageAnswer:
         """Tell the labels of one image.
 
@@ -181,12 +186,13 @@ class Classifier:
             review_kind: decides what earns credit, by the bundle's rules.
             coverage: share of images whose prediction set has the right class.
             top: classes to list for each label.
+            configured: tags that win over what is classified, by label.
 
         Raises:
             RequestError: the image or the options are invalid.
         """
-        data = Path(image).read_bytes() if isinstance(image, str | Path) else image
-        request = Request((data,), review_kind, coverage, top, single=True)
+        data = read_file(image) if isinstance(image, str | Path) else image
+        request = Request((data,), review_kind, coverage, top, configured or {}, single=True)
         (answer,) = self.classify_batch([request])
         if isinstance(answer, AugrankError):
             raise answer
@@ -274,18 +280,25 @@ class Classifier:
                     remedy="Export it with --rules rules.yaml.",
                 )
             request = replace(request, review_kind=self.rules.find(request.review_kind))
+        if request.configured:
+            classes = {head.spec.label: head.spec.classes for head in self.heads}
+            checked = check_configured(self.bundle.spec.tags, classes, request.configured)
+            request = replace(request, configured=checked)
+        images = tuple(isolated(_checked, image) for image in request.images)
+        for image in images:
+            if request.single and isinstance(image, AugrankError):
+                raise image
         digests = tuple(
-            None if isinstance(image, RequestError) else sha256_of_image(image)
-            for image in request.images
+            None if isinstance(image, AugrankError) else sha256_of_image(image) for image in images
         )
-        return RequestPlan(request, digests, started)
+        return RequestPlan(replace(request, images=images), digests, started)
 
     def answer(self, plans: Sequence[RequestPlan]) -> list[Answer | AugrankError]:
         """Answer several plans together, in order; a failed one gets an error in its place."""
         images: dict[str, bytes | RgbImage] = {}
         for plan in plans:
             for digest, image in zip(plan.digests, plan.request.images, strict=True):
-                if digest is not None and not isinstance(image, RequestError):
+                if digest is not None and not isinstance(image, AugrankError):
                     images.setdefault(digest, image)
         embedded = self.embedder(images)
         return [isolated(self._answer, plan, embedded) for plan in plans]
@@ -300,7 +313,7 @@ class Classifier:
         request, spec = plan.request, self.bundle.spec
         outcomes: list[EmbeddedImage | AugrankError] = []
         for digest, image in zip(plan.digests, request.images, strict=True):
-            if isinstance(image, RequestError):
+            if isinstance(image, AugrankError):
                 outcomes.append(image)
             else:
                 outcomes.append(embedded.images[str(digest)])
@@ -321,6 +334,7 @@ class Classifier:
                     height=info.height,
                     format=info.format,
                     labels=answers,
+                    tags=self._tags(answers, request),
                     decision=decision,
                 )
             )
@@ -338,6 +352,10 @@ class Classifier:
                 total=_ms(done - plan.started),
             ),
         )
+
+    def _tags(self, labels: Mapping[str, LabelAnswer], request: Request) -> dict[str, Tag]:
+        told = {label: (answer.value, answer.probability) for label, answer in labels.items()}
+        return tags_of(self.bundle.spec.tags, told, request.configured)
 
     def _labels(
         self, features: Float32Array, request: Request
@@ -362,6 +380,32 @@ class Classifier:
                     for probability in probabilities
                 ]
         return list(zip(rows, decisions, strict=True))
+
+
+def read_file(file: Path | str) -> bytes:
+    """Read an image file.
+
+    Raises:
+        BadRequest: it cannot be read.
+    """
+    try:
+        return Path(file).read_bytes()
+    except OSError as error:
+        raise BadRequest(
+            "the image cannot be read", expected="an image file", got=f"{file}: {error.strerror}"
+        ) from error
+
+
+def _checked(image: Sent) -> bytes | RgbImage:
+    """Return an image whose digest can be computed.
+
+    Raises:
+        AugrankError: it could not be read from the request, or is no array of an image.
+    """
+    if isinstance(image, AugrankError):
+        raise image
+    sha256_of_image(image)
+    return image
 
 
 def _label_answer(

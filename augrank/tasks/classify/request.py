@@ -1,24 +1,27 @@
 """A classification request: one image or several, its options, and parsing them from a body.
 
-As JSON: ``{"image": "<base64>", "review_kind": "Style Review", "coverage": 0.9, "top": 3}``, or
+As JSON: ``{"image": "<base64>", "review_kind": "Style Review", "coverage": 0.9, "top": 3,
+"configured": {"colour": "red"}}``, or
 ``{"images": ["<base64>", ...], ...}`` for up to 100 images. Flat fields (multipart parts, headers)
 have the same names.
 """
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from augrank.contracts.request_fields import MAX_TEXT
 from augrank.contracts.validation import first_fault
-from augrank.errors import BadRequest, RequestError, one_of
+from augrank.errors import AugrankError, BadRequest, one_of
 from augrank.images.decode import RgbImage
 from augrank.tasks.base import RequestBody
 
 DEFAULT_COVERAGE, DEFAULT_TOP = 0.9, 3
-Sent = bytes | RgbImage | RequestError  # an image, or why it could not be read from the request
+MAX_CONFIGURED, MAX_TOP = 20, 10_000
+Sent = bytes | RgbImage | AugrankError  # an image, or why it could not be read
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class Request:
     review_kind: str | None = None  # decides what earns credit
     coverage: float = DEFAULT_COVERAGE  # of prediction sets
     top: int = DEFAULT_TOP  # classes listed for each label
+    configured: Mapping[str, str] = field(default_factory=dict)  # tags that win, by label
     single: bool = False  # whether an image that cannot be read fails the request
 
 
@@ -37,7 +41,19 @@ class Options(BaseModel, extra="forbid"):
 
     review_kind: str | None = Field(default=None, max_length=MAX_TEXT)
     coverage: float = Field(default=DEFAULT_COVERAGE, ge=0.5, lt=1)
-    top: int = Field(default=DEFAULT_TOP, ge=1, le=1000)
+    top: int = Field(default=DEFAULT_TOP, ge=1, le=MAX_TOP)
+    configured: dict[str, str] = Field(default_factory=dict, max_length=MAX_CONFIGURED)
+
+    @field_validator("configured", mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        """Read JSON text, as flat fields hold it."""
+        if not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value)
+        except ValueError as error:
+            raise ValueError('expected JSON such as {"colour": "red"}') from error
 
 
 def parse_request(body: RequestBody) -> Request:
@@ -54,6 +70,7 @@ def parse_request(body: RequestBody) -> Request:
         options.review_kind,
         options.coverage,
         options.top,
+        options.configured,
         single,
     )
 

@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from augrank.models.rules import Decision
+from augrank.models.tags import Tag
 
 
 class ClassScore(BaseModel, frozen=True):
@@ -41,6 +42,7 @@ class ImageAnswer(BaseModel, frozen=True):
     height: int | None = None
     format: str | None = None
     labels: dict[str, LabelAnswer] = {}
+    tags: dict[str, Tag] = {}  # with rules of tags in the bundle
     decision: CreditDecision | None = None  # with a review kind, and rules in the bundle
     error: dict[str, Any] | None = None  # code, message, expected, got, remedy
 
@@ -68,3 +70,15 @@ class Answer(BaseModel, frozen=True):
     images: tuple[ImageAnswer, ...]  # in the order of the request
     cached: bool = False  # computed for an earlier request
     timings_ms: Timings
+
+    @property
+    def reusable(self) -> bool:
+        """Whether an equal request may get the same answer.
+
+        Not if an image could not be read from the request, whose bytes are then unknown, or if the
+        server failed.
+        """
+        return all(
+            image.error is None or (image.sha256 is not None and image.error["status"] < 500)
+            for image in self.images
+        )

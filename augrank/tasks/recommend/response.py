@@ -101,6 +101,11 @@ class Answer(BaseModel, frozen=True):
     timings_ms: Timings
 
     @property
+    def reusable(self) -> bool:
+        """Whether an equal request may get the same answer."""
+        return True
+
+    @property
     def keep_original(self) -> bool:
         """Whether no change is recommended."""
         return self.best_candidate.name == ORIGINAL

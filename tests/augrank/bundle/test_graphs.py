@@ -76,7 +76,7 @@ def test_the_quickest_is_taken_and_all_are_said_in_one_line(bundle, caplog):
     assert found.timings_ms["fp32 on onnxruntime"] == pytest.approx(12, abs=5)
     (line,) = caplog.messages
     assert line.startswith("tiny: int8 on OpenVINO (bf16): 2.")
-    assert "ms for 6 candidates (int8 on onnxruntime 4." in line
+    assert "ms for 6 images (int8 on onnxruntime 4." in line
 
 
 def test_hopeless_ways_are_not_timed_again(bundle):

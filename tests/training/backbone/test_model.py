@@ -6,7 +6,7 @@ import torchvision
 
 from augrank.errors import DataError
 from training.backbone.architectures import ARCHITECTURES
-from training.backbone.model import Backbone, InitialWeights
+from training.backbone.model import NORM_MOMENTUM, Backbone, InitialWeights
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -104,3 +104,11 @@ def test_folded_normalisation_gives_the_same(architecture):
     with torch.inference_mode():
         for ours, theirs in zip(folded(images), backbone.eval()(images), strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_running_statistics_follow_within_a_short_training(architecture):
+    backbone = Backbone(architecture, 2, seed=0)
+    norms = [m for m in backbone.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert norms
+    assert {norm.momentum for norm in norms} == {NORM_MOMENTUM}

@@ -42,9 +42,7 @@ def test_balanced_classes_weigh_the_same_together():
     assert Objective.of_labels((3,), label, "none", 0.1).weights is None
     labelled = torch.from_numpy(label[:8])
     logits = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
-    expected = cross_entropy(
-        logits, labelled, torch.from_numpy(weights), reduction="sum", label_smoothing=0.1
-    )
+    expected = cross_entropy(logits, labelled, weights, reduction="sum", label_smoothing=0.1)
     assert made.loss(logits, labelled).item() == pytest.approx(expected.item() / 8)
     # Its figures are plain: those of two runs can be compared.
     assert made.figures(logits, labelled)[0].item() == pytest.approx(

@@ -73,3 +73,22 @@ def test_guessing_is_not_significant():
         rng.dirichlet((1, 1, 1), 300), label, np.arange(300), ("a", "b", "c")
     )
     assert found.p_value > 0.01
+
+
+def test_intervals_hold_the_truth_where_images_come_in_groups():
+    """Thirty uploaders of ten images each, right together or wrong together."""
+    rng, inside = np.random.default_rng(5), 0
+    for _ in range(60):
+        right = np.repeat(rng.random(30) < 0.8, 10)
+        label = np.tile([0, 1], 150)
+        probability = np.eye(2)[np.where(right, label, 1 - label)]
+        found = classification_figures(probability, label, np.repeat(np.arange(30), 10), ("a", "b"))
+        low, high = found.accuracy_interval_95
+        inside += low <= 0.8 <= high
+    assert inside / 60 > 0.88
+
+
+def test_of_few_groups_that_are_all_right_the_interval_is_wide():
+    label = np.tile([0, 1], 50)
+    found = classification_figures(np.eye(2)[label], label, np.repeat(np.arange(10), 10), "ab")
+    assert found.accuracy_interval_95[0] < 0.8

@@ -135,3 +135,70 @@ def test_the_split_depends_on_the_seed_alone(manifest, tmp_path):
     rewrite(manifest, lambda rows: rows[::-1])
     turned = load(manifest, tmp_path / "turned")
     np.testing.assert_array_equal(turned.split, one.split)
+
+
+def test_a_picture_that_many_have_connects_nobody(manifest, tmp_path):
+    """A provider's placeholder, at every dealer: its copies are one group, and theirs are not."""
+    images = manifest.parent / "images"
+    cv2.imwrite(str(images / "none.png"), np.full((40, 40, 3), 200, np.uint8))
+    for number in range(30):
+        shutil.copy(images / "none.png", images / f"none{number:02d}.png")
+    rewrite(
+        manifest,
+        lambda rows: [
+            *rows,
+            *([f"images/none{n:02d}.png", "disc", "red", f"user{n}"] for n in range(30)),
+        ],
+    )
+    data = load(manifest, tmp_path / "run")
+    shared = [
+        place for place, file in enumerate(data.files.tolist())
+        if "none" in data.manifest.files[file]
+    ]  # fmt: skip
+    assert len(shared) == 30
+    assert len(np.unique(data.group[shared])) == 1
+    assert len(np.unique(data.split[shared])) == 1
+    assert len(np.unique(data.group)) > 25
+
+
+def test_three_copies_whose_labels_differ_are_all_left_out(manifest, tmp_path):
+    images = manifest.parent / "images"
+    for name in ("b", "c", "d"):
+        shutil.copy(images / "000.png", images / f"{name}.png")
+    rewrite(
+        manifest,
+        lambda rows: [
+            ["images/000.png", "", *rows[0][2:]],
+            *rows[1:],
+            ["images/b.png", "disc", "blue", "x"],
+            ["images/c.png", "bar", "blue", "y"],
+            ["images/d.png", "disc", "blue", "z"],
+        ],
+    )
+    data = load(manifest, tmp_path / "run", skip_bad_rows=True)
+    kept = {data.manifest.files[file] for file in data.files.tolist()}
+    assert "images/000.png" in kept  # says nothing of its shape
+    assert not {f"images/{name}.png" for name in "bcd"} & kept
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ((), "--labels does not fit: expected the names of label columns, each once, got none"),
+        (("shape", "shape"), "got shape, shape"),
+        (("sha256",), "a label cannot be named 'sha256'"),
+    ],
+)
+def test_label_options_are_checked(manifest, tmp_path, labels, message):
+    with pytest.raises(DataError, match=message):
+        load(manifest, tmp_path / "run", labels=labels)
+
+
+def test_references_are_of_every_folder(tmp_path):
+    data = load(write_labelled(tmp_path / "data", 90), tmp_path / "run")
+    test = data.files[data.split == TEST]
+    chosen = data.reference_files(6)
+    assert len(chosen) == 6
+    assert chosen[0] == test[0]
+    assert chosen[-1] == test[-1]
+    assert set(data.reference_files(1000)) == set(test)

@@ -6,6 +6,7 @@ import pytest
 from augrank.models.label_head import LabelHead, Linear, softmax
 from training.data.labels import Label
 from training.data.splits import TEST, TRAIN, VALIDATION
+from training.heads import label_heads
 from training.heads.label_heads import (
     LOGISTIC,
     NETWORK,
@@ -65,7 +66,8 @@ RIGHT = Linear(TRUE.astype(np.float32), np.zeros(3, np.float32))
     ],
 )
 def test_the_candidate_that_validates_best_is_kept_and_read_back(tmp_path, rule, last_layer, kept):
-    fitted = fit(parts(rule, train=200 if kept == NETWORK else 2000), last_layer)
+    given = parts(rule, train=200 if kept == NETWORK else 2000)
+    fitted = fit(given, last_layer)
     assert fitted.candidate.name == kept
     assert fitted.candidates[kept] == min(fitted.candidates.values())
     assert set(fitted.candidates) == {NETWORK, LOGISTIC, XGBOOST}
@@ -74,16 +76,16 @@ def test_the_candidate_that_validates_best_is_kept_and_read_back(tmp_path, rule,
     assert all((tmp_path / name).is_file() for name in spec.paths)
     assert (spec.kind == "xgboost") == (kept == XGBOOST) == (spec.trees is not None)
     loaded = LabelHead.load(spec, tmp_path)
-    features = fitted.test.features
+    features = given[TEST].features
     np.testing.assert_allclose(
-        loaded.probabilities(features), fitted.test_probability, atol=1e-5
+        loaded.probabilities(features), fitted.test.probability, atol=1e-5
     )  # many rows, by XGBoost itself; a few, by our own walk over the trees
     np.testing.assert_allclose(
-        loaded.probabilities(features[:5]), fitted.test_probability[:5], atol=1e-5
+        loaded.probabilities(features[:5]), fitted.test.probability[:5], atol=1e-5
     )
     if kept != XGBOOST:
         truth = softmax((features @ TRUE.T).astype(np.float32), 1.0)
-        assert np.abs(fitted.test_probability - truth).mean() < 0.03
+        assert np.abs(fitted.test.probability - truth).mean() < 0.03
     else:
         assert fitted.figures.accuracy > 0.9
 
@@ -140,4 +142,35 @@ def test_two_classes_have_a_linear_head_of_two():
     )
     assert fitted.candidate.name == LOGISTIC
     assert fitted.figures.accuracy > 0.8
-    assert fitted.test_probability.shape == (1000, 2)
+    assert fitted.test.probability.shape == (1000, 2)
+
+
+def test_a_rare_class_survives_the_sample(monkeypatch):
+    monkeypatch.setattr(label_heads, "MAX_LOGISTIC_ROWS", 200)
+    monkeypatch.setattr(label_heads, "MAX_TREE_ROWS", 200)
+    monkeypatch.setattr(label_heads, "RARE", 3)
+
+    def rule(features, rng):
+        label = (features[:, 0] > 0).astype(np.int64) * 2
+        label[:2] = 1  # two images of the middle class
+        return label
+
+    fitted = fit(parts(rule, train=3000), USELESS)
+    assert fitted.test.probability.shape == (1000, 3)
+    assert fitted.figures.per_class["a"].recall > 0.9
+    assert fitted.figures.per_class["c"].recall > 0.9
+
+
+def test_a_class_without_training_images_is_improbable():
+    """Its weights are not those of another class."""
+    given = parts(lambda features, rng: (features[:, 0] > 0).astype(np.int64) * 2)
+    fitted = fit(given, USELESS)
+    assert fitted.test.probability[:, 1].max() < 1e-3
+    assert fitted.figures.accuracy > 0.95
+
+
+def test_few_images_that_are_all_right_do_not_make_certainty():
+    scores = np.array([[1.0, 0.0]] * 20, np.float32)
+    temperature = best_temperature(scores, np.zeros(20, np.int64))
+    assert softmax(scores, temperature)[0, 0] < 0.99
+    assert softmax(scores, temperature)[0, 0] > 0.9

@@ -9,11 +9,16 @@ import pytest
 from augrank.errors import BadRequest, BrokenImage, BundleError
 from augrank.images.decode import decode
 from augrank.images.preprocess import Normalizer
+from augrank.runtime.batching import CachedTask, answer_batch
 from augrank.tasks.base import RequestBody
 from augrank.tasks.classify import pipeline
 from augrank.tasks.classify.pipeline import Classifier
 from augrank.tasks.classify.request import Request
+from export.run_reader import load_run
+from export.tasks.base import ExportOptions
+from export.tasks.classify import build
 from tests.support.labelled_images import draw_labelled
+from tests.support.pools import own_threads
 
 BROKEN = b"\xff\xd8\xff\xe0 not a picture"
 
@@ -199,3 +204,67 @@ def test_an_answer_is_plain_json(classifier):
     assert content["images"][1]["error"]["message"]
     assert set(content["timings_ms"]) == {"decode", "embed", "score", "total"}
     assert pipeline.MAX_IMAGES == 100
+
+
+def test_an_array_that_is_no_image_is_skipped_among_others(classifier):
+    answer = answer_to(classifier, photo(0), np.zeros((4, 4), np.uint8), photo(1))
+    assert [bool(each.error) for each in answer.images] == [False, True, False]
+    assert answer.images[1].error["code"] == "bad_request"
+    with pytest.raises(BadRequest, match="the image cannot be read"):
+        classifier.classify("missing.jpg")
+
+
+def test_a_fault_of_the_server_is_not_kept_as_an_answer(classifier, monkeypatch):
+    task = CachedTask(classifier, 1_000_000)
+    request = Request((photo(50), photo(51)))
+    classifier.embedding_cache.clear()
+    with monkeypatch.context() as broken:
+        broken.setattr(classifier.backbone, "embed", lambda batch: 1 / 0)
+        (failed,) = answer_batch(task, [request])
+    assert {each.error["status"] for each in failed.images} == {500}
+    (again,) = answer_batch(task, [request])
+    assert not again.cached
+    assert all(each.labels for each in again.images)
+    (kept,) = answer_batch(task, [request])
+    assert kept.cached
+
+
+def test_what_could_not_be_read_is_not_taken_for_something_else(classifier):
+    task = CachedTask(classifier, 1_000_000)
+    for text in ("image is not valid base64", "image is a URL"):
+        (answer,) = answer_batch(task, [Request((BadRequest(text),))])
+        assert answer.images[0].error["message"].startswith(text)
+
+
+@pytest.fixture(scope="module")
+def tagger(classify_run, tmp_path_factory):
+    """A classifier with tags and without rules."""
+    folder = tmp_path_factory.mktemp("tags")
+    (folder / "tags.yaml").write_text(
+        "shape: {default: Unknown, least: 0.99}\ncolour: {only_for: {shape: [disc]}}\n"
+    )
+    options = ExportOptions("tagged", devices=("cpu",), int8=False, tags=folder / "tags.yaml")
+    export = build(load_run(classify_run.run), folder / "dist", options)
+    loaded = Classifier.load(export.bundle, threads=1, device="cpu")
+    with own_threads(loaded.embedder):
+        yield loaded
+
+
+def test_tags_have_defaults_and_what_is_configured_wins(tagger):
+    photos = tuple(photo(number) for number in range(40))
+    (answer,) = tagger.classify_batch([Request(photos, configured={"colour": "Green"})])
+    for image in answer.images:
+        shape = image.labels["shape"]
+        expected = shape.value if shape.probability >= 0.99 else "Unknown"
+        assert image.tags["shape"].value == expected
+        assert image.tags["colour"].value == "green"
+        assert image.tags["colour"].source == "configured"
+    plain = tagger.classify(photos[0])
+    is_disc = plain.labels["shape"].value == "disc"
+    assert (plain.tags["colour"].value is not None) == is_disc
+    body = RequestBody(b"a", {"configured": '{"colour": "red"}'}, {})
+    assert tagger.parse(body).configured == {"colour": "red"}
+    with pytest.raises(BadRequest, match="expected JSON such as"):
+        tagger.parse(RequestBody(b"a", {"configured": "red"}, {}))
+    with pytest.raises(BadRequest, match="no rules"):
+        tagger.classify(photos[0], review_kind="Box Review")
