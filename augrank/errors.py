@@ -115,6 +115,13 @@ class UnsupportedImage(RequestError):
     code = "unsupported_image"
 
 
+class ImageNotFetched(RequestError):
+    """The image at a URL could not be downloaded."""
+
+    status = 422
+    code = "image_not_fetched"
+
+
 class ImageTooLarge(RequestError):
     """The image is above the limit in bytes or in pixels."""
 

@@ -297,6 +297,12 @@ def _of_other_tasks(task: str) -> tuple[str, ...]:
     )
 
 
+def with_defaults(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """Return recorded options with the defaults of options that are newer than the record."""
+    fields = FitConfig.model_fields
+    return {name: fields[name].default for name in new if name in fields} | dict(old)
+
+
 def flag_of(name: str) -> str:
     """Return the command line flag of an option: ``--image-size``."""
     field = FitConfig.model_fields.get(name)

@@ -50,6 +50,13 @@ def serve(
     ] = None,
     precision: PrecisionOption = None,
     device: DeviceOption = None,
+    allow_urls: Annotated[
+        bool | None,
+        typer.Option(
+            "--allow-urls/--no-urls",
+            help="Requests may name images by URL, at public addresses (default: no).",
+        ),
+    ] = None,
     auth: Annotated[
         bool, typer.Option("--auth/--no-auth", help="Require TorchServe's inference key.")
     ] = True,
@@ -73,7 +80,10 @@ def serve(
         )
     )
     console.print(plan.explained(), highlight=False)
-    _run(source, ServerOptions(port, host, auth, plan, precision, device, cache_mb))
+    chosen = ServerOptions(
+        port, host, auth, plan, precision, device, cache_mb, allow_urls=allow_urls
+    )
+    _run(source, chosen)
 
 
 def _run(source: Path, options: "ServerOptions") -> None:

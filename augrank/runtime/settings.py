@@ -17,6 +17,7 @@ THREADS, PRECISION, DEVICE = "AUGRANK_THREADS", "AUGRANK_PRECISION", "AUGRANK_DE
 SPIN, CACHE_MB = "AUGRANK_SPIN", "AUGRANK_CACHE_MB"
 EMBEDDING_CACHE_MB = "AUGRANK_EMBEDDING_CACHE_MB"
 FIELDS, ERRORS_AS_200 = "AUGRANK_FIELDS", "AUGRANK_ERRORS_AS_200"
+ALLOW_URLS = "AUGRANK_ALLOW_URLS"
 
 
 def _flag(value: Any) -> Any:
@@ -106,6 +107,9 @@ class WorkerSettings(EnvironmentSettings):
     )
     # for batch transform, which fails at the first other status
     errors_as_200: Flag = Field(False, validation_alias=ERRORS_AS_200, description="0 or 1")
+
+    # requests may name images by URL, which are downloaded from public addresses
+    allow_urls: Flag = Field(False, validation_alias=ALLOW_URLS, description="0 or 1")
 
     @field_validator("request_fields", mode="before")
     @classmethod

@@ -3,7 +3,8 @@
 Three equivalent forms, all usable from any language:
 
 - JSON: ``{"image": "<base64>", ...}`` with the task's options beside the image, or ``{"images":
-  ["<base64>", ...], ...}`` for tasks that answer for several; or several such objects as
+  ["<base64>", ...], ...}`` for tasks that answer for several, or ``urls`` in their place, if the
+  server allows it; or several such objects as
   ``{"instances": [...]}``, the form of KServe and TensorFlow Serving.
 - ``multipart/form-data``: the image as ``image``, every other part a field.
 - the raw image under any type of image, or none, with the fields in the header
@@ -19,7 +20,7 @@ import binascii
 import json
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
@@ -31,6 +32,7 @@ from augrank.images.formats import format_of
 from augrank.tasks.base import RequestBody
 
 Fields = Mapping[str, Any]
+FetchImages = Callable[[Sequence[str]], Sequence[bytes | RequestError]]
 JSON_TYPE, MULTIPART_TYPE = "application/json", "multipart/form-data"
 FORM_TYPE = "application/x-www-form-urlencoded"  # curl's, unless it is told another
 ACCEPTED_TYPES = ("image/jpeg", "image/png", "image/*", MULTIPART_TYPE, JSON_TYPE)
@@ -41,7 +43,7 @@ _MULTIPART_START = re.compile(rb"--[^\r\n]{1,70}\r?\nContent-", re.I)
 FIELD_HEADERS = ("x-augrank-fields", "x-amzn-sagemaker-custom-attributes")
 INSTANCES, PREDICTIONS = "instances", "predictions"
 MAX_INSTANCES = 32
-IMAGES, MAX_IMAGES = "images", 100
+IMAGES, URLS, MAX_IMAGES, MAX_URL = "images", "urls", 100, 2048
 MAX_BODY_BYTES = 2 * DecodeLimits.size_bytes  # once decompressed: base64 takes a third more
 MAX_MEMBERS = 16
 _SHOWN_PARTS = 5
@@ -56,7 +58,10 @@ class Requests:
 
 
 def read_requests(
-    parts: Fields, headers: Mapping[str, str], defaults: Fields | None = None
+    parts: Fields,
+    headers: Mapping[str, str],
+    defaults: Fields | None = None,
+    fetch: FetchImages | None = None,
 ) -> Requests:
     """Read one HTTP request.
 
@@ -66,6 +71,7 @@ def read_requests(
             parts of a multipart body.
         headers: request headers, names in lower case.
         defaults: fields that a request may override.
+        fetch: downloads images that are named by URL; None refuses such requests.
 
     Raises:
         BadRequest, UnsupportedImage, ImageTooLarge: the request is not of an accepted form.
@@ -77,7 +83,7 @@ def read_requests(
     parts = _decompressed(parts, headers.get("content-encoding", ""))
     body = parts.get("body")
     if content_type == JSON_TYPE or _is_json_object(body):
-        return _read_json(parts, fields)
+        return _read_json(parts, fields, fetch)
     if body is None:  # the server has divided it
         if content_type == FORM_TYPE:
             raise _form_instead_of_image()
@@ -186,7 +192,7 @@ def _decompressed(parts: Fields, encoding: str) -> Fields:
     return {**parts, "body": content}
 
 
-def _read_json(parts: Fields, fields: Fields) -> Requests:
+def _read_json(parts: Fields, fields: Fields, fetch: FetchImages | None) -> Requests:
     body = parts.get("body")
     if isinstance(body, bytes | bytearray | str):
         if not body:
@@ -199,7 +205,7 @@ def _read_json(parts: Fields, fields: Fields) -> Requests:
         raise BadRequest("the body is not a JSON object", got=type(body).__name__)
     common = {**fields, **_text_parts(parts)}
     if INSTANCES not in body:
-        return Requests((_json_request(body, common, "the body"),))
+        return Requests((_json_request(body, common, "the body", fetch),))
     instances = body[INSTANCES]
     if not isinstance(instances, list) or not 0 < len(instances) <= MAX_INSTANCES:
         raise BadRequest(
@@ -214,7 +220,7 @@ def _read_json(parts: Fields, fields: Fields) -> Requests:
         if not isinstance(instance, dict):
             raise BadRequest(f"{where} is not a JSON object", got=_kind(instance))
         try:
-            bodies.append(_json_request({**beside, **instance}, common, where))
+            bodies.append(_json_request({**beside, **instance}, common, where, fetch))
         except RequestError as error:
             raise error.at(where) from error
     return Requests(tuple(bodies), instances=True)
@@ -242,30 +248,64 @@ def _parsed(body: bytes | bytearray | str) -> Any:
         raise ValueError("it is nested too deeply") from error
 
 
-def _json_request(value: Any, fields: Fields, where: str) -> RequestBody:
+def _json_request(value: Any, fields: Fields, where: str, fetch: FetchImages | None) -> RequestBody:
     if not isinstance(value, dict):
         raise BadRequest(f"{where} is not a JSON object", got=_kind(value))
     content = dict(value)
-    if IMAGES in content:
-        if "image" in content:
-            raise BadRequest(f"{where} has both image and {IMAGES}", expected="one of them")
-        images = _several_images(content.pop(IMAGES))
-        return RequestBody(b"", fields, content, images)
+    forms = [name for name in ("image", IMAGES, URLS) if name in content]
+    if len(forms) > 1:
+        raise BadRequest(f"{where} has {' and '.join(forms)}", expected="one of them")
+    if forms == [IMAGES]:
+        return RequestBody(b"", fields, content, _several_images(content.pop(IMAGES)))
+    if forms == [URLS]:
+        return RequestBody(b"", fields, content, _fetched(content.pop(URLS), fetch))
     encoded = content.pop("image", None)
     if not encoded:
         raise _missing_image({}, content)
     return RequestBody(_from_base64(encoded), fields, content)
 
 
-def _several_images(value: Any) -> tuple[bytes | RequestError, ...]:
-    """Decode a list of images; one that cannot be decoded becomes its error."""
+def _check_list(value: Any, name: str, what: str) -> None:
+    """Check that a member is a list of as many images as a request may have.
+
+    Raises:
+        BadRequest: it is not.
+    """
     if not isinstance(value, list) or not 0 < len(value) <= MAX_IMAGES:
         raise BadRequest(
-            f"{IMAGES} does not fit",
-            expected=f"a list of 1 to {MAX_IMAGES} images, as base64 text",
+            f"{name} does not fit",
+            expected=f"a list of 1 to {MAX_IMAGES} {what}",
             got=f"a list of {len(value)}" if isinstance(value, list) else _kind(value),
             remedy="Send several requests.",
         )
+
+
+def _fetched(value: Any, fetch: FetchImages | None) -> tuple[bytes | RequestError, ...]:
+    """Download a list of URLs; one that cannot be downloaded becomes its error."""
+    if fetch is None:
+        raise BadRequest(
+            "this server fetches nothing",
+            expected="the files' bytes as images",
+            got=URLS,
+            remedy="Its owner can allow it: AUGRANK_ALLOW_URLS=1.",
+        )
+    _check_list(value, URLS, "URLs")
+    for number, url in enumerate(value):
+        if not isinstance(url, str) or len(url) > MAX_URL:
+            raise BadRequest(
+                f"{URLS}[{number}] does not fit",
+                expected=f"text of at most {MAX_URL:,} characters",
+                got=_kind(url),
+            )
+    return tuple(
+        image.at(f"{URLS}[{number}]") if isinstance(image, RequestError) else image
+        for number, image in enumerate(fetch(value))
+    )
+
+
+def _several_images(value: Any) -> tuple[bytes | RequestError, ...]:
+    """Decode a list of images; one that cannot be decoded becomes its error."""
+    _check_list(value, IMAGES, "images, as base64 text")
     images: list[bytes | RequestError] = []
     for number, encoded in enumerate(value):
         try:

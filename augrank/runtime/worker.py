@@ -16,13 +16,20 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from augrank.bundle.load import load_bundle
-from augrank.errors import AugrankError, BundleError
+from augrank.errors import AugrankError, BundleError, ServerError
 from augrank.models.head import import_xgboost_without_sklearn
 from augrank.processes import use_one_thread_for_arrays
 from augrank.resources import threads_per_worker
 from augrank.runtime.batching import CachedTask, answer_batch
 from augrank.runtime.settings import WorkerSettings
-from augrank.runtime.wire import INSTANCES, JSON_TYPE, PREDICTIONS, Requests, read_requests
+from augrank.runtime.wire import (
+    INSTANCES,
+    JSON_TYPE,
+    PREDICTIONS,
+    FetchImages,
+    Requests,
+    read_requests,
+)
 from augrank.tasks.base import AnyTask, TaskAnswer, load_task
 from augrank.tasks.isolation import isolated
 
@@ -55,6 +62,7 @@ class Worker:
             self.task = CachedTask(self.task, settings.cache_mb * 1024 * 1024)
         self.task.warm_up()
         self._settings = settings
+        self._fetch = _url_reader() if settings.allow_urls else None
         self._reported_at = -METRICS_INTERVAL_S
         logger.info("%s %s ready: %s", bundle.spec.name, bundle.version, self.task.engine)
 
@@ -89,7 +97,7 @@ class Worker:
             for name, value in context.get_all_request_header(index).items()
             if isinstance(value, str)  # a multipart part's own headers are mappings
         }
-        return read_requests(parts, texts, self._settings.request_fields)
+        return read_requests(parts, texts, self._settings.request_fields, self._fetch)
 
     def _report_timings(self, answers: Sequence[TaskAnswer | AugrankError], context: Any) -> None:
         """Report the stages of one computed answer as metrics, at most once a second.
@@ -104,6 +112,24 @@ class Worker:
                 for stage, milliseconds in answer.timings_ms:
                     context.metrics.add_time(f"Augrank{stage.capitalize()}Time", milliseconds)
                 return
+
+
+def _url_reader() -> FetchImages:
+    """Return what downloads the images of requests.
+
+    Raises:
+        ServerError: a package for it is missing.
+    """
+    try:
+        from augrank.download.request_images import RequestImages
+    except ImportError as error:
+        raise ServerError(
+            "AUGRANK_ALLOW_URLS=1 needs packages that are not installed",
+            expected="httpx and httpcore",
+            got=str(error),
+            remedy="pip install httpx httpcore, beside the server's other packages.",
+        ) from error
+    return RequestImages()
 
 
 def _predictions(answers: Sequence[TaskAnswer | AugrankError]) -> str | AugrankError:

@@ -58,6 +58,7 @@ class ServerOptions:
     device: Device | None = None
     cache_mb: int | None = None
     embedding_cache_mb: int | None = None
+    allow_urls: bool | None = None
     timeout_s: int = 60  # for an answer; a worker that takes longer is restarted
 
     @property
@@ -91,6 +92,7 @@ class ServerOptions:
             settings.DEVICE: self.device,
             settings.CACHE_MB: self.cache_mb,
             settings.EMBEDDING_CACHE_MB: self.embedding_cache_mb,
+            settings.ALLOW_URLS: int(self.allow_urls) if self.allow_urls is not None else None,
         }
         given = {name: str(value) for name, value in variables.items() if value is not None}
         return {**os.environ, **given}

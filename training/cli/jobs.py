@@ -269,9 +269,11 @@ def _tune_on_sagemaker(
 
 
 def _report(study: Study, found: Sequence["Trial"], reporter: Reporter) -> None:
-    from training.tuning.trials import results_table, summary
+    from training.tuning.trials import results_table, summary, verdict
 
     reporter.table(results_table(study.space, found))
+    if text := verdict(found):
+        reporter.say(text)
     out, best = study.out, study.out / "best.yaml"
     reporter.say(f"{out}: trials.csv, trials.png" + (", best.yaml" if best.is_file() else ""))
     if best.is_file():

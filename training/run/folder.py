@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from augrank.contracts.run import RUN_FILE, RUN_FORMAT, Precision
 from augrank.errors import DataError
 from augrank.files import LOCK, atomic_write, disk_errors, exclusive_lock, read_json, write_json
-from training.config import FitConfig
+from training.config import with_defaults
 
 LIBRARIES = (
     "albumentations",
@@ -292,9 +292,7 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _differences(before: Mapping[str, Any], config: Mapping[str, Any], data: str) -> list[str]:
-    # Options that are newer than the run had their defaults.
-    old = {name: field.default for name, field in FitConfig.model_fields.items() if name in config}
-    old |= before["config"]
+    old = with_defaults(before["config"], config)
     lines = [
         f"{name}: {old.get(name)} then, {config.get(name)} now"
         for name in sorted({*old, *config})

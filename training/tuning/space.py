@@ -102,6 +102,7 @@ class Space:
 
 
 DEPTHS = ("resnet18", "resnet34", "resnet50")
+SMALL = ("mobilenet_v3_large", "efficientnet_lite0")
 EPOCHS = (5, 10, 15)
 # What the source documents search. "Image Optimization Model" (Lau, 2022) tunes learning rate and
 # weight decay; "Review Image Inspection" tries 18, 34 and 50 layers with 5, 10 and 15 epochs. No
@@ -121,6 +122,8 @@ SPACES = {
             },
         ),
         Space("grid", {"epochs": EPOCHS, "backbone": DEPTHS}),
+        # The grid, and the small networks that it is compared with.
+        Space("backbones", {"epochs": EPOCHS, "backbone": (*DEPTHS, *SMALL)}),
     )
 }
 

@@ -30,10 +30,12 @@ from training.backbone.train import train_backbone, use_threads
 from training.backbone.trainer import TrainingDiverged
 from training.common.context import TrainContext
 from training.common.device import Device
-from training.config import FitConfig
+from training.config import FitConfig, with_defaults
+from training.data.classify_dataset import ClassifyDataset
 from training.data.dataset import Dataset, task_data
 from training.run.epoch import Epoch
 from training.run.folder import RunFolder
+from training.tuning.figures import TrialFigures, trial_figures
 from training.tuning.space import Range, Space, Value
 from training.tuning.trials import State, Trial, best_trial, format_value, write_results
 
@@ -44,7 +46,7 @@ STATES: dict[TrialState, State] = {
     TrialState.PRUNED: "pruned",
     TrialState.FAIL: "failed",
 }
-REASON, SECONDS = "reason", "seconds"
+REASON, SECONDS, FIGURES = "reason", "seconds", "figures"
 # Errors that end a trial but not the search: divergence, a batch that exceeds the memory.
 TRIAL_ERRORS = (TrainingDiverged, RuntimeError, MemoryError)
 
@@ -140,6 +142,8 @@ class _Objective:
                 torch.cuda.empty_cache()
             raise
         shutil.rmtree(folder.root, ignore_errors=True)
+        if isinstance(self.data, ClassifyDataset):
+            trial.set_user_attr(FIGURES, trial_figures(self.data, learned, self.ctx).as_json())
         best = learned.history.best_epoch
         return best.validation_accuracy
 
@@ -207,6 +211,7 @@ def _results(study: optuna.Study) -> list[Trial]:
     for trial in _finished(study):
         last = trial.last_step
         value = trial.intermediate_values.get(last) if last else None
+        figures = trial.user_attrs.get(FIGURES)
         results.append(
             Trial(
                 trial.number,
@@ -216,6 +221,7 @@ def _results(study: optuna.Study) -> list[Trial]:
                 trial.user_attrs.get(SECONDS),
                 trial.params,
                 trial.user_attrs.get(REASON, ""),
+                TrialFigures.of_json(figures) if figures else None,
             )
         )
     return results
@@ -252,6 +258,7 @@ def _check_study(out: Path, config: FitConfig, space: Space, data: Dataset) -> N
         write_json(file, wanted)
         return
     saved = read_json(file, "Choose another --out.")
+    saved["options"] = with_defaults(saved.get("options", {}), options)
     differs = [name for name in wanted if saved.get(name) != json.loads(json.dumps(wanted[name]))]
     if differs:
         raise DataError(

@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,9 +14,11 @@ from augrank.files import atomic_write
 from augrank.reporting import Table
 from training.config import FitConfig
 from training.run.plots import BLUE, GREY, ORANGE, plain_axes, save_figure
+from training.tuning.figures import TrialFigures
 from training.tuning.space import Range, Space, Value
 
 State = Literal["complete", "pruned", "failed", "running"]
+FIGURES = tuple(field.name for field in fields(TrialFigures))
 COLUMNS = ("trial", "state", "validation_accuracy", "epochs_done", "seconds", "reason")
 
 
@@ -31,12 +33,47 @@ class Trial:
     seconds: float | None
     parameters: dict[str, Value]
     reason: str = ""  # of its failure
+    figures: TrialFigures | None = None  # of a classifier
 
 
 def best_trial(trials: Sequence[Trial]) -> Trial | None:
-    """Return the complete trial with the highest accuracy, on ties the earliest, or None."""
+    """Return the complete trial to take, or None.
+
+    It is the one with the highest accuracy, on ties the earliest. Of classifiers, it is the
+    quickest to answer of those whose macro-F1 is inside the interval of the highest.
+    """
     done = [trial for trial in trials if trial.state == "complete" and trial.value is not None]
-    return max(done, key=lambda trial: (trial.value or 0.0, -trial.number), default=None)
+    leader = max(done, key=_rank, default=None)
+    if leader is None or leader.figures is None:
+        return leader
+    least = leader.figures.macro_f1_low
+    equal = [t for t in done if t.figures is not None and t.figures.macro_f1 >= least]
+    return max(equal, key=lambda t: (t.figures.images_per_s if t.figures else 0.0, _rank(t)))
+
+
+def _rank(trial: Trial) -> tuple[float, int]:
+    score = trial.figures.macro_f1 if trial.figures else trial.value or 0.0
+    return score, -trial.number
+
+
+def verdict(trials: Sequence[Trial]) -> str:
+    """Say which trial of a classifier is taken, and why; empty without figures."""
+    best = best_trial(trials)
+    if best is None or best.figures is None:
+        return ""
+    leader = max((t for t in trials if t.state == "complete" and t.figures), key=_rank)
+    ours = best.figures
+    text = (
+        f"Trial {best.number} is taken: macro-F1 {ours.macro_f1:.4f} ({ours.macro_f1_low:.4f} to "
+        f"{ours.macro_f1_high:.4f}), {ours.images_per_s:.0f} images/s"
+    )
+    if best is leader or leader.figures is None:
+        return text + ", the highest macro-F1 and no other as good is quicker."
+    times = ours.images_per_s / leader.figures.images_per_s
+    return text + (
+        f". Trial {leader.number} has {leader.figures.macro_f1:.4f}, whose interval holds this, "
+        f"and it is {times:.1f} times as quick."
+    )
 
 
 def write_results(out: Path, config: FitConfig, space: Space, trials: Sequence[Trial]) -> None:
@@ -47,10 +84,20 @@ def write_results(out: Path, config: FitConfig, space: Space, trials: Sequence[T
         file.open("w", encoding="utf-8", newline="") as stream,
     ):
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow([*COLUMNS, *names])
+        measured = FIGURES if any(t.figures for t in trials) else ()
+        writer.writerow([*COLUMNS, *names, *measured])
         for t in trials:
             columns = (t.number, t.state, t.value, t.epochs, t.seconds, t.reason)
-            writer.writerow([*columns, *(t.parameters.get(name, "") for name in names)])
+            figures = t.figures.as_json() if t.figures else {}
+            writer.writerow(
+                [
+                    *columns,
+                    *(t.parameters.get(name, "") for name in names),
+                    *(figures.get(name, "") for name in measured),
+                ]
+            )
+    if any(t.figures for t in trials):
+        _plot_cost(out / "cost.png", trials)
     _plot(out / "trials.png", space, trials)
     if best := best_trial(trials):
         with atomic_write(out / "best.yaml") as file:
@@ -71,11 +118,13 @@ def best_config(config: FitConfig, best: Trial) -> str:
 
 def results_table(space: Space, trials: Sequence[Trial]) -> Table:
     """Return the table of trials for the terminal, the best first."""
-    columns = ("trial", "validation accuracy", "epochs", "seconds", *space.options, "")
+    measured = ("macro-F1 (95 %)", "images/s") if any(t.figures for t in trials) else ()
+    columns = ("trial", "validation accuracy", *measured, "epochs", "seconds", *space.options, "")
     rows = [
         (
             str(t.number),
             "-" if t.value is None else f"{t.value:.2%}",
+            *(_figure_cells(t.figures) if measured else ()),
             "-" if t.epochs is None else str(t.epochs),
             "-" if t.seconds is None else f"{t.seconds:.0f}",
             *(format_value(t.parameters.get(name, "-")) for name in space.options),
@@ -86,6 +135,13 @@ def results_table(space: Space, trials: Sequence[Trial]) -> Table:
     return Table("Trials", columns, rows)
 
 
+def _figure_cells(figures: TrialFigures | None) -> tuple[str, str]:
+    if figures is None:
+        return "-", "-"
+    interval = f"{figures.macro_f1_low:.4f} to {figures.macro_f1_high:.4f}"
+    return f"{figures.macro_f1:.4f} ({interval})", f"{figures.images_per_s:.0f}"
+
+
 def summary(trials: Sequence[Trial]) -> dict[str, Any]:
     """Return the numbers of trials and the options of the best, the last line of the output."""
     best = best_trial(trials)
@@ -94,6 +150,7 @@ def summary(trials: Sequence[Trial]) -> dict[str, Any]:
         "pruned": sum(trial.state == "pruned" for trial in trials),
         "failed": sum(trial.state == "failed" for trial in trials),
         "validation_accuracy": best.value if best else None,
+        "macro_f1": best.figures.macro_f1 if best and best.figures else None,
         "best": best.parameters if best else None,
     }
 
@@ -124,6 +181,29 @@ def _plot(file: Path, space: Space, trials: Sequence[Trial]) -> None:
         if isinstance(option, Range) and option.log:
             axes.set_xscale("log")
         plain_axes(axes, "", name, "")
+    save_figure(figure, file)
+
+
+def _plot_cost(file: Path, trials: Sequence[Trial]) -> None:
+    """Plot macro-F1 with its interval against the time of training, and of an answer."""
+    done = [trial for trial in trials if trial.figures is not None and trial.seconds]
+    best = best_trial(trials)
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    by_training, by_answer = figure.subplots(1, 2, sharey=True)
+    for trial in done:
+        figures = trial.figures
+        assert figures is not None
+        color = ORANGE if best and trial.number == best.number else BLUE
+        middle = figures.macro_f1
+        ends = [[middle - figures.macro_f1_low], [figures.macro_f1_high - middle]]
+        name = ", ".join(format_value(value) for value in trial.parameters.values())
+        costs = ((by_training, trial.seconds or 0.0), (by_answer, 1e3 / figures.images_per_s))
+        for axes, cost in costs:
+            axes.errorbar([cost], [middle], yerr=ends, fmt="o", color=color, ms=4, lw=1)
+            axes.annotate(name, (cost, middle), (4, 4), textcoords="offset points", fontsize=7)
+    plain_axes(by_training, "Macro-F1, validation", "seconds of training", "")
+    plain_axes(by_answer, "", "milliseconds for an image", "")
+    by_training.set_xscale("log")
     save_figure(figure, file)
 
 
