@@ -95,6 +95,11 @@ class TrainingJob:
         return targets.split(",") if isinstance(targets, str) else targets
 
     @property
+    def metrics(self) -> list[dict[str, str]]:
+        """The definitions of the metrics that the job prints."""
+        return definitions(self.targets, task=str(self.options.get("task", "recommend")))
+
+    @property
     def checkpoint_config(self) -> dict[str, str]:
         """The location of the checkpoints, in S3 and in the container."""
         return {"s3_uri": self.folder("checkpoints"), "local_path": LOCAL_CHECKPOINTS}
@@ -187,7 +192,7 @@ def dry_run_request(job: TrainingJob) -> dict[str, Any]:
         "EnableManagedSpotTraining": settings.spot,
         "MaxRuntimeInSeconds": int(settings.max_hours * 3600),
         "CheckpointConfig": job.checkpoint_config,
-        "MetricDefinitions": definitions(job.targets),
+        "MetricDefinitions": job.metrics,
     }
 
 
@@ -236,7 +241,7 @@ def model_trainer(aws: Aws, job: TrainingJob) -> Iterator[Any]:
         )
         metrics = [
             configs.MetricDefinition(name=metric["Name"], regex=metric["Regex"])
-            for metric in definitions(job.targets)
+            for metric in job.metrics
         ]
         yield trainer.with_metric_definitions(metrics)
 

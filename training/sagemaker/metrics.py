@@ -53,10 +53,9 @@ def print_report(report: Mapping[str, Any]) -> None:
     """Print the metrics of a finished run: each head or label, and the mean over them."""
     for stage in STAGES:
         _print(f"{stage}_seconds", report["seconds"].get(stage))
-    labels = report.get("labels", {})
-    for measure in LABEL:
-        _print(f"labels:{measure}", _mean([label[measure] for label in labels.values()]))
-    if labels:
+    if labels := report.get("labels"):
+        for measure in LABEL:
+            _print(f"labels:{measure}", _mean([label[measure] for label in labels.values()]))
         _print(BACKBONE, _mean([label["accuracy"] for label in labels.values()]))
         return
     _print(BACKBONE, report["backbone"]["test_accuracy"])
@@ -74,26 +73,40 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-def definitions(targets: Sequence[str] | None = None) -> list[dict[str, str]]:
+def definitions(
+    targets: Sequence[str] | None = None, *, task: str = "recommend"
+) -> list[dict[str, str]]:
     """Return ``{"Name", "Regex"}`` of every metric that a job prints.
 
     Args:
         targets: the job's targets; by default all that augrank defines. Metrics of single targets
             beyond SageMaker's limit of forty are left out; the means over heads are kept.
+        task: that the job trains.
     """
+    if targets is None:
+        targets = [*TARGETS]
+    names = list(_names_of_labels() if task == "classify" else _names(targets))
     return [
         {"Name": name, "Regex": rf"\[metric\] {re.escape(name)}=([-+.eE0-9]+)"}
-        for name in list(_names(targets if targets is not None else [*TARGETS]))[:MAX_DEFINITIONS]
+        for name in names[:MAX_DEFINITIONS]
     ]
 
 
-def _names(targets: Sequence[str]) -> Iterator[str]:
+def _common_names() -> Iterator[str]:
     yield from EPOCH
     yield OBJECTIVE
     yield BACKBONE
     yield from (f"{stage}_seconds" for stage in STAGES)
-    yield from (f"heads:{measure}" for measure in HEAD)
+
+
+def _names_of_labels() -> Iterator[str]:
+    yield from _common_names()
     yield from (f"labels:{measure}" for measure in LABEL)
+
+
+def _names(targets: Sequence[str]) -> Iterator[str]:
+    yield from _common_names()
+    yield from (f"heads:{measure}" for measure in HEAD)
     for target in targets:
         yield from (f"{target}:{measure}" for measure in TARGET)
 

@@ -10,7 +10,7 @@ from augrank.aws.client import Aws, AwsError, aws_errors
 from augrank.aws.poll import Pending, poll
 from augrank.reporting import ShowStatus
 from training.sagemaker.job import ENDED, POLL_S, TAG, TrainingJob, input_channels, model_trainer
-from training.sagemaker.metrics import OBJECTIVE, definitions
+from training.sagemaker.metrics import OBJECTIVE
 from training.tuning.space import Range, Space, Value
 from training.tuning.trials import State, Trial
 
@@ -78,7 +78,7 @@ def start(aws: Aws, job: TrainingJob, search: Search, progress: ShowStatus) -> s
             trainer,
             OBJECTIVE,
             _ranges(search.space),
-            metric_definitions=definitions(job.targets),
+            metric_definitions=job.metrics,
             strategy=search.strategy,
             objective_type="Maximize",
             max_jobs=search.jobs,

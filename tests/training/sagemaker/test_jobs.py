@@ -12,16 +12,18 @@ from typer.testing import CliRunner
 
 from augrank.images.augmentations import augmentation_set
 from augrank.manifest.read import read_table
+from augrank.reporting import NullReporter
 from export.run_reader import load_run
 from simulation.engagement import SimulationOptions
+from tests.support.labelled_images import OPTIONS
 from tests.support.sagemaker.containers import lay_out, run_driver, run_toolkit
 from tests.support.sagemaker.jobs import LocalJobs, add_jobs
 from tests.support.sagemaker.region import ACCOUNT, local_aws
 from training.cli.app import app
 from training.config import load_config
 from training.data.simulated_history import write_history
+from training.sagemaker import entry, env, tuner
 from training.sagemaker import job as jobs
-from training.sagemaker import tuner
 from training.sagemaker.entry import channels, hyperparameters, torchrun_command
 from training.sagemaker.metrics import MAX_DEFINITIONS, definitions
 from training.sagemaker.source import requirements
@@ -334,6 +336,27 @@ def test_channels_give_the_paths_of_manifest_and_weights(tmp_path):
     assert channels(environment, {"manifest": "other.csv"})["manifest"] == tmp_path / "other.csv"
     with pytest.raises(Exception, match="channel named training"):
         channels({}, {})
+
+
+@pytest.mark.slow
+def test_a_classifiers_job_delivers_its_run_and_prints_its_metrics(classify_run, tmp_path, capsys):
+    manifest = json.loads((classify_run.run / "run.json").read_text())
+    options = {name: value for name, value in OPTIONS.items() if name != "threads"}
+    options |= {"epochs": 1, "graphs": ["fp32"], "labels": ["shape"]}
+    data = tmp_path / "data"
+    data.mkdir()
+    for part in ("images", "labels.csv"):
+        (data / part).symlink_to(Path(manifest["images"]) / part)
+    environment = {
+        env.HYPERPARAMETERS: json.dumps(options),
+        env.MODEL_DIR: str(tmp_path / "model"),
+        env.CHANNEL_TRAINING: str(data),
+        env.CHECKPOINTS: str(tmp_path / "checkpoints"),
+    }
+    entry.train(environment, NullReporter())
+    assert load_run(tmp_path / "model", data).record.labels == ("shape",)
+    printed = metrics(capsys.readouterr().out)
+    assert set(printed) == {item["Name"] for item in definitions(task="classify")}
 
 
 def test_metrics_stay_below_sagemakers_limit_and_the_image_keeps_its_torch():
