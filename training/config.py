@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from augrank.contracts.run import BackboneName
 from augrank.contracts.validation import NAME_PATTERN, first_fault
@@ -26,6 +26,7 @@ Schedule = Literal["onecycle", "plateau"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 DeviceChoice = Literal["auto", "cpu", "cuda"]
 GraphPrecision = Literal["fp32", "int8"]
+MAX_QUANTILES = 100  # classes
 LEARNING_RATE, FINE_TUNING_RATE = 0.1, 0.02  # defaults, at the peak
 SIZE_STEP = 16  # pixels; progressive sizes are multiples of it, which limits their number
 # Options that do not affect the result of a run: they may differ when it is resumed.
@@ -36,7 +37,7 @@ INCIDENTAL = (
 
 OPTIONS_OF_TASKS = {
     "recommend": ("targets", "directions", "context", "context_types"),
-    "classify": ("labels", "group"),
+    "classify": ("labels", "group", "quantiles"),
 }
 
 
@@ -89,6 +90,11 @@ class DataOptions(_Options, frozen=True):
         None,
         description="Comma-separated label columns to classify (--task classify); by default "
         "'label', the folders of an image folder, or the attributes of a Ground Truth manifest.",
+    )
+    quantiles: dict[str, int] = Field(
+        {},
+        description="Classes of equal size from a column of scores (--task classify): "
+        "popularity=3 for tertiles. Repeatable.",
     )
     group: tuple[str, ...] | None = Field(
         None,
@@ -245,6 +251,14 @@ class FitConfig(DataOptions, BackboneOptions, HeadOptions, RunOptions, frozen=Tr
             if getattr(self, name) not in (None, {}):
                 raise ValueError(f"{flag_of(name)} is not an option of --task {self.task}")
         return self
+
+    @field_validator("quantiles")
+    @classmethod
+    def _at_least_two_classes(cls, value: dict[str, int]) -> dict[str, int]:
+        for name, classes in value.items():
+            if not 2 <= classes <= MAX_QUANTILES:
+                raise ValueError(f"expected 2 to {MAX_QUANTILES} classes of {name}, got {classes}")
+        return value
 
     @model_validator(mode="after")
     def _something_to_freeze(self) -> "FitConfig":

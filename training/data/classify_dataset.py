@@ -127,6 +127,7 @@ def read_manifest(config: FitConfig) -> LabelManifest:
         images,
         labels=config.labels,
         groups=config.group,
+        quantiles=config.quantiles,
         skip_bad_rows=config.skip_bad_rows,
     )
     for label in manifest.labels:

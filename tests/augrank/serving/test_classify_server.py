@@ -83,7 +83,7 @@ def test_instances_have_options_of_their_own(server):
         ({"images": [encoded(photo(0))] * 101}, 400, "expected a list of 1 to 100 images"),
         ({"images": []}, 400, "a list of 1 to 100 images, as base64 text, got a list of 0"),
         ({"images": encoded(photo(0))}, 400, "images does not fit"),
-        ({"images": [""], "image": encoded(photo(0))}, 400, "both image and images"),
+        ({"images": [""], "image": encoded(photo(0))}, 400, "the body has image and images"),
         ({"image": encoded(BROKEN)}, 422, ""),
         ({"image": encoded(photo(0)), "review_kind": "Shop Review"}, 400, "Shape Review, Box"),
         ({"image": encoded(photo(0)), "kind": "x"}, 400, "the field 'kind' is not known"),

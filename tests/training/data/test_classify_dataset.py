@@ -202,3 +202,19 @@ def test_references_are_of_every_folder(tmp_path):
     assert chosen[0] == test[0]
     assert chosen[-1] == test[-1]
     assert set(data.reference_files(1000)) == set(test)
+
+
+def test_scores_are_divided_into_classes(tmp_path):
+    manifest = write_labelled(tmp_path / "data", 91)
+    rewrite(manifest, lambda rows: [[r[0], str(n), *r[2:]] for n, r in enumerate(rows)])
+    data = load(manifest, tmp_path / "run", labels=None, quantiles={"shape": 3})
+    (label,) = data.labels
+    assert label.counts == {"1": 30, "2": 30, "3": 30}
+    assert "shape: 3 classes of 30 images" in data.manifest.notes[-1]
+    assert "1 kept out" in data.manifest.notes[-1]
+    both = load(manifest, tmp_path / "both", labels=("shape", "colour"), quantiles={"shape": 5})
+    assert [len(each.classes) for each in both.labels] == [5, 3]
+    with pytest.raises(DataError, match="no label column 'score'"):
+        load(manifest, tmp_path / "none", quantiles={"score": 3})
+    with pytest.raises(ValueError, match="expected 2 to 100 classes of shape, got 1"):
+        load(manifest, tmp_path / "one", quantiles={"shape": 1})

@@ -19,6 +19,7 @@ from augrank.manifest.paths import check_paths
 from augrank.manifest.problems import Problems, Table
 from training.data.labels import Label, find_labels, read_labels
 from training.data.manifest.rows import ManifestRows
+from training.data.quantiles import quantile_classes
 
 GROUPS = ("uploader", "advertiser", ORIGINAL_FILE)
 
@@ -64,6 +65,7 @@ def check_label_manifest(
     *,
     labels: Sequence[str] | None,
     groups: Sequence[str] | None,
+    quantiles: Mapping[str, int] = {},
     skip_bad_rows: bool,
 ) -> LabelManifest:
     """Validate every row.
@@ -73,15 +75,22 @@ def check_label_manifest(
         images: the folder that paths are relative to.
         labels: the label columns; by default those that the table tells (``find_labels``).
         groups: columns of groups; by default those of GROUPS that the table has.
+        quantiles: the number of classes that columns of scores are divided into; by default these
+            are the labels.
         skip_bad_rows: leave bad rows out instead of failing.
 
     Raises:
         DataError: bad rows, with line numbers; an unknown column.
     """
-    frame = table.frame
-    names, groups = find_labels(frame, labels), _group_columns(frame, groups)
-    problems = Problems.of(table)
+    frame, problems = table.frame, Problems.of(table)
+    wanted = labels or (tuple(quantiles) or None if labels is None else labels)
+    names, groups = find_labels(frame, wanted), _group_columns(frame, groups)
     path = check_paths(frame[PATH], images, problems)
+    notes = table.notes
+    for name, classes in quantiles.items():
+        find_labels(frame, (name,))  # raises if there is no such column
+        divided = quantile_classes(frame, name, classes, path, problems)
+        frame, notes = frame.assign(**{name: divided.cells}), (*notes, divided.note)
     _, number = np.unique(path, return_inverse=True)
     read_labels(frame, names, number.astype(np.int64), problems)  # rows that contradict
     left_out = problems.settle(table.source, skip=skip_bad_rows)
@@ -98,7 +107,7 @@ def check_label_manifest(
         files=tuple(map(str, files)),
         file=file.astype(np.int64),
         left_out=left_out,
-        notes=table.notes,
+        notes=notes,
         labels=read_labels(frame, names, file.astype(np.int64), valid),
         groups=groups,
     )
