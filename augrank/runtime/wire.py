@@ -15,12 +15,10 @@ JSON that was sent without its content type is recognised. A body may be compres
 (``Content-Encoding: gzip``). The task's ``parse`` interprets the fields.
 """
 
-import base64
-import binascii
 import json
 import re
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
@@ -29,10 +27,18 @@ from augrank.contracts.request_fields import IMAGE_PARTS
 from augrank.errors import BadRequest, ImageTooLarge, RequestError, UnsupportedImage, one_of
 from augrank.images.decode import DecodeLimits
 from augrank.images.formats import format_of
+from augrank.runtime.json_images import (
+    IMAGES,
+    URLS,
+    FetchImages,
+    fetched,
+    from_base64,
+    kind_of,
+    several_images,
+)
 from augrank.tasks.base import RequestBody
 
 Fields = Mapping[str, Any]
-FetchImages = Callable[[Sequence[str]], Sequence[bytes | RequestError]]
 JSON_TYPE, MULTIPART_TYPE = "application/json", "multipart/form-data"
 FORM_TYPE = "application/x-www-form-urlencoded"  # curl's, unless it is told another
 ACCEPTED_TYPES = ("image/jpeg", "image/png", "image/*", MULTIPART_TYPE, JSON_TYPE)
@@ -43,7 +49,6 @@ _MULTIPART_START = re.compile(rb"--[^\r\n]{1,70}\r?\nContent-", re.I)
 FIELD_HEADERS = ("x-augrank-fields", "x-amzn-sagemaker-custom-attributes")
 INSTANCES, PREDICTIONS = "instances", "predictions"
 MAX_INSTANCES = 32
-IMAGES, URLS, MAX_IMAGES, MAX_URL = "images", "urls", 100, 2048
 MAX_BODY_BYTES = 2 * DecodeLimits.size_bytes  # once decompressed: base64 takes a third more
 MAX_MEMBERS = 16
 _SHOWN_PARTS = 5
@@ -211,14 +216,16 @@ def _read_json(parts: Fields, fields: Fields, fetch: FetchImages | None) -> Requ
         raise BadRequest(
             f"{INSTANCES} does not fit",
             expected=f"a list of 1 to {MAX_INSTANCES} objects",
-            got=f"a list of {len(instances)}" if isinstance(instances, list) else _kind(instances),
+            got=f"a list of {len(instances)}"
+            if isinstance(instances, list)
+            else kind_of(instances),
         )
     beside = {name: value for name, value in body.items() if name != INSTANCES}
     bodies = []
     for number, instance in enumerate(instances):
         where = f"{INSTANCES}[{number}]"
         if not isinstance(instance, dict):
-            raise BadRequest(f"{where} is not a JSON object", got=_kind(instance))
+            raise BadRequest(f"{where} is not a JSON object", got=kind_of(instance))
         try:
             bodies.append(_json_request({**beside, **instance}, common, where, fetch))
         except RequestError as error:
@@ -250,109 +257,19 @@ def _parsed(body: bytes | bytearray | str) -> Any:
 
 def _json_request(value: Any, fields: Fields, where: str, fetch: FetchImages | None) -> RequestBody:
     if not isinstance(value, dict):
-        raise BadRequest(f"{where} is not a JSON object", got=_kind(value))
+        raise BadRequest(f"{where} is not a JSON object", got=kind_of(value))
     content = dict(value)
     forms = [name for name in ("image", IMAGES, URLS) if name in content]
     if len(forms) > 1:
         raise BadRequest(f"{where} has {' and '.join(forms)}", expected="one of them")
     if forms == [IMAGES]:
-        return RequestBody(b"", fields, content, _several_images(content.pop(IMAGES)))
+        return RequestBody(b"", fields, content, several_images(content.pop(IMAGES)))
     if forms == [URLS]:
-        return RequestBody(b"", fields, content, _fetched(content.pop(URLS), fetch))
+        return RequestBody(b"", fields, content, fetched(content.pop(URLS), fetch))
     encoded = content.pop("image", None)
     if not encoded:
         raise _missing_image({}, content)
-    return RequestBody(_from_base64(encoded), fields, content)
-
-
-def _check_list(value: Any, name: str, what: str) -> None:
-    """Check that a member is a list of as many images as a request may have.
-
-    Raises:
-        BadRequest: it is not.
-    """
-    if not isinstance(value, list) or not 0 < len(value) <= MAX_IMAGES:
-        raise BadRequest(
-            f"{name} does not fit",
-            expected=f"a list of 1 to {MAX_IMAGES} {what}",
-            got=f"a list of {len(value)}" if isinstance(value, list) else _kind(value),
-            remedy="Send several requests.",
-        )
-
-
-def _fetched(value: Any, fetch: FetchImages | None) -> tuple[bytes | RequestError, ...]:
-    """Download a list of URLs; one that cannot be downloaded becomes its error."""
-    if fetch is None:
-        raise BadRequest(
-            "this server fetches nothing",
-            expected="the files' bytes as images",
-            got=URLS,
-            remedy="Its owner can allow it: AUGRANK_ALLOW_URLS=1.",
-        )
-    _check_list(value, URLS, "URLs")
-    for number, url in enumerate(value):
-        if not isinstance(url, str) or len(url) > MAX_URL:
-            raise BadRequest(
-                f"{URLS}[{number}] does not fit",
-                expected=f"text of at most {MAX_URL:,} characters",
-                got=_kind(url),
-            )
-    return tuple(
-        image.at(f"{URLS}[{number}]") if isinstance(image, RequestError) else image
-        for number, image in enumerate(fetch(value))
-    )
-
-
-def _several_images(value: Any) -> tuple[bytes | RequestError, ...]:
-    """Decode a list of images; one that cannot be decoded becomes its error."""
-    _check_list(value, IMAGES, "images, as base64 text")
-    images: list[bytes | RequestError] = []
-    for number, encoded in enumerate(value):
-        try:
-            images.append(_from_base64(encoded))
-        except RequestError as error:
-            images.append(error.at(f"{IMAGES}[{number}]"))
-    return tuple(images)
-
-
-def _from_base64(encoded: Any) -> bytes:
-    """Decode base64, plain or URL-safe, with or without padding, alone or in a data URI."""
-    if isinstance(encoded, dict) and encoded.keys() == {"b64"}:  # TensorFlow Serving's form
-        encoded = encoded["b64"]
-    if not isinstance(encoded, str):
-        raise BadRequest(
-            "image is not base64 text",
-            expected='the file\'s bytes as base64 text, or {"b64": text}',
-            got=_kind(encoded),
-        )
-    if encoded[:5].lower() == "data:":
-        encoded = encoded.partition(",")[2]
-    elif "://" in encoded[:12]:
-        raise BadRequest(
-            "image is a URL",
-            expected="the file's bytes as base64 text: the server fetches nothing",
-            got=repr(encoded[:40]),
-        )
-    text = "".join(encoded.split()).translate(_STANDARD)  # MIME wraps lines
-    text = text.rstrip("=")
-    try:
-        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise BadRequest(
-            "image is not valid base64", got=str(error), remedy="Encode the file's bytes as base64."
-        ) from error
-
-
-_STANDARD = str.maketrans("-_", "+/")  # from the URL-safe alphabet
-
-
-def _kind(value: Any) -> str:
-    """Name a JSON value's kind, for messages."""
-    if isinstance(value, dict):
-        return "an object with " + (", ".join(map(repr, list(value)[:_SHOWN_PARTS])) or "nothing")
-    if isinstance(value, list):
-        return f"a list of {len(value)}"
-    return repr(value)[:40]
+    return RequestBody(from_base64(encoded), fields, content)
 
 
 def _image_part(parts: Fields, *, divided: bool) -> bytes:

@@ -21,12 +21,12 @@ from augrank.models.head import import_xgboost_without_sklearn
 from augrank.processes import use_one_thread_for_arrays
 from augrank.resources import threads_per_worker
 from augrank.runtime.batching import CachedTask, answer_batch
+from augrank.runtime.json_images import FetchImages
 from augrank.runtime.settings import WorkerSettings
 from augrank.runtime.wire import (
     INSTANCES,
     JSON_TYPE,
     PREDICTIONS,
-    FetchImages,
     Requests,
     read_requests,
 )

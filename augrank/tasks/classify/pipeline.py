@@ -8,14 +8,11 @@ The same image twice in a batch is embedded once; one that was asked about latel
 """
 
 import time
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from augrank.arrays import Float32Array, Float64Array
 from augrank.bundle.classify_spec import ClassifyBundle, ClassifySpec
 from augrank.bundle.graphs import open_graph
 from augrank.bundle.load import load_bundle
@@ -23,42 +20,23 @@ from augrank.bundle.smoke import OTHER_TOLERANCE, TOLERANCE, SmokeRequest
 from augrank.bundle.spec import SMOKE_FILE, Bundle, BundleSpec
 from augrank.contracts.run import Precision
 from augrank.errors import AugrankError, BadRequest, BundleError
-from augrank.images.decode import DecodeLimits, RgbImage, encode, sha256_of_image
+from augrank.images.decode import DecodeLimits, RgbImage, encode
 from augrank.models.embedding_cache import DEFAULT_MB, EmbeddedImage, EmbeddingCache
 from augrank.models.engines import Device
 from augrank.models.label_head import LabelHead
 from augrank.models.rules import FittedRules
-from augrank.models.tags import Tag, check_configured, tags_of
+from augrank.models.tags import tags_of
 from augrank.resources import usable_cores
 from augrank.tasks.base import EngineOptions, RequestBody
 from augrank.tasks.classify.embedding import EmbeddedBatch, ImageEmbedder
-from augrank.tasks.classify.request import (
-    DEFAULT_COVERAGE,
-    DEFAULT_TOP,
-    Request,
-    Sent,
-    parse_request,
-    validated,
-)
-from augrank.tasks.classify.response import (
-    Answer,
-    ClassScore,
-    CreditDecision,
-    ImageAnswer,
-    LabelAnswer,
-    Timings,
-)
+from augrank.tasks.classify.labelling import tell
+from augrank.tasks.classify.plan import RequestPlan, plan_request
+from augrank.tasks.classify.request import DEFAULT_COVERAGE, DEFAULT_TOP, Request, parse_request
+from augrank.tasks.classify.response import Answer, ImageAnswer, LabelAnswer, Timings
 from augrank.tasks.isolation import isolated, pass_good
 
-MAX_IMAGES = 100
 WARM_UP_FORMATS = ("JPEG", "PNG", "WEBP")
 WARM_UP_ROUNDS = 2
-DIGITS = 6  # of probabilities
-WORDS = {
-    "accept": "It earns credit for a {kind}: {shown} with probability {probability:.1%}.",
-    "reject": "It earns no credit for a {kind}: {shown} has probability {probability:.1%}.",
-    "ask": "Ask a person: for a {kind}, {shown} has probability {probability:.1%}.",
-}
 
 
 def load_task(bundle: Bundle[BundleSpec], options: EngineOptions) -> "Classifier":
@@ -72,23 +50,6 @@ def load_task(bundle: Bundle[BundleSpec], options: EngineOptions) -> "Classifier
         spin=options.spin,
         embedding_cache_mb=options.embedding_cache_mb,
     )
-
-
-@dataclass(frozen=True)
-class RequestPlan:
-    """A request whose options are checked."""
-
-    request: Request  # its review kind is spelled as in the rules
-    digests: tuple[str | None, ...]  # sha256 of each image; None if there is none
-    started: float  # time.perf_counter
-
-    @property
-    def cache_key(self) -> Hashable:
-        """All parts of the request that determine its answer."""
-        request = self.request
-        configured = tuple(sorted(request.configured.items()))
-        options = (request.review_kind, request.coverage, request.top, configured)
-        return (self.digests, *options, request.single)
 
 
 class Classifier:
@@ -256,42 +217,9 @@ class Classifier:
         return parse_request(body)
 
     def plan(self, request: Request) -> RequestPlan:
-        """Check everything in a request except its images.
-
-        Raises:
-            RequestError: there are too few or too many images, or an option is invalid.
-        """
-        started = time.perf_counter()
-        count = len(request.images)
-        if not 1 <= count <= MAX_IMAGES:
-            raise BadRequest(
-                "the number of images does not fit",
-                expected=f"1 to {MAX_IMAGES}",
-                got=str(count),
-                remedy="Send several requests.",
-            )
-        validated({"coverage": request.coverage, "top": request.top})
-        if request.review_kind is not None:
-            if self.rules is None:
-                raise BadRequest(
-                    "this bundle has no rules, so a review kind decides nothing",
-                    expected="no review_kind",
-                    got=repr(request.review_kind)[:80],
-                    remedy="Export it with --rules rules.yaml.",
-                )
-            request = replace(request, review_kind=self.rules.find(request.review_kind))
-        if request.configured:
-            classes = {head.spec.label: head.spec.classes for head in self.heads}
-            checked = check_configured(self.bundle.spec.tags, classes, request.configured)
-            request = replace(request, configured=checked)
-        images = tuple(isolated(_checked, image) for image in request.images)
-        for image in images:
-            if request.single and isinstance(image, AugrankError):
-                raise image
-        digests = tuple(
-            None if isinstance(image, AugrankError) else sha256_of_image(image) for image in images
-        )
-        return RequestPlan(replace(request, images=images), digests, started)
+        """Check everything in a request except its images; see ``plan.py``."""
+        classes = {head.spec.label: head.spec.classes for head in self.heads}
+        return plan_request(request, classes, self.rules, self.bundle.spec.tags)
 
     def answer(self, plans: Sequence[RequestPlan]) -> list[Answer | AugrankError]:
         """Answer several plans together, in order; a failed one gets an error in its place."""
@@ -320,7 +248,7 @@ class Classifier:
         if request.single and isinstance(outcomes[0], AugrankError):
             raise outcomes[0]
         good = [each.embedding.features for each in outcomes if isinstance(each, EmbeddedImage)]
-        labels = self._labels(np.concatenate(good), request) if good else []
+        labels = tell(np.concatenate(good), self.heads, self.rules, request) if good else []
         told, images = iter(labels), list[ImageAnswer]()
         for digest, outcome in zip(plan.digests, outcomes, strict=True):
             if isinstance(outcome, AugrankError):
@@ -334,7 +262,7 @@ class Classifier:
                     height=info.height,
                     format=info.format,
                     labels=answers,
-                    tags=self._tags(answers, request),
+                    tags=tags_of(spec.tags, _values(answers), request.configured),
                     decision=decision,
                 )
             )
@@ -353,33 +281,9 @@ class Classifier:
             ),
         )
 
-    def _tags(self, labels: Mapping[str, LabelAnswer], request: Request) -> dict[str, Tag]:
-        told = {label: (answer.value, answer.probability) for label, answer in labels.items()}
-        return tags_of(self.bundle.spec.tags, told, request.configured)
 
-    def _labels(
-        self, features: Float32Array, request: Request
-    ) -> list[tuple[dict[str, LabelAnswer], CreditDecision | None]]:
-        """Tell the labels of images, and decide.
-
-        Args:
-            features: (N, F).
-            request: whose options they are for.
-        """
-        rows: list[dict[str, LabelAnswer]] = [{} for _ in features]
-        decisions: list[CreditDecision | None] = [None] * len(features)
-        for head in self.heads:
-            label, classes = head.spec.label, head.spec.classes
-            probabilities = head.probabilities(features)
-            sets = head.sets(probabilities, request.coverage)
-            for row, probability, inside in zip(rows, probabilities, sets, strict=True):
-                row[label] = _label_answer(classes, probability, inside, request.top)
-            if request.review_kind and self.rules and label == self.rules.label:
-                decisions = [
-                    _decision(self.rules, request.review_kind, classes, probability)
-                    for probability in probabilities
-                ]
-        return list(zip(rows, decisions, strict=True))
+def _values(labels: Mapping[str, LabelAnswer]) -> dict[str, tuple[str, float]]:
+    return {label: (answer.value, answer.probability) for label, answer in labels.items()}
 
 
 def read_file(file: Path | str) -> bytes:
@@ -394,50 +298,6 @@ def read_file(file: Path | str) -> bytes:
         raise BadRequest(
             "the image cannot be read", expected="an image file", got=f"{file}: {error.strerror}"
         ) from error
-
-
-def _checked(image: Sent) -> bytes | RgbImage:
-    """Return an image whose digest can be computed.
-
-    Raises:
-        AugrankError: it could not be read from the request, or is no array of an image.
-    """
-    if isinstance(image, AugrankError):
-        raise image
-    sha256_of_image(image)
-    return image
-
-
-def _label_answer(
-    classes: Sequence[str], probability: Float64Array, inside: NDArray[np.bool_], top: int
-) -> LabelAnswer:
-    """Return the answer of one label, of one image: its classes, (K,)."""
-    order = np.argsort(-probability, kind="stable").tolist()
-    scores = tuple(
-        ClassScore(name=classes[place], probability=round(float(probability[place]), DIGITS))
-        for place in order[:top]
-    )
-    return LabelAnswer(
-        value=scores[0].name,
-        probability=scores[0].probability,
-        top=scores,
-        set=tuple(classes[place] for place in order if inside[place]),
-    )
-
-
-def _decision(
-    rules: FittedRules, kind: str, classes: Sequence[str], probability: Float64Array
-) -> CreditDecision:
-    decision, earns = rules.decide(kind, classes, probability)
-    credit = rules.rules[kind].credit
-    shown = " or ".join(credit)
-    return CreditDecision(
-        decision=decision,
-        review_kind=kind,
-        credit=credit,
-        probability=round(earns, DIGITS),
-        text=WORDS[decision].format(kind=kind, shown=shown, probability=earns),
-    )
 
 
 def _differs(expected: str, got: str) -> BundleError:

@@ -9,9 +9,10 @@ import pytest
 from augrank.errors import BadRequest, BrokenImage, BundleError
 from augrank.images.decode import decode
 from augrank.images.preprocess import Normalizer
+from augrank.runtime import json_images
 from augrank.runtime.batching import CachedTask, answer_batch
 from augrank.tasks.base import RequestBody
-from augrank.tasks.classify import pipeline
+from augrank.tasks.classify import plan
 from augrank.tasks.classify.pipeline import Classifier
 from augrank.tasks.classify.request import Request
 from export.run_reader import load_run
@@ -203,7 +204,7 @@ def test_an_answer_is_plain_json(classifier):
     assert content["images"][0]["labels"]["colour"]["set"]
     assert content["images"][1]["error"]["message"]
     assert set(content["timings_ms"]) == {"decode", "embed", "score", "total"}
-    assert pipeline.MAX_IMAGES == 100
+    assert plan.MAX_IMAGES == json_images.MAX_IMAGES == 100
 
 
 def test_an_array_that_is_no_image_is_skipped_among_others(classifier):
