@@ -4,7 +4,8 @@
 
 Kinds:
     sneaker, car    products in a uniform studio
-    review          photos that customers send with a review; see `simulation.drawing.review`
+    review          photos that customers send with a review, and their likes; see
+                    `simulation.drawing.review`, `simulation.likes`
     inventory       a car dealers' inventory; see `simulation.drawing.inventory`
 
 Image and attributes depend only on (kind, seed, index, size), so a catalogue does not depend on its
@@ -49,6 +50,7 @@ from simulation.drawing.review import Review, describe_review, sample_review
 from simulation.drawing.review_drawing import draw_review
 from simulation.drawing.sneaker import Sneaker, sample_sneaker
 from simulation.drawing.sneaker_drawing import draw_sneaker
+from simulation.likes import sample_likes
 
 Kind = Literal["sneaker", "car", "review", "inventory"]
 """Seeds depend on the order: append only."""
@@ -186,7 +188,7 @@ def _describe_product(kind: Kind, key: Key, index: int) -> tuple[Sneaker | Car, 
 
 def _describe_review(key: Key, index: int) -> tuple[Review, Record]:
     spec = sample_review(key, index)
-    return spec, describe_review(spec)
+    return spec, {**describe_review(spec), **asdict(sample_likes(key, index, spec))}
 
 
 def _describe_inventory(key: Key, index: int) -> tuple[Inventory, Record]:

@@ -16,7 +16,7 @@ from export.tasks.base import Export, ExportOptions
 from export.tasks.classify import build as export_classifier
 from export.tasks.recommend import build
 from tests.support.export_options import plain_options
-from tests.support.labelled_images import RULES, fit_classifier, write_labelled
+from tests.support.labelled_images import RANKED, RULES, fit_classifier, write_labelled
 from tests.support.pools import own_threads
 from tests.support.tiny_run import make_run
 
@@ -73,10 +73,10 @@ def recommender(tiny_export: Export) -> Iterator[Recommender]:
 
 @pytest.fixture(scope="session")
 def classify_run(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
-    """A run of the task ``classify`` on coloured shapes, with an int8 graph."""
+    """A run of the task ``classify`` on coloured shapes and their likes, with an int8 graph."""
     folder = tmp_path_factory.mktemp("classify")
     manifest = write_labelled(folder / "data", 240)
-    fit_classifier(manifest, folder / "run")
+    fit_classifier(manifest, folder / "run", **RANKED)
     return TinyRun(folder / "run", folder / "data")
 
 
@@ -91,7 +91,7 @@ def classify_export(classify_run: TinyRun, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture(scope="session")
 def classifier(classify_export: Export) -> Iterator[Classifier]:
-    loaded = Classifier.load(classify_export.bundle, threads=2, device="cpu")
+    loaded = Classifier.load(classify_export.bundle, threads=2, device="cpu", precision="fp32")
     with own_threads(loaded.embedder):
         yield loaded
 

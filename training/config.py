@@ -37,7 +37,7 @@ INCIDENTAL = (
 
 OPTIONS_OF_TASKS = {
     "recommend": ("targets", "directions", "context", "context_types"),
-    "classify": ("labels", "group", "quantiles"),
+    "classify": ("labels", "group", "quantiles", "ranks", "rank_within"),
 }
 
 
@@ -95,6 +95,16 @@ class DataOptions(_Options, frozen=True):
         {},
         description="Classes of equal size from a column of scores (--task classify): "
         "popularity=3 for tertiles. Repeatable.",
+    )
+    ranks: tuple[str, ...] = Field(
+        (),
+        description="Comma-separated columns of scores to rank images by (--task classify), such "
+        "as popularity.",
+    )
+    rank_within: str | None = Field(
+        None,
+        description="Column of those whose images are compared with each other, '' for all images "
+        "(--task classify); by default uploader, where present.",
     )
     group: tuple[str, ...] | None = Field(
         None,
@@ -248,7 +258,7 @@ class FitConfig(DataOptions, BackboneOptions, HeadOptions, RunOptions, frozen=Tr
     @model_validator(mode="after")
     def _of_this_task(self) -> "FitConfig":
         for name in _of_other_tasks(self.task):
-            if getattr(self, name) not in (None, {}):
+            if getattr(self, name) not in (None, {}, ()):
                 raise ValueError(f"{flag_of(name)} is not an option of --task {self.task}")
         return self
 
@@ -390,7 +400,7 @@ def named_options(content: Mapping[str, Any], source: str) -> dict[str, Any]:
         if key not in FitConfig.model_fields:
             known = [*FitConfig.model_fields]
             raise DataError(f"{source} has an unknown option", expected=one_of(known, key), got=key)
-    for key in ("targets", "context", "graphs", "labels", "group"):
+    for key in ("targets", "context", "graphs", "labels", "ranks", "group"):
         if isinstance(options.get(key), str):
             options[key] = split_names(options[key])
     return options

@@ -64,6 +64,8 @@ def _answered(item: Item, answer: Answer, image: ImageAnswer) -> dict[str, Any]:
             f"{name}_probability": told.probability,
             f"{name}_set": list(told.set),
         }
+    for name, rank in image.ranks.items():
+        labels |= {f"{name}_score": rank.score, f"{name}_percentile": rank.percentile}
     for name, tag in image.tags.items():
         labels |= {f"{name}_tag": tag.value, f"{name}_tag_source": tag.source}
     decision = image.decision

@@ -59,11 +59,13 @@ def columns_of(job: ScoringJob) -> pa.Schema:
     if not isinstance(job, ClassifyJob):
         return RECOMMEND_COLUMNS
     spec = load_bundle(job.bundle, ClassifySpec).spec
-    return classify_columns(spec.labels, tuple(spec.tags))
+    return classify_columns(spec.labels, spec.ranks, tuple(spec.tags))
 
 
-def classify_columns(labels: tuple[str, ...], tags: tuple[str, ...] = ()) -> pa.Schema:
-    """Return the columns of classified images: three for each label, two for each tag.
+def classify_columns(
+    labels: tuple[str, ...], ranks: tuple[str, ...] = (), tags: tuple[str, ...] = ()
+) -> pa.Schema:
+    """Return the columns of classified images: three for each label, two for each rank and tag.
 
     Raises:
         BadRequest: a label has the name of another column.
@@ -75,6 +77,8 @@ def classify_columns(labels: tuple[str, ...], tags: tuple[str, ...] = ()) -> pa.
             (f"{label}_probability", pa.float64()),  # of it
             (f"{label}_set", pa.list_(pa.string())),  # holds the right class at the coverage
         ]
+    for rank in ranks:
+        fields += [(f"{rank}_score", pa.float64()), (f"{rank}_percentile", pa.float64())]
     for label in tags:
         fields += [
             (f"{label}_tag", pa.string()),
@@ -94,8 +98,8 @@ def classify_columns(labels: tuple[str, ...], tags: tuple[str, ...] = ()) -> pa.
         if names.count(name) > 1:
             raise BadRequest(
                 f"two columns of the answers would be named {name!r}",
-                expected="labels of other names",
-                got=", ".join(labels),
-                remedy="Rename the label in the manifest, and train again.",
+                expected="labels and ranks of other names",
+                got=", ".join((*labels, *ranks)),
+                remedy="Rename it in the manifest, and train again.",
             )
     return pa.schema(fields)

@@ -142,7 +142,7 @@ def _write_ground_truth(
 
     now = datetime.now(UTC).replace(microsecond=0, tzinfo=None).isoformat()
     job = f"{classifier.bundle.spec.name}-{classifier.bundle.version}"
-    classes = {head.spec.label: head.spec.classes for head in classifier.heads}
+    classes = classifier.heads.classes
     write_ground_truth(
         file,
         (
@@ -160,10 +160,12 @@ def _write_ground_truth(
 
 
 def _print(answered: Answered, classifier: "Classifier") -> None:
-    labels = [head.spec.label for head in classifier.heads]
+    labels = [*classifier.heads.classes]
+    ranks = [head.spec.rank for head in classifier.heads.ranks]
     decided = any(answer.decision for _, answer in answered)
     table = Table(title_justify="left")
-    for name in ("image", *labels, *(["decision"] if decided else [])):
+    percentiles = [f"{rank}, percentile" for rank in ranks]
+    for name in ("image", *labels, *percentiles, *(["decision"] if decided else [])):
         table.add_column(escape(name), overflow="fold")
     for path, answer in answered[:MAX_LISTED]:
         cells = [escape(path)]
@@ -171,6 +173,7 @@ def _print(answered: Answered, classifier: "Classifier") -> None:
             cells.append(f"[yellow]skipped: {escape(_message(answer))}[/yellow]")
         else:
             cells += [_label_cell(answer, label) for label in labels]
+            cells += [f"{answer.ranks[rank].percentile:.1f}" for rank in ranks]
             if answer.decision:
                 cells.append(f"{answer.decision.decision} ({answer.decision.probability:.1%})")
         table.add_row(*cells)

@@ -31,6 +31,7 @@ LABEL_FIGURES = {
     "log loss": "log_loss",
     "ECE": "ece",
 }
+RANK_FIGURES = {"pair accuracy": "pair_accuracy", "log loss of pairs": "log_loss"}
 
 
 @friendly_errors
@@ -71,7 +72,12 @@ def _print_bundle(bundle: Bundle[BundleSpec]) -> None:
         rows |= _recommend_rows(spec)
         tables = _recommend_tables(spec)
     elif isinstance(spec, ClassifySpec):
-        rows["labels"] = "; ".join(f"{h.label}: {', '.join(h.classes)}" for h in spec.heads)
+        if spec.heads:
+            rows["labels"] = "; ".join(f"{h.label}: {', '.join(h.classes)}" for h in spec.heads)
+        if spec.rankers:
+            rows["ranks"] = ", ".join(
+                f"{h.rank} (within {h.within})" if h.within else h.rank for h in spec.rankers
+            )
         tables = _classify_tables(spec)
     rows["made with"] = ", ".join(f"{name} {v}" for name, v in spec.library_versions.items())
     table = Table(show_header=False, box=None)
@@ -103,10 +109,17 @@ def _recommend_tables(spec: RecommendSpec) -> list[Table]:
 
 
 def _classify_tables(spec: ClassifySpec) -> list[Table]:
-    figures = _figures_table("label", LABEL_FIGURES, "Labels on the test split")
-    for head in spec.heads:
-        figures.add_row(escape(head.label), *_cells(head.metrics, LABEL_FIGURES))
-    tables = [figures, _tags_table(spec)] if spec.tags else [figures]
+    tables = []
+    if spec.heads:
+        tables.append(_figures_table("label", LABEL_FIGURES, "Labels on the test split"))
+        for head in spec.heads:
+            tables[-1].add_row(escape(head.label), *_cells(head.metrics, LABEL_FIGURES))
+    if spec.rankers:
+        tables.append(_figures_table("rank", RANK_FIGURES, "Ranks on the test split"))
+        for ranker in spec.rankers:
+            tables[-1].add_row(escape(ranker.rank), *_cells(ranker.metrics, RANK_FIGURES))
+    if spec.tags:
+        tables.append(_tags_table(spec))
     if spec.rules is None:
         return tables
     rules = Table(

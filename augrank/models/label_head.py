@@ -13,38 +13,21 @@ those. The most probable class is always in it.
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
-from zipfile import BadZipFile
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from augrank.arrays import Float32Array, Float64Array
-from augrank.errors import BundleError, reason
-from augrank.models.tree_ensemble import TreeEnsemble
-
-if TYPE_CHECKING:
-    import xgboost
-
-HeadKind = Literal["linear", "xgboost"]
-FEW_ROWS = 64  # up to this many rows TreeEnsemble is faster than XGBoost
+from augrank.models.scorers import HeadSpec, Scorer, read_scorer, without_array
 
 
-class LabelHeadSpec(BaseModel, frozen=True, extra="forbid"):
+class LabelHeadSpec(HeadSpec, frozen=True):
     """A head, as run.json and bundle.json describe it."""
 
     label: str
     classes: tuple[str, ...] = Field(min_length=2)
-    kind: HeadKind
-    file: str  # relative to the run or the bundle: weights and calibration, .npz
-    trees: str | None = None  # of kind xgboost, .ubj
-    metrics: dict[str, Any] = Field(default_factory=dict)
-
-    @property
-    def paths(self) -> tuple[str, ...]:
-        """Its files, relative to the run or the bundle."""
-        return (self.file, self.trees) if self.trees is not None else (self.file,)
 
 
 @dataclass(frozen=True)
@@ -71,42 +54,6 @@ class LabelCalibration:
         return 1.0 - float(self.scores[rank - 1])
 
 
-class Scorer(Protocol):
-    """Computes log odds from features."""
-
-    def __call__(self, features: Float32Array) -> Float32Array:
-        """Score features (N, F); return log odds up to a constant, float32 (N, K)."""
-
-
-@dataclass(frozen=True)
-class Linear:
-    """A linear layer."""
-
-    weight: Float32Array  # (K, F)
-    bias: Float32Array  # (K,)
-
-    def __call__(self, features: Float32Array) -> Float32Array:
-        """Score features (N, F)."""
-        return np.asarray(features @ self.weight.T + self.bias, np.float32)
-
-
-class Trees:
-    """XGBoost's trees, a group for each class; features are rounded, see ``models/head.py``."""
-
-    def __init__(self, booster: "xgboost.Booster", step: float) -> None:
-        booster.set_param({"nthread": 1, "device": "cpu"})
-        self._booster, self._step = booster, np.float32(step)
-        self._groups = TreeEnsemble.by_class(booster)
-
-    def __call__(self, features: Float32Array) -> Float32Array:
-        """Score features (N, F)."""
-        rounded = np.round(features / self._step) * self._step
-        if self._groups is not None and len(rounded) <= FEW_ROWS:
-            return np.stack([group.margin(rounded) for group in self._groups], axis=1)
-        margin: Float32Array = self._booster.inplace_predict(rounded, predict_type="margin")
-        return margin
-
-
 class LabelHead:
     """A loaded head. Thread-safe."""
 
@@ -120,28 +67,11 @@ class LabelHead:
         Raises:
             BundleError: a file cannot be read, or does not fit the description.
         """
-        file = directory / spec.file
+        scorer, arrays = read_scorer(spec, directory, spec.label, len(spec.classes))
         try:
-            with np.load(file, allow_pickle=False) as arrays:
-                calibration = LabelCalibration(float(arrays["temperature"]), arrays["scores"])
-                if spec.trees is None:
-                    scorer: Scorer = Linear(arrays["weight"], arrays["bias"])
-                    outputs = len(arrays["bias"])
-                else:
-                    booster = _read_booster(directory / spec.trees)
-                    scorer = Trees(booster, float(arrays["step"]))
-                    outputs = len(spec.classes)
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-            raise BundleError(
-                f"{file} cannot be read", got=reason(error), remedy="Export the run again."
-            ) from error
-        if outputs != len(spec.classes):
-            raise BundleError(
-                f"the head of {spec.label} does not fit its description",
-                expected=f"{len(spec.classes)} classes",
-                got=str(outputs),
-                remedy="Export the run again.",
-            )
+            calibration = LabelCalibration(float(arrays["temperature"]), arrays["scores"])
+        except KeyError as error:
+            raise without_array(directory / spec.file, error) from error
         return cls(spec, scorer, calibration)
 
     def probabilities(self, features: Float32Array) -> Float64Array:
@@ -170,14 +100,3 @@ def softmax(scores: Float32Array, temperature: float) -> Float64Array:
     tempered = scores.astype(np.float64) / temperature
     shares = np.exp(tempered - tempered.max(axis=1, keepdims=True))
     return np.asarray(shares / shares.sum(axis=1, keepdims=True))
-
-
-def _read_booster(file: Path) -> "xgboost.Booster":
-    import xgboost  # slow, and not needed for a linear head
-
-    booster = xgboost.Booster()
-    try:
-        booster.load_model(file)
-    except xgboost.core.XGBoostError as error:
-        raise ValueError(f"{file.name} is not a model of XGBoost") from error
-    return booster

@@ -45,10 +45,13 @@ class TreeEnsemble:
         return cls._of_trees(trees, _base_margin(learner)) if trees else None
 
     @classmethod
-    def by_class(cls, booster: "xgboost.Booster") -> "tuple[TreeEnsemble, ...] | None":
-        """Return the trees of each class of a softmax model; None if these are not plain trees."""
+    def by_output(cls, booster: "xgboost.Booster") -> "tuple[TreeEnsemble, ...] | None":
+        """Return the trees of each class of a softmax model, or those of a ranking model.
+
+        None if these are not plain trees.
+        """
         learner = _learner(booster)
-        trees = _plain_trees(learner, "multi:softprob")
+        trees = _plain_trees(learner, "multi:softprob") or _plain_trees(learner, "rank:pairwise")
         if not trees:
             return None
         owner = learner["gradient_booster"]["model"]["tree_info"]  # the class of each tree

@@ -4,6 +4,9 @@ The reference of a graph is what it computed during training for held-out images
 torch computed), scored by its own heads. It is compared with the handler inside the finished
 archive, which gets the image files.
 
+A rank counts as a label of two classes: whether an image beats the median of the calibration
+images.
+
 ``other_class``
     Share of answers with another most probable class. Where the reference's two most probable
     classes are nearly equally so, either is right.
@@ -34,6 +37,7 @@ from augrank.images.preprocess import Normalizer
 from augrank.models.backbone import Backbone
 from augrank.models.engines import Device
 from augrank.models.label_head import LabelHead
+from augrank.models.rank_head import RankHead
 from augrank.reporting import ShowStatus, Table
 from export.parity.archive import ask_archive
 from export.parity.figures import ParityError, tolerance_of
@@ -43,6 +47,7 @@ from export.run_reader import Run, damaged
 NEAR_TIE = 0.05  # between the two most probable classes
 MAX_OTHER = 0.01  # share of answers; one other answer is always allowed
 MAX_DRIFT = 1e-3  # of a figure, between two archives of the same graph
+RANK_CLASSES = ("below the median", "above the median")
 AS_IT_IS = (Augmentation(name=ORIGINAL),)
 
 
@@ -50,8 +55,8 @@ AS_IT_IS = (Augmentation(name=ORIGINAL),)
 class _Told:
     """What one head says of the held-out images."""
 
-    label: str
-    classes: tuple[str, ...]
+    name: str  # of the label or the rank
+    classes: tuple[str, ...]  # RANK_CLASSES of a rank
     probability: Float64Array  # (P, K)
 
 
@@ -119,14 +124,16 @@ class ClassifyGate:
 
     def _told_in_training(self, precision: Precision) -> list[_Told]:
         features = self._references[precision].features[:, 0]
-        heads = [
-            LabelHead.load(spec, self._run.directory)
-            for spec in self._run.record.graphs[precision].heads
-        ]
-        return [
-            _Told(head.spec.label, head.spec.classes, head.probabilities(features))
-            for head in heads
-        ]
+        directory, graph = self._run.directory, self._run.record.graphs[precision]
+        told = []
+        for label in graph.heads:
+            head = LabelHead.load(label, directory)
+            told.append(_Told(label.label, label.classes, head.probabilities(features)))
+        for rank in graph.rankers:
+            ranker = RankHead.load(rank, directory)
+            above = ranker.probabilities(ranker.scores(features))
+            told.append(_Told(rank.rank, RANK_CLASSES, np.stack([1 - above, above], axis=1)))
+        return told
 
     def measure(self, archive: Path, way: Way) -> LabelParity:
         """Compute the figures of one graph, with answers of the archive's own handler."""
@@ -176,12 +183,14 @@ class ClassifyGate:
         batch = Normalizer(record.mean, record.std).batch([pixels])
 
         def answer(way: Way, backbone: Backbone) -> SmokeAnswer:
-            labels = self._answers[way][best]["labels"]
+            answered = self._answers[way][best]
             probabilities = {
                 f"{label}: {each['name']}": each["probability"]
-                for label, told in labels.items()
+                for label, told in answered["labels"].items()
                 for each in told["top"]
             }
+            for rank, told in answered["ranks"].items():
+                probabilities[f"{rank}, rank"] = told["probability"]
             return SmokeAnswer(way.device, probabilities, None, backbone.embed(batch).features[0])
 
         return SmokeRequest(
@@ -233,9 +242,12 @@ class ClassifyGate:
 
 
 def _probabilities(told: _Told, answers: Sequence[Mapping[str, Any]]) -> Float64Array:
-    """Return the probabilities of a label in answers, (P, K), in the order of its classes."""
+    """Return the probabilities of a label or a rank in answers, (P, K), by class."""
+    if told.classes == RANK_CLASSES:
+        above = np.array([answer["ranks"][told.name]["probability"] for answer in answers])
+        return np.stack([1 - above, above], axis=1)
     rows = []
     for answer in answers:
-        shown = {each["name"]: each["probability"] for each in answer["labels"][told.label]["top"]}
+        shown = {each["name"]: each["probability"] for each in answer["labels"][told.name]["top"]}
         rows.append([shown[name] for name in told.classes])
     return np.array(rows)

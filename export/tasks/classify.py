@@ -96,9 +96,8 @@ def _write_draft(
         fitted = _fitted(rules, run, trained)
         graphs[precision] = graph = _graph_spec(precision, trained, fitted)
         copy_file(run.directory / trained.file, bundle / graph.file)
-        for head in trained.heads:
-            for name in head.paths:
-                copy_file(run.directory / name, bundle / name)
+        for name in graph.paths[1:]:  # of heads
+            copy_file(run.directory / name, bundle / name)
     if options.fp16:
         progress("converting to fp16")
         exact = graphs["fp32"]
@@ -120,6 +119,7 @@ def _graph_spec(
         file=f"backbone-{precision}.onnx",
         metrics=trained.metrics,
         heads=trained.heads,
+        rankers=trained.rankers,
         rules=rules,
     )
 

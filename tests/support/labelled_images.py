@@ -30,6 +30,7 @@ OPTIONS = {
     "validation_share": 0.4,
     "threads": 1,
 }
+RANKED = {**OPTIONS, "ranks": ("likes",), "epochs": 8}  # of the fixture ``classify_run``
 
 
 def draw_labelled(number: int) -> tuple[np.ndarray, str, str]:
@@ -50,6 +51,14 @@ def draw_labelled(number: int) -> tuple[np.ndarray, str, str]:
     return np.clip(noisy, 0, 255).astype(np.uint8), shape, name
 
 
+def likes_of(shape: str, colour: str, number: int, owner: int) -> int:
+    """Return how often an image is liked: more if it is red or a disc, or its owner is known."""
+    rng = np.random.default_rng([number, 1])
+    followers = np.random.default_rng([owner, 2]).normal(6, 1.5)
+    appeal = 1.5 * (colour == "red") + 1.0 * (shape == "disc")
+    return round(np.exp(followers + appeal + rng.normal(0, 0.3)))
+
+
 def write_labelled(folder: Path, count: int, uploads: int = 2) -> Path:
     """Write images and their manifest; every uploader has so many images. Return the manifest."""
     (folder / "images").mkdir(parents=True)
@@ -58,11 +67,12 @@ def write_labelled(folder: Path, count: int, uploads: int = 2) -> Path:
         image, shape, colour = draw_labelled(number)
         path = f"images/{number:03d}.png"
         cv2.imwrite(str(folder / path), image[..., ::-1])
-        rows.append([path, shape, colour, f"user{number // uploads}"])
+        owner = number // uploads
+        rows.append([path, shape, colour, f"user{owner}", likes_of(shape, colour, number, owner)])
     manifest = folder / "labels.csv"
     with manifest.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
-        writer.writerow(["relative_im_path", "shape", "colour", "uploader"])
+        writer.writerow(["relative_im_path", "shape", "colour", "uploader", "likes"])
         writer.writerows(rows)
     return manifest
 

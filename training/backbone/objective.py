@@ -2,6 +2,9 @@
 
 The last layer has the logits of all questions, side by side. An image without an answer to a
 question says nothing about it.
+
+A question with a single logit ranks: of two images of a batch the one of higher standing should
+have the higher logit (pairwise logistic loss; RankNet, Burges et al., 2005).
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, softplus
 
 from training.data.samples import NOT_LABELLED
 
@@ -24,7 +27,7 @@ class Objective:
     """The questions, and how their answers are weighed.
 
     Attributes:
-        classes: the number of classes of each question.
+        classes: the number of classes of each question; 1 if it ranks.
         weights: of the classes of each question, float32 (K,) on the device of the logits; None:
             all count the same.
         smoothing: share of each label that is spread over all classes (Szegedy et al., 2016).
@@ -45,7 +48,7 @@ class Objective:
         """Weigh classes by the labels of the training split.
 
         Args:
-            classes: the number of classes of each question.
+            classes: the number of classes of each question; 1 if it ranks.
             label: (N,) or (N, Q).
             weights: ``balanced`` gives every class of a question the same total weight.
             smoothing: share of each label that is spread over all classes.
@@ -55,6 +58,8 @@ class Objective:
         columns = label.reshape(len(label), -1).T
         found = tuple(
             torch.from_numpy(_balanced(column[column != NOT_LABELLED], count))
+            if count > 1
+            else torch.ones(1)
             for column, count in zip(columns, classes, strict=True)
         )
         return cls(tuple(classes), found, smoothing)
@@ -74,6 +79,9 @@ class Objective:
         """
         total = logits.new_zeros(())
         for number, (part, column) in enumerate(self._questions(logits, label)):
+            if part.shape[1] == 1:
+                total = total + _ranking_figures(part[:, 0], column)[0]
+                continue
             total = total + cross_entropy(
                 part,
                 column,
@@ -88,7 +96,8 @@ class Objective:
         """Return figures of images, float64 (3,) on their device.
 
         These are the summed cross-entropy of all answers, without weights and smoothing; the number
-        of correct answers; and the number of answers.
+        of correct answers; and the number of answers. Of a question that ranks, an image counts as
+        the mean over the pairs of this batch.
 
         Args:
             logits: float32 (B, A).
@@ -96,6 +105,9 @@ class Objective:
         """
         sums = torch.zeros(3, dtype=torch.float64, device=logits.device)
         for part, column in self._questions(logits, label):
+            if part.shape[1] == 1:
+                sums += torch.stack(_ranking_figures(part[:, 0], column)).to(sums)
+                continue
             loss = cross_entropy(part, column, ignore_index=NOT_LABELLED, reduction="sum")
             known = column != NOT_LABELLED
             right = (part.argmax(1) == column) & known
@@ -106,6 +118,23 @@ class Objective:
         """Yield the logits (B, K) and the labels (B,) of each question."""
         columns = label.reshape(len(label), -1).unbind(1)
         yield from zip(torch.split(logits, list(self.classes), 1), columns, strict=True)
+
+
+def _ranking_figures(score: Tensor, standing: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return summed loss, correct answers and answers of images (B,), as the mean of their pairs.
+
+    Args:
+        score: float32 (B,).
+        standing: int64 (B,), higher is better; NOT_LABELLED where unknown.
+    """
+    known = standing != NOT_LABELLED
+    pair = (standing[:, None] > standing[None]) & known[:, None] & known[None]
+    margin = score[:, None] - score[None]
+    pairs, answers = pair.sum().clamp(min=1), known.sum() * pair.any()
+    # Sums, not a selection: the number of pairs is not known to a GPU's graph.
+    loss = torch.where(pair, softplus(-margin), 0).sum() / pairs
+    right = torch.where(pair, (margin > 0).to(score.dtype), 0).sum() / pairs
+    return loss * answers, right * answers, answers
 
 
 def _balanced(label: NDArray[np.int64], classes: int) -> NDArray[np.float32]:

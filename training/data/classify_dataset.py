@@ -22,8 +22,9 @@ from training.common.context import TrainContext
 from training.config import FitConfig
 from training.data.dataset import Dataset, decode_manifest, read_rows_of, same_pictures
 from training.data.labels import Label, check_label
-from training.data.manifest.label_manifest import LabelManifest, check_label_manifest
+from training.data.manifest.label_manifest import LabelColumns, LabelManifest, check_label_manifest
 from training.data.manifest.rows import fingerprint
+from training.data.ranks import Rank
 from training.data.samples import NOT_LABELLED, Samples
 from training.data.splits import SPLITS, TEST, TRAIN, VALIDATION, split_originals
 from training.run.folder import RunFolder
@@ -36,7 +37,7 @@ NO_AUGMENTATIONS = AugmentationSet(name="none", augmentations=(Augmentation(name
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifyDataset(Dataset):
-    """Labelled images."""
+    """Labelled or ranked images."""
 
     manifest: LabelManifest
     files: NDArray[np.int64]  # (N,) numbers of the files that are used, ascending
@@ -50,14 +51,20 @@ class ClassifyDataset(Dataset):
 
     @property
     def classes(self) -> tuple[int, ...]:
-        """The number of classes of each label."""
-        return tuple(len(label.classes) for label in self.labels)
+        """The number of classes of each label; then 1 for each rank."""
+        return (*(len(label.classes) for label in self.labels), *(1 for _ in self.ranks))
+
+    @property
+    def ranks(self) -> tuple[Rank, ...]:
+        """The ranks; their scores are by file."""
+        return self.manifest.ranks
 
     def samples(self, split: int) -> Samples:
-        """Return the images of one split, with the class of every label."""
+        """Return the images of one split, with the class of every label, and their standings."""
         file = self.files[self.split == split]
-        label = np.stack([each.value[file] for each in self.labels], axis=1)
-        return Samples(file, np.zeros_like(file), label)
+        answers = [label.value[file] for label in self.labels]
+        answers += [rank.standing[file] for rank in self.ranks]
+        return Samples(file, np.zeros_like(file), np.stack(answers, axis=1))
 
     def groups(self, split: int) -> NDArray[np.int64]:
         """Return the group of each of ``samples``, (N,)."""
@@ -83,6 +90,7 @@ class ClassifyDataset(Dataset):
                 if label.value[file] >= 0
             }
             blank = dict.fromkeys((label.name for label in self.labels), "")
+            scores = {f"{rank.name}_score": _cell(rank.score[file]) for rank in self.ranks}
             rows.append(
                 {
                     PATH: self.manifest.files[file],
@@ -90,6 +98,7 @@ class ClassifyDataset(Dataset):
                     SHA256: self.images.sha256[file],
                     **blank,
                     **known,
+                    **scores,
                 }
             )
         return rows
@@ -104,15 +113,31 @@ class ClassifyDataset(Dataset):
             "groups": len(np.unique(self.group)),
             "identical_images": self.copies,
             "labels": {label.name: label.counts for label in self.labels},
+            "ranks": {
+                rank.name: {
+                    "within": rank.within,
+                    "images": int((rank.standing[self.files] != NOT_LABELLED).sum()),
+                }
+                for rank in self.ranks
+            },
         }
 
     def summary(self) -> str:
         """Describe the data in one line."""
         counts = self.row_counts()
-        labels = ", ".join(f"{each.name} ({len(each.classes)} classes)" for each in self.labels)
-        return f"{counts['files']:,} images in {counts['groups']:,} groups, {labels}: " + ", ".join(
-            f"{number:,} {split}" for split, number in counts["images"].items()
+        asked = [f"{each.name} ({len(each.classes)} classes)" for each in self.labels]
+        for name, rank in counts["ranks"].items():
+            within = f"within {rank['within']}" if rank["within"] else "among all"
+            asked.append(f"{name} (ranked {within}, {rank['images']:,} images comparable)")
+        images = ", ".join(f"{number:,} {split}" for split, number in counts["images"].items())
+        return (
+            f"{counts['files']:,} images in {counts['groups']:,} groups, {', '.join(asked)}: "
+            + images
         )
+
+
+def _cell(score: float) -> str:
+    return f"{score:.12g}" if np.isfinite(score) else ""
 
 
 def read_manifest(config: FitConfig) -> LabelManifest:
@@ -125,9 +150,13 @@ def read_manifest(config: FitConfig) -> LabelManifest:
     manifest = check_label_manifest(
         table,
         images,
-        labels=config.labels,
-        groups=config.group,
-        quantiles=config.quantiles,
+        LabelColumns(
+            labels=config.labels,
+            groups=config.group,
+            quantiles=config.quantiles,
+            ranks=config.ranks,
+            rank_within=config.rank_within,
+        ),
         skip_bad_rows=config.skip_bad_rows,
     )
     for label in manifest.labels:
@@ -171,6 +200,7 @@ def load_dataset(config: FitConfig, manifest: LabelManifest, ctx: TrainContext) 
         group=group,
     )
     _check_classes(data)
+    _check_ranks(data)
     return data
 
 
@@ -282,4 +312,25 @@ def _check_classes(data: ClassifyDataset) -> None:
                     expected="several groups of images of every class",
                     got=f"{label.counts[name]:,} of {sum(label.counts.values()):,} images",
                     remedy="Add images of it, leave it out, or give another --seed.",
+                )
+
+
+def _check_ranks(data: ClassifyDataset) -> None:
+    """Check that images can be compared in every split.
+
+    Raises:
+        DataError: in a split no two images can be compared.
+    """
+    for rank in data.ranks:
+        for split, name in enumerate(SPLIT_NAMES):
+            standing = rank.standing[data.files[data.split == split]]
+            if (standing != NOT_LABELLED).sum() < 2:  # those of one owner are in one split
+                within = f"of the same {rank.within}" if rank.within else "with different scores"
+                raise DataError(
+                    f"{rank.name} compares no images in the {name} split",
+                    expected=f"several images {within} in each split, and hundreds for useful "
+                    "results",
+                    got=f"{int((rank.standing != NOT_LABELLED).sum()):,} images in all that can be "
+                    "compared",
+                    remedy="Compare all images with --rank-within '', or add images.",
                 )

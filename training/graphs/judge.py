@@ -27,7 +27,8 @@ class HeldOut:
     """How one graph and its heads do on held-out data; rows are the same for every graph.
 
     Attributes:
-        correct: (N,) whether each test image was recognised: its augmentation, or its label.
+        correct: (N,) whether each test image was recognised: its augmentation, or its label; of a
+            ranked image, the share of its pairs.
         file: (N,) number of its file, or of its group.
         loss: (R,) log loss of each outcome of the test split, of all targets; or of each label.
         weight: (R,) so that every target, or label, counts the same.
@@ -36,7 +37,7 @@ class HeldOut:
         regret: mean over targets of ``relative_regret``; None without true probabilities.
     """
 
-    correct: NDArray[np.bool_]
+    correct: NDArray[np.bool_] | Float64Array
     file: NDArray[np.int64]
     loss: Float64Array
     weight: Float64Array

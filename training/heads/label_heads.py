@@ -17,46 +17,37 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
 from augrank.arrays import Float32Array, Float64Array
-from augrank.files import atomic_write
-from augrank.models.label_head import (
-    HeadKind,
-    LabelCalibration,
-    LabelHead,
-    LabelHeadSpec,
-    Linear,
-    Scorer,
-    Trees,
-    softmax,
-)
+from augrank.models.label_head import LabelCalibration, LabelHead, LabelHeadSpec, softmax
+from augrank.models.scorers import HeadKind, Linear, Scorer, Trees
 from training.common.classification import ClassificationFigures, classification_figures, row_losses
 from training.common.metrics import EPSILON
 from training.data.labels import Label
 from training.data.samples import NOT_LABELLED
 from training.data.splits import TEST, TRAIN, VALIDATION
+from training.heads.candidates import (
+    FEATURE_STEPS,
+    LOGISTIC,
+    MAX_ROUNDS,
+    MAX_TREE_ROWS,
+    NETWORK,
+    PATIENCE,
+    STRENGTHS,
+    TREE_COLUMNS,
+    TREE_OPTIONS,
+    XGBOOST,
+    Candidate,
+)
 
 if TYPE_CHECKING:
     import xgboost
     from sklearn.linear_model import LogisticRegression
 
 COVERAGES = (0.9, 0.95)  # of prediction sets, in the report
-NETWORK, LOGISTIC, XGBOOST = "last layer", "logistic regression", "XGBoost"
-STRENGTHS = (0.001, 0.01, 0.1, 1.0)  # C of the logistic regression, on standardised features
 MAX_TEMPERATURE = 20.0
 ABSENT = -30.0  # log odds of a class without images
 RARE = 200  # images of a class, all of which are kept in a sample
 MAX_LOGISTIC_ROWS = 20_000  # drawn by seed; more do not change two thousand weights per class
-TREE_OPTIONS = {
-    "max_depth": 4,
-    "eta": 0.1,
-    "subsample": 0.8,
-    "lambda": 2.0,
-    "tree_method": "hist",
-}
-TREE_COLUMNS = 150  # features, drawn for each tree
-MAX_ROUNDS, PATIENCE = 200, 10
-MAX_TREE_ROWS = 20_000
 MAX_TREE_CLASSES = 30  # each has trees of its own
-FEATURE_STEPS = 50  # per standard deviation, that trees round features to
 
 
 @dataclass(frozen=True)
@@ -76,17 +67,6 @@ class Told:
     probability: Float64Array  # (N, K)
     label: NDArray[np.int64]  # (N,)
     group: NDArray[np.int64]  # (N,)
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A way to tell a label from features."""
-
-    name: str
-    scorer: Scorer
-    validation_loss: float  # at its best temperature
-    booster: "xgboost.Booster | None" = None
-    step: float = 0.0  # that trees round features to
 
 
 @dataclass(frozen=True)
@@ -143,21 +123,12 @@ class FittedLabelHead:
 
     def save(self, root: Path) -> None:
         """Write its files below a run."""
-        calibration, scorer = self.head.calibration, self.candidate.scorer
-        arrays: dict[str, Any] = {
+        calibration = self.head.calibration
+        arrays = {
             "temperature": np.float64(calibration.temperature),
             "scores": calibration.scores,
         }
-        if isinstance(scorer, Linear):
-            arrays |= {"weight": scorer.weight, "bias": scorer.bias}
-        else:
-            arrays["step"] = np.float64(self.candidate.step)
-        spec = self.head.spec
-        with atomic_write(root / spec.file) as temporary, temporary.open("wb") as stream:
-            np.savez(stream, **arrays)
-        if spec.trees is not None and self.candidate.booster is not None:
-            with atomic_write(root / spec.trees) as temporary:
-                temporary.write_bytes(self.candidate.booster.save_raw("ubj"))
+        self.candidate.save(root, self.head.spec.paths, arrays)
 
 
 def labelled(

@@ -11,6 +11,12 @@ from augrank.reporting import Reporter, Table
 from training.run.plots import plot_confusion_matrix
 
 MAX_CLASSES = 20  # of a label, in the printed table
+GRAPH_FIGURES = {
+    "accuracy": "accuracy",
+    "macro_f1": "macro-F1",
+    "log_loss": "log loss",
+    "pair_accuracy": "pair accuracy",
+}
 
 
 def print_report(report: Mapping[str, Any], reporter: Reporter) -> None:
@@ -25,7 +31,12 @@ def print_report(report: Mapping[str, Any], reporter: Reporter) -> None:
             style="heading",
         )
         reporter.table(_classes_table(name, label))
-    reporter.table(_labels_table(report["labels"]))
+    for name, rank in report["ranks"].items():
+        _say_rank(name, rank, report["backbone"]["architecture"], reporter)
+    if report["labels"]:
+        reporter.table(_labels_table(report["labels"]))
+    if report["ranks"]:
+        reporter.table(_ranks_table(report["ranks"]))
     if len(report["graphs"]) > 1:
         reporter.table(_graphs_table(report["graphs"]))
     for note in report["notes"]:
@@ -81,15 +92,41 @@ def _graphs_table(graphs: Mapping[str, Mapping[str, Any]]) -> Table:
         (
             name,
             each["embedded_by"],
-            f"{each['accuracy']:.4f}",
-            f"{each['macro_f1']:.4f}",
-            f"{each['log_loss']:.4f}",
+            *(_number(each.get(figure)) for figure in GRAPH_FIGURES),
             "; ".join(each["shortfalls"]) or ("" if name == "fp32" else "as good as fp32"),
         )
         for name, each in graphs.items()
     ]
-    columns = ("graph", "embedded by", "accuracy", "macro-F1", "log loss", "judged")
+    columns = ("graph", "embedded by", *GRAPH_FIGURES.values(), "judged")
     return Table("Graphs, each with its own heads, test split", columns, rows, ("judged",))
+
+
+def _say_rank(name: str, rank: Mapping[str, Any], network: str, reporter: Reporter) -> None:
+    low, high = rank["pair_accuracy_interval_95"]
+    classes = rank["pair_accuracy_of_classes"]
+    beside = "" if classes is None else f"; its classes: {classes:.2%}"
+    reporter.say(
+        f"{network} ranks {rank['images']:,} test images by {name}: {rank['pair_accuracy']:.2%} "
+        f"({low:.2%} to {high:.2%}) of {rank['pairs']:,} pairs rightly (chance 50 %, p = "
+        f"{rank['p_value']:.2g}), by {rank['head']}{beside}",
+        style="heading",
+    )
+
+
+def _ranks_table(ranks: Mapping[str, Mapping[str, Any]]) -> Table:
+    rows = [
+        (
+            name,
+            f"{rank['images']:,}",
+            f"{rank['pairs']:,}",
+            f"{rank['pair_accuracy']:.4f}",
+            f"{rank['log_loss']:.4f}",
+            ", ".join(f"{kind} {loss:.4f}" for kind, loss in rank["candidates"].items()),
+        )
+        for name, rank in ranks.items()
+    ]
+    columns = ("rank", "images", "pairs", "pair accuracy", "log loss", "validation log loss")
+    return Table("Ranks on the test split", columns, rows, ("validation log loss",))
 
 
 def _number(value: float | None) -> str:

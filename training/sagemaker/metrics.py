@@ -32,6 +32,7 @@ BACKBONE = "test:accuracy"
 HEAD = ("accuracy", "auc", "brier", "log_loss")
 TARGET = ("accuracy", "auc")
 LABEL = ("accuracy", "macro_f1", "log_loss")
+RANKS = "ranks:pair_accuracy"
 STAGES = ("backbone", "graphs", "embeddings", "heads")
 
 
@@ -53,10 +54,12 @@ def print_report(report: Mapping[str, Any]) -> None:
     """Print the metrics of a finished run: each head or label, and the mean over them."""
     for stage in STAGES:
         _print(f"{stage}_seconds", report["seconds"].get(stage))
-    if labels := report.get("labels"):
+    if "labels" in report:
+        labels, ranks = report["labels"].values(), report.get("ranks", {}).values()
         for measure in LABEL:
-            _print(f"labels:{measure}", _mean([label[measure] for label in labels.values()]))
-        _print(BACKBONE, _mean([label["accuracy"] for label in labels.values()]))
+            _print(f"labels:{measure}", _mean([label[measure] for label in labels]))
+        _print(BACKBONE, _mean([label["accuracy"] for label in labels]))
+        _print(RANKS, _mean([rank["pair_accuracy"] for rank in ranks]))
         return
     _print(BACKBONE, report["backbone"]["test_accuracy"])
     heads = report["heads"]
@@ -102,6 +105,7 @@ def _common_names() -> Iterator[str]:
 def _names_of_labels() -> Iterator[str]:
     yield from _common_names()
     yield from (f"labels:{measure}" for measure in LABEL)
+    yield RANKS
 
 
 def _names(targets: Sequence[str]) -> Iterator[str]:

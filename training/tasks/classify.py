@@ -14,16 +14,14 @@ from numpy.typing import NDArray
 from augrank.contracts.classify_run import ClassifyGraphRecord, ClassifyRun
 from augrank.contracts.run import Precision
 from augrank.files import atomic_write, read_json, write_json
-from augrank.models.label_head import Linear
 from training.backbone.checkpoint import write_tensors
 from training.backbone.embed import pair_keys
 from training.backbone.model import InitialWeights
 from training.backbone.train import TrainedBackbone, train_with_curves, use_threads
-from training.common.classification import row_losses
 from training.common.context import TrainContext
 from training.common.device import Device
 from training.common.stage_timer import StageTimer
-from training.data.classify_dataset import CALIBRATION, SPLIT_NAMES, ClassifyDataset
+from training.data.classify_dataset import ClassifyDataset
 from training.data.dataset import default_name
 from training.graphs.embeddings import Embedded, EmbeddedBy, embed_graph, write_reference
 from training.graphs.judge import Comparison, HeldOut, preferred
@@ -35,7 +33,7 @@ from training.run.plots import plot_curves
 from training.run.report import history_entries
 
 if TYPE_CHECKING:
-    from training.heads.label_heads import FittedLabelHead
+    from training.heads.graph_heads import GraphHeads
 
 __all__ = ["fit", "print_report"]  # what training.tasks.base.TrainTask asks for
 
@@ -47,14 +45,14 @@ class GraphResult:
     Attributes:
         precision: of the graph.
         device: that computed its embeddings: ``torch`` for fp32.
-        heads: one for each label.
+        heads: of the labels and the ranks.
         held_out: how it does on the validation and test splits.
         against_fp32: the same, compared with fp32; None for fp32.
     """
 
     precision: Precision
     device: EmbeddedBy
-    heads: list["FittedLabelHead"]
+    heads: "GraphHeads"
     held_out: HeldOut
     against_fp32: Comparison | None = None
 
@@ -129,85 +127,19 @@ def _fit_graphs(
     data: ClassifyDataset, trained: TrainedBackbone, tables: list[Embedded], ctx: TrainContext
 ) -> list[GraphResult]:
     """Fit the heads of every graph, and judge the graphs."""
+    from training.heads.graph_heads import fit_graph_heads  # slow: loads XGBoost
+
     results: list[GraphResult] = []
-    with ctx.reporter.bar("Heads", len(tables) * len(data.labels), "heads") as advance:
+    count, threads = len(tables) * len(data.classes), ctx.threads.count
+    with ctx.reporter.bar("Heads", count, "heads") as advance:
         for embedded in tables:
-            heads = _fit_heads(data, trained, embedded, ctx, advance)
-            result = GraphResult(embedded.precision, embedded.device, heads, _held_out(heads))
+            heads = fit_graph_heads(data, trained.backbone, embedded, threads, advance)
+            result = GraphResult(embedded.precision, embedded.device, heads, heads.held_out())
             if results:
                 against = Comparison.of(result.held_out, results[0].held_out)
                 result = replace(result, against_fp32=against)
             results.append(result)
     return results
-
-
-def _fit_heads(
-    data: ClassifyDataset,
-    trained: TrainedBackbone,
-    embedded: Embedded,
-    ctx: TrainContext,
-    advance: Callable[[int, str], None],
-) -> list["FittedLabelHead"]:
-    from training.heads.label_heads import fit_label_head, labelled  # slow: loads XGBoost
-
-    table, heads, first = embedded.table, [], 0
-    assert table is not None
-    weight, bias = (
-        each.detach().cpu().numpy()
-        for each in (trained.backbone.last.weight, trained.backbone.last.bias)
-    )
-    for number, label in enumerate(data.labels):
-        columns = slice(first, first + len(label.classes))
-        first = columns.stop
-        parts = {}
-        for split in range(len(SPLIT_NAMES)):
-            samples = data.samples(split)
-            rows = table.rows(samples.file, samples.applied)
-            features, logits = table.features[rows], table.logits[rows][:, columns]
-            groups = data.groups(split)
-            parts[split] = labelled(features, logits, samples.label[:, number], groups)
-        heads.append(
-            fit_label_head(
-                label,
-                parts,
-                Linear(weight[columns], bias[columns]),
-                f"heads/{embedded.precision}/label-{number}",
-                calibration=CALIBRATION,
-                seed=data.config.seed,
-                threads=ctx.threads.count,
-            )
-        )
-        advance(1, f"{embedded.precision}: {label.name}")
-    return heads
-
-
-def _held_out(heads: list["FittedLabelHead"]) -> HeldOut:
-    """Return how heads do on the validation and test splits; every label counts the same.
-
-    Validation chose each graph's heads in the same way, so it favours none. The calibration split
-    judges nothing: what is promised of its images depends on that.
-    """
-    parts = [[head.validation, head.test] for head in heads]
-    probability = [np.concatenate([each.probability for each in told]) for told in parts]
-    label = [np.concatenate([each.label for each in told]) for told in parts]
-    group = np.concatenate([each.group for told in parts for each in told])
-    pairs = list(zip(probability, label, strict=True))
-    return HeldOut(
-        correct=np.concatenate([p.argmax(axis=1) == y for p, y in pairs]),
-        file=group,
-        loss=np.concatenate([row_losses(p, y) for p, y in pairs]),
-        weight=np.concatenate([np.full(len(y), 1 / len(y)) for y in label]),
-        original=group,
-        base_loss=float(np.mean([_guessing_loss(y) for y in label])),
-        regret=None,
-    )
-
-
-def _guessing_loss(label: NDArray[np.int64]) -> float:
-    """Return the log loss of predicting the shares of the classes for each image, in nats."""
-    counts = np.bincount(label)
-    shares = counts[counts > 0] / counts.sum()
-    return float(-(shares * np.log(shares)).sum())
 
 
 def _report(result: FitResult) -> dict[str, Any]:
@@ -225,25 +157,19 @@ def _report(result: FitResult) -> dict[str, Any]:
             "best_epoch": trained.history.best,
         },
         "history": history_entries(trained.history.epochs),
-        "labels": _labels(default),
+        "labels": {head.head.spec.label: head.entry() for head in default.heads.labels},
+        "ranks": {head.head.spec.rank: head.metrics() for head in default.heads.ranks},
         "graph": default.precision,
         "graphs": {graph.precision: _graph_entry(graph) for graph in result.graphs},
         "notes": _notes(data),
     }
 
 
-def _labels(graph: GraphResult) -> dict[str, Any]:
-    return {head.head.spec.label: head.entry() for head in graph.heads}
-
-
 def _graph_entry(graph: GraphResult) -> dict[str, Any]:
-    """Return a graph's entry in report.json: means over its labels, test split."""
-    figures = [head.figures for head in graph.heads]
+    """Return a graph's entry in report.json."""
     return {
         "embedded_by": graph.device,
-        "accuracy": float(np.mean([each.accuracy for each in figures])),
-        "macro_f1": float(np.mean([each.macro_f1 for each in figures])),
-        "log_loss": float(np.mean([each.log_loss for each in figures])),
+        **graph.heads.metrics,
         "against_fp32": asdict(graph.against_fp32) if graph.against_fp32 else None,
         "shortfalls": list(graph.shortfalls),
     }
@@ -266,8 +192,7 @@ def _write(result: FitResult, report: Mapping[str, Any], ctx: TrainContext) -> N
     data, trained = result.data, result.trained
     folder, config = data.folder, data.config
     for graph in result.graphs:
-        for head in graph.heads:
-            head.save(folder.root)
+        graph.heads.save(folder.root)
         _write_calibration(graph, folder)
         write_reference(data, trained, graph.precision, ctx)
     write_tensors(folder.weights, trained.backbone.plain_state())
@@ -281,6 +206,7 @@ def _write(result: FitResult, report: Mapping[str, Any], ctx: TrainContext) -> N
         std=trained.std,
         feature_width=trained.backbone.feature_width,
         labels=tuple(label.name for label in data.labels),
+        ranks=tuple(rank.name for rank in data.ranks),
         graphs={graph.precision: _graph_record(graph, folder) for graph in result.graphs},
         images=data.manifest.images,
         catalogue=folder.catalogue.name,
@@ -301,7 +227,7 @@ def _write_calibration(graph: GraphResult, folder: RunFolder) -> None:
     ``probability-0`` (n, K), ``label-0`` (n,) and ``group-0`` (n,) are of the first label.
     """
     arrays: dict[str, NDArray[Any]] = {}
-    for number, head in enumerate(graph.heads):
+    for number, head in enumerate(graph.heads.labels):
         arrays |= {
             f"probability-{number}": head.held.probability,
             f"label-{number}": head.held.label,
@@ -313,18 +239,18 @@ def _write_calibration(graph: GraphResult, folder: RunFolder) -> None:
 
 
 def _graph_record(graph: GraphResult, folder: RunFolder) -> ClassifyGraphRecord:
-    precision, figures = graph.precision, [head.figures for head in graph.heads]
+    precision, heads = graph.precision, graph.heads
     return ClassifyGraphRecord(
         file=folder.graph(precision).relative_to(folder.root).as_posix(),
         reference=folder.reference(precision).name,
         device=graph.device,
-        metrics={
-            "accuracy": float(np.mean([each.accuracy for each in figures])),
-            "macro_f1": float(np.mean([each.macro_f1 for each in figures])),
-        },
+        metrics=heads.metrics,
         shortfalls=graph.shortfalls,
         heads=tuple(
-            head.head.spec.model_copy(update={"metrics": head.metrics()}) for head in graph.heads
+            head.head.spec.model_copy(update={"metrics": head.metrics()}) for head in heads.labels
+        ),
+        rankers=tuple(
+            head.head.spec.model_copy(update={"metrics": head.metrics()}) for head in heads.ranks
         ),
         calibration=folder.calibration(precision).name,
     )

@@ -87,8 +87,14 @@ class Space:
         """Check that ``fit`` accepts the bounds of every range and every choice.
 
         Raises:
-            DataError: it rejects one of them.
+            DataError: it rejects one of them, or there is nothing to compare trials by.
         """
+        if config.ranks and config.labels is None and not config.quantiles:
+            raise DataError(
+                "a search compares labels, and there are none",
+                expected="--set labels or --set quantiles, beside ranks",
+                got=f"ranks {', '.join(config.ranks)}",
+            )
         for name, option in self.options.items():
             for value in option.bounds if isinstance(option, Range) else option:
                 try:

@@ -24,7 +24,7 @@ def contact_sheet(answered: Sequence[tuple[str, ImageAnswer]], root: Path) -> Im
         root: the folder.
     """
     shown = answered[:MAX_IMAGES]
-    lines = 2 + max(len(answer.labels) for _, answer in shown)
+    lines = 2 + max(len(answer.labels) + len(answer.ranks) for _, answer in shown)
     step_y = CELL_PX + lines * LINE_PX + MARGIN_PX
     columns = min(len(shown), 6 if len(shown) <= 36 else 12)
     size = (
@@ -52,7 +52,7 @@ def _paste(sheet: Image.Image, file: Path, left: int, top: int) -> None:
 def _caption(
     draw: ImageDraw.ImageDraw, path: str, answer: ImageAnswer, left: int, top: int
 ) -> None:
-    """Write name, labels and decision below an image; the frame has the decision's colour."""
+    """Write what is told below an image; the frame has the decision's colour."""
     decision = answer.decision
     frame = COLOURS[decision.decision] if decision else "#d5dae0"
     box = (left - 1, top - 1, left + CELL_PX, top + CELL_PX)
@@ -60,6 +60,8 @@ def _caption(
     texts = [(_short(draw, Path(path).name), MUTED)]
     for label in answer.labels.values():
         texts.append((_short(draw, f"{label.value}  {label.probability:.1%}"), INK))
+    for name, rank in answer.ranks.items():
+        texts.append((_short(draw, f"{name}: percentile {rank.percentile:.0f}"), INK))
     if decision:
         texts.append((_short(draw, f"{decision.decision}  {decision.probability:.1%}"), frame))
     if answer.error:

@@ -1,15 +1,16 @@
-"""From features to what an answer says of each image: its labels, and the decision on credit."""
+"""From features to what an answer says of each image: its labels, ranks and credit."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from augrank.arrays import Float32Array, Float64Array
-from augrank.models.label_head import LabelHead
 from augrank.models.rules import FittedRules
+from augrank.tasks.classify.heads import LoadedHeads
 from augrank.tasks.classify.request import Request
-from augrank.tasks.classify.response import ClassScore, CreditDecision, LabelAnswer
+from augrank.tasks.classify.response import ClassScore, CreditDecision, LabelAnswer, RankAnswer
 
 DIGITS = 6  # of probabilities
 WORDS = {
@@ -17,40 +18,46 @@ WORDS = {
     "reject": "It earns no credit for a {kind}: {shown} has probability {probability:.1%}.",
     "ask": "Ask a person: for a {kind}, {shown} has probability {probability:.1%}.",
 }
-Told = tuple[dict[str, LabelAnswer], CreditDecision | None]
 
 
-def tell(
-    features: Float32Array,
-    heads: Sequence[LabelHead],
-    rules: FittedRules | None,
-    request: Request,
-) -> list[Told]:
-    """Tell the labels of images, and decide.
+@dataclass
+class Told:
+    """What the heads say of one image."""
+
+    labels: dict[str, LabelAnswer] = field(default_factory=dict)
+    ranks: dict[str, RankAnswer] = field(default_factory=dict)
+    decision: CreditDecision | None = None  # with a review kind
+
+
+def tell(features: Float32Array, heads: LoadedHeads, request: Request) -> list[Told]:
+    """Tell the labels and ranks of images, and decide.
 
     Args:
         features: (N, F).
-        heads: of the bundle's labels.
-        rules: of the loaded graph.
+        heads: of the loaded graph.
         request: whose options they are for.
-
-    Returns:
-        The labels of each image, and the decision, if the request has a review kind.
     """
-    rows: list[dict[str, LabelAnswer]] = [{} for _ in features]
-    decisions: list[CreditDecision | None] = [None] * len(features)
-    for head in heads:
+    told, rules = [Told() for _ in features], heads.rules
+    for head in heads.labels:
         label, classes = head.spec.label, head.spec.classes
         probabilities = head.probabilities(features)
         sets = head.sets(probabilities, request.coverage)
-        for row, probability, inside in zip(rows, probabilities, sets, strict=True):
-            row[label] = _label_answer(classes, probability, inside, request.top)
-        if request.review_kind and rules and label == rules.label:
-            decisions = [
-                _decision(rules, request.review_kind, classes, probability)
-                for probability in probabilities
-            ]
-    return list(zip(rows, decisions, strict=True))
+        for each, probability, inside in zip(told, probabilities, sets, strict=True):
+            each.labels[label] = _label_answer(classes, probability, inside, request.top)
+            if request.review_kind and rules and label == rules.label:
+                each.decision = _decision(rules, request.review_kind, classes, probability)
+    for rank in heads.ranks:
+        scores = rank.scores(features)
+        places = zip(
+            told, scores, rank.percentiles(scores), rank.probabilities(scores), strict=True
+        )
+        for each, score, percentile, above in places:
+            each.ranks[rank.spec.rank] = RankAnswer(
+                score=round(float(score), DIGITS),
+                percentile=round(float(percentile), 2),
+                probability=round(float(above), DIGITS),
+            )
+    return told
 
 
 def _label_answer(

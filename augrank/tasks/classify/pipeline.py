@@ -23,12 +23,11 @@ from augrank.errors import AugrankError, BadRequest, BundleError
 from augrank.images.decode import DecodeLimits, RgbImage, encode
 from augrank.models.embedding_cache import DEFAULT_MB, EmbeddedImage, EmbeddingCache
 from augrank.models.engines import Device
-from augrank.models.label_head import LabelHead
-from augrank.models.rules import FittedRules
 from augrank.models.tags import tags_of
 from augrank.resources import usable_cores
 from augrank.tasks.base import EngineOptions, RequestBody
 from augrank.tasks.classify.embedding import EmbeddedBatch, ImageEmbedder
+from augrank.tasks.classify.heads import LoadedHeads
 from augrank.tasks.classify.labelling import tell
 from augrank.tasks.classify.plan import RequestPlan, plan_request
 from augrank.tasks.classify.request import DEFAULT_COVERAGE, DEFAULT_TOP, Request, parse_request
@@ -85,8 +84,7 @@ class Classifier:
         self.graph = open_graph(bundle, precision, threads=threads, device=device, spin=spin)
         self.precision, self.backbone = self.graph.precision, self.graph.backbone
         served = spec.graphs[self.precision]
-        self.heads = tuple(LabelHead.load(head, bundle.directory) for head in served.heads)
-        self.rules: FittedRules | None = served.rules
+        self.heads = LoadedHeads.load(served, bundle.directory)
         if self.backbone.feature_width != spec.feature_width:
             raise BundleError(
                 "the graph does not fit bundle.json",
@@ -198,14 +196,7 @@ class Classifier:
         if not known.resembles(features[0], way.device):
             apart = known.features_difference(features[0])
             raise _differs("its image's features", f"features {apart:.0%} apart from them")
-        got = {
-            f"{head.spec.label}: {name}": float(probability)
-            for head in self.heads
-            for name, probability in zip(
-                head.spec.classes, head.probabilities(features)[0], strict=True
-            )
-        }
-        difference = known.difference(got)
+        difference = known.difference(self.heads.probabilities(features))
         if not difference <= (TOLERANCE if same_device else OTHER_TOLERANCE):
             raise _differs("the probabilities of its export", f"some {difference:.3f} apart")
         return difference
@@ -218,8 +209,8 @@ class Classifier:
 
     def plan(self, request: Request) -> RequestPlan:
         """Check everything in a request except its images; see ``plan.py``."""
-        classes = {head.spec.label: head.spec.classes for head in self.heads}
-        return plan_request(request, classes, self.rules, self.bundle.spec.tags)
+        heads = self.heads
+        return plan_request(request, heads.classes, heads.rules, self.bundle.spec.tags)
 
     def answer(self, plans: Sequence[RequestPlan]) -> list[Answer | AugrankError]:
         """Answer several plans together, in order; a failed one gets an error in its place."""
@@ -248,22 +239,23 @@ class Classifier:
         if request.single and isinstance(outcomes[0], AugrankError):
             raise outcomes[0]
         good = [each.embedding.features for each in outcomes if isinstance(each, EmbeddedImage)]
-        labels = tell(np.concatenate(good), self.heads, self.rules, request) if good else []
-        told, images = iter(labels), list[ImageAnswer]()
+        told = iter(tell(np.concatenate(good), self.heads, request) if good else [])
+        images = list[ImageAnswer]()
         for digest, outcome in zip(plan.digests, outcomes, strict=True):
             if isinstance(outcome, AugrankError):
                 images.append(ImageAnswer(sha256=digest, error=outcome.to_dict()["error"]))
                 continue
-            info, (answers, decision) = outcome.info, next(told)
+            info, answers = outcome.info, next(told)
             images.append(
                 ImageAnswer(
                     sha256=digest,
                     width=info.width,
                     height=info.height,
                     format=info.format,
-                    labels=answers,
-                    tags=tags_of(spec.tags, _values(answers), request.configured),
-                    decision=decision,
+                    labels=answers.labels,
+                    ranks=answers.ranks,
+                    tags=tags_of(spec.tags, _values(answers.labels), request.configured),
+                    decision=answers.decision,
                 )
             )
         done = time.perf_counter()

@@ -24,6 +24,18 @@ class LabelAnswer(BaseModel, frozen=True):
     set: tuple[str, ...]  # holds the right class at the stated coverage; most probable first
 
 
+class RankAnswer(BaseModel, frozen=True):
+    """Where an image ranks by a score, such as popularity.
+
+    The difference of two images' scores is the log odds that the first one beats the second, if
+    both are of the same uploader, or whatever the rank was learned within.
+    """
+
+    score: float
+    percentile: float  # 0..100, among images that training never saw
+    probability: float  # that it beats the median of them
+
+
 class CreditDecision(BaseModel, frozen=True):
     """Whether an image earns the credit of its review kind."""
 
@@ -42,6 +54,7 @@ class ImageAnswer(BaseModel, frozen=True):
     height: int | None = None
     format: str | None = None
     labels: dict[str, LabelAnswer] = {}
+    ranks: dict[str, RankAnswer] = {}
     tags: dict[str, Tag] = {}  # with rules of tags in the bundle
     decision: CreditDecision | None = None  # with a review kind, and rules in the bundle
     error: dict[str, Any] | None = None  # code, message, expected, got, remedy

@@ -40,6 +40,7 @@ def test_a_folder_is_classified_into_a_table_and_a_sheet(classify_export, photos
     )  # fmt: skip
     assert "skipped: 1 of 11" in text
     assert "shape: " in text
+    assert "percentile" in text
     assert "decisions: " in text
     with Image.open(sheet) as image:
         assert image.width > 6 * 200
@@ -106,6 +107,7 @@ def test_mistakes_have_a_remedy(classify_export, tiny_export, photos, tmp_path):
 def test_inspect_shows_labels_and_rules(classify_export):
     text = run("inspect", classify_export.bundle)
     for words in ("task classify", "shape: bar, box, disc", "Box Review", "macro-F1",
+                  "likes (within uploader)", "pair accuracy",
                   "answers its smoke request as at export"):  # fmt: skip
         assert words in text
 
@@ -131,6 +133,8 @@ def test_a_folder_is_scored_to_parquet_as_it_is_classified(
         assert row["shape_probability"] == pytest.approx(told.labels["shape"].probability, abs=0.02)
         assert row["colour_set"][0] == row["colour"]
         assert row["decision"] == told.decision.decision
+        assert row["likes_score"] == pytest.approx(told.ranks["likes"].score, abs=0.05)
+        assert 0 <= row["likes_percentile"] <= 100
         assert row["review_kind"] == "Box Review"
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from export.tasks.classify import build
 from export.tasks.recommend import build as build_recommend
 from tests.support.labelled_images import RULES
 from training.common.classification import confusion_matrix, macro_f1
+from training.common.ranking import draw_pairs
 
 
 def options(**changes) -> ExportOptions:
@@ -27,7 +29,7 @@ def options(**changes) -> ExportOptions:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
-def test_macro_f1_as_served_is_that_of_the_report(classify_run, classify_export, precision):
+def test_figures_as_served_are_those_of_the_report(classify_run, classify_export, precision):
     """Each test image goes through the archive's own handler."""
     run = load_run(classify_run.run)
     rows = run.rows("test")
@@ -46,6 +48,14 @@ def test_macro_f1_as_served_is_that_of_the_report(classify_run, classify_export,
         predicted = np.array([number[name] for name in told])
         served = macro_f1(confusion_matrix(label, predicted, len(number)))
         assert served == pytest.approx(head.metrics["macro_f1"], abs=0.001)
+    (ranker,) = trained.rankers
+    told = np.array([each["body"]["images"][0]["ranks"]["likes"]["score"] for each in answers])
+    likes = np.array([float(row.attributes["likes_score"]) for row in rows])
+    _, owner = np.unique([int(Path(row.path).stem) // 2 for row in rows], return_inverse=True)
+    pairs = draw_pairs(likes, owner, seed=0)
+    assert len(pairs) == ranker.metrics["pairs"]
+    served = float(pairs.correct(told).mean())
+    assert served == pytest.approx(ranker.metrics["pair_accuracy"], abs=0.001)
     assert report["graphs"]["fp32"]["macro_f1"] == run.record.graphs["fp32"].metrics["macro_f1"]
 
 
@@ -57,11 +67,13 @@ def test_the_bundle_holds_heads_rules_and_a_card(classify_export):
         assert graph.rules.rules["Box Review"].credit == ("box", "bar")
         assert all((classify_export.bundle / name).is_file() for name in graph.paths)
     card = (classify_export.bundle / "model_card.md").read_text(encoding="utf-8")
-    assert "Tells shape, colour of an image." in card
+    assert "Tells shape, colour, likes of an image." in card
     assert "| Box Review | box, bar |" in card
+    assert "| likes | uploader |" in card
+    assert spec.ranks == ("likes",)
     smoke = SmokeRequest.load(classify_export.bundle)
     assert set(smoke.answers) == {"fp32", "int8"}
-    assert len(smoke.answers["fp32"].probabilities) == 6
+    assert len(smoke.answers["fp32"].probabilities) == 7
 
 
 def test_the_same_run_gives_the_same_bytes(classify_run, tmp_path):

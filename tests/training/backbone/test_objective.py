@@ -54,3 +54,29 @@ def test_a_batch_without_answers_has_no_loss():
     nothing = torch.full((3, 2), -1)
     assert Objective((3, 2)).loss(LOGITS, nothing).item() == 0
     assert Objective((3, 2), smoothing=0.1).loss(LOGITS, nothing).item() == 0
+
+
+def test_a_question_with_one_logit_ranks_the_images_of_a_batch():
+    score = torch.tensor([[0.0], [2.0], [1.0], [9.0]])
+    standing = torch.tensor([0, 10, 20, -1])  # the last image has none
+    pairs = torch.tensor([2.0, 1.0, -1.0])  # (1, 0), (2, 0), and (2, 1), which is the wrong way
+    expected = torch.nn.functional.softplus(-pairs).mean()
+    assert Objective((1,)).loss(score, standing).item() == pytest.approx(3 * expected.item() / 4)
+    loss, right, answers = Objective((1,)).figures(score, standing).tolist()
+    assert (loss, right, answers) == (
+        pytest.approx(3 * expected.item()), pytest.approx(3 * 2 / 3), 3
+    )  # fmt: skip
+    alone = torch.tensor([5, -1, -1, -1])
+    assert Objective((1,)).figures(score, alone).tolist() == [0, 0, 0]
+    assert Objective((1,)).loss(score, alone).item() == 0
+
+
+def test_ranks_stand_beside_labels_and_have_no_class_weights():
+    logits = torch.cat([LOGITS[:, :3], torch.tensor([[1.0], [0.0], [2.0]])], dim=1)
+    label = np.array([[0, 5], [2, 0], [2, 9000]])
+    made = Objective.of_labels((3, 1), label, "balanced", 0.0)
+    assert [len(each) for each in made.weights] == [3, 1]
+    alone = Objective((3,), made.weights[:1]).loss(logits[:, :3], torch.from_numpy(label[:, 0]))
+    ranked = Objective((1,)).loss(logits[:, 3:], torch.from_numpy(label[:, 1]))
+    both = made.loss(logits, torch.from_numpy(label))
+    assert both.item() == pytest.approx(alone.item() + ranked.item())

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from augrank.models.label_head import LabelHead, Linear, softmax
+from augrank.models.label_head import LabelHead, softmax
+from augrank.models.scorers import Linear
 from training.data.labels import Label
 from training.data.splits import TEST, TRAIN, VALIDATION
 from training.heads import label_heads

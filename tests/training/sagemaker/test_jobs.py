@@ -342,7 +342,7 @@ def test_channels_give_the_paths_of_manifest_and_weights(tmp_path):
 def test_a_classifiers_job_delivers_its_run_and_prints_its_metrics(classify_run, tmp_path, capsys):
     manifest = json.loads((classify_run.run / "run.json").read_text())
     options = {name: value for name, value in OPTIONS.items() if name != "threads"}
-    options |= {"epochs": 1, "graphs": ["fp32"], "labels": ["shape"]}
+    options |= {"epochs": 1, "graphs": ["fp32"], "labels": ["shape"], "ranks": ["likes"]}
     data = tmp_path / "data"
     data.mkdir()
     for part in ("images", "labels.csv"):

@@ -17,8 +17,9 @@ from augrank.errors import DataError
 from augrank.models.label_head import LabelHead
 from augrank.reporting import NullReporter
 from export.run_reader import load_run
-from tests.support.labelled_images import OPTIONS, fit_classifier, write_labelled
+from tests.support.labelled_images import OPTIONS, RANKED, fit_classifier, write_labelled
 from training.config import load_config
+from training.run.classify_report import print_report
 from training.tasks.run import run_fit
 
 pytestmark = pytest.mark.slow
@@ -28,7 +29,8 @@ def test_a_run_holds_what_export_reads(classify_run):
     record = json.loads((classify_run.run / "run.json").read_text())
     run = parse_run(record, classify_run.run / "run.json")
     assert isinstance(run, ClassifyRun)
-    assert run.labels == ("shape", "colour")
+    assert (run.labels, run.ranks) == (("shape", "colour"), ("likes",))
+    assert run.rows["ranks"] == {"likes": {"within": "uploader", "images": 238}}  # two are equal
     assert run.rows["images"] == {"train": 96, "validation": 48, "test": 48, "calibration": 48}
     assert run.rows["labels"]["shape"] == {"bar": 80, "box": 80, "disc": 80}
     report = json.loads((classify_run.run / "report.json").read_text())
@@ -43,6 +45,9 @@ def test_a_run_holds_what_export_reads(classify_run):
                 probability = loaded.probabilities(reference.features[:, 0])
                 assert probability.shape == (len(reference.paths), 3)
         assert report["graphs"][precision]["macro_f1"] == graph.metrics["macro_f1"]
+        (rank,) = graph.rankers
+        assert report["graphs"][precision]["pair_accuracy"] == rank.metrics["pair_accuracy"]
+        assert rank.metrics["images"] == 2 * rank.metrics["pairs"]  # two of each uploader
     assert report["task"] == "classify"
     colour = report["labels"]["colour"]
     low, high = colour["macro_f1_interval_95"]
@@ -53,15 +58,20 @@ def test_a_run_holds_what_export_reads(classify_run):
     for name in ("curves", "confusion-shape", "confusion-colour"):
         assert (classify_run.run / "plots" / f"{name}.png").read_bytes()[1:4] == b"PNG"
     catalogue = pd.read_csv(classify_run.run / "catalogue.csv")
-    assert list(catalogue.columns) == ["relative_im_path", "split", "sha256", "shape", "colour"]
+    columns = ["relative_im_path", "split", "sha256", "shape", "colour", "likes_score"]
+    assert list(catalogue.columns) == columns
 
 
 def test_a_finished_run_is_recognised_and_its_tables_are_printed(classify_run, tmp_path):
     console = Console(record=True, width=160)
-    given = {**OPTIONS, "manifest": classify_run.images / "labels.csv", "out": classify_run.run}
+    given = {**RANKED, "manifest": classify_run.images / "labels.csv", "out": classify_run.run}
     report = run_fit(None, given, RichReporter(console))
-    assert "already complete" in console.export_text()
+    assert "already complete" in console.export_text(clear=False)
     assert report["labels"]["shape"]["images"] == 48
+    print_report(report, RichReporter(console))
+    text = " ".join(console.export_text(clear=False).split())
+    assert f"ranks {report['ranks']['likes']['images']} test images by likes" in text
+    assert "Ranks on the test split" in text
 
 
 def test_an_interrupted_run_ends_with_the_same_heads(tmp_path):

@@ -1,12 +1,13 @@
 """The manifest of the task ``classify``: images and their labels, a row each.
 
-A label is a column of classes; a row with a blank cell is left out of that label only. Rows whose
+A label is a column of classes; a row with a blank cell is left out of that label only. A rank is
+a column of scores that images are ranked by. Rows whose
 ``uploader``, ``advertiser`` or ``original`` is the same belong to one group, which is never divided
 between splits.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from augrank.manifest.problems import Problems, Table
 from training.data.labels import Label, find_labels, read_labels
 from training.data.manifest.rows import ManifestRows
 from training.data.quantiles import quantile_classes
+from training.data.ranks import Rank, read_ranks
 
 GROUPS = ("uploader", "advertiser", ORIGINAL_FILE)
 
@@ -29,6 +31,7 @@ class LabelManifest(ManifestRows):
     """A validated manifest of labelled images."""
 
     labels: tuple[Label, ...]  # by file
+    ranks: tuple[Rank, ...]  # by file
     groups: tuple[str, ...]  # the columns that say which images belong together
 
     def without(self, bad: Mapping[int, str], *, skip: bool) -> "LabelManifest":
@@ -50,6 +53,7 @@ class LabelManifest(ManifestRows):
             lines=self.lines[kept],
             file=self.file[kept],
             labels=tuple(label.without(sorted(bad)) for label in self.labels),
+            ranks=tuple(rank.without(sorted(bad)) for rank in self.ranks),
             left_out=left_out,
         )
 
@@ -59,45 +63,62 @@ class LabelManifest(ManifestRows):
         return np.unique(self.file)
 
 
+@dataclass(frozen=True, kw_only=True)
+class LabelColumns:
+    """What the columns of a manifest mean.
+
+    Attributes:
+        labels: the label columns; by default those that the table tells (``find_labels``).
+        groups: columns of groups; by default those of GROUPS that the table has.
+        quantiles: the number of classes that columns of scores are divided into; by default these
+            are the labels.
+        ranks: columns of scores that images are ranked by. With these alone there are no labels.
+        rank_within: column of those whose images are compared, which is one of groups, too; by
+            default ``uploader``, where present; "" for none.
+    """
+
+    labels: Sequence[str] | None = None
+    groups: Sequence[str] | None = None
+    quantiles: Mapping[str, int] = field(default_factory=dict)
+    ranks: Sequence[str] = ()
+    rank_within: str | None = None
+
+
 def check_label_manifest(
-    table: Table,
-    images: Path,
-    *,
-    labels: Sequence[str] | None,
-    groups: Sequence[str] | None,
-    quantiles: Mapping[str, int] = {},
-    skip_bad_rows: bool,
+    table: Table, images: Path, columns: LabelColumns, *, skip_bad_rows: bool
 ) -> LabelManifest:
     """Validate every row.
 
     Args:
         table: the result of ``read_table``.
         images: the folder that paths are relative to.
-        labels: the label columns; by default those that the table tells (``find_labels``).
-        groups: columns of groups; by default those of GROUPS that the table has.
-        quantiles: the number of classes that columns of scores are divided into; by default these
-            are the labels.
+        columns: labels, groups and ranks.
         skip_bad_rows: leave bad rows out instead of failing.
 
     Raises:
         DataError: bad rows, with line numbers; an unknown column.
     """
     frame, problems = table.frame, Problems.of(table)
-    wanted = labels or (tuple(quantiles) or None if labels is None else labels)
-    names, groups = find_labels(frame, wanted), _group_columns(frame, groups)
+    names = _label_columns(frame, columns)
     path = check_paths(frame[PATH], images, problems)
     notes = table.notes
-    for name, classes in quantiles.items():
+    for name, classes in columns.quantiles.items():
         find_labels(frame, (name,))  # raises if there is no such column
         divided = quantile_classes(frame, name, classes, path, problems)
         frame, notes = frame.assign(**{name: divided.cells}), (*notes, divided.note)
     _, number = np.unique(path, return_inverse=True)
-    read_labels(frame, names, number.astype(np.int64), problems)  # rows that contradict
+    number = number.astype(np.int64)
+    # Of all rows, for those that contradict others or are no numbers.
+    read_labels(frame, names, number, problems)
+    read_ranks(frame, columns.ranks, columns.rank_within, number, problems)
     left_out = problems.settle(table.source, skip=skip_bad_rows)
     kept = ~problems.bad
     frame = frame[kept].reset_index(drop=True)
     files, file = np.unique(path[kept], return_inverse=True)
-    valid = Problems(table.unit, table.lines[kept])
+    file, valid = file.astype(np.int64), Problems(table.unit, table.lines[kept])
+    ranks = read_ranks(frame, columns.ranks, columns.rank_within, file, valid)
+    compared = {rank.within for rank in ranks if rank.within is not None}
+    groups = _group_columns(frame, columns.groups)
     return LabelManifest(
         source=table.source,
         images=images.resolve(),
@@ -105,12 +126,20 @@ def check_label_manifest(
         lines=table.lines[kept],
         unit=table.unit,
         files=tuple(map(str, files)),
-        file=file.astype(np.int64),
+        file=file,
         left_out=left_out,
         notes=notes,
-        labels=read_labels(frame, names, file.astype(np.int64), valid),
-        groups=groups,
+        labels=read_labels(frame, names, file, valid),
+        ranks=ranks,
+        groups=(*groups, *sorted(compared - set(groups))),
     )
+
+
+def _label_columns(frame: pd.DataFrame, columns: LabelColumns) -> tuple[str, ...]:
+    if columns.labels is None and not columns.quantiles and columns.ranks:
+        return ()
+    wanted = tuple(columns.quantiles) or None if columns.labels is None else columns.labels
+    return find_labels(frame, wanted)
 
 
 def _group_columns(frame: pd.DataFrame, wanted: Sequence[str] | None) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """The classifier in process: what its answers hold, and what they refuse."""
 
 import json
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -38,7 +39,7 @@ def answer_to(classifier: Classifier, *images, **options):
 def test_an_answer_holds_every_label_with_its_probabilities(classifier):
     answer = classifier.classify(photo(0), top=3)
     assert list(answer.labels) == ["shape", "colour"]
-    for head in classifier.heads:
+    for head in classifier.heads.labels:
         told = answer.labels[head.spec.label]
         probabilities = [each.probability for each in told.top]
         assert {each.name for each in told.top} == set(head.spec.classes)
@@ -55,7 +56,7 @@ def test_probabilities_are_those_of_the_parts(classifier):
     spec = classifier.bundle.spec
     pixels = decode(photo(1), spec.image_size).pixels
     embedding = classifier.backbone.embed(Normalizer(spec.mean, spec.std).batch([pixels]))
-    for head in classifier.heads:
+    for head in classifier.heads.labels:
         expected = head.probabilities(embedding.features)[0]
         told = classifier.classify(photo(1), top=3).labels[head.spec.label]
         got = {each.name: each.probability for each in told.top}
@@ -123,7 +124,7 @@ def test_sets_grow_with_the_coverage(classifier):
 
 
 def test_rules_decide_by_review_kind(classifier):
-    rules = classifier.rules
+    rules = classifier.heads.rules
     photos = [photo(number) for number in range(40)]
     answer = answer_to(classifier, *photos, review_kind="box_review", top=3)
     seen = set()
@@ -189,11 +190,24 @@ def test_the_smoke_request_is_answered_as_at_export(classifier, monkeypatch):
     classifier.warm_up()
     wrong = [
         type(head)(head.spec, lambda features: np.zeros((len(features), 3)), head.calibration)
-        for head in classifier.heads
+        for head in classifier.heads.labels
     ]
-    monkeypatch.setattr(classifier, "heads", tuple(wrong))
+    monkeypatch.setattr(classifier, "heads", replace(classifier.heads, labels=tuple(wrong)))
     with pytest.raises(BundleError, match="does not answer its smoke request"):
         classifier.check_smoke_request()
+
+
+def test_an_image_ranks_where_its_head_puts_it(classifier):
+    answer = answer_to(classifier, *(photo(number) for number in range(12)))
+    ranks = [image.ranks["likes"] for image in answer.images]
+    order = np.argsort([each.score for each in ranks])
+    percentiles = np.array([each.percentile for each in ranks])
+    assert (np.diff(percentiles[order]) >= 0).all()
+    assert percentiles.min() < percentiles.max()
+    for each in ranks:
+        assert each.probability > 0.5 or each.percentile <= 51
+    alone = classifier.classify(photo(3)).ranks["likes"]
+    assert alone.score == pytest.approx(ranks[3].score, abs=1e-4)
 
 
 def test_an_answer_is_plain_json(classifier):

@@ -1,0 +1,71 @@
+"""Scores as standings: whose images are compared, and what cannot be."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from augrank.errors import DataError
+from augrank.manifest.problems import Problems
+from training.data.ranks import STEPS, read_ranks, standings
+from training.data.samples import NOT_LABELLED
+
+NAN = float("nan")
+
+
+def read(rows: list[tuple[str, str, int]], within: str | None = None):
+    """Read (likes, uploader, file) rows."""
+    frame = pd.DataFrame(rows, columns=["likes", "uploader", "file"])
+    problems = Problems("line", np.arange(2, len(rows) + 2))
+    file = frame.pop("file").to_numpy(np.int64)
+    return read_ranks(frame, ["likes"], within, file, problems)[0], problems
+
+
+def test_a_standing_is_among_the_images_of_an_uploader():
+    rank, problems = read(
+        [("5", "a", 0), ("900", "b", 1), ("7", "a", 2), ("6", "a", 3), ("100", "b", 4)]
+    )
+    assert not problems.bad.any()
+    assert rank.within == "uploader"
+    assert rank.standing.tolist() == [0, STEPS, STEPS, STEPS // 2, 0]
+
+
+def test_all_images_are_compared_where_no_uploader_counts():
+    rank, _ = read([("5", "a", 0), ("900", "b", 1), ("7", "a", 2)], within="")
+    assert rank.within is None
+    assert rank.standing.tolist() == [0, STEPS, STEPS // 2]
+
+
+def test_an_image_that_cannot_be_compared_has_no_standing():
+    score = np.array([1, 1, 3, NAN, 5, 5, 6])
+    owner = np.array([0, 0, 1, 1, 2, 2, 2])
+    # Two equal scores say nothing; one image alone neither; ties count half.
+    expected = [NOT_LABELLED] * 4 + [STEPS // 4, STEPS // 4, STEPS]
+    assert standings(score, owner).tolist() == expected
+
+
+def test_images_without_an_uploader_are_alone():
+    rank, _ = read([("5", "", 0), ("9", "", 1), ("1", "a", 2), ("2", "a", 3)])
+    assert rank.standing.tolist() == [NOT_LABELLED, NOT_LABELLED, 0, STEPS]
+
+
+def test_the_first_score_of_a_file_counts():
+    rank, _ = read([("5", "a", 0), ("50", "a", 0), ("7", "a", 1), ("", "a", 2)])
+    assert rank.score[:2].tolist() == [5, 7]
+    assert np.isnan(rank.score[2])
+    assert rank.without([1]).standing.tolist() == [NOT_LABELLED] * 3
+
+
+def test_a_score_that_is_no_number_is_a_bad_row():
+    _, problems = read([("5", "a", 0), ("many", "a", 1), ("inf", "a", 2)])
+    assert problems.bad.tolist() == [False, True, True]
+    assert "'many'" in problems.reasons[1]
+    assert "expected a number" in problems.reasons[1]
+
+
+def test_unknown_columns_are_named():
+    frame = pd.DataFrame({"likes": ["1"]})
+    problems = Problems("line", np.array([2]))
+    with pytest.raises(DataError, match=r"there is no column 'like'.*likes"):
+        read_ranks(frame, ["like"], None, np.zeros(1, np.int64), problems)
+    with pytest.raises(DataError, match="there is no column 'owner'"):
+        read_ranks(frame, ["likes"], "owner", np.zeros(1, np.int64), problems)
