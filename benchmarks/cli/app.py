@@ -6,6 +6,7 @@ from benchmarks.cli.documents import document, reproduce
 from benchmarks.cli.graphs import graphs
 from benchmarks.cli.hostile import hostile
 from benchmarks.cli.instances import instances, refresh_prices
+from benchmarks.cli.labels import labels
 from benchmarks.cli.serving import pipeline, serving
 from benchmarks.cli.training import training
 from benchmarks.cli.trust import trust
@@ -15,7 +16,10 @@ app = typer.Typer(
     add_completion=False,
     help="Time training and serving; check what answers claim, and what a server bears.",
 )
-COMMANDS = (pipeline, serving, training, instances, trust, graphs, hostile, document, reproduce)
+COMMANDS = (
+    *(pipeline, serving, training, instances),
+    *(trust, graphs, labels, hostile, document, reproduce),
+)
 for command in COMMANDS:
     app.command()(command)
 app.command("prices")(refresh_prices)

@@ -43,10 +43,11 @@ def reproduce(
 ) -> None:
     """Repeat the first experiments: render, simulate, fit; write docs/results.md.
 
-    The document's sections about graphs and trust are kept.
+    The document's other sections, about graphs, labels and trust, are kept.
     """
     from benchmarks.common.sections import section_of, with_section
     from benchmarks.graphs import HEADING as GRAPHS
+    from benchmarks.labels.document import HEADINGS as LABELS
     from benchmarks.reproduce import Experiment, read_report, results_document, run_experiment
     from benchmarks.trust.document import HEADING as TRUST
 
@@ -59,7 +60,7 @@ def reproduce(
     if document is not None:
         text = results_document(experiment, report, command_line(), catalogue_report)
         previous = document.read_text(encoding="utf-8") if document.exists() else ""
-        for heading in (GRAPHS, TRUST):
+        for heading in (*LABELS, GRAPHS, TRUST):
             if section := section_of(previous, heading):
                 text = with_section(text, section)
         write_text(document, text)

@@ -1,0 +1,1 @@
+"""What classifiers tell of rendered images that training never saw."""

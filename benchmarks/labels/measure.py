@@ -1,0 +1,272 @@
+"""Train classifiers on rendered images, export them, and ask about images of other people.
+
+    python -m benchmarks labels review --out build/labels/review --document docs/results.md
+
+The experiment runs the commands that a user runs (render, fit, export, score), and compares the
+answers for new images, of uploaders or advertisers that training never saw, with what was rendered.
+"""
+
+import csv
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from scipy.stats import beta
+
+from augrank.contracts.manifest import PATH
+from augrank.errors import DataError
+from augrank.images.decode import decode
+from augrank.tasks.classify.pipeline import Classifier
+from augrank.tasks.classify.request import Request
+from benchmarks.common.results import RESULTS_VERSION
+from benchmarks.labels.foreground_colour import Method, colour_baseline
+from benchmarks.labels.systems import SYSTEMS, System, SystemName
+from benchmarks.reproduce import read_report, run_training
+from training.common.classification import classification_figures
+from training.common.ranking import draw_pairs, ranking_figures
+
+FRESH_SEED = 1  # of new images; those of training have seed 0
+TIMED_REQUESTS, TIMED_IMAGES = 8, 32
+CONFIDENCE = 0.95
+
+Rows = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Sizes of an experiment."""
+
+    system: SystemName
+    backbones: tuple[str, ...] = ("resnet18",)
+    weights: str = "none"
+    count: int = 12_000  # images to train and test with
+    fresh: int = 2500  # new images
+    epochs: int = 12
+    image_size: int = 128
+    freeze_epochs: int = 0
+    seed: int = 0
+
+
+def measure_labels(experiment: Experiment, out: Path, command: str) -> dict[str, Any]:
+    """Render, train, export and classify below ``out``; finished parts are reused.
+
+    Returns:
+        The contents of results.json.
+
+    Raises:
+        DataError: a command failed; it has printed its own message.
+    """
+    system = SYSTEMS[experiment.system]
+    size = ("--kind", system.kind, "--size", experiment.image_size)
+    run_training("render", *size, "--count", experiment.count, "--out", out / "images")
+    fresh = ("--count", experiment.fresh, "--seed", FRESH_SEED, "--out", out / "fresh")
+    run_training("render", *size, *fresh)
+    truth = _read(out / "fresh" / "manifest.csv")
+    backbones = {}
+    for backbone in experiment.backbones:
+        run, dist = out / "runs" / backbone, out / "dist" / backbone
+        _fit(experiment, system, backbone, out / "images", run)
+        rules = ("--rules", system.rules) if system.rules else ()
+        _run("export", "build", run, "--out", dist, "--name", backbone, *rules)
+        manifest = _fresh_manifest(system, truth, out / "fresh")
+        answers = out / f"{backbone}.parquet"
+        _run("augrank", "score", dist / "bundle", manifest, "--out", answers)
+        told = sorted(pq.read_table(answers).to_pylist(), key=lambda row: row["item"])
+        report = read_report(run)
+        backbones[backbone] = {
+            "graph": report["graph"],
+            "graphs": report["graphs"],
+            "heads": {name: each["head"] for name, each in report["labels"].items()},
+            "test": {**report["labels"], **_test_ranks(report)},
+            "fresh": _figures(system, truth, told),
+            "images_per_s": images_per_second(dist / "bundle", out / "fresh", truth),
+        }
+    return {
+        "benchmark": "labels",
+        "results_version": RESULTS_VERSION,
+        "command": command,
+        **asdict(experiment),
+        "backbones": backbones,
+        "baselines": _colour_baselines(system, experiment, out, truth) if system.colour else {},
+    }
+
+
+def _test_ranks(report: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"{name}, rank": each for name, each in report["ranks"].items()}
+
+
+def _fit(experiment: Experiment, system: System, backbone: str, images: Path, run: Path) -> None:
+    options = [
+        *system.fit_options(),
+        *("--manifest", images / "manifest.csv", "--out", run, "--backbone", backbone),
+        *("--epochs", experiment.epochs, "--image-size", experiment.image_size),
+        *("--weights", experiment.weights, "--seed", experiment.seed),
+        *("--cache", run.parent / "cache"),
+    ]
+    if experiment.freeze_epochs:
+        options += ["--freeze-epochs", experiment.freeze_epochs]
+    run_training("fit", *options)
+
+
+def _run(module: str, *arguments: object) -> None:
+    done = subprocess.run([sys.executable, "-m", module, *map(str, arguments)], check=False)
+    if done.returncode:
+        raise DataError(
+            f"python -m {module} {arguments[0]} failed with exit code {done.returncode}"
+        )
+
+
+def _read(manifest: Path) -> Rows:
+    with manifest.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def _fresh_manifest(system: System, truth: Rows, folder: Path) -> Path:
+    """Write the manifest that is scored: with rules, review kinds take turns."""
+    kinds = [kind for kind, _ in system.credit] or [""]
+    file = folder / "to_score.csv"
+    with file.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow([PATH, "review_kind"])
+        for number, row in enumerate(truth):
+            writer.writerow([row[PATH], kinds[number % len(kinds)]])
+    return file
+
+
+def _figures(system: System, truth: Rows, told: Rows) -> dict[str, Any]:
+    """Compare answers with what was rendered."""
+    group = np.unique([row[system.group] for row in truth], return_inverse=True)[1]
+    found: dict[str, Any] = {
+        label: label_figures(label, truth, told, group) for label in system.labels
+    }
+    for rank in system.ranks:
+        found[f"{rank}, rank"] = rank_figures(rank, system.truth, truth, told, group)
+    if system.credit:
+        found["decisions"] = decision_figures(dict(system.credit), truth, told)
+    return found
+
+
+def label_figures(label: str, truth: Rows, told: Rows, group: NDArray[np.int64]) -> dict[str, Any]:
+    """Return figures of a label on new images, and how often a prediction set is right.
+
+    Args:
+        label: its column.
+        truth: rows of the rendered manifest; a blank label is left out.
+        told: rows of ``augrank score``.
+        group: (N,) of each row.
+    """
+    known = [number for number, row in enumerate(truth) if row[label]]
+    classes = sorted({truth[number][label] for number in known})
+    place = {name: number for number, name in enumerate(classes)}
+    value = np.array([place[truth[number][label]] for number in known])
+    # Probabilities of the class that was told: enough for all figures but log loss.
+    probability = np.zeros((len(known), len(classes)))
+    for row, number in enumerate(known):
+        probability[row, place[told[number][label]]] = told[number][f"{label}_probability"]
+    figures = asdict(classification_figures(probability, value, group[known], classes))
+    del figures["log_loss"]
+    covered = [truth[number][label] in told[number][f"{label}_set"] for number in known]
+    return _with_worst_class(figures) | {"covered": float(np.mean(covered))}
+
+
+def _with_worst_class(figures: dict[str, Any]) -> dict[str, Any]:
+    recalls = {
+        name: each["recall"] for name, each in figures["per_class"].items() if each["images"]
+    }
+    worst = min(recalls, key=lambda name: recalls[name])
+    return figures | {"worst_class": worst, "worst_recall": recalls[worst]}
+
+
+def rank_figures(
+    rank: str, truth_column: str, truth: Rows, told: Rows, group: NDArray[np.int64]
+) -> dict[str, Any]:
+    """Return how often pairs of new images of one group are told rightly, and could be.
+
+    Args:
+        rank: column of the scores.
+        truth_column: of what can be known about them.
+        truth: rows of the rendered manifest.
+        told: rows of ``augrank score``.
+        group: (N,) of each row.
+    """
+    score = np.array([float(row[rank]) for row in truth])
+    pairs = draw_pairs(score, group, seed=0)
+    known = np.array([float(row[truth_column]) for row in truth])
+    attainable = float(pairs.correct(known).mean())
+    figures = asdict(
+        ranking_figures(np.array([row[f"{rank}_score"] for row in told]), pairs, group)
+    )
+    return figures | {
+        "attainable": attainable,
+        "share_of_attainable": figures["pair_accuracy"] / attainable,
+    }
+
+
+def decision_figures(credit: Mapping[str, str], truth: Rows, told: Rows) -> dict[str, Any]:
+    """Return how many decisions needed no person, and how many of those were right.
+
+    Args:
+        credit: the class that earns credit, by review kind.
+        truth: rows of the rendered manifest.
+        told: rows of ``augrank score``.
+    """
+    right, decided = 0, 0
+    for row, answer in zip(truth, told, strict=True):
+        if answer["decision"] in ("accept", "reject"):
+            earns = row["kind"] == credit[answer["review_kind"]]
+            decided += 1
+            right += earns == (answer["decision"] == "accept")
+    return {
+        "images": len(truth),
+        "decided": decided / len(truth),
+        "right": right / max(decided, 1),
+        "right_at_least": float(beta.ppf(1 - CONFIDENCE, right, decided - right + 1))
+        if right
+        else 0.0,
+    }
+
+
+def _colour_baselines(
+    system: System, experiment: Experiment, out: Path, truth: Rows
+) -> dict[str, Any]:
+    """Tell colours by the foreground in CIELAB, without a network."""
+    label = system.colour
+    known = [row for row in _read(out / "images" / "manifest.csv") if row[label]]
+    asked = [row for row in truth if row[label]]
+    classes = sorted({row[label] for row in known})
+    value, expected = (
+        np.array([classes.index(row[label]) for row in rows]) for rows in (known, asked)
+    )
+    group = np.unique([row[system.group] for row in asked], return_inverse=True)[1]
+    side = experiment.image_size
+    images, fresh = (
+        np.stack([decode((folder / row[PATH]).read_bytes(), side).pixels for row in rows])
+        for folder, rows in ((out / "images", known), (out / "fresh", asked))
+    )
+    found = {}
+    for method in get_args(Method):
+        probability = colour_baseline(images, value, fresh, classes, method)
+        found[method] = _with_worst_class(
+            asdict(classification_figures(probability, expected, group, classes))
+        )
+    return found
+
+
+def images_per_second(bundle: Path, folder: Path, truth: Rows) -> float:
+    """Return how many images a loaded classifier answers a second, by the quickest way here."""
+    images = [(folder / row[PATH]).read_bytes() for row in truth[:TIMED_IMAGES]]
+    classifier = Classifier.load(bundle, embedding_cache_mb=0)
+    classifier.warm_up()
+    seconds = []
+    for _ in range(TIMED_REQUESTS):
+        started = time.perf_counter()
+        classifier.classify_batch([Request(tuple(images))])
+        seconds.append(time.perf_counter() - started)
+    return len(images) / float(np.median(seconds))

@@ -1,0 +1,81 @@
+"""How answers for new images are compared with what was rendered."""
+
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from benchmarks.cli.app import app
+from benchmarks.labels.document import HEADINGS
+from benchmarks.labels.measure import decision_figures, label_figures, rank_figures
+
+GROUP = np.arange(4)
+
+
+def told(kind: str, probability: float = 0.9, **more):
+    return {"kind": kind, "kind_probability": probability, "kind_set": [kind], **more}
+
+
+def test_label_figures_count_what_was_told():
+    truth = [{"kind": kind} for kind in ("a", "a", "b", "")]
+    answers = [told("a"), told("b"), told("b"), told("a")]
+    figures = label_figures("kind", truth, answers, GROUP)
+    assert figures["images"] == 3  # the last one has no label
+    assert figures["accuracy"] == pytest.approx(2 / 3)
+    assert figures["macro_f1"] == pytest.approx((2 / 3 + 2 / 3) / 2)
+    assert (figures["worst_class"], figures["worst_recall"]) == ("a", 0.5)
+    assert figures["covered"] == pytest.approx(2 / 3)
+
+
+def test_ranks_are_compared_with_what_can_be_known():
+    likes, appeal = (5, 9, 20, 10), (1, 0, 3, 2)
+    truth = [
+        {"likes": str(n), "appeal": str(known)} for n, known in zip(likes, appeal, strict=True)
+    ]
+    answers = [{"likes_score": score} for score in (0.0, 1.0, 0.5, 0.7)]
+    figures = rank_figures("likes", "appeal", truth, answers, np.array([0, 0, 1, 1]))
+    assert (figures["pairs"], figures["attainable"]) == (2, 0.5)
+    assert figures["pair_accuracy"] == 0.5
+    assert figures["share_of_attainable"] == 1
+
+
+def test_decisions_are_right_if_the_image_earns_what_was_decided():
+    truth = [{"kind": kind} for kind in ("full", "full", "half", "half")]
+    decisions = ("accept", "reject", "reject", "ask")
+    answers = [{"review_kind": "Style", "decision": each} for each in decisions]
+    figures = decision_figures({"Style": "full"}, truth, answers)
+    assert figures["decided"] == 0.75
+    assert figures["right"] == pytest.approx(2 / 3)
+    assert figures["right_at_least"] < 0.2
+    nothing = decision_figures({"Style": "full"}, truth, [{"decision": "ask"}] * 4)
+    assert (nothing["decided"], nothing["right"]) == (0, 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("system", ["popularity", "inventory"])
+def test_the_command_repeats_a_system_and_writes_its_section(tmp_path, system):
+    document, out = tmp_path / "results.md", tmp_path / "out"
+    document.write_text("# Results\n\n## Other\n\nkept\n", encoding="utf-8")
+    command = ["labels", system, "--out", str(out), "--document", str(document), "--count", "240",
+               "--fresh", "60", "--epochs", "1", "--image-size", "64"]  # fmt: skip
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    content = json.loads(done.stdout.splitlines()[-1])
+    (row,) = content["backbones"].values()
+    assert row["images_per_s"] > 0
+    if system == "popularity":
+        ranked = row["fresh"]["likes, rank"]
+        assert 0.5 < ranked["attainable"] < 1
+        assert ranked["share_of_attainable"] == pytest.approx(
+            ranked["pair_accuracy"] / ranked["attainable"]
+        )
+        assert 0 <= row["test"]["likes, rank"]["pair_accuracy_of_classes"] <= 1
+    else:
+        assert set(row["fresh"]) == {"type", "colour"}
+        assert row["fresh"]["type"]["images"] == 60
+        assert content["baselines"]["regression"]["accuracy"] > 2 / 12
+    text = document.read_text(encoding="utf-8")
+    assert "## Other\n\nkept" in text
+    assert sum(heading in text for heading in HEADINGS) == 1
+    assert f"| resnet18{'' if system == 'popularity' else ', type'} |" in text
