@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from augrank.errors import DataError, one_of
 from benchmarks.common.markdown import render
 from benchmarks.common.results import Results, check_version
-from benchmarks.serving.document import pipeline_section, serving_section
+from benchmarks.serving.document import classify_section, pipeline_section, serving_section
 from benchmarks.training.document import training_section
 
 HEADING = re.compile(r"(?m)^(?=## )")
 SECTIONS: dict[str, Callable[[Results], str]] = {
+    "classify": classify_section,
     "pipeline": pipeline_section,
     "serving": serving_section,
     "training": training_section,

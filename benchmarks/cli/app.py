@@ -2,6 +2,7 @@
 
 import typer
 
+from benchmarks.cli.classify import classify
 from benchmarks.cli.documents import document, reproduce
 from benchmarks.cli.graphs import graphs
 from benchmarks.cli.hostile import hostile
@@ -17,7 +18,7 @@ app = typer.Typer(
     help="Time training and serving; check what answers claim, and what a server bears.",
 )
 COMMANDS = (
-    *(pipeline, serving, training, instances),
+    *(pipeline, serving, classify, training, instances),
     *(trust, graphs, labels, hostile, document, reproduce),
 )
 for command in COMMANDS:

@@ -11,6 +11,11 @@ def pipeline_section(results: Results) -> str:
     return render("pipeline.md.j2", results, stages=STAGES)
 
 
+def classify_section(results: Results) -> str:
+    """Render the results of ``python -m benchmarks classify``."""
+    return render("classify.md.j2", results)
+
+
 def serving_section(results: Results) -> str:
     """Render the results of ``python -m benchmarks serving``."""
     return render(

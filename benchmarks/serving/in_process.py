@@ -16,13 +16,16 @@ from typing import Any, Literal
 import numpy as np
 
 from augrank.bundle.graphs import Way
-from augrank.bundle.recommend_spec import RecommendBundle
+from augrank.bundle.load import load_bundle
+from augrank.bundle.spec import Bundle
 from augrank.errors import AugrankError
 from augrank.processes import use_one_thread_for_arrays
+from augrank.runtime.batching import answer_batch
 from augrank.runtime.wire import read_body
 from augrank.serving.capacity import ServingPlan
+from augrank.tasks.base import AnyTask, EngineOptions, load_task
 from augrank.tasks.recommend.pipeline import Recommender
-from augrank.tasks.recommend.request import Request, parse_request
+from augrank.tasks.recommend.request import parse_request
 from benchmarks.serving.pipeline import random_batch
 
 Baseline = Literal["pipeline", "forward"]
@@ -33,7 +36,7 @@ GIGA_MACS = {"resnet18": 1.814, "resnet34": 3.664, "resnet50": 4.089}
 
 @dataclass(frozen=True)
 class _WorkerConfig:
-    """The recommenders and requests of one process."""
+    """The tasks and requests of one process."""
 
     bundle: Path
     ways: tuple[Way, ...]
@@ -47,7 +50,7 @@ class InProcessBaseline:
 
     def __init__(
         self,
-        bundle: RecommendBundle,
+        bundle: Bundle[Any],
         ways: Sequence[Way],
         plan: ServingPlan,
         requests: Sequence[dict[str, Any]],
@@ -94,27 +97,31 @@ class InProcessBaseline:
 def _run_worker(connection: Connection, config: _WorkerConfig) -> None:
     """Measure on request until the other end closes the connection."""
     use_one_thread_for_arrays()  # as augrank's handler does
-    recommenders = {
-        way: Recommender.load(
-            config.bundle,
-            threads=config.threads,
-            precision=way.precision,
-            device=way.device,
-            spin=config.spin,
-            embedding_cache_mb=0,
+    bundle = load_bundle(config.bundle)
+    tasks = {
+        way: load_task(
+            bundle,
+            EngineOptions(
+                threads=config.threads,
+                precision=way.precision,
+                device=way.device,
+                spin=config.spin,
+                embedding_cache_mb=0,
+            ),
         )
         for way in config.ways
     }
-    for recommender in recommenders.values():
-        recommender.warm_up()
-    requests = [parse_request(read_body({"body": request}, {})) for request in config.requests]
+    for task in tasks.values():
+        task.warm_up()
+    bodies = [read_body({"body": request}, {}) for request in config.requests]
+    requests = [next(iter(tasks.values())).parse(body) for body in bodies]
     connection.send("ready")
     while True:
         try:
             baseline, way, seconds = connection.recv()
         except EOFError:
             return
-        run = _runner(baseline, recommenders[way], requests)
+        run = _runner(baseline, tasks[way], requests)
         done, start = 0, time.perf_counter()
         while time.perf_counter() - start < seconds:
             run(done)
@@ -122,14 +129,13 @@ def _run_worker(connection: Connection, config: _WorkerConfig) -> None:
         connection.send(done / (time.perf_counter() - start))
 
 
-def _runner(
-    baseline: Baseline, recommender: Recommender, requests: list[Request]
-) -> Callable[[int], object]:
+def _runner(baseline: Baseline, task: AnyTask, requests: list[Any]) -> Callable[[int], object]:
     """Return the timed function, called with the number of its turn."""
     if baseline == "pipeline":
-        return lambda turn: recommender.recommend_batch([requests[turn % len(requests)]])
-    batch = random_batch(recommender)
-    return lambda turn: recommender.backbone.embed(batch)
+        return lambda turn: answer_batch(task, [requests[turn % len(requests)]])
+    assert isinstance(task, Recommender)
+    batch = random_batch(task)
+    return lambda turn: task.backbone.embed(batch)
 
 
 def expected_probabilities(recommender: Recommender, request: dict[str, Any]) -> dict[str, float]:

@@ -18,6 +18,7 @@ from typing import Any
 
 from augrank.bundle.graphs import Way
 from augrank.bundle.recommend_spec import RecommendBundle
+from augrank.bundle.spec import Bundle
 from augrank.errors import ServerError
 from augrank.runtime import settings
 from augrank.serving.capacity import ServingPlan
@@ -64,7 +65,7 @@ def image_body(request: Mapping[str, Any]) -> Payload:
 
 
 def augrank_system(
-    bundle: RecommendBundle,
+    bundle: Bundle[Any],
     plan: ServingPlan,
     way: Way | None = None,
     *,
