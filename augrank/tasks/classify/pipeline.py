@@ -13,18 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
-from augrank.bundle.classify_spec import ClassifyBundle, ClassifySpec
-from augrank.bundle.graphs import open_graph
-from augrank.bundle.load import load_bundle
+from augrank.bundle.classify_spec import ClassifySpec
 from augrank.bundle.smoke import OTHER_TOLERANCE, TOLERANCE, SmokeRequest
 from augrank.bundle.spec import SMOKE_FILE, Bundle, BundleSpec
-from augrank.contracts.run import Precision
-from augrank.errors import AugrankError, BadRequest, BundleError
-from augrank.images.decode import DecodeLimits, RgbImage, encode
-from augrank.models.embedding_cache import DEFAULT_MB, EmbeddedImage, EmbeddingCache
-from augrank.models.engines import Device
+from augrank.errors import AugrankError, BundleError
+from augrank.images.decode import RgbImage, encode
+from augrank.models.embedding_cache import EmbeddedImage
 from augrank.models.tags import tags_of
-from augrank.resources import usable_cores
 from augrank.tasks.base import EngineOptions, RequestBody
 from augrank.tasks.classify.embedding import EmbeddedBatch, ImageEmbedder
 from augrank.tasks.classify.heads import LoadedHeads
@@ -32,6 +27,7 @@ from augrank.tasks.classify.labelling import tell
 from augrank.tasks.classify.plan import RequestPlan, plan_request
 from augrank.tasks.classify.request import DEFAULT_COVERAGE, DEFAULT_TOP, Request, parse_request
 from augrank.tasks.classify.response import Answer, ImageAnswer, LabelAnswer, Timings
+from augrank.tasks.engine import Engine, read_file
 from augrank.tasks.isolation import isolated, pass_good
 
 WARM_UP_FORMATS = ("JPEG", "PNG", "WEBP")
@@ -40,51 +36,21 @@ WARM_UP_ROUNDS = 2
 
 def load_task(bundle: Bundle[BundleSpec], options: EngineOptions) -> "Classifier":
     """Load the task ``classify``, for ``augrank.tasks.base.load_task``."""
-    assert isinstance(bundle.spec, ClassifySpec)
-    return Classifier(
-        Bundle(bundle.directory, bundle.spec, bundle.digest),
-        threads=options.threads,
-        precision=options.precision,
-        device=options.device,
-        spin=options.spin,
-        embedding_cache_mb=options.embedding_cache_mb,
-    )
+    return Classifier.of(bundle, options)
 
 
-class Classifier:
-    """Tells the labels of images.
+class Classifier(Engine[ClassifySpec]):
+    """Tells the labels and ranks of images.
 
-    Thread-safe once loaded. One classifier holds one loaded graph.
-
-    Args:
-        bundle: a checked bundle.
-        threads: of the backbone; by default every core that may be used.
-        precision: of the graph; by default the one that is the quickest on the device, of those
-            that passed the parity gate.
-        device: ``auto`` takes the quickest that this machine has, by timing.
-        spin: let the backbone's idle threads spin; only useful if no other process needs the cores.
-        limits: larger images are rejected.
-        embedding_cache_mb: memory for embeddings of the images that were asked about last; 0 keeps
-            none.
+    Thread-safe once loaded. One classifier holds one loaded graph; its options are those of
+    ``Engine``.
     """
 
-    def __init__(  # noqa: PLR0913 - the options of an engine
-        self,
-        bundle: ClassifyBundle,
-        *,
-        threads: int | None = None,
-        precision: Precision | None = None,
-        device: Device = "auto",
-        spin: bool = False,
-        limits: DecodeLimits = DecodeLimits(),
-        embedding_cache_mb: float = DEFAULT_MB,
-    ) -> None:
-        spec, threads = bundle.spec, threads or usable_cores()
-        self.bundle, self.limits = bundle, limits
-        self.graph = open_graph(bundle, precision, threads=threads, device=device, spin=spin)
-        self.precision, self.backbone = self.graph.precision, self.graph.backbone
-        served = spec.graphs[self.precision]
-        self.heads = LoadedHeads.load(served, bundle.directory)
+    SPEC = ClassifySpec
+
+    def _load_heads(self) -> None:
+        spec = self.bundle.spec
+        self.heads = LoadedHeads.load(spec.graphs[self.precision], self.bundle.directory)
         if self.backbone.feature_width != spec.feature_width:
             raise BundleError(
                 "the graph does not fit bundle.json",
@@ -92,42 +58,13 @@ class Classifier:
                 got=str(self.backbone.feature_width),
                 remedy="Export the run again.",
             )
-        self.embedding_cache = EmbeddingCache(round(embedding_cache_mb * 1024**2))
         self.embedder = ImageEmbedder(
-            spec, self.backbone, limits=limits, threads=threads, cache=self.embedding_cache
+            spec,
+            self.backbone,
+            limits=self.limits,
+            threads=self.threads,
+            cache=self.embedding_cache,
         )
-
-    @classmethod
-    def load(  # noqa: PLR0913 - the options of an engine
-        cls,
-        bundle: Path | str,
-        *,
-        threads: int | None = None,
-        precision: Precision | None = None,
-        device: Device = "auto",
-        spin: bool = False,
-        limits: DecodeLimits = DecodeLimits(),
-        embedding_cache_mb: float = DEFAULT_MB,
-    ) -> "Classifier":
-        """Load a bundle directory, which ``python -m export build`` wrote; see the class.
-
-        Raises:
-            BundleError: a part is incompatible; gives the remedy.
-        """
-        return cls(
-            load_bundle(bundle, ClassifySpec),
-            threads=threads,
-            precision=precision,
-            device=device,
-            spin=spin,
-            limits=limits,
-            embedding_cache_mb=embedding_cache_mb,
-        )
-
-    @property
-    def engine(self) -> str:
-        """The graph's precision, the engine and the type of its floating point arithmetic."""
-        return self.graph.engine
 
     def classify(
         self,
@@ -276,20 +213,6 @@ class Classifier:
 
 def _values(labels: Mapping[str, LabelAnswer]) -> dict[str, tuple[str, float]]:
     return {label: (answer.value, answer.probability) for label, answer in labels.items()}
-
-
-def read_file(file: Path | str) -> bytes:
-    """Read an image file.
-
-    Raises:
-        BadRequest: it cannot be read.
-    """
-    try:
-        return Path(file).read_bytes()
-    except OSError as error:
-        raise BadRequest(
-            "the image cannot be read", expected="an image file", got=f"{file}: {error.strerror}"
-        ) from error
 
 
 def _differs(expected: str, got: str) -> BundleError:

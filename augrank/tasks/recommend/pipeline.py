@@ -14,19 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from augrank.bundle.graphs import open_graph
-from augrank.bundle.load import load_bundle
-from augrank.bundle.recommend_spec import RecommendBundle, RecommendSpec
+from augrank.bundle.recommend_spec import RecommendSpec
 from augrank.bundle.spec import Bundle, BundleSpec
-from augrank.contracts.run import Precision
 from augrank.errors import AugrankError
 from augrank.images.augmentations import ORIGINAL
-from augrank.images.decode import DecodeLimits, RgbImage, encode
+from augrank.images.decode import RgbImage, encode
 from augrank.models.context import ContextEncoder
-from augrank.models.embedding_cache import DEFAULT_MB, EmbeddingCache
-from augrank.models.engines import Device
-from augrank.resources import usable_cores
 from augrank.tasks.base import EngineOptions, RequestBody
+from augrank.tasks.engine import Engine, read_file
 from augrank.tasks.isolation import isolated, pass_good
 from augrank.tasks.recommend.alternates import Alternates
 from augrank.tasks.recommend.plan import Planner, RequestPlan
@@ -43,50 +38,20 @@ WARM_UP_ROUNDS = 2
 
 def load_task(bundle: Bundle[BundleSpec], options: EngineOptions) -> "Recommender":
     """Load the task ``recommend``, for ``augrank.tasks.base.load_task``."""
-    assert isinstance(bundle.spec, RecommendSpec)
-    return Recommender(
-        Bundle(bundle.directory, bundle.spec, bundle.digest),
-        threads=options.threads,
-        precision=options.precision,
-        device=options.device,
-        spin=options.spin,
-        embedding_cache_mb=options.embedding_cache_mb,
-    )
+    return Recommender.of(bundle, options)
 
 
-class Recommender:
+class Recommender(Engine[RecommendSpec]):
     """Predict which version of an image, or which other image, would do better.
 
-    Thread-safe once loaded. One recommender holds one loaded graph.
-
-    Args:
-        bundle: a checked bundle.
-        threads: of the backbone; by default every core that may be used.
-        precision: of the graph; by default the one that is the quickest on the device, of those
-            that passed the parity gate.
-        device: ``auto`` takes the quickest that this machine has, by timing.
-        spin: let the backbone's idle threads spin; only useful if no other process needs the cores.
-        limits: larger images are rejected.
-        embedding_cache_mb: memory for embeddings of the images that were asked about last, so that
-            another target or context needs no decoding and no backbone; 0 keeps none.
+    Thread-safe once loaded. One recommender holds one loaded graph; its options are those of
+    ``Engine``.
     """
 
-    def __init__(  # noqa: PLR0913 - the options of an engine
-        self,
-        bundle: RecommendBundle,
-        *,
-        threads: int | None = None,
-        precision: Precision | None = None,
-        device: Device = "auto",
-        spin: bool = False,
-        limits: DecodeLimits = DecodeLimits(),
-        embedding_cache_mb: float = DEFAULT_MB,
-    ) -> None:
-        spec = bundle.spec
-        threads = threads or usable_cores()
-        self.bundle, self.limits = bundle, limits
-        self.graph = open_graph(bundle, precision, threads=threads, device=device, spin=spin)
-        self.precision, self.backbone = self.graph.precision, self.graph.backbone
+    SPEC = RecommendSpec
+
+    def _load_heads(self) -> None:
+        bundle, spec = self.bundle, self.bundle.spec
         self._context = ContextEncoder(spec.context)
         served = spec.graphs[self.precision]
         self._estimators = {
@@ -99,58 +64,15 @@ class Recommender:
             else None
         )
         self._planner = Planner(spec, self._estimators, self._context, alternates)
-        self.embedding_cache = EmbeddingCache(round(embedding_cache_mb * 1024**2))
         self.stages = Stages(
             bundle,
             self.graph,
             alternates,
-            limits=limits,
-            preparing=threads,
+            limits=self.limits,
+            preparing=self.threads,
             cache=self.embedding_cache,
         )
         check_widths(spec, self.backbone, self._context, alternates, self._estimators.values())
-
-    @classmethod
-    def load(  # noqa: PLR0913 - the options of an engine
-        cls,
-        bundle: Path | str,
-        *,
-        threads: int | None = None,
-        precision: Precision | None = None,
-        device: Device = "auto",
-        spin: bool = False,
-        limits: DecodeLimits = DecodeLimits(),
-        embedding_cache_mb: float = DEFAULT_MB,
-    ) -> "Recommender":
-        """Load a bundle directory, which ``python -m export build`` wrote.
-
-        Args:
-            bundle: the directory.
-            threads: the backbone's threads; by default every core that may be used.
-            precision: the graph's precision; by default the one that is the quickest.
-            device: ``auto`` takes the quickest that this machine has, by timing.
-            spin: let the backbone's idle threads spin.
-            limits: larger images are rejected.
-            embedding_cache_mb: memory for embeddings of the last images.
-
-        Raises:
-            BundleError: a part is incompatible; gives the remedy.
-        """
-        loaded = load_bundle(bundle, RecommendSpec)
-        return cls(
-            loaded,
-            threads=threads,
-            precision=precision,
-            device=device,
-            spin=spin,
-            limits=limits,
-            embedding_cache_mb=embedding_cache_mb,
-        )
-
-    @property
-    def engine(self) -> str:
-        """The graph's precision, the engine and the type of its floating point arithmetic."""
-        return self.graph.engine
 
     def recommend(  # noqa: PLR0913 - the fields of a request
         self,
@@ -179,7 +101,7 @@ class Recommender:
         Raises:
             RequestError: the image, target, context or options are invalid.
         """
-        data = Path(image).read_bytes() if isinstance(image, str | Path) else image
+        data = read_file(image) if isinstance(image, str | Path) else image
         names = tuple(candidates) if candidates is not None else None
         request = Request(
             data, target, context or {}, names, alternates, thumbnails, augmentation, min_lift
