@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from augrank.manifest.ground_truth_writer import Annotation, write_ground_truth
 from tests.support.labelled_images import write_labelled
 from tests.training.data.test_classify_dataset import rewrite
 from training.audit import issues as finders
@@ -104,6 +105,33 @@ def test_too_few_groups_of_a_class_are_no_error():
     names = [str(n) for n in range(53)]
     assert label_errors(label, np.arange(53), names, features, np.arange(53)) == []
     assert finders.FOLDS > 3
+
+
+def test_a_ground_truth_manifest_is_audited_as_it_is(tmp_path):
+    images = write_labelled(tmp_path / "data", 36).parent
+    with (images / "labels.csv").open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    # A contradiction: the same picture twice.
+    shutil.copyfile(images / rows[1]["relative_im_path"], images / rows[0]["relative_im_path"])
+    rows[0]["shape"] = OTHER[rows[1]["shape"]]
+    manifest = tmp_path / "output.manifest"
+    write_ground_truth(
+        manifest,
+        (
+            (
+                f"s3://bucket/{row['relative_im_path']}",
+                {"shape": Annotation(row["shape"], sorted(OTHER), 0.9, True, "2026-11-01", "job")},
+            )
+            for row in rows
+        ),
+    )
+    out = tmp_path / "out"
+    text = run(
+        "--manifest", manifest, "--images", images / "images", "--out", out, "--image-size", 32
+    )
+    assert "34 images" in text  # without the two that contradict
+    found = {row["path"] for row in rows_of(out) if row["kind"] == "contradiction"}
+    assert found == {"000.png", "001.png"}
 
 
 @pytest.mark.parametrize(
