@@ -8,21 +8,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
-from pydantic import ValidationError
+from pydantic import TypeAdapter
 
 from augrank.arrays import Float64Array
-from augrank.contracts.validation import first_fault
-from augrank.errors import DataError, one_of, reason
+from augrank.errors import DataError, one_of
 from augrank.models.label_head import LabelHeadSpec
 from augrank.models.rules import FittedRule, FittedRules, Rules, earning, folded
+from export.yaml_files import check_label, classes_of, read_yaml
 
 # Probabilities that are tested, from strict to lenient. Fixed beforehand, as the test demands.
 THRESHOLDS = (0.9999, 0.9995, 0.999, 0.998, 0.995, 0.99, 0.98, 0.97, 0.96, 0.95, 0.93, 0.9, 0.85,
               0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5)  # fmt: skip
 ROOM = 2  # the first test has so many times the images that can prove it
 NEVER = 2.0  # no probability reaches it
+RULES = TypeAdapter(Rules)
 EXAMPLE = "label, precision, confidence, and under credit classes for each review kind"
 
 
@@ -52,29 +52,11 @@ def read_rules(file: Path, heads: Sequence[LabelHeadSpec]) -> Rules:
     Raises:
         DataError: the file cannot be read, or names what the run does not have.
     """
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-        rules = Rules.model_validate(content)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DataError(
-            f"{file} cannot be read", expected=f"YAML with {EXAMPLE}", got=reason(error)
-        ) from error
-    except ValidationError as error:
-        fault = first_fault(error)
-        raise DataError(
-            f"{file} does not fit at {fault.name or 'its top'}",
-            expected=fault.expected if fault.name else f"YAML with {EXAMPLE}",
-            got=repr(fault.value)[:80],
-        ) from error
+    rules = read_yaml(file, RULES, EXAMPLE)
     _check_kinds(file, rules)
-    labels = {head.label: head for head in heads}
-    if rules.label not in labels:
-        raise DataError(
-            f"{file} names a label that the run does not have",
-            expected=one_of(list(labels), rules.label),
-            got=repr(rules.label),
-        )
-    classes = labels[rules.label].classes
+    labels = classes_of(heads)
+    check_label(file, rules.label, labels)
+    classes = labels[rules.label]
     for kind, credit in rules.credit.items():
         for name in credit:
             if name not in classes:

@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
-from augrank.contracts.validation import first_fault
-from augrank.errors import DataError, one_of, reason
+from augrank.errors import DataError, one_of
 from augrank.models.label_head import LabelHeadSpec
 from augrank.models.tags import TagRule
+from export.yaml_files import check_label, classes_of, read_yaml
 
 EXAMPLE = "for each label its default, least and only_for"
 RULES = TypeAdapter(dict[str, TagRule])
@@ -25,28 +24,10 @@ def read_tag_rules(file: Path, heads: Sequence[LabelHeadSpec]) -> dict[str, TagR
     Raises:
         DataError: the file cannot be read, or names what the run does not have.
     """
-    try:
-        rules = RULES.validate_python(yaml.safe_load(file.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DataError(
-            f"{file} cannot be read", expected=f"YAML with {EXAMPLE}", got=reason(error)
-        ) from error
-    except ValidationError as error:
-        fault = first_fault(error)
-        raise DataError(
-            f"{file} does not fit at {fault.name or 'its top'}",
-            expected=fault.expected if fault.name else f"YAML with {EXAMPLE}",
-            got=repr(fault.value)[:80],
-        ) from error
-    classes = {head.label: head.classes for head in heads}
+    rules, classes = read_yaml(file, RULES, EXAMPLE), classes_of(heads)
     for label, rule in rules.items():
         for name in (label, *rule.only_for):
-            if name not in classes:
-                raise DataError(
-                    f"{file} names a label that the run does not have",
-                    expected=one_of(list(classes), name),
-                    got=repr(name),
-                )
+            check_label(file, name, classes)
         for other, names in rule.only_for.items():
             for name in names:
                 if name not in classes[other]:

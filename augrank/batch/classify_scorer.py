@@ -65,7 +65,11 @@ def _answered(item: Item, answer: Answer, image: ImageAnswer) -> dict[str, Any]:
             f"{name}_set": list(told.set),
         }
     for name, rank in image.ranks.items():
-        labels |= {f"{name}_score": rank.score, f"{name}_percentile": rank.percentile}
+        labels |= {
+            f"{name}_score": rank.score,
+            f"{name}_percentile": rank.percentile,
+            f"{name}_above_median": rank.probability,
+        }
     for name, tag in image.tags.items():
         labels |= {f"{name}_tag": tag.value, f"{name}_tag_source": tag.source}
     decision = image.decision

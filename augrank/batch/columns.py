@@ -65,7 +65,7 @@ def columns_of(job: ScoringJob) -> pa.Schema:
 def classify_columns(
     labels: tuple[str, ...], ranks: tuple[str, ...] = (), tags: tuple[str, ...] = ()
 ) -> pa.Schema:
-    """Return the columns of classified images: three for each label, two for each rank and tag.
+    """Return the columns of classified images: three for each label and rank, two for each tag.
 
     Raises:
         BadRequest: a label has the name of another column.
@@ -78,7 +78,11 @@ def classify_columns(
             (f"{label}_set", pa.list_(pa.string())),  # holds the right class at the coverage
         ]
     for rank in ranks:
-        fields += [(f"{rank}_score", pa.float64()), (f"{rank}_percentile", pa.float64())]
+        fields += [
+            (f"{rank}_score", pa.float64()),
+            (f"{rank}_percentile", pa.float64()),  # among the calibration images
+            (f"{rank}_above_median", pa.float64()),  # probability that it beats their median
+        ]
     for label in tags:
         fields += [
             (f"{label}_tag", pa.string()),

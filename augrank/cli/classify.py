@@ -74,6 +74,7 @@ def classify(
             check_output_file(file, option)
     root, paths = _found(images)
     with open_bundle(bundle, ClassifySpec) as opened:
+        _check_ground_truth(ground_truth, opened.spec)
         classifier = Classifier(opened, precision=precision, device=device or "auto")
         options = Request((), review_kind, coverage, top)
         answered = list(_answered(classifier, root, paths, options, quiet=as_json))
@@ -91,6 +92,16 @@ def classify(
             console.print(f"{name}: {file}", soft_wrap=True)
     if all(answer.error for _, answer in answered):
         raise BadRequest(f"no image could be read: {_message(answered[0][1])}")
+
+
+def _check_ground_truth(file: Path | None, spec: ClassifySpec) -> None:
+    if file is not None and not spec.labels:
+        raise BadRequest(
+            "this bundle has no labels to write to a Ground Truth manifest",
+            expected="a bundle with labels",
+            got=f"ranks {', '.join(spec.ranks)}",
+            remedy="Leave out --ground-truth; --json has scores and percentiles.",
+        )
 
 
 def _found(images: Path) -> tuple[Path, list[str]]:

@@ -23,9 +23,12 @@ from scipy.stats import beta
 from augrank.contracts.manifest import PATH
 from augrank.errors import DataError
 from augrank.images.decode import decode
+from augrank.resources import usable_cores
 from augrank.tasks.classify.pipeline import Classifier
 from augrank.tasks.classify.request import Request
+from benchmarks.common.machine import machine
 from benchmarks.common.results import RESULTS_VERSION
+from benchmarks.common.statistics import Median
 from benchmarks.labels.foreground_colour import Method, colour_baseline
 from benchmarks.labels.systems import SYSTEMS, System, SystemName
 from benchmarks.reproduce import read_report, run_training
@@ -78,7 +81,7 @@ def measure_labels(experiment: Experiment, out: Path, command: str) -> dict[str,
         manifest = _fresh_manifest(system, truth, out / "fresh")
         answers = out / f"{backbone}.parquet"
         _run("augrank", "score", dist / "bundle", manifest, "--out", answers)
-        told = sorted(pq.read_table(answers).to_pylist(), key=lambda row: row["item"])
+        told = _in_order(pq.read_table(answers).to_pylist(), truth)
         report = read_report(run)
         backbones[backbone] = {
             "graph": report["graph"],
@@ -93,6 +96,7 @@ def measure_labels(experiment: Experiment, out: Path, command: str) -> dict[str,
         "results_version": RESULTS_VERSION,
         "command": command,
         **asdict(experiment),
+        "machine": machine(usable_cores()),
         "backbones": backbones,
         "baselines": _colour_baselines(system, experiment, out, truth) if system.colour else {},
     }
@@ -100,6 +104,23 @@ def measure_labels(experiment: Experiment, out: Path, command: str) -> dict[str,
 
 def _test_ranks(report: Mapping[str, Any]) -> dict[str, Any]:
     return {f"{name}, rank": each for name, each in report["ranks"].items()}
+
+
+def _in_order(told: Rows, truth: Rows) -> Rows:
+    """Return the answer for each image.
+
+    Raises:
+        DataError: an image has none.
+    """
+    by_path = {row[PATH]: row for row in told if not row["error"]}
+    missing = [row[PATH] for row in truth if row[PATH] not in by_path]
+    if missing:
+        raise DataError(
+            "not all new images were classified",
+            expected=f"{len(truth):,} answers",
+            got=f"{len(truth) - len(missing):,}; none for {missing[0]}",
+        )
+    return [by_path[row[PATH]] for row in truth]
 
 
 def _fit(experiment: Experiment, system: System, backbone: str, images: Path, run: Path) -> None:
@@ -149,7 +170,7 @@ def _figures(system: System, truth: Rows, told: Rows) -> dict[str, Any]:
     for rank in system.ranks:
         found[f"{rank}, rank"] = rank_figures(rank, system.truth, truth, told, group)
     if system.credit:
-        found["decisions"] = decision_figures(dict(system.credit), truth, told)
+        found["decisions"] = decision_figures(dict(system.credit), truth, told, group)
     return found
 
 
@@ -163,7 +184,8 @@ def label_figures(label: str, truth: Rows, told: Rows, group: NDArray[np.int64])
         group: (N,) of each row.
     """
     known = [number for number, row in enumerate(truth) if row[label]]
-    classes = sorted({truth[number][label] for number in known})
+    shown = {row[label] for row in (*told, *truth) if row[label]}
+    classes = sorted(shown)
     place = {name: number for number, name in enumerate(classes)}
     value = np.array([place[truth[number][label]] for number in known])
     # Probabilities of the class that was told: enough for all figures but log loss.
@@ -199,37 +221,45 @@ def rank_figures(
     score = np.array([float(row[rank]) for row in truth])
     pairs = draw_pairs(score, group, seed=0)
     known = np.array([float(row[truth_column]) for row in truth])
-    attainable = float(pairs.correct(known).mean())
+    attainable = pairs.mean(pairs.correct(known))
     figures = asdict(
         ranking_figures(np.array([row[f"{rank}_score"] for row in told]), pairs, group)
     )
+    low, high = figures["pair_accuracy_interval_95"]
+    above = (figures["pair_accuracy"] - 0.5) / (attainable - 0.5) if attainable > 0.5 else None
     return figures | {
         "attainable": attainable,
         "share_of_attainable": figures["pair_accuracy"] / attainable,
+        "share_of_attainable_interval_95": (low / attainable, high / attainable),
+        "share_above_chance": above,
     }
 
 
-def decision_figures(credit: Mapping[str, str], truth: Rows, told: Rows) -> dict[str, Any]:
+def decision_figures(
+    credit: Mapping[str, str], truth: Rows, told: Rows, group: NDArray[np.int64]
+) -> dict[str, Any]:
     """Return how many decisions needed no person, and how many of those were right.
 
     Args:
         credit: the class that earns credit, by review kind.
         truth: rows of the rendered manifest.
         told: rows of ``augrank score``.
+        group: (N,) of each row: photos of one uploader are right or wrong together, so that the
+            bound is of one decision of each.
     """
-    right, decided = 0, 0
-    for row, answer in zip(truth, told, strict=True):
+    right, first = list[bool](), dict[int, bool]()
+    for row, answer, owner in zip(truth, told, group.tolist(), strict=True):
         if answer["decision"] in ("accept", "reject"):
             earns = row["kind"] == credit[answer["review_kind"]]
-            decided += 1
-            right += earns == (answer["decision"] == "accept")
+            right.append(earns == (answer["decision"] == "accept"))
+            first.setdefault(owner, right[-1])
+    hits, alone = sum(first.values()), len(first)
     return {
         "images": len(truth),
-        "decided": decided / len(truth),
-        "right": right / max(decided, 1),
-        "right_at_least": float(beta.ppf(1 - CONFIDENCE, right, decided - right + 1))
-        if right
-        else 0.0,
+        "decided": len(right) / len(truth),
+        "right": sum(right) / max(len(right), 1),
+        "groups": alone,
+        "right_at_least": float(beta.ppf(1 - CONFIDENCE, hits, alone - hits + 1)) if hits else 0.0,
     }
 
 
@@ -259,8 +289,12 @@ def _colour_baselines(
     return found
 
 
-def images_per_second(bundle: Path, folder: Path, truth: Rows) -> float:
-    """Return how many images a loaded classifier answers a second, by the quickest way here."""
+def images_per_second(bundle: Path, folder: Path, truth: Rows) -> dict[str, float]:
+    """Return how many images a loaded classifier answers a second, by the quickest way here.
+
+    Returns:
+        The median and its interval; see ``Median``.
+    """
     images = [(folder / row[PATH]).read_bytes() for row in truth[:TIMED_IMAGES]]
     classifier = Classifier.load(bundle, embedding_cache_mb=0)
     classifier.warm_up()
@@ -269,4 +303,4 @@ def images_per_second(bundle: Path, folder: Path, truth: Rows) -> float:
         started = time.perf_counter()
         classifier.classify_batch([Request(tuple(images))])
         seconds.append(time.perf_counter() - started)
-    return len(images) / float(np.median(seconds))
+    return asdict(Median.of(len(images) / np.array(seconds), 1))

@@ -79,7 +79,7 @@ def audit(config: FitConfig, min_side: int, reporter: Reporter) -> Audit:
     threads = config.threads or ctx.threads.count
     copy_of = same_pictures(images, files, threads)
     issues += duplicates(files, copy_of, manifest.files)
-    group = joined_groups(manifest, files, copy_of)
+    group, _ = joined_groups(manifest, files, copy_of)
     features, notes = _features(config, weights, images, files, ctx), list[str]()
     errors: list[Issue] = []
     for label in manifest.labels:

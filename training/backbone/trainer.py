@@ -212,7 +212,7 @@ def evaluate(
         sums += data.objective.figures(logits.float(), labels)
         done += len(batch)
     loss, correct, answers = world.all_reduce_sum(*sums.tolist())
-    return Evaluation(loss / answers, correct / answers)
+    return Evaluation(loss / max(answers, 1), correct / max(answers, 1))
 
 
 @dataclass(frozen=True)
@@ -252,7 +252,7 @@ def train_epoch(
         advance(len(batch.label) * ctx.world.size, text)
     figures = [0.0, 0.0, 0.0] if sums is None else sums.tolist()
     loss, correct, answers = ctx.world.all_reduce_sum(*figures)
-    return TrainedEpoch(loss / answers, correct / answers, waited_s)
+    return TrainedEpoch(loss / max(answers, 1), correct / max(answers, 1), waited_s)
 
 
 def _line(epoch: Epoch, epochs: int, *, is_best: bool) -> str:

@@ -22,6 +22,10 @@ def audit(
     labels: Annotated[
         str | None, typer.Option(help="Comma-separated label columns (default: as for fit).")
     ] = None,
+    ranks: Annotated[
+        str | None,
+        typer.Option(help="Comma-separated columns of scores; alone, there are no labels."),
+    ] = None,
     group: Annotated[
         str | None, typer.Option(help="Comma-separated columns of groups, as for fit.")
     ] = None,
@@ -55,6 +59,7 @@ def audit(
             "manifest": manifest,
             "images": images,
             "labels": None if labels is None else split_names(labels),
+            "ranks": None if ranks is None else split_names(ranks),
             "group": None if group is None else split_names(group),
             "columns": pairs(column, "--column"),
             "backbone": backbone,

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augrank.arrays import Float64Array
-from training.common.metrics import EPSILON, wilson_interval
+from training.common.metrics import EPSILON, clustered_share_interval
 
 BOOTSTRAPS, BOOTSTRAP_SEED = 1000, 0
 CONFIDENCE_BINS = 10
@@ -136,11 +136,10 @@ def _intervals(
         accuracy.append(float(np.trace(counts) / counts.sum()))
         f1.append(macro_f1(counts))
     low, high = np.quantile(f1, [0.025, 0.975]).tolist()
-    # Wilson's interval of as many independent images as vary like these groups; where nothing
-    # varies, of as many as there are groups.
-    share, variance = float((label == predicted).mean()), float(np.var(accuracy))
-    alike = share * (1 - share) / variance if variance > 0 else groups
-    return wilson_interval(share, min(len(label), alike)), (low, high)
+    share = float((label == predicted).mean())
+    weight = np.bincount(number).astype(np.float64)
+    interval = clustered_share_interval(share, float(np.var(accuracy)), weight, len(label))
+    return interval, (low, high)
 
 
 def _per_class(confusion: NDArray[np.int64], classes: Sequence[str]) -> dict[str, ClassFigures]:

@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 
 from augrank.arrays import Float64Array
 
 Z95 = 1.959964
+MIN_VARIANCE = 1e-12  # less is rounding
 LEAK_Z = 3.0  # one-sided chance of a false alarm: 0.13 % per head
 EPSILON = 1e-7
 CALIBRATION_BINS = 10
@@ -77,6 +79,29 @@ def wilson_interval(share: float, count: float) -> tuple[float, float]:
     half = Z95 * math.sqrt(share * (1 - share) / count + Z95**2 / (4 * count**2))
     scale = 1 + Z95**2 / count
     return (middle - half) / scale, (middle + half) / scale
+
+
+def clustered_share_interval(
+    share: float, variance: float, cluster_weight: Float64Array, count: int
+) -> tuple[float, float]:
+    """Return the 95 % interval of a share of things that come in clusters.
+
+    It is Wilson's interval of as many independent things as vary like these clusters. Of clusters
+    of unequal weight few count (Kish, 1965), so that their variance is itself unsure: the interval
+    is wider by as much as Student's t exceeds the normal distribution.
+
+    Args:
+        share: what was observed.
+        variance: of it, when clusters are drawn again.
+        cluster_weight: (G,) how much each cluster counts.
+        count: the number of things.
+    """
+    effective = max(float(cluster_weight.sum() ** 2 / (cluster_weight**2).sum()), 1 + MIN_VARIANCE)
+    variance *= effective / (effective - 1)  # drawn from few, they vary too little
+    # Where nothing varies, there are as many things as clusters.
+    alike = share * (1 - share) / variance if variance > MIN_VARIANCE else effective
+    wider = float(stdtrit(max(effective - 1, 1.0), 0.975)) / Z95
+    return wilson_interval(share, min(count, alike) / wider**2)
 
 
 def reliability(

@@ -6,9 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augrank.arrays import Float64Array
-from training.common.metrics import wilson_interval
+from training.common.metrics import clustered_share_interval
 
 PARTNERS = 16  # of an image, at most, on each side
+MAX_PAIRS = 400_000  # more are sampled: they would not make figures more precise
 BOOTSTRAPS, BOOTSTRAP_SEED = 500, 0
 
 
@@ -34,11 +35,24 @@ class Pairs:
         """Return by how much the higher image's score exceeds the lower one's, (P,)."""
         return np.asarray(score[self.higher] - score[self.lower], np.float64)
 
+    def weight(self) -> Float64Array:
+        """Return weights, (P,), by which every image counts the same as an end of its pairs.
+
+        Otherwise those of few uploaders with many images would decide all figures.
+        """
+        times = np.bincount(np.concatenate([self.higher, self.lower]))
+        return np.asarray((1 / times[self.higher] + 1 / times[self.lower]) / 2)
+
+    def mean(self, values: Float64Array) -> float:
+        """Return the mean of values (P,), such as ``correct``, in which every image counts."""
+        return float(np.average(values, weights=self.weight()))
+
     def mean_by_image(self, values: Float64Array, count: int) -> Float64Array:
-        """Return the mean of values (P,) over the pairs of each image, (count,); 0 for none."""
+        """Return the mean of values (P,) over the pairs of each image, (count,); NaN for none."""
         ends = np.concatenate([self.higher, self.lower])
         total = np.bincount(ends, np.concatenate([values, values]), count)
-        return np.asarray(total / np.maximum(np.bincount(ends, minlength=count), 1))
+        times = np.bincount(ends, minlength=count)
+        return np.where(times > 0, total / np.maximum(times, 1), np.nan)
 
 
 def draw_pairs(
@@ -56,6 +70,7 @@ def draw_pairs(
         partners: at most, of an image on each side.
     """
     known = np.flatnonzero(np.isfinite(score))
+    partners = min(partners, max(1, MAX_PAIRS // max(len(known), 1)))
     shuffled = np.random.default_rng(seed).permutation(known)
     order = shuffled[np.argsort(owner[shuffled], kind="stable")]
     _, start, size = np.unique(owner[order], return_index=True, return_counts=True)
@@ -81,7 +96,8 @@ class RankFigures:
 
     images: int
     pairs: int
-    pair_accuracy: float  # share of pairs of which it tells the higher image; ties count half
+    # Share of pairs of which it tells the higher image; ties count half, and images all the same.
+    pair_accuracy: float
     pair_accuracy_interval_95: tuple[float, float]
     log_loss: float  # of pairs, in nats; that of guessing is .693
     # Of as many right pairs by chance: exact binomial test of pairs that share no group.
@@ -99,16 +115,15 @@ def ranking_figures(score: Float64Array, pairs: Pairs, group: NDArray[np.int64])
     from scipy.stats import binomtest
 
     correct = pairs.correct(score)
-    accuracy = float(correct.mean())
     alone = correct[_disjoint(pairs, group)]
     alone = alone[alone != 0.5]
     test = binomtest(int(alone.sum()), len(alone), alternative="greater") if len(alone) else None
     return RankFigures(
         images=len(np.union1d(pairs.higher, pairs.lower)),
         pairs=len(pairs),
-        pair_accuracy=accuracy,
+        pair_accuracy=pairs.mean(correct),
         pair_accuracy_interval_95=_interval(correct, pairs, group),
-        log_loss=float(pairs.loss(score).mean()),
+        log_loss=pairs.mean(pairs.loss(score)),
         p_value=float(test.pvalue) if test else 1.0,
     )
 
@@ -118,20 +133,20 @@ def _interval(correct: Float64Array, pairs: Pairs, group: NDArray[np.int64]) -> 
 
     A pair of two groups is drawn as often as both are together, one inside a group as often as it.
     """
-    numbers = np.unique(group, return_inverse=True)[1]
-    one, other = numbers[pairs.higher], numbers[pairs.lower]
-    groups, inside = int(numbers.max()) + 1, one == other
+    ends = np.concatenate([pairs.higher, pairs.lower])
+    shown = np.unique(group[ends])  # groups that have a pair
+    one, other = (np.searchsorted(shown, group[each]) for each in (pairs.higher, pairs.lower))
+    weight, groups, inside = pairs.weight(), len(shown), one == other
     rng, found = np.random.default_rng(BOOTSTRAP_SEED), []
     for _ in range(BOOTSTRAPS):
         times = np.bincount(rng.integers(groups, size=groups), minlength=groups)
-        weight = times[one] * np.where(inside, 1, times[other])
-        if weight.any():
-            found.append(float(np.average(correct, weights=weight)))
-    # Wilson's interval of as many independent pairs as vary like these; where nothing varies, of
-    # as many as there are groups.
-    share, variance = float(correct.mean()), float(np.var(found))
-    alike = share * (1 - share) / variance if variance > 0 else groups
-    return wilson_interval(share, min(len(pairs), alike))
+        drawn = weight * times[one] * np.where(inside, 1, times[other])
+        if drawn.any():
+            found.append(float(np.average(correct, weights=drawn)))
+    both = np.concatenate([one, other])
+    of_group = np.bincount(both, np.concatenate([weight, weight])).astype(np.float64)
+    variance = float(np.var(found)) if found else 0.0
+    return clustered_share_interval(pairs.mean(correct), variance, of_group, len(pairs))
 
 
 def _disjoint(pairs: Pairs, group: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -56,6 +56,12 @@ class FitConfig(DataOptions, BackboneOptions, HeadOptions, RunOptions, frozen=Tr
                 raise ValueError(f"{flag_of(name)} is not an option of --task {self.task}")
         return self
 
+    @model_validator(mode="after")
+    def _something_to_rank(self) -> "FitConfig":
+        if self.rank_within is not None and not self.ranks:
+            raise ValueError("--rank-within says whose images --ranks compares: give --ranks")
+        return self
+
     @field_validator("quantiles")
     @classmethod
     def _at_least_two_classes(cls, value: dict[str, int]) -> dict[str, int]:

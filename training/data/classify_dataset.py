@@ -19,6 +19,7 @@ from augrank.errors import DataError
 from augrank.images.augmentations import ORIGINAL, Augmentation, AugmentationSet
 from augrank.resources import usable_cores
 from training.common.context import TrainContext
+from training.common.ranking import draw_pairs
 from training.config import FitConfig
 from training.data.dataset import Dataset, decode_manifest, read_rows_of, same_pictures
 from training.data.labels import Label, check_label
@@ -183,7 +184,9 @@ def load_dataset(config: FitConfig, manifest: LabelManifest, ctx: TrainContext) 
     files = manifest.shown
     threads = config.threads or usable_cores()
     copy_of = same_pictures(images, files, ctx.world.threads(threads))
-    group = joined_groups(manifest, files, copy_of)
+    group, shared = joined_groups(manifest, files, copy_of)
+    # What many have says nothing about one of them, who may then be in several splits.
+    manifest = manifest.unranked(files[shared].tolist())
     split = _split(group, [manifest.files[file] for file in files.tolist()], config)
     data = ClassifyDataset(
         config=config,
@@ -230,11 +233,11 @@ def contradicting_files(manifest: LabelManifest, sha256: Sequence[str]) -> dict[
 
 def joined_groups(
     manifest: LabelManifest, files: NDArray[np.int64], copy_of: NDArray[np.int64]
-) -> NDArray[np.int64]:
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Return the group of each file, (N,): those connected by a group column, or by a picture.
 
     A picture that many have, such as the placeholder of a provider, connects nobody: its copies are
-    a group of their own.
+    a group of their own. Also returned is which files show such a picture, (N,).
 
     Args:
         manifest: names the columns.
@@ -254,7 +257,8 @@ def joined_groups(
     pictures, owners = np.unique(pairs[0], return_counts=True)
     shared = np.isin(copy_of, pictures[owners > MAX_OWNERS])
     kept = [edge[:, ~shared[edge[0]]] for edge in edges]
-    return _connected([*kept, np.stack([np.arange(count), copy_of])], nodes)[:count]
+    group = _connected([*kept, np.stack([np.arange(count), copy_of])], nodes)[:count]
+    return group, shared
 
 
 def _connected(edges: Sequence[NDArray[np.int64]], nodes: int) -> NDArray[np.int64]:
@@ -277,8 +281,9 @@ def _split(group: NDArray[np.int64], names: Sequence[str], config: FitConfig) ->
             "the images are of too few groups for training, validation, calibration and test",
             expected=f"at least {len(SPLIT_NAMES)} groups, and hundreds for useful results",
             got=f"{len(leader)} groups of {len(group):,} images",
-            remedy="Images with the same uploader, advertiser or original are one group; name "
-            "other columns with --group, or --group '' for none.",
+            remedy="Images with the same uploader, advertiser or original are one group, and so "
+            "are those that ranks compare; name other columns with --group, or --group '' for "
+            "none, and so with --rank-within.",
         )
     split = split_originals(
         leader.tolist(),
@@ -323,14 +328,15 @@ def _check_ranks(data: ClassifyDataset) -> None:
     """
     for rank in data.ranks:
         for split, name in enumerate(SPLIT_NAMES):
-            standing = rank.standing[data.files[data.split == split]]
-            if (standing != NOT_LABELLED).sum() < 2:  # those of one owner are in one split
-                within = f"of the same {rank.within}" if rank.within else "with different scores"
+            file = data.files[data.split == split]
+            if not len(draw_pairs(rank.score[file], rank.owner[file], data.config.seed)):
+                within = f" of the same {rank.within}" if rank.within else ""
                 raise DataError(
                     f"{rank.name} compares no images in the {name} split",
-                    expected=f"several images {within} in each split, and hundreds for useful "
-                    "results",
+                    expected=f"images{within} with different scores in each split, and hundreds "
+                    "for useful results",
                     got=f"{int((rank.standing != NOT_LABELLED).sum()):,} images in all that can be "
                     "compared",
-                    remedy="Compare all images with --rank-within '', or add images.",
+                    remedy="Add images with other scores"
+                    + (", or compare all images with --rank-within ''." if within else "."),
                 )

@@ -11,7 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from augrank.arrays import Float64Array
-from augrank.manifest.problems import VALUE, Problems
+from augrank.manifest.problems import Problems
+from training.data.scores import read_scores
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Quantiles:
 
 
 def quantile_classes(
-    frame: pd.DataFrame, name: str, classes: int, file: NDArray[np.object_], problems: Problems
+    frame: pd.DataFrame, name: str, classes: int, path: NDArray[np.object_], problems: Problems
 ) -> Quantiles:
     """Divide a column of scores into classes of equal size.
 
@@ -31,26 +32,21 @@ def quantile_classes(
         frame: (N rows), text.
         name: of the column.
         classes: their number, n.
-        file: (N,) path of each row's file, which has one score.
-        problems: rows whose cell is no number are added.
+        path: (N,) of each row's file, which has one score.
+        problems: rows are added whose cell is no number, or contradicts an earlier row.
     """
-    text = frame[name].to_numpy(object)
-    score = pd.to_numeric(frame[name].replace("", np.nan), errors="coerce").to_numpy(float)
-    wrong = (text != "") & ~np.isfinite(score)
-    problems.add(wrong, f"{name} is {VALUE}: expected a number", list(map(str, text)))
-    given = np.flatnonzero((text != "") & ~problems.bad)
-    # A file that several rows show counts once, with its first score.
-    files, first = np.unique(file[given].astype(str), return_index=True)
-    values = score[given][first]
-    order = np.lexsort((files, values))
-    of_file = np.zeros(len(files), np.int64)
-    of_file[order] = _ranks(len(files), classes)
-    place = np.searchsorted(files, file[given].astype(str))
-    cells = np.full(len(text), "", object)
-    found = of_file[place]
-    cells[given] = np.where(found > 0, found.astype(str), "")
-    out = int((of_file == 0).sum())
-    return Quantiles(pd.Series(cells, dtype=object), _note(name, classes, values, of_file, out))
+    _, file = np.unique(path.astype(str), return_inverse=True)
+    score, _ = read_scores(frame, name, file.astype(np.int64), problems)
+    scored = np.flatnonzero(np.isfinite(score))  # files in the order of their names
+    order = scored[np.argsort(score[scored], kind="stable")]
+    of_file = np.zeros(len(score), np.int64)
+    of_file[order] = _ranks(len(order), classes)
+    given = (frame[name].to_numpy(object) != "") & ~problems.bad
+    cells = np.full(len(frame), "", object)
+    kept = given & (of_file[file] > 0)
+    cells[kept] = of_file[file][kept].astype(str)
+    note = _note(name, classes, score[scored], of_file[scored])
+    return Quantiles(pd.Series(cells, dtype=object), note)
 
 
 def _ranks(count: int, classes: int) -> NDArray[np.int64]:
@@ -62,9 +58,7 @@ def _ranks(count: int, classes: int) -> NDArray[np.int64]:
     return np.concatenate(parts).astype(np.int64)
 
 
-def _note(
-    name: str, classes: int, values: Float64Array, of_file: NDArray[np.int64], out: int
-) -> str:
+def _note(name: str, classes: int, values: Float64Array, of_file: NDArray[np.int64]) -> str:
     """Describe the classes: their sizes, their scores, and what was kept out."""
     ranges = [values[of_file == number] for number in range(1, classes + 1)]
     shown = ", ".join(
@@ -72,6 +66,6 @@ def _note(
         for number, part in enumerate(ranges, start=1)
         if len(part)
     )
-    size = len(ranges[0])
+    size, out = len(ranges[0]), int((of_file == 0).sum())
     text = f"{name}: {classes} classes of {size:,} images ({shown})"
     return text + (f"; {out:,} kept out, which {classes} does not divide" if out else "")

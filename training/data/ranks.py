@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from augrank.arrays import Float64Array
 from augrank.errors import DataError, one_of
-from augrank.manifest.problems import VALUE, Problems
+from augrank.manifest.problems import Problems
 from training.data.samples import NOT_LABELLED
+from training.data.scores import read_scores
 
 STEPS = 10_000  # of a standing: 0 is the lowest, STEPS the highest
 UPLOADER = "uploader"
@@ -54,13 +54,31 @@ def standings(score: Float64Array, owner: NDArray[np.int64]) -> NDArray[np.int64
     """
     standing = np.full(len(score), NOT_LABELLED)
     known = np.flatnonzero(np.isfinite(score))
-    order = known[np.argsort(owner[known], kind="stable")]
-    _, first = np.unique(owner[order], return_index=True)
-    for images in np.split(order, first[1:]):
-        if len(images) > 1 and np.ptp(score[images]) > 0:
-            beaten = (rankdata(score[images]) - 1) / (len(images) - 1)
-            standing[images] = np.round(beaten * STEPS)
+    order = known[np.lexsort((score[known], owner[known]))]
+    if not len(order):
+        return standing
+    place = np.arange(len(order))
+    of_owner, alike = owner[order], score[order]
+    new_owner = np.r_[True, of_owner[1:] != of_owner[:-1]]
+    new_score = new_owner | np.r_[True, alike[1:] != alike[:-1]]
+    images, first = _runs(new_owner)
+    equal, lowest = _runs(new_score)
+    beaten = lowest - first + (equal - 1) / 2
+    comparable = equal < images  # some score of the owner differs
+    share = beaten[comparable] / (images[comparable] - 1)
+    standing[order[place[comparable]]] = np.round(share * STEPS)
     return standing
+
+
+def _runs(new: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the length and the start of the run that each place is in, (N,).
+
+    Args:
+        new: (N,) where runs begin.
+    """
+    start = np.flatnonzero(new)
+    length = np.diff(np.r_[start, len(new)])
+    return np.repeat(length, length), np.repeat(start, length)
 
 
 def read_ranks(
@@ -69,6 +87,7 @@ def read_ranks(
     within: str | None,
     file: NDArray[np.int64],
     problems: Problems,
+    labels: Sequence[str] = (),
 ) -> tuple[Rank, ...]:
     """Read the scores of distinct files.
 
@@ -77,16 +96,15 @@ def read_ranks(
         names: of the columns of scores.
         within: column of those whose images are compared; by default ``uploader``, where present.
             An image whose cell is blank is compared with no other.
-        file: (N,) number of each row's file, 0 to F - 1. The first score of a file counts.
-        problems: rows whose score is no number are added.
+        file: (N,) number of each row's file, 0 to F - 1.
+        problems: rows are added whose score is no number, or contradicts an earlier row.
+        labels: names of label columns.
 
     Raises:
-        DataError: there is no such column.
+        DataError: there is no such column, or names do not fit.
     """
     columns = [str(name) for name in frame.columns]
-    for name in (*names, *([within] if within else [])):
-        if name not in columns:
-            raise DataError(f"there is no column {name!r}", expected=one_of(columns, name))
+    _check_names(names, labels, columns, within)
     if within is None and UPLOADER in columns:
         within = UPLOADER
     within = within or None  # "": all images are compared
@@ -100,18 +118,34 @@ def _read(
     file: NDArray[np.int64],
     problems: Problems,
 ) -> Rank:
-    text = frame[name].to_numpy(object)
-    number = pd.to_numeric(frame[name].replace("", np.nan), errors="coerce").to_numpy(float)
-    wrong = (text != "") & ~np.isfinite(number)
-    problems.add(wrong, f"{name} is {VALUE}: expected a number", list(map(str, text)))
-    count = int(file.max(initial=-1)) + 1
-    score, owner = np.full(count, np.nan), np.zeros(count, np.int64)
-    rows = np.flatnonzero((text != "") & ~problems.bad)
-    if within is not None:
+    score, row = read_scores(frame, name, file, problems)
+    owner = np.zeros(len(score), np.int64)
+    if within is not None and len(frame):
         cells = frame[within].to_numpy(object).astype(str)
         # Each row without an uploader is alone.
         named = np.where(cells == "", np.char.add("\0", np.arange(len(cells)).astype(str)), cells)
-        numbers = np.unique(named, return_inverse=True)[1]
-        owner[file[::-1]] = numbers[::-1]
-    score[file[rows[::-1]]] = number[rows[::-1]]  # the first row's is written last
+        owner = np.unique(named, return_inverse=True)[1].astype(np.int64)[row]
     return Rank.of(name, within, score, owner)
+
+
+def _check_names(
+    names: Sequence[str], labels: Sequence[str], columns: Sequence[str], within: str | None
+) -> None:
+    if len(set(names)) < len(names):
+        raise DataError(
+            "--ranks does not fit",
+            expected="the names of columns of scores, each once",
+            got=", ".join(names),
+        )
+    for name in (*names, *([within] if within else [])):
+        if name not in columns:
+            raise DataError(f"there is no column {name!r}", expected=one_of(columns, name))
+    for name in names:
+        for taken in (f"{name}_score", f"{name}_percentile", f"{name}_above_median"):
+            if taken in labels:
+                raise DataError(
+                    f"the label {taken} has the name of a column of answers for the rank {name}",
+                    expected="another name",
+                    got=taken,
+                    remedy=f"Map it: --column {taken}2={taken}, and name that.",
+                )

@@ -167,7 +167,7 @@ def _by_classes(label: FittedLabelHead, test: RankTold) -> float:
     """
     probability = label.head.probabilities(test.rows.features)
     order = np.argsort([float(name) for name in label.head.spec.classes]).argsort()
-    return float(test.rows.pairs.correct(probability @ order).mean())
+    return test.rows.pairs.mean(test.rows.pairs.correct(probability @ order))
 
 
 def _of_label(head: FittedLabelHead) -> _Judged:
@@ -189,6 +189,6 @@ def _of_rank(head: FittedRankHead) -> _Judged:
     return _Judged(
         correct=np.concatenate([each.by_image(each.rows.pairs.correct) for each in told]),
         loss=np.concatenate([each.by_image(each.rows.pairs.loss) for each in told]),
-        group=np.concatenate([each.rows.group for each in told]),
+        group=np.concatenate([each.rows.group[each.paired] for each in told]),
         guessing_loss=GUESSING_PAIRS,
     )

@@ -92,12 +92,21 @@ class RankTold:
         return ranking_figures(self.score, self.rows.pairs, self.rows.group)
 
     def by_image(self, figure: Callable[[Float64Array], Float64Array]) -> Float64Array:
-        """Return the mean of a figure of pairs for each image, (N,).
+        """Return the mean of a figure of pairs for each image that has one, (M,).
 
         Args:
             figure: ``rows.pairs.correct`` or ``rows.pairs.loss``.
         """
-        return self.rows.pairs.mean_by_image(figure(self.score), len(self.score))
+        means = self.rows.pairs.mean_by_image(figure(self.score), len(self.score))
+        return np.asarray(means[self.paired])
+
+    @property
+    def paired(self) -> NDArray[np.bool_]:
+        """Which images have a pair, (N,)."""
+        pairs = self.rows.pairs
+        found = np.zeros(len(self.score), bool)
+        found[pairs.higher] = found[pairs.lower] = True
+        return found
 
 
 @dataclass(frozen=True)
@@ -228,7 +237,7 @@ def _candidate(
 ) -> Candidate:
     raw = _scored(scorer, validation)
     scale = best_scale(validation.pairs.margin(raw))
-    loss = float(validation.pairs.loss(raw / scale).mean())
+    loss = validation.pairs.mean(validation.pairs.loss(raw / scale))
     return Candidate(name, scorer, loss, booster, step)
 
 
@@ -270,7 +279,7 @@ def _trees(train: RankRows, validation: RankRows, seed: int, threads: int) -> Ca
     def pair_loss(margin: Float32Array, _: "xgboost.DMatrix") -> tuple[str, float]:
         score = np.empty(len(held))
         score[held] = margin
-        return "pairs", float(validation.pairs.loss(score).mean())
+        return "pairs", validation.pairs.mean(validation.pairs.loss(score))
 
     booster = xgboost.train(
         {

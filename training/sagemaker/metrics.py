@@ -58,8 +58,10 @@ def print_report(report: Mapping[str, Any]) -> None:
         labels, ranks = report["labels"].values(), report.get("ranks", {}).values()
         for measure in LABEL:
             _print(f"labels:{measure}", _mean([label[measure] for label in labels]))
-        _print(BACKBONE, _mean([label["accuracy"] for label in labels]))
-        _print(RANKS, _mean([rank["pair_accuracy"] for rank in ranks]))
+        pairs = _mean([rank["pair_accuracy"] for rank in ranks])
+        accuracy = _mean([label["accuracy"] for label in labels])
+        _print(BACKBONE, pairs if accuracy is None else accuracy)
+        _print(RANKS, pairs)
         return
     _print(BACKBONE, report["backbone"]["test_accuracy"])
     heads = report["heads"]

@@ -110,5 +110,5 @@ def _report_bad_rows(data: "Dataset", reporter: Reporter) -> None:
 def _report_end(report: dict[str, Any], folder: RunFolder, reporter: Reporter) -> None:
     seconds = sum(report["seconds"].values())
     reporter.say(f"Done in {seconds:.0f} s: {folder.root}  (report.json, plots/, tensorboard/)")
-    if report.get("heads") or report.get("labels"):
+    if any(report.get(each) for each in ("heads", "labels", "ranks")):
         reporter.say(f"Next: python -m export build {folder.root} --out dist")

@@ -94,6 +94,9 @@ class Space:
                 "a search compares labels, and there are none",
                 expected="--set labels or --set quantiles, beside ranks",
                 got=f"ranks {', '.join(config.ranks)}",
+                remedy="Divide the scores into classes: --set quantiles='{"
+                + f"{config.ranks[0]}: 3"
+                + "}'.",
             )
         for name, option in self.options.items():
             for value in option.bounds if isinstance(option, Range) else option:

@@ -25,11 +25,13 @@ def test_label_figures_count_what_was_told():
     assert figures["accuracy"] == pytest.approx(2 / 3)
     assert figures["macro_f1"] == pytest.approx((2 / 3 + 2 / 3) / 2)
     assert (figures["worst_class"], figures["worst_recall"]) == ("a", 0.5)
+    stranger = label_figures("kind", truth[:2], [told("a"), told("z")], GROUP[:2])
+    assert stranger["accuracy"] == 0.5  # "z" is no class of the new images
     assert figures["covered"] == pytest.approx(2 / 3)
 
 
 def test_ranks_are_compared_with_what_can_be_known():
-    likes, appeal = (5, 9, 20, 10), (1, 0, 3, 2)
+    likes, appeal = (5, 9, 20, 10), (1, 0, 3, 2.5)
     truth = [
         {"likes": str(n), "appeal": str(known)} for n, known in zip(likes, appeal, strict=True)
     ]
@@ -38,17 +40,21 @@ def test_ranks_are_compared_with_what_can_be_known():
     assert (figures["pairs"], figures["attainable"]) == (2, 0.5)
     assert figures["pair_accuracy"] == 0.5
     assert figures["share_of_attainable"] == 1
+    low, high = figures["share_of_attainable_interval_95"]
+    assert low < 1 < high
 
 
 def test_decisions_are_right_if_the_image_earns_what_was_decided():
     truth = [{"kind": kind} for kind in ("full", "full", "half", "half")]
     decisions = ("accept", "reject", "reject", "ask")
     answers = [{"review_kind": "Style", "decision": each} for each in decisions]
-    figures = decision_figures({"Style": "full"}, truth, answers)
+    figures = decision_figures({"Style": "full"}, truth, answers, GROUP)
     assert figures["decided"] == 0.75
     assert figures["right"] == pytest.approx(2 / 3)
     assert figures["right_at_least"] < 0.2
-    nothing = decision_figures({"Style": "full"}, truth, [{"decision": "ask"}] * 4)
+    together = decision_figures({"Style": "full"}, truth, answers, np.zeros(4, int))
+    assert together["groups"] == 1  # all are of one uploader
+    nothing = decision_figures({"Style": "full"}, truth, [{"decision": "ask"}] * 4, GROUP)
     assert (nothing["decided"], nothing["right"]) == (0, 0)
 
 
@@ -63,14 +69,16 @@ def test_the_command_repeats_a_system_and_writes_its_section(tmp_path, system):
     assert done.exit_code == 0, done.output
     content = json.loads(done.stdout.splitlines()[-1])
     (row,) = content["backbones"].values()
-    assert row["images_per_s"] > 0
+    assert row["images_per_s"]["median"] > 0
     if system == "popularity":
         ranked = row["fresh"]["likes, rank"]
         assert 0.5 < ranked["attainable"] < 1
         assert ranked["share_of_attainable"] == pytest.approx(
             ranked["pair_accuracy"] / ranked["attainable"]
         )
-        assert 0 <= row["test"]["likes, rank"]["pair_accuracy_of_classes"] <= 1
+        tested = row["test"]["likes, rank"]
+        assert 0 <= tested["pair_accuracy_of_classes"] <= 1
+        assert tested["images"] > 20  # those inside a tertile, too
     else:
         assert set(row["fresh"]) == {"type", "colour"}
         assert row["fresh"]["type"]["images"] == 60

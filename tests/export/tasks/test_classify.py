@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from augrank.bundle.load import load_bundle
 from augrank.bundle.smoke import SmokeRequest
+from augrank.cli.app import app
 from augrank.errors import DataError
 from augrank.tasks.classify.pipeline import Classifier
 from export.parity import classify_gate
@@ -18,7 +20,7 @@ from export.run_reader import load_run
 from export.tasks.base import ExportOptions
 from export.tasks.classify import build
 from export.tasks.recommend import build as build_recommend
-from tests.support.labelled_images import RULES
+from tests.support.labelled_images import RULES, draw_labelled, fit_classifier, write_labelled
 from training.common.classification import confusion_matrix, macro_f1
 from training.common.ranking import draw_pairs
 
@@ -140,3 +142,35 @@ def test_fp16_has_the_heads_of_fp32(classify_run, tmp_path):
     assert "fp16" in export.spec.graphs
     classifier = Classifier.load(export.bundle, precision="fp16", device="cpu", threads=1)
     assert classifier.check_smoke_request() < 0.02
+
+
+@pytest.mark.slow
+def test_a_rank_alone_is_learned_exported_and_served(tmp_path):
+    manifest = write_labelled(tmp_path / "data", 600, uploads=6)
+    report = fit_classifier(
+        manifest, tmp_path / "run", labels=None, ranks=("likes",), epochs=10, graphs=("fp32",)
+    )
+    rank = report["ranks"]["likes"]
+    assert report["labels"] == {}
+    assert rank["pair_accuracy"] > 0.7  # .87 could be told
+    assert rank["candidates"]["last layer"] < 0.6  # the network itself: guessing is .693
+    run = load_run(tmp_path / "run")
+    export = build(run, tmp_path / "dist", options())
+    assert (export.spec.labels, export.spec.ranks) == ((), ("likes",))
+    served = Classifier.load(export.bundle, device="cpu")
+    assert served.warm_up() is None
+    score = {}
+    for number in range(9):  # of every shape and colour
+        image, shape, colour = draw_labelled(9000 + number)
+        score[shape, colour] = served.classify(image).ranks["likes"].score
+    assert score["disc", "red"] > score["disc", "blue"]
+    assert score["disc", "red"] > score["box", "blue"]
+    (tmp_path / "rules.yaml").write_text(RULES, encoding="utf-8")
+    with pytest.raises(DataError, match="about labels, and the run has none"):
+        build(run, tmp_path / "other", options(rules=tmp_path / "rules.yaml"))
+    done = CliRunner().invoke(
+        app, ["classify", str(export.bundle), str(manifest.parent / "images"), "--device", "cpu",
+              "--ground-truth", str(tmp_path / "told.manifest")],
+    )  # fmt: skip
+    assert done.exit_code != 0
+    assert "no labels to write" in " ".join(done.output.split())

@@ -43,32 +43,62 @@ def test_figures_of_known_pairs():
     pairs = Pairs(np.array([1, 2, 3]), np.array([0, 0, 2]))
     score = np.array([0.0, 1.0, 0.0, -1.0])  # right, a tie, wrong
     figures = ranking_figures(score, pairs, np.array([0, 1, 2, 3]))
-    assert figures.pair_accuracy == pytest.approx(0.5)
-    assert figures.log_loss == pytest.approx(
-        np.mean([np.log1p(np.exp(-1)), np.log(2), np.log1p(np.e)])
-    )
-    assert pairs.mean_by_image(pairs.correct(score), 5) == pytest.approx([0.75, 1, 0.25, 0, 0])
+    # Every image counts the same: image 0 has two pairs, the others one or two.
+    assert pairs.weight() == pytest.approx([0.75, 0.5, 0.75])
+    assert figures.pair_accuracy == pytest.approx((0.75 + 0.25) / 2)
+    losses = [np.log1p(np.exp(-1)), np.log(2), np.log1p(np.e)]
+    assert figures.log_loss == pytest.approx(np.average(losses, weights=[3, 2, 3]))
+    by_image = pairs.mean_by_image(pairs.correct(score), 5)
+    assert by_image[:4] == pytest.approx([0.75, 1, 0.25, 0])
+    assert np.isnan(by_image[4])
 
 
-def uploads(seed: int, groups: int = 150) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def uploads(
+    seed: int, groups: int = 150, sizes: tuple[int, ...] = (4,)
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return true scores, a ranking that helps in some groups and hurts in others, and groups."""
     rng = np.random.default_rng(seed)
-    group = np.repeat(np.arange(groups), 4)
+    group = np.repeat(np.arange(groups), np.resize(sizes, groups))
     true = rng.normal(size=len(group))
     helps = np.where(rng.random(groups) < 0.7, 1.0, -0.6)[group]
     return true, true * helps + rng.normal(size=len(group)), group
 
 
-def test_the_interval_of_grouped_pairs_holds_the_expected_share():
-    true, score, group = uploads(99, 20_000)
-    expected = draw_pairs(true, group, 0).correct(score).mean()
+@pytest.mark.parametrize(
+    ("groups", "sizes"), [(150, (4,)), (33, (40, *[2] * 10)), (60, (1, 2, 3, 30))]
+)
+def test_the_interval_of_grouped_pairs_holds_the_expected_share(groups, sizes):
+    true, score, group = uploads(99, 9999, sizes)
+    pairs = draw_pairs(true, group, 0)
+    expected = pairs.mean(pairs.correct(score))
     held = 0
     for seed in range(60):
-        true, score, group = uploads(seed)
+        true, score, group = uploads(seed, groups, sizes)
         figures = ranking_figures(score, draw_pairs(true, group, seed), group)
         low, high = figures.pair_accuracy_interval_95
         held += low <= expected <= high
-    assert held >= 53  # of 60; 95 % are 57
+    assert held >= 52  # of 60; 95 % are 57
+
+
+def test_groups_without_a_pair_do_not_make_an_interval_narrow():
+    true, score, group = uploads(5, 1, (20,))
+    alone = ranking_figures(score, draw_pairs(true, group, 0), group).pair_accuracy_interval_95
+    many = np.arange(1, 1000)
+    true, score = np.r_[true, many.astype(float)], np.r_[score, np.zeros(999)]
+    group = np.r_[group, many]
+    beside = ranking_figures(score, draw_pairs(true, group, 0), group).pair_accuracy_interval_95
+    assert beside == pytest.approx(alone)
+    assert alone[1] - alone[0] > 0.7  # of one uploader nothing is known
+
+
+def test_an_equal_share_in_all_groups_is_not_taken_for_certainty():
+    pairs = Pairs(np.arange(1, 600, 2), np.arange(0, 600, 2))
+    score = np.zeros(600)
+    score[pairs.higher] = np.where(np.arange(300) % 10 < 3, 1.0, -1.0)  # 30 % in each group
+    figures = ranking_figures(score, pairs, np.arange(600) // 20)
+    low, high = figures.pair_accuracy_interval_95
+    assert figures.pair_accuracy == pytest.approx(0.3)
+    assert high - low > 0.25  # as of 30 groups
 
 
 def test_chance_is_told_from_chance():

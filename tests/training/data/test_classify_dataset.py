@@ -28,11 +28,12 @@ def load(manifest: Path, out: Path, **options) -> ClassifyDataset:
 
 
 def rewrite(manifest: Path, change) -> None:
-    """Rewrite the rows of a manifest, lists of cells."""
+    """Rewrite the rows of a manifest, lists of cells; those at the end may be left out."""
     with manifest.open(newline="", encoding="utf-8") as stream:
         head, *rows = csv.reader(stream)
     with manifest.open("w", newline="", encoding="utf-8") as stream:
-        csv.writer(stream).writerows([head, *change(rows)])
+        changed = [row + [""] * (len(head) - len(row)) for row in change(rows)]
+        csv.writer(stream).writerows([head, *changed])
 
 
 @pytest.fixture
@@ -218,3 +219,67 @@ def test_scores_are_divided_into_classes(tmp_path):
         load(manifest, tmp_path / "none", quantiles={"score": 3})
     with pytest.raises(ValueError, match="expected 2 to 100 classes of shape, got 1"):
         load(manifest, tmp_path / "one", quantiles={"shape": 1})
+
+
+def ranked(manifest: Path, out: Path, **options):
+    return load(manifest, out, ranks=("likes",), validation_share=0.4, **options)
+
+
+def test_classes_of_scores_do_not_change_their_ranks(manifest, tmp_path):
+    plain = ranked(manifest, tmp_path / "a", labels=("shape",))
+    both = ranked(manifest, tmp_path / "b", labels=None, quantiles={"likes": 3})
+    (one,), (other,) = plain.ranks, both.ranks
+    assert one.score.tolist() == other.score.tolist()
+    assert one.standing.tolist() == other.standing.tolist()
+    assert [len(label.classes) for label in both.labels] == [3]
+    scores = [row["likes_score"] for row in both.catalogue()]
+    assert len(set(scores)) > 60
+    assert one.within == "uploader"
+
+
+def test_other_scores_are_other_data(manifest, tmp_path):
+    def more(rows):
+        return [[*row[:-1], str(int(row[-1]) + 1)] for row in rows]
+
+    before = ranked(manifest, tmp_path / "a", labels=None, quantiles={"likes": 3})
+    rewrite(manifest, more)
+    after = ranked(manifest, tmp_path / "b", labels=None, quantiles={"likes": 3})
+    assert before.data != after.data  # although all classes and standings are the same
+
+
+def test_a_picture_that_many_have_is_not_ranked(manifest, tmp_path):
+    def copied(rows):
+        for number in range(0, 60, 3):
+            source = manifest.parent / rows[0][0]
+            (manifest.parent / rows[number][0]).write_bytes(source.read_bytes())
+            rows[number][1:3] = rows[0][1:3]
+        return rows
+
+    rewrite(manifest, copied)
+    data = ranked(manifest, tmp_path / "run", labels=("shape",))
+    (rank,) = data.ranks
+    copies = np.arange(0, 60, 3)
+    assert np.isnan(rank.score[copies]).all()
+    assert np.isfinite(rank.score[np.arange(1, 60, 3)]).all()
+    uploader = np.arange(90) // 3
+    scored = np.isfinite(rank.score)
+    for owner in np.unique(uploader):
+        assert len(set(data.split[(uploader == owner) & scored].tolist())) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "change", "message"),
+    [
+        ({}, lambda rows: [[*row[:-1], "7"] for row in rows], "compares no images in the"),
+        (
+            {"rank_within": ""},
+            lambda rows: [[*row[:-1], "7"] for row in rows],
+            "Add images with other scores.",
+        ),
+        ({"rank_within": "colour"}, lambda rows: rows, "--rank-within"),
+    ],
+)
+def test_ranks_that_compare_nothing_are_refused(manifest, tmp_path, options, change, message):
+    rewrite(manifest, change)
+    with pytest.raises(DataError, match=message):
+        ranked(manifest, tmp_path / "run", labels=("shape",), **options)

@@ -48,11 +48,32 @@ def test_images_without_an_uploader_are_alone():
     assert rank.standing.tolist() == [NOT_LABELLED, NOT_LABELLED, 0, STEPS]
 
 
-def test_the_first_score_of_a_file_counts():
-    rank, _ = read([("5", "a", 0), ("50", "a", 0), ("7", "a", 1), ("", "a", 2)])
-    assert rank.score[:2].tolist() == [5, 7]
+def test_a_file_has_one_score_and_the_uploader_of_that_row():
+    rank, problems = read(
+        [("", "a", 0), ("5", "b", 0), ("50", "b", 0), ("7", "b", 1), ("", "b", 2), ("1", "a", 3)]
+    )
+    assert rank.score[[0, 1, 3]].tolist() == [5, 7, 1]
     assert np.isnan(rank.score[2])
-    assert rank.without([1]).standing.tolist() == [NOT_LABELLED] * 3
+    assert rank.owner[0] == rank.owner[1] != rank.owner[3]
+    assert problems.bad.tolist() == [False, False, True, False, False, False]
+    assert "'50', but an earlier row gives the same image another score" in problems.reasons[2]
+    assert rank.without([1]).standing.tolist() == [NOT_LABELLED] * 4
+
+
+def test_standings_of_many_owners_are_those_of_each():
+    rng = np.random.default_rng(0)
+    owner, score = rng.integers(0, 40, 300), rng.integers(0, 5, 300).astype(float)
+    score[rng.random(300) < 0.1] = NAN
+    found = standings(score, owner)
+    for number in range(40):
+        images = np.flatnonzero((owner == number) & np.isfinite(score))
+        for image in images:
+            others = score[images[images != image]]
+            if np.ptp(score[images]) > 0:
+                beaten = (others < score[image]).mean() + (others == score[image]).mean() / 2
+                assert found[image] == round(beaten * STEPS)
+            else:
+                assert found[image] == NOT_LABELLED
 
 
 def test_a_score_that_is_no_number_is_a_bad_row():
@@ -69,3 +90,7 @@ def test_unknown_columns_are_named():
         read_ranks(frame, ["like"], None, np.zeros(1, np.int64), problems)
     with pytest.raises(DataError, match="there is no column 'owner'"):
         read_ranks(frame, ["likes"], "owner", np.zeros(1, np.int64), problems)
+    with pytest.raises(DataError, match="each once"):
+        read_ranks(frame, ["likes", "likes"], None, np.zeros(1, np.int64), problems)
+    with pytest.raises(DataError, match=r"label likes_score.*another name"):
+        read_ranks(frame, ["likes"], None, np.zeros(1, np.int64), problems, ["likes_score"])

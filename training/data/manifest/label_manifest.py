@@ -57,6 +57,10 @@ class LabelManifest(ManifestRows):
             left_out=left_out,
         )
 
+    def unranked(self, files: Sequence[int]) -> "LabelManifest":
+        """Return the manifest as if these files had no score to be ranked by."""
+        return replace(self, ranks=tuple(rank.without(files) for rank in self.ranks))
+
     @property
     def shown(self) -> NDArray[np.int64]:
         """The files that a valid row names, in order."""
@@ -101,19 +105,20 @@ def check_label_manifest(
     frame, problems = table.frame, Problems.of(table)
     names = _label_columns(frame, columns)
     path = check_paths(frame[PATH], images, problems)
-    notes = table.notes
+    divided_frame, notes = frame, table.notes
     for name, classes in columns.quantiles.items():
         find_labels(frame, (name,))  # raises if there is no such column
         divided = quantile_classes(frame, name, classes, path, problems)
-        frame, notes = frame.assign(**{name: divided.cells}), (*notes, divided.note)
+        divided_frame = divided_frame.assign(**{name: divided.cells})
+        notes = (*notes, divided.note)
     _, number = np.unique(path, return_inverse=True)
     number = number.astype(np.int64)
     # Of all rows, for those that contradict others or are no numbers.
-    read_labels(frame, names, number, problems)
-    read_ranks(frame, columns.ranks, columns.rank_within, number, problems)
+    read_labels(divided_frame, names, number, problems)
+    read_ranks(frame, columns.ranks, columns.rank_within, number, problems, names)
     left_out = problems.settle(table.source, skip=skip_bad_rows)
     kept = ~problems.bad
-    frame = frame[kept].reset_index(drop=True)
+    frame, divided_frame = (each[kept].reset_index(drop=True) for each in (frame, divided_frame))
     files, file = np.unique(path[kept], return_inverse=True)
     file, valid = file.astype(np.int64), Problems(table.unit, table.lines[kept])
     ranks = read_ranks(frame, columns.ranks, columns.rank_within, file, valid)
@@ -129,7 +134,7 @@ def check_label_manifest(
         file=file,
         left_out=left_out,
         notes=notes,
-        labels=read_labels(frame, names, file, valid),
+        labels=read_labels(divided_frame, names, file, valid),
         ranks=ranks,
         groups=(*groups, *sorted(compared - set(groups))),
     )

@@ -1,0 +1,41 @@
+"""Columns of scores, such as the popularity of a picture."""
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from augrank.arrays import Float64Array
+from augrank.manifest.problems import VALUE, Problems
+
+
+def read_scores(
+    frame: pd.DataFrame, name: str, file: NDArray[np.int64], problems: Problems
+) -> tuple[Float64Array, NDArray[np.int64]]:
+    """Read the score of every file.
+
+    Args:
+        frame: (N rows), text.
+        name: of the column.
+        file: (N,) number of each row's file, 0 to F - 1.
+        problems: rows whose cell is no number, or another one than an earlier row of the file has,
+            are added.
+
+    Returns:
+        Scores, (F,), NaN where there is none; and the row of each, (F,), -1 where there is none.
+    """
+    text = frame[name].to_numpy(object)
+    number = pd.to_numeric(frame[name].replace("", np.nan), errors="coerce").to_numpy(float)
+    wrong = (text != "") & ~np.isfinite(number)
+    problems.add(wrong, f"{name} is {VALUE}: expected a number", list(map(str, text)))
+    rows = np.flatnonzero((text != "") & ~problems.bad)
+    row = np.full(int(file.max(initial=-1)) + 1, -1)
+    row[file[rows[::-1]]] = rows[::-1]  # the first one is written last
+    score = np.where(row >= 0, number[row], np.nan) if len(number) else np.full(len(row), np.nan)
+    other = np.zeros(len(text), bool)
+    other[rows] = number[rows] != score[file[rows]]
+    problems.add(
+        other,
+        f"{name} is {VALUE}, but an earlier row gives the same image another score",
+        list(map(str, text)),
+    )
+    return score, row
