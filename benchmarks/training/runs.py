@@ -232,6 +232,7 @@ def _run(command: Sequence[str]) -> tuple[str, float]:
     start = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
+        sys.stderr.write(done.stderr)  # the message below has only its end
         raise ServerError(f"{' '.join(command[1:5])} failed", got=done.stderr[-ERROR_CHARACTERS:])
     return done.stdout, time.perf_counter() - start
 
