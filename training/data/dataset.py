@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 
 from augrank.errors import DataError
 from augrank.images.augmentations import AugmentationSet
+from augrank.images.look import Look
 from augrank.manifest.problems import Table
 from augrank.manifest.read import read_table
 from augrank.resources import usable_cores
 from training.common.context import TrainContext
 from training.config import FitConfig
-from training.data.duplicates import Look, duplicate_groups
+from training.data.duplicates import duplicate_groups
 from training.data.embedding_cache import row_name
 from training.data.image_cache.sources import CacheOptions, DecodedImages, decode_all
 from training.data.manifest.rows import ManifestRows

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from augrank.images.decode import decode
+from augrank.images.look import Look
 from tests.support.shapes import draw
 from training.data import duplicates
-from training.data.duplicates import Look, duplicate_groups
+from training.data.duplicates import duplicate_groups
 
 
 def stored(image: np.ndarray, suffix: str = ".png", *options: int) -> np.ndarray:

@@ -1,0 +1,53 @@
+"""What an image looks like: whether two files show the same picture, encoded or scaled otherwise.
+
+A perceptual hash (64 signs of the low frequencies of a discrete cosine transform; Zauner, 2010)
+proposes pairs, and small colour thumbnails confirm them: a car in two colours has one hash.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+HASH_SIDE, LOW = 32, 8  # pixels of the transform; frequencies that are kept, by axis
+THUMBNAIL_SIDE = 16
+BITS = 64
+MAX_DISTANCE = 8  # bits that differ; WebP at quality 50 changes as many
+MAX_DIFFERENCE = 6  # of 255, at any place of the thumbnails; JPEG at quality 40 changes 4
+# Hashes within MAX_DISTANCE agree in one of these bands of bits, at least.
+BANDS = tuple(np.linspace(0, BITS, MAX_DISTANCE + 2).astype(int).tolist())
+
+
+@dataclass(frozen=True)
+class Look:
+    """What an image looks like."""
+
+    hash: np.uint64
+    thumbnail: NDArray[np.uint8]  # (THUMBNAIL_SIDE, THUMBNAIL_SIDE, 3)
+
+    @classmethod
+    def of(cls, image: NDArray[np.uint8]) -> "Look":
+        """Describe an image, uint8 (S, S, 3) RGB."""
+        grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+        small = cv2.resize(grey, (HASH_SIDE, HASH_SIDE), interpolation=cv2.INTER_AREA)
+        low = cv2.dct(small.astype(np.float32))[:LOW, :LOW].ravel()
+        bits = low > np.median(low[1:])  # the first is the mean brightness
+        side = (THUMBNAIL_SIDE, THUMBNAIL_SIDE)
+        return cls(
+            np.packbits(bits).view(">u8")[0].astype(np.uint64),
+            np.asarray(cv2.resize(image, side, interpolation=cv2.INTER_AREA)),
+        )
+
+    def bands(self) -> tuple[int, ...]:
+        """Return the bits of the hash in each of BANDS."""
+        number = int(self.hash)
+        return tuple((number >> low) & ((1 << (high - low)) - 1) for low, high in pairwise(BANDS))
+
+    def same_picture(self, other: "Look") -> bool:
+        """Return whether two files show the same picture."""
+        if int(self.hash ^ other.hash).bit_count() > MAX_DISTANCE:
+            return False
+        apart = np.abs(self.thumbnail.astype(np.int16) - other.thumbnail)
+        return bool(apart.max() <= MAX_DIFFERENCE)

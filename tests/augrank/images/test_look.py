@@ -1,0 +1,43 @@
+"""Two files that show the same picture look alike, whatever their encoding."""
+
+import cv2
+import numpy as np
+import pytest
+
+from augrank.images.look import BANDS, MAX_DISTANCE, Look
+from tests.support.labelled_images import draw_labelled
+
+
+def encoded(image: np.ndarray, suffix: str, *options: int) -> np.ndarray:
+    data = cv2.imencode(suffix, image[..., ::-1], list(options))[1]
+    return cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1].copy()
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_the_same_picture_is_known_in_another_encoding_and_size(number):
+    image = cv2.resize(draw_labelled(number)[0], (200, 200), interpolation=cv2.INTER_CUBIC)
+    look = Look.of(image)
+    for other in (
+        encoded(image, ".jpg", cv2.IMWRITE_JPEG_QUALITY, 60),
+        encoded(image, ".webp", cv2.IMWRITE_WEBP_QUALITY, 70),
+        cv2.resize(image, (120, 120), interpolation=cv2.INTER_AREA),
+    ):
+        assert look.same_picture(Look.of(other))
+        assert any(a == b for a, b in zip(look.bands(), Look.of(other).bands(), strict=True))
+    stranger = Look.of(cv2.resize(draw_labelled(number + 1)[0], (200, 200)))
+    assert not look.same_picture(stranger)
+
+
+def test_bands_hold_all_bits_once():
+    look = Look(np.uint64(0xDEADBEEF12345678), np.zeros((16, 16, 3), np.uint8))
+    assert len(look.bands()) == MAX_DISTANCE + 1
+    number = sum(band << low for band, low in zip(look.bands(), BANDS, strict=False))
+    assert number == 0xDEADBEEF12345678
+
+
+def test_another_colour_is_another_picture():
+    image = np.full((64, 64, 3), 200, np.uint8)
+    image[20:44, 20:44] = (180, 30, 30)
+    other = image.copy()
+    other[20:44, 20:44] = (60, 90, 30)
+    assert not Look.of(image).same_picture(Look.of(other))
