@@ -1,9 +1,19 @@
 """A folder in an S3 bucket: its files and unfinished uploads."""
 
 from dataclasses import dataclass
+from datetime import date, datetime
 
 from augrank.aws.client import Aws, AwsError, Call, aws_errors
 from augrank.errors import BadRequest
+
+
+@dataclass(frozen=True)
+class S3File:
+    """A file of a folder, as S3 lists it."""
+
+    size_bytes: int
+    etag: str  # another one for other content
+    modified: datetime  # when it was written, in whole seconds
 
 
 @dataclass(frozen=True)
@@ -35,15 +45,31 @@ class S3Folder:
         """``s3://bucket/prefix/``."""
         return f"s3://{self.bucket}/{self.prefix}"
 
+    def partition(self, dt: str) -> "S3Folder":
+        """Return the folder of a day in this one: ``dt=2026-11-28/``.
+
+        Raises:
+            BadRequest: it is not a day.
+        """
+        try:
+            is_day = date.fromisoformat(dt).isoformat() == dt
+        except ValueError:
+            is_day = False
+        if not is_day:
+            raise BadRequest("--dt is not a day", expected="YYYY-MM-DD", got=repr(dt)[:40])
+        return S3Folder(self.bucket, f"{self.prefix}dt={dt}/")
+
     def keys(self, aws: Aws) -> list[str]:
         """List the files, relative to the folder."""
-        return list(self.sizes(aws))
+        return list(self.files(aws))
 
-    def sizes(self, aws: Aws) -> dict[str, int]:
-        """List the files, relative to the folder, with their sizes in bytes."""
+    def files(self, aws: Aws) -> dict[str, S3File]:
+        """List the files by their keys relative to the folder, sorted by key."""
         pages = aws.paginate("s3", "list_objects_v2", Bucket=self.bucket, Prefix=self.prefix)
         return {
-            item["Key"].removeprefix(self.prefix): item["Size"]
+            item["Key"].removeprefix(self.prefix): S3File(
+                item["Size"], item["ETag"].strip('"'), item["LastModified"]
+            )
             for page in pages
             for item in page.get("Contents", [])
         }

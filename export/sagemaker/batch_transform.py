@@ -3,8 +3,8 @@
 Every image is one request and one ``<key>.out`` in the output folder. Images that have an answer
 are not sent again: the job's manifest names the missing ones. A job left running by a killed call
 is followed first. An image that cannot be answered gets its error as its answer, because SageMaker
-fails a whole job at the first status other than 200; one that is too large for a request is not
-sent at all.
+fails a whole job at the first status other than 200; one that is empty or too large for a request
+is not sent at all. A job that completed is not believed: its answers are counted (answers.py).
 """
 
 import json
@@ -17,27 +17,15 @@ from typing import Any
 from augrank.aws.client import INVALID, TAG, Aws, AwsError, Call
 from augrank.aws.poll import Pending, poll
 from augrank.aws.s3 import S3Folder
-from augrank.errors import BadRequest
-from augrank.images.files import IMAGE_SUFFIXES
 from augrank.reporting import ShowStatus, no_progress
 from augrank.runtime.settings import ERRORS_AS_200, FIELDS
+from export.sagemaker.answers import AnswerFolder, TransformResult
 from export.sagemaker.release import MAX_REQUEST_BYTES, Release, digest
 
-ANSWER_SUFFIX = ".out"  # SageMaker's
-# In the output folder: archive, input and fields that its answers belong to.
-REQUEST_FILE = "augrank.json"
 POLL_S, WAIT_S = 20.0, 24 * 3600.0
+CONTENT_TYPE = "application/x-image"  # SageMaker's own, of any format
 MAX_PAYLOAD_MB = MAX_REQUEST_BYTES // 2**20
 RUNNING = ("InProgress", "Stopping")
-
-
-@dataclass(frozen=True)
-class TransformResult:
-    """The contents of the output folder."""
-
-    answered: int
-    failed: dict[str, str]  # image to error
-    missing: list[str]  # images without an answer yet
 
 
 @dataclass(frozen=True)
@@ -47,7 +35,12 @@ class Batch:
     release: Release  # the export, with the instances to run on
     source: S3Folder  # images
     output: S3Folder  # answers
-    fields: Mapping[str, Any]  # target and context of all images
+    fields: Mapping[str, Any]  # target and context of all images; options of a classifier
+
+    @property
+    def folders(self) -> AnswerFolder:
+        """The images, and their answers."""
+        return AnswerFolder(self.source, self.output)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -81,7 +74,7 @@ class Batch:
             "BatchStrategy": "SingleRecord",
             "TransformInput": {
                 "DataSource": {"S3DataSource": {"S3DataType": "ManifestFile", "S3Uri": manifest}},
-                "ContentType": "application/octet-stream",
+                "ContentType": CONTENT_TYPE,
             },
             "TransformOutput": {"S3OutputPath": self.output.url, "Accept": "application/json"},
             "TransformResources": {
@@ -107,28 +100,21 @@ def transform(
     Raises:
         AwsError: AWS refused, or the job failed; existing answers are kept.
         BadRequest: there are no images, or the output folder has answers to another request.
+
+    Returns:
+        What the output folder holds now; the job may have left images without an answer.
     """
-    found = batch.source.sizes(aws)
-    sizes = {key: size for key, size in found.items() if key.lower().endswith(IMAGE_SUFFIXES)}
-    if not sizes:
-        raise BadRequest(
-            "there are no images", expected=", ".join(IMAGE_SUFFIXES), got=batch.source.url
-        )
-    _claim_output(aws, batch)
+    folders = batch.folders
+    images = folders.images(aws)
+    folders.claim(aws, batch.identity)
     jobs = _Jobs(aws, progress, POLL_S if poll_s is None else poll_s)
     for job, status in list(_running(aws, batch.release.settings.name, batch.prefix)):
         progress(f"following {job}, which was started earlier")
         jobs.wait(job, may_stop=status == "Stopping")
-    sendable = [image for image, size in sizes.items() if size <= MAX_REQUEST_BYTES]
-    if missing := _without_answer(aws, sendable, batch.output):
+    sendable = folders.refuse_unfit(aws, images, MAX_REQUEST_BYTES)
+    if missing := folders.unanswered(aws, sendable):
         jobs.wait(jobs.start(batch, missing))
-    too_large = {
-        image: f"the image is too large: expected at most {MAX_PAYLOAD_MB} MB, "
-        f"got {size / 2**20:.1f}"
-        for image, size in sizes.items()
-        if size > MAX_REQUEST_BYTES
-    }
-    return _collect(aws, sendable, batch.output, too_large)
+    return folders.collect(aws, images)
 
 
 def stop_jobs(aws: Aws, name: str) -> list[str]:
@@ -195,40 +181,3 @@ def _running(aws: Aws, name: str, prefix: str = "") -> Iterator[tuple[str, str]]
         for job in (job for page in pages for job in page["TransformJobSummaries"]):
             if aws.tags(job["TransformJobArn"]).get(TAG) == name:
                 yield job["TransformJobName"], status
-
-
-def _claim_output(aws: Aws, batch: Batch) -> None:
-    """Record in the output folder what its answers belong to, or compare it with the record."""
-    content = batch.output.read(aws, REQUEST_FILE)
-    if content is None:
-        batch.output.write(aws, REQUEST_FILE, json.dumps(batch.identity, indent=2).encode())
-    elif (other := json.loads(content)) != batch.identity:
-        differs = [key for key in batch.identity if other.get(key) != batch.identity[key]]
-        raise BadRequest(
-            f"{batch.output.url} has answers to another request",
-            expected=f"{differs[0]} as in its {REQUEST_FILE}: {json.dumps(other.get(differs[0]))}",
-            got=json.dumps(batch.identity[differs[0]]),
-            remedy="Choose another --output.",
-        )
-
-
-def _without_answer(aws: Aws, images: Sequence[str], output: S3Folder) -> list[str]:
-    answers = set(output.keys(aws))
-    return [image for image in images if f"{image}{ANSWER_SUFFIX}" not in answers]
-
-
-def _collect(
-    aws: Aws, images: Sequence[str], output: S3Folder, failed: dict[str, str]
-) -> TransformResult:
-    answers = set(output.keys(aws))
-    missing, answered = [], 0
-    for image in images:
-        key = f"{image}{ANSWER_SUFFIX}"
-        answer = output.read(aws, key) if key in answers else None
-        if answer is None:
-            missing.append(image)
-        elif "error" in (content := json.loads(answer)):
-            failed[image] = content["error"]["message"]
-        else:
-            answered += 1
-    return TransformResult(answered, failed, missing)

@@ -7,15 +7,16 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from augrank.aws.client import Call
-from augrank.aws.s3 import S3Folder
 from augrank.cli.command import friendly_errors
 from augrank.cli.options import pairs, spread
 from augrank.cli.reporter import status_line
 from augrank.errors import BadRequest
 from export.sagemaker import rollout
+from export.sagemaker.answers import TransformResult
 from export.sagemaker.autoscaling import ScalingLimits, autoscaling_calls
 from export.sagemaker.autoscaling import autoscale as turn_on_autoscaling
 from export.sagemaker.batch_transform import Batch
@@ -23,10 +24,17 @@ from export.sagemaker.batch_transform import transform as run_transform
 from export.sagemaker.endpoint import Endpoint
 from export.sagemaker.invoke import check_smoke_answer, load_smoke_request
 from export.sagemaker.invoke import invoke as send_request
-from export.sagemaker.options import AccountOptions, ContainerOptions, HostingOptions
+from export.sagemaker.local_transform import LocalBatch, transform_here
+from export.sagemaker.options import (
+    AccountOptions,
+    ContainerOptions,
+    FolderOptions,
+    HostingOptions,
+)
 from export.sagemaker.teardown import delete as tear_down
 
 console = Console()
+MAX_LISTED = 40  # images of each kind
 VARIANT_COLUMNS = {
     "variant": "VariantName",
     "instances": "CurrentInstanceCount",
@@ -185,8 +193,7 @@ def transform(
     name: Annotated[
         str, typer.Argument(help="Name of the created resources; `delete NAME` deletes them.")
     ],
-    source: Annotated[str, typer.Option("--input", help="s3://BUCKET/FOLDER of the images.")],
-    output: Annotated[str, typer.Option(help="s3://BUCKET/FOLDER for the answers.")],
+    where: FolderOptions,
     container: ContainerOptions,
     account: AccountOptions,
     fields: Annotated[
@@ -195,28 +202,64 @@ def transform(
     ] = None,
     instance_type: Annotated[str, typer.Option(help="Instance type.")] = "ml.c5.xlarge",
     instances: Annotated[int, typer.Option(min=1, help="Number of instances.")] = 1,
+    poll_s: Annotated[
+        float | None, typer.Option(min=0.01, help="Pause between looks at the job (default: 20).")
+    ] = None,
+    local: Annotated[
+        bool, typer.Option("--local", help="Answer on this machine, with the bundle in --dist.")
+    ] = False,
     dry_run: DryRun = False,
 ) -> None:
     """Answer all images of an S3 folder, each in a file IMAGE.out.
 
     Run it again after an interrupt or a failure: a running job is followed, and only images without
     an answer are sent. An output folder holds the answers of one export, input and set of fields.
+    Exits with 2 while any image has no answer.
+
+    Example: python -m export transform reviews --input s3://B/photos --output s3://B/answers
+    --dt 2026-11-28 --role ROLE --field review_kind='Style Review'
     """
-    aws = account.aws()
-    hosting = HostingOptions(instance_type=instance_type, instances=instances)
-    release = container.release(aws, name, hosting)
-    folders = S3Folder.parse(source, "--input"), S3Folder.parse(output, "--output")
-    batch = Batch(release, *folders, pairs(fields, "--field"))
-    if dry_run:
-        _print_calls(batch.calls("s3://.../images.manifest"))
-        return
-    with status_line(console) as progress:
-        result = run_transform(aws, batch, progress=progress)
-    for image, error in result.failed.items():
-        console.print(f"[yellow]{image}[/yellow]: {error}", soft_wrap=True)
-    console.print(f"{result.answered} answered, {len(result.failed)} could not be")
-    if result.missing:
-        raise BadRequest(f"{len(result.missing)} images have no answer yet", remedy="Run it again.")
+    aws, folders, given = account.aws(), where.folders(), pairs(fields, "--field")
+    if local:
+        if dry_run:
+            raise BadRequest("--local sends no requests that --dry-run could show")
+        with status_line(console) as progress:
+            done = transform_here(
+                aws, LocalBatch(container.dist, folders, given), progress=progress
+            )
+    else:
+        hosting = HostingOptions(instance_type=instance_type, instances=instances)
+        release = container.release(aws, name, hosting)
+        batch = Batch(release, folders.source, folders.output, given)
+        if dry_run:
+            _print_calls(batch.calls("s3://.../images.manifest"))
+            return
+        with status_line(console) as progress:
+            done = run_transform(aws, batch, progress=progress, poll_s=poll_s)
+    _print_result(done)
+
+
+def _print_result(done: TransformResult) -> None:
+    """Print the images that failed or are missing, and the numbers.
+
+    Raises:
+        BadRequest: an image has no answer, or none could be answered.
+    """
+    for color, found in (("yellow", done.failed), ("red", done.missing)):
+        for image, why in list(found.items())[:MAX_LISTED]:
+            console.print(f"[{color}]{escape(image)}[/{color}]: {escape(why)}", soft_wrap=True)
+        if len(found) > MAX_LISTED:
+            console.print(f"... and {len(found) - MAX_LISTED} more")
+    counts = f"{done.answered} answered, {len(done.failed)} could not be"
+    console.print(f"{done.images} images: {counts}, {len(done.missing)} missing")
+    if done.missing:
+        raise BadRequest(
+            f"{len(done.missing)} of {done.images} images have no answer yet",
+            remedy="Run it again: only these are sent.",
+        )
+    if not done.answered:
+        first = next(iter(done.failed.values()))
+        raise BadRequest(f"none of {done.images} images could be answered: {first}")
 
 
 def _print_calls(calls: list[Call]) -> None:

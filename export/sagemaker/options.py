@@ -7,8 +7,10 @@ from typing import Annotated, Any
 import typer
 
 from augrank.aws.client import Aws
+from augrank.aws.s3 import S3Folder
 from augrank.cli.options import pairs
 from augrank.errors import BadRequest
+from export.sagemaker.answers import AnswerFolder
 from export.sagemaker.endpoint import Endpoint
 from export.sagemaker.images import serving_image
 from export.sagemaker.release import Kind, Release, Settings
@@ -131,3 +133,29 @@ class ContainerOptions:
             image = serving_image(aws.region, settings.instance_type)
             settings = replace(settings, image=image)
         return Release(settings, self.dist)
+
+
+@dataclass(frozen=True)
+class FolderOptions:
+    """The folders of a batch."""
+
+    source: Annotated[str, typer.Option("--input", help="s3://BUCKET/FOLDER of the images.")]
+    output: Annotated[str, typer.Option(help="s3://BUCKET/FOLDER for the answers.")]
+    dt: Annotated[
+        str | None,
+        typer.Option(help="A day, YYYY-MM-DD: only the folder dt=YYYY-MM-DD in both."),
+    ] = None
+
+    def folders(self) -> AnswerFolder:
+        """Return the images and their answers, of the day if there is one.
+
+        Raises:
+            BadRequest: an option is no S3 URL, or no day.
+        """
+        source, output = (
+            S3Folder.parse(self.source, "--input"),
+            S3Folder.parse(self.output, "--output"),
+        )
+        if self.dt is not None:
+            source, output = source.partition(self.dt), output.partition(self.dt)
+        return AnswerFolder(source, output)

@@ -153,7 +153,7 @@ def test_the_call_after_a_killed_one_sends_nothing_twice(batch, s3, container, m
         killed_while_it_waits(batch)
     assert len(jobs()) == 1
     outcome = module.transform(Aws(), batch)
-    assert (outcome.answered, list(outcome.failed), outcome.missing) == (14, ["broken.jpg"], [])
+    assert (outcome.answered, list(outcome.failed), outcome.missing) == (14, ["broken.jpg"], {})
     assert len(jobs()) == 1
     assert container.asked == {name.encode(): 1 for name in (*IMAGES, *names)}
 
