@@ -11,7 +11,7 @@ CODE := augrank handlers training export simulation benchmarks examples tests
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help install format check test test-fast bench demo demo-classify lock wheel clean
+.PHONY: help install format check test test-fast bench demo demo-classify airflow-env lock wheel clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -54,6 +54,14 @@ demo: install ## Train, export, serve and ask for a recommendation, with the exa
 demo-classify: install ## Render review photos, train, export with rules, and inspect a day
 	$(BIN)/python -m examples.demo_classify
 
+AIRFLOW := build/airflow
+airflow-env: $(AIRFLOW)/.installed ## Make an environment with Airflow alone, in build/airflow
+
+$(AIRFLOW)/.installed: examples/airflow/requirements.lock | install
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(AIRFLOW)
+	$(BIN)/uv pip sync --quiet --python $(AIRFLOW)/bin/python examples/airflow/requirements.lock
+	@touch $@
+
 COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes \
   --no-annotate --no-header --quiet
 lock: ## Compile the locks again from pyproject.toml (hashes, no hosts)
@@ -63,6 +71,7 @@ lock: ## Compile the locks again from pyproject.toml (hashes, no hosts)
 	$(COMPILE) tests/support/sagemaker/toolkit.in --output-file tests/support/sagemaker/toolkit.lock
 	$(COMPILE) tests/support/sagemaker/training_toolkit.in \
 	  --output-file tests/support/sagemaker/training_toolkit.lock
+	$(COMPILE) examples/airflow/requirements.in --output-file examples/airflow/requirements.lock
 
 wheel: install ## Build the wheel (augrank alone) into build/wheel
 	$(BIN)/python -m build --wheel --no-isolation --outdir build/wheel .

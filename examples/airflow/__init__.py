@@ -1,0 +1,1 @@
+"""A day of review photos is inspected by Airflow: docs/airflow.md."""
