@@ -30,7 +30,6 @@ from training.heads.candidates import (
     MAX_TREE_ROWS,
     NETWORK,
     PATIENCE,
-    STRENGTHS,
     TREE_COLUMNS,
     TREE_OPTIONS,
     XGBOOST,
@@ -41,6 +40,9 @@ if TYPE_CHECKING:
     import xgboost
 
 MAX_SCALE = 100.0
+# C of the logistic regression, on standardised features. Of two pictures somebody likes one by
+# chance as often as not: it needs a stronger penalty than a label.
+STRENGTHS = (1e-5, 1e-4, 1e-3, 0.01, 0.1)
 MAX_PAIRS = 50_000  # of the logistic regression, drawn by seed
 TREE_PAIRS = 8  # of an image, in each round
 
