@@ -4,14 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := 0.13.9
 EXTRAS := --extra train --extra tune --extra export --extra serve --extra aws --extra peers --extra cpu \
-  --extra ray --extra heic --extra pretrained --extra wandb
-CODE := augrank handlers training export simulation benchmarks examples tests
+  --extra ray --extra heic --extra pretrained --extra wandb --extra service
+CODE := augrank handlers training export simulation benchmarks examples service tests
 
 # Two workers, each with whole modules, in the order of tests/conftest.py: long ones first.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help install format check test test-fast bench demo demo-classify airflow-env lock wheel clean
+.PHONY: help install format check test test-fast bench demo demo-classify service airflow-env lock wheel clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -53,6 +53,12 @@ demo: install ## Train, export, serve and ask for a recommendation, with the exa
 
 demo-classify: install ## Render review photos, train, export with rules, and inspect a day
 	$(BIN)/python -m examples.demo_classify
+
+service: install build/demo-classify/dist/bundle ## Serve the bundle of demo-classify, with its cache and fixes
+	$(BIN)/python -m service build/demo-classify/dist/bundle
+
+build/demo-classify/dist/bundle:
+	$(MAKE) demo-classify
 
 AIRFLOW := build/airflow
 airflow-env: $(AIRFLOW)/.installed ## Make an environment with Airflow alone, in build/airflow

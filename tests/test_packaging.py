@@ -55,7 +55,7 @@ def test_extras_and_their_conflict():
     extras = project["project"]["optional-dependencies"]
     assert set(extras) == {
         "train", "serve", "server", "export", "aws", "bulk", "ray", "peers", "cpu", "openvino",
-        "gpu", "tune", "download", "heic", "pretrained", "wandb",
+        "gpu", "tune", "download", "heic", "pretrained", "wandb", "service",
     }  # fmt: skip
     assert project["tool"]["uv"]["conflicts"] == [[{"extra": "cpu"}, {"extra": "gpu"}]]
     assert not [d for d in project["project"]["dependencies"] if d.startswith("torch")]

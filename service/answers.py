@@ -1,0 +1,82 @@
+"""Keep what models said of pictures: by picture, model and options, bounded, least recent out."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.orm import Session
+
+from service.database.tables import StoredAnswer
+
+NOTED_EVERY = timedelta(hours=1)  # a use is noted: reading does not write otherwise
+SPARE = 0.05  # share of the answers that are removed at once when there are too many
+
+
+@dataclass(frozen=True)
+class KeptAnswers:
+    """The answers of one model with the same options, by picture."""
+
+    content: Mapping[int, Mapping[str, Any]]
+    stale: tuple[int, ...]  # pictures whose use was noted long ago
+
+
+def kept_answers(
+    session: Session, pictures: Sequence[int], model: str, options: str
+) -> KeptAnswers:
+    """Return the answers that are known."""
+    rows = session.execute(
+        select(StoredAnswer.picture_id, StoredAnswer.content, StoredAnswer.used_at).where(
+            StoredAnswer.picture_id.in_(pictures),
+            StoredAnswer.model == model,
+            StoredAnswer.options == options,
+        )
+    ).all()
+    long_ago = datetime.now(UTC) - NOTED_EVERY
+    stale = tuple(picture for picture, _, used_at in rows if _utc(used_at) < long_ago)
+    return KeptAnswers({picture: content for picture, content, _ in rows}, stale)
+
+
+def keep_answers(
+    session: Session, answers: Mapping[int, Mapping[str, Any]], model: str, options: str
+) -> None:
+    """Keep answers by picture; one that is there already stays as it is."""
+    known = kept_answers(session, list(answers), model, options).content
+    now = datetime.now(UTC)
+    session.add_all(
+        StoredAnswer(
+            picture_id=picture, model=model, options=options, content=dict(content), used_at=now
+        )
+        for picture, content in answers.items()
+        if picture not in known
+    )
+
+
+def note_use(session: Session, pictures: Sequence[int], model: str, options: str) -> None:
+    """Note that answers were used now."""
+    session.execute(
+        update(StoredAnswer)
+        .where(
+            StoredAnswer.picture_id.in_(pictures),
+            StoredAnswer.model == model,
+            StoredAnswer.options == options,
+        )
+        .values(used_at=datetime.now(UTC))
+    )
+
+
+def trim_answers(session: Session, most: int) -> int:
+    """Remove the least recently used answers if there are too many; return how many."""
+    count = session.scalar(select(func.count()).select_from(StoredAnswer)) or 0
+    if count <= most:
+        return 0
+    surplus = count - round(most * (1 - SPARE))
+    oldest = select(StoredAnswer.id).order_by(StoredAnswer.used_at, StoredAnswer.id).limit(surplus)
+    session.execute(delete(StoredAnswer).where(StoredAnswer.id.in_(oldest)))
+    return surplus
+
+
+def _utc(time: datetime) -> datetime:
+    """Return a time of the database with its zone, which SQLite does not keep."""
+    return time if time.tzinfo else time.replace(tzinfo=UTC)

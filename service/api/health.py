@@ -1,0 +1,30 @@
+"""Whether the service lives, is ready, and what it has done."""
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from sqlalchemy.exc import SQLAlchemyError
+
+router = APIRouter()
+
+
+@router.get("/healthz", summary="Whether the process lives")
+def healthz() -> dict[str, str]:
+    """Answer as long as the process does."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz", summary="Whether requests can be answered")
+def readyz(request: Request, response: Response) -> dict[str, str]:
+    """Answer 503 while the database cannot be reached."""
+    try:
+        request.app.state.classify.database.ping()
+    except SQLAlchemyError as error:
+        response.status_code = 503
+        return {"status": "unavailable", "database": type(error).__name__}
+    return {"status": "ready"}
+
+
+@router.get("/metrics", summary="Metrics for Prometheus", response_class=Response)
+def metrics(request: Request) -> Response:
+    """Return counters and latencies."""
+    return Response(generate_latest(request.app.state.metrics), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,87 @@
+"""Bodies of requests and answers."""
+
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.database.tables import DIGEST, NAME, Fix
+from service.effective import EffectiveAnswer
+
+MAX_WHY = 2000  # characters
+
+
+class ClassifyAnswer(BaseModel):
+    """The labels of one or several images."""
+
+    advertiser: str
+    model: str = Field(description="Name of the model.")
+    model_digest: str = Field(description="sha256 of its bundle.json.")
+    images: list[EffectiveAnswer]
+
+
+class FixRequest(BaseModel):
+    """What a person corrects."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "advertiser": "dealer_007",
+                    "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+                    "label": "colour",
+                    "value": "burgundy",
+                    "before": None,
+                    "who": "ana",
+                    "why": "red wine, not red",
+                }
+            ]
+        },
+    )
+
+    advertiser: str = Field(min_length=1, max_length=NAME)
+    sha256: str = Field(pattern=f"^[0-9a-f]{{{DIGEST}}}$", description="Of the image.")
+    label: str = Field(min_length=1, max_length=NAME)
+    value: str = Field(min_length=1, max_length=NAME, description="The right class.")
+    before: str | None = Field(
+        None, max_length=NAME, description="The fix that held when you looked; null if none."
+    )
+    who: str = Field(min_length=1, max_length=NAME)
+    why: str = Field("", max_length=MAX_WHY)
+
+
+class UndoRequest(BaseModel):
+    """Who takes a fix back, and why."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    advertiser: str = Field(min_length=1, max_length=NAME)
+    who: str = Field(min_length=1, max_length=NAME)
+    why: str = Field("", max_length=MAX_WHY)
+
+
+class FixRow(BaseModel):
+    """A row of the history."""
+
+    id: int
+    advertiser: str
+    sha256: str
+    label: str
+    before: str | None = Field(description="The fix until then; null if the model decided.")
+    after: str | None = Field(description="The fix from then; null if the model decides again.")
+    who: str
+    why: str
+    at: datetime
+    undoes: int | None = Field(description="The fix that this row takes back.")
+
+    @classmethod
+    def of(cls, fix: Fix) -> "FixRow":
+        """Return a row of the database."""
+        return cls(**{name: getattr(fix, name) for name in cls.model_fields})
+
+
+class FixHistory(BaseModel):
+    """Fixes of an advertiser, the last ones first."""
+
+    fixes: list[FixRow]
+    next_before_id: int | None = Field(description="Ask with before_id for the next page.")

@@ -1,0 +1,93 @@
+"""What answers: a bundle in this process."""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from augrank.errors import AugrankError
+from augrank.models.tags import TagRules
+from augrank.tasks.classify.pipeline import Classifier
+from augrank.tasks.classify.request import DEFAULT_COVERAGE, DEFAULT_TOP, Request
+from augrank.tasks.classify.response import Answer
+
+
+@dataclass(frozen=True)
+class ClassifyOptions:
+    """What the answer of a model depends on, beside the picture."""
+
+    review_kind: str | None = None
+    coverage: float = DEFAULT_COVERAGE
+    top: int = DEFAULT_TOP
+
+
+class ClassifyBackend(Protocol):
+    """Tells the labels of images. Thread-safe."""
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+
+    @property
+    def model(self) -> str:
+        """What identifies the model: its bundle's digest."""
+
+    @property
+    def labels(self) -> dict[str, tuple[str, ...]]:
+        """The classes of each label."""
+
+    @property
+    def tags(self) -> TagRules:
+        """The rules of tags, by label; none of a server, whose bundle is elsewhere."""
+
+    def classify(self, images: Sequence[bytes], options: ClassifyOptions) -> Answer:
+        """Classify images.
+
+        Raises:
+            AugrankError: the backend failed, or an option does not fit.
+        """
+
+
+class BundleBackend:
+    """A bundle, loaded in this process.
+
+    Args:
+        directory: of the bundle.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._classifier = Classifier.load(directory)
+        self._classifier.warm_up()
+        self._turn = (
+            threading.Lock()
+        )  # two requests at once would share the cores, and gain nothing
+
+    @property
+    def name(self) -> str:
+        """The bundle's name."""
+        return self._classifier.bundle.spec.name
+
+    @property
+    def model(self) -> str:
+        """The bundle's digest."""
+        return self._classifier.bundle.digest
+
+    @property
+    def labels(self) -> dict[str, tuple[str, ...]]:
+        """The classes of each label."""
+        return self._classifier.heads.classes
+
+    @property
+    def tags(self) -> TagRules:
+        """The bundle's rules of tags."""
+        return self._classifier.bundle.spec.tags
+
+    def classify(self, images: Sequence[bytes], options: ClassifyOptions) -> Answer:
+        """Classify images; see ``ClassifyBackend``."""
+        request = Request(tuple(images), options.review_kind, options.coverage, options.top)
+        with self._turn:
+            (answer,) = self._classifier.classify_batch([request])
+        if isinstance(answer, AugrankError):
+            raise answer
+        return answer

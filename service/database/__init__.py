@@ -1,0 +1,1 @@
+"""The database of the service: SQLite by default, PostgreSQL for more."""

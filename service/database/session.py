@@ -1,0 +1,96 @@
+"""Open the database, bring it up to date, and give out transactions."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+
+from augrank.errors import DataError
+
+MIGRATIONS = Path(__file__).with_name("migrations")
+BUSY_TIMEOUT_S = 15
+WRITES = "augrank_writes"  # execution option of connections that will write
+
+
+class Database:
+    """The engine and its transactions. Thread-safe.
+
+    Args:
+        url: such as ``sqlite:///service.db`` or ``postgresql+psycopg://...``.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._sqlite = url.startswith("sqlite")
+        if self._sqlite:
+            Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        arguments: dict[str, Any] = {"timeout": BUSY_TIMEOUT_S} if self._sqlite else {}
+        self.engine: Engine = create_engine(url, connect_args=arguments, pool_pre_ping=True)
+        if self._sqlite:
+            event.listen(self.engine, "connect", _prepare_sqlite)
+            event.listen(self.engine, "begin", _begin_sqlite)
+        self._writer = self.engine.execution_options(**{WRITES: True})
+
+    def migrate(self) -> None:
+        """Bring the tables up to date.
+
+        Raises:
+            DataError: the database cannot be opened.
+        """
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS))
+        try:
+            with self.engine.connect() as connection:
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
+                connection.commit()
+        except OperationalError as error:
+            raise DataError(
+                "the database cannot be opened",
+                expected="a server that runs, or a file that can be written",
+                got=str(error.orig),
+            ) from error
+
+    @contextmanager
+    def reads(self) -> Iterator[Session]:
+        """Give a session that only reads."""
+        with Session(self.engine) as session:
+            yield session
+
+    @contextmanager
+    def writes(self) -> Iterator[Session]:
+        """Give a session whose changes are kept together, if the block succeeds, or not at all."""
+        with Session(self._writer, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    def ping(self) -> None:
+        """Ask the database for an answer.
+
+        Raises:
+            OperationalError: there is none.
+        """
+        with self.engine.connect() as connection:
+            connection.execute(text("SELECT 1"))
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+
+def _prepare_sqlite(connection: Any, _: Any) -> None:
+    """Let readers go on beside a writer, and lose nothing that was committed."""
+    connection.isolation_level = None  # transactions are begun below
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A transaction that reads first and writes later would fail if another one wrote in between.
+    writes = connection.get_execution_options().get(WRITES)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -1,0 +1,108 @@
+"""What an advertiser gets: the model's answer, with what is configured and what people corrected.
+
+A fix wins over a configured value, which wins over the model.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel
+
+from augrank.models.tags import TagRules, tags_of
+from augrank.tasks.classify.response import (
+    ClassScore,
+    CreditDecision,
+    ImageAnswer,
+    RankAnswer,
+)
+from service.database.tables import Fix
+
+Source = Literal["fixed", "configured", "classified", "default"]
+
+
+class FixNote(BaseModel, frozen=True):
+    """The fix that holds for a label."""
+
+    id: int
+    who: str
+    why: str
+    at: datetime
+
+
+class EffectiveLabel(BaseModel, frozen=True):
+    """A label of an image, and where it comes from."""
+
+    value: str | None
+    source: Source
+    model_value: str  # the most probable class
+    probability: float  # of it, by the model
+    top: tuple[ClassScore, ...]
+    set: tuple[str, ...]
+    fix: FixNote | None = None
+
+
+class EffectiveAnswer(BaseModel, frozen=True):
+    """One image: its labels, or why it was skipped."""
+
+    sha256: str | None
+    width: int | None = None
+    height: int | None = None
+    format: str | None = None
+    labels: dict[str, EffectiveLabel] = {}
+    ranks: dict[str, RankAnswer] = {}
+    decision: CreditDecision | None = None  # of the model, with a review kind
+    cached: bool = False  # the model was not asked
+    error: dict[str, object] | None = None
+
+
+def effective(
+    answer: ImageAnswer,
+    fixes: Mapping[str, Fix],
+    configured: Mapping[str, str],
+    rules: TagRules,
+    *,
+    cached: bool,
+) -> EffectiveAnswer:
+    """Return what an advertiser gets for an image.
+
+    Args:
+        answer: of the model.
+        fixes: of this advertiser for the picture, by label.
+        configured: values of this advertiser or scrape, by label.
+        rules: of tags, which have the defaults.
+        cached: whether the answer was kept from before.
+    """
+    told = {name: (label.value, label.probability) for name, label in answer.labels.items()}
+    corrected = {name: (str(fix.after), 1.0) for name, fix in fixes.items() if name in told}
+    tags = tags_of(rules, told | corrected, configured)
+    labels = {}
+    for name, label in answer.labels.items():
+        value: str | None = label.value
+        source: Source = "classified"
+        if name in corrected:
+            value, source = corrected[name][0], "fixed"
+        elif name in configured:
+            value, source = configured[name], "configured"
+        elif name in tags:
+            value, source = tags[name].value, tags[name].source
+        fix = fixes.get(name)
+        labels[name] = EffectiveLabel(
+            value=value,
+            source=source,
+            model_value=label.value,
+            probability=label.probability,
+            top=label.top,
+            set=label.set,
+            fix=FixNote(id=fix.id, who=fix.who, why=fix.why, at=fix.at) if fix else None,
+        )
+    return EffectiveAnswer(
+        sha256=answer.sha256,
+        width=answer.width,
+        height=answer.height,
+        format=answer.format,
+        labels=labels,
+        ranks=answer.ranks,
+        decision=answer.decision,
+        cached=cached,
+    )

@@ -1,0 +1,185 @@
+"""Corrections of people: a history that only grows, and what holds now.
+
+A fix is about a picture, for one advertiser: it holds for other encodings and URLs of the picture,
+and for other models, and other advertisers keep their own answers. Who corrects says what was there
+before; if somebody else has changed it in the meantime, nothing is overruled silently.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from service.database.tables import CurrentFix, Fix, StoredImage
+from service.errors import Conflict, NotFound
+
+UNSET = "(none)"  # how messages show that no fix holds
+
+
+@dataclass(frozen=True)
+class Correction:
+    """What a person says of an image.
+
+    Attributes:
+        advertiser: for whom it holds.
+        sha256: of the image that was looked at.
+        label: in question.
+        value: the right class.
+        before: the fix that the person saw; None: there was none.
+        who: the person.
+        why: the person's words.
+    """
+
+    advertiser: str
+    sha256: str
+    label: str
+    value: str
+    before: str | None
+    who: str
+    why: str = ""
+
+
+def correct(session: Session, correction: Correction) -> Fix:
+    """Add a fix, effective at once.
+
+    Raises:
+        NotFound: the image was never seen.
+        Conflict: another fix holds than the person saw.
+    """
+    image = session.get(StoredImage, correction.sha256)
+    if image is None:
+        raise NotFound(
+            "the image was never classified",
+            expected="the sha256 of an image in an answer",
+            got=correction.sha256,
+            remedy="Classify it first.",
+        )
+    current = _current(session, correction.advertiser, image.picture_id, correction.label)
+    holds = current.value if current else None
+    if holds != correction.before and holds != correction.value:
+        raise _conflict(session, current, correction.before)
+    fix = Fix(
+        advertiser=correction.advertiser,
+        picture_id=image.picture_id,
+        sha256=correction.sha256,
+        label=correction.label,
+        before=holds,
+        after=correction.value,
+        who=correction.who,
+        why=correction.why,
+        at=datetime.now(UTC),
+    )
+    return _add(session, fix, current)
+
+
+def undo(session: Session, advertiser: str, fix_id: int, who: str, why: str = "") -> Fix:
+    """Restore what held before a fix, as a further row of the history.
+
+    Raises:
+        NotFound: there is no such fix of this advertiser.
+        Conflict: it does not hold any more.
+    """
+    fix = session.get(Fix, fix_id)
+    if fix is None or fix.advertiser != advertiser:
+        raise NotFound("there is no such fix", expected=f"a fix of {advertiser}", got=str(fix_id))
+    current = _current(session, advertiser, fix.picture_id, fix.label)
+    last = session.scalar(
+        select(Fix.id)
+        .where(
+            Fix.advertiser == advertiser,
+            Fix.picture_id == fix.picture_id,
+            Fix.label == fix.label,
+        )
+        .order_by(Fix.id.desc())
+        .limit(1)
+    )
+    if last != fix.id:
+        raise _conflict(session, current, fix.after)
+    restored = Fix(
+        advertiser=advertiser,
+        picture_id=fix.picture_id,
+        sha256=fix.sha256,
+        label=fix.label,
+        before=fix.after,
+        after=fix.before,
+        who=who,
+        why=why,
+        at=datetime.now(UTC),
+        undoes=fix.id,
+    )
+    return _add(session, restored, current)
+
+
+def fixes_that_hold(
+    session: Session, advertiser: str, pictures: Sequence[int]
+) -> dict[int, dict[str, Fix]]:
+    """Return the fixes of an advertiser by picture and label."""
+    rows = session.execute(
+        select(CurrentFix, Fix)
+        .join(Fix, Fix.id == CurrentFix.fix_id)
+        .where(CurrentFix.advertiser == advertiser, CurrentFix.picture_id.in_(pictures))
+    )
+    found: dict[int, dict[str, Fix]] = {}
+    for current, fix in rows:
+        found.setdefault(current.picture_id, {})[current.label] = fix
+    return found
+
+
+def history(
+    session: Session, advertiser: str, sha256: str | None, before_id: int | None, most: int
+) -> list[Fix]:
+    """Return fixes of an advertiser, the last ones first.
+
+    Args:
+        session: that reads.
+        advertiser: whose they are.
+        sha256: of an image, whose picture they are about; None for all.
+        before_id: fixes before this one, for the next page.
+        most: number.
+    """
+    query = select(Fix).where(Fix.advertiser == advertiser).order_by(Fix.id.desc()).limit(most)
+    if before_id is not None:
+        query = query.where(Fix.id < before_id)
+    if sha256 is not None:
+        pictures = select(StoredImage.picture_id).where(StoredImage.sha256 == sha256)
+        query = query.where(Fix.picture_id.in_(pictures))
+    return list(session.scalars(query))
+
+
+def _current(session: Session, advertiser: str, picture: int, label: str) -> CurrentFix | None:
+    return session.get(CurrentFix, (advertiser, picture, label))
+
+
+def _add(session: Session, fix: Fix, current: CurrentFix | None) -> Fix:
+    session.add(fix)
+    session.flush()
+    if fix.after is None:
+        if current is not None:
+            session.delete(current)
+    elif current is None:
+        session.add(
+            CurrentFix(
+                advertiser=fix.advertiser,
+                picture_id=fix.picture_id,
+                label=fix.label,
+                fix_id=fix.id,
+                value=fix.after,
+            )
+        )
+    else:
+        current.fix_id, current.value = fix.id, fix.after
+    session.flush()
+    return fix
+
+
+def _conflict(session: Session, current: CurrentFix | None, seen: str | None) -> Conflict:
+    held = session.get(Fix, current.fix_id) if current else None
+    by = f" by {held.who} at {held.at.isoformat(timespec='seconds')}" if held else ""
+    return Conflict(
+        "the answer was changed in the meantime",
+        expected=seen or UNSET,
+        got=(current.value if current else UNSET) + by,
+        remedy="Look at it again, and correct it with what holds now as before.",
+    )
