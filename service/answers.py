@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
+from service.database.session import insert_missing
 from service.database.tables import StoredAnswer
 
 NOTED_EVERY = timedelta(hours=1)  # a use is noted: reading does not write otherwise
@@ -42,15 +43,19 @@ def keep_answers(
     session: Session, answers: Mapping[int, Mapping[str, Any]], model: str, options: str
 ) -> None:
     """Keep answers by picture; one that is there already stays as it is."""
-    known = kept_answers(session, list(answers), model, options).content
     now = datetime.now(UTC)
-    session.add_all(
-        StoredAnswer(
-            picture_id=picture, model=model, options=options, content=dict(content), used_at=now
-        )
-        for picture, content in answers.items()
-        if picture not in known
-    )
+    rows = [
+        {
+            "picture_id": picture,
+            "model": model,
+            "options": options,
+            "content": dict(content),
+            "used_at": now,
+        }
+        for picture, content in sorted(answers.items())  # in one order: no deadlock
+    ]
+    if rows:
+        insert_missing(session, StoredAnswer, rows)
 
 
 def note_use(session: Session, pictures: Sequence[int], model: str, options: str) -> None:

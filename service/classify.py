@@ -19,7 +19,7 @@ from service.database.session import Database
 from service.database.tables import StoredImage
 from service.effective import EffectiveAnswer, effective
 from service.fixes import fixes_that_hold
-from service.pictures import add_image, known_image
+from service.pictures import SeenImage, add_image, known_image
 
 TRIM_EVERY = 200  # new answers
 
@@ -126,10 +126,12 @@ class ClassifyService:
         for item, image in zip(items, images, strict=True):
             if item.picture is None and item.sha256 and isinstance(image, bytes):
                 try:
-                    with self.database.writes() as session:
-                        item.know(add_image(session, item.sha256, image, self._limits))
+                    seen = SeenImage.of(item.sha256, image, self._limits)
                 except RequestError as error:
                     item.error = error
+                    continue
+                with self.database.writes() as session:
+                    item.know(add_image(session, seen))
         return items
 
     def _asked(

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from service.database.tables import CurrentFix, Fix, StoredImage
+from service.database.tables import CurrentFix, Fix, Picture, StoredImage
 from service.errors import Conflict, NotFound
 
 UNSET = "(none)"  # how messages show that no fix holds
@@ -56,6 +56,7 @@ def correct(session: Session, correction: Correction) -> Fix:
             got=correction.sha256,
             remedy="Classify it first.",
         )
+    _one_at_a_time(session, image.picture_id)
     current = _current(session, correction.advertiser, image.picture_id, correction.label)
     holds = current.value if current else None
     if holds != correction.before and holds != correction.value:
@@ -84,6 +85,7 @@ def undo(session: Session, advertiser: str, fix_id: int, who: str, why: str = ""
     fix = session.get(Fix, fix_id)
     if fix is None or fix.advertiser != advertiser:
         raise NotFound("there is no such fix", expected=f"a fix of {advertiser}", got=str(fix_id))
+    _one_at_a_time(session, fix.picture_id)
     current = _current(session, advertiser, fix.picture_id, fix.label)
     last = session.scalar(
         select(Fix.id)
@@ -146,6 +148,11 @@ def history(
         pictures = select(StoredImage.picture_id).where(StoredImage.sha256 == sha256)
         query = query.where(Fix.picture_id.in_(pictures))
     return list(session.scalars(query))
+
+
+def _one_at_a_time(session: Session, picture: int) -> None:
+    """Wait until no other transaction corrects this picture."""
+    session.execute(select(Picture.id).where(Picture.id == picture).with_for_update())
 
 
 def _current(session: Session, advertiser: str, picture: int, label: str) -> CurrentFix | None:

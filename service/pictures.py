@@ -1,5 +1,6 @@
 """Find the picture that an image file shows, or add it."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
@@ -8,10 +9,12 @@ from sqlalchemy.orm import Session
 
 from augrank.images.decode import DecodeLimits, decode
 from augrank.images.look import THUMBNAIL_SIDE, Look
+from service.database.session import lock_for_adding
 from service.database.tables import Picture, PictureBand, StoredImage
 
 LOOK_PX = 64  # pixels that a look is taken of
 MAX_COMPARED = 500  # pictures with an equal band
+ADDING = 7_202_511  # number of the lock of those who add pictures
 
 
 def known_image(session: Session, sha256: str) -> StoredImage | None:
@@ -19,27 +22,44 @@ def known_image(session: Session, sha256: str) -> StoredImage | None:
     return session.get(StoredImage, sha256)
 
 
-def add_image(session: Session, sha256: str, data: bytes, limits: DecodeLimits) -> StoredImage:
-    """Add an image file, and its picture if that is new.
+@dataclass(frozen=True)
+class SeenImage:
+    """An image file, decoded once to know what it looks like."""
+
+    sha256: str
+    look: Look
+    width: int  # pixels, after EXIF orientation
+    height: int
+    format: str
+
+    @classmethod
+    def of(cls, sha256: str, data: bytes, limits: DecodeLimits) -> "SeenImage":
+        """Decode an image file.
+
+        Raises:
+            RequestError: it is no image that can be read.
+        """
+        decoded = decode(data, LOOK_PX, limits)
+        look = Look.of(decoded.pixels)
+        return cls(sha256, look, decoded.width, decoded.height, decoded.format)
+
+
+def add_image(session: Session, seen: SeenImage) -> StoredImage:
+    """Add an image, and its picture if that is new; return the one that is there already.
 
     Args:
         session: that writes.
-        sha256: of the file.
-        data: the file.
-        limits: larger images are rejected.
-
-    Raises:
-        RequestError: it is no image that can be read.
+        seen: the image.
     """
-    if (known := known_image(session, sha256)) is not None:
+    lock_for_adding(session, ADDING)  # two encodings of a new picture may come at once
+    if (known := known_image(session, seen.sha256)) is not None:
         return known
-    decoded = decode(data, LOOK_PX, limits)
     image = StoredImage(
-        sha256=sha256,
-        picture_id=_picture_like(session, Look.of(decoded.pixels)),
-        width=decoded.width,
-        height=decoded.height,
-        format=decoded.format,
+        sha256=seen.sha256,
+        picture_id=_picture_like(session, seen.look),
+        width=seen.width,
+        height=seen.height,
+        format=seen.format,
         seen_at=datetime.now(UTC),
     )
     session.add(image)

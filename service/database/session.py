@@ -1,17 +1,19 @@
 """Open the database, bring it up to date, and give out transactions."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, create_engine, event, func, select, text
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from augrank.errors import DataError
+from service.database.tables import Base
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 BUSY_TIMEOUT_S = 15
@@ -81,6 +83,31 @@ class Database:
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
+
+
+def lock_for_adding(session: Session, number: int) -> None:
+    """Let one transaction at a time pass, until it ends.
+
+    In SQLite all that write do so anyway.
+
+    Args:
+        session: that writes.
+        number: of the lock.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(select(func.pg_advisory_xact_lock(number)))
+
+
+def insert_missing(session: Session, table: type[Base], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert rows; one whose key is there already is left as it is.
+
+    Args:
+        session: that writes.
+        table: of them.
+        rows: by column.
+    """
+    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    session.execute(insert(table).on_conflict_do_nothing(), list(rows))
 
 
 def _prepare_sqlite(connection: Any, _: Any) -> None:

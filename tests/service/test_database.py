@@ -18,6 +18,7 @@ def test_migrations_make_the_tables_that_the_code_knows(database: Database):
     assert {"fixes", "answers", "images"} <= set(inspect(database.engine).get_table_names())
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_sqlite_keeps_what_was_committed_and_lets_readers_go_on(database: Database):
     with database.engine.connect() as connection:
         values = [
