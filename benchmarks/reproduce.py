@@ -26,6 +26,7 @@ from benchmarks.common.markdown import render
 # their engagement models.
 SEED_RECOGNITION, SEED_ENGAGEMENT = 99.5, (79, 86, 91)
 CEILING = 0.80  # of accuracy
+OWN_SECTIONS = ("## Rendered:", "## Real:")
 COMPARED = ("accuracy", "auc", "brier", "log_loss", "fit_seconds")
 
 Report = Mapping[str, Any]  # the content of a report.json

@@ -43,13 +43,16 @@ def reproduce(
 ) -> None:
     """Repeat the first experiments: render, simulate, fit; write docs/results.md.
 
-    The document's other sections, about graphs, labels and trust, are kept.
+    The document's other sections are kept.
     """
-    from benchmarks.common.sections import section_of, with_section
-    from benchmarks.graphs import HEADING as GRAPHS
-    from benchmarks.labels.document import HEADINGS as LABELS
-    from benchmarks.reproduce import Experiment, read_report, results_document, run_experiment
-    from benchmarks.trust.document import HEADING as TRUST
+    from benchmarks.common.sections import with_other_sections
+    from benchmarks.reproduce import (
+        OWN_SECTIONS,
+        Experiment,
+        read_report,
+        results_document,
+        run_experiment,
+    )
 
     check_output_folder(out)
     if document is not None:
@@ -60,9 +63,6 @@ def reproduce(
     if document is not None:
         text = results_document(experiment, report, command_line(), catalogue_report)
         previous = document.read_text(encoding="utf-8") if document.exists() else ""
-        for heading in (*LABELS, GRAPHS, TRUST):
-            if section := section_of(previous, heading):
-                text = with_section(text, section)
-        write_text(document, text)
+        write_text(document, with_other_sections(text, previous, OWN_SECTIONS))
     heads = {name: head["accuracy"] for name, head in report["heads"].items()}
     print(json.dumps({"recognition": report["backbone"]["test_accuracy"], "heads": heads}))
