@@ -1,6 +1,8 @@
 """The application: routes, errors, and what they share."""
 
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import FastAPI, Request
@@ -9,12 +11,15 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
+from augrank.download.public_addresses import Guard
 from augrank.errors import AugrankError, BadRequest
 from augrank.images.decode import DecodeLimits
-from service.api import health, routes
+from service.api import batches, health, routes
 from service.backends import ClassifyBackend
+from service.batches import BatchWorker
 from service.classify import ClassifyService
 from service.database.session import Database
+from service.downloads import DownloadSettings
 from service.observability import observe
 from service.settings import ServiceSettings
 
@@ -31,17 +36,30 @@ def create_app(
         database: up to date.
         classifier: tells labels.
     """
+    limits = DecodeLimits(size_bytes=int(settings.max_upload_mb * 2**20))
+    service = ClassifyService(database, classifier, limits, settings.max_answers)
+    downloads = DownloadSettings(
+        per_host=settings.per_host, guard=Guard(allow_loopback=settings.allow_loopback)
+    )
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        worker = app.state.batches = BatchWorker(service, downloads, limits)
+        worker.start()
+        yield
+        worker.stop()
+
     app = FastAPI(
+        lifespan=lifespan,
         title="augrank",
         version=version("augrank"),
         summary="Tell labels of images, and let people correct them.",
         openapi_url="/v1/openapi.json",
     )
-    limits = DecodeLimits(size_bytes=int(settings.max_upload_mb * 2**20))
-    app.state.settings = settings
-    app.state.classify = ClassifyService(database, classifier, limits, settings.max_answers)
+    app.state.settings, app.state.classify = settings, service
     observe(app)
     app.include_router(routes.router)
+    app.include_router(batches.router)
     app.include_router(health.router)
     app.add_exception_handler(AugrankError, _augrank_error)
     app.add_exception_handler(RequestValidationError, _validation_error)

@@ -29,7 +29,8 @@ class ClassifyRequest:
     """Images of one advertiser."""
 
     advertiser: str
-    images: tuple[bytes | RequestError, ...]  # or why one could not be had
+    # Files; digests of images that were seen and have an answer; or why one could not be had.
+    images: tuple[bytes | str | RequestError, ...]
     options: ClassifyOptions
     configured: Mapping[str, str]
 
@@ -44,11 +45,11 @@ class _Item:
     error: RequestError | None = None
 
     @classmethod
-    def of(cls, image: bytes | RequestError) -> "_Item":
+    def of(cls, image: bytes | str | RequestError) -> "_Item":
         """Return an image that was sent, or why there is none."""
         if isinstance(image, RequestError):
             return cls(error=image)
-        return cls(hashlib.sha256(image).hexdigest())
+        return cls(image if isinstance(image, str) else hashlib.sha256(image).hexdigest())
 
     def know(self, row: StoredImage | None) -> None:
         """Take what is known of the image."""
@@ -117,7 +118,16 @@ class ClassifyService:
             )
         return found
 
-    def _identified(self, images: Sequence[bytes | RequestError]) -> list[_Item]:
+    def answered(self, digests: Sequence[str], options: ClassifyOptions) -> set[str]:
+        """Return those of some images that have an answer of this model."""
+        with self.database.reads() as session:
+            rows = (known_image(session, digest) for digest in digests)
+            pictures = {row.sha256: row.picture_id for row in rows if row is not None}
+            text = json.dumps(asdict(options), sort_keys=True)
+            kept = kept_answers(session, list(pictures.values()), self.backend.model, text)
+        return {digest for digest, picture in pictures.items() if picture in kept.content}
+
+    def _identified(self, images: Sequence[bytes | str | RequestError]) -> list[_Item]:
         """Find the picture of every image, adding those that are new."""
         items = [_Item.of(image) for image in images]
         with self.database.reads() as session:

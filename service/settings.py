@@ -22,6 +22,11 @@ class ServiceSettings(BaseSettings):
     )
     max_upload_mb: float = Field(25, gt=0, description="Size limit of an image.")
 
+    per_host: float = Field(20, gt=0, description="Downloads per second from one host.")
+    allow_loopback: bool = Field(
+        False, description="Also download from this machine: for tests alone."
+    )
+
     @property
     def database_url(self) -> str:
         """The database's URL for SQLAlchemy."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -33,6 +33,7 @@ SUFFIXES = {
     "HEIC": ".heic",
 }
 MAX_REDIRECTS = 5
+MAX_VALIDATOR = 300  # characters
 CONNECT_S, READ_S = 10.0, 20.0  # timeouts: to connect; to wait for the next bytes
 MAX_WAIT_S = 300.0  # a host with a longer Retry-After is left for another call
 _CHECK_SIDE = 64  # pixels: the whole file is decoded, at the smallest scale
@@ -45,11 +46,36 @@ _HEADERS = {
 
 
 @dataclass(frozen=True)
+class Validators:
+    """What a server said to tell later whether a file has changed (RFC 9110); "" if nothing."""
+
+    etag: str = ""
+    last_modified: str = ""
+
+    @classmethod
+    def of(cls, response: httpx.Response) -> "Validators":
+        """Read them from a response; such as are too long count as none."""
+        found = (response.headers.get(name, "") for name in ("ETag", "Last-Modified"))
+        etag, modified = (value if len(value) <= MAX_VALIDATOR else "" for value in found)
+        return cls(etag, modified)
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers that ask for the file only if it has changed."""
+        headers = {"If-None-Match": self.etag, "If-Modified-Since": self.last_modified}
+        return {name: value for name, value in headers.items() if value}
+
+
+@dataclass(frozen=True)
 class Fetched:
     """The file of an image."""
 
     data: bytes
     suffix: str  # from its content, one of SUFFIXES
+    validators: Validators = Validators()
+
+
+class Unchanged:
+    """The file is as it was when the validators were given."""
 
 
 def open_client(
@@ -103,25 +129,39 @@ class Fetcher:
             PermanentFailure: it cannot be downloaded.
             TemporaryFailure: it cannot be downloaded now.
         """
+        result = await self.fetch_changed(url, Validators())
+        assert isinstance(result, Fetched)  # without validators nothing is unchanged
+        return result
+
+    async def fetch_changed(self, url: str, seen: Validators) -> Fetched | Unchanged:
+        """Fetch the image at a URL, unless it is as it was; see ``fetch``.
+
+        Args:
+            url: of the image.
+            seen: validators of an earlier response.
+        """
         target = check_url(url)
         for hop in range(MAX_REDIRECTS + 1):
             if hop:
                 await self._queue.wait_for_host(target.host)
-            result = await self._request(target)
-            if isinstance(result, Fetched):
+            result = await self._request(target, seen)
+            if not isinstance(result, httpx.URL):
                 return result
             target = check_url(str(result))
         raise PermanentFailure(f"more than {MAX_REDIRECTS} redirects")
 
-    async def _request(self, url: httpx.URL) -> Fetched | httpx.URL:
-        """Request a URL; return the image, or the URL of a redirect."""
+    async def _request(self, url: httpx.URL, seen: Validators) -> Fetched | Unchanged | httpx.URL:
+        """Request a URL; return the image, that it has not changed, or the URL of a redirect."""
+        headers = seen.headers()
         try:
             async with (
                 asyncio.timeout(self._timeout_s),
-                self._client.stream("GET", url) as response,
+                self._client.stream("GET", url, headers=headers) as response,
             ):
                 if response.next_request is not None:
                     return response.next_request.url
+                if headers and response.status_code == HTTPStatus.NOT_MODIFIED:
+                    return Unchanged()
                 self._check_status(url.host, response)
                 data = await _body(response, self._limits.size_bytes)
         except httpcore.ConnectTimeout as error:
@@ -135,7 +175,8 @@ class Fetcher:
             raise TemporaryFailure(f"the connection to {url.host} failed: {why}") from error
         media_type = response.headers.get("Content-Type", "no Content-Type")
         async with self._decoding:
-            return await asyncio.to_thread(_decode_check, data, media_type, self._limits)
+            fetched = await asyncio.to_thread(_decode_check, data, media_type, self._limits)
+        return replace(fetched, validators=Validators.of(response))
 
     def _check_status(self, host: str, response: httpx.Response) -> None:
         status = response.status_code

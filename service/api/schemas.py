@@ -1,13 +1,16 @@
 """Bodies of requests and answers."""
 
 from datetime import datetime
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from augrank.tasks.classify.request import DEFAULT_COVERAGE, DEFAULT_TOP, MAX_CONFIGURED
 from service.database.tables import DIGEST, NAME, Fix
 from service.effective import EffectiveAnswer
 
-MAX_WHY = 2000  # characters
+MAX_WHY, MAX_URL = 2000, 2000  # characters
+MAX_URLS = 50_000
 
 
 class ClassifyAnswer(BaseModel):
@@ -17,6 +20,61 @@ class ClassifyAnswer(BaseModel):
     model: str = Field(description="Name of the model.")
     model_digest: str = Field(description="sha256 of its bundle.json.")
     images: list[EffectiveAnswer]
+
+
+class BatchRequest(BaseModel):
+    """The images of an advertiser, by URL."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "advertiser": "dealer_007",
+                    "urls": ["https://cdn.example.com/cars/1.jpg"],
+                    "configured": {"colour": "red"},
+                }
+            ]
+        },
+    )
+
+    advertiser: str = Field(min_length=1, max_length=NAME)
+    urls: list[Annotated[str, Field(min_length=1, max_length=MAX_URL)]] = Field(
+        min_length=1, max_length=MAX_URLS
+    )
+    review_kind: str | None = Field(None, max_length=NAME)
+    coverage: float = Field(DEFAULT_COVERAGE, ge=0.5, lt=1)
+    top: int = Field(DEFAULT_TOP, ge=1, le=1000)
+    configured: dict[str, str] = Field(default_factory=dict, max_length=MAX_CONFIGURED)
+
+
+class BatchState(BaseModel):
+    """How far a batch is."""
+
+    id: int
+    advertiser: str
+    state: Literal["waiting", "running", "done", "failed"]
+    total: int = Field(description="Different URLs.")
+    answered: int
+    skipped: int = Field(description="URLs without an answer; the results say why.")
+    created_at: datetime
+    finished_at: datetime | None
+    error: str = Field(description="Why it failed.")
+
+
+class BatchItem(BaseModel):
+    """What came of a URL."""
+
+    number: int
+    url: str
+    answer: EffectiveAnswer
+
+
+class BatchResults(BaseModel):
+    """Results of a batch, in the order of its URLs; fixes of a moment ago are in them."""
+
+    items: list[BatchItem]
+    next_after: int | None = Field(description="Ask with after for the next page.")
 
 
 class FixRequest(BaseModel):

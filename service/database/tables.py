@@ -105,3 +105,49 @@ class CurrentFix(Base):
     label: Mapped[str] = mapped_column(String(NAME), primary_key=True)
     fix_id: Mapped[int] = mapped_column(ForeignKey("fixes.id"))
     value: Mapped[str] = mapped_column(String(NAME))
+
+
+class Source(Base):
+    """What was last found at a URL, for an advertiser: a pointer to an image, no proof."""
+
+    __tablename__ = "sources"
+
+    advertiser: Mapped[str] = mapped_column(String(NAME), primary_key=True)
+    url_digest: Mapped[str] = mapped_column(String(DIGEST), primary_key=True)  # sha256 of the URL
+    url: Mapped[str] = mapped_column(Text)
+    sha256: Mapped[str] = mapped_column(ForeignKey("images.sha256"))
+    etag: Mapped[str] = mapped_column(Text)
+    last_modified: Mapped[str] = mapped_column(Text)
+    checked_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+
+
+class Job(Base):
+    """Work that goes on after its request was answered."""
+
+    __tablename__ = "jobs"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(String(20))  # batch
+    advertiser: Mapped[str] = mapped_column(String(NAME), index=True)
+    state: Mapped[str] = mapped_column(String(20), index=True)  # waiting, running, done, failed
+    options: Mapped[dict[str, Any]] = mapped_column(JSON)
+    total: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    finished_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    worker: Mapped[str | None] = mapped_column(String(64))  # that works on it
+    seen_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))  # of the worker
+    error: Mapped[str] = mapped_column(Text)
+
+
+class JobItem(Base):
+    """One URL of a batch."""
+
+    __tablename__ = "job_items"
+
+    job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    url: Mapped[str] = mapped_column(Text)
+    sha256: Mapped[str | None] = mapped_column(String(DIGEST))  # once it is done
+    error: Mapped[dict[str, Any] | None] = mapped_column(
+        JSON(none_as_null=True)
+    )  # why it was skipped

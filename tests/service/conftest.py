@@ -13,11 +13,14 @@ from service.backends import BundleBackend
 from service.database.session import Database
 from service.settings import ServiceSettings
 from tests.service.pages import Caller
+from tests.support.pools import own_threads
 
 
 @pytest.fixture(scope="session")
-def backend(classify_export) -> BundleBackend:
-    return BundleBackend(classify_export.bundle)
+def backend(classify_export) -> Iterator[BundleBackend]:
+    loaded = BundleBackend(classify_export.bundle)
+    with own_threads(loaded._classifier.embedder):
+        yield loaded
 
 
 @pytest.fixture(scope="session")

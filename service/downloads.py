@@ -1,0 +1,109 @@
+"""Download the images of a batch: what changed only, politely, from public addresses only."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from augrank.download.fetch import Fetched, Fetcher, Unchanged, Validators, open_client
+from augrank.download.public_addresses import Guard, PermanentFailure, TemporaryFailure, check_url
+from augrank.download.scheduler import PendingUrl, RateLimitedQueue
+from augrank.errors import ImageNotFetched
+from augrank.images.decode import DecodeLimits
+
+SHOWN_URL = 120  # characters
+TRIES = 3
+
+
+@dataclass(frozen=True)
+class DownloadSettings:
+    """How images are downloaded."""
+
+    per_host: float = 20.0  # requests per second to one host
+    connections: int = 16
+    timeout_s: float = 20.0  # of one image
+    backoff_s: float = 1.0  # before the second try; doubled for the third
+    guard: Guard = field(default_factory=Guard)
+
+
+Outcome = Fetched | Unchanged | ImageNotFetched
+
+
+def download(
+    urls: Mapping[str, Validators],
+    settings: DownloadSettings,
+    limits: DecodeLimits,
+    done: Callable[[str, Outcome], None],
+) -> None:
+    """Download URLs; those with validators only if they have changed.
+
+    Args:
+        urls: validators of earlier responses by URL, empty for new ones.
+        settings: rate, connections, time.
+        limits: larger images are refused.
+        done: is called with each URL and what came of it, in the order in which they finish.
+    """
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it would log every URL
+    asyncio.run(_download(urls, settings, limits, done))
+
+
+async def _download(
+    urls: Mapping[str, Validators],
+    settings: DownloadSettings,
+    limits: DecodeLimits,
+    done: Callable[[str, Outcome], None],
+) -> None:
+    queue = RateLimitedQueue(settings.per_host)
+    for url in urls:
+        try:
+            queue.add(PendingUrl(url, check_url(url).host))
+        except PermanentFailure as failure:
+            done(url, _not_fetched(url, str(failure)))
+    client = open_client(
+        settings.guard, connections=settings.connections, timeout_s=settings.timeout_s
+    )
+    async with client:
+        fetcher = Fetcher(client, queue, settings.timeout_s, limits)
+
+        async def work() -> None:
+            while (pending := await queue.next()) is not None:
+                outcome = await _fetched(fetcher, queue, pending, urls[pending.url], settings)
+                if outcome is not None:
+                    done(pending.url, outcome)
+                    queue.finish()
+
+        await asyncio.gather(*(work() for _ in range(settings.connections)))
+
+
+async def _fetched(
+    fetcher: Fetcher,
+    queue: RateLimitedQueue,
+    pending: PendingUrl,
+    seen: Validators,
+    settings: DownloadSettings,
+) -> Outcome | None:
+    """Return what came of a URL; None if it is tried again later."""
+    try:
+        return await fetcher.fetch_changed(pending.url, seen)
+    except PermanentFailure as failure:
+        return _not_fetched(pending.url, str(failure))
+    except TemporaryFailure as failure:
+        tries = pending.tries + 1
+        if tries >= TRIES:
+            return _not_fetched(pending.url, f"{failure}, {tries} times")
+        wait_s = max(failure.wait_s, settings.backoff_s * 2**pending.tries)
+        queue.retry(PendingUrl(pending.url, pending.host, tries), wait_s)
+        return None
+
+
+def _not_fetched(url: str, why: str) -> ImageNotFetched:
+    return ImageNotFetched(
+        f"the image could not be downloaded: {why}",
+        expected="the URL of an image at a public address",
+        got=url[:SHOWN_URL],
+    )
+
+
+def distinct(urls: Sequence[str]) -> list[str]:
+    """Return URLs, each once, in their order."""
+    return list(dict.fromkeys(urls))

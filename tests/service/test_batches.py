@@ -1,0 +1,167 @@
+"""Batches of URLs: progress, what changed, what is skipped, and a worker that goes on."""
+
+import time
+
+import pytest
+from fastapi.testclient import TestClient
+
+from service.app import create_app
+from service.backends import ClassifyOptions
+from service.batches import BatchWorker, add_batch, counts_of, job_of
+from service.classify import ClassifyService
+from service.database.session import Database
+from service.downloads import DownloadSettings
+from service.settings import ServiceSettings
+from tests.service.pages import Caller, photo
+from tests.service.test_state import FixedModel
+from tests.training.download.site import LOOPBACK, Site, reply
+
+FAST = DownloadSettings(per_host=500, backoff_s=0.02, timeout_s=3, guard=LOOPBACK)
+
+
+@pytest.fixture
+def site():
+    running = Site()
+    yield running
+    running.server.end()
+
+
+@pytest.fixture
+def caller(database, backend, tmp_path):
+    settings = ServiceSettings(folder=tmp_path, max_upload_mb=1, per_host=500, allow_loopback=True)
+    with TestClient(create_app(settings, database, backend), raise_server_exceptions=False) as http:
+        yield Caller(http)
+
+
+def serve(site: Site, path: str, data: bytes, etag: str = '"1"') -> str:
+    """Serve an image that says when it has not changed."""
+
+    def answer(handler, _):
+        if handler.headers.get("If-None-Match") == etag:
+            reply(handler, 304)
+        else:
+            reply(handler, 200, data, ETag=etag, Content_Type="image/png")
+
+    return site.answer(path, answer)
+
+
+def finished(caller: Caller, urls: list[str], advertiser: str = "ada", **more) -> dict:
+    body = {"advertiser": advertiser, "urls": urls, **more}
+    added = caller.http.post("/v1/batches", json=body)
+    assert added.status_code == 202, added.text
+    number, deadline = added.json()["id"], time.monotonic() + 60
+    while time.monotonic() < deadline:
+        path = f"/v1/batches/{number}"
+        state = caller.http.get(path, params={"advertiser": advertiser}).json()
+        if state["state"] in ("done", "failed"):
+            return state
+        time.sleep(0.05)
+    raise AssertionError(state)
+
+
+def results(caller: Caller, number: int, advertiser: str = "ada", **query) -> list[dict]:
+    path = f"/v1/batches/{number}/results"
+    answer = caller.http.get(path, params={"advertiser": advertiser, **query})
+    assert answer.status_code == 200, answer.text
+    return answer.json()["items"]
+
+
+def test_a_batch_is_answered_and_what_cannot_be_had_is_listed(caller: Caller, site: Site):
+    urls = [serve(site, f"/{n}.png", photo(n)) for n in range(3)]
+    urls += [site.root + "/gone.png", site.answer("/text", b"hello"), "http://10.0.0.1/a.png"]
+    urls += ["ftp://x/y.png", urls[0]]
+    state = finished(caller, urls)
+    assert (state["state"], state["total"]) == ("done", 7)  # one came twice
+    assert (state["answered"], state["skipped"]) == (3, 4)
+    items = results(caller, state["id"])
+    assert [item["url"] for item in items] == urls[:7]
+    for number in range(3):
+        (direct,) = caller.classify(photo(number))
+        assert items[number]["answer"]["labels"] == direct["labels"]
+    reasons = [item["answer"]["error"]["message"] for item in items[3:]]
+    assert "404" in reasons[0]
+    assert "not an image" in reasons[1]
+    assert all("could not be downloaded" in reason for reason in reasons)
+    assert len(results(caller, state["id"], limit=2)) == 2
+
+
+def test_what_has_not_changed_is_not_downloaded_again(caller: Caller, site: Site):
+    urls = [serve(site, f"/{n}.png", photo(n)) for n in range(2)]
+    finished(caller, urls)
+    changed = serve(site, "/1.png", photo(5), etag='"2"')
+    state = finished(caller, urls)
+    assert state["answered"] == 2
+    asked = [headers.get("If-None-Match") for headers in site.headers]
+    assert asked == [None, None, '"1"', '"1"']
+    items = results(caller, state["id"])
+    (new,) = caller.classify(photo(5))
+    assert (items[1]["url"], items[1]["answer"]["labels"]) == (changed, new["labels"])
+    finished(caller, urls[:1], advertiser="bob")  # whose pointers are his own
+    assert site.headers[-1].get("If-None-Match") is None
+
+
+def test_a_fix_after_a_batch_is_in_its_results(caller: Caller, site: Site):
+    image = photo(6)
+    state = finished(caller, [serve(site, "/a.png", image)])
+    value = results(caller, state["id"])[0]["answer"]["labels"]["colour"]["value"]
+    right = "green" if value != "green" else "red"
+    assert caller.fix(image, "colour", right).status_code == 201
+    fixed = results(caller, state["id"])[0]["answer"]["labels"]["colour"]
+    assert (fixed["value"], fixed["source"]) == (right, "fixed")
+
+
+def test_batches_of_others_are_not_there(caller: Caller, site: Site):
+    state = finished(caller, [serve(site, "/a.png", photo(7))])
+    path = f"/v1/batches/{state['id']}"
+    for where in (path, f"{path}/results"):
+        assert caller.http.get(where, params={"advertiser": "bob"}).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "words"),
+    [
+        ({"urls": []}, 422, "urls"),
+        ({"urls": ["x" * 3000]}, 422, "urls"),
+        ({"configured": {"colour": "red"}}, 400, "no tag of this bundle"),
+        ({"coverage": 1.5}, 422, "coverage"),
+    ],
+)
+def test_bad_batches_are_refused(caller: Caller, body, status, words):
+    given = {"advertiser": "ada", "urls": ["http://x.example/a.png"], **body}
+    answer = caller.http.post("/v1/batches", json=given)
+    assert answer.status_code == status
+    assert words in answer.json()["error"]["message"]
+
+
+def test_a_job_of_a_worker_that_is_gone_goes_on_where_it_was(database: Database, site: Site):
+    urls = [serve(site, f"/{n}.png", photo(n)) for n in range(6)]
+    service = ClassifyService(database, FixedModel(0))
+    with database.writes() as session:
+        number = add_batch(session, "ada", urls, ClassifyOptions(), {}).id
+    first = BatchWorker(service, FAST)
+    job = first._claimed()
+    assert job is not None
+    first._answer(job, first._waiting(number)[:4], ClassifyOptions())  # and then it is killed
+    second = BatchWorker(service, FAST)
+    assert second._claimed() is None  # the first one was seen a moment ago
+    with database.writes() as session:
+        job_of(session, "ada", number).seen_at = None
+        session.flush()
+        job_of(session, "ada", number).state = "waiting"
+    second.start()
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        with database.reads() as session:
+            if job_of(session, "ada", number).state == "done":
+                break
+        time.sleep(0.05)
+    second.stop()
+    with database.reads() as session:
+        assert counts_of(session, number) == (6, 0)
+    assert [site.count(f"/{n}.png") for n in range(6)] == [1] * 6
+
+
+def test_a_model_that_fails_makes_a_failed_job_with_its_reason(caller: Caller, site: Site):
+    state = finished(caller, [serve(site, "/a.png", photo(8))], review_kind="Hat Review")
+    assert state["state"] == "failed"
+    assert "Box Review" in state["error"]
