@@ -39,6 +39,18 @@ def kept_answers(
     return KeptAnswers({picture: content for picture, content, _ in rows}, stale)
 
 
+def last_answers(
+    session: Session, pictures: Sequence[int], options: str
+) -> dict[int, tuple[str, Mapping[str, Any]]]:
+    """Return the last answer of any model, with the model's digest, by picture."""
+    rows = session.execute(
+        select(StoredAnswer.picture_id, StoredAnswer.model, StoredAnswer.content)
+        .where(StoredAnswer.picture_id.in_(pictures), StoredAnswer.options == options)
+        .order_by(StoredAnswer.id)
+    )
+    return {picture: (model, content) for picture, model, content in rows}
+
+
 def keep_answers(
     session: Session, answers: Mapping[int, Mapping[str, Any]], model: str, options: str
 ) -> None:

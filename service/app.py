@@ -8,7 +8,8 @@ from importlib.metadata import version
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
 from augrank.download.public_addresses import Guard
@@ -17,10 +18,11 @@ from augrank.images.decode import DecodeLimits
 from service.api import batches, health, routes
 from service.backends import ClassifyBackend
 from service.batches import BatchWorker
+from service.body_limit import BodyLimit
 from service.classify import ClassifyService
 from service.database.session import Database
 from service.downloads import DownloadSettings
-from service.observability import observe
+from service.observability import INTERNAL, observe
 from service.settings import ServiceSettings
 
 log = logging.getLogger("augrank.service")
@@ -58,14 +60,15 @@ def create_app(
     )
     app.state.settings, app.state.classify = settings, service
     observe(app)
+    app.add_middleware(BodyLimit, limit_bytes=int(settings.max_request_mb * 2**20))
     app.include_router(routes.router)
     app.include_router(batches.router)
     app.include_router(health.router)
     app.add_exception_handler(AugrankError, _augrank_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(OperationalError, _database_error)
-    app.add_exception_handler(Exception, _internal_error)
+    for kind in (OperationalError, InterfaceError, PoolTimeout):
+        app.add_exception_handler(kind, _database_error)
     return app
 
 
@@ -95,12 +98,13 @@ def _http_error(request: Request, error: Exception) -> JSONResponse:
 
 def _database_error(request: Request, error: Exception) -> JSONResponse:
     log.error("the database does not answer", exc_info=error)
-    return _plain(503, "unavailable", "the database does not answer; nothing was changed")
+    message = "the database does not answer; what you changed may be lost: look before you repeat"
+    return _plain(503, "unavailable", message)
 
 
 def _internal_error(request: Request, error: Exception) -> JSONResponse:
     log.error("internal error", exc_info=error)
-    return _plain(500, "internal", "internal error; the log has it")
+    return JSONResponse(INTERNAL, 500)
 
 
 def _plain(status: int, code: str, message: str) -> JSONResponse:

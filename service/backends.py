@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from augrank.errors import AugrankError
+from augrank.errors import AugrankError, RequestError
 from augrank.models.tags import TagRules
 from augrank.tasks.classify.pipeline import Classifier
 from augrank.tasks.classify.request import DEFAULT_COVERAGE, DEFAULT_TOP, Request
 from augrank.tasks.classify.response import Answer
+
+NO_IMAGE = RequestError("no image")
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,13 @@ class ClassifyBackend(Protocol):
     @property
     def tags(self) -> TagRules:
         """The rules of tags, by label; none of a server, whose bundle is elsewhere."""
+
+    def check(self, options: ClassifyOptions) -> None:
+        """Check options without images.
+
+        Raises:
+            RequestError: one does not fit.
+        """
 
     def classify(self, images: Sequence[bytes], options: ClassifyOptions) -> Answer:
         """Classify images.
@@ -82,6 +91,12 @@ class BundleBackend:
     def tags(self) -> TagRules:
         """The bundle's rules of tags."""
         return self._classifier.bundle.spec.tags
+
+    def check(self, options: ClassifyOptions) -> None:
+        """Check options without images; see ``ClassifyBackend``."""
+        self._classifier.plan(
+            Request((NO_IMAGE,), options.review_kind, options.coverage, options.top)
+        )
 
     def classify(self, images: Sequence[bytes], options: ClassifyOptions) -> Answer:
         """Classify images; see ``ClassifyBackend``."""

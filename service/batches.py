@@ -10,12 +10,14 @@ import hashlib
 import logging
 import secrets
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import func, insert, or_, select, update
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from augrank.download.fetch import Fetched, Unchanged, Validators
@@ -25,13 +27,14 @@ from service.backends import ClassifyOptions
 from service.classify import ClassifyRequest, ClassifyService
 from service.database.tables import Job, JobItem, Source
 from service.downloads import DownloadSettings, Outcome, distinct, download
-from service.errors import NotFound
+from service.errors import AnswerExpired, NotFound
 
 log = logging.getLogger("augrank.service")
 CHUNK = 64  # URLs that are downloaded and classified together
 WAITING, RUNNING, DONE, FAILED = "waiting", "running", "done", "failed"
 GONE_AFTER = timedelta(seconds=60)  # a worker that was not seen for so long
 POLL_S = 2.0  # between looks for new jobs
+MAX_TRIES = 3  # failures of a worker at a job, after which it is given up
 
 
 def add_batch(
@@ -57,14 +60,14 @@ def add_batch(
         state=WAITING,
         options={**asdict(options), "configured": dict(configured)},
         total=len(asked),
+        tries=0,
         created_at=datetime.now(UTC),
         error="",
     )
     session.add(job)
     session.flush()
-    session.add_all(
-        JobItem(job_id=job.id, number=number, url=url) for number, url in enumerate(asked)
-    )
+    rows = [{"job_id": job.id, "number": number, "url": url} for number, url in enumerate(asked)]
+    session.execute(insert(JobItem), rows)
     return job
 
 
@@ -143,15 +146,55 @@ class BatchWorker:
 
     def _run(self) -> None:
         while not self._stop.is_set():
+            job = None
             try:
                 job = self._claimed()
                 if job is not None:
-                    self._work(job)
+                    with self._heartbeat(job.id):
+                        self._work(job)
                     continue
+            except SQLAlchemyError:
+                log.exception("the database failed; the batch worker tries again")
             except Exception:
-                log.exception("the batch worker failed; it goes on")
+                log.exception("a batch failed; it is tried again, or given up")
+                self._failed(job)
             self._wake.wait(POLL_S)
             self._wake.clear()
+
+    @contextmanager
+    def _heartbeat(self, job_id: int) -> Iterator[None]:
+        """Say now and then that this worker lives, until the block ends."""
+        ended = threading.Event()
+
+        def beat() -> None:
+            while not ended.wait(GONE_AFTER.total_seconds() / 4):
+                with suppress(SQLAlchemyError), self._database.writes() as session:
+                    session.execute(
+                        update(Job)
+                        .where(Job.id == job_id, Job.worker == self._name)
+                        .values(seen_at=datetime.now(UTC))
+                    )
+
+        thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+    def _failed(self, job: Job | None) -> None:
+        """Count a failure; after several, give the job up."""
+        if job is None:
+            return
+        with suppress(SQLAlchemyError), self._database.writes() as session:
+            row = session.get(Job, job.id, with_for_update=True)
+            if row is None or row.worker != self._name:
+                return
+            row.tries += 1
+            if row.tries >= MAX_TRIES:
+                row.state, row.finished_at = FAILED, datetime.now(UTC)
+                row.error = "internal error; the log has it"
 
     def _claimed(self) -> Job | None:
         """Take the oldest job that nobody works on."""
@@ -178,7 +221,8 @@ class BatchWorker:
                     return
                 self._answer(job, items, ClassifyOptions(**options))
         except AugrankError as error:
-            log.exception("a batch failed")
+            if error.status >= 500:
+                raise
             self._finish(job.id, FAILED, str(error))
 
     def _waiting(self, job_id: int) -> list[JobItem]:
@@ -207,23 +251,28 @@ class BatchWorker:
             else Validators()
             for url in urls
         }
-        download(asked, self._settings, self._limits, outcomes.__setitem__)
+        download(asked, self._settings, self._limits, outcomes.__setitem__, self._stop.is_set)
+        items = [item for item in items if item.url in outcomes]  # all, unless it was stopped
+        urls = [item.url for item in items]
         images = [_image(outcomes[url], known.get(url)) for url in urls]
         answers = self._service(
             ClassifyRequest(job.advertiser, tuple(images), options, job.options["configured"])
         )
-        now = datetime.now(UTC)
         with self._database.writes() as session:
+            current = session.get(Job, job.id, with_for_update=True)
+            if current is None or current.worker != self._name:
+                return  # another worker has taken it over
+            current.seen_at = datetime.now(UTC)
             for item, answer in zip(items, answers, strict=True):
                 outcome, row = outcomes[item.url], session.get(JobItem, (job.id, item.number))
                 assert row is not None
                 if answer.error is not None:
-                    row.error = dict(answer.error)
+                    if answer.error.get("code") != AnswerExpired.code:  # else it is downloaded
+                        row.error = dict(answer.error)
                     continue
                 row.sha256 = answer.sha256
                 if isinstance(outcome, Fetched) and answer.sha256:
                     _note(session, job.advertiser, item.url, answer.sha256, outcome.validators)
-            session.execute(update(Job).where(Job.id == job.id).values(seen_at=now))
 
     def _known(
         self, advertiser: str, urls: Sequence[str], options: ClassifyOptions
@@ -244,7 +293,8 @@ class BatchWorker:
     def _finish(self, job_id: int, state: str, error: str = "") -> None:
         values: dict[str, Any] = {"state": state, "error": error, "finished_at": datetime.now(UTC)}
         with self._database.writes() as session:
-            session.execute(update(Job).where(Job.id == job_id).values(**values))
+            own = (Job.id == job_id, Job.worker == self._name)
+            session.execute(update(Job).where(*own).values(**values))
 
 
 def _image(outcome: Outcome, known: Source | None) -> bytes | str | RequestError:

@@ -10,16 +10,33 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from sqlalchemy.orm import Session
+
 from augrank.errors import RequestError
 from augrank.images.decode import DecodeLimits
 from augrank.tasks.classify.response import ImageAnswer
-from service.answers import keep_answers, kept_answers, note_use, trim_answers
+from service.answers import (
+    keep_answers,
+    kept_answers,
+    last_answers,
+    note_use,
+    trim_answers,
+)
 from service.backends import ClassifyBackend, ClassifyOptions
 from service.database.session import Database
-from service.database.tables import StoredImage
+from service.database.tables import Fix, StoredImage
 from service.effective import EffectiveAnswer, effective
+from service.errors import AnswerExpired
 from service.fixes import fixes_that_hold
-from service.pictures import SeenImage, add_image, known_image
+from service.pictures import (
+    SeenImage,
+    Sent,
+    add_image,
+    find_near,
+    known_image,
+    note_sightings,
+    sent_before,
+)
 
 TRIM_EVERY = 200  # new answers
 
@@ -43,13 +60,16 @@ class _Item:
     picture: int | None = None
     file: dict[str, Any] = field(default_factory=dict)  # what the answer says of the file
     error: RequestError | None = None
+    given_by_digest: bool = False
 
     @classmethod
     def of(cls, image: bytes | str | RequestError) -> "_Item":
         """Return an image that was sent, or why there is none."""
         if isinstance(image, RequestError):
             return cls(error=image)
-        return cls(image if isinstance(image, str) else hashlib.sha256(image).hexdigest())
+        if isinstance(image, str):
+            return cls(image, given_by_digest=True)
+        return cls(hashlib.sha256(image).hexdigest())
 
     def know(self, row: StoredImage | None) -> None:
         """Take what is known of the image."""
@@ -71,6 +91,7 @@ class ClassifyService:
         backend: the model.
         limits: larger images are rejected.
         max_answers: that are kept.
+        trim_every: new answers, after which it is looked whether there are too many.
     """
 
     def __init__(
@@ -79,9 +100,10 @@ class ClassifyService:
         backend: ClassifyBackend,
         limits: DecodeLimits = DecodeLimits(),
         max_answers: int = 1_000_000,
+        trim_every: int = TRIM_EVERY,
     ) -> None:
         self.database, self.backend = database, backend
-        self._limits, self._max_answers = limits, max_answers
+        self._limits, self._max_answers, self._trim_every = limits, max_answers, trim_every
         self._added = 0
 
     def __call__(self, request: ClassifyRequest) -> list[EffectiveAnswer]:
@@ -89,34 +111,50 @@ class ClassifyService:
         items = self._identified(request.images)
         pictures = sorted({item.picture for item in items if item.picture is not None})
         model, options = self.backend.model, json.dumps(asdict(request.options), sort_keys=True)
+        digests = [item.sha256 for item in items if item.sha256 and item.picture is not None]
         with self.database.reads() as session:
             kept = kept_answers(session, pictures, model, options)
-        known = {
-            picture: ImageAnswer.model_validate(content)
-            for picture, content in kept.content.items()
-        }
+            before = sent_before(session, request.advertiser, pictures)
+        known = {picture: (model, content) for picture, content in kept.content.items()}
         fresh = self._asked(request, items, set(known))
-        if fresh or kept.stale:
-            self._keep(fresh, kept.stale, model, options)
+        new = sorted(set(digests) - before.images)
+        if fresh or kept.stale or new:
+            with self.database.writes() as session:
+                note_sightings(session, request.advertiser, new)
+                self._keep(session, fresh, kept.stale, model, options)
+        missing = [picture for picture in pictures if picture not in known.keys() | fresh.keys()]
         # Last, so that a fix of a moment ago is in the answer.
         with self.database.reads() as session:
+            if missing:  # of a digest alone: what an earlier model said
+                known |= last_answers(session, missing, options)
             fixes = fixes_that_hold(session, request.advertiser, pictures)
-        found = []
-        for item in items:
-            answer = (known | fresh).get(item.picture or 0)
-            if answer is None:
-                found.append(_failed(item))
-                continue
-            found.append(
-                effective(
-                    answer.model_copy(update=item.file),
-                    fixes.get(item.picture or 0, {}),
-                    request.configured,
-                    self.backend.tags,
-                    cached=item.picture in known,
-                )
-            )
-        return found
+        answers = {
+            picture: (digest, ImageAnswer.model_validate(content))
+            for picture, (digest, content) in known.items()
+        } | {picture: (model, answer) for picture, answer in fresh.items()}
+        return [self._effective(request, item, answers, fixes, before=before) for item in items]
+
+    def _effective(
+        self,
+        request: ClassifyRequest,
+        item: _Item,
+        answers: Mapping[int, tuple[str, ImageAnswer]],
+        fixes: Mapping[int, Mapping[str, Fix]],
+        *,
+        before: Sent,
+    ) -> EffectiveAnswer:
+        picture = item.picture or 0
+        if picture not in answers:
+            return _failed(item)
+        model, answer = answers[picture]
+        return effective(
+            answer.model_copy(update=item.file),
+            fixes.get(picture, {}),
+            request.configured,
+            self.backend.tags,
+            model=model,
+            cached=picture in before.pictures,
+        )
 
     def answered(self, digests: Sequence[str], options: ClassifyOptions) -> set[str]:
         """Return those of some images that have an answer of this model."""
@@ -133,15 +171,20 @@ class ClassifyService:
         with self.database.reads() as session:
             for item in items:
                 item.know(known_image(session, item.sha256) if item.sha256 else None)
+        seen: list[tuple[_Item, SeenImage]] = []
         for item, image in zip(items, images, strict=True):
             if item.picture is None and item.sha256 and isinstance(image, bytes):
                 try:
-                    seen = SeenImage.of(item.sha256, image, self._limits)
+                    seen.append((item, SeenImage.of(item.sha256, image, self._limits)))
                 except RequestError as error:
                     item.error = error
-                    continue
-                with self.database.writes() as session:
-                    item.know(add_image(session, seen))
+        if not seen:
+            return items
+        with self.database.reads() as session:
+            near = [find_near(session, added.look) for _, added in seen]
+        with self.database.writes() as session:
+            for (item, added), found in zip(seen, near, strict=True):
+                item.know(add_image(session, added, found))
         return items
 
     def _asked(
@@ -159,18 +202,28 @@ class ClassifyService:
         return {picture: each for picture, each in pairs if each.error is None}
 
     def _keep(
-        self, fresh: Mapping[int, ImageAnswer], stale: Sequence[int], model: str, options: str
+        self,
+        session: Session,
+        fresh: Mapping[int, ImageAnswer],
+        stale: Sequence[int],
+        model: str,
+        options: str,
     ) -> None:
         content = {picture: answer.model_dump(mode="json") for picture, answer in fresh.items()}
-        with self.database.writes() as session:
-            keep_answers(session, content, model, options)
+        keep_answers(session, content, model, options)
+        if stale:
             note_use(session, stale, model, options)
-            self._added += len(fresh)
-            if self._added >= TRIM_EVERY:
-                trim_answers(session, self._max_answers)
-                self._added = 0
+        self._added += len(fresh)
+        if self._added >= self._trim_every:
+            trim_answers(session, self._max_answers)
+            self._added = 0
 
 
 def _failed(item: _Item) -> EffectiveAnswer:
-    error = item.error or RequestError("the model could not read the image")
+    error = item.error
+    if error is None and item.given_by_digest:
+        error = AnswerExpired(
+            "the model's answer is not kept any more", remedy="Ask for the image again."
+        )
+    error = error or RequestError("the model could not read the image")
     return EffectiveAnswer(sha256=item.sha256, error=error.to_dict()["error"])

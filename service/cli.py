@@ -8,7 +8,7 @@ import typer
 
 from augrank.cli.command import friendly_errors
 from augrank.errors import BadRequest
-from service.settings import DEFAULT_FOLDER, ServiceSettings
+from service.settings import DEFAULT_FOLDER, read_settings
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
@@ -21,9 +21,15 @@ def serve(
         str | None,
         typer.Option(help="URL: postgresql+psycopg://... (default: an SQLite file in --folder)."),
     ] = None,
-    folder: Annotated[Path, typer.Option(help="Folder of the database.")] = DEFAULT_FOLDER,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8090,
+    folder: Annotated[
+        Path | None, typer.Option(help=f"Folder of the database (default: {DEFAULT_FOLDER}).")
+    ] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on (default: 127.0.0.1).")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Port to listen on (default: 8090).")
+    ] = None,
 ) -> None:
     """Serve a classifier: answers are kept, people correct them, and nothing of that is lost.
 
@@ -41,7 +47,7 @@ def serve(
     from service.database.session import Database
     from service.observability import log_as_json
 
-    settings = ServiceSettings(database=database or "", folder=folder, host=host, port=port)
+    settings = read_settings(database=database, folder=folder, host=host, port=port)
     _check_loopback(settings.host)
     log_as_json()
     opened_database = Database(settings.database_url)

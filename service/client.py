@@ -61,6 +61,7 @@ class ImageAnswer(TypedDict):
     ranks: dict[str, dict[str, float]]
     decision: dict[str, Any] | None
     cached: bool
+    model_digest: str | None
     error: dict[str, Any] | None
 
 

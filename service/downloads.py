@@ -13,6 +13,11 @@ from augrank.images.decode import DecodeLimits
 
 SHOWN_URL = 120  # characters
 TRIES = 3
+MAX_WAIT_S = 10.0  # before another try; a host that wants more is left for another batch
+STOP_POLL_S = 0.2
+
+
+log = logging.getLogger("augrank.service")
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,7 @@ def download(
     settings: DownloadSettings,
     limits: DecodeLimits,
     done: Callable[[str, Outcome], None],
+    stopped: Callable[[], bool] = lambda: False,
 ) -> None:
     """Download URLs; those with validators only if they have changed.
 
@@ -42,9 +48,20 @@ def download(
         settings: rate, connections, time.
         limits: larger images are refused.
         done: is called with each URL and what came of it, in the order in which they finish.
+        stopped: whether to leave the rest; asked now and then.
     """
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it would log every URL
-    asyncio.run(_download(urls, settings, limits, done))
+
+    async def until_stopped() -> None:
+        work = asyncio.ensure_future(_download(urls, settings, limits, done))
+        while not work.done():
+            await asyncio.wait([work], timeout=STOP_POLL_S)
+            if stopped():
+                work.cancel()
+        if not work.cancelled():
+            work.result()
+
+    asyncio.run(until_stopped())
 
 
 async def _download(
@@ -92,8 +109,13 @@ async def _fetched(
         if tries >= TRIES:
             return _not_fetched(pending.url, f"{failure}, {tries} times")
         wait_s = max(failure.wait_s, settings.backoff_s * 2**pending.tries)
+        if wait_s > MAX_WAIT_S:
+            return _not_fetched(pending.url, f"{failure}; the host wants {wait_s:.0f} s of rest")
         queue.retry(PendingUrl(pending.url, pending.host, tries), wait_s)
         return None
+    except Exception:  # one URL must not end the others, whatever it is
+        log.exception("a download failed", extra={"path": pending.url[:SHOWN_URL]})
+        return _not_fetched(pending.url, "internal error")
 
 
 def _not_fetched(url: str, why: str) -> ImageNotFetched:

@@ -52,7 +52,8 @@ class EffectiveAnswer(BaseModel, frozen=True):
     labels: dict[str, EffectiveLabel] = {}
     ranks: dict[str, RankAnswer] = {}
     decision: CreditDecision | None = None  # of the model, with a review kind
-    cached: bool = False  # the model was not asked
+    cached: bool = False  # this advertiser had sent the picture before
+    model_digest: str | None = None  # of the model that answered
     error: dict[str, object] | None = None
 
 
@@ -62,6 +63,7 @@ def effective(
     configured: Mapping[str, str],
     rules: TagRules,
     *,
+    model: str,
     cached: bool,
 ) -> EffectiveAnswer:
     """Return what an advertiser gets for an image.
@@ -71,6 +73,7 @@ def effective(
         fixes: of this advertiser for the picture, by label.
         configured: values of this advertiser or scrape, by label.
         rules: of tags, which have the defaults.
+        model: digest of the model that answered.
         cached: whether the answer was kept from before.
     """
     told = {name: (label.value, label.probability) for name, label in answer.labels.items()}
@@ -105,4 +108,5 @@ def effective(
         ranks=answer.ranks,
         decision=answer.decision,
         cached=cached,
+        model_digest=model,
     )

@@ -10,6 +10,13 @@ class NotFound(RequestError):
     code = "not_found"
 
 
+class AnswerExpired(RequestError):
+    """What a model said of an image is not kept any more, and the image is not at hand."""
+
+    status = 410
+    code = "answer_expired"
+
+
 class Conflict(RequestError):
     """Somebody else has changed it in the meantime."""
 

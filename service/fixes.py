@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from service.database.tables import CurrentFix, Fix, Picture, StoredImage
 from service.errors import Conflict, NotFound
+from service.pictures import sent_before
 
 UNSET = "(none)"  # how messages show that no fix holds
 
@@ -49,9 +50,9 @@ def correct(session: Session, correction: Correction) -> Fix:
         Conflict: another fix holds than the person saw.
     """
     image = session.get(StoredImage, correction.sha256)
-    if image is None:
+    if image is None or not _sent(session, correction.advertiser, image.picture_id):
         raise NotFound(
-            "the image was never classified",
+            f"the image was never classified for {correction.advertiser}",
             expected="the sha256 of an image in an answer",
             got=correction.sha256,
             remedy="Classify it first.",
@@ -61,6 +62,9 @@ def correct(session: Session, correction: Correction) -> Fix:
     holds = current.value if current else None
     if holds != correction.before and holds != correction.value:
         raise _conflict(session, current, correction.before)
+    held = session.get(Fix, current.fix_id) if current else None
+    if held is not None and (held.after, held.who) == (correction.value, correction.who):
+        return held  # said again, as after an answer that was lost
     fix = Fix(
         advertiser=correction.advertiser,
         picture_id=image.picture_id,
@@ -148,6 +152,10 @@ def history(
         pictures = select(StoredImage.picture_id).where(StoredImage.sha256 == sha256)
         query = query.where(Fix.picture_id.in_(pictures))
     return list(session.scalars(query))
+
+
+def _sent(session: Session, advertiser: str, picture: int) -> bool:
+    return bool(sent_before(session, advertiser, [picture]).pictures)
 
 
 def _one_at_a_time(session: Session, picture: int) -> None:

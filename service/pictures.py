@@ -1,19 +1,19 @@
 """Find the picture that an image file shows, or add it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
-from sqlalchemy import select, tuple_
+from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm import Session
 
 from augrank.images.decode import DecodeLimits, decode
-from augrank.images.look import THUMBNAIL_SIDE, Look
-from service.database.session import lock_for_adding
-from service.database.tables import Picture, PictureBand, StoredImage
+from augrank.images.look import MAX_DISTANCE, THUMBNAIL_SIDE, Look
+from service.database.session import insert_missing, lock_for_adding
+from service.database.tables import Picture, PictureBand, Sighting, StoredImage
 
 LOOK_PX = 64  # pixels that a look is taken of
-MAX_COMPARED = 500  # pictures with an equal band
 ADDING = 7_202_511  # number of the lock of those who add pictures
 
 
@@ -44,19 +44,57 @@ class SeenImage:
         return cls(sha256, look, decoded.width, decoded.height, decoded.format)
 
 
-def add_image(session: Session, seen: SeenImage) -> StoredImage:
+@dataclass(frozen=True)
+class Near:
+    """The picture that looks like an image, of those up to an id."""
+
+    picture: int | None
+    up_to: int
+
+
+def find_near(session: Session, look: Look, after: int = 0) -> Near:
+    """Find the first picture that looks like this one.
+
+    Args:
+        session: that reads.
+        look: of the image.
+        after: only pictures with a higher id.
+    """
+    last = session.scalar(select(func.max(Picture.id))) or 0
+    bands = list(enumerate(look.bands()))
+    rows = session.execute(
+        select(Picture.id, Picture.look_hash)
+        .join(PictureBand)
+        .where(tuple_(PictureBand.band, PictureBand.bits).in_(bands), Picture.id > after)
+        .distinct()
+        .order_by(Picture.id)
+    ).all()
+    if rows:
+        ids = np.array([row[0] for row in rows])
+        hashes = np.array([int(row[1], 16) for row in rows], np.uint64)
+        near = ids[np.bitwise_count(hashes ^ look.hash) <= MAX_DISTANCE].tolist()
+        query = select(Picture).where(Picture.id.in_(near)).order_by(Picture.id)
+        for picture in session.scalars(query):
+            if look.same_picture(_look_of(picture)):
+                return Near(picture.id, last)
+    return Near(None, last)
+
+
+def add_image(session: Session, seen: SeenImage, near: Near) -> StoredImage:
     """Add an image, and its picture if that is new; return the one that is there already.
 
     Args:
         session: that writes.
         seen: the image.
+        near: the result of ``find_near`` a moment ago, before the lock.
     """
     lock_for_adding(session, ADDING)  # two encodings of a new picture may come at once
     if (known := known_image(session, seen.sha256)) is not None:
         return known
+    picture = near.picture or find_near(session, seen.look, near.up_to).picture
     image = StoredImage(
         sha256=seen.sha256,
-        picture_id=_picture_like(session, seen.look),
+        picture_id=picture or _add_picture(session, seen.look),
         width=seen.width,
         height=seen.height,
         format=seen.format,
@@ -67,24 +105,39 @@ def add_image(session: Session, seen: SeenImage) -> StoredImage:
     return image
 
 
-def _picture_like(session: Session, look: Look) -> int:
-    """Return the id of the picture that looks like this; a new one, if there is none."""
-    bands = list(enumerate(look.bands()))
-    near = (
-        select(Picture)
-        .join(PictureBand)
-        .where(tuple_(PictureBand.band, PictureBand.bits).in_(bands))
-        .distinct()
-        .order_by(Picture.id)
-        .limit(MAX_COMPARED)
-    )
-    for picture in session.scalars(near):
-        if look.same_picture(_look_of(picture)):
-            return picture.id
+def note_sightings(session: Session, advertiser: str, digests: Sequence[str]) -> None:
+    """Note that an advertiser has sent images that are there."""
+    rows = [{"advertiser": advertiser, "sha256": digest} for digest in sorted(set(digests))]
+    if rows:
+        insert_missing(session, Sighting, rows)
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What an advertiser has sent before."""
+
+    images: frozenset[str]  # sha256
+    pictures: frozenset[int]
+
+
+def sent_before(session: Session, advertiser: str, pictures: Sequence[int]) -> Sent:
+    """Return the images of some pictures that an advertiser has sent before."""
+    rows = session.execute(
+        select(Sighting.sha256, StoredImage.picture_id)
+        .join(StoredImage, StoredImage.sha256 == Sighting.sha256)
+        .where(Sighting.advertiser == advertiser, StoredImage.picture_id.in_(pictures))
+    ).all()
+    return Sent(frozenset(row[0] for row in rows), frozenset(row[1] for row in rows))
+
+
+def _add_picture(session: Session, look: Look) -> int:
     added = Picture(look_hash=f"{int(look.hash):016x}", thumbnail=look.thumbnail.tobytes())
     session.add(added)
     session.flush()
-    session.add_all(PictureBand(picture_id=added.id, band=band, bits=bits) for band, bits in bands)
+    session.add_all(
+        PictureBand(picture_id=added.id, band=band, bits=bits)
+        for band, bits in enumerate(look.bands())
+    )
     return added.id
 
 

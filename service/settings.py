@@ -1,9 +1,13 @@
 """Settings of the service: options of its command, or environment variables AUGRANK_SERVICE_*."""
 
 from pathlib import Path
+from typing import Any
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from augrank.contracts.validation import first_fault
+from augrank.errors import DataError
 
 DEFAULT_FOLDER = Path("build/service")
 
@@ -22,6 +26,7 @@ class ServiceSettings(BaseSettings):
     )
     max_upload_mb: float = Field(25, gt=0, description="Size limit of an image.")
 
+    max_request_mb: float = Field(256, gt=0, description="Size limit of a request.")
     per_host: float = Field(20, gt=0, description="Downloads per second from one host.")
     allow_loopback: bool = Field(
         False, description="Also download from this machine: for tests alone."
@@ -31,3 +36,26 @@ class ServiceSettings(BaseSettings):
     def database_url(self) -> str:
         """The database's URL for SQLAlchemy."""
         return self.database or f"sqlite:///{(self.folder / 'service.db').absolute()}"
+
+
+def read_settings(**given: Any) -> ServiceSettings:
+    """Return the settings: what is given, else the environment, else defaults.
+
+    Args:
+        given: by name; None leaves a setting to the environment.
+
+    Raises:
+        DataError: a setting does not fit.
+    """
+    try:
+        return ServiceSettings(
+            **{name: value for name, value in given.items() if value is not None}
+        )
+    except ValidationError as error:
+        fault = first_fault(error)
+        raise DataError(
+            f"the setting {fault.name} of the service does not fit",
+            expected=fault.expected,
+            got=repr(fault.value)[:80],
+            remedy=f"Look at AUGRANK_SERVICE_{fault.name.upper()}.",
+        ) from error

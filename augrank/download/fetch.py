@@ -54,9 +54,12 @@ class Validators:
 
     @classmethod
     def of(cls, response: httpx.Response) -> "Validators":
-        """Read them from a response; such as are too long count as none."""
+        """Read them from a response; such as are too long, or cannot be sent, count as none."""
         found = (response.headers.get(name, "") for name in ("ETag", "Last-Modified"))
-        etag, modified = (value if len(value) <= MAX_VALIDATOR else "" for value in found)
+        etag, modified = (
+            value if len(value) <= MAX_VALIDATOR and value.isascii() and value.isprintable() else ""
+            for value in found
+        )
         return cls(etag, modified)
 
     def headers(self) -> dict[str, str]:

@@ -7,14 +7,22 @@ from fastapi import APIRouter, Query, Request
 from augrank.models.tags import check_configured
 from service import batches
 from service.api.routes import AdvertiserQuery, service_of
-from service.api.schemas import BatchItem, BatchRequest, BatchResults, BatchState
+from service.api.schemas import (
+    ERRORS,
+    MAX_ID,
+    BatchItem,
+    BatchRequest,
+    BatchResults,
+    BatchState,
+    Id,
+)
 from service.backends import ClassifyOptions
 from service.classify import ClassifyRequest
 from service.database.tables import Job
 from service.effective import EffectiveAnswer
 
 MAX_PAGE = 1000
-router = APIRouter(prefix="/v1/batches")
+router = APIRouter(prefix="/v1/batches", responses=ERRORS)
 
 
 @router.post("", status_code=202, summary="Classify many URLs")
@@ -29,6 +37,7 @@ def add(request: Request, body: BatchRequest) -> BatchState:
     backend = service.backend
     configured = check_configured(backend.tags, backend.labels, body.configured)
     options = ClassifyOptions(body.review_kind, body.coverage, body.top)
+    backend.check(options)
     with service.database.writes() as session:
         job = batches.add_batch(session, body.advertiser, body.urls, options, configured)
         state = _state(job, 0, 0)
@@ -37,7 +46,7 @@ def add(request: Request, body: BatchRequest) -> BatchState:
 
 
 @router.get("/{job_id}", summary="How far a batch is")
-def state(request: Request, job_id: int, advertiser: AdvertiserQuery) -> BatchState:
+def state(request: Request, job_id: Id, advertiser: AdvertiserQuery) -> BatchState:
     """Return the state of a batch."""
     with service_of(request).database.reads() as session:
         job = batches.job_of(session, advertiser, job_id)
@@ -47,9 +56,9 @@ def state(request: Request, job_id: int, advertiser: AdvertiserQuery) -> BatchSt
 @router.get("/{job_id}/results", summary="What came of a batch's URLs")
 def results(
     request: Request,
-    job_id: int,
+    job_id: Id,
     advertiser: AdvertiserQuery,
-    after: Annotated[int, Query(ge=-1)] = -1,
+    after: Annotated[int, Query(ge=-1, le=MAX_ID)] = -1,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 100,
 ) -> BatchResults:
     """List the results that there are, in the order of the URLs."""

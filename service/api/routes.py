@@ -9,15 +9,24 @@ from augrank.errors import BadRequest, ImageTooLarge, RequestError
 from augrank.models.tags import check_configured
 from augrank.tasks.classify.request import DEFAULT_COVERAGE, DEFAULT_TOP
 from service import fixes
-from service.api.schemas import ClassifyAnswer, FixHistory, FixRequest, FixRow, UndoRequest
+from service.api.schemas import (
+    ERRORS,
+    ClassifyAnswer,
+    FixHistory,
+    FixRequest,
+    FixRow,
+    Id,
+    Name,
+    UndoRequest,
+)
 from service.backends import ClassifyOptions
 from service.classify import ClassifyRequest, ClassifyService
-from service.database.tables import DIGEST, NAME
+from service.database.tables import DIGEST
 
 MAX_IMAGES, MAX_PAGE = 100, 500
-router = APIRouter(prefix="/v1")
-AdvertiserField = Annotated[str, Form(min_length=1, max_length=NAME)]
-AdvertiserQuery = Annotated[str, Query(min_length=1, max_length=NAME)]
+router = APIRouter(prefix="/v1", responses=ERRORS)
+AdvertiserField = Annotated[Name, Form()]
+AdvertiserQuery = Annotated[Name, Query()]
 
 
 def service_of(request: Request) -> ClassifyService:
@@ -31,7 +40,7 @@ def classify(  # noqa: PLR0913 - the fields of a form
     request: Request,
     images: Annotated[list[UploadFile], File(description=f"1 to {MAX_IMAGES} image files.")],
     advertiser: AdvertiserField,
-    review_kind: Annotated[str | None, Form(max_length=NAME)] = None,
+    review_kind: Annotated[Name | None, Form()] = None,
     coverage: Annotated[float, Form(ge=0.5, lt=1)] = DEFAULT_COVERAGE,
     top: Annotated[int, Form(ge=1, le=1000)] = DEFAULT_TOP,
     configured: Annotated[
@@ -90,7 +99,7 @@ def correct(request: Request, body: FixRequest) -> FixRow:
 
 
 @router.post("/fixes/{fix_id}/undo", status_code=201, summary="Take a fix back")
-def undo(request: Request, fix_id: int, body: UndoRequest) -> FixRow:
+def undo(request: Request, fix_id: Id, body: UndoRequest) -> FixRow:
     """Restore what held before a fix. The history keeps both."""
     with service_of(request).database.writes() as session:
         return FixRow.of(fixes.undo(session, body.advertiser, fix_id, body.who, body.why))
@@ -101,7 +110,7 @@ def history(
     request: Request,
     advertiser: AdvertiserQuery,
     sha256: Annotated[str | None, Query(pattern=f"^[0-9a-f]{{{DIGEST}}}$")] = None,
-    before_id: Annotated[int | None, Query(ge=1)] = None,
+    before_id: Annotated[Id | None, Query()] = None,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 100,
 ) -> FixHistory:
     """List the fixes of an advertiser, the last ones first."""
@@ -125,7 +134,7 @@ def _configured(text: str | None, service: ClassifyService) -> dict[str, str]:
         return {}
     try:
         values = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadRequest("configured is no JSON", got=text) from error
     if not isinstance(values, dict) or not all(isinstance(each, str) for each in values.values()):
         raise BadRequest("configured does not fit", expected='{"colour": "red"}', got=text)

@@ -1,7 +1,7 @@
 """Bodies of requests and answers."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -11,6 +11,33 @@ from service.effective import EffectiveAnswer
 
 MAX_WHY, MAX_URL = 2000, 2000  # characters
 MAX_URLS = 50_000
+MAX_ID = 2**31 - 1
+PRINTABLE = r"^[^\x00-\x1f\x7f]+$"  # no control characters
+Name = Annotated[str, Field(min_length=1, max_length=NAME, pattern=PRINTABLE)]
+Url = Annotated[str, Field(min_length=1, max_length=MAX_URL, pattern=PRINTABLE)]
+Id = Annotated[int, Field(ge=1, le=MAX_ID)]
+
+
+class ErrorDetail(BaseModel):
+    """What is wrong, and how to mend it."""
+
+    code: str
+    status: int
+    message: str
+    expected: str | None = None
+    got: str | None = None
+    remedy: str | None = None
+
+
+class ErrorBody(BaseModel):
+    """Every error has this body."""
+
+    error: ErrorDetail
+
+
+ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorBody} for status in (400, 404, 409, 410, 413, 422, 500, 503)
+}
 
 
 class ClassifyAnswer(BaseModel):
@@ -38,10 +65,8 @@ class BatchRequest(BaseModel):
         },
     )
 
-    advertiser: str = Field(min_length=1, max_length=NAME)
-    urls: list[Annotated[str, Field(min_length=1, max_length=MAX_URL)]] = Field(
-        min_length=1, max_length=MAX_URLS
-    )
+    advertiser: Name
+    urls: list[Url] = Field(min_length=1, max_length=MAX_URLS)
     review_kind: str | None = Field(None, max_length=NAME)
     coverage: float = Field(DEFAULT_COVERAGE, ge=0.5, lt=1)
     top: int = Field(DEFAULT_TOP, ge=1, le=1000)
@@ -97,15 +122,15 @@ class FixRequest(BaseModel):
         },
     )
 
-    advertiser: str = Field(min_length=1, max_length=NAME)
+    advertiser: Name
     sha256: str = Field(pattern=f"^[0-9a-f]{{{DIGEST}}}$", description="Of the image.")
-    label: str = Field(min_length=1, max_length=NAME)
-    value: str = Field(min_length=1, max_length=NAME, description="The right class.")
-    before: str | None = Field(
-        None, max_length=NAME, description="The fix that held when you looked; null if none."
+    label: Name
+    value: Name = Field(description="The right class.")
+    before: Name | None = Field(
+        None, description="The fix that held when you looked; null if none."
     )
-    who: str = Field(min_length=1, max_length=NAME)
-    why: str = Field("", max_length=MAX_WHY)
+    who: Name
+    why: str = Field("", max_length=MAX_WHY, pattern=r"^[^\x00]*$")
 
 
 class UndoRequest(BaseModel):
@@ -113,9 +138,9 @@ class UndoRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    advertiser: str = Field(min_length=1, max_length=NAME)
-    who: str = Field(min_length=1, max_length=NAME)
-    why: str = Field("", max_length=MAX_WHY)
+    advertiser: Name
+    who: Name
+    why: str = Field("", max_length=MAX_WHY, pattern=r"^[^\x00]*$")
 
 
 class FixRow(BaseModel):

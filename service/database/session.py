@@ -9,14 +9,16 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Engine, create_engine, event, func, select, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from augrank.errors import DataError
+from augrank.errors import DataError, reason
 from service.database.tables import Base
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 BUSY_TIMEOUT_S = 15
+POOL_SIZE = 40  # connections: as many as the server has threads for requests
+MIGRATING = 7_202_510  # number of the lock of those who migrate
 WRITES = "augrank_writes"  # execution option of connections that will write
 
 
@@ -30,10 +32,23 @@ class Database:
     def __init__(self, url: str) -> None:
         self.url = url
         self._sqlite = url.startswith("sqlite")
-        if self._sqlite:
-            Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
         arguments: dict[str, Any] = {"timeout": BUSY_TIMEOUT_S} if self._sqlite else {}
-        self.engine: Engine = create_engine(url, connect_args=arguments, pool_pre_ping=True)
+        try:
+            if self._sqlite:
+                Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+            self.engine: Engine = create_engine(
+                url,
+                connect_args=arguments,
+                pool_pre_ping=True,
+                pool_size=POOL_SIZE,
+                max_overflow=10,
+            )
+        except (OSError, ImportError, SQLAlchemyError) as error:
+            raise DataError(
+                "the database cannot be opened",
+                expected="sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME",
+                got=f"{reason(error)} ({url.partition(':')[0]})",
+            ) from error
         if self._sqlite:
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
@@ -48,15 +63,16 @@ class Database:
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS))
         try:
-            with self.engine.connect() as connection:
+            with self._writer.connect() as connection, connection.begin():
+                if not self._sqlite:  # another process may start at the same time
+                    connection.execute(select(func.pg_advisory_xact_lock(MIGRATING)))
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
-                connection.commit()
-        except OperationalError as error:
+        except SQLAlchemyError as error:
             raise DataError(
                 "the database cannot be opened",
                 expected="a server that runs, or a file that can be written",
-                got=str(error.orig),
+                got=str(getattr(error, "orig", error)),
             ) from error
 
     @contextmanager

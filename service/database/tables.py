@@ -62,6 +62,15 @@ class StoredImage(Base):
     seen_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
 
 
+class Sighting(Base):
+    """That an advertiser has sent an image: nobody corrects what others have."""
+
+    __tablename__ = "sightings"
+
+    advertiser: Mapped[str] = mapped_column(String(NAME), primary_key=True)
+    sha256: Mapped[str] = mapped_column(ForeignKey("images.sha256"), primary_key=True)
+
+
 class StoredAnswer(Base):
     """What a model said of a picture; the same for every advertiser."""
 
@@ -134,6 +143,7 @@ class Job(Base):
     total: Mapped[int]
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     finished_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    tries: Mapped[int]  # how often a worker failed at it
     worker: Mapped[str | None] = mapped_column(String(64))  # that works on it
     seen_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))  # of the worker
     error: Mapped[str] = mapped_column(Text)

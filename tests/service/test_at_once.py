@@ -2,13 +2,13 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 from service import fixes
 from service.backends import ClassifyOptions
 from service.classify import ClassifyRequest, ClassifyService
 from service.database.session import Database
-from service.database.tables import Fix, Picture, StoredAnswer, StoredImage
+from service.database.tables import Base, Fix, Picture, StoredAnswer, StoredImage
 from service.errors import Conflict
 from service.fixes import Correction
 from tests.service.pages import photo, sha256
@@ -58,6 +58,21 @@ def test_of_many_who_correct_at_once_one_is_first(database: Database):
     accepted = {value for value in results if value != "refused"}
     assert len(accepted) == 1  # those who say the same may agree
     assert results.count("refused") == PEOPLE // 2
-    assert count(database, Fix) == PEOPLE // 2
+    assert count(database, Fix) == PEOPLE // 2  # each is another person
     answer = service(ClassifyRequest("ada", (image,), ClassifyOptions(), {}))[0]
     assert answer.labels["colour"].value == accepted.pop()
+
+
+def test_two_processes_may_start_at_once(database: Database):
+    with database.engine.begin() as connection:
+        Base.metadata.drop_all(connection)
+        connection.execute(text("DROP TABLE alembic_version"))
+
+    def start(_: int) -> None:
+        opened = Database(database.url)
+        opened.migrate()
+        opened.close()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(start, range(4)))
+    assert count(database, Fix) == 0

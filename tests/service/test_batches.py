@@ -1,15 +1,19 @@
 """Batches of URLs: progress, what changed, what is skipped, and a worker that goes on."""
 
+import threading
 import time
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from fastapi.testclient import TestClient
 
 from service.app import create_app
 from service.backends import ClassifyOptions
-from service.batches import BatchWorker, add_batch, counts_of, job_of
+from service.batches import GONE_AFTER, BatchWorker, add_batch, counts_of, job_of
 from service.classify import ClassifyService
 from service.database.session import Database
+from service.database.tables import StoredAnswer
 from service.downloads import DownloadSettings
 from service.settings import ServiceSettings
 from tests.service.pages import Caller, photo
@@ -145,9 +149,9 @@ def test_a_job_of_a_worker_that_is_gone_goes_on_where_it_was(database: Database,
     second = BatchWorker(service, FAST)
     assert second._claimed() is None  # the first one was seen a moment ago
     with database.writes() as session:
-        job_of(session, "ada", number).seen_at = None
-        session.flush()
-        job_of(session, "ada", number).state = "waiting"
+        job_of(session, "ada", number).seen_at = (
+            datetime.now(UTC) - GONE_AFTER - timedelta(seconds=1)
+        )
     second.start()
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
@@ -161,7 +165,89 @@ def test_a_job_of_a_worker_that_is_gone_goes_on_where_it_was(database: Database,
     assert [site.count(f"/{n}.png") for n in range(6)] == [1] * 6
 
 
-def test_a_model_that_fails_makes_a_failed_job_with_its_reason(caller: Caller, site: Site):
-    state = finished(caller, [serve(site, "/a.png", photo(8))], review_kind="Hat Review")
-    assert state["state"] == "failed"
-    assert "Box Review" in state["error"]
+def test_options_that_do_not_fit_are_refused_at_once(caller: Caller, site: Site):
+    body = {"advertiser": "ada", "urls": [site.root], "review_kind": "Hat Review"}
+    refused = caller.http.post("/v1/batches", json=body)
+    assert refused.status_code == 400  # before anything is downloaded
+    assert "Box Review" in refused.json()["error"]["message"]
+
+
+def test_a_batch_that_breaks_the_worker_is_given_up_and_others_go_on(
+    caller: Caller, site: Site, monkeypatch
+):
+    service = caller.http.app.state.classify
+    ask = service.backend.classify
+
+    def breaks(images, options):
+        if options.top == 2:
+            raise ZeroDivisionError("secret")
+        return ask(images, options)
+
+    monkeypatch.setattr(service.backend, "classify", breaks)
+    monkeypatch.setattr("service.batches.POLL_S", 0.02)
+    urls = [serve(site, "/a.png", photo(8))]
+    state = finished(caller, urls, top=2)
+    assert (state["state"], state["error"]) == ("failed", "internal error; the log has it")
+    assert finished(caller, urls, advertiser="bob")["answered"] == 1
+
+
+def test_a_host_that_wants_much_rest_is_left_and_odd_headers_do_no_harm(caller: Caller, site: Site):
+    def busy(handler, _):
+        reply(handler, 503, Retry_After="86400")
+
+    def odd(handler, _):
+        reply(handler, 200, photo(9), ETag="caf\u00e9", Content_Type="image/png")
+
+    urls = [site.answer("/odd.png", odd)]
+    for _ in range(2):  # the second time with what the first one said
+        assert finished(caller, urls)["answered"] == 1
+    state = finished(caller, [site.answer("/busy.png", busy)])
+    assert (state["state"], state["skipped"]) == ("done", 1)
+    (item,) = results(caller, state["id"])
+    assert "86400 s of rest" in item["answer"]["error"]["message"]
+
+
+def test_results_are_there_after_a_new_model_and_say_so_when_not(
+    caller: Caller, site: Site, monkeypatch
+):
+    image = photo(10)
+    state = finished(caller, [serve(site, "/a.png", image)])
+    service = caller.http.app.state.classify
+    old = service.backend.model
+    told = results(caller, state["id"])[0]["answer"]["labels"]["colour"]["value"]
+    right = "green" if told != "green" else "red"
+    caller.fix(image, "colour", right)
+    monkeypatch.setattr(type(service.backend), "model", "e" * 64)
+    answer = results(caller, state["id"])[0]["answer"]
+    assert (answer["labels"]["colour"]["value"], answer["model_digest"]) == (right, old)
+    with service.database.writes() as session:
+        session.query(StoredAnswer).delete()
+    gone = results(caller, state["id"])[0]["answer"]["error"]
+    assert (gone["code"], gone["status"]) == ("answer_expired", 410)
+    again = finished(caller, [site.root + "/a.png"])  # downloaded again, since nothing is kept
+    assert again["answered"] == 1
+    assert site.count("/a.png") == 2
+
+
+def test_a_worker_ends_at_once_although_a_download_hangs(database: Database, site: Site):
+    release = threading.Event()
+
+    def hangs(handler, _):
+        release.wait(20)
+        reply(handler, 404)
+
+    service = ClassifyService(database, FixedModel(0))
+    with database.writes() as session:
+        url = site.answer("/slow.png", hangs)
+        number = add_batch(session, "ada", [url], ClassifyOptions(), {}).id
+    worker = BatchWorker(service, replace(FAST, timeout_s=20))
+    worker.start()
+    deadline = time.monotonic() + 10
+    while not site.count("/slow.png") and time.monotonic() < deadline:
+        time.sleep(0.02)
+    started = time.monotonic()
+    worker.stop()
+    assert time.monotonic() - started < 3
+    release.set()
+    with database.reads() as session:
+        assert counts_of(session, number) == (0, 0)  # it is asked again

@@ -1,9 +1,12 @@
 """Answers are kept by picture, and bad images fail alone."""
 
 import pytest
+from fastapi.testclient import TestClient
 
+from service.app import create_app
 from service.backends import BundleBackend, ClassifyOptions
 from service.database.tables import StoredAnswer
+from service.settings import ServiceSettings
 from tests.service.pages import Caller, photo, sha256
 
 
@@ -19,9 +22,13 @@ def test_an_answer_is_the_models_and_is_kept(caller: Caller, backend: BundleBack
         assert first["labels"][label]["probability"] == pytest.approx(told.probability, abs=1e-6)
     assert first["ranks"]["likes"]["percentile"] == expected.ranks["likes"].percentile
     assert not first["cached"]
-    (second,) = caller.classify(image, advertiser="bob")
+    (second,) = caller.classify(image)
     assert second["cached"]
     assert second["labels"] == first["labels"]
+    assert first["model_digest"] == backend.model
+    (others,) = caller.classify(image, advertiser="bob")
+    assert not others["cached"]  # what others have sent is nobody's business
+    assert others["labels"] == first["labels"]
 
 
 def test_the_same_shot_in_another_encoding_is_known(caller: Caller):
@@ -39,9 +46,8 @@ def test_other_options_are_another_question(caller: Caller):
     image = photo(3)
     caller.classify(image)
     (decided,) = caller.classify(image, review_kind="Box Review")
-    assert not decided["cached"]
     assert decided["decision"]["review_kind"] == "Box Review"
-    assert caller.classify(image, review_kind="Box Review")[0]["cached"]
+    assert caller.classify(image)[0]["decision"] is None
 
 
 def test_a_bad_image_fails_alone(caller: Caller):
@@ -83,17 +89,21 @@ def test_more_than_a_hundred_images_are_refused(caller: Caller):
     assert "1 to 100" in answer.json()["error"]["message"]
 
 
-def test_the_least_recently_used_answers_go_first(caller: Caller):
-    service = caller.http.app.state.classify
-    service._max_answers, images = 6, [photo(20 + n) for n in range(8)]
-    service._added = 10_000
+def test_the_least_recently_used_answers_go_first(caller: Caller, monkeypatch):
+    service, asked = caller.http.app.state.classify, []
+    service._max_answers, service._trim_every = 6, 1
+    images, ask = [photo(20 + n) for n in range(8)], service.backend.classify
     for image in images:
         caller.classify(image)
-        service._added = 10_000
     with service.database.reads() as session:
         assert session.query(StoredAnswer).count() <= 6
-    assert caller.classify(images[-1])[0]["cached"]
-    assert not caller.classify(images[0])[0]["cached"]
+    monkeypatch.setattr(
+        service.backend, "classify", lambda *given: asked.append(len(given[0])) or ask(*given)
+    )
+    caller.classify(images[-1])
+    assert asked == []
+    caller.classify(images[0])
+    assert asked == [1]
 
 
 def test_health_metrics_and_request_ids(caller: Caller):
@@ -114,3 +124,59 @@ def test_health_metrics_and_request_ids(caller: Caller):
     assert caller.http.get("/v1/classify").status_code == 405
     schema = caller.http.get("/v1/openapi.json").json()
     assert {"/v1/classify", "/v1/fixes", "/v1/fixes/{fix_id}/undo"} <= set(schema["paths"])
+
+
+def test_a_failure_is_counted_and_has_an_id(caller: Caller, monkeypatch):
+    def fails(*_):
+        raise ZeroDivisionError("secret")
+
+    monkeypatch.setattr(caller.http.app.state.classify.backend, "classify", fails)
+    answer = caller.http.post(
+        "/v1/classify", files=[("images", ("a", photo(30)))], data={"advertiser": "ada"}
+    )
+    assert answer.status_code == 500
+    assert answer.json()["error"]["code"] == "internal"
+    assert "secret" not in answer.text
+    assert answer.headers["x-request-id"]
+    caller.http.request("BREW", "/healthz")
+    text = caller.http.get("/metrics").text
+    assert 'route="/v1/classify",status="500"} 1.0' in text
+    assert "BREW" not in text
+
+
+def test_a_request_that_is_too_large_is_refused_while_it_comes(database, backend, tmp_path):
+    settings = ServiceSettings(folder=tmp_path, max_request_mb=0.5)
+    with TestClient(create_app(settings, database, backend)) as http:
+        files = [("images", (str(n), bytes(2**17))) for n in range(8)]
+        stated = http.post("/v1/classify", files=files, data={"advertiser": "ada"})
+        body = iter([b"x" * 2**17] * 8)
+        headers = {"Content-Type": "multipart/form-data; boundary=b"}
+        streamed = http.post("/v1/classify", content=body, headers=headers)
+    for answer in (stated, streamed):
+        assert answer.status_code == 413
+        assert "at most 524,288 bytes" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ({"advertiser": "a\x00b"}, 422),
+        ({"advertiser": "a\nb"}, 422),
+        ({"configured": "[" * 100_000}, 400),
+    ],
+)
+def test_odd_text_is_refused(caller: Caller, fields, status):
+    given = {"advertiser": "ada", **fields}
+    answer = caller.http.post("/v1/classify", files=[("images", ("a", photo(31)))], data=given)
+    assert answer.status_code == status
+
+
+@pytest.mark.parametrize("path", ["/v1/fixes/{n}/undo", "/v1/batches/{n}"])
+@pytest.mark.parametrize("number", [0, 2**31, 10**20])
+def test_odd_numbers_are_refused(caller: Caller, path, number):
+    url = path.format(n=number)
+    if "undo" in url:
+        answer = caller.http.post(url, json={"advertiser": "ada", "who": "ana"})
+    else:
+        answer = caller.http.get(url, params={"advertiser": "ada"})
+    assert answer.status_code == 422

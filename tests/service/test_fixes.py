@@ -42,12 +42,13 @@ def test_a_fix_holds_for_every_encoding_and_every_model(caller: Caller, tmp_path
 
         name, model, labels, tags = "newer", "f" * 64, backend.labels, backend.tags
         classify = staticmethod(backend.classify)
+        check = staticmethod(backend.check)
 
     database = Database(caller.http.app.state.classify.database.url)
     app = create_app(ServiceSettings(folder=tmp_path), database, Newer())
     with TestClient(app) as http:
         (answer,) = Caller(http).classify(jpeg)
-    assert not answer["cached"]
+    assert answer["model_digest"] == "f" * 64
     assert answer["labels"]["colour"]["value"] == right
     database.close()
 
@@ -93,6 +94,9 @@ def test_two_people_do_not_overrule_each_other_silently(caller: Caller):
     error = refused.json()["error"]
     assert (error["expected"], error["got"].split()[0:3]) == ("(none)", [first, "by", "ana"])
     assert label(caller, image)["value"] == first
+    again = caller.fix(image, "colour", first)  # as after an answer that was lost
+    assert again.json()["id"] == caller.history()[0]["id"]
+    assert len(caller.history()) == 1
     assert caller.fix(image, "colour", first, who="ben").status_code == 201  # they agree
     assert caller.fix(image, "colour", second, before=first, who="ben").status_code == 201
 
@@ -104,6 +108,8 @@ def test_what_belongs_to_another_advertiser_is_not_there(caller: Caller):
     told = label(caller, image)
     made = caller.fix(image, "colour", another(told["value"])).json()
     assert caller.undo(made["id"], advertiser="bob").status_code == 404
+    # Bob has never sent the image, so he cannot correct it, nor learn that others have.
+    assert caller.fix(image, "colour", "red", advertiser="bob").status_code == 404
     assert caller.history("bob") == []
     assert [row["id"] for row in caller.history("ada")] == [made["id"]]
 

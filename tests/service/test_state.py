@@ -31,6 +31,9 @@ class FixedModel:
     def __init__(self, version: int) -> None:
         self.model = f"{version:064x}"
 
+    def check(self, options: ClassifyOptions) -> None:
+        """All options fit."""
+
     def classify(self, images, options: ClassifyOptions) -> Answer:
         told = LabelAnswer(
             value="blue", probability=0.9, top=(ClassScore(name="blue", probability=0.9),),
@@ -49,7 +52,7 @@ class ServiceMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory(prefix="augrank-service-")
-        self.version, self.rows = 0, 0
+        self.version, self.rows, self.newest = 0, 0, 0
         self.held: dict[tuple[str, int], list[str | None]] = {}  # values, the last one holds
         self.last: dict[tuple[str, int], tuple[int, str | None]] = {}  # last row, what was before
 
@@ -57,7 +60,9 @@ class ServiceMachine(RuleBasedStateMachine):
     def open(self) -> None:
         self.database = Database(f"sqlite:///{Path(self.folder.name) / 'service.db'}")
         self.database.migrate()
-        self.service = ClassifyService(self.database, FixedModel(self.version), max_answers=4)
+        self.service = ClassifyService(
+            self.database, FixedModel(self.version), max_answers=4, trim_every=1
+        )
         for picture in range(len(FILES)):
             self.ask("ada", picture, 0)
 
@@ -94,6 +99,10 @@ class ServiceMachine(RuleBasedStateMachine):
             assert now not in (before, value)
             return
         assert now in (before, value)
+        if row.id <= self.newest:
+            assert now == value  # said again by the same person
+            return
+        self.newest = row.id
         self.rows += 1
         self.held.setdefault((advertiser, picture), [None]).append(value)
         self.last[advertiser, picture] = (row.id, now)
@@ -106,6 +115,7 @@ class ServiceMachine(RuleBasedStateMachine):
         now = self.holds(advertiser, picture)
         with self.database.writes() as session:
             row = fixes.undo(session, advertiser, number, "eva")
+        self.newest = row.id
         self.rows += 1
         self.held[advertiser, picture].append(before)
         self.last[advertiser, picture] = (row.id, now)
@@ -115,12 +125,16 @@ class ServiceMachine(RuleBasedStateMachine):
         self.database.close()
         self.database = Database(self.database.url)
         self.database.migrate()
-        self.service = ClassifyService(self.database, FixedModel(self.version), max_answers=4)
+        self.service = ClassifyService(
+            self.database, FixedModel(self.version), max_answers=4, trim_every=1
+        )
 
     @rule()
     def retrain(self) -> None:
         self.version += 1
-        self.service = ClassifyService(self.database, FixedModel(self.version), max_answers=4)
+        self.service = ClassifyService(
+            self.database, FixedModel(self.version), max_answers=4, trim_every=1
+        )
 
     @invariant()
     def answers_are_what_holds(self) -> None:

@@ -1,4 +1,4 @@
-"""URLs and what was found there; jobs and their items."""
+"""URLs and what was found there; who has seen what; jobs and their items."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -20,6 +20,11 @@ def upgrade() -> None:
         sa.Column("checked_at", sa.DateTime(timezone=True), nullable=False),
     )
     op.create_table(
+        "sightings",
+        sa.Column("advertiser", sa.String(200), primary_key=True),
+        sa.Column("sha256", sa.String(64), sa.ForeignKey("images.sha256"), primary_key=True),
+    )
+    op.create_table(
         "jobs",
         sa.Column("id", sa.Integer(), primary_key=True),
         sa.Column("kind", sa.String(20), nullable=False),
@@ -29,6 +34,7 @@ def upgrade() -> None:
         sa.Column("total", sa.Integer(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("finished_at", sa.DateTime(timezone=True)),
+        sa.Column("tries", sa.Integer(), nullable=False),
         sa.Column("worker", sa.String(64)),
         sa.Column("seen_at", sa.DateTime(timezone=True)),
         sa.Column("error", sa.Text(), nullable=False),
@@ -47,5 +53,5 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Drop the tables."""
-    for name in ("job_items", "jobs", "sources"):
+    for name in ("job_items", "jobs", "sightings", "sources"):
         op.drop_table(name)
