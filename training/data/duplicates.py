@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from augrank.images.look import BANDS, MAX_DIFFERENCE, MAX_DISTANCE, Look
+from augrank.images.look import BANDS, MAX_DISTANCE, Look, same_thumbnails
 
 MAX_BUCKET = 2_000  # of images with the same band; blank pictures would make millions of pairs
 
@@ -59,6 +59,5 @@ def _near_pairs(looks: Sequence[Look]) -> Iterator[tuple[int, int]]:
                 one, other = bucket[:-step], bucket[step:]
                 near = np.bitwise_count(hashes[one] ^ hashes[other]) <= MAX_DISTANCE
                 one, other = one[near], other[near]
-                apart = np.abs(thumbnails[one].astype(np.int16) - thumbnails[other])
-                same = apart.max(axis=1) <= MAX_DIFFERENCE
+                same = same_thumbnails(thumbnails[one], thumbnails[other])
                 yield from zip(one[same].tolist(), other[same].tolist(), strict=True)
