@@ -27,7 +27,8 @@ def encoded(data: bytes) -> str:
 @pytest.fixture(scope="module")
 def server(classify_export):
     plan = plan_serving(CapacityRequest(workers=1, batch_size=4, batch_delay_ms=5))
-    with serve(classify_export.archive, ServerOptions(port=0, plan=plan)) as running:
+    options = ServerOptions(port=0, plan=plan, precision="fp32", device="cpu")  # as in process
+    with serve(classify_export.archive, options) as running:
         yield running
 
 
