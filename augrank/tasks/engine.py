@@ -1,5 +1,6 @@
 """What all tasks have: a bundle, one loaded graph of it, and a cache of embeddings."""
 
+from abc import ABC, abstractmethod
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar
@@ -18,7 +19,7 @@ from augrank.tasks.base import EngineOptions
 SpecT = TypeVar("SpecT", bound=BundleSpec)
 
 
-class Engine(Generic[SpecT]):
+class Engine(ABC, Generic[SpecT]):
     """A bundle and one loaded graph of it. The tasks are its subclasses.
 
     Thread-safe once loaded.
@@ -54,13 +55,13 @@ class Engine(Generic[SpecT]):
         self.embedding_cache = EmbeddingCache(round(embedding_cache_mb * 1024**2))
         self._load_heads()
 
+    @abstractmethod
     def _load_heads(self) -> None:
         """Load what the graph's features are for.
 
         Raises:
             BundleError: a part is incompatible.
         """
-        raise NotImplementedError
 
     @classmethod
     def load(  # noqa: PLR0913 - the options of an engine
