@@ -4,8 +4,12 @@ import cv2
 import numpy as np
 import pytest
 
+from augrank.images.decode import decode, encode
 from augrank.images.look import BANDS, MAX_DISTANCE, Look
+from simulation.render import render_image
 from tests.support.labelled_images import draw_labelled
+
+PHOTOS = 60
 
 
 def encoded(image: np.ndarray, suffix: str, *options: int) -> np.ndarray:
@@ -41,3 +45,25 @@ def test_another_colour_is_another_picture():
     other = image.copy()
     other[20:44, 20:44] = (60, 90, 30)
     assert not Look.of(image).same_picture(Look.of(other))
+
+
+def test_rendered_photos_are_known_in_other_encodings_and_are_told_apart():
+    def half(image: np.ndarray) -> np.ndarray:
+        return cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+
+    drawn = [render_image("inventory", n, seed=3, size=256) for n in range(PHOTOS)]
+    photos = [image for image, _ in drawn]
+    looks = [Look.of(decode(encode(image, "PNG"), 64).pixels) for image in photos]
+    known = dict.fromkeys(("jpeg", "webp", "half"), 0)
+    for image, look in zip(photos, looks, strict=True):
+        copies = {
+            "jpeg": cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 40])[1],
+            "webp": cv2.imencode(".webp", image[..., ::-1], [cv2.IMWRITE_WEBP_QUALITY, 50])[1],
+            "half": cv2.imencode(".jpg", half(image)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])[1],
+        }
+        for name, data in copies.items():
+            known[name] += look.same_picture(Look.of(decode(data.tobytes(), 64).pixels))
+    assert min(known.values()) >= PHOTOS - 2, known
+    cars = [n for n, (_, row) in enumerate(drawn) if row["type"] != "placeholder"]
+    joined = [(a, b) for a in cars for b in cars if a < b and looks[a].same_picture(looks[b])]
+    assert joined == []
