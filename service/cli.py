@@ -1,5 +1,6 @@
 """``python -m service``: serve a bundle with its cache, fixes and history."""
 
+import socket
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
@@ -7,7 +8,7 @@ from typing import Annotated
 import typer
 
 from augrank.cli.command import friendly_errors
-from augrank.errors import BadRequest
+from augrank.errors import BadRequest, reason
 from service.settings import DEFAULT_FOLDER, read_settings
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
@@ -49,6 +50,7 @@ def serve(
 
     settings = read_settings(database=database, folder=folder, host=host, port=port)
     _check_loopback(settings.host)
+    _check_port(settings.host, settings.port)
     log_as_json()
     opened_database = Database(settings.database_url)
     opened_database.migrate()
@@ -56,6 +58,19 @@ def serve(
         application = create_app(settings, opened_database, BundleBackend(opened.directory))
         uvicorn.run(application, host=settings.host, port=settings.port, log_config=None)
     opened_database.close()
+
+
+def _check_port(host: str, port: int) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, port), family=family).close()
+    except OSError as error:
+        raise BadRequest(
+            f"the service cannot listen on {host}, port {port}",
+            expected="a port that is free",
+            got=reason(error),
+            remedy="Give another --port, or 0 for any.",
+        ) from error
 
 
 def _check_loopback(host: str) -> None:

@@ -1,8 +1,12 @@
 """What is given wins over the environment, and the environment over defaults."""
 
+import socket
+
 import pytest
+from typer.testing import CliRunner
 
 from augrank.errors import DataError
+from service.cli import app
 from service.settings import read_settings
 
 
@@ -19,3 +23,16 @@ def test_a_setting_that_does_not_fit_is_named(monkeypatch):
     monkeypatch.setenv("AUGRANK_SERVICE_PORT", "many")
     with pytest.raises(DataError, match=r"setting port .*AUGRANK_SERVICE_PORT"):
         read_settings()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [(["--host", "0.0.0.0"], "this machine alone"), (["--port", "{taken}"], "another --port")],
+)
+def test_where_it_cannot_listen_is_said_before_anything_is_loaded(tmp_path, options, words):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        given = [option.format(taken=taken.getsockname()[1]) for option in options]
+        done = CliRunner().invoke(app, ["bundle", "--folder", str(tmp_path / "new"), *given])
+    assert done.exit_code == 2
+    assert words in " ".join(done.output.split())
+    assert not (tmp_path / "new").exists()
