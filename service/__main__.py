@@ -1,6 +1,6 @@
 """``python -m service``."""
 
-from service.cli import app
+from service.commands.app import app
 
 if __name__ == "__main__":
     app(prog_name="python -m service")

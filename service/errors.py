@@ -22,3 +22,17 @@ class Conflict(RequestError):
 
     status = 409
     code = "conflict"
+
+
+class Forbidden(RequestError):
+    """Who asks may not do that."""
+
+    status = 403
+    code = "forbidden"
+
+
+class Unauthorized(RequestError):
+    """Who asks is not known."""
+
+    status = 401
+    code = "unauthorized"

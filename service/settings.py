@@ -24,8 +24,10 @@ class ServiceSettings(BaseSettings):
     max_answers: int = Field(
         1_000_000, ge=1, description="Answers that are kept; the least recently used ones go."
     )
+    max_images_gb: float = Field(
+        20, gt=0, description="Image files that are kept; corrected ones are not counted."
+    )
     max_upload_mb: float = Field(25, gt=0, description="Size limit of an image.")
-
     max_request_mb: float = Field(256, gt=0, description="Size limit of a request.")
     per_host: float = Field(20, gt=0, description="Downloads per second from one host.")
     allow_loopback: bool = Field(

@@ -4,6 +4,8 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy.exc import SQLAlchemyError
 
+from service.parts import parts_of
+
 router = APIRouter()
 
 
@@ -17,7 +19,7 @@ def healthz() -> dict[str, str]:
 def readyz(request: Request, response: Response) -> dict[str, str]:
     """Answer 503 while the database cannot be reached."""
     try:
-        request.app.state.classify.database.ping()
+        parts_of(request).database.ping()
     except SQLAlchemyError as error:
         response.status_code = 503
         return {"status": "unavailable", "database": type(error).__name__}

@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import create_engine, text
 
 from service.app import create_app
-from service.backends import BundleBackend
+from service.backends.classify import BundleBackend
 from service.database.session import Database
 from service.settings import ServiceSettings
 from tests.service.pages import Caller

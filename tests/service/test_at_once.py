@@ -4,13 +4,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 from sqlalchemy import func, select, text
 
-from service import fixes
-from service.backends import ClassifyOptions
-from service.classify import ClassifyRequest, ClassifyService
+from service.answers.classify import ClassifyRequest, ClassifyService
+from service.backends.classify import ClassifyOptions
 from service.database.session import Database
 from service.database.tables import Base, Fix, Picture, StoredAnswer, StoredImage
 from service.errors import Conflict
-from service.fixes import Correction
+from service.fixes import history as fixes
+from service.fixes.history import Correction
 from tests.service.pages import photo, sha256
 from tests.service.test_state import FixedModel
 

@@ -8,15 +8,18 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from fastapi.testclient import TestClient
 
+from service.answers.classify import ClassifyService
 from service.app import create_app
-from service.backends import ClassifyOptions
-from service.batches import GONE_AFTER, BatchWorker, add_batch, counts_of, job_of
-from service.classify import ClassifyService
+from service.backends.classify import ClassifyOptions
+from service.batches.downloads import DownloadSettings
+from service.batches.items import BATCH, add_batch, counts_of
+from service.batches.work import BatchWork
 from service.database.session import Database
 from service.database.tables import StoredAnswer
-from service.downloads import DownloadSettings
+from service.jobs.queue import job_of
+from service.jobs.worker import GONE_AFTER, JobWorker
 from service.settings import ServiceSettings
-from tests.service.pages import Caller, photo
+from tests.service.pages import Caller, photo, sha256
 from tests.service.test_state import FixedModel
 from tests.training.download.site import LOOPBACK, Site, reply
 
@@ -142,12 +145,12 @@ def test_a_job_of_a_worker_that_is_gone_goes_on_where_it_was(database: Database,
     service = ClassifyService(database, FixedModel(0))
     with database.writes() as session:
         number = add_batch(session, "ada", urls, ClassifyOptions(), {}).id
-    first = BatchWorker(service, FAST)
-    job = first._claimed()
-    assert job is not None
-    first._answer(job, first._waiting(number)[:4], ClassifyOptions())  # and then it is killed
-    second = BatchWorker(service, FAST)
-    assert second._claimed() is None  # the first one was seen a moment ago
+    work = BatchWork(service, FAST)
+    claim = JobWorker(database, BATCH, work).claim()
+    assert claim is not None
+    work._answer(claim, work._waiting(number)[:4], ClassifyOptions())  # and then it is killed
+    second = JobWorker(database, BATCH, BatchWork(service, FAST))
+    assert second.claim() is None  # the first one was seen a moment ago
     with database.writes() as session:
         job_of(session, "ada", number).seen_at = (
             datetime.now(UTC) - GONE_AFTER - timedelta(seconds=1)
@@ -175,7 +178,7 @@ def test_options_that_do_not_fit_are_refused_at_once(caller: Caller, site: Site)
 def test_a_batch_that_breaks_the_worker_is_given_up_and_others_go_on(
     caller: Caller, site: Site, monkeypatch
 ):
-    service = caller.http.app.state.classify
+    service = caller.http.app.state.parts.classify
     ask = service.backend.classify
 
     def breaks(images, options):
@@ -184,7 +187,7 @@ def test_a_batch_that_breaks_the_worker_is_given_up_and_others_go_on(
         return ask(images, options)
 
     monkeypatch.setattr(service.backend, "classify", breaks)
-    monkeypatch.setattr("service.batches.POLL_S", 0.02)
+    monkeypatch.setattr("service.jobs.worker.POLL_S", 0.02)
     urls = [serve(site, "/a.png", photo(8))]
     state = finished(caller, urls, top=2)
     assert (state["state"], state["error"]) == ("failed", "internal error; the log has it")
@@ -212,7 +215,7 @@ def test_results_are_there_after_a_new_model_and_say_so_when_not(
 ):
     image = photo(10)
     state = finished(caller, [serve(site, "/a.png", image)])
-    service = caller.http.app.state.classify
+    service = caller.http.app.state.parts.classify
     old = service.backend.model
     told = results(caller, state["id"])[0]["answer"]["labels"]["colour"]["value"]
     right = "green" if told != "green" else "red"
@@ -222,6 +225,14 @@ def test_results_are_there_after_a_new_model_and_say_so_when_not(
     assert (answer["labels"]["colour"]["value"], answer["model_digest"]) == (right, old)
     with service.database.writes() as session:
         session.query(StoredAnswer).delete()
+    answer = results(caller, state["id"])[0]["answer"]  # of the file, which is kept
+    assert (answer["labels"]["colour"]["value"], answer["model_digest"]) == (right, "e" * 64)
+    with service.database.writes() as session:
+        session.query(StoredAnswer).delete()
+    stored = caller.http.app.state.parts.images.path(sha256(image))
+    assert "kept" in stored.parts  # since it was corrected
+    stored.unlink()
+    (stored.parents[2] / "seen" / stored.parent.name / stored.name).unlink()
     gone = results(caller, state["id"])[0]["answer"]["error"]
     assert (gone["code"], gone["status"]) == ("answer_expired", 410)
     again = finished(caller, [site.root + "/a.png"])  # downloaded again, since nothing is kept
@@ -240,7 +251,7 @@ def test_a_worker_ends_at_once_although_a_download_hangs(database: Database, sit
     with database.writes() as session:
         url = site.answer("/slow.png", hangs)
         number = add_batch(session, "ada", [url], ClassifyOptions(), {}).id
-    worker = BatchWorker(service, replace(FAST, timeout_s=20))
+    worker = JobWorker(database, BATCH, BatchWork(service, replace(FAST, timeout_s=20)))
     worker.start()
     deadline = time.monotonic() + 10
     while not site.count("/slow.png") and time.monotonic() < deadline:

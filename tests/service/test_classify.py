@@ -4,7 +4,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service.app import create_app
-from service.backends import BundleBackend, ClassifyOptions
+from service.backends.classify import BundleBackend, ClassifyOptions
 from service.database.tables import StoredAnswer
 from service.settings import ServiceSettings
 from tests.service.pages import Caller, photo, sha256
@@ -90,7 +90,7 @@ def test_more_than_a_hundred_images_are_refused(caller: Caller):
 
 
 def test_the_least_recently_used_answers_go_first(caller: Caller, monkeypatch):
-    service, asked = caller.http.app.state.classify, []
+    service, asked = caller.http.app.state.parts.classify, []
     service._max_answers, service._trim_every = 6, 1
     images, ask = [photo(20 + n) for n in range(8)], service.backend.classify
     for image in images:
@@ -130,7 +130,7 @@ def test_a_failure_is_counted_and_has_an_id(caller: Caller, monkeypatch):
     def fails(*_):
         raise ZeroDivisionError("secret")
 
-    monkeypatch.setattr(caller.http.app.state.classify.backend, "classify", fails)
+    monkeypatch.setattr(caller.http.app.state.parts.classify.backend, "classify", fails)
     answer = caller.http.post(
         "/v1/classify", files=[("images", ("a", photo(30)))], data={"advertiser": "ada"}
     )

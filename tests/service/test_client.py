@@ -3,9 +3,9 @@
 import pytest
 
 from service import client
-from service.api import schemas
+from service.answers.effective import EffectiveAnswer, EffectiveLabel, FixNote
+from service.api import batches, fixes
 from service.client import ServiceClient, ServiceError
-from service.effective import EffectiveAnswer, EffectiveLabel, FixNote
 from tests.service.pages import Caller, photo
 from tests.training.download.site import Site
 
@@ -24,9 +24,9 @@ def service(caller: Caller) -> ServiceClient:
         (client.FixNote, FixNote),
         (client.Label, EffectiveLabel),
         (client.ImageAnswer, EffectiveAnswer),
-        (client.FixRow, schemas.FixRow),
-        (client.BatchState, schemas.BatchState),
-        (client.BatchItem, schemas.BatchItem),
+        (client.FixRow, fixes.FixRow),
+        (client.BatchState, batches.BatchState),
+        (client.BatchItem, batches.BatchItem),
     ],
 )
 def test_types_are_those_of_the_service(typed, model):

@@ -44,7 +44,7 @@ def test_a_fix_holds_for_every_encoding_and_every_model(caller: Caller, tmp_path
         classify = staticmethod(backend.classify)
         check = staticmethod(backend.check)
 
-    database = Database(caller.http.app.state.classify.database.url)
+    database = Database(caller.http.app.state.parts.classify.database.url)
     app = create_app(ServiceSettings(folder=tmp_path), database, Newer())
     with TestClient(app) as http:
         (answer,) = Caller(http).classify(jpeg)
@@ -152,7 +152,7 @@ def test_fixes_are_there_after_a_restart(caller: Caller, tmp_path, backend):
     image = photo(8)
     right = another(label(caller, image)["value"])
     caller.fix(image, "colour", right)
-    again = Database(caller.http.app.state.classify.database.url)
+    again = Database(caller.http.app.state.parts.classify.database.url)
     again.migrate()
     with TestClient(create_app(ServiceSettings(folder=tmp_path), again, backend)) as http:
         answer = Caller(http).classify(image)[0]

@@ -6,7 +6,7 @@ from sqlalchemy import insert
 from augrank.images.look import MAX_DISTANCE, Look
 from service.database.session import Database
 from service.database.tables import Picture, PictureBand
-from service.pictures import find_near
+from service.images.pictures import find_near
 
 COUNT, ASKED = 20_000, 60
 

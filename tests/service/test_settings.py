@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from augrank.errors import DataError
-from service.cli import app
+from service.commands.app import app
 from service.settings import read_settings
 
 

@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from augrank.tasks.classify.response import Answer, ClassScore, ImageAnswer, LabelAnswer, Timings
-from service import fixes
-from service.backends import ClassifyOptions
-from service.classify import ClassifyRequest, ClassifyService
+from service.answers.classify import ClassifyRequest, ClassifyService
+from service.backends.classify import ClassifyOptions
 from service.database.session import Database
 from service.errors import Conflict
-from service.fixes import Correction
+from service.fixes import history as fixes
+from service.fixes.history import Correction
 from tests.service.pages import photo, sha256
 
 COLOURS = ("blue", "green", "red")

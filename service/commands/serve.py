@@ -1,4 +1,4 @@
-"""``python -m service``: serve a bundle with its cache, fixes and history."""
+"""``python -m service BUNDLE``: serve it with its cache, fixes and history."""
 
 import socket
 from ipaddress import ip_address
@@ -11,10 +11,7 @@ from augrank.cli.command import friendly_errors
 from augrank.errors import BadRequest, reason
 from service.settings import DEFAULT_FOLDER, read_settings
 
-app = typer.Typer(add_completion=False, no_args_is_help=True)
 
-
-@app.command()
 @friendly_errors
 def serve(
     bundle: Annotated[Path, typer.Argument(help="Bundle of a classifier, or .mar archive.")],
@@ -44,9 +41,9 @@ def serve(
     from augrank.bundle.classify_spec import ClassifySpec
     from augrank.bundle.load import open_bundle
     from service.app import create_app
-    from service.backends import BundleBackend
+    from service.backends.classify import BundleBackend
     from service.database.session import Database
-    from service.observability import log_as_json
+    from service.web.observability import log_as_json
 
     settings = read_settings(database=database, folder=folder, host=host, port=port)
     _check_loopback(settings.host)

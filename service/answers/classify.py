@@ -6,7 +6,7 @@ images ─ known? ─┬─ picture ─ kept answer ─┐
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -15,20 +15,21 @@ from sqlalchemy.orm import Session
 from augrank.errors import RequestError
 from augrank.images.decode import DecodeLimits
 from augrank.tasks.classify.response import ImageAnswer
-from service.answers import (
+from service.answers.effective import EffectiveAnswer, effective
+from service.answers.kept import (
     keep_answers,
     kept_answers,
     last_answers,
     note_use,
     trim_answers,
 )
-from service.backends import ClassifyBackend, ClassifyOptions
+from service.backends.classify import ClassifyBackend, ClassifyOptions
+from service.backends.live import Live
 from service.database.session import Database
 from service.database.tables import Fix, StoredImage
-from service.effective import EffectiveAnswer, effective
 from service.errors import AnswerExpired
-from service.fixes import fixes_that_hold
-from service.pictures import (
+from service.fixes.history import fixes_that_hold
+from service.images.pictures import (
     SeenImage,
     Sent,
     add_image,
@@ -37,6 +38,7 @@ from service.pictures import (
     note_sightings,
     sent_before,
 )
+from service.images.store import ImageStore
 
 TRIM_EVERY = 200  # new answers
 
@@ -88,7 +90,8 @@ class ClassifyService:
 
     Args:
         database: for answers and fixes.
-        backend: the model.
+        backend: the model, until ``live`` gets another one.
+        images: where the files are kept; None: nowhere.
         limits: larger images are rejected.
         max_answers: that are kept.
         trim_every: new answers, after which it is looked whether there are too many.
@@ -98,44 +101,53 @@ class ClassifyService:
         self,
         database: Database,
         backend: ClassifyBackend,
+        images: ImageStore | None = None,
         limits: DecodeLimits = DecodeLimits(),
         max_answers: int = 1_000_000,
         trim_every: int = TRIM_EVERY,
     ) -> None:
-        self.database, self.backend = database, backend
+        self.database, self.live, self._images = database, Live(backend), images
         self._limits, self._max_answers, self._trim_every = limits, max_answers, trim_every
         self._added = 0
+
+    @property
+    def backend(self) -> ClassifyBackend:
+        """The model that answers now."""
+        return self.live.current
 
     def __call__(self, request: ClassifyRequest) -> list[EffectiveAnswer]:
         """Answer a request, image by image; one that cannot be read has its reason."""
         items = self._identified(request.images)
         pictures = sorted({item.picture for item in items if item.picture is not None})
-        model, options = self.backend.model, json.dumps(asdict(request.options), sort_keys=True)
+        backend = self.live.current
+        model, options = backend.model, json.dumps(asdict(request.options), sort_keys=True)
         digests = [item.sha256 for item in items if item.sha256 and item.picture is not None]
         with self.database.reads() as session:
             kept = kept_answers(session, pictures, model, options)
             before = sent_before(session, request.advertiser, pictures)
-        known = {picture: (model, content) for picture, content in kept.content.items()}
-        fresh = self._asked(request, items, set(known))
+            known = {picture: (model, content) for picture, content in kept.content.items()}
+            if asked_again := _by_digest_alone(items) - known.keys():
+                known |= last_answers(session, sorted(asked_again), options)
+        fresh = self._asked(backend, request, items, known.keys())
         new = sorted(set(digests) - before.images)
         if fresh or kept.stale or new:
             with self.database.writes() as session:
                 note_sightings(session, request.advertiser, new)
                 self._keep(session, fresh, kept.stale, model, options)
-        missing = [picture for picture in pictures if picture not in known.keys() | fresh.keys()]
         # Last, so that a fix of a moment ago is in the answer.
         with self.database.reads() as session:
-            if missing:  # of a digest alone: what an earlier model said
-                known |= last_answers(session, missing, options)
             fixes = fixes_that_hold(session, request.advertiser, pictures)
         answers = {
             picture: (digest, ImageAnswer.model_validate(content))
             for picture, (digest, content) in known.items()
         } | {picture: (model, answer) for picture, answer in fresh.items()}
-        return [self._effective(request, item, answers, fixes, before=before) for item in items]
+        return [
+            self._effective(backend, request, item, answers, fixes, before=before) for item in items
+        ]
 
     def _effective(
         self,
+        backend: ClassifyBackend,
         request: ClassifyRequest,
         item: _Item,
         answers: Mapping[int, tuple[str, ImageAnswer]],
@@ -151,7 +163,7 @@ class ClassifyService:
             answer.model_copy(update=item.file),
             fixes.get(picture, {}),
             request.configured,
-            self.backend.tags,
+            backend.tags,
             model=model,
             cached=picture in before.pictures,
         )
@@ -162,7 +174,8 @@ class ClassifyService:
             rows = (known_image(session, digest) for digest in digests)
             pictures = {row.sha256: row.picture_id for row in rows if row is not None}
             text = json.dumps(asdict(options), sort_keys=True)
-            kept = kept_answers(session, list(pictures.values()), self.backend.model, text)
+            model = self.live.current.model
+            kept = kept_answers(session, list(pictures.values()), model, text)
         return {digest for digest, picture in pictures.items() if picture in kept.content}
 
     def _identified(self, images: Sequence[bytes | str | RequestError]) -> list[_Item]:
@@ -178,6 +191,9 @@ class ClassifyService:
                     seen.append((item, SeenImage.of(item.sha256, image, self._limits)))
                 except RequestError as error:
                     item.error = error
+                    continue
+                if self._images is not None:
+                    self._images.add(item.sha256, image)
         if not seen:
             return items
         with self.database.reads() as session:
@@ -188,18 +204,28 @@ class ClassifyService:
         return items
 
     def _asked(
-        self, request: ClassifyRequest, items: Sequence[_Item], known: set[int]
+        self,
+        backend: ClassifyBackend,
+        request: ClassifyRequest,
+        items: Sequence[_Item],
+        known: Set[int],
     ) -> dict[int, ImageAnswer]:
         """Ask the model about pictures without an answer, each once."""
         wanted: dict[int, bytes] = {}
         for item, image in zip(items, request.images, strict=True):
-            if item.picture is not None and item.picture not in known and isinstance(image, bytes):
-                wanted.setdefault(item.picture, image)
+            if item.picture is None or item.picture in known | wanted.keys():
+                continue
+            data = self._stored(image) if isinstance(image, str) else image
+            if isinstance(data, bytes):
+                wanted[item.picture] = data
         if not wanted:
             return {}
-        answer = self.backend.classify(list(wanted.values()), request.options)
+        answer = backend.classify(list(wanted.values()), request.options)
         pairs = zip(wanted, answer.images, strict=True)
         return {picture: each for picture, each in pairs if each.error is None}
+
+    def _stored(self, sha256: str) -> bytes | None:
+        return self._images.read(sha256) if self._images is not None else None
 
     def _keep(
         self,
@@ -217,6 +243,13 @@ class ClassifyService:
         if self._added >= self._trim_every:
             trim_answers(session, self._max_answers)
             self._added = 0
+
+
+def _by_digest_alone(items: Sequence[_Item]) -> set[int]:
+    """Return the pictures that no file of the request shows: an earlier model's answer will do."""
+    shown = {item.picture for item in items if not item.given_by_digest}
+    named = {item.picture for item in items if item.given_by_digest and item.picture is not None}
+    return named - shown
 
 
 def _failed(item: _Item) -> EffectiveAnswer:

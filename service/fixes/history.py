@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from service.database.tables import CurrentFix, Fix, Picture, StoredImage
 from service.errors import Conflict, NotFound
-from service.pictures import sent_before
+from service.images.pictures import sent_before
 
 UNSET = "(none)"  # how messages show that no fix holds
 

@@ -1,0 +1,1 @@
+"""What an advertiser gets for an image."""

@@ -1,0 +1,93 @@
+"""Classify images that are sent."""
+
+import json
+from typing import Annotated
+
+from fastapi import APIRouter, File, Form, Request, UploadFile
+from pydantic import BaseModel, Field
+
+from augrank.errors import BadRequest, ImageTooLarge, RequestError
+from augrank.models.tags import check_configured
+from augrank.tasks.classify.request import DEFAULT_COVERAGE, DEFAULT_TOP
+from service.answers.classify import ClassifyRequest, ClassifyService
+from service.answers.effective import EffectiveAnswer
+from service.api.common import ERRORS, Name, Reader
+from service.backends.classify import ClassifyOptions
+from service.parts import parts_of
+
+MAX_IMAGES = 100
+router = APIRouter(prefix="/v1", responses=ERRORS)
+AdvertiserField = Annotated[Name, Form()]
+
+
+class ClassifyAnswer(BaseModel):
+    """The labels of one or several images."""
+
+    advertiser: str
+    model: str = Field(description="Name of the model.")
+    model_digest: str = Field(description="sha256 of its bundle.json.")
+    images: list[EffectiveAnswer]
+
+
+@router.post("/classify", summary="Tell the labels of images")
+def classify(  # noqa: PLR0913 - the fields of a form
+    request: Request,
+    identity: Reader,
+    images: Annotated[list[UploadFile], File(description=f"1 to {MAX_IMAGES} image files.")],
+    advertiser: AdvertiserField,
+    review_kind: Annotated[Name | None, Form()] = None,
+    coverage: Annotated[float, Form(ge=0.5, lt=1)] = DEFAULT_COVERAGE,
+    top: Annotated[int, Form(ge=1, le=1000)] = DEFAULT_TOP,
+    configured: Annotated[
+        str | None, Form(description='JSON of values that win: {"colour": "red"}.')
+    ] = None,
+) -> ClassifyAnswer:
+    """Classify images of an advertiser.
+
+    Pictures that were seen before are answered from what was kept. What people corrected for this
+    advertiser is in the answer; `source` says where a value comes from.
+    """
+    if len(images) > MAX_IMAGES:
+        raise BadRequest(
+            "the number of images does not fit",
+            expected=f"1 to {MAX_IMAGES}",
+            got=str(len(images)),
+            remedy="Send several requests.",
+        )
+    identity.check(advertiser)
+    parts = parts_of(request)
+    service, limit = parts.classifier, parts.limits.size_bytes
+    answers = service(
+        ClassifyRequest(
+            advertiser,
+            tuple(_read(file, limit) for file in images),
+            ClassifyOptions(review_kind, coverage, top),
+            _configured(configured, service),
+        )
+    )
+    backend = service.backend
+    return ClassifyAnswer(
+        advertiser=advertiser, model=backend.name, model_digest=backend.model, images=answers
+    )
+
+
+def _read(file: UploadFile, limit: int) -> bytes | RequestError:
+    data = file.file.read(limit + 1)
+    if len(data) > limit:
+        return ImageTooLarge(
+            "the image is too large", expected=f"at most {limit:,} bytes", got="more"
+        )
+    return data
+
+
+def _configured(text: str | None, service: ClassifyService) -> dict[str, str]:
+    if text is None:
+        return {}
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadRequest("configured is no JSON", got=text) from error
+    if not isinstance(values, dict) or not all(isinstance(each, str) for each in values.values()):
+        raise BadRequest("configured does not fit", expected='{"colour": "red"}', got=text)
+    backend = service.backend
+    return check_configured(backend.tags, backend.labels, values)

@@ -1,0 +1,1 @@
+"""What answers: bundles in this process, or servers."""

@@ -1,0 +1,1 @@
+"""Many URLs of an advertiser."""

@@ -1,0 +1,64 @@
+"""The URLs of a batch, and what came of them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+
+from sqlalchemy import func, insert, or_, select
+from sqlalchemy.orm import Session
+
+from service.backends.classify import ClassifyOptions
+from service.batches.downloads import distinct
+from service.database.tables import Job, JobItem
+from service.jobs.queue import add_job
+
+BATCH = "batch"  # the kind of job
+
+
+def add_batch(
+    session: Session,
+    advertiser: str,
+    urls: Sequence[str],
+    options: ClassifyOptions,
+    configured: Mapping[str, str],
+) -> Job:
+    """Add a batch, to be worked on soon.
+
+    Args:
+        session: that writes.
+        advertiser: whose images they are.
+        urls: of images; one that comes twice is asked once.
+        options: of the answers.
+        configured: values that win, by label.
+    """
+    asked = distinct(urls)
+    given = {**asdict(options), "configured": dict(configured)}
+    job = add_job(session, BATCH, advertiser, given, len(asked))
+    rows = [{"job_id": job.id, "number": number, "url": url} for number, url in enumerate(asked)]
+    session.execute(insert(JobItem), rows)
+    return job
+
+
+def counts_of(session: Session, job_id: int) -> tuple[int, int]:
+    """Return how many items of a job have an answer, and how many were skipped."""
+    answered, skipped = session.execute(
+        select(func.count(JobItem.sha256), func.count(JobItem.error)).where(
+            JobItem.job_id == job_id
+        )
+    ).one()
+    return int(answered), int(skipped)
+
+
+def items_of(session: Session, job_id: int, after: int, most: int) -> list[JobItem]:
+    """Return the items of a job that have a result, in their order."""
+    return list(
+        session.scalars(
+            select(JobItem)
+            .where(
+                JobItem.job_id == job_id,
+                JobItem.number > after,
+                or_(JobItem.sha256.is_not(None), JobItem.error.is_not(None)),
+            )
+            .order_by(JobItem.number)
+            .limit(most)
+        )
+    )

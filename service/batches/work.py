@@ -1,0 +1,142 @@
+"""Answer batches: hundreds of URLs of one advertiser, such as a scrape that ended.
+
+    job ─ items without a result ─ sources (URL, validators) ─ download what changed ─ classify
+
+An item has a result as soon as it is written: a process that ends loses nothing but a download.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from augrank.download.fetch import Fetched, Unchanged, Validators
+from augrank.errors import RequestError
+from augrank.images.decode import DecodeLimits
+from service.answers.classify import ClassifyRequest, ClassifyService
+from service.backends.classify import ClassifyOptions
+from service.batches.downloads import DownloadSettings, Outcome, download
+from service.database.tables import JobItem, Source
+from service.errors import AnswerExpired
+from service.jobs.worker import Claim
+
+CHUNK = 64  # URLs that are downloaded and classified together
+
+
+class BatchWork:
+    """Does what is left of a batch: the work of a ``JobWorker``.
+
+    Args:
+        service: classifies.
+        settings: of downloads.
+        limits: larger images are refused.
+    """
+
+    def __init__(
+        self,
+        service: ClassifyService,
+        settings: DownloadSettings = DownloadSettings(),
+        limits: DecodeLimits = DecodeLimits(),
+    ) -> None:
+        self._service, self._settings, self._limits = service, settings, limits
+        self._database = service.database
+
+    def __call__(self, claim: Claim) -> bool:
+        """Answer URLs until none is left, or it is stopped."""
+        given = dict(claim.job.options)
+        given.pop("configured")
+        while not claim.stopped():
+            items = self._waiting(claim.job.id)
+            if not items:
+                return True
+            self._answer(claim, items, ClassifyOptions(**given))
+        return False
+
+    def _waiting(self, job_id: int) -> list[JobItem]:
+        with self._database.reads() as session:
+            return list(
+                session.scalars(
+                    select(JobItem)
+                    .where(
+                        JobItem.job_id == job_id,
+                        JobItem.sha256.is_(None),
+                        JobItem.error.is_(None),
+                    )
+                    .order_by(JobItem.number)
+                    .limit(CHUNK)
+                )
+            )
+
+    def _answer(self, claim: Claim, items: Sequence[JobItem], options: ClassifyOptions) -> None:
+        """Download and classify some URLs, and write their results."""
+        job = claim.job
+        urls = [item.url for item in items]
+        known = self._known(job.advertiser, urls, options)
+        outcomes: dict[str, Outcome] = {}
+        asked = {
+            url: Validators(known[url].etag, known[url].last_modified)
+            if url in known
+            else Validators()
+            for url in urls
+        }
+        download(asked, self._settings, self._limits, outcomes.__setitem__, claim.stopped)
+        items = [item for item in items if item.url in outcomes]  # all, unless it was stopped
+        urls = [item.url for item in items]
+        images = [_image(outcomes[url], known.get(url)) for url in urls]
+        answers = self._service(
+            ClassifyRequest(job.advertiser, tuple(images), options, job.options["configured"])
+        )
+        with self._database.writes() as session:
+            if not claim.holds(session):
+                return
+            for item, answer in zip(items, answers, strict=True):
+                outcome, row = outcomes[item.url], session.get(JobItem, (job.id, item.number))
+                assert row is not None
+                if answer.error is not None:
+                    if answer.error.get("code") != AnswerExpired.code:  # else it is downloaded
+                        row.error = dict(answer.error)
+                    continue
+                row.sha256 = answer.sha256
+                if isinstance(outcome, Fetched) and answer.sha256:
+                    _note(session, job.advertiser, item.url, answer.sha256, outcome.validators)
+
+    def _known(
+        self, advertiser: str, urls: Sequence[str], options: ClassifyOptions
+    ) -> dict[str, Source]:
+        """Return what was found before at those URLs whose images have an answer."""
+        digests = {_digest(url): url for url in urls}
+        with self._database.reads() as session:
+            rows = list(
+                session.scalars(
+                    select(Source).where(
+                        Source.advertiser == advertiser, Source.url_digest.in_(digests)
+                    )
+                )
+            )
+        answered = self._service.answered([row.sha256 for row in rows], options)
+        return {row.url: row for row in rows if row.sha256 in answered}
+
+
+def _image(outcome: Outcome, known: Source | None) -> bytes | str | RequestError:
+    if isinstance(outcome, Fetched):
+        return outcome.data
+    if isinstance(outcome, Unchanged):
+        assert known is not None
+        return known.sha256
+    return outcome
+
+
+def _note(session: Session, advertiser: str, url: str, sha256: str, validators: Validators) -> None:
+    """Note what was found at a URL."""
+    source = session.get(Source, (advertiser, _digest(url)))
+    if source is None:
+        source = Source(advertiser=advertiser, url_digest=_digest(url), url=url)
+        session.add(source)
+    source.sha256, source.checked_at = sha256, datetime.now(UTC)
+    source.etag, source.last_modified = validators.etag, validators.last_modified
+
+
+def _digest(url: str) -> str:
+    return hashlib.sha256(url.encode()).hexdigest()

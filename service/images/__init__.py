@@ -1,0 +1,1 @@
+"""The image files that were sent."""

@@ -1,0 +1,115 @@
+"""Keep image files by content: those that were sent last, and all that people corrected.
+
+FOLDER/images/seen/ab/abcd...     bounded: the least recently used ones go
+FOLDER/images/kept/ab/abcd...     corrected: a model learns from them, so they stay
+"""
+
+import os
+import secrets
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+SPARE = 0.1  # share of the limit that is freed at once
+
+
+class ImageStore:
+    """Files by sha256. Thread-safe, also for several processes with one folder.
+
+    Args:
+        folder: for the files.
+        limit_bytes: of the files that nobody corrected.
+    """
+
+    def __init__(self, folder: Path, limit_bytes: int) -> None:
+        self._seen, self._kept = folder / "images/seen", folder / "images/kept"
+        self._limit, self._lock = limit_bytes, threading.Lock()
+        self._bytes: int | None = None  # of seen files; None: not counted yet
+
+    def add(self, sha256: str, data: bytes) -> None:
+        """Keep a file as long as there is room."""
+        path = self._path(self._seen, sha256)
+        if path.exists() or self._path(self._kept, sha256).exists():
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{sha256}.{secrets.token_hex(4)}.part")  # threads do it at once
+        try:
+            partial.write_bytes(data)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+        self._added(len(data))
+
+    def keep(self, sha256: str) -> bool:
+        """Keep a file for good; return whether it is there."""
+        source, kept = self._path(self._seen, sha256), self._path(self._kept, sha256)
+        if kept.exists():
+            return True
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            _fsync(source)
+            with suppress(FileExistsError):
+                os.link(source, kept)
+            _fsync(kept.parent)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def path(self, sha256: str) -> Path | None:
+        """Return where a file is, None if it is not kept any more."""
+        for folder in (self._kept, self._seen):
+            path = self._path(folder, sha256)
+            if path.exists():
+                return path
+        return None
+
+    def read(self, sha256: str) -> bytes | None:
+        """Return a file's bytes, None if it is not kept any more."""
+        for folder in (self._kept, self._seen):
+            path = self._path(folder, sha256)
+            try:
+                data = path.read_bytes()
+                os.utime(path)
+            except FileNotFoundError:
+                continue
+            return data
+        return None
+
+    @staticmethod
+    def _path(folder: Path, sha256: str) -> Path:
+        return folder / sha256[:2] / sha256
+
+    def _added(self, size: int) -> None:
+        with self._lock:
+            if self._bytes is None:
+                self._bytes = sum(each.stat().st_size for each in self._files())
+            else:
+                self._bytes += size
+            if self._bytes > self._limit:
+                self._trim()
+
+    def _files(self) -> list[os.DirEntry[str]]:
+        folders = os.scandir(self._seen) if self._seen.exists() else ()
+        return [file for folder in folders for file in os.scandir(folder.path) if file.is_file()]
+
+    def _trim(self) -> None:
+        """Remove the files that were used longest ago."""
+        found = sorted(
+            (file.stat().st_mtime, file.stat().st_size, file.path) for file in self._files()
+        )
+        left = sum(size for _, size, _ in found)
+        for _, size, path in found:
+            if left <= self._limit * (1 - SPARE):
+                break
+            Path(path).unlink(missing_ok=True)
+            left -= size
+        self._bytes = left
+
+
+def _fsync(path: Path) -> None:
+    """Wait until a file or a folder is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,83 @@
+"""The jobs table: add a job, find it, say what happened, try it again."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from service.database.tables import Job, JobEvent
+from service.errors import Conflict, NotFound
+
+WAITING, RUNNING, DONE, FAILED = "waiting", "running", "done", "failed"
+EVERYBODY = ""  # the advertiser of a job that is about all of them
+
+
+def add_job(
+    session: Session, kind: str, advertiser: str, options: Mapping[str, Any], total: int
+) -> Job:
+    """Add a job, to be worked on soon.
+
+    Args:
+        session: that writes.
+        kind: which worker takes it.
+        advertiser: whose it is; ``EVERYBODY`` if it is about all.
+        options: of the work, as JSON.
+        total: number of its steps.
+    """
+    job = Job(
+        kind=kind,
+        advertiser=advertiser,
+        state=WAITING,
+        options=dict(options),
+        total=total,
+        tries=0,
+        created_at=datetime.now(UTC),
+        error="",
+    )
+    session.add(job)
+    session.flush()
+    return job
+
+
+def job_of(session: Session, advertiser: str, job_id: int) -> Job:
+    """Return a job of an advertiser.
+
+    Raises:
+        NotFound: there is none.
+    """
+    job = session.get(Job, job_id)
+    if job is None or job.advertiser != advertiser:
+        raise NotFound("there is no such job", expected=f"a job of {advertiser}", got=str(job_id))
+    return job
+
+
+def note(session: Session, job_id: int, text: str) -> None:
+    """Add a line to a job's log."""
+    session.add(JobEvent(job_id=job_id, at=datetime.now(UTC), text=text))
+
+
+def events_of(session: Session, job_id: int, after: int = 0, most: int = 500) -> list[JobEvent]:
+    """Return lines of a job's log, in their order.
+
+    Args:
+        session: that reads.
+        job_id: the job.
+        after: only lines with a higher id.
+        most: number.
+    """
+    query = select(JobEvent).where(JobEvent.job_id == job_id, JobEvent.id > after)
+    return list(session.scalars(query.order_by(JobEvent.id).limit(most)))
+
+
+def retry(session: Session, job: Job, who: str) -> None:
+    """Let a job that failed go on where it was.
+
+    Raises:
+        Conflict: it has not failed.
+    """
+    if job.state != FAILED:
+        raise Conflict("only a job that failed can be tried again", expected=FAILED, got=job.state)
+    job.state, job.error, job.tries, job.finished_at, job.worker = WAITING, "", 0, None, None
+    note(session, job.id, f"tried again by {who}" if who else "tried again")
