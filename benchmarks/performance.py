@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from augrank.errors import DataError, one_of
 from benchmarks.common.markdown import render
 from benchmarks.common.results import Results, check_version
+from benchmarks.service.document import service_section
 from benchmarks.serving.document import classify_section, pipeline_section, serving_section
 from benchmarks.training.document import training_section
 
@@ -13,6 +14,7 @@ HEADING = re.compile(r"(?m)^(?=## )")
 SECTIONS: dict[str, Callable[[Results], str]] = {
     "classify": classify_section,
     "pipeline": pipeline_section,
+    "service": service_section,
     "serving": serving_section,
     "training": training_section,
 }

@@ -1,0 +1,1 @@
+"""The service under load: cached and new images, fixes, batches, promotion."""

@@ -1,0 +1,42 @@
+"""The service is timed as a user starts it, and the figures have a section."""
+
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from augrank.images.decode import decode
+from augrank.images.look import Look
+from benchmarks.cli.app import app
+from benchmarks.service.pictures import new_pictures
+from benchmarks.service.targets import TARGETS
+
+
+def test_no_two_drawn_pictures_look_alike():
+    files = new_pictures(200, seed=5, side=128)
+    assert files == new_pictures(200, seed=5, side=128)
+    looks = [Look.of(decode(data, 64).pixels) for data in files]
+    hashes = np.array([look.hash for look in looks], np.uint64)
+    distances = np.bitwise_count(hashes[:, None] ^ hashes[None])[~np.eye(200, dtype=bool)]
+    assert distances.min() > 5
+    assert not any(looks[0].same_picture(look) for look in looks[1:])
+
+
+@pytest.mark.slow
+def test_the_service_is_timed(classify_export, tmp_path):
+    out = tmp_path / "out"
+    command = ["service", str(classify_export.bundle), "--rounds", "2", "--seconds", "0.3",
+               "--urls", "200", "--out", str(out)]  # fmt: skip
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    content = json.loads(done.stdout.splitlines()[-1])
+    figures = {name: each["median"] for name, each in content["figures"].items()}
+    assert {target.name for target in TARGETS} <= set(figures)
+    assert all(value > 0 for value in figures.values())
+    assert figures["cached_p50_ms"] <= figures["cached_p99_ms"]
+    assert figures["new_over_pipeline"] < 1.5
+    document = tmp_path / "performance.md"
+    done = CliRunner().invoke(app, ["document", str(out / "results.json"), "--out", str(document)])
+    assert done.exit_code == 0, done.output
+    assert "| from a fix to the answer that has it, ms |" in document.read_text(encoding="utf-8")
