@@ -60,6 +60,15 @@ def serve(
     auth: Annotated[
         bool, typer.Option("--auth/--no-auth", help="Require TorchServe's inference key.")
     ] = True,
+    management_port: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=65535,
+            help="Port, on loopback, of TorchServe's management API with its right to register "
+            "models: for a service that promotes models (default: models stay as they are).",
+        ),
+    ] = 0,
 ) -> None:
     """Serve on TorchServe until Ctrl-C. Needs the extra `serve`."""
     try:
@@ -81,7 +90,15 @@ def serve(
     )
     console.print(plan.explained(), highlight=False)
     chosen = ServerOptions(
-        port, host, auth, plan, precision, device, cache_mb, allow_urls=allow_urls
+        port,
+        host,
+        auth,
+        plan,
+        precision,
+        device,
+        cache_mb,
+        allow_urls=allow_urls,
+        management_port=management_port,
     )
     _run(source, chosen)
 
@@ -98,6 +115,10 @@ def _run(source: Path, options: "ServerOptions") -> None:
                 server = stack.enter_context(start(source, options))
             console.print(f"[green]ready[/green]: {server.url}", soft_wrap=True)
             console.print(f"\n{server.curl()}\n", soft_wrap=True, markup=False, highlight=False)
+            if options.management_port:
+                keys = server.torchserve.folder / "key_file.json"
+                where = f"management: {server.torchserve.management_url}"
+                console.print(f"{where}   keys: {keys}" if options.auth else where, soft_wrap=True)
             console.print(f"logs: {server.logs}   stop: Ctrl-C", soft_wrap=True)
             server.torchserve.process.wait()
             tail = server.torchserve.log_tail()

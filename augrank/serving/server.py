@@ -60,6 +60,7 @@ class ServerOptions:
     embedding_cache_mb: int | None = None
     allow_urls: bool | None = None
     timeout_s: int = 60  # for an answer; a worker that takes longer is restarted
+    management_port: int = 0  # of the API that registers models; 0: they stay as they are
 
     @property
     def model_config(self) -> ModelConfig:
@@ -79,7 +80,13 @@ class ServerOptions:
         device = self.device or os.environ.get(settings.DEVICE)
         wait_s = TENSORRT_TIMEOUT_S if device == "tensorrt" else READY_TIMEOUT_S
         return TorchServeOptions(
-            self.port, self.host, self.auth, plan.workers, plan.queue_size, wait_s
+            self.port,
+            self.host,
+            self.auth,
+            plan.workers,
+            plan.queue_size,
+            wait_s,
+            self.management_port,
         )
 
     @property

@@ -64,6 +64,8 @@ class TorchServeOptions:
     workers: int
     queue_size: int  # requests that wait for a worker; more are rejected with 503
     ready_timeout_s: float = READY_TIMEOUT_S
+    # Of the API that registers models, which is then on; 0: it is off, and the port any free one.
+    management_port: int = 0
 
 
 @dataclass(frozen=True)
@@ -129,20 +131,31 @@ class _Ports:
 
 
 def _ports(options: TorchServeOptions) -> _Ports:
-    if options.port:
-        family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
-        with closing(socket.socket(family)) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((options.host, options.port))
-            except OSError as error:
-                raise ServerError(
-                    f"cannot listen on {options.host}:{options.port}",
-                    got=str(error),
-                    remedy="Choose another --port (0 for any free one) or --host.",
-                ) from error
+    _check_free(options.host, options.port, "--port (0 for any free one) or --host")
+    _check_free(LOOPBACK, options.management_port, "--management-port")
     free = free_ports(5)
-    return _Ports(options.port or free[0], *free[1:])
+    return _Ports(options.port or free[0], options.management_port or free[1], *free[2:])
+
+
+def _check_free(host: str, port: int, option: str) -> None:
+    """Check that a port, unless it is 0, can be listened on.
+
+    Raises:
+        ServerError: it cannot.
+    """
+    if not port:
+        return
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with closing(socket.socket(family)) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise ServerError(
+                f"cannot listen on {host}:{port}",
+                got=str(error),
+                remedy=f"Choose another {option}.",
+            ) from error
 
 
 def free_ports(count: int) -> list[int]:
@@ -200,6 +213,8 @@ def _start(
     command += ["--ts-config", str(folder / "config.properties"), "--log-config", str(LOGGING)]
     if not options.auth:
         command.append("--disable-token-auth")
+    if options.management_port:
+        command.append("--enable-model-api")
     environment = {
         # TorchServe would read settings from TS_..., such as another configuration.
         **{name: value for name, value in environment.items() if not name.startswith("TS_")},

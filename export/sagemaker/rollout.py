@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from augrank.aws.client import AwsError, Call
+from augrank.aws.s3 import S3Folder
 from augrank.bundle.smoke import SmokeRequest
 from export.sagemaker.autoscaling import discard_saved, restore, save_and_deregister
 from export.sagemaker.endpoint import DeployedState, Endpoint
@@ -85,16 +86,127 @@ def update(endpoint: Endpoint, release: Release) -> dict[str, Any]:
     deployed = DeployedState.read(endpoint, endpoint.wait())
     release = release.with_instances(release.settings.instances or deployed.instances)
     _prepare(endpoint, release)
-    _Update(endpoint, deployed, release, smoke).run()
+    _Update(endpoint, deployed, release.settings.folder, release, smoke).run()
     return endpoint.wait()
 
 
+def add_beside(endpoint: Endpoint, release: Release) -> str:
+    """Add a release to a real-time endpoint beside what serves, without traffic.
+
+    It answers the smoke request, and whoever names its variant. ``keep_only`` lets it take over,
+    or removes it.
+
+    Returns:
+        The name of its variant.
+
+    Raises:
+        AwsError: there is no such endpoint, augrank did not create it, it is not a real-time one,
+            or the release failed and was removed.
+    """
+    smoke = load_smoke_request(release.dist)
+    endpoint.check_tag(endpoint.existing_state()["EndpointArn"])
+    deployed = DeployedState.read(endpoint, endpoint.wait())
+    if not deployed.is_realtime:
+        raise AwsError(
+            f"the endpoint {endpoint.name} cannot hold two variants",
+            expected="a real-time endpoint",
+            got="a serverless or an asynchronous one",
+            remedy="Use: python -m export update.",
+        )
+    release = release.with_instances(deployed.instances)
+    _prepare(endpoint, release)
+    adding = _Update(endpoint, deployed, release.settings.folder, release, smoke)
+    adding.add()
+    return str(release.variant["VariantName"])
+
+
+def keep_only(endpoint: Endpoint, variant: str, folder: S3Folder) -> None:
+    """Give one of an endpoint's variants all traffic, and remove the others.
+
+    Args:
+        endpoint: in service.
+        variant: name of one that it has.
+        folder: of the endpoint's files.
+
+    Raises:
+        AwsError: it has no such variant, or AWS could not remove the others; they all stay.
+    """
+    deployed = DeployedState.read(endpoint, endpoint.wait())
+    _Transition(endpoint, deployed, folder).keep(variant)
+
+
 @dataclass(frozen=True)
-class _Update:
-    """The transition from the deployed state to a release."""
+class _Transition:
+    """A transition from the deployed state."""
 
     endpoint: Endpoint
     deployed: DeployedState
+    folder: S3Folder
+
+    def keep(self, variant: str) -> None:
+        """Give one variant all traffic, and remove the others."""
+        every = {each["VariantName"]: each for each in self.deployed.config["ProductionVariants"]}
+        if variant not in every:
+            raise AwsError(
+                f"the endpoint {self.endpoint.name} has no variant {variant}",
+                expected=", ".join(every),
+                got=variant,
+            )
+        kept = {
+            **every[variant],
+            "InitialVariantWeight": 1.0,
+            "InitialInstanceCount": self.deployed.instances,
+        }
+        config = self._create_config([kept])
+        self._switch_to(config)
+        self._clean_up(config)
+
+    def _switch_to(self, config: str) -> None:
+        """Update the endpoint to a config, and wait.
+
+        Raises:
+            AwsError: SageMaker could not start it, and reverted to the old one.
+        """
+        endpoint = self.endpoint
+        state = endpoint.wait()
+        if state["EndpointConfigName"] != config:
+            kept = endpoint.variants(config)
+            for variant in state["ProductionVariants"]:
+                if variant["VariantName"] not in kept:
+                    save_and_deregister(endpoint, variant["VariantName"], self.folder)
+            endpoint.progress(f"switching to {config}")
+            parameters = {"EndpointName": endpoint.name, "EndpointConfigName": config}
+            endpoint.aws.send(Call("sagemaker", "update_endpoint", parameters))
+            state = endpoint.wait()
+        if state["EndpointConfigName"] != config:
+            reason = state.get("FailureReason", "no reason given")
+            raise AwsError(f"SageMaker could not start {config}: {reason}")
+
+    def _clean_up(self, config: str) -> None:
+        """Restore autoscaling for the serving variants, and delete unused resources."""
+        self._restore_autoscaling(self.endpoint.variants(config).values())
+        discard_saved(self.endpoint, self.folder)
+        delete_unused(self.endpoint, keep={config})
+
+    def _restore_autoscaling(self, variants: Iterable[Mapping[str, Any]]) -> None:
+        """Restore the saved autoscaling for those of these variants that have instances."""
+        for variant in variants:
+            if "ServerlessConfig" not in variant:
+                restore(self.endpoint, variant["VariantName"], self.folder)
+
+    def _create_config(self, variants: list[dict[str, Any]]) -> str:
+        """Create a config like the running one, with other variants."""
+        config = self.deployed.config
+        kept = {key: config[key] for key in KEPT_SETTINGS if config.get(key)}
+        call = config_call(self.endpoint.name, {**kept, "ProductionVariants": variants})
+        self.endpoint.aws.create(call)
+        return str(call.parameters["EndpointConfigName"])
+
+
+@dataclass(frozen=True)
+class _Update(_Transition):
+    """The transition from the deployed state to a release."""
+
     release: Release
     smoke: SmokeRequest
 
@@ -135,39 +247,24 @@ class _Update:
         self._switch_to(self._create_config([*self.deployed.variants(), new]))
         _smoke_test(self.endpoint, self.smoke, variant)
 
-    def _switch_to(self, config: str) -> None:
-        """Update the endpoint to a config, and wait.
+    def add(self) -> None:
+        """Add the release beside what serves; remove it again if it fails.
 
         Raises:
-            AwsError: SageMaker could not start it, and reverted to the old one.
+            AwsError: it failed.
         """
-        endpoint = self.endpoint
-        state = endpoint.wait()
-        if state["EndpointConfigName"] != config:
-            kept = endpoint.variants(config)
-            for variant in state["ProductionVariants"]:
-                if variant["VariantName"] not in kept:
-                    folder = self.release.settings.folder
-                    save_and_deregister(endpoint, variant["VariantName"], folder)
-            endpoint.progress(f"switching to {config}")
-            parameters = {"EndpointName": endpoint.name, "EndpointConfigName": config}
-            endpoint.aws.send(Call("sagemaker", "update_endpoint", parameters))
-            state = endpoint.wait()
-        if state["EndpointConfigName"] != config:
-            reason = state.get("FailureReason", "no reason given")
-            raise AwsError(f"SageMaker could not start {config}: {reason}")
-
-    def _clean_up(self, config: str) -> None:
-        """Restore autoscaling for the serving variants, and delete unused resources."""
-        self._restore_autoscaling(self.endpoint.variants(config).values())
-        discard_saved(self.endpoint, self.release.settings.folder)
-        delete_unused(self.endpoint, keep={config})
-
-    def _restore_autoscaling(self, variants: Iterable[Mapping[str, Any]]) -> None:
-        """Restore the saved autoscaling for those of these variants that have instances."""
-        for variant in variants:
-            if "ServerlessConfig" not in variant:
-                restore(self.endpoint, variant["VariantName"], self.release.settings.folder)
+        self._restore_autoscaling(self.deployed.variants())
+        variant = self.release.variant["VariantName"]
+        if variant in self.deployed.serving:
+            _smoke_test(self.endpoint, self.smoke, variant)
+            return
+        previous = self._current_config()
+        try:
+            self._try_without_traffic(variant)
+        except AwsError as error:
+            self._switch_to(previous)
+            self._clean_up(previous)
+            raise AwsError(f"{error} It was removed: {previous} kept serving.") from error
 
     def _replaced_config(self) -> str | None:
         """The config that the running one replaced, if an interrupted update left it."""
@@ -181,14 +278,6 @@ class _Update:
         if variants == self.deployed.config["ProductionVariants"]:
             return str(self.deployed.config["EndpointConfigName"])
         return self._create_config(variants)
-
-    def _create_config(self, variants: list[dict[str, Any]]) -> str:
-        """Create a config like the running one, with other variants."""
-        config = self.deployed.config
-        kept = {key: config[key] for key in KEPT_SETTINGS if config.get(key)}
-        call = config_call(self.endpoint.name, {**kept, "ProductionVariants": variants})
-        self.endpoint.aws.create(call)
-        return str(call.parameters["EndpointConfigName"])
 
     def _release_config(self, previous: str | None) -> str:
         """Create the release's own config, tagged with the one that it replaces."""
