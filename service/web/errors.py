@@ -1,63 +1,108 @@
-"""Every error is JSON of one form, and no traceback leaves the process."""
+"""Every error has one form, and no traceback leaves the process.
+
+Programs get it as JSON, people who look at a page as a page.
+"""
 
 import logging
+from collections.abc import Mapping
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from augrank.errors import AugrankError, BadRequest
+from service.errors import BackendFailed, BackendUnavailable
+from service.pages.errors import error_page
 from service.web.observability import INTERNAL
+from service.web.paths import is_for_programs
 
 log = logging.getLogger("augrank.service")
+DATABASE_ERRORS = (OperationalError, InterfaceError, PoolTimeout)
 
 
 def handle_errors(app: FastAPI) -> None:
     """Let an app answer errors."""
-    app.add_exception_handler(AugrankError, _augrank_error)
-    app.add_exception_handler(RequestValidationError, _validation_error)
-    app.add_exception_handler(HTTPException, _http_error)
-    for kind in (OperationalError, InterfaceError, PoolTimeout):
-        app.add_exception_handler(kind, _database_error)
+    for kind in (AugrankError, RequestValidationError, HTTPException, *DATABASE_ERRORS):
+        app.add_exception_handler(kind, answer)
 
 
-def _augrank_error(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, AugrankError)
-    if error.status >= 500:
+def answer(request: Request, error: Exception) -> Response:
+    """Return the answer to an error of one of the kinds above."""
+    if isinstance(error, AugrankError):
+        return _augrank_error(request, error)
+    if isinstance(error, RequestValidationError):
+        return _validation_error(request, error)
+    if isinstance(error, HTTPException):
+        return _http_error(request, error)
+    return _database_error(request, error)
+
+
+def _augrank_error(request: Request, error: AugrankError) -> Response:
+    if isinstance(error, BackendUnavailable | BackendFailed):
+        log.error("%s", error)
+    elif error.status >= 500:
         return _internal_error(request, error)
-    return JSONResponse(error.to_dict(), error.status)
+    return _respond(request, error.to_dict(), getattr(error, "headers", None))
 
 
-def _validation_error(request: Request, error: Exception) -> JSONResponse:
+def _validation_error(request: Request, error: RequestValidationError) -> Response:
     """Say what does not fit, in the words of all other errors."""
-    assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
     problem = BadRequest(
         f"{where} does not fit", expected=first["msg"], got=repr(first.get("input"))
     )
-    return JSONResponse(problem.to_dict(), 422)
+    problem.status = 422
+    return _respond(request, problem.to_dict())
 
 
-def _http_error(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, HTTPException)
+def _http_error(request: Request, error: HTTPException) -> Response:
     code = "not_found" if error.status_code == 404 else "http"
-    return _plain(error.status_code, code, f"{error.detail}: {request.method} {request.url.path}")
+    message = f"{error.detail}: {request.method} {request.scope['path']}"
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(sorted(_methods(request)))
+    return _respond(request, _plain(error.status_code, code, message), headers)
 
 
-def _database_error(request: Request, error: Exception) -> JSONResponse:
+def _methods(request: Request) -> set[str]:
+    """Return the methods of a path, which may be those of several routes."""
+    return {
+        method
+        for route in request.app.routes
+        if route.matches(request.scope)[0] is not Match.NONE
+        for method in getattr(route, "methods", None) or ()
+    }
+
+
+def _database_error(request: Request, error: Exception) -> Response:
     log.error("the database does not answer", exc_info=error)
     message = "the database does not answer; what you changed may be lost: look before you repeat"
-    return _plain(503, "unavailable", message)
+    return _respond(request, _plain(503, "unavailable", message))
 
 
-def _internal_error(request: Request, error: Exception) -> JSONResponse:
+def _internal_error(request: Request, error: Exception) -> Response:
     log.error("internal error", exc_info=error)
-    return JSONResponse(INTERNAL, 500)
+    return _respond(request, INTERNAL)
 
 
-def _plain(status: int, code: str, message: str) -> JSONResponse:
-    return JSONResponse({"error": {"code": code, "status": status, "message": message}}, status)
+def _plain(status: int, code: str, message: str) -> dict[str, Any]:
+    return {"error": {"code": code, "status": status, "message": message}}
+
+
+def _respond(
+    request: Request, body: Mapping[str, Any], headers: Mapping[str, str] | None = None
+) -> Response:
+    response: Response
+    wants_html = "text/html" in request.headers.get("accept", "")
+    if is_for_programs(request.scope["path"]) or not wants_html:
+        response = JSONResponse(body, body["error"]["status"])
+    else:
+        response = error_page(request, body["error"])
+    response.headers.update(headers or {})
+    return response

@@ -56,7 +56,7 @@ def observe(app: FastAPI) -> None:
             extra={
                 "request_id": request_id,
                 "method": method,
-                "path": request.url.path,
+                "path": request.scope["path"],
                 "status": response.status_code,
                 "ms": round(1e3 * elapsed, 1),
             },
