@@ -6,7 +6,7 @@ images ─ known? ─┬─ picture ─ kept answer ─┐
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -109,6 +109,8 @@ class ClassifyService:
         self.database, self.live, self._images = database, Live(backend), images
         self._limits, self._max_answers, self._trim_every = limits, max_answers, trim_every
         self._added = 0
+        # Told what an advertiser got: the digest of the model that answered, by picture.
+        self.on_answers: Callable[[str, Mapping[int, str]], None] | None = None
 
     @property
     def backend(self) -> ClassifyBackend:
@@ -141,6 +143,9 @@ class ClassifyService:
             picture: (digest, ImageAnswer.model_validate(content))
             for picture, (digest, content) in known.items()
         } | {picture: (model, answer) for picture, answer in fresh.items()}
+        if self.on_answers is not None:
+            told = {picture: digest for picture, (digest, _) in answers.items()}
+            self.on_answers(request.advertiser, told)
         return [
             self._effective(backend, request, item, answers, fixes, before=before) for item in items
         ]

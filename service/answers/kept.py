@@ -9,7 +9,7 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from service.database.session import insert_missing
-from service.database.tables import StoredAnswer
+from service.database.tables import AnswerLabel, StoredAnswer
 
 NOTED_EVERY = timedelta(hours=1)  # a use is noted: reading does not write otherwise
 SPARE = 0.05  # share of the answers that are removed at once when there are too many
@@ -68,6 +68,7 @@ def keep_answers(
     ]
     if rows:
         insert_missing(session, StoredAnswer, rows)
+        _keep_labels(session, answers, model, options)
 
 
 def note_use(session: Session, pictures: Sequence[int], model: str, options: str) -> None:
@@ -92,6 +93,33 @@ def trim_answers(session: Session, most: int) -> int:
     oldest = select(StoredAnswer.id).order_by(StoredAnswer.used_at, StoredAnswer.id).limit(surplus)
     session.execute(delete(StoredAnswer).where(StoredAnswer.id.in_(oldest)))
     return surplus
+
+
+def _keep_labels(
+    session: Session, answers: Mapping[int, Mapping[str, Any]], model: str, options: str
+) -> None:
+    """Write the labels of answers beside them, where the inspector's queue sorts them."""
+    ids = session.execute(
+        select(StoredAnswer.picture_id, StoredAnswer.id).where(
+            StoredAnswer.picture_id.in_(list(answers)),
+            StoredAnswer.model == model,
+            StoredAnswer.options == options,
+        )
+    )
+    rows = [
+        {
+            "answer_id": answer_id,
+            "label": label,
+            "picture_id": picture,
+            "value": told["value"],
+            "probability": told["probability"],
+            "set_size": len(told["set"]),
+        }
+        for picture, answer_id in ids
+        for label, told in answers[picture].get("labels", {}).items()
+    ]
+    if rows:
+        insert_missing(session, AnswerLabel, rows)
 
 
 def _utc(time: datetime) -> datetime:

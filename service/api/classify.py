@@ -11,7 +11,7 @@ from augrank.models.tags import check_configured
 from augrank.tasks.classify.request import DEFAULT_COVERAGE, DEFAULT_TOP
 from service.answers.classify import ClassifyRequest, ClassifyService
 from service.answers.effective import EffectiveAnswer
-from service.api.common import ERRORS, Name, Reader
+from service.api.common import ERRORS, Name, Reader, Url
 from service.backends.classify import ClassifyOptions
 from service.parts import parts_of
 
@@ -33,8 +33,9 @@ class ClassifyAnswer(BaseModel):
 def classify(  # noqa: PLR0913 - the fields of a form
     request: Request,
     identity: Reader,
-    images: Annotated[list[UploadFile], File(description=f"1 to {MAX_IMAGES} image files.")],
     advertiser: AdvertiserField,
+    images: Annotated[list[UploadFile] | None, File(description="Image files.")] = None,
+    urls: Annotated[list[Url] | None, Form(description="Of images, at public addresses.")] = None,
     review_kind: Annotated[Name | None, Form()] = None,
     coverage: Annotated[float, Form(ge=0.5, lt=1)] = DEFAULT_COVERAGE,
     top: Annotated[int, Form(ge=1, le=1000)] = DEFAULT_TOP,
@@ -42,30 +43,32 @@ def classify(  # noqa: PLR0913 - the fields of a form
         str | None, Form(description='JSON of values that win: {"colour": "red"}.')
     ] = None,
 ) -> ClassifyAnswer:
-    """Classify images of an advertiser.
+    """Classify 1 to 100 images of an advertiser: files, URLs, or both.
+
+    Answers are in the order of the files, then of the URLs. An image that cannot be read or
+    downloaded is skipped, with its reason. For thousands of URLs there are batches.
 
     Pictures that were seen before are answered from what was kept. What people corrected for this
     advertiser is in the answer; `source` says where a value comes from.
     """
-    if len(images) > MAX_IMAGES:
+    files, addresses = images or [], urls or []
+    if not 1 <= len(files) + len(addresses) <= MAX_IMAGES:
         raise BadRequest(
             "the number of images does not fit",
             expected=f"1 to {MAX_IMAGES}",
-            got=str(len(images)),
+            got=str(len(files) + len(addresses)),
             remedy="Send several requests.",
         )
     identity.check(advertiser)
     parts = parts_of(request)
     service, limit = parts.classifier, parts.limits.size_bytes
-    answers = service(
-        ClassifyRequest(
-            advertiser,
-            tuple(_read(file, limit) for file in images),
-            ClassifyOptions(review_kind, coverage, top),
-            _configured(configured, service),
-        )
-    )
     backend = service.backend
+    options = ClassifyOptions(review_kind, coverage, top)
+    backend.check(options)  # before anything is downloaded
+    given = _configured(configured, service)
+    read = [_read(file, limit) for file in files]
+    downloaded = parts.downloads(addresses) if addresses else ()
+    answers = service(ClassifyRequest(advertiser, (*read, *downloaded), options, given))
     return ClassifyAnswer(
         advertiser=advertiser, model=backend.name, model_digest=backend.model, images=answers
     )

@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from augrank.bundle.classify_spec import ClassifySpec
+from augrank.bundle.load import load_bundle
 from augrank.errors import AugrankError, RequestError
 from augrank.models.tags import TagRules
+from augrank.tasks.base import EngineOptions
 from augrank.tasks.classify.pipeline import Classifier
 from augrank.tasks.classify.request import DEFAULT_COVERAGE, DEFAULT_TOP, Request
 from augrank.tasks.classify.response import Answer
@@ -63,10 +66,18 @@ class BundleBackend:
 
     Args:
         directory: of the bundle.
+        like: what answers meanwhile: its engine is taken without timing others, if the bundle has
+            passed the gate on it.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self._classifier = Classifier.load(directory)
+    def __init__(self, directory: Path, like: "BundleBackend | None" = None) -> None:
+        bundle = load_bundle(directory, ClassifySpec)
+        options = EngineOptions()
+        if like is not None:
+            way = like._classifier.graph.way
+            if way.precision in bundle.spec.passed.get(way.device, ()):
+                options = EngineOptions(precision=way.precision, device=way.device)
+        self._classifier: Classifier = Classifier.of(bundle, options)
         self._classifier.warm_up()
         self._turn = (
             threading.Lock()

@@ -52,7 +52,7 @@ class Sighting(Base):
     __tablename__ = "sightings"
 
     advertiser: Mapped[str] = mapped_column(String(NAME), primary_key=True)
-    sha256: Mapped[str] = mapped_column(ForeignKey("images.sha256"), primary_key=True)
+    sha256: Mapped[str] = mapped_column(ForeignKey("images.sha256"), primary_key=True, index=True)
 
 
 class Source(Base):
@@ -63,7 +63,7 @@ class Source(Base):
     advertiser: Mapped[str] = mapped_column(String(NAME), primary_key=True)
     url_digest: Mapped[str] = mapped_column(String(DIGEST), primary_key=True)  # sha256 of the URL
     url: Mapped[str] = mapped_column(Text)
-    sha256: Mapped[str] = mapped_column(ForeignKey("images.sha256"))
+    sha256: Mapped[str] = mapped_column(ForeignKey("images.sha256"), index=True)
     etag: Mapped[str] = mapped_column(Text)
     last_modified: Mapped[str] = mapped_column(Text)
     checked_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))

@@ -1,0 +1,218 @@
+"""Recommend versions of an advertiser's image: kept answers first, then the model.
+
+file, digest or catalogue path ─ picture ─ kept answer ─┬─ question noted ─ answer
+                                 └─ model ─ kept ───────┘
+"""
+
+import json
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from pydantic import Field
+
+from augrank.images.decode import DecodeLimits
+from augrank.tasks.recommend.response import Answer, ImageInfo, Timings
+from service.answers.kept import keep_answers, kept_answers, note_use, trim_answers
+from service.answers.questions import note_question
+from service.backends.live import Live
+from service.backends.recommend import RecommendBackend, RecommendOptions
+from service.database.session import Database
+from service.database.tables import Question, StoredImage
+from service.errors import AnswerExpired
+from service.images.arrivals import sent_image, take_in
+from service.images.pictures import note_sightings, sent_before
+from service.images.store import ImageStore
+
+TASK = "recommend"
+TRIM_EVERY = 200  # new answers
+
+
+@dataclass(frozen=True)
+class SentBefore:
+    """An image that the advertiser has sent before."""
+
+    sha256: str
+
+
+@dataclass(frozen=True)
+class OfCatalogue:
+    """An image of the catalogue."""
+
+    path: str
+
+
+@dataclass(frozen=True)
+class RecommendRequest:
+    """An image of one advertiser, and what is asked about it."""
+
+    advertiser: str
+    image: bytes | SentBefore | OfCatalogue
+    options: RecommendOptions
+    who: str = ""  # the person, for the history
+
+
+class RecommendAnswer(Answer, frozen=True):
+    """A recommendation, and where to find it again."""
+
+    advertiser: str
+    sha256: str = Field(description="Of the image: ask about it again without sending the file.")
+    model_digest: str = Field(description="sha256 of the model's bundle.json.")
+    question: str = Field(description="Token of the question: /q/TOKEN shows it.")
+    cached: bool = Field(False, description="This advertiser had sent the picture before.")
+
+
+class RecommendService:
+    """Answers requests. Thread-safe.
+
+    Args:
+        database: for answers and questions.
+        backend: the model, until ``live`` gets another one.
+        images: where the files are kept.
+        limits: larger images are rejected.
+        max_answers: that are kept, of all tasks.
+        trim_every: new answers, after which it is looked whether there are too many.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        backend: RecommendBackend,
+        images: ImageStore,
+        limits: DecodeLimits = DecodeLimits(),
+        max_answers: int = 1_000_000,
+        trim_every: int = TRIM_EVERY,
+    ) -> None:
+        self.database, self.live, self._images = database, Live(backend), images
+        self._limits, self._max_answers, self._trim_every = limits, max_answers, trim_every
+        self._added, self._lock = 0, threading.Lock()
+
+    @property
+    def backend(self) -> RecommendBackend:
+        """The model that answers now."""
+        return self.live.current
+
+    def __call__(self, request: RecommendRequest) -> RecommendAnswer:
+        """Answer a request, and note its question.
+
+        Raises:
+            RequestError: the image or an option does not fit.
+        """
+        backend = self.live.current
+        options = backend.canonical(request.options)  # before the image is looked at
+        image, data = self._image(backend, request)
+        return self._answer(backend, image, data, replace(request, options=options), noted=True)
+
+    def again(self, question: Question, who: str = "") -> RecommendAnswer:
+        """Answer a question that was asked before, without noting it.
+
+        Raises:
+            AnswerExpired: neither the answer nor the image is kept any more.
+            RequestError: the model that answers now does not know an option.
+        """
+        backend = self.live.current
+        options = backend.canonical(options_of(question))
+        with self.database.reads() as session:
+            image = sent_image(session, question.advertiser, question.sha256)
+        asked = SentBefore(question.sha256)
+        request = RecommendRequest(question.advertiser, asked, options, who)
+        answer = self._answer(backend, image, None, request, noted=False)
+        return answer.model_copy(update={"question": question.token})
+
+    def _image(
+        self, backend: RecommendBackend, request: RecommendRequest
+    ) -> tuple[StoredImage, bytes | None]:
+        """Return what is known of a request's image, and its file if that was given."""
+        image = request.image
+        if isinstance(image, SentBefore):
+            with self.database.reads() as session:
+                return sent_image(session, request.advertiser, image.sha256), None
+        data = backend.catalogue.best(image.path) if isinstance(image, OfCatalogue) else image
+        return take_in(self.database, self._images, self._limits, data), data
+
+    def _answer(
+        self,
+        backend: RecommendBackend,
+        image: StoredImage,
+        data: bytes | None,
+        request: RecommendRequest,
+        *,
+        noted: bool,
+    ) -> RecommendAnswer:
+        """Answer about an image that is known, with canonical options."""
+        started = time.perf_counter()
+        advertiser, model, picture = request.advertiser, backend.model, image.picture_id
+        asked = _options_json(request.options)
+        # Of an image of the catalogue more is known than of others that show the same picture.
+        of_catalogue = image.sha256 in backend.catalogue.digests
+        key = {**asked, "task": TASK, "image": image.sha256 if of_catalogue else None}
+        text = json.dumps(key, sort_keys=True)
+        with self.database.reads() as session:
+            kept = kept_answers(session, [picture], model, text)
+            before = sent_before(session, advertiser, [picture])
+        content = kept.content.get(picture)
+        fresh = None
+        if content is None:
+            fresh = backend.recommend(self._file(image, data), request.options)
+            content = fresh.model_dump(mode="json")
+        token, new = "", image.sha256 not in before.images
+        if noted or fresh is not None or kept.stale or new:
+            with self.database.writes() as session:
+                if new:
+                    note_sightings(session, advertiser, [image.sha256])
+                if fresh is not None:
+                    keep_answers(session, {picture: content}, model, text)
+                    # If another one was kept a moment ago, all get that one from now on.
+                    content = kept_answers(session, [picture], model, text).content[picture]
+                if kept.stale:
+                    note_use(session, kept.stale, model, text)
+                if noted:
+                    token = note_question(session, advertiser, image.sha256, asked, request.who)
+            self._trim(fresh is not None)
+        total_ms = round(1e3 * (time.perf_counter() - started), 3)
+        return RecommendAnswer.model_validate(
+            {
+                **content,
+                "timings_ms": fresh.timings_ms if fresh else Timings(total=total_ms),
+                "image": ImageInfo.model_validate(image, from_attributes=True),
+                "advertiser": advertiser,
+                "sha256": image.sha256,
+                "model_digest": model,
+                "question": token,
+                "cached": picture in before.pictures,
+            }
+        )
+
+    def _file(self, image: StoredImage, data: bytes | None) -> bytes:
+        data = data if data is not None else self._images.read(image.sha256)
+        if data is None:
+            raise AnswerExpired(
+                "the image is not kept any more", remedy="Send the file itself again."
+            )
+        return data
+
+    def _trim(self, added: bool) -> None:
+        with self._lock:
+            self._added += added
+            if self._added < self._trim_every:
+                return
+            self._added = 0
+        with self.database.writes() as session:
+            trim_answers(session, self._max_answers)
+
+
+def options_of(question: Question) -> RecommendOptions:
+    """Return the options of a question that was noted."""
+    given: Mapping[str, Any] = question.options
+    return RecommendOptions(**{**given, "candidates": tuple(given["candidates"])})
+
+
+def _options_json(options: RecommendOptions) -> dict[str, Any]:
+    """Return options as they are stored: by name, of plain values."""
+    return {
+        **asdict(options),
+        "context": dict(options.context),
+        "candidates": list(options.candidates or ()),
+    }
