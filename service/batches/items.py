@@ -48,6 +48,16 @@ def counts_of(session: Session, job_id: int) -> tuple[int, int]:
     return int(answered), int(skipped)
 
 
+def counts_of_jobs(session: Session, job_ids: Sequence[int]) -> dict[int, tuple[int, int]]:
+    """Return how many items of jobs have an answer, and how many were skipped, by job."""
+    rows = session.execute(
+        select(JobItem.job_id, func.count(JobItem.sha256), func.count(JobItem.error))
+        .where(JobItem.job_id.in_(job_ids))
+        .group_by(JobItem.job_id)
+    )
+    return {job_id: (answered, skipped) for job_id, answered, skipped in rows}
+
+
 def items_of(session: Session, job_id: int, after: int, most: int) -> list[JobItem]:
     """Return the items of a job that have a result, in their order."""
     return list(

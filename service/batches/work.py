@@ -6,7 +6,7 @@ An item has a result as soon as it is written: a process that ends loses nothing
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from sqlalchemy import select
@@ -18,8 +18,10 @@ from augrank.images.decode import DecodeLimits
 from service.answers.classify import ClassifyRequest, ClassifyService
 from service.backends.classify import ClassifyOptions
 from service.batches.downloads import DownloadSettings, Outcome, download
-from service.database.tables import JobItem, Source
+from service.batches.log import done_lines, started_line
+from service.database.tables import Job, JobItem, Source
 from service.errors import AnswerExpired
+from service.jobs.queue import last_lines, note
 from service.jobs.worker import Claim
 
 CHUNK = 64  # URLs that are downloaded and classified together
@@ -47,12 +49,24 @@ class BatchWork:
         """Answer URLs until none is left, or it is stopped."""
         given = dict(claim.job.options)
         given.pop("configured")
+        self._note(claim, started_line)
         while not claim.stopped():
             items = self._waiting(claim.job.id)
             if not items:
+                self._note(claim, done_lines)
                 return True
             self._answer(claim, items, ClassifyOptions(**given))
         return False
+
+    def _note(self, claim: Claim, lines: Callable[[Session, Job], list[str]]) -> None:
+        """Add lines to the job's log, unless they are its last ones, as after a crash."""
+        with self._database.writes() as session:
+            if not claim.holds(session):
+                return
+            texts = lines(session, claim.job)
+            if last_lines(session, claim.job.id, len(texts)) != texts:
+                for text in texts:
+                    note(session, claim.job.id, text)
 
     def _waiting(self, job_id: int) -> list[JobItem]:
         with self._database.reads() as session:

@@ -57,8 +57,8 @@ def correct(session: Session, correction: Correction) -> Fix:
             got=correction.sha256,
             remedy="Classify it first.",
         )
-    _one_at_a_time(session, image.picture_id)
-    current = _current(session, correction.advertiser, image.picture_id, correction.label)
+    one_at_a_time(session, image.picture_id)
+    current = current_fix(session, correction.advertiser, image.picture_id, correction.label)
     holds = current.value if current else None
     if holds != correction.before and holds != correction.value:
         raise _conflict(session, current, correction.before)
@@ -89,8 +89,8 @@ def undo(session: Session, advertiser: str, fix_id: int, who: str, why: str = ""
     fix = session.get(Fix, fix_id)
     if fix is None or fix.advertiser != advertiser:
         raise NotFound("there is no such fix", expected=f"a fix of {advertiser}", got=str(fix_id))
-    _one_at_a_time(session, fix.picture_id)
-    current = _current(session, advertiser, fix.picture_id, fix.label)
+    one_at_a_time(session, fix.picture_id)
+    current = current_fix(session, advertiser, fix.picture_id, fix.label)
     last = session.scalar(
         select(Fix.id)
         .where(
@@ -158,12 +158,13 @@ def _sent(session: Session, advertiser: str, picture: int) -> bool:
     return bool(sent_before(session, advertiser, [picture]).pictures)
 
 
-def _one_at_a_time(session: Session, picture: int) -> None:
-    """Wait until no other transaction corrects this picture."""
+def one_at_a_time(session: Session, picture: int) -> None:
+    """Wait until no other transaction corrects or confirms this picture."""
     session.execute(select(Picture.id).where(Picture.id == picture).with_for_update())
 
 
-def _current(session: Session, advertiser: str, picture: int, label: str) -> CurrentFix | None:
+def current_fix(session: Session, advertiser: str, picture: int, label: str) -> CurrentFix | None:
+    """Return the fix that holds for an advertiser, None if there is none."""
     return session.get(CurrentFix, (advertiser, picture, label))
 
 

@@ -11,6 +11,7 @@ from service.database.tables import Job, JobEvent
 from service.errors import Conflict, NotFound
 
 WAITING, RUNNING, DONE, FAILED = "waiting", "running", "done", "failed"
+REVIEW = "waiting_for_review"  # for people: no worker takes the job until they are done
 EVERYBODY = ""  # the advertiser of a job that is about all of them
 
 
@@ -53,6 +54,49 @@ def job_of(session: Session, advertiser: str, job_id: int) -> Job:
     return job
 
 
+def visible_job(
+    session: Session, advertiser: str | None, job_id: int, *, to_change: bool = False
+) -> Job:
+    """Return a job that somebody may see.
+
+    Args:
+        session: that reads, or writes.
+        advertiser: of the one who asks; None: all.
+        job_id: the job.
+        to_change: whether to let nobody else change it meanwhile.
+
+    Raises:
+        NotFound: there is none, or it is another's.
+    """
+    job = session.get(Job, job_id, with_for_update=to_change)
+    if job is None or (advertiser is not None and job.advertiser != advertiser):
+        expected = f"a job of {advertiser}" if advertiser else "the number of a job"
+        raise NotFound("there is no such job", expected=expected, got=str(job_id))
+    return job
+
+
+def last_jobs(
+    session: Session, advertiser: str | None, state: str | None, before_id: int | None, most: int
+) -> list[Job]:
+    """Return jobs, the last ones first.
+
+    Args:
+        session: that reads.
+        advertiser: whose they are; None: of all, and those about all.
+        state: they are in; None: any.
+        before_id: jobs before this one, for the next page.
+        most: number.
+    """
+    query = select(Job).order_by(Job.id.desc()).limit(most)
+    if advertiser is not None:
+        query = query.where(Job.advertiser == advertiser)
+    if state is not None:
+        query = query.where(Job.state == state)
+    if before_id is not None:
+        query = query.where(Job.id < before_id)
+    return list(session.scalars(query))
+
+
 def note(session: Session, job_id: int, text: str) -> None:
     """Add a line to a job's log."""
     session.add(JobEvent(job_id=job_id, at=datetime.now(UTC), text=text))
@@ -69,6 +113,12 @@ def events_of(session: Session, job_id: int, after: int = 0, most: int = 500) ->
     """
     query = select(JobEvent).where(JobEvent.job_id == job_id, JobEvent.id > after)
     return list(session.scalars(query.order_by(JobEvent.id).limit(most)))
+
+
+def last_lines(session: Session, job_id: int, most: int) -> list[str]:
+    """Return the texts of the last lines of a job's log, in their order."""
+    query = select(JobEvent.text).where(JobEvent.job_id == job_id)
+    return list(session.scalars(query.order_by(JobEvent.id.desc()).limit(most)))[::-1]
 
 
 def retry(session: Session, job: Job, who: str) -> None:

@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 from augrank.errors import AugrankError
 from service.database.session import Database
 from service.database.tables import Job
+from service.errors import BackendUnavailable
 from service.jobs.queue import DONE, FAILED, RUNNING, WAITING, note
 
 log = logging.getLogger("augrank.service")
@@ -111,6 +112,8 @@ class JobWorker:
                     continue
             except SQLAlchemyError:
                 log.exception("the database failed; the %s worker tries again", self._kind)
+            except BackendUnavailable as error:  # a job does not suffer for it
+                log.error("%s; the %s worker tries again", error.problem, self._kind)  # noqa: TRY400
             except Exception:
                 log.exception("a job failed; it is tried again, or given up")
                 self._failed(claim)

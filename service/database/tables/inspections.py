@@ -1,0 +1,50 @@
+"""What an inspector looks at: the labels of kept answers, and the answers that people confirmed."""
+
+from datetime import datetime
+
+from sqlalchemy import DateTime, Float, ForeignKey, Index, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from service.database.tables.base import DIGEST, NAME, Base
+
+
+class AnswerLabel(Base):
+    """A label of a kept answer, as the queue sorts it; it goes with its answer."""
+
+    __tablename__ = "answer_labels"
+
+    answer_id: Mapped[int] = mapped_column(
+        ForeignKey("answers.id", ondelete="CASCADE"), primary_key=True
+    )
+    label: Mapped[str] = mapped_column(String(NAME), primary_key=True)
+    picture_id: Mapped[int] = mapped_column(ForeignKey("pictures.id"))  # of the answer
+    value: Mapped[str] = mapped_column(String(NAME))  # the most probable class
+    probability: Mapped[float] = mapped_column(Float(53))  # of it
+    set_size: Mapped[int]  # classes in the prediction set
+    __table_args__ = (
+        Index("ix_answer_labels_order", "label", "probability", "picture_id", "answer_id"),
+        Index("ix_answer_labels_picture", "picture_id", "label", "answer_id"),
+    )
+
+
+class Review(Base):
+    """That a person confirmed what a model said of a picture, for an advertiser.
+
+    Rows are added; one that is taken back says by whom.
+    """
+
+    __tablename__ = "reviews"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    advertiser: Mapped[str] = mapped_column(String(NAME))
+    picture_id: Mapped[int] = mapped_column(ForeignKey("pictures.id"))
+    sha256: Mapped[str] = mapped_column(String(DIGEST))  # the image that was looked at
+    label: Mapped[str] = mapped_column(String(NAME))
+    value: Mapped[str] = mapped_column(String(NAME))  # that is right
+    who: Mapped[str] = mapped_column(String(NAME))
+    at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    undone_by: Mapped[str | None] = mapped_column(String(NAME))
+    undone_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    __table_args__ = (  # all that the queue asks of it
+        Index("ix_reviews_of_picture", "advertiser", "picture_id", "label", "value", "undone_at"),
+    )

@@ -1,0 +1,189 @@
+"""Fixes as files: CSV for spreadsheets, JSON lines for programs, Ground Truth for SageMaker.
+
+    advertiser,sha256,image_url,label,value,who,why,at
+    dealer_007,9f86d0...,https://cdn.example.com/1.jpg,colour,burgundy,ana,"not red",2026-11-...
+
+The history has all of its columns; what holds now has those above. ``intake`` reads both. A cell of
+a CSV file that a spreadsheet would take for a formula has an apostrophe before it, which ``intake``
+removes.
+"""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import groupby
+from typing import Any, Literal
+
+from sqlalchemy import exists, select, tuple_
+from sqlalchemy.orm import Session
+
+from augrank.manifest.ground_truth_writer import Annotation, ground_truth_line
+from service.database.session import Database
+from service.database.tables import CurrentFix, Fix, Source
+
+Format = Literal["csv", "jsonl", "ground_truth"]
+CURRENT = ("advertiser", "sha256", "image_url", "label", "value", "who", "why", "at")
+HISTORY = ("id", *CURRENT[:4], "before", *CURRENT[4:], "undoes")
+CHUNK = 1000  # rows that are read at once
+JOB = "augrank-fixes"  # the labelling job in a manifest
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+_ESCAPED = re.compile(r"'+[=+\-@\t\r]")
+
+
+@dataclass(frozen=True)
+class Export:
+    """Which fixes are written, and how.
+
+    Attributes:
+        format: of the file.
+        history: all rows, instead of what holds now; a manifest has what holds now.
+        advertiser: whose fixes; None: all.
+        source: of a manifest's images: a prefix before ``ab/abcd...``, as they are in the folder
+            ``images/kept``.
+        classes: of each label, whose numbers a manifest has; others come after them.
+    """
+
+    format: Format
+    history: bool = False
+    advertiser: str | None = None
+    source: str = "images/kept/"
+    classes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+def export_lines(database: Database, export: Export) -> Iterator[str]:
+    """Yield the lines of a file, with their ends; few rows are in memory at a time."""
+    if export.format == "ground_truth":
+        yield from _manifest(database, export)
+        return
+    columns = HISTORY if export.history else CURRENT
+    if export.format == "csv":
+        yield _csv_line(columns)
+    for row in _rows(database, export):
+        if export.format == "csv":
+            yield _csv_line([escaped(_cell(row[name])) for name in columns])
+        else:
+            yield json.dumps({name: row[name] for name in columns}, ensure_ascii=False) + "\n"
+
+
+def escaped(cell: str) -> str:
+    """Return a cell that no spreadsheet takes for a formula; ``unescaped`` gives it back."""
+    return f"'{cell}" if _FORMULA.match(cell) else cell
+
+
+def unescaped(cell: str) -> str:
+    """Return what ``escaped`` was given."""
+    return cell[1:] if _ESCAPED.match(cell) else cell
+
+
+def _rows(database: Database, export: Export) -> Iterator[dict[str, Any]]:
+    """Yield the rows in the order in which they were written."""
+    last = 0
+    while True:
+        with database.reads() as session:
+            query = select(Fix).where(Fix.id > last).order_by(Fix.id).limit(CHUNK)
+            if not export.history:
+                query = query.where(_holds())
+            if export.advertiser is not None:
+                query = query.where(Fix.advertiser == export.advertiser)
+            fixes = list(session.scalars(query))
+            urls = _urls(session, fixes)
+        for fix in fixes:
+            yield {
+                "id": fix.id,
+                "advertiser": fix.advertiser,
+                "sha256": fix.sha256,
+                "image_url": urls.get((fix.advertiser, fix.sha256)),
+                "label": fix.label,
+                "before": fix.before,
+                "value": fix.after,
+                "who": fix.who,
+                "why": fix.why,
+                "at": _iso(fix.at),
+                "undoes": fix.undoes,
+            }
+        if len(fixes) < CHUNK:
+            return
+        last = fixes[-1].id
+
+
+def _holds() -> Any:
+    return exists().where(
+        CurrentFix.advertiser == Fix.advertiser,
+        CurrentFix.picture_id == Fix.picture_id,
+        CurrentFix.label == Fix.label,
+        CurrentFix.fix_id == Fix.id,
+    )
+
+
+def _urls(session: Session, fixes: Sequence[Fix]) -> dict[tuple[str, str], str]:
+    """Return a URL at which each image was found, by advertiser and sha256."""
+    rows = session.execute(
+        select(Source.advertiser, Source.sha256, Source.url)
+        .where(Source.sha256.in_(sorted({fix.sha256 for fix in fixes})))
+        .order_by(Source.url.desc())
+    )
+    return {(advertiser, sha256): url for advertiser, sha256, url in rows}
+
+
+def _manifest(database: Database, export: Export) -> Iterator[str]:
+    """Yield a line for each picture of an advertiser, with all of its labels."""
+    numbers = _numbers(database, export)
+    for (_, _), group in groupby(
+        _current_by_picture(database, export), lambda fix: (fix.advertiser, fix.picture_id)
+    ):
+        fixes = list(group)
+        labels = {
+            fix.label: Annotation(str(fix.after), numbers[fix.label], 1.0, True, _iso(fix.at), JOB)
+            for fix in fixes
+        }
+        sha256 = max(fixes, key=lambda fix: fix.id).sha256
+        yield ground_truth_line(f"{export.source}{sha256[:2]}/{sha256}", labels) + "\n"
+
+
+def _current_by_picture(database: Database, export: Export) -> Iterator[Fix]:
+    order = (CurrentFix.advertiser, CurrentFix.picture_id, CurrentFix.label)
+    last: tuple[str, int, str] | None = None
+    while True:
+        query = select(Fix).join(CurrentFix, CurrentFix.fix_id == Fix.id)
+        query = query.order_by(*order).limit(CHUNK)
+        if export.advertiser is not None:
+            query = query.where(CurrentFix.advertiser == export.advertiser)
+        if last is not None:
+            query = query.where(tuple_(*order) > last)
+        with database.reads() as session:
+            fixes = list(session.scalars(query))
+        yield from fixes
+        if len(fixes) < CHUNK:
+            return
+        last = (fixes[-1].advertiser, fixes[-1].picture_id, fixes[-1].label)
+
+
+def _numbers(database: Database, export: Export) -> dict[str, list[str]]:
+    """Return the classes of each label: those given, then those that fixes have beside them."""
+    classes = {label: list(names) for label, names in export.classes.items()}
+    query = select(CurrentFix.label, CurrentFix.value).distinct()
+    with database.reads() as session:
+        rows = session.execute(query.order_by(CurrentFix.label, CurrentFix.value)).all()
+    for label, value in rows:
+        if value not in classes.setdefault(label, []):
+            classes[label].append(value)
+    return classes
+
+
+def _csv_line(cells: Sequence[str]) -> str:
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\r\n").writerow(cells)
+    return stream.getvalue()
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else str(value)
+
+
+def _iso(time: datetime) -> str:
+    """Return a time with its zone, which SQLite does not keep."""
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).isoformat(timespec="seconds")
