@@ -1,0 +1,1 @@
+"""Assignments of candidates by a policy, and what came of them."""
