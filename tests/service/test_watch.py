@@ -1,0 +1,221 @@
+"""The watch: fixes of the live model beside the one before, and an alarm that may be looked at."""
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+
+from service.database.session import Database
+from service.database.tables import (
+    AnswerLabel,
+    CurrentFix,
+    Exposure,
+    Fix,
+    Model,
+    Picture,
+    Promotion,
+    Review,
+    StoredAnswer,
+)
+from service.models.exposures import Exposures
+from service.models.sequential import Counts, evidence
+from service.models.watch import Watch, report_of
+
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+SINCE = NOW - timedelta(days=3)
+OLD, NEW = "a" * 64, "b" * 64
+
+
+def test_looking_every_hour_raises_no_false_alarm():
+    rng, alarms, runs = np.random.default_rng(0), 0, 150
+    rates = {"ada": 0.03, "bob": 0.10, "cyd": 0.01}
+    for _ in range(runs):
+        before = {n: Counts(int(rng.binomial(1500, r)), 1500) for n, r in rates.items()}
+        alarms += _alarmed(rng, before, rates, looks=60, pictures=30)
+    assert alarms / runs <= 0.05
+    # An interval that is looked at as often is wrong far more often: the test could fail.
+    from scipy import stats
+
+    naive = 0
+    for _ in range(100):
+        hits = np.cumsum(rng.binomial(20, 0.05, 100))
+        seen = 20 * np.arange(1, 101)
+        naive += bool(np.any(stats.binom.sf(hits - 1, seen, 0.05) < 0.05))
+    assert naive / 100 > 0.15
+
+
+def test_a_rate_that_doubles_is_found_soon():
+    rng, rates = np.random.default_rng(1), {"ada": 0.05, "bob": 0.03}
+    before = {n: Counts(round(2000 * r), 2000) for n, r in rates.items()}
+    worse = {n: 2 * r for n, r in rates.items()}
+    found = sum(_alarmed(rng, before, worse, looks=20, pictures=50) for _ in range(50))
+    assert found >= 45  # within 1,000 pictures of each
+    one = {**rates, "ada": 0.15}
+    told = evidence(before, {"ada": Counts(150, 1000), "bob": Counts(30, 1000)}, 0.05)
+    assert told.worse == ("ada",)
+    assert sum(_alarmed(rng, before, one, looks=20, pictures=50) for _ in range(50)) >= 45
+
+
+def test_another_mix_of_advertisers_is_no_alarm():
+    before = {"easy": Counts(10, 1000), "hard": Counts(200, 1000)}
+    now = {"easy": Counts(1, 100), "hard": Counts(4000, 20_000)}  # rates are the same
+    told = evidence(before, now, 0.05)
+    assert not told.alarm
+    assert not evidence(before, {"new": Counts(90, 100)}, 0.05).alarm  # nothing to compare with
+
+
+def _alarmed(rng, before, rates, looks: int, pictures: int) -> bool:
+    now = dict.fromkeys(rates, Counts(0, 0))
+    for _ in range(looks):
+        for name, rate in rates.items():
+            hits = int(rng.binomial(pictures, rate))
+            now[name] = Counts(now[name].events + hits, now[name].trials + pictures)
+        if evidence(before, now, 0.05).alarm:
+            return True
+    return False
+
+
+def planted(database: Database, fixed_live: int, hours: float = 2.0) -> None:
+    """Write 200 pictures of ada and bob under each model; 4 of each were corrected before."""
+    with database.writes() as session:
+        for digest, state in ((OLD, "retired"), (NEW, "live")):
+            session.add(
+                Model(
+                    task="classify", name="m", digest=digest, path="x", state=state,
+                    created_at=SINCE, metrics={},
+                )
+            )  # fmt: skip
+        session.flush()
+        session.add(
+            Promotion(task="classify", before_id=1, after_id=2, kind="promote", who="ana", why="",
+                      at=SINCE)
+        )  # fmt: skip
+        session.add_all(Picture(look_hash="0" * 16, thumbnail=b"") for _ in range(800))
+        session.flush()
+        number = 0
+        for digest, at in ((OLD, SINCE - timedelta(days=5)), (NEW, SINCE + timedelta(hours=1))):
+            for advertiser in ("ada", "bob"):
+                for each in range(200):
+                    number += 1
+                    session.add(
+                        Exposure(model=digest, advertiser=advertiser, picture_id=number, at=at,
+                                 day=f"{at:%Y-%m-%d}", is_new=True)
+                    )  # fmt: skip
+                    worse = digest == NEW and advertiser == "ada"
+                    if each < (fixed_live if worse else 4):
+                        session.add(_fix(advertiser, number, at + timedelta(hours=hours)))
+
+
+def _fix(advertiser: str, picture: int, at: datetime, **more) -> Fix:
+    return Fix(
+        advertiser=advertiser, picture_id=picture, sha256="0" * 64, label="colour", before=None,
+        after="red", who="ana", why="", at=at, **more,
+    )  # fmt: skip
+
+
+def test_fixes_are_counted_by_advertiser_day_and_model(database: Database):
+    planted(database, fixed_live=5)
+    with database.reads() as session:
+        report = report_of(session, "classify", NOW)
+    assert (report.live.digest, report.before.digest) == (NEW, OLD)
+    counted = {
+        name: (tally.fixed, tally.answered) for name, tally in report.by_advertiser(NEW).items()
+    }
+    assert counted == {"ada": (5, 200), "bob": (4, 200)}
+    assert list(report.by_day(NEW)) == ["2026-11-17"]
+    assert report.total(OLD).fix_rate.value == pytest.approx(0.02)
+    assert not any(each.alarm for each in report.evidence.values())
+    assert set(report.only("bob").by_advertiser(NEW)) == {"bob"}
+    assert report.only("bob").worse == ()
+
+
+def test_the_alarm_is_raised_once_and_names_the_advertiser(database: Database, caplog):
+    planted(database, fixed_live=60)
+    watch = Watch(database)
+    (report,) = watch.check(NOW)
+    assert report.worse == ("ada",)
+    assert watch.alarms == {"classify": True}
+    watch.check(NOW + timedelta(hours=1))
+    with database.reads() as session:
+        row = session.get(Model, 2)
+        assert row.alarm_at.replace(tzinfo=UTC) == NOW
+    assert sum("correct model 2 more often" in each.message for each in caplog.records) == 1
+    assert "for ada" in caplog.text
+
+
+def test_what_is_not_a_day_old_does_not_count_yet(database: Database):
+    planted(database, fixed_live=60, hours=2.0)
+    soon = SINCE + timedelta(hours=20)
+    with database.reads() as session:
+        report = report_of(session, "classify", soon)
+    assert report.total(NEW).answered == 0
+    assert not report.evidence[24.0].alarm
+    # Within the first hour nothing was corrected, of either model.
+    assert report.evidence[1.0].pooled <= 1.0
+
+
+def test_undone_and_later_fixes_are_no_fixes_of_the_model(database: Database):
+    planted(database, fixed_live=0)
+    with database.writes() as session:
+        at = SINCE + timedelta(hours=1)
+        session.add(_fix("ada", 401, at + timedelta(hours=30)))  # after a day
+        session.add(_fix("ada", 402, at - timedelta(hours=1)))  # before the answer
+        session.add(_fix("bob", 403, at + timedelta(hours=1)))  # of another advertiser
+        session.add(_fix("ada", 404, at + timedelta(hours=1), undoes=1))
+    with database.reads() as session:
+        report = report_of(session, "classify", NOW)
+    assert report.by_advertiser(NEW)["ada"].fixed == 0
+    assert report.by_advertiser(NEW)["ada"].answered == 200
+
+
+def test_agreement_counts_fixes_and_confirmations(database: Database):
+    planted(database, fixed_live=0)
+    with database.writes() as session:
+        for picture in (401, 402, 403, 404):
+            answer = StoredAnswer(
+                picture_id=picture, model=NEW, options="{}", content={}, used_at=NOW
+            )
+            session.add(answer)
+            session.flush()
+            session.add(
+                AnswerLabel(answer_id=answer.id, label="colour", picture_id=picture, value="blue",
+                            probability=0.9, set_size=1)
+            )  # fmt: skip
+        for picture, undone in ((401, None), (402, NOW), (403, None)):
+            session.add(
+                Review(advertiser="ada", picture_id=picture, sha256="0" * 64, label="colour",
+                       value="blue", who="ana", at=NOW, undone_at=undone)
+            )  # fmt: skip
+        for picture, value in ((403, "red"), (404, "blue")):
+            fix = _fix("ada", picture, NOW)
+            session.add(fix)
+            session.flush()
+            session.add(
+                CurrentFix(advertiser="ada", picture_id=picture, label="colour", fix_id=fix.id,
+                           value=value)
+            )  # fmt: skip
+    with database.reads() as session:
+        tally = report_of(session, "classify", NOW).by_advertiser(NEW)["ada"]
+    # 401 was confirmed, 403 confirmed and then corrected, 404 corrected to what the model says.
+    assert (tally.agreed, tally.judged) == (2, 3)
+
+
+def test_answers_are_noted_once_and_new_ones_are_told_from_old(database: Database):
+    planted(database, fixed_live=0)
+    exposures = Exposures(database)
+    exposures.note("ada", {1: NEW, 700: NEW})  # 1 was answered by the model before
+    exposures.note("ada", {700: NEW})
+    assert exposures.flush() == 2
+    assert exposures.flush() == 0
+    exposures.note("ada", {700: NEW})
+    assert exposures.flush() == 0  # it is known
+    with database.reads() as session:
+        assert not session.get(Exposure, (NEW, "ada", 1)).is_new
+        assert session.get(Exposure, (NEW, "ada", 700)).is_new
+        assert session.get(Exposure, (NEW, "cyd", 700)) is None
+    with database.writes() as session:
+        session.add(Exposure(model="c" * 64, advertiser="ada", picture_id=1, at=datetime.now(UTC),
+                             day="2026-11-17", is_new=True))  # fmt: skip
+    exposures.trim()
+    with database.reads() as session:
+        assert session.get(Exposure, ("c" * 64, "ada", 1)) is None
