@@ -1,0 +1,182 @@
+"""``python -m service retrain``: learn from what people corrected."""
+
+import getpass
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from augrank.cli.command import friendly_errors
+from augrank.cli.options import pairs
+from service.commands.options import DatabaseOption, FolderOption
+from service.settings import ServiceSettings, read_settings
+
+if TYPE_CHECKING:
+    from service.database.session import Database
+    from service.retraining.jobs import RetrainOptions
+
+POLL_S = 0.5
+console = Console(soft_wrap=True, highlight=False)
+
+
+@friendly_errors
+def retrain(
+    base: Annotated[
+        Path | None,
+        typer.Option(
+            help="What the live model was trained on, once: its run (better: its test images stay "
+            "test images), or its manifest."
+        ),
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of the images of --base, if it is elsewhere.")
+    ] = None,
+    candidates: Annotated[
+        int, typer.Option(min=1, max=8, help="Models that are trained and compared.")
+    ] = 4,
+    review: Annotated[
+        bool,
+        typer.Option(help="Let people look at the fixes at /review; else doubtful ones are left."),
+    ] = True,
+    promote: Annotated[
+        bool, typer.Option("--promote", help="Let a model that passes the gate answer at once.")
+    ] = False,
+    min_side: Annotated[
+        int, typer.Option(min=1, help="Images whose shorter side has fewer pixels are small.")
+    ] = 64,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Option of training fit: --set epochs=5. Repeatable."),
+    ] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Show progress until it ends, or waits for people.")
+    ] = False,
+    here: Annotated[
+        bool, typer.Option("--here", help="Do the work in this process: no service runs.")
+    ] = False,
+    database: DatabaseOption = None,
+    folder: FolderOption = None,
+) -> None:
+    """Train better models from what people corrected, and let the gate choose.
+
+    Adds a job, which the running service works on at idle priority; run it again to follow the
+    job, or to try one again that failed. Fixes are filtered, looked at by people, added to the
+    dataset, and four to eight candidates are compared with the live model on test images that none
+    of them has seen.
+
+    Example: python -m service retrain --base runs/cars --wait
+    """
+    from service.database.session import Database
+    from service.retraining.jobs import RetrainOptions
+
+    settings = read_settings(database=database, folder=folder)
+    options = RetrainOptions(
+        base=str(base.absolute()) if base else None,
+        images=str(images.absolute()) if images else None,
+        candidates=candidates,
+        review=review,
+        promote=promote,
+        min_side=min_side,
+        settings=_settings_of(set_),
+    )
+    opened = Database(settings.database_url)
+    try:
+        opened.migrate()
+        job_id = _added(opened, options)
+        if here:
+            _work_here(opened, settings, job_id)
+        elif wait:
+            _follow(opened, job_id)
+        else:
+            console.print(f"Retraining {job_id}: the service works on it. --wait shows how far.")
+    finally:
+        opened.close()
+
+
+def _settings_of(given: list[str] | None) -> dict[str, str | int | float | bool | list[str]]:
+    """Parse NAME=VALUE as YAML does, and check them with a run's options.
+
+    Raises:
+        DataError: an option is not known, or does not fit.
+    """
+    import yaml
+
+    from training.config import load_config
+
+    found = {name: yaml.safe_load(text) for name, text in pairs(given, "--set").items()}
+    if found:
+        here = Path()
+        load_config(None, {"task": "classify", "out": here, "images": here, **found})
+    return found
+
+
+def _added(database: "Database", options: "RetrainOptions") -> int:
+    """Return the retraining that is under way or has failed, or add one."""
+    from service.jobs.queue import FAILED, retry
+    from service.retraining.jobs import ACTIVE, add_retraining, last_retraining
+
+    who = getpass.getuser()
+    with database.writes() as session:
+        last = last_retraining(session)
+        if last is not None and last.state == FAILED:
+            retry(session, last, who)
+            console.print(f"Retraining {last.id} goes on where it failed: {last.options['stage']}")
+            return last.id
+        if last is not None and last.state in ACTIVE:
+            console.print(f"Retraining {last.id} is under way; its own options hold.")
+            return last.id
+        return add_retraining(session, options, who).id
+
+
+def _work_here(database: "Database", settings: ServiceSettings, job_id: int) -> None:
+    """Do the work in this process, until it ends or waits for people."""
+    from service.images.store import ImageStore
+    from service.models.registry import Registry
+    from service.retraining.jobs import RetrainWorker
+    from service.retraining.promote import promote_row
+    from service.retraining.work import Retraining, RetrainWork
+
+    registry = Registry(database, settings.folder, settings.max_models)
+    parts = Retraining(
+        database,
+        ImageStore(settings.folder, int(settings.max_images_gb * 2**30)),
+        registry,
+        settings.folder,
+        threads=settings.retrain_threads,
+        promote=lambda model, who: promote_row(registry, model, who),
+    )
+    worker = RetrainWorker(database, RetrainWork(parts))
+    worker.start()
+    try:
+        _follow(database, job_id)
+    finally:
+        worker.stop()
+
+
+def _follow(database: "Database", job_id: int) -> None:
+    """Print the lines of a job's log until it ends or waits for people."""
+    from service.database.tables import Job
+    from service.jobs.queue import DONE, FAILED, REVIEW, events_of
+    from service.retraining.review import left_of
+
+    last = 0
+    while True:
+        with database.reads() as session:
+            job = session.get(Job, job_id)
+            assert job is not None
+            state, error = job.state, job.error
+            for event in events_of(session, job_id, last):
+                console.print(f"{event.at:%H:%M:%S} {event.text}", markup=False)
+                last = event.id
+            left = left_of(session, job_id)[1] if state == REVIEW else 0
+        if state == REVIEW:
+            console.print(f"{left} fixes wait for people: open /review, then run this again.")
+            return
+        if state == DONE:
+            return
+        if state == FAILED:
+            console.print(f"It failed: {error}", markup=False)
+            raise typer.Exit(1)
+        time.sleep(POLL_S)

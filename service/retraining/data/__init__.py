@@ -1,0 +1,1 @@
+"""Versions of the dataset as files: rows, images, what they look like."""

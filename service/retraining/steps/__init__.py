@@ -1,0 +1,1 @@
+"""What needs the processor: each step reads a request and writes a result, in its own process."""
