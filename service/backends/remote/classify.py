@@ -1,0 +1,142 @@
+"""A classifier on a server; see ``transport.py``."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from augrank.bundle.classify_spec import ClassifyBundle
+from augrank.models.tags import TagRules
+from augrank.tasks.classify.plan import plan_request
+from augrank.tasks.classify.request import Request
+from augrank.tasks.classify.response import Answer, ImageAnswer, Timings
+from service.backends.classify import NO_IMAGE, ClassifyOptions
+from service.backends.remote.transport import (
+    Fields,
+    InFlight,
+    Refused,
+    Transport,
+    parsed,
+    smoke_image,
+)
+from service.errors import BackendFailed
+
+
+class RemoteClassify:
+    """A classifier on a server: a ``ClassifyBackend``.
+
+    Args:
+        bundle: the one that is deployed there; its graphs are not loaded.
+        transport: reaches the server.
+    """
+
+    def __init__(self, bundle: ClassifyBundle, transport: Transport) -> None:
+        self._bundle, self._transport = bundle, transport
+        self._in_flight = InFlight()
+        # Its threads start when a request brings several images.
+        self._pool = ThreadPoolExecutor(transport.connections, "classify")
+
+    @property
+    def name(self) -> str:
+        """The bundle's name."""
+        return self._bundle.spec.name
+
+    @property
+    def model(self) -> str:
+        """The bundle's digest."""
+        return self._bundle.digest
+
+    @property
+    def labels(self) -> dict[str, tuple[str, ...]]:
+        """The classes of each label."""
+        return {head.label: head.classes for head in self._bundle.spec.heads}
+
+    @property
+    def tags(self) -> TagRules:
+        """The bundle's rules of tags."""
+        return self._bundle.spec.tags
+
+    def check(self, options: ClassifyOptions) -> None:
+        """Check options without images; see ``ClassifyBackend``."""
+        request = Request((NO_IMAGE,), options.review_kind, options.coverage, options.top)
+        spec = self._bundle.spec
+        plan_request(request, self.labels, spec.rules, spec.tags)
+
+    def classify(self, images: Sequence[bytes], options: ClassifyOptions) -> Answer:
+        """Classify images; see ``ClassifyBackend``.
+
+        Raises:
+            BackendFailed: the server could not answer for any of them.
+            BackendUnavailable: the server does not answer, or not with this bundle.
+        """
+        self.check(options)
+        fields: dict[str, Any] = {"coverage": options.coverage, "top": options.top}
+        if options.review_kind is not None:
+            fields["review_kind"] = options.review_kind
+        with self._in_flight:
+            if len(images) == 1:
+                told = [self._one(images[0], fields)]
+            else:
+                told = list(self._pool.map(self._one, images, itertools.repeat(fields)))
+        failures = [each for each in told if isinstance(each, BackendFailed)]
+        if len(failures) == len(told):
+            raise failures[0]
+        return _joined(self._bundle, options, told)
+
+    def verify(self) -> None:
+        """Check that the server answers, and with this bundle.
+
+        Raises:
+            BackendUnavailable, BackendFailed: it does not.
+        """
+        self._answer(smoke_image(self._bundle), {})
+
+    def drain(self) -> None:
+        """Wait until no request is under way."""
+        self._in_flight.drain()
+
+    def close(self) -> None:
+        """End its threads and connections, after the requests that are under way."""
+        self.drain()
+        self._pool.shutdown()
+        self._transport.close()
+
+    def _one(self, image: bytes, fields: Fields) -> Answer | Refused | BackendFailed:
+        """Ask about one image; what is wrong with it, or what the server fails at, is returned."""
+        try:
+            return self._answer(image, fields)
+        except (Refused, BackendFailed) as error:
+            return error
+
+    def _answer(self, image: bytes, fields: Fields) -> Answer:
+        return parsed(Answer, self._transport.ask(image, fields), self._bundle, self._transport)
+
+
+def _joined(
+    bundle: ClassifyBundle,
+    options: ClassifyOptions,
+    told: Sequence[Answer | Refused | BackendFailed],
+) -> Answer:
+    """Return the answers about single images as one."""
+    answers = [each for each in told if isinstance(each, Answer)]
+    return Answer(
+        model=bundle.spec.name,
+        bundle_version=bundle.version,
+        engine=answers[0].engine if answers else "",
+        coverage=options.coverage,
+        images=tuple(_images(told)),
+        timings_ms=Timings(
+            decode=sum(each.timings_ms.decode for each in answers),
+            embed=sum(each.timings_ms.embed for each in answers),
+            score=sum(each.timings_ms.score for each in answers),
+            total=sum(each.timings_ms.total for each in answers),
+        ),
+    )
+
+
+def _images(told: Sequence[Answer | Refused | BackendFailed]) -> Iterator[ImageAnswer]:
+    for each in told:
+        if isinstance(each, Answer):
+            yield from each.images
+        else:
+            yield ImageAnswer(error=each.to_dict()["error"])
