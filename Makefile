@@ -11,7 +11,7 @@ CODE := augrank handlers training export simulation benchmarks examples service 
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help install format check test test-fast bench demo demo-classify service airflow-env lock wheel clean
+.PHONY: help install format check browser test test-fast screenshots bench demo demo-classify service airflow-env lock wheel clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -36,11 +36,17 @@ check: install ## Lint, format, types and rules of imports, without changing any
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: install ## Run the whole suite: real TorchServe, real archives (12 minutes on 2 cores)
+browser: install ## Find a Chromium, or fetch Debian's into build/browser (400 MB), for the tests of pages
+	$(BIN)/python -m tests.support.browser
+
+test: install browser ## Run the whole suite: real TorchServe, real archives (12 minutes on 2 cores)
 	$(PYTEST)
 
 test-fast: install ## Run the tests that need neither a server nor training (1 minute on 2 cores)
 	$(PYTEST) -m "not slow"
+
+screenshots: browser build/demo/dist/bundle build/demo-classify/dist/bundle ## Take docs/images/service_*.png
+	$(BIN)/python -m tests.service.browser.screenshots
 
 bench: install build/demo/dist/bundle ## Time the request pipeline by stage on this machine
 	$(BIN)/python -m benchmarks pipeline build/demo/dist/bundle --out build/bench
@@ -54,11 +60,10 @@ demo: install ## Train, export, serve and ask for a recommendation, with the exa
 demo-classify: install ## Render review photos, train, export with rules, and inspect a day
 	$(BIN)/python -m examples.demo_classify
 
-service: install build/demo-classify/dist/bundle ## Serve the bundle of demo-classify, with its cache and fixes
-	$(BIN)/python -m service build/demo-classify/dist/bundle
-
-build/demo-classify/dist/bundle:
-	$(MAKE) demo-classify
+# The classifier of demo-classify is served, too, once it is there.
+service: install build/demo/dist/bundle ## Serve the demos' bundles: pages, cache, fixes and history
+	$(BIN)/python -m service $$(ls -d build/demo/dist/bundle build/demo-classify/dist/bundle 2>/dev/null) \
+	  --catalogue examples/catalogue
 
 AIRFLOW := build/airflow
 airflow-env: $(AIRFLOW)/.installed ## Make an environment with Airflow alone, in build/airflow
@@ -74,6 +79,10 @@ lock: ## Compile the locks again from pyproject.toml (hashes, no hosts)
 	$(COMPILE) pyproject.toml $(EXTRAS) --group dev --output-file requirements.lock
 	$(COMPILE) pyproject.toml --extra cpu --extra server --constraint requirements.lock \
 	  --output-file export/container/requirements.lock
+	$(COMPILE) pyproject.toml --extra cpu --extra service --constraint requirements.lock \
+	  --output-file service/container/requirements.lock
+	$(COMPILE) pyproject.toml --extra cpu --extra service --extra train --extra tune --extra export \
+	  --extra aws --constraint requirements.lock --output-file service/container/retrain.lock
 	$(COMPILE) tests/support/sagemaker/toolkit.in --output-file tests/support/sagemaker/toolkit.lock
 	$(COMPILE) tests/support/sagemaker/training_toolkit.in \
 	  --output-file tests/support/sagemaker/training_toolkit.lock

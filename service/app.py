@@ -1,31 +1,47 @@
 """The application: its parts and routes."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from types import MappingProxyType
+from typing import Any
 
 from fastapi import FastAPI
+from fastapi.staticfiles import StaticFiles
 
 from augrank.download.public_addresses import Guard
+from augrank.download.request_images import RequestImages
 from augrank.images.decode import DecodeLimits
 from service import api, pages
 from service.answers.classify import ClassifyService
+from service.answers.recommend import RecommendService
+from service.backends.bundles import CLASSIFY, RECOMMEND
 from service.backends.classify import ClassifyBackend
+from service.backends.deployment import Deployment
+from service.backends.recommend import RecommendBackend
 from service.batches.downloads import DownloadSettings
 from service.batches.items import BATCH
 from service.batches.work import BatchWork
 from service.database.session import Database
 from service.images.store import ImageStore
+from service.images.versions import Previews
 from service.jobs.worker import JobWorker
+from service.models.loading import LocalDeployment, load_classifier, load_recommender
+from service.pages.render import STATIC
 from service.parts import Parts
+from service.retraining.jobs import RETRAIN, RetrainWorker
+from service.retraining.work import Retraining, RetrainWork
 from service.settings import ServiceSettings
-from service.web.body_limit import BodyLimit
 from service.web.errors import handle_errors
-from service.web.observability import observe
+from service.web.middleware import surround
 
 
 def create_app(
-    settings: ServiceSettings, database: Database, classifier: ClassifyBackend | None = None
+    settings: ServiceSettings,
+    database: Database,
+    classifier: ClassifyBackend | None = None,
+    recommender: RecommendBackend | None = None,
+    deployments: Mapping[str, Deployment[Any]] = MappingProxyType({}),
 ) -> FastAPI:
     """Create the application.
 
@@ -33,27 +49,32 @@ def create_app(
         settings: of the service.
         database: up to date.
         classifier: tells labels; None: this service does not.
+        recommender: ranks versions of images; None: this service does not.
+        deployments: where they are, by task, unless in this process.
     """
-    parts = _parts(settings, database, classifier)
+    parts = _parts(settings, database, classifier, recommender, deployments)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        parts.models.start()
         for worker in parts.workers.values():
             worker.start()
         yield
         for worker in parts.workers.values():
             worker.stop()
+        parts.models.stop()
 
     app = FastAPI(
         lifespan=lifespan,
         title="augrank",
         version=version("augrank"),
-        summary="Tell labels of images, and let people correct them.",
-        openapi_url="/v1/openapi.json",
+        summary="Recommend images and tell their labels, and let people correct them.",
+        openapi_url=None,  # api/openapi.py and pages/docs.py, which need a key and no CDN
     )
     app.state.parts = parts
-    observe(app)
-    app.add_middleware(BodyLimit, limit_bytes=int(settings.max_request_mb * 2**20))
+    surround(app, settings, parts.authenticator)
+    app.state.metrics.register(parts.models)
+    app.mount("/static", StaticFiles(directory=STATIC))
     for router in (*api.ROUTERS, *pages.ROUTERS):
         app.include_router(router)
     handle_errors(app)
@@ -61,16 +82,42 @@ def create_app(
 
 
 def _parts(
-    settings: ServiceSettings, database: Database, classifier: ClassifyBackend | None
+    settings: ServiceSettings,
+    database: Database,
+    classifier: ClassifyBackend | None,
+    recommender: RecommendBackend | None,
+    deployments: Mapping[str, Deployment[Any]],
 ) -> Parts:
     limits = DecodeLimits(size_bytes=int(settings.max_upload_mb * 2**20))
     images = ImageStore(settings.folder, int(settings.max_images_gb * 2**30))
-    parts = Parts(settings, database, images, limits)
+    guard = Guard(allow_loopback=settings.allow_loopback)
+    asked = RequestImages(limits, guard)
+    parts = Parts(settings, database, images, limits, Previews(limits), asked)
+    if recommender is not None:
+        parts.recommend = RecommendService(
+            database, recommender, images, limits, settings.max_answers
+        )
+        live = parts.recommend.live
+        loads = LocalDeployment(live, load_recommender(settings.catalogue))
+        parts.models.add(RECOMMEND, live, deployments.get(RECOMMEND) or loads)
     if classifier is not None:
         parts.classify = ClassifyService(database, classifier, images, limits, settings.max_answers)
-        downloads = DownloadSettings(
-            per_host=settings.per_host, guard=Guard(allow_loopback=settings.allow_loopback)
-        )
+        parts.classify.on_answers = parts.models.exposures.note
+        labels = parts.classify.live
+        local = LocalDeployment(labels, load_classifier)
+        parts.models.add(CLASSIFY, labels, deployments.get(CLASSIFY) or local)
+        downloads = DownloadSettings(per_host=settings.per_host, guard=guard)
         work = BatchWork(parts.classify, downloads, limits)
         parts.workers[BATCH] = JobWorker(database, BATCH, work)
+        retraining = Retraining(
+            database,
+            images,
+            parts.models.registry,
+            settings.folder,
+            threads=settings.retrain_threads,
+            promote=lambda model, who: parts.models.promoter(CLASSIFY).promote(model, who),
+        )
+        parts.workers[RETRAIN] = RetrainWorker(
+            database, RetrainWork(retraining), settings.retrain_every_days
+        )
     return parts

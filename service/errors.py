@@ -1,6 +1,9 @@
 """Errors of the service beside those of augrank."""
 
-from augrank.errors import RequestError
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from augrank.errors import AugrankError, RequestError
 
 
 class NotFound(RequestError):
@@ -36,3 +39,43 @@ class Unauthorized(RequestError):
 
     status = 401
     code = "unauthorized"
+    headers: Mapping[str, str] = MappingProxyType({"WWW-Authenticate": "Bearer"})
+
+
+class TooManyRequests(RequestError):
+    """Who asks does so too often.
+
+    Args:
+        problem: the fault.
+        expected: how often is not too often.
+        remedy: what to do.
+        retry_after_s: seconds after which to ask again.
+    """
+
+    status = 429
+    code = "too_many_requests"
+
+    def __init__(self, problem: str, *, expected: str, remedy: str, retry_after_s: int) -> None:
+        super().__init__(problem, expected=expected, remedy=remedy)
+        self.headers: Mapping[str, str] = {"Retry-After": str(retry_after_s)}
+
+
+class BackendUnavailable(AugrankError):
+    """The server that holds the model does not answer; the message is meant for the caller."""
+
+    status = 503
+    code = "backend_unavailable"
+
+
+class BackendFailed(AugrankError):
+    """The server that holds the model failed at a request; the message is for the caller."""
+
+    status = 502
+    code = "backend_failed"
+
+
+class ImageExpired(RequestError):
+    """An image file was removed to make room for others."""
+
+    status = 410
+    code = "image_expired"

@@ -21,6 +21,25 @@ class ServiceSettings(BaseSettings):
     folder: Path = Field(DEFAULT_FOLDER, description="Folder for the database and images.")
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8090, ge=0, le=65535, description="Port; 0 takes a free one.")
+    catalogue: Path | None = Field(
+        None, description="Folder of the catalogue's images, as in training."
+    )
+    max_models: int = Field(
+        12, ge=2, description="Bundles that are kept; the oldest go, but none that may be needed."
+    )
+    backend: str = Field(
+        "", description="http://... (TorchServe) or sagemaker:ENDPOINT; by default this process."
+    )
+    backend_management: str = Field(
+        "", description="Address of TorchServe's management API, to promote models there."
+    )
+    backend_keys: Path | None = Field(None, description="TorchServe's key_file.json.")
+    backend_folder: Path | None = Field(
+        None, description="Folder that TorchServe reads archives from, on another machine."
+    )
+    backend_connections: int = Field(
+        8, ge=1, le=256, description="Requests at once to the server of a model."
+    )
     max_answers: int = Field(
         1_000_000, ge=1, description="Answers that are kept; the least recently used ones go."
     )
@@ -30,6 +49,19 @@ class ServiceSettings(BaseSettings):
     max_upload_mb: float = Field(25, gt=0, description="Size limit of an image.")
     max_request_mb: float = Field(256, gt=0, description="Size limit of a request.")
     per_host: float = Field(20, gt=0, description="Downloads per second from one host.")
+    requests_per_s: float = Field(
+        2000, ge=0, description="Requests per second of one key, or one address; 0: any number."
+    )
+    requests_burst: float = Field(4000, ge=1, description="Requests of one key at once.")
+    allowed_hosts: tuple[str, ...] = Field(
+        (), description="Names of this machine, beside localhost, to answer to without keys."
+    )
+    retrain_every_days: float = Field(
+        0, ge=0, description="Days between retrainings, if something was corrected; 0: by hand."
+    )
+    retrain_threads: int | None = Field(
+        None, ge=1, description="Threads of a retraining; by default all cores but one."
+    )
     allow_loopback: bool = Field(
         False, description="Also download from this machine: for tests alone."
     )

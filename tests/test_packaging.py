@@ -14,6 +14,8 @@ ROOT = Path(__file__).parents[1]
 LOCKS = (
     "requirements.lock",
     "export/container/requirements.lock",
+    "service/container/requirements.lock",
+    "service/container/retrain.lock",
     "tests/support/sagemaker/toolkit.lock",
     "tests/support/sagemaker/training_toolkit.lock",
 )

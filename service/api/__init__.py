@@ -1,5 +1,38 @@
 """The routes for programs: JSON, under /v1."""
 
-from service.api import batches, classify, fixes, health
+from service.api import (
+    assignments,
+    batches,
+    classify,
+    health,
+    images,
+    jobs,
+    models,
+    openapi,
+    outcomes,
+    pictures,
+    recommend,
+    retraining,
+)
+from service.api.fixes import exchange, history, queue
 
-ROUTERS = tuple(module.router for module in (classify, fixes, batches, health))
+ROUTERS = tuple(
+    module.router
+    for module in (
+        classify,
+        recommend,
+        pictures,
+        exchange,
+        history,
+        queue,
+        images,
+        batches,
+        jobs,
+        assignments,
+        outcomes,
+        retraining,
+        models,
+        health,
+        openapi,
+    )
+)

@@ -4,6 +4,8 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy.exc import SQLAlchemyError
 
+from service.api.common import ERRORS, Reader
+from service.errors import Forbidden
 from service.parts import parts_of
 
 router = APIRouter()
@@ -26,7 +28,13 @@ def readyz(request: Request, response: Response) -> dict[str, str]:
     return {"status": "ready"}
 
 
-@router.get("/metrics", summary="Metrics for Prometheus", response_class=Response)
-def metrics(request: Request) -> Response:
-    """Return counters and latencies."""
+@router.get("/metrics", summary="Metrics for Prometheus", response_class=Response, responses=ERRORS)
+def metrics(request: Request, identity: Reader) -> Response:
+    """Return counters and latencies, which are about all advertisers."""
+    if identity.advertiser is not None:
+        raise Forbidden(
+            "this key does not show metrics",
+            expected="a key for all advertisers; the role read is enough",
+            got=f"a key for {identity.advertiser}",
+        )
     return Response(generate_latest(request.app.state.metrics), media_type=CONTENT_TYPE_LATEST)

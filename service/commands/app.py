@@ -5,6 +5,8 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from service.commands import fixes, keys, models, outcomes
+from service.commands.retrain import retrain
 from service.commands.serve import serve
 
 
@@ -26,3 +28,8 @@ app = typer.Typer(
     "python -m service BUNDLE is short for python -m service serve BUNDLE.",
 )
 app.command()(serve)
+app.command()(retrain)
+app.add_typer(fixes.app, name="fixes")
+app.add_typer(keys.app, name="keys")
+app.add_typer(models.app, name="models")
+app.add_typer(outcomes.app, name="outcomes")

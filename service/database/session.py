@@ -1,13 +1,14 @@
 """Open the database, bring it up to date, and give out transactions."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Engine, create_engine, event, func, select, text
+from sqlalchemy import Connection, DateTime, Engine, create_engine, event, func, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -50,6 +51,7 @@ class Database:
                 got=f"{reason(error)} ({url.partition(':')[0]})",
             ) from error
         if self._sqlite:
+            self.engine.dialect.colspecs = {**self.engine.dialect.colspecs, DateTime: _UtcTime}
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
         self._writer = self.engine.execution_options(**{WRITES: True})
@@ -124,6 +126,25 @@ def insert_missing(session: Session, table: type[Base], rows: Sequence[Mapping[s
     """
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
     session.execute(insert(table).on_conflict_do_nothing(), list(rows))
+
+
+class _UtcTime(sqlite.DATETIME):
+    """A time with its zone, which SQLite does not keep: all are kept in UTC."""
+
+    def bind_processor(self, dialect: Any) -> Callable[[datetime | None], Any]:
+        write = super().bind_processor(dialect)
+        assert write is not None
+        return lambda time: write(time.astimezone(UTC) if time and time.tzinfo else time)
+
+    def result_processor(self, dialect: Any, coltype: object) -> Callable[[Any], datetime | None]:
+        read = super().result_processor(dialect, coltype)
+        assert read is not None
+
+        def with_zone(kept: Any) -> datetime | None:
+            time = read(kept)
+            return None if time is None else time.replace(tzinfo=UTC)
+
+        return with_zone
 
 
 def _prepare_sqlite(connection: Any, _: Any) -> None:

@@ -2,4 +2,14 @@
 
 from fastapi import APIRouter
 
-ROUTERS: tuple[APIRouter, ...] = ()
+from service.pages import docs, inspector, jobs, login, marketer, models, review
+
+ROUTERS: tuple[APIRouter, ...] = (
+    marketer.router,
+    inspector.router,
+    jobs.router,
+    models.router,
+    review.router,
+    login.router,
+    docs.router,
+)

@@ -7,7 +7,7 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from service.access.identity import Role, identity_of
+from service.access.identity import Role, authentication_of
 from service.parts import parts_of
 
 HERE = Path(__file__).parent
@@ -31,10 +31,10 @@ def render(request: Request, template: str, *, status: int = 200, **given: Any) 
         given: by name, beside ``identity``, ``roles``, ``parts``, ``path`` and ``csrf_token``.
     """
     text = _templates.get_template(template).render(
-        identity=identity_of(request),
+        identity=authentication_of(request).identity,  # None before the login
         roles=Role,
         parts=parts_of(request),
-        path=request.url.path,
+        path=request.scope["path"],
         csrf_token=getattr(request.state, "csrf_token", ""),
         **given,
     )

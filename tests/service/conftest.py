@@ -10,10 +10,20 @@ from sqlalchemy import create_engine, text
 
 from service.app import create_app
 from service.backends.classify import BundleBackend
+from service.backends.recommend import RecommendBundle
 from service.database.session import Database
 from service.settings import ServiceSettings
+from tests.service.marketing import Marketer
 from tests.service.pages import Caller
 from tests.support.pools import own_threads
+
+
+@pytest.fixture(scope="session", autouse=True)
+def name_of_test_client() -> Iterator[None]:
+    """Starlette's test client calls the service "testserver"; without keys it would be refused."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AUGRANK_SERVICE_ALLOWED_HOSTS", '["testserver"]')
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -21,6 +31,24 @@ def backend(classify_export) -> Iterator[BundleBackend]:
     loaded = BundleBackend(classify_export.bundle)
     with own_threads(loaded._classifier.embedder):
         yield loaded
+
+
+@pytest.fixture(scope="session")
+def recommend_backend(tiny_export, tiny_run) -> Iterator[RecommendBundle]:
+    """The recommender of the tiny run, with the folder of its catalogue's images."""
+    loaded = RecommendBundle(tiny_export.bundle, tiny_run.images)
+    with own_threads(loaded._recommender.stages):
+        yield loaded
+
+
+@pytest.fixture
+def marketer(
+    database: Database, recommend_backend: RecommendBundle, tmp_path: Path
+) -> Iterator[Marketer]:
+    settings = ServiceSettings(folder=tmp_path, max_upload_mb=1, allow_loopback=True)
+    app = create_app(settings, database, recommender=recommend_backend)
+    with TestClient(app, raise_server_exceptions=False) as http:
+        yield Marketer(http)
 
 
 @pytest.fixture(scope="session")

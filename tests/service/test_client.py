@@ -4,8 +4,11 @@ import pytest
 
 from service import client
 from service.answers.effective import EffectiveAnswer, EffectiveLabel, FixNote
-from service.api import batches, fixes
+from service.answers.recommend import RecommendAnswer
+from service.api import batches, recommend
+from service.api.fixes import history
 from service.client import ServiceClient, ServiceError
+from tests.service.marketing import picture
 from tests.service.pages import Caller, photo
 from tests.training.download.site import Site
 
@@ -24,9 +27,11 @@ def service(caller: Caller) -> ServiceClient:
         (client.FixNote, FixNote),
         (client.Label, EffectiveLabel),
         (client.ImageAnswer, EffectiveAnswer),
-        (client.FixRow, fixes.FixRow),
+        (client.FixRow, history.FixRow),
         (client.BatchState, batches.BatchState),
         (client.BatchItem, batches.BatchItem),
+        (client.Recommendation, RecommendAnswer),
+        (client.QuestionRow, recommend.QuestionRow),
     ],
 )
 def test_types_are_those_of_the_service(typed, model):
@@ -66,3 +71,20 @@ def test_a_batch_is_waited_for(service: ServiceClient):
         assert "public" in item["answer"]["error"]["message"]
     finally:
         site.server.end()
+
+
+def test_an_image_is_recommended_and_listed(marketer):
+    service = ServiceClient("http://service", "ada", "ana")
+    service.close()
+    service._http = marketer.http
+    context = {"campaign_type": "Newsletter", "industry": "Retail"}
+    first = service.recommend(picture(0), target="open_rate", context=context)
+    named = ("brighter", "sketch")
+    second = service.recommend(
+        sha256=first["sha256"], target="open_rate", context=context, candidates=named
+    )
+    assert {score["name"] for score in second["candidates"]} == {"original", *named}
+    tokens = [row["token"] for row in service.questions()]
+    assert tokens == [second["question"], first["question"]]
+    with pytest.raises(ServiceError, match="did you mean open_rate"):
+        service.recommend(picture(0), target="open", context=context)

@@ -4,44 +4,16 @@ import json
 import os
 import random
 import signal
-import socket
-import subprocess
-import sys
 import threading
-import time
 from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.service.pages import photo, sha256
+from tests.service.processes import free_port, start
 
-ROOT = Path(__file__).parents[2]
-KILLS, READY_S = 5, 60
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def start(bundle: Path, folder: Path, port: int, log: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "service", str(bundle), "--folder", str(folder),
-               "--port", str(port)]  # fmt: skip
-    with log.open("ab") as stream:
-        process = subprocess.Popen(
-            command, cwd=ROOT, stdout=stream, stderr=stream, stdin=subprocess.DEVNULL
-        )
-    deadline = time.monotonic() + READY_S
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            if httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200:
-                return process
-        except httpx.TransportError:
-            time.sleep(0.1)
-    process.kill()
-    raise AssertionError(log.read_text()[-2000:])
+KILLS = 5
 
 
 @pytest.mark.slow

@@ -25,14 +25,12 @@ def test_a_setting_that_does_not_fit_is_named(monkeypatch):
         read_settings()
 
 
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [(["--host", "0.0.0.0"], "this machine alone"), (["--port", "{taken}"], "another --port")],
-)
-def test_where_it_cannot_listen_is_said_before_anything_is_loaded(tmp_path, options, words):
+def test_a_port_that_is_taken_is_said_before_anything_is_loaded(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        given = [option.format(taken=taken.getsockname()[1]) for option in options]
-        done = CliRunner().invoke(app, ["bundle", "--folder", str(tmp_path / "new"), *given])
+        port = str(taken.getsockname()[1])
+        done = CliRunner().invoke(
+            app, ["bundle", "--folder", str(tmp_path / "new"), "--port", port]
+        )
     assert done.exit_code == 2
-    assert words in " ".join(done.output.split())
+    assert "another --port" in " ".join(done.output.split())
     assert not (tmp_path / "new").exists()
