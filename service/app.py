@@ -115,6 +115,7 @@ def _parts(
             parts.models.registry,
             settings.folder,
             threads=settings.retrain_threads,
+            priority=settings.retrain_priority,
             promote=lambda model, who: parts.models.promoter(CLASSIFY).promote(model, who),
         )
         parts.workers[RETRAIN] = RetrainWorker(

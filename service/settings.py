@@ -1,7 +1,7 @@
 """Settings of the service: options of its command, or environment variables AUGRANK_SERVICE_*."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -61,6 +61,9 @@ class ServiceSettings(BaseSettings):
     )
     retrain_threads: int | None = Field(
         None, ge=1, description="Threads of a retraining; by default all cores but one."
+    )
+    retrain_priority: Literal["idle", "normal"] = Field(
+        "idle", description="Whether a retraining has only the time that nothing else wants."
     )
     allow_loopback: bool = Field(
         False, description="Also download from this machine: for tests alone."

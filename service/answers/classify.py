@@ -62,6 +62,7 @@ class _Item:
     picture: int | None = None
     file: dict[str, Any] = field(default_factory=dict)  # what the answer says of the file
     error: RequestError | None = None
+    refusal: Mapping[str, Any] | None = None  # the model's, as in its answer
     given_by_digest: bool = False
 
     @classmethod
@@ -215,7 +216,7 @@ class ClassifyService:
         items: Sequence[_Item],
         known: Set[int],
     ) -> dict[int, ImageAnswer]:
-        """Ask the model about pictures without an answer, each once."""
+        """Ask the model about pictures without an answer, each once; items get its refusals."""
         wanted: dict[int, bytes] = {}
         for item, image in zip(items, request.images, strict=True):
             if item.picture is None or item.picture in known | wanted.keys():
@@ -226,8 +227,11 @@ class ClassifyService:
         if not wanted:
             return {}
         answer = backend.classify(list(wanted.values()), request.options)
-        pairs = zip(wanted, answer.images, strict=True)
-        return {picture: each for picture, each in pairs if each.error is None}
+        told = dict(zip(wanted, answer.images, strict=True))
+        for item in items:
+            if item.picture in told:
+                item.refusal = told[item.picture].error
+        return {picture: each for picture, each in told.items() if each.error is None}
 
     def _stored(self, sha256: str) -> bytes | None:
         return self._images.read(sha256) if self._images is not None else None
@@ -258,6 +262,8 @@ def _by_digest_alone(items: Sequence[_Item]) -> set[int]:
 
 
 def _failed(item: _Item) -> EffectiveAnswer:
+    if item.refusal is not None:
+        return EffectiveAnswer(sha256=item.sha256, error=dict(item.refusal))
     error = item.error
     if error is None and item.given_by_digest:
         error = AnswerExpired(

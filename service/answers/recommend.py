@@ -52,6 +52,7 @@ class RecommendRequest:
     image: bytes | SentBefore | OfCatalogue
     options: RecommendOptions
     who: str = ""  # the person, for the history
+    noted: bool = True  # in the history
 
 
 class RecommendAnswer(Answer, frozen=True):
@@ -60,7 +61,7 @@ class RecommendAnswer(Answer, frozen=True):
     advertiser: str
     sha256: str = Field(description="Of the image: ask about it again without sending the file.")
     model_digest: str = Field(description="sha256 of the model's bundle.json.")
-    question: str = Field(description="Token of the question: /q/TOKEN shows it.")
+    question: str = Field(description="Token of the question, if it was noted: /q/TOKEN.")
     cached: bool = Field(False, description="This advertiser had sent the picture before.")
 
 
@@ -95,7 +96,7 @@ class RecommendService:
         return self.live.current
 
     def __call__(self, request: RecommendRequest) -> RecommendAnswer:
-        """Answer a request, and note its question.
+        """Answer a request, and note its question unless it is not to be noted.
 
         Raises:
             RequestError: the image or an option does not fit.
@@ -103,7 +104,7 @@ class RecommendService:
         backend = self.live.current
         options = backend.canonical(request.options)  # before the image is looked at
         image, data = self._image(backend, request)
-        return self._answer(backend, image, data, replace(request, options=options), noted=True)
+        return self._answer(backend, image, data, replace(request, options=options))
 
     def again(self, question: Question, who: str = "") -> RecommendAnswer:
         """Answer a question that was asked before, without noting it.
@@ -117,8 +118,8 @@ class RecommendService:
         with self.database.reads() as session:
             image = sent_image(session, question.advertiser, question.sha256)
         asked = SentBefore(question.sha256)
-        request = RecommendRequest(question.advertiser, asked, options, who)
-        answer = self._answer(backend, image, None, request, noted=False)
+        request = RecommendRequest(question.advertiser, asked, options, who, noted=False)
+        answer = self._answer(backend, image, None, request)
         return answer.model_copy(update={"question": question.token})
 
     def _image(
@@ -138,8 +139,6 @@ class RecommendService:
         image: StoredImage,
         data: bytes | None,
         request: RecommendRequest,
-        *,
-        noted: bool,
     ) -> RecommendAnswer:
         """Answer about an image that is known, with canonical options."""
         started = time.perf_counter()
@@ -158,7 +157,7 @@ class RecommendService:
             fresh = backend.recommend(self._file(image, data), request.options)
             content = fresh.model_dump(mode="json")
         token, new = "", image.sha256 not in before.images
-        if noted or fresh is not None or kept.stale or new:
+        if request.noted or fresh is not None or kept.stale or new:
             with self.database.writes() as session:
                 if new:
                     note_sightings(session, advertiser, [image.sha256])
@@ -168,7 +167,7 @@ class RecommendService:
                     content = kept_answers(session, [picture], model, text).content[picture]
                 if kept.stale:
                     note_use(session, kept.stale, model, text)
-                if noted:
+                if request.noted:
                     token = note_question(session, advertiser, image.sha256, asked, request.who)
             self._trim(fresh is not None)
         total_ms = round(1e3 * (time.perf_counter() - started), 3)

@@ -114,7 +114,8 @@ def assign(  # noqa: PLR0913 - the fields of a query
     identity.check(advertiser)
     parts = parts_of(request)
     options = RecommendOptions(target, _context(context), alternates=0)
-    asked = RecommendRequest(advertiser, _image(sha256, catalogue), options, identity.who)
+    image = _image(sha256, catalogue)
+    asked = RecommendRequest(advertiser, image, options, identity.who, noted=False)
     answer = parts.recommender(asked)
     if not parts.images.keep(answer.sha256):  # training will need it
         raise AnswerExpired(

@@ -145,6 +145,7 @@ def _work_here(database: "Database", settings: ServiceSettings, job_id: int) -> 
         registry,
         settings.folder,
         threads=settings.retrain_threads,
+        priority=settings.retrain_priority,
         promote=lambda model, who: promote_row(registry, model, who),
     )
     worker = RetrainWorker(database, RetrainWork(parts))

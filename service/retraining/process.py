@@ -8,12 +8,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from augrank.resources import usable_cores
 
-IDLE = Path(__file__).with_name("idle.py")
+CHILD = Path(__file__).with_name("child.py")
 POLL_S, GRACE_S = 0.2, 10.0
 TAIL_BYTES, LINE = 4000, 300  # of a log; characters of a line
+Priority = Literal["idle", "normal"]
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -25,31 +27,40 @@ class Ended:
     tail: str  # last lines of its output
 
 
-def spare_threads(wanted: int | None = None) -> int:
-    """Return how many threads a command gets: one core is left to the service."""
-    return wanted or max(1, usable_cores() - 1)
+@dataclass(frozen=True)
+class Share:
+    """The share of the machine that commands get."""
+
+    threads: int
+    idle: bool = True  # only where nothing else wants to run
+
+    @classmethod
+    def of(cls, threads: int | None, priority: Priority) -> "Share":
+        """Return a share: without a number of threads, one core is left to the service."""
+        return cls(threads or max(1, usable_cores() - 1), priority == "idle")
 
 
-def run_idle(
+def run_command(
     command: Sequence[str],
     log: Path,
     *,
-    threads: int,
+    share: Share,
     stopped: Callable[[], bool],
     seen: Callable[[str], None] = lambda line: None,
 ) -> Ended:
-    """Run a command at idle priority until it ends, or is to be stopped.
+    """Run a command until it ends, or is to be stopped.
 
     Args:
         command: arguments of Python: ``-m training fit ...``.
         log: gets its output.
-        threads: of its libraries.
+        share: of the machine.
         stopped: whether to end it; asked often.
         seen: gets the last line of its output now and then.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    environment = os.environ | dict.fromkeys(THREADS, str(threads)) | {"NO_COLOR": "1"}
-    words = [sys.executable, str(IDLE), str(os.getpid()), sys.executable, *command]
+    environment = os.environ | dict.fromkeys(THREADS, str(share.threads)) | {"NO_COLOR": "1"}
+    priority = "idle" if share.idle else "normal"
+    words = [sys.executable, str(CHILD), str(os.getpid()), priority, sys.executable, *command]
     with log.open("ab") as output:
         process = subprocess.Popen(
             words,

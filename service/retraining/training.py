@@ -26,7 +26,7 @@ from service.retraining.candidates import (
 from service.retraining.data.dataset import TRAIN, read_rows
 from service.retraining.data.files import Root
 from service.retraining.jobs import RetrainOptions
-from service.retraining.process import Ended, run_idle
+from service.retraining.process import Ended, Share, run_command
 from service.retraining.versions import ROWS, TRAIN_FILE
 
 TRIES = 2  # of a command that was killed, such as for its memory
@@ -53,14 +53,14 @@ class Trainer:
     Args:
         root: of retraining.
         job_id: of the job.
-        threads: of the commands.
+        share: of the machine, for the commands.
         halted: whether to end soon; a command goes on at the next start.
         say: adds a line to the job's log.
     """
 
-    def __init__(self, root: Root, job_id: int, threads: int, halted: Halted, say: Say) -> None:
+    def __init__(self, root: Root, job_id: int, share: Share, halted: Halted, say: Say) -> None:
         self._root, self._folder, self._job_id = root, root.job(job_id), job_id
-        self._threads, self._halted, self._say = threads, halted, say
+        self._share, self._halted, self._say = share, halted, say
 
     def remember(self, bundle: str, options: Mapping[str, Any]) -> None:
         """Note the run that a bundle comes from.
@@ -119,7 +119,7 @@ class Trainer:
         if (place / "done.json").exists():
             return True
         place.mkdir(parents=True, exist_ok=True)
-        own = {"threads": self._threads, "cache": str(self._root.path / "cache"),
+        own = {"threads": self._share.threads, "cache": str(self._root.path / "cache"),
                "cache_gb": CACHE_GB}  # fmt: skip
         write_json(place / "fit.yaml", {**own, **options, "out": str(place / "run")})
         self._say(f"candidate {number + 1}: " + _in_words(options))
@@ -145,7 +145,7 @@ class Trainer:
             self._say(f"candidate {number + 1}: {line}", often=True)
 
         for _ in range(TRIES):
-            ended = run_idle(command, log, threads=self._threads, stopped=self._halted, seen=seen)
+            ended = run_command(command, log, share=self._share, stopped=self._halted, seen=seen)
             if ended.code is None or ended.code >= 0:
                 break
         return ended

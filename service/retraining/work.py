@@ -29,7 +29,7 @@ from service.retraining.collect import (
 )
 from service.retraining.data.files import Root
 from service.retraining.jobs import END, last_dataset
-from service.retraining.process import run_idle, spare_threads
+from service.retraining.process import Priority, Share, run_command
 from service.retraining.review import FILTERS, accept_proposals, left_of
 from service.retraining.steps import base, check, evaluate
 from service.retraining.training import Trainer
@@ -52,6 +52,7 @@ class Retraining:
         registry: of models.
         folder: of the service.
         threads: of commands; None: all cores but one.
+        priority: of commands.
         gate: how strict it is.
         promote: makes a model the live one; None: only people do.
     """
@@ -61,6 +62,7 @@ class Retraining:
     registry: Registry
     folder: Path
     threads: int | None = None
+    priority: Priority = "idle"
     gate: GateSettings = field(default_factory=GateSettings)
     promote: Promote | None = None
 
@@ -74,7 +76,7 @@ class RetrainWork:
 
     def __init__(self, parts: Retraining) -> None:
         self._parts, self._root = parts, Root(parts.folder)
-        self._threads = spare_threads(parts.threads)
+        self._share = Share.of(parts.threads, parts.priority)
         self._stages: dict[str, Callable[[Turn], bool]] = {
             "collect": self._collect,
             "base": self._base,
@@ -151,7 +153,7 @@ class RetrainWork:
             held = sorted(holding(session))
         asked = {"items": items, "dataset": str(dataset) if dataset else None, "holding": held,
                  "bundle": str(self._live_bundle()), "images": str(self._root.images),
-                 "min_side": turn.options.min_side, "threads": self._threads}  # fmt: skip
+                 "min_side": turn.options.min_side, "threads": self._share.threads}  # fmt: skip
         write_json(folder / check.REQUEST, asked)
         if not self._step(turn, "check", folder, folder / check.RESULT):
             return False
@@ -217,7 +219,7 @@ class RetrainWork:
             place = folder / "evaluation" / digest[:16]
             place.mkdir(parents=True, exist_ok=True)
             asked = {"bundle": str(bundle), "dataset": str(self._root.dataset(dataset)),
-                     "images": str(self._root.images), "threads": self._threads,
+                     "images": str(self._root.images), "threads": self._share.threads,
                      "out": str(out)}  # fmt: skip
             write_json(place / evaluate.REQUEST, asked)
             if not self._step(turn, "evaluate", place, out):
@@ -295,7 +297,7 @@ class RetrainWork:
         return self._parts.registry.directory(self._live()).absolute()
 
     def _trainer(self, turn: Turn) -> Trainer:
-        return Trainer(self._root, turn.job_id, self._threads, turn.halted, turn.say)
+        return Trainer(self._root, turn.job_id, self._share, turn.halted, turn.say)
 
     def _step(self, turn: Turn, name: str, folder: Path, result: Path) -> bool:
         """Run a step unless its result is there; return False if it was stopped.
@@ -307,7 +309,7 @@ class RetrainWork:
             return True
         log = folder / f"{name}.log"
         command = ("-m", "service.retraining.steps", name, str(folder))
-        ended = run_idle(command, log, threads=self._threads, stopped=turn.halted)
+        ended = run_command(command, log, share=self._share, stopped=turn.halted)
         if ended.code is None:
             return False
         if ended.code == REJECTED_INPUT:

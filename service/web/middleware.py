@@ -1,18 +1,19 @@
 """What surrounds the routes, from the outside to the inside.
 
-SecurityHeaders > observe > Authentication > RateLimit > Admission > BodyLimit > routes
+SecurityHeaders > Observation > Authentication > RateLimit > Admission > BodyLimit > routes
 
 Every response has headers, an id and a metric. Who asks is known before the rate limit, which is
 for each key, and refused before a body is read.
 """
 
 from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
 
 from service.access.authenticator import Authenticator
 from service.settings import ServiceSettings
 from service.web.authentication import Admission, Authentication
 from service.web.body_limit import BodyLimit
-from service.web.observability import observe
+from service.web.observability import Observation
 from service.web.rate_limit import RateLimit
 from service.web.security import SecurityHeaders
 
@@ -23,5 +24,6 @@ def surround(app: FastAPI, settings: ServiceSettings, authenticator: Authenticat
     app.add_middleware(Admission, hosts=settings.allowed_hosts)
     app.add_middleware(RateLimit, per_s=settings.requests_per_s, burst=settings.requests_burst)
     app.add_middleware(Authentication, authenticator=authenticator)
-    observe(app)
+    app.state.metrics = CollectorRegistry()
+    app.add_middleware(Observation, registry=app.state.metrics)
     app.add_middleware(SecurityHeaders)

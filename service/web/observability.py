@@ -4,11 +4,11 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable
 
-from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse
 from prometheus_client import CollectorRegistry, Counter, Histogram
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 log = logging.getLogger("augrank.service")
 REQUEST_ID = "X-Request-Id"
@@ -20,52 +20,70 @@ INTERNAL = {
 BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)  # seconds
 
 
-def observe(app: FastAPI) -> None:
-    """Give every request an id, a line in the log, and its place in the metrics.
+class Observation:
+    """Middleware: gives every request an id, a line in the log, and its place in the metrics.
 
     What nothing else has caught is answered here, too: 500, with the id of the log's traceback.
-    """
-    registry = CollectorRegistry()
-    app.state.metrics = registry
-    requests = Counter(
-        "augrank_requests_total", "Requests.", ("method", "route", "status"), registry=registry
-    )
-    seconds = Histogram(
-        "augrank_request_seconds", "Latency.", ("route",), registry=registry, buckets=BUCKETS
-    )
 
-    @app.middleware("http")
-    async def follow(
-        request: Request, call_next: Callable[[Request], Awaitable[Response]]
-    ) -> Response:
-        request_id = request.state.request_id = _id_of(request)
+    Args:
+        app: the application.
+        registry: of the metrics.
+    """
+
+    def __init__(self, app: ASGIApp, registry: CollectorRegistry) -> None:
+        self._app = app
+        self._requests = Counter(
+            "augrank_requests_total", "Requests.", ("method", "route", "status"), registry=registry
+        )
+        self._seconds = Histogram(
+            "augrank_request_seconds", "Latency.", ("route",), registry=registry, buckets=BUCKETS
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, and note it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id, status = _id_of(Headers(scope=scope)), 0
+        scope.setdefault("state", {})["request_id"] = request_id
         started = time.perf_counter()
+
+        async def noted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)[REQUEST_ID] = request_id
+            await send(message)
+
         try:
-            response = await call_next(request)
+            await self._app(scope, receive, noted)
         except Exception:
             log.exception("internal error", extra={"request_id": request_id})
-            response = JSONResponse(INTERNAL, 500)
-        elapsed = time.perf_counter() - started
-        route = getattr(request.scope.get("route"), "path", "(none)")
-        method = request.method if request.method in METHODS else "other"
-        requests.labels(method, route, response.status_code).inc()
-        seconds.labels(route).observe(elapsed)
-        response.headers[REQUEST_ID] = request_id
+            if status:  # half of an answer was sent: the connection must end
+                raise
+            await JSONResponse(INTERNAL, 500)(scope, receive, noted)
+        finally:
+            self._note(scope, request_id, status, time.perf_counter() - started)
+
+    def _note(self, scope: Scope, request_id: str, status: int, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", "(none)")
+        method = scope["method"] if scope["method"] in METHODS else "other"
+        self._requests.labels(method, route, status).inc()
+        self._seconds.labels(route).observe(seconds)
         log.info(
             "request",
             extra={
                 "request_id": request_id,
                 "method": method,
-                "path": request.scope["path"],
-                "status": response.status_code,
-                "ms": round(1e3 * elapsed, 1),
+                "path": scope["path"],
+                "status": status,
+                "ms": round(1e3 * seconds, 1),
             },
         )
-        return response
 
 
-def _id_of(request: Request) -> str:
-    given = request.headers.get(REQUEST_ID, "")
+def _id_of(headers: Headers) -> str:
+    given = headers.get(REQUEST_ID, "")
     if given.isascii() and given.isprintable() and 0 < len(given) <= MAX_ID:
         return given
     return secrets.token_hex(8)

@@ -60,6 +60,24 @@ def test_a_bad_image_fails_alone(caller: Caller):
     assert "at most 1,048,576 bytes" in much["error"]["message"]
 
 
+def test_what_the_model_refuses_has_its_reason(caller: Caller, monkeypatch):
+    service = caller.http.app.state.parts.classify
+    ask = service.backend.classify
+
+    def refuses_the_second(images, options):
+        answer = ask(images, options)
+        error = {"code": "backend_busy", "status": 503, "message": "try again"}
+        refused = answer.images[1].model_copy(update={"error": error})
+        return answer.model_copy(update={"images": (answer.images[0], refused)})
+
+    monkeypatch.setattr(service.backend, "classify", refuses_the_second)
+    good, refused = caller.classify(photo(34), photo(35))
+    assert good["error"] is None
+    assert (refused["error"]["code"], refused["error"]["message"]) == ("backend_busy", "try again")
+    monkeypatch.undo()
+    assert caller.classify(photo(35))[0]["error"] is None  # nothing wrong was kept
+
+
 @pytest.mark.parametrize(
     ("fields", "status", "words"),
     [

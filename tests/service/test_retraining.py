@@ -40,7 +40,7 @@ from service.retraining.data.dataset import (
 )
 from service.retraining.filters import Item, in_words, proposal_of, reasons_of
 from service.retraining.jobs import RetrainOptions, RetrainWorker, add_if_due, add_retraining
-from service.retraining.process import Ended, run_idle
+from service.retraining.process import Ended, Share, run_command
 from service.retraining.review import Decision, decide, finish, left_of, next_items
 from service.retraining.verdict import judge_candidates
 from service.retraining.work import Retraining, RetrainWork
@@ -299,7 +299,7 @@ class Commands:
         self.bundle, self.run, self.ran = bundle, run, list[str]()
         self.kill_after: str | None = None
 
-    def __call__(self, command, log, *, threads, stopped, seen=lambda line: None) -> Ended:
+    def __call__(self, command, log, *, share, stopped, seen=lambda line: None) -> Ended:
         _, module, *rest = command
         name = rest[0]
         self.ran.append(name)
@@ -340,8 +340,8 @@ class Commands:
 @pytest.fixture
 def commands(classify_export, classify_run, monkeypatch) -> Commands:
     stand_in = Commands(classify_export.bundle, classify_run.run)
-    monkeypatch.setattr(work, "run_idle", stand_in)
-    monkeypatch.setattr(training, "run_idle", stand_in)
+    monkeypatch.setattr(work, "run_command", stand_in)
+    monkeypatch.setattr(training, "run_command", stand_in)
     return stand_in
 
 
@@ -624,12 +624,15 @@ def test_a_broken_step_is_a_message_and_a_broken_process_an_error(tmp_path):
     log = tmp_path / "log"
 
     def run(*words: str) -> Ended:
-        return run_idle(words, log, threads=1, stopped=lambda: False)
+        return run_command(words, log, share=Share(1), stopped=lambda: False)
 
     assert run("-c", "print('one'); print('two'); raise SystemExit(3)") == Ended(3, "one\ntwo")
     started = datetime.now(UTC)
-    stopped = run_idle(("-c", "import time; time.sleep(60)"), log, threads=1, stopped=lambda: True)
+    sleep = ("-c", "import time; time.sleep(60)")
+    stopped = run_command(sleep, log, share=Share(1), stopped=lambda: True)
     assert stopped.code is None
     assert datetime.now(UTC) - started < timedelta(seconds=10)
     text = "import os; print(os.nice(0), os.sched_getscheduler(0) == os.SCHED_IDLE)"
     assert run("-c", text).tail.endswith("19 True")
+    normal = run_command(("-c", text), log, share=Share(1, idle=False), stopped=lambda: False)
+    assert normal.tail.endswith("0 False")
