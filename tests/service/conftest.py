@@ -1,12 +1,13 @@
 """A service on a new database, with the classifier of coloured shapes."""
 
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, make_url, text
 
 from service.app import create_app
 from service.backends.classify import BundleBackend
@@ -64,24 +65,49 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         server.cleanup()
 
 
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite database without rows: tests copy it, which is quicker than migrating."""
+    file = tmp_path_factory.mktemp("sqlite") / "service.db"
+    _migrate(f"sqlite:///{file}")
+    return file
+
+
+@pytest.fixture(scope="session")
+def migrated_postgres(postgres: str) -> str:
+    """URL of a PostgreSQL database without rows, as a template."""
+    url = new_database(postgres)
+    _migrate(url)
+    return url
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path / 'service.db'}"
+        file = tmp_path / "service.db"
+        shutil.copyfile(request.getfixturevalue("migrated_file"), file)
+        url = f"sqlite:///{file}"
     else:
-        url = new_database(request.getfixturevalue("postgres"))
+        template = request.getfixturevalue("migrated_postgres")
+        url = new_database(request.getfixturevalue("postgres"), template)
     opened = Database(url)
-    opened.migrate()
     yield opened
     opened.close()
 
 
-def new_database(server: str) -> str:
-    """Create a database on a PostgreSQL server; return its URL."""
+def _migrate(url: str) -> None:
+    opened = Database(url)
+    opened.migrate()
+    opened.close()
+
+
+def new_database(server: str, template: str | None = None) -> str:
+    """Create a database on a PostgreSQL server, empty or as another one; return its URL."""
     name = f"test_{secrets.token_hex(6)}"
+    copied = f" TEMPLATE {make_url(template).database}" if template else ""
     engine = create_engine(server, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
+        connection.execute(text(f"CREATE DATABASE {name}{copied}"))
     engine.dispose()
     return server.replace("/postgres?", f"/{name}?")
 

@@ -185,7 +185,7 @@ def test_a_remote_recommender_answers_as_the_bundle_does(ranks, tiny_export, rec
             assert np.isclose(mine.probability, theirs.probability, atol=1e-6)
         assert [each.path for each in got.alternates] == [each.path for each in want.alternates]
         with pytest.raises(RequestError, match="one of open_rate"):
-            remote.canonical(RecommendOptions("opens", {}))
+            remote.canonical(RecommendOptions("opens", context))
         with pytest.raises(RequestError, match="not an image") as refused:
             remote.recommend(b"text", options)
         assert (refused.value.status, refused.value.code) == (415, "unsupported_image")
