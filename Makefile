@@ -54,6 +54,9 @@ bench: install build/demo/dist/bundle ## Time the request pipeline by stage on t
 build/demo/dist/bundle:
 	$(MAKE) demo
 
+build/demo-classify/dist/bundle:
+	$(MAKE) demo-classify
+
 demo: install ## Train, export, serve and ask for a recommendation, with the example catalogue
 	$(BIN)/python -m examples.demo
 

@@ -62,6 +62,19 @@ def test_a_process_whose_parent_has_ended():
 
 def test_nothing(shared):
     pass
+
+
+@pytest.fixture(scope="module")
+def shell():
+    with subprocess.Popen(["sh"], stdin=subprocess.PIPE, text=True) as process:
+        yield process
+        process.stdin.write("kill $!\\n")
+        process.stdin.close()
+
+
+def test_what_a_process_of_a_module_starts_is_its_own(shell):
+    shell.stdin.write("sleep 60 &\\n")
+    shell.stdin.flush()
 """
 
 
@@ -74,7 +87,7 @@ def test_what_a_test_leaves_behind_fails_it(tmp_path):
         command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert "6 passed, 3 errors" in done.stdout, done.stdout
+    assert "7 passed, 3 errors" in done.stdout, done.stdout
     left = re.findall(r"ERROR at teardown of (\w+).*?\nleft behind: (\S+) (.*)", done.stdout)
     assert [(test, kind) for test, kind, _ in left] == [
         ("test_a_thread", "thread"),

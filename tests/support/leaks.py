@@ -1,7 +1,8 @@
 """A pytest plugin: a test fails if a thread or a process that it started outlives it.
 
-What a module's or session's fixture starts may live as long as the fixture. Processes are found
-even if their parent has ended: they inherit an environment variable that names this test session.
+What a module's or session's fixture starts may live as long as the fixture, and so may what its
+processes start, such as a browser's for a page. Processes are found even if their parent has ended:
+they inherit an environment variable that names this test session.
 """
 
 import gc
@@ -80,7 +81,11 @@ class LeakDetector:
 
     def _leaked(self) -> list[Leak]:
         allowed = self._before.union(*self._of_fixtures.values())
-        return [one for one in self._running() if one not in allowed]
+        return [
+            one
+            for one in self._running()
+            if one not in allowed and allowed.isdisjoint(_ancestors(one))
+        ]
 
     def _running(self) -> Iterator[Leak]:
         yield from (thread for thread in threading.enumerate() if thread.is_alive())
@@ -103,6 +108,15 @@ class LeakDetector:
                 continue
         for_all_tests = _of_multiprocessing()
         return {p for p in found if p.pid != own.pid and p.pid not in for_all_tests}
+
+
+def _ancestors(leak: Leak) -> list[psutil.Process]:
+    if isinstance(leak, threading.Thread):
+        return []
+    try:
+        return leak.parents()
+    except psutil.NoSuchProcess:
+        return []
 
 
 def _of_multiprocessing() -> set[int | None]:

@@ -1,0 +1,146 @@
+"""What the OpenAPI description says is what happens: schemathesis asks every operation.
+
+The whole interface runs in this process, with models that are none: it is about requests and
+answers. ``schemathesis`` is run as people run it.
+"""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jsonschema_rs
+import pytest
+import schemathesis
+from fastapi import FastAPI
+
+from service.app import create_app
+from service.database.session import Database
+from service.settings import ServiceSettings
+from tests.service.keyed import make_key
+from tests.service.pages import photo, sha256
+from tests.service.recommender_stub import DrawnRecommender
+from tests.service.serving import served
+from tests.service.test_state import FixedModel
+
+CONFIG = Path(__file__).with_name("schemathesis.toml")
+PATH = "/v1/openapi.json"
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Iterator[FastAPI]:
+    database = Database(f"sqlite:///{tmp_path / 'service.db'}")
+    database.migrate()
+    settings = ServiceSettings(folder=tmp_path, max_upload_mb=1, requests_per_s=0)
+    yield create_app(settings, database, FixedModel(0), DrawnRecommender())
+    database.close()
+
+
+def run(url: str, folder: Path, *options: str) -> str:
+    """Run schemathesis on all operations; fail with what it says."""
+    command = [str(Path(sys.executable).with_name("schemathesis")), "--config-file", str(CONFIG),
+               "run", f"{url}{PATH}", "--no-color", *options]  # fmt: skip
+    done = subprocess.run(
+        command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_every_operation_does_what_its_description_says(app, tmp_path):
+    with served(app) as url:
+        said = run(url, tmp_path)
+        count = len(httpx.get(f"{url}{PATH}").json()["paths"])
+    assert count > 20
+    assert "No issues found" in said
+
+
+@pytest.mark.slow
+def test_no_operation_works_without_its_key(app, tmp_path):
+    key = make_key(app.state.parts.database, "root")
+    with served(app) as url:
+        bearer = f"Authorization: Bearer {key}"
+        said = run(url, tmp_path, "-H", bearer, "--checks", "ignored_auth", "--phases", "fuzzing")
+    assert "No issues found" in said
+
+
+def test_answers_about_what_there_is_fit_their_schemas(app):
+    """Schemathesis does not know what was sent: these are the answers that it does not see."""
+    image = photo(800)
+    with served(app) as url, httpx.Client(base_url=f"{url}/v1", timeout=30) as http:
+        sent = {"advertiser": "ada"}
+        steps = [
+            http.post("/classify", files={"images": image}, data=sent),
+            http.post("/recommend", files={"image": image}, data=sent),
+            http.post("/fixes", json={**sent, "sha256": sha256(image), "label": "colour",
+                                      "value": "red", "who": "ana"}),
+            http.get("/fixes", params=sent),
+            http.post("/fixes/1/undo", json={**sent, "who": "ana"}),
+            http.post("/confirmations", json={**sent, "label": "colour", "who": "ana", "images": [
+                {"sha256": sha256(image), "value": "blue"}]}),
+            http.get("/queue", params={**sent, "label": "colour", "state": "all"}),
+            http.get("/queue/progress", params={**sent, "label": "colour"}),
+            http.get("/questions", params=sent),
+            http.post("/batches", json={**sent, "urls": ["http://127.0.0.1:9/1.jpg"]}),
+            http.get("/batches/1", params=sent),
+            http.get("/batches/1/results", params=sent),
+            http.get("/jobs"),
+            http.get("/jobs/1"),
+            http.get("/models"),
+            http.get("/retraining"),
+            http.get(f"/images/{sha256(image)}", params=sent),
+            http.get(f"/images/{sha256(image)}/thumbnail", params=sent),
+        ]  # fmt: skip
+        described = schemathesis.openapi.from_url(f"{url}{PATH}")
+    for answer in steps:
+        path = answer.request.url.path.removesuffix("/")
+        assert answer.is_success, f"{path}: {answer.text}"
+        operation = described.find_operation_by_path(answer.request.method, path)
+        assert operation is not None, path
+        answer.request.read()  # of a form; schemathesis looks at it
+        operation.validate_response(answer)
+
+
+def test_examples_are_valid(app):
+    described = app.openapi()
+    examples = list(_examples(described))
+    assert len(examples) >= 8
+    for schema, example in examples:
+        jsonschema_rs.validator_for({**schema, "components": described["components"]}).validate(
+            example
+        )
+
+
+def test_every_operation_with_a_json_body_has_an_example(app):
+    described = app.openapi()
+    for path, methods in described["paths"].items():
+        for method, operation in methods.items():
+            content = operation.get("requestBody", {}).get("content", {})
+            if "application/json" in content:
+                schema = content["application/json"]["schema"]
+                found = _resolved(schema, described)
+                assert found.get("examples") or found.get("properties", {}).keys() <= {
+                    "advertiser", "who", "why", "accept",
+                }, f"{method} {path}"  # fmt: skip
+
+
+def test_every_operation_says_what_it_does(app):
+    for path, methods in app.openapi()["paths"].items():
+        for method, operation in methods.items():
+            assert operation["summary"], f"{method} {path}"
+            assert operation["description"], f"{method} {path}"
+
+
+def _examples(described: Any) -> Iterator[tuple[dict[str, Any], Any]]:
+    for schema in described["components"]["schemas"].values():
+        for example in schema.get("examples", ()):
+            yield schema, example
+
+
+def _resolved(schema: dict[str, Any], described: Any) -> dict[str, Any]:
+    while "$ref" in schema:
+        schema = described["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    return schema
