@@ -79,3 +79,17 @@ class ImageExpired(RequestError):
 
     status = 410
     code = "image_expired"
+
+
+class DiskFull(RequestError):
+    """There is no space for what a request would add."""
+
+    status = 507
+    code = "disk_full"
+
+
+class RequestTooLarge(RequestError):
+    """The body of a request is larger than allowed."""
+
+    status = 413
+    code = "request_too_large"

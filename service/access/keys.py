@@ -84,9 +84,9 @@ def check_key(row: ApiKey) -> None:
         Unauthorized: it was revoked, or has expired.
     """
     if row.revoked_at is not None:
-        raise Unauthorized(f"this key was revoked on {utc(row.revoked_at):%Y-%m-%d}", remedy=REMEDY)
-    if row.expires_at is not None and utc(row.expires_at) <= datetime.now(UTC):
-        raise Unauthorized(f"this key expired on {utc(row.expires_at):%Y-%m-%d}", remedy=REMEDY)
+        raise Unauthorized(f"this key was revoked on {row.revoked_at:%Y-%m-%d}", remedy=REMEDY)
+    if row.expires_at is not None and row.expires_at <= datetime.now(UTC):
+        raise Unauthorized(f"this key expired on {row.expires_at:%Y-%m-%d}", remedy=REMEDY)
 
 
 def identity_of_key(row: ApiKey) -> Identity:
@@ -96,7 +96,7 @@ def identity_of_key(row: ApiKey) -> Identity:
 
 def use_is_to_be_noted(row: ApiKey) -> bool:
     """Return whether the last use that was noted is long ago."""
-    return row.last_used_at is None or utc(row.last_used_at) < datetime.now(UTC) - NOTED_EVERY
+    return row.last_used_at is None or row.last_used_at < datetime.now(UTC) - NOTED_EVERY
 
 
 def note_use(session: Session, key_id: int) -> None:
@@ -140,8 +140,3 @@ def any_key(session: Session) -> bool:
 def digest_of(secret: str) -> str:
     """Return what is kept of a secret."""
     return hashlib.sha256(secret.encode()).hexdigest()
-
-
-def utc(time: datetime) -> datetime:
-    """Return a time of the database with its zone, which SQLite does not keep."""
-    return time if time.tzinfo else time.replace(tzinfo=UTC)

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
-from service.access.keys import check_key, digest_of, utc
+from service.access.keys import check_key, digest_of
 from service.database.tables import ApiKey, LoginSession
 from service.errors import Unauthorized
 
@@ -39,7 +39,7 @@ def key_of_session(session: Session, session_id: str) -> ApiKey:
         Unauthorized: the session has ended, or its key does not hold any more.
     """
     row = session.get(LoginSession, digest_of(session_id))
-    if row is None or utc(row.expires_at) <= datetime.now(UTC):
+    if row is None or row.expires_at <= datetime.now(UTC):
         raise Unauthorized("your login has ended", remedy="Log in again: /login.")
     key = session.get_one(ApiKey, row.key_id)
     check_key(key)

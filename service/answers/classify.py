@@ -198,8 +198,8 @@ class ClassifyService:
                 except RequestError as error:
                     item.error = error
                     continue
-                if self._images is not None:
-                    self._images.add(item.sha256, image)
+            if self._images is not None and item.sha256 and isinstance(image, bytes):
+                self._images.add(item.sha256, image)  # again, if it had to make room for others
         if not seen:
             return items
         with self.database.reads() as session:

@@ -35,7 +35,7 @@ def kept_answers(
         )
     ).all()
     long_ago = datetime.now(UTC) - NOTED_EVERY
-    stale = tuple(picture for picture, _, used_at in rows if _utc(used_at) < long_ago)
+    stale = tuple(picture for picture, _, used_at in rows if used_at < long_ago)
     return KeptAnswers({picture: content for picture, content, _ in rows}, stale)
 
 
@@ -120,8 +120,3 @@ def _keep_labels(
     ]
     if rows:
         insert_missing(session, AnswerLabel, rows)
-
-
-def _utc(time: datetime) -> datetime:
-    """Return a time of the database with its zone, which SQLite does not keep."""
-    return time if time.tzinfo else time.replace(tzinfo=UTC)

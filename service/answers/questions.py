@@ -87,8 +87,3 @@ def history(
     return list(
         session.scalars(query.order_by(Question.at.desc(), Question.token.desc()).limit(most))
     )
-
-
-def asked_at(question: Question) -> datetime:
-    """Return when a question was asked last, with the zone, which SQLite does not keep."""
-    return question.at if question.at.tzinfo else question.at.replace(tzinfo=UTC)

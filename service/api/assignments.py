@@ -1,6 +1,7 @@
 """Hand out candidates, and show what was handed out."""
 
 import json
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -10,7 +11,7 @@ from augrank.errors import BadRequest
 from augrank.models.targets import Direction
 from service.answers.recommend import OfCatalogue, RecommendRequest, SentBefore
 from service.api.common import ERRORS, SHA256, AdvertiserQuery, Name, Reader, Url
-from service.api.outcomes import OutcomeRow, Utc
+from service.api.outcomes import OutcomeRow
 from service.backends.recommend import RecommendOptions
 from service.database.tables import KEY, Assignment
 from service.errors import AnswerExpired
@@ -56,7 +57,7 @@ class AssignmentRow(BaseModel):
     propensity: float = Field(description="Exactly the probability with which it was drawn.")
     unit: str | None
     who: str
-    at: Utc
+    at: datetime
 
     @classmethod
     def of(cls, row: Assignment) -> "AssignmentRow":

@@ -42,5 +42,5 @@ class ErrorBody(BaseModel):
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorBody}
-    for status in (400, 401, 403, 404, 409, 410, 413, 415, 422, 429, 500, 503)
+    for status in (400, 401, 403, 404, 409, 410, 413, 415, 422, 429, 500, 502, 503, 507)
 }

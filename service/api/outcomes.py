@@ -1,12 +1,12 @@
 """Report what came of assignments, and take it out as a manifest."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.datastructures import UploadFile
 
 from augrank.errors import BadRequest, RequestError
@@ -20,7 +20,6 @@ from service.parts import parts_of
 MAX_REPORTS = 10_000
 CSV = "text/csv"
 # SQLite does not keep the zone.
-Utc = Annotated[datetime, AfterValidator(lambda at: at if at.tzinfo else at.replace(tzinfo=UTC))]
 router = APIRouter(prefix="/v1/outcomes", responses=ERRORS)
 
 
@@ -34,7 +33,7 @@ class OutcomeRow(BaseModel):
     trials: int
     replaces: str | None = Field(description="The report whose numbers were wrong.")
     who: str
-    at: Utc
+    at: datetime
 
     @classmethod
     def of(cls, row: Outcome, key: str) -> "OutcomeRow":

@@ -13,7 +13,7 @@ from augrank.models.context import BLANK, CategoricalColumn, ContextColumn
 from augrank.models.targets import Direction
 from augrank.tasks.base import RequestBody
 from augrank.tasks.recommend.request import DEFAULT_ALTERNATES, parse_request
-from service.answers.questions import asked_at, history
+from service.answers.questions import history
 from service.answers.recommend import (
     OfCatalogue,
     RecommendAnswer,
@@ -115,7 +115,7 @@ class QuestionRow(BaseModel):
             advertiser=question.advertiser,
             sha256=question.sha256,
             who=question.who,
-            at=asked_at(question),
+            at=question.at,
             **question.options,
         )
 

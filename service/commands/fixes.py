@@ -1,8 +1,7 @@
 """``python -m service fixes``: corrections of people, out as files and in again."""
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,11 +11,12 @@ import typer
 from augrank.cli.command import friendly_errors
 from augrank.errors import BadRequest, reason
 from augrank.files import atomic_write, check_output_file, disk_errors
+from service.commands.opened import opened_database
 from service.commands.options import DatabaseOption, FolderOption
-from service.settings import ServiceSettings, read_settings
+from service.settings import read_settings
 
 if TYPE_CHECKING:
-    from service.database.session import Database
+    pass
 
 EXIT_REFUSED = 1
 MAX_SHOWN = 20  # rows that were not taken, of those that are listed
@@ -64,7 +64,7 @@ def export(
     settings = read_settings(database=database, folder=folder)
     kept = f"{(settings.folder / 'images/kept').absolute()}/"
     asked = Export(format.value, history, advertiser, source_prefix or kept, _classes(bundle) or {})
-    with _opened(settings) as opened:
+    with opened_database(settings) as opened:
         lines = export_lines(opened, asked)
         if out is None:
             sys.stdout.writelines(lines)
@@ -111,7 +111,7 @@ def import_(
     settings = read_settings(database=database, folder=folder)
     images = ImageStore(settings.folder, int(settings.max_images_gb * 2**30))
     how = Intake(ANYBODY, _classes(bundle), who, dry_run)
-    with _opened(settings) as opened:
+    with opened_database(settings) as opened:
         done = take_fixes(opened, rows, how, images.keep)
     would = "would be " if dry_run else ""
     typer.echo(
@@ -136,16 +136,3 @@ def _classes(bundle: Path | None) -> Mapping[str, Sequence[str]] | None:
 
     with open_bundle(bundle, ClassifySpec) as opened:
         return {head.label: head.classes for head in opened.spec.heads}
-
-
-@contextmanager
-def _opened(settings: ServiceSettings) -> "Iterator[Database]":
-    """Open the database of the service, and bring it up to date."""
-    from service.database.session import Database
-
-    opened = Database(settings.database_url)
-    try:
-        opened.migrate()
-        yield opened
-    finally:
-        opened.close()

@@ -5,8 +5,6 @@ a second, in whatever process it is.
 """
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
@@ -15,10 +13,12 @@ import typer
 
 from augrank.cli.command import friendly_errors
 from augrank.errors import BadRequest
+from service.commands.opened import opened_database
 from service.commands.options import DatabaseOption, FolderOption
 from service.settings import read_settings
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from service.database.session import Database
@@ -93,7 +93,10 @@ def add(
         role=Role[role.name],
         expires_at=None if expires_in is None else datetime.now(UTC) + duration_of(expires_in),
     )
-    with _opened(database, folder) as opened, opened.writes() as session:
+    with (
+        _opened(database, folder) as opened,
+        opened.writes() as session,
+    ):
         is_first = not any_key(session)
         row, key = create_key(session, new)
         place = opened.engine.url.render_as_string(hide_password=True)
@@ -118,7 +121,10 @@ def list_(database: DatabaseOption = None, folder: FolderOption = None) -> None:
 
     from service.access.keys import list_keys
 
-    with _opened(database, folder) as opened, opened.reads() as session:
+    with (
+        _opened(database, folder) as opened,
+        opened.reads() as session,
+    ):
         rows = list_keys(session)
     if not rows:
         typer.echo("There are no keys. Make one: python -m service keys add --help")
@@ -151,12 +157,15 @@ def revoke(
 
     Example: python -m service keys revoke 3
     """
-    from service.access.keys import revoke_key, utc
+    from service.access.keys import revoke_key
 
-    with _opened(database, folder) as opened, opened.writes() as session:
+    with (
+        _opened(database, folder) as opened,
+        opened.writes() as session,
+    ):
         row = revoke_key(session, key_id)
     assert row.revoked_at is not None
-    when = f"{utc(row.revoked_at):%Y-%m-%d %H:%M} UTC"
+    when = f"{row.revoked_at:%Y-%m-%d %H:%M} UTC"
     typer.echo(f"Key {row.id} of {row.who} does not hold any more: revoked on {when}.")
 
 
@@ -187,17 +196,8 @@ def _checked_name(option: str, name: str) -> str:
     return name
 
 
-@contextmanager
-def _opened(database: str | None, folder: "Path | None") -> "Iterator[Database]":
-    """Open the database of the service, and bring it up to date."""
-    from service.database.session import Database
-
-    opened = Database(read_settings(database=database, folder=folder).database_url)
-    try:
-        opened.migrate()
-        yield opened
-    finally:
-        opened.close()
+def _opened(database: str | None, folder: "Path | None") -> "AbstractContextManager[Database]":
+    return opened_database(read_settings(database=database, folder=folder))
 
 
 def _day(time: datetime | None) -> str:
@@ -205,11 +205,9 @@ def _day(time: datetime | None) -> str:
 
 
 def _state(row: "ApiKey") -> str:
-    from service.access.keys import utc
-
     if row.revoked_at is not None:
         return f"revoked {_day(row.revoked_at)}"
     if row.expires_at is None:
         return "holds"
-    has_ended = utc(row.expires_at) <= datetime.now(UTC)
+    has_ended = row.expires_at <= datetime.now(UTC)
     return f"{'expired' if has_ended else 'holds until'} {_day(row.expires_at)}"

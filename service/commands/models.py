@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from augrank.cli.command import friendly_errors
+from service.commands.opened import opened_database
 from service.commands.options import DatabaseOption, FolderOption
 from service.settings import read_settings
 
@@ -146,16 +147,11 @@ def watch(
 
 @contextmanager
 def _registry(database: str | None, folder: Path | None) -> Iterator["Registry"]:
-    from service.database.session import Database
     from service.models.registry import Registry
 
     settings = read_settings(database=database, folder=folder)
-    opened = Database(settings.database_url)
-    try:
-        opened.migrate()
+    with opened_database(settings) as opened:
         yield Registry(opened, settings.folder, settings.max_models)
-    finally:
-        opened.close()
 
 
 def _check_answers(registry: "Registry", model: "Model") -> None:

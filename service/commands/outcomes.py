@@ -1,7 +1,5 @@
 """``python -m service outcomes``: what came of assignments, in and out."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,11 +8,12 @@ import typer
 from augrank.cli.command import friendly_errors
 from augrank.errors import BadRequest, reason
 from augrank.files import check_output_folder, disk_errors
+from service.commands.opened import opened_database
 from service.commands.options import DatabaseOption, FolderOption
-from service.settings import ServiceSettings, read_settings
+from service.settings import read_settings
 
 if TYPE_CHECKING:
-    from service.database.session import Database
+    pass
 
 EXIT_REFUSED = 1
 MAX_SHOWN = 20  # refused rows, of those that are listed
@@ -47,7 +46,10 @@ def export(
     settings = read_settings(database=database, folder=folder)
     check_output_folder(out)
     images = ImageStore(settings.folder, int(settings.max_images_gb * 2**30))
-    with _opened(settings) as opened, disk_errors(out, "Free some space, and export again."):
+    with (
+        opened_database(settings) as opened,
+        disk_errors(out, "Free some space, and export again."),
+    ):
         done = export_outcomes(opened, images, out, advertiser)
     typer.echo(f"{out / MANIFEST}: {done.rows:,} rows about {done.images:,} images")
     if done.missing:
@@ -81,7 +83,7 @@ def import_(
         raise BadRequest(
             f"{file} cannot be read", expected="a CSV file", got=reason(error)
         ) from error
-    with _opened(read_settings(database=database, folder=folder)) as opened:
+    with opened_database(read_settings(database=database, folder=folder)) as opened:
         done = import_reports(opened, advertiser, data, who)
     typer.echo(f"{done.added:,} added, {done.known:,} known, {done.refused:,} refused")
     for line, why in done.errors[:MAX_SHOWN]:
@@ -90,16 +92,3 @@ def import_(
         typer.echo(f"... and {done.refused - MAX_SHOWN:,} more", err=True)
     if done.refused:
         raise typer.Exit(EXIT_REFUSED)
-
-
-@contextmanager
-def _opened(settings: ServiceSettings) -> "Iterator[Database]":
-    """Open the database of the service, and bring it up to date."""
-    from service.database.session import Database
-
-    opened = Database(settings.database_url)
-    try:
-        opened.migrate()
-        yield opened
-    finally:
-        opened.close()

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from augrank.cli.command import friendly_errors
 from augrank.cli.options import pairs
+from service.commands.opened import opened_database
 from service.commands.options import DatabaseOption, FolderOption
 from service.settings import ServiceSettings, read_settings
 
@@ -68,7 +69,6 @@ def retrain(
 
     Example: python -m service retrain --base runs/cars --wait
     """
-    from service.database.session import Database
     from service.retraining.jobs import RetrainOptions
 
     settings = read_settings(database=database, folder=folder)
@@ -81,9 +81,7 @@ def retrain(
         min_side=min_side,
         settings=_settings_of(set_),
     )
-    opened = Database(settings.database_url)
-    try:
-        opened.migrate()
+    with opened_database(settings) as opened:
         job_id = _added(opened, options)
         if here:
             _work_here(opened, settings, job_id)
@@ -91,8 +89,6 @@ def retrain(
             _follow(opened, job_id)
         else:
             console.print(f"Retraining {job_id}: the service works on it. --wait shows how far.")
-    finally:
-        opened.close()
 
 
 def _settings_of(given: list[str] | None) -> dict[str, str | int | float | bool | list[str]]:

@@ -14,7 +14,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import groupby
 from typing import Any, Literal
 
@@ -185,5 +185,4 @@ def _cell(value: Any) -> str:
 
 
 def _iso(time: datetime) -> str:
-    """Return a time with its zone, which SQLite does not keep."""
-    return (time if time.tzinfo else time.replace(tzinfo=UTC)).isoformat(timespec="seconds")
+    return time.isoformat(timespec="seconds")

@@ -104,7 +104,10 @@ def _csv_rows(text: str) -> Iterator[NumberedRow]:
     header = text.split("\n", 1)[0]
     delimiter = max(DELIMITERS, key=header.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    names = [name.strip() for name in next(reader)]
+    try:
+        names = [name.strip() for name in next(reader)]
+    except csv.Error as error:
+        raise BadRequest("line 1 cannot be read", expected="CSV", got=str(error)) from error
     missing = [name for name in REQUIRED if name not in names]
     if not {"sha256", "image_url"} & set(names):
         missing.append("sha256 or image_url")

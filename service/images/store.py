@@ -4,12 +4,14 @@ FOLDER/images/seen/ab/abcd...     bounded: the least recently used ones go
 FOLDER/images/kept/ab/abcd...     corrected: a model learns from them, so they stay
 """
 
+import logging
 import os
 import secrets
 import threading
 from contextlib import suppress
 from pathlib import Path
 
+log = logging.getLogger("augrank.service")
 SPARE = 0.1  # share of the limit that is freed at once
 
 
@@ -27,31 +29,38 @@ class ImageStore:
         self._bytes: int | None = None  # of seen files; None: not counted yet
 
     def add(self, sha256: str, data: bytes) -> None:
-        """Keep a file as long as there is room."""
+        """Keep a file as long as there is room; an answer needs none, so none is no error."""
         path = self._path(self._seen, sha256)
         if path.exists() or self._path(self._kept, sha256).exists():
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{sha256}.{secrets.token_hex(4)}.part")  # threads do it at once
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             partial.write_bytes(data)
             partial.replace(path)
+        except OSError:
+            log.exception("an image file could not be kept")
+            return
         finally:
-            partial.unlink(missing_ok=True)
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
         self._added(len(data))
 
     def keep(self, sha256: str) -> bool:
-        """Keep a file for good; return whether it is there."""
+        """Keep a file for good; return whether it is there, and on the disk."""
         source, kept = self._path(self._seen, sha256), self._path(self._kept, sha256)
         if kept.exists():
             return True
-        kept.parent.mkdir(parents=True, exist_ok=True)
         try:
+            kept.parent.mkdir(parents=True, exist_ok=True)
             _fsync(source)
             with suppress(FileExistsError):
                 os.link(source, kept)
             _fsync(kept.parent)
         except FileNotFoundError:
+            return False
+        except OSError:
+            log.exception("an image file could not be kept for good")
             return False
         return True
 

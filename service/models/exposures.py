@@ -92,7 +92,7 @@ def _insert(session: Session, keys: Mapping[Key, datetime]) -> None:
                 Exposure.advertiser == advertiser,
                 Exposure.picture_id.in_(pictures),
             )
-        ).tuples()
+        )
         answered: dict[int, set[str]] = {}
         for picture, model in seen:
             answered.setdefault(picture, set()).add(model)

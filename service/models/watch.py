@@ -202,7 +202,7 @@ def report_of(session: Session, task: str, now: datetime | None = None) -> Watch
         .order_by(Promotion.id.desc())
         .limit(1)
     )
-    since = _utc(last.at) if last is not None else _utc(live.created_at)
+    since = last.at if last is not None else live.created_at
     before = session.get(Model, last.before_id) if last and last.before_id else None
     day = HORIZONS[-1]
     cells = {live.digest: _cells(session, live.digest, now - day, day)}
@@ -215,7 +215,7 @@ def report_of(session: Session, task: str, now: datetime | None = None) -> Watch
             new = _fixed(session, live.digest, now - horizon, horizon, first=since)
             hours = horizon.total_seconds() / 3600
             found[hours] = evidence(_counts(old), _counts(new), ALARM_ERROR / len(HORIZONS))
-    alarm_at = _utc(live.alarm_at) if live.alarm_at else None
+    alarm_at = live.alarm_at if live.alarm_at else None
     return WatchReport(task, live, before, since, cells, found, alarm_at)
 
 
@@ -318,8 +318,3 @@ def _summed(pairs: Iterable[tuple[str, Tally]]) -> dict[str, Tally]:
     for name, tally in pairs:
         found[name] = found.get(name, Tally()) + tally
     return dict(sorted(found.items()))
-
-
-def _utc(time: datetime) -> datetime:
-    """Return a time of the database with its zone, which SQLite does not keep."""
-    return time if time.tzinfo else time.replace(tzinfo=UTC)

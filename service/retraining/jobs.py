@@ -172,7 +172,7 @@ def add_if_due(database: Database, every: timedelta, options: RetrainOptions) ->
     with database.writes() as session:
         lock_for_adding(session, ADDING)
         last = last_retraining(session)
-        if last is not None and (last.state in ACTIVE or _utc(last.created_at) > _ago(every)):
+        if last is not None and (last.state in ACTIVE or last.created_at > _ago(every)):
             return None
         if not new_fixes(session):
             return None
@@ -181,8 +181,3 @@ def add_if_due(database: Database, every: timedelta, options: RetrainOptions) ->
 
 def _ago(time: timedelta) -> datetime:
     return datetime.now(UTC) - time
-
-
-def _utc(moment: datetime) -> datetime:
-    """Return a time of the database with its zone, which SQLite does not keep."""
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -2,10 +2,12 @@
 
 from contextlib import suppress
 
-from starlette.responses import JSONResponse
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from augrank.errors import ImageTooLarge
+from service.errors import RequestTooLarge
+from service.web.errors import answer
 
 
 class BodyLimit:
@@ -26,7 +28,7 @@ class BodyLimit:
             return
         length = dict(scope["headers"]).get(b"content-length", b"0")
         if length.isdigit() and int(length) > self._limit:
-            await self._refused()(scope, receive, send)
+            await self._refused(scope)(scope, receive, send)
             return
         received, started = 0, False
 
@@ -48,16 +50,18 @@ class BodyLimit:
         with suppress(_TooLargeError):
             await self._app(scope, counted, noticed)
         if received > self._limit and not started:
-            await self._refused()(scope, receive, send)
+            await self._refused(scope)(scope, receive, send)
 
-    def _refused(self) -> JSONResponse:
-        error = ImageTooLarge(
+    def _refused(self, scope: Scope) -> Response:
+        error = RequestTooLarge(
             "the request is too large",
             expected=f"at most {self._limit:,} bytes",
             got="more",
             remedy="Send fewer images at once.",
         )
-        return JSONResponse(error.to_dict(), error.status, {"Connection": "close"})
+        refused = answer(Request(scope), error)
+        refused.headers["Connection"] = "close"
+        return refused
 
 
 class _TooLargeError(Exception):

@@ -16,18 +16,21 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from augrank.errors import AugrankError, BadRequest
-from service.errors import BackendFailed, BackendUnavailable
+from augrank.files import DISK_IS_FULL
+from service.errors import BackendFailed, BackendUnavailable, DiskFull
 from service.pages.errors import error_page
 from service.web.observability import INTERNAL
 from service.web.paths import is_for_programs
 
 log = logging.getLogger("augrank.service")
+# What SQLite and PostgreSQL say of a disk without space: neither has a class of its own for it.
+SQLITE_FULL, POSTGRES_FULL = "database or disk is full", "No space left on device"
 DATABASE_ERRORS = (OperationalError, InterfaceError, PoolTimeout)
 
 
 def handle_errors(app: FastAPI) -> None:
     """Let an app answer errors."""
-    for kind in (AugrankError, RequestValidationError, HTTPException, *DATABASE_ERRORS):
+    for kind in (AugrankError, RequestValidationError, HTTPException, OSError, *DATABASE_ERRORS):
         app.add_exception_handler(kind, answer)
 
 
@@ -39,6 +42,10 @@ def answer(request: Request, error: Exception) -> Response:
         return _validation_error(request, error)
     if isinstance(error, HTTPException):
         return _http_error(request, error)
+    if isinstance(error, OSError) and error.errno not in DISK_IS_FULL:
+        return _internal_error(request, error)
+    if isinstance(error, OSError) or SQLITE_FULL in str(error) or POSTGRES_FULL in str(error):
+        return _disk_is_full(request, error)
     return _database_error(request, error)
 
 
@@ -84,6 +91,17 @@ def _database_error(request: Request, error: Exception) -> Response:
     log.error("the database does not answer", exc_info=error)
     message = "the database does not answer; what you changed may be lost: look before you repeat"
     return _respond(request, _plain(503, "unavailable", message))
+
+
+def _disk_is_full(request: Request, error: Exception) -> Response:
+    log.error("the disk is full", exc_info=error)
+    problem = DiskFull(
+        "the service's disk is full: nothing was changed",
+        expected="free space for the database and the images",
+        got="none",
+        remedy="Free some space, and send the request again; nothing has to be started again.",
+    )
+    return _respond(request, problem.to_dict())
 
 
 def _internal_error(request: Request, error: Exception) -> Response:
