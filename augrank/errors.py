@@ -130,8 +130,9 @@ class ImageTooLarge(RequestError):
 
 
 def shortened(text: str, limit: int) -> str:
-    """Return the text, or its beginning and an ellipsis."""
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    """Return the text, or its beginning and an ellipsis; what is no Unicode is escaped."""
+    short = text if len(text) <= limit else text[: limit - 1] + "…"
+    return short.encode("utf-8", "backslashreplace").decode()
 
 
 def reason(error: BaseException) -> str:

@@ -93,3 +93,10 @@ class RequestTooLarge(RequestError):
 
     status = 413
     code = "request_too_large"
+
+
+class UnsupportedText(RequestError):
+    """The text of a body is not in UTF-8."""
+
+    status = 415
+    code = "unsupported_text"

@@ -48,6 +48,9 @@ class ServiceSettings(BaseSettings):
     )
     max_upload_mb: float = Field(25, gt=0, description="Size limit of an image.")
     max_request_mb: float = Field(256, gt=0, description="Size limit of a request.")
+    max_json_mb: float = Field(
+        16, gt=0, description="Size limit of a request that is JSON: 50,000 URLs of 300 characters."
+    )
     per_host: float = Field(20, gt=0, description="Downloads per second from one host.")
     requests_per_s: float = Field(
         2000, ge=0, description="Requests per second of one key, or one address; 0: any number."

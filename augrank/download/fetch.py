@@ -173,6 +173,8 @@ class Fetcher:
             raise TemporaryFailure(f"{url.host} sent nothing for {READ_S:g} s") from error
         except TimeoutError as error:
             raise TemporaryFailure(f"not finished within {self._timeout_s:g} s") from error
+        except (httpx.InvalidURL, UnicodeError) as error:  # where it redirects to
+            raise PermanentFailure(f"{url.host} redirects to no address: {error}") from error
         except (httpcore.NetworkError, httpcore.ProtocolError, httpx.HTTPError, OSError) as error:
             why = str(error) or type(error).__name__
             raise TemporaryFailure(f"the connection to {url.host} failed: {why}") from error

@@ -37,18 +37,21 @@ def host_of(authority: str) -> str:
         return ""
 
 
-def is_cross_site(method: str, headers: Mapping[str, str]) -> bool:
+def is_cross_site(method: str, headers: Mapping[str, str], *, may_follow: bool = True) -> bool:
     """Return whether a browser sends a request for another site than ours.
 
-    Following a link to a page is not refused. Programs say nothing of an origin.
+    Programs say nothing of an origin.
 
     Args:
         method: of the request.
         headers: of the request, lower-case or case-insensitive.
+        may_follow: whether following a link of another site is allowed, as to a page.
     """
     site = headers.get("sec-fetch-site")
     if site is not None:
-        follows = method in SAFE_METHODS and headers.get("sec-fetch-mode") == "navigate"
+        follows = (
+            may_follow and method in SAFE_METHODS and headers.get("sec-fetch-mode") == "navigate"
+        )
         embedded = headers.get("sec-fetch-dest", "document") != "document"
         return site not in ("same-origin", "none") and (embedded or not follows)
     origin = headers.get("origin")

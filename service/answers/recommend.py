@@ -174,7 +174,7 @@ class RecommendService:
         return RecommendAnswer.model_validate(
             {
                 **content,
-                "timings_ms": fresh.timings_ms if fresh else Timings(total=total_ms),
+                "timings_ms": Timings(total=total_ms),  # stages would tell that others have asked
                 "image": ImageInfo.model_validate(image, from_attributes=True),
                 "advertiser": advertiser,
                 "sha256": image.sha256,

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from augrank.errors import BadRequest
 from augrank.models.targets import Direction
 from service.answers.recommend import OfCatalogue, RecommendRequest, SentBefore
-from service.api.common import ERRORS, SHA256, AdvertiserQuery, Name, Reader, Url
+from service.api.common import ERRORS, SHA256, AdvertiserQuery, Corrector, Name, Reader, Url
 from service.api.outcomes import OutcomeRow
 from service.backends.recommend import RecommendOptions
 from service.database.tables import KEY, Assignment
@@ -87,7 +87,7 @@ class AssignmentHistory(BaseModel):
 def assign(  # noqa: PLR0913 - the fields of a query
     request: Request,
     response: Response,
-    identity: Reader,
+    identity: Corrector,
     advertiser: AdvertiserQuery,
     sha256: Annotated[
         str | None, Query(pattern=SHA256, description="Of an image that was sent before.")

@@ -11,6 +11,7 @@ from service.database.tables import DIGEST, NAME
 MAX_WHY, MAX_URL = 2000, 2000  # characters
 MAX_ID = 2**31 - 1
 PRINTABLE = r"^[^\x00-\x1f\x7f]+$"  # no control characters
+PRINTABLE_OR_NONE = PRINTABLE.replace("+", "*")
 SHA256 = f"^[0-9a-f]{{{DIGEST}}}$"
 Name = Annotated[str, Field(min_length=1, max_length=NAME, pattern=PRINTABLE)]
 Url = Annotated[str, Field(min_length=1, max_length=MAX_URL, pattern=PRINTABLE)]

@@ -15,9 +15,8 @@ from service.images.arrivals import sent_image
 from service.images.versions import ImageFile, full_size
 from service.parts import Parts, parts_of
 
-FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}  # URLs name the content
+KEPT = {"Cache-Control": "private, max-age=3600, immutable"}  # an hour: a key may be revoked
 MAX_PAGE = 200
-SHOWN_HASH = 12  # characters of an augmentation's hash, in URLs
 SUFFIXES = {"JPEG": ".jpg", "TIFF": ".tif"}
 router = APIRouter(prefix="/v1", responses=ERRORS)
 JPEG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}}}}
@@ -71,7 +70,7 @@ def version(  # noqa: PLR0913 - the fields of a query
     with parts.database.reads() as session:
         image = sent_image(session, advertiser, sha256)
         sides = (image.width, image.height)
-    headers = FOREVER if hash else {"Cache-Control": "private, no-cache"}
+    headers = KEPT if hash else {"Cache-Control": "private, no-cache"}
     if not full:
         return Response(preview_of(parts, sha256, augmentation), 200, headers, "image/jpeg")
     file = _full(parts, sha256, augmentation, sides)
@@ -114,7 +113,7 @@ def thumbnail(
     backend = parts_of(request).recommender.backend
     data = backend.catalogue.preview(path)
     same = bool(model) and backend.model.startswith(model)
-    headers = FOREVER if same else {"Cache-Control": "private, no-cache"}
+    headers = KEPT if same else {"Cache-Control": "private, no-cache"}
     return Response(data, 200, headers, _media_type(data))
 
 

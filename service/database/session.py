@@ -41,6 +41,7 @@ class Database:
                 url,
                 connect_args=arguments,
                 pool_pre_ping=True,
+                hide_parameters=True,  # errors are logged
                 pool_size=POOL_SIZE,
                 max_overflow=10,
             )

@@ -166,6 +166,8 @@ def _numbers(database: Database, export: Export) -> dict[str, list[str]]:
     """Return the classes of each label: those given, then those that fixes have beside them."""
     classes = {label: list(names) for label, names in export.classes.items()}
     query = select(CurrentFix.label, CurrentFix.value).distinct()
+    if export.advertiser is not None:
+        query = query.where(CurrentFix.advertiser == export.advertiser)
     with database.reads() as session:
         rows = session.execute(query.order_by(CurrentFix.label, CurrentFix.value)).all()
     for label, value in rows:

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import select
+from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
-from service.database.tables import CurrentFix, Fix, Picture, StoredImage
+from service.database.tables import CurrentFix, Fix, Picture, Sighting, StoredImage
 from service.errors import Conflict, NotFound
 from service.images.pictures import sent_before
 
@@ -50,7 +50,7 @@ def correct(session: Session, correction: Correction) -> Fix:
         Conflict: another fix holds than the person saw.
     """
     image = session.get(StoredImage, correction.sha256)
-    if image is None or not _sent(session, correction.advertiser, image.picture_id):
+    if image is None or not _sent(session, correction.advertiser, image):
         raise NotFound(
             f"the image was never classified for {correction.advertiser}",
             expected="the sha256 of an image in an answer",
@@ -149,18 +149,19 @@ def history(
     if before_id is not None:
         query = query.where(Fix.id < before_id)
     if sha256 is not None:
-        pictures = select(StoredImage.picture_id).where(StoredImage.sha256 == sha256)
+        sent = exists().where(Sighting.advertiser == advertiser, Sighting.sha256 == sha256)
+        pictures = select(StoredImage.picture_id).where(StoredImage.sha256 == sha256, sent)
         query = query.where(Fix.picture_id.in_(pictures))
     return list(session.scalars(query))
 
 
-def _sent(session: Session, advertiser: str, picture: int) -> bool:
-    return bool(sent_before(session, advertiser, [picture]).pictures)
+def _sent(session: Session, advertiser: str, image: StoredImage) -> bool:
+    return image.sha256 in sent_before(session, advertiser, [image.picture_id]).images
 
 
 def one_at_a_time(session: Session, picture: int) -> None:
-    """Wait until no other transaction corrects or confirms this picture."""
-    session.execute(select(Picture.id).where(Picture.id == picture).with_for_update())
+    """Wait until no other transaction corrects or confirms this picture; rows may refer to it."""
+    session.execute(select(Picture.id).where(Picture.id == picture).with_for_update(key_share=True))
 
 
 def current_fix(session: Session, advertiser: str, picture: int, label: str) -> CurrentFix | None:

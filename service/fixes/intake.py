@@ -10,17 +10,17 @@ are repeated one after the other, undos too.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
-from sqlalchemy import select
+from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm import Session
 
 from augrank.errors import BadRequest, RequestError, one_of
 from service.access.identity import Identity, Role
 from service.database.session import Database
-from service.database.tables import Fix, Source, StoredImage
+from service.database.tables import Fix, Picture, Source, StoredImage
 from service.errors import Conflict, NotFound
 from service.fixes import history
 from service.fixes.rows import FixLine, NumberedRow
@@ -84,6 +84,26 @@ class _Asked:
         return self.line.advertiser, self.picture, self.line.label
 
 
+@dataclass
+class _Course:
+    """How far a file was taken."""
+
+    intake: Intake
+    report: ImportReport
+    # By a dry run, which writes nothing.
+    said: dict[tuple[str, int, str], str | None] = field(default_factory=dict)
+    # Of equal rows of a history: how many it had before, and how many of the file came so far.
+    counts: dict[Hashable, tuple[int, int]] = field(default_factory=dict)
+
+    def is_written(self, session: Session, asked: _Asked) -> bool:
+        """Tell whether the history has had the row: its n-th equal row, if it is the file's."""
+        line = asked.line
+        row = (*asked.key, line.before, line.value, asked.who, line.why)
+        had, came = self.counts.get(row) or (_written(session, asked), 0)
+        self.counts[row] = had, came + 1
+        return came < had
+
+
 def take_fixes(
     database: Database,
     rows: Iterable[NumberedRow],
@@ -98,33 +118,36 @@ def take_fixes(
         intake: how.
         keep: is called with the sha256 of each image that was corrected: it stays for training.
     """
-    report, left = ImportReport(), iter(rows)
-    said: dict[tuple[str, int, str], str | None] = {}  # by a dry run, which writes nothing
+    course, left = _Course(intake, ImportReport()), iter(rows)
     while chunk := list(islice(left, CHUNK)):
-        corrected: list[str] = []
         with (database.reads if intake.dry_run else database.writes)() as session:
-            for row in chunk:
-                report.rows += 1
-                digest = _take(session, row, intake, report, said)
-                if digest is not None:
-                    corrected.append(digest)
-        if not intake.dry_run:
-            for sha256 in dict.fromkeys(corrected):
-                keep(sha256)
-    return report
+            if not intake.dry_run:
+                _lock(session, chunk)
+            digests = [_take(session, row, course) for row in chunk]
+            if not intake.dry_run:  # before the fixes are: a file too many does no harm
+                for sha256 in dict.fromkeys(each for each in digests if each is not None):
+                    keep(sha256)
+    return course.report
 
 
-def _take(
-    session: Session,
-    row: NumberedRow,
-    intake: Intake,
-    report: ImportReport,
-    said: dict[tuple[str, int, str], str | None],
-) -> str | None:
-    """Take a row, and count it; return the image if a fix was added."""
+def _lock(session: Session, chunk: Sequence[NumberedRow]) -> None:
+    """Lock the pictures of some rows in one order, so that two files do not wait for each other."""
+    lines = [row.line for row in chunk if row.line is not None]
+    urls = [(line.advertiser, _digest(str(line.image_url))) for line in lines if not line.sha256]
+    sources = select(Source.sha256).where(tuple_(Source.advertiser, Source.url_digest).in_(urls))
+    digests = {line.sha256 for line in lines if line.sha256} | set(session.scalars(sources))
+    shown = select(StoredImage.picture_id).where(StoredImage.sha256.in_(digests))
+    query = select(Picture.id).where(Picture.id.in_(shown)).order_by(Picture.id)
+    session.execute(query.with_for_update(key_share=True))
+
+
+def _take(session: Session, row: NumberedRow, course: _Course) -> str | None:
+    """Take a row, and count it; return the image whose fix is there now."""
+    report = course.report
+    report.rows += 1
     try:
-        asked = _asked(session, row, intake)
-        added = _applied(session, asked, intake, said)
+        asked = _asked(session, row, course.intake)
+        added = _applied(session, asked, course)
     except Conflict as error:
         report.conflicts += 1
         _list(report.conflict_rows, row.number, error)
@@ -135,28 +158,25 @@ def _take(
         return None
     report.taken += added
     report.unchanged += not added
-    return asked.sha256 if added else None
+    return asked.sha256
 
 
-def _applied(
-    session: Session,
-    asked: _Asked,
-    intake: Intake,
-    said: dict[tuple[str, int, str], str | None],
-) -> bool:
+def _applied(session: Session, asked: _Asked, course: _Course) -> bool:
     """Add the fix of a row; return False if it is there already.
 
     Raises:
         Conflict: something else holds than the row replaces.
     """
     held = _held(session, asked)
-    holds = said.get(asked.key, held.after if held else None)
-    if holds == asked.line.value or (asked.replays and _is_written(session, asked)):
+    holds = course.said.get(asked.key, held.after if held else None)
+    if asked.replays and course.is_written(session, asked):
+        return False
+    if holds == asked.line.value:
         return False
     if holds != (asked.line.before if asked.replays else None):
         raise Conflict(_differs(asked, holds, held))
-    if intake.dry_run:
-        said[asked.key] = asked.line.value
+    if course.intake.dry_run:
+        course.said[asked.key] = asked.line.value
     else:
         _write(session, asked, held)
     return True
@@ -175,7 +195,10 @@ def _asked(session: Session, row: NumberedRow, intake: Intake) -> _Asked:
     _check_class(line, intake.classes)
     sha256 = line.sha256 or _at_url(session, line)
     image = session.get(StoredImage, sha256)
-    if image is None or not sent_before(session, line.advertiser, [image.picture_id]).pictures:
+    if (
+        image is None
+        or sha256 not in sent_before(session, line.advertiser, [image.picture_id]).images
+    ):
         raise NotFound(f"{line.advertiser} has not sent the image {sha256}: classify it first")
     who, line = _named(line, intake)
     return _Asked(line, row.replays, sha256, image.picture_id, who)
@@ -193,11 +216,14 @@ def _check_class(line: FixLine, classes: Mapping[str, Sequence[str]] | None) -> 
 
 
 def _at_url(session: Session, line: FixLine) -> str:
-    digest = hashlib.sha256(str(line.image_url).encode()).hexdigest()
-    source = session.get(Source, (line.advertiser, digest))
+    source = session.get(Source, (line.advertiser, _digest(str(line.image_url))))
     if source is None:
         raise NotFound(f"{line.advertiser} has not sent the image at {line.image_url}")
     return source.sha256
+
+
+def _digest(url: str) -> str:
+    return hashlib.sha256(url.encode()).hexdigest()
 
 
 def _named(line: FixLine, intake: Intake) -> tuple[str, FixLine]:
@@ -226,10 +252,10 @@ def _held(session: Session, asked: _Asked) -> Fix | None:
     return session.get(Fix, current.fix_id) if current else None
 
 
-def _is_written(session: Session, asked: _Asked) -> bool:
-    """Tell whether the history has the row already."""
+def _written(session: Session, asked: _Asked) -> int:
+    """Count the equal rows of the history."""
     line = asked.line
-    query = select(Fix.id).where(
+    query = select(func.count()).where(
         Fix.advertiser == line.advertiser,
         Fix.picture_id == asked.picture,
         Fix.label == line.label,
@@ -238,7 +264,7 @@ def _is_written(session: Session, asked: _Asked) -> bool:
         Fix.who == asked.who,
         Fix.why == line.why,
     )
-    return session.scalar(query.limit(1)) is not None
+    return session.scalar(query) or 0
 
 
 def _write(session: Session, asked: _Asked, held: Fix | None) -> None:

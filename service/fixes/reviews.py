@@ -94,12 +94,12 @@ def undo_review(session: Session, advertiser: str, review_id: int, who: str) -> 
 
 
 def _pictures(session: Session, advertiser: str, digests: Sequence[str]) -> dict[str, int]:
-    """Return the pictures of those images whose picture the advertiser has sent."""
+    """Return the pictures of those images that the advertiser has sent."""
     query = select(StoredImage.sha256, StoredImage.picture_id)
     rows = session.execute(query.where(StoredImage.sha256.in_(digests)))
     found: dict[str, int] = {digest: picture for digest, picture in rows}  # noqa: C416 - typed
-    sent = sent_before(session, advertiser, sorted(set(found.values()))).pictures
-    return {digest: picture for digest, picture in found.items() if picture in sent}
+    sent = sent_before(session, advertiser, sorted(set(found.values()))).images
+    return {digest: picture for digest, picture in found.items() if digest in sent}
 
 
 def _check_answer(session: Session, advertiser: str, picture: int, label: str, value: str) -> None:

@@ -7,6 +7,7 @@ FOLDER/images/kept/ab/abcd...     corrected: a model learns from them, so they s
 import logging
 import os
 import secrets
+import shutil
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -31,7 +32,7 @@ class ImageStore:
     def add(self, sha256: str, data: bytes) -> None:
         """Keep a file as long as there is room; an answer needs none, so none is no error."""
         path = self._path(self._seen, sha256)
-        if path.exists() or self._path(self._kept, sha256).exists():
+        if self._used(path) or self._path(self._kept, sha256).exists():
             return
         partial = path.with_name(f".{sha256}.{secrets.token_hex(4)}.part")  # threads do it at once
         try:
@@ -54,8 +55,7 @@ class ImageStore:
         try:
             kept.parent.mkdir(parents=True, exist_ok=True)
             _fsync(source)
-            with suppress(FileExistsError):
-                os.link(source, kept)
+            _link(source, kept)
             _fsync(kept.parent)
         except FileNotFoundError:
             return False
@@ -78,11 +78,20 @@ class ImageStore:
             path = self._path(folder, sha256)
             try:
                 data = path.read_bytes()
-                os.utime(path)
             except FileNotFoundError:
                 continue
+            self._used(path)
             return data
         return None
+
+    @staticmethod
+    def _used(path: Path) -> bool:
+        """Note that a file was used now; return whether it is there."""
+        try:
+            os.utime(path)
+        except FileNotFoundError:
+            return False
+        return True
 
     @staticmethod
     def _path(folder: Path, sha256: str) -> Path:
@@ -91,28 +100,52 @@ class ImageStore:
     def _added(self, size: int) -> None:
         with self._lock:
             if self._bytes is None:
-                self._bytes = sum(each.stat().st_size for each in self._files())
+                self._bytes = sum(size for _, _, size in self._files())
             else:
                 self._bytes += size
             if self._bytes > self._limit:
                 self._trim()
 
-    def _files(self) -> list[os.DirEntry[str]]:
-        folders = os.scandir(self._seen) if self._seen.exists() else ()
-        return [file for folder in folders for file in os.scandir(folder.path) if file.is_file()]
+    def _files(self) -> list[tuple[float, str, int]]:
+        """Return when each file was used last, its path, and its size, the oldest first."""
+        found = []
+        for folder in os.scandir(self._seen) if self._seen.exists() else ():
+            for file in os.scandir(folder.path):
+                if file.name.startswith("."):
+                    continue  # being written
+                with suppress(FileNotFoundError):  # another process removes files, too
+                    status = file.stat()
+                    found.append((status.st_mtime, file.path, status.st_size))
+        return sorted(found)
 
     def _trim(self) -> None:
         """Remove the files that were used longest ago."""
-        found = sorted(
-            (file.stat().st_mtime, file.stat().st_size, file.path) for file in self._files()
-        )
-        left = sum(size for _, size, _ in found)
-        for _, size, path in found:
+        found = self._files()
+        left = sum(size for _, _, size in found)
+        for _, path, size in found:
             if left <= self._limit * (1 - SPARE):
                 break
             Path(path).unlink(missing_ok=True)
             left -= size
         self._bytes = left
+
+
+def _link(source: Path, kept: Path) -> None:
+    """Give a file a second name, or copy it where the disk knows no links."""
+    try:
+        os.link(source, kept)
+    except FileExistsError:
+        return
+    except FileNotFoundError:
+        raise
+    except OSError:
+        copy = kept.with_name(f".{kept.name}.{secrets.token_hex(4)}.part")
+        try:
+            shutil.copyfile(source, copy)
+            _fsync(copy)
+            copy.replace(kept)
+        finally:
+            copy.unlink(missing_ok=True)
 
 
 def _fsync(path: Path) -> None:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
 from augrank.bundle.load import load_bundle
+from augrank.bundle.spec import Bundle
 from service.backends.deployment import Deployment
 from service.backends.live import Live
 from service.database.session import lock_for_adding
@@ -67,7 +68,15 @@ class Promoter(Generic[BackendT]):
         """What answers in this process."""
         return self._live.current.model
 
-    def promote(self, model_id: int, who: str, why: str = "", *, force: bool = False) -> Promotion:
+    def promote(
+        self,
+        model_id: int,
+        who: str,
+        why: str = "",
+        *,
+        force: bool = False,
+        expected: str | None = None,
+    ) -> Promotion:
         """Make a candidate, or a model that was live before, the live one.
 
         Args:
@@ -75,10 +84,12 @@ class Promoter(Generic[BackendT]):
             who: decides it.
             why: that person's words.
             force: also one that the gate has rejected.
+            expected: digest of the live model that it was compared with; None: whichever is live.
 
         Raises:
             NotFound: there is no such model.
-            Conflict: it is live, was rejected, lacks a class, or something else was promoted.
+            Conflict: it is live, was rejected, lacks a class, is not kept any more, or something
+                else was promoted.
             BundleError: it does not load, or answers its smoke request otherwise than at export.
         """
         with self._one_at_a_time():
@@ -86,7 +97,7 @@ class Promoter(Generic[BackendT]):
             if model.task != self.task:
                 raise Conflict("the model is of another task", expected=self.task, got=model.task)
             check_state(model, force=force)
-            seen = self.registry.live(self.task)
+            seen = live_as_expected(self.registry, self.task, expected)
             check_against(self.registry, model, seen)
             return self._change(model, seen, Change(PROMOTE, who, why), force=force)
 
@@ -126,13 +137,23 @@ class Promoter(Generic[BackendT]):
             if live is None or live.digest == self.digest:
                 return False
             self._failed = (live.digest, time.monotonic() + AGAIN_S)
-            bundle = load_bundle(self.registry.directory(live))
-            self._deployment.promote(bundle, self._live.replace)
+            self._answer_with(load_bundle(self.registry.directory(live)))
             self._failed = None
         finally:
             self._busy.release()
         log.info("model %d, %s, answers now: it was promoted elsewhere", live.id, live.digest[:12])
         return True
+
+    def _answer_with(self, bundle: Bundle[Any]) -> None:
+        """Let a bundle that was promoted elsewhere answer here.
+
+        A server has it already, and who promoted it tidies up there: other processes may still
+        ask for the version before.
+        """
+        if isinstance(self._deployment, LocalDeployment):
+            self._deployment.promote(bundle, self._live.replace)
+        else:
+            self._live.replace(self._deployment.deployed(bundle))
 
     def _change(
         self, model: Model, seen: Model | None, change: Change, *, force: bool
@@ -164,6 +185,28 @@ class Promoter(Generic[BackendT]):
             yield
         finally:
             self._busy.release()
+
+
+def live_as_expected(registry: Registry, task: str, expected: str | None = None) -> Model | None:
+    """Return the live model; ``commit`` makes sure that it still is.
+
+    Args:
+        registry: that has the models.
+        task: of the model.
+        expected: its digest; None: whichever is live.
+
+    Raises:
+        Conflict: another one is live.
+    """
+    live = registry.live(task)
+    if expected is not None and (live is None or live.digest != expected):
+        raise Conflict(
+            "another model is live than the one that was compared with",
+            expected=expected,
+            got=f"{live.digest} (model {live.id})" if live else "none",
+            remedy="Look at the list, and decide again.",
+        )
+    return live
 
 
 def check_against(registry: Registry, model: Model, live: Model | None) -> None:
@@ -210,7 +253,7 @@ def commit(
         force: also a model that was rejected.
 
     Raises:
-        Conflict: another model was made live in the meantime, or this one was rejected.
+        Conflict: another model was made live in the meantime, or this one was rejected or removed.
     """
     with registry.database.writes() as session:
         lock_for_adding(session, CHANGING)
@@ -224,4 +267,5 @@ def commit(
                 remedy="Look at the list, and decide again.",
             )
         check_state(model, force=force)
+        registry.directory(model)  # it may have been removed, under the same lock
         return make_live(session, model, now, change)

@@ -12,7 +12,8 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -92,25 +93,8 @@ class Registry:
             BundleError: it is none, or was modified.
             DataError: it cannot be copied.
         """
-        opened = self._copied(bundle)
-        row = {
-            "task": opened.spec.task,
-            "name": opened.spec.name,
-            "digest": opened.digest,
-            "path": _relative(opened.digest),
-            "state": CANDIDATE,
-            "created_at": datetime.now(UTC),
-            "parent": origin.parent,
-            "dataset": origin.dataset,
-            "metrics": {**opened.spec.metrics, **origin.metrics},
-        }
-        with self.database.writes() as session:
-            insert_missing(session, Model, [row])
-            query = select(Model).where(
-                Model.task == opened.spec.task, Model.digest == opened.digest
-            )
-            model = session.scalars(query).one()
-            model.path = _relative(opened.digest)  # it may have been removed in the meantime
+        while (model := self._noted(self._copied(bundle), origin)) is None:
+            log.info("the copy of %s was removed meanwhile: once more", bundle)
         return model
 
     def models(self, task: str | None = None) -> list[Model]:
@@ -209,7 +193,9 @@ class Registry:
             now = live_model(session, model.task)
             if now is not None and (now.digest == model.digest or not replace):
                 return now  # another process was first
-            make_live(session, find_model(session, model.id), now, Change(PROMOTE, START, why))
+            model = find_model(session, model.id)
+            self.directory(model)  # it may have been removed, under the same lock
+            make_live(session, model, now, Change(PROMOTE, START, why))
         return self.get(model.id)
 
     def trim(self) -> int:
@@ -230,10 +216,33 @@ class Registry:
             for model in old[max(0, self._most - len(needed)) :]:
                 model.path = ""
                 removed.append(model.digest)
-        for digest in removed:
-            shutil.rmtree(self.folder / _relative(digest), ignore_errors=True)
-            evaluation_path(self.folder, digest).unlink(missing_ok=True)
+        self._remove(removed)
         return len(removed)
+
+    def _noted(self, opened: Bundle[BundleSpec], origin: Origin) -> Model | None:
+        """Write the row of a copy; return None if an older copy was used, which is removed by now."""
+        row = {
+            "task": opened.spec.task,
+            "name": opened.spec.name,
+            "digest": opened.digest,
+            "path": _relative(opened.digest),
+            "state": CANDIDATE,
+            "created_at": datetime.now(UTC),
+            "parent": origin.parent,
+            "dataset": origin.dataset,
+            "metrics": {**opened.spec.metrics, **origin.metrics},
+        }
+        with self.database.writes() as session:
+            lock_for_adding(session, CHANGING)
+            if not (opened.directory / BUNDLE_FILE).is_file():
+                return None
+            insert_missing(session, Model, [row])
+            query = select(Model).where(
+                Model.task == opened.spec.task, Model.digest == opened.digest
+            )
+            model = session.scalars(query).one()
+            model.path = _relative(opened.digest)  # it may have been removed in the meantime
+        return model
 
     def _copied(self, bundle: Path) -> Bundle[BundleSpec]:
         """Copy a bundle into the folder, whole or not at all; return the copy."""
@@ -260,11 +269,29 @@ class Registry:
         folder = self.folder / "models"
         if not folder.is_dir():
             return
-        known = {Path(model.path).name for model in self.models() if model.path}
-        for entry in os.scandir(folder):
-            old = time.time() - entry.stat().st_mtime > LEFT_OVER_S
-            if entry.is_dir() and old and entry.name not in known:
-                shutil.rmtree(entry.path, ignore_errors=True)
+        now = time.time()
+        self._remove(
+            [
+                entry.name
+                for entry in os.scandir(folder)
+                if entry.is_dir() and now - entry.stat().st_mtime > LEFT_OVER_S
+            ]
+        )
+
+    def _remove(self, names: Iterable[str]) -> None:
+        """Remove folders of bundles, but none that a row names: ``add`` may have taken it again."""
+        hidden: list[Path] = []
+        with self.database.writes() as session:
+            lock_for_adding(session, CHANGING)
+            known = {Path(path).name for path in session.scalars(select(Model.path)) if path}
+            for name in sorted({*names} - known):
+                target = self.folder / _relative(f".{name.strip('.')}.{secrets.token_hex(4)}.part")
+                with suppress(FileNotFoundError):  # another process has removed it
+                    (self.folder / _relative(name)).rename(target)  # at once; deleting takes longer
+                    hidden.append(target)
+                evaluation_path(self.folder, name).unlink(missing_ok=True)
+        for target in hidden:
+            shutil.rmtree(target, ignore_errors=True)
 
 
 def find_model(session: Session, model_id: int) -> Model:
@@ -287,16 +314,24 @@ def live_model(session: Session, task: str) -> Model | None:
 def model_before(session: Session, live: Model) -> Model | None:
     """Return the model that was live before this one was promoted; None if it was the first.
 
-    A rollback is no promotion: two of them lead two promotions back, and not in a circle.
+    A rollback takes the last promotion back: two of them lead two promotions back, and never in a
+    circle, also where a model was promoted twice.
     """
-    query = (
-        select(Promotion.before_id)
-        .where(Promotion.after_id == live.id, Promotion.kind == PROMOTE)
-        .order_by(Promotion.id.desc())
-        .limit(1)
+    rows = session.execute(
+        select(Promotion.kind, Promotion.before_id, Promotion.after_id)
+        .where(Promotion.task == live.task)
+        .order_by(Promotion.id)
     )
-    before = session.scalar(query)
-    return session.get(Model, before) if before is not None else None
+    way: list[int] = []  # models whose promotion was not taken back
+    for kind, before, after in rows:
+        if kind == ROLLBACK:
+            del way[-1:]
+        elif before is not None and way[-1:] != [before]:
+            way = [before]
+        if way[-1:] != [after]:
+            way.append(after)
+    found = way[-2] if len(way) > 1 and way[-1] == live.id else None
+    return session.get(Model, found) if found is not None else None
 
 
 def make_live(session: Session, model: Model, before: Model | None, change: Change) -> Promotion:

@@ -7,7 +7,7 @@ sends the same decisions to the API, and keeps those that could not be sent.
 import json
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
@@ -15,7 +15,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from augrank.errors import BadRequest, RequestError
 from service.access.identity import Identity
-from service.api.common import Name, Sha256
+from service.api.common import PRINTABLE_OR_NONE, Name, Sha256
 from service.api.fixes.queue import FilterQuery, filter_of
 from service.database.tables import NAME
 from service.fixes import history, queue, reviews
@@ -93,11 +93,11 @@ def decide(  # noqa: PLR0913 - the fields of a form
     value: Annotated[str, Form(max_length=NAME)] = "",
     before: Annotated[str, Form(max_length=NAME)] = "",
     number: Annotated[int, Form(ge=0, lt=2**31)] = 0,
-    who: Annotated[str, Form(max_length=NAME)] = "",
+    who: Annotated[str, Form(max_length=NAME, pattern=PRINTABLE_OR_NONE)] = "",
     back: Annotated[str, Form(max_length=MAX_QUERY)] = "",
 ) -> Response:
     """Keep what a person has decided with a form, and show the page again."""
-    name = who.strip() or request.cookies.get(WHO, "")
+    name = who.strip() or _remembered(request)
     given = Decision(action, label, item, value, before or None, number)
     try:
         _keep(parts_of(request), identity, given, identity.named(name or None))
@@ -105,8 +105,13 @@ def decide(  # noqa: PLR0913 - the fields of a form
         return _page(request, identity, _chosen(back), problem=str(error), status=error.status)
     response = RedirectResponse(f"/inspect?{_chosen(back).query}", 303)
     if not identity.who:
-        response.set_cookie(WHO, name, httponly=True, samesite="lax")
+        response.set_cookie(WHO, quote(name), httponly=True, samesite="lax")  # any alphabet
     return response
+
+
+def _remembered(request: Request) -> str:
+    name = unquote(request.cookies.get(WHO, ""))
+    return name if name.isprintable() and len(name) <= NAME else ""
 
 
 @dataclass(frozen=True)
@@ -147,7 +152,7 @@ def _keep(parts: Parts, identity: Identity, given: Decision, who: str) -> None:
                 first.advertiser, first.sha256, given.label, given.value, given.before, who
             )
             history.correct(session, correction)
-    parts.images.keep(first.sha256)
+            parts.images.keep(first.sha256)  # before the fix is
 
 
 def _accept(parts: Parts, label: str, items: list[Decided], who: str) -> None:
@@ -162,11 +167,11 @@ def _accept(parts: Parts, label: str, items: list[Decided], who: str) -> None:
         given = [reviews.Confirmation(each.sha256, each.value) for each in own]
         with parts.database.writes() as session:
             rows = reviews.confirm(session, advertiser, label, given, who)
-        for each, row in zip(own, rows, strict=True):
-            if isinstance(row, RequestError):
-                problems.append(row)
-            else:
-                parts.images.keep(each.sha256)
+            for each, row in zip(own, rows, strict=True):
+                if isinstance(row, RequestError):
+                    problems.append(row)
+                else:
+                    parts.images.keep(each.sha256)
     if problems:
         raise problems[0].at(f"{len(problems)} of {len(items)} pictures were not confirmed")
 

@@ -69,12 +69,14 @@ class Admission:
         found = authentication_of(request)
         if found.is_open and (error := self._not_from_here(request)):
             return answer(request, error)
-        has_header = "authorization" in request.headers  # which no other site can send
-        if not has_header and is_cross_site(request.method, request.headers):
+        path = request.scope["path"]
+        # No other site can send a key; user names and passwords a browser adds by itself.
+        has_header = request.headers.get("authorization", "").lower().startswith("bearer ")
+        may_follow = not is_for_programs(path)
+        if not has_header and is_cross_site(request.method, request.headers, may_follow=may_follow):
             return answer(request, _cross_site(request))
         if not host_of(request.headers.get("host", "")):
             return answer(request, BadRequest("Host does not fit", expected="the service's name"))
-        path = request.scope["path"]
         if found.identity is not None or path == LOGIN:
             return None
         if has_header or is_for_programs(path):

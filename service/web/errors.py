@@ -4,12 +4,14 @@ Programs get it as JSON, people who look at a page as a page.
 """
 
 import logging
+import reprlib
 from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from sqlalchemy.exc import DataError as ValueRefused
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
@@ -30,7 +32,10 @@ DATABASE_ERRORS = (OperationalError, InterfaceError, PoolTimeout)
 
 def handle_errors(app: FastAPI) -> None:
     """Let an app answer errors."""
-    for kind in (AugrankError, RequestValidationError, HTTPException, OSError, *DATABASE_ERRORS):
+    for kind in (
+        *(AugrankError, RequestValidationError, HTTPException, OSError, ValueRefused),
+        *DATABASE_ERRORS,
+    ):
         app.add_exception_handler(kind, answer)
 
 
@@ -42,6 +47,8 @@ def answer(request: Request, error: Exception) -> Response:
         return _validation_error(request, error)
     if isinstance(error, HTTPException):
         return _http_error(request, error)
+    if isinstance(error, ValueRefused):  # PostgreSQL: such as a NUL in a text
+        return _respond(request, BadRequest("a value does not fit the database").to_dict())
     if isinstance(error, OSError) and error.errno not in DISK_IS_FULL:
         return _internal_error(request, error)
     if isinstance(error, OSError) or SQLITE_FULL in str(error) or POSTGRES_FULL in str(error):
@@ -62,7 +69,7 @@ def _validation_error(request: Request, error: RequestValidationError) -> Respon
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
     problem = BadRequest(
-        f"{where} does not fit", expected=first["msg"], got=repr(first.get("input"))
+        f"{where} does not fit", expected=first["msg"], got=reprlib.repr(first.get("input"))
     )
     problem.status = 422
     return _respond(request, problem.to_dict())

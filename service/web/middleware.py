@@ -20,7 +20,11 @@ from service.web.security import SecurityHeaders
 
 def surround(app: FastAPI, settings: ServiceSettings, authenticator: Authenticator) -> None:
     """Add all middleware to an app: what is added first is the innermost."""
-    app.add_middleware(BodyLimit, limit_bytes=int(settings.max_request_mb * 2**20))
+    app.add_middleware(
+        BodyLimit,
+        limit_bytes=int(settings.max_request_mb * 2**20),
+        json_bytes=int(settings.max_json_mb * 2**20),
+    )
     app.add_middleware(Admission, hosts=settings.allowed_hosts)
     app.add_middleware(RateLimit, per_s=settings.requests_per_s, burst=settings.requests_burst)
     app.add_middleware(Authentication, authenticator=authenticator)

@@ -118,7 +118,7 @@ def correct(request: Request, identity: Corrector, body: FixRequest) -> FixRow:
     correction = fixes.Correction(**{**body.model_dump(), "who": who})
     with parts.database.writes() as session:
         row = FixRow.of(fixes.correct(session, correction))
-    parts.images.keep(body.sha256)  # the next model learns from it
+        parts.images.keep(body.sha256)  # before the fix is: the next model learns from it
     return row
 
 

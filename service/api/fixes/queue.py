@@ -255,11 +255,13 @@ def confirm(request: Request, identity: Corrector, body: ConfirmRequest) -> Conf
     given = [reviews.Confirmation(each.sha256, each.value) for each in body.images]
     with parts.database.writes() as session:
         rows = reviews.confirm(session, body.advertiser, body.label, given, who)
+        for each, row in zip(given, rows, strict=True):
+            if isinstance(row, Review):
+                parts.images.keep(each.sha256)  # the next model may learn from it
     results = []
     for each, row in zip(given, rows, strict=True):
         if isinstance(row, Review):
             results.append(Confirmed(sha256=each.sha256, id=row.id, error=None))
-            parts.images.keep(each.sha256)  # the next model may learn from it
         else:
             detail = ErrorDetail(**row.to_dict()["error"])
             results.append(Confirmed(sha256=each.sha256, id=None, error=detail))
