@@ -5,7 +5,7 @@ images ─ known? ─┬─ picture ─ kept answer ─┐
 """
 
 import hashlib
-import json
+import threading
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -14,13 +14,16 @@ from sqlalchemy.orm import Session
 
 from augrank.errors import RequestError
 from augrank.images.decode import DecodeLimits
+from augrank.tasks.classify.request import DEFAULT_COVERAGE, DEFAULT_TOP
 from augrank.tasks.classify.response import ImageAnswer
 from service.answers.effective import EffectiveAnswer, effective
 from service.answers.kept import (
+    NewAnswer,
     keep_answers,
     kept_answers,
     last_answers,
     note_use,
+    question_of,
     trim_answers,
 )
 from service.backends.classify import ClassifyBackend, ClassifyOptions
@@ -109,7 +112,7 @@ class ClassifyService:
     ) -> None:
         self.database, self.live, self._images = database, Live(backend), images
         self._limits, self._max_answers, self._trim_every = limits, max_answers, trim_every
-        self._added = 0
+        self._added, self._counting = 0, threading.Lock()
         # Told what an advertiser got: the digest of the model that answered, by picture.
         self.on_answers: Callable[[str, Mapping[int, str]], None] | None = None
 
@@ -123,27 +126,33 @@ class ClassifyService:
         items = self._identified(request.images)
         pictures = sorted({item.picture for item in items if item.picture is not None})
         backend = self.live.current
-        model, options = backend.model, json.dumps(asdict(request.options), sort_keys=True)
+        model, options = backend.model, asdict(request.options)
         digests = [item.sha256 for item in items if item.sha256 and item.picture is not None]
         with self.database.reads() as session:
-            kept = kept_answers(session, pictures, model, options)
             before = sent_before(session, request.advertiser, pictures)
+            sent = _questions(before.images, options)
+            own = _questions(_files(items), options)
+            kept = kept_answers(session, model, sent, own)
             known = {picture: (model, content) for picture, content in kept.content.items()}
             if asked_again := _by_digest_alone(items) - known.keys():
-                known |= last_answers(session, sorted(asked_again), options)
+                again = {text: each for text, each in sent.items() if each in asked_again}
+                known |= last_answers(session, again)
         fresh = self._asked(backend, request, items, known.keys())
-        new = sorted(set(digests) - before.images)
+        new = sorted(set(digests) - before.images.keys())
         if fresh or kept.stale or new:
             with self.database.writes() as session:
                 note_sightings(session, request.advertiser, new)
-                self._keep(session, fresh, kept.stale, model, options)
+                self._keep(session, list(fresh.values()), kept.stale, model)
         # Last, so that a fix of a moment ago is in the answer.
         with self.database.reads() as session:
             fixes = fixes_that_hold(session, request.advertiser, pictures)
         answers = {
             picture: (digest, ImageAnswer.model_validate(content))
             for picture, (digest, content) in known.items()
-        } | {picture: (model, answer) for picture, answer in fresh.items()}
+        } | {
+            picture: (model, ImageAnswer.model_validate(each.content))
+            for picture, each in fresh.items()
+        }
         if self.on_answers is not None:
             told = {picture: digest for picture, (digest, _) in answers.items()}
             self.on_answers(request.advertiser, told)
@@ -174,14 +183,16 @@ class ClassifyService:
             cached=picture in before.pictures,
         )
 
-    def answered(self, digests: Sequence[str], options: ClassifyOptions) -> set[str]:
-        """Return those of some images that have an answer of this model."""
+    def answered(
+        self, advertiser: str, digests: Sequence[str], options: ClassifyOptions
+    ) -> set[str]:
+        """Return those of some images of an advertiser that have an answer of this model."""
         with self.database.reads() as session:
             rows = (known_image(session, digest) for digest in digests)
             pictures = {row.sha256: row.picture_id for row in rows if row is not None}
-            text = json.dumps(asdict(options), sort_keys=True)
-            model = self.live.current.model
-            kept = kept_answers(session, list(pictures.values()), model, text)
+            before = sent_before(session, advertiser, sorted(set(pictures.values())))
+            groups = [_questions(files, asdict(options)) for files in (before.images, pictures)]
+            kept = kept_answers(session, self.live.current.model, *groups)
         return {digest for digest, picture in pictures.items() if picture in kept.content}
 
     def _identified(self, images: Sequence[bytes | str | RequestError]) -> list[_Item]:
@@ -215,43 +226,57 @@ class ClassifyService:
         request: ClassifyRequest,
         items: Sequence[_Item],
         known: Set[int],
-    ) -> dict[int, ImageAnswer]:
+    ) -> dict[int, NewAnswer]:
         """Ask the model about pictures without an answer, each once; items get its refusals."""
-        wanted: dict[int, bytes] = {}
+        wanted: dict[int, tuple[str, bytes]] = {}
         for item, image in zip(items, request.images, strict=True):
             if item.picture is None or item.picture in known | wanted.keys():
                 continue
             data = self._stored(image) if isinstance(image, str) else image
-            if isinstance(data, bytes):
-                wanted[item.picture] = data
+            if isinstance(data, bytes) and item.sha256:
+                wanted[item.picture] = item.sha256, data
         if not wanted:
             return {}
-        answer = backend.classify(list(wanted.values()), request.options)
+        answer = backend.classify([data for _, data in wanted.values()], request.options)
         told = dict(zip(wanted, answer.images, strict=True))
         for item in items:
             if item.picture in told:
                 item.refusal = told[item.picture].error
-        return {picture: each for picture, each in told.items() if each.error is None}
+        options = request.options
+        usual = (options.coverage, options.top) == (DEFAULT_COVERAGE, DEFAULT_TOP)
+        fresh = {}
+        for picture, each in told.items():
+            if each.error is None:
+                sha256 = wanted[picture][0]
+                question = question_of(asdict(options), sha256)
+                content = each.model_dump(mode="json")
+                fresh[picture] = NewAnswer(picture, sha256, question, content, listed=usual)
+        return fresh
 
     def _stored(self, sha256: str) -> bytes | None:
         return self._images.read(sha256) if self._images is not None else None
 
     def _keep(
-        self,
-        session: Session,
-        fresh: Mapping[int, ImageAnswer],
-        stale: Sequence[int],
-        model: str,
-        options: str,
+        self, session: Session, fresh: Sequence[NewAnswer], stale: Sequence[int], model: str
     ) -> None:
-        content = {picture: answer.model_dump(mode="json") for picture, answer in fresh.items()}
-        keep_answers(session, content, model, options)
+        keep_answers(session, fresh, model)
         if stale:
-            note_use(session, stale, model, options)
-        self._added += len(fresh)
-        if self._added >= self._trim_every:
-            trim_answers(session, self._max_answers)
+            note_use(session, stale)
+        with self._counting:
+            self._added += len(fresh)
+            if self._added < self._trim_every:
+                return
             self._added = 0
+        trim_answers(session, self._max_answers)
+
+
+def _files(items: Sequence[_Item]) -> dict[str, int]:
+    return {item.sha256: item.picture for item in items if item.sha256 and item.picture is not None}
+
+
+def _questions(files: Mapping[str, int], options: Mapping[str, Any]) -> dict[str, int]:
+    """Return what may have been answered about files: pictures by question."""
+    return {question_of(options, sha256): picture for sha256, picture in files.items()}
 
 
 def _by_digest_alone(items: Sequence[_Item]) -> set[int]:

@@ -1,11 +1,12 @@
-"""Keep what models said of pictures: by picture, model and options, bounded, least recent out."""
+"""Keep what models said of pictures: by file, model and options, bounded, least recent out."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from service.database.session import insert_missing
@@ -17,70 +18,104 @@ SPARE = 0.05  # share of the answers that are removed at once when there are too
 
 @dataclass(frozen=True)
 class KeptAnswers:
-    """The answers of one model with the same options, by picture."""
+    """The answers of one model, by picture."""
 
     content: Mapping[int, Mapping[str, Any]]
-    stale: tuple[int, ...]  # pictures whose use was noted long ago
+    stale: tuple[int, ...]  # ids of answers whose use was noted long ago
 
 
-def kept_answers(
-    session: Session, pictures: Sequence[int], model: str, options: str
-) -> KeptAnswers:
-    """Return the answers that are known."""
-    rows = session.execute(
-        select(StoredAnswer.picture_id, StoredAnswer.content, StoredAnswer.used_at).where(
-            StoredAnswer.picture_id.in_(pictures),
-            StoredAnswer.model == model,
-            StoredAnswer.options == options,
-        )
-    ).all()
+@dataclass(frozen=True)
+class NewAnswer:
+    """An answer to keep.
+
+    Attributes:
+        picture: that the file shows.
+        sha256: of the file that the model has seen.
+        question: as ``question_of`` gives it.
+        content: of the answer.
+        listed: whether its labels are for the inspector's queue: those with usual options are.
+    """
+
+    picture: int
+    sha256: str
+    question: str
+    content: Mapping[str, Any]
+    listed: bool = False
+
+
+def question_of(options: Mapping[str, Any], sha256: str) -> str:
+    """Return what an answer depends on beside the model: options, and the file that it has seen.
+
+    Two files may show one picture and get different answers. So an answer is shared with those who
+    have sent its file, and with nobody who has sent another one that looks like it.
+    """
+    return json.dumps({**options, "image": sha256}, sort_keys=True)
+
+
+def kept_answers(session: Session, model: str, *questions: Mapping[str, int]) -> KeptAnswers:
+    """Return the answers that are known.
+
+    Args:
+        session: that reads.
+        model: its digest.
+        questions: pictures by question, in groups: of several answers about a picture that of the
+            first group counts, and of one group the first that was kept.
+    """
+    every = {question: picture for group in questions for question, picture in group.items()}
+    columns = (
+        StoredAnswer.id,
+        StoredAnswer.picture_id,
+        StoredAnswer.options,
+        StoredAnswer.content,
+        StoredAnswer.used_at,
+    )
+    among = (StoredAnswer.model == model, *_among(every))
+    rows = session.execute(select(*columns).where(*among).order_by(StoredAnswer.id)).all()
+    chosen: dict[int, Any] = {}
+    for group in questions:
+        for row in rows:
+            if group.get(row.options) == row.picture_id:
+                chosen.setdefault(row.picture_id, row)
     long_ago = datetime.now(UTC) - NOTED_EVERY
-    stale = tuple(picture for picture, _, used_at in rows if used_at < long_ago)
-    return KeptAnswers({picture: content for picture, content, _ in rows}, stale)
+    stale = tuple(row.id for row in chosen.values() if row.used_at < long_ago)
+    return KeptAnswers({picture: row.content for picture, row in chosen.items()}, stale)
 
 
 def last_answers(
-    session: Session, pictures: Sequence[int], options: str
+    session: Session, questions: Mapping[str, int]
 ) -> dict[int, tuple[str, Mapping[str, Any]]]:
     """Return the last answer of any model, with the model's digest, by picture."""
     rows = session.execute(
         select(StoredAnswer.picture_id, StoredAnswer.model, StoredAnswer.content)
-        .where(StoredAnswer.picture_id.in_(pictures), StoredAnswer.options == options)
+        .where(*_among(questions))
         .order_by(StoredAnswer.id)
     )
     return {picture: (model, content) for picture, model, content in rows}
 
 
-def keep_answers(
-    session: Session, answers: Mapping[int, Mapping[str, Any]], model: str, options: str
-) -> None:
-    """Keep answers by picture; one that is there already stays as it is."""
+def keep_answers(session: Session, answers: Sequence[NewAnswer], model: str) -> None:
+    """Keep answers; one that is there already stays as it is."""
     now = datetime.now(UTC)
     rows = [
         {
-            "picture_id": picture,
+            "picture_id": answer.picture,
             "model": model,
-            "options": options,
-            "content": dict(content),
+            "options": answer.question,
+            "content": dict(answer.content),
             "used_at": now,
         }
-        for picture, content in sorted(answers.items())  # in one order: no deadlock
+        # In one order: no deadlock.
+        for answer in sorted(answers, key=lambda each: (each.picture, each.question))
     ]
     if rows:
         insert_missing(session, StoredAnswer, rows)
-        _keep_labels(session, answers, model, options)
+        _keep_labels(session, [answer for answer in answers if answer.listed], model)
 
 
-def note_use(session: Session, pictures: Sequence[int], model: str, options: str) -> None:
-    """Note that answers were used now."""
+def note_use(session: Session, answers: Sequence[int]) -> None:
+    """Note that answers, by id, were used now."""
     session.execute(
-        update(StoredAnswer)
-        .where(
-            StoredAnswer.picture_id.in_(pictures),
-            StoredAnswer.model == model,
-            StoredAnswer.options == options,
-        )
-        .values(used_at=datetime.now(UTC))
+        update(StoredAnswer).where(StoredAnswer.id.in_(answers)).values(used_at=datetime.now(UTC))
     )
 
 
@@ -95,15 +130,18 @@ def trim_answers(session: Session, most: int) -> int:
     return surplus
 
 
-def _keep_labels(
-    session: Session, answers: Mapping[int, Mapping[str, Any]], model: str, options: str
-) -> None:
+def _among(questions: Mapping[str, int]) -> tuple[ColumnElement[bool], ...]:
+    pictures = sorted(set(questions.values()))
+    return StoredAnswer.picture_id.in_(pictures), StoredAnswer.options.in_(list(questions))
+
+
+def _keep_labels(session: Session, answers: Sequence[NewAnswer], model: str) -> None:
     """Write the labels of answers beside them, where the inspector's queue sorts them."""
+    kept = {(each.picture, each.question): each for each in answers}
+    asked = {question: picture for picture, question in kept}
     ids = session.execute(
-        select(StoredAnswer.picture_id, StoredAnswer.id).where(
-            StoredAnswer.picture_id.in_(list(answers)),
-            StoredAnswer.model == model,
-            StoredAnswer.options == options,
+        select(StoredAnswer.id, StoredAnswer.picture_id, StoredAnswer.options).where(
+            StoredAnswer.model == model, *_among(asked)
         )
     )
     rows = [
@@ -111,12 +149,14 @@ def _keep_labels(
             "answer_id": answer_id,
             "label": label,
             "picture_id": picture,
+            "sha256": kept[picture, question].sha256,
             "value": told["value"],
             "probability": told["probability"],
             "set_size": len(told["set"]),
         }
-        for picture, answer_id in ids
-        for label, told in answers[picture].get("labels", {}).items()
+        for answer_id, picture, question in ids
+        if (picture, question) in kept
+        for label, told in kept[picture, question].content.get("labels", {}).items()
     ]
     if rows:
         insert_missing(session, AnswerLabel, rows)

@@ -4,7 +4,6 @@ file, digest or catalogue path ─ picture ─ kept answer ─┬─ question no
                                  └─ model ─ kept ───────┘
 """
 
-import json
 import threading
 import time
 from collections.abc import Mapping
@@ -12,18 +11,28 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from pydantic import Field
+from sqlalchemy.orm import Session
 
 from augrank.images.decode import DecodeLimits
 from augrank.tasks.recommend.response import Answer, ImageInfo, Timings
-from service.answers.kept import keep_answers, kept_answers, note_use, trim_answers
+from service.answers.kept import (
+    KeptAnswers,
+    NewAnswer,
+    keep_answers,
+    kept_answers,
+    note_use,
+    question_of,
+    trim_answers,
+)
 from service.answers.questions import note_question
 from service.backends.live import Live
 from service.backends.recommend import RecommendBackend, RecommendOptions
 from service.database.session import Database
 from service.database.tables import Question, StoredImage
 from service.errors import AnswerExpired
+from service.fixes.history import one_at_a_time
 from service.images.arrivals import sent_image, take_in
-from service.images.pictures import note_sightings, sent_before
+from service.images.pictures import Sent, note_sightings, sent_before
 from service.images.store import ImageStore
 
 TASK = "recommend"
@@ -144,13 +153,11 @@ class RecommendService:
         started = time.perf_counter()
         advertiser, model, picture = request.advertiser, backend.model, image.picture_id
         asked = _options_json(request.options)
-        # Of an image of the catalogue more is known than of others that show the same picture.
-        of_catalogue = image.sha256 in backend.catalogue.digests
-        key = {**asked, "task": TASK, "image": image.sha256 if of_catalogue else None}
-        text = json.dumps(key, sort_keys=True)
+        key = {**asked, "task": TASK}
+        own = question_of(key, image.sha256)
         with self.database.reads() as session:
-            kept = kept_answers(session, [picture], model, text)
             before = sent_before(session, advertiser, [picture])
+            kept = self._kept(session, backend, image, key, before)
         content = kept.content.get(picture)
         fresh = None
         if content is None:
@@ -162,11 +169,13 @@ class RecommendService:
                 if new:
                     note_sightings(session, advertiser, [image.sha256])
                 if fresh is not None:
-                    keep_answers(session, {picture: content}, model, text)
+                    one_at_a_time(session, picture)
+                    keep_answers(session, [NewAnswer(picture, image.sha256, own, content)], model)
                     # If another one was kept a moment ago, all get that one from now on.
-                    content = kept_answers(session, [picture], model, text).content[picture]
+                    sent = sent_before(session, advertiser, [picture])
+                    content = self._kept(session, backend, image, key, sent).content[picture]
                 if kept.stale:
-                    note_use(session, kept.stale, model, text)
+                    note_use(session, kept.stale)
                 if request.noted:
                     token = note_question(session, advertiser, image.sha256, asked, request.who)
             self._trim(fresh is not None)
@@ -183,6 +192,23 @@ class RecommendService:
                 "cached": picture in before.pictures,
             }
         )
+
+    @staticmethod
+    def _kept(
+        session: Session,
+        backend: RecommendBackend,
+        image: StoredImage,
+        key: Mapping[str, Any],
+        sent: Sent,
+    ) -> KeptAnswers:
+        """Return the answer about an image, or about another file of its picture that was sent."""
+        own = {question_of(key, image.sha256): image.picture_id}
+        # Of an image of the catalogue more is known than of others that show the same picture.
+        others = {*sent.images} - backend.catalogue.digests
+        if image.sha256 in backend.catalogue.digests:
+            return kept_answers(session, backend.model, own)
+        before = {question_of(key, sha256): image.picture_id for sha256 in others}
+        return kept_answers(session, backend.model, before, own)
 
     def _file(self, image: StoredImage, data: bytes | None) -> bytes:
         data = data if data is not None else self._images.read(image.sha256)

@@ -129,7 +129,7 @@ class BatchWork:
                     )
                 )
             )
-        answered = self._service.answered([row.sha256 for row in rows], options)
+        answered = self._service.answered(advertiser, [row.sha256 for row in rows], options)
         return {row.url: row for row in rows if row.sha256 in answered}
 
 

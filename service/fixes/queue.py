@@ -185,16 +185,12 @@ def _query(given: QueueFilter, few: list[int] | None) -> Any:
     advertiser = _advertiser(given)
     query = select(*columns, advertiser.label("advertiser")).where(AnswerLabel.label == given.label)
     if given.advertiser is None:
-        query = query.join(StoredImage, StoredImage.picture_id == AnswerLabel.picture_id).join(
-            Sighting, Sighting.sha256 == StoredImage.sha256
-        )
-    query = query.where(*_state(given.state, advertiser), _last(given.model))
-    if given.advertiser is None:
-        query = query.where(not_(_sent(advertiser, before=StoredImage.sha256)))
-    elif few is not None:
-        query = query.where(AnswerLabel.picture_id.in_(few))
+        query = query.join(Sighting, Sighting.sha256 == AnswerLabel.sha256)
     else:
-        query = query.where(_sent(advertiser))
+        query = query.where(_sent(advertiser, AnswerLabel.sha256))
+    if few is not None:
+        query = query.where(AnswerLabel.picture_id.in_(few))
+    query = query.where(*_state(given.state, advertiser), _last(given.model, advertiser))
     return query.where(*_bounds(given))
 
 
@@ -250,24 +246,21 @@ def _few(session: Session, advertiser: str | None) -> list[int] | None:
 
 
 def _sent(
-    advertiser: ColumnElement[str], before: InstrumentedAttribute[str] | None = None
+    advertiser: ColumnElement[str], sha256: InstrumentedAttribute[str]
 ) -> ColumnElement[bool]:
-    """Tell whether an advertiser has sent the picture, as an image before another one if given."""
-    image, sighting = aliased(StoredImage), aliased(Sighting)
-    sent = exists().where(sighting.sha256 == image.sha256, sighting.advertiser == advertiser)
-    conditions = [image.picture_id == AnswerLabel.picture_id, sent]
-    if before is not None:
-        conditions.append(image.sha256 < before)
-    return exists().where(*conditions)
+    """Tell whether an advertiser has sent the file that an answer is about."""
+    sighting = aliased(Sighting)
+    return exists().where(sighting.advertiser == advertiser, sighting.sha256 == sha256)
 
 
-def _last(model: str | None) -> ColumnElement[bool]:
-    """Leave out an answer after which another one for the picture came (of the same model)."""
+def _last(model: str | None, advertiser: ColumnElement[str]) -> ColumnElement[bool]:
+    """Leave out an answer after which the advertiser got another one for the picture."""
     later = aliased(AnswerLabel)
     condition = and_(
         later.picture_id == AnswerLabel.picture_id,
         later.label == AnswerLabel.label,
         later.answer_id > AnswerLabel.answer_id,
+        _sent(advertiser, later.sha256),
     )
     if model is not None:
         answer = aliased(StoredAnswer)

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import select
+from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
 from augrank.errors import RequestError
-from service.database.tables import AnswerLabel, Review, StoredImage
+from service.database.tables import AnswerLabel, Review, Sighting, StoredImage
 from service.errors import Conflict, NotFound
 from service.fixes.history import current_fix, one_at_a_time
 from service.images.pictures import sent_before
@@ -118,8 +118,9 @@ def _check_answer(session: Session, advertiser: str, picture: int, label: str, v
             got=current.value,
             remedy="Look at it again.",
         )
+    sent = exists().where(Sighting.advertiser == advertiser, Sighting.sha256 == AnswerLabel.sha256)
     query = select(AnswerLabel.value).where(
-        AnswerLabel.picture_id == picture, AnswerLabel.label == label
+        AnswerLabel.picture_id == picture, AnswerLabel.label == label, sent
     )
     told = list(session.scalars(query.order_by(AnswerLabel.answer_id.desc())))
     if value not in told:

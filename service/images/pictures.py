@@ -1,6 +1,6 @@
 """Find the picture that an image file shows, or add it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -116,7 +116,7 @@ def note_sightings(session: Session, advertiser: str, digests: Sequence[str]) ->
 class Sent:
     """What an advertiser has sent before."""
 
-    images: frozenset[str]  # sha256
+    images: Mapping[str, int]  # pictures by sha256
     pictures: frozenset[int]
 
 
@@ -127,7 +127,8 @@ def sent_before(session: Session, advertiser: str, pictures: Sequence[int]) -> S
         .join(StoredImage, StoredImage.sha256 == Sighting.sha256)
         .where(Sighting.advertiser == advertiser, StoredImage.picture_id.in_(pictures))
     ).all()
-    return Sent(frozenset(row[0] for row in rows), frozenset(row[1] for row in rows))
+    images = {digest: picture for digest, picture in rows}  # noqa: C416 - typed
+    return Sent(images, frozenset(images.values()))
 
 
 def _add_picture(session: Session, look: Look) -> int:

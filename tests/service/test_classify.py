@@ -3,11 +3,13 @@
 import pytest
 from fastapi.testclient import TestClient
 
+from service.answers.classify import ClassifyRequest, ClassifyService
 from service.app import create_app
 from service.backends.classify import BundleBackend, ClassifyOptions
 from service.database.tables import StoredAnswer
 from service.settings import ServiceSettings
 from tests.service.pages import Caller, photo, sha256
+from tests.service.test_state import FixedModel
 
 
 def test_an_answer_is_the_models_and_is_kept(caller: Caller, backend: BundleBackend):
@@ -198,3 +200,40 @@ def test_odd_numbers_are_refused(caller: Caller, path, number):
     else:
         answer = caller.http.get(url, params={"advertiser": "ada"})
     assert answer.status_code == 422
+
+
+def test_who_sends_a_look_alike_decides_no_answer_of_others(database, tmp_path):
+    class ByFile(FixedModel):
+        """Says another colour of each encoding."""
+
+        def classify(self, images, options):
+            answer = super().classify(images, options)
+            told = ["red" if data.startswith(b"\x89PNG") else "green" for data in images]
+            return answer.model_copy(
+                update={
+                    "images": tuple(
+                        image.model_copy(
+                            update={
+                                "labels": {
+                                    "colour": image.labels["colour"].model_copy(
+                                        update={"value": value}
+                                    )
+                                }
+                            }
+                        )
+                        for image, value in zip(answer.images, told, strict=True)
+                    )
+                }
+            )
+
+    service = ClassifyService(database, ByFile(0))
+    png, jpeg = photo(36), photo(36, ".jpg")
+
+    def told(advertiser: str, image: bytes) -> str | None:
+        asked = ClassifyRequest(advertiser, (image,), ClassifyOptions(), {})
+        return service(asked)[0].labels["colour"].value
+
+    assert told("bob", jpeg) == "green"
+    assert told("ada", png) == "red"  # of her own file, although it looks like his
+    assert told("ada", jpeg) == "red"  # the shot that she has sent, in another encoding
+    assert told("cyd", jpeg) == "green"  # the same file: what is known of it

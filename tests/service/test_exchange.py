@@ -230,4 +230,4 @@ def test_the_command_does_the_same(fixed: Caller, other: Caller, tmp_path, class
     file.write_text(f"advertiser,sha256,label,value,who\nada,{FIRST},colour,green,ana\n")
     refused = runner.invoke(commands, ["fixes", "import", str(file), *options])
     assert refused.exit_code == 1
-    assert "row 2: colour is red by ana" in refused.output
+    assert "row 2: colour is red by eva" in refused.output

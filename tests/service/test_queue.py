@@ -121,7 +121,7 @@ def test_a_picture_is_there_once_whatever_files_options_and_models_there_are(fil
     items = page(filled)
     assert len(items) == len(IMAGES)
     assert (items[-2].value, items[-2].probability) == ("green", 0.95)  # the last answer counts
-    assert digests(page(filled, model="a" * 64))[:2] == [WORST_FIRST[1], items[-2].sha256]
+    assert digests(page(filled, model="a" * 64)) == WORST_FIRST  # unusual options do not count
     assert digests(page(filled, model="b" * 64)) == [items[-2].sha256]
 
 

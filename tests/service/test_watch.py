@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from service.database.session import Database
+from service.database.session import Database, insert_missing
 from service.database.tables import (
     AnswerLabel,
     CurrentFix,
@@ -17,6 +17,8 @@ from service.database.tables import (
     Review,
     StoredAnswer,
 )
+from service.models import exposures as exposures_module
+from service.models import watch
 from service.models.exposures import Exposures
 from service.models.sequential import Counts, evidence
 from service.models.watch import Watch, report_of
@@ -131,11 +133,11 @@ def test_fixes_are_counted_by_advertiser_day_and_model(database: Database):
 
 def test_the_alarm_is_raised_once_and_names_the_advertiser(database: Database, caplog):
     planted(database, fixed_live=60)
-    watch = Watch(database)
-    (report,) = watch.check(NOW)
+    watching = Watch(database)
+    (report,) = watching.check(NOW)
     assert report.worse == ("ada",)
-    assert watch.alarms == {"classify": True}
-    watch.check(NOW + timedelta(hours=1))
+    assert watching.alarms == {"classify": True}
+    watching.check(NOW + timedelta(hours=1))
     with database.reads() as session:
         row = session.get(Model, 2)
         assert row.alarm_at.replace(tzinfo=UTC) == NOW
@@ -168,7 +170,8 @@ def test_undone_and_later_fixes_are_no_fixes_of_the_model(database: Database):
     assert report.by_advertiser(NEW)["ada"].answered == 200
 
 
-def test_agreement_counts_fixes_and_confirmations(database: Database):
+def judged(database: Database) -> None:
+    """Let ada confirm 401, 402 (and take it back) and 403, and correct 403 and 404."""
     planted(database, fixed_live=0)
     with database.writes() as session:
         for picture in (401, 402, 403, 404):
@@ -178,8 +181,8 @@ def test_agreement_counts_fixes_and_confirmations(database: Database):
             session.add(answer)
             session.flush()
             session.add(
-                AnswerLabel(answer_id=answer.id, label="colour", picture_id=picture, value="blue",
-                            probability=0.9, set_size=1)
+                AnswerLabel(answer_id=answer.id, label="colour", picture_id=picture,
+                            sha256="0" * 64, value="blue", probability=0.9, set_size=1)
             )  # fmt: skip
         for picture, undone in ((401, None), (402, NOW), (403, None)):
             session.add(
@@ -194,10 +197,38 @@ def test_agreement_counts_fixes_and_confirmations(database: Database):
                 CurrentFix(advertiser="ada", picture_id=picture, label="colour", fix_id=fix.id,
                            value=value)
             )  # fmt: skip
+
+
+def _agreement(database: Database) -> tuple[int, int]:
     with database.reads() as session:
         tally = report_of(session, "classify", NOW).by_advertiser(NEW)["ada"]
+    return tally.agreed, tally.judged
+
+
+def test_agreement_counts_fixes_and_confirmations(database: Database):
+    judged(database)
     # 401 was confirmed, 403 confirmed and then corrected, 404 corrected to what the model says.
-    assert (tally.agreed, tally.judged) == (2, 3)
+    assert _agreement(database) == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("most", "expected"),
+    [
+        (1, (2, 2)),  # the fix of 404, the confirmation of 401
+        (2, (2, 3)),  # the fix of 403, too: it wins over the confirmation
+    ],
+)
+def test_of_too_many_judgements_the_last_ones_count_and_fixes_win(
+    database: Database, monkeypatch, most: int, expected: tuple[int, int]
+):
+    judged(database)
+    with database.writes() as session:  # the last confirmation is of what was corrected
+        session.add(
+            Review(advertiser="ada", picture_id=403, sha256="0" * 64, label="colour",
+                   value="blue", who="eva", at=NOW)
+        )  # fmt: skip
+    monkeypatch.setattr(watch, "MOST_JUDGED", most)
+    assert _agreement(database) == expected
 
 
 def test_answers_are_noted_once_and_new_ones_are_told_from_old(database: Database):
@@ -215,7 +246,65 @@ def test_answers_are_noted_once_and_new_ones_are_told_from_old(database: Databas
         assert session.get(Exposure, (NEW, "cyd", 700)) is None
     with database.writes() as session:
         session.add(Exposure(model="c" * 64, advertiser="ada", picture_id=1, at=datetime.now(UTC),
-                             day="2026-11-17", is_new=True))  # fmt: skip
+                             day="2026-11-17", is_new=False))  # fmt: skip
+        session.get(Exposure, (NEW, "ada", 1)).at = datetime.now(UTC) - timedelta(days=91)
     exposures.trim()
     with database.reads() as session:
         assert session.get(Exposure, ("c" * 64, "ada", 1)) is None
+        assert session.get(Exposure, (NEW, "ada", 1)) is None
+        assert session.get(Exposure, (OLD, "ada", 1)).is_new
+
+
+def test_a_picture_is_no_new_one_though_what_answered_first_is_two_models_old(database: Database):
+    planted(database, fixed_live=0)
+    now = datetime.now(UTC)
+    with database.writes() as session:
+        session.get(Model, 2).state = "retired"
+        session.flush()
+        for digest, state in (("c" * 64, "retired"), ("d" * 64, "live")):
+            session.add(Model(task="classify", name="m", digest=digest, path="x", state=state,
+                              created_at=now, metrics={}))  # fmt: skip
+        session.flush()
+        for before, after in ((2, 3), (3, 4)):
+            session.add(Promotion(task="classify", before_id=before, after_id=after, kind="promote",
+                                  who="ana", why="", at=now))  # fmt: skip
+        session.get(Exposure, (OLD, "ada", 1)).at = now - timedelta(days=400)
+    exposures = Exposures(database)
+    exposures.trim()
+    exposures.note("ada", dict.fromkeys((1, 401, 700), "d" * 64))
+    assert exposures.flush() == 3
+    with database.reads() as session:
+        new = {
+            each: session.get(Exposure, ("d" * 64, "ada", each)).is_new for each in (1, 401, 700)
+        }
+    assert new == {1: False, 401: False, 700: True}  # 1 was answered by OLD, 401 by NEW
+
+
+def test_of_two_models_that_wait_the_first_one_answered_a_new_picture(
+    database: Database, monkeypatch
+):
+    planted(database, fixed_live=0)
+    monkeypatch.setattr(exposures_module, "CHUNK", 1)  # also between two transactions
+    exposures = Exposures(database)
+    exposures.note("ada", {700: NEW})
+    exposures.note("ada", {700: OLD})  # such as after a rollback
+    assert exposures.flush() == 2
+    with database.reads() as session:
+        assert session.get(Exposure, (NEW, "ada", 700)).is_new
+        assert not session.get(Exposure, (OLD, "ada", 700)).is_new
+
+
+def test_pictures_are_written_in_their_order_whoever_got_them(database: Database, monkeypatch):
+    planted(database, fixed_live=0)
+    written: list[tuple[int, str, str]] = []
+
+    def insert(session, table, rows):
+        written.extend((row["picture_id"], row["advertiser"], row["model"]) for row in rows)
+        insert_missing(session, table, rows)
+
+    monkeypatch.setattr(exposures_module, "insert_missing", insert)
+    exposures = Exposures(database)
+    exposures.note("bob", {701: OLD, 703: NEW})
+    exposures.note("ada", {702: NEW, 701: NEW})
+    assert exposures.flush() == 4
+    assert written == [(701, "ada", NEW), (701, "bob", OLD), (702, "ada", NEW), (703, "bob", NEW)]

@@ -10,14 +10,14 @@ from service.database.tables.base import NAME, Base
 
 
 class StoredAnswer(Base):
-    """What a model said of a picture; the same for every advertiser."""
+    """What a model said of a file that shows a picture, for all who have sent that file."""
 
     __tablename__ = "answers"
 
     id: Mapped[int] = mapped_column(primary_key=True)
     picture_id: Mapped[int] = mapped_column(ForeignKey("pictures.id"))
     model: Mapped[str] = mapped_column(String(NAME))  # the bundle's digest
-    options: Mapped[str] = mapped_column(Text)  # JSON of what the answer depends on
+    options: Mapped[str] = mapped_column(Text)  # JSON: options, and the sha256 of the file
     content: Mapped[dict[str, Any]] = mapped_column(JSON)
     used_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), index=True)
     __table_args__ = (UniqueConstraint("picture_id", "model", "options"),)

@@ -18,6 +18,7 @@ class AnswerLabel(Base):
     )
     label: Mapped[str] = mapped_column(String(NAME), primary_key=True)
     picture_id: Mapped[int] = mapped_column(ForeignKey("pictures.id"))  # of the answer
+    sha256: Mapped[str] = mapped_column(String(DIGEST))  # the file that the model has seen
     value: Mapped[str] = mapped_column(String(NAME))  # the most probable class
     probability: Mapped[float] = mapped_column(Float(53))  # of it
     set_size: Mapped[int]  # classes in the prediction set

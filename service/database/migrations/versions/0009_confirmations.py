@@ -23,6 +23,7 @@ def upgrade() -> None:
         ),
         sa.Column("label", sa.String(200), primary_key=True),
         sa.Column("picture_id", sa.Integer(), sa.ForeignKey("pictures.id"), nullable=False),
+        sa.Column("sha256", sa.String(64), nullable=False),
         sa.Column("value", sa.String(200), nullable=False),
         sa.Column("probability", sa.Float(53), nullable=False),
         sa.Column("set_size", sa.Integer(), nullable=False),
@@ -61,11 +62,14 @@ def upgrade() -> None:
 def _fill_in() -> None:
     connection = op.get_bind()
     read = sa.text(
-        "SELECT id, picture_id, content FROM answers WHERE id > :last ORDER BY id LIMIT :most"
+        "SELECT id, picture_id, content,"
+        " (SELECT min(sha256) FROM images WHERE images.picture_id = answers.picture_id)"
+        " FROM answers WHERE id > :last ORDER BY id LIMIT :most"
     )
     write = sa.text(
-        "INSERT INTO answer_labels (answer_id, label, picture_id, value, probability, set_size)"
-        " VALUES (:answer_id, :label, :picture_id, :value, :probability, :set_size)"
+        "INSERT INTO answer_labels"
+        " (answer_id, label, picture_id, sha256, value, probability, set_size)"
+        " VALUES (:answer_id, :label, :picture_id, :sha256, :value, :probability, :set_size)"
     )
     last = 0
     while answers := connection.execute(read, {"last": last, "most": CHUNK}).all():
@@ -74,12 +78,14 @@ def _fill_in() -> None:
             {
                 "answer_id": answer_id,
                 "picture_id": picture_id,
+                "sha256": sha256,
                 "label": label,
                 "value": told["value"],
                 "probability": told["probability"],
                 "set_size": len(told["set"]),
             }
-            for answer_id, picture_id, content in answers
+            for answer_id, picture_id, content, sha256 in answers
+            if sha256 is not None
             for label, told in _labels(content).items()
         ]
         if rows:
