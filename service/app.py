@@ -116,7 +116,9 @@ def _parts(
             settings.folder,
             threads=settings.retrain_threads,
             priority=settings.retrain_priority,
-            promote=lambda model, who: parts.models.promoter(CLASSIFY).promote(model, who),
+            promote=lambda model, who, expected: parts.models.promoter(CLASSIFY).promote(
+                model, who, expected=expected
+            ),
         )
         parts.workers[RETRAIN] = RetrainWorker(
             database, RetrainWork(retraining), settings.retrain_every_days

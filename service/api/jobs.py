@@ -15,6 +15,7 @@ from service.database.tables import Job, JobEvent
 from service.errors import Forbidden
 from service.jobs import queue
 from service.parts import parts_of
+from service.retraining.jobs import RETRAIN, try_again
 
 MAX_PAGE, MAX_EVENTS = 100, 500
 router = APIRouter(prefix="/v1/jobs", responses=ERRORS)
@@ -115,7 +116,8 @@ def retry(request: Request, identity: Corrector, job_id: Id) -> JobRow:
     with parts.database.writes() as session:
         found = queue.visible_job(session, identity.advertiser, job_id, to_change=True)
         check_retry(identity, found)
-        queue.retry(session, found, identity.who)
+        again = try_again if found.kind == RETRAIN else queue.retry
+        again(session, found, identity.who)
         (row,) = rows_of(session, [found])
     if row.kind in parts.workers:
         parts.workers[row.kind].wake()

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from augrank.errors import BundleError
 from service.access.identity import Identity
-from service.api.common import ERRORS, Admin, Id, Name, Reader, Why
+from service.api.common import ERRORS, Admin, Id, Name, Reader, Sha256, Why
 from service.database.tables import Model, Promotion
 from service.errors import Conflict, Forbidden, NotFound
 from service.models.statistics import Interval
@@ -107,6 +107,9 @@ class PromoteRequest(BaseModel):
     who: Name | None = Field(None, description="Who says so; a key's holder is known without.")
     why: Why = ""
     force: bool = Field(False, description="Also a model that the gate has rejected.")
+    expected: Sha256 | None = Field(
+        None, description="Digest of the model that must be live, else 409; null: whichever is."
+    )
 
 
 class RollbackRequest(BaseModel):
@@ -275,7 +278,7 @@ def promote(request: Request, identity: Admin, model_id: Id, body: PromoteReques
     who, models = identity.named(body.who), parts_of(request).models
     promoter = models.promoter(models.registry.get(model_id).task)
     try:
-        row = promoter.promote(model_id, who, body.why, force=body.force)
+        row = promoter.promote(model_id, who, body.why, force=body.force, expected=body.expected)
     except BundleError as error:
         raise _unusable(error) from error
     return PromotionRow.of(row, identity)

@@ -1,7 +1,8 @@
 """``python -m service models``: which there are, promotion, rollback, and the watch.
 
 The commands write to the database alone. A service that runs follows within seconds; one that
-starts later begins with what was promoted.
+starts later begins with what was promoted. Where models are on a server, that must get the bundle
+first: the service does so, not these commands.
 """
 
 from collections.abc import Iterator
@@ -70,6 +71,10 @@ def promote(
     force: Annotated[
         bool, typer.Option("--force", help="Also a model that the gate has rejected.")
     ] = False,
+    expected: Annotated[
+        str | None,
+        typer.Option(help="Digest of the model that must be live, else nothing is done."),
+    ] = None,
     database: DatabaseOption = None,
     folder: FolderOption = None,
 ) -> None:
@@ -79,13 +84,13 @@ def promote(
 
     Example: python -m service models promote 7 --who ana
     """
-    from service.models.promotion import check_against, commit
+    from service.models.promotion import check_against, commit, live_as_expected
     from service.models.registry import PROMOTE, Change, check_state
 
-    with _registry(database, folder) as registry:
+    with _registry(database, folder, changes=True) as registry:
         found = registry.get(model)
         check_state(found, force=force)
-        seen = registry.live(found.task)
+        seen = live_as_expected(registry, found.task, expected)
         check_against(registry, found, seen)
         _check_answers(registry, found)
         row = commit(registry, model, seen, Change(PROMOTE, who, why), force=force)
@@ -108,7 +113,7 @@ def rollback(
     from service.models.promotion import commit, find_before
     from service.models.registry import ROLLBACK, Change
 
-    with _registry(database, folder) as registry:
+    with _registry(database, folder, changes=True) as registry:
         seen = registry.live(task)
         before = find_before(registry, seen)
         registry.directory(before)
@@ -146,10 +151,30 @@ def watch(
 
 
 @contextmanager
-def _registry(database: str | None, folder: Path | None) -> Iterator["Registry"]:
+def _registry(
+    database: str | None, folder: Path | None, *, changes: bool = False
+) -> Iterator["Registry"]:
+    """Open the registry.
+
+    Args:
+        database: URL of it.
+        folder: of the service.
+        changes: whether another model is to become live.
+
+    Raises:
+        Conflict: the models are on a server, which must get the bundle first.
+    """
+    from service.errors import Conflict
     from service.models.registry import Registry
 
     settings = read_settings(database=database, folder=folder)
+    if changes and settings.backend:
+        raise Conflict(
+            "this command cannot change the model of a server",
+            expected="models in the service's own process",
+            got=f"AUGRANK_SERVICE_BACKEND={settings.backend}",
+            remedy="Promote or roll back by the page /models or over HTTP: POST /v1/models/...",
+        )
     with opened_database(settings) as opened:
         yield Registry(opened, settings.folder, settings.max_models)
 

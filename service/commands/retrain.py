@@ -110,14 +110,20 @@ def _settings_of(given: list[str] | None) -> dict[str, str | int | float | bool 
 
 def _added(database: "Database", options: "RetrainOptions") -> int:
     """Return the retraining that is under way or has failed, or add one."""
-    from service.jobs.queue import FAILED, retry
-    from service.retraining.jobs import ACTIVE, add_retraining, last_retraining
+    from service.jobs.queue import FAILED
+    from service.retraining.jobs import (
+        ACTIVE,
+        add_retraining,
+        last_retraining,
+        overtaken,
+        try_again,
+    )
 
     who = getpass.getuser()
     with database.writes() as session:
         last = last_retraining(session)
-        if last is not None and last.state == FAILED:
-            retry(session, last, who)
+        if last is not None and last.state == FAILED and overtaken(session, last) is None:
+            try_again(session, last, who)
             console.print(f"Retraining {last.id} goes on where it failed: {last.options['stage']}")
             return last.id
         if last is not None and last.state in ACTIVE:
@@ -142,7 +148,7 @@ def _work_here(database: "Database", settings: ServiceSettings, job_id: int) -> 
         settings.folder,
         threads=settings.retrain_threads,
         priority=settings.retrain_priority,
-        promote=lambda model, who: promote_row(registry, model, who),
+        promote=lambda model, who, expected: promote_row(registry, model, who, expected),
     )
     worker = RetrainWorker(database, RetrainWork(parts))
     worker.start()

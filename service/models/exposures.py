@@ -6,7 +6,7 @@ counts of one second, and no answer waits for it.
 
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import delete, select
@@ -57,12 +57,14 @@ class Exposures:
             waiting, self._waiting = self._waiting, {}
         if not waiting:
             return 0
-        keys = sorted(waiting)  # in one order: no deadlock
+        # Every transaction locks pictures, and rows, in this order: no deadlock.
+        keys = sorted(waiting, key=lambda key: (key[2], key[1], key[0]))
+        first = _first(waiting)
         try:
             for start in range(0, len(keys), CHUNK):
                 part = keys[start : start + CHUNK]
                 with self._database.writes() as session:
-                    _insert(session, {key: waiting[key] for key in part})
+                    _insert(session, {key: waiting[key] for key in part}, first)
         except BaseException:
             with self._lock:
                 self._waiting = {**waiting, **self._waiting}  # twice is once
@@ -74,38 +76,57 @@ class Exposures:
         return len(keys)
 
     def trim(self) -> None:
-        """Remove what is old, and what models before the last two have answered."""
+        """Remove what is old, and what models before the last two have answered.
+
+        The first answer about a picture stays, as long as the picture: it says that an advertiser
+        has met it, to whom it would be new otherwise under a later model.
+        """
+        again = delete(Exposure).where(Exposure.is_new.is_(False))
         with self._database.writes() as session:
-            session.execute(delete(Exposure).where(Exposure.at < datetime.now(UTC) - KEEP))
+            session.execute(again.where(Exposure.at < datetime.now(UTC) - KEEP))
             if needed := _compared(session):
-                session.execute(delete(Exposure).where(Exposure.model.not_in(needed)))
+                session.execute(again.where(Exposure.model.not_in(needed)))
 
 
-def _insert(session: Session, keys: Mapping[Key, datetime]) -> None:
-    others = list(session.scalars(select(Model.digest)))
-    rows = []
+def _first(waiting: Mapping[Key, datetime]) -> set[Key]:
+    """Return what was answered first of each advertiser's picture: several models may wait."""
+    found: dict[tuple[str, int], Key] = {}
+    for key in sorted(waiting, key=lambda key: (waiting[key], key)):
+        found.setdefault(key[1:], key)
+    return set(found.values())
+
+
+def _insert(session: Session, keys: Mapping[Key, datetime], first: Set[Key]) -> None:
+    """Write what was answered.
+
+    Args:
+        session: that writes.
+        keys: when, in the order in which they are written.
+        first: those before which nothing else waits.
+    """
+    models = sorted({*session.scalars(select(Model.digest)), *(key[0] for key in keys)})
+    answered: dict[tuple[str, int], set[str]] = {}
     for advertiser in sorted({key[1] for key in keys}):
         pictures = sorted({key[2] for key in keys if key[1] == advertiser})
         seen = session.execute(
             select(Exposure.picture_id, Exposure.model).where(
-                Exposure.model.in_(others),
+                Exposure.model.in_(models),
                 Exposure.advertiser == advertiser,
                 Exposure.picture_id.in_(pictures),
+                Exposure.is_new,
             )
         )
-        answered: dict[int, set[str]] = {}
         for picture, model in seen:
-            answered.setdefault(picture, set()).add(model)
-        for (model, who, picture), at in keys.items():
-            if who == advertiser:
-                is_new = not answered.get(picture, set()) - {model}
-                rows.append(_row(model, who, picture, at, is_new=is_new))
+            answered.setdefault((advertiser, picture), set()).add(model)
+    rows = [
+        _row(key, at, is_new=key in first and not answered.get(key[1:], set()) - {key[0]})
+        for key, at in keys.items()
+    ]
     insert_missing(session, Exposure, rows)
 
 
-def _row(
-    model: str, advertiser: str, picture: int, at: datetime, *, is_new: bool
-) -> dict[str, object]:
+def _row(key: Key, at: datetime, *, is_new: bool) -> dict[str, object]:
+    model, advertiser, picture = key
     return {
         "model": model,
         "advertiser": advertiser,

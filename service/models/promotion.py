@@ -165,7 +165,8 @@ class Promoter(Generic[BackendT]):
             if backend.model == model.digest:
                 rows.append(commit(self.registry, model.id, seen, change, force=force))
             elif rows and seen is not None:  # the server could not finish: the one before answers
-                failed = Change(ROLLBACK, change.who, "the deployment failed")
+                kind = PROMOTE if change.kind == ROLLBACK else ROLLBACK
+                failed = Change(kind, change.who, "the deployment failed")
                 rows.append(commit(self.registry, seen.id, model, failed, force=True))
             self._live.replace(backend)
 

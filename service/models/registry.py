@@ -12,7 +12,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -220,7 +220,7 @@ class Registry:
         return len(removed)
 
     def _noted(self, opened: Bundle[BundleSpec], origin: Origin) -> Model | None:
-        """Write the row of a copy; return None if an older copy was used, which is removed by now."""
+        """Write the row of a copy; return None if it was removed in the meantime."""
         row = {
             "task": opened.spec.task,
             "name": opened.spec.name,
@@ -237,9 +237,7 @@ class Registry:
             if not (opened.directory / BUNDLE_FILE).is_file():
                 return None
             insert_missing(session, Model, [row])
-            query = select(Model).where(
-                Model.task == opened.spec.task, Model.digest == opened.digest
-            )
+            query = select(Model).where(Model.task == row["task"], Model.digest == opened.digest)
             model = session.scalars(query).one()
             model.path = _relative(opened.digest)  # it may have been removed in the meantime
         return model
@@ -269,27 +267,24 @@ class Registry:
         folder = self.folder / "models"
         if not folder.is_dir():
             return
-        now = time.time()
-        self._remove(
-            [
-                entry.name
-                for entry in os.scandir(folder)
-                if entry.is_dir() and now - entry.stat().st_mtime > LEFT_OVER_S
-            ]
-        )
+        since = time.time() - LEFT_OVER_S
+        entries = [entry for entry in os.scandir(folder) if entry.is_dir()]
+        self._remove([entry.name for entry in entries if entry.stat().st_mtime < since])
 
-    def _remove(self, names: Iterable[str]) -> None:
+    def _remove(self, names: Sequence[str]) -> None:
         """Remove folders of bundles, but none that a row names: ``add`` may have taken it again."""
         hidden: list[Path] = []
+        if not names:
+            return
         with self.database.writes() as session:
             lock_for_adding(session, CHANGING)
             known = {Path(path).name for path in session.scalars(select(Model.path)) if path}
             for name in sorted({*names} - known):
                 target = self.folder / _relative(f".{name.strip('.')}.{secrets.token_hex(4)}.part")
-                with suppress(FileNotFoundError):  # another process has removed it
-                    (self.folder / _relative(name)).rename(target)  # at once; deleting takes longer
+                with suppress(OSError):  # gone already, or another user's
+                    (self.folder / _relative(name)).rename(target)  # deleting takes longer
                     hidden.append(target)
-                evaluation_path(self.folder, name).unlink(missing_ok=True)
+                    evaluation_path(self.folder, name).unlink(missing_ok=True)
         for target in hidden:
             shutil.rmtree(target, ignore_errors=True)
 
@@ -322,14 +317,14 @@ def model_before(session: Session, live: Model) -> Model | None:
         .where(Promotion.task == live.task)
         .order_by(Promotion.id)
     )
-    way: list[int] = []  # models whose promotion was not taken back
+    way: list[int] = []  # models whose promotion was not taken back, the live one last
     for kind, before, after in rows:
         if kind == ROLLBACK:
-            del way[-1:]
-        elif before is not None and way[-1:] != [before]:
-            way = [before]
-        if way[-1:] != [after]:
+            way = way[:-1] if way[-2:-1] == [after] else [after]
+        elif before is None or way[-1:] == [before]:
             way.append(after)
+        else:
+            way = [before, after]
     found = way[-2] if len(way) > 1 and way[-1] == live.id else None
     return session.get(Model, found) if found is not None else None
 

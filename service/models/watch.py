@@ -272,12 +272,13 @@ def _fixed(
 
 
 def _judged(session: Session, digest: str) -> list[tuple[Cell, bool]]:
-    """Return the labels of a model's answers that people have judged, and whether it was right."""
+    """Return the labels of a model's answers that people judged last, and whether it was right."""
     told = (
         select(
             Exposure.advertiser,
             Exposure.day,
             Exposure.picture_id,
+            AnswerLabel.answer_id,
             AnswerLabel.label,
             AnswerLabel.value,
         )
@@ -291,17 +292,30 @@ def _judged(session: Session, digest: str) -> list[tuple[Cell, bool]]:
         .where(Exposure.model == digest)
     ).subquery()
     found: dict[tuple[str, int, str], tuple[Cell, bool]] = {}
-    held = (Review, Review.undone_at.is_(None)), (CurrentFix, CurrentFix.value.is_not(None))
-    for table, holds in held:  # a fix wins over a confirmation
+    fixed = (
+        select(CurrentFix.fix_id)
+        .where(
+            CurrentFix.advertiser == Review.advertiser,
+            CurrentFix.picture_id == Review.picture_id,
+            CurrentFix.label == Review.label,
+        )
+        .exists()
+    )
+    sources = (  # a fix wins over a confirmation, also over one that is later
+        (CurrentFix, CurrentFix.value.is_not(None), CurrentFix.fix_id),
+        (Review, and_(Review.undone_at.is_(None), ~fixed), Review.id),
+    )
+    for table, holds, number in sources:
         same = and_(
             table.advertiser == told.c.advertiser,
             table.picture_id == told.c.picture_id,
             table.label == told.c.label,
         )
         query = select(told, table.value.label("right")).join(table, same).where(holds)
-        for row in session.execute(query.limit(MOST_JUDGED)):
+        last = query.order_by(number.desc(), told.c.answer_id.desc()).limit(MOST_JUDGED)
+        for row in session.execute(last):
             key = (row.advertiser, row.picture_id, row.label)
-            found[key] = ((row.advertiser, row.day), row.value == row.right)
+            found.setdefault(key, ((row.advertiser, row.day), row.value == row.right))
     return list(found.values())
 
 

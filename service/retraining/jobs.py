@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from service.database.session import Database, lock_for_adding
 from service.database.tables import CurrentFix, Dataset, Job, ReviewItem
 from service.errors import Conflict
-from service.jobs.queue import EVERYBODY, FAILED, REVIEW, RUNNING, WAITING, add_job, note
+from service.jobs.queue import EVERYBODY, FAILED, REVIEW, RUNNING, WAITING, add_job, note, retry
 from service.jobs.worker import Claim, JobWorker, Work
 
 log = logging.getLogger("augrank.service")
@@ -59,13 +59,7 @@ def add_retraining(session: Session, options: RetrainOptions, who: str) -> Job:
         Conflict: another one is under way, or there is nothing new to learn from.
     """
     lock_for_adding(session, ADDING)
-    if (job := active_retraining(session)) is not None:
-        raise Conflict(
-            f"retraining {job.id} is under way",
-            expected="one at a time",
-            got=job.state,
-            remedy="Let it end, or cancel it.",
-        )
+    _check_none_active(session)
     if not new_fixes(session) and (options.base is None or last_dataset(session) is not None):
         raise Conflict(
             "there is nothing new to learn from",
@@ -76,6 +70,56 @@ def add_retraining(session: Session, options: RetrainOptions, who: str) -> Job:
     job = add_job(session, RETRAIN, EVERYBODY, {"given": given, "stage": STAGES[0]}, len(STAGES))
     note(session, job.id, f"started by {who}")
     return job
+
+
+def try_again(session: Session, job: Job, who: str) -> None:
+    """Let a retraining that failed go on where it was; candidates that failed are trained again.
+
+    Args:
+        session: that writes.
+        job: the retraining.
+        who: wants it.
+
+    Raises:
+        Conflict: it has not failed, another one is under way, or has extended the dataset since.
+    """
+    lock_for_adding(session, ADDING)
+    session.refresh(job)  # it may have been tried again while this waited for the lock
+    _check_none_active(session, but=job)
+    if (later := overtaken(session, job)) is not None:
+        raise Conflict(
+            f"retraining {job.id} is too old to go on",
+            expected="the version of the dataset that it began with",
+            got=f"version {later.id}, which another retraining has made since",
+            remedy="Start a new one: it learns from the fixes that are left.",
+        )
+    retry(session, job, who)
+    job.options = {**job.options, "retries": retries_of(job) + 1}
+
+
+def retries_of(job: Job) -> int:
+    """Return how often a retraining was tried again."""
+    return int(job.options.get("retries", 0))
+
+
+def overtaken(session: Session, job: Job) -> Dataset | None:
+    """Return the version of the dataset that another retraining has made since this one began."""
+    last = last_dataset(session)
+    if last is None or "parent" not in job.options:  # nothing was looked at yet
+        return None
+    own = last.id == job.options["parent"] or last.digest == job.options.get("dataset")
+    return None if own else last
+
+
+def _check_none_active(session: Session, but: Job | None = None) -> None:
+    job = active_retraining(session)
+    if job is not None and (but is None or job.id != but.id):
+        raise Conflict(
+            f"retraining {job.id} is under way",
+            expected="one at a time",
+            got=job.state,
+            remedy="Let it end, or cancel it.",
+        )
 
 
 def active_retraining(session: Session) -> Job | None:

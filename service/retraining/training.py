@@ -3,7 +3,7 @@
 FOLDER/candidates.json          the options of all, decided once
 FOLDER/candidates/N/fit.yaml    of one, for ``training fit --config``
 FOLDER/candidates/N/run, dist   what the commands wrote, and their output in log.txt
-FOLDER/candidates/N/done.json   digest of its bundle, or why there is none
+FOLDER/candidates/N/done.json   digest of its bundle, or why there is none, and in which try
 """
 
 from collections.abc import Mapping
@@ -56,11 +56,15 @@ class Trainer:
         share: of the machine, for the commands.
         halted: whether to end soon; a command goes on at the next start.
         say: adds a line to the job's log.
+        retries: how often people have tried the job again; what failed before is not done.
     """
 
-    def __init__(self, root: Root, job_id: int, share: Share, halted: Halted, say: Say) -> None:
+    def __init__(
+        self, root: Root, job_id: int, share: Share, halted: Halted, say: Say, *, retries: int = 0
+    ) -> None:
         self._root, self._folder, self._job_id = root, root.job(job_id), job_id
         self._share, self._halted, self._say = share, halted, say
+        self._retries = retries
 
     def remember(self, bundle: str, options: Mapping[str, Any]) -> None:
         """Note the run that a bundle comes from.
@@ -116,7 +120,7 @@ class Trainer:
             live: the live bundle, whose rules and tags it gets.
         """
         place = self._place(number)
-        if (place / "done.json").exists():
+        if self._is_done(place):
             return True
         place.mkdir(parents=True, exist_ok=True)
         own = {"threads": self._share.threads, "cache": str(self._root.path / "cache"),
@@ -135,10 +139,21 @@ class Trainer:
             if ended.code != 0:
                 last = ended.tail.rpartition("\n")[2]
                 self._say(f"candidate {number + 1} failed: {ended.tail}")
-                write_json(place / "done.json", {"error": f"candidate {number + 1}: {last}"})
+                self._give_up(place, f"candidate {number + 1}: {last}")
                 return True
         self._settle(place, live, number)
         return True
+
+    def _is_done(self, place: Path) -> bool:
+        """Return whether a candidate has a bundle, or has failed in this try."""
+        if not (place / "done.json").exists():
+            return False
+        done = read_json(place / "done.json")
+        return "digest" in done or done.get("retries", 0) == self._retries
+
+    def _give_up(self, place: Path, error: str) -> None:
+        """Note why there is no bundle, such as a full disk: until people try the job again."""
+        write_json(place / "done.json", {"error": error, "retries": self._retries})
 
     def _run(self, command: tuple[str, ...], log: Path, number: int) -> Ended:
         def seen(line: str) -> None:
@@ -159,7 +174,7 @@ class Trainer:
         try:
             check_compatible(bundle.spec, load_bundle(live, ClassifySpec).spec)
         except Conflict as error:
-            write_json(place / "done.json", {"error": f"candidate {number + 1}: {error}"})
+            self._give_up(place, f"candidate {number + 1}: {error}")
             return
         record = read_json(run / RUN_FILE)
         weights = {"weights_file": str(run / record["weights_file"])}

@@ -11,7 +11,7 @@ from service.database.session import Database
 from service.database.tables import Job
 from service.jobs.queue import note
 from service.jobs.worker import Claim
-from service.retraining.jobs import END, STAGES, RetrainOptions, stage_of
+from service.retraining.jobs import END, STAGES, RetrainOptions, retries_of, stage_of
 
 NOTED_EVERY_S = 30.0  # lines of a command's output
 LOOKED_EVERY_S = 2.0  # whether the job is still ours
@@ -33,6 +33,7 @@ class Turn:
         self._database, self._claim = database, claim
         self.job_id = claim.job.id
         self.options = RetrainOptions(**claim.job.options["given"])
+        self.retries = retries_of(claim.job)
         self._looked, self._lost, self._said = time.monotonic(), False, float("-inf")
 
     def job(self) -> Job:

@@ -4,7 +4,7 @@ Fixes are pictures that the live model got wrong: a test of them alone favours a
 the candidate that is chosen must not be worse on the pictures that nobody corrected.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -66,6 +66,7 @@ def judge_candidates(
     live: Sequence[EvaluatedImage],
     candidates: Mapping[str, Sequence[EvaluatedImage]],
     settings: GateSettings,
+    corrected: Set[tuple[str, str]] = frozenset(),
 ) -> Verdict:
     """Compare candidates with the live model on the frozen test sets.
 
@@ -73,15 +74,16 @@ def judge_candidates(
         live: what the live model said of them.
         candidates: what each candidate said, by digest.
         settings: of the gate.
+        corrected: sha256 and label of what people corrected, whoever's picture it is.
     """
     if not live:
         reason = "none of these: no picture is in a test set yet, correct more"
         return Verdict(None, (reason,), None, {})
-    untouched = _uncorrected(live)
+    untouched = _uncorrected(live, corrected)
     common = {"": _accuracy(untouched)} if untouched else {}
     worse: dict[str, str] = {}
     for name, told in candidates.items():
-        own = _uncorrected(told)
+        own = _uncorrected(told, corrected)
         if untouched and own:
             common[name] = _accuracy(own)
             if loss := _loss(untouched, own, settings):
@@ -96,8 +98,13 @@ def judge_candidates(
     return Verdict(everyone.chosen, everyone.reasons, everyone, common)
 
 
-def _uncorrected(told: Sequence[EvaluatedImage]) -> list[EvaluatedImage]:
-    return [each for each in told if each.advertiser == NOBODY]
+def _uncorrected(
+    told: Sequence[EvaluatedImage], corrected: Set[tuple[str, str]]
+) -> list[EvaluatedImage]:
+    return [
+        each for each in told
+        if each.advertiser == NOBODY and (each.sha256, each.label) not in corrected
+    ]  # fmt: skip
 
 
 def _accuracy(told: Sequence[EvaluatedImage]) -> float:

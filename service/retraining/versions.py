@@ -31,7 +31,7 @@ from service.retraining.data.dataset import (
 )
 from service.retraining.data.files import Root, link_file
 from service.retraining.data.looks import Looks
-from service.retraining.filters import DROP
+from service.retraining.filters import DROP, DUPLICATE
 from service.retraining.jobs import last_dataset
 from service.retraining.review import CROP, RELABEL
 from service.retraining.steps import check
@@ -48,6 +48,8 @@ class Version:
     parent_id: int | None
     last_fix_id: int
     change: Extended
+    missing: tuple[int, ...]  # ids of items whose file is not there: they are not settled
+    leaked: int  # pictures that are not trained on any more: a test picture shows the same
 
 
 def version_folder(root: Root, last: Dataset | None, job: Path) -> Path | None:
@@ -81,18 +83,26 @@ def next_version(
     last = last_dataset(session)
     before = version_folder(root, last, job)
     rows = read_rows(before / ROWS) if before else []
-    looks = _looks_by_picture(before, rows)
+    checked = read_json(job / check.RESULT)
+    looks = _looks_by_picture(before, rows) | check.read_looks(job / check.LOOKS)
     items = list(
         session.scalars(
             select(ReviewItem).where(ReviewItem.job_id == job_id).order_by(ReviewItem.fix_id)
         )
     )
-    shows = {each["id"]: each["shows"] for each in read_json(job / check.RESULT)["items"]}
+    missing = {item.id for item in items if images.path(item.sha256) is None}
+    missing |= {each["id"] for each in read_json(job / check.REQUEST)["items"] if not each["file"]}
+    shows = {
+        each["id"]: each["shows"] for each in checked["items"]
+        if each["id"] not in missing and each["shows"] in looks
+    }  # fmt: skip
     accepted = [
         _accepted(item, shows[item.id], root, images)
         for item in items
-        if item.decision not in (None, DROP) and images.path(item.sha256) is not None
+        if item.id in shows and (item.decision not in (None, DROP) or _only_says_the_same(item))
     ]
+    leaked = set(checked.get("leaked", ())) & {row.picture for row in rows}
+    rows = [row for row in rows if row.picture not in leaked]
     change = extended(rows, holding(session), accepted)
     if not any(row.labels for row in change.rows):
         raise DataError(
@@ -104,12 +114,12 @@ def next_version(
         _bring(row.sha256, root, images)
     digest = digest_of(change.rows)
     folder = root.dataset(digest)
-    looks |= check.read_looks(job / check.LOOKS)
     Looks.of([looks[row.picture] for row in change.rows]).write(folder / LOOKS)
     write_manifest(folder / TRAIN_FILE, change.rows)
     write_rows(folder / ROWS, change.rows)
     newest = max((item.fix_id for item in items), default=last.last_fix_id if last else 0)
-    return Version(digest, folder, last.id if last else None, newest, change)
+    parent = last.id if last else None
+    return Version(digest, folder, parent, newest, change, tuple(sorted(missing)), len(leaked))
 
 
 def add_version(session: Session, job_id: int, version: Version, folder: Path) -> Dataset:
@@ -122,6 +132,8 @@ def add_version(session: Session, job_id: int, version: Version, folder: Path) -
         folder: of the service.
     """
     session.execute(update(ReviewItem).where(ReviewItem.job_id == job_id).values(taken=True))
+    for item_id in version.missing:  # the next retraining looks for the file again
+        session.execute(update(ReviewItem).where(ReviewItem.id == item_id).values(taken=False))
     found = session.scalar(select(Dataset).where(Dataset.digest == version.digest))
     if found is not None:  # nothing has changed, or the process was killed after this
         return found
@@ -145,6 +157,12 @@ def _looks_by_picture(folder: Path | None, rows: Sequence[Row]) -> dict[str, Loo
     return {row.picture: look for row, look in zip(rows, looks, strict=True)}
 
 
+def _only_says_the_same(item: ReviewItem) -> bool:
+    """Return whether an item was dropped, and only for being a duplicate."""
+    kinds = {reason["kind"] for reason in item.reasons}
+    return item.decision == DROP and kinds == {DUPLICATE}
+
+
 def _accepted(item: ReviewItem, shows: str, root: Root, images: ImageStore) -> Accepted:
     file = item.sha256
     if item.decision == CROP and item.crop:
@@ -157,6 +175,7 @@ def _accepted(item: ReviewItem, shows: str, root: Root, images: ImageStore) -> A
         advertiser=item.advertiser,
         label=item.label,
         value=item.relabelled if item.decision == RELABEL and item.relabelled else item.value,
+        second=item.decision == DROP,
     )
 
 

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from augrank.errors import AugrankError, DataError
 from augrank.files import read_json, write_json
@@ -19,14 +19,17 @@ from service.jobs.queue import REVIEW, note
 from service.jobs.worker import Claim
 from service.models.evaluation import evaluation_path, read_evaluation
 from service.models.gate import GateSettings
-from service.models.registry import LIVE, Origin, Registry
+from service.models.registry import LIVE, RETIRED, Origin, Registry
 from service.retraining.collect import (
     check_items,
     classes_of,
     collect,
+    copies,
     holding,
+    pictures_of,
     write_checks,
 )
+from service.retraining.data.dataset import read_rows
 from service.retraining.data.files import Root
 from service.retraining.jobs import END, last_dataset
 from service.retraining.process import Priority, Share, run_command
@@ -35,11 +38,26 @@ from service.retraining.steps import base, check, evaluate
 from service.retraining.training import Trainer
 from service.retraining.turn import LostJobError, Turn
 from service.retraining.verdict import Verdict, judge_candidates
-from service.retraining.versions import Version, add_version, next_version, version_folder
+from service.retraining.versions import ROWS, Version, add_version, next_version, version_folder
 
 TASK = "classify"
 REJECTED_INPUT = 2  # exit status of a step that says what is wrong with its input
-Promote = Callable[[int, str], object]  # of a model's id, and who
+
+
+class Promote(Protocol):
+    """Makes a model the live one."""
+
+    def __call__(self, model_id: int, who: str, expected: str) -> object:
+        """Do it, if the live model is the one that it was compared with.
+
+        Args:
+            model_id: of the model.
+            who: decides it.
+            expected: digest of the live model.
+
+        Raises:
+            AugrankError: it is not, or the model may not be promoted.
+        """
 
 
 @dataclass(frozen=True)
@@ -107,23 +125,26 @@ class RetrainWork:
     def _collect(self, turn: Turn) -> bool:
         """Note the fixes that no dataset has settled."""
         classes = classes_of(self._live_bundle())
-        with turn.advance() as session:
-            count = collect(session, turn.job_id, classes)
+        with self._parts.database.reads() as session:
             parent = last_dataset(session)
+        with turn.advance(parent=parent.id if parent else None) as session:
+            count, missing = collect(session, turn.job_id, classes, self._parts.images)
             if not count and (parent is not None or turn.options.base is None):
                 raise DataError(
                     "there is nothing new to learn from",
-                    expected="fixes of labels that the live model tells",
-                    got="none since the last retraining",
+                    expected="fixes of labels that the live model tells, with their image files",
+                    got=_told_of_missing(missing) or "none since the last retraining",
                 )
             note(session, turn.job_id, f"{count} fixes since the last retraining")
+            if missing:
+                note(session, turn.job_id, _told_of_missing(missing))
         return True
 
     def _base(self, turn: Turn) -> bool:
         """Take over what the live model was trained on, unless a dataset is there already."""
         given, folder = turn.options, self._root.job(turn.job_id)
         with self._parts.database.reads() as session:
-            parent = last_dataset(session)
+            parent, pictures = last_dataset(session), copies(session)
         text = "nothing but fixes is learned from: no --base was given"
         if parent is not None:
             text = f"version {parent.id} of the dataset is extended"
@@ -131,7 +152,7 @@ class RetrainWork:
             bundle = self._live_bundle()
             asked = {"base": str(Path(given.base).absolute()), "root": str(self._root.path),
                      "images": str(Path(given.images).absolute()) if given.images else None,
-                     **_labels_of(bundle)}  # fmt: skip
+                     "pictures": pictures, **_labels_of(bundle)}  # fmt: skip
             write_json(folder / base.REQUEST, asked)
             if not self._step(turn, "base", folder, folder / base.RESULT):
                 return False
@@ -151,9 +172,13 @@ class RetrainWork:
             items = check_items(session, turn.job_id, self._parts.images)
             dataset = version_folder(self._root, last_dataset(session), folder)
             held = sorted(holding(session))
+            digests = [each["sha256"] for each in items]
+            digests += [row.picture for row in read_rows(dataset / ROWS)] if dataset else []
+            pictures = pictures_of(session, digests)
         asked = {"items": items, "dataset": str(dataset) if dataset else None, "holding": held,
                  "bundle": str(self._live_bundle()), "images": str(self._root.images),
-                 "min_side": turn.options.min_side, "threads": self._share.threads}  # fmt: skip
+                 "pictures": pictures, "min_side": turn.options.min_side,
+                 "threads": self._share.threads}  # fmt: skip
         write_json(folder / check.REQUEST, asked)
         if not self._step(turn, "check", folder, folder / check.RESULT):
             return False
@@ -185,7 +210,8 @@ class RetrainWork:
             version = next_version(session, turn.job_id, self._root, folder, self._parts.images)
         with turn.advance(dataset=version.digest) as session:
             row = add_version(session, turn.job_id, version, self._parts.folder)
-            note(session, turn.job_id, _told_of(version, row))
+            for line in _told_of(version, row):
+                note(session, turn.job_id, line)
         return True
 
     def _train(self, turn: Turn) -> bool:
@@ -237,11 +263,13 @@ class RetrainWork:
             for name in [live, *(each["digest"] for each in done if "digest" in each)]
         }
         told = {name: read_evaluation(path) for name, path in paths.items()}
-        verdict = judge_candidates(told.pop(live), told, self._parts.gate)
+        rows = read_rows(self._root.dataset(job.options["dataset"]) / ROWS)
+        corrected = {(row.sha256, label) for row in rows for label in row.fixes}
+        verdict = judge_candidates(told.pop(live), told, self._parts.gate, corrected)
         model = self._register(turn, verdict, paths, live) if verdict.chosen else None
         reasons = list(verdict.reasons)
         if model is not None and turn.options.promote:
-            reasons.append(self._promote(turn, model))
+            reasons.append(self._promote(turn, model, live))
         result = {
             **verdict.as_json(),
             "candidates": _with_figures(done, verdict),
@@ -251,13 +279,25 @@ class RetrainWork:
             note(session, turn.job_id, ". ".join(reasons))
         return True
 
-    def _promote(self, turn: Turn, model: Model) -> str:
-        """Let the chosen model answer; say what came of it."""
-        if model.state != LIVE and self._parts.promote is not None:
-            try:
-                self._parts.promote(model.id, f"retraining {turn.job_id}")
-            except AugrankError as error:  # somebody else was first: people decide
-                return f"model {model.id} was not promoted: {error}"
+    def _promote(self, turn: Turn, model: Model, compared: str) -> str:
+        """Let the chosen model answer instead of the one that it was compared with.
+
+        Return what came of it: where people have changed the live model, they decide.
+        """
+        now = self._live()
+        if now.id == model.id:
+            return f"model {model.id} answers now"
+        left = f"model {model.id} was not promoted, people decide: "
+        if model.state == RETIRED:  # after this job, whose process was killed, had promoted it
+            return left + f"model {now.id} has replaced it"
+        if now.digest != compared:
+            return left + f"it was compared with {compared[:12]}, and model {now.id} answers now"
+        if self._parts.promote is None:
+            return left + "nothing here can promote it"
+        try:
+            self._parts.promote(model.id, f"retraining {turn.job_id}", expected=compared)
+        except AugrankError as error:  # somebody was quicker, or it does not load
+            return left + str(error)
         return f"model {model.id} answers now"
 
     # --- what the stages share ---------------------------------------------------------------
@@ -279,7 +319,7 @@ class RetrainWork:
         dataset = turn.job().options["dataset"]
         origin = Origin(parent=live, dataset=dataset, metrics=verdict.figures(chosen))
         model = registry.add(bundle, origin)
-        if model.state == LIVE:  # promoted, before the process was killed
+        if model.state in (LIVE, RETIRED):  # promoted, before the process was killed
             return model
         return registry.decide(model.id, verdict.of(chosen), promote=True)
 
@@ -297,7 +337,9 @@ class RetrainWork:
         return self._parts.registry.directory(self._live()).absolute()
 
     def _trainer(self, turn: Turn) -> Trainer:
-        return Trainer(self._root, turn.job_id, self._share, turn.halted, turn.say)
+        return Trainer(
+            self._root, turn.job_id, self._share, turn.halted, turn.say, retries=turn.retries
+        )
 
     def _step(self, turn: Turn, name: str, folder: Path, result: Path) -> bool:
         """Run a step unless its result is there; return False if it was stopped.
@@ -327,13 +369,24 @@ def _labels_of(bundle: Path) -> dict[str, list[str]]:
     return {"labels": list(spec.labels), "ranks": list(spec.ranks)}
 
 
-def _told_of(version: Version, row: Dataset) -> str:
+def _told_of(version: Version, row: Dataset) -> list[str]:
     change = version.change
-    return (
+    lines = [
         f"version {row.id} of the dataset, {version.digest[:12]}: {change.added} pictures added, "
-        f"{change.pruned} labels of fixes that do not hold any more removed, {change.disputed} "
+        f"{change.pruned} labels of fixes that do not hold any more taken back, {change.disputed} "
         "left out about which fixes disagree"
-    )
+    ]
+    if change.withdrawn:
+        lines.append(f"{change.withdrawn} fixes were left out: they do not hold any more")
+    if version.leaked:
+        lines.append(
+            f"{version.leaked} pictures are not trained on any more: a test picture shows the same"
+        )
+    return [*lines, *([_told_of_missing(len(version.missing))] if version.missing else [])]
+
+
+def _told_of_missing(count: int) -> str:
+    return f"{count} fixes wait for a later retraining: their image files are missing" * bool(count)
 
 
 def _with_figures(done: list[dict[str, Any]], verdict: Verdict) -> list[dict[str, Any]]:

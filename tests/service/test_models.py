@@ -129,6 +129,48 @@ def test_old_bundles_go_but_none_that_is_needed(registry, classify_export, tmp_p
     assert registry.directory(registry.get(models[0].id)).is_dir()
 
 
+def trimmed(registry: Registry, bundle) -> tuple[Registry, Model]:
+    """Return a registry that keeps nothing it need not, with a rejected model."""
+    model = registry.add(bundle)
+    registry.decide(model.id, {}, promote=False)
+    return Registry(registry.database, registry.folder, most=0), model
+
+
+def test_a_bundle_that_is_removed_while_it_is_added_is_copied_again(
+    registry, classify_export, monkeypatch
+):
+    other, model = trimmed(registry, classify_export.bundle)
+    copied, removed = registry._copied, []
+
+    def copied_and_removed(bundle):
+        found = copied(bundle)
+        removed.append(other.trim())  # between the copy and its row
+        return found
+
+    monkeypatch.setattr(registry, "_copied", copied_and_removed)
+    again = registry.add(classify_export.bundle)
+    assert removed == [1, 0]
+    assert again.id == model.id
+    assert load_bundle(registry.directory(registry.get(model.id))).digest == model.digest
+
+
+def test_a_bundle_that_is_added_while_it_is_removed_stays(registry, classify_export, monkeypatch):
+    other, model = trimmed(registry, classify_export.bundle)
+    remove = other._remove
+
+    def added_before_it_is_removed(names):
+        assert names == [model.digest]
+        registry.add(classify_export.bundle)
+        remove(names)
+
+    monkeypatch.setattr(other, "_remove", added_before_it_is_removed)
+    other.trim()
+    assert load_bundle(registry.directory(registry.get(model.id))).digest == model.digest
+    monkeypatch.undo()
+    assert other.trim() == 1
+    assert list((registry.folder / "models").iterdir()) == []
+
+
 def test_a_bundle_that_lacks_a_class_or_a_label_is_named(classify_export):
     spec = load_bundle(classify_export.bundle).spec
     check_compatible(spec, spec)
@@ -241,6 +283,9 @@ def test_commands_add_list_promote_and_roll_back(database, classify_export, tmp_
 
     added = run("add", str(another(classify_export.bundle, tmp_path, "2.0")))
     assert " candidate classify" in added
+    assert "another model is live than the one that was compared with" in run(
+        "promote", "2", "--who", "ana", "--expected", "f" * 64, code=2
+    )
     assert "promote: model 1 -> model 2, ana: better" in run(
         "promote", "2", "--who", "ana", "--why", "better"
     )
@@ -256,3 +301,23 @@ def test_commands_add_list_promote_and_roll_back(database, classify_export, tmp_
     listed = run("list")
     assert "2 retired" in listed
     assert "1 live" in listed
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_commands_do_not_change_the_model_of_a_server(
+    database, classify_export, tmp_path, monkeypatch
+):
+    registry = Registry(database, tmp_path)
+    first = registry.start_with(classify_export.bundle)
+    second = registry.add(another(classify_export.bundle, tmp_path, "2.0"))
+    promoted(registry, second)
+    monkeypatch.setenv("AUGRANK_SERVICE_BACKEND", "sagemaker:shapes")
+    where = ["--database", database.url, "--folder", str(tmp_path)]
+    for words in (["promote", str(first.id), "--who", "ana"], ["rollback", "--who", "ana"]):
+        result = CliRunner().invoke(app, ["models", *words, *where], terminal_width=200)
+        assert result.exit_code == 2
+        assert "sagemaker:shapes" in result.output
+        assert "by the page /models or over HTTP" in " ".join(result.output.split())
+    assert registry.live("classify").id == second.id
+    listed = CliRunner().invoke(app, ["models", "list", *where])
+    assert (listed.exit_code, "2 live" in listed.output) == (0, True)

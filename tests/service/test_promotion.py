@@ -8,20 +8,26 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from fastapi.testclient import TestClient
 from typer.testing import CliRunner
 
+from augrank.bundle.load import load_bundle
+from augrank.bundle.spec import Bundle
 from augrank.errors import BundleError
+from augrank.serving.model_folder import ModelConfig
 from service.app import create_app
 from service.backends.classify import BundleBackend
 from service.backends.live import Live
+from service.backends.remote.torchserve_management import TorchServeManagement, Version
+from service.backends.remote.torchserve_promotion import TorchServeDeployment
 from service.commands.app import app as commands
 from service.database.session import Database
 from service.database.tables import Model
-from service.errors import Conflict
-from service.models.loading import LocalDeployment
+from service.errors import BackendUnavailable, Conflict
+from service.models.loading import Load, LocalDeployment
 from service.models.promotion import Promoter
 from service.models.registry import REJECTED, Registry
 from service.settings import ServiceSettings
@@ -66,7 +72,7 @@ def models(database: Database, classify_export, tmp_path) -> tuple[Registry, lis
     return registry, found
 
 
-def promoter_of(registry: Registry, loads: Loads, keep_s: float = 60.0) -> Promoter[Fake]:
+def promoter_of(registry: Registry, loads: Load[Fake], keep_s: float = 60.0) -> Promoter[Fake]:
     live = Live(Fake(registry.live("classify").digest))
     return Promoter("classify", registry, live, LocalDeployment(live, loads, keep_s))
 
@@ -95,6 +101,162 @@ def test_a_promotion_and_two_rollbacks_lead_back_to_the_first(models):
     assert [row.kind for row in registry.history()] == [
         "rollback", "rollback", "promote", "promote", "promote",
     ]  # fmt: skip
+
+
+def test_rollbacks_do_not_go_in_a_circle(models):
+    registry, (first, second, _) = models
+    promoter = promoter_of(registry, Loads())
+    promoter.promote(second.id, "ana")
+    promoter.promote(first.id, "ana")  # once more
+    promoter.rollback("eva")
+    assert promoter.digest == second.digest
+    promoter.rollback("eva")
+    assert promoter.digest == first.digest
+    with pytest.raises(Conflict, match="nothing to roll back to"):
+        promoter.rollback("eva")
+    promoter.promote(second.id, "ana")
+    promoter.rollback("eva")
+    assert promoter.digest == first.digest
+
+
+def test_a_rollback_that_the_server_could_not_finish_may_be_tried_again(models):
+    registry, (first, second, third) = models
+    promoter = promoter_of(registry, Loads())
+    promoter.promote(second.id, "ana")
+    promoter.promote(third.id, "ana")
+    finishes = promoter._deployment
+
+    class Unfinished:
+        def promote(self, bundle, switch):
+            switch(Fake(bundle.digest))
+            switch(Fake(third.digest))
+
+    promoter._deployment = Unfinished()
+    promoter.rollback("eva")
+    assert registry.live("classify").id == third.id
+    assert (registry.history()[0].kind, registry.history()[0].why) == (
+        "promote", "the deployment failed",
+    )  # fmt: skip
+    promoter._deployment = finishes
+    promoter.rollback("eva")
+    promoter.rollback("eva")
+    assert promoter.digest == first.digest
+
+
+def test_a_model_that_is_removed_while_it_loads_does_not_become_live(models):
+    registry, (first, second, _) = models
+    registry.decide(second.id, {"reasons": ["worse"]}, promote=False)
+    removed: list[int] = []
+
+    def load(directory: Path, live: Fake) -> Fake:
+        removed.append(Registry(registry.database, registry.folder, most=0).trim())
+        return Fake(directory.name)
+
+    promoter = promoter_of(registry, load)
+    with pytest.raises(Conflict, match=f"the bundle of model {second.id} is not kept any more"):
+        promoter.promote(second.id, "ana", force=True)
+    assert removed == [1]
+    assert promoter.digest == first.digest
+    assert states(registry) == ["live", "rejected", "candidate"]
+    assert registry.directory(registry.live("classify")).is_dir()
+
+
+def test_a_model_is_promoted_over_the_one_alone_that_it_was_compared_with(models):
+    registry, (first, second, third) = models
+    promoter, other = promoter_of(registry, Loads()), promoter_of(registry, Loads())
+    promoter.promote(second.id, "ana", expected=first.digest)
+    with pytest.raises(Conflict, match="another model is live") as caught:
+        promoter.promote(third.id, "a job", expected=first.digest)
+    assert caught.value.got == f"{second.digest} (model {second.id})"
+    assert promoter.digest == second.digest
+
+    def load(directory: Path, live: Fake) -> Fake:
+        other.rollback("eva")  # meanwhile
+        return Fake(directory.name)
+
+    hasty = promoter_of(registry, load)
+    with pytest.raises(Conflict, match="in the meantime"):
+        hasty.promote(third.id, "a job", expected=second.digest)
+    assert states(registry) == ["live", "retired", "candidate"]
+
+
+class FakeServer:
+    """The management API of a TorchServe whose versions answer with the bundle of their name."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = list(names)
+
+    def versions(self) -> list[Version]:
+        return [Version(name, ModelConfig(), 1) for name in self.names]
+
+    def register(self, archive: str, workers: int) -> None:
+        self.names.append(archive.split("-")[-2])
+
+    def set_default(self, name: str) -> None:
+        self.names.sort(key=lambda each: each != name)
+
+    def unregister(self, name: str) -> None:
+        self.names.remove(name)
+
+    def process(self, registry: Registry) -> Promoter[Any]:
+        """Return what promotes and follows in a process of its own."""
+        management = cast(TorchServeManagement, self)
+        deployment = TorchServeDeployment("shapes", management, self._asked)
+        bundle = load_bundle(registry.directory(registry.live("classify")))
+        return Promoter("classify", registry, Live(deployment.deployed(bundle)), deployment)
+
+    def _asked(self, bundle: Bundle[Any], version: str | None) -> Any:
+        server = self
+
+        class Asked(Fake):
+            def verify(self) -> None:
+                if version not in server.names or version != self.model[:12]:
+                    raise BackendUnavailable("another bundle")
+
+            def drain(self) -> None:
+                pass
+
+        return Asked(bundle.digest)
+
+
+def test_a_process_that_follows_removes_no_version_of_a_server(models):
+    registry, added = models
+    first, second, third = (model.digest[:12] for model in added)
+    server = FakeServer(first)
+    one, other = server.process(registry), server.process(registry)
+    one.promote(added[1].id, "ana")
+    assert server.names == [second, first]
+    assert other.follow()
+    assert other.digest == added[1].digest
+    assert server.names == [second, first]  # a third process may still ask the first
+    other.promote(added[2].id, "ana")
+    assert server.names == [third, second]
+    assert one.follow()
+    assert server.names == [third, second]
+    one.rollback("eva")
+    assert other.follow()
+    assert one.digest == other.digest == added[1].digest
+    assert server.names == [second, third]
+
+
+def test_the_version_that_answers_stays_though_another_is_the_default(models, monkeypatch):
+    registry, added = models
+    first, second, third = (model.digest[:12] for model in added)
+    server = FakeServer(first)
+    promoter = server.process(registry)
+    with monkeypatch.context() as patch:
+        patch.setattr(server, "set_default", lambda name: _unavailable())
+        promoter.promote(added[1].id, "ana")
+    assert promoter.digest == added[1].digest
+    assert server.names == [first, second]
+    promoter.promote(added[2].id, "ana")
+    assert server.names == [third, first, second]
+    promoter.rollback("eva")
+    assert promoter.digest == added[1].digest
+
+
+def _unavailable() -> None:
+    raise BackendUnavailable("the management API cannot be reached")
 
 
 def test_a_rollback_loads_nothing_while_the_model_before_is_kept(models):
@@ -299,6 +461,9 @@ def test_no_request_fails_while_a_real_bundle_is_promoted_and_rolled_back(
             thread.join()
         rows = http.get("/v1/models/promotions").json()["promotions"]
         refused = http.post(f"/v1/models/{first.id}/promote", json={"who": "ana"})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (409, "conflict")
+        body = {"who": "ana", "expected": second.digest}
+        refused = http.post(f"/v1/models/{second.id}/promote", json=body)
         assert (refused.status_code, refused.json()["error"]["code"]) == (409, "conflict")
         assert http.post("/v1/models/99/promote", json={"who": "ana"}).status_code == 404
         assert http.post("/v1/models/rollback", json={}).status_code == 400  # who is it?

@@ -7,26 +7,31 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy import select
 
 from augrank.bundle.spec import seal
 from augrank.errors import AugrankError
+from augrank.images.look import Look
 from service.api.retraining import Item as ItemAnswer
 from service.app import create_app
 from service.database.session import Database
-from service.database.tables import Dataset, Job, ReviewItem
+from service.database.tables import Dataset, Job, Model, ReviewItem, StoredImage
 from service.errors import Conflict
 from service.images.store import ImageStore
 from service.jobs.queue import DONE, FAILED, REVIEW, WAITING, events_of
 from service.jobs.worker import GONE_AFTER
 from service.models.evaluation import EvaluatedImage
 from service.models.gate import GateSettings
-from service.models.registry import Registry
+from service.models.promotion import commit
+from service.models.registry import ROLLBACK, Change, Registry
 from service.retraining import jobs, training, work
 from service.retraining.candidates import Start, candidate_options
+from service.retraining.data import dataset
 from service.retraining.data.dataset import (
     OWN_TEST,
     TEST,
@@ -38,9 +43,17 @@ from service.retraining.data.dataset import (
     in_test_share,
     read_rows,
 )
+from service.retraining.data.looks import same_picture_as
 from service.retraining.filters import Item, in_words, proposal_of, reasons_of
-from service.retraining.jobs import RetrainOptions, RetrainWorker, add_if_due, add_retraining
+from service.retraining.jobs import (
+    RetrainOptions,
+    RetrainWorker,
+    add_if_due,
+    add_retraining,
+    try_again,
+)
 from service.retraining.process import Ended, Share, run_command
+from service.retraining.promote import promote_row
 from service.retraining.review import Decision, decide, finish, left_of, next_items
 from service.retraining.verdict import judge_candidates
 from service.retraining.work import Retraining, RetrainWork
@@ -142,7 +155,9 @@ def test_a_version_takes_new_labels_and_loses_those_of_fixes_that_do_not_hold():
     found = {each.picture: each for each in change.rows}
     assert (change.added, change.pruned, change.disputed) == (2, 1, 1)
     assert found[old[0].picture].labels == {}
-    assert found[old[1].picture] == replace(old[1], labels={"colour": "blue"}, fixes={"colour": 22})
+    told = {"labels": {"colour": "blue"}, "fixes": {"colour": 22}}
+    before = {"colour": {"12": "green"}}  # still holds, for somebody else
+    assert found[old[1].picture] == replace(old[1], **told, replaced=before)
     assert found[old[2].picture].labels == {"colour": "red", "shape": "red"}
     assert found["d" * 64].labels == {}
     assert found[f"{23:064x}"].labels == {"colour": "red"}
@@ -203,6 +218,59 @@ def test_no_picture_is_ever_both_tested_and_trained_on(rounds, dropped):
         rows = later
 
 
+def test_a_fix_that_is_undone_gives_back_the_label_that_it_had_replaced():
+    base = row(1, "blue", labels={"colour": "blue", "shape": "box"})
+    (fixed,) = extended([base], {11}, [accepted(11, "red", shows=base.picture)]).rows
+    assert (fixed.labels["colour"], fixed.fixes) == ("red", {"colour": 11})
+    (again,) = extended([fixed], {12}, [accepted(12, "green", shows=base.picture)]).rows
+    assert (again.labels["colour"], again.fixes) == ("green", {"colour": 12})
+    assert extended([again], set(), []).rows == (base,)
+    assert extended([fixed], set(), []).pruned == 1
+
+
+def test_another_fix_that_still_holds_takes_the_place_of_one_that_is_undone():
+    base = row(1, "blue")
+    told = [
+        accepted(11, "red", shows=base.picture),
+        accepted(12, "red", shows=base.picture, advertiser="bob", second=True),
+        accepted(13, "red", shows="f" * 64, advertiser="bob", second=True),  # of no row
+    ]
+    (fixed,) = extended([base], {11, 12, 13}, told).rows
+    (left,) = extended([fixed], {12}, []).rows
+    assert (left.labels, left.fixes) == ({"colour": "red"}, {"colour": 12})
+    assert extended([left], set(), []).rows == (base,)
+    (kept,) = extended([fixed], {11}, []).rows
+    assert (kept.fixes, kept.replaced) == ({"colour": 11}, {"colour": {"0": "blue"}})
+
+
+def test_a_label_that_fixes_dispute_is_known_again_when_they_agree():
+    base = row(1, "blue")
+    told = [
+        accepted(11, "red", shows=base.picture),
+        accepted(12, "green", shows=base.picture, advertiser="bob"),
+    ]
+    (disputed,) = extended([base], {11, 12}, told).rows
+    assert disputed.labels == {}
+    assert extended([disputed], {11, 12}, []).rows == (disputed,)
+    (red,) = extended([disputed], {11}, []).rows
+    assert (red.labels, red.fixes) == ({"colour": "red"}, {"colour": 11})
+    assert extended([disputed], set(), []).rows == (base,)
+
+
+def test_fixes_that_do_not_hold_any_more_are_not_let_in():
+    change = extended([], {21}, [accepted(21, "red"), accepted(22, "blue")])
+    assert [(each.picture, each.fixes) for each in change.rows] == [(f"{21:064x}", {"colour": 21})]
+    assert change.withdrawn == 1
+
+
+def test_files_that_the_service_takes_for_one_picture_are_one():
+    looks = [Look.of(np.random.default_rng(n).integers(0, 256, (64, 64, 3), np.uint8))
+             for n in range(4)]  # fmt: skip
+    assert same_picture_as(list("abcd"), looks, {}) == [0, 1, 2, 3]
+    assert same_picture_as(list("abcd"), looks, {"b": 7, "d": 7, "c": 8}) == [0, 1, 2, 1]
+    assert same_picture_as(list("abcb"), looks, {"a": 7, "b": 7}) == [0, 0, 2, 0]
+
+
 def test_the_digest_of_a_version_is_that_of_its_contents():
     rows = [row(number) for number in range(9)]
     assert digest_of(rows) == digest_of(rows[::-1])
@@ -260,6 +328,16 @@ def test_a_candidate_that_unlearns_what_nobody_corrected_is_refused():
     assert judge_candidates([], {"a" * 64: []}, GateSettings()).chosen is None
 
 
+def test_pictures_of_the_base_whose_label_comes_from_a_fix_are_not_uncorrected():
+    live = paired({"fixed": 0.0, "common": 0.95})
+    other = paired({"fixed": 0.0, "common": 0.7})
+    corrected = {(each.sha256, "colour") for each in live if each.sha256.startswith("common")}
+    touched = {each for each in corrected if not each[0].endswith("0")}
+    verdict = judge_candidates(live, {"a" * 64: other}, GateSettings(), touched)
+    assert verdict.common == {"": 0.95, "a" * 64: 0.7}  # of the 20 that are left
+    assert judge_candidates(live, {"a" * 64: other}, GateSettings(), corrected).common == {}
+
+
 # --- the job -------------------------------------------------------------------------------------
 
 
@@ -298,6 +376,7 @@ class Commands:
     def __init__(self, bundle: Path, run: Path) -> None:
         self.bundle, self.run, self.ran = bundle, run, list[str]()
         self.kill_after: str | None = None
+        self.fails = False  # whether the disk is full
 
     def __call__(self, command, log, *, share, stopped, seen=lambda line: None) -> Ended:
         _, module, *rest = command
@@ -305,6 +384,8 @@ class Commands:
         self.ran.append(name)
         if module == "service.retraining.steps":
             ended = self._step(name, Path(rest[1]))
+        elif self.fails:
+            ended = Ended(1, "the disk is full")
         else:
             getattr(self, f"_{name}")(rest[1:])
             ended = Ended(0, "")
@@ -438,9 +519,9 @@ def test_the_review_waits_without_a_worker_and_a_dropped_fix_is_not_learned(
         assert cv2.imread(str(file)).shape == (80, 80, 3)  # of 160 x 160
 
 
-def kept_and_done(parts: Retraining, number: int) -> bool:
+def kept_and_done(parts: Retraining, number: int, *, at_review: bool = False) -> bool:
     """Go on to the review, keep every fix, and go on to the end."""
-    assert go_on(parts).state == REVIEW
+    assert at_review or go_on(parts).state == REVIEW
     with parts.database.writes() as session:
         job = session.get(Job, number)
         assert job is not None
@@ -467,10 +548,180 @@ def test_fixes_that_are_undone_leave_the_next_version(parts, caller, commands, c
     )
     assert after.keys() - before.keys() == {sha256(photo(30))}
     assert before[sha256(images[0])].labels
-    assert after[sha256(images[0])].labels == {}
+    assert after[sha256(images[0])].labels == {}  # the base says nothing of it
     assert {name: each.set for name, each in before.items()}.items() <= {
         name: each.set for name, each in after.items()
     }.items()
+
+
+def test_candidates_that_failed_are_trained_when_the_job_is_tried_again(
+    parts, caller, commands, classify_run
+):
+    corrected(caller, 3)
+    number = begin(parts, base=str(classify_run.run), review=False)
+    commands.fails = True
+    job = go_on(parts)
+    assert (job.state, commands.ran.count("fit")) == (FAILED, 2)
+    assert "the disk is full" in job.error
+    commands.fails = False
+    answer = caller.http.post(f"/v1/jobs/{number}/retry")
+    assert answer.status_code == 202, answer.text
+    job = go_on(parts)
+    assert (job.state, job.error, commands.ran.count("fit")) == (DONE, "", 4)
+    result = jobs.result_of(job)
+    assert result is not None
+    assert ["digest" in each for each in result["candidates"]] == [True, True]
+
+
+def test_an_old_retraining_does_not_go_on_beside_or_after_another(
+    parts, caller, commands, classify_run
+):
+    corrected(caller, 3)
+    first = begin(parts, base=str(classify_run.run))
+    assert go_on(parts).state == REVIEW
+    caller.http.post(f"/v1/retraining/{first}/cancel", json={"who": "eva"})
+    second = begin(parts, base=str(classify_run.run), review=False)
+    answer = caller.http.post(f"/v1/jobs/{first}/retry")
+    assert answer.status_code == 409
+    assert f"retraining {second} is under way" in answer.json()["error"]["message"]
+    assert go_on(parts).state == DONE
+    answer = caller.http.post(f"/v1/jobs/{first}/retry")
+    assert answer.status_code == 409
+    assert answer.json()["error"]["remedy"].startswith("Start a new one")
+    with parts.database.reads() as session:
+        job = session.get(Job, first)
+        assert job is not None
+        assert job.state == FAILED
+
+
+def test_a_fix_whose_image_is_missing_waits_for_the_next_retraining(
+    parts, caller, commands, classify_run
+):
+    gone, late, kept = (sha256(image) for image in corrected(caller, 3))
+
+    def hide(digest: str) -> Path:
+        file = parts.images.path(digest)
+        assert file is not None
+        (parts.folder / digest).write_bytes(file.read_bytes())
+        for each in (parts.folder / "images").rglob(digest):
+            each.unlink()
+        return file
+
+    place = hide(gone)
+    number = begin(parts, base=str(classify_run.run))
+    assert go_on(parts).state == REVIEW
+    hide(late)
+    assert kept_and_done(parts, number, at_review=True)
+    with parts.database.reads() as session:
+        taken = {each.sha256: each.taken for each in session.query(ReviewItem)}
+        texts = [event.text for event in events_of(session, number)]
+        assert jobs.new_fixes(session) == 2
+    assert taken == {late: False, kept: True}
+    assert texts.count("1 fixes wait for a later retraining: their image files are missing") == 2
+    (parts.folder / gone).replace(place)
+    assert kept_and_done(parts, begin(parts))
+    with parts.database.reads() as session:
+        assert jobs.new_fixes(session) == 1
+        last = session.query(Dataset).order_by(Dataset.id.desc()).first()
+    rows = {each.picture for each in read_rows(parts.folder / last.folder / "rows.jsonl")}
+    assert {gone, late, kept} & rows == {gone, kept}
+
+
+def test_a_fix_that_is_undone_during_the_review_is_not_learned(
+    parts, caller, commands, classify_run
+):
+    images = corrected(caller, 2)
+    number = begin(parts, base=str(classify_run.run))
+    assert go_on(parts).state == REVIEW
+    gone = next(each["id"] for each in caller.history() if each["sha256"] == sha256(images[0]))
+    caller.undo(gone)
+    assert kept_and_done(parts, number, at_review=True)
+    with parts.database.reads() as session:
+        version = session.query(Dataset).one()
+    rows = {each.picture for each in read_rows(parts.folder / version.folder / "rows.jsonl")}
+    assert {sha256(image) for image in images} & rows == {sha256(images[1])}
+
+
+def test_a_picture_that_joins_a_test_picture_is_not_trained_on(
+    parts, caller, commands, classify_run, monkeypatch
+):
+    tested, trained = map(sha256, corrected(caller, 2))
+    monkeypatch.setattr(dataset, "in_test_share", lambda key: key == tested)
+    assert kept_and_done(parts, begin(parts, base=str(classify_run.run)))
+    with parts.database.reads() as session:
+        version = session.query(Dataset).one()
+    rows = read_rows(parts.folder / version.folder / "rows.jsonl")
+    before = {each.picture: each.set for each in rows if each.advertiser}
+    assert before == {tested: TEST, trained: TRAIN}
+    caller.classify(photo(40))
+    caller.fix(photo(40), "shape", "bar")
+    with parts.database.writes() as session:  # as if all three looked alike, by way of others
+        first = session.get(StoredImage, tested)
+        assert first is not None
+        for digest in (trained, sha256(photo(40))):
+            session.get(StoredImage, digest).picture_id = first.picture_id
+    assert kept_and_done(parts, begin(parts))
+    with parts.database.reads() as session:
+        last = session.query(Dataset).order_by(Dataset.id.desc()).first()
+    after = {each.picture: each for each in read_rows(parts.folder / last.folder / "rows.jsonl")}
+    assert {trained, tested, sha256(photo(40))} & after.keys() == {tested}
+    assert (after[tested].set, after[tested].labels["shape"]) == (TEST, "bar")
+
+
+@pytest.mark.parametrize("change", ["another", "rolled back", "none"])
+def test_a_retraining_promotes_only_what_was_compared_with_the_live_model(
+    parts, caller, commands, classify_run, monkeypatch, change
+):
+    registry = parts.registry
+    promoted = []
+
+    def promote(model_id: int, who: str, expected: str) -> None:
+        promoted.append((model_id, expected))
+        promote_row(registry, model_id, who, expected)
+        if change == "rolled back" and len(promoted) == 1:
+            raise KilledError
+
+    def judge(live, candidates, *given):
+        if change == "another":  # after the evaluation
+            commands._build(["", "--out", str(parts.folder / "other"), "--version", "other"])
+            other = registry.add(parts.folder / "other/bundle")
+            promote_row(registry, other.id, "eva", compared.digest)
+        found = judge_candidates(live, candidates, *given)
+        return replace(found, chosen=sorted(candidates)[0])
+
+    monkeypatch.setattr(work, "judge_candidates", judge)
+    parts = replace(parts, promote=promote)
+    corrected(caller, 12)
+    number = begin(parts, base=str(classify_run.run), review=False, promote=True)
+    compared = registry.live("classify")
+    assert compared is not None
+    if change == "rolled back":
+        with pytest.raises(KilledError):
+            go_on(parts)
+        with parts.database.reads() as session:
+            back = session.scalars(select(Model).where(Model.digest == compared.digest)).one()
+        live = registry.live("classify")
+        commit(registry, back.id, live, Change(ROLLBACK, "eva"), force=True)
+    job = go_on(parts)
+    assert (job.state, job.error) == (DONE, "")
+    result = jobs.result_of(job)
+    assert result is not None
+    now = registry.live("classify")
+    assert now is not None
+    with parts.database.reads() as session:
+        last = events_of(session, number)[-1].text
+    if change == "none":
+        assert promoted == [(result["model_id"], compared.digest)]
+        assert now.id == result["model_id"]
+        assert f"model {now.id} answers now" in last
+    elif change == "rolled back":
+        assert len(promoted) == 1
+        assert now.digest == compared.digest
+        assert f"people decide: model {now.id} has replaced it" in last
+    else:
+        assert promoted == []
+        assert now.id != result["model_id"]
+        assert f"was compared with {compared.digest[:12]}, and model {now.id} answers" in last
 
 
 def test_a_cancelled_retraining_ends_and_goes_on_when_it_is_tried_again(
@@ -485,9 +736,7 @@ def test_a_cancelled_retraining_ends_and_goes_on_when_it_is_tried_again(
     assert go_on(parts).state == FAILED
     with parts.database.writes() as session:
         job = session.get(Job, number)
-        from service.jobs.queue import retry
-
-        retry(session, job, "eva")
+        try_again(session, job, "eva")
     assert go_on(parts).state == REVIEW
     assert commands.ran == ["base", "check"]
 
@@ -551,7 +800,7 @@ def queue(parts, caller) -> int:
     with parts.database.writes() as session:
         from service.retraining.collect import collect
 
-        assert collect(session, number, CLASSES) == 4
+        assert collect(session, number, CLASSES, parts.images) == (4, 0)
         job = session.get(Job, number)
         assert job is not None
         job.state = REVIEW

@@ -4,7 +4,8 @@
 
 The service asks a version by its name, so that it alone decides when another one answers: there is
 no moment at which a request could meet the wrong one, or none. The version before keeps its workers
-until the next promotion: a rollback takes about as long as a request.
+until the next promotion: a rollback takes about as long as a request, and other processes may ask
+it for as long. They follow with ``deployed``, and remove nothing.
 """
 
 import json
@@ -64,6 +65,7 @@ class TorchServeDeployment(Generic[RemoteT]):
         self._model, self._management, self._make = model, management, make
         self._folder = folder
         self._asked: dict[str, RemoteT] = {}  # what this process has asked last, by version
+        self._current = ""  # the version that answers here
 
     def deployed(self, bundle: Bundle[Any]) -> RemoteT:
         """Return the backend of a bundle that the server answers with; see ``Deployment``.
@@ -77,7 +79,7 @@ class TorchServeDeployment(Generic[RemoteT]):
             return backend
         versions = self._management.versions()
         version, backend = self._find(bundle, versions) or self._register(bundle, versions[0])
-        self._asked[version] = backend
+        self._asked[version], self._current = backend, version
         return backend
 
     def promote(self, bundle: Bundle[Any], switch: Callable[[RemoteT], object]) -> None:
@@ -87,12 +89,14 @@ class TorchServeDeployment(Generic[RemoteT]):
         found = self._find(bundle, [before, *others])
         version, backend = found if found is not None else self._register(bundle, before)
         switch(backend)
-        self._asked[version] = backend
+        # The one before stays, for a rollback, and for processes that have not followed yet. It is
+        # not the default one if a promotion ended before that was set.
+        kept = {version, before.name, self._current}
+        self._asked[version], self._current = backend, version
         try:
             management.set_default(version)
-            # The one before stays, for a rollback.
             for other in others:
-                if other.name != version:
+                if other.name not in kept:
                     self._unregister(other.name)
         except AugrankError as error:
             log.warning("version %s answers; TorchServe was not tidied up: %s", version, error)

@@ -23,6 +23,7 @@ from augrank.files import atomic_write
 
 TRAIN, TEST = "train", "test"  # the common test set; that of an advertiser is test:ADVERTISER
 TEST_SHARE = 0.2  # of new pictures, by their hash
+BASE = "0"  # in place of a fix's id: what a label was without fixes
 OWN_TEST = 25  # pictures that an advertiser corrected, from which on it has a test set
 
 
@@ -36,6 +37,8 @@ class Row:
         set: ``train``, ``test`` or ``test:ADVERTISER``.
         labels: the right classes; a label that is missing is not known.
         fixes: of labels that come from a fix, its id.
+        replaced: of labels, what else was said of them, by the fix's id or ``BASE``: it holds again
+            when the fix does not any more.
         advertiser: who sent it; empty for rows of the base.
         groups: cells of columns that keep images together.
         scores: cells of columns that images are ranked by.
@@ -46,6 +49,7 @@ class Row:
     set: str
     labels: Mapping[str, str]
     fixes: Mapping[str, int] = field(default_factory=dict)
+    replaced: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     advertiser: str = ""
     groups: Mapping[str, str] = field(default_factory=dict)
     scores: Mapping[str, str] = field(default_factory=dict)
@@ -63,6 +67,8 @@ class Accepted:
         advertiser: whose it is.
         label: in question.
         value: the right class.
+        second: it says what the row says already, and counts when what said so does not hold any
+            more.
     """
 
     fix_id: int
@@ -72,6 +78,7 @@ class Accepted:
     advertiser: str
     label: str
     value: str
+    second: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,6 +89,7 @@ class Extended:
     added: int  # pictures that are new
     pruned: int  # labels whose fix does not hold any more
     disputed: int  # labels about which fixes that were let in disagree
+    withdrawn: int  # fixes that were let in, but do not hold any more
 
 
 def in_test_share(key: str) -> bool:
@@ -96,13 +104,16 @@ def extended(rows: Sequence[Row], holding: Set[int], accepted: Sequence[Accepted
     Args:
         rows: of the version before.
         holding: ids of the fixes that hold; labels of others are removed.
-        accepted: new labels, which replace those before.
+        accepted: new labels, which replace those before; of those alone that hold.
     """
+    standing = sorted(
+        (each for each in accepted if each.fix_id in holding), key=lambda each: each.fix_id
+    )
     rows, pruned = without_fixes(rows, holding)
     found = {row.picture: row for row in rows}
     before = len(found)
     answers: dict[tuple[str, str], list[Accepted]] = {}
-    for each in sorted(accepted, key=lambda each: each.fix_id):
+    for each in [each for each in standing if not each.second]:
         answers.setdefault((each.shows, each.label), []).append(each)
         if each.shows not in found:
             found[each.shows] = _new_row(each)
@@ -110,20 +121,50 @@ def extended(rows: Sequence[Row], holding: Set[int], accepted: Sequence[Accepted
     for (shows, label), told in answers.items():
         found[shows], agreed = _told(found[shows], label, told)
         disputed += not agreed
+    for each in standing:
+        if each.second and each.shows in found:
+            found[each.shows] = _seconded(found[each.shows], each)
     settled = _with_own_tests(found, {row.picture for row in rows})
-    return Extended(tuple(settled), len(found) - before, pruned, disputed)
+    withdrawn = len(accepted) - len(standing)
+    return Extended(tuple(settled), len(found) - before, pruned, disputed, withdrawn)
 
 
 def without_fixes(rows: Sequence[Row], holding: Set[int]) -> tuple[list[Row], int]:
-    """Return rows without the labels of fixes that do not hold any more, and how many those are."""
+    """Return rows without the labels of fixes that do not hold any more, and how many those are.
+
+    What such a fix had replaced holds again: another fix that still does, or the base's label.
+    """
     kept, pruned = list[Row](), 0
     for row in rows:
         gone = {label for label, fix in row.fixes.items() if fix not in holding}
         pruned += len(gone)
         labels = {name: value for name, value in row.labels.items() if name not in gone}
         fixes = {name: fix for name, fix in row.fixes.items() if name not in gone}
-        kept.append(replace(row, labels=labels, fixes=fixes))
+        replaced = dict[str, Mapping[str, str]]()
+        for label, said in row.replaced.items():
+            left = {fix: said[fix] for fix in said if fix == BASE or int(fix) in holding}
+            if label not in fixes and (label in gone or len(left) < len(said)):
+                left = _put_back(label, left, labels, fixes)
+            if left:
+                replaced[label] = left
+        kept.append(replace(row, labels=labels, fixes=fixes, replaced=replaced))
     return kept, pruned
+
+
+def _put_back(
+    label: str, left: dict[str, str], labels: dict[str, str], fixes: dict[str, int]
+) -> dict[str, str]:
+    """Let the last of what was said of a label hold again; return what is left beside it.
+
+    Where fixes that hold disagree, the label stays unknown.
+    """
+    if len({value for fix, value in left.items() if fix != BASE}) > 1 or not left:
+        return left
+    last = max(left, key=int)
+    labels[label] = left[last]
+    if last != BASE:
+        fixes[label] = int(last)
+    return {fix: value for fix, value in left.items() if fix != last}
 
 
 def _new_row(first: Accepted) -> Row:
@@ -140,12 +181,29 @@ def _told(row: Row, label: str, told: Sequence[Accepted]) -> tuple[Row, bool]:
     """Return a row with a new label, and whether all agree; if not, the label is not known."""
     labels = {name: value for name, value in row.labels.items() if name != label}
     fixes = {name: fix for name, fix in row.fixes.items() if name != label}
+    said = dict(row.replaced.get(label, {}))
+    if label in row.labels:
+        said[str(row.fixes.get(label, BASE))] = row.labels[label]
+    said |= {str(each.fix_id): each.value for each in told}
     if len({each.value for each in told}) > 1:
-        return replace(row, labels=labels, fixes=fixes), False
+        replaced = {**row.replaced, label: said}
+        return replace(row, labels=labels, fixes=fixes, replaced=replaced), False
     labels[label], fixes[label] = told[0].value, told[0].fix_id
+    del said[str(told[0].fix_id)]
     cropped = next((each.file for each in told if each.file != each.picture), None)
     file = cropped if cropped and row.set == TRAIN else row.sha256  # test pictures are frozen
-    return replace(row, sha256=file, labels=labels, fixes=fixes), True
+    replaced = {name: each for name, each in row.replaced.items() if name != label}
+    replaced |= {label: said} if said else {}
+    return replace(row, sha256=file, labels=labels, fixes=fixes, replaced=replaced), True
+
+
+def _seconded(row: Row, second: Accepted) -> Row:
+    """Note another fix that says the same as the one that a label comes from."""
+    label, fix = second.label, str(second.fix_id)
+    if row.labels.get(label) != second.value or row.fixes.get(label) in (None, second.fix_id):
+        return row
+    said = {**row.replaced.get(label, {}), fix: second.value}
+    return replace(row, replaced={**row.replaced, label: said})
 
 
 def _with_own_tests(found: Mapping[str, Row], old: Set[str]) -> list[Row]:

@@ -1,6 +1,6 @@
 """What pictures look like, and which of them show the same."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,13 +62,29 @@ def seen_image(sha256: str, file: Path, limits: DecodeLimits) -> SeenImage | Req
         return RequestError("the file is not kept any more")
 
 
-def same_picture_as(digests: Sequence[str], looks: Iterable[Look]) -> list[int]:
+def same_picture_as(
+    digests: Sequence[str], looks: Iterable[Look], pictures: Mapping[str, int]
+) -> list[int]:
     """Return for each of N pictures the first place of one that shows the same.
 
     Args:
         digests: sha256 of each file.
         looks: of each.
+        pictures: by sha256, the picture that the service takes a file for: two files of one need
+            not look alike if both look like a third.
     """
     from training.data.duplicates import duplicate_groups  # training's, so that splits agree
 
-    return [int(first) for first in duplicate_groups(digests, list(looks))]
+    above = [int(first) for first in duplicate_groups(digests, list(looks))]
+
+    def root(place: int) -> int:
+        while above[place] != place:
+            place = above[place]
+        return place
+
+    first_of: dict[int, int] = {}
+    for place, digest in enumerate(digests):
+        if (picture := pictures.get(digest)) is not None:
+            low, high = sorted((root(place), root(first_of.setdefault(picture, place))))
+            above[high] = low
+    return [root(place) for place in range(len(digests))]

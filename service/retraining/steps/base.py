@@ -134,14 +134,14 @@ def _rows(
         )
         found[digest] = row, image.look
     rows, looks = [row for row, _ in found.values()], [look for _, look in found.values()]
-    rows = _split(rows, looks)
+    rows = _split(rows, looks, asked["pictures"])
     order = sorted(range(len(rows)), key=lambda place: rows[place].picture)
     return [rows[place] for place in order], [looks[place] for place in order], left_out
 
 
-def _split(rows: Sequence[Row], looks: Sequence[Look]) -> list[Row]:
+def _split(rows: Sequence[Row], looks: Sequence[Look], pictures: Mapping[str, int]) -> list[Row]:
     """Assign rows to training and the common test set; what belongs together stays together."""
-    first = same_picture_as([row.picture for row in rows], looks)
+    first = same_picture_as([row.picture for row in rows], looks, pictures)
     parent: dict[str, str] = {}
 
     def root(name: str) -> str:

@@ -36,7 +36,8 @@ def run(folder: Path) -> None:
     """
     asked = read_json(folder / REQUEST)
     rows, looks = _dataset(asked)
-    items, seen = _items(asked, rows, looks)
+    items, seen, leaked = _items(asked, rows, looks)
+    rows = [row for row in rows if row.picture not in leaked]
     reasons = reasons_of(items, rows, asked["min_side"])
     told = dict[int, dict[str, Any]]()
     if asked["bundle"]:
@@ -53,7 +54,7 @@ def run(folder: Path) -> None:
          "told": told.get(each.id, {})}
         for each in items
     ]  # fmt: skip
-    write_json(folder / RESULT, {"items": content})
+    write_json(folder / RESULT, {"items": content, "leaked": sorted(leaked)})
 
 
 def write_looks(file: Path, seen: Mapping[str, SeenImage]) -> None:
@@ -78,8 +79,12 @@ def _dataset(asked: Mapping[str, Any]) -> tuple[list[Row], list[Look]]:
 
 def _items(
     asked: Mapping[str, Any], rows: Sequence[Row], looks: Sequence[Look]
-) -> tuple[list[Item], dict[str, SeenImage]]:
-    """Decode the items' images, and find what shows the same."""
+) -> tuple[list[Item], dict[str, SeenImage], set[str]]:
+    """Decode the items' images, and find what shows the same.
+
+    What shows the same as a test picture is of its row, and is no row for training any more: that
+    they are one picture may be known only since another file has come that looks like both.
+    """
     limits, seen = DecodeLimits(), dict[str, SeenImage]()
     for each in asked["items"]:
         if each["file"] and each["sha256"] not in seen:
@@ -89,8 +94,21 @@ def _items(
     by_fix = sorted(asked["items"], key=lambda each: each["fix_id"])
     new = list(dict.fromkeys(each["sha256"] for each in by_fix if each["sha256"] in seen))
     digests = [*(row.picture for row in rows), *new]
-    first = same_picture_as(digests, [*looks, *(seen[digest].look for digest in new)])
-    shows = {digest: digests[first[len(rows) + n]] for n, digest in enumerate(new)}
+    every = [*looks, *(seen[digest].look for digest in new)]
+    first = same_picture_as(digests, every, asked["pictures"])
+    tested = dict[int, int]()  # by the first place of a picture: that of its test row
+    for place, row in enumerate(rows):
+        if row.set != TRAIN:
+            tested.setdefault(first[place], place)
+    places = first[len(rows) :]
+    shows = {
+        digest: digests[tested.get(place, place)] for digest, place in zip(new, places, strict=True)
+    }
+    leaked = {
+        row.picture
+        for row, place in zip(rows, first, strict=False)
+        if row.set == TRAIN and place in tested
+    }
     items = [
         Item(
             **{name: each[name] for name in ("id", "fix_id", "sha256", "advertiser", "label",
@@ -100,7 +118,7 @@ def _items(
         )
         for each in by_fix
     ]  # fmt: skip
-    return items, seen
+    return items, seen, leaked
 
 
 def _size(image: SeenImage | None) -> tuple[int, int] | None:
