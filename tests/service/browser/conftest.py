@@ -11,7 +11,7 @@ from tests.service.serving import Site, running
 from tests.support.browser import Browser as Chromium
 from tests.support.browser import install
 
-expect.set_options(timeout=20_000)  # a machine under load
+expect.set_options(timeout=60_000)  # a machine under load
 
 
 @pytest.fixture(scope="session")
