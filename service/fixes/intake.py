@@ -17,12 +17,13 @@ from itertools import islice
 from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm import Session
 
-from augrank.errors import BadRequest, RequestError, one_of
+from augrank.errors import BadRequest, RequestError
 from service.access.identity import Identity, Role
 from service.database.session import Database
 from service.database.tables import Fix, Picture, Source, StoredImage
 from service.errors import Conflict, NotFound
 from service.fixes import history
+from service.fixes.classes import check_class
 from service.fixes.rows import FixLine, NumberedRow
 from service.images.pictures import sent_before
 
@@ -192,7 +193,8 @@ def _asked(session: Session, row: NumberedRow, intake: Intake) -> _Asked:
     if line is None:
         raise BadRequest(row.problem)
     intake.identity.check(line.advertiser)
-    _check_class(line, intake.classes)
+    if intake.classes is not None:
+        check_class(intake.classes, line.label, line.value)
     sha256 = line.sha256 or _at_url(session, line)
     image = session.get(StoredImage, sha256)
     if (
@@ -202,17 +204,6 @@ def _asked(session: Session, row: NumberedRow, intake: Intake) -> _Asked:
         raise NotFound(f"{line.advertiser} has not sent the image {sha256}: classify it first")
     who, line = _named(line, intake)
     return _Asked(line, row.replays, sha256, image.picture_id, who)
-
-
-def _check_class(line: FixLine, classes: Mapping[str, Sequence[str]] | None) -> None:
-    if classes is None:
-        return
-    if line.label not in classes:
-        raise BadRequest(f"the model has no label {line.label!r}: {one_of(classes, line.label)}")
-    if line.value is not None and line.value not in classes[line.label]:
-        raise BadRequest(
-            f"{line.label} has no class {line.value!r}: {one_of(classes[line.label], line.value)}"
-        )
 
 
 def _at_url(session: Session, line: FixLine) -> str:

@@ -19,6 +19,7 @@ from service.api.common import PRINTABLE_OR_NONE, Name, Sha256
 from service.api.fixes.queue import FilterQuery, filter_of
 from service.database.tables import NAME
 from service.fixes import history, queue, reviews
+from service.fixes.classes import check_class
 from service.pages.access import PageCorrector
 from service.pages.render import render
 from service.parts import Parts, parts_of
@@ -147,7 +148,7 @@ def _keep(parts: Parts, identity: Identity, given: Decision, who: str) -> None:
         elif given.action == "undo_review":
             reviews.undo_review(session, first.advertiser, given.number, who)
         else:
-            _check_class(parts, given.label, given.value)
+            check_class(parts.classifier.backend.labels, given.label, given.value)
             correction = history.Correction(
                 first.advertiser, first.sha256, given.label, given.value, given.before, who
             )
@@ -174,11 +175,6 @@ def _accept(parts: Parts, label: str, items: list[Decided], who: str) -> None:
                     parts.images.keep(each.sha256)
     if problems:
         raise problems[0].at(f"{len(problems)} of {len(items)} pictures were not confirmed")
-
-
-def _check_class(parts: Parts, label: str, value: str) -> None:
-    if value not in parts.classifier.backend.labels.get(label, ()):
-        raise BadRequest(f"{label} has no class {value!r}", remedy="Load the page again.")
 
 
 def _item(text: str) -> Decided:

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from augrank.errors import BadRequest, one_of
 from service.database.tables import Job, ReviewItem
 from service.errors import Conflict, NotFound
+from service.fixes.classes import check_class
 from service.jobs.queue import REVIEW, WAITING, note
 from service.retraining.filters import DROP, KEEP
 
@@ -165,12 +166,8 @@ def _check(item: ReviewItem, decision: Decision, classes: Mapping[str, Sequence[
             expected=one_of(DECISIONS, decision.decision),
             got=decision.decision,
         )
-    if decision.decision == RELABEL and decision.value not in classes.get(item.label, ()):
-        raise BadRequest(
-            f"{item.label} has no class {decision.value!r}",
-            expected=", ".join(classes.get(item.label, ())),
-            got=str(decision.value),
-        )
+    if decision.decision == RELABEL:
+        check_class(classes, item.label, decision.value or "")
     if decision.decision == CROP:
         left, top, right, bottom = decision.crop or (0.0, 0.0, 0.0, 0.0)
         inside = 0 <= left < right <= 1 and 0 <= top < bottom <= 1

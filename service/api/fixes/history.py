@@ -6,7 +6,6 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from augrank.errors import BadRequest
 from service.api.common import (
     ERRORS,
     SHA256,
@@ -20,6 +19,7 @@ from service.api.common import (
 )
 from service.database.tables import Fix
 from service.fixes import history as fixes
+from service.fixes.classes import check_class
 from service.parts import parts_of
 
 MAX_PAGE = 500
@@ -103,17 +103,7 @@ def correct(request: Request, identity: Corrector, body: FixRequest) -> FixRow:
     """
     identity.check(body.advertiser)
     parts = parts_of(request)
-    classes = parts.classifier.backend.labels
-    if body.label not in classes:
-        raise BadRequest(
-            f"the model has no label {body.label!r}", expected=", ".join(classes), got=body.label
-        )
-    if body.value not in classes[body.label]:
-        raise BadRequest(
-            f"{body.label} has no class {body.value!r}",
-            expected=", ".join(classes[body.label]),
-            got=body.value,
-        )
+    check_class(parts.classifier.backend.labels, body.label, body.value)
     who = identity.named(body.who)
     correction = fixes.Correction(**{**body.model_dump(), "who": who})
     with parts.database.writes() as session:

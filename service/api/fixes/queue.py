@@ -6,7 +6,6 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from augrank.errors import BadRequest, one_of
 from service.access.identity import Identity
 from service.answers.effective import FixNote
 from service.api.common import (
@@ -20,6 +19,7 @@ from service.api.common import (
 )
 from service.database.tables import Review
 from service.fixes import queue, reviews
+from service.fixes.classes import check_class
 from service.parts import Parts, parts_of
 
 MAX_PAGE, MAX_CONFIRMED, MAX_CURSOR = 200, 200, 400
@@ -200,13 +200,7 @@ def filter_of(parts: Parts, identity: Identity, given: FilterQuery) -> queue.Que
     """
     if given.advertiser is not None:
         identity.check(given.advertiser)
-    labels = parts.classifier.backend.labels
-    if given.label not in labels:
-        raise BadRequest(
-            f"the model has no label {given.label!r}",
-            expected=one_of(labels, given.label),
-            got=given.label,
-        )
+    check_class(parts.classifier.backend.labels, given.label, None)
     return queue.QueueFilter(
         label=given.label,
         advertiser=given.advertiser or identity.advertiser,
