@@ -37,7 +37,7 @@ from service.images.pictures import (
     Sent,
     add_image,
     find_near,
-    known_image,
+    known_images,
     note_sightings,
     sent_before,
 )
@@ -188,8 +188,8 @@ class ClassifyService:
     ) -> set[str]:
         """Return those of some images of an advertiser that have an answer of this model."""
         with self.database.reads() as session:
-            rows = (known_image(session, digest) for digest in digests)
-            pictures = {row.sha256: row.picture_id for row in rows if row is not None}
+            rows = known_images(session, digests).values()
+            pictures = {row.sha256: row.picture_id for row in rows}
             before = sent_before(session, advertiser, sorted(set(pictures.values())))
             groups = [_questions(files, asdict(options)) for files in (before.images, pictures)]
             kept = kept_answers(session, self.live.current.model, *groups)
@@ -199,8 +199,9 @@ class ClassifyService:
         """Find the picture of every image, adding those that are new."""
         items = [_Item.of(image) for image in images]
         with self.database.reads() as session:
-            for item in items:
-                item.know(known_image(session, item.sha256) if item.sha256 else None)
+            rows = known_images(session, {item.sha256 for item in items if item.sha256})
+        for item in items:
+            item.know(rows.get(item.sha256 or ""))
         seen: list[tuple[_Item, SeenImage]] = []
         for item, image in zip(items, images, strict=True):
             if item.picture is None and item.sha256 and isinstance(image, bytes):

@@ -1,6 +1,6 @@
 """Find the picture that an image file shows, or add it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -20,6 +20,12 @@ ADDING = 7_202_511  # number of the lock of those who add pictures
 def known_image(session: Session, sha256: str) -> StoredImage | None:
     """Return an image that was seen before."""
     return session.get(StoredImage, sha256)
+
+
+def known_images(session: Session, digests: Collection[str]) -> dict[str, StoredImage]:
+    """Return those of some images that were seen before, by sha256."""
+    rows = session.scalars(select(StoredImage).where(StoredImage.sha256.in_(digests)))
+    return {row.sha256: row for row in rows}
 
 
 @dataclass(frozen=True)
