@@ -124,7 +124,7 @@ def kind_of(schema: Schema, schemas: Schema) -> str:
         return "file"
     low = schema.get("minimum", schema.get("exclusiveMinimum"))
     high = schema.get("maximum", schema.get("exclusiveMaximum"))
-    limits = f" ({low:g} to {high:g})" if low is not None and high is not None else ""
+    limits = f" ({low:,} to {high:,})" if low is not None and high is not None else ""
     return names.get(kind, str(kind)) + limits
 
 

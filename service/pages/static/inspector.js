@@ -2,11 +2,11 @@
 // A decision is written down in the browser before it is sent, and goes from there when the service
 // has kept it: what could not be sent is shown, and sent again.
 
-const $ = (id) => document.getElementById(id);
-const token = document.querySelector('meta[name="csrf-token"]').content;
-const viewer = $("viewer"), who = $("who"), sure = $("sure");
+import { $, call, complain, personField, refused } from "./page.js";
+
+const viewer = $("viewer"), who = personField(), sure = $("sure");
 const person = viewer?.dataset.person || "", label = viewer?.dataset.label || "";
-const REMEMBERED = "augrank.who", KEYS = "augrank.keys", WAITING = `augrank.inspect.${person}`;
+const KEYS = "augrank.keys", WAITING = `augrank.inspect.${person}`;
 const progress = $("progress").dataset;
 const items = [...document.querySelectorAll(".card")].map((card) => ({
   card, ...JSON.parse(card.dataset.item), told: card.dataset.told, top: JSON.parse(card.dataset.top),
@@ -18,33 +18,6 @@ let disputed = null; // {item, value, held}
 let decided = 0;
 
 document.querySelectorAll(".script").forEach((each) => { each.hidden = false; });
-if (who) {
-  who.value ||= localStorage.getItem(REMEMBERED) || "";
-  who.addEventListener("change", () => localStorage.setItem(REMEMBERED, who.value.trim()));
-}
-
-function complain(text) {
-  $("problem").textContent = text;
-  $("problem").hidden = !text;
-}
-
-async function call(method, path, body) {
-  const options = { method, headers: { "X-CSRF-Token": token } };
-  if (body !== undefined) {
-    options.headers["Content-Type"] = "application/json";
-    options.body = JSON.stringify(body);
-  }
-  const response = await fetch("/v1" + path, options);
-  const answer = await response.json().catch(() => ({}));
-  if (!response.ok) throw refused(answer.error, response.status);
-  return answer;
-}
-
-function refused(error, status) {
-  const problem = new Error(error?.message || `The service answered ${status}.`);
-  problem.status = status;
-  return problem;
-}
 
 // What was decided and is not known to be kept, by key: the last decision about a label of a picture.
 

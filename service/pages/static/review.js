@@ -1,45 +1,15 @@
 // Decide about fixes, one after the other: k keep, d drop, 1 to 9 another label, c crop, u undo.
 
-const $ = (id) => document.getElementById(id);
-const token = document.querySelector('meta[name="csrf-token"]').content;
-const queue = $("queue");
-const REMEMBERED = "augrank.who", STEP = 0.01, LEAST = 0.05, AHEAD = 20;
+import { $, call, complain, personField } from "./page.js";
+
+const queue = $("queue"), who = personField();
+const STEP = 0.01, LEAST = 0.05, AHEAD = 20;
 
 let items = [];       // undecided, the one that is shown first
 let classes = {};     // of each label
 let decided = [];     // ids, the last one last
 let busy = false;
 let box = null;       // left, top, right, bottom in 0 to 1, while a crop is drawn
-
-const who = $("who");
-if (who) {
-  who.value = localStorage.getItem(REMEMBERED) || "";
-  who.addEventListener("change", () => localStorage.setItem(REMEMBERED, who.value.trim()));
-}
-
-function complain(text) {
-  $("problem").textContent = text;
-  $("problem").hidden = !text;
-}
-
-async function call(method, path, body) {
-  const options = { method, headers: { "X-CSRF-Token": token } };
-  if (body !== undefined) {
-    options.headers["Content-Type"] = "application/json";
-    options.body = JSON.stringify(body);
-  }
-  let response;
-  try {
-    response = await fetch("/v1/retraining" + path, options);
-  } catch {
-    throw new Error("The service cannot be reached. Nothing was changed; try again.");
-  }
-  const answer = await response.json().catch(() => ({}));
-  if (!response.ok) {
-    throw new Error(answer.error?.message || `The service answered ${response.status}; try again.`);
-  }
-  return answer;
-}
 
 // One request at a time; an error is shown, and the page stays as it is.
 async function once(work) {
@@ -68,7 +38,7 @@ function named() {
 // --- the queue -----------------------------------------------------------------------------------
 
 async function load() {
-  const page = await call("GET", `/${queue.dataset.job}/review?limit=${AHEAD}`);
+  const page = await call("GET", `/retraining/${queue.dataset.job}/review?limit=${AHEAD}`);
   items = page.items;
   classes = page.classes;
   $("status").textContent = page.undecided
@@ -123,7 +93,7 @@ function decide(body) {
   return once(async () => {
     const item = items[0];
     if (!item) return;
-    await call("PUT", `/${queue.dataset.job}/review/${item.id}`, { ...body, ...named() });
+    await call("PUT", `/retraining/${queue.dataset.job}/review/${item.id}`, { ...body, ...named() });
     decided.push(item.id);
     await load();
   });
@@ -137,7 +107,7 @@ function undo() {
   return once(async () => {
     const id = decided.at(-1);
     if (id === undefined) return;
-    const item = await call("POST", `/${queue.dataset.job}/review/${id}/undo`);
+    const item = await call("POST", `/retraining/${queue.dataset.job}/review/${id}/undo`);
     decided.pop();
     await load();
     items = [item, ...items.filter((each) => each.id !== id)];
@@ -147,7 +117,7 @@ function undo() {
 
 function finish(accept) {
   return once(async () => {
-    await call("POST", `/${queue.dataset.job}/finish`, { accept, ...named() });
+    await call("POST", `/retraining/${queue.dataset.job}/finish`, { accept, ...named() });
     location.reload();
   });
 }
@@ -284,6 +254,6 @@ if (queue) {
   once(load);
 }
 $("start")?.addEventListener("click", () => once(async () => {
-  await call("POST", "", named());
+  await call("POST", "/retraining", named());
   location.reload();
 }));
