@@ -60,7 +60,7 @@ class Parts:
                 "this service has no classifier",
                 expected="a bundle of the task classify",
                 got="none",
-                remedy="Start it with one: python -m service BUNDLE.",
+                remedy="Start it with one, too: python -m service BUNDLE BUNDLE.",
             )
         return self.classify
 
@@ -76,7 +76,7 @@ class Parts:
                 "this service has no recommender",
                 expected="a bundle of the task recommend",
                 got="none",
-                remedy="Start it with one: python -m service BUNDLE.",
+                remedy="Start it with one, too: python -m service BUNDLE BUNDLE.",
             )
         return self.recommend
 

@@ -79,9 +79,8 @@ class BundleBackend:
                 options = EngineOptions(precision=way.precision, device=way.device)
         self._classifier: Classifier = Classifier.of(bundle, options)
         self._classifier.warm_up()
-        self._turn = (
-            threading.Lock()
-        )  # two requests at once would share the cores, and gain nothing
+        # Two requests at once would share the cores, and gain nothing.
+        self._turn = threading.Lock()
 
     @property
     def name(self) -> str:

@@ -85,9 +85,8 @@ class RecommendBundle:
         self._recommender = Recommender.load(directory)
         self._recommender.warm_up()
         self._catalogue = Catalogue.of(self._recommender.alternates, images)
-        self._turn = (
-            threading.Lock()
-        )  # two requests at once would share the cores, and gain nothing
+        # Two requests at once would share the cores, and gain nothing.
+        self._turn = threading.Lock()
 
     @property
     def name(self) -> str:

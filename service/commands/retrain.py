@@ -64,7 +64,7 @@ def retrain(
 
     Adds a job, which the running service works on at idle priority; run it again to follow the
     job, or to try one again that failed. Fixes are filtered, looked at by people, added to the
-    dataset, and four to eight candidates are compared with the live model on test images that none
+    dataset, and some candidates are compared with the live model on test images that none
     of them has seen.
 
     Example: python -m service retrain --base runs/cars --wait
@@ -82,6 +82,7 @@ def retrain(
         settings=_settings_of(set_),
     )
     with opened_database(settings) as opened:
+        _check_base(opened, settings, options)
         job_id = _added(opened, options)
         if here:
             _work_here(opened, settings, job_id)
@@ -106,6 +107,23 @@ def _settings_of(given: list[str] | None) -> dict[str, str | int | float | bool 
         here = Path()
         load_config(None, {"task": "classify", "out": here, "images": here, **found})
     return found
+
+
+def _check_base(database: "Database", settings: ServiceSettings, options: "RetrainOptions") -> None:
+    """Read the base now, so that a wrong one is told at once.
+
+    Raises:
+        DataError: it cannot be read, or lacks a label of the live model.
+    """
+    from service.backends.bundles import CLASSIFY
+    from service.models.registry import Registry
+    from service.retraining.steps.base import read_base
+    from service.retraining.work import labels_of
+
+    registry = Registry(database, settings.folder, settings.max_models)
+    live = registry.live(CLASSIFY)
+    if options.base is not None and live is not None:
+        read_base(options.base, options.images, **labels_of(registry.directory(live)))
 
 
 def _added(database: "Database", options: "RetrainOptions") -> int:

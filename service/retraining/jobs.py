@@ -10,11 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from service.backends.bundles import CLASSIFY
 from service.database.session import Database, lock_for_adding
 from service.database.tables import CurrentFix, Dataset, Job, ReviewItem
 from service.errors import Conflict
 from service.jobs.queue import EVERYBODY, FAILED, REVIEW, RUNNING, WAITING, add_job, note, retry
 from service.jobs.worker import Claim, JobWorker, Work
+from service.models.registry import live_model
 
 log = logging.getLogger("augrank.service")
 RETRAIN = "retrain"  # the kind of job
@@ -56,10 +58,17 @@ def add_retraining(session: Session, options: RetrainOptions, who: str) -> Job:
     """Add a retraining, to be worked on soon.
 
     Raises:
-        Conflict: another one is under way, or there is nothing new to learn from.
+        Conflict: another one is under way, there is nothing new to learn from, or no live model.
     """
     lock_for_adding(session, ADDING)
     _check_none_active(session)
+    if live_model(session, CLASSIFY) is None:
+        raise Conflict(
+            "there is no classifier to compare with",
+            expected="a service with the bundle of one",
+            got="none",
+            remedy="Start it once: python -m service BUNDLE.",
+        )
     if not new_fixes(session) and (options.base is None or last_dataset(session) is not None):
         raise Conflict(
             "there is nothing new to learn from",

@@ -152,7 +152,7 @@ class RetrainWork:
             bundle = self._live_bundle()
             asked = {"base": str(Path(given.base).absolute()), "root": str(self._root.path),
                      "images": str(Path(given.images).absolute()) if given.images else None,
-                     "pictures": pictures, **_labels_of(bundle)}  # fmt: skip
+                     "pictures": pictures, **labels_of(bundle)}  # fmt: skip
             write_json(folder / base.REQUEST, asked)
             if not self._step(turn, "base", folder, folder / base.RESULT):
                 return False
@@ -361,7 +361,8 @@ class RetrainWork:
         return True
 
 
-def _labels_of(bundle: Path) -> dict[str, list[str]]:
+def labels_of(bundle: Path) -> dict[str, list[str]]:
+    """Return the labels and ranks of a bundle, by these names."""
     from augrank.bundle.classify_spec import ClassifySpec
     from augrank.bundle.load import load_bundle
 

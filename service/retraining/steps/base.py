@@ -36,7 +36,7 @@ REQUEST, RESULT = "base.request.json", "base.json"
 
 
 @dataclass(frozen=True)
-class _Source:
+class BaseSource:
     """The rows of a base, and where its images are."""
 
     table: "pd.DataFrame"
@@ -54,8 +54,7 @@ def run(folder: Path) -> None:
         DataError: the base cannot be read, or lacks a label of the live model.
     """
     asked = read_json(folder / REQUEST)
-    source = _source(Path(asked["base"]), Path(asked["images"]) if asked["images"] else None)
-    _check_labels(source, asked["labels"], asked["ranks"])
+    source = read_base(asked["base"], asked["images"], asked["labels"], asked["ranks"])
     rows, looks, left_out = _rows(source, asked, Path(asked["root"]) / "images")
     if not rows:
         raise DataError(
@@ -73,12 +72,31 @@ def run(folder: Path) -> None:
     )
 
 
-def _source(base: Path, images: Path | None) -> _Source:
+def read_base(
+    base: str, images: str | None, labels: Sequence[str], ranks: Sequence[str]
+) -> BaseSource:
+    """Read the table of a base, and check that it has what the live model answers.
+
+    Args:
+        base: a run, or a manifest.
+        images: folder of its images; None: where it says.
+        labels: of the live model.
+        ranks: of the live model.
+
+    Raises:
+        DataError: it cannot be read, or lacks one.
+    """
+    source = _source(Path(base), Path(images) if images else None)
+    _check_labels(source, labels, ranks)
+    return source
+
+
+def _source(base: Path, images: Path | None) -> BaseSource:
     from augrank.manifest.read import read_table
 
     if not (base / RUN_FILE).is_file():
         table = read_table(base, {})
-        return _Source(table.frame, images or (base if base.is_dir() else base.parent), {})
+        return BaseSource(table.frame, images or (base if base.is_dir() else base.parent), {})
     record = parse_run(read_json(base / RUN_FILE), base / RUN_FILE)
     frame = read_table(base / record.catalogue, {}).frame
     scores = {f"{rank}_score": rank for rank in getattr(record, "ranks", ())}
@@ -96,10 +114,10 @@ def _source(base: Path, images: Path | None) -> _Source:
         given = given.drop_duplicates(PATH)[[PATH, *names]]
         frame = frame.merge(given, on=PATH, how="left").fillna("")
     options = record.config | {"weights_file": str((base / record.weights_file).resolve())}
-    return _Source(frame, images or record.images, options)
+    return BaseSource(frame, images or record.images, options)
 
 
-def _check_labels(source: _Source, labels: Sequence[str], ranks: Sequence[str]) -> None:
+def _check_labels(source: BaseSource, labels: Sequence[str], ranks: Sequence[str]) -> None:
     columns = [str(name) for name in source.table.columns]
     for name in (*labels, *ranks):
         if name not in columns:
@@ -111,7 +129,7 @@ def _check_labels(source: _Source, labels: Sequence[str], ranks: Sequence[str]) 
 
 
 def _rows(
-    source: _Source, asked: Mapping[str, Any], files: Path
+    source: BaseSource, asked: Mapping[str, Any], files: Path
 ) -> tuple[list[Row], list[Look], int]:
     """Read the rows, one for each file; the second of two files of the same bytes is left out."""
     limits, found, left_out = DecodeLimits(), dict[str, tuple[Row, Look]](), 0
