@@ -14,8 +14,8 @@ from service.backends.classify import BundleBackend
 from service.backends.recommend import RecommendBundle
 from service.database.session import Database
 from service.settings import ServiceSettings
-from tests.service.marketing import Marketer
-from tests.service.pages import Caller
+from tests.service.support.marketing import Marketer
+from tests.service.support.pages import Caller
 from tests.support.pools import own_threads
 
 

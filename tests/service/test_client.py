@@ -8,8 +8,8 @@ from service.answers.recommend import RecommendAnswer
 from service.api import batches, recommend
 from service.api.fixes import history
 from service.client import ServiceClient, ServiceError
-from tests.service.marketing import picture
-from tests.service.pages import Caller, photo
+from tests.service.support.marketing import picture
+from tests.service.support.pages import Caller, photo
 from tests.training.download.site import Site
 
 

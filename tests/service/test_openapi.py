@@ -19,11 +19,11 @@ from fastapi import FastAPI
 from service.app import create_app
 from service.database.session import Database
 from service.settings import ServiceSettings
-from tests.service.keyed import make_key
-from tests.service.pages import photo, sha256
-from tests.service.recommender_stub import DrawnRecommender
-from tests.service.serving import served
-from tests.service.test_state import FixedModel
+from tests.service.durability.test_state import FixedModel
+from tests.service.support.keyed import make_key
+from tests.service.support.pages import photo, sha256
+from tests.service.support.recommender_stub import DrawnRecommender
+from tests.service.support.serving import served
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 PATH = "/v1/openapi.json"

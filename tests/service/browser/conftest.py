@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests.service.browser.visitor import Visitor
-from tests.service.serving import Site, running
+from tests.service.support.serving import Site, running
 from tests.support.browser import Browser as Chromium
 from tests.support.browser import install
 

@@ -14,7 +14,7 @@ from service.database.tables import Job, ReviewItem
 from service.jobs.queue import EVERYBODY, FAILED, REVIEW, add_job, note
 from service.models.evaluation import EvaluatedImage, evaluation_path, write_evaluation
 from service.retraining.jobs import RETRAIN, RetrainOptions
-from tests.service.serving import Site
+from tests.service.support.serving import Site
 
 
 def call(site: Site, method: str, path: str, **given: Any) -> Any:

@@ -31,10 +31,10 @@ from service.models.evaluation import EvaluatedImage
 from service.models.gate import judge
 from service.models.registry import Registry
 from tests.service.browser import filling
-from tests.service.bundles import another
-from tests.service.keyed import make_key
-from tests.service.pages import sha256
-from tests.service.serving import ROOT, Site, running
+from tests.service.support.bundles import another
+from tests.service.support.keyed import make_key
+from tests.service.support.pages import sha256
+from tests.service.support.serving import ROOT, Site, running
 from tests.support.browser import install
 from tests.support.servers import serving
 

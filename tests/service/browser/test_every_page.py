@@ -9,8 +9,8 @@ from playwright.sync_api import expect
 
 from tests.service.browser import filling
 from tests.service.browser.visitor import TWO_VIEWS, VIEWS, Visitor
-from tests.service.pages import photo
-from tests.service.serving import Site
+from tests.service.support.pages import photo
+from tests.service.support.serving import Site
 from tests.support.tiny_run import make_image
 
 pytestmark = pytest.mark.slow

@@ -10,9 +10,9 @@ from playwright.sync_api import Browser, expect
 from service.access.identity import Role
 from service.database.session import Database
 from tests.service.browser.visitor import Visitor
-from tests.service.keyed import make_key
-from tests.service.pages import photo
-from tests.service.serving import running
+from tests.service.support.keyed import make_key
+from tests.service.support.pages import photo
+from tests.service.support.serving import running
 
 pytestmark = pytest.mark.slow
 

@@ -14,9 +14,9 @@ from service.models.gate import judge
 from service.models.registry import Registry
 from tests.service.browser import filling
 from tests.service.browser.visitor import Visitor
-from tests.service.bundles import another
-from tests.service.pages import photo, sha256
-from tests.service.serving import Site, running
+from tests.service.support.bundles import another
+from tests.service.support.pages import photo, sha256
+from tests.service.support.serving import Site, running
 
 pytestmark = pytest.mark.slow
 COLOURS = ("blue", "green", "red")

@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 from service.database.tables import ReviewItem
 from tests.service.browser import filling
 from tests.service.browser.visitor import Visitor
-from tests.service.pages import photo
+from tests.service.support.pages import photo
 
 pytestmark = pytest.mark.slow
 ADVERTISER = "review"

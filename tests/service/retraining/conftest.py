@@ -12,8 +12,8 @@ from service.models.registry import Registry
 from service.retraining import training, work
 from service.retraining.work import Retraining
 from service.settings import ServiceSettings
-from tests.service.pages import Caller, photo
 from tests.service.retraining.support import CLASSES, Commands, begin
+from tests.service.support.pages import Caller, photo
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from service.retraining.jobs import (
 )
 from service.retraining.process import Ended
 from service.retraining.work import Retraining, RetrainWork
-from tests.service.pages import Caller, photo
+from tests.service.support.pages import Caller, photo
 
 CLASSES = {"colour": ("blue", "green", "red"), "shape": ("bar", "box", "disc")}
 

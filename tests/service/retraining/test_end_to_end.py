@@ -10,8 +10,8 @@ import cv2
 import httpx
 import pytest
 
-from tests.service.pages import sha256
-from tests.service.processes import ROOT, free_port, start
+from tests.service.support.pages import sha256
+from tests.service.support.processes import ROOT, free_port, start
 from tests.support.labelled_images import draw_labelled
 
 CORRECTED = 110

@@ -33,8 +33,8 @@ from service.retraining.review import Decision, decide, finish, next_items
 from service.retraining.steps.base import read_base
 from service.retraining.verdict import judge_candidates
 from service.retraining.work import Retraining, RetrainWork
-from tests.service.pages import photo, sha256
 from tests.service.retraining.support import CLASSES, KilledError, begin, corrected, go_on
+from tests.service.support.pages import photo, sha256
 
 
 def test_a_retraining_goes_on_where_it_was_killed_and_does_nothing_twice(
