@@ -9,10 +9,12 @@ from benchmarks.common.results import Results, check_version
 from benchmarks.service.document import service_section
 from benchmarks.serving.document import classify_section, pipeline_section, serving_section
 from benchmarks.training.document import training_section
+from benchmarks.training.neighbours import neighbours_section
 
 HEADING = re.compile(r"(?m)^(?=## )")
 SECTIONS: dict[str, Callable[[Results], str]] = {
     "classify": classify_section,
+    "neighbours": neighbours_section,
     "pipeline": pipeline_section,
     "service": service_section,
     "serving": serving_section,

@@ -10,7 +10,7 @@ from benchmarks.cli.instances import instances, refresh_prices
 from benchmarks.cli.labels import labels
 from benchmarks.cli.service import service
 from benchmarks.cli.serving import pipeline, serving
-from benchmarks.cli.training import training
+from benchmarks.cli.training import neighbours, training
 from benchmarks.cli.trust import trust
 
 app = typer.Typer(
@@ -19,7 +19,7 @@ app = typer.Typer(
     help="Time training and serving; check what answers claim, and what a server bears.",
 )
 COMMANDS = (
-    *(pipeline, serving, classify, service, training, instances),
+    *(pipeline, serving, classify, service, training, neighbours, instances),
     *(trust, graphs, labels, hostile, document, reproduce),
 )
 for command in COMMANDS:

@@ -1,6 +1,6 @@
 """``python -m benchmarks training``: training speed, against hardware limits and a script."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast, get_args
 
@@ -9,6 +9,7 @@ import typer
 from augrank.cli.command import friendly_errors
 from augrank.errors import BadRequest, one_of
 from augrank.files import check_output_folder
+from augrank.reporting import Table
 from benchmarks.cli.output import print_results, write_results
 from benchmarks.cli.reporter import TimedReporter
 from benchmarks.common.command import command_line
@@ -56,6 +57,44 @@ def training(
     write_results(out, content)
     partial_results.delete()
     print_results(content, training_table(content), training_ratios_table(content))
+
+
+@friendly_errors
+def neighbours(
+    backbone: Annotated[str, typer.Option(help="Backbone.")] = "resnet18",
+    size: Annotated[
+        int, typer.Option(min=MIN_SIZE_PX, max=MAX_SIZE_PX, help="Side of images, pixels.")
+    ] = 64,
+    rounds: Annotated[int, typer.Option(min=1, help="Turns of each.")] = 5,
+    out: Annotated[Path, typer.Option(help="Folder for results.json.")] = Path(
+        "build/bench/neighbours"
+    ),
+) -> None:
+    """Time training beside a busy core, and two trainings at once, against one alone.
+
+    The command `training` has these rows, too; this one takes them without the rest.
+    """
+    from augrank.resources import usable_cores
+    from benchmarks.common.machine import machine
+    from benchmarks.common.results import RESULTS_VERSION
+    from benchmarks.training.neighbours import measure_neighbours, neighbour_rows
+
+    check_output_folder(out)
+    (name,) = _backbones(backbone)
+    measured = measure_neighbours(name, size, rounds, out / "work", TimedReporter())
+    content = {
+        "benchmark": "neighbours",
+        "results_version": RESULTS_VERSION,
+        "command": command_line(),
+        "machine": machine(usable_cores()),
+        "backbone": name,
+        "size": size,
+        "rates": asdict(measured),
+        "ratios": {key: ratio.to_dict() for key, ratio in measured.ratios().items()},
+    }
+    write_results(out, content)
+    columns = ("figure", "measured", "at least", "aim", "")
+    print_results(content, Table("Beside other processes", columns, neighbour_rows(content)))
 
 
 def _config(quick: bool, backbones: str | None, sizes: str | None) -> "TrainingBenchConfig":

@@ -76,13 +76,20 @@ def run_benchmark(
     neighbours = None
     if not device.is_cuda:
         neighbours = parts.get_or_measure(
-            "neighbours", NeighbourMeasurement, partial(measure_neighbours, bench)
+            "neighbours", NeighbourMeasurement, partial(_neighbours, bench)
         )
     compiled = None if config.quick else _compile(parts, data[config.sizes[0]], bench)
     measured = TrainingMeasurements(
         device, threads, config, backbones, inputs, runs, scaling, neighbours, compiled, job
     )
     return measured, parts
+
+
+def _neighbours(bench: TrainingBench) -> NeighbourMeasurement:
+    config, rounds = bench.config, 1 if bench.config.quick else bench.config.rounds
+    return measure_neighbours(
+        config.backbones[0], config.sizes[0], rounds, bench.scratch, bench.reporter
+    )
 
 
 def _compile(

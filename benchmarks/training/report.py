@@ -135,10 +135,7 @@ def _ratios(measured: TrainingMeasurements) -> dict[str, Median]:
         "embed_over_eager": Median.of_ratios(first.embed, first.eager),
     }
     if beside is not None:
-        ratios |= {
-            "beside_busy_core_over_alone": Median.of_ratios(beside.busy, beside.alone),
-            "two_side_by_side_over_alone": Median.of_ratios(beside.both, beside.alone),
-        }
+        ratios |= beside.ratios()
     return ratios
 
 

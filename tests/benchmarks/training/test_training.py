@@ -182,12 +182,23 @@ def test_a_tiny_run_measures_every_part_and_ends_in_one_line(tmp_path, monkeypat
 
 @pytest.mark.slow
 def test_training_beside_other_processes(tmp_path, monkeypatch):
-    tiny = replace(measurements.QUICK, sizes=(32,))
-    bench = TrainingBench(tiny, choose_device(1), tmp_path, tmp_path, Messages())
     for name, value in (("ORIGINALS", 12), ("EPOCHS", 2), ("WARM_UP_EPOCHS", 1)):
         monkeypatch.setattr(neighbours, name, value)
-    beside = neighbours.measure_neighbours(bench)
-    assert min(*beside.alone, *beside.busy, *beside.both) > 0
+    out, document = tmp_path / "out", tmp_path / "performance.md"
+    command = ["neighbours", "--size", "32", "--rounds", "1", "--out", str(out)]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    content = json.loads(done.stdout.splitlines()[-1])
+    rates = {name: each for name, (each,) in content["rates"].items()}
+    assert min(rates.values()) > 0
+    for name, ratio in (("beside_busy_core", "busy"), ("two_side_by_side", "both")):
+        measured = content["ratios"][f"{name}_over_alone"]["median"]
+        assert measured == pytest.approx(rates[ratio] / rates["alone"], abs=1e-4)
+    done = CliRunner().invoke(app, ["document", str(out / "results.json"), "--out", str(document)])
+    assert done.exit_code == 0, done.output
+    text = document.read_text(encoding="utf-8")
+    assert "## Training beside other processes: resnet18" in text
+    assert "| training beside one busy core ÷ alone |" in text
 
 
 @pytest.mark.slow
