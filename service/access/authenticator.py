@@ -14,19 +14,24 @@ from starlette.concurrency import run_in_threadpool
 
 from service.access import keys, sessions
 from service.access.identity import OPEN, Authentication, no_credentials
+from service.access.token_buckets import TokenBuckets
 from service.database.session import Database
 from service.database.tables import ApiKey
-from service.errors import Unauthorized
+from service.errors import TooManyRequests, Unauthorized
 
 log = logging.getLogger("augrank.service")
 REMEMBERED_S = 0.9  # a key that is made or revoked elsewhere counts within a second
 MAX_REMEMBERED = 10_000
 NOTE_AGAIN_S = 60.0  # after a use could not be noted
+FAILURES_PER_S, FAILURES_AT_ONCE = 10, 100  # attempts of one address that do not hold
 Found = TypeVar("Found")
 
 
 class Authenticator:
     """Tells who sends a request. Thread-safe.
+
+    An address from which many keys or sessions were tried that do not hold is told to wait before
+    the database is asked. What has held since the start is not kept waiting for it.
 
     Args:
         database: with keys and sessions.
@@ -38,6 +43,8 @@ class Authenticator:
         self._known: TTLCache[str, Authentication] = TTLCache(MAX_REMEMBERED, REMEMBERED_S)
         self._noted: LRUCache[int, float] = LRUCache(MAX_REMEMBERED)
         self._open, self._open_until = may_be_open, 0.0
+        self._failures = TokenBuckets(FAILURES_PER_S, FAILURES_AT_ONCE)  # by address
+        self._held: LRUCache[str, bool] = LRUCache(MAX_REMEMBERED)  # digests of what once held
         self._lock = threading.Lock()
 
     async def authenticate(self, request: Request) -> Authentication:
@@ -45,16 +52,18 @@ class Authenticator:
 
         Raises:
             SQLAlchemyError: the database does not answer.
+            TooManyRequests: too many from there were of nobody.
         """
+        address = request.client.host if request.client else ""
         authorization = request.headers.get("authorization")
         session_id = request.cookies.get(sessions.COOKIE)
         if authorization is not None:
             scheme, _, given = authorization.partition(" ")
             secret = given.strip() if scheme.lower() == "bearer" else ""
-            return await self._remembered(f"key {secret}", lambda: self._by_key(secret))
+            return await self._remembered(f"key {secret}", lambda: self._by_key(secret), address)
         if session_id:
             return await self._remembered(
-                f"session {session_id}", lambda: self._by_session(session_id)
+                f"session {session_id}", lambda: self._by_session(session_id), address
             )
         refusal = no_credentials()
         known = self._if_known(refusal)
@@ -66,17 +75,24 @@ class Authenticator:
             self._known.pop(keys.digest_of(f"session {session_id}"), None)
 
     async def _remembered(
-        self, credential: str, look_up: Callable[[], Authentication]
+        self, credential: str, look_up: Callable[[], Authentication], address: str
     ) -> Authentication:
         digest = keys.digest_of(credential)  # no secret stays in memory
         with self._lock:
             known: Authentication | None = self._known.get(digest)
+            has_held = digest in self._held
         if known is not None:
             return known
+        if not has_held and (wait_s := self._failures.wait_s(address)):
+            raise _too_many_failures(wait_s)
         found = await run_in_threadpool(look_up)
-        if found.key_id is not None:
-            with self._lock:
-                self._known[digest] = found
+        if found.identity is None:
+            self._failures.charge(address)
+        with self._lock:
+            if found.key_id is not None:
+                self._known[digest], self._held[digest] = found, True
+            else:
+                self._held.pop(digest, None)
         return found
 
     def _by_key(self, secret: str) -> Authentication:
@@ -130,3 +146,12 @@ class Authenticator:
                 keys.note_use(session, key_id)
         except SQLAlchemyError:
             log.warning("the use of key %d could not be noted", key_id, exc_info=True)
+
+
+def _too_many_failures(wait_s: int) -> TooManyRequests:
+    return TooManyRequests(
+        "too many requests from here had no key or login that holds",
+        expected=f"at most {FAILURES_PER_S} a second, {FAILURES_AT_ONCE} at once",
+        remedy=f"Wait for {wait_s} s, and send a key that holds.",
+        retry_after_s=wait_s,
+    )

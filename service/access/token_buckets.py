@@ -36,8 +36,26 @@ class TokenBuckets:
             return 0
         now = self._clock()
         with self._lock:
-            tokens, filled_at = self._buckets.get(caller, (self._burst, now))
-            tokens = min(self._burst, tokens + self._per_s * (now - filled_at))
-            enough = tokens >= 1
-            self._buckets[caller] = (tokens - 1 if enough else tokens, now)
-        return 0 if enough else max(1, math.ceil((1 - tokens) / self._per_s))
+            tokens = self._filled(caller, now)
+            self._buckets[caller] = (tokens - 1 if tokens >= 1 else tokens, now)
+        return self._wait_s(tokens)
+
+    def wait_s(self, caller: Hashable) -> int:
+        """Return what ``take`` would, and take nothing."""
+        if self._per_s <= 0:
+            return 0
+        with self._lock:
+            return self._wait_s(self._filled(caller, self._clock()))
+
+    def charge(self, caller: Hashable) -> None:
+        """Take a token even if there is none: up to a burst is owed."""
+        now = self._clock()
+        with self._lock:
+            self._buckets[caller] = (max(-self._burst, self._filled(caller, now) - 1), now)
+
+    def _filled(self, caller: Hashable, now: float) -> float:
+        tokens, filled_at = self._buckets.get(caller, (self._burst, now))
+        return min(self._burst, tokens + self._per_s * (now - filled_at))
+
+    def _wait_s(self, tokens: float) -> int:
+        return 0 if tokens >= 1 else max(1, math.ceil((1 - tokens) / self._per_s))

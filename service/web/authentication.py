@@ -14,13 +14,15 @@ from augrank.errors import AugrankError, BadRequest
 from service.access.authenticator import Authenticator
 from service.access.identity import authentication_of, no_credentials
 from service.access.origin import SAFE_METHODS, host_of, is_cross_site, is_loopback, is_remote
-from service.errors import Forbidden
+from service.errors import Forbidden, TooManyRequests
 from service.web.errors import DATABASE_ERRORS, answer
 from service.web.paths import LOGIN, is_for_programs, is_free
 
 
 class Authentication:
     """Middleware that puts into ``request.state`` who sends a request.
+
+    An address that has tried many keys that do not hold is refused here, without another look-up.
 
     Args:
         app: the application.
@@ -36,7 +38,7 @@ class Authentication:
             request = Request(scope)
             try:
                 found = await self._authenticator.authenticate(request)
-            except DATABASE_ERRORS as error:
+            except (TooManyRequests, *DATABASE_ERRORS) as error:
                 await answer(request, error)(scope, receive, send)
                 return
             request.state.authentication, request.state.csrf_token = found, found.csrf_token

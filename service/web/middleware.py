@@ -3,7 +3,8 @@
 SecurityHeaders > Observation > Authentication > RateLimit > Admission > BodyLimit > routes
 
 Every response has headers, an id and a metric. Who asks is known before the rate limit, which is
-for each key, and refused before a body is read.
+for each key, and refused before a body is read. Keys that do not hold have a limit of their own,
+for each address, before they are looked up.
 """
 
 from fastapi import FastAPI
