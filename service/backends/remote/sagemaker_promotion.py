@@ -46,7 +46,8 @@ class SageMakerDeployment(Generic[RemoteT]):
         self, endpoint: Endpoint, make: MakeBackend[RemoteT], grace_s: float = GRACE_S
     ) -> None:
         self._endpoint, self._make, self._grace_s = endpoint, make, grace_s
-        self._asked: tuple[str, RemoteT] | None = None  # variant and backend that answer
+        # The variant and the backend that answer; None: whichever variant has the traffic.
+        self._asked: tuple[str | None, RemoteT] | None = None
 
     def deployed(self, bundle: Bundle[Any]) -> RemoteT:
         """Return the backend of a bundle that the endpoint answers with; see ``Deployment``."""
@@ -56,6 +57,7 @@ class SageMakerDeployment(Generic[RemoteT]):
                 return found[1]
         backend = self._make(bundle, None)
         backend.verify()  # says what is wrong
+        self._asked = None, backend  # not the variant before: that one may go, or is gone
         return backend
 
     def promote(self, bundle: Bundle[Any], switch: Callable[[RemoteT], object]) -> None:
@@ -75,8 +77,8 @@ class SageMakerDeployment(Generic[RemoteT]):
     def _add(self, bundle: Bundle[Any]) -> tuple[str, RemoteT]:
         """Add a bundle to the endpoint, without traffic; return its variant and its backend."""
         settings = self._settings()
-        if self._asked is not None:
-            self._keep_only(self._asked[0])  # what an interrupted promotion has left goes
+        if (answering := self._answering()) is not None:
+            self._keep_only(answering)  # what an interrupted promotion has left goes
         with tempfile.TemporaryDirectory(prefix="augrank-deploy-") as scratch:
             dist = Path(scratch)
             (dist / "bundle").symlink_to(bundle.directory.resolve())
@@ -87,9 +89,9 @@ class SageMakerDeployment(Generic[RemoteT]):
         try:
             backend.verify()
         except AugrankError as error:
-            if self._asked is not None:
+            if answering is not None:
                 with suppress(BackendFailed):
-                    self._keep_only(self._asked[0])
+                    self._keep_only(answering)
             raise BackendFailed(
                 f"the new variant of {self._endpoint.name} does not answer as it should",
                 expected=f"{bundle.spec.name} {bundle.version}",
@@ -103,9 +105,23 @@ class SageMakerDeployment(Generic[RemoteT]):
             if {*self._names()} != {variant}:
                 keep_only(self._endpoint, variant, self._settings().folder)
 
+    def _answering(self) -> str | None:
+        """Return the variant that answers this process; None if that is not certain."""
+        asked = self._asked[0] if self._asked is not None else None
+        with _aws_failures("the endpoint cannot be looked at"):
+            weights = self._weights()
+        if asked in weights:
+            return asked
+        serving = [name for name, weight in weights.items() if weight > 0]
+        return serving[0] if len(serving) == 1 else None
+
     def _names(self) -> list[str]:
-        config = self._endpoint.existing_config()
-        return [str(each["VariantName"]) for each in config["ProductionVariants"]]
+        return list(self._weights())
+
+    def _weights(self) -> dict[str, float]:
+        """Return the traffic of the endpoint's variants, by name."""
+        variants = self._endpoint.existing_config()["ProductionVariants"]
+        return {str(each["VariantName"]): each["InitialVariantWeight"] for each in variants}
 
     def _find(self, bundle: Bundle[Any]) -> tuple[str, RemoteT] | None:
         """Return the variant that answers with a bundle, and its backend."""

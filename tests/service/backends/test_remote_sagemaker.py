@@ -12,7 +12,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from augrank.aws.client import Aws
+from augrank.aws.client import Aws, AwsError
 from augrank.bundle.classify_spec import ClassifySpec
 from augrank.bundle.load import load_bundle
 from augrank.bundle.recommend_spec import RecommendSpec
@@ -228,3 +228,29 @@ def test_a_bundle_that_answers_wrongly_is_removed_and_the_one_before_stays(
     assert switched == []
     assert len(everything()["models"]) == 1
     assert connected.backend.classify([photo(1)], ClassifyOptions()).images[0].error is None
+
+
+def test_a_process_that_could_not_look_at_the_endpoint_promotes_from_what_answers(
+    deployed, containers, labels, classify_export, second, monkeypatch
+):
+    deployed(classify_export.bundle, labels)
+    bundle, (other, model) = load_bundle(classify_export.bundle, ClassifySpec), second
+    first, follows = (connect_classifier(bundle, SETTINGS).deployment for _ in range(2))
+    first._grace_s = follows._grace_s = 0.0
+    containers.newest = model
+    first.promote(other, lambda backend: None)
+    with monkeypatch.context() as patch:  # it may invoke the endpoint, and no more
+        patch.setattr(follows._endpoint, "existing_config", _refused)
+        assert follows.deployed(other).model == other.digest
+    containers.newest = labels
+    asked: list[str] = []
+    follows.promote(bundle, lambda backend: asked.append(backend.model))
+    assert asked == [bundle.digest]
+    left = everything()
+    assert (len(left["configs"]), len(left["models"])) == (1, 1)
+    found = follows.deployed(bundle).classify([photo(1)], ClassifyOptions())
+    assert found.images[0].error is None
+
+
+def _refused():
+    raise AwsError("AccessDeniedException")
