@@ -3,9 +3,9 @@
     advertiser,sha256,image_url,label,value,who,why,at
     dealer_007,9f86d0...,https://cdn.example.com/1.jpg,colour,burgundy,ana,"not red",2026-11-...
 
-The history has all of its columns; what holds now has those above. ``intake`` reads both. A cell of
-a CSV file that a spreadsheet would take for a formula has an apostrophe before it, which ``intake``
-removes.
+The history has all of its columns; what holds now has those above. ``intake`` reads both. What a
+spreadsheet would take for a formula in a CSV file has an apostrophe before it, which ``intake``
+removes: at the beginning of a cell, and within it after what another spreadsheet splits cells at.
 """
 
 import csv
@@ -30,8 +30,10 @@ CURRENT = ("advertiser", "sha256", "image_url", "label", "value", "who", "why", 
 HISTORY = ("id", *CURRENT[:4], "before", *CURRENT[4:], "undoes")
 CHUNK = 1000  # rows that are read at once
 JOB = "augrank-fixes"  # the labelling job in a manifest
-_FORMULA = re.compile(r"'*[=+\-@\t\r]")
-_ESCAPED = re.compile(r"'+[=+\-@\t\r]")
+# Where a formula may begin: in a cell; and after a line break, a tab or a semicolon in it, since a
+# spreadsheet that splits lines at semicolons, as in German, knows nothing of quotes within a line.
+_FORMULA = re.compile(r"^(?='*[=+\-@\t\r])|(?<=[;\t\r\n])(?='*[=+\-@])")
+_ESCAPED = re.compile(r"^'(?='*[=+\-@\t\r])|(?<=[;\t\r\n])'(?='*[=+\-@])")
 
 
 @dataclass(frozen=True)
@@ -71,12 +73,12 @@ def export_lines(database: Database, export: Export) -> Iterator[str]:
 
 def escaped(cell: str) -> str:
     """Return a cell that no spreadsheet takes for a formula; ``unescaped`` gives it back."""
-    return f"'{cell}" if _FORMULA.match(cell) else cell
+    return _FORMULA.sub("'", cell)
 
 
 def unescaped(cell: str) -> str:
     """Return what ``escaped`` was given."""
-    return cell[1:] if _ESCAPED.match(cell) else cell
+    return _ESCAPED.sub("", cell)
 
 
 def _rows(database: Database, export: Export) -> Iterator[dict[str, Any]]:

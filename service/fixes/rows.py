@@ -101,13 +101,7 @@ def _json_lines(text: str) -> Iterator[NumberedRow]:
 
 
 def _csv_rows(text: str) -> Iterator[NumberedRow]:
-    header = text.split("\n", 1)[0]
-    delimiter = max(DELIMITERS, key=header.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    try:
-        names = [name.strip() for name in next(reader)]
-    except csv.Error as error:
-        raise BadRequest("line 1 cannot be read", expected="CSV", got=str(error)) from error
+    reader, names = _header(text)
     missing = [name for name in REQUIRED if name not in names]
     if not {"sha256", "image_url"} & set(names):
         missing.append("sha256 or image_url")
@@ -119,6 +113,27 @@ def _csv_rows(text: str) -> Iterator[NumberedRow]:
             remedy="Name the columns in the first row.",
         )
     return _csv_body(reader, names)
+
+
+def _header(text: str) -> tuple[Iterator[list[str]], list[str]]:
+    """Return a reader of the rows, and the names of their columns.
+
+    The delimiter is the one with which the header has most of the columns that are known: other
+    columns may have any delimiter in their names.
+
+    Raises:
+        BadRequest: the header is no CSV.
+    """
+    found: list[tuple[Iterator[list[str]], list[str]]] = []
+    for delimiter in DELIMITERS:
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+        try:
+            found.append((reader, [name.strip() for name in next(reader)]))
+        except csv.Error as error:
+            problem = str(error)
+    if not found:
+        raise BadRequest("line 1 cannot be read", expected="CSV", got=problem)
+    return max(found, key=lambda each: len(FixLine.model_fields.keys() & each[1]))
 
 
 def _csv_body(reader: Iterator[list[str]], names: list[str]) -> Iterator[NumberedRow]:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 
 import pytest
 from fastapi.testclient import TestClient
@@ -126,10 +127,41 @@ def test_the_client_does_it_too(fixed: Caller, other: Caller):
         ours.export_fixes("xlsx")
 
 
-@given(st.text(alphabet="'=+-@\t\rab ,\"\n"))
+@given(st.text(alphabet="'=+-@\t\rab ,;\"\n"))
 def test_escaping_loses_nothing(cell: str):
     assert unescaped(escaped(cell)) == cell
     assert escaped(cell)[:1] not in tuple("=+-@\t\r")
+    pieces = re.split(r"[;\t\r\n]", escaped(cell))
+    assert not any(piece.startswith(tuple("=+-@")) for piece in pieces)
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_another_spreadsheet_sees_no_formula_either(fixed: Caller, other: Caller, delimiter):
+    why = 'a;=1+1;+1\n-1\t@x;\'=y,=z "; =q"'
+    fixed.fix(IMAGES[2], "shape", "box", why=why)
+    text = export(fixed, history=True)
+    cells = [cell for row in csv.reader(io.StringIO(text), delimiter=delimiter) for cell in row]
+    assert not [cell for cell in cells if cell.startswith(tuple("=+-@"))]
+    take(other, text)
+    assert why in {row["why"] for row in other.history()}
+
+
+@given(
+    st.lists(st.text(alphabet=";,'=ab", min_size=1, max_size=9), min_size=3, max_size=3),
+    st.text(alphabet=";,\t\r\n'\"=-ab ", max_size=12),
+    st.sampled_from(",;\t"),
+)
+def test_cells_come_in_as_they_went_out_with_any_delimiter(names: list[str], why: str, delimiter):
+    label, value, who = names
+    stream = io.StringIO()
+    writer = csv.writer(stream, delimiter=delimiter)
+    odd = "a note; with, many; of, them; and, more; of, both; in, it"  # a column that is left out
+    writer.writerow(("advertiser", "sha256", "label", "value", "who", "why", odd))
+    cells = ("ada", FIRST, label, value, who, why, odd)
+    writer.writerow([escaped(cell) for cell in cells])
+    (row,) = read_rows(stream.getvalue().encode())
+    assert row.line is not None, row.problem
+    assert (row.line.label, row.line.value, row.line.who, row.line.why) == (label, value, who, why)
 
 
 def test_a_manifest_has_the_labels_of_each_picture(fixed: Caller, tmp_path):
