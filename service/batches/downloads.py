@@ -40,6 +40,7 @@ def download(
     limits: DecodeLimits,
     done: Callable[[str, Outcome], None],
     stopped: Callable[[], bool] = lambda: False,
+    enough: Callable[[], bool] = lambda: False,
 ) -> None:
     """Download URLs; those with validators only if they have changed.
 
@@ -48,12 +49,13 @@ def download(
         settings: rate, connections, time.
         limits: larger images are refused.
         done: is called with each URL and what came of it, in the order in which they finish.
-        stopped: whether to leave the rest; asked now and then.
+        stopped: whether to leave the rest, also what has begun; asked now and then.
+        enough: whether to begin no further URL; those that have begun get all of their tries.
     """
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it would log every URL
 
     async def until_stopped() -> None:
-        work = asyncio.ensure_future(_download(urls, settings, limits, done))
+        work = asyncio.ensure_future(_download(urls, settings, limits, done, enough))
         while not work.done():
             await asyncio.wait([work], timeout=STOP_POLL_S)
             if stopped():
@@ -69,8 +71,9 @@ async def _download(
     settings: DownloadSettings,
     limits: DecodeLimits,
     done: Callable[[str, Outcome], None],
+    enough: Callable[[], bool],
 ) -> None:
-    queue = RateLimitedQueue(settings.per_host)
+    queue, begun = RateLimitedQueue(settings.per_host), set[str]()
     for url in urls:
         try:
             queue.add(PendingUrl(url, check_url(url).host))
@@ -84,6 +87,10 @@ async def _download(
 
         async def work() -> None:
             while (pending := await queue.next()) is not None:
+                if pending.url not in begun and enough():
+                    queue.finish()  # without an outcome: it is left
+                    continue
+                begun.add(pending.url)
                 outcome = await _fetched(fetcher, queue, pending, urls[pending.url], settings)
                 if outcome is not None:
                     done(pending.url, outcome)

@@ -2,7 +2,8 @@
 
     job ─ items without a result ─ sources (URL, validators) ─ download what changed ─ classify
 
-An item has a result as soon as it is written: a process that ends loses nothing but a download.
+An item has a result as soon as it is written: a process that ends loses nothing but a download, and
+a batch that gives way to those of other advertisers goes on where it was.
 """
 
 import hashlib
@@ -44,18 +45,24 @@ class BatchWork:
     ) -> None:
         self._service, self._settings, self._limits = service, settings, limits
         self._database = service.database
+        self._gave_way: set[int] = set()  # jobs that go on after others
 
     def __call__(self, claim: Claim) -> bool:
-        """Answer URLs until none is left, or it is stopped."""
+        """Answer URLs until none is left, it is stopped, or others have waited long enough."""
         given = dict(claim.job.options)
         given.pop("configured")
-        self._note(claim, started_line)
+        if claim.job.id not in self._gave_way:  # else each turn would be a line
+            self._note(claim, started_line)
+        self._gave_way.discard(claim.job.id)
         while not claim.stopped():
             items = self._waiting(claim.job.id)
             if not items:
                 self._note(claim, done_lines)
                 return True
             self._answer(claim, items, ClassifyOptions(**given))
+            if claim.gives_way():
+                self._gave_way.add(claim.job.id)
+                break
         return False
 
     def _note(self, claim: Claim, lines: Callable[[Session, Job], list[str]]) -> None:
@@ -95,8 +102,15 @@ class BatchWork:
             else Validators()
             for url in urls
         }
-        download(asked, self._settings, self._limits, outcomes.__setitem__, claim.stopped)
-        items = [item for item in items if item.url in outcomes]  # all, unless it was stopped
+        download(
+            asked,
+            self._settings,
+            self._limits,
+            outcomes.__setitem__,
+            claim.stopped,
+            claim.gives_way,
+        )
+        items = [item for item in items if item.url in outcomes]  # all, unless it ended early
         urls = [item.url for item in items]
         images = [_image(outcomes[url], known.get(url)) for url in urls]
         answers = self._service(
