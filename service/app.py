@@ -1,6 +1,6 @@
 """The application: its parts and routes."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from types import MappingProxyType
@@ -23,7 +23,9 @@ from service.batches.downloads import DownloadSettings
 from service.batches.items import BATCH
 from service.batches.work import BatchWork
 from service.database.session import Database
-from service.images.store import ImageStore
+from service.images.downloads import BoundedDownloads
+from service.images.pictures import senders_of
+from service.images.store import ImageStore, Senders
 from service.images.versions import Previews
 from service.jobs.worker import JobWorker
 from service.models.loading import LocalDeployment, load_classifier, load_recommender
@@ -81,6 +83,14 @@ def create_app(
     return app
 
 
+def _senders(database: Database) -> Senders:
+    def senders(digests: Sequence[str]) -> dict[str, str]:
+        with database.reads() as session:
+            return senders_of(session, digests)
+
+    return senders
+
+
 def _parts(
     settings: ServiceSettings,
     database: Database,
@@ -89,13 +99,13 @@ def _parts(
     deployments: Mapping[str, Deployment[Any]],
 ) -> Parts:
     limits = DecodeLimits(size_bytes=int(settings.max_upload_mb * 2**20))
-    images = ImageStore(settings.folder, int(settings.max_images_gb * 2**30))
+    images = ImageStore(settings.folder, int(settings.max_images_gb * 2**30), _senders(database))
     guard = Guard(allow_loopback=settings.allow_loopback)
-    asked = RequestImages(limits, guard)
+    asked = BoundedDownloads(RequestImages(limits, guard), settings.downloads_at_once)
     parts = Parts(settings, database, images, limits, Previews(limits), asked)
     if recommender is not None:
         parts.recommend = RecommendService(
-            database, recommender, images, limits, settings.max_answers
+            database, recommender, images, limits, settings.max_answers, settings.max_questions
         )
         live = parts.recommend.live
         loads = LocalDeployment(live, load_recommender(settings.catalogue))

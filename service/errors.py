@@ -14,7 +14,7 @@ class NotFound(RequestError):
 
 
 class AnswerExpired(RequestError):
-    """What a model said of an image is not kept any more, and the image is not at hand."""
+    """What a model said of an image is not kept any more, or another model answers by now."""
 
     status = 410
     code = "answer_expired"
@@ -79,6 +79,28 @@ class ImageExpired(RequestError):
 
     status = 410
     code = "image_expired"
+
+    @classmethod
+    def of(cls, sha256: str, remedy: str = "Send the file itself again.") -> "ImageExpired":
+        """Return the error about a file.
+
+        Args:
+            sha256: of the file.
+            remedy: what to do, where sending it again is not it.
+        """
+        return cls(
+            "the image is not kept any more",
+            expected="one of those that were sent or used last: max_images_gb of them",
+            got=sha256,
+            remedy=remedy,
+        )
+
+
+class BundleExpired(RequestError):
+    """A model's bundle was removed to make room for others."""
+
+    status = 410
+    code = "bundle_expired"
 
 
 class DiskFull(RequestError):

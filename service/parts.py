@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 
 from fastapi import Request
 
-from augrank.download.request_images import RequestImages
 from augrank.images.decode import DecodeLimits
 from service.access.authenticator import Authenticator
 from service.access.origin import is_loopback
@@ -13,11 +12,13 @@ from service.answers.classify import ClassifyService
 from service.answers.recommend import RecommendService
 from service.database.session import Database
 from service.errors import NotFound
+from service.images.downloads import BoundedDownloads
 from service.images.store import ImageStore
 from service.images.versions import Previews
 from service.jobs.worker import JobWorker
 from service.models.registry import Registry
 from service.models.service import Models
+from service.outcomes.open_assignments import OpenAssignments
 from service.settings import ServiceSettings
 
 
@@ -34,12 +35,13 @@ class Parts:
     images: ImageStore
     limits: DecodeLimits
     previews: Previews
-    downloads: RequestImages  # of the URLs in a request
+    downloads: BoundedDownloads  # of the URLs in a request
     classify: ClassifyService | None = None  # None: no classifier was given
     recommend: RecommendService | None = None  # None: no recommender was given
     workers: dict[str, JobWorker] = field(default_factory=dict)  # by kind of job
     authenticator: Authenticator = field(init=False)
     models: Models = field(init=False)
+    open_assignments: OpenAssignments = field(init=False)
     login_attempts: TokenBuckets = field(default_factory=_login_attempts)  # by address
 
     def __post_init__(self) -> None:
@@ -47,6 +49,7 @@ class Parts:
         self.authenticator = Authenticator(self.database, is_loopback(self.settings.host))
         registry = Registry(self.database, self.settings.folder, self.settings.max_models)
         self.models = Models(registry)
+        self.open_assignments = OpenAssignments(self.settings.max_open_assignments)
 
     @property
     def classifier(self) -> ClassifyService:

@@ -41,17 +41,36 @@ class ServiceSettings(BaseSettings):
         8, ge=1, le=256, description="Requests at once to the server of a model."
     )
     max_answers: int = Field(
-        1_000_000, ge=1, description="Answers that are kept; the least recently used ones go."
+        1_000_000,
+        ge=1,
+        description="Answers that are kept; of those who have most the least recently used go.",
     )
     max_images_gb: float = Field(
-        20, gt=0, description="Image files that are kept; corrected ones are not counted."
+        20,
+        gt=0,
+        description="Image files that are kept, without corrected ones; of those who have most "
+        "the least recently used go.",
+    )
+    max_batches: int = Field(
+        20, ge=1, description="Batches of one advertiser that wait or run; no more are taken."
+    )
+    max_open_assignments: int = Field(
+        100_000, ge=1, description="Assignments of one advertiser without outcomes."
+    )
+    max_questions: int = Field(
+        100_000, ge=1, description="Questions of one advertiser's history; the oldest go."
     )
     max_upload_mb: float = Field(25, gt=0, description="Size limit of an image.")
     max_request_mb: float = Field(256, gt=0, description="Size limit of a request.")
     max_json_mb: float = Field(
-        16, gt=0, description="Size limit of a request that is JSON: 50,000 URLs of 300 characters."
+        16,
+        gt=0,
+        description="Size limit of a batch or of outcomes in JSON: 50,000 URLs of 300 characters.",
     )
     per_host: float = Field(20, gt=0, description="Downloads per second from one host.")
+    downloads_at_once: int = Field(
+        4, ge=1, description="Requests of one advertiser that download URLs at once."
+    )
     requests_per_s: float = Field(
         2000, ge=0, description="Requests per second of one key, or one address; 0: any number."
     )

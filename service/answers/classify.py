@@ -10,8 +10,6 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from sqlalchemy.orm import Session
-
 from augrank.errors import RequestError
 from augrank.images.decode import DecodeLimits
 from augrank.tasks.classify.request import DEFAULT_COVERAGE, DEFAULT_TOP
@@ -28,6 +26,7 @@ from service.answers.kept import (
 )
 from service.backends.classify import ClassifyBackend, ClassifyOptions
 from service.backends.live import Live
+from service.database.entries import lock_pictures
 from service.database.session import Database
 from service.database.tables import Fix, StoredImage
 from service.errors import AnswerExpired
@@ -141,8 +140,12 @@ class ClassifyService:
         new = sorted(set(digests) - before.images.keys())
         if fresh or kept.stale or new:
             with self.database.writes() as session:
+                lock_pictures(session, pictures)  # all at once, in one order: no deadlock
                 note_sightings(session, request.advertiser, new)
-                self._keep(session, list(fresh.values()), kept.stale, model)
+                keep_answers(session, list(fresh.values()), model)
+                if kept.stale:
+                    note_use(session, kept.stale)
+            self._trim(len(fresh))
         # Last, so that a fix of a moment ago is in the answer.
         with self.database.reads() as session:
             fixes = fixes_that_hold(session, request.advertiser, pictures)
@@ -251,24 +254,22 @@ class ClassifyService:
                 sha256 = wanted[picture][0]
                 question = question_of(asdict(options), sha256)
                 content = each.model_dump(mode="json")
-                fresh[picture] = NewAnswer(picture, sha256, question, content, listed=usual)
+                fresh[picture] = NewAnswer(
+                    picture, sha256, question, content, request.advertiser, listed=usual
+                )
         return fresh
 
     def _stored(self, sha256: str) -> bytes | None:
         return self._images.read(sha256) if self._images is not None else None
 
-    def _keep(
-        self, session: Session, fresh: Sequence[NewAnswer], stale: Sequence[int], model: str
-    ) -> None:
-        keep_answers(session, fresh, model)
-        if stale:
-            note_use(session, stale)
+    def _trim(self, added: int) -> None:
         with self._counting:
-            self._added += len(fresh)
+            self._added += added
             if self._added < self._trim_every:
                 return
             self._added = 0
-        trim_answers(session, self._max_answers)
+        with self.database.writes() as session:
+            trim_answers(session, self._max_answers)
 
 
 def _files(items: Sequence[_Item]) -> dict[str, int]:

@@ -1,4 +1,7 @@
-"""Keep what models said of pictures: by file, model and options, bounded, least recent out."""
+"""Keep what models said of pictures: by file, model and options, bounded, least recent out.
+
+Answers are shared, and so is the room for them: an advertiser who asks about very many pictures
+makes room with their own answers, and not with those of others who have fewer."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,10 +12,13 @@ from typing import Any
 from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.orm import Session
 
+from service.database.entries import enter_answers, lock_pictures, settle
 from service.database.session import insert_missing
 from service.database.tables import AnswerLabel, StoredAnswer
+from service.shares import over_share
 
 NOTED_EVERY = timedelta(hours=1)  # a use is noted: reading does not write otherwise
+CHUNK = 500  # ids in a query
 SPARE = 0.05  # share of the answers that are removed at once when there are too many
 
 
@@ -33,6 +39,7 @@ class NewAnswer:
         sha256: of the file that the model has seen.
         question: as ``question_of`` gives it.
         content: of the answer.
+        advertiser: who asks.
         listed: whether its labels are for the inspector's queue: those with usual options are.
     """
 
@@ -40,6 +47,7 @@ class NewAnswer:
     sha256: str
     question: str
     content: Mapping[str, Any]
+    advertiser: str
     listed: bool = False
 
 
@@ -103,11 +111,13 @@ def keep_answers(session: Session, answers: Sequence[NewAnswer], model: str) -> 
             "options": answer.question,
             "content": dict(answer.content),
             "used_at": now,
+            "advertiser": answer.advertiser,
         }
         # In one order: no deadlock.
         for answer in sorted(answers, key=lambda each: (each.picture, each.question))
     ]
     if rows:
+        lock_pictures(session, [answer.picture for answer in answers])
         insert_missing(session, StoredAnswer, rows)
         _keep_labels(session, [answer for answer in answers if answer.listed], model)
 
@@ -120,14 +130,32 @@ def note_use(session: Session, answers: Sequence[int]) -> None:
 
 
 def trim_answers(session: Session, most: int) -> int:
-    """Remove the least recently used answers if there are too many; return how many."""
+    """Remove answers if there are too many; return how many.
+
+    Of the advertisers with the most answers the least recently used ones go. It is done in a
+    transaction of its own, since the pictures of all of them are locked.
+    """
     count = session.scalar(select(func.count()).select_from(StoredAnswer)) or 0
     if count <= most:
         return 0
-    surplus = count - round(most * (1 - SPARE))
-    oldest = select(StoredAnswer.id).order_by(StoredAnswer.used_at, StoredAnswer.id).limit(surplus)
-    session.execute(delete(StoredAnswer).where(StoredAnswer.id.in_(oldest)))
-    return surplus
+    rows = session.execute(
+        select(StoredAnswer.advertiser, func.count()).group_by(StoredAnswer.advertiser)
+    )
+    held = {advertiser: own for advertiser, own in rows}  # noqa: C416 - typed
+    surplus = over_share(held, round(most * (1 - SPARE)))
+    pictures: dict[int, int] = {}  # by answer
+    for advertiser, own in surplus.items():
+        oldest = select(StoredAnswer.id, StoredAnswer.picture_id)
+        oldest = oldest.where(StoredAnswer.advertiser == advertiser)
+        oldest = oldest.order_by(StoredAnswer.used_at, StoredAnswer.id).limit(own)
+        pictures |= {row.id: row.picture_id for row in session.execute(oldest)}
+    lock_pictures(session, pictures.values())
+    ids = sorted(pictures)
+    for start in range(0, len(ids), CHUNK):
+        among = StoredAnswer.id.in_(ids[start : start + CHUNK])
+        session.execute(delete(StoredAnswer).where(among))
+    settle(session, pictures.values())  # an earlier answer may be the last one now
+    return len(ids)
 
 
 def _among(questions: Mapping[str, int]) -> tuple[ColumnElement[bool], ...]:
@@ -160,3 +188,5 @@ def _keep_labels(session: Session, answers: Sequence[NewAnswer], model: str) -> 
     ]
     if rows:
         insert_missing(session, AnswerLabel, rows)
+        ids_of_rows = sorted({row["answer_id"] for row in rows})
+        enter_answers(session, ids_of_rows, asked.values())

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import and_, or_, select, update
+from sqlalchemy import and_, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from service.database.session import insert_missing
@@ -44,6 +44,15 @@ def note_question(
     same = Question.digest == digest
     session.execute(update(Question).where(same).values(at=now, who=who))
     return session.scalars(select(Question.token).where(same)).one()
+
+
+def trim_questions(session: Session, most: int) -> None:
+    """Remove the oldest questions of every advertiser who has more than so many."""
+    counted = select(Question.advertiser, func.count()).group_by(Question.advertiser)
+    for advertiser, count in session.execute(counted.having(func.count() > most)).all():
+        oldest = select(Question.token).where(Question.advertiser == advertiser)
+        oldest = oldest.order_by(Question.at, Question.token).limit(count - most)
+        session.execute(delete(Question).where(Question.token.in_(oldest)))
 
 
 def question_of(session: Session, token: str, advertiser: str | None = None) -> Question:

@@ -24,19 +24,19 @@ from service.answers.kept import (
     question_of,
     trim_answers,
 )
-from service.answers.questions import note_question
+from service.answers.questions import note_question, trim_questions
 from service.backends.live import Live
 from service.backends.recommend import RecommendBackend, RecommendOptions
 from service.database.session import Database
 from service.database.tables import Question, StoredImage
-from service.errors import AnswerExpired
+from service.errors import ImageExpired
 from service.fixes.history import one_at_a_time
 from service.images.arrivals import sent_image, take_in
 from service.images.pictures import Sent, note_sightings, sent_before
 from service.images.store import ImageStore
 
 TASK = "recommend"
-TRIM_EVERY = 200  # new answers
+TRIM_EVERY = 200  # requests that keep something, after which it is looked whether it is much
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class RecommendService:
         images: where the files are kept.
         limits: larger images are rejected.
         max_answers: that are kept, of all tasks.
-        trim_every: new answers, after which it is looked whether there are too many.
+        max_questions: that are kept, of one advertiser.
     """
 
     def __init__(
@@ -93,10 +93,11 @@ class RecommendService:
         images: ImageStore,
         limits: DecodeLimits = DecodeLimits(),
         max_answers: int = 1_000_000,
-        trim_every: int = TRIM_EVERY,
+        max_questions: int = 100_000,
     ) -> None:
         self.database, self.live, self._images = database, Live(backend), images
-        self._limits, self._max_answers, self._trim_every = limits, max_answers, trim_every
+        self._limits, self._trim_every = limits, TRIM_EVERY
+        self._max_answers, self._max_questions = max_answers, max_questions
         self._added, self._lock = 0, threading.Lock()
 
     @property
@@ -119,7 +120,7 @@ class RecommendService:
         """Answer a question that was asked before, without noting it.
 
         Raises:
-            AnswerExpired: neither the answer nor the image is kept any more.
+            ImageExpired: neither the answer nor the image is kept any more.
             RequestError: the model that answers now does not know an option.
         """
         backend = self.live.current
@@ -170,7 +171,8 @@ class RecommendService:
                     note_sightings(session, advertiser, [image.sha256])
                 if fresh is not None:
                     one_at_a_time(session, picture)
-                    keep_answers(session, [NewAnswer(picture, image.sha256, own, content)], model)
+                    new_answer = NewAnswer(picture, image.sha256, own, content, advertiser)
+                    keep_answers(session, [new_answer], model)
                     # If another one was kept a moment ago, all get that one from now on.
                     sent = sent_before(session, advertiser, [picture])
                     content = self._kept(session, backend, image, key, sent).content[picture]
@@ -178,7 +180,7 @@ class RecommendService:
                     note_use(session, kept.stale)
                 if request.noted:
                     token = note_question(session, advertiser, image.sha256, asked, request.who)
-            self._trim(fresh is not None)
+            self._trim()
         total_ms = round(1e3 * (time.perf_counter() - started), 3)
         return RecommendAnswer.model_validate(
             {
@@ -213,19 +215,18 @@ class RecommendService:
     def _file(self, image: StoredImage, data: bytes | None) -> bytes:
         data = data if data is not None else self._images.read(image.sha256)
         if data is None:
-            raise AnswerExpired(
-                "the image is not kept any more", remedy="Send the file itself again."
-            )
+            raise ImageExpired.of(image.sha256)
         return data
 
-    def _trim(self, added: bool) -> None:
+    def _trim(self) -> None:
         with self._lock:
-            self._added += added
+            self._added += 1
             if self._added < self._trim_every:
                 return
             self._added = 0
         with self.database.writes() as session:
             trim_answers(session, self._max_answers)
+            trim_questions(session, self._max_questions)
 
 
 def options_of(question: Question) -> RecommendOptions:

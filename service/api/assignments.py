@@ -1,6 +1,5 @@
 """Hand out candidates, and show what was handed out."""
 
-import json
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -12,16 +11,14 @@ from augrank.models.targets import Direction
 from service.answers.recommend import OfCatalogue, RecommendRequest, SentBefore
 from service.api.common import ERRORS, SHA256, AdvertiserQuery, Corrector, Name, Reader, Url
 from service.api.outcomes import OutcomeRow
-from service.backends.recommend import RecommendOptions
+from service.api.recommend import EXAMPLE_CONTEXT, MAX_JSON, read_context, read_options
 from service.database.tables import KEY, Assignment
-from service.errors import AnswerExpired
+from service.errors import ImageExpired
 from service.outcomes.assignments import Wish, add_assignment, assignment_of, replay
 from service.outcomes.policies import DEFAULT_FLOOR, MAX_FLOOR, SEEDS, Policy, PolicyName
 from service.outcomes.reports import outcomes_of
 from service.parts import parts_of
 
-MAX_JSON = 20_000  # characters
-EXAMPLE_CONTEXT = '{"campaign_type": "Newsletter"}'
 router = APIRouter(prefix="/v1/assignments", responses=ERRORS)
 
 
@@ -111,20 +108,20 @@ def assign(  # noqa: PLR0913 - the fields of a query
     `best` is the verdict's choice, `uniform` any of them, `thompson` each as often as it is the
     best one under the answer's own uncertainty, but none less often than `floor`.
     A `unit` gets the candidate of its first time, whatever has changed since then.
+    An advertiser may have so many assignments without outcomes; beyond that the answer is 429.
     """
     identity.check(advertiser)
     parts = parts_of(request)
-    options = RecommendOptions(target, _context(context), alternates=0)
+    options = read_options({"target": target, "context": read_context(context), "alternates": 0})
     image = _image(sha256, catalogue)
     asked = RecommendRequest(advertiser, image, options, identity.who, noted=False)
     answer = parts.recommender(asked)
-    if not parts.images.keep(answer.sha256):  # training will need it
-        raise AnswerExpired(
-            "the image is not kept any more", remedy="Ask for a recommendation with its file."
-        )
     wish = Wish(Policy(policy, floor), identity.who, unit, seed)
     with parts.database.writes() as session:
-        row = AssignmentRow.of(add_assignment(session, answer, wish))
+        added = add_assignment(session, answer, wish, parts.open_assignments)
+        if not parts.images.keep(answer.sha256):  # training will need it
+            raise ImageExpired.of(answer.sha256)
+        row = AssignmentRow.of(added)
     response.headers["Cache-Control"] = "no-store"  # every draw is another one
     return row
 
@@ -160,18 +157,3 @@ def _image(sha256: str | None, catalogue: str | None) -> SentBefore | OfCatalogu
         expected="sha256 or catalogue",
         got="both" if sha256 else "none",
     )
-
-
-def _context(text: str | None) -> dict[str, Any]:
-    if text is None or not text.strip():
-        return {}
-    try:
-        values = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise BadRequest("context is no JSON", expected=EXAMPLE_CONTEXT, got=text) from error
-    plain = isinstance(values, dict) and all(
-        value is None or isinstance(value, str | int | float) for value in values.values()
-    )
-    if not plain:
-        raise BadRequest("context does not fit", expected=EXAMPLE_CONTEXT, got=text)
-    return dict(values)

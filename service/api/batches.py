@@ -4,13 +4,13 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, FailFast, Field
 
 from augrank.models.tags import check_configured
 from augrank.tasks.classify.request import DEFAULT_COVERAGE, DEFAULT_TOP, MAX_CONFIGURED
 from service.answers.classify import ClassifyRequest
 from service.answers.effective import EffectiveAnswer
-from service.api.common import ERRORS, MAX_ID, AdvertiserQuery, Id, Name, Reader, Url
+from service.api.common import ERRORS, MAX_ID, AdvertiserQuery, Id, JsonRoute, Name, Reader, Url
 from service.backends.classify import ClassifyOptions
 from service.batches import items as batches
 from service.database.tables import NAME, Job
@@ -18,7 +18,7 @@ from service.jobs.queue import job_of
 from service.parts import parts_of
 
 MAX_PAGE, MAX_URLS = 1000, 50_000
-router = APIRouter(prefix="/v1/batches", responses=ERRORS)
+router = APIRouter(prefix="/v1/batches", responses=ERRORS, route_class=JsonRoute)
 
 
 class BatchRequest(BaseModel):
@@ -38,7 +38,7 @@ class BatchRequest(BaseModel):
     )
 
     advertiser: Name
-    urls: list[Url] = Field(min_length=1, max_length=MAX_URLS)
+    urls: Annotated[list[Url], FailFast()] = Field(min_length=1, max_length=MAX_URLS)
     review_kind: str | None = Field(None, max_length=NAME)
     coverage: float = Field(DEFAULT_COVERAGE, ge=0.5, lt=1)
     top: int = Field(DEFAULT_TOP, ge=1, le=1000)
@@ -80,7 +80,8 @@ def add(request: Request, identity: Reader, body: BatchRequest) -> BatchState:
 
     The answer comes at once, with the number of the batch. Images are downloaded from public
     addresses only, at a bounded rate for each host; a URL that was seen before is asked whether it
-    has changed. What cannot be downloaded is skipped, and listed with its reason.
+    has changed. What cannot be downloaded is skipped, and listed with its reason. Few batches of an
+    advertiser may wait or run; beyond that the answer is 429.
     """
     identity.check(body.advertiser)
     parts = parts_of(request)
@@ -89,6 +90,7 @@ def add(request: Request, identity: Reader, body: BatchRequest) -> BatchState:
     options = ClassifyOptions(body.review_kind, body.coverage, body.top)
     backend.check(options)
     with parts.database.writes() as session:
+        batches.check_number(session, body.advertiser, parts.settings.max_batches)
         job = batches.add_batch(session, body.advertiser, body.urls, options, configured)
         state = _state(job, 0, 0)
     parts.workers[batches.BATCH].wake()

@@ -46,7 +46,8 @@ def classify(  # noqa: PLR0913 - the fields of a form
     """Classify 1 to 100 images of an advertiser: files, URLs, or both.
 
     Answers are in the order of the files, then of the URLs. An image that cannot be read or
-    downloaded is skipped, with its reason. For thousands of URLs there are batches.
+    downloaded is skipped, with its reason. Few requests of an advertiser may download at once (429
+    beyond that); for thousands of URLs there are batches.
 
     Pictures that were seen before are answered from what was kept. What people corrected for this
     advertiser is in the answer; `source` says where a value comes from.
@@ -67,7 +68,7 @@ def classify(  # noqa: PLR0913 - the fields of a form
     backend.check(options)  # before anything is downloaded
     given = _configured(configured, service)
     read = [_read(file, limit) for file in files]
-    downloaded = parts.downloads(addresses) if addresses else ()
+    downloaded = parts.downloads(advertiser, addresses) if addresses else ()
     answers = service(ClassifyRequest(advertiser, (*read, *downloaded), options, given))
     return ClassifyAnswer(
         advertiser=advertiser, model=backend.name, model_digest=backend.model, images=answers

@@ -92,11 +92,7 @@ def _sent(session: Session, advertiser: str, sha256: str) -> StoredImage:
 
 def _stored(data: bytes | None, sha256: str) -> bytes:
     if data is None:
-        raise ImageExpired(
-            "the image file is not kept any more",
-            got=sha256,
-            remedy="Send it again, or give the service more room: max_images_gb.",
-        )
+        raise ImageExpired.of(sha256)
     return data
 
 

@@ -9,17 +9,17 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from augrank.errors import BundleError
 from service.access.identity import Identity
-from service.api.common import ERRORS, Admin, Id, Name, Reader, Sha256, Why
+from service.api.common import ERRORS, Admin, Id, JsonRoute, Name, Reader, Sha256, Why
 from service.database.tables import Model, Promotion
 from service.errors import Conflict, Forbidden, NotFound
 from service.models.statistics import Interval
-from service.models.visible import visible_gate, visible_metrics
+from service.models.visible import visible_gate, visible_metrics, visible_note
 from service.models.watch import Tally, WatchReport, report_of
 from service.parts import parts_of
 
 Task = Annotated[Name, Query(description="Such as classify.")]
 MAX_HISTORY = 500
-router = APIRouter(prefix="/v1/models", responses=ERRORS)
+router = APIRouter(prefix="/v1/models", responses=ERRORS, route_class=JsonRoute)
 
 
 class ModelRow(BaseModel):
@@ -63,8 +63,8 @@ class PromotionRow(BaseModel):
     kind: Literal["promote", "rollback"]
     before: int | None = Field(description="The model until then; null: the first one.")
     after: int = Field(description="The model from then.")
-    who: str
-    why: str
+    who: str = Field(description="Empty for keys of one advertiser.")
+    why: str = Field(description="Empty for keys of one advertiser.")
     at: datetime
     gate: dict[str, Any] | None
 
@@ -77,8 +77,8 @@ class PromotionRow(BaseModel):
             kind="rollback" if row.kind == "rollback" else "promote",
             before=row.before_id,
             after=row.after_id,
-            who=row.who,
-            why=row.why if identity.advertiser is None else "",
+            who=visible_note(row.who, identity.advertiser),
+            why=visible_note(row.why, identity.advertiser),
             at=row.at,
             gate=visible_gate(row.gate, identity.advertiser),
         )

@@ -6,11 +6,19 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, FailFast, Field
 from starlette.datastructures import UploadFile
 
 from augrank.errors import BadRequest, RequestError
-from service.api.common import ERRORS, AdvertiserQuery, Corrector, ErrorDetail, Name, Reader
+from service.api.common import (
+    ERRORS,
+    AdvertiserQuery,
+    Corrector,
+    ErrorDetail,
+    JsonRoute,
+    Name,
+    Reader,
+)
 from service.database.tables import Outcome
 from service.outcomes.export import manifest_lines
 from service.outcomes.reports import Kept, Report, keep_reports
@@ -20,7 +28,7 @@ from service.parts import parts_of
 MAX_REPORTS = 10_000
 CSV = "text/csv"
 # SQLite does not keep the zone.
-router = APIRouter(prefix="/v1/outcomes", responses=ERRORS)
+router = APIRouter(prefix="/v1/outcomes", responses=ERRORS, route_class=JsonRoute)
 
 
 class OutcomeRow(BaseModel):
@@ -66,7 +74,7 @@ class OutcomesRequest(BaseModel):
 
     advertiser: Name
     who: Name | None = Field(None, description="Who reports; a key's holder is known without.")
-    reports: list[Report] = Field(min_length=1, max_length=MAX_REPORTS)
+    reports: Annotated[list[Report], FailFast()] = Field(min_length=1, max_length=MAX_REPORTS)
 
 
 class ReportResult(BaseModel):

@@ -10,7 +10,7 @@ from augrank.images.formats import format_of
 from service.answers.recommend import RecommendService
 from service.api.common import ERRORS, SHA256, AdvertiserQuery, Name, Reader
 from service.api.thumbnails import preview_of
-from service.errors import AnswerExpired, NotFound
+from service.errors import AnswerExpired, ImageExpired, NotFound
 from service.images.arrivals import sent_image
 from service.images.versions import ImageFile, full_size
 from service.parts import Parts, parts_of
@@ -161,7 +161,7 @@ def _full(
 ) -> ImageFile:
     data = parts.images.read(sha256)
     if data is None:
-        raise AnswerExpired("the image is not kept any more", remedy="Send the file itself again.")
+        raise ImageExpired.of(sha256)
     if augmentation.name == ORIGINAL:
         name = format_of(data) or ""
         return ImageFile(data, _media_type(data), SUFFIXES.get(name, f".{name.lower()}"))

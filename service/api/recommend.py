@@ -27,6 +27,7 @@ from service.database.tables import Question
 from service.parts import Parts, parts_of
 
 MAX_PAGE, MAX_JSON = 500, 20_000
+EXAMPLE_CONTEXT = '{"campaign_type": "Newsletter"}'
 TOKEN = r"^[A-Za-z0-9_-]{1,32}$"
 router = APIRouter(prefix="/v1", responses=ERRORS)
 
@@ -141,7 +142,7 @@ def recommend(  # noqa: PLR0913 - the fields of a form
     target: Annotated[Name | None, Form(description="Optional with a single target.")] = None,
     context: Annotated[
         str | None,
-        Form(max_length=MAX_JSON, description='JSON: {"campaign_type": "Newsletter"}.'),
+        Form(max_length=MAX_JSON, description=f"JSON: {EXAMPLE_CONTEXT}."),
     ] = None,
     candidates: Annotated[
         str | None, Form(max_length=MAX_JSON, description="Names, with commas; by default all.")
@@ -161,14 +162,14 @@ def recommend(  # noqa: PLR0913 - the fields of a form
     options = read_options(
         {
             "target": target,
-            "context": _context(context),
+            "context": read_context(context),
             "candidates": _names(candidates),
             "alternates": alternates,
             "min_lift": min_lift,
         }
     )
     service.backend.canonical(options)  # before anything is downloaded
-    given = _image(parts, image, url, sha256, catalogue)
+    given = _image(parts, advertiser, image, url, sha256, catalogue)
     answer = service(RecommendRequest(advertiser, given, options, identity.who))
     return with_thumbnails(parts, answer) if thumbnails else answer
 
@@ -211,6 +212,23 @@ def read_options(content: dict[str, Any]) -> RecommendOptions:
     )
 
 
+def read_context(text: str | None) -> dict[str, Any] | None:
+    """Read the context of a question, as JSON; None if there is none.
+
+    Raises:
+        BadRequest: it is no JSON, or no object; ``read_options`` looks at its values.
+    """
+    if text is None or not text.strip():
+        return None
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadRequest("context is no JSON", expected=EXAMPLE_CONTEXT, got=text) from error
+    if not isinstance(values, dict):
+        raise BadRequest("context does not fit", expected=EXAMPLE_CONTEXT, got=text)
+    return values
+
+
 def read_upload(file: AnyUpload, limit: int) -> bytes | RequestError:
     """Return the bytes of an upload, or that they are too many."""
     data = file.file.read(limit + 1)
@@ -226,6 +244,7 @@ def read_upload(file: AnyUpload, limit: int) -> bytes | RequestError:
 
 def _image(
     parts: Parts,
+    advertiser: str,
     image: UploadFile | None,
     url: str | None,
     sha256: str | None,
@@ -251,26 +270,10 @@ def _image(
     if image is not None:
         read = read_upload(image, parts.limits.size_bytes)
     else:
-        (read,) = parts.downloads([str(url)])
+        (read,) = parts.downloads(advertiser, [str(url)])
     if isinstance(read, RequestError):
         raise read
     return read
-
-
-def _context(text: str | None) -> dict[str, Any] | None:
-    if text is None or not text.strip():
-        return None
-    try:
-        values = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise BadRequest(
-            "context is no JSON", expected='{"campaign_type": "Newsletter"}', got=text
-        ) from error
-    if not isinstance(values, dict):
-        raise BadRequest(
-            "context does not fit", expected='{"campaign_type": "Newsletter"}', got=text
-        )
-    return values
 
 
 def _names(text: str | None) -> list[str] | None:

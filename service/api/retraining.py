@@ -11,9 +11,9 @@ from sqlalchemy.orm import Session
 
 from augrank.images.decode import decode
 from service.access.identity import Identity
-from service.api.common import ERRORS, Admin, Id, Name
+from service.api.common import ERRORS, Admin, Id, JsonRoute, Name
 from service.database.tables import Job, ReviewItem
-from service.errors import AnswerExpired, Forbidden, NotFound
+from service.errors import Forbidden, ImageExpired, NotFound
 from service.images.versions import Box
 from service.jobs.queue import EVERYBODY, job_of
 from service.parts import parts_of
@@ -21,7 +21,7 @@ from service.retraining import jobs, review
 from service.retraining.filters import in_words
 
 MAX_PAGE, SHOWN_PX, QUALITY = 100, 800, 88
-router = APIRouter(prefix="/v1/retraining", responses=ERRORS)
+router = APIRouter(prefix="/v1/retraining", responses=ERRORS, route_class=JsonRoute)
 Who = Annotated[Name | None, Field(description="Who says so; a key's holder is known without.")]
 Share = Annotated[float, Field(ge=0, le=1)]
 Decision = Literal["keep", "drop", "relabel", "crop"]
@@ -270,7 +270,7 @@ def image(request: Request, identity: Admin, job_id: Id, item_id: Id) -> Respons
         item = review.find_item(session, job_id, item_id, identity.advertiser, lock=False)
     data = parts.images.read(item.sha256)
     if data is None:
-        raise AnswerExpired("the image is not kept any more", remedy="Drop the fix.")
+        raise ImageExpired.of(item.sha256, remedy="Drop the fix.")
     decoded = decode(data, SHOWN_PX, parts.limits)
     box = Box.letterboxed(decoded.width, decoded.height, SHOWN_PX)
     buffer = io.BytesIO()

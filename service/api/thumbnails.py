@@ -4,7 +4,7 @@ import base64
 
 from augrank.images.augmentations import Augmentation
 from service.answers.recommend import RecommendAnswer
-from service.errors import AnswerExpired, NotFound
+from service.errors import ImageExpired, NotFound
 from service.parts import Parts
 
 
@@ -12,12 +12,12 @@ def preview_of(parts: Parts, sha256: str, augmentation: Augmentation) -> bytes:
     """Return a small JPEG of a version of an image.
 
     Raises:
-        AnswerExpired: the file is not kept any more.
+        ImageExpired: the file is not kept any more.
     """
     offered = parts.recommender.backend.augmentations.augmentations
     preview = parts.previews.get(sha256, augmentation, offered, lambda: parts.images.read(sha256))
     if preview is None:
-        raise AnswerExpired("the image is not kept any more", remedy="Send the file itself again.")
+        raise ImageExpired.of(sha256)
     return preview
 
 
@@ -41,7 +41,7 @@ def _candidate(parts: Parts, sha256: str, name: str) -> str | None:
         return None
     try:
         return base64.b64encode(preview_of(parts, sha256, augmentations[name])).decode()
-    except AnswerExpired:
+    except ImageExpired:
         return None
 
 

@@ -1,9 +1,9 @@
 """What recommends: a bundle in this process."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,6 +13,7 @@ from augrank.images.decode import sha256_of_image
 from augrank.models.context import BLANK, ContextColumn
 from augrank.models.targets import Target
 from augrank.tasks.recommend.pipeline import Recommender
+from augrank.tasks.recommend.plan import RequestPlan
 from augrank.tasks.recommend.request import DEFAULT_ALTERNATES, Request
 from augrank.tasks.recommend.response import Answer
 from service.backends.catalogue import Catalogue
@@ -120,15 +121,7 @@ class RecommendBundle:
 
     def canonical(self, options: RecommendOptions) -> RecommendOptions:
         """Check options without an image; see ``RecommendBackend``."""
-        plan = self._recommender.plan(_request(NO_IMAGE, options))
-        given = {
-            name: value
-            for name, value in plan.request.context.items()
-            if value not in (None, BLANK)
-        }
-        return RecommendOptions(
-            plan.target.name, given, plan.names, options.alternates, options.min_lift
-        )
+        return canonical_options(self._recommender.plan, options)
 
     def recommend(self, image: bytes, options: RecommendOptions) -> Answer:
         """Rank the versions of an image, and other images; see ``RecommendBackend``.
@@ -146,6 +139,24 @@ class RecommendBundle:
         names = request.candidates or self.augmentations.names
         sha256, cache = sha256_of_image(request.image), self._recommender.embedding_cache
         return cache.get(sha256, names, thumbnails=False) is not None
+
+
+def canonical_options(
+    plan: Callable[[Request], RequestPlan], options: RecommendOptions
+) -> RecommendOptions:
+    """Check options as a bundle does; equal questions become equal options.
+
+    Args:
+        plan: checks a request, as the bundle's planner does.
+        options: as they were given.
+
+    Raises:
+        RequestError: one does not fit.
+    """
+    planned = plan(_request(NO_IMAGE, options))
+    context = planned.request.context
+    given = {name: value for name, value in context.items() if value not in (None, BLANK)}
+    return replace(options, target=planned.target.name, context=given, candidates=planned.names)
 
 
 def _request(image: bytes, options: RecommendOptions) -> Request:

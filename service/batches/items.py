@@ -9,9 +9,31 @@ from sqlalchemy.orm import Session
 from service.backends.classify import ClassifyOptions
 from service.batches.downloads import distinct
 from service.database.tables import Job, JobItem
-from service.jobs.queue import add_job
+from service.errors import TooManyRequests
+from service.jobs.queue import add_job, unfinished
 
 BATCH = "batch"  # the kind of job
+RETRY_S = 60
+
+
+def check_number(session: Session, advertiser: str, most: int) -> None:
+    """Check that an advertiser may add a batch: all wait for the same worker.
+
+    Args:
+        session: that writes.
+        advertiser: whose batches they are.
+        most: that may wait or run.
+
+    Raises:
+        TooManyRequests: as many do.
+    """
+    if unfinished(session, BATCH, advertiser) >= most:
+        raise TooManyRequests(
+            f"too many batches of {advertiser} are not done",
+            expected=f"at most {most} that wait or run",
+            remedy="Wait until one is done, or send more URLs in one batch.",
+            retry_after_s=RETRY_S,
+        )
 
 
 def add_batch(

@@ -8,7 +8,17 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, DateTime, Engine, create_engine, event, func, select, text
+from sqlalchemy import (
+    Connection,
+    DateTime,
+    Engine,
+    Select,
+    create_engine,
+    event,
+    func,
+    select,
+    text,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -127,6 +137,21 @@ def insert_missing(session: Session, table: type[Base], rows: Sequence[Mapping[s
     """
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
     session.execute(insert(table).on_conflict_do_nothing(), list(rows))
+
+
+def insert_selected(
+    session: Session, table: type[Base], columns: Sequence[str], query: Select[Any]
+) -> None:
+    """Insert the rows of a query; one whose key is there already is left as it is.
+
+    Args:
+        session: that writes.
+        table: of the rows.
+        columns: of the table, in the query's order.
+        query: with a condition, since SQLite reads "ON CONFLICT" as one of a join without it.
+    """
+    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    session.execute(insert(table).from_select(list(columns), query).on_conflict_do_nothing())
 
 
 class _UtcTime(sqlite.DATETIME):

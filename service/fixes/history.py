@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
-from service.database.tables import CurrentFix, Fix, Picture, Sighting, StoredImage
+from service.database.entries import lock_pictures, settle
+from service.database.tables import CurrentFix, Fix, Sighting, StoredImage
 from service.errors import Conflict, NotFound
 from service.images.pictures import sent_before
 
@@ -161,7 +162,7 @@ def _sent(session: Session, advertiser: str, image: StoredImage) -> bool:
 
 def one_at_a_time(session: Session, picture: int) -> None:
     """Wait until no other transaction corrects or confirms this picture; rows may refer to it."""
-    session.execute(select(Picture.id).where(Picture.id == picture).with_for_update(key_share=True))
+    lock_pictures(session, [picture])
 
 
 def current_fix(session: Session, advertiser: str, picture: int, label: str) -> CurrentFix | None:
@@ -188,6 +189,7 @@ def _add(session: Session, fix: Fix, current: CurrentFix | None) -> Fix:
     else:
         current.fix_id, current.value = fix.id, fix.after
     session.flush()
+    settle(session, [fix.picture_id], fix.advertiser)
     return fix
 
 

@@ -1,33 +1,25 @@
 """What an inspector looks at: pictures of an advertiser that no person has seen, least sure first.
 
 A picture is done when a person has corrected the label, or confirmed what the model says now. Of
-several answers for a picture (other models, other options) the last one counts.
+several answers for a picture the last one of the live model counts: after a rollback, that is not
+the last one of all. A picture that the live model has not seen is shown with the last answer of
+another one, and the item says so.
 """
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from sqlalchemy import (
-    ColumnElement,
-    String,
-    and_,
-    exists,
-    func,
-    literal,
-    not_,
-    select,
-    tuple_,
-)
-from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
+from sqlalchemy import ColumnElement, Select, func, literal, or_, select, tuple_, union_all
+from sqlalchemy.orm import Session, aliased
 
 from augrank.errors import BadRequest
+from service.database.entries import CONFIRMED, CORRECTED, LAST, OPEN
 from service.database.tables import (
-    NAME,
-    AnswerLabel,
     CurrentFix,
     Fix,
+    QueueEntry,
     Review,
     Sighting,
     StoredAnswer,
@@ -35,10 +27,9 @@ from service.database.tables import (
 )
 
 State = Literal["open", "corrected", "confirmed", "all"]
+DONE: tuple[State, ...] = (CORRECTED, CONFIRMED)
 MAX_COUNTED = 1000  # pictures that are left; more are not counted
-FEW = 2000  # images of an advertiser, up to which they are sorted, instead of the whole queue read
-
-
+_ORDER = QueueEntry.probability, QueueEntry.picture_id, QueueEntry.advertiser  # least sure first
 _CURSOR = re.compile(r"(\d(?:\.\d{1,20})?(?:e-\d{1,3})?),(\d{1,10}),(.{1,200})", re.ASCII)
 
 
@@ -50,7 +41,8 @@ class QueueFilter:
         label: in question.
         advertiser: whose pictures; None: everybody's.
         value: only those that the model takes for this class.
-        model: only answers of the model with this digest; None: the last answers.
+        model: only answers of the model with this digest; None: of the live one if there are any.
+        live: digest of the model that answers now; None: unknown, so that the last answers count.
         least: probability of the answer.
         most: probability of the answer.
         unsure: only those whose prediction set has several classes.
@@ -61,6 +53,7 @@ class QueueFilter:
     advertiser: str | None = None
     value: str | None = None
     model: str | None = None
+    live: str | None = None
     least: float = 0.0
     most: float = 1.0
     unsure: bool = False
@@ -104,7 +97,8 @@ class QueueItem:
     value: str  # the most probable class
     probability: float
     set_size: int  # classes in the prediction set
-    model: str
+    model: str  # that gave the answer: its digest
+    live: bool  # whether that is the model that answers now
     content: Mapping[str, Any]  # the label in the model's answer: top, set
     fix: Fix | None  # that holds
     review: Review | None  # the last confirmation of this value
@@ -121,7 +115,7 @@ class Progress:
 
     left: int  # pictures; at most MAX_COUNTED
     more: bool  # whether there are more than ``left``
-    done: int  # answers of this label that a person has corrected or confirmed
+    done: int  # pictures whose answer a person has corrected or confirmed
 
 
 def queue_page(
@@ -135,22 +129,26 @@ def queue_page(
         after: the last picture of the page before.
         most: number.
     """
-    few = _few(session, given.advertiser)
-    query, order = _query(given, few), _order(given, few)
-    if after is not None:
-        place = (after.probability, after.picture, after.advertiser)[: len(order)]
-        query = query.where(
-            AnswerLabel.probability >= after.probability,  # what the index can use
-            tuple_(*order) > tuple_(*map(literal, place)),
-        )
-    rows = session.execute(query.order_by(*order).limit(most)).all()
-    return _items(session, given.label, rows)
+    parts = []
+    for query in _queries(given):
+        if after is not None:
+            place = map(literal, (after.probability, after.picture, after.advertiser))
+            query = query.where(
+                QueueEntry.probability >= after.probability,  # what the index can use
+                tuple_(*_ORDER) > tuple_(*place),
+            )
+        parts.append(select(query.order_by(*_ORDER).limit(most).subquery()))
+    found = union_all(*parts).subquery()
+    order = found.c.probability, found.c.picture_id, found.c.advertiser
+    rows = session.execute(select(found).order_by(*order).limit(most)).all()
+    return _items(session, given, rows)
 
 
 def progress(session: Session, given: QueueFilter) -> Progress:
     """Count what is left with a filter, up to a limit, and what is done of the label."""
-    query = _query(given, _few(session, given.advertiser)).limit(MAX_COUNTED + 1)
-    left = session.scalar(select(func.count()).select_from(query.subquery())) or 0
+    parts = [select(query.limit(MAX_COUNTED + 1).subquery()) for query in _queries(given)]
+    found = union_all(*parts).limit(MAX_COUNTED + 1).subquery()
+    left = session.scalar(select(func.count()).select_from(found)) or 0
     return Progress(min(left, MAX_COUNTED), left > MAX_COUNTED, _done(session, given))
 
 
@@ -169,148 +167,82 @@ def advertisers_of(session: Session) -> list[str]:
     return list(session.scalars(select(Sighting.advertiser).distinct().order_by("advertiser")))
 
 
-def _query(given: QueueFilter, few: list[int] | None) -> Any:
-    """Return the query of the pictures, without order.
+def _queries(given: QueueFilter) -> list[Select[*tuple[Any, ...]]]:
+    """Return queries whose rows together are the queue, without order.
 
-    What could be joins is EXISTS, one in another: SQLite, which knows nothing of sizes, then reads
-    the labels in the order of their index, and stops at the end of the page.
+    Each names one state and one lane: its index then has the rows in their order, and none of those
+    that people have done.
     """
     columns = (
-        AnswerLabel.answer_id,
-        AnswerLabel.picture_id,
-        AnswerLabel.value,
-        AnswerLabel.probability,
-        AnswerLabel.set_size,
+        QueueEntry.advertiser,
+        QueueEntry.answer_id,
+        QueueEntry.picture_id,
+        QueueEntry.value,
+        QueueEntry.probability,
+        QueueEntry.set_size,
     )
-    advertiser = _advertiser(given)
-    query = select(*columns, advertiser.label("advertiser")).where(AnswerLabel.label == given.label)
-    if given.advertiser is None:
-        query = query.join(Sighting, Sighting.sha256 == AnswerLabel.sha256)
-    else:
-        query = query.where(_sent(advertiser, AnswerLabel.sha256))
-    if few is not None:
-        query = query.where(AnswerLabel.picture_id.in_(few))
-    query = query.where(*_state(given.state, advertiser), _last(given.model, advertiser))
-    return query.where(*_bounds(given))
+    states = (OPEN, *DONE) if given.state == "all" else (given.state,)
+    query: Select[*tuple[Any, ...]] = select(*columns).where(
+        QueueEntry.label == given.label, *_bounds(given)
+    )
+    return [
+        query.where(QueueEntry.state == state, *lane) for state in states for lane in _lanes(given)
+    ]
 
 
-def _advertiser(given: QueueFilter) -> ColumnElement[str]:
-    """Return what stands for the advertiser of a row."""
-    if given.advertiser is None:
-        return Sighting.advertiser.expression
-    return literal(given.advertiser, String(NAME))
+def _lanes(given: QueueFilter) -> list[list[ColumnElement[bool]]]:
+    """Return conditions on lanes, which choose one answer of several about a picture.
 
-
-def _order(given: QueueFilter, few: list[int] | None) -> tuple[ColumnElement[Any], ...]:
-    """Return the order: least sure first."""
-    probability: ColumnElement[Any] = AnswerLabel.probability.expression
-    if few is not None:
-        probability = probability + 0.0  # so that SQLite takes the index of the pictures
-    if given.advertiser is not None:
-        return probability, AnswerLabel.picture_id.expression
-    return probability, AnswerLabel.picture_id.expression, Sighting.advertiser.expression
+    The answer is the last one of the model that is asked for, or that answers now. Without one, it
+    is the last one of any model, as long as none is asked for.
+    """
+    last = QueueEntry.lane == LAST
+    if given.model is not None:
+        return [[last, QueueEntry.model == given.model], [QueueEntry.lane == given.model]]
+    if given.live is None:
+        return [[last]]
+    own = aliased(QueueEntry)
+    has_own = select(own.answer_id).where(
+        own.picture_id == QueueEntry.picture_id,
+        own.label == QueueEntry.label,
+        own.advertiser == QueueEntry.advertiser,
+        own.model == given.live,
+    )
+    # No EXISTS: PostgreSQL would read all of the model's entries first, to look into a hash.
+    has_none = has_own.limit(1).scalar_subquery().is_(None)
+    shown = or_(QueueEntry.model == given.live, has_none)
+    return [[last, shown], [QueueEntry.lane == given.live]]
 
 
 def _bounds(given: QueueFilter) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
+    if given.advertiser is not None:
+        conditions.append(QueueEntry.advertiser == given.advertiser)
     if given.value is not None:
-        conditions.append(AnswerLabel.value == given.value)
+        conditions.append(QueueEntry.value == given.value)
     if given.least > 0:
-        conditions.append(AnswerLabel.probability >= given.least)
+        conditions.append(QueueEntry.probability >= given.least)
     if given.most < 1:
-        conditions.append(AnswerLabel.probability <= given.most)
+        conditions.append(QueueEntry.probability <= given.most)
     if given.unsure:
-        conditions.append(AnswerLabel.set_size > 1)
-    if given.model is not None:
-        conditions.append(
-            exists().where(
-                StoredAnswer.id == AnswerLabel.answer_id, StoredAnswer.model == given.model
-            )
-        )
+        conditions.append(QueueEntry.set_size > 1)
     return conditions
 
 
-def _few(session: Session, advertiser: str | None) -> list[int] | None:
-    """Return the pictures of an advertiser who has few; None for one who has many.
-
-    The queue of all would be read to its end for an advertiser who has a hundred pictures in it.
-    """
-    if advertiser is None:
-        return None
-    first = select(Sighting.sha256).where(Sighting.advertiser == advertiser).limit(FEW + 1)
-    if (session.scalar(select(func.count()).select_from(first.subquery())) or 0) > FEW:
-        return None
-    sent = select(Sighting.sha256).where(Sighting.advertiser == advertiser)
-    query = select(StoredImage.picture_id).where(StoredImage.sha256.in_(sent)).distinct()
-    return sorted(session.scalars(query))
-
-
-def _sent(
-    advertiser: ColumnElement[str], sha256: InstrumentedAttribute[str]
-) -> ColumnElement[bool]:
-    """Tell whether an advertiser has sent the file that an answer is about."""
-    sighting = aliased(Sighting)
-    return exists().where(sighting.advertiser == advertiser, sighting.sha256 == sha256)
-
-
-def _last(model: str | None, advertiser: ColumnElement[str]) -> ColumnElement[bool]:
-    """Leave out an answer after which the advertiser got another one for the picture."""
-    later = aliased(AnswerLabel)
-    condition = and_(
-        later.picture_id == AnswerLabel.picture_id,
-        later.label == AnswerLabel.label,
-        later.answer_id > AnswerLabel.answer_id,
-        _sent(advertiser, later.sha256),
-    )
-    if model is not None:
-        answer = aliased(StoredAnswer)
-        return not_(exists().where(condition, answer.id == later.answer_id, answer.model == model))
-    return not_(exists().where(condition))
-
-
-def _state(state: State, advertiser: ColumnElement[str]) -> list[ColumnElement[bool]]:
-    corrected = exists().where(
-        CurrentFix.advertiser == advertiser,
-        CurrentFix.picture_id == AnswerLabel.picture_id,
-        CurrentFix.label == AnswerLabel.label,
-    )
-    confirmed = exists().where(
-        Review.advertiser == advertiser,
-        Review.picture_id == AnswerLabel.picture_id,
-        Review.label == AnswerLabel.label,
-        Review.value == AnswerLabel.value,
-        Review.undone_at.is_(None),
-    )
-    conditions: dict[State, list[ColumnElement[bool]]] = {
-        "open": [not_(confirmed), not_(corrected)],
-        "corrected": [corrected],
-        "confirmed": [confirmed, not_(corrected)],
-        "all": [],
-    }
-    return conditions[state]
-
-
 def _done(session: Session, given: QueueFilter) -> int:
-    fixed = select(func.count()).select_from(CurrentFix).where(CurrentFix.label == given.label)
-    confirmed = select(func.count(func.distinct(Review.picture_id))).where(
-        Review.label == given.label,
-        Review.undone_at.is_(None),
-        not_(
-            exists().where(
-                CurrentFix.advertiser == Review.advertiser,
-                CurrentFix.picture_id == Review.picture_id,
-                CurrentFix.label == Review.label,
-            )
-        ),
-    )
-    if given.advertiser is not None:
-        fixed = fixed.where(CurrentFix.advertiser == given.advertiser)
-        confirmed = confirmed.where(Review.advertiser == given.advertiser)
-    return (session.scalar(fixed) or 0) + (session.scalar(confirmed) or 0)
+    """Count the pictures that people have done, whatever else the filter says."""
+    whose = QueueFilter(given.label, given.advertiser, live=given.live)
+    count = 0
+    for state in DONE:
+        for query in _queries(replace(whose, state=state)):
+            number = query.with_only_columns(func.count(), maintain_column_froms=True)
+            count += session.scalar(number) or 0
+    return count
 
 
-def _items(session: Session, label: str, rows: Sequence[Any]) -> list[QueueItem]:
+def _items(session: Session, given: QueueFilter, rows: Sequence[Any]) -> list[QueueItem]:
     """Add what is shown beside the order: the answer, the fix, the confirmation."""
+    label = given.label
     pictures = sorted({row.picture_id for row in rows})
     advertisers = sorted({row.advertiser for row in rows})
     answers = {
@@ -356,6 +288,7 @@ def _items(session: Session, label: str, rows: Sequence[Any]) -> list[QueueItem]
             row.probability,
             row.set_size,
             answers[row.answer_id][0],
+            answers[row.answer_id][0] == given.live,
             answers[row.answer_id][1]["labels"][label],
             fixes.get((row.advertiser, row.picture_id)),
             reviews.get((row.advertiser, row.picture_id, row.value)),

@@ -12,6 +12,7 @@ from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
 from augrank.errors import RequestError
+from service.database.entries import lock_pictures, settle
 from service.database.tables import AnswerLabel, Review, Sighting, StoredImage
 from service.errors import Conflict, NotFound
 from service.fixes.history import current_fix, one_at_a_time
@@ -48,8 +49,7 @@ def confirm(
         sent; ``Conflict`` if somebody has corrected it, or it was never answered so.
     """
     pictures = _pictures(session, advertiser, [each.sha256 for each in given])
-    for picture in sorted(set(pictures.values())):  # in one order: no deadlock
-        one_at_a_time(session, picture)
+    lock_pictures(session, pictures.values())
     results: list[Review | RequestError] = []
     for each in given:
         if each.sha256 not in pictures:
@@ -71,6 +71,7 @@ def confirm(
             at=datetime.now(UTC),
         )
         results.append(_held(session, review) or _add(session, review))
+    settle(session, pictures.values(), advertiser)
     return results
 
 
@@ -80,16 +81,19 @@ def undo_review(session: Session, advertiser: str, review_id: int, who: str) -> 
     Raises:
         NotFound: there is no such confirmation of this advertiser.
     """
-    review = session.get(Review, review_id, with_for_update=True)
+    review = session.get(Review, review_id)
     if review is None or review.advertiser != advertiser:
         raise NotFound(
             "there is no such confirmation",
             expected=f"a confirmation of {advertiser}",
             got=str(review_id),
         )
+    one_at_a_time(session, review.picture_id)
+    session.refresh(review)  # somebody else may have taken it back a moment ago
     if review.undone_at is None:
         review.undone_by, review.undone_at = who, datetime.now(UTC)
         session.flush()
+        settle(session, [review.picture_id], advertiser)
     return review
 
 

@@ -10,10 +10,12 @@ from sqlalchemy.orm import Session
 
 from augrank.images.decode import DecodeLimits, decode
 from augrank.images.look import MAX_DISTANCE, THUMBNAIL_SIDE, Look
+from service.database.entries import enter_sightings, lock_pictures, pictures_of_files
 from service.database.session import insert_missing, lock_for_adding
 from service.database.tables import Picture, PictureBand, Sighting, StoredImage
 
 LOOK_PX = 64  # pixels that a look is taken of
+CHUNK = 1000  # digests in a query
 ADDING = 7_202_511  # number of the lock of those who add pictures
 
 
@@ -112,10 +114,28 @@ def add_image(session: Session, seen: SeenImage, near: Near) -> StoredImage:
 
 
 def note_sightings(session: Session, advertiser: str, digests: Sequence[str]) -> None:
-    """Note that an advertiser has sent images that are there."""
+    """Note that an advertiser has sent images that are there, and may see their answers."""
     rows = [{"advertiser": advertiser, "sha256": digest} for digest in sorted(set(digests))]
     if rows:
+        pictures = pictures_of_files(session, digests)
+        lock_pictures(session, pictures)
         insert_missing(session, Sighting, rows)
+        enter_sightings(session, advertiser, digests, pictures)
+
+
+def senders_of(session: Session, digests: Sequence[str]) -> dict[str, str]:
+    """Return which advertiser has sent images, without images that several or none have sent."""
+    found: dict[str, str] = {}
+    for start in range(0, len(digests), CHUNK):
+        some = digests[start : start + CHUNK]
+        rows = session.execute(
+            select(Sighting.sha256, func.min(Sighting.advertiser))
+            .where(Sighting.sha256.in_(some))
+            .group_by(Sighting.sha256)
+            .having(func.count() == 1)
+        )
+        found |= {digest: advertiser for digest, advertiser in rows}  # noqa: C416 - typed
+    return found
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,8 @@
 """Keep image files by content: those that were sent last, and all that people corrected.
 
+An advertiser who sends very many makes room with their own files, not with those of others who have
+fewer. Files that several have sent, or of which it is not known, are in a share of their own.
+
 FOLDER/images/seen/ab/abcd...     bounded: the least recently used ones go
 FOLDER/images/kept/ab/abcd...     corrected: a model learns from them, so they stay
 """
@@ -9,11 +12,17 @@ import os
 import secrets
 import shutil
 import threading
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from service.shares import over_share
+
 log = logging.getLogger("augrank.service")
 SPARE = 0.1  # share of the limit that is freed at once
+# Returns which advertiser has sent files, by sha256; without those that several have sent.
+Senders = Callable[[Sequence[str]], Mapping[str, str]]
 
 
 class ImageStore:
@@ -22,11 +31,12 @@ class ImageStore:
     Args:
         folder: for the files.
         limit_bytes: of the files that nobody corrected.
+        senders: tells who has sent them; None: nobody knows.
     """
 
-    def __init__(self, folder: Path, limit_bytes: int) -> None:
+    def __init__(self, folder: Path, limit_bytes: int, senders: Senders | None = None) -> None:
         self._seen, self._kept = folder / "images/seen", folder / "images/kept"
-        self._limit, self._lock = limit_bytes, threading.Lock()
+        self._limit, self._senders, self._lock = limit_bytes, senders, threading.Lock()
         self._bytes: int | None = None  # of seen files; None: not counted yet
 
     def add(self, sha256: str, data: bytes) -> None:
@@ -119,14 +129,21 @@ class ImageStore:
         return sorted(found)
 
     def _trim(self) -> None:
-        """Remove the files that were used longest ago."""
+        """Remove the files that were used longest ago, of those who have most."""
         found = self._files()
-        left = sum(size for _, _, size in found)
-        for _, path, size in found:
-            if left <= self._limit * (1 - SPARE):
-                break
-            Path(path).unlink(missing_ok=True)
-            left -= size
+        names = [Path(path).name for _, path, _ in found]
+        sender_of = self._senders(names) if self._senders is not None else {}
+        owners = [sender_of.get(name, "") for name in names]
+        held: Counter[str] = Counter()
+        for owner, (_, _, size) in zip(owners, found, strict=True):
+            held[owner] += size
+        surplus = over_share(held, int(self._limit * (1 - SPARE)))
+        left = held.total()
+        for owner, (_, path, size) in zip(owners, found, strict=True):
+            if surplus.get(owner, 0) > 0:
+                Path(path).unlink(missing_ok=True)
+                surplus[owner] -= size
+                left -= size
         self._bytes = left
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from service.database.tables import Job, JobEvent
@@ -40,6 +40,13 @@ def add_job(
     session.add(job)
     session.flush()
     return job
+
+
+def unfinished(session: Session, kind: str, advertiser: str) -> int:
+    """Return how many jobs of an advertiser wait or are worked on."""
+    query = select(func.count()).select_from(Job)
+    query = query.where(Job.kind == kind, Job.advertiser == advertiser)
+    return session.scalar(query.where(Job.state.in_((WAITING, RUNNING)))) or 0
 
 
 def job_of(session: Session, advertiser: str, job_id: int) -> Job:

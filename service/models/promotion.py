@@ -88,8 +88,8 @@ class Promoter(Generic[BackendT]):
 
         Raises:
             NotFound: there is no such model.
-            Conflict: it is live, was rejected, lacks a class, is not kept any more, or something
-                else was promoted.
+            BundleExpired: its bundle is not kept any more.
+            Conflict: it is live, was rejected, lacks a class, or something else was promoted.
             BundleError: it does not load, or answers its smoke request otherwise than at export.
         """
         with self._one_at_a_time():
@@ -109,6 +109,7 @@ class Promoter(Generic[BackendT]):
             why: that person's words.
 
         Raises:
+            BundleExpired: its bundle is not kept any more.
             Conflict: there was none, or something else was promoted.
             BundleError: it does not load.
         """
@@ -214,7 +215,8 @@ def check_against(registry: Registry, model: Model, live: Model | None) -> None:
     """Check that a model can take the place of the live one.
 
     Raises:
-        Conflict: it lacks a class or a label, or is not kept any more.
+        BundleExpired: its bundle is not kept any more.
+        Conflict: it lacks a class or a label.
         BundleError: it was modified.
     """
     new = load_bundle(registry.directory(model)).spec

@@ -28,7 +28,7 @@ from augrank.errors import BundleError, one_of
 from augrank.files import disk_errors
 from service.database.session import Database, insert_missing, lock_for_adding
 from service.database.tables import Model, Promotion
-from service.errors import Conflict, NotFound
+from service.errors import BundleExpired, Conflict, NotFound
 from service.models.evaluation import evaluation_path
 
 log = logging.getLogger("augrank.service")
@@ -131,11 +131,11 @@ class Registry:
         """Return the directory of a model's bundle.
 
         Raises:
-            Conflict: it was removed.
+            BundleExpired: it was removed.
         """
         found = self.folder / model.path
         if not model.path or not (found / BUNDLE_FILE).is_file():
-            raise Conflict(
+            raise BundleExpired(
                 f"the bundle of model {model.id} is not kept any more",
                 expected=f"{_relative(model.digest)} in the service's folder",
                 got="no such folder",

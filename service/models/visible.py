@@ -1,4 +1,4 @@
-"""What of a model's figures an advertiser may see: the totals, and its own."""
+"""What of a model an advertiser may see: the totals, and its own; not who works on models."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -28,3 +28,8 @@ def visible_metrics(metrics: Mapping[str, Any], advertiser: str | None) -> dict[
     if advertiser is None:
         return dict(metrics)
     return {name: value for name, value in metrics.items() if isinstance(value, int | float)}
+
+
+def visible_note(text: str, advertiser: str | None) -> str:
+    """Return who changed the live model, or why; for one advertiser nothing: it is not about it."""
+    return text if advertiser is None else ""

@@ -16,6 +16,7 @@ from service.answers.recommend import RecommendAnswer
 from service.database.session import insert_missing
 from service.database.tables import KEY, Assignment
 from service.errors import Conflict, NotFound
+from service.outcomes.open_assignments import OpenAssignments
 from service.outcomes.policies import SEEDS, VERSION, Choices, Policy, PolicyName, draw
 from service.outcomes.posterior import Belief
 
@@ -37,7 +38,9 @@ class Wish:
     seed: int | None = None
 
 
-def add_assignment(session: Session, answer: RecommendAnswer, wish: Wish) -> Assignment:
+def add_assignment(
+    session: Session, answer: RecommendAnswer, wish: Wish, open_ones: OpenAssignments
+) -> Assignment:
     """Draw a candidate and keep it, unless the unit has one for this image, target and context.
 
     Of several at once for one unit, all get the first one's.
@@ -46,10 +49,15 @@ def add_assignment(session: Session, answer: RecommendAnswer, wish: Wish) -> Ass
         session: that writes.
         answer: for an advertiser.
         wish: how to draw.
+        open_ones: bounds those without outcomes.
+
+    Raises:
+        TooManyRequests: too many of the advertiser have none.
     """
     scope = _scope(answer)
     if (kept := _kept_for(session, answer.advertiser, wish.unit, scope)) is not None:
         return kept
+    open_ones.take(session, answer.advertiser)
     policy, choices = wish.policy, _choices(answer)
     seed = secrets.randbelow(SEEDS) if wish.seed is None else wish.seed
     drawn = draw(policy, choices, seed)

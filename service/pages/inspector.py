@@ -272,6 +272,7 @@ def _shown(item: queue.QueueItem) -> dict[str, Any]:
         "top": item.content["top"],
         "set": item.content["set"],
         "model": item.model,
+        "live": item.live,
         "small": f"{address}/thumbnail?{query}&side=256",
         "large": f"{address}/thumbnail?{query}&side=768",
         "original": f"{address}?{query}",

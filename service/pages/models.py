@@ -6,12 +6,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import HTMLResponse
 
-from augrank.errors import RequestError
 from augrank.images.decode import decode, encode
 from service.access.identity import Identity, Role
 from service.api.common import SHA256
 from service.database.tables import NAME, Model
-from service.errors import AnswerExpired, NotFound
+from service.errors import ImageExpired, NotFound
 from service.models.registry import LIVE
 from service.models.statistics import Interval
 from service.models.visible import visible_gate
@@ -106,11 +105,8 @@ def picture(
         raise NotFound("there is no such image in the test sets", got=sha256[:12])
     data = parts.images.read(sha256) or _of_dataset(parts, sha256)
     if data is None:
-        raise AnswerExpired("the image is not kept any more", remedy="Nothing is to be done.")
-    try:
-        small = encode(decode(data, PREVIEW_PX, parts.limits).pixels)
-    except RequestError as error:
-        raise AnswerExpired("the image cannot be read any more") from error
+        raise ImageExpired.of(sha256, remedy="Nothing is to be done.")
+    small = encode(decode(data, PREVIEW_PX, parts.limits).pixels)
     headers = {"Cache-Control": "private, max-age=86400"}
     return Response(small, 200, headers, "image/jpeg")
 

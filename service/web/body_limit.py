@@ -8,7 +8,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import RequestTooLarge, UnsupportedText
 from service.web.errors import answer
+from service.web.paths import LARGE_JSON
 
+# Of JSON, and of forms without files, where no path asks for more: 200 confirmations, or 100 URLs.
+SMALL = 256 * 2**10  # bytes
 # Files, whose parts or lines are read one after the other.
 UPLOADS = ("multipart/form-data", "text/csv", "application/octet-stream")
 
@@ -19,7 +22,7 @@ class BodyLimit:
     Args:
         app: the application.
         limit_bytes: of a body.
-        json_bytes: of a body of JSON, which is parsed at once, while nobody else is answered.
+        json_bytes: of a body of JSON on the paths that need a large one.
     """
 
     def __init__(self, app: ASGIApp, limit_bytes: int, json_bytes: int) -> None:
@@ -32,7 +35,7 @@ class BodyLimit:
             return
         headers = dict(scope["headers"])
         kind = headers.get(b"content-type", b"").decode("latin-1").lower()
-        limit = self._limit if kind.startswith(UPLOADS) else self._json
+        limit = self._limit_of(scope["path"], kind)
         if not fits(kind):
             await answer(Request(scope), _other_charset(kind))(scope, receive, send)
             return
@@ -61,6 +64,11 @@ class BodyLimit:
             await self._app(scope, counted, noticed)
         if received > limit and not started:
             await _refused(scope, limit)(scope, receive, send)
+
+    def _limit_of(self, path: str, kind: str) -> int:
+        if kind.startswith(UPLOADS):
+            return self._limit
+        return self._json if path in LARGE_JSON else min(SMALL, self._json)
 
 
 def fits(content_type: str) -> bool:

@@ -1,6 +1,7 @@
 """Which paths need no key, and which are for programs."""
 
 STATIC, LOGIN, METRICS = "/static", "/login", "/metrics"
+LARGE_JSON = frozenset({"/v1/batches", "/v1/outcomes"})  # thousands of URLs, or of reports
 PROBES = frozenset({"/healthz", "/readyz"})
 
 

@@ -2,7 +2,7 @@
 
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -83,16 +83,32 @@ def migrated_postgres(postgres: str) -> str:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    if request.param == "sqlite":
-        file = tmp_path / "service.db"
-        shutil.copyfile(request.getfixturevalue("migrated_file"), file)
-        url = f"sqlite:///{file}"
-    else:
-        template = request.getfixturevalue("migrated_postgres")
-        url = new_database(request.getfixturevalue("postgres"), template)
-    opened = Database(url)
+    opened = Database(_new_urls(request, tmp_path)())
     yield opened
     opened.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], str]:
+    """Makes one database without rows after the other; gives the URL of each."""
+    return _new_urls(request, tmp_path)
+
+
+def _new_urls(request: pytest.FixtureRequest, folder: Path) -> Callable[[], str]:
+    if request.param == "postgresql":
+        template = request.getfixturevalue("migrated_postgres")
+        server = request.getfixturevalue("postgres")
+        return lambda: new_database(server, template)
+    migrated = request.getfixturevalue("migrated_file")
+
+    def copied() -> str:
+        file = folder / "service.db"  # where commands look for it
+        if file.exists():
+            file = folder / f"{secrets.token_hex(6)}.db"
+        shutil.copyfile(migrated, file)
+        return f"sqlite:///{file}"
+
+    return copied
 
 
 def _migrate(url: str) -> None:

@@ -12,6 +12,7 @@ from service.api.common import (
     AdvertiserQuery,
     Corrector,
     Id,
+    JsonRoute,
     Name,
     Reader,
     Sha256,
@@ -23,7 +24,7 @@ from service.fixes.classes import check_class
 from service.parts import parts_of
 
 MAX_PAGE = 500
-router = APIRouter(prefix="/v1/fixes", responses=ERRORS)
+router = APIRouter(prefix="/v1/fixes", responses=ERRORS, route_class=JsonRoute)
 
 
 class FixRequest(BaseModel):

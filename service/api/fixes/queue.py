@@ -13,6 +13,7 @@ from service.api.common import (
     Corrector,
     ErrorDetail,
     Id,
+    JsonRoute,
     Name,
     Reader,
     Sha256,
@@ -23,7 +24,7 @@ from service.fixes.classes import check_class
 from service.parts import Parts, parts_of
 
 MAX_PAGE, MAX_CONFIRMED, MAX_CURSOR = 200, 200, 400
-router = APIRouter(prefix="/v1", responses=ERRORS)
+router = APIRouter(prefix="/v1", responses=ERRORS, route_class=JsonRoute)
 
 
 class QueueScore(BaseModel):
@@ -49,6 +50,9 @@ class QueuePicture(BaseModel):
     top: list[QueueScore]
     set: list[str] = Field(description="Holds the right class at the stated coverage.")
     model_digest: str
+    live: bool = Field(
+        description="Whether the model that answers now said so; else it was not asked yet."
+    )
     fix: FixValue | None = Field(description="The fix that holds for the advertiser.")
     confirmed_by: str | None
     confirmed_at: datetime | None
@@ -65,6 +69,7 @@ class QueuePicture(BaseModel):
             top=item.content["top"],
             set=item.content["set"],
             model_digest=item.model,
+            live=item.live,
             fix=FixValue(id=fix.id, who=fix.who, why=fix.why, at=fix.at, value=str(fix.after))
             if fix
             else None,
@@ -177,7 +182,7 @@ class FilterQuery(BaseModel):
     label: Name
     advertiser: Name | None = Field(None, description="By default all that the key may see.")
     value: Name | None = Field(None, description="Only those that the model takes for it.")
-    model: Name | None = Field(None, description="Digest; by default the last answers.")
+    model: Name | None = Field(None, description="Digest; by default the live one, if asked.")
     least: float = Field(0.0, ge=0, le=1, description="Probability of the answer.")
     most: float = Field(1.0, ge=0, le=1, description="Probability of the answer.")
     unsure: bool = Field(False, description="Only those with several classes in their set.")
@@ -206,6 +211,7 @@ def filter_of(parts: Parts, identity: Identity, given: FilterQuery) -> queue.Que
         advertiser=given.advertiser or identity.advertiser,
         value=given.value,
         model=given.model,
+        live=parts.classifier.backend.model,
         least=given.least,
         most=given.most,
         unsure=given.unsure,

@@ -1,4 +1,4 @@
-"""A recommender on a server; see ``remote.py``."""
+"""A recommender on a server; see ``transport.py``."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,15 +6,14 @@ from typing import Any
 
 from augrank.bundle.recommend_spec import RecommendBundle
 from augrank.images.augmentations import ORIGINAL, AugmentationSet
-from augrank.models.context import BLANK, ContextColumn, ContextEncoder
+from augrank.models.context import ContextColumn, ContextEncoder
 from augrank.models.targets import Target
 from augrank.tasks.recommend.alternates import Alternates
 from augrank.tasks.recommend.plan import Planner
-from augrank.tasks.recommend.request import Request
 from augrank.tasks.recommend.response import Answer
 from augrank.trust.estimator import Estimator
 from service.backends.catalogue import Catalogue
-from service.backends.recommend import NO_IMAGE, RecommendOptions
+from service.backends.recommend import RecommendOptions, canonical_options
 from service.backends.remote.transport import InFlight, Transport, parsed, smoke_image
 
 
@@ -75,24 +74,7 @@ class RemoteRecommend:
 
     def canonical(self, options: RecommendOptions) -> RecommendOptions:
         """Check options without an image; see ``RecommendBackend``."""
-        plan = self._planner.plan(
-            Request(
-                NO_IMAGE,
-                options.target,
-                options.context,
-                options.candidates,
-                options.alternates,
-                min_lift=options.min_lift,
-            )
-        )
-        given = {
-            name: value
-            for name, value in plan.request.context.items()
-            if value not in (None, BLANK)
-        }
-        return RecommendOptions(
-            plan.target.name, given, plan.names, options.alternates, options.min_lift
-        )
+        return canonical_options(self._planner.plan, options)
 
     def recommend(self, image: bytes, options: RecommendOptions) -> Answer:
         """Rank the versions of an image, and other images; see ``RecommendBackend``.

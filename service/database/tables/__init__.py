@@ -4,7 +4,7 @@ from service.database.tables.access import ApiKey, LoginSession
 from service.database.tables.answers import StoredAnswer
 from service.database.tables.base import DIGEST, NAME, Base
 from service.database.tables.fixes import CurrentFix, Fix
-from service.database.tables.inspections import AnswerLabel, Review
+from service.database.tables.inspections import AnswerLabel, QueueEntry, Review
 from service.database.tables.jobs import Job, JobEvent, JobItem
 from service.database.tables.models import Exposure, Model, Promotion
 from service.database.tables.outcomes import KEY, Assignment, Outcome
@@ -34,6 +34,7 @@ __all__ = [
     "PictureBand",
     "Promotion",
     "Question",
+    "QueueEntry",
     "Review",
     "ReviewItem",
     "Sighting",

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, DateTime, ForeignKey, String, Text, UniqueConstraint
+from sqlalchemy import JSON, DateTime, ForeignKey, Index, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.database.tables.base import NAME, Base
@@ -20,4 +20,9 @@ class StoredAnswer(Base):
     options: Mapped[str] = mapped_column(Text)  # JSON: options, and the sha256 of the file
     content: Mapped[dict[str, Any]] = mapped_column(JSON)
     used_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), index=True)
-    __table_args__ = (UniqueConstraint("picture_id", "model", "options"),)
+    # Who asked first, in whose share of the room it is; "": from before that was kept.
+    advertiser: Mapped[str] = mapped_column(String(NAME), server_default="")
+    __table_args__ = (
+        UniqueConstraint("picture_id", "model", "options"),
+        Index("ix_answers_of_advertiser", "advertiser", "used_at"),
+    )

@@ -9,7 +9,7 @@ from service.database.tables.base import DIGEST, NAME, Base
 
 
 class AnswerLabel(Base):
-    """A label of a kept answer, as the queue sorts it; it goes with its answer."""
+    """A label of a kept answer; it goes with its answer."""
 
     __tablename__ = "answer_labels"
 
@@ -22,9 +22,40 @@ class AnswerLabel(Base):
     value: Mapped[str] = mapped_column(String(NAME))  # the most probable class
     probability: Mapped[float] = mapped_column(Float(53))  # of it
     set_size: Mapped[int]  # classes in the prediction set
+    __table_args__ = (Index("ix_answer_labels_picture", "picture_id", "label", "answer_id"),)
+
+
+class QueueEntry(Base):
+    """A label of a kept answer for one advertiser who has sent its file, as the queue sorts it.
+
+    It follows from answers, sightings, fixes and confirmations (``service/database/entries.py``).
+    """
+
+    __tablename__ = "queue_entries"
+
+    advertiser: Mapped[str] = mapped_column(String(NAME), primary_key=True)
+    answer_id: Mapped[int] = mapped_column(
+        ForeignKey("answers.id", ondelete="CASCADE"), primary_key=True, index=True
+    )
+    label: Mapped[str] = mapped_column(String(NAME), primary_key=True)
+    picture_id: Mapped[int] = mapped_column(ForeignKey("pictures.id"))
+    model: Mapped[str] = mapped_column(String(NAME))  # that answered: the bundle's digest
+    value: Mapped[str] = mapped_column(String(NAME))  # the most probable class
+    probability: Mapped[float] = mapped_column(Float(53))  # of it
+    set_size: Mapped[int]  # classes in the prediction set
+    state: Mapped[str] = mapped_column(String(20))  # open, corrected, confirmed
+    # "": no later answer came; the model's digest: one of another model came; "-": of this one
+    lane: Mapped[str] = mapped_column(String(NAME))
     __table_args__ = (
-        Index("ix_answer_labels_order", "label", "probability", "picture_id", "answer_id"),
-        Index("ix_answer_labels_picture", "picture_id", "label", "answer_id"),
+        Index(
+            "ix_queue_of_advertiser",
+            *("advertiser", "label", "lane", "state", "probability", "picture_id"),
+        ),
+        Index(
+            "ix_queue_of_all",
+            *("label", "lane", "state", "probability", "picture_id", "advertiser"),
+        ),
+        Index("ix_queue_of_picture", "picture_id", "label", "advertiser", "answer_id", "model"),
     )
 
 

@@ -209,6 +209,7 @@ def test_what_may_be_asked_is_listed(marketer, recommend_backend):
         ({"context": "Newsletter"}, 400, "context is no JSON"),
         ({"context": "[1]"}, 400, "context does not fit"),
         ({"context": "[" * 20_000}, 400, "context is no JSON"),
+        ({"context": '{"industry": []}'}, 400, "text or a number"),
         ({"candidates": "blue"}, 400, "candidate is not known"),
         ({"alternates": "101"}, 400, "less than or equal to 100"),
         ({"min_lift": "-1"}, 400, "greater than or equal to 0"),
@@ -312,7 +313,7 @@ def test_an_image_that_is_not_kept_any_more_is_asked_for(marketer):
     images.path(first["sha256"]).unlink()
     assert marketer.ask(sha256=first["sha256"])["cached"]  # the answer is kept
     expired = marketer.post(sha256=first["sha256"], target="unsubscribe_rate")
-    assert expired.status_code == 410
+    assert (expired.status_code, expired.json()["error"]["code"]) == (410, "image_expired")
     assert "Send the file itself again" in expired.json()["error"]["message"]
     marketer.ask(picture(40))
     assert images.path(first["sha256"]) is not None

@@ -1,6 +1,7 @@
 """The queue: least sure first, each picture once, and what a person has seen is gone from it."""
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 from alembic import command
@@ -12,7 +13,7 @@ from service.answers.classify import ClassifyRequest, ClassifyService
 from service.answers.kept import trim_answers
 from service.backends.classify import ClassifyOptions
 from service.database.session import MIGRATIONS, Database
-from service.database.tables import AnswerLabel, Review, StoredAnswer
+from service.database.tables import AnswerLabel, QueueEntry, Review, StoredAnswer
 from service.fixes import history, queue
 from service.fixes.queue import QueueFilter, queue_page
 from service.fixes.reviews import Confirmation, confirm, undo_review
@@ -72,12 +73,6 @@ WORST_FIRST = [sha256(IMAGES[n]) for n in (3, 1, 2, 0, 4)]
 def filled(database: Database) -> Database:
     send(database, Unsure(*SURE), *IMAGES)
     return database
-
-
-@pytest.fixture(params=["few", "many"], autouse=True)
-def plan(request, monkeypatch):
-    """Test both queries: of an advertiser with few pictures, and of one with many."""
-    monkeypatch.setattr(queue, "FEW", 2000 if request.param == "few" else 0)
 
 
 def test_the_least_sure_pictures_are_first(filled: Database):
@@ -201,6 +196,64 @@ def test_each_advertiser_has_an_own_queue(filled: Database):
     assert len(first) + len(rest) == len(everybody)
 
 
+def test_after_a_rollback_the_answers_of_the_live_model_are_shown(filled: Database):
+    old, new, alone = "a" * 64, "b" * 64, photo(85)
+    send(filled, Unsure(0.2, 0.1, model=new, value="green"), IMAGES[3], IMAGES[4])
+    send(filled, Unsure(0.6, model=new, value="green"), alone)  # the old one has not seen it
+    promoted = page(filled, live=new)
+    assert [(item.value, item.live) for item in promoted] == [
+        ("green", True), ("green", True), ("blue", False), ("green", True), ("blue", False),
+        ("blue", False),
+    ]  # fmt: skip
+    assert digests(promoted)[:2] == [sha256(IMAGES[4]), sha256(IMAGES[3])]
+    back = page(filled, live=old)
+    assert digests(back) == [*WORST_FIRST[:2], sha256(alone), *WORST_FIRST[2:]]
+    assert {(item.value, item.live, item.model) for item in back if item.live} == {
+        ("blue", True, old)
+    }
+    (unseen,) = [item for item in back if not item.live]
+    assert (unseen.sha256, unseen.value, unseen.model) == (sha256(alone), "green", new)
+    with filled.reads() as session:
+        assert queue.progress(session, QueueFilter("colour", "ada", live=old)).left == 6
+    found, after = [], None
+    while items := page(filled, live=old, after=after, limit=2, advertiser=None):
+        found += digests(items)
+        after = queue.Cursor.of(str(items[-1].cursor))
+    assert found == digests(back)
+
+
+def test_what_was_confirmed_of_the_live_model_stays_so_after_a_rollback(filled: Database):
+    old, new = "a" * 64, "b" * 64
+    with filled.writes() as session:
+        confirm(session, "ada", "colour", [Confirmation(WORST_FIRST[0], "blue")], "eva")
+    send(filled, Unsure(0.2, model=new, value="green"), IMAGES[3])
+    assert digests(page(filled, live=new))[0] == WORST_FIRST[0]  # it says something else
+    assert digests(page(filled, live=old)) == WORST_FIRST[1:]
+    (seen,) = page(filled, live=old, state="confirmed")
+    assert (seen.value, seen.review.who) == ("blue", "eva")
+
+
+def test_an_answer_that_goes_makes_room_for_the_one_before(filled: Database):
+    send(filled, Unsure(0.2, model="b" * 64, value="green"), IMAGES[3])
+    with filled.writes() as session:
+        last = select(StoredAnswer.id).order_by(StoredAnswer.id.desc()).limit(1)
+        session.get(StoredAnswer, session.scalar(last)).used_at = datetime(2020, 1, 1, tzinfo=UTC)
+    with filled.writes() as session:
+        assert trim_answers(session, 5) == 1
+    assert digests(page(filled)) == WORST_FIRST
+
+
+def test_an_answer_is_shown_to_who_sends_its_file_later(filled: Database):
+    with filled.writes() as session:
+        history.correct(
+            session, history.Correction("ada", WORST_FIRST[0], "colour", "red", None, "ana")
+        )
+    again = Unsure(model="a" * 64)  # it is not asked again
+    send(filled, again, IMAGES[3], IMAGES[1], advertiser="bob")
+    assert digests(page(filled, advertiser="bob")) == WORST_FIRST[:2]
+    assert digests(page(filled, advertiser="ada")) == WORST_FIRST[1:]
+
+
 def test_labels_go_with_their_answers(filled: Database):
     with filled.writes() as session:
         trim_answers(session, 3)
@@ -231,6 +284,35 @@ def test_answers_of_an_older_database_are_filled_in(filled: Database):
     ]
 
 
+def test_entries_of_an_older_database_are_what_they_would_be(filled: Database):
+    send(filled, Unsure(0.2, 0.8, model="b" * 64, value="green"), IMAGES[3], IMAGES[1])
+    again = photo(83, ".jpg")  # another file of a picture, which two send
+    send(filled, Unsure(0.5, model="b" * 64), again, advertiser="bob")
+    send(filled, Unsure(model="b" * 64), again)
+    send(filled, Unsure(), IMAGES[0], advertiser="bob")
+    with filled.writes() as session:
+        history.correct(
+            session, history.Correction("ada", WORST_FIRST[2], "colour", "red", None, "ana")
+        )
+        confirm(session, "ada", "colour", [Confirmation(WORST_FIRST[0], "blue")], "eva")
+    before = entries(filled)
+    assert {entry.state for entry in before} == {"open", "corrected", "confirmed"}
+    assert {entry.lane for entry in before} == {"", "a" * 64, "-"}
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with filled._writer.connect() as connection, connection.begin():
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0010")
+        command.upgrade(config, "head")
+    assert entries(filled) == before
+
+
+def entries(database: Database) -> list:
+    columns = QueueEntry.__table__.columns
+    with database.reads() as session:
+        return session.execute(select(*columns).order_by(*columns)).all()
+
+
 def test_the_queue_over_http(caller: Caller):
     images = [photo(n) for n in range(90, 94)]
     told = caller.classify(*images)
@@ -246,8 +328,8 @@ def test_the_queue_over_http(caller: Caller):
     assert {each["sha256"] for each in found} == set(by_digest)
     for each in found:
         label = by_digest[each["sha256"]]
-        assert (each["model_value"], each["probability"]) == (
-            label["model_value"], label["probability"],
+        assert (each["model_value"], each["probability"], each["live"]) == (
+            label["model_value"], label["probability"], True,
         )  # fmt: skip
     assert rest["next_after"] is None
     probabilities = [each["probability"] for each in found]

@@ -31,3 +31,19 @@ def test_what_was_corrected_stays_also_for_another_process(tmp_path):
     assert other.keep(sha256(FILES[0]))
     assert other.read(sha256(FILES[1])) is None
     assert not list(tmp_path.rglob("*.part"))
+
+
+def test_who_sends_very_many_files_makes_room_with_his_own(tmp_path):
+    senders = {sha256(data): "ada" for data in FILES[:2]}
+    store = ImageStore(tmp_path, 4500, lambda names: {n: senders.get(n, "bob") for n in names})
+    for age, data in enumerate(FILES[:2]):
+        store.add(sha256(data), data)
+        os.utime(store.path(sha256(data)), (age, age))  # the oldest ones
+    for number in range(20):
+        data = bytes([100 + number]) * 1000
+        store.add(sha256(data), data)
+        os.utime(store.path(sha256(data)), (100 + number, 100 + number))
+    assert [store.read(sha256(data)) for data in FILES[:2]] == FILES[:2]
+    assert store.read(sha256(bytes([119]) * 1000)) is not None  # bob's last one
+    kept = sum(file.stat().st_size for file in (tmp_path / "images/seen").glob("*/*"))
+    assert 3000 <= kept <= 4500

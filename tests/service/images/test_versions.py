@@ -183,7 +183,7 @@ def test_a_url_that_names_the_parameters_is_kept_by_browsers(marketer, recommend
     kept = marketer.http.get(url_of(answer), params={"advertiser": "ada", "hash": digest})
     assert "immutable" in kept.headers["cache-control"]
     other = marketer.http.get(url_of(answer), params={"advertiser": "ada", "hash": "0" * 12})
-    assert other.status_code == 410
+    assert (other.status_code, other.json()["error"]["code"]) == (410, "answer_expired")
     assert "Ask again" in other.json()["error"]["message"]
 
 
@@ -198,4 +198,4 @@ def test_versions_are_for_those_who_sent_the_image(marketer: Marketer):
     for full in ("true", "false"):
         query = {"advertiser": "ada", "full": full}
         gone = marketer.http.get(url_of(answer), params=query)
-        assert gone.status_code == 410
+        assert (gone.status_code, gone.json()["error"]["code"]) == (410, "image_expired")

@@ -1,5 +1,6 @@
 """The registry: bundles are copied and checked, one is live, and everybody sees what they may."""
 
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
@@ -13,7 +14,7 @@ from augrank.errors import BundleError
 from service.commands.app import app
 from service.database.session import Database
 from service.database.tables import Model
-from service.errors import Conflict, NotFound
+from service.errors import BundleExpired, Conflict, NotFound
 from service.models.compatible import check_compatible
 from service.models.evaluation import EvaluatedImage, evaluation_path, write_evaluation
 from service.models.registry import (
@@ -123,7 +124,7 @@ def test_old_bundles_go_but_none_that_is_needed(registry, classify_export, tmp_p
     assert registry.trim() == 2  # the first two; the third is before the live one
     kept = [bool(registry.get(model.id).path) for model in models]
     assert kept == [False, False, True, True, True]
-    with pytest.raises(Conflict, match="not kept any more"):
+    with pytest.raises(BundleExpired, match="not kept any more"):
         registry.directory(registry.get(models[0].id))
     registry.add(classify_export.bundle)
     assert registry.directory(registry.get(models[0].id)).is_dir()
@@ -265,9 +266,24 @@ def test_models_are_listed_and_a_page_shows_their_confusions(
     assert caller.http.get(f"/models/{model.id}/images/{'f' * 64}").status_code == 404
     gone = caller.http.get(f"/models/{model.id}/images/{1:064x}")
     assert gone.status_code == 410
+    assert "Nothing is to be done" in gone.text
     metrics = caller.http.get("/metrics").text
     assert f'augrank_model_answering{{digest="{model.digest}",task="classify"}} 1.0' in metrics
     assert 'augrank_model_alarm{task="classify"} 0.0' in metrics
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_a_bundle_that_is_not_kept_any_more_is_gone_and_says_so(
+    caller: Caller, database, classify_export, tmp_path
+):
+    registry = Registry(database, tmp_path)
+    registry.start_with(classify_export.bundle)
+    second = registry.add(another(classify_export.bundle, tmp_path, "2.0"))
+    shutil.rmtree(registry.directory(second))
+    gone = caller.http.post(f"/v1/models/{second.id}/promote", json={"who": "ana"})
+    assert (gone.status_code, gone.json()["error"]["code"]) == (410, "bundle_expired")
+    assert "service models add" in gone.json()["error"]["remedy"]
+    assert registry.history()[0].who != "ana"
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)

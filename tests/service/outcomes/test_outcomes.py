@@ -1,197 +1,31 @@
-"""What was shown can be drawn again, what came of it is kept once, and training reads it."""
+"""What came of an assignment is kept once, and training reads it."""
 
 import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from fastapi.testclient import TestClient
 from PIL import Image
-from sqlalchemy import func, select, update
 from typer.testing import CliRunner
 
 from augrank.images.augmentations import Augmentation, AugmentationSet, Step, augmentation_set
 from service import client
 from service.api import assignments as assignment_routes
 from service.api import outcomes as outcome_routes
-from service.app import create_app
-from service.client import ServiceClient, ServiceError
 from service.commands.app import app as commands
 from service.database.session import Database
-from service.database.tables import Assignment, Outcome
+from service.database.tables import Outcome
 from service.outcomes import reports
 from service.settings import ServiceSettings
+from tests.service.outcomes.support import CONTEXT, NAMES, Campaign, count
 from tests.service.support.pages import photo, sha256
 from tests.service.support.recommender_stub import DrawnRecommender
 from training.cli.app import app as training
-
-CONTEXT = {"campaign_type": "Newsletter", "industry": "Retail"}
-NAMES = augmentation_set("seed").names
-
-
-@dataclass
-class Campaign:
-    """A program that sends pictures to recipients."""
-
-    http: TestClient
-    advertiser: str = "ada"
-
-    def show(self, image: bytes, context: dict[str, str] = CONTEXT) -> dict[str, Any]:
-        """Ask about an image, so that it is known."""
-        fields = {"advertiser": self.advertiser, "context": json.dumps(context)}
-        answer = self.http.post("/v1/recommend", data=fields, files={"image": ("a", image)})
-        assert answer.status_code == 200, answer.text
-        return answer.json()
-
-    def ask(self, image: bytes, **query: Any):
-        given = {"advertiser": self.advertiser, "sha256": sha256(image)}
-        given |= {"context": json.dumps(CONTEXT)} | query
-        return self.http.get(
-            "/v1/assignments", params={k: v for k, v in given.items() if v is not None}
-        )
-
-    def assign(self, image: bytes, **query: Any) -> dict[str, Any]:
-        answer = self.ask(image, **query)
-        assert answer.status_code == 200, answer.text
-        return answer.json()
-
-    def look(self, key: str, advertiser: str | None = None):
-        query = {"advertiser": advertiser or self.advertiser}
-        return self.http.get(f"/v1/assignments/{key}", params=query)
-
-    def report(self, *given: dict[str, Any], advertiser: str | None = None, who: str = "mailer"):
-        body = {"advertiser": advertiser or self.advertiser, "who": who, "reports": list(given)}
-        return self.http.post("/v1/outcomes", json=body)
-
-    def send_csv(self, text: str | bytes, **query: Any):
-        given = {"advertiser": self.advertiser, "who": "mailer"} | query
-        headers = {"Content-Type": "text/csv"}
-        return self.http.post("/v1/outcomes/csv", params=given, content=text, headers=headers)
-
-    def manifest(self, advertiser: str | None = None) -> list[dict[str, str]]:
-        query = {"advertiser": advertiser or self.advertiser}
-        answer = self.http.get("/v1/outcomes/manifest", params=query)
-        assert answer.status_code == 200, answer.text
-        return list(csv.DictReader(io.StringIO(answer.text)))
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> ServiceSettings:
-    return ServiceSettings(folder=tmp_path / "service")
-
-
-@pytest.fixture
-def campaign(database: Database, settings: ServiceSettings) -> Iterator[Campaign]:
-    app = create_app(settings, database, None, DrawnRecommender())
-    with TestClient(app, raise_server_exceptions=False) as http:
-        yield Campaign(http)
-
-
-def count(database: Database, table: type) -> int:
-    with database.reads() as session:
-        return session.scalar(select(func.count()).select_from(table)) or 0
-
-
-@pytest.mark.parametrize("policy", ["best", "uniform", "thompson"])
-def test_an_assignment_is_drawn_again_bit_for_bit(campaign: Campaign, policy: str):
-    image = photo(0)
-    answer = campaign.show(image)
-    given = campaign.assign(image, policy=policy)
-    assert [each["name"] for each in given["candidates"]] == [
-        each["name"] for each in answer["candidates"]
-    ]
-    propensities = [each["propensity"] for each in given["candidates"]]
-    assert abs(sum(propensities) - 1) <= 1e-12
-    chosen = next(each for each in given["candidates"] if each["name"] == given["choice"])
-    assert given["propensity"] == chosen["propensity"] > 0
-    assert chosen["parameters"] == augmentation_set("seed")[given["choice"]].parameters()
-    if policy == "best":
-        assert given["choice"] == answer["best_candidate"]["name"]
-        assert given["propensity"] == 1
-    seen = campaign.look(given["id"]).json()
-    assert seen["assignment"] == given
-    assert seen["replay"] == {
-        "same": True,
-        "choice": given["choice"],
-        "propensities": propensities,
-    }
-    again = campaign.assign(image, policy=policy, seed=given["seed"])
-    assert again["id"] != given["id"]
-    assert (again["choice"], again["candidates"]) == (given["choice"], given["candidates"])
-
-
-def test_a_log_that_was_changed_is_not_replayed_as_the_same(campaign: Campaign, database: Database):
-    image = photo(1)
-    campaign.show(image)
-    given = campaign.assign(image)
-    with database.writes() as session:
-        session.execute(update(Assignment).values(propensity=given["propensity"] + 1e-9))
-    assert campaign.look(given["id"]).json()["replay"]["same"] is False
-    with database.writes() as session:
-        session.execute(update(Assignment).values(version=99))
-    refused = campaign.look(given["id"])
-    assert refused.status_code == 409
-    assert "version 1, got 99" in refused.json()["error"]["message"]
-
-
-def test_draws_differ_and_follow_the_propensities(campaign: Campaign):
-    image = photo(2)
-    campaign.show(image)
-    given = [campaign.assign(image, policy="uniform") for _ in range(120)]
-    assert len({each["seed"] for each in given}) == 120
-    seen = Counter(each["choice"] for each in given)
-    assert set(seen) == set(NAMES)
-    assert max(seen.values()) < 45  # 20 expected
-
-
-def test_a_unit_gets_the_same_candidate_again_whatever_the_model(campaign: Campaign):
-    image = photo(3)
-    campaign.show(image)
-    first = campaign.assign(image, unit="newsletter 7", policy="uniform")
-    spelled = json.dumps({name: value.lower() for name, value in CONTEXT.items()})
-    assert campaign.assign(image, unit="newsletter 7", context=spelled) == first
-    parts = campaign.http.app.state.parts
-    parts.recommend.live.replace(DrawnRecommender(model="e" * 64))
-    assert campaign.assign(image, unit="newsletter 7", policy="best") == first
-    others = {
-        campaign.assign(image, unit="newsletter 8")["id"],
-        campaign.assign(image, unit="newsletter 7", target="unsubscribe_rate")["id"],
-        campaign.assign(image, unit="newsletter 7", context="{}")["id"],
-    }
-    assert len(others - {first["id"]}) == 3
-    assert campaign.assign(image, unit="newsletter 8")["model_digest"] == "e" * 64
-
-
-def test_of_many_who_ask_for_one_unit_at_once_all_get_one(campaign: Campaign, database: Database):
-    image = photo(4)
-    campaign.show(image)
-    with ThreadPoolExecutor(8) as pool:
-        given = list(pool.map(lambda _: campaign.assign(image, unit="u"), range(16)))
-    assert len({each["id"] for each in given}) == 1
-    assert count(database, Assignment) == 1
-
-
-def test_nothing_of_another_advertiser_is_there(campaign: Campaign):
-    image = photo(5)
-    campaign.show(image)
-    given = campaign.assign(image, unit="u")
-    bob = Campaign(campaign.http, "bob")
-    assert bob.ask(image).status_code == 404
-    assert bob.look(given["id"]).status_code == 404
-    refused = bob.report({"assignment": given["id"], "successes": 1, "trials": 2})
-    assert refused.status_code == 404
-    bob.show(image)
-    assert bob.assign(image, unit="u")["id"] != given["id"]
-    campaign.report({"assignment": given["id"], "successes": 1, "trials": 2})
-    assert bob.manifest() == []
-    assert len(campaign.manifest()) == 1
 
 
 def test_a_report_is_kept_once(campaign: Campaign, database: Database):
@@ -281,28 +115,6 @@ def test_reports_that_do_not_fit_are_messages(campaign: Campaign, change, words)
     report = {"assignment": "0" * 32, "successes": 1, "trials": 2} | change
     answer = campaign.report(report)
     assert answer.status_code == 422
-    assert words in answer.json()["error"]["message"]
-
-
-@pytest.mark.parametrize(
-    ("query", "status", "words"),
-    [
-        ({"policy": "greedy"}, 422, "policy"),
-        ({"floor": 0.6}, 422, "floor"),
-        ({"seed": 2**53}, 422, "seed"),
-        ({"context": "{"}, 400, "context is no JSON"),
-        ({"context": '{"a": []}'}, 400, "context does not fit"),
-        ({"target": "sales"}, 422, "there is no such target"),
-        ({"sha256": None}, 400, "sha256 or catalogue"),
-        ({"catalogue": "a.png"}, 400, "sha256 or catalogue"),
-        ({"sha256": "0" * 64}, 404, "no such image"),
-    ],
-)
-@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
-def test_questions_that_do_not_fit_are_messages(campaign: Campaign, query, status, words):
-    campaign.show(photo(9))
-    answer = campaign.ask(photo(9), **query)
-    assert answer.status_code == status, answer.text
     assert words in answer.json()["error"]["message"]
 
 
@@ -487,17 +299,6 @@ def test_a_file_is_imported_and_a_folder_exported(
     assert missing.exit_code == 2
 
 
-@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
-def test_an_image_that_was_shown_stays_when_others_go(campaign: Campaign):
-    image = photo(18)
-    campaign.show(image)
-    campaign.assign(image)
-    images = campaign.http.app.state.parts.images
-    images._limit, images._bytes = 1, None
-    images.add("0" * 64, b"another")
-    assert images.read(sha256(image)) == image
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_training_reads_what_is_exported(
@@ -552,18 +353,3 @@ def picture(number: int) -> bytes:
 )
 def test_types_of_the_client_are_those_of_the_service(typed, model):
     assert set(typed.__annotations__) == set(model.model_fields)
-
-
-@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
-def test_the_client_assigns_and_reports(campaign: Campaign):
-    image = photo(19)
-    campaign.show(image)
-    made = ServiceClient("http://service", "ada", "ana")
-    made.close()
-    made._http = campaign.http
-    given = made.assign(sha256(image), context=CONTEXT, unit="u")
-    assert given["choice"] in NAMES
-    (result,) = made.report({"assignment": given["id"], "successes": 1, "trials": 4})
-    assert result["state"] == "added"
-    with pytest.raises(ServiceError, match="other numbers"):
-        made.report({"assignment": given["id"], "successes": 2, "trials": 4})

@@ -157,3 +157,17 @@ def test_scripts_can_be_parsed(name):
         input=(STATIC / name).read_bytes(), capture_output=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr.decode()
+
+
+def test_the_page_says_whose_answer_is_shown_if_the_live_model_has_none(
+    caller: Caller, monkeypatch
+):
+    caller.classify(*IMAGES)
+    backend = caller.http.app.state.parts.classify.backend
+    before = backend.model
+    assert "said so" not in page(caller)
+    monkeypatch.setattr(type(backend), "model", "e" * 64)
+    caller.classify(IMAGES[0])
+    text = page(caller)
+    assert len(items(text)) == 4
+    assert text.count(f"Model {before[:12]} said so") == 3

@@ -35,6 +35,12 @@ def test_decisions_are_checked_kept_and_taken_back(caller, queue):
     assert put(decision="keep").status_code == 409  # the review has ended
     image = caller.http.get(f"{path}/{first}/image")
     assert (image.status_code, image.headers["content-type"]) == (200, "image/jpeg")
+    images = caller.http.app.state.parts.images
+    while file := images.path(page["items"][0]["sha256"]):  # among those sent, and for good
+        file.unlink()
+    gone = caller.http.get(f"{path}/{first}/image")
+    assert (gone.status_code, gone.json()["error"]["code"]) == (410, "image_expired")
+    assert "Drop the fix" in gone.json()["error"]["message"]
 
 
 def key_of(parts: Retraining, advertiser: str | None) -> dict[str, str]:

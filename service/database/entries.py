@@ -1,0 +1,146 @@
+"""Keep the entries of the inspector's queue: one for each answer that an advertiser may see.
+
+An entry says what the queue asks of a row: whether a person has seen it, and whether a later answer
+has taken its place. Both are written when they change, so that the queue reads the rows of a page
+and steps over none. Who changes entries locks their pictures first, in one order.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from sqlalchemy import ColumnElement, and_, case, exists, literal, not_, select, update
+from sqlalchemy.orm import Session, aliased
+
+from service.database.session import insert_selected
+from service.database.tables import (
+    AnswerLabel,
+    CurrentFix,
+    Picture,
+    QueueEntry,
+    Review,
+    Sighting,
+    StoredAnswer,
+    StoredImage,
+)
+
+OPEN: Final = "open"
+CORRECTED: Final = "corrected"
+CONFIRMED: Final = "confirmed"
+LAST = ""  # lane of an answer after which no other one came
+NOWHERE = "-"  # lane of an answer after which another one of the same model came
+CHUNK = 500  # values in a query
+COPIED = ("answer_id", "label", "picture_id", "value", "probability", "set_size")
+
+
+def lock_pictures(session: Session, pictures: Iterable[int]) -> None:
+    """Wait until no other transaction changes what is known of some pictures."""
+    for chunk in _chunks(pictures):
+        query = select(Picture.id).where(Picture.id.in_(chunk)).order_by(Picture.id)
+        session.execute(query.with_for_update(key_share=True))
+
+
+def enter_answers(session: Session, answers: Sequence[int], pictures: Iterable[int]) -> None:
+    """Add the entries of answers that were kept a moment ago.
+
+    Args:
+        session: that writes, and has locked the pictures.
+        answers: their ids.
+        pictures: that they are about.
+    """
+    _enter(session, AnswerLabel.answer_id.in_(answers))
+    settle(session, pictures)
+
+
+def enter_sightings(
+    session: Session, advertiser: str, digests: Sequence[str], pictures: Iterable[int]
+) -> None:
+    """Add the entries of the answers that there are about files, for who has sent them now.
+
+    Args:
+        session: that writes, and has locked the pictures.
+        advertiser: who has sent them.
+        digests: of the files.
+        pictures: that they show.
+    """
+    shown = list(pictures)
+    _enter(
+        session,
+        AnswerLabel.picture_id.in_(shown),  # what has an index
+        Sighting.advertiser == advertiser,
+        Sighting.sha256.in_(digests),
+    )
+    settle(session, shown, advertiser)
+
+
+def settle(session: Session, pictures: Iterable[int], advertiser: str | None = None) -> None:
+    """Write what the entries of pictures are now.
+
+    Args:
+        session: that writes, and has locked the pictures.
+        pictures: whose answers, fixes or confirmations have changed.
+        advertiser: whose entries; None: everybody's.
+    """
+    for chunk in _chunks(pictures):
+        query = update(QueueEntry).where(QueueEntry.picture_id.in_(chunk))
+        if advertiser is not None:
+            query = query.where(QueueEntry.advertiser == advertiser)
+        session.execute(
+            query.values(state=_state(), lane=_lane()).execution_options(synchronize_session=False)
+        )
+
+
+def pictures_of_files(session: Session, digests: Sequence[str]) -> list[int]:
+    """Return the pictures that files show, in order."""
+    query = select(StoredImage.picture_id).where(StoredImage.sha256.in_(digests)).distinct()
+    return sorted(session.scalars(query))
+
+
+def _enter(session: Session, *conditions: ColumnElement[bool]) -> None:
+    """Add entries; what is there already stays. ``settle`` says what they are."""
+    columns = [getattr(AnswerLabel, name) for name in COPIED]
+    query = (
+        select(Sighting.advertiser, StoredAnswer.model, *columns, literal(OPEN), literal(LAST))
+        .select_from(AnswerLabel)
+        .join(StoredAnswer, StoredAnswer.id == AnswerLabel.answer_id)
+        .join(Sighting, Sighting.sha256 == AnswerLabel.sha256)
+        .where(*conditions)
+    )
+    insert_selected(session, QueueEntry, ("advertiser", "model", *COPIED, "state", "lane"), query)
+
+
+def _state() -> ColumnElement[str]:
+    """Return whether a person has seen an entry."""
+    corrected = exists().where(
+        CurrentFix.advertiser == QueueEntry.advertiser,
+        CurrentFix.picture_id == QueueEntry.picture_id,
+        CurrentFix.label == QueueEntry.label,
+    )
+    confirmed = exists().where(
+        Review.advertiser == QueueEntry.advertiser,
+        Review.picture_id == QueueEntry.picture_id,
+        Review.label == QueueEntry.label,
+        Review.value == QueueEntry.value,
+        Review.undone_at.is_(None),
+    )
+    return case((corrected, CORRECTED), (confirmed, CONFIRMED), else_=OPEN)
+
+
+def _lane() -> ColumnElement[str]:
+    """Return which lane of the queue an entry is in."""
+    later = aliased(QueueEntry)
+    came = and_(
+        later.picture_id == QueueEntry.picture_id,
+        later.label == QueueEntry.label,
+        later.advertiser == QueueEntry.advertiser,
+        later.answer_id > QueueEntry.answer_id,
+    )
+    of_model = exists().where(came, later.model == QueueEntry.model)
+    return case(
+        (not_(exists().where(came)), LAST), (not_(of_model), QueueEntry.model), else_=NOWHERE
+    )
+
+
+def _chunks(values: Iterable[int]) -> Iterator[list[int]]:
+    every = sorted(set(values))
+    for start in range(0, len(every), CHUNK):
+        yield every[start : start + CHUNK]
