@@ -27,9 +27,7 @@ RUNTIME = (
     "pydantic-settings",
     "pyyaml",
     "threadpoolctl",
-    "xgboost",
 )
-SMALLER = {"xgboost": "xgboost-cpu"}  # the same module without GPU libraries
 FOR_GPUS = {"onnxruntime": "onnxruntime-gpu"}
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the zip format's earliest time
 
@@ -97,13 +95,13 @@ def _plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
 
 
 def _requirements(*, gpu: bool, openvino: bool) -> list[str]:
-    """Pin the runtime's imports to the installed versions, as smaller builds if available.
+    """Pin the runtime's imports to the installed versions.
 
     Args:
         gpu: whether the bundle has a graph for GPUs, which needs the engine's GPU build.
         openvino: whether graphs passed their gate under OpenVINO.
     """
-    pins, builds = [], {**SMALLER, **(FOR_GPUS if gpu else {})}
+    pins, builds = [], FOR_GPUS if gpu else {}
     for name in (*RUNTIME, *(["openvino"] if openvino else [])):
         try:
             version = importlib.metadata.version(name)

@@ -16,6 +16,7 @@ from augrank.bundle.load import sha256_of
 from augrank.bundle.spec import BUNDLE_FILE, SEAL, SpecT, seal
 from augrank.models.head import HeadSpec
 from export.run_reader import damaged
+from export.trees import check_trees
 
 CARD_FILE = "model_card.md"
 MODEL_TAR = "model.tar.gz"  # SageMaker's name
@@ -67,10 +68,15 @@ def staging(dist: Path, name: str) -> Iterator[Staging]:
 
 
 def copy_heads(run: Path, heads: Iterable[HeadSpec], bundle: Path) -> None:
-    """Copy the files of a run's heads into a bundle."""
+    """Copy the files of a run's heads into a bundle.
+
+    Raises:
+        DataError: one is missing, or the arrays that servers read are not XGBoost's trees.
+    """
     for head in heads:
-        for name in (head.file, head.posterior):
+        for name in head.paths:
             copy_file(run / name, bundle / name)
+        check_trees(run / head.file, run / head.trees)
 
 
 def copy_file(source: Path, target: Path) -> None:

@@ -62,9 +62,7 @@ def build(
     The parity gate compares the answers of the finished archive's handler with what each graph and
     its heads computed in training; if they differ by more than its tolerance, nothing is written.
     """
-    from augrank.models.head import import_xgboost_without_sklearn
 
-    import_xgboost_without_sklearn()
     from export.run_reader import load_run
     from export.tasks.base import ExportOptions, build_of_task
 

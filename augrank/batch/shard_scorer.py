@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from augrank.batch.job import ClassifyJob, Item, RecommendJob, ScoringJob
-from augrank.models.head import import_xgboost_without_sklearn
 from augrank.processes import use_one_thread_for_arrays
 
 
@@ -21,7 +20,6 @@ def shard_scorer(job: ScoringJob) -> ShardScorer:
     Raises:
         BundleError: the bundle or the device does not fit.
     """
-    import_xgboost_without_sklearn()
     use_one_thread_for_arrays()
     if isinstance(job, RecommendJob):
         from augrank.batch.recommend_scorer import RecommendScorer

@@ -24,9 +24,9 @@ from augrank.contracts.task_models import TaskModels
 from augrank.errors import BundleError, reason
 
 MODELS = TaskModels("augrank.bundle", "spec", BundleSpec)
-# An image's bytes or a head's sums may change between major versions of these.
-PINNED_MAJOR = ("albumentations", "opencv-python-headless", "xgboost")
-RECORDED = (*PINNED_MAJOR, "numpy", "onnxruntime", "openvino", "pillow")
+# An image's bytes may change between major versions of these.
+PINNED_MAJOR = ("albumentations", "opencv-python-headless")
+RECORDED = (*PINNED_MAJOR, "numpy", "onnxruntime", "openvino", "pillow", "xgboost")
 
 
 @overload
@@ -108,7 +108,7 @@ def library_versions() -> dict[str, str]:
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            continue  # onnxruntime-gpu and xgboost-cpu carry other names
+            continue  # such as onnxruntime-gpu, or XGBoost, which a server does not need
     return versions
 
 

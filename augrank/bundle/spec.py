@@ -20,7 +20,7 @@ from augrank.errors import BundleError, one_of
 
 BUNDLE_FILE = "bundle.json"
 SMOKE_FILE = "smoke.json"  # a held-out image's request and its answer, for testing servers
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 SEAL = "sha256"  # the member of bundle.json that vouches for the others
 MODEL_NAME = re.compile(NAME_PATTERN)
 MAKE_GRAPH: dict[Precision, str] = {
@@ -52,7 +52,7 @@ class GraphSpec(BaseModel, frozen=True, extra="forbid"):
 class BundleSpec(BaseModel, frozen=True, extra="forbid"):
     """The contents of bundle.json that do not depend on the task."""
 
-    schema_version: Literal[5] = 5
+    schema_version: Literal[6] = 6
     task: str
     name: str = Field(pattern=MODEL_NAME)
     version: str = "1.0"

@@ -64,11 +64,9 @@ def classify(
     Example: augrank classify dist/bundle photos/ --review-kind 'Style Review'
     --contact-sheet day.png
     """
-    from augrank.models.head import import_xgboost_without_sklearn
     from augrank.tasks.classify.contact_sheet import contact_sheet as draw
     from augrank.tasks.classify.pipeline import Classifier
 
-    import_xgboost_without_sklearn()
     for option, file in (("--contact-sheet", contact_sheet), ("--ground-truth", ground_truth)):
         if file is not None:
             check_output_file(file, option)

@@ -40,10 +40,8 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="Print bundle.json.")] = False,
 ) -> None:
     """Check a bundle or archive, ask it its smoke request, and print its contents."""
-    from augrank.models.head import import_xgboost_without_sklearn
     from augrank.tasks.base import EngineOptions, load_task
 
-    import_xgboost_without_sklearn()
     with open_bundle(bundle, BundleSpec) as opened:
         task: Any = load_task(opened, EngineOptions())
         difference = task.check_smoke_request()

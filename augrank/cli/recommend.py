@@ -64,11 +64,9 @@ def recommend(
     Example: augrank recommend dist/bundle car.jpg --target open_rate
     --campaign-type Newsletter --industry Automotive
     """
-    from augrank.models.head import import_xgboost_without_sklearn
     from augrank.tasks.recommend.contact_sheet import contact_sheet as draw
     from augrank.tasks.recommend.pipeline import Recommender
 
-    import_xgboost_without_sklearn()
     named = {CAMPAIGN_TYPE: campaign_type, INDUSTRY: industry, PRODUCT_TYPE: product_type}
     given: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
     given |= pairs(context, "--context")

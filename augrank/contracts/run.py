@@ -13,7 +13,7 @@ from augrank.contracts.task_models import TaskModels
 from augrank.errors import DataError
 
 RUN_FILE = "run.json"
-RUN_FORMAT: Final = 4
+RUN_FORMAT: Final = 5
 BackboneName = Literal[
     "resnet18", "resnet34", "resnet50", "mobilenet_v3_large", "efficientnet_lite0"
 ]
@@ -40,7 +40,7 @@ class RunRecord(BaseModel, frozen=True, extra="forbid"):
     The format number is incremented if a reader of the old format would misread the new one.
     """
 
-    format: Literal[4] = RUN_FORMAT
+    format: Literal[5] = RUN_FORMAT
     complete: Literal[True] = True
     task: str
     name: str = ""

@@ -8,11 +8,9 @@ the image and of the arithmetic: trees would split on it, and another engine wou
 branch. ``augrank.trust`` turns the head's margin into a probability and its uncertainty.
 """
 
-import importlib
-import sys
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,14 +20,10 @@ from augrank.arrays import Float32Array
 from augrank.errors import BundleError
 from augrank.models.calibration import Calibration, NoCalibration
 from augrank.models.targets import Target
-from augrank.models.tree_ensemble import TreeEnsemble
-
-if TYPE_CHECKING:
-    import xgboost
+from augrank.models.tree_ensemble import TreeEnsemble, read_trees
 
 HeadInput = Literal["augmentation", "augmentation_probs", "features", "context"]
 PROBABILITY_STEPS = 20
-FEW_ROWS = 64  # up to this many rows TreeEnsemble is faster than XGBoost
 
 
 class HeadSpec(BaseModel, frozen=True, extra="forbid"):
@@ -39,8 +33,9 @@ class HeadSpec(BaseModel, frozen=True, extra="forbid"):
     inputs: tuple[HeadInput, ...] = Field(min_length=1)
     width: int = Field(gt=0)  # columns of the model's input
     feature_step: float = Field(gt=0)  # features are rounded to multiples of this
-    file: str  # relative to the run or the bundle, .ubj
-    posterior: str  # the file of its posterior, .npz
+    file: str  # of XGBoost's model, .ubj; files are relative to the run or the bundle
+    trees: str  # of the same as arrays, which servers read, .npz
+    posterior: str  # of its posterior, .npz
     augmentation_known: bool = True  # in training, from the manifest; else it is recognised
     calibration: Calibration = NoCalibration()
     metrics: dict[str, Any] = Field(default_factory=dict)
@@ -51,23 +46,14 @@ class HeadSpec(BaseModel, frozen=True, extra="forbid"):
         return self.augmentation_known and {*self.inputs} <= {"augmentation", "context"}
 
     @property
+    def paths(self) -> tuple[str, ...]:
+        """Its files, relative to the run or the bundle."""
+        return self.file, self.trees, self.posterior
+
+    @property
     def tested_posterior(self) -> str:
         """The file of the posterior that the metrics are of, without the test split; runs only."""
         return str(PurePosixPath(self.posterior).with_suffix(".tested.npz"))
-
-
-def import_xgboost_without_sklearn() -> None:
-    """Import XGBoost without scikit-learn, which is slow to load and which no head needs.
-
-    XGBoost loads scikit-learn if it is installed, as in AWS's images. Without it, XGBoost has
-    no ``XGBClassifier`` in this process, so call this only in processes that augrank starts.
-    """
-    if not {"sklearn", "xgboost"} & sys.modules.keys():
-        sys.modules["sklearn"] = None  # type: ignore[assignment]  # as if it were not installed
-        try:
-            importlib.import_module("xgboost")
-        finally:
-            del sys.modules["sklearn"]
 
 
 @dataclass(frozen=True)
@@ -131,39 +117,36 @@ def augmentation_probs(logits: Float32Array) -> Float32Array:
 
 
 class Head:
-    """A loaded head, ready to score rows on one thread."""
+    """A loaded head, ready to score rows on one thread. Thread-safe.
 
-    def __init__(self, spec: HeadSpec, booster: "xgboost.Booster") -> None:
-        if booster.num_features() != spec.width:
+    Args:
+        spec: its description.
+        trees: of its model.
+
+    Raises:
+        BundleError: they do not fit each other.
+    """
+
+    def __init__(self, spec: HeadSpec, trees: TreeEnsemble) -> None:
+        if trees.width != spec.width or len(trees.base_margin) != 1:
             raise BundleError(
                 f"the head of {spec.target.name} does not fit its description",
-                expected=f"{spec.width} inputs",
-                got=f"{booster.num_features()}",
+                expected=f"{spec.width} inputs, one output",
+                got=f"{trees.width}, {len(trees.base_margin)}",
                 remedy="Export the run again.",
             )
-        booster.set_param({"nthread": 1, "device": "cpu"})
-        self.spec, self._booster, self._trees = spec, booster, TreeEnsemble.of(booster)
+        self.spec, self._trees = spec, trees
 
     @classmethod
     def load(cls, spec: HeadSpec, directory: Path) -> "Head":
-        """Read the head's model file (XGBoost's UBJSON) from a run or a bundle."""
-        import xgboost  # slow if scikit-learn is installed, and not needed for a spec
+        """Read the head's trees from a run or a bundle.
 
-        booster = xgboost.Booster()
-        try:
-            booster.load_model(directory / spec.file)
-        except xgboost.core.XGBoostError as error:
-            raise BundleError(
-                f"{directory / spec.file} is damaged",
-                expected="a model of XGBoost",
-                remedy="Restore it, or train and export again.",
-            ) from error
-        return cls(spec, booster)
+        Raises:
+            BundleError: they cannot be read, or do not fit the description.
+        """
+        return cls(spec, read_trees(directory / spec.trees))
 
     def margin(self, rows: HeadRows) -> Float32Array:
         """Return the log odds of rows as XGBoost gives them, float32 (N,)."""
         table = assemble(self.spec.inputs, rows, self.spec.feature_step)
-        if self._trees is not None and len(table) <= FEW_ROWS:
-            return self._trees.margin(table)
-        margin: Float32Array = self._booster.inplace_predict(table, predict_type="margin")
-        return margin
+        return self._trees.margin(table)[:, 0]

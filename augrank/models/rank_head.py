@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-from scipy.special import expit
 
 from augrank.arrays import Float32Array, Float64Array
 from augrank.models.scorers import HeadSpec, Scorer, read_scorer, without_array
@@ -73,4 +72,4 @@ class RankHead:
 
     def probabilities(self, scores: Float64Array) -> Float64Array:
         """Return the probability that each image beats the median calibration image, (N,)."""
-        return np.asarray(expit(scores - self.calibration.median), np.float64)
+        return np.asarray((1 + np.tanh((scores - self.calibration.median) / 2)) / 2, np.float64)

@@ -1,8 +1,8 @@
 """What turns the features of an image into scores: a linear layer, or XGBoost's trees."""
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal, Protocol
 from zipfile import BadZipFile
 
 import numpy as np
@@ -11,13 +11,9 @@ from pydantic import BaseModel, Field
 
 from augrank.arrays import Float32Array
 from augrank.errors import BundleError, reason
-from augrank.models.tree_ensemble import TreeEnsemble
-
-if TYPE_CHECKING:
-    import xgboost
+from augrank.models.tree_ensemble import TreeEnsemble, read_trees
 
 HeadKind = Literal["linear", "xgboost"]
-FEW_ROWS = 64  # up to this many rows TreeEnsemble is faster than XGBoost
 
 
 class Scorer(Protocol):
@@ -39,35 +35,36 @@ class Linear:
         return np.asarray(features @ self.weight.T + self.bias, np.float32)
 
 
+@dataclass(frozen=True)
 class Trees:
-    """XGBoost's trees, a group for each score; features are rounded, see ``models/head.py``."""
+    """XGBoost's trees; features are rounded, see ``models/head.py``."""
 
-    def __init__(self, booster: "xgboost.Booster", step: float) -> None:
-        booster.set_param({"nthread": 1, "device": "cpu"})
-        self._booster, self._step = booster, np.float32(step)
-        self._groups = TreeEnsemble.by_output(booster)
+    ensemble: TreeEnsemble  # of K outputs
+    step: float  # that features are rounded to multiples of
 
     def __call__(self, features: Float32Array) -> Float32Array:
         """Score features (N, F)."""
-        rounded = np.round(features / self._step) * self._step
-        if self._groups is not None and len(rounded) <= FEW_ROWS:
-            return np.stack([group.margin(rounded) for group in self._groups], axis=1)
-        margin: Float32Array = self._booster.inplace_predict(rounded, predict_type="margin")
-        return margin.reshape(len(rounded), -1)
+        step = np.float32(self.step)
+        return self.ensemble.margin(np.round(features / step) * step)
 
 
 class HeadSpec(BaseModel, frozen=True, extra="forbid"):
     """A head, as run.json and bundle.json describe it."""
 
     kind: HeadKind
-    file: str  # relative to the run or the bundle: weights and calibration, .npz
-    trees: str | None = None  # of kind xgboost, .ubj
+    file: str  # weights and calibration, .npz; files are relative to the run or the bundle
+    trees: str | None = None  # of kind xgboost: XGBoost's trees as arrays, .npz
     metrics: dict[str, Any] = Field(default_factory=dict)
 
     @property
     def paths(self) -> tuple[str, ...]:
         """Its files, relative to the run or the bundle."""
-        return (self.file, self.trees) if self.trees is not None else (self.file,)
+        return (self.file, *((self.trees, self.model) if self.trees and self.model else ()))
+
+    @property
+    def model(self) -> str | None:
+        """The file of XGBoost's model, .ubj, which servers do not read; None: it has no trees."""
+        return str(PurePosixPath(self.file).with_suffix(".ubj")) if self.trees else None
 
 
 def read_scorer(
@@ -92,8 +89,8 @@ def read_scorer(
             scorer: Scorer = Linear(arrays["weight"], arrays["bias"])
             found = len(arrays["bias"])
         else:
-            booster = _read_booster(directory / spec.trees)
-            scorer, found = Trees(booster, float(arrays["step"])), outputs
+            trees = read_trees(directory / spec.trees)
+            scorer, found = Trees(trees, float(arrays["step"])), len(trees.base_margin)
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise BundleError(
             f"{file} cannot be read", got=reason(error), remedy="Export the run again."
@@ -113,14 +110,3 @@ def without_array(file: Path, error: KeyError) -> BundleError:
     return BundleError(
         f"{file} cannot be read", got=f"no {error.args[0]!r}", remedy="Export the run again."
     )
-
-
-def _read_booster(file: Path) -> "xgboost.Booster":
-    import xgboost  # slow, and not needed for a linear head
-
-    booster = xgboost.Booster()
-    try:
-        booster.load_model(file)
-    except xgboost.core.XGBoostError as error:
-        raise ValueError(f"{file.name} is not a model of XGBoost") from error
-    return booster

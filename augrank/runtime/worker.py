@@ -17,7 +17,6 @@ from typing import Any, ClassVar
 
 from augrank.bundle.load import load_bundle
 from augrank.errors import AugrankError, BundleError, ServerError
-from augrank.models.head import import_xgboost_without_sklearn
 from augrank.processes import use_one_thread_for_arrays
 from augrank.resources import threads_per_worker
 from augrank.runtime.batching import CachedTask, answer_batch
@@ -47,7 +46,6 @@ class Worker:
         settings = WorkerSettings.from_environment()
         os.environ["TS_DECODE_INPUT_REQUEST"] = "false"  # read by TorchServe for every request
         workers = int((context.model_yaml_config or {}).get("minWorkers", 1))
-        import_xgboost_without_sklearn()
         use_one_thread_for_arrays()
         bundle = load_bundle(Path(context.system_properties["model_dir"]) / "bundle")
         if bundle.spec.task != self.task_name:

@@ -15,6 +15,7 @@ import xgboost
 
 from augrank.arrays import Float64Array
 from augrank.models.head import Head, HeadRows
+from augrank.models.tree_ensemble import TreeEnsemble
 from augrank.trust.estimator import Estimator
 from augrank.trust.posterior import ImageEffects
 from augrank.trust.verdict import decide, interval
@@ -59,7 +60,7 @@ class PosteriorMethod(_Timed):
 
     def __init__(self, fitted: FittedHead, options: Options) -> None:
         super().__init__()
-        self._head = Head(fitted.spec, fitted.booster)
+        self._head = Head(fitted.spec, TreeEnsemble.of(fitted.booster))
         self._posterior, self._options = fitted.posterior, options
         self._estimator = Estimator(self._head, fitted.posterior)
 
@@ -108,7 +109,7 @@ class NaiveMethod:
     added_ms, added_bytes = 0.0, 0
 
     def __init__(self, fitted: FittedHead) -> None:
-        self._head = Head(fitted.spec, fitted.booster)
+        self._head = Head(fitted.spec, TreeEnsemble.of(fitted.booster))
 
     def judge(self, case: Case) -> Judged:
         """Recommend the highest estimate; the reference on ties."""
@@ -124,7 +125,7 @@ class EnsembleMethod(_Timed):
 
     def __init__(self, fitted: FittedHead, boosters: list[xgboost.Booster]) -> None:
         super().__init__()
-        self._heads = [Head(fitted.spec, booster) for booster in boosters]
+        self._heads = [Head(fitted.spec, TreeEnsemble.of(booster)) for booster in boosters]
         self._bytes = sum(len(booster.save_raw("ubj")) for booster in boosters[1:])
 
     @classmethod

@@ -15,7 +15,6 @@ from augrank.aws.client import Aws
 from augrank.bundle.load import load_bundle
 from augrank.bundle.spec import Bundle, BundleSpec
 from augrank.errors import AugrankError
-from augrank.models.head import import_xgboost_without_sklearn
 from augrank.reporting import ShowStatus, no_progress
 from augrank.resources import usable_cores
 from augrank.runtime.batching import answer_batch
@@ -73,7 +72,6 @@ def transform_here(
     sendable = folders.refuse_unfit(aws, images, MAX_REQUEST_BYTES)
     if missing := folders.unanswered(aws, sendable):
         progress(f"{len(missing)} images to answer")
-        import_xgboost_without_sklearn()
         options = WorkerSettings.from_environment().engine_options(usable_cores())
         # All answers of a folder come from one graph, whichever is the quickest at the moment.
         task = load_task(

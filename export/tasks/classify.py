@@ -29,6 +29,7 @@ from export.rules import fit_rules, read_rules
 from export.run_reader import Run, damaged
 from export.tag_rules import read_tag_rules
 from export.tasks.base import Export, ExportOptions, common_fields
+from export.trees import check_trees
 
 CARD = "classify_card.md.j2"
 
@@ -98,6 +99,9 @@ def _write_draft(
         copy_file(run.directory / trained.file, bundle / graph.file)
         for name in graph.paths[1:]:  # of heads
             copy_file(run.directory / name, bundle / name)
+        for head in (*graph.heads, *graph.rankers):
+            if head.trees and head.model:
+                check_trees(run.directory / head.model, run.directory / head.trees)
     if options.fp16:
         progress("converting to fp16")
         exact = graphs["fp32"]

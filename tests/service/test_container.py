@@ -24,7 +24,7 @@ missing = {
     for module, owners in importlib.metadata.packages_distributions().items()
     if not pinned & {normal(each) for each in owners}
 }
-# xgboost's module has two names in the locks; folders of the clone are there only if copied.
+# Folders of the clone are there only if copied.
 missing |= {"benchmarks", "examples", "export", "handlers", "simulation", "tests", "training"}
 missing -= {"pip", "setuptools", "pkg_resources", *copied}
 

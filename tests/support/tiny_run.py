@@ -24,6 +24,7 @@ from augrank.models.backbone import Backbone
 from augrank.models.context import CategoricalColumn, ContextEncoder
 from augrank.models.head import HeadRows, HeadSpec, assemble
 from augrank.models.targets import resolve_target
+from augrank.models.tree_ensemble import TreeEnsemble, write_trees
 from augrank.trust.posterior import FACTORS, Effects, ImageEffects, Posterior
 from training.graphs.onnx_graphs import load_network, write_fp32, write_int8
 
@@ -188,6 +189,8 @@ def _heads(run: Path, precision, features, logits, originals: int) -> list[HeadS
         )
         file = f"{folder}/{target}.ubj"
         booster.save_model(run / file)
+        trees = f"{folder}/{target}.trees.npz"
+        write_trees(run / trees, TreeEnsemble.of(booster))
         posterior = f"{folder}/{target}.npz"
         drawn = make_posterior(augmentations, encoder.width, rng, catalogue=originals)
         for name in (posterior, f"{folder}/{target}.tested.npz"):
@@ -199,6 +202,7 @@ def _heads(run: Path, precision, features, logits, originals: int) -> list[HeadS
                 width=len(rows[0]),
                 feature_step=FEATURE_STEP,
                 file=file,
+                trees=trees,
                 posterior=posterior,
                 metrics=METRICS,
             )

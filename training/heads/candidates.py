@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from augrank.files import atomic_write
-from augrank.models.scorers import Linear, Scorer
+from augrank.models.scorers import Linear, Scorer, Trees
+from augrank.models.tree_ensemble import write_trees
 
 if TYPE_CHECKING:
     import xgboost
@@ -35,24 +36,24 @@ class Candidate:
     name: str
     scorer: Scorer
     validation_loss: float  # at its best temperature or scale
-    booster: "xgboost.Booster | None" = None
-    step: float = 0.0  # that trees round features to
+    booster: "xgboost.Booster | None" = None  # of trees
 
     def save(self, root: Path, paths: tuple[str, ...], calibration: Mapping[str, Any]) -> None:
         """Write the files of a head below a run.
 
         Args:
             root: the run.
-            paths: of the arrays (.npz), and of the trees (.ubj), if there are some.
+            paths: of the arrays, and if there are trees, of these and of XGBoost's model.
             calibration: arrays that were fitted to the calibration split.
         """
         arrays = dict(calibration)
         if isinstance(self.scorer, Linear):
             arrays |= {"weight": self.scorer.weight, "bias": self.scorer.bias}
-        else:
-            arrays["step"] = np.float64(self.step)
+        if isinstance(self.scorer, Trees):
+            arrays["step"] = np.float64(self.scorer.step)
+            write_trees(root / paths[1], self.scorer.ensemble)
         with atomic_write(root / paths[0]) as temporary, temporary.open("wb") as stream:
             np.savez(stream, **arrays)
         if self.booster is not None:
-            with atomic_write(root / paths[1]) as temporary:
+            with atomic_write(root / paths[2]) as temporary:
                 temporary.write_bytes(self.booster.save_raw("ubj"))

@@ -11,6 +11,7 @@ fitted to all outcomes, those of the test split too, and takes the place of the 
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,11 @@ import xgboost
 from numpy.typing import NDArray
 
 from augrank.arrays import Float64Array
+from augrank.files import atomic_write
 from augrank.models.calibration import Calibration
 from augrank.models.head import Head, HeadInput, HeadSpec
 from augrank.models.targets import Target
+from augrank.models.tree_ensemble import TreeEnsemble, write_trees
 from augrank.trust.estimator import Estimator
 from augrank.trust.posterior import Posterior
 from training.common.metrics import clustered_mean, evaluate, log_loss
@@ -63,6 +66,20 @@ class FittedHead:
     trees: int
     fit_seconds: float  # on the selected inputs, with the posteriors
     left_out: tuple[str, ...]  # columns with effects that XGBoost alone may learn
+
+    def save(self, root: Path) -> None:
+        """Write its files below a run."""
+        spec = self.spec
+        with atomic_write(root / spec.file) as temporary:
+            # Not XGBoost's own writer, which does not report a full disk.
+            temporary.write_bytes(self.booster.save_raw("ubj"))
+        write_trees(root / spec.trees, TreeEnsemble.of(self.booster))
+        for file, posterior in (
+            (spec.posterior, self.posterior),
+            (spec.tested_posterior, self.tested_posterior),
+        ):
+            with atomic_write(root / file) as temporary:
+                posterior.save(temporary)
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,11 +132,12 @@ def fit_head(
         width=fitted.booster.num_features(),
         feature_step=inputs.feature_step,
         file=f"heads/{inputs.graph}/{target.name}.ubj",
+        trees=f"heads/{inputs.graph}/{target.name}.trees.npz",
         posterior=f"heads/{inputs.graph}/{target.name}.npz",
         augmentation_known=inputs.augmentation_known,
         calibration=fitted.calibration,
     )
-    estimator = Estimator(Head(spec, fitted.booster), fitted.tested)
+    estimator = Estimator(Head(spec, TreeEnsemble.of(fitted.booster)), fitted.tested)
     image_score = fitted.test_score.astype(np.float32)
     probability = _mean_probability(estimator, inputs, test, image_score)
     figures = evaluate(

@@ -19,6 +19,7 @@ from scipy.optimize import minimize_scalar
 from augrank.arrays import Float32Array, Float64Array
 from augrank.models.label_head import LabelCalibration, LabelHead, LabelHeadSpec, softmax
 from augrank.models.scorers import HeadKind, Linear, Scorer, Trees
+from augrank.models.tree_ensemble import TreeEnsemble
 from training.common.classification import ClassificationFigures, classification_figures, row_losses
 from training.common.metrics import EPSILON
 from training.data.labels import Label
@@ -190,7 +191,7 @@ def fit_label_head(  # noqa: PLR0913 - what is fitted, from what, and how
         classes=label.classes,
         kind=kind,
         file=f"{stem}.npz",
-        trees=None if kind == "linear" else f"{stem}.ubj",
+        trees=None if kind == "linear" else f"{stem}.trees.npz",
     )
 
     def told(split: int) -> Told:
@@ -234,12 +235,11 @@ def _candidate(
     scorer: Scorer,
     validation: LabelRows,
     booster: "xgboost.Booster | None" = None,
-    step: float = 0.0,
 ) -> Candidate:
     scores = scorer(validation.features)
     probability = softmax(scores, best_temperature(scores, validation.label))
     loss = float(row_losses(probability, validation.label).mean())
-    return Candidate(name, scorer, loss, booster, step)
+    return Candidate(name, scorer, loss, booster)
 
 
 def _sampled(rows: LabelRows, most: int, seed: int) -> LabelRows:
@@ -321,4 +321,4 @@ def _trees(
         verbose_eval=False,
     )
     booster = booster[: booster.best_iteration + 1]
-    return _candidate(XGBOOST, Trees(booster, step), validation, booster, step)
+    return _candidate(XGBOOST, Trees(TreeEnsemble.of(booster), step), validation, booster)

@@ -20,6 +20,7 @@ from scipy.stats import rankdata
 from augrank.arrays import Float32Array, Float64Array
 from augrank.models.rank_head import RankCalibration, RankHead, RankHeadSpec
 from augrank.models.scorers import Linear, Scorer, Trees
+from augrank.models.tree_ensemble import TreeEnsemble
 from training.common.ranking import Pairs, RankFigures, draw_pairs, ranking_figures
 from training.data.ranks import Rank
 from training.data.splits import TEST, TRAIN, VALIDATION
@@ -186,7 +187,7 @@ def fit_rank_head(  # noqa: PLR0913 - what is fitted, from what, and how
     raw = _scored(best.scorer, held)
     scale = best_scale(held.pairs.margin(raw))
     fitted = RankCalibration(scale, np.sort(raw / scale).astype(np.float32))
-    trees = None if best.booster is None else f"{stem}.ubj"
+    trees = None if best.booster is None else f"{stem}.trees.npz"
     spec = RankHeadSpec(
         rank=rank.name,
         within=rank.within,
@@ -235,12 +236,11 @@ def _candidate(
     scorer: Scorer,
     validation: RankRows,
     booster: "xgboost.Booster | None" = None,
-    step: float = 0.0,
 ) -> Candidate:
     raw = _scored(scorer, validation)
     scale = best_scale(validation.pairs.margin(raw))
     loss = validation.pairs.mean(validation.pairs.loss(raw / scale))
-    return Candidate(name, scorer, loss, booster, step)
+    return Candidate(name, scorer, loss, booster)
 
 
 def _logistic(train: RankRows, validation: RankRows, seed: int) -> Candidate:
@@ -302,7 +302,7 @@ def _trees(train: RankRows, validation: RankRows, seed: int, threads: int) -> Ca
         verbose_eval=False,
     )
     booster = booster[: booster.best_iteration + 1]
-    return _candidate(XGBOOST, Trees(booster, step), validation, booster, step)
+    return _candidate(XGBOOST, Trees(TreeEnsemble.of(booster), step), validation, booster)
 
 
 def _by_owner(rows: RankRows, seed: int | None) -> NDArray[np.int64]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from augrank.contracts.recommend_run import RecommendGraphRecord, RecommendRun
 from augrank.contracts.run import Precision
-from augrank.files import atomic_write, read_json, write_json
+from augrank.files import read_json, write_json
 from training.backbone.checkpoint import write_tensors
 from training.backbone.embed import pair_keys
 from training.backbone.model import InitialWeights
@@ -300,15 +300,7 @@ def _write(result: FitResult, report: dict[str, Any], ctx: TrainContext) -> None
     folder, config = data.folder, data.config
     heads = [target.head for graph in result.graphs for target in graph.targets]
     for head in {head.spec.file: head for head in heads}.values():
-        with atomic_write(folder.root / head.spec.file) as temporary:
-            # Not XGBoost's own writer, which does not report a full disk.
-            temporary.write_bytes(head.booster.save_raw("ubj"))
-        for file, posterior in (
-            (head.spec.posterior, head.posterior),
-            (head.spec.tested_posterior, head.tested_posterior),
-        ):
-            with atomic_write(folder.root / file) as temporary:
-                posterior.save(temporary)
+        head.save(folder.root)
     write_tensors(folder.weights, trained.backbone.plain_state())
     write_catalogue(folder.catalogue, data.catalogue())
     graphs = result.graphs if data.outcomes else []

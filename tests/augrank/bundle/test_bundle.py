@@ -112,7 +112,7 @@ def test_no_pickle_anywhere(bundle):
 
 
 @pytest.mark.parametrize(
-    "name", ["heads/fp32/open_rate.ubj", "heads/fp32/open_rate.npz", "backbone-fp32.onnx"]
+    "name", ["heads/fp32/open_rate.ubj", "heads/fp32/open_rate.trees.npz", "backbone-fp32.onnx"]
 )
 def test_a_changed_or_missing_file_is_refused(bundle, name):
     with (bundle / name).open("ab") as stream:
@@ -131,7 +131,7 @@ def test_a_changed_or_missing_file_is_refused(bundle, name):
         ({"task": "segment"}, "expected task one of classify, recommend, got 'segment'. Use"),
         ({"task": None}, "a task that this version does not know"),
         ({"augmentation_hash": "0" * 64}, "not the one that was trained"),
-        ({"library_versions": {"xgboost": "1.7.0"}}, "pip install 'xgboost==1.7.0'"),
+        ({"library_versions": {"albumentations": "1.4.0"}}, "pip install 'albumentations==1.4.0'"),
         ({"files": {"../evil": "0" * 64}}, "leaves the bundle"),
         ({"files": {}}, "lists no sha256"),
         ({"image_size": "big"}, "at image_size"),

@@ -26,8 +26,8 @@ def test_a_record_is_read_as_it_was_written(content, tiny_run):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 1}, "expected a complete run of format 4, got format 1.*Train again"),
-        ({"complete": False}, "got format 4, complete False"),
+        ({"format": 1}, "expected a complete run of format 5, got format 1.*Train again"),
+        ({"complete": False}, "got format 5, complete False"),
         ({"task": "rank"}, "task one of classify, recommend, got 'rank'"),
         ({"image_size": 0}, "does not fit its schema at image_size"),
         ({"unknown": 1}, "does not fit its schema at unknown: expected no such field"),

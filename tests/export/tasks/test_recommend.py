@@ -71,6 +71,8 @@ def test_the_archive_holds_handler_runtime_and_bundle(tiny_export):
     [
         ("heads/fp32/open_rate.ubj", "missing"),
         ("heads/fp32/open_rate.ubj", "cut"),
+        ("heads/fp32/open_rate.trees.npz", "missing"),
+        ("heads/fp32/open_rate.trees.npz", "cut"),
         ("heads/fp32/open_rate.npz", "missing"),
         ("catalogue.csv", "emptied"),
         ("catalogue.csv", "cut"),

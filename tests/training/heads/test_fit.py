@@ -112,10 +112,9 @@ def test_the_saved_head_predicts_the_same_and_fits_the_runtime(tmp_path: Path):
     inputs = make_inputs(np.eye(3, dtype=np.float32))
     parts = make_parts(lambda a, c: np.where(a == c, 0.9, 0.1), 3)
     head = fit(parts, inputs)
-    (tmp_path / "heads" / "fp32").mkdir(parents=True)
-    head.booster.save_model(tmp_path / head.spec.file)
-    head.tested_posterior.save(tmp_path / head.spec.posterior)
-    loaded = Estimator.load(head.spec, tmp_path)
+    head.save(tmp_path)
+    tested = head.spec.model_copy(update={"posterior": head.spec.tested_posterior})
+    loaded = Estimator.load(tested, tmp_path)
     test = parts["test"]
     image_score = loaded.score(inputs.rows(inputs.unchanged_rows(test)))
     drawn = loaded.history(inputs.rows(test), test.original, test.embedding, image_score)

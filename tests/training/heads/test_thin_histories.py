@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from augrank.models.head import Head, HeadRows
+from augrank.models.tree_ensemble import TreeEnsemble
 from augrank.trust.estimator import Estimator
 from augrank.trust.posterior import ImageEffects
 from augrank.trust.verdict import decide, interval
@@ -22,7 +23,7 @@ def fit(parts):
     inputs = make_inputs(CONTEXTS)
     with Matrices(inputs, 1, Path("unused")) as matrices:
         head = fit_head(TARGET, parts, inputs, matrices=matrices, seed=0, threads=1)
-    return Estimator(Head(head.spec, head.booster), head.posterior)
+    return Estimator(Head(head.spec, TreeEnsemble.of(head.booster)), head.posterior)
 
 
 def candidates(estimator):
