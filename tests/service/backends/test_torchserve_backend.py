@@ -34,7 +34,7 @@ from tests.service.support.serving import served
 from tests.support.pools import own_threads
 
 pytestmark = pytest.mark.slow
-REQUESTS, ASKING = 2400, 3  # at the least; threads that ask
+REQUESTS, ASKING = 800, 3  # at the least; threads that ask
 P99_S = 5.0  # while a worker starts, on a machine that is busy with other tests
 
 
