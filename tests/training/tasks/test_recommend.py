@@ -38,7 +38,7 @@ def test_a_run_holds_what_export_reads(history, tmp_path, quiet):
     out = tmp_path / "run"
     report = fit(history, out, quiet)
     record = json.loads((out / "run.json").read_text())
-    assert (record["format"], record["complete"], record["seed"]) == (4, True, 0)
+    assert (record["format"], record["complete"], record["seed"]) == (5, True, 0)
     assert record["images"] == str(history.parent.resolve())
     assert record["targets"] == [
         {"name": "open_rate", "direction": "maximize"},
