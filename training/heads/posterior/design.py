@@ -111,10 +111,10 @@ class Design:
         return np.concatenate([[0], *self.groups])
 
     @property
-    def active_groups(self) -> list[NDArray[np.int64]]:
-        """The groups, as positions among the active effects."""
-        ends = np.cumsum([1, *map(len, self.groups)])
-        return [np.arange(start, end) for start, end in pairwise(ends)]
+    def active_groups(self) -> list[slice]:
+        """The groups, as positions among the active effects; none is empty."""
+        ends = np.cumsum([1, *map(len, self.groups)]).tolist()
+        return [slice(start, end) for start, end in pairwise(ends) if start < end]
 
     def cells(
         self, level: NDArray[np.int64], context: NDArray[np.int64], contexts: Float32Array

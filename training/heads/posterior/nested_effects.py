@@ -16,6 +16,7 @@ from training.heads.posterior.scales import (
     draw_scale,
     log_evidence,
     log_prior,
+    log_product,
 )
 
 VERSION_SCALES = SCALES[::2]
@@ -33,35 +34,49 @@ class _Level:
     """The versions of one augmentation."""
 
     versions: NDArray[np.int64]  # (K,) their numbers, by image
-    images: NDArray[np.int64]  # (J,) the images that have one, ascending
-    starts: NDArray[np.int64]  # (J,) first version of each
+    images: NDArray[np.int64] | slice  # (J,) the images that have one, ascending; a slice for all
+    starts: NDArray[np.int64] | None  # (J,) first version of each; none where each has just one
 
     @classmethod
-    def of(cls, versions: NDArray[np.int64], image: NDArray[np.int64]) -> Self:
+    def of(cls, versions: NDArray[np.int64], image: NDArray[np.int64], images: int) -> Self:
         """Group versions by image; ``image`` is that of every version, ascending."""
-        return cls(versions, *np.unique(image[versions], return_index=True))
+        own, starts = np.unique(image[versions], return_index=True)
+        return cls(
+            versions,
+            slice(images) if len(own) == images else own,
+            None if len(starts) == len(versions) else starts,
+        )
 
     def sums(self, values: Float64Array) -> Float64Array:
-        """Return the sums over the versions of each image: of (K, ...), (J, ...)."""
-        if not len(self.starts):
+        """Return the sums over the versions of each image: of (..., K), (..., J)."""
+        if self.starts is None:
             return values
-        return np.asarray(np.add.reduceat(values, self.starts, axis=0))
+        return np.asarray(np.add.reduceat(values, self.starts, axis=-1))
 
 
 @dataclass(frozen=True, eq=False)
 class _VersionEvidence:
-    """What each of S = len(VERSION_SCALES) deviations says of the versions of one augmentation."""
+    """What each of S = len(VERSION_SCALES) deviations says of the versions of one augmentation.
 
-    of_versions: Float64Array  # (S,) log evidence without the images
-    sums: tuple[Float64Array, Float64Array]  # weight and target by image, (S, J) each
+    They are integrated out, given one likelihood.
+    """
+
+    level: _Level
+    share: Float64Array  # (S, K) of a version's weight and target that is left to its image
+    log_determinant: Float64Array  # (S,)
+    weight: Float64Array  # (S, J) that is left, by image
 
     @classmethod
-    def of(cls, level: _Level, weight: Float64Array, target: Float64Array) -> Self:
-        """Integrate the versions out; ``weight`` and ``target`` are theirs, (K,)."""
-        variances = VERSION_SCALES[:, None] ** 2
-        share = 1 / (1 + variances * weight)
-        evidence = log_evidence(variances, weight, target).sum(axis=1)
-        return cls(evidence, (level.sums((share * weight).T).T, level.sums((share * target).T).T))
+    def of(cls, level: _Level, weight: Float64Array) -> Self:
+        """Integrate the versions out; ``weight`` is theirs, (K,)."""
+        inside = 1 + VERSION_SCALES[:, None] ** 2 * weight
+        share = 1 / inside
+        return cls(level, share, log_product(inside), level.sums(share * weight))
+
+    def given(self, target: Float64Array) -> tuple[Float64Array, Float64Array]:
+        """Return the log evidence without the images, (S,), and the target left to them, (S, J)."""
+        evidence = VERSION_SCALES**2 * (self.share @ target**2) - self.log_determinant
+        return evidence / 2, self.level.sums(self.share * target)
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +114,9 @@ class NestedEffects:
         rng: np.random.Generator,
     ) -> None:
         self._image, self._level, self._rng = image, level, rng
-        self._levels = [_Level.of(np.flatnonzero(level == n), image) for n in range(augmentations)]
+        self._levels = [
+            _Level.of(np.flatnonzero(level == n), image, images) for n in range(augmentations)
+        ]
         self._starts = np.searchsorted(image, np.arange(images))
         self.effect, self.version_effect = np.zeros(images), np.zeros(len(image))
         self.deviation = float(SCALES[len(SCALES) // 2])
@@ -113,6 +130,7 @@ class NestedEffects:
         self._integrated: LRUCache[tuple[bytes, bytes], Sums] = LRUCache(CACHED)
         self._likelihood: Likelihood | None = None
         self._blocks: list[_Block] = []
+        self._evidence: list[_VersionEvidence] = []
 
     @property
     def version_deviation(self) -> Float64Array:
@@ -135,6 +153,9 @@ class NestedEffects:
             self._integrated.clear()
             self._likelihood = likelihood
             self._blocks = [_Block.of(likelihood.rows, each.versions) for each in self._levels]
+            self._evidence = [
+                _VersionEvidence.of(each, likelihood.weight[each.versions]) for each in self._levels
+            ]
         key = (self._variance.tobytes(), self.version_deviation.tobytes())
         if key not in self._integrated:
             self._integrated[key] = self._integrate(likelihood)
@@ -149,7 +170,11 @@ class NestedEffects:
             own, columns, rows = level.versions, block.columns, block.rows
             precision[np.ix_(columns, columns)] -= rows.T @ (gain[own, None] * rows)
             pull[columns] -= rows.T @ (gain * given.target)[own]
-            by_image[np.ix_(level.images, columns)] += level.sums(share[own, None] * rows)
+            sums = level.sums(rows.T * share[own]).T
+            if isinstance(level.images, slice):
+                by_image[:, columns] += sums
+            else:
+                by_image[np.ix_(level.images, columns)] += sums
         weight, target = (
             np.add.reduceat(share * each, self._starts) for each in (given.weight, given.target)
         )
@@ -168,7 +193,7 @@ class NestedEffects:
         weight, target = likelihood.weight, likelihood.target - likelihood.rows @ coefficients
         of_image = self._draw_version_deviations(weight, target)
         variances = SCALES[:, None] ** 2 + self.unexplained
-        evidence = log_evidence(variances, *of_image).sum(axis=1)
+        evidence = log_evidence(variances, *of_image)
         self.deviation = draw_scale(evidence, SCALES, NO_EFFECT, self._rng)
         self.effect = self._draw_effects(self._variance, *of_image)
         rest = target - weight * self.effect[self._image]
@@ -187,21 +212,18 @@ class NestedEffects:
         Returns:
             Weight and target of each image with its versions integrated out, (I,).
         """
-        evidence = [
-            _VersionEvidence.of(each, weight[each.versions], target[each.versions])
-            for each in self._levels
-        ]
+        given = [each.given(target[each.level.versions]) for each in self._evidence]
         share = 1 / (1 + self.version_deviation[self._level] ** 2 * weight)
         sums = tuple(np.add.reduceat(share * each, self._starts) for each in (weight, target))
 
         total = np.zeros(len(VERSION_SCALES))
         grid = tuple(np.tile(each, (len(VERSION_SCALES), 1)) for each in sums)
         for number in np.flatnonzero(self._alike).tolist():
-            level, found = self._levels[number], evidence[number]
-            total += found.of_versions
-            for each, part in zip(grid, found.sums, strict=True):
-                each[:, level.images] += part - part[self._rows[number]]
-        total += log_evidence(self._variance, *grid).sum(axis=1)
+            own, (evidence, target_left) = self._evidence[number], given[number]
+            total += evidence
+            for each, part in zip(grid, (own.weight, target_left), strict=True):
+                each[:, own.level.images] += part - part[self._rows[number]]
+        total += log_evidence(self._variance, *grid)
         self._alike_row = draw_index(
             total + log_prior(VERSION_SCALES, NO_VERSION_EFFECT), self._rng
         )
@@ -209,22 +231,24 @@ class NestedEffects:
         sums = grid[0][self._alike_row], grid[1][self._alike_row]
 
         own_prior = log_prior(VERSION_SCALES, NO_OWN_EFFECT) + np.log(1 - ALIKE)
-        for number, (level, found) in enumerate(zip(self._levels, evidence, strict=True)):
+        for number, (own, (evidence, target_left)) in enumerate(
+            zip(self._evidence, given, strict=True)
+        ):
+            parts, images = (own.weight, target_left), own.level.images
             rest = [
-                each[level.images] - part[self._rows[number]]
-                for each, part in zip(sums, found.sums, strict=True)
+                each[images] - part[self._rows[number]]
+                for each, part in zip(sums, parts, strict=True)
             ]
-            of_image = (each + part for each, part in zip(rest, found.sums, strict=True))
-            variance = self._variance[level.images]
-            total = found.of_versions + log_evidence(variance, *of_image).sum(axis=1)
+            of_image = (each + part for each, part in zip(rest, parts, strict=True))
+            total = evidence + log_evidence(self._variance[images], *of_image)
             options = np.append(total + own_prior, total[self._alike_row] + np.log(ALIKE))
             row = draw_index(options, self._rng)
             self._alike[number] = row == len(VERSION_SCALES)
             if self._alike[number]:
                 row = self._alike_row
             self._rows[number] = row
-            for each, before, part in zip(sums, rest, found.sums, strict=True):
-                each[level.images] = before + part[row]
+            for each, before, part in zip(sums, rest, parts, strict=True):
+                each[images] = before + part[row]
         return sums
 
     def _draw_effects(
