@@ -11,6 +11,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from augrank.arrays import read_arrays
 from augrank.bundle.load import sha256_of
 from augrank.contracts.manifest import PATH, SHA256, SPLIT
 from augrank.contracts.run import RUN_FILE, Precision, RunRecord, parse_run
@@ -73,7 +74,8 @@ class Run(Generic[Record]):
             DataError: it is missing or damaged.
         """
         file = self.directory / self.record.graphs[precision].reference
-        with damaged(file), np.load(file, allow_pickle=False) as arrays:
+        with damaged(file):
+            arrays = read_arrays(file)
             paths = tuple(str(path) for path in arrays["paths"])
             return Reference(paths, arrays["features"], arrays["logits"])
 

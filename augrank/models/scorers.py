@@ -3,13 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, Protocol
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
-from augrank.arrays import Float32Array
+from augrank.arrays import Float32Array, read_arrays
 from augrank.errors import BundleError, reason
 from augrank.models.tree_ensemble import TreeEnsemble, read_trees
 
@@ -59,12 +58,12 @@ class HeadSpec(BaseModel, frozen=True, extra="forbid"):
     @property
     def paths(self) -> tuple[str, ...]:
         """Its files, relative to the run or the bundle."""
-        return (self.file, *((self.trees, self.model) if self.trees and self.model else ()))
+        return (self.file,) if self.trees is None else (self.file, self.trees, self.model)
 
     @property
-    def model(self) -> str | None:
-        """The file of XGBoost's model, .ubj, which servers do not read; None: it has no trees."""
-        return str(PurePosixPath(self.file).with_suffix(".ubj")) if self.trees else None
+    def model(self) -> str:
+        """The file of XGBoost's model of the trees, .ubj, which servers do not read."""
+        return str(PurePosixPath(self.file).with_suffix(".ubj"))
 
 
 def read_scorer(
@@ -83,15 +82,14 @@ def read_scorer(
     """
     file = directory / spec.file
     try:
-        with np.load(file, allow_pickle=False) as content:
-            arrays = dict(content)
+        arrays = read_arrays(file)
         if spec.trees is None:
             scorer: Scorer = Linear(arrays["weight"], arrays["bias"])
             found = len(arrays["bias"])
         else:
             trees = read_trees(directory / spec.trees)
             scorer, found = Trees(trees, float(arrays["step"])), len(trees.base_margin)
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+    except (OSError, ValueError, KeyError) as error:
         raise BundleError(
             f"{file} cannot be read", got=reason(error), remedy="Export the run again."
         ) from error

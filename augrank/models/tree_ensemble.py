@@ -11,12 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
-from augrank.arrays import Float32Array
+from augrank.arrays import Float32Array, read_arrays
 from augrank.errors import BundleError, reason
 from augrank.files import atomic_write
 
@@ -153,9 +152,8 @@ def read_trees(file: Path) -> TreeEnsemble:
         BundleError: it cannot be read, or is damaged.
     """
     try:
-        with np.load(file, allow_pickle=False) as arrays:
-            return TreeEnsemble.from_arrays(arrays)
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        return TreeEnsemble.from_arrays(read_arrays(file))
+    except (OSError, ValueError, KeyError) as error:
         raise BundleError(
             f"{file} is damaged",
             expected="the trees of a head",

@@ -26,12 +26,11 @@ import functools
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
-from augrank.arrays import Float32Array, Float64Array
+from augrank.arrays import Float32Array, Float64Array, read_arrays
 from augrank.errors import BundleError, reason
 
 MAX_LOG_ODDS = 30.0  # beyond these a probability is 0 or 1
@@ -294,8 +293,8 @@ class Posterior:
             BundleError: the file is not a posterior.
         """
         try:
-            with np.load(file, allow_pickle=False) as stored:
-                arrays = {name: stored[name].astype(np.float32) for name in stored.files}
+            stored = read_arrays(file)
+            arrays = {name: each.astype(np.float32) for name, each in stored.items()}
             effects, projection = (
                 Effects(
                     **{each.name: arrays.pop(f"{part}_{each.name}") for each in fields(Effects)}
@@ -306,7 +305,7 @@ class Posterior:
                 **{each.name: arrays.pop(f"catalogue_{each.name}") for each in fields(ImageEffects)}
             )
             return cls(effects=effects, projection=projection, catalogue=catalogue, **arrays)
-        except (OSError, EOFError, BadZipFile, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise BundleError(
                 f"{file.name} cannot be read", got=reason(error), remedy="Export the run again."
             ) from error

@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from augrank.arrays import read_arrays
 from augrank.bundle.classify_spec import ClassifyGraphSpec, ClassifySpec, LabelParity
 from augrank.bundle.graphs import Way
 from augrank.bundle.load import load_bundle
@@ -100,7 +99,7 @@ def _write_draft(
         for name in graph.paths[1:]:  # of heads
             copy_file(run.directory / name, bundle / name)
         for head in (*graph.heads, *graph.rankers):
-            if head.trees and head.model:
+            if head.trees is not None:
                 check_trees(run.directory / head.model, run.directory / head.trees)
     if options.fp16:
         progress("converting to fp16")
@@ -136,7 +135,8 @@ def _fitted(
         return None
     number = [head.label for head in trained.heads].index(rules.label)
     file = run.directory / trained.calibration
-    with damaged(file), np.load(file, allow_pickle=False) as arrays:
+    with damaged(file):
+        arrays = read_arrays(file)
         probability, label, group = (
             arrays[f"{name}-{number}"] for name in ("probability", "label", "group")
         )

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from augrank.arrays import read_arrays
 from augrank.errors import RequestError
 from augrank.files import atomic_write
 from augrank.images.decode import DecodeLimits
@@ -36,8 +37,8 @@ class Looks:
     @classmethod
     def read(cls, file: Path) -> "Looks":
         """Read what ``write`` wrote."""
-        with np.load(file, allow_pickle=False) as arrays:
-            return cls(arrays["hash"], arrays["thumbnail"])
+        arrays = read_arrays(file)
+        return cls(arrays["hash"], arrays["thumbnail"])
 
     def write(self, file: Path) -> None:
         """Write them, whole or not at all."""
