@@ -1,7 +1,8 @@
 """Keep what models said of pictures: by file, model and options, bounded, least recent out.
 
 Answers are shared, and so is the room for them: an advertiser who asks about very many pictures
-makes room with their own answers, and not with those of others who have fewer."""
+makes room with their own answers, and not with those of others who have fewer.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -141,8 +142,7 @@ def trim_answers(session: Session, most: int) -> int:
     rows = session.execute(
         select(StoredAnswer.advertiser, func.count()).group_by(StoredAnswer.advertiser)
     )
-    held = {advertiser: own for advertiser, own in rows}  # noqa: C416 - typed
-    surplus = over_share(held, round(most * (1 - SPARE)))
+    surplus = over_share(dict(rows.tuples().all()), round(most * (1 - SPARE)))
     pictures: dict[int, int] = {}  # by answer
     for advertiser, own in surplus.items():
         oldest = select(StoredAnswer.id, StoredAnswer.picture_id)
