@@ -1,21 +1,21 @@
 """Classify images that are sent."""
 
-import json
 from typing import Annotated
 
 from fastapi import APIRouter, File, Form, Request, UploadFile
 from pydantic import BaseModel, Field
 
-from augrank.errors import BadRequest, ImageTooLarge, RequestError
+from augrank.errors import BadRequest
 from augrank.models.tags import check_configured
 from augrank.tasks.classify.request import DEFAULT_COVERAGE, DEFAULT_TOP
 from service.answers.classify import ClassifyRequest, ClassifyService
 from service.answers.effective import EffectiveAnswer
-from service.api.common import ERRORS, Name, Reader, Url
+from service.api.common import ERRORS, Name, Reader, Url, read_object, read_upload
 from service.backends.classify import ClassifyOptions
 from service.parts import parts_of
 
 MAX_IMAGES = 100
+EXAMPLE_CONFIGURED = '{"colour": "red"}'
 router = APIRouter(prefix="/v1", responses=ERRORS)
 AdvertiserField = Annotated[Name, Form()]
 
@@ -40,7 +40,7 @@ def classify(  # noqa: PLR0913 - the fields of a form
     coverage: Annotated[float, Form(ge=0.5, lt=1)] = DEFAULT_COVERAGE,
     top: Annotated[int, Form(ge=1, le=1000)] = DEFAULT_TOP,
     configured: Annotated[
-        str | None, Form(description='JSON of values that win: {"colour": "red"}.')
+        str | None, Form(description=f"JSON of values that win: {EXAMPLE_CONFIGURED}.")
     ] = None,
 ) -> ClassifyAnswer:
     """Classify 1 to 100 images of an advertiser: files, URLs, or both.
@@ -67,7 +67,7 @@ def classify(  # noqa: PLR0913 - the fields of a form
     options = ClassifyOptions(review_kind, coverage, top)
     backend.check(options)  # before anything is downloaded
     given = _configured(configured, service)
-    read = [_read(file, limit) for file in files]
+    read = [read_upload(file, limit) for file in files]
     downloaded = parts.downloads(advertiser, addresses) if addresses else ()
     answers = service(ClassifyRequest(advertiser, (*read, *downloaded), options, given))
     return ClassifyAnswer(
@@ -75,23 +75,9 @@ def classify(  # noqa: PLR0913 - the fields of a form
     )
 
 
-def _read(file: UploadFile, limit: int) -> bytes | RequestError:
-    data = file.file.read(limit + 1)
-    if len(data) > limit:
-        return ImageTooLarge(
-            "the image is too large", expected=f"at most {limit:,} bytes", got="more"
-        )
-    return data
-
-
 def _configured(text: str | None, service: ClassifyService) -> dict[str, str]:
-    if text is None:
-        return {}
-    try:
-        values = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise BadRequest("configured is no JSON", got=text) from error
-    if not isinstance(values, dict) or not all(isinstance(each, str) for each in values.values()):
-        raise BadRequest("configured does not fit", expected='{"colour": "red"}', got=text)
+    values = read_object(text, "configured", EXAMPLE_CONFIGURED) or {}
+    if not all(isinstance(each, str) for each in values.values()):
+        raise BadRequest("configured does not fit", expected=EXAMPLE_CONFIGURED, got=str(text))
     backend = service.backend
     return check_configured(backend.tags, backend.labels, values)

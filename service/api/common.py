@@ -9,9 +9,10 @@ from fastapi import Depends, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
+from starlette.datastructures import UploadFile as AnyUpload
 from starlette.exceptions import HTTPException
 
-from augrank.errors import RequestError
+from augrank.errors import BadRequest, ImageTooLarge, RequestError
 from service.access.identity import Identity, admin, corrector, reader
 from service.database.tables import DIGEST, NAME
 from service.errors import RequestTooLarge
@@ -57,6 +58,41 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorBody}
     for status in (400, 401, 403, 404, 409, 410, 413, 415, 422, 429, 500, 502, 503, 507)
 }
+
+
+def read_upload(file: AnyUpload, limit: int) -> bytes | RequestError:
+    """Return the bytes of an upload, or that they are too many."""
+    data = file.file.read(limit + 1)
+    if len(data) > limit:
+        return ImageTooLarge(
+            "the image is too large",
+            expected=f"at most {limit:,} bytes",
+            got="more",
+            remedy="Send a smaller or more compressed image.",
+        )
+    return data
+
+
+def read_object(text: str | None, name: str, example: str) -> dict[str, Any] | None:
+    """Read a form's field that is an object in JSON; None if it is blank.
+
+    Args:
+        text: of the field.
+        name: of the field.
+        example: of its text.
+
+    Raises:
+        BadRequest: it is no JSON, or no object.
+    """
+    if text is None or not text.strip():
+        return None
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadRequest(f"{name} is no JSON", expected=example, got=text) from error
+    if not isinstance(values, dict):
+        raise BadRequest(f"{name} does not fit", expected=example, got=text)
+    return values
 
 
 class JsonRoute(APIRoute):

@@ -1,14 +1,12 @@
 """Recommend versions of an image, and other images of the catalogue."""
 
-import json
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, File, Form, Query, Request, UploadFile
 from pydantic import BaseModel, Field
-from starlette.datastructures import UploadFile as AnyUpload
 
-from augrank.errors import BadRequest, ImageTooLarge, RequestError
+from augrank.errors import BadRequest, RequestError
 from augrank.models.context import BLANK, CategoricalColumn, ContextColumn
 from augrank.models.targets import Direction
 from augrank.tasks.base import RequestBody
@@ -20,7 +18,16 @@ from service.answers.recommend import (
     RecommendRequest,
     SentBefore,
 )
-from service.api.common import ERRORS, SHA256, AdvertiserQuery, Name, Reader, Url
+from service.api.common import (
+    ERRORS,
+    SHA256,
+    AdvertiserQuery,
+    Name,
+    Reader,
+    Url,
+    read_object,
+    read_upload,
+)
 from service.api.thumbnails import with_thumbnails
 from service.backends.recommend import NO_IMAGE, RecommendBackend, RecommendOptions
 from service.database.tables import Question
@@ -218,28 +225,7 @@ def read_context(text: str | None) -> dict[str, Any] | None:
     Raises:
         BadRequest: it is no JSON, or no object; ``read_options`` looks at its values.
     """
-    if text is None or not text.strip():
-        return None
-    try:
-        values = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise BadRequest("context is no JSON", expected=EXAMPLE_CONTEXT, got=text) from error
-    if not isinstance(values, dict):
-        raise BadRequest("context does not fit", expected=EXAMPLE_CONTEXT, got=text)
-    return values
-
-
-def read_upload(file: AnyUpload, limit: int) -> bytes | RequestError:
-    """Return the bytes of an upload, or that they are too many."""
-    data = file.file.read(limit + 1)
-    if len(data) > limit:
-        return ImageTooLarge(
-            "the image is too large",
-            expected=f"at most {limit:,} bytes",
-            got="more",
-            remedy="Send a smaller or more compressed image.",
-        )
-    return data
+    return read_object(text, "context", EXAMPLE_CONTEXT)
 
 
 def _image(

@@ -23,8 +23,8 @@ from service.answers.recommend import (
     RecommendRequest,
     SentBefore,
 )
-from service.api.common import PRINTABLE, SHA256
-from service.api.recommend import TOKEN, QuestionRow, RecommendChoices, read_options, read_upload
+from service.api.common import PRINTABLE, SHA256, read_upload
+from service.api.recommend import TOKEN, QuestionRow, RecommendChoices, read_options
 from service.backends.recommend import RecommendOptions
 from service.database.tables import NAME, Question
 from service.pages.access import PageReader
