@@ -1,7 +1,6 @@
 """``python -m benchmarks service``: kept answers, new images, fixes, a batch of URLs."""
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
@@ -35,16 +34,20 @@ def service(
 ) -> None:
     """Time the service: answers that are kept, new images, fixes, URLs, promotion under load.
 
-    Takes ten minutes. Everything stays on this machine.
+    Takes ten to twenty minutes. Everything stays on this machine. After an interrupt, run it again:
+    it resumes after the last measured part.
     """
     from benchmarks.service.measure import ServiceBenchConfig, measure_service
     from benchmarks.service.targets import target_rows
 
     check_output_folder(out)
     config = ServiceBenchConfig(rounds, seconds, urls=urls, promotion_requests=requests)
-    with open_bundle(bundle, ClassifySpec) as opened, TemporaryDirectory() as folder:
-        measured = measure_service(opened, candidate, Path(folder), config, TimedReporter())
+    with open_bundle(bundle, ClassifySpec) as opened:
+        measured, partial_results = measure_service(
+            opened, candidate, out / "work", config, TimedReporter()
+        )
     content = {**measured, "command": command_line()}
     write_results(out, content)
+    partial_results.delete()
     columns = ("figure", "measured", "at least", "aim", "")
     print_results(content, Table("The service", columns, target_rows(content)))

@@ -10,10 +10,12 @@ The JSON line holds ``figures``: medians with intervals, by the keys of ``target
 """
 
 import base64
+import shutil
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +31,10 @@ from benchmarks.common.http_client import OK, HttpEndpoint, Payload
 from benchmarks.common.load import Replies, closed_loop
 from benchmarks.common.machine import machine
 from benchmarks.common.results import RESULTS_VERSION
+from benchmarks.common.resume import PartialResults, with_sources
 from benchmarks.common.statistics import Median
 from benchmarks.service.pictures import new_pictures
-from benchmarks.service.promotion import measure_promotion
+from benchmarks.service.promotion import PromotionMeasurement, measure_promotion
 from benchmarks.service.server import (
     ADVERTISER,
     RunningService,
@@ -50,6 +53,7 @@ BATCHES_PER_ROUND = 8  # of new images
 SITE_PICTURES = 500  # behind the URLs that were seen before
 SEEN = 0.95  # share of the URLs that were seen before
 POLL_S = 0.1
+SOURCES = ("augrank", "service", "benchmarks")
 
 
 @dataclass(frozen=True)
@@ -76,41 +80,54 @@ class _Measured:
     fix_ms: list[float] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class _Batch:
+    """A batch of URLs, most of which were seen before; measured once."""
+
+    seconds: float
+
+
 def measure_service(
     bundle: ClassifyBundle,
     candidate: Path | None,
     folder: Path,
     config: ServiceBenchConfig,
     reporter: Reporter,
-) -> dict[str, Any]:
-    """Measure the service in front of a classifier.
+) -> tuple[dict[str, Any], PartialResults]:
+    """Measure of the service in front of a classifier what an interrupted run has not measured.
 
     Args:
         bundle: of the classifier.
         candidate: another bundle, to be promoted and rolled back under load; None: it is not.
-        folder: for the service's database and images.
+        folder: for the service's database and images, and for the partial results.
         config: the amount of work.
         reporter: says what is being measured.
 
     Returns:
-        The contents of results.json, without the command.
+        The contents of results.json, without the command; and the partial results, to be deleted
+        once these are saved.
     """
-    measured, plan = _Measured(), _plan()
+    plan = _plan()
     way = open_graph(bundle, None, threads=plan.threads, device="auto", spin=plan.spin).way
     settings = {"allow_loopback": True, "per_host": 5000, "requests_per_s": 0}
+    conditions = {"config": asdict(config), "bundle": bundle.digest, "candidate": str(candidate)}
+    parts = PartialResults(folder / "measured.json", with_sources(conditions, SOURCES), reporter)
     reporter.say("drawing pictures")
-    with running_service([bundle.directory], folder / "service", settings) as service:
-        _measure_known(service, config, measured, reporter)
-        _measure_fixes(service, bundle, config, measured, reporter)
-        _measure_new(service, bundle, (plan, way), config, measured, reporter)
+    home = folder / "service"
+    shutil.rmtree(home, ignore_errors=True)  # of an interrupted run
+    with running_service([bundle.directory], home, settings) as service:
+        loads = partial(_measure_loads, service, bundle, (plan, way), config, reporter)
+        measured = parts.get_or_measure("loads", _Measured, loads)
         figures = _figures(measured)
         if candidate is not None:
-            changes = measure_promotion(
-                service, folder / "service", candidate, config.promotion_requests, reporter
-            )
-            figures |= changes.figures()
-        figures["urls_s"] = _measure_urls(service, folder / "site", config, reporter)
-    return {
+            requests = config.promotion_requests
+            changes = partial(measure_promotion, service, home, candidate, requests, reporter)
+            promoted = parts.get_or_measure("promotion", PromotionMeasurement, changes)
+            figures |= promoted.figures()
+        urls = partial(_measure_urls, service, folder / "site", config, reporter)
+        batch = parts.get_or_measure("urls", _Batch, urls)
+        figures["urls_s"] = Median.of([batch.seconds], 1)
+    content = {
         "benchmark": "service",
         "results_version": RESULTS_VERSION,
         "machine": machine(plan.threads),
@@ -126,6 +143,7 @@ def measure_service(
         },
         "figures": {name: asdict(value) for name, value in figures.items()},
     }
+    return content, parts
 
 
 def _figures(measured: _Measured) -> dict[str, Median]:
@@ -143,6 +161,20 @@ def _plan() -> ServingPlan:
     """One process on all cores, as the service is."""
     cores = usable_cores()
     return ServingPlan("latency", cores, 1, cores, 1, 0, 100, spin=False)
+
+
+def _measure_loads(
+    service: RunningService,
+    bundle: ClassifyBundle,
+    serving: tuple[ServingPlan, Way],
+    config: ServiceBenchConfig,
+    reporter: Reporter,
+) -> _Measured:
+    measured = _Measured()
+    _measure_known(service, config, measured, reporter)
+    _measure_fixes(service, bundle, config, measured, reporter)
+    _measure_new(service, bundle, serving, config, measured, reporter)
+    return measured
 
 
 def _measure_known(
@@ -255,8 +287,7 @@ def _time_of(endpoint: HttpEndpoint, bodies: Sequence[Payload]) -> float:
 
 def _measure_urls(
     service: RunningService, folder: Path, config: ServiceBenchConfig, reporter: Reporter
-) -> Median:
-    """Return the seconds of a batch of URLs, most of which were seen before; measured once."""
+) -> _Batch:
     seen = round(SEEN * config.urls)
     folder.mkdir(parents=True, exist_ok=True)
     for number, data in enumerate(new_pictures(SITE_PICTURES + config.urls - seen, seed=4)):
@@ -269,7 +300,7 @@ def _measure_urls(
         _batch(service, old)
         reporter.say(f"{config.urls:,} URLs, {SEEN:.0%} seen before")
         every = old + new
-        return Median.of([_batch(service, [every[number] for number in order])], 1)
+        return _Batch(_batch(service, [every[number] for number in order]))
 
 
 def _batch(service: RunningService, urls: Sequence[str]) -> float:

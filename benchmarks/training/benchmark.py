@@ -6,6 +6,7 @@ from pathlib import Path
 from augrank.errors import DataError
 from augrank.reporting import Reporter
 from augrank.resources import usable_cores
+from benchmarks.common.resume import PartialResults
 from benchmarks.training.inputs import measure_loader
 from benchmarks.training.measure import measure_backbone, measure_compile
 from benchmarks.training.measurements import (
@@ -19,7 +20,6 @@ from benchmarks.training.measurements import (
 )
 from benchmarks.training.neighbours import NeighbourMeasurement, measure_neighbours
 from benchmarks.training.report import TrainingMeasurements, conditions
-from benchmarks.training.resume import PartialResults
 from benchmarks.training.runs import (
     JobMeasurement,
     RunMeasurement,

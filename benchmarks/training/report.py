@@ -1,6 +1,5 @@
 """The training benchmark's ratios, plots and JSON object."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 from benchmarks.common.machine import machine
 from benchmarks.common.plots import figure
 from benchmarks.common.results import RESULTS_VERSION, Results
+from benchmarks.common.resume import with_sources
 from benchmarks.common.statistics import Median
 from benchmarks.training.measurements import (
     BackboneMeasurement,
@@ -48,18 +48,14 @@ class TrainingMeasurements:
 
 def conditions(config: TrainingBenchConfig, device: Device, threads: int) -> dict[str, Any]:
     """Return the conditions that the figures depend on, as plain data that survives JSON."""
-    root = Path(__file__).parents[2]
-    files = [file for folder in SOURCES for file in (root / folder).rglob("*.py")]
     content = {
         "config": asdict(config),
         "engine": device.name,
         "gpu": torch.cuda.get_device_name() if device.is_cuda else None,
         "machine": machine(threads),
         "torch": torch.__version__,
-        "sources": max(file.stat().st_mtime for file in files),
     }
-    plain: dict[str, Any] = json.loads(json.dumps(content))
-    return plain
+    return with_sources(content, SOURCES)
 
 
 def result_json(measured: TrainingMeasurements, command: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from augrank.errors import ServerError
 from augrank.files import read_json
 from benchmarks.cli import tables
 from benchmarks.cli.app import app
+from benchmarks.common.resume import PartialResults
 from benchmarks.training import (
     benchmark,
     document,
@@ -29,7 +30,6 @@ from benchmarks.training.measurements import (
 )
 from benchmarks.training.neighbours import NeighbourMeasurement
 from benchmarks.training.report import TrainingMeasurements
-from benchmarks.training.resume import PartialResults
 from benchmarks.training.runs import FitRun, JobMeasurement, RunMeasurement, ScalingMeasurement
 from simulation.render import render_catalogue
 from tests.support.messages import Messages

@@ -1,6 +1,7 @@
 """Results of an interrupted run, so that the next run resumes after the last part measured."""
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,6 +11,20 @@ from augrank.files import read_json, write_json
 from augrank.reporting import Reporter
 
 Measurement = TypeVar("Measurement")
+ROOT = Path(__file__).parents[2]
+
+
+def with_sources(conditions: Mapping[str, Any], folders: Sequence[str]) -> dict[str, Any]:
+    """Return conditions, and when the code in some folders last changed, as JSON reads them.
+
+    Args:
+        conditions: what figures depend on.
+        folders: of the repository.
+    """
+    files = [file for folder in folders for file in (ROOT / folder).rglob("*.py")]
+    changed = max(file.stat().st_mtime for file in files)
+    plain: dict[str, Any] = json.loads(json.dumps({**conditions, "sources": changed}))
+    return plain
 
 
 class PartialResults:
