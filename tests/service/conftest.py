@@ -17,6 +17,7 @@ from service.settings import ServiceSettings
 from tests.service.support.marketing import Marketer
 from tests.service.support.pages import Caller
 from tests.support.pools import own_threads
+from tests.training.download.site import Site
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -40,6 +41,14 @@ def recommend_backend(tiny_export, tiny_run) -> Iterator[RecommendBundle]:
     loaded = RecommendBundle(tiny_export.bundle, tiny_run.images)
     with own_threads(loaded._recommender.stages):
         yield loaded
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    """A web site on loopback to download from."""
+    running = Site()
+    yield running
+    running.server.end()
 
 
 @pytest.fixture

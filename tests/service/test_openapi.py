@@ -19,7 +19,7 @@ from fastapi import FastAPI
 from service.app import create_app
 from service.database.session import Database
 from service.settings import ServiceSettings
-from tests.service.durability.test_state import FixedModel
+from tests.service.support.fixed_model import FixedModel
 from tests.service.support.keyed import make_key
 from tests.service.support.pages import photo, sha256
 from tests.service.support.recommender_stub import DrawnRecommender

@@ -11,7 +11,7 @@ from service.database.tables import Base, Fix, Picture, StoredAnswer, StoredImag
 from service.errors import Conflict
 from service.fixes import history as fixes
 from service.fixes.history import Correction
-from tests.service.durability.test_state import FixedModel
+from tests.service.support.fixed_model import FixedModel
 from tests.service.support.pages import photo, sha256
 
 SHOTS, PEOPLE = 4, 8

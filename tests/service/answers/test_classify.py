@@ -8,7 +8,7 @@ from service.app import create_app
 from service.backends.classify import BundleBackend, ClassifyOptions
 from service.database.tables import StoredAnswer
 from service.settings import ServiceSettings
-from tests.service.durability.test_state import FixedModel
+from tests.service.support.fixed_model import FixedModel
 from tests.service.support.pages import Caller, photo, sha256
 
 

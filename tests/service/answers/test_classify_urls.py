@@ -5,16 +5,8 @@ from fastapi.testclient import TestClient
 
 from service.app import create_app
 from service.settings import ServiceSettings
-from tests.service.durability.test_state import FixedModel
+from tests.service.support.fixed_model import FixedModel
 from tests.service.support.pages import Caller, photo, sha256
-from tests.training.download.site import Site
-
-
-@pytest.fixture
-def site():
-    running = Site()
-    yield running
-    running.server.end()
 
 
 @pytest.fixture

@@ -17,16 +17,8 @@ from service.database.tables import Question, Sighting, StoredAnswer
 from service.settings import ServiceSettings
 from tests.service.support.marketing import CONTEXT, Marketer, picture
 from tests.service.support.pages import sha256
-from tests.training.download.site import Site
 
 OF_IMAGE = ("image", "timings_ms", "cached")
-
-
-@pytest.fixture
-def site():
-    running = Site()
-    yield running
-    running.server.end()
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from service.database.session import Database
 from service.database.tables import Job, Picture, StoredAnswer, StoredImage
 from service.images.pictures import senders_of
 from service.settings import ServiceSettings
-from tests.service.durability.test_state import FixedModel
+from tests.service.support.fixed_model import FixedModel
 from tests.service.support.keyed import client_of, keyed_app
 from tests.service.support.marketing import Marketer
 from tests.service.support.pages import photo, sha256

@@ -8,7 +8,6 @@ from augrank.bundle.classify_spec import ClassifySpec
 from augrank.bundle.load import load_bundle
 from augrank.bundle.recommend_spec import RecommendSpec
 from augrank.errors import BadRequest, RequestError
-from handlers.classify_handler import ClassifyHandler
 from handlers.recommend_handler import RecommendHandler
 from service.app import create_app
 from service.backends.classify import ClassifyOptions
@@ -22,13 +21,6 @@ from service.settings import ServiceSettings
 from tests.service.support.model_server import another_version, loaded, model_server
 from tests.service.support.pages import Caller, photo
 from tests.support.pools import own_threads
-
-
-@pytest.fixture(scope="module")
-def labels(classify_export, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("labels")
-    with loaded(ClassifyHandler, classify_export.bundle, folder) as model:
-        yield model
 
 
 @pytest.fixture(scope="module")

@@ -67,13 +67,6 @@ def containers(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def labels(classify_export, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("labels")
-    with loaded(ClassifyHandler, classify_export.bundle, folder) as model:
-        yield model
-
-
-@pytest.fixture(scope="module")
 def second(classify_export, tmp_path_factory):
     """A second bundle, and its model."""
     folder = tmp_path_factory.mktemp("second")

@@ -19,7 +19,6 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import select, update
 
-from augrank.tasks.classify.response import Answer, ClassScore, ImageAnswer, LabelAnswer, Timings
 from service.answers.classify import ClassifyRequest, ClassifyService
 from service.backends.bundles import CLASSIFY
 from service.backends.classify import ClassifyOptions
@@ -47,38 +46,13 @@ from service.retraining.data.dataset import Accepted, Row, extended
 from service.retraining.jobs import RETRAIN
 from service.retraining.review import FILTERS, accept_proposals
 from tests.service.support.bundles import another
+from tests.service.support.fixed_model import COLOURS, FixedModel
 from tests.service.support.pages import photo, sha256
 
-COLOURS = ("blue", "green", "red")
 ADVERTISERS = ("ada", "bob")
 # Two encodings of each of three pictures.
 FILES = [(photo(n), photo(n, ".jpg")) for n in (40, 41, 42)]
 NUMBERS = {sha256(file): number for number, files in enumerate(FILES) for file in files}
-
-
-class FixedModel:
-    """Says the same of every picture."""
-
-    name, tags = "fixed", {}
-    labels = {"colour": COLOURS}  # noqa: RUF012 - never changed
-
-    def __init__(self, version: int, value: str = "blue", model: str | None = None) -> None:
-        self.model, self.value = model or f"{version:064x}", value
-
-    def check(self, options: ClassifyOptions) -> None:
-        """All options fit."""
-
-    def classify(self, images, options: ClassifyOptions) -> Answer:
-        value = self.value
-        told = LabelAnswer(
-            value=value, probability=0.9, top=(ClassScore(name=value, probability=0.9),),
-            set=(value,),
-        )  # fmt: skip
-        return Answer(
-            model=self.name, bundle_version="1", engine="none", coverage=options.coverage,
-            images=tuple(ImageAnswer(labels={"colour": told}) for _ in images),
-            timings_ms=Timings(total=0.0),
-        )  # fmt: skip
 
 
 class ServiceMachine(RuleBasedStateMachine):

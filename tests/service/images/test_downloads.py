@@ -16,7 +16,7 @@ from service.database.session import Database
 from service.errors import TooManyRequests
 from service.images.downloads import BoundedDownloads
 from service.settings import ServiceSettings
-from tests.service.durability.test_state import FixedModel
+from tests.service.support.fixed_model import FixedModel
 from tests.service.support.keyed import make_key
 from tests.service.support.pages import photo
 from tests.service.support.recommender_stub import DrawnRecommender

@@ -6,10 +6,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from fastapi.testclient import TestClient
 
 from service.answers.classify import ClassifyService
-from service.app import create_app
 from service.backends.classify import ClassifyOptions
 from service.batches.downloads import DownloadSettings
 from service.batches.items import BATCH, add_batch, counts_of
@@ -18,52 +16,12 @@ from service.database.session import Database
 from service.database.tables import StoredAnswer
 from service.jobs.queue import job_of
 from service.jobs.worker import GONE_AFTER, JobWorker
-from service.settings import ServiceSettings
-from tests.service.durability.test_state import FixedModel
+from tests.service.jobs.support import finished, serve
+from tests.service.support.fixed_model import FixedModel
 from tests.service.support.pages import Caller, photo, sha256
 from tests.training.download.site import LOOPBACK, Site, reply
 
 FAST = DownloadSettings(per_host=500, backoff_s=0.02, timeout_s=3, guard=LOOPBACK)
-
-
-@pytest.fixture
-def site():
-    running = Site()
-    yield running
-    running.server.end()
-
-
-@pytest.fixture
-def caller(database, backend, tmp_path):
-    settings = ServiceSettings(folder=tmp_path, max_upload_mb=1, per_host=500, allow_loopback=True)
-    with TestClient(create_app(settings, database, backend), raise_server_exceptions=False) as http:
-        yield Caller(http)
-
-
-def serve(site: Site, path: str, data: bytes, etag: str = '"1"') -> str:
-    """Serve an image that says when it has not changed."""
-
-    def answer(handler, _):
-        if handler.headers.get("If-None-Match") == etag:
-            reply(handler, 304)
-        else:
-            reply(handler, 200, data, ETag=etag, Content_Type="image/png")
-
-    return site.answer(path, answer)
-
-
-def finished(caller: Caller, urls: list[str], advertiser: str = "ada", **more) -> dict:
-    body = {"advertiser": advertiser, "urls": urls, **more}
-    added = caller.http.post("/v1/batches", json=body)
-    assert added.status_code == 202, added.text
-    number, deadline = added.json()["id"], time.monotonic() + 60
-    while time.monotonic() < deadline:
-        path = f"/v1/batches/{number}"
-        state = caller.http.get(path, params={"advertiser": advertiser}).json()
-        if state["state"] in ("done", "failed"):
-            return state
-        time.sleep(0.05)
-    raise AssertionError(state)
 
 
 def results(caller: Caller, number: int, advertiser: str = "ada", **query) -> list[dict]:

@@ -2,31 +2,12 @@
 
 import time
 
-import pytest
-from fastapi.testclient import TestClient
-
-from service.app import create_app
 from service.batches.items import BATCH
 from service.jobs.queue import EVERYBODY, FAILED, add_job, job_of, note
 from service.jobs.worker import JobWorker
-from service.settings import ServiceSettings
-from tests.service.jobs.test_batches import finished, serve
+from tests.service.jobs.support import finished, serve
 from tests.service.support.pages import Caller, photo
 from tests.training.download.site import Site
-
-
-@pytest.fixture
-def site():
-    running = Site()
-    yield running
-    running.server.end()
-
-
-@pytest.fixture
-def caller(database, backend, tmp_path):
-    settings = ServiceSettings(folder=tmp_path, max_upload_mb=1, per_host=500, allow_loopback=True)
-    with TestClient(create_app(settings, database, backend), raise_server_exceptions=False) as http:
-        yield Caller(http)
 
 
 def ended(caller: Caller, number: int) -> dict:

@@ -16,20 +16,13 @@ from service.database.tables import Job
 from service.jobs import worker as workers
 from service.jobs.queue import DONE, WAITING, add_job, events_of
 from service.jobs.worker import JobWorker
-from tests.service.durability.test_state import FixedModel
+from tests.service.support.fixed_model import FixedModel
 from tests.service.support.pages import photo
 from tests.training.download.site import LOOPBACK, Site, reply
 
 FAST = DownloadSettings(per_host=500, backoff_s=0.02, timeout_s=3, guard=LOOPBACK)
 SLOW_S = 0.2  # until the slow host answers
 PHOTOS = [photo(number) for number in range(4)]
-
-
-@pytest.fixture
-def site():
-    running = Site()
-    yield running
-    running.server.end()
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from service.app import create_app
 from service.pages.access import PageReader
 from service.pages.recommendation import BAR, Scale, show
 from service.settings import ServiceSettings
-from tests.service.durability.test_state import FixedModel
+from tests.service.support.fixed_model import FixedModel
 from tests.service.support.marketing import CONTEXT, Marketer, picture
 from tests.service.support.pages import sha256
 

@@ -18,7 +18,7 @@ from service.access.identity import Role, admin, corrector, reader
 from service.app import create_app
 from service.database.session import Database
 from service.settings import ServiceSettings
-from tests.service.durability.test_state import FixedModel
+from tests.service.support.fixed_model import FixedModel
 
 HOST = "http://127.0.0.1:8090"
 ROLES = {reader: Role.READ, corrector: Role.CORRECT, admin: Role.ADMIN}
