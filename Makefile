@@ -39,7 +39,7 @@ check: install ## Lint, format, types and rules of imports, without changing any
 browser: install ## Find a Chromium, or fetch Debian's into build/browser (400 MB), for the tests of pages
 	$(BIN)/python -m tests.support.browser
 
-test: install browser ## Run the whole suite: real TorchServe, real archives (12 minutes on 2 cores)
+test: install browser ## Run the whole suite: real TorchServe, real archives (20 to 75 minutes on 2 cores)
 	$(PYTEST)
 
 test-fast: install ## Run the tests that need neither a server nor training (1 minute on 2 cores)
