@@ -164,6 +164,22 @@ class OutcomeRows:
         _, first, number = np.unique(keys, return_index=True, return_inverse=True)
         return Distinct(first, number)
 
+    def merged(self) -> "OutcomeRows":
+        """Return one row for all outcomes that are alike, in an order that theirs does not change.
+
+        Alike are outcomes of the same shown image with the same label, and the same true
+        probability where it is known. A million sends of a few images are fitted as fast as one
+        row for each, and to the last digit as well.
+        """
+        if not len(self):
+            return self
+        number = 2 * self.distinct().number + (self.label > 0)
+        if self.truth is not None:
+            truths, truth = np.unique(self.truth, return_inverse=True)
+            number = number * len(truths) + truth
+        _, first, row = np.unique(number, return_index=True, return_inverse=True)
+        return replace(self[first], weight=np.bincount(row, self.weight).astype(np.float64))
+
     def chunks(self, width: int) -> Iterator[slice]:
         """Yield slices of rows with ``width`` columns, each of bounded size."""
         return _chunks(len(self), width)
@@ -208,7 +224,7 @@ def split_outcomes(
     embedding: NDArray[np.int64],
     context: NDArray[np.int64],
 ) -> dict[Split, OutcomeRows]:
-    """Split the outcomes of one target.
+    """Split the outcomes of one target, and merge those that are alike.
 
     Args:
         outcomes: the target's outcomes.
@@ -228,8 +244,8 @@ def split_outcomes(
             manifest.label[row],
             context[row],
             original[inside],
-            outcomes.label[inside],
-            outcomes.weight[inside],
-            None if outcomes.truth is None else outcomes.truth[inside],
-        )
+            outcomes.label[inside].astype(np.float64),
+            outcomes.weight[inside].astype(np.float64),
+            None if outcomes.truth is None else outcomes.truth[inside].astype(np.float64),
+        ).merged()
     return parts

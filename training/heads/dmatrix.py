@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+import numpy as np
 import xgboost
+from numpy.typing import NDArray
 
+from augrank.arrays import Float64Array
 from augrank.errors import DataError
 from augrank.models.head import HeadInput
 from augrank.resources import available_memory
@@ -16,6 +19,7 @@ from training.heads.dataset import Inputs, OutcomeRows, TrainingRows
 
 CELLS_PER_THREAD = 4_000_000  # with fewer, synchronisation takes longer than the work
 MEMORY_SHARE = 0.5  # of the free memory, for the matrices of one set of inputs
+_Built = tuple[xgboost.DMatrix, xgboost.DMatrix, str]  # see ``MatrixPair``
 
 
 def threads_for(rows: int, width: int, threads: int) -> int:
@@ -24,11 +28,35 @@ def threads_for(rows: int, width: int, threads: int) -> int:
 
 
 @dataclass(frozen=True, eq=False)
+class _Matrix:
+    """The quantised rows of distinct shown images; a label is the share of ones among outcomes."""
+
+    matrix: xgboost.DMatrix
+    number: NDArray[np.int64]  # (R,) its row of each outcome
+
+    def weigh(self, weight: Float64Array) -> Float64Array:
+        """Set the numbers of outcomes; return those of each row of the matrix.
+
+        Args:
+            weight: (R,) of the outcomes; those of a shown image are all left out, or none.
+        """
+        trials = np.bincount(self.number, weight, self.matrix.num_row()).astype(np.float64)
+        self.matrix.set_weight(trials)
+        return trials
+
+    def set_outcomes(self, rows: OutcomeRows) -> None:
+        """Set labels and weights."""
+        trials = self.weigh(rows.weight)
+        successes = np.bincount(self.number, rows.weight * rows.label, len(trials))
+        self.matrix.set_label(successes / np.maximum(trials, 1e-12))
+
+
+@dataclass(frozen=True, eq=False)
 class MatrixPair:
     """The quantised rows of a head, and the device that can read them."""
 
-    all: xgboost.DMatrix  # of training and validation
-    validation: xgboost.DMatrix
+    all: _Matrix  # of training and validation
+    validation: _Matrix
     device: str
 
 
@@ -68,7 +96,7 @@ class Matrices:
         self._gpu_memory_bytes = gpu_memory_bytes
         self.on_disk = False  # a pair was stored on disk
         self.exceeded_gpu = False  # a pair did not fit in the GPU's memory
-        self._cache: dict[tuple[HeadInput, ...], tuple[bytes, MatrixPair]] = {}
+        self._cache: dict[tuple[HeadInput, ...], tuple[bytes, _Built]] = {}
 
     def __enter__(self) -> Self:
         shutil.rmtree(self._folder, ignore_errors=True)  # left by a killed process
@@ -79,7 +107,7 @@ class Matrices:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def get(self, names: tuple[HeadInput, ...], training: TrainingRows) -> MatrixPair:
-        """Return the matrices of rows, with labels and weights.
+        """Return the matrices of the images shown in rows, with labels and weights.
 
         A fold of rows is the whole matrix in which the other rows have no weight, so that one
         matrix serves every fold and every target with the same rows.
@@ -88,21 +116,26 @@ class Matrices:
             DataError: they fit neither in memory nor on disk.
         """
         rows, validation = training.rows, training.rows[training.held_out]
-        key = hashlib.sha256(training.held_out.tobytes())
-        for values in (rows.embedding, rows.augmentation, rows.context):
-            key.update(values.tobytes())
+        shown = [(part, part.distinct()) for part in (rows, validation)]
+        key = hashlib.sha256()
+        for part, distinct in shown:
+            for values in (part.embedding, part.augmentation, part.context):
+                key.update(values[distinct.first].tobytes())
         if names not in self._cache or self._cache[names][0] != key.digest():
             self._cache.pop(names, None)  # frees its memory first
-            self._cache[names] = (key.digest(), self._build(names, rows, validation))
-        pair = self._cache[names][1]
-        for matrix, part in ((pair.all, rows), (pair.validation, validation)):
-            matrix.set_label(part.label)
-            matrix.set_weight(part.weight)
+            images = (part[distinct.first] for part, distinct in shown)
+            self._cache[names] = (key.digest(), self._build(names, *images))
+        all_rows, held_out, device = self._cache[names][1]
+        pair = MatrixPair(
+            _Matrix(all_rows, shown[0][1].number), _Matrix(held_out, shown[1][1].number), device
+        )
+        pair.all.set_outcomes(rows)
+        pair.validation.set_outcomes(validation)
         return pair
 
     def _build(
         self, names: tuple[HeadInput, ...], train: OutcomeRows, validation: OutcomeRows
-    ) -> MatrixPair:
+    ) -> _Built:
         width = self._inputs.width(names)
         # XGBoost stores each number's bin by row and by column, one byte each, and 8 bytes a row.
         needed = (len(train) + len(validation)) * (2 * width + 8)
@@ -123,7 +156,7 @@ class Matrices:
 
         first = quantise(train, None)
         device = self._device if not on_disk and self._fits_gpu(needed) else "cpu"
-        return MatrixPair(first, quantise(validation, first), device)
+        return first, quantise(validation, first), device
 
     def _fits_gpu(self, needed: int) -> bool:
         if self._device == "cpu":

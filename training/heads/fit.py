@@ -33,7 +33,7 @@ from training.heads.dataset import Inputs, OutcomeRows, TrainingRows
 from training.heads.decision import decision_metrics, judged_rows
 from training.heads.dmatrix import Matrices, threads_for
 from training.heads.posterior.design import Design, History
-from training.heads.posterior.mixed_effects import fit_effects
+from training.heads.posterior.mixed_effects import DRAWS_OF_MEAN, fit_effects
 from training.heads.posterior.version_mean import ImageMeans
 from training.heads.scores import BoosterOptions, Scorer, cross_fitted_scores
 
@@ -261,7 +261,7 @@ def _calibrate(
 ) -> tuple[Calibration, dict[str, float]]:
     """Choose the calibration on validation rows, which this posterior was not fitted to."""
     rng = np.random.default_rng(seed)
-    fitted = fit_effects(design, inputs.contexts, history[~held_out], rng)
+    fitted = fit_effects(design, inputs.contexts, history[~held_out], rng, draws=DRAWS_OF_MEAN)
     rest = history[held_out & (history.weight > 0)]
     probability = fitted.predict(inputs.contexts, rest).mean(axis=0)
     return choose_calibration(probability, rest.label, rest.weight, rest.image, seed)
@@ -312,12 +312,12 @@ def _fit_inputs(
     rows, held_out = training.rows, training.held_out
     parameters = _parameters(names, rows[~held_out], inputs, seed, threads)
     pair = matrices.get(names, training)
-    pair.all.set_weight(np.where(held_out, 0.0, rows.weight))
+    pair.all.weigh(np.where(held_out, 0.0, rows.weight))
     booster = xgboost.train(
         {**parameters, "device": pair.device},
-        pair.all,
+        pair.all.matrix,
         ROUNDS,
-        evals=[(pair.validation, "validation")],
+        evals=[(pair.validation.matrix, "validation")],
         early_stopping_rounds=PATIENCE,
         verbose_eval=False,
     )

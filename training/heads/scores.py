@@ -36,9 +36,9 @@ class BoosterOptions:
         """Train on rows, each with its number of outcomes or another weight, (R,)."""
         pair = matrices.get(self.names, training)
         if weight is not None:
-            pair.all.set_weight(weight)
+            pair.all.weigh(weight)
         parameters = {**self.parameters, "device": pair.device}
-        booster = xgboost.train(parameters, pair.all, self.rounds)
+        booster = xgboost.train(parameters, pair.all.matrix, self.rounds)
         booster.set_param({"device": "cpu"})  # it predicts arrays in host memory
         return booster
 

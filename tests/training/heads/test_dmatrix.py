@@ -94,13 +94,14 @@ def test_pages_on_disk_are_removed_after_an_error_or_a_kill(tmp_path: Path):
 def test_rows_go_to_disk_if_half_of_the_free_memory_is_too_little(tmp_path, monkeypatch):
     inputs = make_inputs(np.zeros((1, 0), np.float32))
     parts = make_parts(seed_rule, 1)
-    needed = (len(parts["train"]) + 2 * len(parts["validation"])) * (2 * WIDTH + 8)
+    train, validation = (len(parts[name].distinct().first) for name in ("train", "validation"))
+    needed = (train + 2 * validation) * (2 * WIDTH + 8)
     for free, kind in ((2 * needed, xgboost.QuantileDMatrix),
                        (2 * needed - 2, xgboost.ExtMemQuantileDMatrix)):  # fmt: skip
         monkeypatch.setattr(matrices_module, "available_memory", lambda free=free: free)
         with Matrices(inputs, 1, tmp_path / "heads") as matrices:
             pair = matrices.get(("features",), TrainingRows.of(parts))
-            assert (type(pair.all), type(pair.validation)) == (kind, kind)
+            assert (type(pair.all.matrix), type(pair.validation.matrix)) == (kind, kind)
             del pair  # while its pages exist: XGBoost warns of missing ones
     usage = disk_usage(tmp_path)._replace(free=needed)
     monkeypatch.setattr(matrices_module.shutil, "disk_usage", lambda path: usage)
@@ -128,21 +129,22 @@ def resident(name):
 def make_rows(count):
     embedding, zeros = rng.integers(1000, size=count), np.zeros(count, np.int64)
     label = (embedding % 2).astype(float)
-    return OutcomeRows(embedding, zeros, zeros, zeros, label, zeros + 1.0, None)
+    context = np.arange(count)  # no two rows are alike
+    return OutcomeRows(embedding, zeros, context, zeros, label, zeros + 1.0, None)
 
 dataset.CHUNK_CELLS = 2**19
 folder, count, width = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 rng = np.random.default_rng(0)
 features, logits = rng.normal(size=(1000, width)).astype("f4"), np.zeros((1000, 6), "f4")
-inputs = Inputs(SimpleNamespace(features=features, logits=logits), np.zeros((1, 0), "f4"))
+inputs = Inputs(SimpleNamespace(features=features, logits=logits), np.zeros((count, 0), "f4"))
 training = TrainingRows.of({"train": make_rows(count), "validation": make_rows(10_000)})
 before = resident("VmRSS")
 for limit in (0, 2**40):  # the peak never falls: what takes less comes first
     with Matrices(inputs, 1, folder, memory_bytes=limit) as matrices:
         pair = matrices.get(("features",), training)
         parameters = {"objective": "binary:logistic", "max_depth": 4, "nthread": 1}
-        evals = [(pair.validation, "validation")]
-        xgboost.train(parameters, pair.all, 2, evals=evals, verbose_eval=False)
+        evals = [(pair.validation.matrix, "validation")]
+        xgboost.train(parameters, pair.all.matrix, 2, evals=evals, verbose_eval=False)
         del pair, evals
     print(resident("VmHWM") - before)
 """

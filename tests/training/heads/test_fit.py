@@ -1,5 +1,5 @@
 import json
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +8,6 @@ import xgboost
 
 from augrank.trust.estimator import Estimator
 from tests.training.heads.histories import (
-    AUGMENTATIONS,
     TARGET,
     fit,
     make_inputs,
@@ -174,29 +173,43 @@ def test_heads_are_fitted_on_a_gpu_and_saved_for_the_cpu(tmp_path, monkeypatch):
     assert asked[2 * fits :] == ["cpu"] * 2 * fits
 
 
-def test_pairs_give_the_model_of_their_single_outcomes():
-    inputs = make_inputs(np.zeros((1, 0), np.float32))
-    single = make_parts(seed_rule, 1)
-    pairs = {}
-    for split, rows in single.items():
-        keys, weight = np.unique(np.stack([rows.embedding, rows.label]), axis=1, return_counts=True)
-        embedding = keys[0].astype(np.int64)
-        context, truth = np.zeros(len(embedding), np.int64), seed_rule(embedding % 6, None)
-        original = embedding // AUGMENTATIONS
-        pairs[split] = OutcomeRows(
-            embedding,
-            embedding % AUGMENTATIONS,
-            context,
-            original,
-            keys[1],
-            weight.astype(float),
-            truth,
+def test_outcomes_that_are_alike_give_one_model_to_the_last_digit():
+    """Whether they come one by one, in any order, or counted, in two rows or in more."""
+    inputs = make_inputs(np.eye(2, dtype=np.float32))
+    single = make_parts(seed_rule, 2, sends=8)
+    rng = np.random.default_rng(0)
+    shuffled = {split: rows[rng.permutation(len(rows))] for split, rows in single.items()}
+    counted = {split: rows.merged() for split, rows in shuffled.items()}
+    for split, rows in counted.items():
+        assert len(rows) < len(single[split]) / 2
+        assert rows.weight.sum() == len(single[split])
+        assert rows.weight @ rows.label == single[split].label.sum()
+    halves = {
+        split: replace(rows, weight=np.floor(rows.weight / 2)).joined(
+            replace(rows, weight=np.ceil(rows.weight / 2))
         )
-    one, other = fit(single, inputs).spec.metrics, fit(pairs, inputs).spec.metrics
-    assert one["outcomes"] == other["outcomes"]
-    assert one["share_of_ones"] == pytest.approx(other["share_of_ones"])
-    assert one["ceiling"]["brier"] == pytest.approx(other["ceiling"]["brier"])
-    assert one["accuracy"] == pytest.approx(other["accuracy"], abs=0.02)
+        for split, rows in counted.items()
+    }
+    forms = (single, shuffled, counted, halves)
+    first, *others = (
+        fit({split: rows.merged() for split, rows in parts.items()}, inputs) for parts in forms
+    )
+    for other in others:
+        assert first.booster.save_raw("ubj") == other.booster.save_raw("ubj")
+        assert first.spec == other.spec
+        assert np.array_equal(first.test_probability, other.test_probability)
+        for one, same in zip(
+            astuple(first.posterior.effects), astuple(other.posterior.effects), strict=True
+        ):
+            assert np.array_equal(one, same)
+
+
+def test_outcomes_of_different_true_probability_are_not_alike():
+    rows = make_parts(seed_rule, 1, sends=4)["test"]
+    rows = replace(rows, truth=np.arange(len(rows)) % 2 / 2)
+    merged = rows.merged()
+    assert set(merged.truth) == {0.0, 0.5}
+    assert merged.weight @ merged.truth == rows.weight @ rows.truth
 
 
 def test_without_context_no_input_set_names_it():

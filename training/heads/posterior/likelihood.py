@@ -37,12 +37,12 @@ class Counts:
             image: (R,) of each outcome, in 0 .. I - 1.
             augmentations: their number, A.
         """
-        keys = np.stack([image, history.embedding, history.level, history.context])
-        _, first, row = np.unique(keys, axis=1, return_index=True, return_inverse=True)
-        owner = np.stack([image[first], history.embedding[first]])
-        (of_version, embedding), version = np.unique(owner, axis=1, return_inverse=True)
-        order = np.argsort(version, kind="stable")
-        kept = first[order]
+        contexts = int(history.context.max()) + 1
+        owner = image * (int(history.embedding.max()) + 1) + history.embedding
+        version = np.unique(owner, return_inverse=True)[1]
+        keys = (version * augmentations + history.level) * contexts + history.context
+        _, kept, row = np.unique(keys, return_index=True, return_inverse=True)
+        of_version = kept[np.unique(version[kept], return_index=True)[1]]  # a row of each
         level = history.level[kept]
         version_mean = np.empty(int(image.max()) + 1)
         version_mean[image] = history.version_mean
@@ -52,15 +52,15 @@ class Counts:
         return cls(
             level,
             history.context[kept],
-            version[order],
-            of_version,
-            embedding,
-            level[np.unique(version[order], return_index=True)[1]],
+            version[kept],
+            image[of_version],
+            history.embedding[of_version],
+            history.level[of_version],
             version_mean,
             known,
             np.column_stack([history.image_score[kept], by_level, version_mean[image[kept]]]),
-            np.bincount(row, history.label * history.weight)[order].astype(np.float64),
-            np.bincount(row, history.weight)[order].astype(np.float64),
+            np.bincount(row, history.label * history.weight).astype(np.float64),
+            np.bincount(row, history.weight).astype(np.float64),
         )
 
 

@@ -28,6 +28,7 @@ from training.heads.posterior.design import Design, History
 from training.heads.posterior.gibbs import GibbsSampler
 
 BURN_IN, DRAWS = 30, 200  # sweeps once the likelihood is settled
+DRAWS_OF_MEAN = 60  # where only the mean over draws is asked for
 
 
 @dataclass(frozen=True)
@@ -90,8 +91,9 @@ def fit_effects(
     history: History,
     rng: np.random.Generator,
     unchanged: NDArray[np.int64] | None = None,
+    draws: int | None = None,
 ) -> FittedEffects:
-    """Sample DRAWS draws.
+    """Sample the posterior.
 
     Args:
         design: the effects.
@@ -99,24 +101,29 @@ def fit_effects(
         history: the outcomes.
         rng: random numbers.
         unchanged: embedding of each original's unchanged image, by number; -1 if unknown.
+        draws: their number; by default DRAWS.
     """
     with threadpool_limits(1):  # the matrices are too small for several threads
         sampler = GibbsSampler(design, contexts, history, rng)
         own = np.full(len(sampler.images), -1) if unchanged is None else unchanged[sampler.images]
-        return _sample(design, sampler, own, rng)
+        return _sample(design, sampler, own, rng, draws or DRAWS)
 
 
 def _sample(
-    design: Design, sampler: GibbsSampler, unchanged: NDArray[np.int64], rng: np.random.Generator
+    design: Design,
+    sampler: GibbsSampler,
+    unchanged: NDArray[np.int64],
+    rng: np.random.Generator,
+    draws: int,
 ) -> FittedEffects:
     counts, nested = sampler.counts, sampler.nested
     version_mean, spread = counts.version_mean, sampler.version_mean_spread
     center = version_mean.mean()
     version = np.flatnonzero(counts.embedding == unchanged[counts.image])
     coefficients, deviations, version_deviations = [], [], []
-    effects, unchanged_effects = np.empty((2, DRAWS, len(sampler.images)), np.float32)
+    effects, unchanged_effects = np.empty((2, draws, len(sampler.images)), np.float32)
     sampler.settle()
-    for sweep in range(-BURN_IN, DRAWS):
+    for sweep in range(-BURN_IN, draws):
         sampler.sweep()
         if sweep < 0:
             continue
