@@ -113,6 +113,7 @@ def items_of_manifest(
     from augrank.manifest.paths import check_paths
     from augrank.manifest.problems import Problems
     from augrank.manifest.read import read_table
+    from augrank.manifest.text_column import TextColumn
 
     table = read_table(file, columns)
     frame, problems = table.frame, Problems.of(table)
@@ -122,15 +123,16 @@ def items_of_manifest(
     originals = check_originals(frame, paths, problems)
     # The file of a row that names no other as its original is the original, whatever was applied
     # to it when it was shown.
-    applied = np.where(originals == paths, names.index(ORIGINAL), applied)
+    applied = np.where(originals.equals(paths), names.index(ORIGINAL), applied)
     present = [
         name
         for name in dict.fromkeys([*(column.name for column in spec.context), PRODUCT_TYPE])
         if name in frame.columns
     ]
-    contexts = zip(*(frame[name] for name in present), strict=True) if present else repeat(())
+    cells = [TextColumn.of(frame[name]) for name in present]
+    contexts = zip(*cells, strict=True) if cells else repeat(())
     items = []
-    for number, (path, values) in enumerate(zip(paths.tolist(), contexts, strict=False)):
+    for number, (path, values) in enumerate(zip(paths, contexts, strict=False)):
         given = {name: value for name, value in zip(present, values, strict=True) if value}
         reason = problems.reasons.get(number)
         error = f"{table.unit} {table.lines[number]}: {reason}" if reason else None
@@ -161,6 +163,7 @@ def items_of_labels_manifest(
     from augrank.manifest.paths import check_paths
     from augrank.manifest.problems import Problems
     from augrank.manifest.read import read_table
+    from augrank.manifest.text_column import TextColumn
 
     table = read_table(file, columns)
     frame, problems = table.frame, Problems.of(table)
@@ -168,9 +171,9 @@ def items_of_labels_manifest(
     given, notes = REVIEW_KIND in frame.columns, table.notes
     if given and spec.rules is None:
         given, notes = False, (*notes, f"{REVIEW_KIND} is ignored: the bundle has no rules")
-    kinds = frame[REVIEW_KIND] if given else repeat("")
+    kinds = TextColumn.of(frame[REVIEW_KIND]) if given else repeat("")
     items = []
-    for number, (path, kind) in enumerate(zip(paths.tolist(), kinds, strict=False)):
+    for number, (path, kind) in enumerate(zip(paths, kinds, strict=False)):
         reason = problems.reasons.get(number)
         error = f"{table.unit} {table.lines[number]}: {reason}" if reason else None
         items.append(Item(number, path, review_context(kind or review_kind), error=error))

@@ -30,6 +30,7 @@ from augrank.contracts.manifest import (
 )
 from augrank.errors import DataError
 from augrank.images.augmentations import ORIGINAL
+from augrank.manifest.text_column import TextColumn, combinations
 from augrank.models.context import normalize_category
 from augrank.models.targets import TARGET_ALIASES, TARGETS
 
@@ -116,10 +117,11 @@ def apply_aliases(
     if normalize_category(former.get(AUGMENTATION, "")) != normalize_category(AUGMENT_LABEL):
         return frame, tuple(notes)
     codes = {str(code): name for code, name in enumerate(AUGMENT_LABELS)}
-    frame[AUGMENTATION] = [codes.get(value, value) for value in frame[AUGMENTATION]]
+    frame[AUGMENTATION] = TextColumn.of(frame[AUGMENTATION]).replace(codes).categorical
     notes.append(f"{AUGMENT_LABEL}: " + ", ".join(f"{n} is {name}" for n, name in codes.items()))
     if ORIGINAL_FILE not in frame.columns and _lists_augmented_files(frame):
-        frame[ORIGINAL_FILE], note = _originals(frame)
+        originals, note = _originals(frame)
+        frame[ORIGINAL_FILE] = originals.categorical
         notes.append(note)
     return frame, tuple(notes)
 
@@ -144,12 +146,15 @@ def _matches(frame: pd.DataFrame, mapped: Mapping[str, str]) -> dict[str, str]:
 
 def _lists_augmented_files(frame: pd.DataFrame) -> bool:
     """Return whether every file has one label, and some of them have been augmented."""
-    labels = frame.groupby(PATH)[AUGMENTATION].nunique() if PATH in frame.columns else None
-    augmented = ~frame[AUGMENTATION].isin(["", ORIGINAL])
-    return labels is not None and bool(augmented.any()) and int(labels.max()) == 1
+    if PATH not in frame.columns:
+        return False
+    file, label = TextColumn.of(frame[PATH]), TextColumn.of(frame[AUGMENTATION])
+    first = label.codes[file.first_rows][file.codes]  # of the same file
+    augmented = label.has(lambda text: text not in ("", ORIGINAL))
+    return bool(augmented.any()) and bool((label.codes == first).all())
 
 
-def _originals(frame: pd.DataFrame) -> tuple[list[str], str]:
+def _originals(frame: pd.DataFrame) -> tuple[TextColumn, str]:
     """Return the original of every row, and notes for the user."""
     columns = [name for name in PRODUCT if name in frame.columns]
     if not columns:
@@ -158,12 +163,14 @@ def _originals(frame: pd.DataFrame) -> tuple[list[str], str]:
             expected=f"a column {ORIGINAL_FILE}, or {', '.join(PRODUCT)}",
             remedy=f"Name each row's original file in a column {ORIGINAL_FILE}.",
         )
-    products = [" / ".join(values) for values in zip(*(frame[c] for c in columns), strict=True)]
-    files: dict[str, set[str]] = {product: set() for product in products}
-    rows = zip(products, frame[PATH], frame[AUGMENTATION], strict=True)
-    for product, file, augmentation in rows:
-        if augmentation in ("", ORIGINAL):
-            files[product].add(file)
+    names, name = combinations([TextColumn.of(frame[column]) for column in columns])
+    products = TextColumn(name + 1, ["", *map(" / ".join, names)]).map(str)
+    files: dict[str, set[str]] = {product: set() for product in products.found}
+    whole = TextColumn.of(frame[AUGMENTATION]).has(lambda text: text in ("", ORIGINAL))
+    for product, file in combinations(
+        [products.select(whole), TextColumn.of(frame[PATH]).select(whole)]
+    )[0]:
+        files[product].add(file)
     # A name that is not a file still keeps the product in one split.
     original = {
         product: min(found) if len(found) == 1 else product for product, found in files.items()
@@ -174,4 +181,4 @@ def _originals(frame: pd.DataFrame) -> tuple[list[str], str]:
         note += (
             f"; {unclear:,} of {len(files):,} products have none or several, and get no candidates"
         )
-    return [original[product] for product in products], note
+    return products.replace(original), note

@@ -5,25 +5,43 @@ import unicodedata
 MAX_CELL = 131_072  # characters; Python's csv module has the same limit
 
 
-class CleanText(dict[str, str]):
-    """Cleans cells: stripped, and in Unicode's form NFC. Equal cells are cleaned once.
+def clean_name(text: str) -> str:
+    """Return the name of a column as tables have it: stripped, and in Unicode's form NFC."""
+    return _clean(text)[0]
 
-    A cell that cannot be used becomes ``""``, and its reason is in ``broken``.
+
+class CellCodes(dict[str, int]):
+    """Numbers cells by what they are when cleaned: stripped, and in Unicode's form NFC.
+
+    Equal cells are cleaned once. A cell that cannot be used becomes ``""``, which has the number 0.
+
+    Attributes:
+        texts: the distinct cleaned texts, in the order of their numbers.
+        broken: why cells cannot be used, by cell as it was.
     """
 
     def __init__(self) -> None:
-        super().__init__()
-        self.broken: dict[str, str] = {}  # reasons, by cell as it was
+        super().__init__({"": 0})
+        self.texts = [""]
+        self.broken: dict[str, str] = {}
 
-    def __missing__(self, text: str) -> str:
-        clean = text.strip()
-        if not clean.isascii():
-            clean = unicodedata.normalize("NFC", clean)
-        if len(text) > MAX_CELL:
-            self.broken[text] = f"a cell has {len(text):,} characters, more than {MAX_CELL:,}"
-            clean = ""
-        elif "\0" in text:
-            self.broken[text] = "a cell has a NUL character: the row is damaged"
-            clean = ""
-        self[text] = clean
-        return clean
+    def __missing__(self, text: str) -> int:
+        clean, why = _clean(text)
+        if why:
+            self.broken[text] = why
+        code = self.get(clean)
+        if code is None:
+            code = self[clean] = len(self.texts)
+            self.texts.append(clean)
+        self[text] = code
+        return code
+
+
+def _clean(text: str) -> tuple[str, str]:
+    """Return the cleaned text, and why a cell cannot be used, or ``""``."""
+    if len(text) > MAX_CELL:
+        return "", f"a cell has {len(text):,} characters, more than {MAX_CELL:,}"
+    if "\0" in text:
+        return "", "a cell has a NUL character: the row is damaged"
+    clean = text.strip()
+    return (clean if clean.isascii() else unicodedata.normalize("NFC", clean)), ""

@@ -7,18 +7,17 @@ import unicodedata
 from functools import cache
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from augrank.contracts.manifest import PATH
 from augrank.manifest.problems import Problems, quoted
+from augrank.manifest.text_column import TextColumn
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 
 
-def check_paths(column: pd.Series, images: Path, problems: Problems) -> NDArray[np.object_]:
+def check_paths(column: "pd.Series[str]", images: Path, problems: Problems) -> TextColumn:
     """Return the paths of images, as the file system spells them; mark rows without one.
 
     Args:
@@ -29,13 +28,10 @@ def check_paths(column: pd.Series, images: Path, problems: Problems) -> NDArray[
     Returns:
         (N,) paths relative to the folder, with /; rows that are bad have any.
     """
-    distinct, number = np.unique(column.to_numpy(object), return_inverse=True)
-    find = _Finder(images)
-    found = [find(str(path)) for path in distinct]
-    paths = np.array([path for path, _ in found], object)
-    problems.add_each([found[each][1] for each in number.tolist()])
-    result: NDArray[np.object_] = paths[number]
-    return result
+    cells, find = TextColumn.of(column), _Finder(images)
+    found = {path: find(path) for path in cells.texts}
+    problems.add_each(cells.codes, [found[path][1] for path in cells.texts])
+    return cells.map(lambda path: found[path][0])
 
 
 class _Finder:

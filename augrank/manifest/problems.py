@@ -4,6 +4,7 @@ import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from augrank.errors import DataError
 from augrank.files import atomic_write
+from augrank.manifest.text_column import TextColumn
 
 MAX_SHOWN_ROWS = 10
 VALUE = "{the row's value}"  # in a reason; names of columns may have braces, too
@@ -21,7 +23,7 @@ class Table:
     """Rows of text; blank, null and NaN cells of the file are ``""``."""
 
     source: Path
-    frame: pd.DataFrame
+    frame: pd.DataFrame  # (N rows); each column holds categories of text (``TextColumn``)
     lines: NDArray[np.int64]  # line numbers in a text file, row numbers in Parquet, from 1
     unit: str  # what ``lines`` counts: line, row or image
     notes: tuple[str, ...] = ()  # changes made while reading, for the user
@@ -57,18 +59,28 @@ class Problems:
         """Return the problems that were found while the table was read."""
         return cls(table.unit, table.lines, table.bad)
 
-    def add(self, mask: NDArray[np.bool_], why: str, values: Sequence[str] | None = None) -> None:
-        """Mark rows as bad; VALUE in ``why`` is replaced by the row's value."""
+    def add(self, mask: NDArray[np.bool_], why: str, cells: TextColumn | None = None) -> None:
+        """Mark rows as bad; VALUE in ``why`` is replaced by the row's cell."""
         for row in np.flatnonzero(mask & ~self.bad).tolist():
-            value = quoted(values[row]) if values is not None else ""
+            value = quoted(cells[row]) if cells is not None else ""
             self.reasons[row] = why.replace(VALUE, value)
         self.bad |= mask
 
-    def add_each(self, why: Sequence[str | None]) -> None:
-        """Mark rows as bad, each for its own reason; None leaves a row as it is."""
-        for row, reason in enumerate(why):
-            if reason is not None and not self.bad[row]:
-                self.reasons[row], self.bad[row] = reason, True
+    def add_each(self, number: NDArray[np.integer[Any]], why: Sequence[str | None]) -> None:
+        """Mark rows as bad by what they have in common.
+
+        Args:
+            number: (N,) index into ``why``.
+            why: reasons; None leaves rows as they are.
+        """
+        wrong = np.array([reason is not None for reason in why], bool)[number]
+        for row in np.flatnonzero(wrong).tolist():
+            self.add_row(row, why[number[row]] or "")
+
+    def add_row(self, row: int, why: str) -> None:
+        """Mark a row as bad."""
+        if not self.bad[row]:
+            self.reasons[row], self.bad[row] = why, True
 
     def settle(self, source: Path, *, skip: bool) -> tuple[BadRow, ...]:
         """Return the bad rows, sorted.

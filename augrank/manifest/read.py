@@ -10,10 +10,11 @@ from augrank.contracts.manifest import PATH, PRODUCT_TYPE
 from augrank.errors import DataError, one_of
 from augrank.images.files import IMAGE_SUFFIXES, image_files
 from augrank.manifest.aliases import apply_aliases, is_known_name, near_misses
-from augrank.manifest.cells import CleanText
+from augrank.manifest.cells import clean_name
 from augrank.manifest.ground_truth import is_ground_truth, read_ground_truth
 from augrank.manifest.parquet_file import is_parquet, read_parquet
 from augrank.manifest.problems import Table
+from augrank.manifest.text_column import TextColumn
 from augrank.manifest.text_file import read_text
 
 EXPECTED = "a CSV, Parquet or Ground Truth file, or a folder of images"
@@ -32,8 +33,7 @@ def read_table(source: Path, columns: Mapping[str, str]) -> Table:
     """
     if source.is_dir() and not is_parquet(source):
         return _folder(source)
-    clean = CleanText()  # as the names of the file are
-    columns = {clean[ours]: clean[theirs] for ours, theirs in columns.items()}
+    columns = {clean_name(ours): clean_name(theirs) for ours, theirs in columns.items()}
     table = read_rows(source, columns.values())
     frame = _renamed(table.frame, columns, source)
     frame, notes = apply_aliases(frame, columns)
@@ -77,14 +77,19 @@ def read_rows(source: Path, expected: Iterable[str] = ()) -> Table:
     elif ground_truth:
         labels = read_ground_truth(source)
         lines, unit = np.array(labels.lines, np.int64), "line"
-        columns, bad, notes = labels.columns, labels.bad, labels.notes
+        columns = {name: TextColumn.of(cells) for name, cells in labels.columns.items()}
+        bad, notes = labels.bad, labels.notes
     else:
         text = read_text(source, _expects(expected))
-        lines, unit = np.array(text.lines, np.int64), "line"
+        lines, unit = text.lines, "line"
         columns, bad, notes = text.columns, text.bad, tuple(text.notes)
     if not len(lines):
         raise DataError(f"{source} has no rows", expected="one row per shown image")
-    return Table(source, pd.DataFrame(columns, dtype=str), lines, unit, notes, bad)
+    return Table(source, _frame(columns), lines, unit, notes, bad)
+
+
+def _frame(columns: Mapping[str, TextColumn]) -> pd.DataFrame:
+    return pd.DataFrame({name: cells.categorical for name, cells in columns.items()}, copy=False)
 
 
 def _expects(names: Iterable[str]) -> Callable[[str], bool]:
@@ -111,9 +116,11 @@ def _folder(folder: Path) -> Table:
             expected="files ending in " + ", ".join(IMAGE_SUFFIXES),
             got=found.note or "an empty folder",
         )
-    frame = pd.DataFrame({PATH: found.files}, dtype=str)
+    columns = {PATH: TextColumn.of(found.files)}
     parts = [Path(file).parts for file in found.files]
     if any(len(each) > 1 for each in parts):
-        frame[PRODUCT_TYPE] = [each[0] if len(each) > 1 else "" for each in parts]
+        first = [each[0] if len(each) > 1 else "" for each in parts]
+        columns[PRODUCT_TYPE] = TextColumn.of(first)
     notes = (found.note,) if found.note else ()
-    return Table(folder, frame, np.arange(1, len(frame) + 1), "image", notes)
+    lines = np.arange(1, len(found.files) + 1)
+    return Table(folder, _frame(columns), lines, "image", notes)

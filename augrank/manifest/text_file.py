@@ -8,6 +8,7 @@ import re
 import sys
 import zipfile
 import zlib
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,12 +16,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
 from augrank.errors import DataError, reason
 from augrank.images.formats import format_of
-from augrank.manifest.cells import CleanText
+from augrank.manifest.cells import clean_name
+from augrank.manifest.text_column import TextColumn, TextColumnBuilder
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
-CHUNK = 5000  # rows
+CHUNK = 100  # rows, whose cells fit the cache of a processor
 _PEEK = 4096  # bytes
 _EXPORT = "Export it as CSV in UTF-8 (in Excel: Save As, CSV UTF-8)."
 _GZIP, _ZIP = b"\x1f\x8b", b"PK\x03\x04"
@@ -44,8 +49,8 @@ _REMEDIES = {  # by the name of the format
 class TextRows:
     """The cells of a text file, by column."""
 
-    columns: dict[str, list[str]]
-    lines: list[int]  # on which each row starts, from 1
+    columns: dict[str, TextColumn]
+    lines: NDArray[np.int64]  # on which each row starts, from 1, (N,)
     bad: dict[int, str]  # why rows could not be read, by number of the row
     notes: list[str] = field(default_factory=list)
 
@@ -214,16 +219,14 @@ class _Columns:
             raise DataError(
                 f"{source} is damaged", expected="names of columns", got="a NUL in its header"
             )
-        clean = CleanText()
-        self._names = [clean[name] for name in header]
+        self._names = [clean_name(name) for name in header]
         self._notes = notes
         twice = [name for name, n in Counter(self._names).items() if n > 1 and name]
         if twice:
             raise duplicate_columns(source, twice)
         self._width, self._delimiter = len(header), delimiter
-        self._cells: list[list[str]] = [[] for _ in header]
-        self._clean = [CleanText() for _ in header]
-        self._lines: list[int] = []
+        self._builders = [TextColumnBuilder() for _ in header]
+        self._lines = array("q")
         self._bad: dict[int, str] = {}
 
     def read(self, reader: Any, skipped: int) -> TextRows:
@@ -235,30 +238,27 @@ class _Columns:
         """
         while chunk := list(itertools.islice(self._numbered(reader, skipped), CHUNK)):
             first = len(self._lines)
-            for number, (line, row, broken) in enumerate(chunk, first):
+            for number, (line, row, broken, end) in enumerate(chunk, first):
                 self._lines.append(line)
                 if broken:
                     self._bad[number] = broken
                     row[:] = [""] * self._width
                 elif len(row) != self._width:
                     self._fit(number, row)
-                elif self._holds_rows(row):
+                elif end > line and self._holds_rows(row):
                     self._bad[number] = _OPEN_QUOTE.format(_row_end(line, row))
-            for cells, clean, values in zip(
-                self._cells,
-                self._clean,
-                zip(*(row for _, row, _ in chunk), strict=True),
-                strict=True,
-            ):
-                cells.extend(map(clean.__getitem__, values))
-                if clean.broken:
-                    for number, value in enumerate(values, first):
-                        if value in clean.broken:
-                            self._bad.setdefault(number, clean.broken[value])
-        return TextRows(self._named(), self._lines, self._bad, self._notes)
+            columns = zip(*[row for _, row, _, _ in chunk], strict=True)
+            for builder, cells in zip(self._builders, columns, strict=True):
+                builder.extend(cells)
+                if broken_cells := builder.codes.broken:
+                    for number, cell in enumerate(cells, first):
+                        if cell in broken_cells:
+                            self._bad.setdefault(number, broken_cells[cell])
+        lines = np.array(self._lines, np.int64)
+        return TextRows(self._named(), lines, self._bad, self._notes)
 
-    def _numbered(self, reader: Any, skipped: int) -> Iterator[tuple[int, list[str], str]]:
-        """Yield the line on which each row starts, its cells, and why it could not be read.
+    def _numbered(self, reader: Any, skipped: int) -> Iterator[tuple[int, list[str], str, int]]:
+        """Yield of each row its first line, its cells, why it could not be read, its last line.
 
         Blank rows are left out.
         """
@@ -269,10 +269,11 @@ class _Columns:
             except StopIteration:
                 return
             except csv.Error:
-                yield start, [], _QUOTES.format(reader.line_num + skipped)
+                end = reader.line_num + skipped
+                yield start, [], _QUOTES.format(end), end
                 continue
             if any(row):
-                yield start, row, ""
+                yield start, row, "", reader.line_num + skipped
 
     def _holds_rows(self, row: Sequence[str]) -> bool:
         """Return whether a cell spans lines that look like rows: its quote was closed later.
@@ -298,15 +299,15 @@ class _Columns:
             self._bad[number] = why
         row[:] = (row + [""] * self._width)[: self._width]
 
-    def _named(self) -> dict[str, list[str]]:
+    def _named(self) -> dict[str, TextColumn]:
         """Return the columns by name; those without a name are numbered, or blank and left out."""
         columns = {}
-        for number, (name, cells) in enumerate(zip(self._names, self._cells, strict=True), 1):
-            if not name and any(cells):
+        for number, (name, builder) in enumerate(zip(self._names, self._builders, strict=True), 1):
+            if not name and builder.has_text:
                 name = f"column {number}"
                 self._notes.append(f"{name} has no name")
             if name:
-                columns[name] = cells
+                columns[name] = builder.build()
         return columns
 
 

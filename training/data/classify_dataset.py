@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from augrank.contracts.manifest import PATH, SHA256, SPLIT
 from augrank.errors import DataError
 from augrank.images.augmentations import ORIGINAL, Augmentation, AugmentationSet
+from augrank.manifest.text_column import TextColumn
 from augrank.resources import usable_cores
 from training.common.context import TrainContext
 from training.common.ranking import draw_pairs
@@ -247,9 +248,9 @@ def joined_groups(
     count, nodes, edges = len(files), len(files), list[NDArray[np.int64]]()
     place = np.searchsorted(files, manifest.file)  # of each row
     for name in manifest.groups:
-        cells = manifest.frame[name].to_numpy(object)
-        given = np.flatnonzero(cells != "")
-        values, number = np.unique(cells[given].astype(str), return_inverse=True)
+        cells = TextColumn.of(manifest.frame[name])
+        given = np.flatnonzero(~cells.blank)
+        values, number = cells.select(given).numbered()
         edges.append(np.stack([place[given], nodes + number]))
         nodes += len(values)
     owner = _connected(edges, nodes)[:count]

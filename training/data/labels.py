@@ -16,6 +16,7 @@ from augrank.contracts.manifest import PATH, PRODUCT_TYPE, SHA256, SPLIT
 from augrank.errors import DataError, one_of
 from augrank.manifest.ground_truth import HUMAN, SEPARATOR
 from augrank.manifest.problems import Problems
+from augrank.manifest.text_column import TextColumn
 from training.data.samples import NOT_LABELLED
 
 DEFAULT_LABEL = "label"
@@ -99,8 +100,8 @@ def read_labels(
     """
     labels: list[Label] = []
     for name in names:
-        cells = frame[name]
-        if cells.str.contains(SEPARATOR, regex=False).any():
+        cells = TextColumn.of(frame[name])
+        if cells.has(lambda text: SEPARATOR in text).any():
             labels += _read_several(cells, name, file, problems)
         else:
             labels.append(_read_label(cells, name, file, problems))
@@ -108,16 +109,14 @@ def read_labels(
 
 
 def _read_several(
-    cells: "pd.Series[str]", name: str, file: NDArray[np.int64], problems: Problems
+    cells: TextColumn, name: str, file: NDArray[np.int64], problems: Problems
 ) -> list[Label]:
     """Read a column of several classes at once: a label of no and yes for each class."""
-    sets = [{part.strip() for part in cell.split(SEPARATOR)} - {""} for cell in cells]
-    answered = cells.to_numpy(object) != ""
+    sets = {text: {part.strip() for part in text.split(SEPARATOR)} for text in cells.found}
     labels = []
-    for each in sorted(set().union(*sets)):
-        words = np.where([each in found for found in sets], YES, NO)
-        column = pd.Series(np.where(answered, words, ""), dtype=object)
-        label = _read_label(column, f"{name}: {each}", file, problems)
+    for each in sorted(set().union(*sets.values()) - {""}):
+        words = {text: YES if each in found else NO for text, found in sets.items() if text}
+        label = _read_label(cells.replace(words), f"{name}: {each}", file, problems)
         labels.append(replace(label, classes=(NO, YES), value=_as_no_yes(label)))
     return labels
 
@@ -128,26 +127,19 @@ def _as_no_yes(label: Label) -> NDArray[np.int64]:
     return np.asarray(number[label.value])
 
 
-def _read_label(
-    cells: "pd.Series[str]", name: str, file: NDArray[np.int64], problems: Problems
-) -> Label:
-    text = cells.to_numpy(object)
-    given = np.flatnonzero((text != "") & ~problems.bad)
-    classes, number = np.unique(text[given].astype(str), return_inverse=True)
+def _read_label(cells: TextColumn, name: str, file: NDArray[np.int64], problems: Problems) -> Label:
+    given = np.flatnonzero(~cells.blank & ~problems.bad)
+    classes, number = cells.select(given).numbered()
     value = np.full(int(file.max(initial=-1)) + 1, NOT_LABELLED)
-    conflicting, why = np.zeros(len(text), bool), [""] * len(text)
-    for row, label in zip(given.tolist(), number.tolist(), strict=True):
-        before = value[file[row]]
-        if before == NOT_LABELLED:
-            value[file[row]] = label
-        elif before != label:
-            conflicting[row] = True
-            why[row] = (
-                f"{name} is {str(classes[label])!r}, but an earlier row gives the same image "
-                f"{str(classes[before])!r}"
-            )
-    problems.add_each([reason or None for reason in why])
-    return Label(name, tuple(map(str, classes)), value)
+    value[file[given[::-1]]] = number[::-1]  # the first one is written last
+    before = value[file[given]]
+    for place in np.flatnonzero(number != before).tolist():
+        problems.add_row(
+            int(given[place]),
+            f"{name} is {classes[number[place]]!r}, but an earlier row gives the same image "
+            f"{classes[before[place]]!r}",
+        )
+    return Label(name, classes, value)
 
 
 def check_label(label: Label, least: int = 2) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from augrank.arrays import Float64Array
 from augrank.manifest.problems import Problems
+from augrank.manifest.text_column import TextColumn
 from training.data.scores import read_scores
 
 
@@ -19,12 +20,12 @@ from training.data.scores import read_scores
 class Quantiles:
     """A column of scores as a column of classes."""
 
-    cells: "pd.Series[str]"  # "1" to "n"; blank where there is no score, or the row is kept out
+    cells: TextColumn  # "1" to "n"; blank where there is no score, or the row is kept out
     note: str  # for the user
 
 
 def quantile_classes(
-    frame: pd.DataFrame, name: str, classes: int, path: NDArray[np.object_], problems: Problems
+    frame: pd.DataFrame, name: str, classes: int, path: TextColumn, problems: Problems
 ) -> Quantiles:
     """Divide a column of scores into classes of equal size.
 
@@ -35,18 +36,16 @@ def quantile_classes(
         path: (N,) of each row's file, which has one score.
         problems: rows are added whose cell is no number, or contradicts an earlier row.
     """
-    _, file = np.unique(path.astype(str), return_inverse=True)
-    score, _ = read_scores(frame, name, file.astype(np.int64), problems)
+    _, file = path.numbered()
+    score, _ = read_scores(frame, name, file, problems)
     scored = np.flatnonzero(np.isfinite(score))  # files in the order of their names
     order = scored[np.argsort(score[scored], kind="stable")]
     of_file = np.zeros(len(score), np.int64)
     of_file[order] = _ranks(len(order), classes)
-    given = (frame[name].to_numpy(object) != "") & ~problems.bad
-    cells = np.full(len(frame), "", object)
-    kept = given & (of_file[file] > 0)
-    cells[kept] = of_file[file][kept].astype(str)
-    note = _note(name, classes, score[scored], of_file[scored])
-    return Quantiles(pd.Series(cells, dtype=object), note)
+    given = ~TextColumn.of(frame[name]).blank & ~problems.bad
+    texts = ["", *map(str, range(1, classes + 1))]
+    cells = TextColumn(np.where(given, of_file[file], 0), texts)
+    return Quantiles(cells, _note(name, classes, score[scored], of_file[scored]))
 
 
 def _ranks(count: int, classes: int) -> NDArray[np.int64]:

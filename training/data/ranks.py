@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from augrank.arrays import Float64Array
 from augrank.errors import DataError, one_of
 from augrank.manifest.problems import Problems
+from augrank.manifest.text_column import TextColumn
 from training.data.samples import NOT_LABELLED
 from training.data.scores import read_scores
 
@@ -121,10 +122,12 @@ def _read(
     score, row = read_scores(frame, name, file, problems)
     owner = np.zeros(len(score), np.int64)
     if within is not None and len(frame):
-        cells = frame[within].to_numpy(object).astype(str)
-        # Each row without an uploader is alone.
-        named = np.where(cells == "", np.char.add("\0", np.arange(len(cells)).astype(str)), cells)
-        owner = np.unique(named, return_inverse=True)[1].astype(np.int64)[row]
+        cells = TextColumn.of(frame[within])
+        # Each row without an uploader is alone: the first numbers, in the order of their names.
+        alone = np.flatnonzero(cells.blank)
+        number = cells.numbered()[1] + max(len(alone) - 1, 0)
+        number[alone[np.argsort(alone.astype(str))]] = np.arange(len(alone))
+        owner = number[row]
     return Rank.of(name, within, score, owner)
 
 

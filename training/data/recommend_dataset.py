@@ -23,7 +23,7 @@ from training.data.manifest.manifest import (
     check_manifest,
 )
 from training.data.manifest.rows import fingerprint
-from training.data.manifest.targets import Outcomes, find_targets, outcomes
+from training.data.manifest.targets import TargetOutcomes, find_targets
 from training.data.samples import Samples
 from training.data.splits import SPLITS, TEST, TRAIN, split_originals
 from training.run.folder import RunFolder
@@ -39,7 +39,7 @@ class RecommendDataset(Dataset):
     context: tuple[ContextColumn, ...]
     contexts: NDArray[np.float32]  # (K, C) distinct encoded contexts
     context_row: NDArray[np.int64]  # (manifest rows,) index into contexts
-    outcomes: tuple[Outcomes, ...]
+    outcomes: TargetOutcomes
 
     @property
     def classes(self) -> tuple[int, ...]:
@@ -181,7 +181,7 @@ def load_dataset(config: FitConfig, manifest: Manifest, ctx: TrainContext) -> Re
         context=columns,
         contexts=contexts,
         context_row=context_row,
-        outcomes=tuple(outcomes(manifest.frame, name, config.directions) for name in targets),
+        outcomes=TargetOutcomes(manifest.frame, targets, dict(config.directions)),
         data=fingerprint(manifest, images.sha256),
         copies=len(groups) - len(set(groups)),
     )

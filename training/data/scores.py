@@ -6,6 +6,8 @@ from numpy.typing import NDArray
 
 from augrank.arrays import Float64Array
 from augrank.manifest.problems import VALUE, Problems
+from augrank.manifest.text_column import TextColumn
+from augrank.manifest.values import numbers
 
 
 def read_scores(
@@ -23,19 +25,19 @@ def read_scores(
     Returns:
         Scores, (F,), NaN where there is none; and the row of each, (F,), -1 where there is none.
     """
-    text = frame[name].to_numpy(object)
-    number = pd.to_numeric(frame[name].replace("", np.nan), errors="coerce").to_numpy(float)
-    wrong = (text != "") & ~np.isfinite(number)
-    problems.add(wrong, f"{name} is {VALUE}: expected a number", list(map(str, text)))
-    rows = np.flatnonzero((text != "") & ~problems.bad)
+    cells = TextColumn.of(frame[name])
+    number = numbers(cells.texts)[cells.codes]
+    wrong = ~cells.blank & ~np.isfinite(number)
+    problems.add(wrong, f"{name} is {VALUE}: expected a number", cells)
+    rows = np.flatnonzero(~cells.blank & ~problems.bad)
     row = np.full(int(file.max(initial=-1)) + 1, -1)
     row[file[rows[::-1]]] = rows[::-1]  # the first one is written last
     score = np.where(row >= 0, number[row], np.nan) if len(number) else np.full(len(row), np.nan)
-    other = np.zeros(len(text), bool)
+    other = np.zeros(len(cells), bool)
     other[rows] = number[rows] != score[file[rows]]
     problems.add(
         other,
         f"{name} is {VALUE}, but an earlier row gives the same image another score",
-        list(map(str, text)),
+        cells,
     )
     return score, row

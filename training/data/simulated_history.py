@@ -74,7 +74,7 @@ def write_history(
     reading = ManifestOptions(targets=(), context=(), skip_bad_rows=skip_bad_rows)
     manifest = check_manifest(table, images, augmentations, reading)
     shown = np.isin(manifest.files, manifest.originals)[manifest.file]
-    first = manifest.frame[shown].drop_duplicates(PATH)
+    first = manifest.frame[shown].drop_duplicates(PATH).astype(str)
     kept = [name for name in attribute_columns(manifest) if name != ORIGINAL_FILE]
     sent = simulate(len(first), augmentations, options)
     frame = first[[PATH]].iloc[sent.original].reset_index(drop=True)

@@ -13,6 +13,7 @@ from augrank.errors import DataError, one_of, reason
 from augrank.files import atomic_write
 from augrank.manifest.problems import Table
 from augrank.manifest.read import read_rows
+from augrank.manifest.text_column import TextColumn
 from training.download.journal import UrlRecord
 
 MANIFEST, BROKEN = "manifest.csv", "broken.csv"
@@ -49,7 +50,7 @@ def read_urls(source: Path, column: str) -> Table:
     tabular = source.suffix.lower() not in _TEXT
     table = _read_table(source, column) if tabular else _read_text(source, column)
     table = _cleaned(table, column)
-    if not (table.frame[column] != "").any():
+    if TextColumn.of(table.frame[column]).blank.all():
         raise DataError(
             f"{source} contains no URL",
             expected="one per line" if not tabular else f"some in {column}",
@@ -66,7 +67,7 @@ def _read_text(source: Path, column: str) -> Table:
         ) from error
     lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1)]
     kept = [(number, line) for number, line in lines if line and not line.startswith("#")]
-    frame = pd.DataFrame({column: [line for _, line in kept]}, dtype=str)
+    frame = pd.DataFrame({column: TextColumn.of([line for _, line in kept]).categorical})
     return Table(source, frame, np.array([number for number, _ in kept], np.int64), "line")
 
 
@@ -78,19 +79,22 @@ def _read_table(source: Path, column: str) -> Table:
             expected=one_of(table.frame.columns, column),
             remedy="Name it with --url-column.",
         )
-    table.frame.iloc[list(table.bad), table.frame.columns.get_loc(column)] = ""  # never requested
-    return table
+    cells = TextColumn.of(table.frame[column])
+    codes = cells.codes.copy()
+    codes[list(table.bad)] = 0  # blank: never requested
+    cells = TextColumn(codes, cells.texts)
+    return replace(table, frame=table.frame.assign(**{column: cells.categorical}))
 
 
 def _cleaned(table: Table, column: str) -> Table:
     """Take off what copying has put around URLs: quotes, brackets, and HTML's ``&amp;``."""
-    urls = [str(url) for url in table.frame[column]]
-    clean = [url.strip("\"'<> ").replace("&amp;", "&") for url in urls]
-    changed = sum(one != other for one, other in zip(urls, clean, strict=True))
+    urls = TextColumn.of(table.frame[column])
+    clean = urls.map(lambda url: url.strip("\"'<> ").replace("&amp;", "&"))
+    changed = int((~urls.equals(clean)).sum())
     if not changed:
         return table
     note = f"took quotes, brackets or &amp; off {changed:,} URLs"
-    frame = table.frame.assign(**{column: clean})
+    frame = table.frame.assign(**{column: clean.categorical})
     return replace(table, frame=frame, notes=(*table.notes, note))
 
 
@@ -105,7 +109,7 @@ def write_results(
     Returns:
         The rows without an image. Without any image no manifest is written.
     """
-    urls = [str(url) for url in table.frame[column]]
+    urls = list(TextColumn.of(table.frame[column]))
     left_out = [
         _left_out(int(line), url, records.get(url), table.bad.get(row, "the row has no URL"))
         for row, (line, url) in enumerate(zip(table.lines, urls, strict=True))

@@ -5,19 +5,20 @@ import pandas as pd
 import pytest
 
 from augrank.manifest.problems import Problems
+from augrank.manifest.text_column import TextColumn
 from training.data.quantiles import quantile_classes
 
 
 def divide(scores: list[str], classes: int = 3, files: list[str] | None = None):
     frame = pd.DataFrame({"popularity": scores}, dtype=str)
     problems = Problems("line", np.arange(2, len(scores) + 2))
-    paths = np.array(files or [f"{n:02d}.jpg" for n in range(len(scores))], object)
+    paths = TextColumn.of(files or [f"{n:02d}.jpg" for n in range(len(scores))])
     return quantile_classes(frame, "popularity", classes, paths, problems), problems
 
 
 def test_ranks_are_divided_evenly():
     found, problems = divide(["5", "1", "9.5", "3", "7", "2"])
-    assert found.cells.tolist() == ["2", "1", "3", "2", "3", "1"]
+    assert list(found.cells) == ["2", "1", "3", "2", "3", "1"]
     assert found.note == "popularity: 3 classes of 2 images (1: 1 to 2, 2: 3 to 5, 3: 7 to 9.5)"
     assert not problems.reasons
 
@@ -27,7 +28,7 @@ def test_ranks_are_divided_evenly():
 )
 def test_the_remainder_next_to_the_boundaries_is_kept_out(count, classes, out):
     found, _ = divide([str(n) for n in range(count)], classes)
-    cells = found.cells.tolist()
+    cells = list(found.cells)
     assert [n for n, cell in enumerate(cells) if not cell] == out
     sizes = pd.Series([cell for cell in cells if cell]).value_counts()
     assert set(sizes) == {count // classes}
@@ -38,7 +39,7 @@ def test_the_remainder_next_to_the_boundaries_is_kept_out(count, classes, out):
 
 def test_what_is_no_number_is_a_bad_row_and_blank_is_not_labelled():
     found, problems = divide(["1", "", "many", "2", "inf", "3"])
-    assert found.cells.tolist() == ["1", "", "", "2", "", "3"]
+    assert list(found.cells) == ["1", "", "", "2", "", "3"]
     assert problems.reasons == {
         2: "popularity is 'many': expected a number",
         4: "popularity is 'inf': expected a number",
@@ -47,5 +48,5 @@ def test_what_is_no_number_is_a_bad_row_and_blank_is_not_labelled():
 
 def test_a_file_in_several_rows_counts_once():
     found, _ = divide(["1", "1", "2", "3"], files=["a.jpg", "a.jpg", "b.jpg", "c.jpg"])
-    assert found.cells.tolist() == ["1", "1", "2", "3"]
+    assert list(found.cells) == ["1", "1", "2", "3"]
     assert "3 classes of 1 images" in found.note

@@ -1,7 +1,6 @@
 """The context of a manifest's rows: which columns it has, their kinds, and their encoding."""
 
 import re
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Literal
 
@@ -13,6 +12,8 @@ from augrank.contracts.manifest import DEFAULT_CONTEXT, PRODUCT_TYPE
 from augrank.contracts.request_fields import MAX_TEXT, RESERVED
 from augrank.errors import DataError, one_of
 from augrank.manifest.problems import VALUE, Problems
+from augrank.manifest.text_column import TextColumn, combinations
+from augrank.manifest.values import is_numeric, numbers
 from augrank.models.context import (
     MAX_NUMBER,
     CategoricalColumn,
@@ -21,7 +22,6 @@ from augrank.models.context import (
     NumericColumn,
     normalize_category,
 )
-from training.data.manifest.values import is_numeric, numbers
 
 Kind = Literal["categorical", "numeric"]
 MAX_VALUES = 1000  # of a categorical context column; more is an identifier
@@ -80,21 +80,20 @@ def numeric_columns(
     return frozenset(name for name, kind in kinds.items() if kind == "numeric")
 
 
-def check_context(column: pd.Series, numeric: bool, problems: Problems) -> None:
+def check_context(column: "pd.Series[str]", numeric: bool, problems: Problems) -> None:
     """Check that numbers fit float32, which heads use, and that text fits a request."""
-    text = [str(value) for value in column]
+    name, cells = column.name, TextColumn.of(column)
     if numeric:
-        values, name = numbers(column), column.name
-        problems.add(~np.isfinite(values), f"{name}: expected a finite number, got {VALUE}", text)
-        too_large = np.abs(values) > MAX_NUMBER
-        problems.add(too_large, f"{name}: expected at most {MAX_NUMBER:.1e}, got {VALUE}", text)
+        values = numbers(cells.texts)
+        not_finite = ~np.isfinite(values)[cells.codes]
+        problems.add(not_finite, f"{name}: expected a finite number, got {VALUE}", cells)
+        too_large = (np.abs(values) > MAX_NUMBER)[cells.codes]
+        problems.add(too_large, f"{name}: expected at most {MAX_NUMBER:.1e}, got {VALUE}", cells)
         return
-    length = np.array([len(value) for value in text])
     problems.add(
-        length > MAX_TEXT,
-        f"{column.name}: expected at most {MAX_TEXT} characters, which a request may carry, "
-        f"got {VALUE}",
-        text,
+        cells.has(lambda text: len(text) > MAX_TEXT),
+        f"{name}: expected at most {MAX_TEXT} characters, which a request may carry, got {VALUE}",
+        cells,
     )
 
 
@@ -109,7 +108,7 @@ def doubts(
     for name in context:
         if name in declared:
             continue
-        values = [value for value in frame[name].unique().tolist() if value]
+        values = [value for value in TextColumn.of(frame[name]).found if value]
         declare = f"--context-type {name}=categorical"
         if name not in numeric:
             alike = [value for value in values if _LIKE_A_NUMBER.fullmatch(value)]
@@ -151,12 +150,13 @@ def merge_spellings(
         if name in numeric:
             continue
         spellings: dict[str, list[str]] = {}
-        for value, _ in Counter(frame[name]).most_common():  # on ties, the first seen
+        cells = TextColumn.of(frame[name])
+        for value in cells.by_frequency:
             spellings.setdefault(normalize_category(value) or value, []).append(value)
         merged = {first: others for first, *others in spellings.values() if others}
         if merged:
             chosen = {other: first for first, others in merged.items() for other in others}
-            frame = frame.assign(**{name: frame[name].replace(chosen)})
+            frame = frame.assign(**{name: cells.replace(chosen).categorical})
             read = (f"{', '.join(map(repr, o))} as {first!r}" for first, o in merged.items())
             notes.append(f"{name}: read " + "; ".join(read))
     return frame, tuple(notes)
@@ -168,12 +168,13 @@ def context_columns(
     """Describe the context columns: numeric ones by their range, categorical ones by values."""
     columns: list[ContextColumn] = []
     for name in context:
+        found = TextColumn.of(frame[name]).found
         if name in numeric:
-            values = numbers(frame[name])
+            values = numbers(found)
             low, high = float(values.min()), float(values.max())
             columns.append(NumericColumn(name=name, low=low, high=high))
             continue
-        vocabulary = tuple(sorted(set(frame[name])))
+        vocabulary = tuple(sorted(found))
         if len(vocabulary) > MAX_VALUES:
             raise DataError(
                 f"context column {name!r} looks like an identifier",
@@ -197,8 +198,6 @@ def encode_context(
     if not columns:
         return np.zeros((1, 0), np.float32), np.zeros(len(frame), np.int64)
     names = [column.name for column in columns]
-    groups = frame.groupby(names, sort=True, dropna=False)
-    keys = list(groups.indices)  # values, or a tuple of them, in the order of ngroup()
-    values = [key if isinstance(key, tuple) else (key,) for key in keys]
-    contexts = [dict(zip(names, distinct, strict=True)) for distinct in values]
-    return encoder.encode_many(contexts), groups.ngroup().to_numpy(np.int64)
+    distinct, row = combinations([TextColumn.of(frame[name]) for name in names])
+    contexts = [dict(zip(names, values, strict=True)) for values in distinct]
+    return encoder.encode_many(contexts), row

@@ -18,6 +18,7 @@ from augrank.contracts.manifest import ORIGINAL_FILE, PATH
 from augrank.errors import DataError, one_of
 from augrank.manifest.paths import check_paths
 from augrank.manifest.problems import Problems, Table
+from augrank.manifest.text_column import kept_rows
 from training.data.labels import Label, find_labels, read_labels
 from training.data.manifest.rows import ManifestRows
 from training.data.quantiles import quantile_classes
@@ -49,7 +50,7 @@ class LabelManifest(ManifestRows):
         kept, left_out = self.settled(bad, skip=skip)
         return replace(
             self,
-            frame=self.frame[kept].reset_index(drop=True),
+            frame=kept_rows(self.frame, kept),
             lines=self.lines[kept],
             file=self.file[kept],
             labels=tuple(label.without(sorted(bad)) for label in self.labels),
@@ -109,18 +110,17 @@ def check_label_manifest(
     for name, classes in columns.quantiles.items():
         find_labels(frame, (name,))  # raises if there is no such column
         divided = quantile_classes(frame, name, classes, path, problems)
-        divided_frame = divided_frame.assign(**{name: divided.cells})
+        divided_frame = divided_frame.assign(**{name: divided.cells.categorical})
         notes = (*notes, divided.note)
-    _, number = np.unique(path, return_inverse=True)
-    number = number.astype(np.int64)
+    _, number = path.numbered()
     # Of all rows, for those that contradict others or are no numbers.
     read_labels(divided_frame, names, number, problems)
     read_ranks(frame, columns.ranks, columns.rank_within, number, problems, names)
     left_out = problems.settle(table.source, skip=skip_bad_rows)
     kept = ~problems.bad
-    frame, divided_frame = (each[kept].reset_index(drop=True) for each in (frame, divided_frame))
-    files, file = np.unique(path[kept], return_inverse=True)
-    file, valid = file.astype(np.int64), Problems(table.unit, table.lines[kept])
+    frame, divided_frame = (kept_rows(each, kept) for each in (frame, divided_frame))
+    files, file = path.select(kept).numbered()
+    valid = Problems(table.unit, table.lines[kept])
     ranks = read_ranks(frame, columns.ranks, columns.rank_within, file, valid)
     compared = {rank.within for rank in ranks if rank.within is not None}
     groups = _group_columns(frame, columns.groups)
@@ -130,7 +130,7 @@ def check_label_manifest(
         frame=frame,
         lines=table.lines[kept],
         unit=table.unit,
-        files=tuple(map(str, files)),
+        files=files,
         file=file,
         left_out=left_out,
         notes=notes,

@@ -35,10 +35,11 @@ from augrank.contracts.manifest import (
     SUCCESSES,
     TRIALS,
 )
-from augrank.manifest.cells import CleanText
+from augrank.manifest.cells import clean_name
 from augrank.manifest.columns import check_augmentations, check_originals
 from augrank.manifest.paths import check_paths
 from augrank.manifest.problems import Problems, Table
+from augrank.manifest.text_column import TextColumn, first_rows, kept_rows
 from training.data.manifest.context import (
     Kind,
     check_context,
@@ -78,7 +79,7 @@ class Manifest(ManifestRows):
         present, original = np.unique(self.original[kept], return_inverse=True)
         return replace(
             self,
-            frame=self.frame[kept].reset_index(drop=True),
+            frame=kept_rows(self.frame, kept),
             lines=self.lines[kept],
             file=self.file[kept],
             originals=tuple(self.originals[number] for number in present),
@@ -101,12 +102,12 @@ class ManifestOptions:
 
     def cleaned(self) -> "ManifestOptions":
         """Return the options with names of columns as a table has them: stripped, in NFC."""
-        clean = CleanText()
+        types = {clean_name(name): kind for name, kind in self.context_types.items()}
         return replace(
             self,
-            targets=None if self.targets is None else [clean[name] for name in self.targets],
-            context=None if self.context is None else [clean[name] for name in self.context],
-            context_types={clean[name]: kind for name, kind in self.context_types.items()},
+            targets=None if self.targets is None else list(map(clean_name, self.targets)),
+            context=None if self.context is None else list(map(clean_name, self.context)),
+            context_types=types,
         )
 
 
@@ -141,23 +142,22 @@ def check_manifest(
     left_out = problems.settle(table.source, skip=options.skip_bad_rows)
 
     kept = ~problems.bad
-    frame, merged = merge_spellings(frame[kept].reset_index(drop=True), context, numeric)
-    file, original, label = file[kept], original[kept], label[kept]
-    files, file_number = np.unique(file, return_inverse=True)
-    originals, original_number = np.unique(original, return_inverse=True)
-    is_original = file == original
+    frame, merged = merge_spellings(kept_rows(frame, kept), context, numeric)
+    file, original, label = file.select(kept), original.select(kept), label[kept]
+    files, file_number = file.numbered()
+    originals, original_number = original.numbered()
     return Manifest(
         source=table.source,
         images=images.resolve(),
         frame=frame,
         lines=table.lines[kept],
         unit=table.unit,
-        files=tuple(map(str, files)),
-        originals=tuple(map(str, originals)),
-        file=file_number.astype(np.int64),
-        original=original_number.astype(np.int64),
+        files=files,
+        originals=originals,
+        file=file_number,
+        original=original_number,
         label=label,
-        applied=np.where(is_original, label, 0),
+        applied=np.where(file.equals(original), label, 0),
         context=context,
         numeric=numeric,
         left_out=left_out,
@@ -176,7 +176,6 @@ def attribute_columns(manifest: Manifest) -> tuple[str, ...]:
     not_attributes = {PATH, AUGMENTATION, ORIGINAL_FILE, SPLIT, SHA256, *DEFAULT_CONTEXT}
     not_attributes |= {target + ending for target in targets for ending in endings}
     names = [name for name in frame.columns if name not in not_attributes]
-    if not names:
-        return ()
-    varied = frame[names].groupby(manifest.original).nunique().max()
-    return tuple(name for name in names if varied[name] <= 1)
+    first = first_rows(manifest.original, len(manifest.originals))[manifest.original]
+    codes = {name: TextColumn.of(frame[name]).codes for name in names}
+    return tuple(name for name in names if (codes[name] == codes[name][first]).all())

@@ -18,7 +18,7 @@ class ManifestRows:
 
     source: Path
     images: Path
-    frame: pd.DataFrame  # (N rows), text, valid rows only
+    frame: pd.DataFrame  # (N rows), categories of text (``TextColumn``), valid rows only
     lines: NDArray[np.int64]  # (N,)
     unit: str  # what ``lines`` counts
     files: tuple[str, ...]  # every distinct file, relative to images

@@ -1,17 +1,19 @@
 """The targets of a manifest: which there are, and their outcomes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from augrank.arrays import Float64Array
 from augrank.contracts.manifest import PROBABILITY, SUCCESSES, TRIALS
 from augrank.errors import DataError, one_of
 from augrank.manifest.problems import VALUE, Problems
+from augrank.manifest.text_column import TextColumn
+from augrank.manifest.values import numbers, share
 from augrank.models.targets import TARGET_ALIASES, TARGETS, Direction, Target, resolve_target
-from training.data.manifest.values import numbers
 
 # Outcomes in words, in lower case.
 WORDS = dict.fromkeys(("true", "t", "yes", "y"), 1.0) | dict.fromkeys(
@@ -49,9 +51,30 @@ class Outcomes:
 
     target: Target
     row: NDArray[np.int64]  # (R,) rows of the manifest
-    label: NDArray[np.float64]  # (R,) 0 or 1
-    weight: NDArray[np.float64]  # (R,) number of outcomes
-    truth: NDArray[np.float64] | None  # (R,) true probabilities, if known
+    label: Float64Array  # (R,) 0 or 1
+    weight: Float64Array  # (R,) number of outcomes; not to be written to: it may be one number
+    truth: Float64Array | None  # (R,) true probabilities, if known
+
+
+@dataclass(frozen=True)
+class TargetOutcomes:
+    """The outcomes of several targets, each collected when it is asked for.
+
+    Those of ten million rows take a quarter of a gigabyte for each target.
+    """
+
+    frame: pd.DataFrame  # checked rows
+    names: tuple[str, ...]  # of the targets
+    directions: Mapping[str, Direction]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, number: int) -> Outcomes:
+        return outcomes(self.frame, self.names[number], self.directions)
+
+    def __iter__(self) -> Iterator[Outcomes]:
+        return (self[number] for number in range(len(self)))
 
 
 def find_targets(frame: pd.DataFrame, wanted: Sequence[str] | None = None) -> tuple[str, ...]:
@@ -94,7 +117,11 @@ def possible_targets(frame: pd.DataFrame) -> tuple[str, ...]:
     """
     columns = set(frame.columns)
     simulated = {name.removesuffix(PROBABILITY) for name in columns if name.endswith(PROBABILITY)}
-    aliases = {name for name in TARGET_ALIASES if name in columns and _holds_outcomes(frame[name])}
+    aliases = {
+        name
+        for name in TARGET_ALIASES
+        if name in columns and _holds_outcomes(TextColumn.of(frame[name]))
+    }
     found = _counted(frame) | aliases | (columns & ({*TARGETS} | simulated))
     standard = [name for name in (*TARGETS, *TARGET_ALIASES) if name in found]
     return (*standard, *sorted(found - set(standard)))
@@ -120,63 +147,61 @@ def _check_aliases(targets: Sequence[str]) -> None:
         named[standard] = name
 
 
-def _holds_outcomes(column: pd.Series) -> bool:
+def _holds_outcomes(cells: TextColumn) -> bool:
     """Return whether at least half of the cells that are not blank hold 0 or 1."""
-    values = _labels(column[column != ""])
-    return len(values) > 0 and float(np.isin(values, (0, 1)).mean()) >= 0.5
+    return share(cells, np.isin(_labels(cells.texts), (0, 1))) >= 0.5
 
 
 def check_target(frame: pd.DataFrame, name: str, problems: Problems) -> None:
     """Check that outcomes are 0, 1 or blank, or integer counts, and true probabilities 0 to 1."""
 
-    def check(
-        column: str,
-        values: NDArray[np.float64],
-        wrong: NDArray[np.bool_],
-        why: str,
-        needed: NDArray[np.bool_] | None = None,
-    ) -> None:
-        text = [str(value) for value in frame[column]]
-        blank = np.array([value == "" for value in text])
-        bad = ~blank & (~np.isfinite(values) | wrong)
-        if needed is not None:
-            bad |= blank & needed
-        for hint, rows in _hints(name, text, bad & ~problems.bad).items():
-            problems.add(rows, f"{column}: expected {why}, got {VALUE}{hint}", text)
+    def check(cells: TextColumn, right: NDArray[np.bool_], column: str, why: str) -> None:
+        bad = ~right & ~problems.bad
+        for hint, rows in _hints(name, cells, bad).items():
+            problems.add(rows, f"{column}: expected {why}, got {VALUE}{hint}", cells)
 
-    with np.errstate(invalid="ignore"):
-        if name in frame.columns:
-            labels = _labels(frame[name])
-            check(name, labels, (labels != 0) & (labels != 1), "0, 1 or blank")
-        else:
-            successes, trials = frame[name + SUCCESSES], frame[name + TRIALS]
-            counts = numbers(trials)
-            for count, other in ((name + TRIALS, successes), (name + SUCCESSES, trials)):
-                values, required = numbers(frame[count]), other.to_numpy(object) != ""
-                wrong = (values < 0) | (values != np.floor(values))
-                check(count, values, wrong, "a whole number", required)
-            values = numbers(successes)
-            check(name + SUCCESSES, values, values > counts, f"at most {name}{TRIALS}")
-        if name + PROBABILITY in frame.columns:
-            values = numbers(frame[name + PROBABILITY])
-            check(name + PROBABILITY, values, (values < 0) | (values > 1), "0 to 1 or blank")
+    if name in frame.columns:
+        cells = TextColumn.of(frame[name])
+        right = np.isin(_labels(cells.texts), (0, 1))[cells.codes]
+        check(cells, right | cells.blank, name, "0, 1 or blank")
+    else:
+        successes, trials = (TextColumn.of(frame[name + each]) for each in (SUCCESSES, TRIALS))
+        for cells, other, ending in ((trials, successes, TRIALS), (successes, trials, SUCCESSES)):
+            right = _is_count(cells.texts)[cells.codes]
+            needless = cells.blank & other.blank
+            check(cells, right | needless, name + ending, "a whole number")
+        most = numbers(trials.texts)[trials.codes]
+        right = numbers(successes.texts)[successes.codes] <= most
+        check(successes, right | successes.blank, name + SUCCESSES, f"at most {name}{TRIALS}")
+    if name + PROBABILITY in frame.columns:
+        cells = TextColumn.of(frame[name + PROBABILITY])
+        values = numbers(cells.texts)
+        right = ((values >= 0) & (values <= 1))[cells.codes]
+        check(cells, right | cells.blank, name + PROBABILITY, "0 to 1 or blank")
+
+
+def _is_count(texts: Sequence[str]) -> NDArray[np.bool_]:
+    """Return which texts are whole numbers from 0, (K,)."""
+    values = numbers(texts)
+    return np.asarray(np.isfinite(values) & (values >= 0) & (values == np.floor(values)), bool)
 
 
 def _hints(
-    target: str, text: Sequence[str], bad: NDArray[np.bool_]
+    target: str, cells: TextColumn, bad: NDArray[np.bool_]
 ) -> Mapping[str, NDArray[np.bool_]]:
     """Return the bad rows by what their text seems to be, said as a hint."""
-    rate = f": for a rate, give counts in {target}{SUCCESSES} and {target}{TRIALS}"
-    found: dict[str, NDArray[np.bool_]] = {}
-    for row in np.flatnonzero(bad).tolist():
-        value = text[row]
-        hint = ""
-        if value.casefold() in MISSING:
-            hint = ": leave a missing value blank"
-        elif value.endswith("%") or _is_fraction(value):
-            hint = rate
-        found.setdefault(hint, np.zeros(len(bad), bool))[row] = True
-    return found
+    codes: dict[str, list[int]] = {}
+    for code in np.unique(cells.codes[bad]).tolist():
+        codes.setdefault(_hint(target, cells.texts[code]), []).append(code)
+    return {hint: bad & np.isin(cells.codes, alike) for hint, alike in codes.items()}
+
+
+def _hint(target: str, text: str) -> str:
+    if text.casefold() in MISSING:
+        return ": leave a missing value blank"
+    if text.endswith("%") or _is_fraction(text):
+        return f": for a rate, give counts in {target}{SUCCESSES} and {target}{TRIALS}"
+    return ""
 
 
 def _is_fraction(text: str) -> bool:
@@ -189,14 +214,17 @@ def _is_fraction(text: str) -> bool:
 
 def outcomes(frame: pd.DataFrame, name: str, directions: Mapping[str, Direction]) -> Outcomes:
     """Collect the outcomes of one target, from checked rows."""
+    weight: Float64Array
     if name in frame.columns:
-        row = np.flatnonzero(frame[name].to_numpy(object) != "")
-        label = _labels(frame[name])[row]
-        weight = np.ones(len(row))
+        cells = TextColumn.of(frame[name])
+        row = np.flatnonzero(~cells.blank)
+        label = _labels(cells.texts)[cells.codes[row]]
+        weight = np.broadcast_to(1.0, len(row))
     else:
-        counted = np.flatnonzero(frame[name + TRIALS].to_numpy(object) != "")
-        successes = numbers(frame[name + SUCCESSES])[counted]
-        failures = numbers(frame[name + TRIALS])[counted] - successes
+        won, trials = (TextColumn.of(frame[name + each]) for each in (SUCCESSES, TRIALS))
+        counted = np.flatnonzero(~trials.blank)
+        successes = numbers(won.texts)[won.codes[counted]]
+        failures = numbers(trials.texts)[trials.codes[counted]] - successes
         # s ones among n have the log loss of a 1 with weight s and a 0 with weight n - s
         row = np.concatenate([counted, counted])
         label = np.concatenate([np.ones(len(counted)), np.zeros(len(counted))])
@@ -206,13 +234,14 @@ def outcomes(frame: pd.DataFrame, name: str, directions: Mapping[str, Direction]
         row, label, weight = row[order], label[order], weight[order]
     truth = None
     if name + PROBABILITY in frame.columns:
-        probability = numbers(frame[name + PROBABILITY])[row]
+        cells = TextColumn.of(frame[name + PROBABILITY])
+        probability = numbers(cells.texts)[cells.codes[row]]
         truth = probability if np.isfinite(probability).all() else None
     return Outcomes(resolve_target(name, dict(directions)), row, label, weight, truth)
 
 
-def _labels(column: pd.Series) -> NDArray[np.float64]:
-    """Convert outcomes to float64 (N,): numbers, and true and false in words; NaN for others."""
-    words = column.str.lower().map(WORDS).to_numpy(np.float64, na_value=np.nan)
-    values = numbers(column)
+def _labels(texts: Sequence[str]) -> Float64Array:
+    """Convert outcomes to float64 (K,): numbers, and true and false in words; NaN for others."""
+    words = np.array([WORDS.get(text.lower(), np.nan) for text in texts], np.float64)
+    values = numbers(texts)
     return np.asarray(np.where(np.isnan(values), words, values), np.float64)

@@ -1,7 +1,9 @@
 """Manifests: columns, bad rows, pairs of counts, context and fingerprints."""
 
 import csv
+import hashlib
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -12,9 +14,9 @@ from augrank.manifest.problems import format_rows, write_bad_rows
 from augrank.manifest.read import read_table
 from tests.training.data.manifest.manifests import NAMES, read
 from training.data.manifest.context import context_columns, encode_context, find_context
-from training.data.manifest.manifest import attribute_columns, check_manifest
+from training.data.manifest.manifest import ManifestOptions, attribute_columns, check_manifest
 from training.data.manifest.rows import fingerprint
-from training.data.manifest.targets import find_targets, outcomes
+from training.data.manifest.targets import TargetOutcomes, find_targets, outcomes
 
 
 def test_bad_rows_are_listed_with_line_number_and_reason(folder):
@@ -263,3 +265,49 @@ def test_spellings_of_a_product_type_are_one_type(folder):
     manifest = read(folder, rows)
     assert list(manifest.frame["product_type"]) == ["Running Shoe"] * 3 + ["Boot"]
     assert manifest.notes == ("product_type: read 'running-shoe' as 'Running Shoe'",)
+
+
+def test_the_fingerprint_is_of_the_values_whatever_their_codes(folder):
+    rows = {"relative_im_path": [f"images/{n:03d}.png" for n in (3, 1, 1, 2)],
+            "open_rate": ["1", "", "0", "1"], "colour": ["blue", "red", "red", ""]}  # fmt: skip
+    frame = pd.DataFrame(rows)
+    frame.to_csv(folder / "m.csv", index=False)
+    coded = frame.assign(colour=pd.Categorical(frame["colour"], ["red", "green", "", "blue"]))
+    coded.to_parquet(folder / "m.parquet", index=False)
+    names = ("m.csv", "m.parquet")
+    read = [check_manifest(read_table(folder / name, {}), folder, NAMES) for name in names]
+    found = [fingerprint(manifest, ("a", "b")) for manifest in read]
+    text = pd.util.hash_pandas_object(frame, index=False).to_numpy()
+    digest = hashlib.sha256("\x1f".join(rows).encode() + text.tobytes() + b"a\nb")
+    assert found == [digest.hexdigest()] * 2
+    changed = read[0].frame.assign(colour=read[0].frame["colour"].cat.rename_categories(str.upper))
+    assert fingerprint(replace(read[0], frame=changed), ("a", "b")) != found[0]
+
+
+def test_every_bad_row_is_told_with_its_own_cell(folder):
+    rows = [("1", "5"), ("50%", "6"), ("x", "six"), ("50%", "7"), ("", "8"), ("x", "inf")]
+    text = "relative_im_path,open_rate,spend\n"
+    text += "".join(f"images/000.png,{rate},{spend}\n" for rate, spend in rows)
+    (folder / "m.csv").write_text(text)
+    options = ManifestOptions(context=("spend",), skip_bad_rows=True)
+    manifest = check_manifest(read_table(folder / "m.csv", {}), folder, NAMES, options)
+    wrong = "open_rate: expected 0, 1 or blank, got"
+    rate = ": for a rate, give counts in open_rate_successes and open_rate_trials"
+    assert [(row.line, row.reason) for row in manifest.left_out] == [
+        (3, f"{wrong} '50%'{rate}"),
+        (4, f"{wrong} 'x'"),
+        (5, f"{wrong} '50%'{rate}"),
+        (7, f"{wrong} 'x'"),
+    ]
+    assert manifest.frame["open_rate"].tolist() == ["1", ""]
+    assert context_columns(manifest.frame, ("spend",), {"spend"})[0].high == 8
+
+
+def test_outcomes_are_collected_when_they_are_asked_for(folder):
+    text = "relative_im_path,open_rate,bounce\nimages/000.png,1,\nimages/001.png,0,1\n"
+    found = TargetOutcomes(read(folder, text).frame, ("open_rate", "bounce"), {})
+    assert len(found) == 2
+    assert [each.label.tolist() for each in found] == [[1, 0], [1]]
+    assert [each.weight.tolist() for each in found] == [[1, 1], [1]]
+    assert found[1].target.direction == "minimize"
+    assert not TargetOutcomes(read(folder, text).frame, (), {})
