@@ -9,7 +9,8 @@ from rich.console import Console
 from augrank.cli.command import friendly_errors
 from augrank.cli.reporter import RichReporter
 from augrank.files import check_output_folder, disk_errors
-from export.sagemaker.cli import register
+from export.kit import cli as kit
+from export.sagemaker import cli as sagemaker_cli
 
 if TYPE_CHECKING:
     from export.tasks.base import Export
@@ -17,14 +18,14 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
-    help="Export a finished run, and deploy it to SageMaker.",
+    help="Export a finished run, deploy it to SageMaker, or pack a kit for hosts without internet.",
 )
 console = Console()
 
 
 @app.callback()
 def main() -> None:
-    """Export a finished run, and deploy it to SageMaker."""
+    """Export a finished run, deploy it to SageMaker, or pack a kit for hosts without internet."""
 
 
 @app.command()
@@ -84,7 +85,8 @@ def build(
     _print_export(export)
 
 
-register(app)
+kit.register(app)
+sagemaker_cli.register(app)
 
 
 def _print_export(export: "Export") -> None:
