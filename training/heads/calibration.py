@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
+from scipy.optimize import isotonic_regression, minimize
 from scipy.special import expit
 
 from augrank.arrays import Float64Array
@@ -97,25 +97,24 @@ def fit_venn_abers(
     probability: Float64Array, label: Float64Array, weight: Float64Array
 ) -> VennAbersCalibration:
     """Fit the inductive Venn-Abers predictor at quantiles of the predictions."""
-    from sklearn.isotonic import IsotonicRegression
-
     knots = np.unique(np.quantile(probability, np.linspace(0, 1, KNOTS)))
     at = np.unique(np.concatenate([[0.0], knots, [1.0]]))
-    fits = []
-    for outcome in (0.0, 1.0):
-        fits.append(
-            [
-                IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip")
-                .fit(
-                    np.append(probability, knot),
-                    np.append(label, outcome),
-                    sample_weight=np.append(weight, 1.0),
-                )
-                .predict([knot])[0]
-                for knot in at
-            ]
-        )
-    zero, one = np.array(fits)
+    kept = weight > 0
+    values, row = np.unique(probability[kept], return_inverse=True)
+    trials = np.bincount(row, weight[kept]).astype(np.float64)
+    successes = np.bincount(row, (weight * label)[kept])
+
+    def fitted(knot: float, outcome: float) -> float:
+        """Return the isotonic regression at a knot that has one more outcome."""
+        place = int(np.searchsorted(values, knot))
+        ones, total = successes, trials
+        if place == len(values) or values[place] != knot:
+            ones, total = np.insert(ones, place, 0.0), np.insert(total, place, 0.0)
+        more = np.arange(len(total)) == place
+        ones, total = ones + outcome * more, total + more
+        return float(isotonic_regression(ones / total, weights=total).x[place])
+
+    zero, one = (np.array([fitted(knot, outcome) for knot in at]) for outcome in (0.0, 1.0))
     calibrated = np.maximum.accumulate(one / (1 - zero + one))
     return VennAbersCalibration(at=tuple(at.tolist()), calibrated=tuple(calibrated.tolist()))
 
