@@ -10,6 +10,7 @@ import torch
 
 from augrank.reporting import NullReporter, Reporter
 from tests.support.shapes import SHAPES, draw
+from training.heads.posterior import gibbs, mixed_effects
 
 
 @pytest.fixture(autouse=True)
@@ -20,6 +21,13 @@ def _one_thread() -> Iterator[None]:
     yield
     torch.set_num_threads(before[0])
     cv2.setNumThreads(before[1])
+
+
+@pytest.fixture
+def short_chains(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sample posteriors briefly, in tests of something else than what they say."""
+    monkeypatch.setattr(gibbs, "ROUNDS", 2)
+    monkeypatch.setattr(mixed_effects, "DRAWS", 40)
 
 
 @pytest.fixture

@@ -11,6 +11,11 @@ from tests.training.tasks.runs import NAMES
 from training.data.simulated_history import write_history
 
 
+@pytest.fixture(autouse=True)
+def _briefly(short_chains: None) -> None:
+    """What posteriors say is tested in tests/training/heads, and whole in tests/e2e."""
+
+
 @pytest.fixture(scope="module")
 def quiet() -> Reporter:
     return NullReporter()
