@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from augrank.errors import DataError, one_of
 from benchmarks.common.markdown import render
 from benchmarks.common.results import Results, check_version
+from benchmarks.gpu.document import gpu_section
 from benchmarks.service.document import service_section
 from benchmarks.serving.document import classify_section, pipeline_section, serving_section
 from benchmarks.training.document import training_section
@@ -14,6 +15,7 @@ from benchmarks.training.neighbours import neighbours_section
 HEADING = re.compile(r"(?m)^(?=## )")
 SECTIONS: dict[str, Callable[[Results], str]] = {
     "classify": classify_section,
+    "gpu": gpu_section,
     "neighbours": neighbours_section,
     "pipeline": pipeline_section,
     "service": service_section,

@@ -3,6 +3,8 @@
 import contextlib
 import ctypes
 import importlib.metadata
+import importlib.util
+import io
 import os
 import sys
 import tempfile
@@ -175,6 +177,7 @@ def providers(device: Device) -> list[str | tuple[str, dict[str, Any]]]:
     """
     if not uses_accelerator(device):
         return [CPU]
+    _load_cuda_libraries()
     wanted = TENSORRT if device == "tensorrt" else CUDA
     available = onnxruntime.get_available_providers()
     if wanted not in available:
@@ -200,6 +203,23 @@ def uses_accelerator(device: Device) -> bool:
     if device == "auto":
         return CUDA in onnxruntime.get_available_providers() and _has_gpu()
     return device in ("cuda", "tensorrt")
+
+
+def _load_cuda_libraries() -> None:
+    """Load the CUDA libraries of pip's ``nvidia-*`` wheels, wherever they are installed.
+
+    onnxruntime's provider names them without a path, and the loader does not search
+    ``site-packages``: without this, CUDA works only if torch was imported before. Builds for CPUs
+    are left as they are; libraries of the system are found by the loader.
+    """
+    if not getattr(onnxruntime, "cuda_version", ""):
+        return
+    found = importlib.util.find_spec("nvidia")
+    for root in (found and found.submodule_search_locations) or ():
+        for folder in sorted(Path(root).glob("*/lib")):
+            # It prints what this folder lacks.
+            with contextlib.redirect_stdout(io.StringIO()):
+                onnxruntime.preload_dlls(directory=os.fspath(folder))
 
 
 def engine_versions() -> tuple[str, ...]:

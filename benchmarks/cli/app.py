@@ -4,6 +4,7 @@ import typer
 
 from benchmarks.cli.classify import classify
 from benchmarks.cli.documents import document, reproduce
+from benchmarks.cli.gpu import gpu
 from benchmarks.cli.graphs import graphs
 from benchmarks.cli.hostile import hostile
 from benchmarks.cli.instances import instances, refresh_prices
@@ -19,7 +20,7 @@ app = typer.Typer(
     help="Time training and serving; check what answers claim, and what a server bears.",
 )
 COMMANDS = (
-    *(pipeline, serving, classify, service, training, neighbours, instances),
+    *(pipeline, serving, classify, service, training, neighbours, gpu, instances),
     *(trust, graphs, labels, hostile, document, reproduce),
 )
 for command in COMMANDS:
