@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -103,7 +104,7 @@ class ServerOptions:
             settings.ALLOW_URLS: int(self.allow_urls) if self.allow_urls is not None else None,
         }
         given = {name: str(value) for name, value in variables.items() if value is not None}
-        if not uses_accelerator(self._device):
+        if not uses_accelerator(self._device) or find_spec("torch") is None:
             path = (str(WITHOUT_TORCH), os.environ.get("PYTHONPATH", ""))
             given["PYTHONPATH"] = os.pathsep.join(filter(None, path))
         return {**os.environ, **given}

@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 from augrank.errors import BundleError, ServerError
+from augrank.serving import server as server_module
 from augrank.serving.capacity import CapacityRequest, plan_serving
 from augrank.serving.server import WITHOUT_TORCH, ServerOptions, serve
 from augrank.serving.torchserve import loopback_client
@@ -66,6 +67,8 @@ def test_workers_on_a_gpu_import_torch_for_its_libraries(monkeypatch):
     before = os.pathsep.join((str(WITHOUT_TORCH), "mine"))
     assert ServerOptions().worker_environment["PYTHONPATH"] == before
     assert ServerOptions(device="cuda").worker_environment["PYTHONPATH"] == "mine"
+    monkeypatch.setattr(server_module, "find_spec", lambda name: None)
+    assert ServerOptions(device="cuda").worker_environment["PYTHONPATH"] == before
 
 
 def test_the_stand_in_for_torch_says_what_it_is():
