@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from augrank.batch.job import BATCH, REVIEW_KIND, ClassifyJob, Item
+from augrank.batch.job import REVIEW_KIND, ClassifyJob, Item
+from augrank.batch.read_ahead import ReadItem, read_ahead
 from augrank.bundle.classify_spec import ClassifySpec
 from augrank.bundle.load import load_bundle
 from augrank.contracts.manifest import PATH
@@ -28,25 +29,20 @@ class ClassifyScorer:
     def __call__(self, shard: Sequence[Item]) -> list[dict[str, Any]]:
         """Return the rows of a shard; ``columns.py`` has their columns."""
         rows = []
-        for start in range(0, len(shard), BATCH):
-            rows += self._answer(shard[start : start + BATCH])
+        for batch in read_ahead(shard, self._job.images):
+            rows += self._answer(batch)
         return rows
 
-    def _answer(self, items: Sequence[Item]) -> list[dict[str, Any]]:
+    def _answer(self, items: Sequence[ReadItem]) -> list[dict[str, Any]]:
         rows, sources, requests = [], list[Item](), list[Request]()
-        for item in items:
-            error, image = item.error, b""
-            if error is None:
-                try:
-                    image = (self._job.images / item.path).read_bytes()
-                except OSError as fault:
-                    error = f"the file cannot be read: {fault.strerror}"
-            if error is not None:
-                rows.append(_failed(item, error))
+        for read in items:
+            item = read.item
+            if read.error is not None:
+                rows.append(_failed(item, read.error))
                 continue
             kind = item.context.get(REVIEW_KIND)
             sources.append(item)
-            requests.append(Request((image,), kind, self._job.coverage, top=1, single=True))
+            requests.append(Request((read.image,), kind, self._job.coverage, top=1, single=True))
         answers = self._classifier.classify_batch(requests)
         for item, answer in zip(sources, answers, strict=True):
             if isinstance(answer, AugrankError):

@@ -4,7 +4,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from augrank.batch.job import BATCH, Item, RecommendJob
+from augrank.batch.job import Item, RecommendJob
+from augrank.batch.read_ahead import ReadItem, read_ahead
 from augrank.bundle.load import load_bundle
 from augrank.bundle.recommend_spec import RecommendSpec
 from augrank.contracts.manifest import PATH
@@ -28,31 +29,25 @@ class RecommendScorer:
     def __call__(self, shard: Sequence[Item]) -> list[dict[str, Any]]:
         """Return the rows of a shard; ``columns.py`` has their columns."""
         rows = []
-        for start in range(0, len(shard), BATCH):
-            rows += self._answer(shard[start : start + BATCH])
+        for batch in read_ahead(shard, self._job.images):
+            rows += self._answer(batch)
         return rows
 
-    def _answer(self, items: Sequence[Item]) -> list[dict[str, Any]]:
+    def _answer(self, items: Sequence[ReadItem]) -> list[dict[str, Any]]:
         job = self._job
         sources: list[tuple[Item, str]] = []  # of each request
         requests: list[Request] = []
         rows = []
-        for item in items:
-            error = item.error
-            image = b""
-            if error is None:
-                try:
-                    image = (job.images / item.path).read_bytes()
-                except OSError as fault:
-                    error = f"the file cannot be read: {fault.strerror}"
-            if error is not None:
-                rows += [_failed(item, target, error) for target in job.targets]
+        for read in items:
+            item = read.item
+            if read.error is not None:
+                rows += [_failed(item, target, read.error) for target in job.targets]
                 continue
             for target in job.targets:
                 sources.append((item, target))
                 requests.append(
                     Request(
-                        image,
+                        read.image,
                         target,
                         item.context,
                         job.candidates,

@@ -13,6 +13,7 @@ from augrank.batch.shards import Partial
 
 SHARD_STEP, MOST_SHARD = BATCH, 64  # images
 SHARDS = 64  # of a small job, so that workers end together
+MOST_SHARDS = 50_000  # of any job: each costs the one process that hands it out and writes it
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,7 @@ def score(
         ServerError: a worker process was killed; run it again to resume.
     """
     run, partial = executor_named(executor), Partial(out, columns_of(job))
-    steps = max(1, math.ceil(len(items) / SHARDS / SHARD_STEP))
-    size = min(MOST_SHARD, steps * SHARD_STEP)
+    size = shard_size(len(items))
     shards = [items[start : start + size] for start in range(0, len(items), size)]
     with partial.lock():
         partial.begin(fingerprint(job, items, size))
@@ -62,8 +62,8 @@ def score(
         finished = len(items) - sum(map(len, missing.values()))
         done(finished, len(items))
         with closing(run(job, missing, workers)) as scored:  # also if Ctrl-C ends it
-            for number, rows in scored:
-                partial.write(number, rows)
+            for number, content in scored:
+                partial.write(number, content)
                 finished += len(shards[number])
                 done(finished, len(items))
         merged = partial.finish(len(shards))
@@ -75,3 +75,13 @@ def score(
         len(shards) - len(missing),
         merged.first_error,
     )
+
+
+def shard_size(items: int) -> int:
+    """Return the number of items in a shard: small ones, unless there would be too many."""
+    size = min(MOST_SHARD, _in_steps(items / SHARDS))
+    return size if items <= size * MOST_SHARDS else _in_steps(items / MOST_SHARDS)
+
+
+def _in_steps(items: float) -> int:
+    return max(1, math.ceil(items / SHARD_STEP)) * SHARD_STEP

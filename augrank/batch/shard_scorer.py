@@ -1,10 +1,18 @@
-"""Score a shard: run its images through a task, and return answers and errors as rows."""
+"""Score a shard: run its images through a task, and return answers and errors as rows.
 
-from collections.abc import Sequence
+Workers also make the rows a Parquet file, which takes several times as long as writing its bytes:
+done by the one process that writes, it would bound the whole job.
+"""
+
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from augrank.batch.columns import columns_of
 from augrank.batch.job import ClassifyJob, Item, RecommendJob, ScoringJob
+from augrank.batch.shards import parquet_file
 from augrank.processes import use_one_thread_for_arrays
+
+ShardEncoder = Callable[[Sequence[Item]], bytes]
 
 
 class ShardScorer(Protocol):
@@ -29,3 +37,13 @@ def shard_scorer(job: ScoringJob) -> ShardScorer:
     from augrank.batch.classify_scorer import ClassifyScorer
 
     return ClassifyScorer(job)
+
+
+def shard_encoder(job: ScoringJob) -> ShardEncoder:
+    """Load the pipeline of a job into this worker; it answers shards with Parquet files.
+
+    Raises:
+        BundleError: the bundle or the device does not fit.
+    """
+    score, columns = shard_scorer(job), columns_of(job)
+    return lambda shard: parquet_file(score(shard), columns)

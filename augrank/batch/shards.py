@@ -32,6 +32,13 @@ class MergedRows:
     first_error: str | None  # message of the first row without an answer
 
 
+def parquet_file(rows: Sequence[dict[str, Any]], columns: pa.Schema) -> bytes:
+    """Return rows as the content of a Parquet file."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(rows, columns), sink, compression="zstd")
+    return bytes(sink.getvalue())
+
+
 class Partial:
     """A job's answers so far, in a folder beside its output.
 
@@ -74,10 +81,10 @@ class Partial:
         """Return whether a shard is finished."""
         return self._shard(number).exists()
 
-    def write(self, number: int, rows: Sequence[dict[str, Any]]) -> None:
-        """Write a shard's rows."""
+    def write(self, number: int, content: bytes) -> None:
+        """Write a shard's Parquet file."""
         with atomic_write(self._shard(number), fsync=False) as temporary:
-            pq.write_table(pa.Table.from_pylist(rows, self._columns), temporary, compression="zstd")
+            temporary.write_bytes(content)
 
     def finish(self, shards: int) -> MergedRows:
         """Merge all shards into one file, list the errors, and remove the folder."""

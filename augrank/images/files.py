@@ -71,11 +71,11 @@ def image_files(folder: Path) -> ImageFolder:
                 passed_over[_NOT_TEXT] += 1
                 continue
             path = Path(entry.path)
-            if path.is_dir():
+            if entry.is_dir():  # the listing knows; path.is_dir() would ask again
                 (links if entry.is_symlink() else folders).append(path)
-            elif path.is_file() and _is_image(entry.name):
+            elif entry.is_file() and _is_image(entry.name):
                 found.append(path.relative_to(folder).as_posix())
-            elif path.is_file():
+            elif entry.is_file():
                 passed_over[path.suffix.lower()] += 1
     return ImageFolder(tuple(sorted(found)), passed_over)
 

@@ -9,6 +9,7 @@ from benchmarks.cli.graphs import graphs
 from benchmarks.cli.hostile import hostile
 from benchmarks.cli.instances import instances, refresh_prices
 from benchmarks.cli.labels import labels
+from benchmarks.cli.scale import scale
 from benchmarks.cli.service import service
 from benchmarks.cli.serving import pipeline, serving
 from benchmarks.cli.training import neighbours, training
@@ -21,7 +22,7 @@ app = typer.Typer(
 )
 COMMANDS = (
     *(pipeline, serving, classify, service, training, neighbours, gpu, instances),
-    *(trust, graphs, labels, hostile, document, reproduce),
+    *(scale, trust, graphs, labels, hostile, document, reproduce),
 )
 for command in COMMANDS:
     app.command()(command)

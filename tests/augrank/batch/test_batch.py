@@ -25,7 +25,7 @@ from augrank.batch.columns import RECOMMEND_COLUMNS
 from augrank.batch.executors import EXECUTORS
 from augrank.batch.job import fingerprint
 from augrank.batch.recommend_scorer import RecommendScorer
-from augrank.batch.shards import Partial
+from augrank.batch.shards import Partial, parquet_file
 from augrank.cli.app import app
 from augrank.errors import BadRequest, DataError, ServerError
 from augrank.models.engines import CUDA
@@ -133,7 +133,7 @@ def test_shards_of_an_earlier_try_are_kept_and_those_of_another_job_are_not(
             if len(scored) == 2:
                 raise KeyboardInterrupt
             scored.append(number)
-            yield number, scorer(shard)
+            yield number, parquet_file(scorer(shard), RECOMMEND_COLUMNS)
 
     monkeypatch.setitem(EXECUTORS, "local", interrupted)
     items = jobs.items_of_folder(folder, CONTEXT).items
