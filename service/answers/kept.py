@@ -142,7 +142,7 @@ def trim_answers(session: Session, most: int) -> int:
     rows = session.execute(
         select(StoredAnswer.advertiser, func.count()).group_by(StoredAnswer.advertiser)
     )
-    surplus = over_share(dict(rows.tuples().all()), round(most * (1 - SPARE)))
+    surplus = over_share(dict(rows.all()), round(most * (1 - SPARE)))
     pictures: dict[int, int] = {}  # by answer
     for advertiser, own in surplus.items():
         oldest = select(StoredAnswer.id, StoredAnswer.picture_id)

@@ -134,7 +134,7 @@ def senders_of(session: Session, digests: Sequence[str]) -> dict[str, str]:
             .group_by(Sighting.sha256)
             .having(func.count() == 1)
         )
-        found |= dict(rows.tuples().all())
+        found |= dict(rows.all())
     return found
 
 
