@@ -1,0 +1,35 @@
+"""Time the reading of a manifest, and its memory: all that training does with it before images.
+
+python -m training simulate --manifest examples/catalogue/manifest.csv --sends 761 --out h.csv
+python -m benchmarks.scale.manifest h.csv examples/catalogue
+"""
+
+import resource
+import sys
+import time
+from pathlib import Path
+
+from augrank.images.augmentations import augmentation_set
+from augrank.manifest.read import read_table
+from training.data.manifest.context import context_columns, encode_context
+from training.data.manifest.manifest import attribute_columns, check_manifest
+from training.data.manifest.rows import fingerprint
+from training.data.manifest.targets import TargetOutcomes, find_targets
+
+
+def main(source: Path, images: Path) -> None:
+    """Read a manifest, and print its rows, the seconds, and the peak memory of this process."""
+    start = time.perf_counter()
+    manifest = check_manifest(read_table(source, {}), images, augmentation_set("seed").names)
+    frame = manifest.frame
+    encode_context(frame, context_columns(frame, manifest.context, manifest.numeric))
+    outcomes = sum(len(each.row) for each in TargetOutcomes(frame, find_targets(frame), {}))
+    attribute_columns(manifest)
+    fingerprint(manifest, [])
+    seconds = time.perf_counter() - start
+    peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    print(f"{len(frame):,} rows, {outcomes:,} outcomes: {seconds:.1f} s, {peak_gb:.2f} GB")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
