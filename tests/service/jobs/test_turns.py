@@ -105,7 +105,8 @@ def test_a_host_that_never_answers_is_tried_no_oftener_for_it(database: Database
         worker.stop()
     with database.reads() as session:
         assert counts_of(session, large) == (0, len(urls))
-    assert [site.count(f"/{n}.png") for n in range(len(urls))] == [3] * len(urls)
+    # A try that gave up while it waited for its connection never reached the host.
+    assert max(site.count(f"/{n}.png") for n in range(len(urls))) == 3
 
 
 def test_who_was_served_longest_ago_is_next(database: Database):
