@@ -4,6 +4,7 @@ python -m training simulate --manifest examples/catalogue/manifest.csv --sends 7
 python -m benchmarks.scale.manifest h.csv examples/catalogue
 """
 
+import json
 import resource
 import sys
 import time
@@ -18,7 +19,7 @@ from training.data.manifest.targets import TargetOutcomes, find_targets
 
 
 def main(source: Path, images: Path) -> None:
-    """Read a manifest, and print its rows, the seconds, and the peak memory of this process."""
+    """Read a manifest, and print rows, outcomes, seconds and this process's peak memory as JSON."""
     start = time.perf_counter()
     manifest = check_manifest(read_table(source, {}), images, augmentation_set("seed").names)
     frame = manifest.frame
@@ -28,7 +29,7 @@ def main(source: Path, images: Path) -> None:
     fingerprint(manifest, [])
     seconds = time.perf_counter() - start
     peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
-    print(f"{len(frame):,} rows, {outcomes:,} outcomes: {seconds:.1f} s, {peak_gb:.2f} GB")
+    print(json.dumps({"rows": len(frame), "outcomes": outcomes, "s": seconds, "gb": peak_gb}))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from benchmarks.common.machine import machine
 from benchmarks.common.results import RESULTS_VERSION
 from benchmarks.common.statistics import Median
 from benchmarks.scale import limits
-from benchmarks.scale.history import history
+from benchmarks.scale.history import history, measure_readings
 from benchmarks.scale.model import BATCH_OF, NOW, STEPS, Rates, RayRates
 from benchmarks.scale.project import NODES, Row, Scenario, check, project, steps
 from benchmarks.scale.rates import measure_rates, scale_job
@@ -60,6 +60,8 @@ def measure_scale(
     reporter.say("Ray's driver, and real runs on " + " and ".join(map(str, config.check_nodes)))
     on_ray = _ray_runs(bundles[0], images, rates[0], config)
     ray = RayRates(**on_ray["driver"])
+    reporter.say("reading a short and a long history")
+    readings = measure_readings()
     scenarios = [Scenario(each, ray, images=config.images) for each in rates]
     rows, parts = list[Row](), dict[str, dict[str, Any]]()
     for scenario in scenarios:
@@ -90,7 +92,7 @@ def measure_scale(
             ).to_dict()
             for each in scenarios
         ],
-        "history": history(rates[0]),
+        "history": history(rates[0], *readings),
         "limits": _limits(),
     }
 

@@ -23,7 +23,7 @@ RATIOS = (
         "`augrank score`, 1,000 images ÷ pipeline in process",
         0.95,
         0.98,
-        "The command and its workers start in 1.3 s (imports, XGBoost's above all), a tenth of the "
+        "The command and its workers start in 1.3 s (imports), a tenth of the "
         "time of 1,000 images; of 10,000 it is a hundredth.",
     ),
     PerformanceTarget("server_over_forward", "server ÷ raw forward", 0.82, 0.90, SHARED_CORES),

@@ -9,7 +9,7 @@ from augrank.batch.job import BATCH
 from augrank.batch.ray_actors import IN_FLIGHT
 from benchmarks.scale import run, simulate
 from benchmarks.scale.document import scale_sections
-from benchmarks.scale.history import history
+from benchmarks.scale.history import Reading, history, measure_readings
 from benchmarks.scale.limits import Node, Store, node_of
 from benchmarks.scale.model import BATCH_OF, BEFORE, NOW, Rates, RayRates, driver_costs
 from benchmarks.scale.project import Scenario, check, project, steps
@@ -23,6 +23,7 @@ RATES = Rates(
 )  # fmt: skip
 RAY = RayRates(dispatch_s=1e-3, dispatch_item_s=1e-6, start_s=5.0, data_s=0.02)
 CALM = Scenario(RATES, RAY, Store(latency_s=0.0, listing_s=0.0), images=640_000, failures=0.0)
+READINGS = Reading(100_000, 1.5, 0.84 - 0.9 * 0.16), Reading(1_000_000, 12, 0.84)
 NODE = Node("a", cores=4, bytes_per_s=1e9, usd_per_hour=1.0)
 
 
@@ -86,11 +87,19 @@ def test_steps_are_images_a_second():
 
 
 def test_a_history_takes_the_cheapest_type_that_holds_it():
-    found = history(RATES)
+    found = history(RATES, *READINGS)
     assert found["read_hours"] == pytest.approx(1000 * 12 / 3600)
-    assert found["memory_gb"] < found["type_memory_gb"]
+    assert found["memory_gb"] == pytest.approx(0.84 + 999 * 0.16)
+    assert found["type_memory_gb"] == 192
     assert found["type"] == "ml.g4dn.12xlarge"
     assert found["usd"] == pytest.approx(found["hours"] * 4.89)
+
+
+def test_a_history_is_simulated_and_read():
+    short, long = measure_readings((1, 3))
+    assert (short.rows, long.rows) == (1314, 3942)
+    assert short.s > 0
+    assert 0.05 < short.gb < 2
 
 
 def test_the_types_of_the_table_are_in_the_price_file():
@@ -105,6 +114,7 @@ def test_results_are_plain_data_and_make_the_document(monkeypatch):
     runs = {"driver": vars(RAY), "runs": [{"nodes": 1, "images": 400, "seconds": 25.0}]}
     monkeypatch.setattr(run, "measure_rates", lambda *_: next(tasks))
     monkeypatch.setattr(run, "_ray_runs", lambda *_: runs)
+    monkeypatch.setattr(run, "measure_readings", lambda: READINGS)
     reporter = type("Reporter", (), {"say": lambda *_: None})()
     config = run.ScaleConfig(images=100_000, nodes=(1, 2))
     content = run.measure_scale([None, None], None, config, reporter)
