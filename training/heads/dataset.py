@@ -191,6 +191,7 @@ class TrainingRows:
 
     rows: OutcomeRows
     held_out: NDArray[np.bool_]  # (R,) of the validation split
+    is_draw: bool = False
 
     @classmethod
     def of(cls, parts: Mapping[Split, OutcomeRows]) -> "TrainingRows":
@@ -198,6 +199,26 @@ class TrainingRows:
         train, validation = parts["train"], parts["validation"]
         rows = train.joined(validation)
         return cls(rows, np.arange(len(rows)) >= len(train))
+
+    def draw(self, most: int, seed: int) -> "TrainingRows":
+        """Return all outcomes of about this number of shown images, drawn in each split.
+
+        These rows themselves if they have no more images, or if the draw for training has
+        outcomes of one kind only.
+        """
+        distinct = self.rows.distinct()
+        share = most / max(1, len(distinct.first))
+        if share >= 1:
+            return self
+        kept = np.zeros(len(self.rows), np.bool_)
+        rng = np.random.default_rng(seed)
+        for inside in (~self.held_out, self.held_out):
+            shown = np.unique(distinct.number[inside & (self.rows.weight > 0)])
+            chosen = rng.choice(shown, int(np.ceil(share * len(shown))), replace=False)
+            kept |= inside & np.isin(distinct.number, chosen)
+        drawn = TrainingRows(self.rows[kept], self.held_out[kept], is_draw=True)
+        ones = drawn.rows[~drawn.held_out].share_of_ones
+        return drawn if 0 < ones < 1 else self
 
 
 def _chunks(rows: int, width: int) -> Iterator[slice]:

@@ -96,7 +96,8 @@ class Matrices:
         self._gpu_memory_bytes = gpu_memory_bytes
         self.on_disk = False  # a pair was stored on disk
         self.exceeded_gpu = False  # a pair did not fit in the GPU's memory
-        self._cache: dict[tuple[HeadInput, ...], tuple[bytes, _Built]] = {}
+        # By inputs, and whether the rows are a draw: each target needs both.
+        self._cache: dict[tuple[tuple[HeadInput, ...], bool], tuple[bytes, _Built]] = {}
 
     def __enter__(self) -> Self:
         shutil.rmtree(self._folder, ignore_errors=True)  # left by a killed process
@@ -121,11 +122,12 @@ class Matrices:
         for part, distinct in shown:
             for values in (part.embedding, part.augmentation, part.context):
                 key.update(values[distinct.first].tobytes())
-        if names not in self._cache or self._cache[names][0] != key.digest():
-            self._cache.pop(names, None)  # frees its memory first
+        place = names, training.is_draw
+        if place not in self._cache or self._cache[place][0] != key.digest():
+            self._cache.pop(place, None)  # frees its memory first
             images = (part[distinct.first] for part, distinct in shown)
-            self._cache[names] = (key.digest(), self._build(names, *images))
-        all_rows, held_out, device = self._cache[names][1]
+            self._cache[place] = (key.digest(), self._build(names, *images))
+        all_rows, held_out, device = self._cache[place][1]
         pair = MatrixPair(
             _Matrix(all_rows, shown[0][1].number), _Matrix(held_out, shown[1][1].number), device
         )

@@ -1,11 +1,12 @@
 """Fit the head of a target: XGBoost on the best set of inputs, then its posterior.
 
 The set of inputs (the applied augmentation, its recognised probabilities, features, context) and
-the number of trees (early stopping) are selected by log loss on validation data. XGBoost and the
-posterior are then fitted to training and validation data together; the calibration is chosen on
-validation originals that its prediction was not fitted to. Everything that is reported comes from
-the test split, on which nothing is selected but the graph that serves. Last, the posterior is
-fitted to all outcomes, those of the test split too, and takes the place of the tested one.
+the number of trees (early stopping) are selected by log loss on validation data; in long histories,
+the set is selected on a draw of the shown images. XGBoost and the posterior are then fitted to
+training and validation data together; the calibration is chosen on validation originals that its
+prediction was not fitted to. Everything that is reported comes from the test split, on which
+nothing is selected but the graph that serves. Last, the posterior is fitted to all outcomes, those
+of the test split too, and takes the place of the tested one.
 """
 
 import time
@@ -50,6 +51,7 @@ KNOWN_INPUT_SETS: tuple[tuple[HeadInput, ...], ...] = (
     ("augmentation", "augmentation_probs", "features", "context"),
 )
 ROUNDS, PATIENCE = 600, 25
+MOST_TO_COMPARE = 40_000  # shown images; more change a choice between few sets of inputs little
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class FittedHead:
     posterior: Posterior  # of all outcomes
     tested_posterior: Posterior  # of training and validation; the metrics are of this one
     test_probability: Float64Array  # calibrated, of the test rows
-    validation_log_loss: dict[str, float]  # by inputs, of XGBoost alone
+    validation_log_loss: dict[str, float]  # by inputs, of XGBoost alone, of the images compared
     calibration_log_loss: dict[str, float]  # by calibration, cross-validated
     trees: int
     fit_seconds: float  # on the selected inputs, with the posteriors
@@ -116,12 +118,15 @@ def fit_head(
         threads: number of XGBoost's threads.
     """
     training, known = TrainingRows.of(parts), inputs.selected.get(target.name)
+    compared = training if known else training.draw(MOST_TO_COMPARE, seed)
     fits = [
-        _fit_inputs(names, training, inputs, matrices, seed, threads)
+        _fit_inputs(names, compared, inputs, matrices, seed, threads)
         for names in ([known] if known else input_sets(inputs))
     ]
-    options = select_inputs(fits, parts["validation"]).options
+    options = select_inputs(fits, compared.rows[compared.held_out]).options
     start = time.perf_counter()
+    if compared is not training:
+        options = _fit_inputs(options.names, training, inputs, matrices, seed, threads).options
     fitted = _fit_posteriors(options, training, parts["test"], inputs, matrices, seed)
     seconds = time.perf_counter() - start
 

@@ -14,8 +14,9 @@ from tests.training.heads.histories import (
     make_parts,
     seed_rule,
 )
+from training.heads import fit as fit_module
 from training.heads.baselines import fit_baselines
-from training.heads.dataset import OutcomeRows
+from training.heads.dataset import OutcomeRows, TrainingRows
 from training.heads.dmatrix import Matrices
 from training.heads.fit import InputFit, fit_head, input_sets, select_inputs
 from training.heads.scores import BoosterOptions
@@ -210,6 +211,49 @@ def test_outcomes_of_different_true_probability_are_not_alike():
     merged = rows.merged()
     assert set(merged.truth) == {0.0, 0.5}
     assert merged.weight @ merged.truth == rows.weight @ rows.truth
+
+
+def test_inputs_are_compared_on_a_draw_of_a_long_history_and_heads_fitted_to_all(monkeypatch):
+    inputs = make_inputs(np.eye(2, dtype=np.float32))
+    parts = {split: rows.merged() for split, rows in make_parts(seed_rule, 2, sends=8).items()}
+    of_all = fit(parts, inputs)
+    monkeypatch.setattr(fit_module, "MOST_TO_COMPARE", 400)
+    drawn = fit(parts, inputs)
+    assert drawn.validation_log_loss != of_all.validation_log_loss
+    assert drawn.spec == of_all.spec
+    assert drawn.booster.save_raw("ubj") == of_all.booster.save_raw("ubj")
+
+
+def _outcomes(rows: OutcomeRows) -> dict[tuple[int, int], float]:
+    """Return the number of outcomes of each shown image, by embedding and context."""
+    counts: dict[tuple[int, int], float] = {}
+    for *shown, weight in zip(rows.embedding, rows.context, rows.weight, strict=True):
+        counts[tuple(shown)] = counts.get(tuple(shown), 0) + weight
+    return counts
+
+
+def test_a_draw_has_all_outcomes_of_some_images_of_both_splits():
+    parts = {split: rows.merged() for split, rows in make_parts(seed_rule, 2, sends=8).items()}
+    training = TrainingRows.of(parts)
+    assert training.draw(10_000, seed=0) is training
+    drawn = training.draw(300, seed=0)
+    assert len(drawn.rows.distinct().first) == pytest.approx(300, abs=2)
+    for inside in (drawn.held_out, ~drawn.held_out):
+        share = len(drawn.rows[inside].distinct().first) / 300
+        assert share == pytest.approx(np.mean(inside), abs=0.03)
+    assert _outcomes(drawn.rows).items() <= _outcomes(training.rows).items()
+    again = training.draw(300, seed=0)
+    assert np.array_equal(again.rows.embedding, drawn.rows.embedding)
+
+
+def test_a_draw_without_a_single_conversion_is_not_used():
+    parts = make_parts(seed_rule, 1)
+    train = parts["train"]
+    parts["train"] = replace(train, label=(np.arange(len(train)) == 0).astype(float))
+    training = TrainingRows.of(parts)
+    draws = [training.draw(20, seed) for seed in range(5)]
+    assert all(drawn is training or 0 < drawn.rows.label.mean() < 1 for drawn in draws)
+    assert any(drawn is training for drawn in draws)
 
 
 def test_without_context_no_input_set_names_it():
