@@ -5,7 +5,6 @@ proposes pairs, and small colour thumbnails confirm them: a car in two colours h
 """
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -43,11 +42,6 @@ class Look:
             np.packbits(bits).view(">u8")[0].astype(np.uint64),
             np.asarray(cv2.resize(image, side, interpolation=cv2.INTER_AREA)),
         )
-
-    def bands(self) -> tuple[int, ...]:
-        """Return the bits of the hash in each of BANDS."""
-        number = int(self.hash)
-        return tuple((number >> low) & ((1 << (high - low)) - 1) for low, high in pairwise(BANDS))
 
     def same_picture(self, other: "Look") -> bool:
         """Return whether two files show the same picture."""

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from sqlalchemy.orm import Session
+
 from augrank.errors import RequestError
 from augrank.images.decode import DecodeLimits
 from augrank.tasks.classify.request import DEFAULT_COVERAGE, DEFAULT_TOP
@@ -28,13 +30,13 @@ from service.backends.classify import ClassifyBackend, ClassifyOptions
 from service.backends.live import Live
 from service.database.entries import lock_pictures
 from service.database.session import Database
-from service.database.tables import Fix, StoredImage
+from service.database.tables import StoredImage
 from service.errors import AnswerExpired
-from service.fixes.history import fixes_that_hold
+from service.fixes.history import HeldFix, fixes_that_hold
 from service.images.pictures import (
     SeenImage,
     Sent,
-    add_image,
+    add_images,
     find_near,
     known_images,
     note_sightings,
@@ -88,6 +90,17 @@ class _Item:
             }
 
 
+@dataclass(frozen=True)
+class _Found:
+    """What is known of the pictures of a request."""
+
+    pictures: Sequence[int]
+    before: Sent  # what the advertiser has sent
+    known: Mapping[int, tuple[str, Mapping[str, Any]]]  # model and answer, by picture
+    stale: Sequence[int]  # answers whose use was noted long ago
+    fixes: Mapping[int, Mapping[str, HeldFix]]
+
+
 class ClassifyService:
     """Answers requests. Thread-safe.
 
@@ -122,45 +135,45 @@ class ClassifyService:
 
     def __call__(self, request: ClassifyRequest) -> list[EffectiveAnswer]:
         """Answer a request, image by image; one that cannot be read has its reason."""
-        items = self._identified(request.images)
-        pictures = sorted({item.picture for item in items if item.picture is not None})
-        backend = self.live.current
-        model, options = backend.model, asdict(request.options)
-        digests = [item.sha256 for item in items if item.sha256 and item.picture is not None]
+        backend, images = self.live.current, request.images
+        items = [_Item.of(image) for image in images]
         with self.database.reads() as session:
-            before = sent_before(session, request.advertiser, pictures)
-            sent = _questions(before.images, options)
-            own = _questions(_files(items), options)
-            kept = kept_answers(session, model, sent, own)
-            known = {picture: (model, content) for picture, content in kept.content.items()}
-            if asked_again := _by_digest_alone(items) - known.keys():
-                again = {text: each for text, each in sent.items() if each in asked_again}
-                known |= last_answers(session, again)
-        fresh = self._asked(backend, request, items, known.keys())
-        new = sorted(set(digests) - before.images.keys())
-        if fresh or kept.stale or new:
+            _know(session, items)
+            unknown = _unknown(items, images)
+            found = None if unknown else self._found(session, backend, request, items)
+        for item, image in zip(items, images, strict=True):
+            if item.picture is not None:
+                self._keep(item, image)
+        if found is None:
+            self._add(unknown)
+            with self.database.reads() as session:
+                found = self._found(session, backend, request, items)
+        fresh = self._asked(backend, request, items, found.known.keys())
+        new = sorted(set(_files(items)) - found.before.images.keys())
+        fixes = found.fixes
+        if fresh or found.stale or new:
             with self.database.writes() as session:
-                lock_pictures(session, pictures)  # all at once, in one order: no deadlock
+                lock_pictures(session, found.pictures)  # all at once, in one order: no deadlock
                 note_sightings(session, request.advertiser, new)
-                keep_answers(session, list(fresh.values()), model)
-                if kept.stale:
-                    note_use(session, kept.stale)
+                keep_answers(session, list(fresh.values()), backend.model)
+                if found.stale:
+                    note_use(session, found.stale)
+                # Again, so that a fix of a moment ago is in the answer.
+                fixes = fixes_that_hold(session, request.advertiser, found.pictures)
             self._trim(len(fresh))
-        # Last, so that a fix of a moment ago is in the answer.
-        with self.database.reads() as session:
-            fixes = fixes_that_hold(session, request.advertiser, pictures)
         answers = {
             picture: (digest, ImageAnswer.model_validate(content))
-            for picture, (digest, content) in known.items()
+            for picture, (digest, content) in found.known.items()
         } | {
-            picture: (model, ImageAnswer.model_validate(each.content))
+            picture: (backend.model, ImageAnswer.model_validate(each.content))
             for picture, each in fresh.items()
         }
         if self.on_answers is not None:
             told = {picture: digest for picture, (digest, _) in answers.items()}
             self.on_answers(request.advertiser, told)
         return [
-            self._effective(backend, request, item, answers, fixes, before=before) for item in items
+            self._effective(backend, request, item, answers, fixes, before=found.before)
+            for item in items
         ]
 
     def _effective(
@@ -169,7 +182,7 @@ class ClassifyService:
         request: ClassifyRequest,
         item: _Item,
         answers: Mapping[int, tuple[str, ImageAnswer]],
-        fixes: Mapping[int, Mapping[str, Fix]],
+        fixes: Mapping[int, Mapping[str, HeldFix]],
         *,
         before: Sent,
     ) -> EffectiveAnswer:
@@ -198,31 +211,51 @@ class ClassifyService:
             kept = kept_answers(session, self.live.current.model, *groups)
         return {digest for digest, picture in pictures.items() if picture in kept.content}
 
-    def _identified(self, images: Sequence[bytes | str | RequestError]) -> list[_Item]:
-        """Find the picture of every image, adding those that are new."""
-        items = [_Item.of(image) for image in images]
-        with self.database.reads() as session:
-            rows = known_images(session, {item.sha256 for item in items if item.sha256})
-        for item in items:
-            item.know(rows.get(item.sha256 or ""))
+    def _add(self, unknown: Sequence[tuple[_Item, bytes]]) -> None:
+        """Decode images that were never seen, and add them; items get why one cannot be read."""
         seen: list[tuple[_Item, SeenImage]] = []
-        for item, image in zip(items, images, strict=True):
-            if item.picture is None and item.sha256 and isinstance(image, bytes):
-                try:
-                    seen.append((item, SeenImage.of(item.sha256, image, self._limits)))
-                except RequestError as error:
-                    item.error = error
-                    continue
-            if self._images is not None and item.sha256 and isinstance(image, bytes):
-                self._images.add(item.sha256, image)  # again, if it had to make room for others
+        for item, data in unknown:
+            assert item.sha256 is not None
+            try:
+                seen.append((item, SeenImage.of(item.sha256, data, self._limits)))
+            except RequestError as error:
+                item.error = error
+                continue
+            self._keep(item, data)
         if not seen:
-            return items
+            return
+        looks, new = self.database.looks, [added for _, added in seen]
         with self.database.reads() as session:
-            near = [find_near(session, added.look) for _, added in seen]
+            near = find_near(session, looks, [added.look for added in new])
         with self.database.writes() as session:
-            for (item, added), found in zip(seen, near, strict=True):
-                item.know(add_image(session, added, found))
-        return items
+            rows = add_images(session, looks, new, near)
+        for item, added in seen:
+            item.know(rows[added.sha256])
+
+    def _found(
+        self,
+        session: Session,
+        backend: ClassifyBackend,
+        request: ClassifyRequest,
+        items: Sequence[_Item],
+    ) -> _Found:
+        """Return what is known of the pictures of items."""
+        model, options = backend.model, asdict(request.options)
+        pictures = sorted({item.picture for item in items if item.picture is not None})
+        before = sent_before(session, request.advertiser, pictures)
+        sent = _questions(before.images, options)
+        kept = kept_answers(session, model, sent, _questions(_files(items), options))
+        known = {picture: (model, content) for picture, content in kept.content.items()}
+        if asked_again := _by_digest_alone(items) - known.keys():
+            again = {text: each for text, each in sent.items() if each in asked_again}
+            known |= last_answers(session, again)
+        fixes = fixes_that_hold(session, request.advertiser, pictures)
+        return _Found(pictures, before, known, kept.stale, fixes)
+
+    def _keep(self, item: _Item, image: bytes | str | RequestError) -> None:
+        """Keep a file that was sent, again if it had to make room for others."""
+        if self._images is not None and item.sha256 and isinstance(image, bytes):
+            self._images.add(item.sha256, image)
 
     def _asked(
         self,
@@ -270,6 +303,24 @@ class ClassifyService:
             self._added = 0
         with self.database.writes() as session:
             trim_answers(session, self._max_answers)
+
+
+def _know(session: Session, items: Sequence[_Item]) -> None:
+    """Let items know the images that were seen before."""
+    rows = known_images(session, {item.sha256 for item in items if item.sha256})
+    for item in items:
+        item.know(rows.get(item.sha256 or ""))
+
+
+def _unknown(
+    items: Sequence[_Item], images: Sequence[bytes | str | RequestError]
+) -> list[tuple[_Item, bytes]]:
+    """Return the items that were never seen, with their files."""
+    return [
+        (item, image)
+        for item, image in zip(items, images, strict=True)
+        if item.picture is None and isinstance(image, bytes)
+    ]
 
 
 def _files(items: Sequence[_Item]) -> dict[str, int]:

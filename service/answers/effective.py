@@ -16,7 +16,7 @@ from augrank.tasks.classify.response import (
     ImageAnswer,
     RankAnswer,
 )
-from service.database.tables import Fix
+from service.fixes.history import HeldFix
 
 Source = Literal["fixed", "configured", "classified", "default"]
 
@@ -59,7 +59,7 @@ class EffectiveAnswer(BaseModel, frozen=True):
 
 def effective(
     answer: ImageAnswer,
-    fixes: Mapping[str, Fix],
+    fixes: Mapping[str, HeldFix],
     configured: Mapping[str, str],
     rules: TagRules,
     *,
@@ -77,7 +77,7 @@ def effective(
         cached: whether the answer was kept from before.
     """
     told = {name: (label.value, label.probability) for name, label in answer.labels.items()}
-    corrected = {name: (str(fix.after), 1.0) for name, fix in fixes.items() if name in told}
+    corrected = {name: (fix.after, 1.0) for name, fix in fixes.items() if name in told}
     tags = tags_of(rules, told | corrected, configured)
     labels = {}
     for name, label in answer.labels.items():

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from service.database.entries import enter_answers, lock_pictures, settle
@@ -61,6 +61,23 @@ def question_of(options: Mapping[str, Any], sha256: str) -> str:
     return json.dumps({**options, "image": sha256}, sort_keys=True)
 
 
+KEPT = (
+    select(
+        StoredAnswer.id,
+        StoredAnswer.picture_id,
+        StoredAnswer.options,
+        StoredAnswer.content,
+        StoredAnswer.used_at,
+    )
+    .where(
+        StoredAnswer.model == bindparam("model"),
+        StoredAnswer.picture_id.in_(bindparam("pictures", expanding=True)),
+        StoredAnswer.options.in_(bindparam("questions", expanding=True)),
+    )
+    .order_by(StoredAnswer.id)
+)
+
+
 def kept_answers(session: Session, model: str, *questions: Mapping[str, int]) -> KeptAnswers:
     """Return the answers that are known.
 
@@ -71,15 +88,8 @@ def kept_answers(session: Session, model: str, *questions: Mapping[str, int]) ->
             first group counts, and of one group the first that was kept.
     """
     every = {question: picture for group in questions for question, picture in group.items()}
-    columns = (
-        StoredAnswer.id,
-        StoredAnswer.picture_id,
-        StoredAnswer.options,
-        StoredAnswer.content,
-        StoredAnswer.used_at,
-    )
-    among = (StoredAnswer.model == model, *_among(every))
-    rows = session.execute(select(*columns).where(*among).order_by(StoredAnswer.id)).all()
+    given = {"model": model, "pictures": list(set(every.values())), "questions": list(every)}
+    rows = session.execute(KEPT, given).all()
     chosen: dict[int, Any] = {}
     for group in questions:
         for row in rows:

@@ -24,6 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from augrank.errors import DataError, reason
+from service.database.looks import LookIndex
 from service.database.tables import Base
 
 MIGRATIONS = Path(__file__).with_name("migrations")
@@ -38,10 +39,13 @@ class Database:
 
     Args:
         url: such as ``sqlite:///service.db`` or ``postgresql+psycopg://...``.
+
+    Attributes:
+        looks: the hashes of its pictures.
     """
 
     def __init__(self, url: str) -> None:
-        self.url = url
+        self.url, self.looks = url, LookIndex()
         self._sqlite = url.startswith("sqlite")
         arguments: dict[str, Any] = {"timeout": BUSY_TIMEOUT_S} if self._sqlite else {}
         try:
@@ -50,7 +54,7 @@ class Database:
             self.engine: Engine = create_engine(
                 url,
                 connect_args=arguments,
-                pool_pre_ping=True,
+                pool_pre_ping=not self._sqlite,  # its server may have gone
                 hide_parameters=True,  # errors are logged
                 pool_size=POOL_SIZE,
                 max_overflow=10,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import exists, select
+from sqlalchemy import bindparam, exists, select
 from sqlalchemy.orm import Session
 
 from service.database.entries import lock_pictures, settle
@@ -41,6 +41,28 @@ class Correction:
     before: str | None
     who: str
     why: str = ""
+
+
+@dataclass(frozen=True)
+class HeldFix:
+    """The fix that holds for a label of a picture."""
+
+    id: int
+    after: str
+    who: str
+    why: str
+    at: datetime
+
+
+# Of columns, not objects, which take half a millisecond to set up for each query.
+HELD = (
+    select(CurrentFix.picture_id, CurrentFix.label, Fix.id, Fix.after, Fix.who, Fix.why, Fix.at)
+    .join_from(CurrentFix, Fix, Fix.id == CurrentFix.fix_id)
+    .where(
+        CurrentFix.advertiser == bindparam("advertiser"),
+        CurrentFix.picture_id.in_(bindparam("pictures", expanding=True)),
+    )
+)
 
 
 def correct(session: Session, correction: Correction) -> Fix:
@@ -121,16 +143,13 @@ def undo(session: Session, advertiser: str, fix_id: int, who: str, why: str = ""
 
 def fixes_that_hold(
     session: Session, advertiser: str, pictures: Sequence[int]
-) -> dict[int, dict[str, Fix]]:
+) -> dict[int, dict[str, HeldFix]]:
     """Return the fixes of an advertiser by picture and label."""
-    rows = session.execute(
-        select(CurrentFix, Fix)
-        .join(Fix, Fix.id == CurrentFix.fix_id)
-        .where(CurrentFix.advertiser == advertiser, CurrentFix.picture_id.in_(pictures))
-    )
-    found: dict[int, dict[str, Fix]] = {}
-    for current, fix in rows:
-        found.setdefault(current.picture_id, {})[current.label] = fix
+    rows = session.execute(HELD, {"advertiser": advertiser, "pictures": pictures})
+    found: dict[int, dict[str, HeldFix]] = {}
+    for row in rows:
+        fix = HeldFix(row.id, str(row.after), row.who, row.why, row.at)
+        found.setdefault(row.picture_id, {})[row.label] = fix
     return found
 
 

@@ -8,7 +8,7 @@ from augrank.images.decode import DecodeLimits
 from service.database.session import Database
 from service.database.tables import Sighting, StoredImage
 from service.errors import NotFound
-from service.images.pictures import SeenImage, add_image, find_near, known_image
+from service.images.pictures import SeenImage, add_images, find_near, known_image
 from service.images.store import ImageStore
 
 
@@ -36,9 +36,9 @@ def take_in(
         assert known is not None
         return known
     with database.reads() as session:
-        near = find_near(session, seen.look)
+        near = find_near(session, database.looks, [seen.look])
     with database.writes() as session:
-        return add_image(session, seen, near)
+        return add_images(session, database.looks, [seen], near)[sha256]
 
 
 def sent_image(session: Session, advertiser: str, sha256: str) -> StoredImage:

@@ -5,14 +5,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import bindparam, func, insert, select
 from sqlalchemy.orm import Session
 
 from augrank.images.decode import DecodeLimits, decode
-from augrank.images.look import MAX_DISTANCE, THUMBNAIL_SIDE, Look
+from augrank.images.look import THUMBNAIL_SIDE, Look
 from service.database.entries import enter_sightings, lock_pictures, pictures_of_files
+from service.database.looks import LookIndex
 from service.database.session import insert_missing, lock_for_adding
-from service.database.tables import Picture, PictureBand, Sighting, StoredImage
+from service.database.tables import Picture, Sighting, StoredImage
 
 LOOK_PX = 64  # pixels that a look is taken of
 CHUNK = 1000  # digests in a query
@@ -24,9 +25,12 @@ def known_image(session: Session, sha256: str) -> StoredImage | None:
     return session.get(StoredImage, sha256)
 
 
+KNOWN = select(StoredImage).where(StoredImage.sha256.in_(bindparam("digests", expanding=True)))
+
+
 def known_images(session: Session, digests: Collection[str]) -> dict[str, StoredImage]:
     """Return those of some images that were seen before, by sha256."""
-    rows = session.scalars(select(StoredImage).where(StoredImage.sha256.in_(digests)))
+    rows = session.scalars(KNOWN, {"digests": list(digests)})
     return {row.sha256: row for row in rows}
 
 
@@ -60,57 +64,64 @@ class Near:
     up_to: int
 
 
-def find_near(session: Session, look: Look, after: int = 0) -> Near:
-    """Find the first picture that looks like this one.
+def find_near(session: Session, looks: LookIndex, asked: Sequence[Look]) -> list[Near]:
+    """Find the first picture that looks like each of some images.
 
     Args:
-        session: that reads.
-        look: of the image.
-        after: only pictures with a higher id.
+        session: that has added no pictures.
+        looks: of the pictures.
+        asked: of the images.
     """
-    last = session.scalar(select(func.max(Picture.id))) or 0
-    bands = list(enumerate(look.bands()))
-    rows = session.execute(
-        select(Picture.id, Picture.look_hash)
-        .join(PictureBand)
-        .where(tuple_(PictureBand.band, PictureBand.bits).in_(bands), Picture.id > after)
-        .distinct()
-        .order_by(Picture.id)
-    ).all()
-    if rows:
-        ids = np.array([row[0] for row in rows])
-        hashes = np.array([int(row[1], 16) for row in rows], np.uint64)
-        near = ids[np.bitwise_count(hashes ^ look.hash) <= MAX_DISTANCE].tolist()
-        query = select(Picture).where(Picture.id.in_(near)).order_by(Picture.id)
-        for picture in session.scalars(query):
-            if look.same_picture(_look_of(picture)):
-                return Near(picture.id, last)
-    return Near(None, last)
+    last = looks.refresh(session)
+    return [Near(_first_alike(session, looks, look), last) for look in asked]
 
 
-def add_image(session: Session, seen: SeenImage, near: Near) -> StoredImage:
-    """Add an image, and its picture if that is new; return the one that is there already.
+def add_images(
+    session: Session, looks: LookIndex, seen: Sequence[SeenImage], near: Sequence[Near]
+) -> dict[str, StoredImage]:
+    """Add images, and their pictures if those are new; return all, by sha256.
 
     Args:
-        session: that writes.
-        seen: the image.
-        near: the result of ``find_near`` a moment ago, before the lock.
+        session: that writes, and has added no pictures yet.
+        looks: of the pictures.
+        seen: the images; one that is there already stays as it is.
+        near: the result of ``find_near`` for each, a moment ago, before the lock.
     """
     lock_for_adding(session, ADDING)  # two encodings of a new picture may come at once
-    if (known := known_image(session, seen.sha256)) is not None:
-        return known
-    picture = near.picture or find_near(session, seen.look, near.up_to).picture
-    image = StoredImage(
-        sha256=seen.sha256,
-        picture_id=picture or _add_picture(session, seen.look),
-        width=seen.width,
-        height=seen.height,
-        format=seen.format,
-        seen_at=datetime.now(UTC),
-    )
-    session.add(image)
+    images = known_images(session, {each.sha256 for each in seen})
+    looks.refresh(session)
+    new = {
+        each.sha256: (each, found)
+        for each, found in zip(seen, near, strict=True)
+        if each.sha256 not in images
+    }
+    pictures: dict[str, int] = {}  # of new images, by sha256
+    added: list[tuple[Look, list[str]]] = []  # new pictures, with the files that show them
+    for digest, (each, found) in new.items():
+        picture = found.picture or _first_alike(session, looks, each.look, found.up_to)
+        if picture is not None:
+            pictures[digest] = picture
+            continue
+        same = [files for look, files in added if each.look.same_picture(look)]
+        if same:
+            same[0].append(digest)
+        else:
+            added.append((each.look, [digest]))
+    for number, (_, files) in zip(_add_pictures(session, added), added, strict=True):
+        pictures |= dict.fromkeys(files, number)
+    now = datetime.now(UTC)
+    for digest, (each, _) in new.items():
+        images[digest] = StoredImage(
+            sha256=digest,
+            picture_id=pictures[digest],
+            width=each.width,
+            height=each.height,
+            format=each.format,
+            seen_at=now,
+        )
+        session.add(images[digest])
     session.flush()
-    return image
+    return images
 
 
 def note_sightings(session: Session, advertiser: str, digests: Sequence[str]) -> None:
@@ -146,26 +157,44 @@ class Sent:
     pictures: frozenset[int]
 
 
+SENT = (
+    select(Sighting.sha256, StoredImage.picture_id)
+    .join_from(Sighting, StoredImage, StoredImage.sha256 == Sighting.sha256)
+    .where(
+        Sighting.advertiser == bindparam("advertiser"),
+        StoredImage.picture_id.in_(bindparam("pictures", expanding=True)),
+    )
+)
+
+
 def sent_before(session: Session, advertiser: str, pictures: Sequence[int]) -> Sent:
     """Return the images of some pictures that an advertiser has sent before."""
-    rows = session.execute(
-        select(Sighting.sha256, StoredImage.picture_id)
-        .join(StoredImage, StoredImage.sha256 == Sighting.sha256)
-        .where(Sighting.advertiser == advertiser, StoredImage.picture_id.in_(pictures))
-    ).all()
+    rows = session.execute(SENT, {"advertiser": advertiser, "pictures": pictures}).all()
     images = {digest: picture for digest, picture in rows}  # noqa: C416 - typed
     return Sent(images, frozenset(images.values()))
 
 
-def _add_picture(session: Session, look: Look) -> int:
-    added = Picture(look_hash=f"{int(look.hash):016x}", thumbnail=look.thumbnail.tobytes())
-    session.add(added)
-    session.flush()
-    session.add_all(
-        PictureBand(picture_id=added.id, band=band, bits=bits)
-        for band, bits in enumerate(look.bands())
-    )
-    return added.id
+def _first_alike(session: Session, looks: LookIndex, look: Look, after: int = 0) -> int | None:
+    """Return the first picture after an id whose hash and thumbnail are like those of a look."""
+    near = looks.near(look.hash, after)
+    for start in range(0, len(near), CHUNK):
+        query = select(Picture).where(Picture.id.in_(near[start : start + CHUNK]))
+        for picture in session.scalars(query.order_by(Picture.id)):
+            if look.same_picture(_look_of(picture)):
+                return picture.id
+    return None
+
+
+def _add_pictures(session: Session, added: Sequence[tuple[Look, object]]) -> list[int]:
+    """Add a picture for each look; return their ids, in order."""
+    rows = [
+        {"look_hash": f"{int(look.hash):016x}", "thumbnail": look.thumbnail.tobytes()}
+        for look, _ in added
+    ]
+    if not rows:
+        return []
+    command = insert(Picture).returning(Picture.id, sort_by_parameter_order=True)
+    return list(session.scalars(command, rows))
 
 
 def _look_of(picture: Picture) -> Look:

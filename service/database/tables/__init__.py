@@ -8,7 +8,7 @@ from service.database.tables.inspections import AnswerLabel, QueueEntry, Review
 from service.database.tables.jobs import Job, JobEvent, JobItem
 from service.database.tables.models import Exposure, Model, Promotion
 from service.database.tables.outcomes import KEY, Assignment, Outcome
-from service.database.tables.pictures import Picture, PictureBand, Sighting, Source, StoredImage
+from service.database.tables.pictures import Picture, Sighting, Source, StoredImage
 from service.database.tables.questions import Question
 from service.database.tables.retraining import Dataset, ReviewItem
 
@@ -31,7 +31,6 @@ __all__ = [
     "Model",
     "Outcome",
     "Picture",
-    "PictureBand",
     "Promotion",
     "Question",
     "QueueEntry",

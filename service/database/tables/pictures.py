@@ -6,7 +6,7 @@ people are about pictures, so that they hold for every encoding, URL and ETag.
 
 from datetime import datetime
 
-from sqlalchemy import DateTime, ForeignKey, Index, Integer, LargeBinary, SmallInteger, String, Text
+from sqlalchemy import DateTime, ForeignKey, LargeBinary, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.database.tables.base import DIGEST, NAME, Base
@@ -20,17 +20,6 @@ class Picture(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     look_hash: Mapped[str] = mapped_column(String(16))  # hexadecimal; no database has uint64
     thumbnail: Mapped[bytes] = mapped_column(LargeBinary)
-
-
-class PictureBand(Base):
-    """A band of bits of a picture's hash, by which pictures that look alike are found."""
-
-    __tablename__ = "picture_bands"
-
-    picture_id: Mapped[int] = mapped_column(ForeignKey("pictures.id"), primary_key=True)
-    band: Mapped[int] = mapped_column(SmallInteger, primary_key=True)
-    bits: Mapped[int] = mapped_column(Integer)
-    __table_args__ = (Index("ix_picture_bands_bits", "band", "bits"),)
 
 
 class StoredImage(Base):

@@ -1,21 +1,48 @@
 """A picture is found among many."""
 
+import threading
+
 import numpy as np
-from sqlalchemy import insert
+from sqlalchemy import func, insert, select
 
 from augrank.images.look import MAX_DISTANCE, Look
 from service.database.session import Database
-from service.database.tables import Picture, PictureBand
-from service.images.pictures import find_near
+from service.database.tables import Picture, StoredImage
+from service.images.pictures import SeenImage, add_images, find_near
 
 COUNT, ASKED = 20_000, 60
 
 
+def random_looks(count: int, seed: int = 0) -> list[Look]:
+    rng = np.random.default_rng(seed)
+    hashes = rng.integers(0, 2**63, count).astype(np.uint64) * np.uint64(2) + np.uint64(1)
+    thumbnails = rng.integers(6, 250, (count, 16, 16, 3)).astype(np.uint8)
+    return [Look(each, thumbnail) for each, thumbnail in zip(hashes, thumbnails, strict=True)]
+
+
+def copy_of(look: Look, rng: np.random.Generator, apart: int = MAX_DISTANCE) -> Look:
+    """Return what another encoding of the same picture may look like."""
+    flipped = rng.choice(64, apart, replace=False)
+    mask = np.bitwise_or.reduce(np.uint64(1) << flipped.astype(np.uint64))
+    noise = rng.integers(-1, 2, (16, 16, 3))
+    return Look(look.hash ^ mask, (look.thumbnail.astype(int) + noise).astype(np.uint8))
+
+
+def seen(name: str, look: Look) -> SeenImage:
+    return SeenImage(name, look, 640, 480, "JPEG")
+
+
+def added(database: Database, images: list[SeenImage]) -> dict[str, int]:
+    """Add images as requests do; return their pictures by sha256."""
+    with database.reads() as session:
+        near = find_near(session, database.looks, [each.look for each in images])
+    with database.writes() as session:
+        rows = add_images(session, database.looks, images, near)
+    return {digest: row.picture_id for digest, row in rows.items()}
+
+
 def test_a_copy_is_found_among_twenty_thousand_pictures(database: Database):
-    rng = np.random.default_rng(0)
-    hashes = rng.integers(0, 2**63, COUNT).astype(np.uint64) * np.uint64(2) + np.uint64(1)
-    thumbnails = rng.integers(6, 250, (COUNT, 16, 16, 3)).astype(np.uint8)
-    looks = [Look(each, thumbnail) for each, thumbnail in zip(hashes, thumbnails, strict=True)]
+    looks, rng = random_looks(COUNT), np.random.default_rng(1)
     with database.writes() as session:
         session.execute(
             insert(Picture),
@@ -25,21 +52,74 @@ def test_a_copy_is_found_among_twenty_thousand_pictures(database: Database):
                 for n, look in enumerate(looks)
             ],
         )  # fmt: skip
-        session.execute(
-            insert(PictureBand),
-            [
-                {"picture_id": n + 1, "band": band, "bits": bits}
-                for n, look in enumerate(looks)
-                for band, bits in enumerate(look.bands())
-            ],
-        )
+    numbers = rng.integers(0, COUNT, ASKED).tolist()
     with database.reads() as session:
-        for number in rng.integers(0, COUNT, ASKED).tolist():
-            flipped = rng.choice(64, MAX_DISTANCE, replace=False)
-            mask = np.bitwise_or.reduce(np.uint64(1) << flipped.astype(np.uint64))
-            noise = rng.integers(-2, 3, (16, 16, 3))
-            copy = Look(
-                hashes[number] ^ mask, (thumbnails[number].astype(int) + noise).astype(np.uint8)
-            )
-            assert find_near(session, copy).picture == number + 1
-            assert find_near(session, copy, after=number + 1).picture is None
+        copies = [copy_of(looks[number], rng) for number in numbers]
+        found = find_near(session, database.looks, [*copies, *random_looks(5, seed=2)])
+    assert [near.picture for near in found] == [*(number + 1 for number in numbers), *[None] * 5]
+    assert {near.up_to for near in found} == {COUNT}
+
+
+def test_files_of_one_picture_share_it_within_a_request_and_between_requests(database: Database):
+    first, second, third = random_looks(3)
+    rng = np.random.default_rng(1)
+    pictures = added(
+        database, [seen("a", first), seen("b", second), seen("c", copy_of(first, rng))]
+    )
+    assert pictures["a"] == pictures["c"] != pictures["b"]
+    later = added(database, [seen("d", copy_of(second, rng)), seen("a", first), seen("e", third)])
+    assert later["d"] == pictures["b"]
+    assert later["a"] == pictures["a"]
+    with database.reads() as session:
+        assert session.scalar(select(func.count()).select_from(Picture)) == 3
+        assert session.scalar(select(func.count()).select_from(StoredImage)) == 5
+
+
+def test_what_others_add_between_the_look_and_the_lock_is_found(database: Database):
+    (look,) = random_looks(1)
+    other = Database(database.url)  # as another process has it
+    with database.reads() as session:
+        near = find_near(session, database.looks, [look])
+    first = added(other, [seen("a", look)])
+    with database.writes() as session:
+        rows = add_images(session, database.looks, [seen("b", look)], near)
+    assert rows["b"].picture_id == first["a"]
+    other.close()
+
+
+def test_pictures_that_were_not_committed_are_not_found(database: Database):
+    one, other = random_looks(2)
+    with database.reads() as session:
+        near = find_near(session, database.looks, [one])
+    with database.writes() as session:
+        add_images(session, database.looks, [seen("a", one)], near)
+        session.rollback()
+    assert list(added(database, [seen("b", other)])) == ["b"]
+    with database.reads() as session:
+        found = find_near(session, database.looks, [one, other])
+    assert found[0].picture is None
+    assert found[1].picture is not None
+
+
+def test_a_picture_that_many_requests_show_at_once_is_added_once(database: Database):
+    looks, rng = random_looks(8), np.random.default_rng(1)
+    errors: list[BaseException] = []
+
+    def send(name: str, images: list[Look]) -> None:
+        try:
+            added(database, [seen(f"{name}{n}", each) for n, each in enumerate(images)])
+        except BaseException as error:  # noqa: BLE001 - told by the assertion
+            errors.append(error)
+
+    threads = [
+        threading.Thread(target=send, args=(name, [copy_of(each, rng, 4) for each in looks]))
+        for name in "abcdef"
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    with database.reads() as session:
+        assert session.scalar(select(func.count()).select_from(Picture)) == len(looks)
+        assert session.scalar(select(func.count()).select_from(StoredImage)) == 6 * len(looks)
