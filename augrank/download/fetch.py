@@ -164,6 +164,7 @@ class Fetcher:
                 if response.next_request is not None:
                     return response.next_request.url
                 if headers and response.status_code == HTTPStatus.NOT_MODIFIED:
+                    await response.aread()  # it has no body; the connection stays open
                     return Unchanged()
                 self._check_status(url.host, response)
                 data = await _body(response, self._limits.size_bytes)

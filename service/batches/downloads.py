@@ -4,6 +4,9 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Self
+
+import httpx
 
 from augrank.download.fetch import Fetched, Fetcher, Unchanged, Validators, open_client
 from augrank.download.public_addresses import Guard, PermanentFailure, TemporaryFailure, check_url
@@ -34,28 +37,63 @@ class DownloadSettings:
 Outcome = Fetched | Unchanged | ImageNotFetched
 
 
-def download(
-    urls: Mapping[str, Validators],
-    settings: DownloadSettings,
-    limits: DecodeLimits,
-    done: Callable[[str, Outcome], None],
-    stopped: Callable[[], bool] = lambda: False,
-    enough: Callable[[], bool] = lambda: False,
-) -> None:
-    """Download URLs; those with validators only if they have changed.
+class Downloads:
+    """Downloads the URLs of a batch, group by group; connections stay open in between.
+
+        with Downloads(settings, limits) as downloads:
+            downloads(urls, done)
 
     Args:
-        urls: validators of earlier responses by URL, empty for new ones.
         settings: rate, connections, time.
         limits: larger images are refused.
-        done: is called with each URL and what came of it, in the order in which they finish.
-        stopped: whether to leave the rest, also what has begun; asked now and then.
-        enough: whether to begin no further URL; those that have begun get all of their tries.
     """
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # it would log every URL
 
-    async def until_stopped() -> None:
-        work = asyncio.ensure_future(_download(urls, settings, limits, done, enough))
+    def __init__(self, settings: DownloadSettings, limits: DecodeLimits) -> None:
+        self._settings, self._limits = settings, limits
+        self._runner = asyncio.Runner()
+        self._client: httpx.AsyncClient | None = None
+
+    def __enter__(self) -> Self:
+        logging.getLogger("httpx").setLevel(logging.WARNING)  # it would log every URL
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._client is not None:
+            self._runner.run(self._client.aclose())
+        self._runner.close()
+
+    def __call__(
+        self,
+        urls: Mapping[str, Validators],
+        done: Callable[[str, Outcome], None],
+        stopped: Callable[[], bool] = lambda: False,
+        enough: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Download URLs; those with validators only if they have changed.
+
+        Args:
+            urls: validators of earlier responses by URL, empty for new ones.
+            done: is called with each URL and what came of it, in the order in which they finish.
+            stopped: whether to leave the rest, also what has begun; asked now and then.
+            enough: whether to begin no further URL; those that have begun get all of their tries.
+        """
+        self._runner.run(self._until_stopped(urls, done, stopped, enough))
+
+    async def _until_stopped(
+        self,
+        urls: Mapping[str, Validators],
+        done: Callable[[str, Outcome], None],
+        stopped: Callable[[], bool],
+        enough: Callable[[], bool],
+    ) -> None:
+        settings = self._settings
+        if self._client is None:
+            self._client = open_client(
+                settings.guard, connections=settings.connections, timeout_s=settings.timeout_s
+            )
+        queue = RateLimitedQueue(settings.per_host)
+        fetcher = Fetcher(self._client, queue, settings.timeout_s, self._limits)
+        work = asyncio.ensure_future(_download(urls, fetcher, queue, settings, done, enough))
         while not work.done():
             await asyncio.wait([work], timeout=STOP_POLL_S)
             if stopped():
@@ -63,40 +101,34 @@ def download(
         if not work.cancelled():
             work.result()
 
-    asyncio.run(until_stopped())
-
 
 async def _download(
     urls: Mapping[str, Validators],
+    fetcher: Fetcher,
+    queue: RateLimitedQueue,
     settings: DownloadSettings,
-    limits: DecodeLimits,
     done: Callable[[str, Outcome], None],
     enough: Callable[[], bool],
 ) -> None:
-    queue, begun = RateLimitedQueue(settings.per_host), set[str]()
+    begun = set[str]()
     for url in urls:
         try:
             queue.add(PendingUrl(url, check_url(url).host))
         except PermanentFailure as failure:
             done(url, _not_fetched(url, str(failure)))
-    client = open_client(
-        settings.guard, connections=settings.connections, timeout_s=settings.timeout_s
-    )
-    async with client:
-        fetcher = Fetcher(client, queue, settings.timeout_s, limits)
 
-        async def work() -> None:
-            while (pending := await queue.next()) is not None:
-                if pending.url not in begun and enough():
-                    queue.finish()  # without an outcome: it is left
-                    continue
-                begun.add(pending.url)
-                outcome = await _fetched(fetcher, queue, pending, urls[pending.url], settings)
-                if outcome is not None:
-                    done(pending.url, outcome)
-                    queue.finish()
+    async def work() -> None:
+        while (pending := await queue.next()) is not None:
+            if pending.url not in begun and enough():
+                queue.finish()  # without an outcome: it is left
+                continue
+            begun.add(pending.url)
+            outcome = await _fetched(fetcher, queue, pending, urls[pending.url], settings)
+            if outcome is not None:
+                done(pending.url, outcome)
+                queue.finish()
 
-        await asyncio.gather(*(work() for _ in range(settings.connections)))
+    await asyncio.gather(*(work() for _ in range(settings.connections)))
 
 
 async def _fetched(

@@ -9,8 +9,9 @@ a batch that gives way to those of other advertisers goes on where it was.
 import hashlib
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from augrank.download.fetch import Fetched, Unchanged, Validators
@@ -18,8 +19,9 @@ from augrank.errors import RequestError
 from augrank.images.decode import DecodeLimits
 from service.answers.classify import ClassifyRequest, ClassifyService
 from service.backends.classify import ClassifyOptions
-from service.batches.downloads import DownloadSettings, Outcome, download
+from service.batches.downloads import Downloads, DownloadSettings, Outcome
 from service.batches.log import done_lines, started_line
+from service.database.session import insert_missing
 from service.database.tables import Job, JobItem, Source
 from service.errors import AnswerExpired
 from service.jobs.queue import last_lines, note
@@ -54,15 +56,16 @@ class BatchWork:
         if claim.job.id not in self._gave_way:  # else each turn would be a line
             self._note(claim, started_line)
         self._gave_way.discard(claim.job.id)
-        while not claim.stopped():
-            items = self._waiting(claim.job.id)
-            if not items:
-                self._note(claim, done_lines)
-                return True
-            self._answer(claim, items, ClassifyOptions(**given))
-            if claim.gives_way():
-                self._gave_way.add(claim.job.id)
-                break
+        with Downloads(self._settings, self._limits) as downloads:
+            while not claim.stopped():
+                items = self._waiting(claim.job.id)
+                if not items:
+                    self._note(claim, done_lines)
+                    return True
+                self._answer(claim, items, ClassifyOptions(**given), downloads)
+                if claim.gives_way():
+                    self._gave_way.add(claim.job.id)
+                    break
         return False
 
     def _note(self, claim: Claim, lines: Callable[[Session, Job], list[str]]) -> None:
@@ -90,7 +93,13 @@ class BatchWork:
                 )
             )
 
-    def _answer(self, claim: Claim, items: Sequence[JobItem], options: ClassifyOptions) -> None:
+    def _answer(
+        self,
+        claim: Claim,
+        items: Sequence[JobItem],
+        options: ClassifyOptions,
+        downloads: Downloads,
+    ) -> None:
         """Download and classify some URLs, and write their results."""
         job = claim.job
         urls = [item.url for item in items]
@@ -102,33 +111,32 @@ class BatchWork:
             else Validators()
             for url in urls
         }
-        download(
-            asked,
-            self._settings,
-            self._limits,
-            outcomes.__setitem__,
-            claim.stopped,
-            claim.gives_way,
-        )
+        downloads(asked, outcomes.__setitem__, claim.stopped, claim.gives_way)
         items = [item for item in items if item.url in outcomes]  # all, unless it ended early
-        urls = [item.url for item in items]
-        images = [_image(outcomes[url], known.get(url)) for url in urls]
+        images = [_image(outcomes[item.url], known.get(item.url)) for item in items]
         answers = self._service(
             ClassifyRequest(job.advertiser, tuple(images), options, job.options["configured"])
         )
+        told, failed, sources = (list[dict[str, Any]]() for _ in range(3))
+        for item, answer in zip(items, answers, strict=True):
+            row = {"job_id": job.id, "number": item.number}
+            if answer.error is not None:
+                if answer.error.get("code") != AnswerExpired.code:  # else it is downloaded
+                    failed.append(row | {"error": dict(answer.error)})
+                continue
+            told.append(row | {"sha256": answer.sha256})
+            outcome = outcomes[item.url]
+            if isinstance(outcome, Fetched) and answer.sha256:
+                sources.append(_source(job.advertiser, item.url, answer.sha256, outcome.validators))
         with self._database.writes() as session:
             if not claim.holds(session):
                 return
-            for item, answer in zip(items, answers, strict=True):
-                outcome, row = outcomes[item.url], session.get(JobItem, (job.id, item.number))
-                assert row is not None
-                if answer.error is not None:
-                    if answer.error.get("code") != AnswerExpired.code:  # else it is downloaded
-                        row.error = dict(answer.error)
-                    continue
-                row.sha256 = answer.sha256
-                if isinstance(outcome, Fetched) and answer.sha256:
-                    _note(session, job.advertiser, item.url, answer.sha256, outcome.validators)
+            for rows in (told, failed):
+                if rows:
+                    session.execute(update(JobItem), rows)
+            if sources:
+                insert_missing(session, Source, sources)
+                session.execute(update(Source), sources)
 
     def _known(
         self, advertiser: str, urls: Sequence[str], options: ClassifyOptions
@@ -156,14 +164,17 @@ def _image(outcome: Outcome, known: Source | None) -> bytes | str | RequestError
     return outcome
 
 
-def _note(session: Session, advertiser: str, url: str, sha256: str, validators: Validators) -> None:
-    """Note what was found at a URL."""
-    source = session.get(Source, (advertiser, _digest(url)))
-    if source is None:
-        source = Source(advertiser=advertiser, url_digest=_digest(url), url=url)
-        session.add(source)
-    source.sha256, source.checked_at = sha256, datetime.now(UTC)
-    source.etag, source.last_modified = validators.etag, validators.last_modified
+def _source(advertiser: str, url: str, sha256: str, validators: Validators) -> dict[str, Any]:
+    """Return the row of what was found at a URL."""
+    return {
+        "advertiser": advertiser,
+        "url_digest": _digest(url),
+        "url": url,
+        "sha256": sha256,
+        "etag": validators.etag,
+        "last_modified": validators.last_modified,
+        "checked_at": datetime.now(UTC),
+    }
 
 
 def _digest(url: str) -> str:

@@ -7,9 +7,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from augrank.download.fetch import Unchanged, Validators
+from augrank.images.decode import DecodeLimits
 from service.answers.classify import ClassifyService
 from service.backends.classify import ClassifyOptions
-from service.batches.downloads import DownloadSettings
+from service.batches.downloads import Downloads, DownloadSettings
 from service.batches.items import BATCH, add_batch, counts_of
 from service.batches.work import BatchWork
 from service.database.session import Database
@@ -75,6 +77,22 @@ def test_a_fix_after_a_batch_is_in_its_results(caller: Caller, site: Site):
     assert (fixed["value"], fixed["source"]) == (right, "fixed")
 
 
+def test_connections_stay_open_from_one_group_of_urls_to_the_next(site: Site):
+    ports = set()
+
+    def unchanged(handler, _):
+        ports.add(handler.client_address[1])
+        reply(handler, 304)
+
+    urls = [site.answer(f"/{n}.png", unchanged) for n in range(9)]
+    outcomes = {}
+    with Downloads(replace(FAST, connections=2), DecodeLimits()) as downloads:
+        for some in (urls[:3], urls[3:6], urls[6:]):
+            downloads(dict.fromkeys(some, Validators('"1"')), outcomes.__setitem__)
+    assert [type(outcomes[url]) for url in urls] == [Unchanged] * 9
+    assert 1 <= len(ports) <= 2
+
+
 def test_batches_of_others_are_not_there(caller: Caller, site: Site):
     state = finished(caller, [serve(site, "/a.png", photo(7))])
     path = f"/v1/batches/{state['id']}"
@@ -106,7 +124,8 @@ def test_a_job_of_a_worker_that_is_gone_goes_on_where_it_was(database: Database,
     work = BatchWork(service, FAST)
     claim = JobWorker(database, BATCH, work).claim()
     assert claim is not None
-    work._answer(claim, work._waiting(number)[:4], ClassifyOptions())  # and then it is killed
+    with Downloads(FAST, DecodeLimits()) as downloads:  # and then it is killed
+        work._answer(claim, work._waiting(number)[:4], ClassifyOptions(), downloads)
     second = JobWorker(database, BATCH, BatchWork(service, FAST))
     assert second.claim() is None  # the first one was seen a moment ago
     with database.writes() as session:
