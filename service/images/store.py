@@ -44,17 +44,11 @@ class ImageStore:
         path = self._path(self._seen, sha256)
         if self._used(path) or self._path(self._kept, sha256).exists():
             return
-        partial = path.with_name(f".{sha256}.{secrets.token_hex(4)}.part")  # threads do it at once
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_bytes(data)
-            partial.replace(path)
+            _write(path, data)
         except OSError:
             log.exception("an image file could not be kept")
             return
-        finally:
-            with suppress(OSError):
-                partial.unlink(missing_ok=True)
         self._added(len(data))
 
     def keep(self, sha256: str) -> bool:
@@ -145,6 +139,22 @@ class ImageStore:
                 surplus[owner] -= size
                 left -= size
         self._bytes = left
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a file that is whole as soon as it is there."""
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")  # threads do it at once
+    try:
+        try:
+            partial.write_bytes(data)
+        except FileNotFoundError:  # the first one of its folder
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_bytes(data)
+        partial.replace(path)
+    except OSError:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
 
 
 def _link(source: Path, kept: Path) -> None:
