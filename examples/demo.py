@@ -24,6 +24,7 @@ from examples.steps import ROOT, console, export, run_module, shown, step
 
 CATALOGUE = ROOT / "examples" / "catalogue"
 NAME, TARGET = "food", "open_rate"
+TARGETS = (TARGET, "click_through", "conversion_rate", "unsubscribe_rate")
 CONTEXT = {"campaign_type": "Newsletter", "industry": "Retail"}
 
 
@@ -39,8 +40,9 @@ def demo(
     step("1/4 simulating a history: brighter or rotated images convert at 80 %, others at 20 %")
     source = ["--manifest", CATALOGUE / "manifest.csv", "--out", history]
     run_module("training", "simulate", *source, "--sends", 4)
-    step("2/4 training ResNet-18 and an XGBoost head for each target")
+    step("2/4 training ResNet-18 and an XGBoost head for each of four targets")
     data = ["--manifest", history, "--images", CATALOGUE, "--out", run, "--name", NAME]
+    data += ["--targets", ",".join(TARGETS)]
     run_module("training", "fit", *data, "--epochs", epochs, "--image-size", image_size)
     archive = export(run, dist, NAME, "3/4 exporting, through the parity gate")
     image, product_type = _held_out(run)

@@ -49,7 +49,7 @@ run("augrank", "score", bundle, image.parent, *FIELDS, "--out", scratch / "answe
     "train": """
 history, out, study = scratch / "history.csv", scratch / "run", scratch / "study"
 run("training", "simulate", "--manifest", image.parent, "--out", history, "--sends", "20")
-tiny = {"image_size": 32, "epochs": 2, "batch_size": 32, "threads": 1}
+tiny = {"image_size": 32, "epochs": 2, "batch_size": 32, "threads": 1, "targets": "open_rate"}
 options = [f"--{name.replace('_', '-')}={value}" for name, value in tiny.items()]
 run("training", "fit", "--manifest", history, "--images", image.parent, "--out", out, *options)
 run("export", "build", out, "--out", scratch / "dist", "--sagemaker")
@@ -102,7 +102,7 @@ def test_nothing_calls_home(name, tiny_export, image, tmp_path, scratch):
     (images / "image.png").write_bytes(image)
     for number in range(17):
         cv2.imwrite(str(images / f"{number:03d}.png"), draw(number))
-    kept = {"PATH", "JAVA_HOME", "LANG", "LD_LIBRARY_PATH"}
+    kept = {"PATH", "JAVA_HOME", "LANG", "LD_LIBRARY_PATH", "OMP_NUM_THREADS"}
     environment = {key: value for key, value in os.environ.items() if key in kept}
     environment |= {"HOME": str(home), "TMPDIR": str(scratch), "PYTHONDONTWRITEBYTECODE": "1"}
     # A proxy that does not exist: requests to this machine must not look for it.
