@@ -11,8 +11,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
 from augrank.resources import usable_cores
 
 CHECK_S = 2.0
@@ -93,6 +91,8 @@ class FreeThreads:
         wanted = min(self._most, self._free if self._free < self.count else min(before, self._free))
         if wanted not in (0, self.count):
             self.count = wanted
+            import torch  # which whoever follows has loaded; a finished run is told without
+
             torch.set_num_threads(wanted)
             self._announce(others)
 

@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,6 @@ from typer.testing import CliRunner
 
 from simulation import render
 from tests.support.full_disk import full_disk
-from tests.support.tiny_run import make_run
 from training.cli import fit
 from training.cli.app import app
 from training.cli.command import command_reporter
@@ -155,10 +155,11 @@ def test_commands_report_a_folder_that_cannot_be_made(catalogue, command):
     ],
 )
 def test_mistaken_options_are_reported_before_images_are_decoded_or_a_run_is_overwritten(
-    catalogue, tmp_path, monkeypatch, words, why
+    catalogue, tmp_path, monkeypatch, tiny_run, words, why
 ):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    run = make_run(tmp_path / "run", tmp_path / "images", originals=6)
+    run = tmp_path / "run"
+    shutil.copytree(tiny_run.run, run)
     (run / "fit.json").write_text('{"config": {}, "data": ""}')
     before = {path.name for path in run.iterdir()}
     common = ["fit", "--manifest", str(catalogue(4)), "--out"]
@@ -169,6 +170,16 @@ def test_mistaken_options_are_reported_before_images_are_decoded_or_a_run_is_ove
     assert {path.name for path in run.iterdir()} - {"lock"} == before
     assert not (tmp_path / "new" / "cache").exists()
     assert not (tmp_path / "new" / "fit.json").exists()
+
+
+def test_help_options_and_finished_runs_do_without_torch():
+    """It takes seconds to load."""
+    code = (
+        "import sys, training.cli.app, training.tasks.run, training.data.dataset\n"
+        "print([name for name in ('torch', 'torchvision', 'xgboost') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 @pytest.mark.slow
