@@ -95,6 +95,11 @@ def _record(line: str, row: int, bad: dict[int, str]) -> dict[str, Any]:
     """Parse a line; a bad one is noted, and empty."""
     try:
         record = json.loads(line)
+        if "\\u" in line:
+            json.dumps(record, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        bad[row] = "half of a character (a surrogate without the other)"
+        return {}
     except (ValueError, RecursionError) as error:
         bad[row] = f"not JSON: {error}"
         return {}

@@ -97,6 +97,16 @@ def test_bad_lines_are_told_by_number(tmp_path):
     assert reasons[7] == "tags cannot be read: '7'"
 
 
+def test_half_of_a_character_is_a_bad_line(tmp_path):
+    """JSON can escape one, which no UTF-8 text can contain."""
+    records = [
+        {"source-ref": "s3://one/a.jpg", "kind": 1, "kind-metadata": KIND},
+        {"source-ref": "s3://one/\ud800.jpg", "kind": 1, "kind-metadata": KIND},
+    ]
+    table = read_table(written(tmp_path, *records), {})
+    assert table.bad == {1: "half of a character (a surrogate without the other)"}
+
+
 def test_images_of_different_buckets_keep_their_paths(tmp_path):
     records = [
         {"source-ref": "s3://one/a.jpg", "kind": 1, "kind-metadata": KIND},
