@@ -164,7 +164,8 @@ class Fetcher:
                 if response.next_request is not None:
                     return response.next_request.url
                 if headers and response.status_code == HTTPStatus.NOT_MODIFIED:
-                    await response.aread()  # it has no body; the connection stays open
+                    if not _announces_body(response):
+                        await response.aread()  # of nothing: the connection stays open
                     return Unchanged()
                 self._check_status(url.host, response)
                 data = await _body(response, self._limits.size_bytes)
@@ -203,6 +204,12 @@ def retry_after_s(value: str) -> float:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
     except (ValueError, OverflowError):
         return 0.0
+
+
+def _announces_body(response: httpx.Response) -> bool:
+    """Return whether a body may follow a 304, which has none: it would be taken for an answer."""
+    length = response.headers.get("Content-Length", "0").strip("0 ")
+    return bool(length) or "Transfer-Encoding" in response.headers
 
 
 def _status_text(status: int) -> str:

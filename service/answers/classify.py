@@ -161,6 +161,9 @@ class ClassifyService:
                 # Again, so that a fix of a moment ago is in the answer.
                 fixes = fixes_that_hold(session, request.advertiser, found.pictures)
             self._trim(len(fresh))
+        elif any(item.refusal is not None for item in items):  # the model took its time, too
+            with self.database.reads() as session:
+                fixes = fixes_that_hold(session, request.advertiser, found.pictures)
         answers = {
             picture: (digest, ImageAnswer.model_validate(content))
             for picture, (digest, content) in found.known.items()

@@ -58,9 +58,11 @@ class Downloads:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._client is not None:
-            self._runner.run(self._client.aclose())
-        self._runner.close()
+        try:
+            if self._client is not None:
+                self._runner.run(self._client.aclose())
+        finally:
+            self._runner.close()
 
     def __call__(
         self,

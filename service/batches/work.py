@@ -135,6 +135,7 @@ class BatchWork:
                 if rows:
                     session.execute(update(JobItem), rows)
             if sources:
+                sources.sort(key=lambda row: row["url_digest"])  # in one order: no deadlock
                 insert_missing(session, Source, sources)
                 session.execute(update(Source), sources)
 

@@ -1,7 +1,8 @@
 """The hashes of all pictures, in memory, among which those that look like an image are found.
 
-Every picture is compared: 16 MB and about 2 ms for a million. Bands of bits in a table, of which
-one at least agrees, would give a query a share of all pictures, and each picture nine more rows.
+Every picture is compared: 16 to 32 MB and about 2 ms for a million. Bands of bits in a table, of
+which one at least agrees, would give a query a share of all pictures, and each picture nine more
+rows.
 """
 
 import threading
@@ -13,7 +14,7 @@ from sqlalchemy.orm import Session
 from augrank.images.look import MAX_DISTANCE
 from service.database.tables import Picture
 
-FIRST_ROOM = 1024  # pictures
+FIRST_ROOM, CHUNK = 1024, 20_000  # pictures: room at first, read at once
 
 
 class LookIndex:
@@ -32,20 +33,29 @@ class LookIndex:
         """Read the pictures that were added since; return the id of the last one, or 0.
 
         Args:
-            session: that has added none itself: they might never be committed.
+            session: a new one, which sees all that others have committed, or one that holds the
+                lock of those who add. It has added none itself: they might never be committed.
         """
+        session.connection()  # who waits for one must not hold the lock
         with self._lock:
-            last = int(self._ids[self._count - 1]) if self._count else 0
-            query = select(Picture.id, Picture.look_hash).where(Picture.id > last)
-            rows = session.execute(query.order_by(Picture.id)).all()
-            if not rows:
-                return last
-            self._make_room(self._count + len(rows))
-            added = slice(self._count, self._count + len(rows))
-            self._ids[added] = [row.id for row in rows]
-            self._hashes[added] = [int(row.look_hash, 16) for row in rows]
-            self._count = added.stop
-            return int(rows[-1].id)
+            while self._read_more(session):
+                pass
+            return self._last
+
+    @property
+    def _last(self) -> int:
+        return int(self._ids[self._count - 1]) if self._count else 0
+
+    def _read_more(self, session: Session) -> bool:
+        """Read some pictures; return whether there may be more."""
+        query = select(Picture.id, Picture.look_hash).where(Picture.id > self._last)
+        rows = session.execute(query.order_by(Picture.id).limit(CHUNK)).all()
+        self._make_room(self._count + len(rows))
+        added = slice(self._count, self._count + len(rows))
+        self._ids[added] = [row.id for row in rows]
+        self._hashes[added] = [int(row.look_hash, 16) for row in rows]
+        self._count = added.stop
+        return len(rows) == CHUNK
 
     def near(self, look_hash: np.uint64, after: int = 0) -> list[int]:
         """Return the ids of pictures whose hash differs little, in order.

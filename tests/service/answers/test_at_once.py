@@ -2,8 +2,10 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 from sqlalchemy import func, select, text
 
+from augrank.tasks.classify.response import ImageAnswer
 from service.answers.classify import ClassifyRequest, ClassifyService
 from service.backends.classify import ClassifyOptions
 from service.database.session import Database
@@ -61,6 +63,29 @@ def test_of_many_who_correct_at_once_one_is_first(database: Database):
     assert count(database, Fix) == PEOPLE // 2  # each is another person
     answer = service(ClassifyRequest("ada", (image,), ClassifyOptions(), {}))[0]
     assert answer.labels["colour"].value == accepted.pop()
+
+
+@pytest.mark.parametrize("refused", [True, False])
+def test_a_fix_that_comes_while_the_model_answers_is_in_the_answer(database: Database, refused):
+    known, other = photo(71), photo(72)
+
+    class Slow(FixedModel):
+        def classify(self, images, options):
+            if other in images:
+                with database.writes() as session:
+                    correction = Correction("ada", sha256(known), "colour", "green", None, "bob")
+                    fixes.correct(session, correction)
+            answer = super().classify(images, options)
+            told = [ImageAnswer(error={"code": "no"}) if refused else one for one in answer.images]
+            return answer.model_copy(update={"images": tuple(told)})
+
+    ClassifyService(database, FixedModel(0))(
+        ClassifyRequest("ada", (known,), ClassifyOptions(), {})
+    )
+    service = ClassifyService(database, Slow(0))
+    fixed, new = service(ClassifyRequest("ada", (known, other), ClassifyOptions(), {}))
+    assert (fixed.labels["colour"].value, fixed.labels["colour"].source) == ("green", "fixed")
+    assert (new.error is not None) == refused
 
 
 def test_two_processes_may_start_at_once(database: Database):

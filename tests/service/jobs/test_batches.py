@@ -93,6 +93,18 @@ def test_connections_stay_open_from_one_group_of_urls_to_the_next(site: Site):
     assert 1 <= len(ports) <= 2
 
 
+def test_a_body_after_304_is_not_taken_for_the_next_answer(site: Site):
+    urls = [
+        site.answer(f"/{n}.png", lambda handler, _: reply(handler, 304, b"hello"))
+        for n in range(12)
+    ]
+    outcomes = {}
+    with Downloads(replace(FAST, connections=2), DecodeLimits()) as downloads:
+        for some in (urls[:6], urls[6:]):
+            downloads(dict.fromkeys(some, Validators('"1"')), outcomes.__setitem__)
+    assert [type(outcomes[url]) for url in urls] == [Unchanged] * 12
+
+
 def test_batches_of_others_are_not_there(caller: Caller, site: Site):
     state = finished(caller, [serve(site, "/a.png", photo(7))])
     path = f"/v1/batches/{state['id']}"

@@ -172,10 +172,11 @@ def test_mistaken_options_are_reported_before_images_are_decoded_or_a_run_is_ove
     assert not (tmp_path / "new" / "fit.json").exists()
 
 
-def test_help_options_and_finished_runs_do_without_torch():
+def test_what_help_options_and_finished_runs_need_is_loaded_without_torch():
     """It takes seconds to load."""
     code = (
-        "import sys, training.cli.app, training.tasks.run, training.data.dataset\n"
+        "import sys, training.cli.app, training.tasks.run\n"
+        "import training.data.recommend_dataset, training.data.classify_dataset\n"
         "print([name for name in ('torch', 'torchvision', 'xgboost') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
