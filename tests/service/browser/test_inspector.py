@@ -4,7 +4,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.service.browser import filling
-from tests.service.browser.visitor import Visitor
+from tests.service.browser.visitor import OFFLINE, Visitor
 from tests.service.support.pages import photo
 
 pytestmark = pytest.mark.slow
@@ -135,9 +135,9 @@ def test_a_decision_that_cannot_be_sent_is_kept_in_the_browser(visitor, site):
     visitor.page.context.set_offline(True)
     visitor.press(str(other + 1))
     expect(visitor.page.locator("#unsaved-text")).to_contain_text("1 of your decisions")
-    visitor.forgive("net::ERR_INTERNET_DISCONNECTED")
+    visitor.forgive(OFFLINE)
     assert fixes(site, "inspect-offline") == []
-    visitor.page.context.set_offline(False)
+    visitor.reconnect()
     visitor.open(address)  # it is sent although the page was closed
     expect(visitor.page.locator("#unsaved")).to_be_hidden()
     for _ in range(100):

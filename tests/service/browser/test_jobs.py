@@ -4,6 +4,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.service.browser import filling
+from tests.service.browser.visitor import OFFLINE
 
 pytestmark = pytest.mark.slow
 
@@ -59,9 +60,9 @@ def test_a_service_that_is_gone_is_told_and_looked_for_again(visitor, site):
     visitor.open(f"/jobs/{number}")
     visitor.page.context.set_offline(True)
     expect(visitor.page.locator("#problem")).to_contain_text("cannot be reached; trying again")
-    visitor.page.context.set_offline(False)
+    visitor.forgive(OFFLINE)
+    visitor.reconnect()
     expect(visitor.page.locator("#problem")).to_be_hidden()
-    visitor.forgive("net::ERR_INTERNET_DISCONNECTED")
     with filling.writing(site) as session:
         filling.end_review(session, number)
     expect(visitor.page.locator("#live")).to_contain_text("done")

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from tests.service.browser.visitor import Visitor
+from tests.service.browser.visitor import OFFLINE, Visitor
 from tests.support.tiny_run import make_image
 
 pytestmark = pytest.mark.slow
@@ -232,9 +232,9 @@ def test_a_service_that_is_gone_is_told_and_nothing_is_lost(visitor):
     visitor.page.select_option("select[name=target]", "unsubscribe_rate")
     problem = visitor.page.locator("#problem")
     expect(problem).to_contain_text("cannot be reached")
-    visitor.forgive("net::ERR_INTERNET_DISCONNECTED")
+    visitor.forgive(OFFLINE)
     assert chances(visitor) == found
-    visitor.page.context.set_offline(False)
+    visitor.reconnect()
     visitor.page.select_option("select[name=target]", "open_rate")
     expect(problem).to_be_hidden()
     assert chances(visitor) == found

@@ -13,7 +13,7 @@ from service.models.evaluation import EvaluatedImage
 from service.models.gate import judge
 from service.models.registry import Registry
 from tests.service.browser import filling
-from tests.service.browser.visitor import Visitor
+from tests.service.browser.visitor import OFFLINE, Visitor
 from tests.service.support.bundles import another
 from tests.service.support.pages import photo, sha256
 from tests.service.support.serving import Site, running
@@ -163,5 +163,5 @@ def test_a_service_that_is_gone_is_told(visitor, shelf):
     visitor.page.context.set_offline(True)
     visitor.page.click("#confirm-go")
     expect(visitor.page.locator("#message")).to_contain_text("does not answer")
-    visitor.forgive("net::ERR_INTERNET_DISCONNECTED")
+    visitor.forgive(OFFLINE)
     expect(visitor.page.locator(f'button[data-id="{number}"]')).to_be_enabled()

@@ -7,7 +7,7 @@ from playwright.sync_api import expect
 
 from service.database.tables import ReviewItem
 from tests.service.browser import filling
-from tests.service.browser.visitor import Visitor
+from tests.service.browser.visitor import OFFLINE, Visitor
 from tests.service.support.pages import photo
 
 pytestmark = pytest.mark.slow
@@ -112,8 +112,8 @@ def test_a_service_that_is_gone_is_told_and_nothing_is_decided(visitor, site, jo
     visitor.page.context.set_offline(True)
     visitor.press("k")
     expect(visitor.page.locator("#problem")).to_contain_text("Nothing was changed; try again")
-    visitor.forgive("net::ERR_INTERNET_DISCONNECTED")
-    visitor.page.context.set_offline(False)
+    visitor.forgive(OFFLINE)
+    visitor.reconnect()
     visitor.press("k")
     waiting(visitor, 3)
     assert len(decisions(site, job)) == 1

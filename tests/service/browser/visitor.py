@@ -11,6 +11,7 @@ WIDE, NARROW, HEIGHT = 1280, 360, 800  # pixels
 VIEWS = [(scheme, width) for scheme in ("light", "dark") for width in (WIDE, NARROW)]
 TWO_VIEWS = [("light", WIDE), ("dark", NARROW)]  # of a page that is so long that axe takes seconds
 OWN = ("blob:", "data:", "about:")
+OFFLINE = "net::ERR_INTERNET_DISCONNECTED"
 # Every element that Tab should reach gets a number; a group of radio buttons is one stop.
 NUMBER_STOPS = """() => {
   const wanted = 'a[href], button, input, select, textarea, summary, [tabindex]';
@@ -96,6 +97,16 @@ class Visitor:
             self.page.wait_for_timeout(20)
         assert any(text in problem for problem in self.problems), self.problems
         self.problems[:] = [problem for problem in self.problems if text not in problem]
+
+    def reconnect(self) -> None:
+        """End ``set_offline``, and wait until a request arrives: a busy browser takes a while."""
+        self.page.context.set_offline(False)
+        for _ in range(500):
+            if self.page.evaluate("fetch('/healthz').then(() => true, () => false)"):
+                break
+            self.page.wait_for_timeout(20)
+        self.page.wait_for_timeout(50)  # in which the browser notes those that failed
+        self.problems[:] = [each for each in self.problems if OFFLINE not in each]
 
     def open(self, path: str = "/") -> None:
         """Open a page of the service; it must answer 200."""
