@@ -1,6 +1,7 @@
 """``python -m benchmarks gpu``, tiny and on the CPU, and its section of the document."""
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -173,15 +174,26 @@ def test_the_projects_tests_are_counted(tiny, monkeypatch):
 def test_tests_that_take_too_long_are_stopped_and_the_finished_ones_count(tiny, monkeypatch):
     (tiny.scratch / "tests").mkdir()
     (tiny.scratch / "tests" / "test_two.py").write_text(
-        "import time, pytest\n@pytest.mark.gpu\ndef test_a(): pass\n"
-        "@pytest.mark.gpu\ndef test_b(): time.sleep(60)\n"
+        "import os, pytest, signal\n@pytest.mark.gpu\ndef test_a(): pass\n"
+        "@pytest.mark.gpu\ndef test_b(): os.kill(os.getpid(), signal.SIGINT)\n"
     )
     (tiny.scratch / "pytest.ini").write_text("[pytest]\nmarkers = gpu: a GPU\n")
     monkeypatch.setattr(marked_tests, "REPOSITORY", tiny.scratch)
-    monkeypatch.setattr(marked_tests, "RESERVE_S", 20.0)
+    # The signal comes at the second test, not after a time: pytest starts in 2 to 20 seconds.
+    run = marked_tests._run
+    monkeypatch.setattr(marked_tests, "_run", lambda words, _: (run(words, 600)[0], False))
     seen = marked_tests.measure_tests(replace(tiny, limit_s=30.0))
     assert seen["passed"] == 1
-    assert seen["summary"].endswith("; stopped after 10 s")
+    assert seen["summary"].endswith("; stopped after 15 s")
+
+
+@pytest.mark.parametrize("deaf", [False, True])
+def test_a_command_is_ended_at_its_limit(deaf, monkeypatch):
+    monkeypatch.setattr(marked_tests, "RESERVE_S", 1.0)
+    code = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); time.sleep(600)"
+    words = [sys.executable, "-c", code if deaf else "import time; time.sleep(600)"]
+    assert not marked_tests._run(words, 1.0)[1]
+    assert marked_tests._run([sys.executable, "-c", "print(3)"], 600.0) == ("3\n", True)
 
 
 @pytest.mark.slow
