@@ -47,10 +47,12 @@ def marked_files(tests: Path) -> list[Path]:
 def read_report(report: Path) -> Figures:
     """Return the figures of a report in JUnit's format.
 
+    A test that was interrupted is there without a name, and counts for nothing.
+
     Raises:
         ServerError: it has no test.
     """
-    cases = list(ElementTree.parse(report).iter("testcase"))
+    cases = [case for case in ElementTree.parse(report).iter("testcase") if case.get("name")]
     if not cases:
         raise ServerError("pytest ran no test", expected="tests with the mark gpu", got="none")
     failures = {}

@@ -157,7 +157,7 @@ def test_the_files_with_tests_for_gpus_are_found():
 @pytest.fixture
 def tiny(tmp_path):
     """What a row is given by ``--device cpu --quick``, without its process."""
-    return RowContext(replace(QUICK, device="cpu"), tmp_path, limit_s=100.0)
+    return RowContext(replace(QUICK, device="cpu"), tmp_path, limit_s=3000.0)
 
 
 @pytest.mark.slow
@@ -174,10 +174,12 @@ def test_the_projects_tests_are_counted(tiny, monkeypatch):
 def test_tests_that_take_too_long_are_stopped_and_the_finished_ones_count(tiny, monkeypatch):
     (tiny.scratch / "tests").mkdir()
     (tiny.scratch / "tests" / "test_two.py").write_text(
-        "import os, pytest, signal\n@pytest.mark.gpu\ndef test_a(): pass\n"
-        "@pytest.mark.gpu\ndef test_b(): os.kill(os.getpid(), signal.SIGINT)\n"
+        "import os, pytest, signal, time\n@pytest.mark.gpu\ndef test_a(): pass\n"
+        "@pytest.mark.gpu\n"
+        "def test_b():\n    os.kill(os.getpid(), signal.SIGINT)\n    time.sleep(600)\n"
     )
-    (tiny.scratch / "pytest.ini").write_text("[pytest]\nmarkers = gpu: a GPU\n")
+    settings = "[pytest]\nmarkers = gpu: a GPU\naddopts = -p no:randomly\n"  # in this order
+    (tiny.scratch / "pytest.ini").write_text(settings)
     monkeypatch.setattr(marked_tests, "REPOSITORY", tiny.scratch)
     # The signal comes at the second test, not after a time: pytest starts in 2 to 20 seconds.
     run = marked_tests._run
@@ -207,7 +209,7 @@ def test_the_job_runs_tiny_on_the_cpu(tiny):
 @pytest.mark.slow
 def test_a_visit_ends_in_one_line_and_resumes(tiny_export, tmp_path):
     out, document = tmp_path / "out", tmp_path / "performance.md"
-    words = ["--out", str(out), "--device", "cpu", "--quick", "--minutes", "6"]
+    words = ["--out", str(out), "--device", "cpu", "--quick", "--minutes", "120"]
     words += ["--bundle", str(tiny_export.bundle)]
     done = run(*words, "--rows", "train resnet18,serve,torchserve,xgboost,tensorrt")
     assert done.exit_code == 0, done.output
