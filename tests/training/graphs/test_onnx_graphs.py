@@ -5,7 +5,6 @@ import torch
 
 from augrank.models.backbone import Backbone as Served
 from training.backbone.architectures import ARCHITECTURES
-from training.backbone.model import Backbone
 from training.graphs.onnx_graphs import EmbeddingNetwork, load_network, write_fp32, write_int8
 
 
@@ -52,12 +51,21 @@ def test_features_are_the_inputs_of_the_last_layer(name):
 
 @pytest.mark.parametrize("name", ["mobilenet_v3_large", "efficientnet_lite0"])
 def test_every_architecture_is_written_as_fp32_and_int8(tmp_path, name):
-    network = load_network(name, Backbone(name, 6, seed=0).plain_state())
-    write_fp32(network, 64, tmp_path / "fp32.onnx")
+    torch.manual_seed(0)
+    architecture = ARCHITECTURES[name]
+    net = architecture.build(6)
+    for module in net.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):  # none is the identity, as after training
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 2)
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            torch.nn.init.normal_(module.bias, 0, 0.1)
+    write_fp32(load_network(name, net.state_dict()), 64, tmp_path / "fp32.onnx")
     images = np.random.default_rng(0).normal(size=(12, 3, 64, 64)).astype(np.float32)
     write_int8(tmp_path / "fp32.onnx", tmp_path / "int8.onnx", iter([images]))
     with torch.no_grad():
-        expected = network(torch.from_numpy(images))[0].numpy()
+        plain = EmbeddingNetwork(architecture, net).eval()
+        expected = plain(torch.from_numpy(images))[0].numpy()
     for precision, least in {"fp32": 0.99999, "int8": 0.9}.items():
         graph = Served(tmp_path / f"{precision}.onnx", threads=1, device="cpu")
         got = graph.embed(images)
