@@ -4,6 +4,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -27,12 +28,17 @@ class EmbeddingNetwork(torch.nn.Module):
 
     def __init__(self, architecture: Architecture, net: torch.nn.Module) -> None:
         super().__init__()
-        self._architecture, self.net = architecture, net
+        self.architecture, self.net = architecture, net
+
+    @property
+    def outputs(self) -> int:
+        """The number of logits, A."""
+        return len(self.net.get_parameter(self.architecture.last_layer[1]))
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Embed normalised images, float32 (N, 3, S, S): features (N, F) and logits (N, A)."""
-        features = self._architecture.served_features(self.net, images)
-        return features, self.net.get_submodule(self._architecture.last)(features)
+        features = self.architecture.served_features(self.net, images)
+        return features, self.net.get_submodule(self.architecture.last)(features)
 
 
 def load_network(backbone: BackboneName, weights: Mapping[str, torch.Tensor]) -> EmbeddingNetwork:
@@ -70,11 +76,34 @@ def write_fp32(network: EmbeddingNetwork, image_size: int, file: Path) -> None:
         image_size: height and width of its input, in pixels.
         file: the graph to write.
     """
+    weights = network.state_dict()
+    model = onnx.ModelProto()
+    model.CopyFrom(_traced(network.architecture, network.outputs, image_size))
+    for initializer in model.graph.initializer:
+        if initializer.name in weights:
+            initializer.raw_data = weights[initializer.name].contiguous().numpy().tobytes()
+    onnx.checker.check_model(model)
+    file.write_bytes(model.SerializeToString(deterministic=True))
+
+
+@cache
+def _traced(architecture: Architecture, outputs: int, image_size: int) -> onnx.ModelProto:
+    """Export an architecture without weights, once in a process: it takes seconds.
+
+    Args:
+        architecture: of the network.
+        outputs: of its last layer.
+        image_size: height and width of its input, in pixels.
+    """
+    with torch.random.fork_rng(devices=()):
+        network = EmbeddingNetwork(architecture, _fold_norms(architecture.build(outputs).eval()))
+        for weights in network.parameters():  # equal ones would become one in the graph
+            torch.nn.init.uniform_(weights)
     example = torch.zeros(2, 3, image_size, image_size)
     with warnings.catch_warnings(), _quiet("torch.onnx", "onnxscript"):
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            network,
+            network.eval(),
             (example,),
             dynamo=True,
             input_names=[INPUT],
@@ -86,8 +115,13 @@ def write_fp32(network: EmbeddingNetwork, image_size: int, file: Path) -> None:
     assert program is not None  # dynamo=True always returns a program
     model = program.model_proto
     _strip_metadata(model)
-    onnx.checker.check_model(model)
-    file.write_bytes(model.SerializeToString(deterministic=True))
+    left = {name for name, _ in network.named_parameters()}
+    for initializer in model.graph.initializer:
+        if initializer.name in left:
+            left.remove(initializer.name)
+            initializer.ClearField("raw_data")
+    assert not left, f"the graph has no such weights: {left}"
+    return model
 
 
 def write_int8(fp32: Path, file: Path, batches: Iterator[NDArray[np.float32]]) -> None:

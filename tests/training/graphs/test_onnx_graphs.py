@@ -21,6 +21,19 @@ def test_the_graph_is_the_torch_model_for_any_batch(tiny_run, tiny_export):
     assert (backbone.feature_width, backbone.augmentation_count) == (512, 6)
 
 
+def test_each_network_of_a_process_has_its_own_weights(tmp_path):
+    images = np.random.default_rng(0).normal(size=(2, 3, 32, 32)).astype(np.float32)
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        network = load_network("resnet18", ARCHITECTURES["resnet18"].build(6).state_dict())
+        write_fp32(network, 32, file := tmp_path / f"{seed}.onnx")
+        with torch.no_grad():
+            features, logits = network(torch.from_numpy(images))
+        got = Served(file, threads=1, device="cpu").embed(images)
+        np.testing.assert_allclose(got.features, features, atol=1e-4)
+        np.testing.assert_allclose(got.logits, logits, atol=1e-4)
+
+
 def test_the_graph_carries_no_traces_of_this_machine(tiny_export):
     file = tiny_export.bundle / "backbone-fp32.onnx"
     assert not file.with_name("backbone-fp32.onnx.data").exists()
