@@ -124,7 +124,8 @@ def _run_archiver(folder: Path, name: str, handler: str, scratch: Path) -> Path:
     command = [sys.executable, "-m", "model_archiver.model_packaging"]
     command += ["--model-name", name, "--version", "1.0", "--handler", str(folder / handler)]
     command += ["--extra-files", str(extra), "--config-file", str(folder / CONFIG)]
-    command += ["--export-path", str(out)]
+    # To compress weights takes seconds and saves little.
+    command += ["--export-path", str(out), "--archive-format", "zip-store"]
     done = subprocess.run(
         command,
         env={**os.environ, "TMPDIR": str(temporary)},
