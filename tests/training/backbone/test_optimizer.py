@@ -129,8 +129,10 @@ def test_mixed_precision_learns_as_well(arithmetic, monkeypatch):
     backbone = Backbone("resnet18", 6, seed=0)
     learning = optimizer_of(backbone, device, learning_rate=0.05, schedule="plateau")
     learning.train()
-    (batch, *_) = made(device)
-    seen = [float(learning.step(batch)[0]) for _ in range(8)]
+    batches = made(device, pieces=4)
+    batch = next(each for each in batches if each.completes)  # four images: CPUs without bfloat16
+    batches.close()
+    seen = [float(learning.step(batch)[0]) for _ in range(5)]
     assert seen[-1] < 0.5 * seen[0]
     assert bool(learning.state_dict()["scaler"]) == (arithmetic == "fp16")
 
