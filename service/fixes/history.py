@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import bindparam, exists, select
+from sqlalchemy import Row, bindparam, exists, select
 from sqlalchemy.orm import Session
 
 from service.database.entries import lock_pictures, settle
@@ -105,33 +105,35 @@ def correct(session: Session, correction: Correction) -> Fix:
 def undo(session: Session, advertiser: str, fix_id: int, who: str, why: str = "") -> Fix:
     """Restore what held before a fix, as a further row of the history.
 
+    One after the other, all can be undone; an undo, too, right after it.
+
     Raises:
         NotFound: there is no such fix of this advertiser.
-        Conflict: it does not hold any more.
+        Conflict: it does not hold any more, or was undone.
     """
     fix = session.get(Fix, fix_id)
     if fix is None or fix.advertiser != advertiser:
         raise NotFound("there is no such fix", expected=f"a fix of {advertiser}", got=str(fix_id))
     one_at_a_time(session, fix.picture_id)
     current = current_fix(session, advertiser, fix.picture_id, fix.label)
-    last = session.scalar(
-        select(Fix.id)
+    rows = session.execute(
+        select(Fix.id, Fix.undoes)
         .where(
             Fix.advertiser == advertiser,
             Fix.picture_id == fix.picture_id,
             Fix.label == fix.label,
         )
         .order_by(Fix.id.desc())
-        .limit(1)
-    )
-    if last != fix.id:
+    ).all()
+    # An undo can be undone as well, until something else is said.
+    if fix.id not in (rows[0].id, _still_done(rows)):
         raise _conflict(session, current, fix.after)
     restored = Fix(
         advertiser=advertiser,
         picture_id=fix.picture_id,
         sha256=fix.sha256,
         label=fix.label,
-        before=fix.after,
+        before=current.value if current else None,
         after=fix.before,
         who=who,
         why=why,
@@ -139,6 +141,19 @@ def undo(session: Session, advertiser: str, fix_id: int, who: str, why: str = ""
         undoes=fix.id,
     )
     return _add(session, restored, current)
+
+
+def _still_done(rows: Sequence[Row[int, int | None]]) -> int | None:
+    """Return the last fix that was not undone, of rows from the last to the first."""
+    undone: set[int] = set()
+    for row in rows:
+        number, undoes = row
+        if number in undone:
+            continue
+        if undoes is None:
+            return number
+        undone.add(undoes)
+    return None
 
 
 def fixes_that_hold(

@@ -57,7 +57,7 @@ def test_undo_restores_and_is_a_row_too(caller: Caller):
     image = photo(2)
     told = label(caller, image)
     first, second = [name for name in ("blue", "green", "red") if name != told["value"]]
-    one = caller.fix(image, "colour", first).json()
+    caller.fix(image, "colour", first)
     two = caller.fix(image, "colour", second, before=first, who="ben").json()
     undone = caller.undo(two["id"], who="eva").json()
     assert (undone["before"], undone["after"], undone["undoes"]) == (second, first, two["id"])
@@ -69,10 +69,24 @@ def test_undo_restores_and_is_a_row_too(caller: Caller):
     assert [row["id"] for row in restored] == sorted((r["id"] for r in restored), reverse=True)
     assert [row["who"] for row in restored] == ["ana", "ana", "eva", "ben", "ana"]
     assert label(caller, image)["value"] == first
-    # Only what holds can be taken back.
-    old = caller.undo(one["id"])
-    assert old.status_code == 409
-    assert "changed in the meantime" in old.json()["error"]["message"]
+    for gone in (two, undone):  # only what holds can be taken back
+        old = caller.undo(gone["id"])
+        assert old.status_code == 409
+        assert "changed in the meantime" in old.json()["error"]["message"]
+
+
+def test_fixes_are_undone_one_after_the_other(caller: Caller):
+    image = photo(6)
+    told = label(caller, image)
+    first, second = [name for name in ("blue", "green", "red") if name != told["value"]]
+    one = caller.fix(image, "colour", first).json()
+    two = caller.fix(image, "colour", second, before=first).json()
+    assert caller.undo(one["id"]).status_code == 409  # another one holds
+    assert caller.undo(two["id"]).json()["after"] == first
+    last = caller.undo(one["id"]).json()
+    assert (last["before"], last["after"]) == (first, None)
+    assert label(caller, image) == told
+    assert caller.undo(one["id"]).status_code == 409  # nothing is left
 
 
 def test_undoing_the_only_fix_gives_the_models_answer_back(caller: Caller):
