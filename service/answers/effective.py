@@ -51,7 +51,7 @@ class EffectiveAnswer(BaseModel, frozen=True):
     format: str | None = None
     labels: dict[str, EffectiveLabel] = {}
     ranks: dict[str, RankAnswer] = {}
-    decision: CreditDecision | None = None  # of the model, with a review kind
+    decision: CreditDecision | None = None  # with a review kind; a fix of its label decides
     cached: bool = False  # this advertiser had sent the picture before
     model_digest: str | None = None  # of the model that answered
     error: dict[str, object] | None = None
@@ -106,7 +106,29 @@ def effective(
         format=answer.format,
         labels=labels,
         ranks=answer.ranks,
-        decision=answer.decision,
+        decision=_decision(answer, corrected),
         cached=cached,
         model_digest=model,
+    )
+
+
+def _decision(
+    answer: ImageAnswer, corrected: Mapping[str, tuple[str, float]]
+) -> CreditDecision | None:
+    """Return the decision on credit: the model's, unless its label was corrected."""
+    told = answer.decision
+    if told is None:
+        return None
+    label = told.label or (next(iter(answer.labels)) if len(answer.labels) == 1 else "")
+    if label not in corrected:
+        return told
+    value, probability = corrected[label]
+    earns = value in told.credit
+    return told.model_copy(
+        update={
+            "decision": "accept" if earns else "reject",
+            "probability": probability if earns else 1 - probability,
+            "text": f"It earns {'' if earns else 'no '}credit for a {told.review_kind}: "
+            f"a person has corrected {label} to {value}.",
+        }
     )

@@ -85,6 +85,7 @@ def _decision(
     shown = " or ".join(credit)
     return CreditDecision(
         decision=decision,
+        label=rules.label,
         review_kind=kind,
         credit=credit,
         probability=round(earns, DIGITS),

@@ -52,6 +52,26 @@ def test_other_options_are_another_question(caller: Caller):
     assert caller.classify(image)[0]["decision"] is None
 
 
+def test_a_fix_of_its_label_decides_on_credit(caller: Caller):
+    image = photo(3)
+    (told,) = caller.classify(image, review_kind="Shape Review")
+    assert (told["decision"]["label"], told["decision"]["credit"]) == ("shape", ["disc"])
+    now = None
+    for value, decision, earns in (("bar", "reject", 0), ("disc", "accept", 1)):
+        assert caller.fix(image, "shape", value, before=now).status_code == 201
+        (fixed,) = caller.classify(image, review_kind="Shape Review")
+        credit = fixed["decision"]
+        assert (credit["decision"], credit["probability"]) == (decision, earns)
+        assert f"a person has corrected shape to {value}" in credit["text"]
+        now = value
+    colour = "red" if told["labels"]["colour"]["value"] != "red" else "blue"
+    caller.fix(image, "colour", colour)  # of another label: it decides nothing
+    assert caller.classify(image, review_kind="Shape Review")[0]["decision"] == fixed["decision"]
+    undone = caller.undo(caller.history(sha256=told["sha256"])[1]["id"])
+    assert undone.status_code == 201
+    assert caller.classify(image, review_kind="Shape Review")[0]["decision"]["decision"] == "reject"
+
+
 def test_a_bad_image_fails_alone(caller: Caller):
     large = b"\xff\xd8\xff" + bytes(2**20)
     good, broken, text, much = caller.classify(photo(4), photo(4)[:90], b"hello", large)
