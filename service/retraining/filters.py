@@ -9,6 +9,7 @@ from service.retraining.data.dataset import Row
 SMALL, UNREADABLE, DUPLICATE = "small", "unreadable", "duplicate"
 CONFLICT, CONTRADICTS, UNLIKELY = "conflict", "contradicts", "unlikely"
 KEEP, DROP = "keep", "drop"
+UNCERTAIN = "The label may be wrong."
 Reason = dict[str, Any]  # ``kind``, and what it is about
 
 
@@ -76,7 +77,10 @@ def _against_others(item: Item, same: Sequence[Item]) -> list[Reason]:
         ]
         return [{"kind": CONFLICT, "others": told}]
     first = min(same, key=lambda each: each.fix_id)
-    return [] if first is item else [{"kind": DUPLICATE, "of": "fix", "fix_id": first.fix_id}]
+    if first is item:
+        return []
+    about = {"fix_id": first.fix_id, "advertiser": first.advertiser}
+    return [{"kind": DUPLICATE, "of": "fix", **about}]
 
 
 def _against_row(item: Item, row: Row | None) -> list[Reason]:
@@ -85,10 +89,10 @@ def _against_row(item: Item, row: Row | None) -> list[Reason]:
     if row is None or known is None:
         return []
     if known == item.value:
-        return [{"kind": DUPLICATE, "of": "dataset"}]
+        return [{"kind": DUPLICATE, "of": "dataset", "advertiser": row.advertiser}]
     if item.label in row.fixes and row.advertiser == item.advertiser:
         return []  # the same people have changed their mind
-    return [{"kind": CONTRADICTS, "value": known}]
+    return [{"kind": CONTRADICTS, "value": known, "advertiser": row.advertiser}]
 
 
 def proposal_of(reasons: Sequence[Reason]) -> str:
@@ -111,12 +115,16 @@ def in_words(reason: Reason, advertiser: str | None) -> str:
             f"The image is small: {reason['width']} x {reason['height']} pixels, "
             f"at least {reason['least']} are wanted."
         )
+    if kind in (DUPLICATE, CONTRADICTS) and not _visible(reason, advertiser):
+        # Of another advertiser: not even that there is something to compare with.
+        return "It adds nothing new." if kind == DUPLICATE else UNCERTAIN
     if kind == DUPLICATE:
         if reason["of"] == "dataset":
             return "The dataset holds this picture with this label."
         return "Another fix says the same of this picture."
     if kind == CONFLICT:
-        return "Fixes of this picture disagree: " + _told(reason["others"], advertiser) + "."
+        told = [each for each in reason["others"] if _visible(each, advertiser)]
+        return f"Fixes of this picture disagree: {_told(told)}." if told else UNCERTAIN
     if kind == CONTRADICTS:
         return f"The dataset holds this picture as {reason['value']}."
     return (
@@ -125,11 +133,11 @@ def in_words(reason: Reason, advertiser: str | None) -> str:
     )
 
 
-def _told(others: Sequence[Mapping[str, Any]], advertiser: str | None) -> str:
-    words = [
-        f"{each['advertiser']} says {each['value']}"
-        if advertiser in (None, each["advertiser"])
-        else "others say otherwise"
-        for each in others
-    ]
+def _visible(about: Mapping[str, Any], advertiser: str | None) -> bool:
+    """Return whether a reader may know; the base of the dataset is nobody's."""
+    return advertiser is None or about.get("advertiser") in ("", advertiser)
+
+
+def _told(others: Sequence[Mapping[str, Any]]) -> str:
+    words = [f"{each['advertiser']} says {each['value']}" for each in others]
     return ", ".join(dict.fromkeys(words))

@@ -66,16 +66,16 @@ def test_filters_say_what_is_wrong_with_each_fix():
         2: [{"kind": "small", "width": 63, "height": 200, "least": 64}],
         3: [{"kind": "unreadable"}],
         4: [],
-        5: [{"kind": "duplicate", "of": "fix", "fix_id": 4}],
+        5: [{"kind": "duplicate", "of": "fix", "fix_id": 4, "advertiser": "ada"}],
         6: [{"kind": "conflict", "others": [{"advertiser": "bob", "value": "blue", "fix_id": 7}]}],
         7: [{"kind": "conflict", "others": [{"advertiser": "ada", "value": "red", "fix_id": 6}]}],
         8: [
             {"kind": "conflict", "others": [{"advertiser": "ada", "value": "green", "fix_id": 9}]},
-            {"kind": "duplicate", "of": "dataset"},
+            {"kind": "duplicate", "of": "dataset", "advertiser": ""},
         ],
         9: [
             {"kind": "conflict", "others": [{"advertiser": "ada", "value": "red", "fix_id": 8}]},
-            {"kind": "contradicts", "value": "red"},
+            {"kind": "contradicts", "value": "red", "advertiser": ""},
         ],
         10: [],  # the dataset holds the picture, but not this label of it
     }
@@ -86,15 +86,34 @@ def test_people_who_change_their_mind_do_not_contradict_themselves():
     own = row(1, "blue", fixes={"colour": 3}, advertiser="ada")
     assert reasons_of([item(9, "red", shows=own.picture)], [own], 1) == {9: []}
     bob = [item(9, "red", shows=own.picture, advertiser="bob")]
-    assert reasons_of(bob, [own], 1) == {9: [{"kind": "contradicts", "value": "blue"}]}
+    against = {"kind": "contradicts", "value": "blue", "advertiser": "ada"}
+    assert reasons_of(bob, [own], 1) == {9: [against]}
 
 
-def test_reasons_name_other_advertisers_only_to_those_who_may_know():
-    (reason,) = reasons_of(
-        [item(1, shows="x"), item(2, "blue", shows="x", advertiser="bob")], [], 1
-    )[1]
-    assert in_words(reason, None) == "Fixes of this picture disagree: bob says blue."
-    assert in_words(reason, "ada") == "Fixes of this picture disagree: others say otherwise."
+def test_reasons_tell_of_other_advertisers_only_to_those_who_may_know():
+    bobs = row(1, "blue", fixes={"colour": 3}, advertiser="bob")
+    common = row(2, "blue")
+    items = [
+        item(1, "red", shows="x"),
+        item(2, "blue", shows="x", advertiser="bob"),
+        item(3, "green", shows="y", advertiser="bob"),
+        item(4, "green", shows="y"),
+        item(5, "red", shows=bobs.picture),
+        item(6, "blue", shows=bobs.picture, label="colour", sha256="c" * 64),
+        item(7, "red", shows=common.picture),
+    ]
+    found = reasons_of(items[:4], [bobs, common], 1)
+    found |= reasons_of(items[4:5], [bobs], 1) | reasons_of(items[5:6], [bobs], 1)
+    found |= reasons_of(items[6:], [common], 1)
+    words = {number: [in_words(reason, None) for reason in each] for number, each in found.items()}
+    own = {number: [in_words(reason, "ada") for reason in each] for number, each in found.items()}
+    assert words[1] == ["Fixes of this picture disagree: bob says blue."]
+    assert words[4] == ["Another fix says the same of this picture."]
+    assert words[5] == ["The dataset holds this picture as blue."]
+    assert words[6] == ["The dataset holds this picture with this label."]
+    assert (own[1], own[5]) == (["The label may be wrong."],) * 2
+    assert (own[4], own[6]) == (["It adds nothing new."],) * 2
+    assert own[7] == words[7] == ["The dataset holds this picture as blue."]  # nobody's
 
 
 def test_a_version_takes_new_labels_and_loses_those_of_fixes_that_do_not_hold():
