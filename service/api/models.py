@@ -123,6 +123,9 @@ class RollbackRequest(BaseModel):
     task: Name = "classify"
     who: Name | None = Field(None, description="Who says so; a key's holder is known without.")
     why: Why = ""
+    expected: Sha256 | None = Field(
+        None, description="Digest of the model that must be live, else 409; null: whichever is."
+    )
 
 
 class Share(BaseModel):
@@ -286,11 +289,15 @@ def promote(request: Request, identity: Admin, model_id: Id, body: PromoteReques
 
 @router.post("/rollback", status_code=201, summary="Roll back to the model before")
 def rollback(request: Request, identity: Admin, body: RollbackRequest) -> PromotionRow:
-    """Make the model that was live before the live one answer again."""
+    """Make the model that was live before the live one answer again.
+
+    Name the live one in ``expected``: then a repeated request does not go back one model further.
+    """
     _check_whole(identity)
     who = identity.named(body.who)
     try:
-        row = parts_of(request).models.promoter(body.task).rollback(who, body.why)
+        promoter = parts_of(request).models.promoter(body.task)
+        row = promoter.rollback(who, body.why, expected=body.expected)
     except BundleError as error:
         raise _unusable(error) from error
     return PromotionRow.of(row, identity)

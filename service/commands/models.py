@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 WhoOption = Annotated[str, typer.Option(help="Who decides it: the history shows this name.")]
 WhyOption = Annotated[str, typer.Option(help="Why.")]
+ExpectedOption = Annotated[
+    str | None, typer.Option(help="Digest of the model that must be live, else nothing is done.")
+]
 TaskOption = Annotated[str, typer.Option(help="Of the model: classify or recommend.")]
 
 app = typer.Typer(
@@ -71,10 +74,7 @@ def promote(
     force: Annotated[
         bool, typer.Option("--force", help="Also a model that the gate has rejected.")
     ] = False,
-    expected: Annotated[
-        str | None,
-        typer.Option(help="Digest of the model that must be live, else nothing is done."),
-    ] = None,
+    expected: ExpectedOption = None,
     database: DatabaseOption = None,
     folder: FolderOption = None,
 ) -> None:
@@ -84,11 +84,13 @@ def promote(
 
     Example: python -m service models promote 7 --who ana
     """
+    from service.models.placement import check_in_process
     from service.models.promotion import check_against, commit, live_as_expected
     from service.models.registry import PROMOTE, Change, check_state
 
-    with _registry(database, folder, changes=True) as registry:
+    with _registry(database, folder) as registry:
         found = registry.get(model)
+        check_in_process(registry.database, found.task, read_settings().backend)
         check_state(found, force=force)
         seen = live_as_expected(registry, found.task, expected)
         check_against(registry, found, seen)
@@ -103,6 +105,7 @@ def rollback(
     who: WhoOption,
     why: WhyOption = "",
     task: TaskOption = "classify",
+    expected: ExpectedOption = None,
     database: DatabaseOption = None,
     folder: FolderOption = None,
 ) -> None:
@@ -110,11 +113,13 @@ def rollback(
 
     Example: python -m service models rollback --who ana --why "white vans"
     """
-    from service.models.promotion import commit, find_before
+    from service.models.placement import check_in_process
+    from service.models.promotion import commit, find_before, live_as_expected
     from service.models.registry import ROLLBACK, Change
 
-    with _registry(database, folder, changes=True) as registry:
-        seen = registry.live(task)
+    with _registry(database, folder) as registry:
+        check_in_process(registry.database, task, read_settings().backend)
+        seen = live_as_expected(registry, task, expected)
         before = find_before(registry, seen)
         registry.directory(before)
         row = commit(registry, before.id, seen, Change(ROLLBACK, who, why), force=True)
@@ -151,30 +156,16 @@ def watch(
 
 
 @contextmanager
-def _registry(
-    database: str | None, folder: Path | None, *, changes: bool = False
-) -> Iterator["Registry"]:
+def _registry(database: str | None, folder: Path | None) -> Iterator["Registry"]:
     """Open the registry.
 
     Args:
         database: URL of it.
         folder: of the service.
-        changes: whether another model is to become live.
-
-    Raises:
-        Conflict: the models are on a server, which must get the bundle first.
     """
-    from service.errors import Conflict
     from service.models.registry import Registry
 
     settings = read_settings(database=database, folder=folder)
-    if changes and settings.backend:
-        raise Conflict(
-            "this command cannot change the model of a server",
-            expected="models in the service's own process",
-            got=f"AUGRANK_SERVICE_BACKEND={settings.backend}",
-            remedy="Promote or roll back by the page /models or over HTTP: POST /v1/models/...",
-        )
     with opened_database(settings) as opened:
         yield Registry(opened, settings.folder, settings.max_models)
 

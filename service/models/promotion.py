@@ -101,12 +101,14 @@ class Promoter(Generic[BackendT]):
             check_against(self.registry, model, seen)
             return self._change(model, seen, Change(PROMOTE, who, why), force=force)
 
-    def rollback(self, who: str, why: str = "") -> Promotion:
+    def rollback(self, who: str, why: str = "", *, expected: str | None = None) -> Promotion:
         """Make the model that was live before the live one answer again.
 
         Args:
             who: decides it.
             why: that person's words.
+            expected: digest of the live model that shall go; None: whichever is live. Without it
+                a second one who decides the same goes back one model further.
 
         Raises:
             BundleExpired: its bundle is not kept any more.
@@ -114,7 +116,7 @@ class Promoter(Generic[BackendT]):
             BundleError: it does not load.
         """
         with self._one_at_a_time():
-            seen = self.registry.live(self.task)
+            seen = live_as_expected(self.registry, self.task, expected)
             before = find_before(self.registry, seen)
             return self._change(before, seen, Change(ROLLBACK, who, why), force=True)
 
@@ -203,7 +205,7 @@ def live_as_expected(registry: Registry, task: str, expected: str | None = None)
     live = registry.live(task)
     if expected is not None and (live is None or live.digest != expected):
         raise Conflict(
-            "another model is live than the one that was compared with",
+            "another model is live than was expected",
             expected=expected,
             got=f"{live.digest} (model {live.id})" if live else "none",
             remedy="Look at the list, and decide again.",

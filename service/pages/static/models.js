@@ -34,9 +34,10 @@ function ask(button) {
 }
 
 async function change(button) {
-  const { action, id, task, force, name } = button.dataset;
+  const { action, id, task, force, name, expected } = button.dataset;
   const promote = action === "promote";
-  const body = { why: document.getElementById("confirm-why").value };
+  // What this page shows as live: whoever decides the same a moment later is told, and changes nothing.
+  const body = { why: document.getElementById("confirm-why").value, expected: expected || null };
   const who = document.getElementById("confirm-who");
   if (who) {
     body.who = who.value;

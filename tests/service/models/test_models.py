@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from augrank.bundle.load import load_bundle
 from augrank.errors import BundleError
+from service.backends.start import Backends
 from service.commands.app import app
 from service.database.session import Database
 from service.database.tables import Model
@@ -299,9 +300,9 @@ def test_commands_add_list_promote_and_roll_back(database, classify_export, tmp_
 
     added = run("add", str(another(classify_export.bundle, tmp_path, "2.0")))
     assert " candidate classify" in added
-    assert "another model is live than the one that was compared with" in run(
-        "promote", "2", "--who", "ana", "--expected", "f" * 64, code=2
-    )
+    for words in (["promote", "2", "--who", "ana"], ["rollback", "--who", "eva"]):
+        said = run(*words, "--expected", "f" * 64, code=2)
+        assert "another model is live than was expected" in said
     assert "promote: model 1 -> model 2, ana: better" in run(
         "promote", "2", "--who", "ana", "--why", "better"
     )
@@ -337,3 +338,35 @@ def test_commands_do_not_change_the_model_of_a_server(
     assert registry.live("classify").id == second.id
     listed = CliRunner().invoke(app, ["models", "list", *where])
     assert (listed.exit_code, "2 live" in listed.output) == (0, True)
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_commands_know_of_the_server_that_a_service_was_started_with(
+    database, classify_export, tmp_path, monkeypatch
+):
+    registry = Registry(database, tmp_path)
+    first = registry.start_with(classify_export.bundle)
+    second = registry.add(another(classify_export.bundle, tmp_path, "2.0"))
+    monkeypatch.setattr("service.web.observability.log_as_json", lambda: None)
+    monkeypatch.setattr("service.app.create_app", lambda *given: None)
+    monkeypatch.setattr("uvicorn.run", lambda *given, **more: None)
+    where = ["--database", database.url, "--folder", str(tmp_path)]
+
+    def run(*words: str) -> tuple[int, str]:
+        result = CliRunner().invoke(app, [*words, *where], terminal_width=200)
+        return result.exit_code, " ".join(result.output.split())
+
+    with monkeypatch.context() as patch:
+        patch.setattr("service.backends.start.start_backends", lambda *given: Backends())
+        server = ["--backend", "http://:secret@gpu:8080"]
+        assert run(str(classify_export.bundle), "--port", "0", *server) == (0, "")
+    for words in (["promote", str(second.id)], ["rollback"]):
+        code, said = run("models", *words, "--who", "ana")
+        assert code == 2
+        assert "gpu:8080, with which the service was started" in said
+        assert "secret" not in said
+        assert "by the page /models or over HTTP" in said
+    assert registry.live("classify").id == first.id
+    assert run(str(classify_export.bundle), "--port", "0") == (0, "")  # without the server
+    assert run("models", "promote", str(second.id), "--who", "ana")[0] == 0
+    assert registry.live("classify").id == second.id
