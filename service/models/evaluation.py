@@ -5,6 +5,7 @@ Retraining writes one for the live model and for each candidate, on the same fro
 """
 
 import json
+import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -56,6 +57,15 @@ def evaluation_path(folder: Path, digest: str) -> Path:
         digest: of the model's bundle.
     """
     return folder / "models" / f"{digest}.evaluation.jsonl"
+
+
+def keep_evaluation(source: Path, folder: Path, digest: str) -> None:
+    """Copy the evaluation of a model to its place, whole or not at all."""
+    target = evaluation_path(folder, digest)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.part")
+    shutil.copyfile(source, partial)
+    partial.replace(target)
 
 
 def write_evaluation(path: Path, images: Iterable[EvaluatedImage]) -> None:

@@ -135,6 +135,8 @@ class GateResult:
         """Return what concerns one candidate, as JSON for its row."""
         found = next(each for each in self.candidates if each.name == name)
         reasons = found.reasons or self.reasons
+        if not found.reasons and self.chosen not in (None, name):
+            reasons = (f"it is better than the live model, and {self.chosen[:12]} even more so",)
         return {
             "promote": self.chosen == name,
             "reasons": list(reasons),

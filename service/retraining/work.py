@@ -4,7 +4,6 @@ A stage writes its files whole and then, in one transaction, its rows and the na
 stage. So each runs once, and again from its start only if its process was killed in between.
 """
 
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,7 @@ from service.database.tables import Dataset, Model
 from service.images.store import ImageStore
 from service.jobs.queue import REVIEW, note
 from service.jobs.worker import Claim
-from service.models.evaluation import evaluation_path, read_evaluation
+from service.models.evaluation import keep_evaluation, read_evaluation
 from service.models.gate import GateSettings
 from service.models.registry import LIVE, RETIRED, Origin, Registry
 from service.retraining.collect import (
@@ -255,7 +254,7 @@ class RetrainWork:
         return True
 
     def _decide(self, turn: Turn) -> bool:
-        """Let the gate choose a candidate, or none, and add it to the models."""
+        """Let the gate choose a candidate, or none, and add all to the models."""
         job, folder = turn.job(), self._root.job(turn.job_id)
         live, done = job.options["live"], self._trainer(turn).done()
         paths = {
@@ -266,7 +265,7 @@ class RetrainWork:
         rows = read_rows(self._root.dataset(job.options["dataset"]) / ROWS)
         corrected = {(row.sha256, label) for row in rows for label in row.fixes}
         verdict = judge_candidates(told.pop(live), told, self._parts.gate, corrected)
-        model = self._register(turn, verdict, paths, live) if verdict.chosen else None
+        model = self._register(turn, verdict, paths, live)
         reasons = list(verdict.reasons)
         if model is not None and turn.options.promote:
             reasons.append(self._promote(turn, model, live))
@@ -304,24 +303,28 @@ class RetrainWork:
 
     def _register(
         self, turn: Turn, verdict: Verdict, paths: Mapping[str, Path], live: str
-    ) -> Model:
-        """Add the chosen candidate to the models."""
-        chosen = str(verdict.chosen)
-        registry, trainer = self._parts.registry, self._trainer(turn)
-        bundle = next(Path(each["bundle"]) for each in trainer.done() if
-                      each.get("digest") == chosen)  # fmt: skip
-        for digest in (live, chosen):
-            target = evaluation_path(self._parts.folder, digest)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            partial = target.with_name(f".{target.name}.part")
-            shutil.copyfile(paths[digest], partial)
-            partial.replace(target)
+    ) -> Model | None:
+        """Add the candidates to the models: the chosen one, and those that the gate rejected.
+
+        Return the chosen one; None: there is none.
+        """
+        registry, chosen = self._parts.registry, None
         dataset = turn.job().options["dataset"]
-        origin = Origin(parent=live, dataset=dataset, metrics=verdict.figures(chosen))
-        model = registry.add(bundle, origin)
-        if model.state in (LIVE, RETIRED):  # promoted, before the process was killed
-            return model
-        return registry.decide(model.id, verdict.of(chosen), promote=True)
+        bundles = {
+            each["digest"]: Path(each["bundle"])
+            for each in self._trainer(turn).done()
+            if "digest" in each
+        }
+        for digest in paths:
+            keep_evaluation(paths[digest], self._parts.folder, digest)
+        for digest, bundle in bundles.items():
+            origin = Origin(parent=live, dataset=dataset, metrics=verdict.figures(digest))
+            model, good = registry.add(bundle, origin), digest == verdict.chosen
+            if model.state not in (LIVE, RETIRED):  # promoted, before the process was killed
+                model = registry.decide(model.id, verdict.of(digest), promote=good)
+            if good:
+                chosen = model
+        return chosen
 
     def _live(self) -> Model:
         live = self._parts.registry.live(TASK)

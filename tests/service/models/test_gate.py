@@ -114,6 +114,11 @@ def test_reasons_say_what_was_found():
     assert json["promote"] is True
     assert json["better"] == 20
     assert json["groups"][0]["kind"] == "advertiser"
+    bad = told(rights(100, set(range(20))))
+    two = judge(bad, {"good": told(rights(100, {0})), "best": told([True] * 100)}, QUICK)
+    assert two.chosen == "best"
+    assert two.of("good")["promote"] is False
+    assert two.of("good")["reasons"] == ["it is better than the live model, and best even more so"]
     assert judge(live, {}, QUICK).reasons == ("none of these: there is no candidate",)
 
 

@@ -10,6 +10,7 @@ from sqlalchemy import select
 from service.database.tables import Dataset, Job, Model, ReviewItem, StoredImage
 from service.errors import Conflict
 from service.jobs.queue import DONE, FAILED, REVIEW, WAITING, events_of
+from service.models.evaluation import evaluation_path, read_evaluation
 from service.models.promotion import commit
 from service.models.registry import ROLLBACK, Change
 from service.retraining import jobs, work
@@ -30,6 +31,7 @@ from service.retraining.verdict import judge_candidates
 from service.retraining.work import Retraining, RetrainWork
 from tests.service.retraining.support import CLASSES, KilledError, begin, corrected, go_on
 from tests.service.support.pages import photo, sha256
+from tests.support.patience import PATIENCE_S
 
 
 def test_a_retraining_goes_on_where_it_was_killed_and_does_nothing_twice(
@@ -50,6 +52,11 @@ def test_a_retraining_goes_on_where_it_was_killed_and_does_nothing_twice(
     assert result is not None
     assert result["chosen"] is None  # both are the live model under another version
     assert "not better than the live model" in " ".join(result["reasons"])
+    live, *rejected = sorted(parts.registry.models("classify"), key=lambda model: model.id)
+    assert [model.state for model in rejected] == ["rejected"] * 2
+    for model in (live, *rejected):  # the page shows them, and what each gets wrong
+        assert read_evaluation(evaluation_path(parts.folder, model.digest))
+    assert all("not better" in " ".join(model.gate["reasons"]) for model in rejected)
     with parts.database.reads() as session:
         (version,) = session.query(Dataset).all()
         assert session.query(ReviewItem).filter(ReviewItem.taken).count() == 12
@@ -332,10 +339,10 @@ def test_a_broken_step_is_a_message_and_a_broken_process_an_error(tmp_path):
 
     assert run("-c", "print('one'); print('two'); raise SystemExit(3)") == Ended(3, "one\ntwo")
     started = datetime.now(UTC)
-    sleep = ("-c", "import time; time.sleep(60)")
+    sleep = ("-c", "import time; time.sleep(3600)")
     stopped = run_command(sleep, log, share=Share(1), stopped=lambda: True)
     assert stopped.code is None
-    assert datetime.now(UTC) - started < timedelta(seconds=10)
+    assert datetime.now(UTC) - started < timedelta(seconds=PATIENCE_S)
     text = "import os; print(os.nice(0), os.sched_getscheduler(0) == os.SCHED_IDLE)"
     assert run("-c", text).tail.endswith("19 True")
     normal = run_command(("-c", text), log, share=Share(1, idle=False), stopped=lambda: False)
