@@ -112,10 +112,13 @@ def _write_wheel(index: Path, name: str, version: str) -> None:
         wheel.writestr(f"{metadata}/RECORD", "")
 
 
-def _install(kit: Path, target: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
+def _install(
+    kit: Path, target: Path | str, folder: Path | None = None, **environment: str
+) -> "subprocess.CompletedProcess[str]":
     """Run the installer where there is no index and no home."""
     return subprocess.run(
         ["sh", kit / "install.sh", target],
+        cwd=folder,
         env={"PATH": os.environ["PATH"], "PYTHON": sys.executable, **environment},
         capture_output=True,
         text=True,
@@ -132,9 +135,9 @@ def test_a_kit_installs_without_an_index(project, tmp_path):
     assert (made.packages, made.parts) == (3, 1)
     assert sorted(each.name for each in kit.iterdir()) == ["SHA256SUMS", "install.sh", "kit-000"]
 
-    target = tmp_path / "here"
-    for _ in range(2):  # a second call replaces what the first installed
-        done = _install(kit, target)
+    target = tmp_path / "not yet" / "here"
+    for where in ("not yet/here", target):  # a second call replaces what the first installed
+        done = _install(kit, where, tmp_path)
         assert done.returncode == 0, done.stderr
         assert done.stdout.splitlines()[-1].startswith("Done. Next: ")
     python = target / "venv" / "bin" / "python"
@@ -142,7 +145,9 @@ def test_a_kit_installs_without_an_index(project, tmp_path):
     assert subprocess.check_output([python, "-c", code], text=True) == "2.5\n"
     assert (target / "files" / "shoes.mar").read_bytes() == b"an archive"
     assert (target / "source" / "pyproject.toml").is_file()
-    assert sorted(each.name for each in target.iterdir()) == ["files", "source", "venv"]
+    assert sorted(each.name for each in target.iterdir()) == [
+        ".augrank-kit", "files", "source", "venv",
+    ]  # fmt: skip
 
     with (kit / "kit-000").open("r+b") as part:
         part.seek(600)
@@ -163,6 +168,23 @@ def test_what_a_kit_is_without_is_said_if_the_machine_lacks_it(project, tmp_path
     done = _install(kit, tmp_path / "here")
     assert done.returncode == 0, done.stderr
     assert "The kit is without needed-two, and this machine has none" in done.stdout
+
+
+def test_what_no_kit_has_installed_is_left(project, tmp_path):
+    kit, home = tmp_path / "kit", tmp_path / "home"
+    build_kit(OPTIONS, kit, project)
+    kept = [home / name / "mine" for name in ("venv", "source", "files", ".kit")]
+    for file in kept:
+        file.parent.mkdir(parents=True)
+        file.write_text("of somebody")
+    done = _install(kit, home)
+    assert done.returncode == 1
+    assert "home has files that no kit has installed: expected a new or an empty" in done.stderr
+    assert all(file.read_text() == "of somebody" for file in kept)
+    assert len(list(home.iterdir())) == len(kept)
+    done = _install(kit, kept[0])
+    assert done.returncode == 1
+    assert "mine is not a directory" in done.stderr
 
 
 def test_a_kit_for_another_machine_is_not_installed(project, tmp_path):
