@@ -54,7 +54,8 @@ def serve(
         bool | None,
         typer.Option(
             "--allow-urls/--no-urls",
-            help="Requests may name images by URL, at public addresses (default: no).",
+            help="Requests may name images by URL, at public addresses (default: no). A worker "
+            "waits for them up to 15 s.",
         ),
     ] = None,
     auth: Annotated[

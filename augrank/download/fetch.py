@@ -19,8 +19,10 @@ from augrank.download.public_addresses import (
     check_url,
 )
 from augrank.download.scheduler import RateLimitedQueue
+from augrank.download.threads import UnjoinedThreads
 from augrank.errors import RequestError, shortened
 from augrank.images.decode import DecodeLimits, decode
+from augrank.resources import usable_cores
 
 SUFFIXES = {
     "JPEG": ".jpg",
@@ -37,7 +39,9 @@ MAX_VALIDATOR = 300  # characters
 CONNECT_S, READ_S = 10.0, 20.0  # timeouts: to connect; to wait for the next bytes
 MAX_WAIT_S = 300.0  # a host with a longer Retry-After is left for another call
 _CHECK_SIDE = 64  # pixels: the whole file is decoded, at the smallest scale
-_DECODERS = 2  # at a time: a large PNG needs some hundred megabytes
+_DECODERS = 2  # of a fetcher at a time: a large PNG needs some hundred megabytes
+# Not daemons: a process that ends inside a decoder can crash.
+_DECODING = UnjoinedThreads("decode", max(_DECODERS, usable_cores()), daemon=False)
 _TEMPORARY = (408, 421, 425, 429)  # HTTP statuses, and all from 500
 _HEADERS = {
     "Accept": "image/jpeg,image/png,image/webp,image/gif,image/avif,*/*;q=0.1",
@@ -104,6 +108,23 @@ def open_client(
     )
 
 
+class ByteBudget:
+    """The bytes that several downloads may take together."""
+
+    def __init__(self, total: int) -> None:
+        self._total, self._left = total, total
+
+    def take(self, count: int) -> None:
+        """Take bytes.
+
+        Raises:
+            PermanentFailure: there are not so many left.
+        """
+        if count > self._left:
+            raise PermanentFailure(f"the images have more than {self._total:,} bytes together")
+        self._left -= count
+
+
 class Fetcher:
     """Fetches images.
 
@@ -112,6 +133,7 @@ class Fetcher:
         queue: applies the rate limit to the hosts of redirects.
         timeout_s: of a whole request, body included.
         limits: of an image's size.
+        budget: of all images, if they have one together.
     """
 
     def __init__(
@@ -120,9 +142,10 @@ class Fetcher:
         queue: RateLimitedQueue,
         timeout_s: float,
         limits: DecodeLimits,
+        budget: ByteBudget | None = None,
     ) -> None:
         self._client, self._queue = client, queue
-        self._timeout_s, self._limits = timeout_s, limits
+        self._timeout_s, self._limits, self._budget = timeout_s, limits, budget
         self._decoding = asyncio.Semaphore(_DECODERS)
 
     async def fetch(self, url: str) -> Fetched:
@@ -168,7 +191,7 @@ class Fetcher:
                         await response.aread()  # of nothing: the connection stays open
                     return Unchanged()
                 self._check_status(url.host, response)
-                data = await _body(response, self._limits.size_bytes)
+                data = await _body(response, self._limits.size_bytes, self._budget)
         except httpcore.ConnectTimeout as error:
             raise TemporaryFailure(f"no connection to {url.host} within {CONNECT_S:g} s") from error
         except httpcore.TimeoutException as error:
@@ -182,7 +205,10 @@ class Fetcher:
             raise TemporaryFailure(f"the connection to {url.host} failed: {why}") from error
         media_type = response.headers.get("Content-Type", "no Content-Type")
         async with self._decoding:
-            fetched = await asyncio.to_thread(_decode_check, data, media_type, self._limits)
+            loop = asyncio.get_running_loop()
+            fetched = await loop.run_in_executor(
+                _DECODING, _decode_check, data, media_type, self._limits
+            )
         return replace(fetched, validators=Validators.of(response))
 
     def _check_status(self, host: str, response: httpx.Response) -> None:
@@ -220,7 +246,7 @@ def _status_text(status: int) -> str:
         return f"HTTP {status}"
 
 
-async def _body(response: httpx.Response, limit_bytes: int) -> bytes:
+async def _body(response: httpx.Response, limit_bytes: int, budget: ByteBudget | None) -> bytes:
     encoding = response.headers.get("Content-Encoding", "").strip().lower()
     if encoding not in ("", "identity"):
         raise PermanentFailure(
@@ -231,6 +257,8 @@ async def _body(response: httpx.Response, limit_bytes: int) -> bytes:
         raise too_large
     data = bytearray()
     async for part in response.aiter_raw():
+        if budget is not None:
+            budget.take(len(part))
         data += part
         if len(data) > limit_bytes:
             raise too_large

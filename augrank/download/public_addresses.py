@@ -13,11 +13,13 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import IPv4Address, IPv6Network, ip_address
 
 import httpcore
 import httpx
 
+from augrank.download.threads import UnjoinedThreads
 from augrank.errors import reason
 
 SCHEMES = ("http", "https")
@@ -25,6 +27,8 @@ HOST = re.compile(rb"[A-Za-z0-9._:\[\]-]+")
 _UNICAST = IPv6Network("2000::/3")  # the assigned part of IPv6: no mapped, no local address
 _NAT64 = IPv6Network("64:ff9b::/96")  # IPv4 addresses, as IPv6-only networks write them
 _KEEPALIVE_S = 5.0  # of an idle connection
+# A resolver that does not answer holds a thread until its own time is over, such as 30 s.
+_LOOK_UPS = UnjoinedThreads("look-up", 128, daemon=True)
 
 
 class PermanentFailure(Exception):
@@ -73,7 +77,9 @@ class Guard:
         """
         loop = asyncio.get_running_loop()
         try:
-            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            found = await loop.run_in_executor(
+                _LOOK_UPS, partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+            )
         except socket.gaierror as error:
             raise TemporaryFailure(f"the name {host} was not found: {error.strerror}") from error
         except UnicodeError as error:

@@ -1,13 +1,11 @@
-"""The images of a JSON request: base64 text, alone or in a list, or URLs to fetch."""
+"""The images of a JSON request: base64 text, alone or in a list, or URLs to download."""
 
 import base64
 import binascii
-from collections.abc import Callable, Sequence
 from typing import Any
 
 from augrank.errors import BadRequest, RequestError
 
-FetchImages = Callable[[Sequence[str]], Sequence[bytes | RequestError]]
 IMAGES, URLS, MAX_IMAGES, MAX_URL = "images", "urls", 100, 2048
 _SHOWN_PARTS = 5  # names, in a message
 
@@ -27,9 +25,13 @@ def _check_list(value: Any, name: str, what: str) -> None:
         )
 
 
-def fetched(value: Any, fetch: FetchImages | None) -> tuple[bytes | RequestError, ...]:
-    """Download a list of URLs; one that cannot be downloaded becomes its error."""
-    if fetch is None:
+def listed_urls(value: Any, *, allowed: bool) -> tuple[str, ...]:
+    """Return a list of URLs.
+
+    Raises:
+        BadRequest: URLs are not allowed, or it is no such list.
+    """
+    if not allowed:
         raise BadRequest(
             "this server fetches nothing",
             expected="the files' bytes as images",
@@ -44,10 +46,7 @@ def fetched(value: Any, fetch: FetchImages | None) -> tuple[bytes | RequestError
                 expected=f"text of at most {MAX_URL:,} characters",
                 got=kind_of(url),
             )
-    return tuple(
-        image.at(f"{URLS}[{number}]") if isinstance(image, RequestError) else image
-        for number, image in enumerate(fetch(value))
-    )
+    return tuple(value)
 
 
 def several_images(value: Any) -> tuple[bytes | RequestError, ...]:

@@ -19,21 +19,28 @@ import json
 import re
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
 
 from augrank.contracts.request_fields import IMAGE_PARTS
-from augrank.errors import BadRequest, ImageTooLarge, RequestError, UnsupportedImage, one_of
+from augrank.errors import (
+    BadRequest,
+    ImageNotFetched,
+    ImageTooLarge,
+    RequestError,
+    UnsupportedImage,
+    one_of,
+)
 from augrank.images.decode import DecodeLimits
 from augrank.images.formats import format_of
 from augrank.runtime.json_images import (
     IMAGES,
+    MAX_IMAGES,
     URLS,
-    FetchImages,
-    fetched,
     from_base64,
     kind_of,
+    listed_urls,
     several_images,
 )
 from augrank.tasks.base import RequestBody
@@ -60,15 +67,18 @@ class Requests:
 
     bodies: tuple[RequestBody, ...]
     instances: bool = False  # whether they came, and are answered, as a list
+    # Images to download, by the number of their body.
+    urls: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
 
 
 def read_requests(
     parts: Fields,
     headers: Mapping[str, str],
     defaults: Fields | None = None,
-    fetch: FetchImages | None = None,
+    *,
+    allow_urls: bool = False,
 ) -> Requests:
-    """Read one HTTP request.
+    """Read one HTTP request; ``url_images`` downloads what it names by URL.
 
     Args:
         parts: the parts of the body by name, as a model server passes them: ``body`` for an
@@ -76,7 +86,7 @@ def read_requests(
             parts of a multipart body.
         headers: request headers, names in lower case.
         defaults: fields that a request may override.
-        fetch: downloads images that are named by URL; None refuses such requests.
+        allow_urls: whether images may be named by URL.
 
     Raises:
         BadRequest, UnsupportedImage, ImageTooLarge: the request is not of an accepted form.
@@ -88,7 +98,7 @@ def read_requests(
     parts = _decompressed(parts, headers.get("content-encoding", ""))
     body = parts.get("body")
     if content_type == JSON_TYPE or _is_json_object(body):
-        return _read_json(parts, fields, fetch)
+        return _read_json(parts, fields, allow_urls=allow_urls)
     if body is None:  # the server has divided it
         if content_type == FORM_TYPE:
             raise _form_instead_of_image()
@@ -96,7 +106,8 @@ def read_requests(
     else:
         _check_image_type(content_type, body)
     image = _image_part(parts, divided=content_type == MULTIPART_TYPE)
-    return Requests((RequestBody(image, {**fields, **_text_parts(parts)}, {}),))
+    body_fields = {**fields, **_text_parts(parts)}
+    return Requests((RequestBody(image, body_fields, {}, urls_allowed=allow_urls),))
 
 
 def read_body(
@@ -197,7 +208,7 @@ def _decompressed(parts: Fields, encoding: str) -> Fields:
     return {**parts, "body": content}
 
 
-def _read_json(parts: Fields, fields: Fields, fetch: FetchImages | None) -> Requests:
+def _read_json(parts: Fields, fields: Fields, *, allow_urls: bool) -> Requests:
     body = parts.get("body")
     if isinstance(body, bytes | bytearray | str):
         if not body:
@@ -209,8 +220,13 @@ def _read_json(parts: Fields, fields: Fields, fetch: FetchImages | None) -> Requ
     if not isinstance(body, dict):
         raise BadRequest("the body is not a JSON object", got=type(body).__name__)
     common = {**fields, **_text_parts(parts)}
-    if INSTANCES not in body:
-        return Requests((_json_request(body, common, "the body", fetch),))
+    if INSTANCES in body:
+        return _read_instances(body, common, allow_urls=allow_urls)
+    read, urls = _json_request(body, common, "the body", allow_urls)
+    return Requests((read,), urls={0: urls} if urls else {})
+
+
+def _read_instances(body: Fields, common: Fields, *, allow_urls: bool) -> Requests:
     instances = body[INSTANCES]
     if not isinstance(instances, list) or not 0 < len(instances) <= MAX_INSTANCES:
         raise BadRequest(
@@ -221,16 +237,27 @@ def _read_json(parts: Fields, fields: Fields, fetch: FetchImages | None) -> Requ
             else kind_of(instances),
         )
     beside = {name: value for name, value in body.items() if name != INSTANCES}
-    bodies = []
+    bodies, urls_of = [], dict[int, tuple[str, ...]]()
     for number, instance in enumerate(instances):
         where = f"{INSTANCES}[{number}]"
         if not isinstance(instance, dict):
             raise BadRequest(f"{where} is not a JSON object", got=kind_of(instance))
         try:
-            bodies.append(_json_request({**beside, **instance}, common, where, fetch))
+            read, urls = _json_request({**beside, **instance}, common, where, allow_urls)
         except RequestError as error:
             raise error.at(where) from error
-    return Requests(tuple(bodies), instances=True)
+        bodies.append(read)
+        if urls:
+            urls_of[number] = urls
+    count = sum(1 if read.images is None else len(read.images) for read in bodies)
+    if count > MAX_IMAGES:
+        raise BadRequest(
+            f"{INSTANCES} have too many images",
+            expected=f"at most {MAX_IMAGES} in all",
+            got=f"{count:,}",
+            remedy="Send several requests.",
+        )
+    return Requests(tuple(bodies), instances=True, urls=urls_of)
 
 
 def _parsed(body: bytes | bytearray | str) -> Any:
@@ -255,21 +282,27 @@ def _parsed(body: bytes | bytearray | str) -> Any:
         raise ValueError("it is nested too deeply") from error
 
 
-def _json_request(value: Any, fields: Fields, where: str, fetch: FetchImages | None) -> RequestBody:
+def _json_request(
+    value: Any, fields: Fields, where: str, allow_urls: bool
+) -> tuple[RequestBody, tuple[str, ...]]:
+    """Return a request, and the URLs of its images, if it names them so."""
     if not isinstance(value, dict):
         raise BadRequest(f"{where} is not a JSON object", got=kind_of(value))
     content = dict(value)
     forms = [name for name in ("image", IMAGES, URLS) if name in content]
     if len(forms) > 1:
         raise BadRequest(f"{where} has {' and '.join(forms)}", expected="one of them")
+    image, images, urls = b"", None, tuple[str, ...]()
     if forms == [IMAGES]:
-        return RequestBody(b"", fields, content, several_images(content.pop(IMAGES)))
-    if forms == [URLS]:
-        return RequestBody(b"", fields, content, fetched(content.pop(URLS), fetch))
-    encoded = content.pop("image", None)
-    if not encoded:
+        images = several_images(content.pop(IMAGES))
+    elif forms == [URLS]:
+        urls = listed_urls(content.pop(URLS), allowed=allow_urls)
+        images = (ImageNotFetched("the image was not downloaded"),) * len(urls)
+    elif encoded := content.pop("image", None):
+        image = from_base64(encoded)
+    else:
         raise _missing_image({}, content)
-    return RequestBody(from_base64(encoded), fields, content)
+    return RequestBody(image, fields, content, images, allow_urls), urls
 
 
 def _image_part(parts: Fields, *, divided: bool) -> bytes:

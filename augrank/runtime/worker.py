@@ -20,8 +20,8 @@ from augrank.errors import AugrankError, BundleError, ServerError
 from augrank.processes import use_one_thread_for_arrays
 from augrank.resources import threads_per_worker
 from augrank.runtime.batching import CachedTask, answer_batch
-from augrank.runtime.json_images import FetchImages
 from augrank.runtime.settings import WorkerSettings
+from augrank.runtime.url_images import FetchImages, with_downloads
 from augrank.runtime.wire import (
     INSTANCES,
     JSON_TYPE,
@@ -67,6 +67,8 @@ class Worker:
     def handle(self, data: list[dict[str, Any]], context: Any) -> list[str]:
         """Answer a batch: one JSON text for each request, each with its own status."""
         received = [isolated(self._read, parts, context, index) for index, parts in enumerate(data)]
+        if self._fetch is not None:
+            received = with_downloads(received, self._fetch)
         requests: list[Any] = []  # of the task's own type, or errors
         for each in received:
             if isinstance(each, AugrankError):
@@ -95,7 +97,8 @@ class Worker:
             for name, value in context.get_all_request_header(index).items()
             if isinstance(value, str)  # a multipart part's own headers are mappings
         }
-        return read_requests(parts, texts, self._settings.request_fields, self._fetch)
+        fields, allow_urls = self._settings.request_fields, self._settings.allow_urls
+        return read_requests(parts, texts, fields, allow_urls=allow_urls)
 
     def _report_timings(self, answers: Sequence[TaskAnswer | AugrankError], context: Any) -> None:
         """Report the stages of one computed answer as metrics, at most once a second.
@@ -127,7 +130,7 @@ def _url_reader() -> FetchImages:
             got=str(error),
             remedy="pip install httpx httpcore, beside the server's other packages.",
         ) from error
-    return RequestImages()
+    return RequestImages().of_batch
 
 
 def _predictions(answers: Sequence[TaskAnswer | AugrankError]) -> str | AugrankError:

@@ -32,6 +32,7 @@ class RequestBody:
     content: Mapping[str, Any]
     # Several images, of tasks that answer for several: files, or why one could not be read.
     images: tuple[bytes | RequestError, ...] | None = None
+    urls_allowed: bool = False  # whether a body may name its images by URL
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ from augrank.runtime import worker
 from augrank.runtime.settings import ALLOW_URLS
 from handlers.classify_handler import ClassifyHandler
 from tests.augrank.download.test_request_images import Handler
+from tests.support.image_files import noise_jpeg
+from tests.support.patience import PATIENCE_S
 from tests.support.pools import own_threads
 from tests.support.servers import serving
 from tests.support.worker import make_context
@@ -39,8 +41,9 @@ def test_urls_are_refused_unless_they_are_allowed(folder, monkeypatch):
 
 def test_what_is_fetched_is_answered_and_the_rest_skipped(folder, monkeypatch):
     monkeypatch.setenv(ALLOW_URLS, "1")
-    local = request_images.RequestImages(guard=Guard(allow_loopback=True))
-    monkeypatch.setattr(worker, "_url_reader", lambda: local)
+    monkeypatch.setattr(request_images, "TIMEOUT_S", PATIENCE_S)
+    local = request_images.RequestImages(guard=Guard(allow_loopback=True), total_s=PATIENCE_S)
+    monkeypatch.setattr(worker, "_url_reader", lambda: local.of_batch)
     with serving(Handler) as server:
         urls = [f"{server.url}/image", f"{server.url}/missing", "http://10.1.2.3/x.jpg"]
         content, status = answers(folder, {"urls": urls, "top": 1})
@@ -67,3 +70,36 @@ def test_lists_of_urls_are_checked(folder, monkeypatch, body, message):
     content, status = answers(folder, body)
     assert status == 400
     assert message in content["error"]["message"]
+
+
+def test_instances_and_other_requests_of_a_batch_share_one_download(folder, monkeypatch):
+    monkeypatch.setenv(ALLOW_URLS, "1")
+    calls = []
+
+    def fetch(requests):
+        calls.append(requests)
+        return [[noise_jpeg(len(url)) for url in urls] for urls in requests]
+
+    monkeypatch.setattr(worker, "_url_reader", lambda: fetch)
+    handler = ClassifyHandler()
+    handler.initialize(make_context(folder, []))
+    instances = [{"urls": [f"http://example.com/{'x' * number}.jpg"]} for number in range(8)]
+    bodies = [{"instances": instances}, {"urls": ["http://example.com/y.jpg"]}]
+    context = make_context(folder, [{"Content-Type": "application/json"}] * 2)
+    with own_threads(handler.task.embedder):
+        texts = handler.handle([{"body": json.dumps(body).encode()} for body in bodies], context)
+    several, one = map(json.loads, texts)
+    assert [image["error"] for image in one["images"]] == [None]
+    widths = [answer["images"][0]["width"] for answer in several["predictions"]]
+    assert widths == [len(instance["urls"][0]) for instance in instances]
+    assert [[len(urls) for urls in requests] for requests in calls] == [[8, 1]]
+
+
+@pytest.mark.parametrize(("allowed", "named"), [("1", True), ("0", False)])
+def test_an_unknown_field_is_told_what_is_allowed(folder, monkeypatch, allowed, named):
+    monkeypatch.setenv(ALLOW_URLS, allowed)
+    content, status = answers(folder, {"image": "YQ==", "url": "http://example.com/a.jpg"})
+    assert status == 400
+    expected = content["error"]["expected"]
+    assert expected.startswith(f"one of image, images, {'urls, ' if named else ''}review_kind")
+    assert ("did you mean urls?" in expected) == named

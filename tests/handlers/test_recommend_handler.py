@@ -5,11 +5,13 @@ import json
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from augrank.errors import BundleError
 from augrank.models.backbone import CPU_ROWS_PER_CALL, MAX_BATCH
+from augrank.runtime import worker
 from augrank.runtime.worker import METRICS_INTERVAL_S, Worker
 from handlers.recommend_handler import RecommendHandler
 from tests.support.image_files import noise_jpeg, png_bomb
@@ -200,14 +202,20 @@ def test_nan_in_json_context(ask, image):
     assert "one of Newsletter, Promotional" in answer["error"]["message"]
 
 
-def test_timings_are_metrics_at_most_once_a_second(ask, image, handler):
-    handler._reported_at = -METRICS_INTERVAL_S
+def test_timings_are_metrics_at_most_once_a_second(ask, image, handler, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(worker, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(handler, "_reported_at", now[0] - METRICS_INTERVAL_S)
     _, context = ask(raw(image), raw(image))
     assert sorted(name for name, *_ in context.metrics.times) == sorted(
         f"Augrank{stage}Time" for stage in ("Decode", "Augment", "Embed", "Score", "Rank", "Total")
     )
+    now[0] += METRICS_INTERVAL_S - 0.125
     _, context = ask(raw(image))
     assert context.metrics.times == []
+    now[0] += 0.125
+    _, context = ask(raw(image))
+    assert len(context.metrics.times) == 6
 
 
 def test_fields_and_statuses_of_batch_transform(model_dir, image, monkeypatch):

@@ -63,7 +63,7 @@ def parse_request(body: RequestBody) -> Request:
         BadRequest: an option is invalid or unknown.
     """
     fields = {name: value for name, value in body.fields.items() if value is not None}
-    options = validated({**fields, **body.content})
+    options = validated({**fields, **body.content}, urls_allowed=body.urls_allowed)
     single = body.images is None
     return Request(
         (body.image,) if body.images is None else body.images,
@@ -75,8 +75,12 @@ def parse_request(body: RequestBody) -> Request:
     )
 
 
-def validated(options: Mapping[str, Any]) -> Options:
+def validated(options: Mapping[str, Any], *, urls_allowed: bool = False) -> Options:
     """Validate a request's options.
+
+    Args:
+        options: by name.
+        urls_allowed: whether the request might have named its images by URL.
 
     Raises:
         BadRequest: an option is invalid or unknown.
@@ -86,10 +90,10 @@ def validated(options: Mapping[str, Any]) -> Options:
     except ValidationError as error:
         fault = first_fault(error)
         if fault.kind == "extra_forbidden":
-            known = ["image", "images", *Options.model_fields]
+            images = ["image", "images", *(["urls"] if urls_allowed else [])]
             raise BadRequest(
                 f"the field {fault.name!r} is not known",
-                expected=one_of(known, fault.name),
+                expected=one_of([*images, *Options.model_fields], fault.name),
                 got=repr(fault.name),
             ) from error
         raise BadRequest(

@@ -16,6 +16,7 @@ from augrank.download.public_addresses import (
     check_url,
     is_public,
 )
+from tests.support.patience import PATIENCE_S
 from tests.support.servers import serving
 
 
@@ -64,7 +65,8 @@ def names(monkeypatch):
 def get(url, guard, ssl_context=None):
     async def ask():
         transport = CheckedTransport(guard, 2, ssl_context)
-        async with httpx.AsyncClient(transport=transport, trust_env=False, timeout=30) as client:
+        options = {"transport": transport, "trust_env": False, "timeout": PATIENCE_S}
+        async with httpx.AsyncClient(**options) as client:
             return (await client.get(url)).text
 
     return asyncio.run(ask())
