@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from augrank.batch.job import REVIEW_KIND, ClassifyJob, Item
+from augrank.batch.job import CONFIGURED, REVIEW_KIND, ClassifyJob, Item
 from augrank.batch.read_ahead import ReadItem, read_ahead
 from augrank.bundle.classify_spec import ClassifySpec
 from augrank.bundle.load import load_bundle
@@ -40,9 +40,17 @@ class ClassifyScorer:
             if read.error is not None:
                 rows.append(_failed(item, read.error))
                 continue
-            kind = item.context.get(REVIEW_KIND)
             sources.append(item)
-            requests.append(Request((read.image,), kind, self._job.coverage, top=1, single=True))
+            requests.append(
+                Request(
+                    (read.image,),
+                    item.context.get(REVIEW_KIND),
+                    self._job.coverage,
+                    top=1,
+                    configured=item.context.get(CONFIGURED, {}),
+                    single=True,
+                )
+            )
         answers = self._classifier.classify_batch(requests)
         for item, answer in zip(sources, answers, strict=True):
             if isinstance(answer, AugrankError):

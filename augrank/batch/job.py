@@ -24,6 +24,8 @@ from augrank.models.engines import Device
 BATCH = 8  # images in one call of a pipeline
 MAX_SHOWN_VALUES = 10
 REVIEW_KIND = "review_kind"
+CONFIGURED = "configured"  # tags that win, by label, in the context of an item to classify
+CONFIGURED_COLUMN = "configured_"  # and a label: a manifest's column of them
 
 
 @dataclass(frozen=True, slots=True)  # a job may have a hundred million
@@ -145,16 +147,18 @@ def items_of_labels_manifest(
     file: Path,
     images: Path,
     spec: ClassifySpec,
-    review_kind: str | None,
+    context: Mapping[str, Any],
     columns: Mapping[str, str] = {},
 ) -> Items:
-    """Return the rows of a manifest to classify; its column ``review_kind`` overrides the option.
+    """Return the rows of a manifest to classify; its columns override ``context``.
+
+    These are ``review_kind``, and ``configured_LABEL`` for tags of the bundle.
 
     Args:
         file: the manifest.
         images: the folder that its paths are relative to.
         spec: of the bundle; without rules, review kinds are ignored.
-        review_kind: of the rows whose cell is blank.
+        context: the result of ``review_context`` for rows whose cells are blank.
         columns: our column names to the file's, for those that differ.
 
     Raises:
@@ -172,17 +176,32 @@ def items_of_labels_manifest(
     if given and spec.rules is None:
         given, notes = False, (*notes, f"{REVIEW_KIND} is ignored: the bundle has no rules")
     kinds = TextColumn.of(frame[REVIEW_KIND]) if given else repeat("")
+    columns_of = {
+        name.removeprefix(CONFIGURED_COLUMN): name
+        for name in frame.columns
+        if name.startswith(CONFIGURED_COLUMN)
+    }
+    labels = [label for label in columns_of if label in spec.tags]
+    for label, name in columns_of.items():
+        if label not in labels:
+            notes = (*notes, f"{name} is ignored: the bundle has no tag {label}")
+    cells = [TextColumn.of(frame[columns_of[label]]) for label in labels]
+    tags = zip(*cells, strict=True) if cells else repeat(())
     items = []
-    for number, (path, kind) in enumerate(zip(paths, kinds, strict=False)):
+    for number, (path, kind, values) in enumerate(zip(paths, kinds, tags, strict=False)):
         reason = problems.reasons.get(number)
         error = f"{table.unit} {table.lines[number]}: {reason}" if reason else None
-        items.append(Item(number, path, review_context(kind or review_kind), error=error))
+        own = {label: value for label, value in zip(labels, values, strict=True) if value}
+        configured = {**context.get(CONFIGURED, {}), **own}
+        of_row = review_context(kind or context.get(REVIEW_KIND), configured)
+        items.append(Item(number, path, of_row, error=error))
     return Items(tuple(items), notes)
 
 
-def review_context(review_kind: str | None) -> dict[str, Any]:
+def review_context(review_kind: str | None, configured: Mapping[str, str] = {}) -> dict[str, Any]:
     """Return the context of an item to classify."""
-    return {} if review_kind is None else {REVIEW_KIND: review_kind}
+    context: dict[str, Any] = {} if review_kind is None else {REVIEW_KIND: review_kind}
+    return {**context, CONFIGURED: dict(configured)} if configured else context
 
 
 def check_context(spec: RecommendSpec, items: Sequence[Item]) -> None:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from augrank.batch.job import BATCH, Item
+from augrank.errors import ImageTooLarge
+from augrank.images.decode import read_image
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ def _read(item: Item, images: Path) -> ReadItem:
     if item.error is not None:
         return ReadItem(item, b"", item.error)
     try:
-        return ReadItem(item, (images / item.path).read_bytes(), None)
+        return ReadItem(item, read_image(images / item.path), None)
     except OSError as fault:
         return ReadItem(item, b"", f"the file cannot be read: {fault.strerror}")
+    except ImageTooLarge as fault:
+        return ReadItem(item, b"", str(fault))

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,8 +18,10 @@ from augrank.bundle.classify_spec import ClassifySpec
 from augrank.bundle.load import open_bundle
 from augrank.cli.arguments import BundleArgument, DeviceOption, PrecisionOption
 from augrank.cli.command import friendly_errors
-from augrank.errors import AugrankError, BadRequest
+from augrank.cli.options import pairs
+from augrank.errors import AugrankError, BadRequest, ImageTooLarge
 from augrank.files import check_output_file
+from augrank.images.decode import read_image
 from augrank.images.files import IMAGE_SUFFIXES, image_files
 from augrank.tasks.classify.request import DEFAULT_COVERAGE, DEFAULT_TOP, Request
 from augrank.tasks.classify.response import ImageAnswer
@@ -38,6 +41,12 @@ def classify(
     images: Annotated[Path, typer.Argument(help="An image, or a folder of images.")],
     review_kind: Annotated[
         str | None, typer.Option(help="Review kind, such as 'Style Review': decides on credit.")
+    ] = None,
+    configured: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="LABEL=VALUE: a tag of all images that wins over what is classified. Repeatable."
+        ),
     ] = None,
     coverage: Annotated[
         float, typer.Option(min=0.5, max=0.999, help="Coverage of the prediction sets.")
@@ -74,7 +83,7 @@ def classify(
     with open_bundle(bundle, ClassifySpec) as opened:
         _check_ground_truth(ground_truth, opened.spec)
         classifier = Classifier(opened, precision=precision, device=device or "auto")
-        options = Request((), review_kind, coverage, top)
+        options = Request((), review_kind, coverage, top, pairs(configured, "--configured"))
         answered = list(_answered(classifier, root, paths, options, quiet=as_json))
     if ground_truth is not None:
         _write_ground_truth(answered, classifier, ground_truth, source)
@@ -129,16 +138,17 @@ def _answered(
     for start in track(starts, "images", console=console, disable=hidden):
         part = paths[start : start + BATCH]
         read = [_read(root / path) for path in part]
-        request = Request(tuple(read), options.review_kind, options.coverage, options.top)
-        (answer,) = classifier.classify_batch([request])
+        (answer,) = classifier.classify_batch([replace(options, images=tuple(read))])
         if isinstance(answer, AugrankError):
             raise answer
         yield from zip(part, answer.images, strict=True)
 
 
-def _read(file: Path) -> bytes | BadRequest:
+def _read(file: Path) -> bytes | AugrankError:
     try:
-        return file.read_bytes()
+        return read_image(file)
+    except ImageTooLarge as error:
+        return error
     except OSError as error:
         return BadRequest("the image cannot be read", got=f"{file}: {error.strerror}")
 

@@ -25,6 +25,7 @@ from augrank.contracts.manifest import CAMPAIGN_TYPE, INDUSTRY, PRODUCT_TYPE
 from augrank.errors import BadRequest
 from augrank.files import check_output_file
 from augrank.images.augmentations import ORIGINAL
+from augrank.images.decode import read_image
 from augrank.tasks.recommend.response import AlternateScore, Answer, CandidateScore, Interval
 from augrank.tasks.recommend.wording import decimals
 
@@ -157,7 +158,7 @@ def _write(sheet: Image.Image, file: Path) -> None:
 
 def _read(image: Path) -> bytes:
     try:
-        return image.read_bytes()
+        return read_image(image)
     except OSError as error:
         raise BadRequest(
             "the image cannot be read",

@@ -32,6 +32,7 @@ from augrank.cli.command import friendly_errors
 from augrank.cli.options import pairs
 from augrank.errors import BadRequest
 from augrank.files import check_output_file, disk_errors
+from augrank.models.tags import check_configured
 from augrank.tasks.classify.request import DEFAULT_COVERAGE
 
 if TYPE_CHECKING:
@@ -72,6 +73,13 @@ def score(
         str | None,
         typer.Option(help="Of a classifier with rules: the kind of rows without review_kind."),
     ] = None,
+    configured: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Of a classifier with tags: LABEL=VALUE that wins over what is classified, of "
+            "rows without configured_LABEL. Repeatable."
+        ),
+    ] = None,
     coverage: Annotated[
         float | None,
         typer.Option(min=0.5, max=0.999, help="Of a classifier: coverage of prediction sets."),
@@ -93,6 +101,8 @@ def score(
     Example: augrank score dist/bundle catalogue/ --out answers.parquet --target open_rate
     --context campaign_type=Newsletter --context industry=Retail
     Example: augrank score dist/bundle photos/ --out labels.parquet --review-kind 'Style Review'
+    Example: augrank score dist/bundle cars.csv --out tags.parquet
+    --column configured_colour=colour
     """
     try:
         from augrank.batch.executors import ExecutorName
@@ -105,7 +115,9 @@ def score(
         "--target": target, "--context": context, "--candidates": candidates,
         "--alternates": alternates or None, "--min-lift": min_lift or None,
     }  # fmt: skip
-    of_classify = {"--review-kind": review_kind, "--coverage": coverage}
+    of_classify = {
+        "--review-kind": review_kind, "--configured": configured, "--coverage": coverage,
+    }  # fmt: skip
     is_manifest = not source.is_dir() or is_parquet(source)
     with open_bundle(bundle, BundleSpec) as opened:
         wanted = _Wanted(
@@ -121,7 +133,8 @@ def score(
         )
         if isinstance(opened.spec, ClassifySpec):
             _refuse(of_recommend, opened.spec)
-            job, found = _classify_job(wanted, opened.spec, review_kind, coverage)
+            given = pairs(configured, "--configured")
+            job, found = _classify_job(wanted, opened.spec, review_kind, given, coverage)
         else:
             assert isinstance(opened.spec, RecommendSpec)
             _refuse(of_classify, opened.spec)
@@ -193,7 +206,11 @@ def _recommend_job(
 
 
 def _classify_job(
-    wanted: _Wanted, spec: ClassifySpec, review_kind: str | None, coverage: float | None
+    wanted: _Wanted,
+    spec: ClassifySpec,
+    review_kind: str | None,
+    configured: Mapping[str, str],
+    coverage: float | None,
 ) -> "tuple[ScoringJob, Items]":
     from augrank.batch.job import (
         ClassifyJob,
@@ -211,10 +228,12 @@ def _classify_job(
                 remedy="Export it with --rules rules.yaml.",
             )
         review_kind = spec.rules.find(review_kind)
+    classes = {head.label: head.classes for head in spec.heads}
+    context = review_context(review_kind, check_configured(spec.tags, classes, configured))
     found = (
-        items_of_labels_manifest(wanted.source, wanted.images, spec, review_kind, wanted.columns)
+        items_of_labels_manifest(wanted.source, wanted.images, spec, context, wanted.columns)
         if wanted.is_manifest
-        else items_of_folder(wanted.source, review_context(review_kind))
+        else items_of_folder(wanted.source, context)
     )
     return ClassifyJob(**wanted.common, coverage=coverage or DEFAULT_COVERAGE), found
 

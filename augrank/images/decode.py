@@ -9,12 +9,14 @@ import contextlib
 import ctypes
 import hashlib
 import io
+import os
 import re
 import struct
 import warnings
 import zlib
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -107,6 +109,30 @@ class DecodedImage:
     format: str
 
 
+def read_image(file: Path, limits: DecodeLimits = DecodeLimits()) -> bytes:
+    """Read an image file; one that is too large is not read.
+
+    Raises:
+        ImageTooLarge: it has more bytes than the limit.
+        OSError: it cannot be read.
+    """
+    with file.open("rb") as stream:
+        _check_bytes(os.fstat(stream.fileno()).st_size, limits)
+        data = stream.read(limits.size_bytes + 1)  # it may grow, or be a pipe
+    _check_bytes(len(data), limits)
+    return data
+
+
+def _check_bytes(size: int, limits: DecodeLimits) -> None:
+    if size > limits.size_bytes:
+        raise ImageTooLarge(
+            "the image file is too large",
+            expected=f"at most {limits.size_bytes:,} bytes",
+            got=f"{size:,} bytes",
+            remedy="Send a smaller or more compressed image.",
+        )
+
+
 def decode(data: bytes, size: int, limits: DecodeLimits = DecodeLimits()) -> DecodedImage:
     """Decode an image file and letterbox it on a white square of ``size`` pixels.
 
@@ -126,13 +152,7 @@ def decode(data: bytes, size: int, limits: DecodeLimits = DecodeLimits()) -> Dec
     Raises:
         ImageTooLarge, UnsupportedImage, BrokenImage: with expected, got and remedy.
     """
-    if len(data) > limits.size_bytes:
-        raise ImageTooLarge(
-            "the image file is too large",
-            expected=f"at most {limits.size_bytes:,} bytes",
-            got=f"{len(data):,} bytes",
-            remedy="Send a smaller or more compressed image.",
-        )
+    _check_bytes(len(data), limits)
     file_format = _accepted_format(data)
     try:
         rgb, width, height = _decoded(data, file_format, size, limits)

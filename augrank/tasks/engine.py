@@ -10,7 +10,7 @@ from augrank.bundle.load import load_bundle
 from augrank.bundle.spec import Bundle, BundleSpec
 from augrank.contracts.run import Precision
 from augrank.errors import BadRequest
-from augrank.images.decode import DecodeLimits
+from augrank.images.decode import DecodeLimits, read_image
 from augrank.models.embedding_cache import DEFAULT_MB, EmbeddingCache
 from augrank.models.engines import Device
 from augrank.resources import usable_cores
@@ -104,14 +104,15 @@ class Engine(ABC, Generic[SpecT]):
         return self.graph.engine
 
 
-def read_file(file: Path | str) -> bytes:
+def read_file(file: Path | str, limits: DecodeLimits) -> bytes:
     """Read an image file.
 
     Raises:
         BadRequest: it cannot be read.
+        ImageTooLarge: it has more bytes than the limit.
     """
     try:
-        return Path(file).read_bytes()
+        return read_image(Path(file), limits)
     except OSError as error:
         raise BadRequest(
             "the image cannot be read", expected="an image file", got=f"{file}: {error.strerror}"

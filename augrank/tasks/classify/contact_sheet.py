@@ -6,7 +6,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from augrank.errors import AugrankError
-from augrank.images.decode import decode
+from augrank.images.decode import decode, read_image
 from augrank.tasks.classify.response import ImageAnswer
 
 CELL_PX, LINE_PX, MARGIN_PX = 200, 20, 14
@@ -43,7 +43,7 @@ def contact_sheet(answered: Sequence[tuple[str, ImageAnswer]], root: Path) -> Im
 
 def _paste(sheet: Image.Image, file: Path, left: int, top: int) -> None:
     try:
-        cell = Image.fromarray(decode(file.read_bytes(), CELL_PX).pixels)
+        cell = Image.fromarray(decode(read_image(file), CELL_PX).pixels)
     except (AugrankError, OSError):
         cell = Image.new("RGB", (CELL_PX, CELL_PX), EMPTY)
     sheet.paste(cell, (left, top))

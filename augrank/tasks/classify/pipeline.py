@@ -87,7 +87,7 @@ class Classifier(Engine[ClassifySpec]):
         Raises:
             RequestError: the image or the options are invalid.
         """
-        data = read_file(image) if isinstance(image, str | Path) else image
+        data = read_file(image, self.limits) if isinstance(image, str | Path) else image
         request = Request((data,), review_kind, coverage, top, configured or {}, single=True)
         (answer,) = self.classify_batch([request])
         if isinstance(answer, AugrankError):

@@ -40,7 +40,7 @@ class CreditDecision(BaseModel, frozen=True):
     """Whether an image earns the credit of its review kind."""
 
     decision: Decision
-    label: str = ""  # that it is made of; empty in answers that were kept before 0.2
+    label: str = ""  # that it is made of; empty in answers of earlier versions
     review_kind: str
     credit: tuple[str, ...]  # the classes that earn credit
     probability: float  # that the image is of one of them

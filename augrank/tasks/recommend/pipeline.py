@@ -101,7 +101,7 @@ class Recommender(Engine[RecommendSpec]):
         Raises:
             RequestError: the image, target, context or options are invalid.
         """
-        data = read_file(image) if isinstance(image, str | Path) else image
+        data = read_file(image, self.limits) if isinstance(image, str | Path) else image
         names = tuple(candidates) if candidates is not None else None
         request = Request(
             data, target, context or {}, names, alternates, thumbnails, augmentation, min_lift

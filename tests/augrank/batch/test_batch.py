@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import onnxruntime
 import psutil
@@ -30,7 +31,10 @@ from augrank.cli.app import app
 from augrank.errors import BadRequest, DataError, ServerError
 from augrank.models.engines import CUDA
 from tests.support import forked
+from tests.support.patience import PATIENCE_S
 
+ENDLESS = "endless.png"
+REPOSITORY = Path(__file__).parents[3]
 CONTEXT = {"campaign_type": "Newsletter", "industry": "Retail"}
 GIVEN = [word for name, value in CONTEXT.items() for word in ("--context", f"{name}={value}")]
 
@@ -168,11 +172,21 @@ def test_two_jobs_do_not_write_one_file(tiny_export, folder, tmp_path):
         scoring.score(job(tiny_export, folder), items, out)
 
 
+def with_a_pipe(folder: Path) -> tuple[Path, list[jobs.Item]]:
+    """Return a pipe that nobody writes to, and the items of a folder after it.
+
+    A worker waits for the pipe's end, so that the job does not end before it is looked at.
+    """
+    os.mkfifo(endless := folder / ENDLESS)
+    paths = [ENDLESS, *(item.path for item in jobs.items_of_folder(folder, CONTEXT).items)]
+    return endless, [jobs.Item(number, path, CONTEXT) for number, path in enumerate(paths)]
+
+
 def test_a_killed_worker_is_reported_and_the_next_call_resumes(
     tiny_export, folder, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(scoring, "MOST_SHARD", 1)
-    items = jobs.items_of_folder(folder, CONTEXT).items
+    endless, items = with_a_pipe(folder)
     asked, out = (job(tiny_export, folder), items, tmp_path / "answers.parquet"), []
 
     def kill_one(finished: int, _all: int) -> None:
@@ -183,6 +197,8 @@ def test_a_killed_worker_is_reported_and_the_next_call_resumes(
     with pytest.raises(ServerError, match="fewer --workers"):
         scoring.score(*asked, workers=2, done=kill_one)
     assert not multiprocessing.active_children()
+    endless.unlink()
+    shutil.copyfile(folder / items[-1].path, endless)
     outcome = scoring.score(*asked, workers=2)
     assert outcome.resumed == max(out) >= 1
     assert [row["item"] for row in pq.read_table(outcome.answers).to_pylist()] == [
@@ -193,16 +209,14 @@ def test_a_killed_worker_is_reported_and_the_next_call_resumes(
 def test_ctrl_c_ends_the_workers_at_once(tiny_export, folder, tmp_path, monkeypatch):
     """Workers end even while blocked: one of them reads a pipe that nobody writes to."""
     monkeypatch.setattr(scoring, "MOST_SHARD", 1)
-    os.mkfifo(endless := folder / "endless.png")
-    given_up = threading.Timer(60, lambda: endless.open("wb").close())
+    endless, items = with_a_pipe(folder)
+    given_up = threading.Timer(PATIENCE_S, lambda: endless.open("wb").close())
 
     def interrupt(finished: int, _all: int) -> None:
         if finished:
             given_up.start()
             raise KeyboardInterrupt
 
-    paths = ["endless.png", *(item.path for item in jobs.items_of_folder(folder, CONTEXT).items)]
-    items = [jobs.Item(number, path, CONTEXT) for number, path in enumerate(paths)]
     with pytest.raises(KeyboardInterrupt):
         scoring.score(job(tiny_export, folder), items, tmp_path / "a.parquet", workers=2,
                    done=interrupt)  # fmt: skip
@@ -212,24 +226,35 @@ def test_ctrl_c_ends_the_workers_at_once(tiny_export, folder, tmp_path, monkeypa
     assert not multiprocessing.active_children()
 
 
+ENDLESS_JOB = f"""
+from dataclasses import replace
+from augrank.batch import job, run
+from augrank.cli.app import app
+run.MOST_SHARD = 1
+image_files = job.image_files
+def with_a_pipe(folder):
+    found = image_files(folder)
+    return replace(found, files=[{ENDLESS!r}, *found.files])
+job.image_files = with_a_pipe
+app()
+"""
+
+
 @pytest.mark.slow
 def test_workers_end_with_a_killed_parent(tiny_export, folder, tmp_path):
-    code = (
-        "from augrank.batch import run; run.MOST_SHARD = 1;from augrank.cli.app import app; app()"
-    )
+    os.mkfifo(folder / ENDLESS)
     out = tmp_path / "answers.parquet"
-    words = [sys.executable, "-c", code, "score", str(tiny_export.bundle), str(folder), "--out",
-             str(out), "--workers", "2", "--alternates", "2", *GIVEN]  # fmt: skip
+    words = [sys.executable, "-c", ENDLESS_JOB, "score", str(tiny_export.bundle), str(folder),
+             "--out", str(out), "--workers", "2", "--alternates", "2", *GIVEN]  # fmt: skip
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     partial = tmp_path / "answers.parquet.partial"
     while process.poll() is None and not list(partial.glob("*.parquet")):
         time.sleep(0.01)  # until a worker has answered
-    process.send_signal(signal.SIGSTOP)  # so that the job does not end before it is looked at
     workers = psutil.Process(process.pid).children(recursive=True)
     process.kill()
     process.wait()
     assert len(workers) >= 2
-    _, alive = psutil.wait_procs(workers, timeout=120)
+    _, alive = psutil.wait_procs(workers, timeout=PATIENCE_S)
     assert not alive
 
 
@@ -275,7 +300,7 @@ def test_killed_at_ten_random_moments_it_loses_and_doubles_nothing(tiny_export, 
         assert not out.exists() or is_whole(), left
     assert any(0 < shown < count / 4 for shown in left), left
     last = start()
-    last.join(300)
+    last.join(PATIENCE_S)
     assert last.exitcode == 0
     assert is_whole()
     assert not partial.exists()
@@ -301,7 +326,7 @@ from augrank.batch import job as jobs
 from augrank.batch.columns import RECOMMEND_COLUMNS
 from augrank.batch import run as scoring
 import ray
-from ray.cluster_utils import Cluster
+from tests.support.ray_cluster import Cluster
 
 given = json.loads(sys.argv[1])
 bundle, images, out = (Path(given[name]) for name in ("bundle", "images", "out"))
@@ -328,8 +353,8 @@ def test_a_ray_cluster_of_two_nodes_gives_the_same(tiny_export, folder, tmp_path
     given = {"bundle": str(asked.bundle), "images": str(folder), "out": str(out),
              "context": CONTEXT, "targets": asked.targets}  # fmt: skip
     done = subprocess.run(
-        [sys.executable, "-c", RAY, json.dumps(given)], capture_output=True, text=True, timeout=300,
-        check=False,
+        [sys.executable, "-c", RAY, json.dumps(given)], cwd=REPOSITORY, capture_output=True,
+        text=True, timeout=1800, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     items = jobs.items_of_folder(folder, CONTEXT).items

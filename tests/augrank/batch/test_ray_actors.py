@@ -18,7 +18,7 @@ from augrank.batch import run as scoring
 from augrank.batch.ray_actors import IN_FLIGHT, MOST_TRIES, Dispatch
 from augrank.bundle.load import load_bundle
 from augrank.errors import BundleError, ServerError
-from tests.augrank.batch.test_batch import CONTEXT, folder, job
+from tests.augrank.batch.test_batch import CONTEXT, REPOSITORY, folder, job
 
 __all__ = ["folder"]  # a fixture
 
@@ -151,7 +151,7 @@ os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex()
 from augrank.batch import job as jobs
 from augrank.batch import run as scoring
 import ray
-from ray.cluster_utils import Cluster
+from tests.support.ray_cluster import Cluster
 
 given = json.loads(sys.argv[1])
 bundle, images, out = (Path(given[name]) for name in ("bundle", "images", "out"))
@@ -182,8 +182,8 @@ def test_a_job_outlives_the_loss_of_a_node(tiny_export, folder, tmp_path):
     given = {"bundle": str(asked.bundle), "images": str(folder), "out": str(out),
              "context": CONTEXT, "targets": asked.targets}  # fmt: skip
     done = subprocess.run(
-        [sys.executable, "-c", LOST_NODE, json.dumps(given)], capture_output=True, text=True,
-        timeout=300, check=False,
+        [sys.executable, "-c", LOST_NODE, json.dumps(given)], cwd=REPOSITORY, capture_output=True,
+        text=True, timeout=1800, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     numbers = pq.read_table(out)["item"].to_pylist()

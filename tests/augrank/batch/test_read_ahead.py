@@ -1,9 +1,12 @@
 """Files of the next batch are read while one is answered."""
 
+import os
 import threading
 
+from augrank.batch import read_ahead as reading
 from augrank.batch.job import BATCH, Item
 from augrank.batch.read_ahead import read_ahead
+from augrank.images.decode import DecodeLimits
 
 
 def items(tmp_path, count):
@@ -27,18 +30,29 @@ def test_batches_are_in_order_with_contents_and_errors(tmp_path):
 
 def test_the_next_batch_is_read_while_one_is_answered(tmp_path, monkeypatch):
     shard, opened = items(tmp_path, 3 * BATCH), threading.Semaphore(0)
-    plain = type(tmp_path).read_bytes
+    plain = reading.read_image
 
     def counted(path):
         opened.release()
         return plain(path)
 
-    monkeypatch.setattr(type(tmp_path), "read_bytes", counted)
+    monkeypatch.setattr(reading, "read_image", counted)
     batches = read_ahead(shard, tmp_path)
     next(batches)
     assert all(opened.acquire(timeout=30) for _ in range(2 * BATCH))
     assert not opened.acquire(timeout=0.05)  # not the third batch
     assert len(list(batches)) == 2
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path):
+    shard, limit = items(tmp_path, 3), DecodeLimits.size_bytes
+    os.truncate(tmp_path / "0.png", limit + 1)
+    os.truncate(tmp_path / "1.png", limit)
+    (read,) = read_ahead(shard, tmp_path)
+    assert read[0].image == b""
+    assert read[0].error.startswith("the image file is too large: expected at most 26,214,400 byt")
+    assert (read[1].error, len(read[1].image)) == (None, limit)
+    assert (read[2].error, read[2].image) == (None, b"image 2")
 
 
 def test_an_empty_shard_has_no_batch(tmp_path):

@@ -1,6 +1,7 @@
 """``augrank classify``, ``inspect`` and ``score`` of a classifier, as a user calls them."""
 
 import json
+import os
 import shutil
 
 import pyarrow.parquet as pq
@@ -9,7 +10,11 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from augrank.cli.app import app
+from augrank.images.decode import DecodeLimits
 from augrank.manifest.read import read_table
+from export.run_reader import load_run
+from export.tasks.base import ExportOptions
+from export.tasks.classify import build
 
 runner = CliRunner()
 
@@ -30,6 +35,15 @@ def photos(classify_run, tmp_path):
     (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 not a picture")
     (folder / "notes.txt").write_text("not an image")
     return folder
+
+
+@pytest.fixture(scope="module")
+def tagged(classify_run, tmp_path_factory):
+    """A bundle with a tag ``colour``."""
+    folder = tmp_path_factory.mktemp("tagged")
+    (folder / "tags.yaml").write_text("colour: {least: 0.999}\n")
+    options = ExportOptions("tagged", devices=("cpu",), int8=False, tags=folder / "tags.yaml")
+    return build(load_run(classify_run.run), folder / "dist", options).bundle
 
 
 def test_a_folder_is_classified_into_a_table_and_a_sheet(classify_export, photos, tmp_path):
@@ -87,6 +101,9 @@ def test_one_image_is_answered_and_a_broken_one_fails(classify_export, photos):
     assert "no image could be read" in text
     text = run("classify", classify_export.bundle, photos / "none.png", ok=False)
     assert "No such file" in text
+    os.truncate(photos / "broken.jpg", DecodeLimits.size_bytes + 1)
+    text = run("classify", classify_export.bundle, photos / "broken.jpg", ok=False)
+    assert "the image file is too large" in text
 
 
 def test_mistakes_have_a_remedy(classify_export, tiny_export, photos, tmp_path):
@@ -102,6 +119,27 @@ def test_mistakes_have_a_remedy(classify_export, tiny_export, photos, tmp_path):
     assert "--target is not an option of this bundle" in text
     text = run("score", tiny_export.bundle, photos, "--out", out, "--coverage", 0.9, ok=False)
     assert "--coverage is not an option of this bundle" in text
+    given = ("--configured", "colour=red")
+    text = run("score", tiny_export.bundle, photos, "--out", out, *given, ok=False)
+    assert "--configured is not an option of this bundle" in text
+    text = run("score", classify_export.bundle, photos, "--out", out, *given, ok=False)
+    assert "expected a bundle with --tags" in text
+
+
+def test_what_is_configured_wins_for_all_images(tagged, classify_export, photos):
+    given = ("--configured", "colour=Green", "--device", "cpu")
+    text = run("classify", tagged, photos, *given)
+    assert text.count("green (configured)") == 10
+    result = runner.invoke(app, [*map(str, ("classify", tagged, photos, *given)), "--json"])
+    tags = [json.loads(line)["tags"] for line in result.output.splitlines()]
+    found = [(tag["colour"]["value"], tag["colour"]["source"]) for tag in tags if tag]
+    assert found == [("green", "configured")] * 10
+    text = run("classify", tagged, photos, "--configured", "colour=mauve", ok=False)
+    assert "the configured colour is not known" in text
+    text = run("classify", tagged, photos, "--configured", "green", ok=False)
+    assert "--configured does not fit: expected NAME=VALUE" in text
+    text = run("classify", classify_export.bundle, photos, *given, ok=False)
+    assert "expected a bundle with --tags" in text
 
 
 def test_inspect_shows_labels_and_rules(classify_export):
@@ -154,3 +192,23 @@ def test_a_manifest_has_review_kinds_by_row(classify_export, photos, tmp_path):
     assert "the review kind is not known" in rows[2]["error"]
     assert "none.png" in rows[3]["error"]
     assert "2 could not be answered" in text
+
+
+@pytest.mark.slow
+def test_a_manifest_has_configured_tags_by_row(tagged, photos, tmp_path):
+    manifest, out = tmp_path / "cars.csv", tmp_path / "tags.parquet"
+    manifest.write_text(
+        "relative_im_path,advertised,configured_seats\n000.png,RED,2\n001.png,,\n002.png,mauve,\n"
+    )
+    text = run(
+        "score", tagged, manifest, "--images", photos, "--out", out, "--workers", 1,
+        "--column", "configured_colour=advertised", "--configured", "colour=Green",
+    )  # fmt: skip
+    rows = pq.read_table(out).to_pylist()
+    found = [(row["colour_tag"], row["colour_tag_source"]) for row in rows]
+    assert found == [("red", "configured"), ("green", "configured"), (None, None)]
+    assert "the configured colour is not known" in rows[2]["error"]
+    assert "configured_seats is ignored: the bundle has no tag seats" in text
+    run("score", tagged, photos, "--out", out, "--workers", 1, "--configured", "colour=Blue")
+    tags = [row["colour_tag"] for row in pq.read_table(out).to_pylist() if row["error"] is None]
+    assert tags == ["blue"] * 10

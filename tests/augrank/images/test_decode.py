@@ -1,4 +1,5 @@
 import io
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from augrank.errors import BrokenImage, ImageTooLarge, RequestError, UnsupportedImage
-from augrank.images.decode import FORMATS, DecodeLimits, decode, letterbox
+from augrank.images.decode import FORMATS, DecodeLimits, decode, letterbox, read_image
 from tests.support.image_files import png_bomb
 
 RED, WHITE = (200, 30, 40), (255, 255, 255)
@@ -166,3 +167,14 @@ def test_damage_gives_a_request_error_or_an_image(noise, file_format, data):
     except RequestError as error:
         shape = (32, 32, 3) if 400 <= error.status < 500 else ()
     assert shape == (32, 32, 3)
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path):
+    limits, file = DecodeLimits(size_bytes=10), tmp_path / "a.png"
+    file.write_bytes(b"0123456789")
+    assert read_image(file, limits) == b"0123456789"
+    file.write_bytes(b"0123456789a")
+    with pytest.raises(ImageTooLarge, match="at most 10 bytes, got 11 bytes"):
+        read_image(file, limits)
+    with pytest.raises(ImageTooLarge):  # without a size, or an end
+        read_image(Path("/dev/zero"), limits)
