@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from tqdm import tqdm
 
+from augrank.serving import server, torchserve
 from augrank.tasks.classify.pipeline import Classifier
 from augrank.tasks.recommend.pipeline import Recommender
 from export.run_reader import load_run
@@ -17,14 +18,23 @@ from export.tasks.classify import build as export_classifier
 from export.tasks.recommend import build
 from tests.support.export_options import plain_options
 from tests.support.labelled_images import RANKED, RULES, fit_classifier, write_labelled
+from tests.support.once import made_once
+from tests.support.patience import PATIENCE_S
 from tests.support.pools import own_threads
 from tests.support.tiny_run import make_run
 
 pytest_plugins = ["tests.support.leaks"]
 tqdm.monitor_interval = 0  # no thread that watches over progress bars
 # The same examples every time, however slow the machine.
-settings.register_profile("suite", deadline=None, derandomize=True, database=None)
+settings.register_profile(
+    "suite",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("suite")
+torchserve.READY_TIMEOUT_S = server.READY_TIMEOUT_S = PATIENCE_S
 
 
 @pytest.fixture(autouse=True)
@@ -48,15 +58,20 @@ class TinyRun:
 
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
-    folder = tmp_path_factory.mktemp("tiny")
-    return TinyRun(make_run(folder / "run", folder / "images"), folder / "images")
+    def make(folder: Path) -> TinyRun:
+        return TinyRun(make_run(folder / "run", folder / "images"), folder / "images")
+
+    return made_once(tmp_path_factory, "tiny_run", make)
 
 
 @pytest.fixture(scope="session")
 def tiny_export(tiny_run: TinyRun, tmp_path_factory: pytest.TempPathFactory) -> Export:
     """The export of the tiny run, with its archive for SageMaker."""
-    folder = tmp_path_factory.mktemp("dist")
-    return build(load_run(tiny_run.run), folder, plain_options("tiny", sagemaker=True))
+
+    def make(folder: Path) -> Export:
+        return build(load_run(tiny_run.run), folder, plain_options("tiny", sagemaker=True))
+
+    return made_once(tmp_path_factory, "tiny_export", make)
 
 
 @pytest.fixture(scope="session")
@@ -74,19 +89,26 @@ def recommender(tiny_export: Export) -> Iterator[Recommender]:
 @pytest.fixture(scope="session")
 def classify_run(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
     """A run of the task ``classify`` on coloured shapes and their likes, with an int8 graph."""
-    folder = tmp_path_factory.mktemp("classify")
-    manifest = write_labelled(folder / "data", 240)
-    fit_classifier(manifest, folder / "run", **RANKED)
-    return TinyRun(folder / "run", folder / "data")
+
+    def make(folder: Path) -> TinyRun:
+        manifest = write_labelled(folder / "data", 240)
+        fit_classifier(manifest, folder / "run", **RANKED)
+        return TinyRun(folder / "run", folder / "data")
+
+    return made_once(tmp_path_factory, "classify_run", make)
 
 
 @pytest.fixture(scope="session")
 def classify_export(classify_run: TinyRun, tmp_path_factory: pytest.TempPathFactory) -> Export:
     """The export of the classifier with rules, on onnxruntime alone."""
-    folder = tmp_path_factory.mktemp("classify-dist")
-    (folder / "rules.yaml").write_text(RULES, encoding="utf-8")
-    options = ExportOptions("shapes", devices=("cpu",), rules=folder / "rules.yaml")
-    return export_classifier(load_run(classify_run.run), folder / "dist", options)
+
+    def make(folder: Path) -> Export:
+        rules = folder / "rules.yaml"
+        rules.write_text(RULES, encoding="utf-8")
+        options = ExportOptions("shapes", devices=("cpu",), rules=rules)
+        return export_classifier(load_run(classify_run.run), folder / "dist", options)
+
+    return made_once(tmp_path_factory, "classify_export", make)
 
 
 @pytest.fixture(scope="session")

@@ -6,14 +6,15 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-CONFTEST = """
+LEAKING = ("test_a_thread", "test_a_process", "test_a_process_whose_parent_has_ended")
+CONFTEST = f"""
 import sys
 
 pytest_plugins = ["tests.support.leaks"]
 
 
-def pytest_sessionstart():
-    sys.modules["tests.support.leaks"].GRACE_S = 0.5
+def pytest_runtest_setup(item):
+    sys.modules["tests.support.leaks"].GRACE_S = 0.5 if item.name in {LEAKING} else 60
 """
 TESTS = """
 import subprocess
@@ -89,10 +90,8 @@ def test_what_a_test_leaves_behind_fails_it(tmp_path):
     )  # fmt: skip
     assert "7 passed, 3 errors" in done.stdout, done.stdout
     left = re.findall(r"ERROR at teardown of (\w+).*?\nleft behind: (\S+) (.*)", done.stdout)
-    assert [(test, kind) for test, kind, _ in left] == [
-        ("test_a_thread", "thread"),
-        ("test_a_process", "process"),
-        ("test_a_process_whose_parent_has_ended", "process"),
-    ]
+    assert [(test, kind) for test, kind, _ in left] == list(
+        zip(LEAKING, ("thread", "process", "process"), strict=True)
+    )
     assert left[0][2] == "mine (daemon)"
     assert all(said.endswith("sleep 60") for _, _, said in left[1:])

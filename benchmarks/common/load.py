@@ -46,17 +46,22 @@ class Replies:
 def closed_loop(
     target: LoadTarget, bodies: Sequence[Payload], *, clients: int, seconds: float
 ) -> Replies:
-    """Let each client send its next request after the last response, for about ``seconds``."""
+    """Let each client send its next request after the last response, for about ``seconds``.
+
+    Each client sends at least one, however late it starts.
+    """
     recorder = _Recorder()
     start = time.perf_counter()
 
     def run(number: int) -> None:
         client, turn = target.client(), number
-        while time.perf_counter() - start < seconds:
+        while True:
             sent = time.perf_counter()
             status, _ = client.post(bodies[turn % len(bodies)])
             recorder.add(sent - start, sent, status)
             turn += clients
+            if time.perf_counter() - start >= seconds:
+                break
         client.close()
 
     _run_threads(run, clients)

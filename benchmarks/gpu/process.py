@@ -48,7 +48,7 @@ def run_in_process(measure: Measure, context: RowContext) -> Figures:
     process.start()
     theirs.close()
     try:
-        if not ours.poll(context.limit_s):
+        if not ends_within(ours, context.limit_s):
             raise RowFailed(f"stopped after its {context.limit_s:.0f} s")
         outcome, content = ours.recv()
         process.join(UNWIND_S)
@@ -64,6 +64,11 @@ def run_in_process(measure: Measure, context: RowContext) -> Figures:
         raise RowFailed(content)
     figures: Figures = content
     return figures
+
+
+def ends_within(connection: Connection, limit_s: float) -> bool:
+    """Wait until a row sends its outcome, or its process ends; return whether it did in time."""
+    return connection.poll(limit_s)
 
 
 def _run(connection: Connection, measure: Measure, context: RowContext) -> None:

@@ -34,7 +34,7 @@ assert answer.candidates
 from augrank.serving.server import ServerOptions, serve
 from augrank.serving.torchserve import loopback_client
 with serve(bundle, ServerOptions(port=0)) as server:
-    with loopback_client(headers=server.headers, timeout=60) as client:
+    with loopback_client(headers=server.headers, timeout=600) as client:
         fields = {"target": "open_rate", **CONTEXT}
         answer = client.post(server.url, data=fields, files={"image": image.read_bytes()})
     assert answer.status_code == 200, answer.text
@@ -114,7 +114,7 @@ def test_nothing_calls_home(name, tiny_export, image, tmp_path, scratch):
         [*command, str(images / "image.png"), str(scratch)],
         env=environment,
         cwd=Path(__file__).parents[2],
-        timeout=400,
+        timeout=3600,
     )
     if done.returncode == NO_NAMESPACES:
         pytest.skip(f"no namespaces here: {done.stderr.strip()}")

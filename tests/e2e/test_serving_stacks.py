@@ -5,11 +5,11 @@ import http.client
 import json
 import os
 import signal
-import time
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import httpx
+import psutil
 import pytest
 from sklearn.metrics import f1_score
 
@@ -20,7 +20,15 @@ from export.tasks.classify import build as build_classifier
 from export.tasks.recommend import build
 from tests.support.export_options import plain_options
 from tests.support.image_files import noise_jpeg
-from tests.support.sagemaker.stacks import aws_toolkit, own_entry, toolkit_python, unpack
+from tests.support.patience import PATIENCE_S
+from tests.support.sagemaker.stacks import (
+    aws_toolkit,
+    held_java,
+    own_entry,
+    requests_seen,
+    toolkit_python,
+    unpack,
+)
 
 pytestmark = pytest.mark.slow
 FIELDS = {"target": "open_rate", "campaign_type": "Newsletter", "industry": "Retail"}
@@ -34,7 +42,7 @@ def expected(tiny_export, image) -> dict:
     """The answer of the .mar under TorchServe."""
     with serve(tiny_export.archive, ServerOptions(port=0, auth=False)) as server:
         headers = {"Content-Type": "image/png", "X-Augrank-Fields": json.dumps(FIELDS)}
-        response = httpx.post(server.url, content=image, headers=headers, timeout=60)
+        response = httpx.post(server.url, content=image, headers=headers, timeout=PATIENCE_S)
     assert response.status_code == 200
     return without_time(response)
 
@@ -93,15 +101,40 @@ def check_answers(stack, image, expected) -> None:
         assert response.json()["error"]["status"] == status
 
 
+def check_draining(stack, base, image) -> None:
+    """Ask a worker that is held, and stop the stack: it answers first, and takes no more."""
+    children = psutil.Process(stack.process.pid).children(recursive=True)
+    (worker,) = (each for each in children if "model_service_worker" in " ".join(each.cmdline()))
+    asked = http.client.HTTPConnection(urlsplit(stack.url).netloc, timeout=PATIENCE_S)
+    before = requests_seen(base)
+    worker.suspend()
+    try:
+        asked.request("POST", "/invocations", image, RAW)
+        stack.wait(lambda _: requests_seen(base) > before)
+        os.kill(stack.process.pid, signal.SIGTERM)
+        stack.wait(lambda it: it.ping() == 503)
+    finally:
+        worker.resume()
+    assert asked.getresponse().status == 200
+    asked.close()
+
+
 def test_the_projects_entry_point_answers_as_the_mar_and_drains(
     tiny_export, expected, image, tmp_path
 ):
     unpack(tiny_export.model_tar, tmp_path)
     (tmp_path / "model" / "model-config.yaml").chmod(0o444)
-    settings = {"SAGEMAKER_TS_BATCH_SIZE": "4", "SAGEMAKER_TS_MAX_BATCH_DELAY": "1500"}
-    with own_entry(tmp_path, SAGEMAKER_MODEL_SERVER_WORKERS="1", **settings) as stack:
+    settings = {
+        "SAGEMAKER_MODEL_SERVER_WORKERS": "1",
+        "SAGEMAKER_TS_BATCH_SIZE": "4",
+        "SAGEMAKER_TS_MAX_BATCH_DELAY": "1500",
+        "SAGEMAKER_TS_RESPONSE_TIMEOUT": str(PATIENCE_S),
+    }
+    java, start = held_java(tmp_path)
+    with own_entry(tmp_path, JAVA_HOME=str(java), **settings) as stack:
         stack.wait(lambda it: it.ping() == 503)  # listens before the model is there, and says so
         assert stack.invoke(image, RAW).status_code == 503
+        start.touch()
         stack.wait(lambda it: it.ping() == 200)
         check_answers(stack, image, expected)
         large = noise_jpeg(2900, quality=98)  # below the platform's 25 MB
@@ -115,13 +148,8 @@ def test_the_projects_entry_point_answers_as_the_mar_and_drains(
         with ThreadPoolExecutor(4) as pool:  # one batch of four
             outcomes = list(pool.map(ask, [image, b"broken", image, image[:200]]))
         assert [status for status, _ in outcomes] == [200, 415, 200, 422]
-        asked = http.client.HTTPConnection(urlsplit(stack.url).netloc, timeout=60)
-        asked.request("POST", "/invocations", image, RAW)  # waits 1.5 s for more requests
-        time.sleep(0.7)  # it is sent; now it has arrived, too
-        os.kill(stack.process.pid, signal.SIGTERM)
-        assert asked.getresponse().status == 200
-        asked.close()
-        assert stack.process.wait(120) == 0
+        check_draining(stack, tmp_path, image)
+        assert stack.process.wait(PATIENCE_S) == 0
         assert stack.ping() == 0
 
 
@@ -133,13 +161,16 @@ def test_awss_toolkit_answers_as_the_mar(tiny_export, expected, image, tmp_path)
             stack.wait(lambda it: it.ping() == 200 and it.invoke(image, RAW).status_code == 200)
             check_answers(stack, image, expected)
         headers = {"Content-Type": "image/png", "X-Augrank-Fields": json.dumps(FIELDS)}
-        assert httpx.post(other.url, content=image, headers=headers, timeout=60).status_code == 200
+        assert (
+            httpx.post(other.url, content=image, headers=headers, timeout=PATIENCE_S).status_code
+            == 200
+        )
 
 
 def test_what_cannot_be_served_ends_with_a_message(tmp_path):
     (tmp_path / "model").mkdir()
     with own_entry(tmp_path) as stack:
-        assert stack.process.wait(120) == 1
+        assert stack.process.wait(PATIENCE_S) == 1
         text = stack.log.read_text()
         assert "is not a bundle" in text
         assert "Traceback" not in text

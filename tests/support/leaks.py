@@ -20,7 +20,8 @@ import psutil
 import pytest
 
 MARK = "PYTEST_LEAKS_SESSION"
-GRACE_S = 20.0  # a machine under load ends processes late; costs time only where something leaks
+# A machine under load ends processes late; it costs time only where something leaks.
+GRACE_S, LATE_LOOKS = 120.0, 10
 Leak = threading.Thread | psutil.Process
 
 
@@ -69,9 +70,10 @@ class LeakDetector:
 
     def _after_grace(self) -> list[Leak]:
         deadline = time.monotonic() + GRACE_S
-        collected = False
+        collected, late = False, 0
         while leaked := self._leaked():
-            if time.monotonic() > deadline:
+            late += time.monotonic() > deadline  # a stall may have taken all the time
+            if late > LATE_LOOKS:
                 return leaked
             if not collected:  # a pool's threads end with the pool, which a cycle may hold
                 gc.collect()

@@ -13,6 +13,7 @@ class LocalServer(ThreadingHTTPServer):
     """A server with a thread for each connection, all of which end with the server."""
 
     daemon_threads = False  # so that server_close joins them
+    request_queue_size = 128  # with 5, a connection waits for seconds if the thread is late
 
     def __init__(self, handler: type[BaseHTTPRequestHandler]) -> None:
         super().__init__(("127.0.0.1", 0), handler)

@@ -242,9 +242,10 @@ def test_values_that_python_cannot_hold_are_bad_rows(tmp_path):
 
 NAMES = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=8)
 CELLS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=12)
+SUPPRESSED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=SUPPRESSED)
 @given(
     st.lists(NAMES.map(lambda n: "c " + unicodedata.normalize("NFC", n.strip())).map(str.strip),
              min_size=1, max_size=4, unique=True),
@@ -269,7 +270,7 @@ def test_what_is_written_is_read(tmp_path, names, rows, delimiter):
     assert read_rows(tmp_path / "m.parquet").frame.to_dict("list") == wanted
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=SUPPRESSED)
 @given(
     st.binary(max_size=300),
     st.sampled_from(

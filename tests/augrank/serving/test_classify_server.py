@@ -10,6 +10,7 @@ import pytest
 from augrank.serving.capacity import CapacityRequest, plan_serving
 from augrank.serving.server import ServerOptions, serve
 from tests.support.labelled_images import draw_labelled
+from tests.support.patience import PATIENCE_S
 
 pytestmark = pytest.mark.slow
 BROKEN = b"\xff\xd8\xff\xe0 not a picture"
@@ -27,20 +28,22 @@ def encoded(data: bytes) -> str:
 @pytest.fixture(scope="module")
 def server(classify_export):
     plan = plan_serving(CapacityRequest(workers=1, batch_size=4, batch_delay_ms=5))
-    options = ServerOptions(port=0, plan=plan, precision="fp32", device="cpu")  # as in process
+    options = ServerOptions(
+        port=0, plan=plan, precision="fp32", device="cpu", timeout_s=PATIENCE_S
+    )  # as in process
     with serve(classify_export.archive, options) as running:
         yield running
 
 
 def send(server, body: dict) -> httpx.Response:
-    return httpx.post(server.url, json=body, headers=server.headers, timeout=60)
+    return httpx.post(server.url, json=body, headers=server.headers, timeout=PATIENCE_S)
 
 
 @pytest.mark.parametrize("content_type", ["image/png", "application/x-image"])
 def test_a_raw_image_is_answered_as_in_process(server, classifier, content_type):
     """``application/x-image`` is SageMaker's own, and that of its batch transforms."""
     headers = {**server.headers, "Content-Type": content_type, "X-Augrank-Fields": "top=3"}
-    response = httpx.post(server.url, content=photo(0), headers=headers, timeout=60)
+    response = httpx.post(server.url, content=photo(0), headers=headers, timeout=PATIENCE_S)
     assert response.status_code == 200
     (got,) = response.json()["images"]
     want = json.loads(classifier.classify(photo(0), top=3).model_dump_json())

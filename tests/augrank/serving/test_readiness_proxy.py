@@ -12,11 +12,19 @@ from http.server import BaseHTTPRequestHandler
 
 import pytest
 
+from augrank.serving import readiness_proxy
 from augrank.serving.readiness_proxy import QUIET_S, ReadinessProxy
+from tests.support.patience import PATIENCE_S
 from tests.support.servers import serving
 
 LARGE = 25 * 1024 * 1024
-PATIENCE_S = 60.0
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch):
+    """Let a rejected client finish sending, however slow the machine is."""
+    for name in ("HEAD_TIMEOUT_S", "LINGER_S"):
+        monkeypatch.setattr(readiness_proxy, name, PATIENCE_S)
 
 
 @dataclass

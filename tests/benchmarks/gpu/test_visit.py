@@ -1,5 +1,6 @@
 """Rows of a visit: each in its own process, within its time, whatever becomes of the others."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -13,9 +14,11 @@ import pytest
 
 from augrank.files import read_json
 from benchmarks.common.resume import PartialResults
+from benchmarks.gpu import process
 from benchmarks.gpu.config import QUICK, NotPossibleHere, RowContext
 from benchmarks.gpu.visit import Row, RowResult, Visit, limit_of
 from tests.support.messages import Messages
+from tests.support.patience import PATIENCE_S
 
 
 def succeed(context: RowContext):
@@ -42,15 +45,15 @@ def hang(context: RowContext):
     """Start a process that ends on no signal but SIGKILL, and wait without end."""
     ignoring = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); time.sleep(600)"
     child = subprocess.Popen([sys.executable, "-c", ignoring])
-    (context.scratch / "child").write_text(str(child.pid))
     try:
-        time.sleep(600)
+        (context.scratch / "child").write_text(str(child.pid))
+        time.sleep(2 * PATIENCE_S)
     finally:
         (context.scratch / "unwound").touch()
 
 
 class Visits:
-    """Runs visits on one folder."""
+    """Runs visits on one folder, during which the clock stands still."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.messages = folder, Messages()
@@ -67,13 +70,32 @@ class Visits:
             self.messages,
             lambda results: self.saved.append([*results]),
             only,
+            clock=lambda: 0.0,
         )
         return {result.name: result for result in visit.run(rows)}
 
 
 @pytest.fixture
-def visits(tmp_path):
+def visits(tmp_path, monkeypatch):
+    """Visits whose rows may take as long as they do: their limits are only shown."""
+    monkeypatch.setattr(process, "ends_within", lambda ours, _limit_s: ours.poll(PATIENCE_S))
+    monkeypatch.setattr(process, "UNWIND_S", PATIENCE_S)
     return Visits(tmp_path)
+
+
+def wait_until(happened) -> None:
+    """Wait for a condition, which must become true."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def test_a_failed_row_does_not_stop_the_others(visits, capfd):
@@ -113,16 +135,34 @@ def test_a_row_without_time_is_left_out_and_says_so(visits):
     assert "long is left out: needs 500 s, and 100 s are left" in visits.messages.texts
 
 
-def test_a_row_that_hangs_is_stopped_with_all_it_started(visits):
-    start = time.monotonic()
+def test_a_row_that_hangs_is_stopped_with_all_it_started(visits, monkeypatch):
+    """Its time is over when it has started its process."""
+    child, limits = visits.folder / "child", []
+
+    def ends_within(ours, limit_s: float) -> bool:
+        limits.append(limit_s)
+        if len(limits) > 1:
+            return ours.poll(PATIENCE_S)
+        wait_until(lambda: child.exists() and child.read_text())
+        return False
+
+    monkeypatch.setattr(process, "ends_within", ends_within)
     results = visits.run([Row("hangs", hang, 1, 1), Row("next", succeed, 1, 1)], seconds=16)
-    assert time.monotonic() - start < 40
+    assert limits == [8, 16]
     assert results["hangs"].state == "failed"
     assert results["hangs"].reason == "stopped after its 8 s"
     assert (visits.folder / "unwound").exists()
-    child = int((visits.folder / "child").read_text())
-    assert not psutil.pid_exists(child) or psutil.Process(child).status() == "zombie"
+    wait_until(lambda: is_gone(int(child.read_text())))
     assert results["next"].state == "measured"
+
+
+def test_a_row_is_waited_for_as_long_as_its_limit():
+    ours, theirs = multiprocessing.Pipe(duplex=False)
+    assert not process.ends_within(ours, 0.01)
+    theirs.send("an outcome")
+    assert process.ends_within(ours, PATIENCE_S)
+    theirs.close()
+    ours.close()
 
 
 def test_a_second_call_measures_only_what_is_missing(visits):

@@ -1,7 +1,9 @@
 """The training benchmark at tiny scale, and its document."""
 
+import gc
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from benchmarks.common.resume import PartialResults
 from benchmarks.training import (
     benchmark,
     document,
+    inputs,
     measurements,
     neighbours,
     report,
@@ -33,6 +36,7 @@ from benchmarks.training.report import TrainingMeasurements
 from benchmarks.training.runs import FitRun, JobMeasurement, RunMeasurement, ScalingMeasurement
 from simulation.render import render_catalogue
 from tests.support.messages import Messages
+from training.data.image_cache import sources
 
 RATIOS = {
     "real_over_synthetic",
@@ -146,10 +150,46 @@ def test_parts_measured_under_other_conditions_are_measured_again(tmp_path):
     assert json.loads(json.dumps(conditions)) == conditions
 
 
+def count_decoded(monkeypatch) -> dict[str, list[int]]:
+    """Count the files that are decoded for each rate of the input path."""
+    decode, decoded, counts = sources.decode, [], {}
+
+    def noted(data: bytes, size: int):
+        decoded.append(size)
+        return decode(data, size)
+
+    def counted(name, measure, *given) -> float:
+        before = len(decoded)
+        rate = measure(*given)
+        counts.setdefault(name, []).append(len(decoded) - before)
+        return rate
+
+    monkeypatch.setattr(sources, "decode", noted)
+    for name in ("warm_rate", "cold_rate"):
+        monkeypatch.setattr(inputs, name, partial(counted, name, getattr(inputs, name)))
+    return counts
+
+
+def collect_before_forks(monkeypatch) -> None:
+    """Free the engines that earlier parts left, which a forked worker could not: it would hang.
+
+    It has not the threads that the engine's destructor joins.
+    """
+    loader = inputs.ImageFolderLoader
+
+    def made(*given):
+        gc.collect()
+        return loader(*given)
+
+    monkeypatch.setattr(inputs, "ImageFolderLoader", made)
+
+
 @pytest.mark.slow
 def test_a_tiny_run_measures_every_part_and_ends_in_one_line(tmp_path, monkeypatch):
     tiny = replace(measurements.QUICK, rounds=2, sizes=(32,), images=24, turn_s=0.1)
     monkeypatch.setattr(measurements, "QUICK", tiny)
+    decoded = count_decoded(monkeypatch)
+    collect_before_forks(monkeypatch)
     # Whole runs take minutes.
     monkeypatch.setattr(
         benchmark, "measure_runs", lambda *_: RunMeasurement([1.0], [2.0], [0.5], [0.5])
@@ -174,8 +214,9 @@ def test_a_tiny_run_measures_every_part_and_ends_in_one_line(tmp_path, monkeypat
     assert backbone["peak_mb"] == round(kept["resnet18, 32 px"]["peak_mb"]) > 100
     for name in ("synthetic", "real", "cold", "embed", "embed_fp32", "eager"):
         assert backbone[name]["median"] > 0
-    (inputs,) = content["inputs"]
-    assert inputs["warm"]["median"] > inputs["cold"]["median"] > 0
+    (rates,) = content["inputs"]
+    assert min(rates["warm"]["median"], rates["cold"]["median"]) > 0
+    assert decoded == {"warm_rate": [0, 0, 0], "cold_rate": [15, 15]}  # of 24: those of training
     for name in ("training", "input", "scaling"):
         assert (out / "plots" / f"{name}.png").read_bytes()[1:4] == b"PNG"
 

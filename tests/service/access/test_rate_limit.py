@@ -74,14 +74,14 @@ def test_buckets_are_bounded():
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 class TestRequests:
     def test_too_many_are_refused_and_told_when_to_come_back(self, database: Database, tmp_path):
-        client = client_of(keyed_app(database, tmp_path, requests_per_s=0.1, requests_burst=3))
+        client = client_of(keyed_app(database, tmp_path, requests_per_s=0.001, requests_burst=3))
         answers = [client.get("/v1/openapi.json") for _ in range(4)]
         assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
         refused = answers[-1]
-        assert 1 <= int(refused.headers["Retry-After"]) <= 10  # the clock goes on
+        assert 1 <= int(refused.headers["Retry-After"]) <= 1000  # the clock goes on
         error = refused.json()["error"]
         assert (error["code"], error["status"]) == ("too_many_requests", 429)
-        assert "at most 0.1 a second, 3 at once" in error["expected"]
+        assert "at most 0.001 a second, 3 at once" in error["expected"]
         assert "X-Request-Id" in refused.headers
         assert "default-src 'none'" in refused.headers["Content-Security-Policy"]
         page = client.get("/docs", headers={"Accept": "text/html"})
@@ -89,7 +89,7 @@ class TestRequests:
         assert "<h1>Too many requests</h1>" in page.text
 
     def test_probes_metrics_and_static_files_are_free(self, database: Database, tmp_path):
-        client = client_of(keyed_app(database, tmp_path, requests_per_s=0.1, requests_burst=1))
+        client = client_of(keyed_app(database, tmp_path, requests_per_s=0.001, requests_burst=1))
         for _ in range(3):
             for path in ("/healthz", "/readyz", "/metrics", "/static/style.css"):
                 assert client.get(path).status_code == 200
@@ -99,13 +99,13 @@ class TestRequests:
         assert 'status="429"' in client.get("/metrics").text
 
     def test_each_key_has_a_bucket_of_its_own(self, database: Database, tmp_path):
-        app = keyed_app(database, tmp_path, requests_per_s=0.1, requests_burst=2)
+        app = keyed_app(database, tmp_path, requests_per_s=0.001, requests_burst=2)
         first, second = (client_of(app, make_key(database)) for _ in range(2))
         assert [first.get("/docs").status_code for _ in range(3)] == [200, 200, 429]
         assert second.get("/docs").status_code == 200
 
     def test_who_has_no_key_is_limited_by_address(self, database: Database, tmp_path):
-        app = keyed_app(database, tmp_path, requests_per_s=0.1, requests_burst=2)
+        app = keyed_app(database, tmp_path, requests_per_s=0.001, requests_burst=2)
         key = make_key(database)
         wrong = client_of(app, key[:-2] + "xx")
         tried = [wrong.get("/v1/openapi.json").status_code for _ in range(3)]

@@ -1,5 +1,8 @@
 """Models on a server: requests, faults, and the check that the right bundle answers."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
@@ -18,8 +21,10 @@ from service.backends.remote.recommend import RemoteRecommend
 from service.backends.remote.torchserve import TorchServeTransport, request_of, server_url
 from service.errors import BackendFailed, BackendUnavailable
 from service.settings import ServiceSettings
+from tests.service.jobs.support import finished, serve
 from tests.service.support.model_server import another_version, loaded, model_server
 from tests.service.support.pages import Caller, photo
+from tests.support.patience import PATIENCE_S
 from tests.support.pools import own_threads
 
 
@@ -45,10 +50,19 @@ def remote(server, classify_export):
     backend.close()
 
 
-@pytest.fixture
-def impatient(monkeypatch):
-    monkeypatch.setattr(torchserve, "BUSY_S", 0.2)
-    monkeypatch.setattr(torchserve, "UNREACHABLE_S", 0.2)
+@contextmanager
+def waiting(limit_s: float) -> Iterator[None]:
+    """Let requests be tried again for so long, until the block ends."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torchserve, "BUSY_S", limit_s)
+        patch.setattr(torchserve, "UNREACHABLE_S", limit_s)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def patient() -> Iterator[None]:
+    with waiting(PATIENCE_S):
+        yield
 
 
 def test_a_remote_classifier_answers_as_the_bundle_does(remote, classifier):
@@ -98,9 +112,9 @@ def test_a_busy_server_and_a_cut_connection_are_asked_again(remote, server):
     assert len(server.seen) == 4
 
 
-def test_a_server_that_stays_busy_is_unavailable(remote, server, impatient):
+def test_a_server_that_stays_busy_is_unavailable(remote, server):
     server.faults = [503] * 1000
-    with pytest.raises(BackendUnavailable, match=r"too busy.*got fault 503"):
+    with waiting(0.2), pytest.raises(BackendUnavailable, match=r"too busy.*got fault 503"):
         remote.classify([photo(3)], ClassifyOptions())
 
 
@@ -114,7 +128,7 @@ def test_a_server_that_stays_busy_is_unavailable(remote, server, impatient):
     ],
 )
 def test_faults_of_the_server_are_not_the_images(remote, server, status, error, message):
-    server.faults = [status]
+    server.faults = [status] * 2  # the second one at the smoke request
     with pytest.raises(error, match=message):
         remote.classify([photo(3)], ClassifyOptions())
 
@@ -126,6 +140,42 @@ def test_one_image_at_which_the_server_fails_does_not_hide_the_others(remote, se
         "",
         "backend_failed",
     ]
+
+
+def test_an_image_at_which_a_server_fails_that_answers_others_has_that_as_its_error(remote, server):
+    server.poison = photo(1)
+    (alone,) = remote.classify([server.poison], ClassifyOptions()).images
+    assert (alone.error["code"], alone.error["status"]) == ("backend_failed", 502)
+    assert "500: fault 500" in alone.error["message"]
+    assert len(server.seen) == 3  # the smoke request, and a second try
+    server.poison, server.faults = None, [500]  # that was by chance
+    assert remote.classify([photo(1)], ClassifyOptions()).images[0].error is None
+
+
+def test_a_server_that_ends_at_an_image_has_failed_at_it(remote, server):
+    server.faults = [500, *[503] * 1000]
+    with waiting(0.2), pytest.raises(BackendFailed, match="500: fault 500"):
+        remote.classify([photo(1)], ClassifyOptions())
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_a_batch_skips_an_image_at_which_the_server_fails_and_stops_where_it_fails_at_all(
+    server, remote, database, tmp_path, site
+):
+    settings = ServiceSettings(folder=tmp_path, allow_loopback=True)
+    with TestClient(create_app(settings, database, remote)) as http:
+        caller, bad = Caller(http), serve(site, "/bad.png", photo(2))
+        server.poison = photo(2)
+        state = finished(caller, [serve(site, "/good.png", photo(1)), bad])
+        assert (state["state"], state["answered"], state["skipped"]) == ("done", 1, 1)
+        state = finished(caller, [bad])  # alone
+        assert (state["state"], state["answered"], state["skipped"]) == ("done", 0, 1)
+        path = f"/v1/batches/{state['id']}/results"
+        (item,) = http.get(path, params={"advertiser": "ada"}).json()["items"]
+        assert item["answer"]["error"]["code"] == "backend_failed"
+        server.faults = [500] * 1000
+        state = finished(caller, [serve(site, "/new.png", photo(3))])
+        assert (state["state"], state["answered"], state["skipped"]) == ("failed", 0, 0)
 
 
 def test_an_image_above_the_servers_limit_has_that_as_its_error(remote, server):
@@ -187,7 +237,7 @@ def test_a_remote_recommender_answers_as_the_bundle_does(ranks, tiny_export, rec
 
 
 def test_the_service_answers_what_it_has_kept_while_the_server_is_down(
-    server, remote, database, tmp_path, impatient
+    server, remote, database, tmp_path
 ):
     known, new = photo(1), photo(2)
     app = create_app(ServiceSettings(folder=tmp_path), database, remote)
@@ -197,15 +247,19 @@ def test_the_service_answers_what_it_has_kept_while_the_server_is_down(
         server.cut = 1000
         (again,) = caller.classify(known)
         assert again["labels"] == first["labels"]
-        refused = http.post(
-            "/v1/classify", files=[("images", ("1", new))], data={"advertiser": "ada"}
-        )
+        with waiting(0.2):
+            refused = http.post(
+                "/v1/classify", files=[("images", ("1", new))], data={"advertiser": "ada"}
+            )
         assert refused.status_code == 503
         error = refused.json()["error"]
         assert error["code"] == "backend_unavailable"
         assert "augrank serve" in error["remedy"]
+        ready = http.get("/readyz")
+        assert (ready.status_code, ready.json()["backend"]) == (200, "unavailable")
         server.cut = 0
         assert caller.classify(new)[0]["error"] is None
+        assert http.get("/readyz").json() == {"status": "ready", "backend": "available"}
 
 
 def test_long_fields_go_into_the_body_and_short_ones_beside_the_image():

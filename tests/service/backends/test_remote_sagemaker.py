@@ -33,6 +33,7 @@ from service.errors import BackendFailed, BackendUnavailable
 from service.settings import ServiceSettings
 from tests.service.support.model_server import Model, another_version, loaded
 from tests.service.support.pages import photo
+from tests.support.patience import PATIENCE_S
 from tests.support.pools import own_threads
 from tests.support.sagemaker.region import BUCKET, IMAGE, ROLE, everything, local_aws
 
@@ -59,7 +60,7 @@ class Containers:
 @pytest.fixture
 def containers(monkeypatch):
     monkeypatch.setattr(endpoints, "POLL_S", 0.05)
-    monkeypatch.setattr(sagemaker, "BUSY_S", 0.3)
+    monkeypatch.setattr(sagemaker, "BUSY_S", PATIENCE_S)
     found = Containers()
     with local_aws(found, monkeypatch):
         boto3.client("s3").create_bucket(Bucket=BUCKET)
@@ -129,17 +130,18 @@ def test_an_endpoint_recommends_as_the_bundle_does(
     ],
 )
 def test_faults_of_the_container(
-    deployed, containers, labels, classify_export, fault, error, message
+    deployed, containers, labels, classify_export, monkeypatch, fault, error, message
 ):
     deployed(classify_export.bundle, labels)
     bundle = load_bundle(classify_export.bundle, ClassifySpec)
     backend = connect_classifier(bundle, SETTINGS).backend
-    containers.faults = [fault]
+    containers.faults = [fault] * 2  # the second one at the smoke request
     with pytest.raises(error, match=message):
         backend.classify([photo(1)], ClassifyOptions())
     containers.faults = [(503, b"busy")]
     assert backend.classify([photo(1)], ClassifyOptions()).images[0].error is None
     containers.faults = [(503, b"busy")] * 1000
+    monkeypatch.setattr(sagemaker, "BUSY_S", 0.3)
     with pytest.raises(BackendUnavailable, match="too busy"):
         backend.classify([photo(1)], ClassifyOptions())
 
@@ -170,6 +172,13 @@ def test_an_endpoint_with_another_bundle_is_refused(deployed, labels, classify_e
         connect_classifier(second[0], SETTINGS)
 
 
+def wait_until_asked(asked: list[tuple[str, str]], digest: str, since: int = 0) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while digest[:12] not in {model for model, _ in asked[since:]}:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def test_a_bundle_takes_the_place_of_another_without_a_failed_request(
     deployed, containers, labels, classify_export, second
 ):
@@ -177,7 +186,6 @@ def test_a_bundle_takes_the_place_of_another_without_a_failed_request(
     bundle = load_bundle(classify_export.bundle, ClassifySpec)
     connected = connect_classifier(bundle, SETTINGS)
     current, stop, failures, models = [connected.backend], threading.Event(), [], []
-    connected.deployment._grace_s = 0.2
 
     def ask() -> None:
         while not stop.is_set():
@@ -195,9 +203,10 @@ def test_a_bundle_takes_the_place_of_another_without_a_failed_request(
         containers.newest = model
         connected.deployment.promote(other, current.append)
         assert current[-1].model == other.digest
+        wait_until_asked(models, other.digest)
         containers.newest = labels
         connected.deployment.promote(bundle, current.append)
-        time.sleep(0.1)
+        wait_until_asked(models, bundle.digest, len(models))
     finally:
         stop.set()
         thread.join()

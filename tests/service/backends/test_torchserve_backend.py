@@ -19,23 +19,27 @@ from augrank.bundle.recommend_spec import RecommendSpec
 from augrank.errors import AugrankError
 from augrank.serving.capacity import CapacityRequest, plan_serving
 from augrank.serving.server import Server, ServerOptions, serve
-from augrank.serving.torchserve import free_ports, loopback_client, stop
+from augrank.serving.torchserve import loopback_client, stop
 from service.app import create_app
 from service.backends.bundles import CLASSIFY
 from service.backends.classify import ClassifyOptions
 from service.backends.recommend import RecommendOptions
+from service.backends.remote import torchserve_management
 from service.backends.remote.connect import connect_classifier, connect_recommender
+from service.backends.remote.torchserve import ANSWER_S
+from service.backends.remote.torchserve_management import TorchServeManagement
 from service.backends.start import start_backends
 from service.database.session import Database
 from service.settings import ServiceSettings
 from tests.service.support.model_server import another_version
 from tests.service.support.pages import Caller, photo
+from tests.service.support.processes import free_port
 from tests.service.support.serving import served
+from tests.support.patience import PATIENCE_S
 from tests.support.pools import own_threads
 
 pytestmark = pytest.mark.slow
 REQUESTS, ASKING = 800, 3  # at the least; threads that ask
-P99_S = 5.0  # while a worker starts, on a machine that is busy with other tests
 
 
 @contextmanager
@@ -48,10 +52,17 @@ def torchserve(source, *, auth: bool = False, port: int = 0, management: int = 0
         plan=plan,
         precision="fp32",
         device="cpu",
-        management_port=management or free_ports(1)[0],
+        management_port=management or free_port(),
     )
     with serve(source, options) as server:
         yield server
+
+
+@pytest.fixture(autouse=True)
+def patient_management(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the management API take its time: it answers beside workers that start."""
+    monkeypatch.setattr(TorchServeManagement._ask, "__defaults__", (None, PATIENCE_S))
+    monkeypatch.setattr(torchserve_management, "READY_TIMEOUT_S", PATIENCE_S)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +88,7 @@ def settings_of(server: Server, **more) -> ServiceSettings:
 def versions(server: Server) -> dict[str, bool]:
     """Return the registered versions, and whether each is the default one."""
     url = f"{server.torchserve.management_url}/models/{server.torchserve.name}"
-    with loopback_client() as client:
+    with loopback_client(timeout=PATIENCE_S) as client:
         (default,) = client.get(url).json()
         found = client.get(f"{url}/all").json()
     name = default["modelVersion"]
@@ -124,6 +135,7 @@ def test_keys_are_read_from_the_servers_file_and_renewed(classify_export):
                 f"{server.torchserve.management_url}/token",
                 params={"type": kind},
                 headers={"Authorization": f"Bearer {before['API']['key']}"},
+                timeout=PATIENCE_S,
             ).raise_for_status()
         assert json.loads(file.read_text())["inference"]["key"] != before["inference"]["key"]
         assert backend.classify([photo(1)], ClassifyOptions()).images[0].error is None
@@ -137,7 +149,7 @@ def test_keys_are_read_from_the_servers_file_and_renewed(classify_export):
 
 
 def test_a_server_that_was_killed_is_said_and_works_again(classify_export, database, tmp_path):
-    port = free_ports(1)[0]
+    port = free_port()
     with torchserve(classify_export.archive, port=port) as server:
         settings = settings_of(server, folder=tmp_path)
         found = start_backends(settings, {CLASSIFY: classify_export.bundle})
@@ -152,7 +164,7 @@ def test_a_server_that_was_killed_is_said_and_works_again(classify_export, datab
             )
             assert refused.status_code == 503
             assert refused.json()["error"]["code"] == "backend_unavailable"
-            assert time.monotonic() - started < 10
+            assert time.monotonic() - started < ANSWER_S  # it did not wait for an answer
             assert caller.classify(photo(1))[0]["labels"] == known["labels"]
             with torchserve(classify_export.archive, port=port):
                 (answer,) = caller.classify(photo(2))
@@ -177,15 +189,26 @@ def test_a_server_with_another_bundle_gets_this_one_only_with_the_management_api
 
 @dataclass
 class Load:
-    """What came of requests, by the time they began."""
+    """What came of requests."""
 
-    times: list[tuple[float, float]] = field(default_factory=list)  # began, took; seconds
-    models: set[str] = field(default_factory=set)
+    answers: list[tuple[float, float, str]] = field(default_factory=list)  # began, ended, model
     failures: list[str] = field(default_factory=list)
 
-    def p99(self, since: float, until: float) -> float:
-        took = [took for began, took in self.times if since <= began < until]
-        return float(np.percentile(took, 99))
+    @property
+    def models(self) -> set[str]:
+        return {model for _, _, model in self.answers}
+
+    def between(self, since: float, until: float) -> list[tuple[float, str]]:
+        """Return how long requests took that began and ended meanwhile, and their models."""
+        return [
+            (ended - began, model)
+            for began, ended, model in self.answers
+            if since <= began and ended <= until
+        ]
+
+
+def p99_ms(found: list[tuple[float, str]]) -> float:
+    return round(1e3 * float(np.percentile([took for took, _ in found], 99)), 1)
 
 
 def pictures() -> Iterator[bytes]:
@@ -209,7 +232,7 @@ def under_load(url: str) -> Iterator[Load]:
     load, ended, source, lock = Load(), threading.Event(), pictures(), threading.Lock()
 
     def ask() -> None:
-        with loopback_client(timeout=60) as client:
+        with loopback_client(timeout=PATIENCE_S) as client:
             while not ended.is_set():
                 with lock:
                     data = next(source)
@@ -219,10 +242,9 @@ def under_load(url: str) -> Iterator[Load]:
                     files=[("images", ("1", data))],
                     data={"advertiser": "ada"},
                 )
-                load.times.append((began, time.monotonic() - began))
-                said = answer.json()
+                ended_at, said = time.monotonic(), answer.json()
                 if answer.status_code == 200 and said["images"][0]["error"] is None:
-                    load.models.add(said["images"][0]["model_digest"])
+                    load.answers.append((began, ended_at, said["images"][0]["model_digest"]))
                 else:
                     load.failures.append(answer.text)
 
@@ -238,14 +260,27 @@ def under_load(url: str) -> Iterator[Load]:
 
 def wait_for(load: Load, count: int) -> None:
     """Wait until so many requests more were answered."""
-    goal, deadline = len(load.times) + count, time.monotonic() + 240
-    while len(load.times) < goal and time.monotonic() < deadline:
+    goal, deadline = len(load.answers) + count, time.monotonic() + PATIENCE_S
+    while len(load.answers) < goal and not load.failures and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert len(load.times) >= goal
+    assert len(load.answers) >= goal, load.failures
+
+
+@pytest.fixture
+def registered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The archives that were registered: a worker was started for each."""
+    archives, register = list[str](), TorchServeManagement.register
+
+    def noted(management: TorchServeManagement, archive: str, workers: int) -> None:
+        archives.append(archive)
+        register(management, archive, workers)
+
+    monkeypatch.setattr(TorchServeManagement, "register", noted)
+    return archives
 
 
 def test_promotion_and_rollback_under_load_fail_no_request(
-    classify_export, database, tmp_path, record_property: Callable[[str, object], None]
+    classify_export, database, tmp_path, registered, record_property: Callable[[str, object], None]
 ):
     bundle = load_bundle(classify_export.bundle, ClassifySpec)
     second, third = (
@@ -268,27 +303,27 @@ def test_promotion_and_rollback_under_load_fail_no_request(
             before_rollback = time.monotonic()
             promoter.rollback("ana")
             rolled_back_s = time.monotonic() - before_rollback
+            assert len(registered) == 1  # by the promotion: a rollback starts no worker
             wait_for(load, REQUESTS // 4)
             promoter.promote(added[1].id, "ana")
             wait_for(load, REQUESTS // 4)
         assert load.failures == []
-        assert len(load.times) >= REQUESTS
+        assert len(load.answers) >= REQUESTS
         assert load.models == {first.digest, added[0].digest, added[1].digest}
         assert promoter.digest == added[1].digest
         # The one before stays for a rollback; older ones are gone.
         assert versions(server) == {"1.0": False, added[1].digest[:12]: True}
-    before, during = load.p99(0, promoted), load.p99(promoted, done)
+    during = load.between(promoted, done)
+    assert first.digest in {model for _, model in during}  # while the new worker started
     figures = {
-        "requests": len(load.times),
+        "requests": len(load.answers),
         "promotion_s": round(done - promoted, 2),
         "rollback_s": round(rolled_back_s, 3),
-        "p99_before_ms": round(1e3 * before, 1),
-        "p99_during_ms": round(1e3 * during, 1),
+        "p99_before_ms": p99_ms(load.between(0, promoted)),
+        "p99_during_ms": p99_ms(during),
     }
     record_property("promotion", figures)
     print(json.dumps(figures))
-    assert rolled_back_s < 10
-    assert during < P99_S
 
 
 def test_a_bundle_that_does_not_start_leaves_the_one_before(server, classify_export, tmp_path):

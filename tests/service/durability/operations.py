@@ -24,11 +24,11 @@ import httpx
 
 from tests.service.support.pages import photo, sha256
 from tests.service.support.processes import PostgresServer, free_port, start
+from tests.support.patience import PATIENCE_S
 
 PICTURES = 5
 ADVERTISERS = ("ada", "bob", "cyd")
 CLASSES = ("blue", "green", "red")
-READY_S = 180.0  # on a busy machine
 FILES = [(photo(n), photo(n, ".jpg")) for n in range(80, 80 + PICTURES)]
 
 
@@ -62,7 +62,7 @@ class Person:
         self._rng, self._root = random.Random(seed), root
         self._held = [_Held() for _ in range(PICTURES)]
         self.accepted: set[int] = set()  # rows that were answered
-        self._http = httpx.Client(base_url=f"{root}/v1", timeout=30)
+        self._http = httpx.Client(base_url=f"{root}/v1", timeout=PATIENCE_S)
 
     def close(self) -> None:
         self._http.close()
@@ -162,7 +162,7 @@ class Person:
         return answer.status_code == status
 
     def _wait(self) -> None:
-        deadline = time.monotonic() + READY_S
+        deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
             try:
                 if httpx.get(f"{self._root}/readyz").status_code == 200:
@@ -170,7 +170,7 @@ class Person:
             except httpx.TransportError:
                 pass
             time.sleep(0.05)
-        raise AssertionError(f"the service is not back after {READY_S:g} s")
+        raise AssertionError(f"the service is not back after {PATIENCE_S} s")
 
     def check_history(self) -> None:
         """Find every row that was answered, and no other advertiser's."""
@@ -227,11 +227,11 @@ def run_operations(
                 postgres.start()
             else:
                 os.kill(process.pid, signal.SIGKILL)
-                process.wait(20)
+                process.wait(PATIENCE_S)
                 process = start(bundle, folder, port, log, *options)
             report.kills += 1
         for thread in threads:
-            thread.join(600)
+            thread.join()
         if failures:
             raise failures[0]
         for person in people:
@@ -240,7 +240,7 @@ def run_operations(
         for person in people:
             person.close()
         process.terminate()
-        process.wait(30)
+        process.wait(PATIENCE_S)
     return report
 
 

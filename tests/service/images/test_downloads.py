@@ -1,7 +1,6 @@
 """Slow hosts keep those waiting who ask for them, and nobody else."""
 
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -21,6 +20,7 @@ from tests.service.support.keyed import make_key
 from tests.service.support.pages import photo
 from tests.service.support.recommender_stub import DrawnRecommender
 from tests.service.support.serving import served
+from tests.support.patience import PATIENCE_S
 from tests.training.download.site import Site, reply
 
 AT_ONCE = 2
@@ -35,7 +35,7 @@ class SlowSite:
 
     def _answer(self, handler, _) -> None:
         self.asked.release()
-        self.released.wait(20)
+        self.released.wait(PATIENCE_S)
         reply(handler, 200, photo(80))
 
     def close(self) -> None:
@@ -52,7 +52,7 @@ def slow() -> Iterator[SlowSite]:
 
 def post(site: str, key: str, path: str = "classify", **data: object) -> httpx.Response:
     headers = {"Authorization": f"Bearer {key}"}
-    return httpx.post(f"{site}/v1/{path}", headers=headers, data=data, timeout=30)
+    return httpx.post(f"{site}/v1/{path}", headers=headers, data=data, timeout=PATIENCE_S)
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
@@ -68,8 +68,7 @@ def test_one_key_that_asks_for_slow_hosts_is_refused_and_others_are_answered(
             pool.submit(post, url, ada, advertiser="ada", urls=slow.url) for _ in range(AT_ONCE)
         ]
         for _ in waiting:
-            assert slow.asked.acquire(timeout=20)
-        started = time.monotonic()
+            assert slow.asked.acquire(timeout=PATIENCE_S)
         for path, given in (("classify", {"urls": slow.url}), ("recommend", {"url": slow.url})):
             refused = post(url, ada, path, advertiser="ada", **given)
             assert refused.status_code == 429, refused.text
@@ -80,7 +79,6 @@ def test_one_key_that_asks_for_slow_hosts_is_refused_and_others_are_answered(
         other = post(url, bob, advertiser="bob", urls=quick)
         assert other.status_code == 200, other.text
         assert other.json()["images"][0]["error"] is None
-        assert time.monotonic() - started < 5
         assert not any(each.done() for each in waiting)
         slow.released.set()
         assert [each.result().status_code for each in waiting] == [200] * AT_ONCE
@@ -93,14 +91,14 @@ def test_all_together_leave_threads_for_others():
 
     def wait(urls):
         entered.release()
-        assert released.wait(20)
+        assert released.wait(PATIENCE_S)
         return tuple(ImageNotFetched(url) for url in urls)
 
     downloads = BoundedDownloads(wait, of_one=2, most=3)
     with ThreadPoolExecutor(3) as pool:
         running = [pool.submit(downloads, who, ["x"]) for who in ("ada", "ada", "bob")]
         for _ in running:
-            assert entered.acquire(timeout=20)
+            assert entered.acquire(timeout=PATIENCE_S)
         with pytest.raises(TooManyRequests, match="2 requests of ada"):
             downloads("ada", ["x"])
         with pytest.raises(TooManyRequests, match="3 requests of all advertisers"):

@@ -3,6 +3,7 @@
 import time
 
 from tests.service.support.pages import Caller
+from tests.support.patience import PATIENCE_S
 from tests.training.download.site import Site, reply
 
 
@@ -22,7 +23,7 @@ def finished(caller: Caller, urls: list[str], advertiser: str = "ada", **more) -
     body = {"advertiser": advertiser, "urls": urls, **more}
     added = caller.http.post("/v1/batches", json=body)
     assert added.status_code == 202, added.text
-    number, deadline = added.json()["id"], time.monotonic() + 60
+    number, deadline = added.json()["id"], time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         path = f"/v1/batches/{number}"
         state = caller.http.get(path, params={"advertiser": advertiser}).json()

@@ -7,11 +7,12 @@ from service.jobs.queue import EVERYBODY, FAILED, add_job, job_of, note
 from service.jobs.worker import JobWorker
 from tests.service.jobs.support import finished, serve
 from tests.service.support.pages import Caller, photo
+from tests.support.patience import PATIENCE_S
 from tests.training.download.site import Site
 
 
 def ended(caller: Caller, number: int) -> dict:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         found = caller.http.get(f"/v1/jobs/{number}").json()
         if found["job"]["state"] in ("done", "failed"):

@@ -8,6 +8,7 @@ from service.backends.live import Live
 from service.models.loading import Load, LocalDeployment
 from service.models.promotion import Promoter
 from service.models.registry import Registry
+from tests.support.patience import PATIENCE_S
 
 
 class Fake:
@@ -30,7 +31,7 @@ class Loads:
             raise BundleError("the smoke request is answered otherwise")
         self.loaded.append(directory.name)
         if self.gate is not None:
-            self.gate.wait(20)
+            self.gate.wait(PATIENCE_S)
         return Fake(directory.name)
 
 

@@ -32,8 +32,7 @@ from tests.service.conftest import new_database
 from tests.service.models.support import Fake, Loads, promoter_of, states
 from tests.service.support.bundles import another
 from tests.service.support.pages import Caller, photo
-
-FOLLOW_S = 20.0  # on a machine that does other things
+from tests.support.patience import PATIENCE_S
 
 
 class FakeServer:
@@ -152,7 +151,7 @@ def test_one_process_promotes_one_model_at_a_time(models):
     with pytest.raises(Conflict, match="being promoted or rolled back"):
         promoter.promote(third.id, "eva")
     assert not promoter.follow()
-    loads.gate.wait(20)
+    loads.gate.wait(PATIENCE_S)
     thread.join()
     assert promoter.digest == second.digest
 
@@ -203,7 +202,9 @@ def test_kill_9_between_two_steps_leaves_one_live_model(
     registry, (first, second, _) = models
     bundle = another(classify_export.bundle, tmp_path, "4.0")
     script = [sys.executable, "-c", KILL, registry.database.url, str(registry.folder), step]
-    ended = subprocess.run([*script, str(bundle)], cwd=Path(__file__).parents[3], timeout=120)
+    ended = subprocess.run(
+        [*script, str(bundle)], cwd=Path(__file__).parents[3], timeout=PATIENCE_S
+    )
     assert ended.returncode == -signal.SIGKILL
     assert registry.live("classify").id == after
     assert states(registry) == (
@@ -256,11 +257,13 @@ def test_no_request_fails_while_a_real_bundle_is_promoted_and_rolled_back(
         threads = [threading.Thread(target=ask, args=(n,)) for n in range(1, 4)]
         for thread in threads:
             thread.start()
+        _wait_until_told(told, first.digest)
         row = http.post(f"/v1/models/{second.id}/promote", json={"who": "ana", "why": "better"})
         assert row.status_code == 201, row.text
         assert row.json()["kind"] == "promote"
         (answer,) = caller.classify(photo(0))
         assert answer["model_digest"] == second.digest
+        _wait_until_told(told, second.digest)
         back = http.post("/v1/models/rollback", json={"who": "eva", "why": "white vans"})
         assert back.status_code == 201, back.text
         (answer,) = caller.classify(photo(0))
@@ -308,9 +311,16 @@ def test_other_processes_and_commands_are_followed(postgres, classify_export, tm
         app.state.parts.database.close()
 
 
+def _wait_until_told(told: list[str], digest: str) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while digest not in told:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def _follows(http: TestClient, digest: str) -> bool:
     """Wait until a process answers with a model."""
-    deadline = time.monotonic() + FOLLOW_S
+    deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         rows = http.get("/v1/models").json()["models"]
         if any(row["answering"] and row["digest"] == digest for row in rows):

@@ -1,10 +1,13 @@
 """The watch: fixes of the live model beside the one before, and an alarm that may be looked at."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
+from sqlalchemy.exc import OperationalError
 
+from service.backends.live import Live
 from service.database.session import Database, insert_missing
 from service.database.tables import (
     AnswerLabel,
@@ -20,8 +23,12 @@ from service.database.tables import (
 from service.models import exposures as exposures_module
 from service.models import watch
 from service.models.exposures import Exposures
+from service.models.loading import LocalDeployment
+from service.models.registry import ROLLBACK, Change, Registry, make_live
 from service.models.sequential import Counts, evidence
+from service.models.service import Models
 from service.models.watch import Watch, report_of
+from tests.service.models.support import Fake, Loads
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 SINCE = NOW - timedelta(days=3)
@@ -136,13 +143,55 @@ def test_the_alarm_is_raised_once_and_names_the_advertiser(database: Database, c
     watching = Watch(database)
     (report,) = watching.check(NOW)
     assert report.worse == ("ada",)
-    assert watching.alarms == {"classify": True}
+    assert watching.alarms() == {"classify": True}
     watching.check(NOW + timedelta(hours=1))
     with database.reads() as session:
         row = session.get(Model, 2)
         assert row.alarm_at.replace(tzinfo=UTC) == NOW
     assert sum("correct model 2 more often" in each.message for each in caplog.records) == 1
     assert "for ada" in caplog.text
+
+
+def answering(database: Database, folder: Path) -> Models:
+    models, live = Models(Registry(database, folder)), Live(Fake(NEW))
+    models.add("classify", live, LocalDeployment(live, Loads()))
+    return models
+
+
+def gauge(models: Models) -> list[tuple[str, float]]:
+    (alarm, _) = models.collect()
+    return [(sample.labels["task"], sample.value) for sample in alarm.samples]
+
+
+def test_the_gauge_is_what_the_database_says_from_the_start_and_after_a_rollback(
+    database: Database, tmp_path
+):
+    planted(database, fixed_live=60)
+    Watch(database).check(NOW)  # of the process until now
+    models = answering(database, tmp_path)
+    assert gauge(models) == [("classify", 1.0)]
+    with database.writes() as session:
+        live, before = session.get(Model, 2), session.get(Model, 1)
+        make_live(session, before, live, Change(ROLLBACK, "ana"))
+    assert gauge(models) == [("classify", 0.0)]
+
+
+def test_the_gauge_stays_while_the_database_does_not_answer(
+    database: Database, tmp_path, monkeypatch
+):
+    planted(database, fixed_live=60)
+    Watch(database).check(NOW)
+    models = answering(database, tmp_path)
+
+    def gone():
+        raise OperationalError("SELECT 1", {}, Exception("gone"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "reads", gone)
+        assert gauge(models) == []  # nobody knows
+    assert gauge(models) == [("classify", 1.0)]
+    monkeypatch.setattr(database, "reads", gone)
+    assert gauge(models) == [("classify", 1.0)]
 
 
 def test_what_is_not_a_day_old_does_not_count_yet(database: Database):

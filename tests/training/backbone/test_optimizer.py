@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 
@@ -14,6 +13,8 @@ from torch._dynamo.exc import TorchDynamoException
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from augrank.errors import DataError
+from tests.support.patience import PATIENCE_S
+from tests.support.ports import free_port
 from tests.support.training import CONFIG, CPU, SAME_MATHS, STEPS, losses, made
 from training.backbone.compile import CompiledForOneShape, should_compile, validate_compile
 from training.backbone.ema import Ema
@@ -44,9 +45,7 @@ def optimizer_of(backbone: Backbone, device: Device = CPU, **changes) -> Backbon
 @pytest.mark.slow
 def test_two_processes_learn_as_one_with_two_micro_batches():
     """Two processes equal one with two micro-batches, and are close to one with the whole batch."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     ranks = [
         subprocess.Popen(
             [sys.executable, "-c", RANK],
@@ -56,7 +55,7 @@ def test_two_processes_learn_as_one_with_two_micro_batches():
         )
         for rank in range(2)
     ]  # fmt: skip
-    outputs = [rank.communicate(timeout=300) for rank in ranks]
+    outputs = [rank.communicate(timeout=PATIENCE_S) for rank in ranks]
     assert all(rank.returncode == 0 for rank in ranks), outputs[0][1] + outputs[1][1]
     together, *fixed = json.loads(outputs[0][0].splitlines()[-1])
     torch.set_num_threads(1)

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from augrank.images.augmentations import augmentation_set
 from augrank.images.preprocess import Normalizer
 from augrank.manifest.read import read_table
 from simulation.engagement import SimulationOptions
+from tests.support.ports import free_port
 from tests.support.training import AUGMENTATIONS, PIXELS, SAME_MATHS, STEPS, losses_on_gpus, samples
 from training.backbone.crops import RandomCrops
 from training.backbone.loader import BatchLoader, ImageSet
@@ -92,7 +92,7 @@ def test_a_job_of_two_processes_writes_one_run_like_that_of_one(catalogue, tmp_p
             "TMPDIR": str(temporary),
         }  # fmt: skip
         command = [sys.executable, "-m", "training.sagemaker.entry"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False,
+        done = subprocess.run(command, capture_output=True, text=True, timeout=1800, check=False,
                               env=environment)  # fmt: skip
         assert done.returncode == 0, done.stderr[-3000:]
         stdout[f"{gpus}"] = done.stdout
@@ -113,18 +113,43 @@ def test_a_job_of_two_processes_writes_one_run_like_that_of_one(catalogue, tmp_p
     assert (store / "index").stat().st_size == 20 * RECORD.size
 
 
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
+# Train, but wait after the first epoch that is saved, until this process is killed.
+HELD = """
+import os, time
+from pathlib import Path
+from training.backbone.checkpoint import Checkpoints
+from training.cli.app import main
+
+save, gate = Checkpoints.save, Path(os.environ["GATE"])
+
+def save_and_wait(*given):
+    is_first = not gate.exists()
+    gate.touch()
+    save(*given)
+    while is_first:
+        time.sleep(1)
+
+Checkpoints.save = save_and_wait
+if __name__ == "__main__":
+    main()
+"""
 
 
-def torchrun(manifest: Path, run: Path, *options: str, port: int, epochs: int) -> list[str]:
+@pytest.fixture
+def held(tmp_path, monkeypatch) -> Path:
+    """A script that trains as ``python -m training`` and is held after an epoch, but only once."""
+    monkeypatch.setenv("GATE", str(tmp_path / "gate"))
+    (tmp_path / "held.py").write_text(HELD)
+    return tmp_path / "held.py"
+
+
+def torchrun(script: Path, manifest: Path, run: Path, *options: str, epochs: int) -> list[str]:
     """Return the command of a training with --overwrite, under a fixed torchrun job id."""
     return [
         sys.executable, "-m", "torch.distributed.run", "--rdzv-id=same", "--rdzv-backend=c10d",
-        f"--rdzv-endpoint=127.0.0.1:{port}", "--max-restarts=1", "--monitor-interval=0.1",
-        *options, "-m", "training", "fit", "--manifest", str(manifest), "--out", str(run),
+        f"--rdzv-endpoint=127.0.0.1:{free_port()}", "--rdzv-conf=keep_alive_max_attempt=200",
+        "--max-restarts=1", "--monitor-interval=0.1",
+        *options, str(script), "fit", "--manifest", str(manifest), "--out", str(run),
         "--image-size", "32", "--epochs", str(epochs), "--batch-size", "16", "--precision", "fp32",
         "--device", "cpu", "--threads", "1", "--average", "0.9", "--accumulate", "2", "--overwrite",
     ]  # fmt: skip
@@ -158,21 +183,21 @@ def history(run: Path) -> list[dict[str, float]]:
 
 
 @pytest.mark.slow
-def test_a_killed_process_costs_one_epoch_and_changes_no_result(catalogue, tmp_path):
+def test_a_killed_process_costs_one_epoch_and_changes_no_result(catalogue, tmp_path, held):
     """A restart by torchrun resumes; the same command given again starts from the first epoch."""
     manifest, run = catalogue(20), tmp_path / "run"
-    command = torchrun(manifest, run, "--nproc-per-node=2", port=free_port(), epochs=3)
+    command = torchrun(held, manifest, run, "--nproc-per-node=2", epochs=3)
     process = started(*command)
     wait_for_an_epoch(run, process)
     kill_second(process)
-    stdout, stderr = process.communicate(timeout=300)
+    stdout, stderr = process.communicate(timeout=1800)
     assert process.returncode == 0, stderr[-3000:]
     assert "Resuming after epoch" in stdout
     resumed = history(run)
     assert [epoch["number"] for epoch in resumed] == [1, 2, 3]
 
     again = started(*command)
-    stdout, stderr = again.communicate(timeout=300)
+    stdout, stderr = again.communicate(timeout=1800)
     assert again.returncode == 0, stderr[-3000:]
     assert stdout.count("Epoch   1/3") == 1
     assert "Resuming after" not in stdout
@@ -181,16 +206,14 @@ def test_a_killed_process_costs_one_epoch_and_changes_no_result(catalogue, tmp_p
 
 
 @pytest.mark.slow
-def test_a_restarted_machine_resumes_though_torchrun_counts_no_restart(catalogue, tmp_path):
+def test_a_restarted_machine_resumes_though_torchrun_counts_no_restart(catalogue, tmp_path, held):
     """The killed process's machine rejoins before the leader's machine notices the failure."""
     manifest, run = catalogue(20), tmp_path / "run"
-    command = torchrun(
-        manifest, run, "--nnodes=2", "--nproc-per-node=1", port=free_port(), epochs=2
-    )
+    command = torchrun(held, manifest, run, "--nnodes=2", "--nproc-per-node=1", epochs=2)
     machines = [started(*command) for _ in range(2)]
     wait_for_an_epoch(run, *machines)
     kill_second(*machines)
-    outputs = [machine.communicate(timeout=300) for machine in machines]
+    outputs = [machine.communicate(timeout=1800) for machine in machines]
     assert [machine.returncode for machine in machines] == [0, 0], outputs
     said = "".join(stdout for stdout, _ in outputs)
     assert said.count("Epoch   1/2") == 1
@@ -198,37 +221,53 @@ def test_a_restarted_machine_resumes_though_torchrun_counts_no_restart(catalogue
     assert [epoch["number"] for epoch in history(run)] == [1, 2]
 
 
+# Train, but wait after each epoch until there is a file; then wait for others for 2 s.
 IMPATIENT = """
+import os, time
 from datetime import timedelta
-from training.distributed import world as distributed
+from pathlib import Path
+import torch
+from training.backbone.checkpoint import Checkpoints
 from training.cli.app import main
-met = distributed.attempt_store
-def meet(*given):
-    part = met(*given)
-    distributed.GRADIENT_TIMEOUT = timedelta(seconds=6)
-    return part
-distributed.attempt_store = meet
+from training.distributed.world import GRADIENT_TIMEOUT, World
+
+join, save, gate, backends = World.gradient_group, Checkpoints.save, Path(os.environ["GATE"]), []
+
+def joined(world):
+    group = join(world)
+    backends.append(group._get_backend(torch.device("cpu")))
+    assert backends[-1].options._timeout == GRADIENT_TIMEOUT
+    return group
+
+def save_and_wait(*given):
+    save(*given)
+    while not gate.exists():
+        time.sleep(0.05)
+    backends[-1]._set_default_timeout(timedelta(seconds=2))
+
+World.gradient_group, Checkpoints.save = joined, save_and_wait
 main()
 """
 
 
 @pytest.mark.slow
 def test_a_stopped_process_is_waited_for_less_than_one_that_decodes(catalogue, tmp_path):
-    run, port = tmp_path / "run", free_port()
+    run, gate, port = tmp_path / "run", tmp_path / "gate", free_port()
     ranks = [
         started(
             sys.executable, "-c", IMPATIENT, "fit", "--manifest", str(manifest), "--out", str(run),
-            "--image-size", "32", "--epochs", "5000", "--batch-size", "8", "--device", "cpu",
+            "--image-size", "32", "--epochs", "3", "--batch-size", "8", "--device", "cpu",
             "--threads", "1",
             RANK=str(rank), WORLD_SIZE="2", LOCAL_RANK=str(rank), LOCAL_WORLD_SIZE="2",
-            MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port),
+            MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), GATE=str(gate),
         )
         for manifest in [catalogue(20)] for rank in range(2)
     ]  # fmt: skip
     wait_for_an_epoch(run, *ranks)
     ranks[1].send_signal(signal.SIGSTOP)
+    gate.touch()
     try:
-        _, stderr = ranks[0].communicate(timeout=300)
+        _, stderr = ranks[0].communicate(timeout=1800)
     finally:
         ranks[1].kill()
         ranks[1].communicate()
@@ -284,7 +323,7 @@ def test_processes_with_different_images_are_refused_before_training(catalogue, 
         for rank, manifest in enumerate(manifests)
     ]  # fmt: skip
     for rank in ranks:
-        _, stderr = rank.communicate(timeout=300)
+        _, stderr = rank.communicate(timeout=1800)
         assert rank.returncode == 2, stderr
         assert "do not have the same options and data" in stderr
         assert "in process 1. Compare their machines" in stderr
@@ -315,7 +354,7 @@ def test_two_gpus_that_normalise_together_learn_as_one(monkeypatch):
         )
         for rank in range(2)
     ]  # fmt: skip
-    outputs = [rank.communicate(timeout=300) for rank in ranks]
+    outputs = [rank.communicate(timeout=1800) for rank in ranks]
     assert [rank.returncode for rank in ranks] == [0, 0], outputs
     together, alone = json.loads(outputs[0][0].splitlines()[-1]), losses_on_gpus(World())
     assert len(together) == len(alone) == STEPS + 1

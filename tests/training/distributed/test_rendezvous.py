@@ -13,6 +13,8 @@ import torch
 from torch.distributed import DistStoreError, HashStore, TCPStore
 
 from augrank.errors import DataError
+from tests.support.patience import PATIENCE_S
+from tests.support.ports import free_port
 from training.cli.command import command_reporter
 from training.distributed import world as distributed
 from training.distributed.rendezvous import LAUNCH_FILE, Launch, agent_id, attempt_store
@@ -68,7 +70,7 @@ def meet(store: HashStore, ranks: list[int], size: int) -> dict[int, str]:
     seen: dict[int, str] = {}
 
     def join(rank: int) -> None:
-        part = attempt_store(store, rank, size, timedelta(seconds=20))
+        part = attempt_store(store, rank, size, timedelta(seconds=PATIENCE_S))
         if rank == 0:
             part.set("address", f"of {min(ranks)}")
         seen[rank] = part.get("address").decode()
@@ -78,14 +80,14 @@ def meet(store: HashStore, ranks: list[int], size: int) -> dict[int, str]:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(PATIENCE_S)
     assert sorted(seen) == sorted(ranks)
     return seen
 
 
 def test_each_attempt_has_its_own_part_of_the_store():
     store = HashStore()
-    store.set_timeout(timedelta(seconds=20))
+    store.set_timeout(timedelta(seconds=PATIENCE_S))
     store.set("augrank/request/1", "the dead")  # a process that was killed before it was answered
     assert meet(store, [0, 1, 2], 3) == dict.fromkeys(range(3), "of 0")
     with pytest.raises(DistStoreError, match="timed out: process 1 did not arrive"):
@@ -113,7 +115,7 @@ def test_processes_meet_in_a_store_used_by_killed_ones():
     torchruns = TCPStore("127.0.0.1", 0, None, is_master=True, wait_for_workers=False)
     for kind in ("shared", "own"):
         for member in members(kind, torchruns.port):
-            stdout, stderr = member.communicate(timeout=300)
+            stdout, stderr = member.communicate(timeout=PATIENCE_S)
             assert (member.returncode, stdout) == (0, "[0, 10]\n"), stderr
 
 
@@ -126,12 +128,9 @@ def alone_of_two(monkeypatch, port: int, **environment: str) -> None:
 
 
 def test_a_missing_process_is_reported(monkeypatch):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    alone_of_two(monkeypatch, port)
+    alone_of_two(monkeypatch, free_port())
     monkeypatch.setattr(distributed, "GRADIENT_TIMEOUT", timedelta(seconds=1))
-    with pytest.raises(DataError, match=r"has ended, or does not answer.*Timed out"):
+    with pytest.raises(DataError, match=r"has ended, or does not answer.*[Tt]imed out"):
         next(distributed.process_group("cpu").gen)
 
 

@@ -2,6 +2,8 @@
 
 import pytest
 
+from augrank.download import fetch as fetching
+from tests.support.patience import PATIENCE_S
 from tests.training.download.site import LOOPBACK, OPTIONS, Site
 from training.download.run import DownloadOptions, download
 
@@ -11,6 +13,13 @@ def site():
     site = Site()
     yield site
     site.server.end()
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch):
+    """Let only ``timeout_s`` end a request, however slow the machine is."""
+    for name in ("CONNECT_S", "READ_S"):
+        monkeypatch.setattr(fetching, name, PATIENCE_S)
 
 
 @pytest.fixture

@@ -8,12 +8,13 @@ from http.server import BaseHTTPRequestHandler
 
 from augrank.download.public_addresses import Guard
 from augrank.images.decode import encode
+from tests.support.patience import PATIENCE_S
 from tests.support.servers import LocalServer
 from tests.support.shapes import draw
 from training.download.journal import open_journal
 from training.download.run import DownloadOptions
 
-OPTIONS = DownloadOptions(per_host=500, tries=3, backoff_s=0.02, timeout_s=5)
+OPTIONS = DownloadOptions(per_host=500, tries=3, backoff_s=0.02, timeout_s=PATIENCE_S)
 LOOPBACK = Guard(allow_loopback=True)
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from augrank.errors import DataError
 from augrank.images.decode import encode
+from tests.support.patience import PATIENCE_S
 from tests.support.shapes import draw
 from tests.training.download.site import file_of, reply
 from training.download.journal import open_journal
@@ -21,10 +22,12 @@ KILLED = """
 import sys
 from pathlib import Path
 from training.download.run import DownloadOptions, download
+from augrank.download import fetch
 from augrank.download.public_addresses import Guard
 from augrank.reporting import NullReporter
 
-options = DownloadOptions(per_host=500, connections=3)
+fetch.CONNECT_S = fetch.READ_S = 600
+options = DownloadOptions(per_host=500, connections=3, timeout_s=600)
 download(Path(sys.argv[1]), Path(sys.argv[2]), NullReporter(), options=options,
          guard=Guard(allow_loopback=True))
 """
@@ -34,7 +37,7 @@ def test_a_killed_download_resumes(site, fetch, tmp_path):
     killed, image, out = threading.Event(), encode(draw(7), "PNG"), tmp_path / "out"
 
     def later(handler, _):
-        killed.wait(120)
+        killed.wait(PATIENCE_S)
         reply(handler, 200, image)
 
     urls = [site.image(f"/{n}", n) for n in range(8)]
@@ -43,7 +46,7 @@ def test_a_killed_download_resumes(site, fetch, tmp_path):
     command = [sys.executable, "-c", KILLED, str(tmp_path / "urls.txt"), str(out)]
     process = subprocess.Popen(command, cwd=Path(__file__).parents[3])
     journal = out / "journal.jsonl"
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE_S
     while not (journal.exists() and journal.read_bytes().count(b"\n") == 8):
         assert process.poll() is None
         assert time.monotonic() < deadline

@@ -1,6 +1,7 @@
 """Interrupted and killed processes leave complete images; nothing is decoded twice."""
 
 import hashlib
+import itertools
 import multiprocessing
 import os
 import random
@@ -16,6 +17,7 @@ import pytest
 
 from augrank.files import read_json
 from augrank.images.decode import decode
+from tests.support.patience import PATIENCE_S
 from tests.training.data.image_cache.caches import (
     QUIET,
     assert_right,
@@ -82,13 +84,19 @@ def test_an_interrupt_loses_nothing_that_was_decoded(folder, tmp_path, monkeypat
         np.testing.assert_array_equal(made.pixels[number], want)
 
 
-def fill_slowly(folder: Path, cache: Path, count: int, seen: int) -> int:
-    """Fork a process that fills the cache and writes decoded digests to ``seen``; return its id."""
+def fill_slowly(folder: Path, cache: Path, count: int, seen: int, most: int | None = None) -> int:
+    """Fork a process that fills the cache and writes decoded digests to ``seen``; return its id.
+
+    It decodes ``most`` images, if that is given, and then waits to be killed.
+    """
     if (process := os.fork()) > 0:
         return process
     try:
+        left = itertools.count(count if most is None else most, -1)
 
         def slow(data: bytes, size: int):
+            if next(left) <= 0:
+                signal.pause()
             os.write(seen, hashlib.sha256(data).digest())
             time.sleep(0.002)
             return decode(data, size)
@@ -104,9 +112,10 @@ def fill_and_kill(folder: Path, cache: Path, count: int) -> list[int]:
     draw, signals = random.Random(0), []
     for _ in range(10):
         reading, seen = os.pipe()
-        process = fill_slowly(folder, cache, count, seen)
+        before_kill = draw.randint(1, 10)
+        process = fill_slowly(folder, cache, count, seen, most=before_kill + 3)
         os.close(seen)
-        for _ in range(draw.randint(1, 10)):
+        for _ in range(before_kill):
             os.read(reading, 32)
         time.sleep(draw.uniform(0, 0.002))
         os.kill(process, signal.SIGKILL)
@@ -137,7 +146,7 @@ def apart() -> Iterator[ProcessPoolExecutor]:
 
 def test_killed_processes_leave_complete_images(catalogue, tmp_path, decoded, apart):
     folder, cache, count = catalogue(120).parent, tmp_path / "cache", 120
-    killed = apart.submit(fill_and_kill, folder, cache, count).result(timeout=300)
+    killed = apart.submit(fill_and_kill, folder, cache, count).result(PATIENCE_S)
     assert killed == [signal.SIGKILL] * 10
     kept = records(cache)
     assert 0 < len(kept) < count
@@ -149,7 +158,7 @@ def test_killed_processes_leave_complete_images(catalogue, tmp_path, decoded, ap
 
 def test_two_processes_decode_each_image_once(catalogue, tmp_path, decoded, apart):
     folder, cache = catalogue(40).parent, tmp_path / "cache"
-    seen = apart.submit(fill_twice, folder, cache, 40).result(timeout=300)
+    seen = apart.submit(fill_twice, folder, cache, 40).result(PATIENCE_S)
     made = load(folder, cache, 40)
     assert sorted(seen) == sorted(made.sha256)
     assert decoded == []
