@@ -11,18 +11,27 @@ folder that all images share.
 
 import json
 import posixpath
-from collections.abc import Mapping, Sequence
+from array import array
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from augrank.contracts.manifest import PATH
 from augrank.errors import DataError, reason
+from augrank.manifest.ground_truth_format import (
+    CONFIDENCE,
+    HUMAN,
+    METADATA,
+    MULTI_LABEL,
+    SEPARATOR,
+    SOURCE,
+)
+from augrank.manifest.text_column import TextColumn, TextColumnBuilder
 
-SOURCE, METADATA = "source-ref", "-metadata"
-CONFIDENCE, HUMAN = "_confidence", "_human_annotated"
-SEPARATOR = "|"
-MULTI_LABEL = "groundtruth/image-classification-multilabel"
 _PEEK = 65_536  # bytes
 _UTF8_MARK = b"\xef\xbb\xbf"
 
@@ -31,9 +40,10 @@ _UTF8_MARK = b"\xef\xbb\xbf"
 class GroundTruthRows:
     """The labels of a manifest, by column."""
 
-    columns: dict[str, list[str]]
-    lines: list[int]  # of each row, from 1
+    columns: dict[str, TextColumn]
+    lines: NDArray[np.int64]  # of each row, from 1
     bad: dict[int, str]  # why rows could not be read, by number of the row
+    several: frozenset[str]  # the columns of multi-label attributes
     notes: tuple[str, ...]
 
 
@@ -46,40 +56,22 @@ def is_ground_truth(source: Path) -> bool:
 
 
 def read_ground_truth(source: Path) -> GroundTruthRows:
-    """Read a manifest.
+    """Read a manifest, line by line: only its columns are held.
 
     Raises:
         DataError: it is not UTF-8, or no line has a label.
     """
+    columns = _Columns()
     try:
-        text = source.read_text(encoding="utf-8-sig")
+        with source.open(encoding="utf-8-sig", newline="\n") as stream:
+            for number, line in enumerate(stream, start=1):
+                if line.strip():
+                    columns.add(number, line)
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
             f"{source} cannot be read", expected="JSON lines in UTF-8", got=reason(error)
         ) from error
-    numbered = [(n, line) for n, line in enumerate(text.split("\n"), start=1) if line.strip()]
-    bad: dict[int, str] = {}
-    records = [_record(line, row, bad) for row, (_, line) in enumerate(numbered)]
-    labels = _labels(records)
-    if not labels:
-        raise DataError(
-            f"{source} has no labels",
-            expected=f"an attribute with its {METADATA}, as a labelling job writes them",
-            got=", ".join(sorted({name for record in records for name in record})[:8]),
-        )
-    sources = [str(record.get(SOURCE, "")) for record in records]
-    for row, image in enumerate(sources):
-        if not image:
-            bad.setdefault(row, f"no {SOURCE}")
-    folder = _shared_folder([image for image in sources if image])
-    columns = {PATH: [image.removeprefix(folder) for image in sources]}
-    for label in labels:
-        cells = [_cell(record, label, row, bad) for row, record in enumerate(records)]
-        columns[label] = [cell.names for cell in cells]
-        columns[label + CONFIDENCE] = [cell.confidence for cell in cells]
-        columns[label + HUMAN] = [cell.human for cell in cells]
-    notes = (f"its paths are relative to {folder}",) if folder else ()
-    return GroundTruthRows(columns, [number for number, _ in numbered], bad, notes)
+    return columns.build(source)
 
 
 @dataclass(frozen=True)
@@ -89,6 +81,73 @@ class _Cell:
     names: str = ""
     confidence: str = ""
     human: str = ""
+    several: bool = False  # whether the attribute is multi-label
+
+
+class _Columns:
+    """Collects rows by column."""
+
+    def __init__(self) -> None:
+        self._lines = array("q")
+        self._paths = TextColumnBuilder()
+        # Of each label attribute, in order of appearance: names, confidence, human.
+        self._labels: dict[str, tuple[TextColumnBuilder, ...]] = {}
+        self._several: set[str] = set()
+        self._other_names: set[str] = set()  # until a label is found
+        self._bad: dict[int, str] = {}
+
+    def add(self, number: int, line: str) -> None:
+        """Add a line."""
+        row = len(self._lines)
+        self._lines.append(number)
+        record = _record(line, row, self._bad)
+        image = str(record.get(SOURCE, ""))
+        if not image:
+            self._bad.setdefault(row, f"no {SOURCE}")
+        self._put(self._paths, image, row)
+        for name in record:
+            label = name.removesuffix(METADATA)
+            if label and label != name and label not in self._labels:
+                self._labels[label] = tuple(TextColumnBuilder() for _ in range(3))
+                for builder in self._labels[label]:
+                    builder.extend("" for _ in range(row))
+        if not self._labels:
+            self._other_names.update(record)
+        for label, builders in self._labels.items():
+            cell = _cell(record, label, row, self._bad)
+            if cell.several:
+                self._several.add(label)
+            for builder, text in zip(
+                builders, (cell.names, cell.confidence, cell.human), strict=True
+            ):
+                self._put(builder, text, row)
+
+    def _put(self, builder: TextColumnBuilder, text: str, row: int) -> None:
+        builder.extend((text,))
+        if (broken := builder.codes.broken) and text in broken:
+            self._bad.setdefault(row, broken[text])
+
+    def build(self, source: Path) -> GroundTruthRows:
+        """Return the rows.
+
+        Raises:
+            DataError: no line has a label.
+        """
+        if not self._labels:
+            raise DataError(
+                f"{source} has no labels",
+                expected=f"an attribute with its {METADATA}, as a labelling job writes them",
+                got=", ".join(sorted(self._other_names)[:8]),
+            )
+        paths = self._paths.build()
+        folder = _shared_folder(text for text in paths.texts if text)
+        columns = {PATH: paths.map(lambda image: image.removeprefix(folder))}
+        for label, builders in self._labels.items():
+            for ending, builder in zip(("", CONFIDENCE, HUMAN), builders, strict=True):
+                columns[label + ending] = builder.build()
+        notes = (f"its paths are relative to {folder}",) if folder else ()
+        lines = np.array(self._lines, np.int64)
+        return GroundTruthRows(columns, lines, self._bad, frozenset(self._several), notes)
 
 
 def _record(line: str, row: int, bad: dict[int, str]) -> dict[str, Any]:
@@ -107,12 +166,6 @@ def _record(line: str, row: int, bad: dict[int, str]) -> dict[str, Any]:
         bad[row] = f"expected a JSON object, got {type(record).__name__}"
         return {}
     return record
-
-
-def _labels(records: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the label attributes, in order of appearance."""
-    names = dict.fromkeys(name for record in records for name in record if name.endswith(METADATA))
-    return [name.removesuffix(METADATA) for name in names if name != METADATA]
 
 
 def _cell(record: Mapping[str, Any], label: str, row: int, bad: dict[int, str]) -> _Cell:
@@ -138,13 +191,12 @@ def _multi(value: Any, metadata: Mapping[str, Any], human: str) -> _Cell:
     names = sorted(str(metadata["class-map"][number]) for number in numbers)
     known = metadata.get("confidence-map", {})
     sure = [float(known[number]) for number in numbers if number in known]
-    return _Cell(SEPARATOR.join(names) or SEPARATOR, str(min(sure)) if sure else "", human)
+    least = str(min(sure)) if sure else ""
+    return _Cell(SEPARATOR.join(names) or SEPARATOR, least, human, several=True)
 
 
-def _shared_folder(sources: Sequence[str]) -> str:
+def _shared_folder(sources: Iterable[str]) -> str:
     """Return the longest folder that all images are in, with its slash; empty if there is none."""
-    folders = [posixpath.dirname(image) + "/" for image in sources if "/" in image]
-    if len(folders) < len(sources) or not folders:
-        return ""
-    shared = posixpath.commonprefix(folders)
+    folders = {posixpath.dirname(image) + "/" if "/" in image else "" for image in sources}
+    shared = posixpath.commonprefix(sorted(folders))
     return shared[: shared.rfind("/") + 1]

@@ -29,6 +29,8 @@ class Table:
     notes: tuple[str, ...] = ()  # changes made while reading, for the user
     # Why rows could not be read, by number of the row.
     bad: Mapping[int, str] = field(default_factory=dict)
+    # Columns that the file itself declares to hold several classes at once, joined by ``|``.
+    several: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, order=True)

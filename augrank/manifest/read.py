@@ -36,7 +36,11 @@ def read_table(source: Path, columns: Mapping[str, str]) -> Table:
     columns = {clean_name(ours): clean_name(theirs) for ours, theirs in columns.items()}
     table = read_rows(source, columns.values())
     frame = _renamed(table.frame, columns, source)
+    mapped = {theirs: ours for ours, theirs in columns.items()}
+    before = list(frame.columns)
     frame, notes = apply_aliases(frame, columns)
+    alias = dict(zip(before, frame.columns, strict=False))  # columns may be added at the end
+    several = frozenset(alias[mapped.get(name, name)] for name in table.several)
     if PATH not in frame.columns:
         raise DataError(
             f"{source} has no column {PATH}",
@@ -45,7 +49,7 @@ def read_table(source: Path, columns: Mapping[str, str]) -> Table:
             remedy=f"Name the column with --column {PATH}=NAME.",
         )
     notes = (*table.notes, *notes, *near_misses(frame.columns))
-    return Table(source, frame, table.lines, table.unit, notes, table.bad)
+    return Table(source, frame, table.lines, table.unit, notes, table.bad, several)
 
 
 def read_rows(source: Path, expected: Iterable[str] = ()) -> Table:
@@ -70,14 +74,15 @@ def read_rows(source: Path, expected: Iterable[str] = ()) -> Table:
     except OSError as error:
         raise DataError(f"{source} cannot be read", got=error.strerror or str(error)) from error
     notes: tuple[str, ...] = ()
+    several: frozenset[str] = frozenset()
     if parquet:
         rows = read_parquet(source)
         lines, unit = np.arange(1, rows.count + 1), "row"
         columns, bad = rows.columns, rows.bad
     elif ground_truth:
         labels = read_ground_truth(source)
-        lines, unit = np.array(labels.lines, np.int64), "line"
-        columns = {name: TextColumn.of(cells) for name, cells in labels.columns.items()}
+        lines, unit = labels.lines, "line"
+        columns, several = labels.columns, labels.several
         bad, notes = labels.bad, labels.notes
     else:
         text = read_text(source, _expects(expected))
@@ -85,7 +90,7 @@ def read_rows(source: Path, expected: Iterable[str] = ()) -> Table:
         columns, bad, notes = text.columns, text.bad, tuple(text.notes)
     if not len(lines):
         raise DataError(f"{source} has no rows", expected="one row per shown image")
-    return Table(source, _frame(columns), lines, unit, notes, bad)
+    return Table(source, _frame(columns), lines, unit, notes, bad, several)
 
 
 def _frame(columns: Mapping[str, TextColumn]) -> pd.DataFrame:

@@ -1,7 +1,9 @@
 """The data of a run of the task ``classify``: images and their labels.
 
-Images of one group (the same uploader, advertiser, original or picture) are in one split. The
-validation share is halved: one part chooses the epoch and the heads, the other, the calibration
+Images of one group (the same uploader, advertiser, original or picture) are in one split. Pictures
+that more than MAX_OWNERS of them have are a group of their own, which may be in another split than
+the other images of these; labels are learned from them, ranks are not. The validation share is
+halved: one part chooses the epoch and the heads, the other, the calibration
 split, fits temperatures and the thresholds of prediction sets and rules. What these promise holds
 only if nothing else has seen their images.
 """

@@ -5,7 +5,7 @@ Truth), is a question for each class: ``wears: dress`` and ``wears: shoes``, wit
 yes. A lone ``|`` means that none of them applies.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,13 +14,12 @@ from numpy.typing import NDArray
 
 from augrank.contracts.manifest import PATH, PRODUCT_TYPE, SHA256, SPLIT
 from augrank.errors import DataError, one_of
-from augrank.manifest.ground_truth import HUMAN, SEPARATOR
+from augrank.manifest.ground_truth_format import HUMAN, NO, OF_CLASS, SEPARATOR, YES
 from augrank.manifest.problems import Problems
 from augrank.manifest.text_column import TextColumn
 from training.data.samples import NOT_LABELLED
 
 DEFAULT_LABEL = "label"
-NO, YES = "no", "yes"
 RESERVED = (PATH, SPLIT, SHA256)
 
 
@@ -88,7 +87,11 @@ def find_labels(frame: pd.DataFrame, wanted: Sequence[str] | None) -> tuple[str,
 
 
 def read_labels(
-    frame: pd.DataFrame, names: Sequence[str], file: NDArray[np.int64], problems: Problems
+    frame: pd.DataFrame,
+    names: Sequence[str],
+    file: NDArray[np.int64],
+    problems: Problems,
+    several: Container[str] = (),
 ) -> tuple[Label, ...]:
     """Read the labels of distinct files.
 
@@ -96,12 +99,13 @@ def read_labels(
         frame: (N rows), text.
         names: of the label columns.
         file: (N,) number of each row's file, 0 to F - 1.
-        problems: rows that label a file otherwise than an earlier row are added.
+        problems: all rows of a file that they label differently are added.
+        several: columns of several classes at once, even if no cell has more than one.
     """
     labels: list[Label] = []
     for name in names:
         cells = TextColumn.of(frame[name])
-        if cells.has(lambda text: SEPARATOR in text).any():
+        if name in several or cells.has(lambda text: SEPARATOR in text).any():
             labels += _read_several(cells, name, file, problems)
         else:
             labels.append(_read_label(cells, name, file, problems))
@@ -116,7 +120,7 @@ def _read_several(
     labels = []
     for each in sorted(set().union(*sets.values()) - {""}):
         words = {text: YES if each in found else NO for text, found in sets.items() if text}
-        label = _read_label(cells.replace(words), f"{name}: {each}", file, problems)
+        label = _read_label(cells.replace(words), f"{name}{OF_CLASS}{each}", file, problems)
         labels.append(replace(label, classes=(NO, YES), value=_as_no_yes(label)))
     return labels
 
@@ -128,18 +132,33 @@ def _as_no_yes(label: Label) -> NDArray[np.int64]:
 
 
 def _read_label(cells: TextColumn, name: str, file: NDArray[np.int64], problems: Problems) -> Label:
+    """Read a column of classes. All rows of a file with two are bad: none is surely right."""
     given = np.flatnonzero(~cells.blank & ~problems.bad)
     classes, number = cells.select(given).numbered()
     value = np.full(int(file.max(initial=-1)) + 1, NOT_LABELLED)
     value[file[given[::-1]]] = number[::-1]  # the first one is written last
-    before = value[file[given]]
-    for place in np.flatnonzero(number != before).tolist():
+    first = _first_of_each(given, file, len(value))
+    differs = number != value[file[given]]
+    other = _first_of_each(given[differs], file, len(value))
+    for place in np.flatnonzero(other[file[given]] >= 0).tolist():
+        row = int(given[place])
+        contrary = int((first if differs[place] else other)[file[row]])
         problems.add_row(
-            int(given[place]),
-            f"{name} is {classes[number[place]]!r}, but an earlier row gives the same image "
-            f"{classes[before[place]]!r}",
+            row,
+            f"{name} is {cells[row]!r}, but {problems.unit} {problems.lines[contrary]} gives the "
+            f"same image {cells[contrary]!r}",
         )
+    value[other >= 0] = NOT_LABELLED
     return Label(name, classes, value)
+
+
+def _first_of_each(
+    rows: NDArray[np.int64], file: NDArray[np.int64], count: int
+) -> NDArray[np.int64]:
+    """Return the first of these rows that each file has, (count,); -1 if it has none."""
+    first = np.full(count, -1)
+    first[file[rows[::-1]]] = rows[::-1]  # the first one is written last
+    return first
 
 
 def check_label(label: Label, least: int = 2) -> None:

@@ -34,7 +34,7 @@ def quantile_classes(
         name: of the column.
         classes: their number, n.
         path: (N,) of each row's file, which has one score.
-        problems: rows are added whose cell is no number, or contradicts an earlier row.
+        problems: rows are added whose cell is no number, or contradicts another row.
     """
     _, file = path.numbered()
     score, _ = read_scores(frame, name, file, problems)

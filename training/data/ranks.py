@@ -98,7 +98,7 @@ def read_ranks(
         within: column of those whose images are compared; by default ``uploader``, where present.
             An image whose cell is blank is compared with no other.
         file: (N,) number of each row's file, 0 to F - 1.
-        problems: rows are added whose score is no number, or contradicts an earlier row.
+        problems: rows are added whose score is no number, or contradicts another row.
         labels: names of label columns.
 
     Raises:

@@ -19,8 +19,7 @@ def read_scores(
         frame: (N rows), text.
         name: of the column.
         file: (N,) number of each row's file, 0 to F - 1.
-        problems: rows whose cell is no number, or another one than an earlier row of the file has,
-            are added.
+        problems: rows whose cell is no number, and all rows of a file with two scores, are added.
 
     Returns:
         Scores, (F,), NaN where there is none; and the row of each, (F,), -1 where there is none.
@@ -33,11 +32,12 @@ def read_scores(
     row = np.full(int(file.max(initial=-1)) + 1, -1)
     row[file[rows[::-1]]] = rows[::-1]  # the first one is written last
     score = np.where(row >= 0, number[row], np.nan) if len(number) else np.full(len(row), np.nan)
-    other = np.zeros(len(cells), bool)
-    other[rows] = number[rows] != score[file[rows]]
+    contrary = np.zeros(len(score), bool)
+    contrary[file[rows[number[rows] != score[file[rows]]]]] = True
+    row[contrary], score[contrary] = -1, np.nan  # nothing tells which score is right
+    several = np.zeros(len(cells), bool)
+    several[rows] = contrary[file[rows]]
     problems.add(
-        other,
-        f"{name} is {VALUE}, but an earlier row gives the same image another score",
-        cells,
+        several, f"{name} is {VALUE}, but another row gives the same image another score", cells
     )
     return score, row

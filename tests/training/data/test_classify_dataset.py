@@ -107,6 +107,16 @@ def test_the_same_bytes_with_two_labels_are_bad_rows(manifest, tmp_path):
     assert data.manifest.skipped == 2
 
 
+def test_one_path_with_two_labels_is_left_out_as_two_files_are(manifest, tmp_path):
+    rewrite(manifest, lambda rows: [*rows, [rows[0][0], "bar", *rows[0][2:]]])
+    with pytest.raises(DataError, match=r"2 bad rows of 91\n.*shape is 'disc', but line 92 gives"):
+        load(manifest, tmp_path / "run")
+    data = load(manifest, tmp_path / "run", skip_bad_rows=True)
+    assert "images/000.png" not in data.manifest.files
+    assert len(data.files) == 89
+    assert data.manifest.skipped == 2
+
+
 def test_groups_can_be_named_or_left_out(manifest, tmp_path):
     alone = load(manifest, tmp_path / "run", group=())
     assert len(np.unique(alone.group)) > 80  # a few look alike

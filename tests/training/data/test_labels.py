@@ -23,10 +23,14 @@ def test_classes_are_numbered_and_blank_cells_are_not_labelled():
 
 
 def test_rows_of_one_image_must_agree():
-    (label,), problems = read(["product", "product", "style", ""], file=[0, 0, 0, 1])
-    assert label.value.tolist() == [0, NOT_LABELLED]
+    """Which label is right, nothing tells: none of them is trained on."""
+    cells = ["product", "product", "style", "", "", "style"]
+    (label,), problems = read(cells, file=[0, 0, 0, 1, 0, 2])
+    assert label.value.tolist() == [NOT_LABELLED, NOT_LABELLED, 1]
     assert problems.reasons == {
-        2: "kind is 'style', but an earlier row gives the same image 'product'"
+        0: "kind is 'product', but line 4 gives the same image 'style'",
+        1: "kind is 'product', but line 4 gives the same image 'style'",
+        2: "kind is 'style', but line 2 gives the same image 'product'",
     }
 
 
@@ -78,7 +82,8 @@ def test_several_classes_at_once_are_a_question_each():
 
 def test_rows_of_one_image_must_agree_in_each_of_several_classes():
     labels, problems = read(["dress|shoes", "shoes|", "|"], file=[0, 0, 1])
-    assert labels[0].value.tolist() == [1, 0]
+    assert labels[0].value.tolist() == [NOT_LABELLED, 0]
     assert problems.reasons == {
-        1: "kind: dress is 'no', but an earlier row gives the same image 'yes'"
+        0: "kind: dress is 'yes', but line 3 gives the same image 'no'",
+        1: "kind: dress is 'no', but line 2 gives the same image 'yes'",
     }

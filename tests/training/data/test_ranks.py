@@ -52,11 +52,14 @@ def test_a_file_has_one_score_and_the_uploader_of_that_row():
     rank, problems = read(
         [("", "a", 0), ("5", "b", 0), ("50", "b", 0), ("7", "b", 1), ("", "b", 2), ("1", "a", 3)]
     )
-    assert rank.score[[0, 1, 3]].tolist() == [5, 7, 1]
-    assert np.isnan(rank.score[2])
-    assert rank.owner[0] == rank.owner[1] != rank.owner[3]
-    assert problems.bad.tolist() == [False, False, True, False, False, False]
-    assert "'50', but an earlier row gives the same image another score" in problems.reasons[2]
+    assert rank.score[[1, 3]].tolist() == [7, 1]
+    assert np.isnan(rank.score[[0, 2]]).all()  # nothing tells which score of the first is right
+    assert rank.owner[1] != rank.owner[3]
+    assert problems.bad.tolist() == [False, True, True, False, False, False]
+    for row, score in ((1, "5"), (2, "50")):
+        assert problems.reasons[row] == (
+            f"likes is '{score}', but another row gives the same image another score"
+        )
     assert rank.without([1]).standing.tolist() == [NOT_LABELLED] * 4
 
 

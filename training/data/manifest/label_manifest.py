@@ -2,8 +2,8 @@
 
 A label is a column of classes; a row with a blank cell is left out of that label only. A rank is
 a column of scores that images are ranked by. Rows whose
-``uploader``, ``advertiser`` or ``original`` is the same belong to one group, which is never divided
-between splits.
+``uploader``, ``advertiser`` or ``original`` is the same belong to one group, which is in one split;
+pictures that many groups have are a group of their own.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from augrank.contracts.manifest import ORIGINAL_FILE, PATH
 from augrank.errors import DataError, one_of
+from augrank.manifest.ground_truth_format import HUMAN
 from augrank.manifest.paths import check_paths
 from augrank.manifest.problems import Problems, Table
-from augrank.manifest.text_column import kept_rows
+from augrank.manifest.text_column import TextColumn, kept_rows
 from training.data.labels import Label, find_labels, read_labels
 from training.data.manifest.rows import ManifestRows
 from training.data.quantiles import quantile_classes
@@ -106,7 +107,7 @@ def check_label_manifest(
     frame, problems = table.frame, Problems.of(table)
     names = _label_columns(frame, columns)
     path = check_paths(frame[PATH], images, problems)
-    divided_frame, notes = frame, table.notes
+    divided_frame, notes = frame, (*table.notes, *_missing_labels(table, names))
     for name, classes in columns.quantiles.items():
         find_labels(frame, (name,))  # raises if there is no such column
         divided = quantile_classes(frame, name, classes, path, problems)
@@ -114,7 +115,7 @@ def check_label_manifest(
         notes = (*notes, divided.note)
     _, number = path.numbered()
     # Of all rows, for those that contradict others or are no numbers.
-    read_labels(divided_frame, names, number, problems)
+    read_labels(divided_frame, names, number, problems, table.several)
     read_ranks(frame, columns.ranks, columns.rank_within, number, problems, names)
     left_out = problems.settle(table.source, skip=skip_bad_rows)
     kept = ~problems.bad
@@ -134,10 +135,25 @@ def check_label_manifest(
         file=file,
         left_out=left_out,
         notes=notes,
-        labels=read_labels(divided_frame, names, file, valid),
+        labels=read_labels(divided_frame, names, file, valid, table.several),
         ranks=ranks,
         groups=(*groups, *sorted(compared - set(groups))),
     )
+
+
+def _missing_labels(table: Table, names: Sequence[str]) -> list[str]:
+    """Describe the attributes that lines of a Ground Truth manifest should have, and do not."""
+    notes = []
+    for name in names:
+        if name + HUMAN in table.frame.columns:
+            blank = TextColumn.of(table.frame[name]).blank
+            blank[list(table.bad)] = False
+            if rows := np.flatnonzero(blank).tolist():
+                notes.append(
+                    f"{name} is missing or failed in {len(rows):,} of {len(blank):,} lines, first "
+                    f"in line {table.lines[rows[0]]}: not labelled"
+                )
+    return notes
 
 
 def _label_columns(frame: pd.DataFrame, columns: LabelColumns) -> tuple[str, ...]:
