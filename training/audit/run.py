@@ -75,8 +75,8 @@ def audit(config: FitConfig, min_side: int, reporter: Reporter) -> Audit:
     issues += left_out(contradicting, manifest.files, "contradiction")
     manifest = manifest.without(contradicting | images.broken, skip=True)
     files = manifest.shown
-    issues += small_files(files, manifest.files, manifest.images, min_side)
     threads = config.threads or ctx.threads.count
+    issues += small_files(files, manifest.files, manifest.images, min_side, threads)
     copy_of = same_pictures(images, files, threads)
     issues += duplicates(files, copy_of, manifest.files)
     group, _ = joined_groups(manifest, files, copy_of)

@@ -1,7 +1,7 @@
 """The tables of a classifier that are printed at the end, and its plots."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +45,21 @@ def print_report(report: Mapping[str, Any], reporter: Reporter) -> None:
 
 def plot_labels(folder: Path, labels: Mapping[str, Mapping[str, Any]]) -> None:
     """Plot the confusion matrix of every label: confusion-LABEL.png."""
-    for name, label in labels.items():
+    for (name, label), file in zip(labels.items(), _plot_files(labels), strict=True):
         title = f"{name}: {label['accuracy']:.1%} of {label['images']:,} test images, % of each row"
-        file = "confusion-" + re.sub(r"[^A-Za-z0-9_-]", "-", name) + ".png"
         classes = list(label["per_class"])
         plot_confusion_matrix(folder / file, classes, np.array(label["confusion"]), title)
+
+
+def _plot_files(labels: Iterable[str]) -> list[str]:
+    """Return a file for each label; those that would have the same name are numbered."""
+    files: dict[str, str] = {}  # by what file systems without case take for the same
+    for label in labels:
+        plain = "confusion-" + re.sub(r"[^\w-]", "-", label)
+        names = (plain, *(f"{plain}-{number}" for number in range(2, len(files) + 2)))
+        name = next(name for name in names if name.lower() not in files)
+        files[name.lower()] = f"{name}.png"
+    return list(files.values())
 
 
 def _classes_table(name: str, label: Mapping[str, Any]) -> Table:

@@ -4,6 +4,7 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from statistics import median
 from typing import Any, Literal
 
 import yaml
@@ -19,6 +20,7 @@ from training.tuning.space import Range, Space, Value
 
 State = Literal["complete", "pruned", "failed", "running"]
 FIGURES = tuple(field.name for field in fields(TrialFigures))
+LEAST_GAIN = 1.1  # of speed, that counts as quicker
 COLUMNS = ("trial", "state", "validation_accuracy", "epochs_done", "seconds", "reason")
 
 
@@ -39,16 +41,49 @@ class Trial:
 def best_trial(trials: Sequence[Trial]) -> Trial | None:
     """Return the complete trial to take, or None.
 
-    It is the one with the highest accuracy, on ties the earliest. Of classifiers, it is the
-    quickest to answer of those whose macro-F1 is inside the interval of the highest.
+    It is the one with the highest accuracy, on ties the earliest. Of classifiers, it is one of the
+    quickest to answer of those whose macro-F1 is inside the interval of the highest; of several
+    that are as quick, the one with the highest macro-F1.
     """
+    return max(_as_good_and_quick(trials), key=_rank, default=None)
+
+
+def _as_good_and_quick(trials: Sequence[Trial]) -> list[Trial]:
+    """Return the complete trials of which the one with the highest score is to be taken."""
     done = [trial for trial in trials if trial.state == "complete" and trial.value is not None]
     leader = max(done, key=_rank, default=None)
     if leader is None or leader.figures is None:
-        return leader
-    least = leader.figures.macro_f1_low
+        return done
+    speeds, least = _speeds(trials), leader.figures.macro_f1_low
     equal = [t for t in done if t.figures is not None and t.figures.macro_f1 >= least]
-    return max(equal, key=lambda t: (t.figures.images_per_s if t.figures else 0.0, _rank(t)))
+    quicker = [t for t in equal if _is_quicker(speeds[_network(t)], speeds[_network(leader)])]
+    if not quicker:
+        return [leader]
+    fastest = max((speeds[_network(t)] for t in quicker), key=median)
+    return [t for t in quicker if not _is_quicker(fastest, speeds[_network(t)])]
+
+
+def _network(trial: Trial) -> Value | None:
+    """Return what the time of an answer depends on; None if all trials have the same."""
+    return trial.parameters.get("backbone")
+
+
+def _speeds(trials: Sequence[Trial]) -> dict[Value | None, list[float]]:
+    """Return the images a second of each network, measured after each of its trials."""
+    speeds: dict[Value | None, list[float]] = {}
+    for trial in trials:
+        if trial.figures is not None:
+            speeds.setdefault(_network(trial), []).append(trial.figures.images_per_s)
+    return speeds
+
+
+def _is_quicker(ours: Sequence[float], theirs: Sequence[float]) -> bool:
+    """Return whether a network is quicker than another by more than the noise of the timing.
+
+    Timings of one network differ between its trials by noise alone. So all of ours are above all
+    of theirs, and by LEAST_GAIN, for networks that were timed only once.
+    """
+    return min(ours) > LEAST_GAIN * max(theirs)
 
 
 def _rank(trial: Trial) -> tuple[float, int]:
@@ -58,22 +93,26 @@ def _rank(trial: Trial) -> tuple[float, int]:
 
 def verdict(trials: Sequence[Trial]) -> str:
     """Say which trial of a classifier is taken, and why; empty without figures."""
-    best = best_trial(trials)
+    found = _as_good_and_quick(trials)
+    best = max(found, key=_rank, default=None)
     if best is None or best.figures is None:
         return ""
     leader = max((t for t in trials if t.state == "complete" and t.figures), key=_rank)
-    ours = best.figures
+    speeds, ours = _speeds(trials), best.figures
+    speed = median(speeds[_network(best)])
     text = (
         f"Trial {best.number} is taken: macro-F1 {ours.macro_f1:.4f} ({ours.macro_f1_low:.4f} to "
-        f"{ours.macro_f1_high:.4f}), {ours.images_per_s:.0f} images/s"
+        f"{ours.macro_f1_high:.4f}), {speed:.0f} images/s"
     )
     if best is leader or leader.figures is None:
-        return text + ", the highest macro-F1 and no other as good is quicker."
-    times = ours.images_per_s / leader.figures.images_per_s
-    return text + (
+        return text + ", the highest macro-F1, and none as good is quicker beyond timing noise."
+    text += (
         f". Trial {leader.number} has {leader.figures.macro_f1:.4f}, whose interval holds this, "
-        f"and it is {times:.1f} times as quick."
+        f"and it is {speed / median(speeds[_network(leader)]):.1f} times as quick."
     )
+    if len(found) > 1:
+        text += f" Of the {len(found)} trials as good and as quick, its macro-F1 is the highest."
+    return text
 
 
 def write_results(out: Path, config: FitConfig, space: Space, trials: Sequence[Trial]) -> None:

@@ -50,7 +50,8 @@ def collect(aws: Aws, day: Day, review_kind: str | None) -> tuple[Collected, boo
 
     Raises:
         BadRequest: the day has no images.
-        DataError: ``reviews.csv`` cannot be read, or names images that are not there.
+        DataError: ``reviews.csv`` cannot be read, names images that are not there, or gives one two
+            review kinds.
     """
     if (before := _read(aws, day)) is not None:
         return before, True
@@ -123,7 +124,11 @@ def _read(aws: Aws, day: Day) -> Collected | None:
 
 
 def _review_kinds(aws: Aws, day: Day) -> dict[str, str]:
-    """Read ``reviews.csv``: the review kind of each path; nothing if there is no such file."""
+    """Read ``reviews.csv``: the review kind of each path; nothing if there is no such file.
+
+    Raises:
+        DataError: it has no review kinds, or two of one image.
+    """
     content = day.photos.read(aws, REVIEWS_FILE)
     if content is None:
         return {}
@@ -137,4 +142,17 @@ def _review_kinds(aws: Aws, day: Day) -> dict[str, str]:
             expected=f"{PATH},{REVIEW_KIND}",
             got=",".join(frame.columns),
         )
-    return dict(zip(frame[PATH], frame[REVIEW_KIND], strict=True))
+    kinds: dict[str, str] = {}
+    twice: dict[str, str] = {}
+    for path, kind in zip(frame[PATH], frame[REVIEW_KIND], strict=True):
+        if kinds.setdefault(path, kind) != kind:
+            twice.setdefault(path, f"{path} ({kinds[path] or 'none'}, {kind or 'none'})")
+    if twice:
+        raise DataError(
+            f"{REVIEWS_FILE} gives {len(twice)} images two review kinds",
+            expected="one for each image: its decision is about one review",
+            got=", ".join(list(twice.values())[:MAX_SHOWN]),
+            remedy="Delete the wrong rows; upload a photo of two reviews once for each. Then clear "
+            "this task.",
+        )
+    return kinds

@@ -130,7 +130,11 @@ def _row(
             f"{label}_set": list(each.set),
         }
     for name, rank in seen.ranks.items():
-        row |= {f"{name}_score": rank.score, f"{name}_percentile": rank.percentile}
+        row |= {
+            f"{name}_score": rank.score,
+            f"{name}_percentile": rank.percentile,
+            f"{name}_above_median": rank.probability,
+        }
     for label, tag in seen.tags.items():
         row |= {f"{label}_tag": tag.value, f"{label}_tag_source": tag.source}
     row |= {

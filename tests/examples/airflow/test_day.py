@@ -107,6 +107,21 @@ def test_a_day_without_images_or_with_an_incomplete_upload_is_refused(day, photo
         assert early.exit_code == 2
 
 
+def test_an_image_with_two_review_kinds_is_refused(day, photos):
+    """A row for each image: the review of the other kind would have no decision."""
+    day.put({"0.png": photos["0.png"], "1.png": photos["1.png"]})
+    lines = ["relative_im_path,review_kind", f"0.png,{KINDS[0]}", f"1.png,{KINDS[1]}"]
+    same = [*lines, f"1.png,{KINDS[1]}"]
+    day.write(f"photos/dt={DT}/reviews.csv", "\n".join([*same, f"0.png,{KINDS[1]}"]).encode())
+    twice = step("collect")
+    assert twice.exit_code == 2
+    assert "reviews.csv gives 1 images two review kinds" in twice.output
+    assert f"0.png ({KINDS[0]}, {KINDS[1]})" in twice.output
+    assert day.keys("reviews/") == []
+    day.write(f"photos/dt={DT}/reviews.csv", "\n".join(same).encode())
+    assert step("collect").exit_code == 0  # the same row twice says nothing else
+
+
 def test_the_list_is_frozen_and_images_that_come_later_are_not_of_the_day(day, shapes, photos):
     day.put(photos)
     assert step("collect").exit_code == 0

@@ -150,15 +150,22 @@ def test_a_task_that_is_ended_ends_its_command(airflow):
 
 
 ENDED = """
-import signal, sys
+import logging, os, signal, sys
 import psutil, review_dag
 
 def end(*_):
     raise KeyboardInterrupt  # as Airflow does: an exception in the task's process
 
+class EndSoon(logging.Handler):
+    def emit(self, record):
+        if "Serving HTTP" in record.getMessage():
+            signal.setitimer(signal.ITIMER_REAL, 0.1)  # while the next line is waited for
+
 review_dag.settings = lambda: {"python": sys.executable, "root": "/"}
+review_dag.logger.setLevel(logging.INFO)
+review_dag.logger.addHandler(EndSoon())
+os.environ["PYTHONUNBUFFERED"] = "1"
 signal.signal(signal.SIGALRM, end)
-signal.alarm(2)
 try:
     review_dag.run("http.server", "--bind", "127.0.0.1", "0")
 except KeyboardInterrupt:

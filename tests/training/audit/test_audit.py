@@ -14,10 +14,11 @@ from augrank.manifest.ground_truth_writer import Annotation, write_ground_truth
 from tests.support.labelled_images import write_labelled
 from tests.training.data.test_classify_dataset import rewrite
 from training.audit import issues as finders
-from training.audit.issues import label_errors
+from training.audit.issues import label_errors, small_files
 from training.cli.app import app
 from training.data.labels import Label
 
+CASES = Path(__file__).parents[2] / "cases" / "images"
 OTHER = {"disc": "bar", "bar": "box", "box": "disc"}
 
 
@@ -96,6 +97,21 @@ def test_clean_labels_have_few_errors_and_noisy_ones_are_named():
     hits = [issue for issue in found if int(issue.path.split(".")[0]) < 30]
     assert len(hits) > 24
     assert all(issue.confidence > 0.5 for issue in hits[:10])
+
+
+def test_sides_are_told_of_every_file_that_the_cache_has(monkeypatch):
+    """A second audit decodes nothing, so nothing has registered the decoder of HEIC."""
+    monkeypatch.setattr(Image, "ID", [name for name in Image.ID if name != "HEIF"])
+    monkeypatch.delitem(Image.OPEN, "HEIF", raising=False)
+    names = ["bad_ancillary_crc.png", "exif6.jpg", "plain.png", "real.heic"]
+    found = small_files(np.arange(4), names, CASES, 80, 2)
+    assert [(issue.path, issue.detail) for issue in found] == [
+        ("bad_ancillary_crc.png", "96 x 64 pixels"),
+        ("exif6.jpg", "64 x 96 pixels"),  # upright
+        ("plain.png", "96 x 64 pixels"),
+        ("real.heic", "96 x 64 pixels"),
+    ]
+    assert small_files(np.arange(4), names, CASES, 64, 2) == []
 
 
 def test_too_few_groups_of_a_class_are_no_error():

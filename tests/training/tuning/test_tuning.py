@@ -15,11 +15,13 @@ import yaml
 from typer.testing import CliRunner
 
 from augrank.errors import DataError
+from tests.support import held_training
 from training.cli.app import app
 from training.config import FitConfig, load_config
 from training.tuning.space import SPACES, Range, Space, load_space
 from training.tuning.trials import Trial, best_config, best_trial
 
+REPOSITORY = Path(__file__).parents[3]
 OPTIONS = ["--set", "image_size=32", "--set", "epochs=2", "--set", "batch_size=32",
            "--set", "precision=fp32", "--set", "threads=1"]  # fmt: skip
 
@@ -173,9 +175,12 @@ def test_a_trial_that_diverges_fails_alone_and_decoded_images_are_shared(catalog
 def test_a_killed_grid_resumes_with_the_interrupted_trial(catalogue, tmp_path):
     manifest, out = catalogue(18), tmp_path / "study"
     space = space_file(tmp_path, {"epochs": [2, 6], "momentum": [0.9]})
-    command = [sys.executable, "-m", "training", "tune", "--manifest", str(manifest),
+    command = [sys.executable, "-m", held_training.MODULE, "tune", "--manifest", str(manifest),
                "--out", str(out), *OPTIONS, "--space", str(space)]  # fmt: skip
-    process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, cwd=REPOSITORY, env=held_training.environment(tmp_path / "held", "Epoch   3/6"),
+        start_new_session=True, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
     seen = []
     for line in process.stdout or ():
         seen.append(line)
