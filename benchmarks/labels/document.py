@@ -3,6 +3,7 @@
 from benchmarks.common.markdown import render
 from benchmarks.common.results import Results
 from benchmarks.labels.systems import SYSTEMS, System
+from benchmarks.labels.targets import target_rows
 
 
 def heading_of(system: System) -> str:
@@ -16,4 +17,10 @@ HEADINGS = tuple(heading_of(system) for system in SYSTEMS.values())
 def labels_section(results: Results) -> str:
     """Render results as a section of docs/results.md."""
     system = SYSTEMS[results["system"]]
-    return render("labels.md.j2", results, heading=heading_of(system), described=system)
+    return render(
+        "labels.md.j2",
+        results,
+        heading=heading_of(system),
+        described=system,
+        targets=target_rows(results),
+    )

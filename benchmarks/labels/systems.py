@@ -7,7 +7,7 @@ from typing import Literal
 from simulation.render import Kind
 
 SystemName = Literal["review", "popularity", "inventory"]
-RULES = Path(__file__).parents[2] / "examples" / "reviews" / "rules.yaml"
+RULES = Path(__file__).with_name("review_rules.yaml")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from benchmarks.common.markdown import render
 from benchmarks.common.results import Results
 from benchmarks.serving.pipeline import STAGES
-from benchmarks.serving.targets import target_rows
+from benchmarks.serving.targets import classify_target_rows, target_rows
 
 
 def pipeline_section(results: Results) -> str:
@@ -13,7 +13,7 @@ def pipeline_section(results: Results) -> str:
 
 def classify_section(results: Results) -> str:
     """Render the results of ``python -m benchmarks classify``."""
-    return render("classify.md.j2", results)
+    return render("classify.md.j2", results, targets=classify_target_rows(results))
 
 
 def serving_section(results: Results) -> str:

@@ -130,12 +130,31 @@ OVERLOAD = (
         less_is_better=True,
     ),
 )
+# Keys of the ratios of ``python -m benchmarks classify``.
+CLASSIFY = (
+    PerformanceTarget(
+        "server_over_pipeline", "server ÷ pipeline in process", 0.95, 0.98, SHARED_CORES
+    ),
+    PerformanceTarget(
+        "images_over_candidates",
+        "images ÷ candidates of a recommender, in process",
+        0.95,
+        1.0,
+        "A classifier decodes every image; all candidates of a request are made of one.",
+    ),
+)
 # Keys of the int8 graph's row of the parity gate.
 INT8_PARITY = (
     PerformanceTarget("embedding_cosine", "int8: least embedding cosine", 0.99, 0.995),
     PerformanceTarget("regret", "int8: regret", 0.005, 0.001, less_is_better=True),
     PerformanceTarget("verdict_changes", "int8: other verdict", 0.01, 0.0, less_is_better=True),
 )
+
+
+def classify_target_rows(results: Results) -> list[list[str]]:
+    """Return a table row for each target of a classifier whose ratio these results contain."""
+    ratios = results["ratios"]
+    return [target.row(ratios[target.name]) for target in CLASSIFY if target.name in ratios]
 
 
 def target_rows(results: Results) -> list[list[str]]:

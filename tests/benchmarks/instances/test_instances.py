@@ -3,6 +3,7 @@
 import json
 import os
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
@@ -10,6 +11,7 @@ from typer.testing import CliRunner
 from augrank.errors import BadRequest, ServerError
 from benchmarks.cli.app import app
 from benchmarks.instances import catalogue, report
+from benchmarks.instances import ledger as ledgers
 from benchmarks.instances.figures import (
     LeftRunning,
     ServingFigures,
@@ -150,7 +152,10 @@ def test_nothing_is_started_that_might_pass_the_limit(ledger):
     assert "$56.30 more" in ledger.failed["training", "ml.p3.16xlarge"]
 
 
-def test_leftovers_of_a_crash_are_removed_and_charged_and_an_interrupt_is_not_a_failure(ledger):
+def test_leftovers_of_a_crash_are_removed_and_charged_and_an_interrupt_is_not_a_failure(
+    ledger, monkeypatch
+):
+    monkeypatch.setattr(ledgers, "time", SimpleNamespace(time=lambda: 1.8e9))
     ledger.begin("serving", "ml.c5.large")
     ledger.content["running"]["serving ml.c5.large"] -= 3600  # an hour ago
     platform = Fake(serving={"ml.c5.large": KeyboardInterrupt()}, left=["endpoint bench-1"])
@@ -158,7 +163,7 @@ def test_leftovers_of_a_crash_are_removed_and_charged_and_an_interrupt_is_not_a_
     with pytest.raises(KeyboardInterrupt):
         go(platform, ledger, ["serving"], ["ml.c5.large"], step=said.append)
     assert said[0] == "removed a leftover of an earlier call: endpoint bench-1"
-    assert ledger.spent_usd == pytest.approx(0.102, rel=1e-3)  # an hour of it
+    assert ledger.spent_usd == pytest.approx(0.102)  # an hour of it
     on_disk = json.loads(ledger.file.read_text())
     assert (on_disk["running"], on_disk["failed"], on_disk["done"]) == ({}, {}, {})
     platform.serving["ml.c5.large"] = SERVED

@@ -4,11 +4,13 @@ import json
 
 import numpy as np
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from benchmarks.cli.app import app
-from benchmarks.labels.document import HEADINGS
+from benchmarks.labels.document import HEADINGS, labels_section
 from benchmarks.labels.measure import decision_figures, label_figures, rank_figures
+from benchmarks.labels.systems import SYSTEMS
 
 GROUP = np.arange(4)
 
@@ -56,6 +58,41 @@ def test_decisions_are_right_if_the_image_earns_what_was_decided():
     assert together["groups"] == 1  # all are of one uploader
     nothing = decision_figures({"Style": "full"}, truth, [{"decision": "ask"}] * 4, GROUP)
     assert (nothing["decided"], nothing["right"]) == (0, 0)
+
+
+def test_credit_is_decided_at_the_precision_of_the_bar():
+    system = SYSTEMS["review"]
+    rules = yaml.safe_load(system.rules.read_text(encoding="utf-8"))
+    assert (rules["precision"], rules["confidence"]) == (0.99, 0.95)
+    assert rules["credit"] == {kind: [earns] for kind, earns in system.credit}
+
+
+CLASSES = {"accuracy": 0.44, "accuracy_interval_95": (0.42, 0.46), "majority": 0.35,
+           "p_value": 1e-9, "macro_f1": 0.43, "log_loss": 1.04, "shortfalls": []}  # fmt: skip
+RANKED = {"pair_accuracy": 0.76, "pair_accuracy_interval_95": (0.74, 0.77), "attainable": 0.84,
+          "share_above_chance": 0.76, "p_value": 0, "pair_accuracy_of_classes": 0.75}  # fmt: skip
+
+
+def section(system: str, fresh: dict, test: dict) -> str:
+    row = {"graph": "fp32", "graphs": {"fp32": CLASSES}, "heads": {}, "test": test, "fresh": fresh,
+           "images_per_s": {"median": 9.0, "low": 8.0, "high": 10.0}}  # fmt: skip
+    machine = {"processor": "a processor", "cores": 2, "libraries": {"onnxruntime": "1.31"}}
+    sizes = {"count": 240, "fresh": 60, "epochs": 1, "image_size": 64, "weights": "none"}
+    content = {"system": system, "command": "a command", "machine": machine, "baselines": {}}
+    return labels_section({**content, **sizes, "backbones": {"resnet18": row}})
+
+
+@pytest.mark.parametrize(
+    ("low", "verdict"),
+    [(0.95, "aim reached"), (0.93, "met"), (0.883, "missed by 4%. The cause is not known.")],
+)
+def test_a_section_says_whether_the_ranks_meet_their_bar(low, verdict):
+    told = {**RANKED, "share_of_attainable": 0.96, "share_of_attainable_interval_95": (low, 0.97)}
+    text = section("popularity", {"likes, rank": told}, {"likes": CLASSES, "likes, rank": RANKED})
+    assert (
+        "| resnet18: pairs told rightly, share of those that could be | "
+        f"0.960 ({low:.3f} to 0.970) | 0.92 | 0.95 | {verdict} |"
+    ) in text
 
 
 @pytest.mark.slow
