@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 from augrank.errors import BadRequest
 from augrank.models.targets import Direction
 from service.answers.recommend import OfCatalogue, RecommendRequest, SentBefore
+from service.api import examples
 from service.api.common import ERRORS, SHA256, AdvertiserQuery, Corrector, Name, Reader, Url
 from service.api.outcomes import OutcomeRow
 from service.api.recommend import EXAMPLE_CONTEXT, MAX_JSON, read_context, read_options
@@ -87,12 +88,26 @@ def assign(  # noqa: PLR0913 - the fields of a query
     identity: Corrector,
     advertiser: AdvertiserQuery,
     sha256: Annotated[
-        str | None, Query(pattern=SHA256, description="Of an image that was sent before.")
+        str | None,
+        Query(
+            pattern=SHA256,
+            description="Of an image that was sent before.",
+            examples=[examples.SHA256],
+        ),
     ] = None,
-    catalogue: Annotated[Url | None, Query(description="Path of an image of it.")] = None,
-    target: Annotated[Name | None, Query(description="Optional with a single one.")] = None,
+    catalogue: Annotated[
+        Url | None,
+        Query(description="Path of an image of it.", examples=[examples.CATALOGUE_PATH]),
+    ] = None,
+    target: Annotated[
+        Name | None,
+        Query(description="Optional with a single one.", examples=[examples.TARGET]),
+    ] = None,
     context: Annotated[
-        str | None, Query(max_length=MAX_JSON, description=f"JSON: {EXAMPLE_CONTEXT}")
+        str | None,
+        Query(
+            max_length=MAX_JSON, description=f"JSON: {EXAMPLE_CONTEXT}", examples=[EXAMPLE_CONTEXT]
+        ),
     ] = None,
     policy: PolicyName = "thompson",
     floor: Annotated[
@@ -100,7 +115,10 @@ def assign(  # noqa: PLR0913 - the fields of a query
     ] = DEFAULT_FLOOR,
     seed: Annotated[int | None, Query(ge=0, lt=SEEDS, description="Random by default.")] = None,
     unit: Annotated[
-        Name | None, Query(description="Recipient or campaign that gets the same one again.")
+        Name | None,
+        Query(
+            description="Recipient or campaign that gets the same one again.", examples=["list 7"]
+        ),
     ] = None,
 ) -> AssignmentRow:
     """Draw a candidate of an image by a policy, and keep the draw with its exact propensity.
@@ -130,7 +148,7 @@ def assign(  # noqa: PLR0913 - the fields of a query
 def show(
     request: Request,
     identity: Reader,
-    key: Annotated[str, Path(pattern=f"^[0-9a-f]{{{KEY}}}$")],
+    key: Annotated[str, Path(pattern=f"^[0-9a-f]{{{KEY}}}$", examples=[examples.ASSIGNMENT])],
     advertiser: AdvertiserQuery,
 ) -> AssignmentHistory:
     """Return an assignment with its outcomes, and draw it again from what was logged."""

@@ -10,6 +10,7 @@ from augrank.models.tags import check_configured
 from augrank.tasks.classify.request import DEFAULT_COVERAGE, DEFAULT_TOP
 from service.answers.classify import ClassifyRequest, ClassifyService
 from service.answers.effective import EffectiveAnswer
+from service.api import examples
 from service.api.common import ERRORS, Name, Reader, Url, read_object, read_upload
 from service.backends.classify import ClassifyOptions
 from service.parts import parts_of
@@ -17,7 +18,7 @@ from service.parts import parts_of
 MAX_IMAGES = 100
 EXAMPLE_CONFIGURED = '{"colour": "red"}'
 router = APIRouter(prefix="/v1", responses=ERRORS)
-AdvertiserField = Annotated[Name, Form()]
+AdvertiserField = Annotated[Name, Form(examples=[examples.ADVERTISER])]
 
 
 class ClassifyAnswer(BaseModel):
@@ -35,12 +36,21 @@ def classify(  # noqa: PLR0913 - the fields of a form
     identity: Reader,
     advertiser: AdvertiserField,
     images: Annotated[list[UploadFile] | None, File(description="Image files.")] = None,
-    urls: Annotated[list[Url] | None, Form(description="Of images, at public addresses.")] = None,
-    review_kind: Annotated[Name | None, Form()] = None,
+    urls: Annotated[
+        list[Url] | None,
+        Form(description="Of images, at public addresses.", examples=[[examples.URL]]),
+    ] = None,
+    review_kind: Annotated[
+        Name | None, Form(description="Whose rule decides on credit.", examples=["Box Review"])
+    ] = None,
     coverage: Annotated[float, Form(ge=0.5, lt=1)] = DEFAULT_COVERAGE,
     top: Annotated[int, Form(ge=1, le=1000)] = DEFAULT_TOP,
     configured: Annotated[
-        str | None, Form(description=f"JSON of values that win: {EXAMPLE_CONFIGURED}.")
+        str | None,
+        Form(
+            description=f"JSON of values that win: {EXAMPLE_CONFIGURED}.",
+            examples=[EXAMPLE_CONFIGURED],
+        ),
     ] = None,
 ) -> ClassifyAnswer:
     """Classify 1 to 100 images of an advertiser: files, URLs, or both.

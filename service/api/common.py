@@ -1,7 +1,6 @@
 """What all routes share: names, errors, who asks, and how a body of JSON is read."""
 
 import json
-import re
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 
@@ -14,14 +13,12 @@ from starlette.exceptions import HTTPException
 
 from augrank.errors import BadRequest, ImageTooLarge, RequestError
 from service.access.identity import Identity, admin, corrector, reader
+from service.api import examples
+from service.bounded_json import read_json
 from service.database.tables import DIGEST, NAME
-from service.errors import RequestTooLarge
 
 MAX_WHY, MAX_URL = 2000, 2000  # characters
 MAX_ID = 2**31 - 1
-# Of a body of JSON: 10,000 reports have 210,000 parts. What a few megabytes could have beyond takes
-# seconds to read, in which Python does nothing else, whatever the thread.
-MAX_PARTS, MAX_NAMES = 300_000, 1_000
 PRINTABLE = r"^[^\x00-\x1f\x7f]+$"  # no control characters
 PRINTABLE_OR_NONE = PRINTABLE.replace("+", "*")
 SHA256 = f"^[0-9a-f]{{{DIGEST}}}$"
@@ -30,11 +27,10 @@ Url = Annotated[str, Field(min_length=1, max_length=MAX_URL, pattern=PRINTABLE)]
 Id = Annotated[int, Field(ge=1, le=MAX_ID)]
 Sha256 = Annotated[str, Field(pattern=SHA256)]
 Why = Annotated[str, Field(max_length=MAX_WHY, pattern=r"^[^\x00]*$")]
-AdvertiserQuery = Annotated[Name, Query()]
+AdvertiserQuery = Annotated[Name, Query(examples=[examples.ADVERTISER])]
 Reader = Annotated[Identity, Depends(reader)]
 Corrector = Annotated[Identity, Depends(corrector)]
 Admin = Annotated[Identity, Depends(admin)]
-_PART = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[,\[{]', re.DOTALL)  # a string, or a mark outside of one
 
 
 class ErrorDetail(BaseModel):
@@ -120,32 +116,3 @@ class _JsonRequest(Request):
     async def json(self) -> Any:
         """Return the value of the body."""
         return await run_in_threadpool(read_json, await self.body())
-
-
-def read_json(body: bytes) -> Any:
-    """Return the value of a body of JSON.
-
-    Raises:
-        RequestTooLarge: it has too many parts.
-        ValueError: it is no JSON in UTF-8.
-    """
-    text = body.decode("utf-8-sig")
-    _check_count("escapes", text.count("\\"), MAX_PARTS)
-    for count, _ in enumerate(_PART.finditer(text), 1):
-        _check_count("strings, commas and brackets", count, MAX_PARTS)
-    return json.loads(text, object_pairs_hook=_object)
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    _check_count("names in an object", len(pairs), MAX_NAMES)
-    return dict(pairs)
-
-
-def _check_count(what: str, count: int, most: int) -> None:
-    if count > most:
-        raise RequestTooLarge(
-            f"the JSON has too many {what}",
-            expected=f"at most {most:,}",
-            got="more",
-            remedy="Send less at once.",
-        )

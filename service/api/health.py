@@ -5,6 +5,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.api.common import ERRORS, Reader
+from service.backends.remote.transport import OnServer
 from service.errors import Forbidden
 from service.parts import parts_of
 
@@ -19,13 +20,22 @@ def healthz() -> dict[str, str]:
 
 @router.get("/readyz", summary="Whether requests can be answered")
 def readyz(request: Request, response: Response) -> dict[str, str]:
-    """Answer 503 while the database cannot be reached."""
+    """Answer 503 while the database cannot be reached.
+
+    Where the models are on a server, `backend` says whether it has answered the last request. While
+    it is `unavailable` the service stays ready: what was kept is still answered, and corrected.
+    """
+    parts = parts_of(request)
     try:
-        parts_of(request).database.ping()
+        parts.database.ping()
     except SQLAlchemyError as error:
         response.status_code = 503
         return {"status": "unavailable", "database": type(error).__name__}
-    return {"status": "ready"}
+    lives = [each.live.current for each in (parts.classify, parts.recommend) if each is not None]
+    servers = [each.available for each in lives if isinstance(each, OnServer)]
+    if not servers:
+        return {"status": "ready"}
+    return {"status": "ready", "backend": "available" if all(servers) else "unavailable"}
 
 
 @router.get("/metrics", summary="Metrics for Prometheus", response_class=Response, responses=ERRORS)

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from sqlalchemy.orm import Session
 
 from augrank.images.decode import decode, encode
+from service.api import examples
 from service.api.common import ERRORS, SHA256, AdvertiserQuery, Reader
 from service.database.tables import Sighting, StoredImage
 from service.errors import ImageExpired, NotFound
@@ -24,7 +25,7 @@ TYPES = {
     "TIFF": "image/tiff",
     "HEIC": "image/heic",
 }
-Sha256Path = Annotated[str, Path(pattern=SHA256)]
+Sha256Path = Annotated[str, Path(pattern=SHA256, examples=[examples.SHA256])]
 router = APIRouter(prefix="/v1/images", responses=ERRORS)
 FILE: dict[int | str, dict[str, Any]] = {200: {"content": {"image/*": {}}}}
 

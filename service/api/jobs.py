@@ -8,14 +8,16 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
+from service.access.advertisers import check_known
 from service.access.identity import Identity, Role
+from service.api import examples
 from service.api.common import ERRORS, MAX_ID, Corrector, Id, Name, Reader
 from service.batches.items import BATCH, counts_of_jobs
 from service.database.tables import Job, JobEvent
 from service.errors import Forbidden
 from service.jobs import queue
 from service.parts import parts_of
-from service.retraining.jobs import RETRAIN, try_again
+from service.retraining.jobs import RETRAIN, stage_of, try_again
 
 MAX_PAGE, MAX_EVENTS = 100, 500
 router = APIRouter(prefix="/v1/jobs", responses=ERRORS)
@@ -31,6 +33,7 @@ class JobRow(BaseModel):
     total: int = Field(description="Number of its steps; URLs of a batch.")
     answered: int | None = Field(description="URLs of a batch that have an answer; else null.")
     skipped: int | None = Field(description="URLs of a batch without an answer; else null.")
+    stage: str | None = Field(description="That a retraining is in, or end; else null.")
     tries: int = Field(description="How often a worker failed at it.")
     created_at: datetime
     finished_at: datetime | None
@@ -44,10 +47,11 @@ class JobRow(BaseModel):
             job: the row.
             counts: URLs of a batch with and without an answer; None for other kinds.
         """
-        names = cls.model_fields.keys() - {"answered", "skipped"}
+        names = cls.model_fields.keys() - {"answered", "skipped", "stage"}
         answered, skipped = counts or (None, None)
+        stage = stage_of(job) if job.kind == RETRAIN else None
         given = {name: getattr(job, name) for name in names}
-        return cls(**given, answered=answered, skipped=skipped)
+        return cls(**given, answered=answered, skipped=skipped, stage=stage)
 
 
 class JobLine(BaseModel):
@@ -81,13 +85,21 @@ class JobDetail(BaseModel):
 def jobs(
     request: Request,
     identity: Reader,
-    advertiser: Annotated[Name | None, Query(description="By default all of the key.")] = None,
-    state: Annotated[str | None, Query(max_length=20)] = None,
+    advertiser: Annotated[
+        Name | None,
+        Query(description="By default all of the key.", examples=[examples.ADVERTISER]),
+    ] = None,
+    state: Annotated[
+        str | None, Query(max_length=20, description="By default any.", examples=["failed"])
+    ] = None,
     before_id: Annotated[Id | None, Query()] = None,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50,
 ) -> JobPage:
     """List jobs of the advertiser of the key, or of all."""
-    with parts_of(request).database.reads() as session:
+    database = parts_of(request).database
+    if advertiser is not None:
+        check_known(database, identity, advertiser)
+    with database.reads() as session:
         found = visible_jobs(session, identity, advertiser, state, before_id, limit)
         rows = rows_of(session, found)
     last = rows[-1].id if len(rows) == limit else None

@@ -6,8 +6,9 @@ from fastapi import APIRouter, FastAPI, Request
 
 from service.access.identity import authentication_of
 from service.api.common import Reader
+from service.api.examples import ANSWERS
 
-SCHEME = "key"
+SCHEME, JSON = "key", "application/json"
 PUBLIC = ("/healthz", "/readyz")
 router = APIRouter(prefix="/v1", include_in_schema=False)
 
@@ -38,10 +39,23 @@ def describe(app: FastAPI, needs_key: bool) -> dict[str, Any]:
     }
     paths = {
         path: {
-            method: operation | ({"security": []} if path in PUBLIC else {})
+            method: _shown(operation, ANSWERS.get(f"{method.upper()} {path}"))
+            | ({"security": []} if path in PUBLIC else {})
             for method, operation in operations.items()
         }
         for path, operations in described["paths"].items()
     }
     needed: dict[str, Any] = {"security": [{SCHEME: []}]} if needs_key else {}
     return described | {"components": schemes, "paths": paths} | needed
+
+
+def _shown(operation: dict[str, Any], answer: Any) -> dict[str, Any]:
+    """Return an operation with an example of its answer; FastAPI would leave out what is null."""
+    if answer is None:
+        return operation
+    responses = dict(operation["responses"])
+    for status, response in responses.items():
+        if status < "300" and JSON in response.get("content", {}):
+            content = response["content"] | {JSON: response["content"][JSON] | {"example": answer}}
+            responses[status] = response | {"content": content}
+    return operation | {"responses": responses}

@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, FailFast, Field
 from starlette.datastructures import UploadFile
 
 from augrank.errors import BadRequest, RequestError
+from service.access.advertisers import check_known
+from service.api import examples
 from service.api.common import (
     ERRORS,
     AdvertiserQuery,
@@ -116,7 +118,11 @@ class ImportResult(BaseModel):
         return cls(added=done.added, known=done.known, refused=done.refused, errors=errors)
 
 
-@router.post("", summary="Report what came of assignments")
+@router.post(
+    "",
+    summary="Report what came of assignments",
+    responses={201: {"model": OutcomesResult, "description": "Something was added."}},
+)
 def report(
     request: Request, response: Response, identity: Corrector, body: OutcomesRequest
 ) -> OutcomesResult:
@@ -152,7 +158,7 @@ def report(
         "requestBody": {
             "required": True,
             "content": {
-                CSV: {"schema": {"type": "string"}},
+                CSV: {"schema": {"type": "string"}, "example": examples.OUTCOMES_CSV},
                 "multipart/form-data": {
                     "schema": {
                         "type": "object",
@@ -169,7 +175,8 @@ async def report_csv(
     identity: Corrector,
     advertiser: AdvertiserQuery,
     who: Annotated[
-        Name | None, Query(description="Who reports; a key's holder is known without.")
+        Name | None,
+        Query(description="Who reports; a key's holder is known without.", examples=["mailer"]),
     ] = None,
 ) -> ImportResult:
     """Keep the reports of a CSV file: assignment, successes, trials; target, report, replaces.
@@ -190,16 +197,19 @@ async def report_csv(
     "/manifest",
     summary="Outcomes as a manifest for training",
     response_class=StreamingResponse,
-    responses={200: {"content": {CSV: {"schema": {"type": "string"}}}}},
+    responses={
+        200: {"content": {CSV: {"schema": {"type": "string"}, "example": examples.MANIFEST_CSV}}}
+    },
 )
 def manifest(request: Request, identity: Reader, advertiser: AdvertiserQuery) -> StreamingResponse:
     """Return an advertiser's outcomes as CSV, a row for each assignment that has any.
 
     The files that it names are written by `python -m service outcomes export`.
     """
-    identity.check(advertiser)
+    database = parts_of(request).database
+    check_known(database, identity, advertiser)
     headers = {"Content-Disposition": 'attachment; filename="manifest.csv"'}
-    lines = manifest_lines(parts_of(request).database, advertiser)
+    lines = manifest_lines(database, advertiser)
     return StreamingResponse(lines, 200, headers, f"{CSV}; charset=utf-8")
 
 

@@ -2,12 +2,13 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from augrank.images.augmentations import ORIGINAL, Augmentation
 from augrank.images.formats import format_of
 from service.answers.recommend import RecommendService
+from service.api import examples
 from service.api.common import ERRORS, SHA256, AdvertiserQuery, Name, Reader
 from service.api.thumbnails import preview_of
 from service.errors import AnswerExpired, ImageExpired, NotFound
@@ -23,7 +24,9 @@ JPEG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}}}}
 FILE: dict[int | str, dict[str, Any]] = {
     200: {"content": {"image/jpeg": {}, "image/png": {}, "application/octet-stream": {}}}
 }
-PathQuery = Annotated[Name, Query(description="As in an answer's alternates.")]
+PathQuery = Annotated[
+    Name, Query(description="As in an answer's alternates.", examples=[examples.CATALOGUE_PATH])
+]
 
 
 class CatalogueRow(BaseModel):
@@ -51,11 +54,14 @@ class CataloguePage(BaseModel):
 def version(  # noqa: PLR0913 - the fields of a query
     request: Request,
     identity: Reader,
-    sha256: Annotated[str, Field(pattern=SHA256)],
-    name: Name,
+    sha256: Annotated[str, Path(pattern=SHA256, examples=[examples.SHA256])],
+    name: Annotated[Name, Path(examples=["brighter"])],
     advertiser: AdvertiserQuery,
     hash: Annotated[
-        str, Query(max_length=64, description="Beginning of the augmentation's hash.")
+        str,
+        Query(
+            max_length=64, description="Beginning of the augmentation's hash.", examples=["3f2a"]
+        ),
     ] = "",
     full: Annotated[bool, Query(description="In full size, to download.")] = False,
 ) -> Response:
@@ -82,8 +88,8 @@ def version(  # noqa: PLR0913 - the fields of a query
 def search(
     request: Request,
     identity: Reader,
-    search: Annotated[str, Query(max_length=200)] = "",
-    product_type: Annotated[str, Query(max_length=200)] = "",
+    search: Annotated[str, Query(max_length=200, examples=["red shoe"])] = "",
+    product_type: Annotated[str, Query(max_length=200, examples=["shoes"])] = "",
     after: Annotated[int, Query(ge=-1, le=10**9)] = -1,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 60,
 ) -> CataloguePage:
@@ -107,7 +113,10 @@ def thumbnail(
     request: Request,
     identity: Reader,
     path: PathQuery,
-    model: Annotated[str, Query(max_length=64, description="Beginning of its digest.")] = "",
+    model: Annotated[
+        str,
+        Query(max_length=64, description="Beginning of its digest.", examples=[examples.MODEL[:8]]),
+    ] = "",
 ) -> Response:
     """Return a small JPEG of an image of the catalogue."""
     backend = parts_of(request).recommender.backend

@@ -11,6 +11,7 @@ from augrank.models.context import BLANK, CategoricalColumn, ContextColumn
 from augrank.models.targets import Direction
 from augrank.tasks.base import RequestBody
 from augrank.tasks.recommend.request import DEFAULT_ALTERNATES, parse_request
+from service.access.advertisers import check_known
 from service.answers.questions import history
 from service.answers.recommend import (
     OfCatalogue,
@@ -18,6 +19,7 @@ from service.answers.recommend import (
     RecommendRequest,
     SentBefore,
 )
+from service.api import examples
 from service.api.common import (
     ERRORS,
     SHA256,
@@ -34,7 +36,7 @@ from service.database.tables import Question
 from service.parts import Parts, parts_of
 
 MAX_PAGE, MAX_JSON = 500, 20_000
-EXAMPLE_CONTEXT = '{"campaign_type": "Newsletter"}'
+EXAMPLE_CONTEXT = examples.CONTEXT
 TOKEN = r"^[A-Za-z0-9_-]{1,32}$"
 router = APIRouter(prefix="/v1", responses=ERRORS)
 
@@ -139,20 +141,43 @@ class QuestionHistory(BaseModel):
 def recommend(  # noqa: PLR0913 - the fields of a form
     request: Request,
     identity: Reader,
-    advertiser: Annotated[Name, Form()],
+    advertiser: Annotated[Name, Form(examples=[examples.ADVERTISER])],
     image: Annotated[UploadFile | None, File(description="An image file.")] = None,
-    url: Annotated[Url | None, Form(description="Of an image, at a public address.")] = None,
-    sha256: Annotated[
-        str | None, Form(pattern=SHA256, description="Of an image that you have sent before.")
+    url: Annotated[
+        Url | None,
+        Form(description="Of an image, at a public address.", examples=[examples.URL]),
     ] = None,
-    catalogue: Annotated[Name | None, Form(description="Path of an image of it.")] = None,
-    target: Annotated[Name | None, Form(description="Optional with a single target.")] = None,
+    sha256: Annotated[
+        str | None,
+        Form(
+            pattern=SHA256,
+            description="Of an image that you have sent before.",
+            examples=[examples.SHA256],
+        ),
+    ] = None,
+    catalogue: Annotated[
+        Name | None,
+        Form(description="Path of an image of it.", examples=[examples.CATALOGUE_PATH]),
+    ] = None,
+    target: Annotated[
+        Name | None,
+        Form(description="Optional with a single target.", examples=[examples.TARGET]),
+    ] = None,
     context: Annotated[
         str | None,
-        Form(max_length=MAX_JSON, description=f"JSON: {EXAMPLE_CONTEXT}."),
+        Form(
+            max_length=MAX_JSON,
+            description=f"JSON: {EXAMPLE_CONTEXT}.",
+            examples=[EXAMPLE_CONTEXT],
+        ),
     ] = None,
     candidates: Annotated[
-        str | None, Form(max_length=MAX_JSON, description="Names, with commas; by default all.")
+        str | None,
+        Form(
+            max_length=MAX_JSON,
+            description="Names, with commas; by default all.",
+            examples=["brighter,sketch"],
+        ),
     ] = None,
     alternates: Annotated[int, Form()] = DEFAULT_ALTERNATES,
     thumbnails: Annotated[bool, Form(description="Add small JPEGs in base64.")] = False,
@@ -198,8 +223,9 @@ def questions(
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 100,
 ) -> QuestionHistory:
     """List what an advertiser asked, last first; the same question again is the same row."""
-    identity.check(advertiser)
-    with parts_of(request).database.reads() as session:
+    database = parts_of(request).database
+    check_known(database, identity, advertiser)
+    with database.reads() as session:
         rows = [QuestionRow.of(row) for row in history(session, advertiser, before, limit)]
     return QuestionHistory(
         questions=rows, next_before=rows[-1].token if len(rows) == limit else None

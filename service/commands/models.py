@@ -84,7 +84,7 @@ def promote(
 
     Example: python -m service models promote 7 --who ana
     """
-    from service.models.placement import check_in_process
+    from service.backends.placement import check_in_process
     from service.models.promotion import check_against, commit, live_as_expected
     from service.models.registry import PROMOTE, Change, check_state
 
@@ -113,7 +113,7 @@ def rollback(
 
     Example: python -m service models rollback --who ana --why "white vans"
     """
-    from service.models.placement import check_in_process
+    from service.backends.placement import check_in_process
     from service.models.promotion import commit, find_before, live_as_expected
     from service.models.registry import ROLLBACK, Change
 

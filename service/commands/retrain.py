@@ -2,28 +2,33 @@
 
 import getpass
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from augrank.cli.command import friendly_errors
 from augrank.cli.options import pairs
+from augrank.errors import DataError
 from service.commands.opened import opened_database
 from service.commands.options import DatabaseOption, FolderOption
 from service.settings import ServiceSettings, read_settings
 
 if TYPE_CHECKING:
     from service.database.session import Database
+    from service.database.tables import Job
     from service.retraining.jobs import RetrainOptions
 
 POLL_S = 0.5
+GIVEN = "COMMANDLINE"  # where typer says that an option comes from
 console = Console(soft_wrap=True, highlight=False)
 
 
 @friendly_errors
 def retrain(
+    context: typer.Context,
     base: Annotated[
         Path | None,
         typer.Option(
@@ -51,6 +56,13 @@ def retrain(
         list[str] | None,
         typer.Option("--set", help="Option of training fit: --set epochs=5. Repeatable."),
     ] = None,
+    new: Annotated[
+        bool | None,
+        typer.Option(
+            "--new/--resume",
+            help="Where one has failed: start another one, or let it go on with its own options.",
+        ),
+    ] = None,
     wait: Annotated[
         bool, typer.Option("--wait", help="Show progress until it ends, or waits for people.")
     ] = False,
@@ -63,7 +75,8 @@ def retrain(
     """Train better models from what people corrected, and let the gate choose.
 
     Adds a job, which the running service works on at idle priority; run it again to follow the
-    job, or to try one again that failed. Fixes are filtered, looked at by people, added to the
+    job, or to try one again that failed: it goes on with the options that it was started with, and
+    other ones need --new or --resume. Fixes are filtered, looked at by people, added to the
     dataset, and some candidates are compared with the live model on test images that none
     of them has seen.
 
@@ -83,7 +96,7 @@ def retrain(
     )
     with opened_database(settings) as opened:
         _check_base(opened, settings, options)
-        job_id = _added(opened, options)
+        job_id = _added(opened, options, _said(context, options), new=new)
         if here:
             _work_here(opened, settings, job_id)
         elif wait:
@@ -126,8 +139,31 @@ def _check_base(database: "Database", settings: ServiceSettings, options: "Retra
         read_base(options.base, options.images, **labels_of(registry.directory(live)))
 
 
-def _added(database: "Database", options: "RetrainOptions") -> int:
-    """Return the retraining that is under way or has failed, or add one."""
+def _said(context: typer.Context, options: "RetrainOptions") -> dict[str, Any]:
+    """Return those of the options that were given on the command line, by name."""
+    given = {
+        {"set_": "settings"}.get(name, name)
+        for name in context.params
+        if (source := context.get_parameter_source(name)) and source.name == GIVEN
+    }
+    return {name: value for name, value in options.model_dump().items() if name in given}
+
+
+def _added(
+    database: "Database", options: "RetrainOptions", said: Mapping[str, Any], *, new: bool | None
+) -> int:
+    """Return the retraining that is under way or has failed, or add one.
+
+    Args:
+        database: with the jobs.
+        options: of one that is added.
+        said: those that were given on the command line.
+        new: whether to add one beside one that has failed; None: not if it has what was given.
+
+    Raises:
+        DataError: nobody has said which.
+        Conflict: it can neither go on nor be added.
+    """
     from service.jobs.queue import FAILED
     from service.retraining.jobs import (
         ACTIVE,
@@ -141,17 +177,77 @@ def _added(database: "Database", options: "RetrainOptions") -> int:
     with database.writes() as session:
         last = last_retraining(session)
         if last is not None and last.state == FAILED and overtaken(session, last) is None:
-            try_again(session, last, who)
-            console.print(f"Retraining {last.id} goes on where it failed: {last.options['stage']}")
+            if new is None:
+                _check_same(last, said)
+            if not new:
+                try_again(session, last, who)
+                console.print(
+                    f"Retraining {last.id} goes on where it failed ({last.options['stage']}), "
+                    f"with {_own(last)}.",
+                    markup=False,
+                )
+                return last.id
+        elif last is not None and last.state in ACTIVE and not new:
+            console.print(f"Retraining {last.id} is under way, with {_own(last)}.", markup=False)
             return last.id
-        if last is not None and last.state in ACTIVE:
-            console.print(f"Retraining {last.id} is under way; its own options hold.")
-            return last.id
-        return add_retraining(session, options, who).id
+        elif new is False:
+            raise DataError(
+                "there is no retraining to go on with",
+                expected="one that has failed, and whose dataset is the last one",
+                got=f"{last.id}, which is {last.state}" if last else "none",
+                remedy="Leave --resume out.",
+            )
+        job = add_retraining(session, options, who)
+        console.print(f"Retraining {job.id} is a new one, with {_own(job)}.", markup=False)
+        return job.id
+
+
+def _check_same(failed: "Job", said: Mapping[str, Any]) -> None:
+    """Check that a retraining that failed has the options that are asked for now.
+
+    Raises:
+        DataError: it has others.
+    """
+    own = failed.options["given"]
+    other = {name: value for name, value in said.items() if value != own.get(name)}
+    if other:
+        raise DataError(
+            f"retraining {failed.id} has failed, and was started with other options",
+            expected=_in_words({name: own.get(name) for name in other}),
+            got=_in_words(other),
+            remedy="--resume lets it go on with its own options; --new starts another one, which "
+            "looks at the same fixes again, and trains anew.",
+        )
+
+
+def _own(job: "Job") -> str:
+    """Return in words the options that a retraining was started with."""
+    from service.retraining.jobs import RetrainOptions
+
+    usual = RetrainOptions().model_dump()
+    given = job.options["given"]
+    return _in_words({name: given[name] for name in given if given[name] != usual.get(name)})
+
+
+def _in_words(options: Mapping[str, Any]) -> str:
+    """Return options of a retraining as they are given on the command line."""
+    words = []
+    for name, value in options.items():
+        option = "--" + name.replace("_", "-")
+        if isinstance(value, bool):
+            off = "--no-review" if name == "review" else f"no {option}"
+            words.append(option if value else off)
+        elif name == "settings":
+            words += [f"--set {key}={each}" for key, each in value.items()] or ["no --set"]
+        else:
+            words.append(f"{option} {value}" if value is not None else f"no {option}")
+    return ", ".join(words) or "the usual options"
 
 
 def _work_here(database: "Database", settings: ServiceSettings, job_id: int) -> None:
     """Do the work in this process, until it ends or waits for people."""
+    from service.backends.bundles import CLASSIFY
+    from service.backends.placement import check_in_process
     from service.images.store import ImageStore
     from service.models.registry import Registry
     from service.retraining.jobs import RetrainWorker
@@ -159,6 +255,11 @@ def _work_here(database: "Database", settings: ServiceSettings, job_id: int) -> 
     from service.retraining.work import Retraining, RetrainWork
 
     registry = Registry(database, settings.folder, settings.max_models)
+
+    def promote(model_id: int, who: str, expected: str) -> None:
+        check_in_process(database, CLASSIFY, settings.backend)
+        promote_row(registry, model_id, who, expected)
+
     parts = Retraining(
         database,
         ImageStore(settings.folder, int(settings.max_images_gb * 2**30)),
@@ -166,7 +267,7 @@ def _work_here(database: "Database", settings: ServiceSettings, job_id: int) -> 
         settings.folder,
         threads=settings.retrain_threads,
         priority=settings.retrain_priority,
-        promote=lambda model, who, expected: promote_row(registry, model, who, expected),
+        promote=promote,
     )
     worker = RetrainWorker(database, RetrainWork(parts))
     worker.start()

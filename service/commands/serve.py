@@ -73,6 +73,7 @@ def serve(
 
     from service.app import create_app
     from service.backends.bundles import open_bundles
+    from service.backends.placement import note_placement
     from service.backends.start import start_backends
     from service.database.session import Database
     from service.models.registry import Registry
@@ -100,6 +101,7 @@ def serve(
             for task, bundle in opened.items()
         }
         found = start_backends(settings, directories)
+        note_placement(opened_database, directories, settings.backend)
         application = create_app(
             settings, opened_database, found.classifier, found.recommender, found.deployments
         )

@@ -8,13 +8,14 @@ and steps over none. Who changes entries locks their pictures first, in one orde
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from sqlalchemy import ColumnElement, and_, case, exists, literal, not_, select, update
+from sqlalchemy import ColumnElement, and_, case, exists, literal, not_, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from service.database.session import insert_selected
 from service.database.tables import (
     AnswerLabel,
     CurrentFix,
+    Fix,
     Picture,
     QueueEntry,
     Review,
@@ -100,6 +101,18 @@ def pictures_of_files(session: Session, digests: Sequence[str]) -> list[int]:
     return sorted(session.scalars(query))
 
 
+def corrected_since() -> ColumnElement[bool]:
+    """Return whether a person has corrected a picture after a confirmation, whatever the label.
+
+    What is given for a label by default may depend on the other labels.
+    """
+    return exists().where(
+        Fix.advertiser == Review.advertiser,
+        Fix.picture_id == Review.picture_id,
+        Fix.at > Review.at,
+    )
+
+
 def _enter(session: Session, *conditions: ColumnElement[bool]) -> None:
     """Add entries; what is there already stays. ``settle`` says what they are."""
     columns = [getattr(AnswerLabel, name) for name in COPIED]
@@ -124,8 +137,11 @@ def _state() -> ColumnElement[str]:
         Review.advertiser == QueueEntry.advertiser,
         Review.picture_id == QueueEntry.picture_id,
         Review.label == QueueEntry.label,
-        Review.value == QueueEntry.value,
         Review.undone_at.is_(None),
+        or_(
+            Review.value == QueueEntry.value,
+            and_(Review.answer_id == QueueEntry.answer_id, not_(corrected_since())),
+        ),
     )
     return case((corrected, CORRECTED), (confirmed, CONFIRMED), else_=OPEN)
 

@@ -1,4 +1,4 @@
-"""Whether a label has a class: one check for all that correct."""
+"""Whether a label has a class, and how it is spelled: one check for all that correct."""
 
 from collections.abc import Mapping, Sequence
 
@@ -24,3 +24,14 @@ def check_class(classes: Mapping[str, Sequence[str]], label: str, value: str | N
         raise BadRequest(
             f"{label} has no class {value!r}", expected=one_of(classes[label], value), got=value
         )
+
+
+def spelled(classes: Mapping[str, Sequence[str]], label: str, value: str | None) -> str | None:
+    """Return a value as the label's class that differs from it in case alone, if there is one.
+
+    Files of other systems say "Black" where the class is black.
+    """
+    own = classes.get(label, ())
+    if value is None or value in own:
+        return value
+    return next((name for name in own if name.casefold() == value.casefold()), value)

@@ -23,7 +23,7 @@ from service.database.session import Database
 from service.database.tables import Fix, Picture, Source, StoredImage
 from service.errors import Conflict, NotFound
 from service.fixes import history
-from service.fixes.classes import check_class
+from service.fixes.classes import check_class, spelled
 from service.fixes.rows import FixLine, NumberedRow
 from service.images.pictures import sent_before
 
@@ -194,6 +194,12 @@ def _asked(session: Session, row: NumberedRow, intake: Intake) -> _Asked:
         raise BadRequest(row.problem)
     intake.identity.check(line.advertiser)
     if intake.classes is not None:
+        line = line.model_copy(
+            update={
+                "value": spelled(intake.classes, line.label, line.value),
+                "before": spelled(intake.classes, line.label, line.before),
+            }
+        )
         check_class(intake.classes, line.label, line.value)
     sha256 = line.sha256 or _at_url(session, line)
     image = session.get(StoredImage, sha256)

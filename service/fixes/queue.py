@@ -1,21 +1,23 @@
 """What an inspector looks at: pictures of an advertiser that no person has seen, least sure first.
 
-A picture is done when a person has corrected the label, or confirmed what the model says now. Of
+A picture is done when a person has corrected the label, or confirmed what the advertiser gets. Of
 several answers for a picture the last one of the live model counts: after a rollback, that is not
 the last one of all. A picture that the live model has not seen is shown with the last answer of
 another one, and the item says so.
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Select, func, literal, or_, select, tuple_, union_all
 from sqlalchemy.orm import Session, aliased
 
 from augrank.errors import BadRequest
-from service.database.entries import CONFIRMED, CORRECTED, LAST, OPEN
+from augrank.models.tags import TagRules
+from service.database.entries import CONFIRMED, CORRECTED, LAST, OPEN, corrected_since
 from service.database.tables import (
     CurrentFix,
     Fix,
@@ -25,6 +27,7 @@ from service.database.tables import (
     StoredAnswer,
     StoredImage,
 )
+from service.fixes.given import without_fix
 
 State = Literal["open", "corrected", "confirmed", "all"]
 DONE: tuple[State, ...] = (CORRECTED, CONFIRMED)
@@ -47,6 +50,7 @@ class QueueFilter:
         most: probability of the answer.
         unsure: only those whose prediction set has several classes.
         state: open: no person has seen it; corrected; confirmed; all.
+        tags: rules of the model that answers now, by label.
     """
 
     label: str
@@ -58,6 +62,7 @@ class QueueFilter:
     most: float = 1.0
     unsure: bool = False
     state: State = "open"
+    tags: TagRules = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -100,8 +105,14 @@ class QueueItem:
     model: str  # that gave the answer: its digest
     live: bool  # whether that is the model that answers now
     content: Mapping[str, Any]  # the label in the model's answer: top, set
+    plain: str | None  # what the advertiser gets without a fix of the label; None: nothing
     fix: Fix | None  # that holds
-    review: Review | None  # the last confirmation of this value
+    review: Review | None  # the last confirmation that is about this answer
+
+    @property
+    def given(self) -> str | None:
+        """What the advertiser gets; None: nothing."""
+        return self.fix.after if self.fix else self.plain
 
     @property
     def cursor(self) -> Cursor:
@@ -242,60 +253,73 @@ def _done(session: Session, given: QueueFilter) -> int:
 
 def _items(session: Session, given: QueueFilter, rows: Sequence[Any]) -> list[QueueItem]:
     """Add what is shown beside the order: the answer, the fix, the confirmation."""
-    label = given.label
     pictures = sorted({row.picture_id for row in rows})
     advertisers = sorted({row.advertiser for row in rows})
-    answers = {
-        answer_id: (model, content)
-        for answer_id, model, content in session.execute(
-            select(StoredAnswer.id, StoredAnswer.model, StoredAnswer.content).where(
-                StoredAnswer.id.in_([row.answer_id for row in rows])
-            )
-        )
-    }
+    query = select(StoredAnswer.id, StoredAnswer.model, StoredAnswer.content)
+    query = query.where(StoredAnswer.id.in_([row.answer_id for row in rows]))
+    answers = {answer.id: answer for answer in session.execute(query)}
     images = _images(session, pictures, advertisers)
-    fixes = {
-        (fix.advertiser, fix.picture_id): fix
-        for fix in session.scalars(
-            select(Fix)
-            .join(CurrentFix, CurrentFix.fix_id == Fix.id)
-            .where(
-                CurrentFix.advertiser.in_(advertisers),
-                CurrentFix.picture_id.in_(pictures),
-                CurrentFix.label == label,
+    fixes = _fixes(session, pictures, advertisers)
+    reviews = _reviews(session, given.label, pictures, advertisers)
+    items = []
+    for row in rows:
+        key = row.advertiser, row.picture_id
+        if row.answer_id not in answers or key not in images:
+            continue
+        answer, own = answers[row.answer_id], fixes.get(key, {})
+        labels = answer.content["labels"]
+        told = {name: (each["value"], each["probability"]) for name, each in labels.items()}
+        corrected = {name: str(fix.after) for name, fix in own.items()}
+        about = (
+            each for each in reviews.get(key, ())
+            if each.value == row.value or each.answer_id == row.answer_id
+        )  # fmt: skip
+        items.append(
+            QueueItem(
+                advertiser=row.advertiser,
+                picture=row.picture_id,
+                sha256=images[key],
+                value=row.value,
+                probability=row.probability,
+                set_size=row.set_size,
+                model=answer.model,
+                live=answer.model == given.live,
+                content=labels[given.label],
+                plain=without_fix(given.tags, told, corrected, given.label),
+                fix=own.get(given.label),
+                review=next(about, None),
             )
         )
-    }
-    reviews = {
-        (review.advertiser, review.picture_id, review.value): review
-        for review in session.scalars(
-            select(Review)
-            .where(
-                Review.advertiser.in_(advertisers),
-                Review.picture_id.in_(pictures),
-                Review.label == label,
-                Review.undone_at.is_(None),
-            )
-            .order_by(Review.id)
-        )
-    }
-    return [
-        QueueItem(
-            row.advertiser,
-            row.picture_id,
-            images[row.advertiser, row.picture_id],
-            row.value,
-            row.probability,
-            row.set_size,
-            answers[row.answer_id][0],
-            answers[row.answer_id][0] == given.live,
-            answers[row.answer_id][1]["labels"][label],
-            fixes.get((row.advertiser, row.picture_id)),
-            reviews.get((row.advertiser, row.picture_id, row.value)),
-        )
-        for row in rows
-        if row.answer_id in answers and (row.advertiser, row.picture_id) in images
-    ]
+    return items
+
+
+def _fixes(
+    session: Session, pictures: Sequence[int], advertisers: Sequence[str]
+) -> dict[tuple[str, int], dict[str, Fix]]:
+    """Return the fixes that hold, of all labels: by advertiser and picture, then by label."""
+    query = select(Fix).join(CurrentFix, CurrentFix.fix_id == Fix.id)
+    query = query.where(CurrentFix.advertiser.in_(advertisers), CurrentFix.picture_id.in_(pictures))
+    found: dict[tuple[str, int], dict[str, Fix]] = defaultdict(dict)
+    for fix in session.scalars(query):
+        found[fix.advertiser, fix.picture_id][fix.label] = fix
+    return found
+
+
+def _reviews(
+    session: Session, label: str, pictures: Sequence[int], advertisers: Sequence[str]
+) -> dict[tuple[str, int], list[Review]]:
+    """Return the confirmations of a label that hold, by advertiser and picture, the last first."""
+    query = select(Review).where(
+        Review.advertiser.in_(advertisers),
+        Review.picture_id.in_(pictures),
+        Review.label == label,
+        Review.undone_at.is_(None),
+        or_(Review.answer_id.is_(None), ~corrected_since()),
+    )
+    found: dict[tuple[str, int], list[Review]] = defaultdict(list)
+    for review in session.scalars(query.order_by(Review.id.desc())):
+        found[review.advertiser, review.picture_id].append(review)
+    return found
 
 
 def _images(

@@ -1,21 +1,25 @@
-"""Confirmations: a person has looked at a picture, and what was answered is right.
+"""Confirmations: a person has looked at a picture, and what the advertiser gets is right.
 
 That the model is right is data too: a picture that was confirmed leaves the inspector's queue,
-until a model says something else of it.
+until a model says something else of it. Where the advertiser gets a default, or nothing, in place
+of the model's class, that is what is confirmed: for this answer alone, and until a person corrects
+another label of the picture, on which the default may depend. The class is then no one's word.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import exists, select
+from sqlalchemy import exists, or_, select
 from sqlalchemy.orm import Session
 
 from augrank.errors import RequestError
-from service.database.entries import lock_pictures, settle
-from service.database.tables import AnswerLabel, Review, Sighting, StoredImage
+from service.database.entries import corrected_since, lock_pictures, settle
+from service.database.tables import AnswerLabel, Review, Sighting, StoredAnswer, StoredImage
 from service.errors import Conflict, NotFound
-from service.fixes.history import current_fix, one_at_a_time
+from service.fixes.given import Answering, in_words, without_fix
+from service.fixes.history import current_fix, fixes_that_hold, one_at_a_time
 from service.images.pictures import sent_before
 
 
@@ -25,15 +29,30 @@ class Confirmation:
 
     Attributes:
         sha256: of the image that was looked at.
-        value: the class that the person saw as the answer.
+        value: that the person saw as what the advertiser gets; None: nothing was told.
     """
 
     sha256: str
-    value: str
+    value: str | None
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A label of a picture, and what a person says of it."""
+
+    advertiser: str
+    picture: int
+    label: str
+    value: str | None
 
 
 def confirm(
-    session: Session, advertiser: str, label: str, given: Sequence[Confirmation], who: str
+    session: Session,
+    advertiser: str,
+    label: str,
+    given: Sequence[Confirmation],
+    who: str,
+    answering: Answering = Answering(),
 ) -> list[Review | RequestError]:
     """Confirm answers, each on its own; return the row of each, or why there is none.
 
@@ -43,10 +62,11 @@ def confirm(
         label: in question.
         given: images and the answers that the person saw.
         who: the person.
+        answering: the model that answers now.
 
     Returns:
         In the order of ``given``: a row; ``NotFound`` for an image that the advertiser has not
-        sent; ``Conflict`` if somebody has corrected it, or it was never answered so.
+        sent; ``Conflict`` if somebody has corrected it, or the advertiser does not get that.
     """
     pictures = _pictures(session, advertiser, [each.sha256 for each in given])
     lock_pictures(session, pictures.values())
@@ -55,18 +75,19 @@ def confirm(
         if each.sha256 not in pictures:
             results.append(_not_sent(advertiser, each.sha256))
             continue
-        picture = pictures[each.sha256]
+        asked = _Asked(advertiser, pictures[each.sha256], label, each.value)
         try:
-            _check_answer(session, advertiser, picture, label, each.value)
+            answer_id = _replaced(session, asked, answering)
         except Conflict as conflict:
             results.append(conflict)
             continue
         review = Review(
             advertiser=advertiser,
-            picture_id=picture,
+            picture_id=asked.picture,
             sha256=each.sha256,
             label=label,
             value=each.value,
+            answer_id=answer_id,
             who=who,
             at=datetime.now(UTC),
         )
@@ -106,34 +127,57 @@ def _pictures(session: Session, advertiser: str, digests: Sequence[str]) -> dict
     return {digest: picture for digest, picture in found.items() if digest in sent}
 
 
-def _check_answer(session: Session, advertiser: str, picture: int, label: str, value: str) -> None:
-    """Check that a value is what the advertiser gets, or what a model has said.
+def _replaced(session: Session, asked: _Asked, answering: Answering) -> int | None:
+    """Return the answer in place of whose class a default is confirmed; None: a class is confirmed.
 
     Raises:
-        Conflict: somebody has corrected it to another one, or no model has said so.
+        Conflict: the advertiser gets something else.
     """
-    current = current_fix(session, advertiser, picture, label)
+    current = current_fix(session, asked.advertiser, asked.picture, asked.label)
     if current is not None:
-        if current.value == value:
-            return
+        if current.value == asked.value:
+            return None
         raise Conflict(
             "the answer was changed in the meantime",
-            expected=value,
+            expected=in_words(asked.value),
             got=current.value,
             remedy="Look at it again.",
         )
-    sent = exists().where(Sighting.advertiser == advertiser, Sighting.sha256 == AnswerLabel.sha256)
-    query = select(AnswerLabel.value).where(
-        AnswerLabel.picture_id == picture, AnswerLabel.label == label, sent
+    fixes = fixes_that_hold(session, asked.advertiser, [asked.picture]).get(asked.picture, {})
+    corrected = {name: fix.after for name, fix in fixes.items()}
+    given = list[str | None]()
+    for answer_id, told in _answers(session, asked, answering).items():
+        if asked.label not in told:
+            continue
+        value = without_fix(answering.tags, told, corrected, asked.label)
+        if value == asked.value:
+            return None if value == told[asked.label][0] else answer_id
+        given.append(value)
+    raise Conflict(
+        f"{asked.label} of this image was not answered so",
+        expected=in_words(given[0]) if given else "an answer that is kept",
+        got=in_words(asked.value),
+        remedy="Look at it again; correct it if the answer is wrong.",
     )
-    told = list(session.scalars(query.order_by(AnswerLabel.answer_id.desc())))
-    if value not in told:
-        raise Conflict(
-            f"{label} of this image was not answered so",
-            expected=told[0] if told else "an answer that is kept",
-            got=value,
-            remedy="Look at it again; correct it if the answer is wrong.",
-        )
+
+
+def _answers(
+    session: Session, asked: _Asked, answering: Answering
+) -> dict[int, dict[str, tuple[str, float]]]:
+    """Return the labels of the answers about a picture: of the live model first, then the last."""
+    sent = exists().where(
+        Sighting.advertiser == asked.advertiser, Sighting.sha256 == AnswerLabel.sha256
+    )
+    query = (
+        select(AnswerLabel, StoredAnswer.model)
+        .join(StoredAnswer, StoredAnswer.id == AnswerLabel.answer_id)
+        .where(AnswerLabel.picture_id == asked.picture, sent)
+        .order_by((StoredAnswer.model == answering.model).desc(), AnswerLabel.answer_id.desc())
+    )
+    found: dict[int, dict[str, tuple[str, float]]] = defaultdict(dict)
+    for row, _ in session.execute(query):
+        found[row.answer_id][row.label] = row.value, row.probability
+    return found
 
 
 def _held(session: Session, review: Review) -> Review | None:
@@ -143,8 +187,10 @@ def _held(session: Session, review: Review) -> Review | None:
         Review.picture_id == review.picture_id,
         Review.label == review.label,
         Review.value == review.value,
+        Review.answer_id == review.answer_id,
         Review.who == review.who,
         Review.undone_at.is_(None),
+        or_(Review.answer_id.is_(None), ~corrected_since()),
     )
     return session.scalar(query.limit(1))
 

@@ -1,8 +1,7 @@
 """Read the rows of a file of fixes: CSV with any usual delimiter, a JSON array, or JSON lines."""
 
 import csv
-import io
-import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -11,14 +10,18 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from augrank.contracts.validation import first_fault
 from augrank.errors import BadRequest
+from service.bounded_json import parse_json
 from service.database.tables import DIGEST, NAME
+from service.errors import RequestTooLarge
 from service.fixes.exchange import unescaped
 
 BEFORE = "before"  # the column that makes a file a history
 REQUIRED = ("advertiser", "label", "value")
 MAX_URL, MAX_WHY = 2000, 2000  # characters
+MAX_JSON = 16 * 2**20  # characters that are read at once: of an array, or of a line
 DELIMITERS = ",;\t"
 _PLAIN = r"^[^\x00-\x1f\x7f]+$"  # no control characters
+_LINE = re.compile(r"[^\r\n]*(?:\r\n?|\n)|[^\r\n]+")
 _Name = Annotated[str, Field(min_length=1, max_length=NAME, pattern=_PLAIN)]
 
 
@@ -62,6 +65,7 @@ def read_rows(data: bytes) -> Iterator[NumberedRow]:
 
     Raises:
         BadRequest: it is no such file, or has not the columns.
+        RequestTooLarge: it is an array, which is read as a whole, and has too many parts.
     """
     try:
         text = data.decode("utf-8-sig")
@@ -72,29 +76,48 @@ def read_rows(data: bytes) -> Iterator[NumberedRow]:
             got=f"another encoding at byte {error.start:,}",
             remedy="Export it as CSV in UTF-8 (in Excel: Save As, CSV UTF-8).",
         ) from None
-    start = text.lstrip()[:1]
-    if not start:
+    start = re.search(r"\S", text)
+    if start is None:
         raise BadRequest("the file is empty", expected="CSV or JSON with fixes", got="no row")
-    if start == "[":
+    if start[0] == "[":
         return _json_array(text)
-    return _json_lines(text) if start == "{" else _csv_rows(text)
+    return _json_lines(text) if start[0] == "{" else _csv_rows(text)
+
+
+def _lines(text: str) -> Iterator[str]:
+    """Yield the lines of a text with their ends; few are in memory at a time."""
+    return (found[0] for found in _LINE.finditer(text))
+
+
+def _parsed(text: str) -> Any:
+    if len(text) > MAX_JSON:
+        raise RequestTooLarge("the JSON is too long", expected=f"at most {MAX_JSON:,} characters")
+    return parse_json(text)
 
 
 def _json_array(text: str) -> Iterator[NumberedRow]:
     try:
-        records = json.loads(text)
+        records = _parsed(text)
+    except RequestTooLarge as error:
+        raise RequestTooLarge(
+            error.problem,
+            expected=error.expected,
+            got="more",
+            remedy="Send it as CSV or as JSON lines, which are read line by line, or as several "
+            "files.",
+        ) from None
     except (ValueError, RecursionError) as error:
         raise BadRequest("the file is no JSON", got=str(error)) from None
     return (_checked(number, record) for number, record in enumerate(records, start=1))
 
 
 def _json_lines(text: str) -> Iterator[NumberedRow]:
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line in enumerate(_lines(text), start=1):
         if not line.strip():
             continue
         try:
-            record = json.loads(line)
-        except (ValueError, RecursionError) as error:
+            record = _parsed(line)
+        except (ValueError, RecursionError, RequestTooLarge) as error:
             yield NumberedRow(number, None, f"no JSON: {error}")
             continue
         yield _checked(number, record)
@@ -126,7 +149,7 @@ def _header(text: str) -> tuple[Iterator[list[str]], list[str]]:
     """
     found: list[tuple[Iterator[list[str]], list[str]]] = []
     for delimiter in DELIMITERS:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+        reader = csv.reader(_lines(text), delimiter=delimiter)
         try:
             found.append((reader, [name.strip() for name in next(reader)]))
         except csv.Error as error:

@@ -122,10 +122,26 @@ def events_of(session: Session, job_id: int, after: int = 0, most: int = 500) ->
     return list(session.scalars(query.order_by(JobEvent.id).limit(most)))
 
 
+def last_events(
+    session: Session, job_id: int, before: int | None = None, most: int = 500
+) -> list[JobEvent]:
+    """Return the last lines of a job's log, in their order.
+
+    Args:
+        session: that reads.
+        job_id: the job.
+        before: only lines with a lower id; None: up to the newest.
+        most: number.
+    """
+    query = select(JobEvent).where(JobEvent.job_id == job_id)
+    if before is not None:
+        query = query.where(JobEvent.id < before)
+    return list(session.scalars(query.order_by(JobEvent.id.desc()).limit(most)))[::-1]
+
+
 def last_lines(session: Session, job_id: int, most: int) -> list[str]:
     """Return the texts of the last lines of a job's log, in their order."""
-    query = select(JobEvent.text).where(JobEvent.job_id == job_id)
-    return list(session.scalars(query.order_by(JobEvent.id.desc()).limit(most)))[::-1]
+    return [event.text for event in last_events(session, job_id, most=most)]
 
 
 def retry(session: Session, job: Job, who: str) -> None:

@@ -80,8 +80,10 @@ class Models:
         live = GaugeMetricFamily(
             "augrank_model_answering", "The model that answers here.", labels=("task", "digest")
         )
+        alarms = self.watch.alarms()
         for task, digest in self.answering.items():
-            alarm.add_metric((task,), float(self.watch.alarms.get(task, False)))
+            if task in alarms:
+                alarm.add_metric((task,), float(alarms[task]))
             live.add_metric((task, digest), 1.0)
         return [alarm, live]
 

@@ -12,10 +12,12 @@ model says. It tells more than the fix rate where people confirm, but depends on
 import logging
 import threading
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import and_, func, select
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from service.database.session import Database
@@ -145,12 +147,21 @@ class Watch:
 
     Attributes:
         database: with answers, fixes and models.
-        alarms: the tasks whose alarm is on.
     """
 
     database: Database
-    alarms: dict[str, bool] = field(default_factory=dict)
+    _alarms: dict[str, bool] = field(default_factory=dict)  # as the database last said
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def alarms(self) -> dict[str, bool]:
+        """Return whether the alarm of the live model is on, by task, whoever has raised it.
+
+        While the database does not answer, it is what it said before.
+        """
+        query = select(Model.task, Model.alarm_at).where(Model.state == LIVE)
+        with suppress(SQLAlchemyError), self.database.reads() as session:
+            self._alarms = {task: at is not None for task, at in session.execute(query)}
+        return self._alarms
 
     def check(self, now: datetime | None = None) -> list[WatchReport]:
         """Look at all tasks; raise the alarm where a model has become worse.
@@ -168,20 +179,19 @@ class Watch:
         return reports
 
     def _raise(self, report: WatchReport, now: datetime) -> None:
-        new = any(each.alarm for each in report.evidence.values()) and report.alarm_at is None
-        if new:
-            with self.database.writes() as session:
-                row = session.get(Model, report.live.id, with_for_update=True)
-                if row is None or row.state != LIVE:
-                    return
-                row.alarm_at = now
-            log.warning(
-                "people correct model %d more often than the one before%s: look at /models, or"
-                " python -m service models rollback",
-                report.live.id,
-                f" (for {', '.join(report.worse)})" if report.worse else "",
-            )
-        self.alarms[report.task] = new or report.alarm_at is not None
+        if report.alarm_at is not None or not any(e.alarm for e in report.evidence.values()):
+            return
+        with self.database.writes() as session:
+            row = session.get(Model, report.live.id, with_for_update=True)
+            if row is None or row.state != LIVE:
+                return
+            row.alarm_at = now
+        log.warning(
+            "people correct model %d more often than the one before%s: look at /models, or"
+            " python -m service models rollback",
+            report.live.id,
+            f" (for {', '.join(report.worse)})" if report.worse else "",
+        )
 
 
 def report_of(session: Session, task: str, now: datetime | None = None) -> WatchReport | None:

@@ -16,10 +16,11 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from augrank.errors import BadRequest, RequestError
 from service.access.identity import Identity
 from service.api.common import PRINTABLE_OR_NONE, Name, Sha256
-from service.api.fixes.queue import FilterQuery, filter_of
+from service.api.fixes.queue import FilterQuery, answering, filter_of
 from service.database.tables import NAME
 from service.fixes import history, queue, reviews
 from service.fixes.classes import check_class
+from service.fixes.given import in_words
 from service.pages.access import PageCorrector
 from service.pages.render import render
 from service.parts import Parts, parts_of
@@ -38,7 +39,7 @@ class Decided(BaseModel):
 
     advertiser: Name
     sha256: Sha256
-    value: Name  # the answer that the person saw
+    value: Name | None  # that the person saw as what the advertiser gets; None: nothing
 
 
 _decided = TypeAdapter(Decided)
@@ -167,7 +168,7 @@ def _accept(parts: Parts, label: str, items: list[Decided], who: str) -> None:
         own = [each for each in items if each.advertiser == advertiser]
         given = [reviews.Confirmation(each.sha256, each.value) for each in own]
         with parts.database.writes() as session:
-            rows = reviews.confirm(session, advertiser, label, given, who)
+            rows = reviews.confirm(session, advertiser, label, given, who, answering(parts))
             for each, row in zip(own, rows, strict=True):
                 if isinstance(row, RequestError):
                     problems.append(row)
@@ -260,14 +261,16 @@ def _typed(chosen: Chosen, label: str) -> FilterQuery:
 
 def _shown(item: queue.QueueItem) -> dict[str, Any]:
     """Return what the page shows of a picture."""
-    fix, review = item.fix, item.review
     query = urlencode({"advertiser": item.advertiser})
     address = f"/v1/images/{item.sha256}"
     return {
         "advertiser": item.advertiser,
         "sha256": item.sha256,
         "value": item.value,
-        "holds": fix.after if fix else item.value,
+        "holds": in_words(item.given),
+        "differs": item.given != item.value,  # from what the model says
+        "plain": json.dumps(item.plain),
+        "before": in_words(item.plain),
         "probability": item.probability,
         "top": item.content["top"],
         "set": item.content["set"],
@@ -276,13 +279,17 @@ def _shown(item: queue.QueueItem) -> dict[str, Any]:
         "small": f"{address}/thumbnail?{query}&side=256",
         "large": f"{address}/thumbnail?{query}&side=768",
         "original": f"{address}?{query}",
-        "fix": fix,
-        "review": review,
+        "fix": item.fix,
+        "review": item.review,
+        "confirmed": _confirmed(item),
         "form": json.dumps(
-            {
-                "advertiser": item.advertiser,
-                "sha256": item.sha256,
-                "value": fix.after if fix else item.value,
-            }
+            {"advertiser": item.advertiser, "sha256": item.sha256, "value": item.given}
         ),
     }
+
+
+def _confirmed(item: queue.QueueItem) -> str:
+    """Return what a person has confirmed of a picture: mostly what the advertiser gets now."""
+    if item.review is None or item.review.value == item.given:
+        return "it"
+    return in_words(item.review.value)

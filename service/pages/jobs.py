@@ -1,4 +1,4 @@
-"""The pages of jobs: what runs, how far it is, what it did, and another try."""
+"""The pages of jobs: what runs, how far it is, what it did, another try, and an end."""
 
 from typing import Annotated, Any
 from urllib.parse import urlencode
@@ -8,16 +8,28 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from service.access.identity import Identity, Role
 from service.api.common import MAX_ID
-from service.api.jobs import MAX_EVENTS, JobRow, retry, rows_of, visible_jobs
+from service.api.jobs import JobRow, retry, rows_of, visible_jobs
+from service.api.retraining import CancelRequest, cancel
 from service.batches.items import BATCH
 from service.database.tables import NAME
-from service.jobs.queue import DONE, EVERYBODY, FAILED, RUNNING, WAITING, events_of, visible_job
-from service.pages.access import PageCorrector, PageReader
+from service.jobs.queue import (
+    DONE,
+    EVERYBODY,
+    FAILED,
+    REVIEW,
+    RUNNING,
+    WAITING,
+    last_events,
+    visible_job,
+)
+from service.pages.access import PageAdmin, PageCorrector, PageReader
 from service.pages.render import render
 from service.parts import parts_of
+from service.retraining.jobs import ACTIVE, RETRAIN, STAGES
 
-PAGE = 25  # jobs
-STATES = (WAITING, RUNNING, DONE, FAILED)
+PAGE, LINES = 25, 100  # jobs; lines of a log
+STATES = (WAITING, RUNNING, REVIEW, DONE, FAILED)
+SOMEBODY = "somebody"  # who ends a job where nobody has a key
 router = APIRouter(include_in_schema=False)
 JobId = Annotated[int, Path(ge=1, le=MAX_ID)]
 
@@ -51,13 +63,26 @@ def page(
 
 
 @router.get("/jobs/{job_id}")
-def job(request: Request, identity: PageReader, job_id: JobId) -> HTMLResponse:
-    """Show a job and its log."""
+def job(
+    request: Request,
+    identity: PageReader,
+    job_id: JobId,
+    before: Annotated[int | None, Query(ge=1, le=MAX_ID)] = None,
+) -> HTMLResponse:
+    """Show a job and the last lines of its log, or those before a line."""
     with parts_of(request).database.reads() as session:
         found = visible_job(session, identity.advertiser, job_id)
         (row,) = rows_of(session, [found])
-        lines = events_of(session, job_id, 0, MAX_EVENTS)
-    return render(request, "job.html", job=_shown(row, identity), lines=lines)
+        lines = last_events(session, job_id, before, LINES + 1)
+    older = lines[1].id if len(lines) > LINES else None
+    return render(
+        request,
+        "job.html",
+        job=_shown(row, identity),
+        lines=lines[-LINES:],
+        older=older,
+        before=before,
+    )
 
 
 @router.post("/jobs/{job_id}/retry")
@@ -67,15 +92,34 @@ def try_again(request: Request, identity: PageCorrector, job_id: JobId) -> Respo
     return RedirectResponse(f"/jobs/{job_id}", 303)
 
 
+@router.post("/jobs/{job_id}/cancel")
+def end(request: Request, identity: PageAdmin, job_id: JobId) -> Response:
+    """End a retraining, and show it."""
+    cancel(request, identity, job_id, CancelRequest(who=identity.who or SOMEBODY))
+    return RedirectResponse(f"/jobs/{job_id}", 303)
+
+
 def _shown(row: JobRow, identity: Identity) -> dict[str, Any]:
     """Return what the pages show of a job."""
     batch = row.kind == BATCH
     query = urlencode({"advertiser": row.advertiser})
     least = Role.ADMIN if row.advertiser == EVERYBODY else Role.CORRECT
+    decides = row.kind == RETRAIN and identity.role >= Role.ADMIN and identity.advertiser is None
     return {
         **row.model_dump(),
         "ended": row.state in (DONE, FAILED),
-        "steps": (row.answered or 0) + (row.skipped or 0) if batch else None,
+        "steps": _steps(row),
         "results": f"/v1/batches/{row.id}/results?{query}" if batch else "",
         "can_retry": row.state == FAILED and identity.role >= least,
+        "can_cancel": row.state in ACTIVE and decides,
+        "can_review": row.state == REVIEW and decides,
     }
+
+
+def _steps(row: JobRow) -> int | None:
+    """Return how many steps of a job are done; None: its kind does not tell."""
+    if row.kind == BATCH:
+        return (row.answered or 0) + (row.skipped or 0)
+    if row.stage is None:
+        return None
+    return STAGES.index(row.stage) if row.stage in STAGES else row.total

@@ -49,22 +49,26 @@ async def posted(request: Request) -> AsyncIterator[FormData]:
 
 
 @router.get("/")
-def page(
+def page(  # noqa: PLR0913 - the fields of a form
     request: Request,
     identity: PageReader,
     advertiser: AdvertiserField = "",
     search: Annotated[str, Query(max_length=200)] = "",
     product_type: Annotated[str, Query(max_length=200)] = "",
     after: Annotated[int, Query(ge=-1, le=10**9)] = -1,
+    before: Annotated[str, Query(pattern=f"{TOKEN}|^$")] = "",
 ) -> HTMLResponse:
-    """Show the empty page, or a part of the catalogue."""
+    """Show the empty page, or a part of the catalogue or of the history."""
     parts = parts_of(request)
     if parts.recommend is None:
         return render(request, "no_recommender.html", has_classifier=parts.classify is not None)
     found = _catalogue(parts, search, product_type, after)
     if request.headers.get(FRAGMENT) == "catalogue":
         return render(request, "marketer_catalogue.html", catalogue=found)
-    return _page(request, _advertiser(identity, advertiser), catalogue=found)
+    whose = _advertiser(identity, advertiser)
+    if request.headers.get(FRAGMENT) == "history":
+        return render(request, "marketer_history.html", history=_history(parts, whose, before))
+    return _page(request, whose, catalogue=found, before=before)
 
 
 @router.get("/q/{token}")
@@ -119,6 +123,7 @@ def _page(  # noqa: PLR0913 - what a page may show
     answer: RecommendAnswer | None = None,
     problem: RequestError | None = None,
     form: FormData | None = None,
+    before: str = "",
 ) -> HTMLResponse:
     """Render the whole page."""
     parts = parts_of(request)
@@ -134,7 +139,7 @@ def _page(  # noqa: PLR0913 - what a page may show
         shown=show(answer, backend) if answer else None,
         problem=problem,
         catalogue=catalogue or _catalogue(parts, "", "", -1),
-        history=_history(parts, advertiser),
+        history=_history(parts, advertiser, before),
         accepted=ACCEPTED,
         max_mb=parts.settings.max_upload_mb,
     )
@@ -275,13 +280,18 @@ def _catalogue(parts: Parts, search: str, product_type: str, after: int) -> dict
     }
 
 
-def _history(parts: Parts, advertiser: str) -> list[dict[str, Any]]:
-    """Return the questions that the advertiser asked last."""
+def _history(parts: Parts, advertiser: str, before: str = "") -> dict[str, Any]:
+    """Return the questions that the advertiser asked last, or before another one, by its token.
+
+    Raises:
+        NotFound: there is no such question of this advertiser.
+    """
     backend = parts.recommender.backend
     with parts.database.reads() as session:
-        rows = [QuestionRow.of(row) for row in history(session, advertiser, most=IN_HISTORY)]
+        found = history(session, advertiser, before or None, IN_HISTORY + 1)
+        rows = [QuestionRow.of(row) for row in found[:IN_HISTORY]]
     original = backend.augmentations.names[0]
-    return [
+    questions = [
         {
             "token": row.token,
             "picture": preview_url(backend, advertiser, row.sha256, original),
@@ -292,3 +302,10 @@ def _history(parts: Parts, advertiser: str) -> list[dict[str, Any]]:
         }
         for row in rows
     ]
+    query = {"advertiser": advertiser}
+    older = {**query, "before": rows[-1].token} if len(found) > IN_HISTORY else None
+    return {
+        "questions": questions,
+        "older": f"/?{urlencode(older)}#history" if older else "",
+        "newest": f"/?{urlencode(query)}#history" if before else "",
+    }

@@ -2,7 +2,7 @@
 
 FOLDER/candidates.json          the options of all, decided once
 FOLDER/candidates/N/fit.yaml    of one, for ``training fit --config``
-FOLDER/candidates/N/run, dist   what the commands wrote, and their output in log.txt
+FOLDER/candidates/N/run, dist   what the commands wrote (spent.py), and their output in log.txt
 FOLDER/candidates/N/done.json   digest of its bundle, or why there is none, and in which try
 """
 

@@ -33,6 +33,7 @@ from service.retraining.data.files import Root
 from service.retraining.jobs import END, last_dataset
 from service.retraining.process import Priority, Share, run_command
 from service.retraining.review import FILTERS, accept_proposals, left_of
+from service.retraining.spent import remove_spent
 from service.retraining.steps import base, check, evaluate
 from service.retraining.training import Trainer
 from service.retraining.turn import LostJobError, Turn
@@ -112,6 +113,7 @@ class RetrainWork:
             while not turn.halted():
                 stage = turn.stage()
                 if stage == END:
+                    remove_spent(self._parts.database, self._root, turn.job_id)
                     return True
                 if not self._stages[stage](turn):
                     return False

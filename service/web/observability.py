@@ -1,9 +1,13 @@
-"""Request ids, JSON logs, and metrics of requests."""
+"""Request ids, JSON logs, and metrics of requests.
+
+Whatever is logged while a request is answered has its id, also by threads that it waits for.
+"""
 
 import json
 import logging
 import secrets
 import time
+from contextvars import ContextVar
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.datastructures import Headers, MutableHeaders
@@ -17,6 +21,7 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 INTERNAL = {
     "error": {"code": "internal", "status": 500, "message": "internal error; the log has it"}
 }
+_answering: ContextVar[str] = ContextVar("request_id")  # the id of the request
 BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)  # seconds
 
 
@@ -46,7 +51,7 @@ class Observation:
             return
         request_id, status = _id_of(Headers(scope=scope)), 0
         scope.setdefault("state", {})["request_id"] = request_id
-        started = time.perf_counter()
+        started, outside = time.perf_counter(), _answering.set(request_id)
 
         async def noted(message: Message) -> None:
             nonlocal status
@@ -58,14 +63,15 @@ class Observation:
         try:
             await self._app(scope, receive, noted)
         except Exception:
-            log.exception("internal error", extra={"request_id": request_id})
+            log.exception("internal error")
             if status:  # half of an answer was sent: the connection must end
                 raise
             await JSONResponse(INTERNAL, 500)(scope, receive, noted)
         finally:
-            self._note(scope, request_id, status, time.perf_counter() - started)
+            self._note(scope, status, time.perf_counter() - started)
+            _answering.reset(outside)
 
-    def _note(self, scope: Scope, request_id: str, status: int, seconds: float) -> None:
+    def _note(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "(none)")
         method = scope["method"] if scope["method"] in METHODS else "other"
         self._requests.labels(method, route, status).inc()
@@ -73,7 +79,6 @@ class Observation:
         log.info(
             "request",
             extra={
-                "request_id": request_id,
                 "method": method,
                 "path": scope["path"],
                 "status": status,
@@ -90,9 +95,9 @@ def _id_of(headers: Headers) -> str:
 
 
 class JsonFormatter(logging.Formatter):
-    """A line of JSON for each record."""
+    """A line of JSON for each record; it is made in the thread that logs."""
 
-    FIELDS = ("request_id", "method", "path", "status", "ms")
+    FIELDS = ("method", "path", "status", "ms")
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
@@ -102,6 +107,8 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        if (request_id := _answering.get(None)) is not None:
+            line["request_id"] = request_id
         line |= {name: getattr(record, name) for name in self.FIELDS if hasattr(record, name)}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)

@@ -8,6 +8,8 @@ from fastapi import APIRouter, File, Form, Query, Request, UploadFile
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
+from service.access.advertisers import check_known
+from service.api import examples
 from service.api.common import ERRORS, PRINTABLE, Corrector, Name, Reader
 from service.fixes import intake
 from service.fixes.exchange import Export, Format, export_lines
@@ -21,7 +23,10 @@ TYPES: dict[Format, tuple[str, str]] = {  # media type, file name
     "ground_truth": ("application/jsonl", "output.manifest"),
 }
 FILES: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"text/csv": {}, "application/jsonl": {}}, "description": "The file."}
+    200: {
+        "content": {"text/csv": {"example": examples.FIXES_CSV}, "application/jsonl": {}},
+        "description": "The file.",
+    }
 }
 router = APIRouter(prefix="/v1/fixes", responses=ERRORS)
 
@@ -52,13 +57,17 @@ def export(
     identity: Reader,
     format: Annotated[Format, Query(description="ground_truth: SageMaker's manifest.")] = "csv",
     history: Annotated[bool, Query(description="All rows, not what holds now.")] = False,
-    advertiser: Annotated[Name | None, Query(description="By default all of the key.")] = None,
+    advertiser: Annotated[
+        Name | None,
+        Query(description="By default all of the key.", examples=[examples.ADVERTISER]),
+    ] = None,
     source_prefix: Annotated[
         str,
         Query(
             max_length=MAX_PREFIX,
             pattern=PRINTABLE,
             description="Of a manifest's images: where the folder images/kept is, with its slash.",
+            examples=["s3://bucket/kept/"],
         ),
     ] = "images/kept/",
 ) -> StreamingResponse:
@@ -67,9 +76,9 @@ def export(
     A CSV file is meant for spreadsheets: a cell that begins like a formula has an apostrophe before
     it, which the import removes. JSON lines are exact.
     """
-    if advertiser is not None:
-        identity.check(advertiser)
     parts = parts_of(request)
+    if advertiser is not None:
+        check_known(parts.database, identity, advertiser)
     asked = Export(
         format,
         history,
@@ -89,14 +98,18 @@ def take(
     request: Request,
     identity: Corrector,
     file: Annotated[UploadFile, File(description="CSV, a JSON array, or JSON lines.")],
-    who: Annotated[Name | None, Form(description="Who says so, where a row names nobody.")] = None,
+    who: Annotated[
+        Name | None,
+        Form(description="Who says so, where a row names nobody.", examples=[examples.WHO]),
+    ] = None,
     dry_run: Annotated[bool, Form(description="Only tell what would come of it.")] = False,
 ) -> ImportAnswer:
     """Take fixes from a file: advertiser, sha256 or image_url, label, value, who, why.
 
     Each row stands on its own. A bad one is listed with its number and the reason; one that
     contradicts a fix that holds is listed as a conflict, and nothing is overruled. The same file
-    may be sent again: what is there already is unchanged.
+    may be sent again: what is there already is unchanged. A JSON array has at most 300,000 strings,
+    commas and brackets; of CSV and JSON lines, `max_request_mb` is the limit.
     """
     parts = parts_of(request)
     classes = parts.classifier.backend.labels

@@ -6,6 +6,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
+from service.access.advertisers import check_known
+from service.api import examples
 from service.api.common import (
     ERRORS,
     SHA256,
@@ -127,13 +129,17 @@ def history(
     request: Request,
     identity: Reader,
     advertiser: AdvertiserQuery,
-    sha256: Annotated[str | None, Query(pattern=SHA256)] = None,
+    sha256: Annotated[
+        str | None,
+        Query(pattern=SHA256, description="Of an image.", examples=[examples.SHA256]),
+    ] = None,
     before_id: Annotated[Id | None, Query()] = None,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 100,
 ) -> FixHistory:
     """List the fixes of an advertiser, the last ones first."""
-    identity.check(advertiser)
-    with parts_of(request).database.reads() as session:
+    database = parts_of(request).database
+    check_known(database, identity, advertiser)
+    with database.reads() as session:
         rows = fixes.history(session, advertiser, sha256, before_id, limit)
         found = [FixRow.of(row) for row in rows]
     return FixHistory(fixes=found, next_before_id=found[-1].id if len(found) == limit else None)

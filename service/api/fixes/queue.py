@@ -6,8 +6,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
+from service.access.advertisers import check_known
 from service.access.identity import Identity
 from service.answers.effective import FixNote
+from service.api import examples
 from service.api.common import (
     ERRORS,
     Corrector,
@@ -21,6 +23,7 @@ from service.api.common import (
 from service.database.tables import Review
 from service.fixes import queue, reviews
 from service.fixes.classes import check_class
+from service.fixes.given import Answering
 from service.parts import Parts, parts_of
 
 MAX_PAGE, MAX_CONFIRMED, MAX_CURSOR = 200, 200, 400
@@ -45,6 +48,10 @@ class QueuePicture(BaseModel):
 
     advertiser: str
     sha256: str
+    value: str | None = Field(
+        description="What the advertiser gets: a fix, a class, or the default of the label's tag; "
+        "null: nothing. What a request configures is not known here."
+    )
     model_value: str = Field(description="The most probable class.")
     probability: float
     top: list[QueueScore]
@@ -64,6 +71,7 @@ class QueuePicture(BaseModel):
         return cls(
             advertiser=item.advertiser,
             sha256=item.sha256,
+            value=item.given,
             model_value=item.value,
             probability=item.probability,
             top=item.content["top"],
@@ -100,7 +108,7 @@ class SeenAnswer(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     sha256: Sha256
-    value: Name
+    value: Name | None = Field(description="What the advertiser gets; null: nothing is told.")
 
 
 class ConfirmRequest(BaseModel):
@@ -162,7 +170,7 @@ class ReviewRow(BaseModel):
     advertiser: str
     sha256: str
     label: str
-    value: str
+    value: str | None
     who: str
     at: datetime
     undone_by: str | None
@@ -179,10 +187,16 @@ class FilterQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    label: Name
-    advertiser: Name | None = Field(None, description="By default all that the key may see.")
-    value: Name | None = Field(None, description="Only those that the model takes for it.")
-    model: Name | None = Field(None, description="Digest; by default the live one, if asked.")
+    label: Name = Field(examples=[examples.LABEL])
+    advertiser: Name | None = Field(
+        None, description="By default all that the key may see.", examples=[examples.ADVERTISER]
+    )
+    value: Name | None = Field(
+        None, description="Only those that the model takes for it.", examples=["red"]
+    )
+    model: Name | None = Field(
+        None, description="Digest; by default the live one, if asked.", examples=[examples.MODEL]
+    )
     least: float = Field(0.0, ge=0, le=1, description="Probability of the answer.")
     most: float = Field(1.0, ge=0, le=1, description="Probability of the answer.")
     unsure: bool = Field(False, description="Only those with several classes in their set.")
@@ -216,13 +230,27 @@ def filter_of(parts: Parts, identity: Identity, given: FilterQuery) -> queue.Que
         most=given.most,
         unsure=given.unsure,
         state=given.state,
+        tags=parts.classifier.backend.tags,
     )
+
+
+def answering(parts: Parts) -> Answering:
+    """Return the model that answers now; a service without one knows no rules."""
+    if parts.classify is None:
+        return Answering()
+    return Answering(parts.classify.backend.tags, parts.classify.backend.model)
+
+
+def _check_known(parts: Parts, identity: Identity, given: FilterQuery) -> None:
+    if given.advertiser is not None:
+        check_known(parts.database, identity, given.advertiser)
 
 
 @router.get("/queue", summary="Pictures that a person should look at")
 def page(request: Request, identity: Reader, given: Annotated[PageQuery, Query()]) -> QueuePage:
     """List pictures that no person has corrected or confirmed, least sure first."""
     parts = parts_of(request)
+    _check_known(parts, identity, given)
     chosen = filter_of(parts, identity, given)
     after = queue.Cursor.of(given.after) if given.after else None
     with parts.database.reads() as session:
@@ -238,6 +266,7 @@ def progress(
 ) -> QueueProgress:
     """Count what is left with a filter."""
     parts = parts_of(request)
+    _check_known(parts, identity, given)
     with parts.database.reads() as session:
         found = queue.progress(session, filter_of(parts, identity, given))
     return QueueProgress(left=found.left, more=found.more, done=found.done)
@@ -245,7 +274,7 @@ def progress(
 
 @router.post("/confirmations", status_code=201, summary="Say that answers are right")
 def confirm(request: Request, identity: Corrector, body: ConfirmRequest) -> ConfirmAnswer:
-    """Confirm answers that a person has looked at, up to 200 at once.
+    """Confirm what the advertiser gets, which a person has looked at, up to 200 images at once.
 
     Each stands on its own: one that somebody has corrected in the meantime has an `error`, and the
     others are confirmed.
@@ -253,8 +282,9 @@ def confirm(request: Request, identity: Corrector, body: ConfirmRequest) -> Conf
     identity.check(body.advertiser)
     who, parts = identity.named(body.who), parts_of(request)
     given = [reviews.Confirmation(each.sha256, each.value) for each in body.images]
+    now = answering(parts)
     with parts.database.writes() as session:
-        rows = reviews.confirm(session, body.advertiser, body.label, given, who)
+        rows = reviews.confirm(session, body.advertiser, body.label, given, who, now)
         for each, row in zip(given, rows, strict=True):
             if isinstance(row, Review):
                 parts.images.keep(each.sha256)  # the next model may learn from it

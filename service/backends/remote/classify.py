@@ -6,12 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from augrank.bundle.classify_spec import ClassifyBundle
+from augrank.errors import AugrankError
 from augrank.models.tags import TagRules
 from augrank.tasks.classify.plan import plan_request
 from augrank.tasks.classify.request import Request
 from augrank.tasks.classify.response import Answer, ImageAnswer, Timings
 from service.backends.classify import NO_IMAGE, ClassifyOptions
 from service.backends.remote.transport import (
+    Contact,
     Fields,
     InFlight,
     Refused,
@@ -32,7 +34,7 @@ class RemoteClassify:
 
     def __init__(self, bundle: ClassifyBundle, transport: Transport) -> None:
         self._bundle, self._transport = bundle, transport
-        self._in_flight = InFlight()
+        self._in_flight, self._contact = InFlight(), Contact()
         # Its threads start when a request brings several images.
         self._pool = ThreadPoolExecutor(transport.connections, "classify")
 
@@ -65,8 +67,11 @@ class RemoteClassify:
     def classify(self, images: Sequence[bytes], options: ClassifyOptions) -> Answer:
         """Classify images; see ``ClassifyBackend``.
 
+        An image at which the server fails has that as its error, as long as the server answers for
+        another one: if for none of these, for that of the smoke request.
+
         Raises:
-            BackendFailed: the server could not answer for any of them.
+            BackendFailed: the server fails at every image.
             BackendUnavailable: the server does not answer, or not with this bundle.
         """
         self.check(options)
@@ -74,14 +79,17 @@ class RemoteClassify:
         if options.review_kind is not None:
             fields["review_kind"] = options.review_kind
         with self._in_flight:
-            if len(images) == 1:
-                told = [self._one(images[0], fields)]
-            else:
-                told = list(self._pool.map(self._one, images, itertools.repeat(fields)))
-        failures = [each for each in told if isinstance(each, BackendFailed)]
-        if len(failures) == len(told):
-            raise failures[0]
+            told = self._all(images, fields)
+            failures = [each for each in told if isinstance(each, BackendFailed)]
+            if len(failures) == len(told):
+                self._check_alive(failures[0])
+                told = self._all(images, fields)  # it may have failed at something else
         return _joined(self._bundle, options, told)
+
+    @property
+    def available(self) -> bool:
+        """Whether the server has answered the last request, with this bundle."""
+        return self._contact.available
 
     def verify(self) -> None:
         """Check that the server answers, and with this bundle.
@@ -101,6 +109,26 @@ class RemoteClassify:
         self._pool.shutdown()
         self._transport.close()
 
+    def _all(
+        self, images: Sequence[bytes], fields: Fields
+    ) -> list[Answer | Refused | BackendFailed]:
+        if len(images) == 1:
+            return [self._one(images[0], fields)]
+        return list(self._pool.map(self._one, images, itertools.repeat(fields)))
+
+    def _check_alive(self, failure: BackendFailed) -> None:
+        """Check that a server which has failed at all images of a request answers others.
+
+        Raises:
+            BackendFailed: the failure, since the server does not.
+        """
+        try:
+            self.verify()
+        except AugrankError as error:
+            # Also if it cannot be reached now: a batch waits for its server as long as it takes,
+            # and would ask again and again about an image that ends the server each time.
+            raise failure from error
+
     def _one(self, image: bytes, fields: Fields) -> Answer | Refused | BackendFailed:
         """Ask about one image; what is wrong with it, or what the server fails at, is returned."""
         try:
@@ -109,7 +137,9 @@ class RemoteClassify:
             return error
 
     def _answer(self, image: bytes, fields: Fields) -> Answer:
-        return parsed(Answer, self._transport.ask(image, fields), self._bundle, self._transport)
+        with self._contact:
+            content = self._transport.ask(image, fields)
+            return parsed(Answer, content, self._bundle, self._transport)
 
 
 def _joined(

@@ -14,7 +14,13 @@ from augrank.tasks.recommend.response import Answer
 from augrank.trust.estimator import Estimator
 from service.backends.catalogue import Catalogue
 from service.backends.recommend import RecommendOptions, canonical_options
-from service.backends.remote.transport import InFlight, Transport, parsed, smoke_image
+from service.backends.remote.transport import (
+    Contact,
+    InFlight,
+    Transport,
+    parsed,
+    smoke_image,
+)
 
 
 class RemoteRecommend:
@@ -31,7 +37,7 @@ class RemoteRecommend:
         self, bundle: RecommendBundle, transport: Transport, images: Path | None = None
     ) -> None:
         self._bundle, self._transport = bundle, transport
-        self._in_flight = InFlight()
+        self._in_flight, self._contact = InFlight(), Contact()
         spec, directory = bundle.spec, bundle.directory
         graph = spec.graphs[spec.preferred]
         alternates = None
@@ -87,6 +93,11 @@ class RemoteRecommend:
         with self._in_flight:
             return self._answer(image, _fields(options))
 
+    @property
+    def available(self) -> bool:
+        """Whether the server has answered the last request, with this bundle."""
+        return self._contact.available
+
     def verify(self) -> None:
         """Check that the server answers, and with this bundle.
 
@@ -108,7 +119,9 @@ class RemoteRecommend:
         self._transport.close()
 
     def _answer(self, image: bytes, fields: Mapping[str, Any]) -> Answer:
-        return parsed(Answer, self._transport.ask(image, fields), self._bundle, self._transport)
+        with self._contact:
+            content = self._transport.ask(image, fields)
+            return parsed(Answer, content, self._bundle, self._transport)
 
 
 def _fields(options: RecommendOptions) -> dict[str, Any]:

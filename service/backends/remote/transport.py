@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from pydantic import ValidationError
 
@@ -91,6 +91,34 @@ class InFlight:
         """Wait until none is under way; return False if some still are after the timeout."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._count, timeout_s)
+
+
+class Contact:
+    """Remembers whether the last request was answered: each is a ``with`` block. Thread-safe."""
+
+    def __init__(self) -> None:
+        self.available = True  # it has answered when the service connected
+
+    def __enter__(self) -> None:
+        """Begin a request."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Note what came of it; a server that refuses or fails at a request is there."""
+        self.available = not isinstance(error, BackendUnavailable)
+
+
+@runtime_checkable
+class OnServer(Protocol):
+    """A backend whose model is on a server."""
+
+    @property
+    def available(self) -> bool:
+        """Whether the server has answered the last request, with this bundle."""
 
 
 class Transport(Protocol):

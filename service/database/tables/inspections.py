@@ -60,9 +60,10 @@ class QueueEntry(Base):
 
 
 class Review(Base):
-    """That a person confirmed what a model said of a picture, for an advertiser.
+    """That a person confirmed what an advertiser gets for a picture.
 
-    Rows are added; one that is taken back says by whom.
+    Rows are added; one that is taken back says by whom. That a class is right holds for every
+    answer that says so; that a default is right, or that nothing is told, holds for one answer.
     """
 
     __tablename__ = "reviews"
@@ -72,7 +73,11 @@ class Review(Base):
     picture_id: Mapped[int] = mapped_column(ForeignKey("pictures.id"))
     sha256: Mapped[str] = mapped_column(String(DIGEST))  # the image that was looked at
     label: Mapped[str] = mapped_column(String(NAME))
-    value: Mapped[str] = mapped_column(String(NAME))  # that is right
+    value: Mapped[str | None] = mapped_column(String(NAME))  # that is right; None: nothing is told
+    # In place of whose class the default is right; None: the class is right
+    answer_id: Mapped[int | None] = mapped_column(
+        ForeignKey("answers.id", ondelete="SET NULL"), index=True
+    )
     who: Mapped[str] = mapped_column(String(NAME))
     at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     undone_by: Mapped[str | None] = mapped_column(String(NAME))

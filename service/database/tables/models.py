@@ -52,6 +52,16 @@ class Promotion(Base):
     gate: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
 
 
+class Placement(Base):
+    """Where the models of a task answer, as the service that was started last has written."""
+
+    __tablename__ = "placements"
+
+    task: Mapped[str] = mapped_column(String(20), primary_key=True)
+    server: Mapped[str] = mapped_column(Text)  # as in --backend; "": the service's process
+    at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+
+
 class Exposure(Base):
     """That an advertiser got a model's answer for a picture, and when first."""
 

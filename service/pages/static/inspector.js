@@ -9,7 +9,8 @@ const person = viewer?.dataset.person || "", label = viewer?.dataset.label || ""
 const KEYS = "augrank.keys", WAITING = `augrank.inspect.${person}`;
 const progress = $("progress").dataset;
 const items = [...document.querySelectorAll(".card")].map((card) => ({
-  card, ...JSON.parse(card.dataset.item), told: card.dataset.told, top: JSON.parse(card.dataset.top),
+  card, ...JSON.parse(card.dataset.item), told: card.dataset.told, // value: what the advertiser gets
+  plain: JSON.parse(card.dataset.plain), top: JSON.parse(card.dataset.top), // plain: without a fix
   probability: Number(card.dataset.probability), fixed: Boolean(card.dataset.fix), state: "open",
 }));
 let current = 0;
@@ -18,6 +19,11 @@ let disputed = null; // {item, value, held}
 let decided = 0;
 
 document.querySelectorAll(".script").forEach((each) => { each.hidden = false; });
+
+// A value in words; null: the advertiser is told nothing.
+const inWords = (value) => value ?? "not told";
+const classButtons = [...document.querySelectorAll("#classes button")];
+const shown = (item) => (item.said === undefined ? item.value : item.said);
 
 // What was decided and is not known to be kept, by key: the last decision about a label of a picture.
 
@@ -44,7 +50,7 @@ function showWaiting() {
   $("unsaved-text").textContent = `${failed.length} of your decisions could not be saved. They are kept in this browser.`;
   $("unsaved-list").replaceChildren(...failed.map((entry) => {
     const row = document.createElement("li"), drop = document.createElement("button");
-    row.textContent = `${entry.label} ${entry.value}: ${entry.problem} `;
+    row.textContent = `${entry.label} ${inWords(entry.value)}: ${entry.problem} `;
     drop.type = "button";
     drop.className = "quiet";
     drop.textContent = "Give it up";
@@ -108,12 +114,13 @@ async function dispute(entry, item, error) {
     complain(error.message);
     return;
   }
-  const value = held.after ?? item.told;
+  const value = inWords(held.after ?? item.plain), mine = inWords(entry.value);
   disputed = { item, value: entry.value, held };
   $("conflict-text").textContent = `${held.who} has said ${value} (${new Date(held.at).toLocaleString()}); `
-    + `you say ${entry.value}.${held.why ? ` Why: ${held.why}` : ""}`;
+    + `you say ${mine}.${held.why ? ` Why: ${held.why}` : ""}`;
   $("theirs").textContent = `Keep ${value}`;
-  $("mine").textContent = `Make it ${entry.value}`;
+  $("mine").textContent = `Make it ${mine}`;
+  $("mine").hidden = !classButtons.some((button) => button.dataset.value === entry.value);
   $("conflict").hidden = false;
   select(items.indexOf(item));
   $("theirs").focus();
@@ -125,9 +132,9 @@ function settle(mine) {
   disputed = null;
   $("conflict").hidden = true;
   item.fixed = held.after !== null;
-  item.value = held.after ?? item.told;
+  item.value = held.after ?? item.plain;
   if (mine) decide([item], value);
-  else mark(item, "done");
+  else mark(Object.assign(item, { said: undefined }), "done");
 }
 
 function mark(item, state) {
@@ -135,7 +142,7 @@ function mark(item, state) {
   item.state = item.card.dataset.state = state;
   const counted = (each) => each === "saving" || each === "done";
   decided += Number(counted(state)) - Number(counted(before));
-  item.card.querySelector(".value").textContent = item.said || item.value;
+  item.card.querySelector(".value").textContent = inWords(shown(item));
   const left = Math.max(0, Number(progress.left) - decided), done = Number(progress.done) + decided;
   const all = (left + done).toLocaleString("en");
   $("progress").textContent = (progress.more === "1" ? `More than ${left.toLocaleString("en")} are left`
@@ -143,7 +150,7 @@ function mark(item, state) {
   $("undo").disabled = !decisions.length;
 }
 
-// Decide about pictures: another class, or that what is shown is right.
+// Decide about pictures: a class, or, without one, that what the advertiser gets is right.
 function decide(chosen, value) {
   const name = who?.value.trim() || "";
   if (who && !name) {
@@ -153,7 +160,7 @@ function decide(chosen, value) {
   }
   complain("");
   const actions = chosen.map((item) => {
-    const said = value ?? item.value;
+    const said = value === undefined ? shown(item) : value;
     const kind = said === item.value ? "confirm" : "fix";
     const entry = {
       key: JSON.stringify([item.advertiser, item.sha256, label]), number: `${Date.now()}.${Math.random()}`,
@@ -186,7 +193,7 @@ async function undo() {
     try {
       if (path) await call("POST", path, { advertiser: entry.advertiser, ...(entry.who ? { who: entry.who } : {}) });
       else forget(entry);
-      Object.assign(item, before, { said: "" });
+      Object.assign(item, before, { said: undefined });
       mark(item, "open");
     } catch (error) {
       decisions.push([{ item, entry, saved, before }]);
@@ -208,15 +215,18 @@ function select(index) {
   $("large").alt = `Picture ${index + 1} of ${items.length}`;
   $("original").href = item.card.dataset.original;
   $("caption").textContent = item.card.querySelector(".note").textContent.trim();
-  $("question").textContent = `${label}: ${item.said || item.value}?`;
+  const unsure = !item.fixed && item.said === undefined && item.value !== item.told;
+  const model = unsure ? `; ${item.told} at ${(100 * item.probability).toFixed(0)} %` : "";
+  $("question").textContent = `${label}: ${inWords(shown(item))}${model}?`;
   $("held").textContent = item.fixed ? `The model says ${item.told}.` : "";
   $("top").replaceChildren(...item.top.map((each) => {
     const row = document.createElement("li");
     row.textContent = `${each.name} ${(100 * each.probability).toFixed(1)} %`;
     return row;
   }));
-  for (const button of document.querySelectorAll("#classes button")) {
-    button.setAttribute("aria-pressed", String(button.dataset.value === (item.said || item.value)));
+  for (const button of classButtons) {
+    button.setAttribute("aria-pressed", String(button.dataset.value === shown(item)));
+    button.classList.toggle("quiet", !unsure || button.dataset.value !== item.told);
   }
   new Image().src = items[index + 1]?.card.dataset.large || ""; // the next one is there at once
 }
@@ -242,6 +252,7 @@ async function finished() {
   $("question").textContent = link ? "This page is done: Enter opens the next one." : "All pictures are done.";
 }
 
+const keysOn = () => localStorage.getItem(KEYS) !== "off";
 const actions = {
   Enter: () => next(), " ": () => next(), u: undo, ArrowRight: () => select(current + 1), j: () => select(current + 1),
   ArrowLeft: () => select(current - 1), k: () => select(current - 1), "?": () => $("keys").showModal(),
@@ -251,15 +262,23 @@ function pressed(event) {
   const on = event.target;
   if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing || $("keys").open) return;
   if (on.closest("input, select, textarea, [contenteditable]")) return;
-  if (event.key !== "?" && localStorage.getItem(KEYS) === "off") return;
+  if (event.key !== "?" && !keysOn()) return;
   if ((event.key === "Enter" || event.key === " ") && on.closest("button, a, summary")) return;
   const number = /^[1-9]$/.test(event.key) ? Number(event.key) : 0;
-  const button = number && document.querySelectorAll("#classes button")[number - 1];
+  const button = number && classButtons[number - 1];
   if (button) next(button.dataset.value);
   else if (actions[event.key] && !event.repeat) actions[event.key]();
   else if (event.key.startsWith("Arrow") && actions[event.key]) actions[event.key]();
   else return;
   event.preventDefault();
+}
+
+// After a button was clicked, Enter is about the picture, and does not click the button again. Who
+// goes from button to button by keys stays there, except after a decision: the picture is another.
+function leave(event) {
+  const button = event.target.closest("button");
+  if (!button || button !== document.activeElement || !keysOn()) return;
+  if (event.detail || classButtons.includes(button)) viewer.focus({ preventScroll: true });
 }
 
 async function retry() {
@@ -290,9 +309,11 @@ if (viewer) {
     const button = event.target.closest("button");
     if (button) next(button.dataset.value);
   });
+  viewer.addEventListener("click", leave);
   $("confirm-sure").addEventListener("click", () => {
     const least = Number(sure.value);
-    const chosen = items.filter((item) => item.state === "open" && !item.fixed && item.probability >= least);
+    const sureOf = (item) => item.value === item.told && !item.fixed && item.probability >= least;
+    const chosen = items.filter((item) => item.state === "open" && sureOf(item));
     if (chosen.length) decide(chosen);
     else complain(`No picture on this page has a probability of at least ${least}.`);
   });
@@ -302,11 +323,12 @@ if (viewer) {
     if (chosen.length) decide(chosen);
     else complain("No picture is ticked.");
   });
-  items.forEach((item, index) => item.card.querySelector(".pick").addEventListener("click", () => {
+  items.forEach((item, index) => item.card.querySelector(".pick").addEventListener("click", (event) => {
     select(index);
     viewer.scrollIntoView({ block: "nearest" });
+    leave(event);
   }));
-  $("keys-on").checked = localStorage.getItem(KEYS) !== "off";
+  $("keys-on").checked = keysOn();
   $("keys-on").addEventListener("change", (event) => localStorage.setItem(KEYS, event.target.checked ? "on" : "off"));
   document.addEventListener("keydown", pressed);
   select(0);

@@ -191,6 +191,28 @@ document.addEventListener("paste", (event) => {
   if (files.length) { event.preventDefault(); take(files[0]); }
 });
 
+// Older questions take the place of those that are shown; the answer stays.
+document.getElementById("results").addEventListener("click", (event) => {
+  const link = event.target.closest("#older, #newest");
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  turn(link.href);
+});
+
+async function turn(address) {
+  try {
+    const response = await fetch(address, { headers: { "X-Fragment": "history" } });
+    if (!response.ok || response.redirected) { location.assign(address); return; }
+    const fresh = document.adoptNode(parsed(await response.text()).getElementById("history"));
+    document.getElementById("history").replaceWith(fresh);
+    const heading = document.getElementById("history-heading");
+    heading.tabIndex = -1;
+    heading.focus();
+  } catch {
+    complain("The service cannot be reached. Look whether it runs, then try again.");
+  }
+}
+
 // The catalogue.
 const search = document.getElementById("search");
 let searching = null;

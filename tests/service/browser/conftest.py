@@ -6,12 +6,12 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 
-from tests.service.browser.visitor import Visitor
+from tests.service.browser.visitor import WAIT_S, Visitor
 from tests.service.support.serving import Site, running
 from tests.support.browser import Browser as Chromium
 from tests.support.browser import install
 
-expect.set_options(timeout=60_000)  # a machine under load
+expect.set_options(timeout=1e3 * WAIT_S)
 
 
 @pytest.fixture(scope="session")

@@ -15,11 +15,12 @@ from service.jobs.queue import EVERYBODY, FAILED, REVIEW, add_job, note
 from service.models.evaluation import EvaluatedImage, evaluation_path, write_evaluation
 from service.retraining.jobs import RETRAIN, RetrainOptions
 from tests.service.support.serving import Site
+from tests.support.patience import PATIENCE_S
 
 
 def call(site: Site, method: str, path: str, **given: Any) -> Any:
     """Ask the API of a service."""
-    answer = httpx.request(method, f"{site.url}/v1{path}", timeout=60, **given)
+    answer = httpx.request(method, f"{site.url}/v1{path}", timeout=PATIENCE_S, **given)
     assert answer.is_success, answer.text
     return answer.json()
 

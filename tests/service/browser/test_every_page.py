@@ -66,14 +66,16 @@ PAGES = {
     "models, recommend": "/models?task=recommend",
     "jobs": f"/jobs?advertiser={OWN}",
     "jobs, empty": f"/jobs?advertiser={UNUSED}",
+    "jobs of all": "/jobs",
     "job": "/jobs/{job}",
+    "job, review": "/jobs/{review}",
     "docs": "/docs",
 }
 
 
 @pytest.fixture
 def opened(visitor: Visitor, filled: Filled, request: pytest.FixtureRequest) -> Visitor:
-    visitor.open(PAGES[request.param].format(question=filled.question, job=filled.job))
+    visitor.open(PAGES[request.param].format(**vars(filled)))
     visitor.page.wait_for_load_state("networkidle")
     return visitor
 

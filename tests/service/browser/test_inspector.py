@@ -1,11 +1,15 @@
 """The inspector in a real browser."""
 
+import re
+
 import pytest
 from playwright.sync_api import expect
 
 from tests.service.browser import filling
-from tests.service.browser.visitor import OFFLINE, Visitor
+from tests.service.browser.visitor import OFFLINE, WAIT_S, Visitor
+from tests.service.support.bundles import another
 from tests.service.support.pages import photo
+from tests.service.support.serving import running
 
 pytestmark = pytest.mark.slow
 COLOURS = ("blue", "green", "red")
@@ -54,6 +58,50 @@ def test_the_least_sure_comes_first_and_keys_decide(visitor, site):
     expect(visitor.page.locator("#progress")).to_contain_text("2 of 4 left, 2 done")
     visitor.open("/inspect?label=colour&advertiser=inspect-keys")
     expect(visitor.page.locator(".card[data-item]")).to_have_count(2)
+
+
+def class_button(value: str) -> str:
+    return f'#classes button[data-value="{value}"]'
+
+
+def test_enter_after_a_click_is_about_the_next_picture_and_no_second_click(visitor, site):
+    opened(visitor, site, "inspect-mouse", 4)
+    wrong = next(name for name in COLOURS if name != current(visitor))
+    visitor.page.click(class_button(wrong))
+    saved(visitor, 1)
+    visitor.press("Enter")  # it is right
+    saved(visitor, 2)
+    assert [row["after"] for row in fixes(site, "inspect-mouse")] == [wrong]
+    visitor.page.click("#undo")
+    saved(visitor, 1)
+    visitor.press("Enter")  # not another undo
+    saved(visitor, 2)
+    visitor.page.click(".card:not([data-state=done]) .pick >> nth=1")
+    visitor.press("Enter")
+    saved(visitor, 3)
+    assert len(fixes(site, "inspect-mouse")) == 1
+
+
+def test_enter_after_a_class_that_was_chosen_by_keys_is_about_the_next_picture(visitor, site):
+    opened(visitor, site, "inspect-tabs", 3)
+    wrong = next(name for name in COLOURS if name != current(visitor))
+    visitor.tab_to(class_button(wrong))
+    visitor.press("Enter")
+    saved(visitor, 1)
+    visitor.press("Enter")
+    saved(visitor, 2)
+    assert [row["after"] for row in fixes(site, "inspect-tabs")] == [wrong]
+
+
+def test_without_the_keys_of_the_page_the_focus_stays_where_it_is(visitor, site):
+    opened(visitor, site, "inspect-no-keys", 2)
+    visitor.page.evaluate("localStorage.setItem('augrank.keys', 'off')")
+    wrong = next(name for name in COLOURS if name != current(visitor))
+    visitor.tab_to(class_button(wrong))
+    visitor.press("Enter")
+    saved(visitor, 1)
+    focused = visitor.page.evaluate("document.activeElement.dataset.value")
+    assert focused == wrong
 
 
 def test_undo_takes_the_last_decision_back(visitor, site):
@@ -140,11 +188,8 @@ def test_a_decision_that_cannot_be_sent_is_kept_in_the_browser(visitor, site):
     visitor.reconnect()
     visitor.open(address)  # it is sent although the page was closed
     expect(visitor.page.locator("#unsaved")).to_be_hidden()
-    for _ in range(100):
-        if rows := fixes(site, "inspect-offline"):
-            break
-        visitor.page.wait_for_timeout(50)
-    assert [row["after"] for row in rows] == [COLOURS[other]]
+    visitor.until(lambda: fixes(site, "inspect-offline"))
+    assert [row["after"] for row in fixes(site, "inspect-offline")] == [COLOURS[other]]
 
 
 def test_without_a_name_nothing_is_decided(visitor, site):
@@ -161,6 +206,7 @@ def test_without_scripts_a_picture_is_corrected_by_its_form(chromium, site):
     filling.classify(site, "inspect-plain", [photo(130)])
     with chromium.new_context(java_script_enabled=False) as context:
         page = context.new_page()
+        page.set_default_timeout(1e3 * WAIT_S)
         page.goto(f"{site.url}/inspect?label=colour&advertiser=inspect-plain")
         page.click("summary:has-text('Correct it')")
         page.fill("form.actions input[name=who]", "ana")
@@ -168,3 +214,40 @@ def test_without_scripts_a_picture_is_corrected_by_its_form(chromium, site):
         expect(page.locator("#progress")).to_contain_text("0 of 1 left, 1 done")
     (row,) = fixes(site, "inspect-plain")
     assert (row["after"], row["who"]) == ("green", "ana")
+
+
+def test_what_the_advertiser_gets_is_judged_and_not_the_models_class(
+    chromium, classify_export, tmp_path
+):
+    rules = {"colour": {"default": None, "least": 1.0, "only_for": {}}}  # it is never sure enough
+    bundle = another(classify_export.bundle, tmp_path, "unsure", tags=rules)
+    with running(tmp_path / "site", bundle) as site, chromium.new_context() as context:
+        visitor = Visitor(context.new_page(), site.url)
+        opened(visitor, site, "inspect-given", 3)
+        told = current(visitor)
+        question = visitor.page.locator("#question")
+        expect(question).to_have_text(re.compile(rf"^colour: not told; {told} at \d+ %\?$"))
+        visitor.page.fill("#sure", "0")
+        visitor.page.click("#confirm-sure")  # of classes that are told
+        expect(visitor.page.locator("#problem")).to_contain_text("No picture on this page")
+        visitor.page.evaluate("document.activeElement.blur()")
+        visitor.press("Enter")
+        saved(visitor, 1)
+        expect(visitor.page.locator(".card[data-state=done] .value")).to_have_text("not told")
+        assert fixes(site, "inspect-given") == []
+        told = current(visitor)
+        visitor.press(str(COLOURS.index(told) + 1))
+        saved(visitor, 2)
+        (row,) = fixes(site, "inspect-given")
+        assert row["after"] == told
+        images = [photo(100 + number) for number in range(3)]
+        answers = filling.classify(site, "inspect-given", images)
+        given = {each["sha256"]: each["labels"]["colour"]["value"] for each in answers}
+        assert [value for value in given.values() if value] == [told]
+        assert given[row["sha256"]] == told
+        visitor.press("k", "Enter")  # it is right as it is now
+        saved(visitor, 2)
+        visitor.press("u", "u")
+        saved(visitor, 1)
+        expect(question).to_have_text(re.compile(rf"^colour: not told; {told} at"))
+        assert visitor.problems == []

@@ -13,6 +13,7 @@ from tests.service.browser.visitor import Visitor
 from tests.service.support.keyed import make_key
 from tests.service.support.pages import photo
 from tests.service.support.serving import running
+from tests.support.patience import PATIENCE_S
 
 pytestmark = pytest.mark.slow
 
@@ -41,7 +42,7 @@ def keys(classify_export, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
                 headers={"Authorization": f"Bearer {admin}"},
                 files={"images": photo(number)},
                 data={"advertiser": advertiser},
-                timeout=60,
+                timeout=PATIENCE_S,
             )
             assert answer.status_code == 200, answer.text
         yield Keys(site.url, admin, ada, reader)

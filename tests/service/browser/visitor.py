@@ -1,12 +1,14 @@
 """A person with a browser: opens pages, uses the keyboard, and notes whatever goes wrong."""
 
+import time
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import ConsoleMessage, Page, Request
 
+WAIT_S = 120  # for what a page must do, on a machine under load
 WIDE, NARROW, HEIGHT = 1280, 360, 800  # pixels
 VIEWS = [(scheme, width) for scheme in ("light", "dark") for width in (WIDE, NARROW)]
 TWO_VIEWS = [("light", WIDE), ("dark", NARROW)]  # of a page that is so long that axe takes seconds
@@ -71,15 +73,17 @@ class Visitor:
     page: Page
     url: str
     problems: list[str] = field(default_factory=list)
+    _was_offline: bool = False
 
     def __post_init__(self) -> None:
-        self.page.set_default_timeout(60_000)
+        self.page.set_default_timeout(1e3 * WAIT_S)
         self.page.on("console", self._note_message)
         self.page.on("pageerror", lambda error: self.problems.append(f"script: {error}"))
         self.page.on("request", self._note_request)
 
     def _note_message(self, message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning"):
+        late = self._was_offline and OFFLINE in message.text
+        if message.type in ("error", "warning") and not late:
             self.problems.append(f"console: {message.text}")
 
     def _note_request(self, request: Request) -> None:
@@ -89,24 +93,26 @@ class Visitor:
     def forgive(self, text: str) -> None:
         """Forget a problem that had to come; it must have come.
 
-        The browser notes it a moment after the script has its answer.
+        The browser notes it a moment after the script has its answer. OFFLINE is forgiven from
+        then on: other requests may have failed for it, and be noted at any time.
         """
-        for _ in range(100):
-            if any(text in problem for problem in self.problems):
-                break
-            self.page.wait_for_timeout(20)
-        assert any(text in problem for problem in self.problems), self.problems
+        noted = self.until(lambda: any(text in problem for problem in self.problems))
+        assert noted, self.problems
         self.problems[:] = [problem for problem in self.problems if text not in problem]
+        self._was_offline = self._was_offline or text == OFFLINE
 
     def reconnect(self) -> None:
         """End ``set_offline``, and wait until a request arrives: a busy browser takes a while."""
         self.page.context.set_offline(False)
-        for _ in range(500):
-            if self.page.evaluate("fetch('/healthz').then(() => true, () => false)"):
-                break
+        fetched = "fetch('/healthz').then(() => true, () => false)"
+        assert self.until(lambda: self.page.evaluate(fetched)), "the browser stays offline"
+
+    def until(self, done: Callable[[], object]) -> bool:
+        """Wait until something is so, while the page goes on; return whether it came to be."""
+        deadline = time.monotonic() + WAIT_S
+        while not (found := done()) and time.monotonic() < deadline:
             self.page.wait_for_timeout(20)
-        self.page.wait_for_timeout(50)  # in which the browser notes those that failed
-        self.problems[:] = [each for each in self.problems if OFFLINE not in each]
+        return bool(found)
 
     def open(self, path: str = "/") -> None:
         """Open a page of the service; it must answer 200."""

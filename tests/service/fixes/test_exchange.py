@@ -16,11 +16,13 @@ from service import client
 from service.api.fixes.exchange import ImportAnswer
 from service.api.jobs import JobRow
 from service.app import create_app
+from service.bounded_json import MAX_PARTS
 from service.client import ServiceClient, ServiceError
 from service.commands.app import app as commands
 from service.database.session import Database
+from service.errors import RequestTooLarge
 from service.fixes.exchange import escaped, unescaped
-from service.fixes.rows import read_rows
+from service.fixes.rows import MAX_JSON, read_rows
 from service.settings import ServiceSettings
 from tests.service.support.pages import Caller, photo, sha256
 
@@ -182,6 +184,20 @@ def test_a_manifest_has_the_labels_of_each_picture(fixed: Caller, tmp_path):
     assert line["source-ref"].startswith(f"s3://bucket/kept/{FIRST[:2]}/{FIRST[:2]}")
 
 
+def test_classes_may_be_spelled_as_another_system_does(caller: Caller):
+    caller.classify(*IMAGES)
+    text = "advertiser,sha256,label,value,who\n" + "".join(
+        f"ada,{digest},colour,{value},ana\n"
+        for digest, value in ((FIRST, "Green"), (SECOND, "RED"), (THIRD, "N/A"))
+    )
+    report = take(caller, text)
+    assert counts(report) == (2, 0, 0, 1)
+    assert report["bad_rows"][0]["row"] == 4
+    assert "has no class 'N/A'" in report["bad_rows"][0]["reason"]
+    assert {row["after"] for row in caller.history()} == {"green", "red"}
+    assert counts(take(caller, text)) == (0, 2, 0, 1)
+
+
 def test_bad_rows_are_listed_and_the_others_are_taken(caller: Caller):
     caller.classify(*IMAGES)
     caller.fix(IMAGES[2], "colour", "red", who="ben")
@@ -242,6 +258,37 @@ def test_a_bad_line_of_json_does_not_end_the_others():
     assert [(row.number, row.line is not None) for row in rows] == [
         (1, True), (2, False), (4, False), (5, True),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[" + "{}," * (MAX_PARTS // 2) + "{}]", f"at most {MAX_PARTS:,}"),
+        ('["' + "x" * MAX_JSON + '"]', f"at most {MAX_JSON:,} characters"),
+    ],
+    ids=["parts", "characters"],
+)
+def test_json_that_takes_long_to_read_is_refused(text: str, words: str):
+    with pytest.raises(RequestTooLarge, match=f"{words}.*CSV or as JSON lines.*several files"):
+        read_rows(text.encode())
+    good = json.dumps({"advertiser": "ada", "sha256": FIRST, "label": "colour", "value": "red"})
+    line = '{"more": ' + text + "}"
+    rows = list(read_rows(f"{good}\n{line}\r\n{good}".encode()))
+    assert [(row.number, row.line is not None) for row in rows] == [
+        (1, True), (2, False), (3, True),
+    ]  # fmt: skip
+    assert words in rows[1].problem
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_lines_may_end_as_on_any_system(end: str):
+    text = end.join(
+        ["advertiser,sha256,label,value,why", f'ada,{FIRST},colour,red,"a{end}b"',
+         f"ada,{SECOND},colour,blue,"]
+    )  # fmt: skip
+    first, second = read_rows(text.encode())
+    assert first.line is not None
+    assert (first.line.why, second.number) == (f"a{end}b", 3)
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)

@@ -124,6 +124,7 @@ def test_what_belongs_to_another_advertiser_is_not_there(caller: Caller):
     assert caller.undo(made["id"], advertiser="bob").status_code == 404
     # Bob has never sent the image, so he cannot correct it, nor learn that others have.
     assert caller.fix(image, "colour", "red", advertiser="bob").status_code == 404
+    caller.classify(photo(6), advertiser="bob")
     assert caller.history("bob") == []
     assert [row["id"] for row in caller.history("ada")] == [made["id"]]
 

@@ -178,6 +178,31 @@ def test_the_script_gets_the_parts_that_change(marketer: Marketer):
     assert len(Tree(second.text).all("time")) == 2
 
 
+def test_older_questions_are_a_page_away(marketer: Marketer, monkeypatch):
+    monkeypatch.setattr("service.pages.marketer.IN_HISTORY", 2)
+    image = picture(3)
+    tokens = [
+        marketer.ask(image, context={"campaign_type": campaign, "industry": industry})["question"]
+        for campaign in ("Newsletter", "Promotional")
+        for industry in ("Automotive", "Retail")
+    ][::-1]
+    found, tree = [], page(marketer, advertiser="ada")
+    assert tree.all("a", id="newest") == []
+    for _ in range(2):
+        found += [each["href"] for each, _ in tree.all("a") if "/q/" in each.get("href", "")]
+        for link, _ in tree.all("a", id="older"):
+            path, _, part = link["href"].partition("#")
+            assert part == "history"
+            tree = Tree(marketer.http.get(path).text)
+    assert found == [f"/q/{token}" for token in tokens]
+    assert tree.all("a", id="older") == []
+    assert tree.one("a", id="newest")[0]["href"] == "/?advertiser=ada#history"
+    fragment = marketer.http.get(path, headers={"X-Fragment": "history"})
+    assert "<html" not in fragment.text
+    assert len(Tree(fragment.text).all("time")) == 2
+    page(marketer, advertiser="bob", before=tokens[0], status=404)
+
+
 def test_a_picture_of_the_catalogue_is_found_and_picked(marketer: Marketer):
     tree = page(marketer, search="van 003")
     assert "open" in tree.one("details", id="catalogue")[0]

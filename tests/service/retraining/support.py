@@ -9,6 +9,7 @@ from pathlib import Path
 from augrank.bundle.spec import seal
 from augrank.errors import AugrankError
 from service.database.tables import Job
+from service.jobs.queue import DONE, REVIEW
 from service.jobs.worker import GONE_AFTER
 from service.retraining import jobs
 from service.retraining.jobs import (
@@ -17,6 +18,7 @@ from service.retraining.jobs import (
     add_retraining,
 )
 from service.retraining.process import Ended
+from service.retraining.review import Decision, decide, finish, next_items
 from service.retraining.work import Retraining, RetrainWork
 from tests.service.support.pages import Caller, photo
 
@@ -106,3 +108,15 @@ def begin(parts: Retraining, **options) -> int:
     given = RetrainOptions(**{"candidates": 2, "min_side": 8, **options})
     with parts.database.writes() as session:
         return add_retraining(session, given, "eva").id
+
+
+def kept_and_done(parts: Retraining, number: int, *, at_review: bool = False) -> bool:
+    """Go on to the review, keep every fix, and go on to the end."""
+    assert at_review or go_on(parts).state == REVIEW
+    with parts.database.writes() as session:
+        job = session.get(Job, number)
+        assert job is not None
+        for each in next_items(session, number, None, 100):
+            decide(job, each, Decision("keep", "eva"), CLASSES)
+        finish(session, job, "eva", accept=False)
+    return go_on(parts).state == DONE

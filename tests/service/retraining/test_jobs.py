@@ -28,8 +28,15 @@ from service.retraining.process import Ended, Share, run_command
 from service.retraining.promote import promote_row
 from service.retraining.review import Decision, decide, finish, next_items
 from service.retraining.verdict import judge_candidates
-from service.retraining.work import Retraining, RetrainWork
-from tests.service.retraining.support import CLASSES, KilledError, begin, corrected, go_on
+from service.retraining.work import RetrainWork
+from tests.service.retraining.support import (
+    CLASSES,
+    KilledError,
+    begin,
+    corrected,
+    go_on,
+    kept_and_done,
+)
 from tests.service.support.pages import photo, sha256
 from tests.support.patience import PATIENCE_S
 
@@ -107,18 +114,6 @@ def test_the_review_waits_without_a_worker_and_a_dropped_fix_is_not_learned(
         name = rows[cut.sha256].sha256
         file = parts.folder / "retraining/images" / name[:2] / name
         assert cv2.imread(str(file)).shape == (80, 80, 3)  # of 160 x 160
-
-
-def kept_and_done(parts: Retraining, number: int, *, at_review: bool = False) -> bool:
-    """Go on to the review, keep every fix, and go on to the end."""
-    assert at_review or go_on(parts).state == REVIEW
-    with parts.database.writes() as session:
-        job = session.get(Job, number)
-        assert job is not None
-        for each in next_items(session, number, None, 100):
-            decide(job, each, Decision("keep", "eva"), CLASSES)
-        finish(session, job, "eva", accept=False)
-    return go_on(parts).state == DONE
 
 
 def test_fixes_that_are_undone_leave_the_next_version(parts, caller, commands, classify_run):
