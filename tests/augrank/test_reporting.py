@@ -1,4 +1,5 @@
 import io
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -20,6 +21,12 @@ def use_every_method(reporter: reporting.Reporter) -> list[int]:
     with reporter.bar("Embedding", 4, "images") as advance:
         advance(2, "half")
     return list(reporter.track(range(3), "Heads", 3, "targets"))
+
+
+@pytest.fixture(autouse=True)
+def _clock(monkeypatch):
+    """Nothing takes time."""
+    monkeypatch.setattr(reporting, "time", SimpleNamespace(monotonic=lambda: 100.0))
 
 
 def test_a_null_reporter_prints_nothing(capfd):

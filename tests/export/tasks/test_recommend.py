@@ -10,6 +10,7 @@ import pytest
 
 import export.tasks.recommend
 from augrank import Recommender
+from augrank.bundle import graphs
 from augrank.bundle.load import load_bundle
 from augrank.errors import AugrankError, DataError
 from augrank.images.augmentations import AugmentationSet
@@ -22,6 +23,7 @@ from export.run_reader import load_run
 from export.tasks.base import ExportOptions
 from export.tasks.recommend import build
 from tests.support.export_options import plain_options
+from tests.support.patience import PATIENCE_S
 from tests.support.pools import own_threads
 from tests.support.tiny_run import CONTEXT, MEAN, TARGETS, make_run
 
@@ -295,6 +297,7 @@ def test_each_graph_answers_with_its_own_heads(quantized_export, image):
 def test_auto_takes_the_quickest_way_and_remembers_it(quantized_export, tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(graphs, "TIMING_S", PATIENCE_S)
     fastest = Recommender.load(quantized_export.bundle, threads=1)
     timed = {name.split(" (")[0] for name in fastest.graph.timings_ms}  # without its arithmetic
     assert timed == {f"{p} on {e}" for p in ("int8", "fp32") for e in ("onnxruntime", "OpenVINO")}

@@ -115,7 +115,7 @@ def _run(
         env={**inherited, "PATH": path, **environment},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=1800,
         check=False,
         stdin=subprocess.DEVNULL,
     )

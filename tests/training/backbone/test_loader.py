@@ -22,7 +22,7 @@ def batches(device: Device, *, on_device: bool | None = None) -> BatchLoader:
 def test_batches_are_waited_for_only_while_threads_make_them():
     made = list(batches(CPU).shuffled(samples(range(11)), RandomCrops(0, flip=True), 1))
     assert len(made) == 5
-    assert all(0 <= batch.waited_s < 5 for batch in made)
+    assert all(0 <= batch.waited_s < 60 for batch in made)
     assert made[0].waited_s > 0
 
 

@@ -19,6 +19,7 @@ from augrank.images.augmentations import augmentation_set
 from augrank.images.preprocess import Normalizer
 from augrank.manifest.read import read_table
 from simulation.engagement import SimulationOptions
+from tests.support import held_training
 from tests.support.ports import free_port
 from tests.support.training import AUGMENTATIONS, PIXELS, SAME_MATHS, STEPS, losses_on_gpus, samples
 from training.backbone.crops import RandomCrops
@@ -29,6 +30,7 @@ from training.data.simulated_history import write_history
 from training.distributed import world as distributed
 from training.distributed.world import World
 
+REPOSITORY = Path(__file__).parents[3]
 PLAIN = Normalizer((0.8, 0.8, 0.8), (0.3, 0.3, 0.3))
 
 
@@ -113,57 +115,30 @@ def test_a_job_of_two_processes_writes_one_run_like_that_of_one(catalogue, tmp_p
     assert (store / "index").stat().st_size == 20 * RECORD.size
 
 
-# Train, but wait after the first epoch that is saved, until this process is killed.
-HELD = """
-import os, time
-from pathlib import Path
-from training.backbone.checkpoint import Checkpoints
-from training.cli.app import main
+def torchrun(manifest: Path, run: Path, *options: str, epochs: int) -> list[str]:
+    """Return the command of a training with --overwrite, under a fixed torchrun job id.
 
-save, gate = Checkpoints.save, Path(os.environ["GATE"])
-
-def save_and_wait(*given):
-    is_first = not gate.exists()
-    gate.touch()
-    save(*given)
-    while is_first:
-        time.sleep(1)
-
-Checkpoints.save = save_and_wait
-if __name__ == "__main__":
-    main()
-"""
-
-
-@pytest.fixture
-def held(tmp_path, monkeypatch) -> Path:
-    """A script that trains as ``python -m training`` and is held after an epoch, but only once."""
-    monkeypatch.setenv("GATE", str(tmp_path / "gate"))
-    (tmp_path / "held.py").write_text(HELD)
-    return tmp_path / "held.py"
-
-
-def torchrun(script: Path, manifest: Path, run: Path, *options: str, epochs: int) -> list[str]:
-    """Return the command of a training with --overwrite, under a fixed torchrun job id."""
+    It is held after an epoch, once.
+    """
     return [
         sys.executable, "-m", "torch.distributed.run", "--rdzv-id=same", "--rdzv-backend=c10d",
         f"--rdzv-endpoint=127.0.0.1:{free_port()}", "--rdzv-conf=keep_alive_max_attempt=200",
         "--max-restarts=1", "--monitor-interval=0.1",
-        *options, str(script), "fit", "--manifest", str(manifest), "--out", str(run),
+        *options, "-m", held_training.MODULE, "fit", "--manifest", str(manifest), "--out", str(run),
         "--image-size", "32", "--epochs", str(epochs), "--batch-size", "16", "--precision", "fp32",
         "--device", "cpu", "--threads", "1", "--average", "0.9", "--accumulate", "2", "--overwrite",
     ]  # fmt: skip
 
 
 def started(*command: str, **environment: str) -> subprocess.Popen[str]:
-    environment = {**os.environ, **environment}
     return subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+        command, cwd=REPOSITORY, env={**os.environ, **environment}, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
 
 
-def wait_for_an_epoch(run: Path, *processes: subprocess.Popen[str]) -> None:
-    while not (run / "checkpoints" / "last.pt").exists():
+def wait_for(file: Path, *processes: subprocess.Popen[str]) -> None:
+    while not file.exists():
         for process in processes:
             assert process.poll() is None, process.communicate()
         time.sleep(0.02)
@@ -183,12 +158,13 @@ def history(run: Path) -> list[dict[str, float]]:
 
 
 @pytest.mark.slow
-def test_a_killed_process_costs_one_epoch_and_changes_no_result(catalogue, tmp_path, held):
+def test_a_killed_process_costs_one_epoch_and_changes_no_result(catalogue, tmp_path):
     """A restart by torchrun resumes; the same command given again starts from the first epoch."""
     manifest, run = catalogue(20), tmp_path / "run"
-    command = torchrun(held, manifest, run, "--nproc-per-node=2", epochs=3)
-    process = started(*command)
-    wait_for_an_epoch(run, process)
+    command = torchrun(manifest, run, "--nproc-per-node=2", epochs=3)
+    held = tmp_path / "held"
+    process = started(*command, **held_training.environment(held))
+    wait_for(held, process)
     kill_second(process)
     stdout, stderr = process.communicate(timeout=1800)
     assert process.returncode == 0, stderr[-3000:]
@@ -196,7 +172,7 @@ def test_a_killed_process_costs_one_epoch_and_changes_no_result(catalogue, tmp_p
     resumed = history(run)
     assert [epoch["number"] for epoch in resumed] == [1, 2, 3]
 
-    again = started(*command)
+    again = started(*command, **held_training.environment(held))
     stdout, stderr = again.communicate(timeout=1800)
     assert again.returncode == 0, stderr[-3000:]
     assert stdout.count("Epoch   1/3") == 1
@@ -206,12 +182,13 @@ def test_a_killed_process_costs_one_epoch_and_changes_no_result(catalogue, tmp_p
 
 
 @pytest.mark.slow
-def test_a_restarted_machine_resumes_though_torchrun_counts_no_restart(catalogue, tmp_path, held):
+def test_a_restarted_machine_resumes_though_torchrun_counts_no_restart(catalogue, tmp_path):
     """The killed process's machine rejoins before the leader's machine notices the failure."""
     manifest, run = catalogue(20), tmp_path / "run"
-    command = torchrun(held, manifest, run, "--nnodes=2", "--nproc-per-node=1", epochs=2)
-    machines = [started(*command) for _ in range(2)]
-    wait_for_an_epoch(run, *machines)
+    command = torchrun(manifest, run, "--nnodes=2", "--nproc-per-node=1", epochs=2)
+    held = tmp_path / "held"
+    machines = [started(*command, **held_training.environment(held)) for _ in range(2)]
+    wait_for(held, *machines)
     kill_second(*machines)
     outputs = [machine.communicate(timeout=1800) for machine in machines]
     assert [machine.returncode for machine in machines] == [0, 0], outputs
@@ -263,7 +240,7 @@ def test_a_stopped_process_is_waited_for_less_than_one_that_decodes(catalogue, t
         )
         for manifest in [catalogue(20)] for rank in range(2)
     ]  # fmt: skip
-    wait_for_an_epoch(run, *ranks)
+    wait_for(run / "checkpoints" / "last.pt", *ranks)
     ranks[1].send_signal(signal.SIGSTOP)
     gate.touch()
     try:

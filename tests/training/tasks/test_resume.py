@@ -22,6 +22,7 @@ from augrank.cli.command import EXIT_INTERRUPT
 from augrank.cli.reporter import RichReporter
 from augrank.errors import DataError
 from augrank.files import atomic_write
+from tests.support import held_training
 from tests.training.tasks.runs import IMAGES, fit
 from training.backbone import checkpoint
 from training.backbone import embed as embeddings
@@ -31,6 +32,7 @@ from training.run.folder import RunFolder
 from training.tasks.run import run_fit
 
 pytestmark = pytest.mark.slow
+REPOSITORY = Path(__file__).parents[3]
 
 
 def test_a_finished_run_is_recognised_and_another_config_refused(history, tmp_path, quiet):
@@ -138,26 +140,29 @@ def held_out(run: Path) -> list[dict[str, str]]:
 def test_ctrl_c_prints_the_command_that_resumes(catalogue, tmp_path):
     run = tmp_path / "run"
     command = [
-        sys.executable, "-m", "training", "fit", "--images", str(catalogue(20).parent), "--out",
-        str(run), "--image-size", "32", "--epochs", "6", "--precision", "fp32", "--threads", "1",
+        sys.executable, "-m", held_training.MODULE, "fit", "--images", str(catalogue(20).parent),
+        "--out", str(run), "--image-size", "32", "--epochs", "6", "--precision", "fp32",
+        "--threads", "1",
     ]  # fmt: skip
 
     def heeds_ctrl_c() -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs ignore it
 
+    held = tmp_path / "held"
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heeds_ctrl_c
-    ) as process:
-        while not (run / "checkpoints" / "last.pt").exists():
+        command, cwd=REPOSITORY, env=held_training.environment(held), stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True, preexec_fn=heeds_ctrl_c,
+    ) as process:  # fmt: skip
+        while not held.exists():
             assert process.poll() is None, process.communicate()
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
-        _, stderr = process.communicate(timeout=300)
+        _, stderr = process.communicate(timeout=1800)
     assert process.returncode == EXIT_INTERRUPT
     said, again = stderr.strip().split(" Resume with: python ")
     assert said == "Interrupted. Completed work is kept."
     done = subprocess.run(
-        [sys.executable, *shlex.split(again)], capture_output=True, text=True, timeout=300,
+        [sys.executable, *shlex.split(again)], capture_output=True, text=True, timeout=1800,
         check=True,
     )  # fmt: skip
     assert "Resuming after epoch" in done.stdout
