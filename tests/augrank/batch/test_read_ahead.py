@@ -7,6 +7,7 @@ from augrank.batch import read_ahead as reading
 from augrank.batch.job import BATCH, Item
 from augrank.batch.read_ahead import read_ahead
 from augrank.images.decode import DecodeLimits
+from tests.support.patience import PATIENCE_S
 
 
 def items(tmp_path, count):
@@ -39,7 +40,7 @@ def test_the_next_batch_is_read_while_one_is_answered(tmp_path, monkeypatch):
     monkeypatch.setattr(reading, "read_image", counted)
     batches = read_ahead(shard, tmp_path)
     next(batches)
-    assert all(opened.acquire(timeout=30) for _ in range(2 * BATCH))
+    assert all(opened.acquire(timeout=PATIENCE_S) for _ in range(2 * BATCH))
     assert not opened.acquire(timeout=0.05)  # not the third batch
     assert len(list(batches)) == 2
 

@@ -16,6 +16,7 @@ from benchmarks.cli.app import app
 from benchmarks.instances import aws as instances_aws
 from benchmarks.instances import figures
 from tests.support import forked
+from tests.support.patience import PATIENCE_S
 from tests.support.sagemaker.jobs import add_jobs
 from tests.support.sagemaker.region import ACCOUNT, local_aws
 from tests.support.sagemaker.smoke import smoke_answer
@@ -117,7 +118,7 @@ def test_a_job_nobody_will_follow_is_stopped(region, dist, tmp_path):
     process = subprocess.Popen(
         command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE_S
     while not left() and time.monotonic() < deadline:
         time.sleep(0.1)
     os.killpg(process.pid, signal.SIGKILL)
@@ -153,7 +154,7 @@ def test_killed_at_ten_random_moments_the_next_call_finishes_and_cleans_up(
     stood = 0
     for _ in range(10):
         process = forked.start("benchmarks.cli.app", asked)
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + PATIENCE_S
         while not left() and process.is_alive() and time.monotonic() < deadline:
             time.sleep(0.02)
         process.join(rng.uniform(0.0, 2.0))

@@ -21,7 +21,7 @@ from service.fixes.queue import QueueFilter, queue_page
 
 pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 NOW = datetime.now(UTC)
-CONTENT = {"labels": {"colour": {"top": [], "set": ["blue"]}}}
+CONTENT = {"labels": {"colour": {"value": "blue", "probability": 0.5, "top": [], "set": ["blue"]}}}
 
 
 def planted(database: Database, first: int, count: int, probability: float) -> range:

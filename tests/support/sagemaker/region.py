@@ -49,6 +49,7 @@ from moto.sagemaker.responses import SageMakerResponse
 from moto.server import ThreadedMotoServer
 
 from augrank.aws.client import Aws, Call
+from tests.support.patience import PATIENCE_S
 from tests.support.servers import LocalServer
 
 CHANGES = ("abort_", "create_", "delete_", "deregister_", "put_", "register_", "update_")
@@ -266,7 +267,8 @@ def local_aws(container: Container, monkeypatch: pytest.MonkeyPatch) -> Iterator
     moto = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
     moto.start()
     host, port = moto.get_host_and_port()
-    httpx.post(f"http://{host}:{port}/moto-api/reset").raise_for_status()  # of an earlier test
+    reset = httpx.post(f"http://{host}:{port}/moto-api/reset", timeout=PATIENCE_S)
+    reset.raise_for_status()  # of an earlier test
     environment = {
         "AWS_ENDPOINT_URL": f"http://{host}:{port}",
         "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": runtime.url,

@@ -195,7 +195,7 @@ def test_the_module_runs(tmp_path):
         "--out",
         str(tmp_path),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1800, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith("Error: there is no manifest no.csv")
     assert done.stdout == ""

@@ -18,6 +18,7 @@ from augrank.models.label_head import LabelHead
 from augrank.reporting import NullReporter
 from export.run_reader import load_run
 from tests.support.labelled_images import OPTIONS, RANKED, fit_classifier, write_labelled
+from tests.support.patience import PATIENCE_S
 from training.config import load_config
 from training.run.classify_report import print_report
 from training.tasks.run import run_fit
@@ -124,7 +125,13 @@ def test_wandb_keeps_curves_offline(tmp_path):
              "--graphs", "fp32", "--validation-share", 0.4, "--wandb", "shapes"]  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-m", "training", *map(str, words)],
-        env={**os.environ, "WANDB_MODE": "offline", "HOME": str(tmp_path / "home")},
+        env={
+            **os.environ,
+            "HOME": str(tmp_path / "home"),
+            "WANDB_MODE": "offline",
+            "WANDB__SERVICE_WAIT": str(PATIENCE_S),
+            "WANDB_INIT_TIMEOUT": str(PATIENCE_S),
+        },
         capture_output=True,
         text=True,
         check=False,

@@ -5,6 +5,7 @@ import threading
 import time
 import zlib
 
+from tests.support.patience import PATIENCE_S
 from tests.training.data.image_cache.caches import assert_right, load, names, records, the_store
 from training.data.image_cache import sources as images
 
@@ -46,10 +47,9 @@ def test_the_same_bytes_at_the_same_time_are_decoded_once(
     shutil.copyfile(folder / "images/000.png", folder / "images/001.png")
 
     def slow(data: bytes, size: int):
-        until = time.monotonic() + 60
-        while (
-            len(opened) < 3 and time.monotonic() < until
-        ):  # until the other thread has read its file
+        until = time.monotonic() + PATIENCE_S
+        # Until the other thread has read its file.
+        while len(opened) < 3 and time.monotonic() < until:
             time.sleep(0.001)
         return noted(data, size)
 
