@@ -1,5 +1,6 @@
 """The input path alone: augrank's, cold and warm, against ImageFolder with PIL and torchvision."""
 
+import gc
 import math
 import shutil
 import time
@@ -33,6 +34,8 @@ def measure_loader(data: Dataset, bench: TrainingBench) -> LoaderMeasurement:
     """Measure the loader alone, without a network."""
     measured, samples = LoaderMeasurement(data.config.image_size), data.samples(TRAIN)
     batch, device, rounds = bench.batch_size, bench.device, bench.config.rounds
+    # A forked worker that frees an engine would wait for its threads, which it does not have.
+    gc.collect()
     peer = ImageFolderLoader(bench.images.parent, measured.size, batch, usable_cores())
     peer.rate(0.1)  # starts its processes
     warm_rate(data, samples, batch, device)

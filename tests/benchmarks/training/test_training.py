@@ -1,6 +1,5 @@
 """The training benchmark at tiny scale, and its document."""
 
-import gc
 import json
 from dataclasses import replace
 from functools import partial
@@ -170,26 +169,11 @@ def count_decoded(monkeypatch) -> dict[str, list[int]]:
     return counts
 
 
-def collect_before_forks(monkeypatch) -> None:
-    """Free the engines that earlier parts left, which a forked worker could not: it would hang.
-
-    It has not the threads that the engine's destructor joins.
-    """
-    loader = inputs.ImageFolderLoader
-
-    def made(*given):
-        gc.collect()
-        return loader(*given)
-
-    monkeypatch.setattr(inputs, "ImageFolderLoader", made)
-
-
 @pytest.mark.slow
 def test_a_tiny_run_measures_every_part_and_ends_in_one_line(tmp_path, monkeypatch):
     tiny = replace(measurements.QUICK, rounds=2, sizes=(32,), images=24, turn_s=0.1)
     monkeypatch.setattr(measurements, "QUICK", tiny)
     decoded = count_decoded(monkeypatch)
-    collect_before_forks(monkeypatch)
     # Whole runs take minutes.
     monkeypatch.setattr(
         benchmark, "measure_runs", lambda *_: RunMeasurement([1.0], [2.0], [0.5], [0.5])
