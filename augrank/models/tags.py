@@ -20,6 +20,7 @@ from pydantic import BaseModel, Field
 
 from augrank.errors import BadRequest, one_of
 
+UNKNOWN = ("", 0.0)  # class and probability of a label that was not told
 TagSource = Literal["classified", "default", "configured"]
 
 
@@ -49,13 +50,16 @@ def tags_of(
 
     Args:
         rules: of the bundle.
-        told: the most probable class of each label, and its probability.
+        told: the most probable class of each label, and its probability. Nothing is recognised of
+            a label that is not there, as in the answer of a model before that did not have it.
         configured: values that win, by label.
     """
     tags = {}
     for label, rule in rules.items():
-        name, probability = told[label]
-        applies = all(told[other][0] in names for other, names in rule.only_for.items())
+        name, probability = told.get(label, UNKNOWN)
+        applies = label in told and all(
+            told.get(other, UNKNOWN)[0] in names for other, names in rule.only_for.items()
+        )
         if label in configured:
             tags[label] = Tag(value=configured[label], source="configured", probability=None)
         elif applies and probability >= rule.least:

@@ -39,9 +39,8 @@ def without_fix(
     rule = rules.get(label)
     if rule is None:
         return told[label][0]
-    unknown = dict.fromkeys(rule.only_for, ("", 0.0))  # labels that an earlier model did not have
     corrected = {name: (value, 1.0) for name, value in fixes.items() if name != label}
-    return tags_of({label: rule}, {**unknown, **told, **corrected}, {})[label].value
+    return tags_of({label: rule}, {**told, **corrected}, {})[label].value
 
 
 def in_words(value: str | None) -> str:

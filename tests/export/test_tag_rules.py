@@ -37,13 +37,19 @@ def read(tmp_path, text: str) -> dict[str, TagRule]:
          {"type": ("placeholder", "classified"), "colour": (None, "default")}),
         ({"type": ("placeholder", 0.9), "colour": ("red", 0.8)}, {"colour": "white"},
          {"type": ("placeholder", "classified"), "colour": ("white", "configured")}),
+        # Of a model that did not have one of the labels.
+        ({"colour": ("red", 0.8)}, {},
+         {"type": ("Placeholder", "default"), "colour": (None, "default")}),
+        ({"type": ("dealer", 0.9)}, {},
+         {"type": ("dealer", "classified"), "colour": (None, "default")}),
     ],
 )  # fmt: skip
 def test_what_is_configured_wins_then_what_is_recognised(tmp_path, told, configured, expected):
     tags = tags_of(read(tmp_path, GOOD), told, configured)
     assert {label: (tag.value, tag.source) for label, tag in tags.items()} == expected
     for label, tag in tags.items():
-        assert (tag.probability == told[label][1]) == (tag.source == "classified")
+        probability = told[label][1] if tag.source == "classified" else None
+        assert tag.probability == probability
 
 
 def test_configured_values_are_spelled_as_the_classes(tmp_path):
