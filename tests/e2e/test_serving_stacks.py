@@ -101,16 +101,16 @@ def check_answers(stack, image, expected) -> None:
         assert response.json()["error"]["status"] == status
 
 
-def check_draining(stack, base, image) -> None:
+def check_draining(stack, image) -> None:
     """Ask a worker that is held, and stop the stack: it answers first, and takes no more."""
     children = psutil.Process(stack.process.pid).children(recursive=True)
     (worker,) = (each for each in children if "model_service_worker" in " ".join(each.cmdline()))
     asked = http.client.HTTPConnection(urlsplit(stack.url).netloc, timeout=PATIENCE_S)
-    before = requests_seen(base)
+    before = requests_seen(stack)
     worker.suspend()
     try:
         asked.request("POST", "/invocations", image, RAW)
-        stack.wait(lambda _: requests_seen(base) > before)
+        stack.wait(lambda _: requests_seen(stack) > before)
         os.kill(stack.process.pid, signal.SIGTERM)
         stack.wait(lambda it: it.ping() == 503)
     finally:
@@ -148,7 +148,7 @@ def test_the_projects_entry_point_answers_as_the_mar_and_drains(
         with ThreadPoolExecutor(4) as pool:  # one batch of four
             outcomes = list(pool.map(ask, [image, b"broken", image, image[:200]]))
         assert [status for status, _ in outcomes] == [200, 415, 200, 422]
-        check_draining(stack, tmp_path, image)
+        check_draining(stack, image)
         assert stack.process.wait(PATIENCE_S) == 0
         assert stack.ping() == 0
 

