@@ -94,13 +94,13 @@ class HttpClient:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket.sendall(message)
         response = _Response()
-        parser = httptools.HttpResponseParser(response)
+        parser = response.parser = httptools.HttpResponseParser(response)
         while not response.complete:
             received = self._socket.recv(RECEIVE_BYTES)
             if not received:
                 raise ConnectionResetError
             parser.feed_data(received)
-        if not parser.should_keep_alive():
+        if not response.kept_alive:
             self.close()
         return parser.get_status_code(), b"".join(response.parts)
 
@@ -110,15 +110,17 @@ class _Response:
 
     def __init__(self) -> None:
         self.parts: list[bytes] = []
-        self.complete = False
+        self.complete = self.kept_alive = False
+        self.parser: httptools.HttpResponseParser | None = None
 
     def on_body(self, part: bytes) -> None:
         """Keep a part of the content."""
         self.parts.append(part)
 
     def on_message_complete(self) -> None:
-        """Record the end of the response."""
-        self.complete = True
+        """Record the end of the response; afterwards the parser has forgotten its headers."""
+        assert self.parser is not None
+        self.complete, self.kept_alive = True, self.parser.should_keep_alive()
 
 
 def _header_lines(headers: Mapping[str, str]) -> str:

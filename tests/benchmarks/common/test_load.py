@@ -155,3 +155,31 @@ def test_refusals_and_missing_responses_are_not_answers(endpoint):
     assert np.isnan(replies.percentile(50)[0])
     nobody = HttpClient(HttpEndpoint("http://127.0.0.1:9/x"))
     assert nobody.post(BODIES[0]) == (FAILED, b"")
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_a_client_keeps_its_connection_unless_the_server_ends_it(keeps):
+    ports = []
+
+    class Answer(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self):
+            ports.append(self.client_address[1])
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.send_header("Content-Length", "2")
+            if not keeps:
+                self.send_header("Connection", "close")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *_):
+            pass
+
+    with serving(Answer) as server:
+        client = HttpClient(HttpEndpoint(f"{server.url}/x"))
+        replies = [client.post(Payload(b"x", {})) for _ in range(3)]
+        client.close()
+    assert replies == [(200, b"{}")] * 3
+    assert len(set(ports)) == (1 if keeps else 3)
