@@ -5,18 +5,20 @@ import time
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Self
 
-import httpcore
+import aiohttp
 import httpx
+import yarl
+from aiohttp.connector import Connection
 
 import augrank
 from augrank.download.public_addresses import (
-    CheckedTransport,
     Guard,
     PermanentFailure,
     TemporaryFailure,
     check_url,
+    checked_connector,
 )
 from augrank.download.scheduler import RateLimitedQueue
 from augrank.download.threads import UnjoinedThreads
@@ -43,6 +45,7 @@ _DECODERS = 2  # of a fetcher at a time: a large PNG needs some hundred megabyte
 # Not daemons: a process that ends inside a decoder can crash.
 _DECODING = UnjoinedThreads("decode", max(_DECODERS, usable_cores()), daemon=False)
 _TEMPORARY = (408, 421, 425, 429)  # HTTP statuses, and all from 500
+_REDIRECTS = (301, 302, 303, 307, 308)
 _HEADERS = {
     "Accept": "image/jpeg,image/png,image/webp,image/gif,image/avif,*/*;q=0.1",
     "Accept-Encoding": "identity",  # the size of a compressed body is not known
@@ -57,7 +60,7 @@ class Validators:
     last_modified: str = ""
 
     @classmethod
-    def of(cls, response: httpx.Response) -> "Validators":
+    def of(cls, response: aiohttp.ClientResponse) -> "Validators":
         """Read them from a response; such as are too long, or cannot be sent, count as none."""
         found = (response.headers.get(name, "") for name in ("ETag", "Last-Modified"))
         etag, modified = (
@@ -87,8 +90,8 @@ class Unchanged:
 
 def open_client(
     guard: Guard, *, connections: int, timeout_s: float, contact: str = ""
-) -> httpx.AsyncClient:
-    """Open a client that uses no cookies and no proxies, and follows no redirects.
+) -> aiohttp.ClientSession:
+    """Open a client, in the event loop that will use it: without cookies, proxies, authentication.
 
     Args:
         guard: the addresses that may be contacted.
@@ -98,14 +101,31 @@ def open_client(
     """
     suffix = f"; {contact}" if contact else ""
     agent = f"augrank/{augrank.__version__} (images for training{suffix})"
-    return httpx.AsyncClient(
-        transport=CheckedTransport(guard, connections),
+    return aiohttp.ClientSession(
+        connector=checked_connector(guard, connections),
         headers={**_HEADERS, "User-Agent": agent},
-        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-        timeout=httpx.Timeout(min(READ_S, timeout_s), connect=min(CONNECT_S, timeout_s)),
-        follow_redirects=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(  # Fetcher bounds the whole
+            sock_connect=min(CONNECT_S, timeout_s), sock_read=min(READ_S, timeout_s)
+        ),
+        auto_decompress=False,
+        response_class=_Response,
         trust_env=False,
     )
+
+
+class _Response(aiohttp.ClientResponse):
+    """A response whose connection can be closed also after its end."""
+
+    async def start(self, connection: Connection) -> Self:
+        self._ends = connection.protocol.close if connection.protocol is not None else None
+        await super().start(connection)
+        return self
+
+    def close_connection(self) -> None:
+        """Let no other request use the connection."""
+        if self._ends is not None:
+            self._ends()
 
 
 class ByteBudget:
@@ -138,7 +158,7 @@ class Fetcher:
 
     def __init__(
         self,
-        client: httpx.AsyncClient,
+        client: aiohttp.ClientSession,
         queue: RateLimitedQueue,
         timeout_s: float,
         limits: DecodeLimits,
@@ -179,30 +199,25 @@ class Fetcher:
     async def _request(self, url: httpx.URL, seen: Validators) -> Fetched | Unchanged | httpx.URL:
         """Request a URL; return the image, that it has not changed, or the URL of a redirect."""
         headers = seen.headers()
+        exact = yarl.URL(str(url), encoded=True)  # quoted already; signatures stay as they are
         try:
             async with (
                 asyncio.timeout(self._timeout_s),
-                self._client.stream("GET", url, headers=headers) as response,
+                self._client.get(exact, headers=headers, allow_redirects=False) as response,
             ):
-                if response.next_request is not None:
-                    return response.next_request.url
-                if headers and response.status_code == HTTPStatus.NOT_MODIFIED:
-                    if not _announces_body(response):
-                        await response.aread()  # of nothing: the connection stays open
+                if response.status in _REDIRECTS and "Location" in response.headers:
+                    return url.join(response.headers["Location"])
+                if headers and response.status == HTTPStatus.NOT_MODIFIED:
+                    if _announces_body(response) and isinstance(response, _Response):
+                        response.close_connection()
                     return Unchanged()
                 self._check_status(url.host, response)
                 data = await _body(response, self._limits.size_bytes, self._budget)
-        except httpcore.ConnectTimeout as error:
-            raise TemporaryFailure(f"no connection to {url.host} within {CONNECT_S:g} s") from error
-        except httpcore.TimeoutException as error:
-            raise TemporaryFailure(f"{url.host} sent nothing for {READ_S:g} s") from error
-        except TimeoutError as error:
-            raise TemporaryFailure(f"not finished within {self._timeout_s:g} s") from error
-        except (httpx.InvalidURL, UnicodeError) as error:  # where it redirects to
-            raise PermanentFailure(f"{url.host} redirects to no address: {error}") from error
-        except (httpcore.NetworkError, httpcore.ProtocolError, httpx.HTTPError, OSError) as error:
-            why = str(error) or type(error).__name__
-            raise TemporaryFailure(f"the connection to {url.host} failed: {why}") from error
+        except (aiohttp.ClientError, httpx.InvalidURL, OSError, UnicodeError) as error:
+            if headers and isinstance(error, aiohttp.ClientResponseError):
+                # Such as a body after 304: this server cannot tell what has changed.
+                return await self._request(url, Validators())
+            raise _failure(url.host, error, self._timeout_s) from error
         media_type = response.headers.get("Content-Type", "no Content-Type")
         async with self._decoding:
             loop = asyncio.get_running_loop()
@@ -211,8 +226,8 @@ class Fetcher:
             )
         return replace(fetched, validators=Validators.of(response))
 
-    def _check_status(self, host: str, response: httpx.Response) -> None:
-        status = response.status_code
+    def _check_status(self, host: str, response: aiohttp.ClientResponse) -> None:
+        status = response.status
         if status == HTTPStatus.OK:
             return
         if status not in _TEMPORARY and status < HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -220,6 +235,26 @@ class Fetcher:
         wait_s = retry_after_s(response.headers.get("Retry-After", ""))
         self._queue.pause(host, min(wait_s, MAX_WAIT_S))
         raise TemporaryFailure(_status_text(status), wait_s)
+
+
+def _failure(host: str, error: Exception, timeout_s: float) -> PermanentFailure | TemporaryFailure:
+    """Return the failure of a request to a host: why no response came, or none of HTTP."""
+    match error:
+        case aiohttp.ConnectionTimeoutError():
+            return TemporaryFailure(f"no connection to {host} within {CONNECT_S:g} s")
+        case aiohttp.SocketTimeoutError():
+            return TemporaryFailure(f"{host} sent nothing for {READ_S:g} s")
+        case TimeoutError():
+            return TemporaryFailure(f"not finished within {timeout_s:g} s")
+        case aiohttp.InvalidURL():
+            return PermanentFailure(f"this is not a URL ({error})")
+        case httpx.InvalidURL() | UnicodeError():
+            return PermanentFailure(f"{host} redirects to no address: {error}")
+        case aiohttp.ClientResponseError():
+            why = error.message
+        case _:
+            why = str(error) or type(error).__name__
+    return TemporaryFailure(f"the connection to {host} failed: {shortened(why, 200)}")
 
 
 def retry_after_s(value: str) -> float:
@@ -232,7 +267,7 @@ def retry_after_s(value: str) -> float:
         return 0.0
 
 
-def _announces_body(response: httpx.Response) -> bool:
+def _announces_body(response: aiohttp.ClientResponse) -> bool:
     """Return whether a body may follow a 304, which has none: it would be taken for an answer."""
     length = response.headers.get("Content-Length", "0").strip("0 ")
     return bool(length) or "Transfer-Encoding" in response.headers
@@ -246,7 +281,9 @@ def _status_text(status: int) -> str:
         return f"HTTP {status}"
 
 
-async def _body(response: httpx.Response, limit_bytes: int, budget: ByteBudget | None) -> bytes:
+async def _body(
+    response: aiohttp.ClientResponse, limit_bytes: int, budget: ByteBudget | None
+) -> bytes:
     encoding = response.headers.get("Content-Encoding", "").strip().lower()
     if encoding not in ("", "identity"):
         raise PermanentFailure(
@@ -256,7 +293,7 @@ async def _body(response: httpx.Response, limit_bytes: int, budget: ByteBudget |
     if int(response.headers.get("Content-Length", 0)) > limit_bytes:
         raise too_large
     data = bytearray()
-    async for part in response.aiter_raw():
+    async for part in response.content.iter_any():
         if budget is not None:
             budget.take(len(part))
         data += part

@@ -3,7 +3,8 @@
 A list of URLs is untrusted text, and the machine that reads it is often inside a trusted network.
 So a host's addresses are resolved once for each connection, all of them must be public, and the
 connection is made to one of these: a name that resolves to another address a moment later (DNS
-rebinding) has no effect. Redirects are checked in the same way. TLS and the Host header still use
+rebinding) has no effect. An address that a URL names itself is checked by the same rule, just
+before it is connected to. Redirects are checked in the same way. TLS and the Host header still use
 the name.
 """
 
@@ -11,13 +12,14 @@ import asyncio
 import re
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import IPv4Address, IPv6Network, ip_address
+from typing import Any
 
-import httpcore
+import aiohttp
 import httpx
+from aiohttp.abc import AbstractResolver, ResolveResult
 
 from augrank.download.threads import UnjoinedThreads
 from augrank.errors import reason
@@ -115,11 +117,10 @@ def check_url(text: str) -> httpx.URL:
     return url
 
 
-class CheckedTransport(httpx.AsyncBaseTransport):
-    """Connects an ``httpx.AsyncClient`` to checked addresses only, never through a proxy.
-
-    httpx's own transport takes no network backend; this one uses the same connection pool. The
-    pool's errors are not converted: NetworkError, TimeoutException, ProtocolError of ``httpcore``.
+def checked_connector(
+    guard: Guard, connections: int, ssl_context: ssl.SSLContext | None = None
+) -> aiohttp.TCPConnector:
+    """Return what connects an ``aiohttp.ClientSession`` to checked addresses only.
 
     Args:
         guard: the addresses that may be contacted.
@@ -127,76 +128,56 @@ class CheckedTransport(httpx.AsyncBaseTransport):
         ssl_context: by default httpx's, which reads SSL_CERT_FILE and SSL_CERT_DIR.
     """
 
-    def __init__(
-        self, guard: Guard, connections: int, ssl_context: ssl.SSLContext | None = None
-    ) -> None:
-        self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=ssl_context or httpx.create_ssl_context(),
-            max_connections=connections,
-            keepalive_expiry=_KEEPALIVE_S,
-            network_backend=_CheckedBackend(guard),
-        )
+    def new_socket(info: tuple[Any, ...]) -> socket.socket:
+        """Open a socket for an address: the one way to every connection."""
+        family, kind, protocol, _, target = info
+        _check_address(guard, str(target[0]))
+        return socket.socket(family, kind, protocol)
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request that has no body."""
-        url = httpcore.URL(
-            scheme=request.url.raw_scheme,
-            host=request.url.raw_host,
-            port=request.url.port,
-            target=request.url.raw_path,
-        )
-        response = await self._pool.handle_async_request(
-            httpcore.Request(
-                request.method, url, headers=request.headers.raw, extensions=request.extensions
-            )
-        )
-        return httpx.Response(
-            response.status,
-            headers=response.headers,
-            stream=_Body(response),
-            extensions=response.extensions,
-        )
-
-    async def aclose(self) -> None:
-        """Close every connection."""
-        await self._pool.aclose()
+    return aiohttp.TCPConnector(
+        resolver=_CheckedResolver(guard),
+        use_dns_cache=False,
+        socket_factory=new_socket,
+        ssl=ssl_context or httpx.create_ssl_context(),
+        limit=connections,
+        keepalive_timeout=_KEEPALIVE_S,
+    )
 
 
-class _Body(httpx.AsyncByteStream):
-    def __init__(self, response: httpcore.Response) -> None:
-        self._response = response
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for part in self._response.aiter_stream():
-            yield part
-
-    async def aclose(self) -> None:
-        await self._response.aclose()
-
-
-class _CheckedBackend(httpcore.AsyncNetworkBackend):
-    """Connects to the first checked address that accepts the connection."""
+class _CheckedResolver(AbstractResolver):
+    """Resolves names to addresses all of which may be contacted."""
 
     def __init__(self, guard: Guard) -> None:
-        self._guard, self._inner = guard, httpcore.AnyIOBackend()
+        self._guard = guard
 
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        failure: Exception = TemporaryFailure(f"the name {host} has no address")
-        for address in await self._guard.addresses(host, port):
-            try:
-                return await self._inner.connect_tcp(
-                    address, port, timeout, local_address, socket_options
-                )
-            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
-                failure = error
-        raise failure
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        return [
+            ResolveResult(
+                hostname=host,
+                host=address,
+                port=port,
+                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
+                proto=socket.IPPROTO_TCP,
+                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+            )
+            for address in await self._guard.addresses(host, port)
+        ]
 
-    async def sleep(self, seconds: float) -> None:
-        await self._inner.sleep(seconds)
+    async def close(self) -> None:
+        pass
+
+
+def _check_address(guard: Guard, address: str) -> None:
+    """Check the address that a connection would be made to.
+
+    Raises:
+        PermanentFailure: it may not be contacted, or is written in no standard form.
+    """
+    try:
+        allowed = guard.allows(address)
+    except ValueError:
+        allowed = False
+    if not allowed:
+        raise PermanentFailure(f"{address} is not a public address")

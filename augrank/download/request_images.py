@@ -41,7 +41,6 @@ class RequestImages:
         total_s: float = TOTAL_S,
     ) -> None:
         self._limits, self._guard, self._total_s = limits, guard, total_s
-        logging.getLogger("httpx").setLevel(logging.WARNING)  # it would log every URL
 
     def __call__(self, urls: Sequence[str]) -> Downloaded:
         """Download the URLs of one request; return what came of them in their order."""

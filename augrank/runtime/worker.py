@@ -126,9 +126,9 @@ def _url_reader() -> FetchImages:
     except ImportError as error:
         raise ServerError(
             "AUGRANK_ALLOW_URLS=1 needs packages that are not installed",
-            expected="httpx and httpcore",
+            expected="aiohttp and httpx",
             got=str(error),
-            remedy="pip install httpx httpcore, beside the server's other packages.",
+            remedy="pip install aiohttp httpx, beside the server's other packages.",
         ) from error
     return RequestImages().of_batch
 

@@ -20,7 +20,7 @@ CONFIG = "model-config.yaml"
 MANIFEST = "MAR-INF/MANIFEST.json"
 ARCHIVER_VERSION = "0.12.0"
 # The modules that a worker imports, directly or not. Serving, batch scoring, AWS and the command
-# line are left out, and with them pyarrow, boto3, typer and rich. httpx is imported by download
+# line are left out, and with them pyarrow, boto3, typer and rich. aiohttp is imported by download
 # alone, where AUGRANK_ALLOW_URLS asks for it.
 PACKED = (
     "__init__.py",

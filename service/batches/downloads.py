@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
-import httpx
+import aiohttp
 
 from augrank.download.fetch import Fetched, Fetcher, Unchanged, Validators, open_client
 from augrank.download.public_addresses import Guard, PermanentFailure, TemporaryFailure, check_url
@@ -51,16 +51,15 @@ class Downloads:
     def __init__(self, settings: DownloadSettings, limits: DecodeLimits) -> None:
         self._settings, self._limits = settings, limits
         self._runner = asyncio.Runner()
-        self._client: httpx.AsyncClient | None = None
+        self._client: aiohttp.ClientSession | None = None
 
     def __enter__(self) -> Self:
-        logging.getLogger("httpx").setLevel(logging.WARNING)  # it would log every URL
         return self
 
     def __exit__(self, *_: object) -> None:
         try:
             if self._client is not None:
-                self._runner.run(self._client.aclose())
+                self._runner.run(self._client.close())
         finally:
             self._runner.close()
 

@@ -4,16 +4,15 @@ import socket
 import ssl
 from http.server import BaseHTTPRequestHandler
 
-import httpcore
-import httpx
+import aiohttp
 import pytest
 
 from augrank.download.public_addresses import (
-    CheckedTransport,
     Guard,
     PermanentFailure,
     TemporaryFailure,
     check_url,
+    checked_connector,
     is_public,
 )
 from tests.support.patience import PATIENCE_S
@@ -64,10 +63,10 @@ def names(monkeypatch):
 
 def get(url, guard, ssl_context=None):
     async def ask():
-        transport = CheckedTransport(guard, 2, ssl_context)
-        options = {"transport": transport, "trust_env": False, "timeout": PATIENCE_S}
-        async with httpx.AsyncClient(**options) as client:
-            return (await client.get(url)).text
+        connector = checked_connector(guard, 2, ssl_context)
+        timeout = aiohttp.ClientTimeout(PATIENCE_S)
+        async with aiohttp.ClientSession(connector=connector, timeout=timeout) as client:
+            return await (await client.get(url)).text()
 
     return asyncio.run(ask())
 
@@ -137,7 +136,7 @@ def test_urls_that_are_refused_without_a_request(url, why):
      "127.1", "localhost"],
 )  # fmt: skip
 def test_this_machine_is_refused_however_it_is_written(host, echo):
-    with pytest.raises((PermanentFailure, httpx.InvalidURL)):
+    with pytest.raises((PermanentFailure, aiohttp.InvalidURL)):
         get(f"http://{host}:{echo.server_port}/", Guard())
 
 
@@ -183,7 +182,9 @@ def test_tls_keeps_the_name(names, echo, tmp_path):
     guard, port = Guard(allow_loopback=True), echo.server_port
     assert get(f"https://images.example:{port}/", guard, trusting) == f"images.example:{port}"
     assert seen == ["images.example"]
-    with pytest.raises(httpcore.ConnectError, match=r"not valid for 'other\.example'"):
+    with pytest.raises(
+        aiohttp.ClientConnectorCertificateError, match=r"not valid for 'other\.example'"
+    ):
         get(f"https://other.example:{port}/", guard, trusting)
 
 

@@ -53,7 +53,7 @@ def test_the_command_reports_the_download_and_the_next_command(site, cli, tmp_pa
     [
         (None, [], "there is no file"),
         ("# nothing\n", [], "contains no URL"),
-        ("http://127.0.0.1:1/a.jpg", [], "127.0.0.1 is at 127.0.0.1, which is not a public"),
+        ("http://127.0.0.1:1/a.jpg", [], "127.0.0.1 is not a public"),
         ("http://127.0.0.1:1/a.jpg", ["--contact", "zoë"], "--contact is not valid"),
     ],
 )
