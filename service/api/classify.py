@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, File, Form, Request, UploadFile
+from fastapi import APIRouter, File, Form, Request, Response, UploadFile
 from pydantic import BaseModel, Field
 
 from augrank.errors import BadRequest
@@ -11,7 +11,7 @@ from augrank.tasks.classify.request import DEFAULT_COVERAGE, DEFAULT_TOP
 from service.answers.classify import ClassifyRequest, ClassifyService
 from service.answers.effective import EffectiveAnswer
 from service.api import examples
-from service.api.common import ERRORS, Name, Reader, Url, read_object, read_upload
+from service.api.common import ERRORS, Name, Reader, Url, read_object, read_upload, told
 from service.backends.classify import ClassifyOptions
 from service.parts import parts_of
 
@@ -30,7 +30,7 @@ class ClassifyAnswer(BaseModel):
     images: list[EffectiveAnswer]
 
 
-@router.post("/classify", summary="Tell the labels of images")
+@router.post("/classify", summary="Tell the labels of images", response_model=ClassifyAnswer)
 def classify(  # noqa: PLR0913 - the fields of a form
     request: Request,
     identity: Reader,
@@ -52,7 +52,7 @@ def classify(  # noqa: PLR0913 - the fields of a form
             examples=[EXAMPLE_CONFIGURED],
         ),
     ] = None,
-) -> ClassifyAnswer:
+) -> Response:
     """Classify 1 to 100 images of an advertiser: files, URLs, or both.
 
     Answers are in the order of the files, then of the URLs. An image that cannot be read or
@@ -80,8 +80,10 @@ def classify(  # noqa: PLR0913 - the fields of a form
     read = [read_upload(file, limit) for file in files]
     downloaded = parts.downloads(advertiser, addresses) if addresses else ()
     answers = service(ClassifyRequest(advertiser, (*read, *downloaded), options, given))
-    return ClassifyAnswer(
-        advertiser=advertiser, model=backend.name, model_digest=backend.model, images=answers
+    return told(
+        ClassifyAnswer(
+            advertiser=advertiser, model=backend.name, model_digest=backend.model, images=answers
+        )
     )
 
 

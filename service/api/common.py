@@ -56,6 +56,15 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 }
 
 
+def told(answer: BaseModel) -> Response:
+    """Return the response of a route on the path of every answer.
+
+    What a route returns otherwise FastAPI checks against its ``response_model`` and copies, on
+    another thread: a third of the time that a kept answer takes.
+    """
+    return Response(answer.model_dump_json(), media_type="application/json")
+
+
 def read_upload(file: AnyUpload, limit: int) -> bytes | RequestError:
     """Return the bytes of an upload, or that they are too many."""
     data = file.file.read(limit + 1)

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, File, Form, Query, Request, UploadFile
+from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
 from pydantic import BaseModel, Field
 
 from augrank.errors import BadRequest, RequestError
@@ -29,6 +29,7 @@ from service.api.common import (
     Url,
     read_object,
     read_upload,
+    told,
 )
 from service.api.thumbnails import with_thumbnails
 from service.backends.recommend import NO_IMAGE, RecommendBackend, RecommendOptions
@@ -137,7 +138,7 @@ class QuestionHistory(BaseModel):
     next_before: str | None = Field(description="Ask with before for the next page.")
 
 
-@router.post("/recommend", summary="Recommend versions of an image")
+@router.post("/recommend", summary="Recommend versions of an image", response_model=RecommendAnswer)
 def recommend(  # noqa: PLR0913 - the fields of a form
     request: Request,
     identity: Reader,
@@ -182,7 +183,7 @@ def recommend(  # noqa: PLR0913 - the fields of a form
     alternates: Annotated[int, Form()] = DEFAULT_ALTERNATES,
     thumbnails: Annotated[bool, Form(description="Add small JPEGs in base64.")] = False,
     min_lift: Annotated[float, Form()] = 0.0,
-) -> RecommendAnswer:
+) -> Response:
     """Rank the versions of an advertiser's image, and images of the catalogue.
 
     Give one of `image`, `url`, `sha256` or `catalogue`. What was asked before is answered from what
@@ -203,7 +204,7 @@ def recommend(  # noqa: PLR0913 - the fields of a form
     service.backend.canonical(options)  # before anything is downloaded
     given = _image(parts, advertiser, image, url, sha256, catalogue)
     answer = service(RecommendRequest(advertiser, given, options, identity.who))
-    return with_thumbnails(parts, answer) if thumbnails else answer
+    return told(with_thumbnails(parts, answer) if thumbnails else answer)
 
 
 @router.get("/recommend/options", summary="What may be asked")

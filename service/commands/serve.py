@@ -1,5 +1,6 @@
 """``python -m service BUNDLE...``: serve them with their cache, fixes and history."""
 
+import gc
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -105,6 +106,8 @@ def serve(
         application = create_app(
             settings, opened_database, found.classifier, found.recommender, found.deployments
         )
+        gc.collect()
+        gc.freeze()  # what stays for good is not looked through at every tenth request
         uvicorn.run(application, host=settings.host, port=settings.port, log_config=None)
     opened_database.close()
 
