@@ -24,7 +24,7 @@ from sqlalchemy.orm import Session, aliased
 from augrank.errors import AugrankError
 from service.database.session import Database
 from service.database.tables import Job
-from service.errors import BackendUnavailable
+from service.errors import BackendFailed, BackendUnavailable
 from service.jobs.queue import DONE, FAILED, RUNNING, WAITING, note
 
 log = logging.getLogger("augrank.service")
@@ -150,9 +150,9 @@ class JobWorker:
                 log.exception("the database failed; the %s worker tries again", self._kind)
             except BackendUnavailable as error:  # a job does not suffer for it
                 log.error("%s; the %s worker tries again", error.problem, self._kind)  # noqa: TRY400
-            except Exception:
+            except Exception as error:
                 log.exception("a job failed; it is tried again, or given up")
-                self._failed(claim)
+                self._failed(claim, _in_words(error))
             self._wake.wait(POLL_S)
             self._wake.clear()
 
@@ -189,7 +189,7 @@ class JobWorker:
             ended.set()
             thread.join()
 
-    def _failed(self, claim: Claim | None) -> None:
+    def _failed(self, claim: Claim | None, why: str) -> None:
         """Count a failure; after several, give the job up."""
         if claim is None:
             return
@@ -198,10 +198,10 @@ class JobWorker:
             if row is None or row.worker != self._name:
                 return
             row.tries += 1
-            note(session, row.id, f"failed, {row.tries} of {MAX_TRIES} times; the log has it")
+            note(session, row.id, f"failed, {row.tries} of {MAX_TRIES} times: {why}")
             if row.tries >= MAX_TRIES:
                 row.state, row.finished_at = FAILED, datetime.now(UTC)
-                row.error = "internal error; the log has it"
+                row.error = why
 
     def _put_back(self, claim: Claim) -> None:
         """Let a job wait for its next turn; one that a person has ended meanwhile stays ended."""
@@ -215,6 +215,11 @@ class JobWorker:
         with self._database.writes() as session:
             own = (Job.id == claim.job.id, Job.worker == self._name)
             session.execute(update(Job).where(*own).values(**values))
+
+
+def _in_words(error: Exception) -> str:
+    """Return what a job's owner is told: what a request would be, too."""
+    return str(error) if isinstance(error, BackendFailed) else "internal error; the log has it"
 
 
 def _served(kind: str) -> Any:

@@ -16,6 +16,7 @@ from service.batches.items import BATCH, add_batch, counts_of
 from service.batches.work import BatchWork
 from service.database.session import Database
 from service.database.tables import StoredAnswer
+from service.errors import BackendFailed
 from service.jobs.queue import job_of
 from service.jobs.worker import GONE_AFTER, JobWorker
 from tests.service.jobs.support import finished, serve
@@ -181,22 +182,29 @@ def test_options_that_do_not_fit_are_refused_at_once(caller: Caller, site: Site)
     assert "Box Review" in refused.json()["error"]["message"]
 
 
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ZeroDivisionError("secret"), "internal error; the log has it"),
+        (BackendFailed("the model's server cannot answer"), "the model's server cannot answer"),
+    ],
+)
 def test_a_batch_that_breaks_the_worker_is_given_up_and_others_go_on(
-    caller: Caller, site: Site, monkeypatch
+    caller: Caller, site: Site, monkeypatch, error: Exception, told: str
 ):
     service = caller.http.app.state.parts.classify
     ask = service.backend.classify
 
     def breaks(images, options):
         if options.top == 2:
-            raise ZeroDivisionError("secret")
+            raise error
         return ask(images, options)
 
     monkeypatch.setattr(service.backend, "classify", breaks)
     monkeypatch.setattr("service.jobs.worker.POLL_S", 0.02)
     urls = [serve(site, "/a.png", photo(8))]
     state = finished(caller, urls, top=2)
-    assert (state["state"], state["error"]) == ("failed", "internal error; the log has it")
+    assert (state["state"], state["error"]) == ("failed", told)
     assert finished(caller, urls, advertiser="bob")["answered"] == 1
 
 
