@@ -54,13 +54,14 @@ class HeldFix:
     at: datetime
 
 
-# Of columns, not objects, which take half a millisecond to set up for each query.
+# Of tables, not objects: what answers every request costs a third.
+_FIX, _CURRENT = Fix.__table__.c, CurrentFix.__table__.c
 HELD = (
-    select(CurrentFix.picture_id, CurrentFix.label, Fix.id, Fix.after, Fix.who, Fix.why, Fix.at)
-    .join_from(CurrentFix, Fix, Fix.id == CurrentFix.fix_id)
+    select(_CURRENT.picture_id, _CURRENT.label, _FIX.id, _FIX.after, _FIX.who, _FIX.why, _FIX.at)
+    .join_from(CurrentFix.__table__, Fix.__table__, _FIX.id == _CURRENT.fix_id)
     .where(
-        CurrentFix.advertiser == bindparam("advertiser"),
-        CurrentFix.picture_id.in_(bindparam("pictures", expanding=True)),
+        _CURRENT.advertiser == bindparam("advertiser"),
+        _CURRENT.picture_id.in_(bindparam("pictures", expanding=True)),
     )
 )
 

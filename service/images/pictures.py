@@ -157,12 +157,13 @@ class Sent:
     pictures: frozenset[int]
 
 
+_SIGHTING, _IMAGE = Sighting.__table__.c, StoredImage.__table__.c
 SENT = (
-    select(Sighting.sha256, StoredImage.picture_id)
-    .join_from(Sighting, StoredImage, StoredImage.sha256 == Sighting.sha256)
+    select(_SIGHTING.sha256, _IMAGE.picture_id)
+    .join_from(Sighting.__table__, StoredImage.__table__, _IMAGE.sha256 == _SIGHTING.sha256)
     .where(
-        Sighting.advertiser == bindparam("advertiser"),
-        StoredImage.picture_id.in_(bindparam("pictures", expanding=True)),
+        _SIGHTING.advertiser == bindparam("advertiser"),
+        _IMAGE.picture_id.in_(bindparam("pictures", expanding=True)),
     )
 )
 
