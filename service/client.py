@@ -50,6 +50,15 @@ class Label(TypedDict):
     fix: FixNote | None
 
 
+class ConfiguredValue(TypedDict):
+    """A value that wins over the model's for all images."""
+
+    label: str
+    value: str
+    who: str
+    at: str
+
+
 class ImageAnswer(TypedDict):
     """One image: its labels, or why it was skipped."""
 
@@ -471,6 +480,23 @@ class ServiceClient:
         )
         state: BatchState = self._asked(self._http.post("/v1/batches", json=body))
         return state
+
+    def configured(self) -> list[ConfiguredValue]:
+        """Return the values that are configured for all images, by label."""
+        answer = self._http.get("/v1/configured", params={"advertiser": self._advertiser})
+        values: list[ConfiguredValue] = self._asked(answer)["values"]
+        return values
+
+    def configure(self, values: Mapping[str, str]) -> list[ConfiguredValue]:
+        """Replace the values that win over the model's for all images; return them.
+
+        Args:
+            values: by label; without any, the model decides again.
+        """
+        body = _given(advertiser=self._advertiser, values=dict(values), who=self._who)
+        answer = self._http.put("/v1/configured", json=body)
+        kept: list[ConfiguredValue] = self._asked(answer)["values"]
+        return kept
 
     def wait(self, batch_id: int, timeout_s: float = 3600.0) -> BatchState:
         """Wait until a batch is done.

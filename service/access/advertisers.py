@@ -1,4 +1,4 @@
-"""Which advertisers there are: each opens with the first image, batch or key of its name.
+"""Which advertisers there are: each opens with its first image, batch, key or configured value.
 
 Whoever may see all of them may also mistype one. Sending under a new name opens an advertiser;
 looking at one that nobody has opened is an error, since an empty list would hide the slip.
@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from service.access.identity import Identity
 from service.database.session import Database
-from service.database.tables import ApiKey, Job, Sighting
+from service.database.tables import ApiKey, ConfiguredValue, Job, Sighting
 from service.errors import NotFound
 
 SHOWN = 3  # names that are like one
@@ -47,5 +47,5 @@ def check_known(database: Database, identity: Identity, advertiser: str) -> None
 def _is_known(session: Session, advertiser: str) -> bool:
     return any(
         session.scalar(select(exists().where(table.advertiser == advertiser)))
-        for table in (Sighting, Job, ApiKey)
+        for table in (Sighting, Job, ApiKey, ConfiguredValue)
     )

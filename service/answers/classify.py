@@ -14,7 +14,8 @@ from sqlalchemy.orm import Session
 
 from augrank.errors import RequestError
 from augrank.images.decode import DecodeLimits
-from augrank.tasks.classify.request import DEFAULT_COVERAGE, DEFAULT_TOP
+from augrank.models.tags import TagRules
+from augrank.tasks.classify.request import DEFAULT_COVERAGE
 from augrank.tasks.classify.response import ImageAnswer
 from service.answers.effective import EffectiveAnswer, effective
 from service.answers.kept import (
@@ -32,6 +33,7 @@ from service.database.entries import lock_pictures
 from service.database.session import Database
 from service.database.tables import StoredImage
 from service.errors import AnswerExpired
+from service.fixes.configured import configured_of
 from service.fixes.history import HeldFix, fixes_that_hold
 from service.images.pictures import (
     SeenImage,
@@ -55,7 +57,7 @@ class ClassifyRequest:
     # Files; digests of images that were seen and have an answer; or why one could not be had.
     images: tuple[bytes | str | RequestError, ...]
     options: ClassifyOptions
-    configured: Mapping[str, str]
+    configured: Mapping[str, str]  # values of this request, by label
 
 
 @dataclass
@@ -99,6 +101,7 @@ class _Found:
     known: Mapping[int, tuple[str, Mapping[str, Any]]]  # model and answer, by picture
     stale: Sequence[int]  # answers whose use was noted long ago
     fixes: Mapping[int, Mapping[str, HeldFix]]
+    configured: Mapping[str, str]  # by the advertiser
 
 
 class ClassifyService:
@@ -174,33 +177,10 @@ class ClassifyService:
         if self.on_answers is not None:
             told = {picture: digest for picture, (digest, _) in answers.items()}
             self.on_answers(request.advertiser, told)
-        return [
-            self._effective(backend, request, item, answers, fixes, before=found.before)
-            for item in items
-        ]
-
-    def _effective(
-        self,
-        backend: ClassifyBackend,
-        request: ClassifyRequest,
-        item: _Item,
-        answers: Mapping[int, tuple[str, ImageAnswer]],
-        fixes: Mapping[int, Mapping[str, HeldFix]],
-        *,
-        before: Sent,
-    ) -> EffectiveAnswer:
-        picture = item.picture or 0
-        if picture not in answers:
-            return _failed(item)
-        model, answer = answers[picture]
-        return effective(
-            answer.model_copy(update=item.file),
-            fixes.get(picture, {}),
-            request.configured,
-            backend.tags,
-            model=model,
-            cached=picture in before.pictures,
-        )
+        tags = backend.tags
+        own = {label: value for label, value in found.configured.items() if label in tags}
+        configured = {**own, **request.configured}
+        return [_effective(item, answers, fixes, configured, tags, found.before) for item in items]
 
     def answered(
         self, advertiser: str, digests: Sequence[str], options: ClassifyOptions
@@ -253,7 +233,8 @@ class ClassifyService:
             again = {text: each for text, each in sent.items() if each in asked_again}
             known |= last_answers(session, again)
         fixes = fixes_that_hold(session, request.advertiser, pictures)
-        return _Found(pictures, before, known, kept.stale, fixes)
+        configured = configured_of(session, [request.advertiser]).get(request.advertiser, {})
+        return _Found(pictures, before, known, kept.stale, fixes, configured)
 
     def _keep(self, item: _Item, image: bytes | str | RequestError) -> None:
         """Keep a file that was sent, again if it had to make room for others."""
@@ -283,7 +264,7 @@ class ClassifyService:
             if item.picture in told:
                 item.refusal = told[item.picture].error
         options = request.options
-        usual = (options.coverage, options.top) == (DEFAULT_COVERAGE, DEFAULT_TOP)
+        usual = options.coverage == DEFAULT_COVERAGE  # the sets of classes are as everybody's
         fresh = {}
         for picture, each in told.items():
             if each.error is None:
@@ -340,6 +321,28 @@ def _by_digest_alone(items: Sequence[_Item]) -> set[int]:
     shown = {item.picture for item in items if not item.given_by_digest}
     named = {item.picture for item in items if item.given_by_digest and item.picture is not None}
     return named - shown
+
+
+def _effective(
+    item: _Item,
+    answers: Mapping[int, tuple[str, ImageAnswer]],
+    fixes: Mapping[int, Mapping[str, HeldFix]],
+    configured: Mapping[str, str],
+    tags: TagRules,
+    before: Sent,
+) -> EffectiveAnswer:
+    picture = item.picture or 0
+    if picture not in answers:
+        return _failed(item)
+    model, answer = answers[picture]
+    return effective(
+        answer.model_copy(update=item.file),
+        fixes.get(picture, {}),
+        configured,
+        tags,
+        model=model,
+        cached=picture in before.pictures,
+    )
 
 
 def _failed(item: _Item) -> EffectiveAnswer:

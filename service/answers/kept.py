@@ -41,7 +41,7 @@ class NewAnswer:
         question: as ``question_of`` gives it.
         content: of the answer.
         advertiser: who asks.
-        listed: whether its labels are for the inspector's queue: those with usual options are.
+        listed: whether its labels are for the inspector's queue: those with the usual coverage are.
     """
 
     picture: int
@@ -61,20 +61,15 @@ def question_of(options: Mapping[str, Any], sha256: str) -> str:
     return json.dumps({**options, "image": sha256}, sort_keys=True)
 
 
+_ANSWER = StoredAnswer.__table__.c
 KEPT = (
-    select(
-        StoredAnswer.id,
-        StoredAnswer.picture_id,
-        StoredAnswer.options,
-        StoredAnswer.content,
-        StoredAnswer.used_at,
-    )
+    select(_ANSWER.id, _ANSWER.picture_id, _ANSWER.options, _ANSWER.content, _ANSWER.used_at)
     .where(
-        StoredAnswer.model == bindparam("model"),
-        StoredAnswer.picture_id.in_(bindparam("pictures", expanding=True)),
-        StoredAnswer.options.in_(bindparam("questions", expanding=True)),
+        _ANSWER.model == bindparam("model"),
+        _ANSWER.picture_id.in_(bindparam("pictures", expanding=True)),
+        _ANSWER.options.in_(bindparam("questions", expanding=True)),
     )
-    .order_by(StoredAnswer.id)
+    .order_by(_ANSWER.id)
 )
 
 

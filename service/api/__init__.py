@@ -14,7 +14,7 @@ from service.api import (
     recommend,
     retraining,
 )
-from service.api.fixes import exchange, history, queue
+from service.api.fixes import configured, exchange, history, queue
 
 ROUTERS = tuple(
     module.router
@@ -25,6 +25,7 @@ ROUTERS = tuple(
         exchange,
         history,
         queue,
+        configured,
         images,
         batches,
         jobs,

@@ -252,6 +252,11 @@ REPORTED = {
 }
 REPORTED_CSV = {"added": 1, "known": 0, "refused": 0, "errors": []}
 
+CONFIGURED = {
+    "advertiser": ADVERTISER,
+    "values": [{"label": LABEL, "value": "red", "who": WHO, "at": AT}],
+}
+
 ANSWERS = {  # of the operations that programs use, by method and path
     "POST /v1/classify": CLASSIFY,
     "POST /v1/recommend": RECOMMENDATION,
@@ -265,6 +270,8 @@ ANSWERS = {  # of the operations that programs use, by method and path
     "GET /v1/fixes": FIXES,
     "POST /v1/fixes/import": IMPORTED,
     "GET /v1/queue": QUEUE,
+    "GET /v1/configured": CONFIGURED,
+    "PUT /v1/configured": CONFIGURED,
     "GET /v1/queue/progress": PROGRESS,
     "POST /v1/confirmations": CONFIRMED,
     "POST /v1/confirmations/{review_id}/undo": CONFIRMATION_UNDONE,

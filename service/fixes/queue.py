@@ -27,6 +27,7 @@ from service.database.tables import (
     StoredAnswer,
     StoredImage,
 )
+from service.fixes.configured import configured_of
 from service.fixes.given import without_fix
 
 State = Literal["open", "corrected", "confirmed", "all"]
@@ -260,6 +261,7 @@ def _items(session: Session, given: QueueFilter, rows: Sequence[Any]) -> list[Qu
     answers = {answer.id: answer for answer in session.execute(query)}
     images = _images(session, pictures, advertisers)
     fixes = _fixes(session, pictures, advertisers)
+    configured = configured_of(session, advertisers)
     reviews = _reviews(session, given.label, pictures, advertisers)
     items = []
     for row in rows:
@@ -285,7 +287,9 @@ def _items(session: Session, given: QueueFilter, rows: Sequence[Any]) -> list[Qu
                 model=answer.model,
                 live=answer.model == given.live,
                 content=labels[given.label],
-                plain=without_fix(given.tags, told, corrected, given.label),
+                plain=without_fix(
+                    given.tags, told, corrected, given.label, configured.get(row.advertiser, {})
+                ),
                 fix=own.get(given.label),
                 review=next(about, None),
             )

@@ -18,6 +18,7 @@ from augrank.errors import RequestError
 from service.database.entries import corrected_since, lock_pictures, settle
 from service.database.tables import AnswerLabel, Review, Sighting, StoredAnswer, StoredImage
 from service.errors import Conflict, NotFound
+from service.fixes.configured import configured_of
 from service.fixes.given import Answering, in_words, without_fix
 from service.fixes.history import current_fix, fixes_that_hold, one_at_a_time
 from service.images.pictures import sent_before
@@ -145,11 +146,12 @@ def _replaced(session: Session, asked: _Asked, answering: Answering) -> int | No
         )
     fixes = fixes_that_hold(session, asked.advertiser, [asked.picture]).get(asked.picture, {})
     corrected = {name: fix.after for name, fix in fixes.items()}
+    own = configured_of(session, [asked.advertiser]).get(asked.advertiser, {})
     given = list[str | None]()
     for answer_id, told in _answers(session, asked, answering).items():
         if asked.label not in told:
             continue
-        value = without_fix(answering.tags, told, corrected, asked.label)
+        value = without_fix(answering.tags, told, corrected, asked.label, own)
         if value == asked.value:
             return None if value == told[asked.label][0] else answer_id
         given.append(value)

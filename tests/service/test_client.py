@@ -11,7 +11,7 @@ from service import client
 from service.answers.effective import EffectiveAnswer, EffectiveLabel, FixNote
 from service.answers.recommend import RecommendAnswer
 from service.api import assignments, batches, models, outcomes, pictures, recommend, retraining
-from service.api.fixes import history, queue
+from service.api.fixes import configured, history, queue
 from service.app import create_app
 from service.client import ServiceClient, ServiceError
 from service.database.session import Database
@@ -43,6 +43,7 @@ def service(caller: Caller) -> ServiceClient:
         (client.ImageAnswer, EffectiveAnswer),
         (client.FixRow, history.FixRow),
         (client.BatchState, batches.BatchState),
+        (client.ConfiguredValue, configured.ConfiguredRow),
         (client.BatchItem, batches.BatchItem),
         (client.Recommendation, RecommendAnswer),
         (client.QuestionRow, recommend.QuestionRow),

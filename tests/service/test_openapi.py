@@ -93,6 +93,8 @@ def test_answers_about_what_there_is_fit_their_schemas(app):
             http.get("/queue", params={**sent, "label": "colour", "state": "all"}),
             http.get("/queue/progress", params={**sent, "label": "colour"}),
             http.get("/questions", params=sent),
+            http.put("/configured", json={**sent, "values": {}, "who": "ana"}),
+            http.get("/configured", params=sent),
             http.post("/batches", json={**sent, "urls": ["http://127.0.0.1:9/1.jpg"]}),
             http.get("/batches/1", params=sent),
             http.get("/batches/1/results", params=sent),

@@ -3,7 +3,7 @@
 from service.database.tables.access import ApiKey, LoginSession
 from service.database.tables.answers import StoredAnswer
 from service.database.tables.base import DIGEST, NAME, Base
-from service.database.tables.fixes import CurrentFix, Fix
+from service.database.tables.fixes import ConfiguredValue, CurrentFix, Fix
 from service.database.tables.inspections import AnswerLabel, QueueEntry, Review
 from service.database.tables.jobs import Job, JobEvent, JobItem
 from service.database.tables.models import Exposure, Model, Placement, Promotion
@@ -20,6 +20,7 @@ __all__ = [
     "ApiKey",
     "Assignment",
     "Base",
+    "ConfiguredValue",
     "CurrentFix",
     "Dataset",
     "Exposure",

@@ -1,4 +1,4 @@
-"""What people corrected."""
+"""What people corrected and configured."""
 
 from datetime import datetime
 
@@ -37,3 +37,15 @@ class CurrentFix(Base):
     label: Mapped[str] = mapped_column(String(NAME), primary_key=True)
     fix_id: Mapped[int] = mapped_column(ForeignKey("fixes.id"))
     value: Mapped[str] = mapped_column(String(NAME))
+
+
+class ConfiguredValue(Base):
+    """A value that an advertiser has configured for a label of all its images."""
+
+    __tablename__ = "configured_values"
+
+    advertiser: Mapped[str] = mapped_column(String(NAME), primary_key=True)
+    label: Mapped[str] = mapped_column(String(NAME), primary_key=True)
+    value: Mapped[str] = mapped_column(String(NAME))
+    who: Mapped[str] = mapped_column(String(NAME))
+    at: Mapped[datetime] = mapped_column(DateTime(timezone=True))

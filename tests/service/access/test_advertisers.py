@@ -15,7 +15,7 @@ from tests.service.support.recommender_stub import DrawnRecommender
 
 LISTS = (
     "/v1/fixes", "/v1/fixes/export", "/v1/queue?label=colour", "/v1/queue/progress?label=colour",
-    "/v1/questions", "/v1/jobs", "/v1/outcomes/manifest",
+    "/v1/questions", "/v1/jobs", "/v1/outcomes/manifest", "/v1/configured",
 )  # fmt: skip
 
 

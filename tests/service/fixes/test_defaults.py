@@ -151,9 +151,9 @@ def test_a_default_that_depends_on_another_label_is_looked_at_again_after_its_fi
 
 def test_rules_about_a_label_that_an_earlier_model_did_not_have():
     told = {"colour": ("red", 0.9)}
-    assert without_fix(BY_TYPE, told, {}, "colour") == "n/a"
-    assert without_fix(BY_TYPE, told, {"type": "dealer"}, "colour") == "red"
-    assert without_fix({}, told, {"colour": "blue"}, "colour") == "red"
+    assert without_fix(BY_TYPE, told, {}, "colour", {}) == "n/a"
+    assert without_fix(BY_TYPE, told, {"type": "dealer"}, "colour", {}) == "red"
+    assert without_fix({}, told, {"colour": "blue"}, "colour", {}) == "red"
 
 
 @pytest.fixture
