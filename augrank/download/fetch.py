@@ -22,7 +22,7 @@ from augrank.download.public_addresses import (
 )
 from augrank.download.scheduler import RateLimitedQueue
 from augrank.download.threads import UnjoinedThreads
-from augrank.errors import RequestError, shortened
+from augrank.errors import RequestError, reason, shortened
 from augrank.images.decode import DecodeLimits, decode
 from augrank.resources import usable_cores
 
@@ -38,6 +38,7 @@ SUFFIXES = {
 }
 MAX_REDIRECTS = 5
 MAX_VALIDATOR = 300  # characters
+MAX_HEADER = 65_536  # bytes of a header
 CONNECT_S, READ_S = 10.0, 20.0  # timeouts: to connect; to wait for the next bytes
 MAX_WAIT_S = 300.0  # a host with a longer Retry-After is left for another call
 _CHECK_SIDE = 64  # pixels: the whole file is decoded, at the smallest scale
@@ -109,6 +110,8 @@ def open_client(
             sock_connect=min(CONNECT_S, timeout_s), sock_read=min(READ_S, timeout_s)
         ),
         auto_decompress=False,
+        max_line_size=MAX_HEADER,
+        max_field_size=MAX_HEADER,
         response_class=_Response,
         trust_env=False,
     )
@@ -252,6 +255,10 @@ def _failure(host: str, error: Exception, timeout_s: float) -> PermanentFailure 
             return PermanentFailure(f"{host} redirects to no address: {error}")
         case aiohttp.ClientResponseError():
             why = error.message
+        case aiohttp.ClientConnectorCertificateError():
+            why = reason(error.certificate_error)
+        case aiohttp.ClientConnectorError():
+            why = reason(error.os_error)
         case _:
             why = str(error) or type(error).__name__
     return TemporaryFailure(f"the connection to {host} failed: {shortened(why, 200)}")
