@@ -83,6 +83,7 @@ class FixRow(TypedDict):
     label: str
     before: str | None
     after: str | None
+    model_value: str | None
     who: str
     why: str
     at: str

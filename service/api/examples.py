@@ -153,6 +153,7 @@ FIX = {
     "label": LABEL,
     "before": None,
     "after": "burgundy",
+    "model_value": "red",
     "who": WHO,
     "why": "red wine, not red",
     "at": AT,

@@ -13,7 +13,14 @@ from sqlalchemy import Row, bindparam, exists, select
 from sqlalchemy.orm import Session
 
 from service.database.entries import lock_pictures, settle
-from service.database.tables import CurrentFix, Fix, Sighting, StoredImage
+from service.database.tables import (
+    AnswerLabel,
+    CurrentFix,
+    Fix,
+    Sighting,
+    StoredAnswer,
+    StoredImage,
+)
 from service.errors import Conflict, NotFound
 from service.images.pictures import sent_before
 
@@ -32,6 +39,7 @@ class Correction:
         before: the fix that the person saw; None: there was none.
         who: the person.
         why: the person's words.
+        model: digest of the model that answers now; None: unknown, so that the last answer counts.
     """
 
     advertiser: str
@@ -41,6 +49,7 @@ class Correction:
     before: str | None
     who: str
     why: str = ""
+    model: str | None = None
 
 
 @dataclass(frozen=True)
@@ -99,6 +108,7 @@ def correct(session: Session, correction: Correction) -> Fix:
         who=correction.who,
         why=correction.why,
         at=datetime.now(UTC),
+        model_value=_told(session, image.picture_id, correction),
     )
     return _add(session, fix, current)
 
@@ -139,6 +149,7 @@ def undo(session: Session, advertiser: str, fix_id: int, who: str, why: str = ""
         who=who,
         why=why,
         at=datetime.now(UTC),
+        model_value=fix.model_value,
         undoes=fix.id,
     )
     return _add(session, restored, current)
@@ -189,6 +200,21 @@ def history(
         pictures = select(StoredImage.picture_id).where(StoredImage.sha256 == sha256, sent)
         query = query.where(Fix.picture_id.in_(pictures))
     return list(session.scalars(query))
+
+
+def _told(session: Session, picture: int, correction: Correction) -> str | None:
+    """Return the class that the model says of an image that is corrected; None: it is not kept."""
+    return session.scalar(
+        select(AnswerLabel.value)
+        .join(StoredAnswer, StoredAnswer.id == AnswerLabel.answer_id)
+        .where(
+            AnswerLabel.picture_id == picture,  # what has an index
+            AnswerLabel.label == correction.label,
+            AnswerLabel.sha256 == correction.sha256,
+        )
+        .order_by((StoredAnswer.model == correction.model).desc(), AnswerLabel.answer_id.desc())
+        .limit(1)
+    )
 
 
 def _sent(session: Session, advertiser: str, image: StoredImage) -> bool:

@@ -149,9 +149,16 @@ def _keep(parts: Parts, identity: Identity, given: Decision, who: str) -> None:
         elif given.action == "undo_review":
             reviews.undo_review(session, first.advertiser, given.number, who)
         else:
-            check_class(parts.classifier.backend.labels, given.label, given.value)
+            backend = parts.classifier.backend
+            check_class(backend.labels, given.label, given.value)
             correction = history.Correction(
-                first.advertiser, first.sha256, given.label, given.value, given.before, who
+                first.advertiser,
+                first.sha256,
+                given.label,
+                given.value,
+                given.before,
+                who,
+                model=backend.model,
             )
             history.correct(session, correction)
             parts.images.keep(first.sha256)  # before the fix is

@@ -79,6 +79,9 @@ class FixRow(BaseModel):
     label: str
     before: str | None = Field(description="The fix until then; null if the model decided.")
     after: str | None = Field(description="The fix from then; null if the model decides again.")
+    model_value: str | None = Field(
+        description="The model's class when a person corrected it; null if it was not kept."
+    )
     who: str
     why: str
     at: datetime
@@ -106,9 +109,10 @@ def correct(request: Request, identity: Corrector, body: FixRequest) -> FixRow:
     """
     identity.check(body.advertiser)
     parts = parts_of(request)
-    check_class(parts.classifier.backend.labels, body.label, body.value)
+    backend = parts.classifier.backend
+    check_class(backend.labels, body.label, body.value)
     who = identity.named(body.who)
-    correction = fixes.Correction(**{**body.model_dump(), "who": who})
+    correction = fixes.Correction(**{**body.model_dump(), "who": who, "model": backend.model})
     with parts.database.writes() as session:
         row = FixRow.of(fixes.correct(session, correction))
         parts.images.keep(body.sha256)  # before the fix is: the next model learns from it

@@ -20,6 +20,7 @@ class Fix(Base):
     label: Mapped[str] = mapped_column(String(NAME))
     before: Mapped[str | None] = mapped_column(String(NAME))  # the fix until then; None: none
     after: Mapped[str | None] = mapped_column(String(NAME))  # None: the model decides again
+    model_value: Mapped[str | None] = mapped_column(String(NAME))  # its class; None: unknown
     who: Mapped[str] = mapped_column(String(NAME))
     why: Mapped[str] = mapped_column(Text, default="")
     at: Mapped[datetime] = mapped_column(DateTime(timezone=True))

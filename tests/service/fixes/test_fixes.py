@@ -3,8 +3,11 @@
 import pytest
 from fastapi.testclient import TestClient
 
+from service.answers.kept import NewAnswer, keep_answers
 from service.app import create_app
 from service.database.session import Database
+from service.fixes.history import Correction, correct
+from service.images.pictures import known_images, note_sightings
 from service.settings import ServiceSettings
 from tests.service.support.pages import Caller, photo, sha256
 
@@ -51,6 +54,27 @@ def test_a_fix_holds_for_every_encoding_and_every_model(caller: Caller, tmp_path
     assert answer["model_digest"] == "f" * 64
     assert answer["labels"]["colour"]["value"] == right
     database.close()
+
+
+def test_a_row_keeps_what_the_model_had_said(caller: Caller):
+    image = photo(90)
+    told = label(caller, image)
+    right = another(told["value"])
+    made = caller.fix(image, "colour", right).json()
+    assert (made["model_value"], made["after"]) == (told["value"], right)
+    assert caller.undo(made["id"]).json()["model_value"] == told["value"]
+    parts = caller.http.app.state.parts
+    with parts.database.writes() as session:
+        newer = "f" * 64  # answered once, before a rollback
+        content = {"labels": {"colour": {**told, "value": right}}}
+        picture = known_images(session, [sha256(image)])[sha256(image)].picture_id
+        answer = NewAnswer(picture, sha256(image), "{}", content, "ada", listed=True)
+        keep_answers(session, [answer], newer)
+    assert caller.fix(image, "colour", right).json()["model_value"] == told["value"]
+    with parts.database.writes() as session:
+        correction = Correction("bob", sha256(image), "colour", right, None, "bob", model=newer)
+        note_sightings(session, "bob", [sha256(image)])
+        assert correct(session, correction).model_value == right
 
 
 def test_undo_restores_and_is_a_row_too(caller: Caller):
