@@ -26,6 +26,7 @@ class Field:
     kind: str
     is_required: bool
     description: str
+    example: str = ""
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Operation:
     example: str  # of a body
     status: str
     gives: tuple[Field, ...]
+    answer: str  # an example
     errors: tuple[str, ...]
     is_public: bool
 
@@ -62,7 +64,7 @@ def operations_of(described: Schema) -> Iterator[Operation]:
             place, body = _body_of(operation)
             status = min((code for code in operation["responses"] if code < "400"), default="")
             content = operation["responses"].get(status, {}).get("content", {})
-            answer = content.get("application/json", {}).get("schema", {})
+            answer = content.get("application/json", {})
             yield Operation(
                 name=operation["operationId"],
                 method=method.upper(),
@@ -72,7 +74,8 @@ def operations_of(described: Schema) -> Iterator[Operation]:
                 takes=(*_parameters(operation, schemas), *_fields(body, place, schemas)),
                 example=_example(_resolved(body, schemas)),
                 status=status,
-                gives=tuple(_fields(answer, "JSON", schemas)),
+                gives=tuple(_fields(answer.get("schema", {}), "JSON", schemas)),
+                answer=_as_json(answer["example"]) if "example" in answer else "",
                 errors=tuple(sorted(code for code in operation["responses"] if code >= "400")),
                 is_public=operation.get("security") == [],
             )
@@ -94,14 +97,23 @@ def _parameters(operation: Schema, schemas: Schema) -> Iterator[Field]:
             kind_of(parameter.get("schema", {}), schemas),
             parameter.get("required", False),
             parameter.get("description", ""),
+            _value(parameter.get("schema", {})),
         )
 
 
 def _fields(schema: Schema, place: str, schemas: Schema) -> Iterator[Field]:
     schema = _resolved(schema, schemas)
     for name, each in schema.get("properties", {}).items():
-        required = name in schema.get("required", ())
-        yield Field(name, place, kind_of(each, schemas), required, each.get("description", ""))
+        required, told = name in schema.get("required", ()), each.get("description", "")
+        yield Field(name, place, kind_of(each, schemas), required, told, _value(each))
+
+
+def _value(schema: Schema) -> str:
+    """Return an example of a value as it is sent; empty if there is none."""
+    for each in (schema, *schema.get("anyOf", ())):
+        for example in each.get("examples", ()):
+            return example if isinstance(example, str) else json.dumps(example, ensure_ascii=False)
+    return ""
 
 
 def kind_of(schema: Schema, schemas: Schema) -> str:
@@ -130,7 +142,11 @@ def kind_of(schema: Schema, schemas: Schema) -> str:
 
 def _example(schema: Schema) -> str:
     examples = schema.get("examples", ())
-    return json.dumps(examples[0], indent=2, ensure_ascii=False) if examples else ""
+    return _as_json(examples[0]) if examples else ""
+
+
+def _as_json(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)
 
 
 def _resolved(schema: Schema, schemas: Schema) -> Schema:

@@ -1,5 +1,6 @@
 """What browsers may do with responses, and what other web sites may not do through browsers."""
 
+import json
 import re
 
 import pytest
@@ -7,7 +8,10 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from service.access.origin import host_of, is_cross_site, is_loopback, is_remote
+from service.api.examples import ADVERTISER, CLASSIFY, SHA256, URL
+from service.api.openapi import describe
 from service.database.session import Database
+from service.pages.docs import operations_of
 from tests.service.support.keyed import HOST, client_of, keyed_app, make_key
 
 pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
@@ -235,6 +239,22 @@ def test_docs_list_every_operation_and_load_nothing_from_elsewhere(client):
     assert loaded
     assert all(re.match(r"(/(?!/)|#)", each) for each in loaded)
     assert not re.search(r"<style|<script(?![^>]*src=)|\son\w+=|\sstyle=", page.text)
+
+
+def test_docs_show_examples_of_what_is_taken_and_answered(app):
+    by_name = {
+        f"{each.method} {each.path}": each for each in operations_of(describe(app, needs_key=False))
+    }
+    classify, fixes = by_name["POST /v1/classify"], by_name["GET /v1/fixes"]
+    examples = {field.name: field.example for field in (*classify.takes, *fixes.takes)}
+    assert examples["advertiser"] == ADVERTISER
+    assert examples["review_kind"] == "Box Review"
+    assert examples["sha256"] == SHA256
+    assert json.loads(examples["urls"]) == [URL]
+    assert json.loads(classify.answer) == CLASSIFY
+    page = client_of(app).get("/docs").text
+    assert f"<code>{ADVERTISER}</code>" in page
+    assert "Example of an answer" in page
 
 
 def test_the_description_names_the_scheme_and_says_whether_a_key_is_needed(app, database: Database):
