@@ -174,14 +174,13 @@ def test_the_projects_tests_are_counted(tiny, monkeypatch):
 def test_tests_that_take_too_long_are_stopped_and_the_finished_ones_count(tiny, monkeypatch):
     (tiny.scratch / "tests").mkdir()
     (tiny.scratch / "tests" / "test_two.py").write_text(
-        "import os, pytest, signal, time\n@pytest.mark.gpu\ndef test_a(): pass\n"
-        "@pytest.mark.gpu\n"
-        "def test_b():\n    os.kill(os.getpid(), signal.SIGINT)\n    time.sleep(600)\n"
+        "import pytest\n@pytest.mark.gpu\ndef test_a(): pass\n"
+        "@pytest.mark.gpu\ndef test_b(): raise KeyboardInterrupt\n"  # as the signal does
     )
     settings = "[pytest]\nmarkers = gpu: a GPU\naddopts = -p no:randomly\n"  # in this order
     (tiny.scratch / "pytest.ini").write_text(settings)
     monkeypatch.setattr(marked_tests, "REPOSITORY", tiny.scratch)
-    # The signal comes at the second test, not after a time: pytest starts in 2 to 20 seconds.
+    # The interrupt comes at the second test, not after a time: pytest starts in 2 to 20 seconds.
     run = marked_tests._run
     monkeypatch.setattr(marked_tests, "_run", lambda words, _: (run(words, 600)[0], False))
     seen = marked_tests.measure_tests(replace(tiny, limit_s=30.0))
