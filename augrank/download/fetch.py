@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -38,7 +39,7 @@ SUFFIXES = {
 }
 MAX_REDIRECTS = 5
 MAX_VALIDATOR = 300  # characters
-MAX_HEADER = 65_536  # bytes of a header
+MAX_HEADER = 32_768  # bytes of a header, of which aiohttp takes 128
 CONNECT_S, READ_S = 10.0, 20.0  # timeouts: to connect; to wait for the next bytes
 MAX_WAIT_S = 300.0  # a host with a longer Retry-After is left for another call
 _CHECK_SIDE = 64  # pixels: the whole file is decoded, at the smallest scale
@@ -85,6 +86,15 @@ class Fetched:
     validators: Validators = Validators()
 
 
+@dataclass(frozen=True)
+class _File:
+    """What a server sent."""
+
+    data: bytes
+    media_type: str
+    validators: Validators
+
+
 class Unchanged:
     """The file is as it was when the validators were given."""
 
@@ -121,14 +131,14 @@ class _Response(aiohttp.ClientResponse):
     """A response whose connection can be closed also after its end."""
 
     async def start(self, connection: Connection) -> Self:
-        self._ends = connection.protocol.close if connection.protocol is not None else None
+        self._close = connection.protocol.close if connection.protocol is not None else None
         await super().start(connection)
         return self
 
     def close_connection(self) -> None:
         """Let no other request use the connection."""
-        if self._ends is not None:
-            self._ends()
+        if self._close is not None:
+            self._close()
 
 
 class ByteBudget:
@@ -201,33 +211,43 @@ class Fetcher:
 
     async def _request(self, url: httpx.URL, seen: Validators) -> Fetched | Unchanged | httpx.URL:
         """Request a URL; return the image, that it has not changed, or the URL of a redirect."""
-        headers = seen.headers()
-        exact = yarl.URL(str(url), encoded=True)  # quoted already; signatures stay as they are
         try:
-            async with (
-                asyncio.timeout(self._timeout_s),
-                self._client.get(exact, headers=headers, allow_redirects=False) as response,
-            ):
-                if response.status in _REDIRECTS and "Location" in response.headers:
-                    return url.join(response.headers["Location"])
-                if headers and response.status == HTTPStatus.NOT_MODIFIED:
-                    if _announces_body(response) and isinstance(response, _Response):
-                        response.close_connection()
-                    return Unchanged()
-                self._check_status(url.host, response)
-                data = await _body(response, self._limits.size_bytes, self._budget)
+            async with asyncio.timeout(self._timeout_s):
+                try:
+                    found = await self._exchange(url, seen.headers())
+                except aiohttp.ClientResponseError:
+                    if not seen.headers():
+                        raise
+                    # Such as a body after 304: this server cannot tell what has changed.
+                    await self._queue.wait_for_host(url.host)
+                    found = await self._exchange(url, {})
         except (aiohttp.ClientError, httpx.InvalidURL, OSError, UnicodeError) as error:
-            if headers and isinstance(error, aiohttp.ClientResponseError):
-                # Such as a body after 304: this server cannot tell what has changed.
-                return await self._request(url, Validators())
             raise _failure(url.host, error, self._timeout_s) from error
-        media_type = response.headers.get("Content-Type", "no Content-Type")
+        if not isinstance(found, _File):
+            return found
         async with self._decoding:
             loop = asyncio.get_running_loop()
             fetched = await loop.run_in_executor(
-                _DECODING, _decode_check, data, media_type, self._limits
+                _DECODING, _decode_check, found.data, found.media_type, self._limits
             )
-        return replace(fetched, validators=Validators.of(response))
+        return replace(fetched, validators=found.validators)
+
+    async def _exchange(
+        self, url: httpx.URL, headers: Mapping[str, str]
+    ) -> "_File | Unchanged | httpx.URL":
+        """Send a request, whose headers may ask for the file only if it has changed."""
+        exact = yarl.URL(str(url), encoded=True)  # quoted already; signatures stay as they are
+        async with self._client.get(exact, headers=headers, allow_redirects=False) as response:
+            if response.status in _REDIRECTS and "Location" in response.headers:
+                return _redirect(url, response.headers["Location"])
+            if headers and response.status == HTTPStatus.NOT_MODIFIED:
+                if _announces_body(response) and isinstance(response, _Response):
+                    response.close_connection()
+                return Unchanged()
+            self._check_status(url.host, response)
+            data = await _body(response, self._limits.size_bytes, self._budget)
+        media_type = response.headers.get("Content-Type", "no Content-Type")
+        return _File(data, media_type, Validators.of(response))
 
     def _check_status(self, host: str, response: aiohttp.ClientResponse) -> None:
         status = response.status
@@ -238,6 +258,18 @@ class Fetcher:
         wait_s = retry_after_s(response.headers.get("Retry-After", ""))
         self._queue.pause(host, min(wait_s, MAX_WAIT_S))
         raise TemporaryFailure(_status_text(status), wait_s)
+
+
+def _redirect(url: httpx.URL, location: str) -> httpx.URL:
+    """Return the URL that a response points to; old servers write it in Latin-1."""
+    try:
+        location.encode()
+    except UnicodeEncodeError:
+        location = location.encode("utf-8", "surrogateescape").decode("latin-1")
+    target = httpx.URL(location)
+    if target.scheme and not target.host:  # such as https:///path
+        target = target.copy_with(host=url.host)
+    return url.join(target)
 
 
 def _failure(host: str, error: Exception, timeout_s: float) -> PermanentFailure | TemporaryFailure:
@@ -254,7 +286,7 @@ def _failure(host: str, error: Exception, timeout_s: float) -> PermanentFailure 
         case httpx.InvalidURL() | UnicodeError():
             return PermanentFailure(f"{host} redirects to no address: {error}")
         case aiohttp.ClientResponseError():
-            why = error.message
+            why = error.message.partition("\n")[0].rstrip(":")  # what follows is the server's
         case aiohttp.ClientConnectorCertificateError():
             why = reason(error.certificate_error)
         case aiohttp.ClientConnectorError():

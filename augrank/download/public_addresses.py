@@ -134,11 +134,13 @@ def checked_connector(
         _check_address(guard, str(target[0]))
         return socket.socket(family, kind, protocol)
 
+    context = ssl_context or httpx.create_ssl_context()
+    context.set_alpn_protocols(["http/1.1"])  # some servers want to be told
     return aiohttp.TCPConnector(
         resolver=_CheckedResolver(guard),
         use_dns_cache=False,
         socket_factory=new_socket,
-        ssl=ssl_context or httpx.create_ssl_context(),
+        ssl=context,
         limit=connections,
         keepalive_timeout=_KEEPALIVE_S,
     )

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from augrank.errors import RequestError
 from augrank.images.decode import DecodeLimits
 from augrank.models.tags import TagRules
-from augrank.tasks.classify.request import DEFAULT_COVERAGE
+from augrank.tasks.classify.request import DEFAULT_COVERAGE, DEFAULT_TOP
 from augrank.tasks.classify.response import ImageAnswer
 from service.answers.effective import EffectiveAnswer, effective
 from service.answers.kept import (
@@ -153,7 +153,7 @@ class ClassifyService:
                 found = self._found(session, backend, request, items)
         fresh = self._asked(backend, request, items, found.known.keys())
         new = sorted(set(_files(items)) - found.before.images.keys())
-        fixes = found.fixes
+        fixes, own = found.fixes, found.configured
         if fresh or found.stale or new:
             with self.database.writes() as session:
                 lock_pictures(session, found.pictures)  # all at once, in one order: no deadlock
@@ -161,12 +161,14 @@ class ClassifyService:
                 keep_answers(session, list(fresh.values()), backend.model)
                 if found.stale:
                     note_use(session, found.stale)
-                # Again, so that a fix of a moment ago is in the answer.
+                # Again, so that what people said a moment ago is in the answer.
                 fixes = fixes_that_hold(session, request.advertiser, found.pictures)
+                own = _configured(session, request.advertiser)
             self._trim(len(fresh))
         elif any(item.refusal is not None for item in items):  # the model took its time, too
             with self.database.reads() as session:
                 fixes = fixes_that_hold(session, request.advertiser, found.pictures)
+                own = _configured(session, request.advertiser)
         answers = {
             picture: (digest, ImageAnswer.model_validate(content))
             for picture, (digest, content) in found.known.items()
@@ -177,8 +179,12 @@ class ClassifyService:
         if self.on_answers is not None:
             told = {picture: digest for picture, (digest, _) in answers.items()}
             self.on_answers(request.advertiser, told)
-        tags = backend.tags
-        own = {label: value for label, value in found.configured.items() if label in tags}
+        tags, classes = backend.tags, backend.labels
+        own = {  # that this model knows
+            label: value
+            for label, value in own.items()
+            if label in tags and value in classes[label]
+        }
         configured = {**own, **request.configured}
         return [_effective(item, answers, fixes, configured, tags, found.before) for item in items]
 
@@ -233,7 +239,7 @@ class ClassifyService:
             again = {text: each for text, each in sent.items() if each in asked_again}
             known |= last_answers(session, again)
         fixes = fixes_that_hold(session, request.advertiser, pictures)
-        configured = configured_of(session, [request.advertiser]).get(request.advertiser, {})
+        configured = _configured(session, request.advertiser)
         return _Found(pictures, before, known, kept.stale, fixes, configured)
 
     def _keep(self, item: _Item, image: bytes | str | RequestError) -> None:
@@ -264,7 +270,8 @@ class ClassifyService:
             if item.picture in told:
                 item.refusal = told[item.picture].error
         options = request.options
-        usual = options.coverage == DEFAULT_COVERAGE  # the sets of classes are as everybody's
+        # Inspectors choose among as many classes, and see the same sets, whoever has asked.
+        usual = options.coverage == DEFAULT_COVERAGE and options.top >= DEFAULT_TOP
         fresh = {}
         for picture, each in told.items():
             if each.error is None:
@@ -287,6 +294,10 @@ class ClassifyService:
             self._added = 0
         with self.database.writes() as session:
             trim_answers(session, self._max_answers)
+
+
+def _configured(session: Session, advertiser: str) -> dict[str, str]:
+    return configured_of(session, [advertiser]).get(advertiser, {})
 
 
 def _know(session: Session, items: Sequence[_Item]) -> None:

@@ -41,7 +41,7 @@ class NewAnswer:
         question: as ``question_of`` gives it.
         content: of the answer.
         advertiser: who asks.
-        listed: whether its labels are for the inspector's queue: those with the usual coverage are.
+        listed: whether its labels are for the inspector's queue: those with usual options are.
     """
 
     picture: int

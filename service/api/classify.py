@@ -11,7 +11,7 @@ from augrank.tasks.classify.request import DEFAULT_COVERAGE, DEFAULT_TOP
 from service.answers.classify import ClassifyRequest, ClassifyService
 from service.answers.effective import EffectiveAnswer
 from service.api import examples
-from service.api.common import ERRORS, Name, Reader, Url, read_object, read_upload, told
+from service.api.common import ERRORS, Name, Reader, Url, json_response, read_object, read_upload
 from service.backends.classify import ClassifyOptions
 from service.parts import parts_of
 
@@ -80,7 +80,7 @@ def classify(  # noqa: PLR0913 - the fields of a form
     read = [read_upload(file, limit) for file in files]
     downloaded = parts.downloads(advertiser, addresses) if addresses else ()
     answers = service(ClassifyRequest(advertiser, (*read, *downloaded), options, given))
-    return told(
+    return json_response(
         ClassifyAnswer(
             advertiser=advertiser, model=backend.name, model_digest=backend.model, images=answers
         )

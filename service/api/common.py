@@ -56,7 +56,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def told(answer: BaseModel) -> Response:
+def json_response(answer: BaseModel) -> Response:
     """Return the response of a route on the path of every answer.
 
     What a route returns otherwise FastAPI checks against its ``response_model`` and copies, on

@@ -27,9 +27,9 @@ from service.api.common import (
     Name,
     Reader,
     Url,
+    json_response,
     read_object,
     read_upload,
-    told,
 )
 from service.api.thumbnails import with_thumbnails
 from service.backends.recommend import NO_IMAGE, RecommendBackend, RecommendOptions
@@ -204,7 +204,7 @@ def recommend(  # noqa: PLR0913 - the fields of a form
     service.backend.canonical(options)  # before anything is downloaded
     given = _image(parts, advertiser, image, url, sha256, catalogue)
     answer = service(RecommendRequest(advertiser, given, options, identity.who))
-    return told(with_thumbnails(parts, answer) if thumbnails else answer)
+    return json_response(with_thumbnails(parts, answer) if thumbnails else answer)
 
 
 @router.get("/recommend/options", summary="What may be asked")

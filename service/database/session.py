@@ -118,7 +118,7 @@ class Database:
         self.engine.dispose()
 
 
-def lock_for_adding(session: Session, number: int) -> None:
+def lock_for_adding(session: Session, number: int, *, shared: bool = False) -> None:
     """Let one transaction at a time pass, until it ends.
 
     In SQLite all that write do so anyway.
@@ -126,9 +126,11 @@ def lock_for_adding(session: Session, number: int) -> None:
     Args:
         session: that writes.
         number: of the lock.
+        shared: whether all pass that share it, as long as nobody has it alone.
     """
     if session.get_bind().dialect.name == "postgresql":
-        session.execute(select(func.pg_advisory_xact_lock(number)))
+        lock = func.pg_advisory_xact_lock_shared if shared else func.pg_advisory_xact_lock
+        session.execute(select(lock(number)))
 
 
 def insert_missing(session: Session, table: type[Base], rows: Sequence[Mapping[str, Any]]) -> None:

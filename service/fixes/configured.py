@@ -37,7 +37,8 @@ def rows_of(session: Session, advertiser: str) -> list[ConfiguredValue]:
 def configure(session: Session, advertiser: str, values: Mapping[str, str], who: str) -> None:
     """Replace the values of an advertiser; those that stay keep who configured them, and when.
 
-    Confirmations of what was given in place of a class are taken back where that changes.
+    Confirmations of what was given in place of a class are taken back where that changes; those of
+    a class hold, as it is right or not whatever is given.
 
     Args:
         session: that writes.
@@ -45,7 +46,7 @@ def configure(session: Session, advertiser: str, values: Mapping[str, str], who:
         values: by label.
         who: the person.
     """
-    lock_for_adding(session, CONFIGURING)  # two at once: all of one, or all of the other
+    lock_for_adding(session, CONFIGURING)  # before pictures, as whoever confirms does
     held = configured_of(session, [advertiser]).get(advertiser, {})
     changed = {label for label in {**held, **values} if held.get(label) != values.get(label)}
     session.execute(

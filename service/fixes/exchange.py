@@ -3,9 +3,10 @@
     advertiser,sha256,image_url,label,value,who,why,at
     dealer_007,9f86d0...,https://cdn.example.com/1.jpg,colour,burgundy,ana,"not red",2026-11-...
 
-The history has all of its columns; what holds now has those above. ``intake`` reads both. What a
-spreadsheet would take for a formula in a CSV file has an apostrophe before it, which ``intake``
-removes: at the beginning of a cell, and within it after what another spreadsheet splits cells at.
+The history has what ``intake`` replays; what holds now has the columns above. ``intake`` reads
+both. What a spreadsheet would take for a formula in a CSV file has an apostrophe before it, which
+``intake`` removes: at the beginning of a cell, and within it after what another spreadsheet splits
+cells at.
 """
 
 import csv

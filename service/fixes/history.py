@@ -39,7 +39,7 @@ class Correction:
         before: the fix that the person saw; None: there was none.
         who: the person.
         why: the person's words.
-        model: digest of the model that answers now; None: unknown, so that the last answer counts.
+        model: digest of the model that the person looked at; None: of none, as in a file.
     """
 
     advertiser: str
@@ -108,7 +108,7 @@ def correct(session: Session, correction: Correction) -> Fix:
         who=correction.who,
         why=correction.why,
         at=datetime.now(UTC),
-        model_value=_told(session, image.picture_id, correction),
+        model_value=_model_class(session, image.picture_id, correction),
     )
     return _add(session, fix, current)
 
@@ -202,17 +202,24 @@ def history(
     return list(session.scalars(query))
 
 
-def _told(session: Session, picture: int, correction: Correction) -> str | None:
-    """Return the class that the model says of an image that is corrected; None: it is not kept."""
+def _model_class(session: Session, picture: int, correction: Correction) -> str | None:
+    """Return the class that the model says of an image that is corrected; None: it is not known."""
+    if correction.model is None:
+        return None
+    own = Sighting.advertiser == correction.advertiser, Sighting.sha256 == AnswerLabel.sha256
     return session.scalar(
         select(AnswerLabel.value)
         .join(StoredAnswer, StoredAnswer.id == AnswerLabel.answer_id)
         .where(
-            AnswerLabel.picture_id == picture,  # what has an index
+            AnswerLabel.picture_id == picture,
             AnswerLabel.label == correction.label,
-            AnswerLabel.sha256 == correction.sha256,
+            exists().where(*own),
         )
-        .order_by((StoredAnswer.model == correction.model).desc(), AnswerLabel.answer_id.desc())
+        .order_by(
+            (StoredAnswer.model == correction.model).desc(),
+            (AnswerLabel.sha256 == correction.sha256).desc(),
+            AnswerLabel.answer_id.desc(),
+        )
         .limit(1)
     )
 

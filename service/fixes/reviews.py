@@ -16,9 +16,10 @@ from sqlalchemy.orm import Session
 
 from augrank.errors import RequestError
 from service.database.entries import corrected_since, lock_pictures, settle
+from service.database.session import lock_for_adding
 from service.database.tables import AnswerLabel, Review, Sighting, StoredAnswer, StoredImage
 from service.errors import Conflict, NotFound
-from service.fixes.configured import configured_of
+from service.fixes.configured import CONFIGURING, configured_of
 from service.fixes.given import Answering, in_words, without_fix
 from service.fixes.history import current_fix, fixes_that_hold, one_at_a_time
 from service.images.pictures import sent_before
@@ -69,6 +70,7 @@ def confirm(
         In the order of ``given``: a row; ``NotFound`` for an image that the advertiser has not
         sent; ``Conflict`` if somebody has corrected it, or the advertiser does not get that.
     """
+    lock_for_adding(session, CONFIGURING, shared=True)  # what is given stays so meanwhile
     pictures = _pictures(session, advertiser, [each.sha256 for each in given])
     lock_pictures(session, pictures.values())
     results: list[Review | RequestError] = []

@@ -109,10 +109,11 @@ def _fields(schema: Schema, place: str, schemas: Schema) -> Iterator[Field]:
 
 
 def _value(schema: Schema) -> str:
-    """Return an example of a value as it is sent; empty if there is none."""
+    """Return an example of a value; of a list, as of fields that may be repeated, of one of it."""
     for each in (schema, *schema.get("anyOf", ())):
         for example in each.get("examples", ()):
-            return example if isinstance(example, str) else json.dumps(example, ensure_ascii=False)
+            value = example[0] if isinstance(example, list) and example else example
+            return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return ""
 
 

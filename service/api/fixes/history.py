@@ -80,7 +80,7 @@ class FixRow(BaseModel):
     before: str | None = Field(description="The fix until then; null if the model decided.")
     after: str | None = Field(description="The fix from then; null if the model decides again.")
     model_value: str | None = Field(
-        description="The model's class when a person corrected it; null if it was not kept."
+        description="The model's class when a person corrected it; null if that is not known."
     )
     who: str
     why: str

@@ -3,6 +3,7 @@ import datetime
 import socket
 import ssl
 from http.server import BaseHTTPRequestHandler
+from typing import ClassVar
 
 import aiohttp
 import pytest
@@ -20,9 +21,13 @@ from tests.support.servers import serving
 
 
 class _Echo(BaseHTTPRequestHandler):
-    """Answer with the request's Host header."""
+    """Answer with the request's Host header; note the protocols that TLS has agreed upon."""
+
+    protocols: ClassVar[list[str | None]] = []
 
     def do_GET(self):
+        if isinstance(self.connection, ssl.SSLSocket):
+            self.protocols.append(self.connection.selected_alpn_protocol())
         body = self.headers["Host"].encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
@@ -175,13 +180,15 @@ def test_tls_keeps_the_name(names, echo, tmp_path):
     certificate = _certificate("images.example", tmp_path)
     serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     serving.load_cert_chain(certificate)
+    serving.set_alpn_protocols(["h2", "http/1.1"])
+    _Echo.protocols.clear()
     seen = []
     serving.sni_callback = lambda _socket, name, _context: seen.append(name)
     echo.socket = serving.wrap_socket(echo.socket, server_side=True)
     trusting = ssl.create_default_context(cafile=certificate)
     guard, port = Guard(allow_loopback=True), echo.server_port
     assert get(f"https://images.example:{port}/", guard, trusting) == f"images.example:{port}"
-    assert seen == ["images.example"]
+    assert (seen, _Echo.protocols) == (["images.example"], ["http/1.1"])
     with pytest.raises(
         aiohttp.ClientConnectorCertificateError, match=r"not valid for 'other\.example'"
     ):

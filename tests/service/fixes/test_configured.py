@@ -1,5 +1,7 @@
 """Values that an advertiser has configured for all of its images."""
 
+from threading import Thread
+
 import pytest
 from fastapi import FastAPI
 
@@ -9,8 +11,10 @@ from service.app import create_app
 from service.database.session import Database
 from service.errors import Conflict
 from service.fixes.configured import configure, configured_of, rows_of
+from service.fixes.given import Answering
+from service.fixes.reviews import Confirmation, confirm
 from service.settings import ServiceSettings
-from tests.service.fixes.test_defaults import NOTHING, Desk, Model
+from tests.service.fixes.test_defaults import DIGEST, NOTHING, Desk, Model
 from tests.service.support.keyed import client_of, make_key
 from tests.service.support.pages import Caller, photo, sha256
 
@@ -128,6 +132,42 @@ def test_inspectors_judge_what_is_configured_and_again_when_it_changes(database:
     assert desk.left() == [("blue", "blue")]
     desk.confirm("blue")
     assert desk.left() == []
+
+
+def test_a_class_that_was_confirmed_stays_so(database: Database):
+    desk = Desk(database, Model("a", NOTHING, colour=("blue", 0.9)))
+    desk.answer()
+    desk.confirm("blue")
+    with database.writes() as session:
+        configure(session, "ada", {"colour": "red"}, "ana")
+    assert (desk.answer(), desk.left()) == ("red", [])
+
+
+def test_a_class_that_a_later_model_does_not_have_is_not_given(database: Database):
+    with database.writes() as session:
+        configure(session, "ada", {"colour": "burgundy"}, "ana")
+    assert Desk(database, Model("a", NOTHING, colour=("blue", 0.9))).answer() == "blue"
+
+
+def test_a_confirmation_and_a_configuration_at_once_leave_no_stale_one(database: Database):
+    desk = Desk(database, Model("a", NOTHING, colour=("blue", 0.9)))
+    desk.answer()
+    with database.writes() as session:
+        configure(session, "ada", {"colour": "red"}, "ana")
+    configuring = Thread(target=lambda: _configure(database, {}))
+    given = [Confirmation(DIGEST, "red")]
+    with database.writes() as session:
+        confirm(session, "ada", "colour", given, "ben", Answering(desk.model.tags, "a" * 64))
+        configuring.start()
+        configuring.join(0.3)
+        assert configuring.is_alive()  # it waits for the confirmation, which it takes back
+    configuring.join()
+    assert desk.left() == [("blue", "blue")]
+
+
+def _configure(database: Database, values: dict[str, str]) -> None:
+    with database.writes() as session:
+        configure(session, "ada", values, "eva")
 
 
 def test_the_typed_client_configures(caller: Caller):

@@ -57,24 +57,36 @@ def test_a_fix_holds_for_every_encoding_and_every_model(caller: Caller, tmp_path
 
 
 def test_a_row_keeps_what_the_model_had_said(caller: Caller):
-    image = photo(90)
+    image, again = photo(90), photo(90, ".jpg")
     told = label(caller, image)
+    assert label(caller, again)["model_value"] == told["value"]  # from the answer about the other
     right = another(told["value"])
-    made = caller.fix(image, "colour", right).json()
+    made = caller.fix(again, "colour", right).json()
     assert (made["model_value"], made["after"]) == (told["value"], right)
     assert caller.undo(made["id"]).json()["model_value"] == told["value"]
-    parts = caller.http.app.state.parts
-    with parts.database.writes() as session:
-        newer = "f" * 64  # answered once, before a rollback
-        content = {"labels": {"colour": {**told, "value": right}}}
+
+
+def test_the_model_that_a_person_looked_at_counts_and_no_other_advertisers_files(caller: Caller):
+    image, database = photo(91), caller.http.app.state.parts.database
+    told = label(caller, image)["value"]
+    later = "f" * 64  # answered before a rollback
+
+    def fix(advertiser: str, model: str | None) -> str | None:
+        correction = Correction(
+            advertiser, sha256(image), "colour", another(told), None, "ana", model=model
+        )
+        with database.writes() as session:
+            return correct(session, correction).model_value
+
+    with database.writes() as session:
         picture = known_images(session, [sha256(image)])[sha256(image)].picture_id
+        content = {"labels": {"colour": {"value": another(told), "probability": 0.9, "set": []}}}
         answer = NewAnswer(picture, sha256(image), "{}", content, "ada", listed=True)
-        keep_answers(session, [answer], newer)
-    assert caller.fix(image, "colour", right).json()["model_value"] == told["value"]
-    with parts.database.writes() as session:
-        correction = Correction("bob", sha256(image), "colour", right, None, "bob", model=newer)
-        note_sightings(session, "bob", [sha256(image)])
-        assert correct(session, correction).model_value == right
+        keep_answers(session, [answer], later)
+        for advertiser in ("bob", "eve"):
+            note_sightings(session, advertiser, [sha256(image)])
+    live = caller.http.app.state.parts.classify.backend.model
+    assert (fix("ada", live), fix("bob", later), fix("eve", None)) == (told, another(told), None)
 
 
 def test_undo_restores_and_is_a_row_too(caller: Caller):

@@ -111,7 +111,7 @@ def test_filters(filled: Database, given, expected):
 
 def test_a_picture_is_there_once_whatever_files_options_and_models_there_are(filled: Database):
     again = photo(83, ".jpg")  # the same picture as the worst one
-    send(filled, Unsure(0.5), again, coverage=0.5)
+    send(filled, Unsure(0.5), again, top=2)
     send(filled, Unsure(0.95, model="b" * 64, value="green"), IMAGES[3])
     items = page(filled)
     assert len(items) == len(IMAGES)
@@ -120,8 +120,8 @@ def test_a_picture_is_there_once_whatever_files_options_and_models_there_are(fil
     assert digests(page(filled, model="b" * 64)) == [items[-2].sha256]
 
 
-def test_an_answer_with_another_number_of_classes_is_in_the_queue(database: Database):
-    send(database, Unsure(0.6), IMAGES[0], top=2)
+def test_an_answer_with_more_classes_than_usual_is_in_the_queue(database: Database):
+    send(database, Unsure(0.6), IMAGES[0], top=50)
     assert digests(page(database)) == [sha256(IMAGES[0])]
 
 

@@ -120,7 +120,23 @@ def test_a_body_after_304_is_not_taken_for_the_next_answer(site: Site, late: boo
             downloads(dict.fromkeys(some, Validators('"1"')), outcomes.__setitem__)
     for url in urls:
         outcome = outcomes[url]
-        assert isinstance(outcome, Unchanged) or outcome.data == images[url]
+        if not late:
+            assert outcome.data == images[url]  # the server was asked for it
+        else:
+            assert isinstance(outcome, Unchanged) or outcome.data == images[url]
+
+
+def test_what_is_no_http_is_told_in_few_words(site: Site):
+    def banner(handler, _):
+        handler.wfile.write(b"SSH-2.0-secret\r\n\r\n")
+        handler.close_connection = True
+
+    outcomes = {}
+    with Downloads(replace(FAST, backoff_s=0.0), DecodeLimits()) as downloads:
+        downloads({site.answer("/a.png", banner): Validators()}, outcomes.__setitem__)
+    (outcome,) = outcomes.values()
+    assert "Bad status line, 3 times" in outcome.problem
+    assert "secret" not in str(outcome)
 
 
 def test_batches_of_others_are_not_there(caller: Caller, site: Site):

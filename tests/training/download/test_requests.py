@@ -95,6 +95,17 @@ def test_redirects_are_followed_but_not_to_private_addresses(site, fetch):
     }
 
 
+def test_redirects_of_old_servers_are_followed(site, fetch):
+    site.image("/gr%F6%DFe", 1)
+    old = site.answer("/old", lambda h, _: reply(h, 302, Location="/gr\xf6\xdfe"))
+    site.answers["/gr%C3%B6%C3%9Fe"] = site.answers["/gr%F6%DFe"]
+    port = site.server.server_port
+    hostless = site.answer("/hostless", lambda h, _: reply(h, 302, Location=f"http:///a?{port}"))
+    done = fetch([old, hostless])
+    assert (done.manifest.parent / file_of(old)).read_bytes() == site.answers["/gr%F6%DFe"]
+    assert "redirects to no address" not in reasons(done)["hostless"]
+
+
 def test_private_addresses_are_refused_without_a_request(site, fetch, tmp_path):
     site.image("/a")
     port = site.server.server_port
