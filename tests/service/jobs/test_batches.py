@@ -105,10 +105,10 @@ def test_a_body_after_304_is_not_taken_for_the_next_answer(site: Site, late: boo
             if "If-None-Match" not in handler.headers:
                 reply(handler, 200, image)
                 return
-            reply(handler, 304, b"" if late else b"hello", Content_Length=5)
-            if late:
-                handler.wfile.flush()
-                handler.wfile.write(b"hello")
+            head = b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n"
+            parts = (head, b"hello") if late else (head + b"hello",)
+            for part in parts:
+                handler.wfile.write(part)
 
         return answer
 
