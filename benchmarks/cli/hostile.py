@@ -37,9 +37,9 @@ def hostile(
     Example: python -m benchmarks hostile dist/bundle --corpus tests/cases --requests 1000
     """
     from augrank.bundle.load import open_bundle
-    from augrank.bundle.recommend_spec import RecommendSpec
+    from augrank.bundle.spec import BundleSpec
     from augrank.serving.server import ServerOptions, serve
-    from benchmarks.common.requests import SAMPLE_IMAGES, image_files, recommend_requests
+    from benchmarks.common.requests import SAMPLE_IMAGES, image_files, requests_for
     from benchmarks.hostile.requests import HostileRequests, read_corpus
     from benchmarks.hostile.run import Extent, attack
     from benchmarks.serving.systems import json_body
@@ -47,8 +47,8 @@ def hostile(
     if out is not None:
         check_output_folder(out)
     files, reporter = read_corpus(corpus), TimedReporter()
-    with open_bundle(bundle, RecommendSpec) as opened:
-        good = json_body(recommend_requests(opened, image_files(SAMPLE_IMAGES)[:1])[0])
+    with open_bundle(bundle, BundleSpec) as opened:
+        good = json_body(requests_for(opened, image_files(SAMPLE_IMAGES)[:1])[0])
         made = HostileRequests(files, opened.spec.example_fields(), seed)
         with (
             serve(opened.directory, ServerOptions(port=0)) as server,

@@ -17,6 +17,7 @@ from benchmarks.instances.ledger import Work
 CATALOGUE = Path(__file__).parents[2] / "examples" / "catalogue" / "images"
 # Used if the user gives no data: rendered images, small ones in a quick run.
 QUICK_IMAGES, FULL_IMAGES = 100, 1000
+RENDERED_LABELS = ("kind",)  # of rendered review photos, for a classifier
 QUICK_OPTIONS = {"image_size": 64, "epochs": 2}
 FULL_OPTIONS = {"image_size": 224, "epochs": 3, "backbone": "resnet34"}
 MAX_REQUEST_IMAGES = 20  # for requests to endpoints
@@ -65,8 +66,10 @@ class WorkOptions:
         """
         from training.config import load_config, named_options, read_value
 
-        rendered = QUICK_OPTIONS if self.quick else FULL_OPTIONS
+        rendered: dict[str, Any] = dict(QUICK_OPTIONS if self.quick else FULL_OPTIONS)
         read = {n: read_value(n, value) for n, value in pairs(self.options, "--set").items()}
+        if read.get("task") == "classify":
+            rendered["labels"] = RENDERED_LABELS
         options = {**({} if own_data else rendered), **named_options(read, "--set")}
         load_config(None, {**options, "out": Path(), "images": Path()})
         return options
@@ -111,14 +114,18 @@ class LocalOptions:
         from benchmarks.instances.figures import FULL_LOAD, QUICK_LOAD
         from benchmarks.instances.local import LocalPlatform, Workload
 
-        table, folder = self._images(work.out / "data", work.quick, step)
+        rendered = self._photos if given.get("task") == "classify" else self._catalogue
+        if self.manifest is not None:
+            table, folder = self.manifest, self.images or self.manifest.parent
+        else:
+            count = QUICK_IMAGES if work.quick else FULL_IMAGES
+            table, folder = rendered(count, work.out / "data", step)
         load = QUICK_LOAD if work.quick else FULL_LOAD
         return LocalPlatform(Workload(table, folder, given, work.dist, work.out / "here"), load)
 
-    def _images(self, scratch: Path, quick: bool, step: ShowStatus) -> tuple[Path, Path]:
-        """Return the user's manifest and images, or rendered ones with a simulated history."""
-        if self.manifest is not None:
-            return self.manifest, self.images or self.manifest.parent
+    @staticmethod
+    def _catalogue(count: int, scratch: Path, step: ShowStatus) -> tuple[Path, Path]:
+        """Return a rendered catalogue with a simulated history, and its folder."""
         history = scratch / "history.csv"
         if not history.is_file():
             from augrank.images.augmentations import augmentation_set
@@ -127,7 +134,6 @@ class LocalOptions:
             from simulation.render import render_catalogue
             from training.data.simulated_history import write_history
 
-            count = QUICK_IMAGES if quick else FULL_IMAGES
             step(f"rendering {count} images")
             made = render_catalogue("sneaker", count, scratch)
             names = augmentation_set("seed").names
@@ -135,6 +141,15 @@ class LocalOptions:
                 read_table(made.manifest, {}), scratch, history, names, SimulationOptions(sends=2)
             )
         return history, scratch
+
+    @staticmethod
+    def _photos(count: int, scratch: Path, step: ShowStatus) -> tuple[Path, Path]:
+        """Return the manifest of rendered review photos, and its folder."""
+        from simulation.render import render_catalogue
+
+        step(f"rendering {count} photos")
+        folder = scratch / "review"
+        return render_catalogue("review", count, folder).manifest, folder
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,8 @@ def instances(measure: WorkOptions, local: LocalOptions, aws: AwsOptions) -> Non
 
     Locally: python -m benchmarks instances --local --training --serving --quick
 
+    A classifier, on rendered photos: the same with --set task=classify
+
     On AWS: python -m benchmarks instances --types ml.c5,ml.g4dn.xlarge --training --serving
     --data s3://BUCKET/shop --dist dist --max-usd 20
     """

@@ -7,6 +7,7 @@ import typer
 
 from augrank.bundle.load import open_bundle
 from augrank.bundle.recommend_spec import RecommendSpec
+from augrank.bundle.spec import BundleSpec
 from augrank.cli.command import friendly_errors
 from augrank.errors import BadRequest, one_of
 from augrank.files import check_output_folder
@@ -33,7 +34,10 @@ def pipeline(
     threads: Annotated[int, typer.Option(help="Intra-op threads; 0 for one per core.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder for results.json.")] = None,
 ) -> None:
-    """Time the request pipeline by stage, in process, against the raw forward pass."""
+    """Time the request pipeline by stage, in process, against the raw forward pass.
+
+    For recommenders and classifiers.
+    """
     from benchmarks.cli.tables import pipeline_table
     from benchmarks.serving.pipeline import result_json, time_pipeline
 
@@ -41,7 +45,7 @@ def pipeline(
     if out is not None:
         check_output_folder(out)
     threads = threads or usable_cores()
-    with open_bundle(bundle, RecommendSpec) as opened:
+    with open_bundle(bundle, BundleSpec) as opened:
         results = list(time_pipeline(opened, files, rounds=rounds, threads=threads))
         content = result_json(opened, results, command_line(), rounds=rounds, threads=threads)
     if out is not None:

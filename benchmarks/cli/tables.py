@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from augrank.reporting import Table
 from benchmarks.common.results import Results
-from benchmarks.serving.pipeline import STAGES, PipelineResult
+from benchmarks.serving.pipeline import PipelineResult
 from benchmarks.training.targets import ACCURACY, RATIOS, SHARED_BATCH
 
 SERVER_COLUMNS = (
@@ -38,7 +38,7 @@ def pipeline_table(results: Sequence[PipelineResult]) -> Table:
     rows = [
         [
             f"{result.precision}, {result.image}",
-            *(f"{result.stages_ms[stage].median:.2f}" for stage in STAGES),
+            *(f"{stage.median:.2f}" for stage in result.stages_ms.values()),
             str(result.forward_ms),
             str(result.pipeline_over_forward),
             str(result.second_ms),
@@ -48,7 +48,7 @@ def pipeline_table(results: Sequence[PipelineResult]) -> Table:
     ]
     columns = (
         "graph, image",
-        *STAGES,
+        *results[0].stages_ms,
         "raw forward",
         "pipeline / forward",
         "second",

@@ -1,4 +1,4 @@
-"""The requests for servers: images, each with a target and a random context."""
+"""The requests for servers: an image each, with a target and a random context, or a review kind."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from augrank.bundle.recommend_spec import RecommendBundle
+from augrank.bundle.recommend_spec import RecommendBundle, RecommendSpec
+from augrank.bundle.spec import Bundle, BundleSpec
 from augrank.errors import BadRequest
 from augrank.images.decode import FOREIGN
 from augrank.images.files import IMAGE_SUFFIXES
@@ -16,12 +17,20 @@ from augrank.models.context import ContextEncoder
 SAMPLE_IMAGES = Path(__file__).parents[2] / "examples" / "catalogue" / "images"
 
 
+def requests_for(bundle: Bundle[BundleSpec], images: Sequence[Path]) -> list[dict[str, Any]]:
+    """Return one request per image, of the bundle's task."""
+    spec = bundle.spec
+    if isinstance(spec, RecommendSpec):
+        return recommend_requests(Bundle(bundle.directory, spec, bundle.version), images)
+    fields = spec.example_fields()
+    return [{"image": _encoded(image.read_bytes()), **fields} for image in images]
+
+
 def recommend_request(
     image: bytes, target: str, context: Mapping[str, Any], **options: Any
 ) -> dict[str, Any]:
     """Return the JSON object of one request."""
-    encoded = base64.b64encode(image).decode()
-    return {"image": encoded, "target": target, "context": dict(context), **options}
+    return {"image": _encoded(image), "target": target, "context": dict(context), **options}
 
 
 def recommend_requests(bundle: RecommendBundle, images: Sequence[Path]) -> list[dict[str, Any]]:
@@ -37,6 +46,10 @@ def recommend_requests(bundle: RecommendBundle, images: Sequence[Path]) -> list[
         )
         for number, image in enumerate(images)
     ]
+
+
+def _encoded(image: bytes) -> str:
+    return base64.b64encode(image).decode()
 
 
 def image_files(folder: Path) -> list[Path]:

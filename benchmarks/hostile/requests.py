@@ -40,7 +40,8 @@ VALUES = (
 )  # fmt: skip
 NAMES = (
     "target", "candidates", "alternates", "thumbnails", "augmentation", "min_lift", "context",
-    "campaign_type", "industry", "product_type", "image", "data", "instances", "nonsense",
+    "campaign_type", "industry", "product_type", "review_kind", "coverage", "top", "configured",
+    "image", "images", "urls", "data", "instances", "nonsense",
 )  # fmt: skip
 
 

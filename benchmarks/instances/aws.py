@@ -8,11 +8,10 @@ from typing import Any
 from augrank.aws.client import Aws, AwsError, Call
 from augrank.aws.s3 import S3Folder
 from augrank.bundle.load import load_bundle
-from augrank.bundle.recommend_spec import RecommendSpec
 from augrank.errors import BadRequest
 from augrank.reporting import ShowStatus
 from benchmarks.common.http_client import FAILED, OK, LoadClient, Payload
-from benchmarks.common.requests import recommend_requests
+from benchmarks.common.requests import requests_for
 from benchmarks.instances.catalogue import InstanceType
 from benchmarks.instances.figures import (
     LeftRunning,
@@ -149,14 +148,14 @@ class SageMakerPlatform:
         """Measure an endpoint, which is always deleted afterwards."""
         release = self.release(kind)
         endpoint = Endpoint(self._aws, release.settings.name, step)
-        bundle = load_bundle(release.dist / "bundle", RecommendSpec)
+        bundle = load_bundle(release.dist / "bundle")
         if kind.gpus and "fp16" not in bundle.spec.graphs:
             raise BadRequest(
                 "the export has no graph for GPUs", remedy="Export it again with --fp16."
             )
         try:
             deploy(endpoint, release)
-            bodies = [json_body(each) for each in recommend_requests(bundle, self._images)]
+            bodies = [json_body(each) for each in requests_for(bundle, self._images)]
             return measure_load(Invoked(self._aws, endpoint.name), bodies, self._load, step)
         finally:
             delete(endpoint, self._account.bucket)

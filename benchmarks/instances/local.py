@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from augrank.bundle.load import load_bundle
-from augrank.bundle.recommend_spec import RecommendSpec
 from augrank.errors import BadRequest, ServerError
 from augrank.images.files import IMAGE_SUFFIXES
 from augrank.reporting import ShowStatus
@@ -20,7 +19,7 @@ from augrank.resources import available_memory, usable_cores
 from augrank.serving.capacity import CapacityRequest, plan_serving
 from augrank.serving.server import ServerOptions, serve
 from benchmarks.common.http_client import HttpEndpoint
-from benchmarks.common.requests import recommend_requests
+from benchmarks.common.requests import requests_for
 from benchmarks.instances.catalogue import InstanceType
 from benchmarks.instances.figures import (
     LoadPlan,
@@ -76,7 +75,8 @@ class LocalPlatform:
         """Train from the beginning; its hours include decoding."""
         run = self._work.scratch / kind.name / "run"
         options = [
-            f"--{name.replace('_', '-')}={value}" for name, value in self._work.options.items()
+            f"--{name.replace('_', '-')}={_as_typed(value)}"
+            for name, value in self._work.options.items()
         ]
         device = "cuda" if kind.name == GPU else "cpu"
         command = [
@@ -108,8 +108,8 @@ class LocalPlatform:
 
     def serve(self, kind: InstanceType, step: ShowStatus) -> ServingFigures:
         """Run TorchServe on these cores; the clients may use all."""
-        bundle = load_bundle(self._dist(kind, step) / "bundle", RecommendSpec)
-        asked = recommend_requests(bundle, self._images())
+        bundle = load_bundle(self._dist(kind, step) / "bundle")
+        asked = requests_for(bundle, self._images())
         gpu = kind.name == GPU
         plan = plan_serving(CapacityRequest("throughput", cores=kind.vcpu, gpu=gpu))
         options = ServerOptions(port=0, auth=False, plan=plan, device="cuda" if gpu else "cpu")
@@ -187,6 +187,10 @@ def _run(command: Sequence[object], kind: InstanceType, step: ShowStatus) -> Non
         raise ServerError(
             f"{' '.join(words[1:5])} failed on {kind.name}", got="\n".join(output[-5:])
         )
+
+
+def _as_typed(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _column(history: Sequence[dict[str, Any]], name: str) -> list[float]:

@@ -8,7 +8,7 @@ from benchmarks.serving.targets import classify_target_rows, target_rows
 
 def pipeline_section(results: Results) -> str:
     """Render the results of ``python -m benchmarks pipeline``."""
-    return render("pipeline.md.j2", results, stages=STAGES)
+    return render("pipeline.md.j2", results)
 
 
 def classify_section(results: Results) -> str:

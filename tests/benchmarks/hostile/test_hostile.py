@@ -42,7 +42,6 @@ def test_own_errors_and_those_of_torchserve_are_told_apart():
     assert figures.plain()["statuses"] == {"200": 1, "500": 2, "503": 1}
 
 
-@pytest.mark.slow
 def test_only_a_full_queue_may_be_503():
     figures = HostileFigures(neighbour_answers=1)
     full = b'{"code": 503, "type": "ServiceUnavailableException", "message": "no worker"}'
@@ -52,8 +51,11 @@ def test_only_a_full_queue_may_be_503():
     assert (figures.own_errors, figures.passed) == ([1], False)
 
 
-def test_the_server_holds_against_the_cases(tiny_export):
-    words = ["hostile", str(tiny_export.bundle), "--corpus", str(CASES), "--requests", "400"]
+@pytest.mark.slow
+@pytest.mark.parametrize("export", ["tiny_export", "classify_export"])
+def test_the_server_holds_against_the_cases(export, request):
+    bundle = request.getfixturevalue(export).bundle
+    words = ["hostile", str(bundle), "--corpus", str(CASES), "--requests", "400"]
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 0, result.output
     figures = json.loads(result.output.strip().splitlines()[-1])

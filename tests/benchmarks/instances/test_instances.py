@@ -293,6 +293,24 @@ def test_this_machine_as_instance_types(tiny_export, tmp_path, monkeypatch):
     assert record.stat().st_mtime_ns == stamp
 
 
+@pytest.mark.slow
+def test_a_classifier_is_trained_on_rendered_photos(tmp_path, monkeypatch):
+    from benchmarks.cli import instance_options
+    from benchmarks.instances import local
+
+    (*_, whole) = local.local_types()
+    monkeypatch.setattr(local, "local_types", lambda _gpu: [whole])
+    monkeypatch.setattr(instance_options, "QUICK_IMAGES", 60)
+    words = ["instances", "--local", "--training", "--quick", "--out", str(tmp_path)]
+    set_to = ["--set", "task=classify", "--set", "image_size=32", "--set", "epochs=1"]
+    done = CliRunner().invoke(app, [*words, *set_to])
+    assert done.exit_code == 0, done.output
+    (row,) = json.loads(done.stdout.splitlines()[-1])["rows"]
+    assert row["images_per_s"] > 0, row
+    report = json.loads((tmp_path / "here" / whole.name / "run" / "report.json").read_text())
+    assert set(report["labels"]) == {"kind"}
+
+
 def test_cores_are_counted_up_to_all_of_them():
     from benchmarks.instances.local import cores, local_types
 

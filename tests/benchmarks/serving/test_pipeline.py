@@ -5,9 +5,9 @@ import pytest
 from typer.testing import CliRunner
 
 from augrank.models.backbone import Backbone
-from augrank.tasks.recommend.pipeline import Recommender
 from benchmarks.cli.app import app
 from benchmarks.common.statistics import Median
+from benchmarks.serving import pipeline
 from benchmarks.serving.pipeline import WARM_UP_ROUNDS
 
 ROUNDING_MS = 0.05  # of five stages
@@ -16,21 +16,21 @@ ROUNDING_MS = 0.05  # of five stages
 @pytest.fixture
 def asked(monkeypatch):
     """The stages' times of every question, and the calls of the network that it took."""
-    embed, recommend = Backbone.embed, Recommender.recommend
+    embed, answer_batch = Backbone.embed, pipeline.answer_batch
     questions, calls = [], []
 
     def counted(backbone, batch):
         calls.append(len(batch))
         return embed(backbone, batch)
 
-    def noted(recommender, *question):
+    def noted(task, requests):
         before = len(calls)
-        answer = recommend(recommender, *question)
+        (answer,) = answer_batch(task, requests)
         questions.append((answer.timings_ms, len(calls) - before))
-        return answer
+        return [answer]
 
     monkeypatch.setattr(Backbone, "embed", counted)
-    monkeypatch.setattr(Recommender, "recommend", noted)
+    monkeypatch.setattr(pipeline, "answer_batch", noted)
     return questions
 
 
@@ -91,6 +91,26 @@ def test_the_benchmark_ends_in_one_line_of_json(tiny_export, tiny_run, tmp_path,
     assert "of another machine" in document
     CliRunner().invoke(app, ["document", str(tmp_path / "results.json"), "--out", str(file)])
     assert file.read_text() == document  # the section is replaced
+
+
+def test_a_classifier_is_timed_by_its_own_stages(classify_export, tiny_run, tmp_path, asked):
+    words = ["pipeline", str(classify_export.bundle), "--images", str(tiny_run.images)]
+    done = CliRunner().invoke(app, [*words, "--rounds", "5", "--out", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    content = json.loads(done.output.strip().splitlines()[-1])
+    assert set(content["model"]) == {"backbone", "image_size"}
+    assert [calls for _, calls in asked] == [1, 0] * (WARM_UP_ROUNDS + 5) * len(content["results"])
+    for row in content["results"]:
+        assert list(row["stages_ms"]) == ["decode", "embed", "score", "total"]
+        assert row["stages_ms"]["total"]["median"] > row["second_ms"]["median"] > 0
+
+    file = tmp_path / "doc.md"
+    file.write_text("# Performance\n")
+    made = CliRunner().invoke(app, ["document", str(tmp_path / "results.json"), "--out", str(file)])
+    assert made.exit_code == 0, made.output
+    document = file.read_text()
+    assert "## One image classified in process: resnet18" in document
+    assert "| graph, image | decode, ms | embed, ms | score, ms | total, ms |" in document
 
 
 @pytest.mark.parametrize("command", ["pipeline", "document"])
