@@ -128,6 +128,7 @@ class BatchLoader:
         """Yield every sample once, randomly cropped, in an order drawn for the epoch.
 
         The order does not depend on the number of processes; each makes its shard of every batch.
+        Samples of one owner follow each other.
         The last batch is filled up to two samples per micro-batch, which batch normalisation needs.
 
         Args:
@@ -137,10 +138,11 @@ class BatchLoader:
             size: side of the images; by default that of the pixels.
             micro_batches: number of parts that a process's shard of a batch is yielded in.
         """
-        batches = self._shuffled_batches(len(samples), crops.seed, epoch, micro_batches)
+        order = samples.shuffled(np.random.default_rng((crops.seed, epoch)))
+        batches = self._batches(order, micro_batches)
         world, parts = self._world, self._world.size * micro_batches
         shards = [
-            batch[number % micro_batches * world.size + world.rank :: parts]
+            np.array_split(batch, parts)[number % micro_batches * world.size + world.rank]
             for number, batch in enumerate(batches)
         ]
         boxes = crops.boxes(epoch, len(samples), self._side)
@@ -160,12 +162,9 @@ class BatchLoader:
             )
             before = timer.seconds
 
-    def _shuffled_batches(
-        self, count: int, seed: int, epoch: int, micro_batches: int
-    ) -> list[Rows]:
-        """Divide shuffled rows into batches; each is repeated for each of its micro-batches."""
+    def _batches(self, order: Rows, micro_batches: int) -> list[Rows]:
+        """Divide rows into batches; each is repeated for each of its micro-batches."""
         least = 2 * self._world.size * micro_batches
-        order = np.random.default_rng((seed, epoch)).permutation(count)
         last = len(order) % self._batch_size
         if 0 < last < least:
             order = np.append(order, np.resize(order, least - last))

@@ -3,8 +3,8 @@
 The last layer has the logits of all questions, side by side. An image without an answer to a
 question says nothing about it.
 
-A question with a single logit ranks: of two images of a batch the one of higher standing should
-have the higher logit (pairwise logistic loss; RankNet, Burges et al., 2005).
+A question with a single logit ranks: of two images of one owner in a batch, the one of higher
+standing should have the higher logit (pairwise logistic loss; RankNet, Burges et al., 2005).
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cross_entropy, softplus
 
+from training.data.ranks import SPAN
 from training.data.samples import NOT_LABELLED
 
 ClassWeights = Literal["none", "balanced"]
@@ -120,15 +121,16 @@ class Objective:
         yield from zip(torch.split(logits, list(self.classes), 1), columns, strict=True)
 
 
-def _ranking_figures(score: Tensor, standing: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _ranking_figures(score: Tensor, place: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return summed loss, correct answers and answers of images (B,), as the mean of their pairs.
 
     Args:
         score: float32 (B,).
-        standing: int64 (B,), higher is better; NOT_LABELLED where unknown.
+        place: int64 (B,), owner and standing in one number (``training.data.ranks.Rank.place``);
+            NOT_LABELLED where unknown.
     """
-    known = standing != NOT_LABELLED
-    pair = (standing[:, None] > standing[None]) & known[:, None] & known[None]
+    known, owner = place != NOT_LABELLED, place // SPAN
+    pair = (place[:, None] > place[None]) & (owner[:, None] == owner[None])
     margin = score[:, None] - score[None]
     pairs, answers = pair.sum().clamp(min=1), known.sum() * pair.any()
     # Sums, not a selection: the number of pairs is not known to a GPU's graph.

@@ -203,7 +203,7 @@ def evaluate(
     device, world = ctx.device, ctx.world
     world.broadcast_buffers(backbone)
     backbone.eval()
-    samples = samples[world.shard(len(samples))]
+    samples = samples.by_owner()[world.shard(len(samples))]
     sums, done = torch.zeros(3, dtype=torch.float64, device=device.torch_device), 0
     for batch in data.loader.in_order(samples):
         labels = device.tensor(samples.label[done : done + len(batch)])

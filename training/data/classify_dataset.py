@@ -64,11 +64,12 @@ class ClassifyDataset(Dataset):
         return self.manifest.ranks
 
     def samples(self, split: int) -> Samples:
-        """Return the images of one split, with the class of every label, and their standings."""
+        """Return the images of one split, with the class of every label, and their places."""
         file = self.files[self.split == split]
         answers = [label.value[file] for label in self.labels]
-        answers += [rank.standing[file] for rank in self.ranks]
-        return Samples(file, np.zeros_like(file), np.stack(answers, axis=1))
+        answers += [rank.place[file] for rank in self.ranks]
+        owner = next((rank.owner[file] for rank in self.ranks if rank.within), None)
+        return Samples(file, np.zeros_like(file), np.stack(answers, axis=1), owner=owner)
 
     def groups(self, split: int) -> NDArray[np.int64]:
         """Return the group of each of ``samples``, (N,)."""

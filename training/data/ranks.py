@@ -2,7 +2,7 @@
 
 Scores of images of one uploader are comparable; those of two uploaders say as much about how many
 people follow them. So an image's standing is that among its uploader's images, where the uploader
-is known, and among all images otherwise.
+is known, and among all images otherwise; and images of one uploader are compared, not those of two.
 """
 
 from collections.abc import Sequence
@@ -20,6 +20,7 @@ from training.data.samples import NOT_LABELLED
 from training.data.scores import read_scores
 
 STEPS = 10_000  # of a standing: 0 is the lowest, STEPS the highest
+SPAN = STEPS + 1
 UPLOADER = "uploader"
 
 
@@ -32,6 +33,15 @@ class Rank:
     score: Float64Array  # (N,) of each image; NaN if blank
     owner: NDArray[np.int64]  # (N,) number of each image's uploader; 0 without such a column
     standing: NDArray[np.int64]  # (N,) 0..STEPS among the owner's images; NOT_LABELLED if alone
+
+    @property
+    def place(self) -> NDArray[np.int64]:
+        """Owner and standing in one number, (N,); NOT_LABELLED without a standing.
+
+        Of two images whose numbers // SPAN are the same, the higher number has the higher score.
+        """
+        known = self.standing != NOT_LABELLED
+        return np.where(known, self.owner * SPAN + self.standing, NOT_LABELLED)
 
     @classmethod
     def of(

@@ -26,13 +26,32 @@ class Samples:
     # (N,) class of the image, or (N, Q) of each question about it; NOT_LABELLED where unknown.
     label: NDArray[np.int64]
     mirrored: NDArray[np.bool_] | None = None  # (N,) which may be mirrored; None: all
+    # (N,) those of one number are compared with each other, so they come in one batch, as far as
+    # they fit; None: none are.
+    owner: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.file)
 
     def __getitem__(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> "Samples":
         mirrored = None if self.mirrored is None else self.mirrored[rows]
-        return Samples(self.file[rows], self.applied[rows], self.label[rows], mirrored)
+        owner = None if self.owner is None else self.owner[rows]
+        return Samples(self.file[rows], self.applied[rows], self.label[rows], mirrored, owner)
+
+    def by_owner(self) -> "Samples":
+        """Return the samples with those of an owner side by side."""
+        if self.owner is None:
+            return self
+        return self[np.argsort(self.owner, kind="stable")]
+
+    def shuffled(self, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Return the rows in random order, (N,); those of an owner side by side."""
+        order = rng.permutation(len(self))
+        if self.owner is None:
+            return order
+        number = np.unique(self.owner, return_inverse=True)[1]
+        turn = rng.permutation(len(self))  # of each owner; there are no more than samples
+        return np.asarray(order[np.argsort(turn[number[order]], kind="stable")])
 
 
 @dataclass(frozen=True)

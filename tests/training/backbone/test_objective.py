@@ -6,6 +6,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from training.backbone.objective import Objective
+from training.data.ranks import SPAN, STEPS
 
 LOGITS = torch.tensor([[2.0, 0, 0, 1, -1], [0, 1, 0, 0, 3], [0, 0, 4, 2, 2]])
 LABELS = torch.tensor([[0, 1], [2, -1], [2, 0]])  # the second image has no answer to the second
@@ -69,6 +70,17 @@ def test_a_question_with_one_logit_ranks_the_images_of_a_batch():
     alone = torch.tensor([5, -1, -1, -1])
     assert Objective((1,)).figures(score, alone).tolist() == [0, 0, 0]
     assert Objective((1,)).loss(score, alone).item() == 0
+
+
+def test_images_of_two_owners_are_not_compared():
+    score = torch.tensor([[0.0], [2.0], [1.0], [9.0]])
+    place = torch.tensor([0, STEPS, SPAN, SPAN + STEPS])  # the first two are of another owner
+    pairs = torch.tensor([2.0, 8.0])
+    expected = torch.nn.functional.softplus(-pairs).mean()
+    loss, right, answers = Objective((1,)).figures(score, place).tolist()
+    assert (loss, right, answers) == (pytest.approx(4 * expected.item()), 4, 4)
+    strangers = torch.tensor([0, SPAN + STEPS, -1, -1])
+    assert Objective((1,)).figures(score, strangers).tolist() == [0, 0, 0]
 
 
 def test_ranks_stand_beside_labels_and_have_no_class_weights():

@@ -6,7 +6,7 @@ import pytest
 
 from augrank.errors import DataError
 from augrank.manifest.problems import Problems
-from training.data.ranks import STEPS, read_ranks, standings
+from training.data.ranks import SPAN, STEPS, read_ranks, standings
 from training.data.samples import NOT_LABELLED
 
 NAN = float("nan")
@@ -27,6 +27,14 @@ def test_a_standing_is_among_the_images_of_an_uploader():
     assert not problems.bad.any()
     assert rank.within == "uploader"
     assert rank.standing.tolist() == [0, STEPS, STEPS, STEPS // 2, 0]
+
+
+def test_a_place_tells_owner_and_standing():
+    rank, _ = read([("5", "a", 0), ("900", "b", 1), ("7", "a", 2), ("100", "b", 3), ("1", "c", 4)])
+    known = rank.place[:4]
+    assert rank.place[4] == NOT_LABELLED
+    assert (known // SPAN).tolist() == rank.owner[:4].tolist()
+    assert (known % SPAN).tolist() == rank.standing[:4].tolist()
 
 
 def test_all_images_are_compared_where_no_uploader_counts():

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -32,6 +34,30 @@ def batches(pixels: np.ndarray, batch_size: int = 7, threads: int = 2) -> BatchL
     return BatchLoader(
         ImageSet(pixels, SEED_SET, PLAIN), TrainContext(), batch_size=batch_size, threads=threads
     )
+
+
+def test_images_of_an_owner_come_together(samples):
+    owner = np.tile([3, 1, 4, 9, 2], 6)
+    owned = dataclasses.replace(samples, owner=owner)
+    one, other = (owned.shuffled(np.random.default_rng(seed)) for seed in (0, 1))
+    for order in (one, other):
+        assert sorted(order) == list(range(30))
+        assert (owner[order].reshape(5, 6) == owner[order][::6, None]).all()
+    assert owner[one][::6].tolist() != owner[other][::6].tolist()  # so do the owners' turns
+    assert (np.diff(one[:6]) < 0).any()  # their images too
+    assert owned.by_owner().owner.tolist() == sorted(owner)
+    assert owned.by_owner().file[:6].tolist() == samples.file[owner == 1].tolist()
+    assert samples.by_owner() is samples
+
+
+def test_a_batchs_shards_keep_owners_together(pixels, samples):
+    owned = dataclasses.replace(samples, owner=np.repeat(np.arange(15), 2), label=np.arange(30))
+    loader = batches(pixels, batch_size=12)
+    parts = loader.shuffled(owned, RandomCrops(seed=1, flip=True), epoch=1, micro_batches=3)
+    for part in parts:
+        assert sorted(np.bincount(part.label.numpy() // 2)[part.label.numpy() // 2]) == [2] * len(
+            part.label
+        )
 
 
 def test_in_order_gives_the_served_images(pixels, samples):
