@@ -8,8 +8,8 @@ TARGET, CONTEXT = "open_rate", '{"campaign_type": "Newsletter"}'
 ASSIGNMENT, QUESTION = "0f8a6a3cbd0e4f6f9a7d5c1e2b3a4958", "a4EPQV3Gc-4TziyrgEnWeg"
 AT, LATER = "2026-11-29T10:15:00Z", "2026-11-29T10:17:30Z"
 FIXES_CSV = (
-    "advertiser,sha256,image_url,label,value,who,why,at\n"
-    f'{ADVERTISER},{SHA256},{URL},{LABEL},burgundy,{WHO},"red wine, not red",{AT}\n'
+    "advertiser,sha256,image_url,label,value,who,why,at,model_value\n"
+    f'{ADVERTISER},{SHA256},{URL},{LABEL},burgundy,{WHO},"red wine, not red",{AT},red\n'
 )
 OUTCOMES_CSV = f"assignment,successes,trials\n{ASSIGNMENT},212,1000\n"
 MANIFEST_CSV = (

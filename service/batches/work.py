@@ -56,16 +56,18 @@ class BatchWork:
         if claim.job.id not in self._gave_way:  # else each turn would be a line
             self._note(claim, started_line)
         self._gave_way.discard(claim.job.id)
+        had_turn = False
         with Downloads(self._settings, self._limits) as downloads:
             while not claim.stopped():
                 items = self._waiting(claim.job.id)
                 if not items:
                     self._note(claim, done_lines)
                     return True
-                self._answer(claim, items, ClassifyOptions(**given), downloads)
-                if claim.gives_way():
+                if had_turn and claim.gives_way():
                     self._gave_way.add(claim.job.id)
                     break
+                self._answer(claim, items, ClassifyOptions(**given), downloads)
+                had_turn = True
         return False
 
     def _note(self, claim: Claim, lines: Callable[[Session, Job], list[str]]) -> None:

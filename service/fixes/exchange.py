@@ -1,7 +1,7 @@
 """Fixes as files: CSV for spreadsheets, JSON lines for programs, Ground Truth for SageMaker.
 
-    advertiser,sha256,image_url,label,value,who,why,at
-    dealer_007,9f86d0...,https://cdn.example.com/1.jpg,colour,burgundy,ana,"not red",2026-11-...
+    advertiser,sha256,image_url,label,value,who,why,at,model_value
+    dealer_007,9f86d0...,https://cdn.example.com/1.jpg,colour,burgundy,ana,"not red",2026-11-...,red
 
 The history has what ``intake`` replays; what holds now has the columns above. ``intake`` reads
 both. What a spreadsheet would take for a formula in a CSV file has an apostrophe before it, which
@@ -27,7 +27,7 @@ from service.database.session import Database
 from service.database.tables import CurrentFix, Fix, Source
 
 Format = Literal["csv", "jsonl", "ground_truth"]
-CURRENT = ("advertiser", "sha256", "image_url", "label", "value", "who", "why", "at")
+CURRENT = ("advertiser", "sha256", "image_url", "label", "value", "who", "why", "at", "model_value")
 HISTORY = ("id", *CURRENT[:4], "before", *CURRENT[4:], "undoes")
 CHUNK = 1000  # rows that are read at once
 JOB = "augrank-fixes"  # the labelling job in a manifest
@@ -106,6 +106,7 @@ def _rows(database: Database, export: Export) -> Iterator[dict[str, Any]]:
                 "who": fix.who,
                 "why": fix.why,
                 "at": _iso(fix.at),
+                "model_value": fix.model_value,
                 "undoes": fix.undoes,
             }
         if len(fixes) < CHUNK:

@@ -12,6 +12,7 @@ from service.models.promotion import Promoter
 
 log = logging.getLogger("augrank.service")
 LOOK_S = 0.5  # between looks at the table
+FIRST_S = 30.0  # until a rare chore is first done: a service may restart before it would be due
 Chore = tuple[Callable[[], object], float]  # what to do, and every how many seconds
 
 
@@ -38,7 +39,8 @@ class Follower:
         self._thread.join(60)
 
     def _run(self) -> None:
-        due = [time.monotonic() + every_s for _, every_s in self._chores]
+        started = time.monotonic()
+        due = [started + min(every_s, FIRST_S) for _, every_s in self._chores]
         while not self._stop.wait(LOOK_S):
             for promoter in self._promoters:
                 self._follow(promoter)

@@ -104,6 +104,17 @@ def test_a_history_is_repeated_with_its_undos(fixed: Caller, other: Caller, form
     assert holds(other) == holds(fixed)
 
 
+@pytest.mark.parametrize("history", [False, True])
+def test_rows_have_what_the_model_had_said(fixed: Caller, other: Caller, history):
+    rows = [json.loads(row) for row in export(fixed, format="jsonl", history=history).splitlines()]
+    said = {image["sha256"]: image["labels"] for image in fixed.classify(*IMAGES)}
+    for row in rows:
+        assert row["model_value"] == said[row["sha256"]][row["label"]]["model_value"]
+    take(other, export(fixed, format="csv", history=history))
+    taken = list(csv.DictReader(io.StringIO(export(other, history=history), newline="")))
+    assert {row["model_value"] for row in taken} == {""}  # another model's words are not kept
+
+
 def test_a_spreadsheet_sees_no_formula(fixed: Caller):
     rows = list(csv.DictReader(io.StringIO(export(fixed, history=True), newline="")))
     assert {row["why"] for row in rows} == {"'" + ODD, ""}

@@ -103,6 +103,23 @@ def test_a_small_batch_ends_before_the_large_one_of_a_slow_host(database: Databa
     assert [site.count(f"/slow{n}.png") for n in range(len(urls))] == [1] * len(urls)
 
 
+def test_a_batch_whose_last_url_ends_with_its_turn_is_done(database: Database, site: Site):
+    number = added(database, "ada", [site.answer("/only.png", PHOTOS[0])])
+    taken = JobWorker(database, BATCH, lambda claim: True).claim()
+    assert taken is not None
+
+    def over() -> bool:
+        """Say that others wait as soon as there is an answer."""
+        with database.reads() as session:
+            return counts_of(session, number) != (0, 0)
+
+    work = BatchWork(ClassifyService(database, FixedModel(0)), FAST)
+    assert work(replace(taken, gives_way=over))
+    with database.reads() as session:
+        assert counts_of(session, number) == (1, 0)
+        assert events_of(session, number)[-1].text == "done: 1 answered, 0 skipped"
+
+
 def test_a_host_that_never_answers_is_tried_no_oftener_for_it(database: Database, site: Site):
     ended = threading.Event()
 
