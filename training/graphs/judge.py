@@ -15,7 +15,7 @@ from augrank.contracts.run import Precision
 from training.common.metrics import clustered_mean, log_loss
 
 # Differences below these cost nobody anything; larger ones may be the chance of the test split.
-EQUAL_LOSS = 0.005  # of the loss itself
+EQUAL_LOSS = 0.005  # of the loss without a network, which is that of the rates alone
 EQUAL_GAIN = 0.1  # of what heads know beyond the rate of outcomes, which may be little
 EQUAL_ACCURACY = 0.002  # share of images whose augmentation is recognised
 MAX_REGRET = 0.005  # more than fp32's: probability that is lost by following answers
@@ -33,7 +33,8 @@ class HeldOut:
         loss: (R,) log loss of each outcome of the test split, of all targets; or of each label.
         weight: (R,) so that every target, or label, counts the same.
         original: (R,) number of its original, or of its group.
-        base_loss: mean over targets of ``base_rate_loss``; None without targets.
+        base_loss: mean over targets of ``base_rate_loss``, or over labels of the same of their
+            classes; None without targets.
         regret: mean over targets of ``relative_regret``; None without true probabilities.
     """
 
@@ -75,9 +76,8 @@ class Comparison:
         regret = None
         if graph.regret is not None and exact.regret is not None:
             regret = graph.regret - exact.regret
-        loss = exact.mean_loss
-        gain = max(0.0, (exact.base_loss or 0.0) - loss)
-        equal = min(EQUAL_LOSS * loss, EQUAL_GAIN * gain)
+        loss, base = exact.mean_loss, exact.base_loss or 0.0
+        equal = min(EQUAL_LOSS * base, EQUAL_GAIN * max(0.0, base - loss))
         return cls(more, error, loss, equal, fewer, fewer_error, regret)
 
     def shortfalls(self) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from training.graphs.judge import (
 )
 
 ORIGINALS, ROWS = 50, 400
+BASE = 0.69
 RNG = np.random.default_rng(0)
 EXACT = HeldOut(
     correct=RNG.random(600) < 0.9,
@@ -21,7 +22,7 @@ EXACT = HeldOut(
     loss=RNG.normal(0.5, 0.1, ROWS),
     weight=np.full(ROWS, 1 / ROWS),
     original=np.repeat(np.arange(ORIGINALS), ROWS // ORIGINALS),
-    base_loss=0.69,
+    base_loss=BASE,
     regret=0.01,
 )
 
@@ -40,9 +41,9 @@ def test_the_same_is_as_good():
 @pytest.mark.parametrize(
     ("more", "noise", "good"),
     [
-        (0.8 * EQUAL_LOSS * 0.5, 0.0, True),  # costs nobody anything
-        (1.3 * EQUAL_LOSS * 0.5, 0.0, False),
-        (1.3 * EQUAL_LOSS * 0.5, 0.1, True),  # may be chance
+        (0.8 * EQUAL_LOSS * BASE, 0.0, True),  # costs nobody anything
+        (1.3 * EQUAL_LOSS * BASE, 0.0, False),
+        (1.3 * EQUAL_LOSS * BASE, 0.1, True),  # may be chance
         (0.1, 0.1, False),
         (-0.1, 0.0, True),  # better
     ],
@@ -58,12 +59,21 @@ def test_a_higher_loss_counts_beyond_its_error_and_beyond_what_matters(more, noi
 
 
 def test_what_matters_is_less_where_heads_know_little():
-    """Half a percent of the loss would be a third of what these heads know beyond the rate."""
+    """Half a percent of the base would be a third of what these heads know beyond the rate."""
     little = replace(EXACT, base_loss=EXACT.mean_loss + 0.006)
     worse = replace(little, loss=little.loss + 0.002)
-    assert Comparison.of(worse, replace(EXACT, base_loss=0.69)).shortfalls() == ()
+    assert Comparison.of(worse, replace(EXACT, base_loss=BASE)).shortfalls() == ()
     (found,) = Comparison.of(worse, little).shortfalls()
     assert found.startswith("log loss 0.0020 higher")
+
+
+def test_what_matters_does_not_vanish_where_a_network_knows_nearly_all():
+    """Of 1.386 nats of four classes 0.036 are left: 0.002 more cost no image its class."""
+    sure = replace(EXACT, loss=EXACT.loss * 0.036 / EXACT.mean_loss, base_loss=np.log(4))
+    assert Comparison.of(replace(sure, loss=sure.loss + 0.002), sure).shortfalls() == ()
+    assert Comparison.of(replace(sure, loss=sure.loss + 0.008), sure).shortfalls() != ()
+    wrong = replace(sure, correct=sure.correct & (np.arange(600) % 100 > 0))
+    assert Comparison.of(wrong, sure).shortfalls() != ()  # 1 % of images lose theirs
 
 
 def test_base_rates_and_rare_outcomes():
