@@ -117,7 +117,7 @@ def _parts(
         local = LocalDeployment(labels, load_classifier)
         parts.models.add(CLASSIFY, labels, deployments.get(CLASSIFY) or local)
         downloads = DownloadSettings(per_host=settings.per_host, guard=guard)
-        work = BatchWork(parts.classify, downloads, limits)
+        work = BatchWork(parts.classify, downloads, limits, settings.max_urls)
         parts.workers[BATCH] = JobWorker(database, BATCH, work)
         retraining = Retraining(
             database,

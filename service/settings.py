@@ -45,6 +45,12 @@ class ServiceSettings(BaseSettings):
         ge=1,
         description="Answers that are kept; of those who have most the least recently used go.",
     )
+    max_urls: int = Field(
+        1_000_000,
+        ge=1,
+        description="URLs of batches whose image is remembered; of those who have most the ones "
+        "not seen for longest go.",
+    )
     max_images_gb: float = Field(
         20,
         gt=0,

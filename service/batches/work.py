@@ -6,9 +6,7 @@ An item has a result as soon as it is written: a process that ends loses nothing
 a batch that gives way to those of other advertisers goes on where it was.
 """
 
-import hashlib
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import select, update
@@ -21,13 +19,21 @@ from service.answers.classify import ClassifyRequest, ClassifyService
 from service.backends.classify import ClassifyOptions
 from service.batches.downloads import Downloads, DownloadSettings, Outcome
 from service.batches.log import done_lines, started_line
-from service.database.session import insert_missing
+from service.batches.sources import (
+    Found,
+    known_sources,
+    note_found,
+    note_unchanged,
+    trim_sources,
+)
 from service.database.tables import Job, JobItem, Source
 from service.errors import AnswerExpired
 from service.jobs.queue import last_lines, note
 from service.jobs.worker import Claim
 
 CHUNK = 64  # URLs that are downloaded and classified together
+MAX_URLS = 1_000_000
+TRIM_EVERY = 1000  # new URLs, after which it is looked whether there are too many
 
 
 class BatchWork:
@@ -37,6 +43,7 @@ class BatchWork:
         service: classifies.
         settings: of downloads.
         limits: larger images are refused.
+        max_urls: whose image is remembered.
     """
 
     def __init__(
@@ -44,8 +51,10 @@ class BatchWork:
         service: ClassifyService,
         settings: DownloadSettings = DownloadSettings(),
         limits: DecodeLimits = DecodeLimits(),
+        max_urls: int = MAX_URLS,
     ) -> None:
         self._service, self._settings, self._limits = service, settings, limits
+        self._max_urls, self._added = max_urls, 0
         self._database = service.database
         self._gave_way: set[int] = set()  # jobs that go on after others
 
@@ -119,7 +128,8 @@ class BatchWork:
         answers = self._service(
             ClassifyRequest(job.advertiser, tuple(images), options, job.options["configured"])
         )
-        told, failed, sources = (list[dict[str, Any]]() for _ in range(3))
+        told, failed = list[dict[str, Any]](), list[dict[str, Any]]()
+        found, unchanged = list[Found](), list[Source]()
         for item, answer in zip(items, answers, strict=True):
             row = {"job_id": job.id, "number": item.number}
             if answer.error is not None:
@@ -129,33 +139,34 @@ class BatchWork:
             told.append(row | {"sha256": answer.sha256})
             outcome = outcomes[item.url]
             if isinstance(outcome, Fetched) and answer.sha256:
-                sources.append(_source(job.advertiser, item.url, answer.sha256, outcome.validators))
+                found.append(Found(item.url, answer.sha256, outcome.validators))
+            elif isinstance(outcome, Unchanged):
+                unchanged.append(known[item.url])
         with self._database.writes() as session:
             if not claim.holds(session):
                 return
             for rows in (told, failed):
                 if rows:
                     session.execute(update(JobItem), rows)
-            if sources:
-                sources.sort(key=lambda row: row["url_digest"])  # in one order: no deadlock
-                insert_missing(session, Source, sources)
-                session.execute(update(Source), sources)
+            note_found(session, job.advertiser, found)
+            note_unchanged(session, unchanged)
+        self._trim(len(found))
 
     def _known(
         self, advertiser: str, urls: Sequence[str], options: ClassifyOptions
     ) -> dict[str, Source]:
         """Return what was found before at those URLs whose images have an answer."""
-        digests = {_digest(url): url for url in urls}
         with self._database.reads() as session:
-            rows = list(
-                session.scalars(
-                    select(Source).where(
-                        Source.advertiser == advertiser, Source.url_digest.in_(digests)
-                    )
-                )
-            )
+            rows = known_sources(session, advertiser, urls)
         answered = self._service.answered(advertiser, [row.sha256 for row in rows], options)
         return {row.url: row for row in rows if row.sha256 in answered}
+
+    def _trim(self, added: int) -> None:
+        self._added += added
+        if self._added >= TRIM_EVERY:
+            self._added = 0
+            with self._database.writes() as session:
+                trim_sources(session, self._max_urls)
 
 
 def _image(outcome: Outcome, known: Source | None) -> bytes | str | RequestError:
@@ -165,20 +176,3 @@ def _image(outcome: Outcome, known: Source | None) -> bytes | str | RequestError
         assert known is not None
         return known.sha256
     return outcome
-
-
-def _source(advertiser: str, url: str, sha256: str, validators: Validators) -> dict[str, Any]:
-    """Return the row of what was found at a URL."""
-    return {
-        "advertiser": advertiser,
-        "url_digest": _digest(url),
-        "url": url,
-        "sha256": sha256,
-        "etag": validators.etag,
-        "last_modified": validators.last_modified,
-        "checked_at": datetime.now(UTC),
-    }
-
-
-def _digest(url: str) -> str:
-    return hashlib.sha256(url.encode()).hexdigest()

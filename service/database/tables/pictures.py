@@ -6,7 +6,7 @@ people are about pictures, so that they hold for every encoding, URL and ETag.
 
 from datetime import datetime
 
-from sqlalchemy import DateTime, ForeignKey, LargeBinary, String, Text
+from sqlalchemy import DateTime, ForeignKey, Index, LargeBinary, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.database.tables.base import DIGEST, NAME, Base
@@ -56,3 +56,4 @@ class Source(Base):
     etag: Mapped[str] = mapped_column(Text)
     last_modified: Mapped[str] = mapped_column(Text)
     checked_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    __table_args__ = (Index("ix_sources_of_advertiser", "advertiser", "checked_at"),)
