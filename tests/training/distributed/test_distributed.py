@@ -50,9 +50,10 @@ def test_every_batch_is_sharded_and_weighted_as_a_whole(size):
     parts = [list(batches(World(rank, size)).shuffled(train, crops, 1)) for rank in range(size)]
     assert {len(part) for part in parts} == {len(alone)}
     for whole, *shares in zip(alone[:-1], *(part[:-1] for part in parts), strict=True):
-        for rank, share in enumerate(shares):
-            np.testing.assert_array_equal(share.images, whole.images[rank::size])
-            np.testing.assert_array_equal(share.label, whole.label[rank::size])
+        images, labels = (np.array_split(each, size) for each in (whole.images, whole.label))
+        for share, image, label in zip(shares, images, labels, strict=True):
+            np.testing.assert_array_equal(share.images, image)
+            np.testing.assert_array_equal(share.label, label)
         mean = np.mean([share.weight * share.label.float().mean() for share in shares])
         assert mean == pytest.approx(float(whole.label.float().mean()))
     assert all(len(part[-1].label) >= 2 for part in parts)  # batch normalisation needs two
