@@ -76,8 +76,9 @@ def from_base64(encoded: Any) -> bytes:
     elif "://" in encoded[:12]:
         raise BadRequest(
             "image is a URL",
-            expected="the file's bytes as base64 text: the server fetches nothing",
+            expected="the file's bytes as base64 text",
             got=repr(encoded[:40]),
+            remedy="Send the file; a classifier that may download takes URLs in a list: urls.",
         )
     text = "".join(encoded.split()).translate(_STANDARD)  # MIME wraps lines
     text = text.rstrip("=")

@@ -50,10 +50,10 @@ def measure_loader(data: Dataset, bench: TrainingBench) -> LoaderMeasurement:
 
 def warm_rate(data: Dataset, samples: Samples, batch_size: int, device: Device) -> float:
     """Load whole epochs from a warm image cache; return images per second."""
-    epochs, start = 0, time.perf_counter()
-    while (seconds := time.perf_counter() - start) < WARM_S:
+    epochs, seconds, start = 0, 0.0, time.perf_counter()
+    while seconds < WARM_S:
         _load_epoch(data, samples, batch_size, device)
-        epochs += 1
+        epochs, seconds = epochs + 1, time.perf_counter() - start
     return epochs * len(samples) / seconds
 
 

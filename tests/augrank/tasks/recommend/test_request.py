@@ -173,7 +173,12 @@ def test_instances_are_several_requests_that_share_header_fields():
         ({"body": {"image": 3}}, JSON, BadRequest, "base64 text.*got 3"),
         ({"body": {"image": {"url": "x"}}}, JSON, BadRequest, "got an object with 'url'"),
         ({"body": {"image": [1, 2]}}, JSON, BadRequest, "got a list of 2"),
-        ({"body": {"image": "https://shop/a.jpg"}}, JSON, BadRequest, "URL.*fetches nothing"),
+        (
+            {"body": {"image": "https://shop/a.jpg"}},
+            JSON,
+            BadRequest,
+            "URL.*base64.*takes URLs in a list: urls",
+        ),
         ({"body": b'{"image": "a", "image": "b"}'}, JSON, BadRequest, "has 'image' twice"),
         (
             {"body": b'{"image": "YQ==", "context": {"a": 1, "a": 2}}'},
