@@ -78,7 +78,7 @@ def from_base64(encoded: Any) -> bytes:
             "image is a URL",
             expected="the file's bytes as base64 text",
             got=repr(encoded[:40]),
-            remedy="Send the file; a classifier that may download takes URLs in a list: urls.",
+            remedy='Send the file. A classifier with --allow-urls takes {"urls": [...]}.',
         )
     text = "".join(encoded.split()).translate(_STANDARD)  # MIME wraps lines
     text = text.rstrip("=")

@@ -27,12 +27,18 @@ def labels(
         Path | None, typer.Option(help="Folder of the parts (default: build/labels/SYSTEM).")
     ] = None,
     backbones: Annotated[str, typer.Option(help="Comma-separated networks to train.")] = "resnet18",
-    weights: Annotated[str, typer.Option(help="Weights to start from: none or imagenet.")] = "none",
+    weights: Annotated[
+        str,
+        typer.Option(
+            help="Weights to start from, none or imagenet; with commas, of each backbone."
+        ),
+    ] = "none",
     count: Annotated[int, typer.Option(min=100, help="Images to train and test with.")] = 12_000,
     fresh: Annotated[int, typer.Option(min=50, help="New images, of other people.")] = 2500,
     epochs: Annotated[int, typer.Option(min=1, help="Number of epochs.")] = 12,
     freeze_epochs: Annotated[
-        int, typer.Option(min=0, help="Epochs that train only the last layer.")
+        int,
+        typer.Option(min=0, help="Epochs that train only the last layer, if there are weights."),
     ] = 0,
     image_size: Annotated[int, typer.Option(help="Image size in pixels.")] = 128,
     document: Annotated[
@@ -53,9 +59,12 @@ def labels(
         check_output_folder(folder)
         if document is not None:
             check_output_file(document, "--document")
-        names = tuple(name.strip() for name in backbones.split(",") if name.strip())
+        names, starts = (
+            tuple(name.strip() for name in text.split(",") if name.strip())
+            for text in (backbones, weights)
+        )
         experiment = Experiment(
-            system.value, names, weights, count, fresh, epochs, image_size, freeze_epochs
+            system.value, names, starts, count, fresh, epochs, image_size, freeze_epochs
         )
         content = measure_labels(experiment, folder, command_line())
         write_results(folder, content)

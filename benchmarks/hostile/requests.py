@@ -120,7 +120,9 @@ class HostileRequests:
         image: object = _pick((encoded, encoded[:-3], {"b64": encoded}, [encoded], 3, None), rng)
         fields = self._some_fields(rng)
         context = {n: fields.pop(n) for n in ("campaign_type", "industry") if n in fields}
-        body: object = {"image": image, **fields, "context": context}
+        body: object = {"image": image, **fields, **({"context": context} if context else {})}
+        if not self._fields.keys() & {"campaign_type", "industry"} and not rng.integers(4):
+            body = {"images": [image] * int(rng.integers(4)), **fields}  # a classifier's
         if not rng.integers(4):
             body = {"instances": [body] * int(rng.integers(4))}
         text = json.dumps(body).encode()

@@ -190,6 +190,8 @@ def _run(command: Sequence[object], kind: InstanceType, step: ShowStatus) -> Non
 
 
 def _as_typed(value: object) -> str:
+    if isinstance(value, dict):
+        value = [f"{name}={each}" for name, each in value.items()]
     return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 

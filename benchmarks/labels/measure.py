@@ -9,7 +9,6 @@ answers for new images, of uploaders or advertisers that training never saw, wit
 import csv
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,14 +20,12 @@ from numpy.typing import NDArray
 from scipy.stats import beta
 
 from augrank.contracts.manifest import PATH
-from augrank.errors import DataError
+from augrank.errors import BadRequest, DataError
 from augrank.images.decode import decode
 from augrank.resources import usable_cores
-from augrank.tasks.classify.pipeline import Classifier
-from augrank.tasks.classify.request import Request
 from benchmarks.common.machine import machine
 from benchmarks.common.results import RESULTS_VERSION
-from benchmarks.common.statistics import Median
+from benchmarks.labels.compare import image_rates, macro_f1_difference
 from benchmarks.labels.foreground_colour import Method, colour_baseline
 from benchmarks.labels.systems import SYSTEMS, System, SystemName
 from benchmarks.reproduce import read_report, run_training
@@ -36,7 +33,7 @@ from training.common.classification import classification_figures
 from training.common.ranking import draw_pairs, ranking_figures
 
 FRESH_SEED = 1  # of new images; those of training have seed 0
-TIMED_REQUESTS, TIMED_IMAGES = 8, 32
+TIMED_IMAGES = 32
 CONFIDENCE = 0.95
 
 Rows = list[dict[str, Any]]
@@ -48,13 +45,27 @@ class Experiment:
 
     system: SystemName
     backbones: tuple[str, ...] = ("resnet18",)
-    weights: str = "none"
+    weights: tuple[str, ...] = ("none",)  # to start from: of all, or of each backbone
     count: int = 12_000  # images to train and test with
     fresh: int = 2500  # new images
     epochs: int = 12
     image_size: int = 128
-    freeze_epochs: int = 0
+    freeze_epochs: int = 0  # of backbones that start from weights
     seed: int = 0
+
+    def weights_of(self, backbone: str) -> str:
+        """Return the weights that a backbone starts from.
+
+        Raises:
+            BadRequest: there are neither one nor as many as backbones.
+        """
+        if len(self.weights) not in (1, len(self.backbones)):
+            raise BadRequest(
+                "the weights do not fit the backbones",
+                expected=f"one word, or {len(self.backbones)} with commas",
+                got=",".join(self.weights),
+            )
+        return self.weights[self.backbones.index(backbone) if len(self.weights) > 1 else 0]
 
 
 def measure_labels(experiment: Experiment, out: Path, command: str) -> dict[str, Any]:
@@ -72,25 +83,31 @@ def measure_labels(experiment: Experiment, out: Path, command: str) -> dict[str,
     fresh = ("--count", experiment.fresh, "--seed", FRESH_SEED, "--out", out / "fresh")
     run_training("render", *size, *fresh)
     truth = _read(out / "fresh" / "manifest.csv")
-    backbones = {}
+    backbones: dict[str, dict[str, Any]] = {}
+    answers = dict[str, Rows]()
     for backbone in experiment.backbones:
         run, dist = out / "runs" / backbone, out / "dist" / backbone
         _fit(experiment, system, backbone, out / "images", run)
         rules = ("--rules", system.rules) if system.rules else ()
         _run("export", "build", run, "--out", dist, "--name", backbone, *rules)
         manifest = _fresh_manifest(system, truth, out / "fresh")
-        answers = out / f"{backbone}.parquet"
-        _run("augrank", "score", dist / "bundle", manifest, "--out", answers)
-        told = _in_order(pq.read_table(answers).to_pylist(), truth)
+        table = out / f"{backbone}.parquet"
+        _run("augrank", "score", dist / "bundle", manifest, "--out", table)
+        told = answers[backbone] = _in_order(pq.read_table(table).to_pylist(), truth)
         report = read_report(run)
         backbones[backbone] = {
             "graph": report["graph"],
             "graphs": report["graphs"],
             "heads": {name: each["head"] for name, each in report["labels"].items()},
             "test": {**report["labels"], **_test_ranks(report)},
+            "weights": experiment.weights_of(backbone),
             "fresh": _figures(system, truth, told),
-            "images_per_s": images_per_second(dist / "bundle", out / "fresh", truth),
         }
+    images = [(out / "fresh" / row[PATH]).read_bytes() for row in truth[:TIMED_IMAGES]]
+    bundles = {backbone: out / "dist" / backbone / "bundle" for backbone in experiment.backbones}
+    for backbone, rates in image_rates(bundles, images).items():
+        backbones[backbone] |= rates
+    _compare(system, truth, answers, backbones)
     return {
         "benchmark": "labels",
         "results_version": RESULTS_VERSION,
@@ -100,6 +117,25 @@ def measure_labels(experiment: Experiment, out: Path, command: str) -> dict[str,
         "backbones": backbones,
         "baselines": _colour_baselines(system, experiment, out, truth) if system.colour else {},
     }
+
+
+def _compare(
+    system: System, truth: Rows, answers: Mapping[str, Rows], backbones: dict[str, dict[str, Any]]
+) -> None:
+    """Add to all backbones but the first how their macro-F1 differs from its."""
+    others = list(answers)[1:]
+    group = np.unique([row[system.group] for row in truth], return_inverse=True)[1]
+    for label in system.labels:
+        known = [number for number, row in enumerate(truth) if row[label]]
+        names = {row[label] for rows in (truth, *answers.values()) for row in rows if row[label]}
+        place = {name: number for number, name in enumerate(sorted(names))}
+        true, *told = (
+            np.array([place[rows[number][label]] for number in known])
+            for rows in (truth, *answers.values())
+        )
+        for backbone, classes in zip(others, told[1:], strict=True):
+            difference = macro_f1_difference(true, classes, told[0], group[known])
+            backbones[backbone]["fresh"][label]["macro_f1_more"] = difference
 
 
 def _test_ranks(report: Mapping[str, Any]) -> dict[str, Any]:
@@ -128,10 +164,10 @@ def _fit(experiment: Experiment, system: System, backbone: str, images: Path, ru
         *system.fit_options(),
         *("--manifest", images / "manifest.csv", "--out", run, "--backbone", backbone),
         *("--epochs", experiment.epochs, "--image-size", experiment.image_size),
-        *("--weights", experiment.weights, "--seed", experiment.seed),
+        *("--weights", experiment.weights_of(backbone), "--seed", experiment.seed),
         *("--cache", run.parent / "cache"),
     ]
-    if experiment.freeze_epochs:
+    if experiment.freeze_epochs and experiment.weights_of(backbone) != "none":
         options += ["--freeze-epochs", experiment.freeze_epochs]
     run_training("fit", *options)
 
@@ -287,20 +323,3 @@ def _colour_baselines(
             asdict(classification_figures(probability, expected, group, classes))
         )
     return found
-
-
-def images_per_second(bundle: Path, folder: Path, truth: Rows) -> dict[str, float]:
-    """Return how many images a loaded classifier answers a second, by the quickest way here.
-
-    Returns:
-        The median and its interval; see ``Median``.
-    """
-    images = [(folder / row[PATH]).read_bytes() for row in truth[:TIMED_IMAGES]]
-    classifier = Classifier.load(bundle, embedding_cache_mb=0)
-    classifier.warm_up()
-    seconds = []
-    for _ in range(TIMED_REQUESTS):
-        started = time.perf_counter()
-        classifier.classify_batch([Request(tuple(images))])
-        seconds.append(time.perf_counter() - started)
-    return asdict(Median.of(len(images) / np.array(seconds), 1))

@@ -11,6 +11,15 @@ RULES = Path(__file__).with_name("review_rules.yaml")
 
 
 @dataclass(frozen=True)
+class Bar:
+    """What a figure of a label has to reach on new images."""
+
+    figure: str  # macro_f1, accuracy or worst_recall
+    bound: float
+    aim: float
+
+
+@dataclass(frozen=True)
 class System:
     """A system: its images, what is asked about them, and what was printed.
 
@@ -19,6 +28,7 @@ class System:
         kind: of the rendered images.
         group: column of those whose images are never divided.
         labels: columns that are classified; those of ``quantiles`` are scores.
+        bars: of each label's figures: name, bound and aim.
         quantiles: classes of equal size from a column of scores.
         ranks: columns of scores; their truth is in ``truth``.
         truth: column of what can be known about the scores.
@@ -32,6 +42,7 @@ class System:
     kind: Kind
     group: str
     labels: tuple[str, ...] = ()
+    bars: tuple[tuple[str, tuple[Bar, ...]], ...] = ()
     quantiles: tuple[tuple[str, int], ...] = ()
     ranks: tuple[str, ...] = ()
     truth: str = ""
@@ -58,6 +69,7 @@ SYSTEMS: dict[SystemName, System] = {
         kind="review",
         group="uploader",
         labels=("kind",),
+        bars=(("kind", (Bar("macro_f1", 0.97, 0.98),)),),
         rules=RULES,
         credit=(("Style Review", "full-length"), ("Product Review", "product")),
         printed=(
@@ -82,6 +94,10 @@ SYSTEMS: dict[SystemName, System] = {
         kind="inventory",
         group="advertiser",
         labels=("type", "colour"),
+        bars=(
+            ("type", (Bar("accuracy", 0.97, 0.99),)),
+            ("colour", (Bar("accuracy", 0.9, 0.92), Bar("worst_recall", 0.75, 0.8))),
+        ),
         colour="colour",
         printed=(
             ("accuracy", "not printed; it decays with every new advertiser"),

@@ -14,6 +14,7 @@ RIGHT = PerformanceTarget(
     0.99,
     0.995,
 )
+DECIDED = PerformanceTarget("decided", "decided without a person", 0.85, 0.9)
 RANKED = PerformanceTarget(
     "share_of_attainable",
     "pairs told rightly, share of those that could be",
@@ -21,25 +22,53 @@ RANKED = PerformanceTarget(
     0.95,
     "The cause is not known.",
 )
+MORE = PerformanceTarget(
+    "macro_f1_more", "macro-F1 of {label}, less that of {first}", -0.015, -0.01
+)
+SPEED = PerformanceTarget("speed_ratio", "images a second, times those of {first}", 1.5, 2.0)
+NAMES = {
+    "macro_f1": "macro-F1",
+    "accuracy": "accuracy",
+    "worst_recall": "recall of the worst class",
+}
 
 
 def target_rows(results: Results) -> list[list[str]]:
     """Return a table row for each network and target of these results' system."""
-    system = SYSTEMS[results["system"]]
+    system, backbones = SYSTEMS[results["system"]], results["backbones"]
     return [
         replace(target, title=f"{backbone}: {target.title}").row(figure)
-        for backbone, row in results["backbones"].items()
-        for target, figure in _figures(system, row["fresh"])
+        for backbone, row in backbones.items()
+        for target, figure in _figures(system, row, next(iter(backbones)))
     ]
 
 
-def _figures(
-    system: System, fresh: Mapping[str, Any]
-) -> list[tuple[PerformanceTarget, dict[str, float]]]:
-    """Return the targets of a system, each with its figure."""
-    found = [(RIGHT, single(fresh["decisions"][RIGHT.name]))] if system.credit else []
+Figure = tuple[PerformanceTarget, dict[str, float]]
+
+
+def _figures(system: System, row: Mapping[str, Any], first: str) -> list[Figure]:
+    """Return the targets of a system, each with its figure, also beside the first network's."""
+    fresh = row["fresh"]
+    found = list[Figure]()
+    for label, bars in system.bars:
+        told = fresh[label]
+        for bar in bars:
+            title = f"{NAMES[bar.figure]} of {label}"
+            target = PerformanceTarget(bar.figure, title, bar.bound, bar.aim)
+            found.append((target, _with_interval(told, bar.figure)))
+        if MORE.name in told:
+            title = MORE.title.format(label=label, first=first)
+            found.append((replace(MORE, title=title), told[MORE.name]))
+    if SPEED.name in row:
+        found.append((replace(SPEED, title=SPEED.title.format(first=first)), row[SPEED.name]))
+    if system.credit:
+        decisions = fresh["decisions"]
+        found += [(each, single(decisions[each.name])) for each in (DECIDED, RIGHT)]
     for rank in system.ranks:
-        told = fresh[f"{rank}, rank"]
-        low, high = told[f"{RANKED.name}_interval_95"]
-        found.append((RANKED, {"median": told[RANKED.name], "low": low, "high": high}))
+        found.append((RANKED, _with_interval(fresh[f"{rank}, rank"], RANKED.name)))
     return found
+
+
+def _with_interval(told: Mapping[str, Any], name: str) -> dict[str, float]:
+    low, high = told.get(f"{name}_interval_95", (told[name], told[name]))
+    return {"median": told[name], "low": low, "high": high}

@@ -19,15 +19,14 @@ from service.answers.classify import ClassifyRequest, ClassifyService
 from service.backends.classify import ClassifyOptions
 from service.batches.downloads import Downloads, DownloadSettings, Outcome
 from service.batches.log import done_lines, started_line
-from service.batches.sources import (
-    Found,
-    known_sources,
-    note_found,
-    note_unchanged,
-    trim_sources,
-)
 from service.database.tables import Job, JobItem, Source
 from service.errors import AnswerExpired
+from service.images.sources import (
+    Found,
+    known_sources,
+    note_seen,
+    trim_sources,
+)
 from service.jobs.queue import last_lines, note
 from service.jobs.worker import Claim
 
@@ -43,7 +42,7 @@ class BatchWork:
         service: classifies.
         settings: of downloads.
         limits: larger images are refused.
-        max_urls: whose image is remembered.
+        max_urls: of all advertisers, whose image is remembered.
     """
 
     def __init__(
@@ -148,8 +147,7 @@ class BatchWork:
             for rows in (told, failed):
                 if rows:
                     session.execute(update(JobItem), rows)
-            note_found(session, job.advertiser, found)
-            note_unchanged(session, unchanged)
+            note_seen(session, job.advertiser, found, unchanged)
         self._trim(len(found))
 
     def _known(

@@ -9,7 +9,6 @@ twice: what is there already is unchanged. With the column ``before`` it is a hi
 are repeated one after the other, undos too.
 """
 
-import hashlib
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -26,6 +25,7 @@ from service.fixes import history
 from service.fixes.classes import check_class, spelled
 from service.fixes.rows import FixLine, NumberedRow
 from service.images.pictures import sent_before
+from service.images.sources import digest_of
 
 CHUNK = 100  # rows that are written together
 MAX_LISTED = 1000  # bad rows and conflicts; more are only counted
@@ -134,7 +134,7 @@ def take_fixes(
 def _lock(session: Session, chunk: Sequence[NumberedRow]) -> None:
     """Lock the pictures of some rows in one order, so that two files do not wait for each other."""
     lines = [row.line for row in chunk if row.line is not None]
-    urls = [(line.advertiser, _digest(str(line.image_url))) for line in lines if not line.sha256]
+    urls = [(line.advertiser, digest_of(str(line.image_url))) for line in lines if not line.sha256]
     sources = select(Source.sha256).where(tuple_(Source.advertiser, Source.url_digest).in_(urls))
     digests = {line.sha256 for line in lines if line.sha256} | set(session.scalars(sources))
     shown = select(StoredImage.picture_id).where(StoredImage.sha256.in_(digests))
@@ -213,14 +213,13 @@ def _asked(session: Session, row: NumberedRow, intake: Intake) -> _Asked:
 
 
 def _at_url(session: Session, line: FixLine) -> str:
-    source = session.get(Source, (line.advertiser, _digest(str(line.image_url))))
+    source = session.get(Source, (line.advertiser, digest_of(str(line.image_url))))
     if source is None:
-        raise NotFound(f"{line.advertiser} has not sent the image at {line.image_url}")
+        raise NotFound(
+            f"what {line.advertiser} has sent from {line.image_url} is not known, or not any more: "
+            "give the image's sha256"
+        )
     return source.sha256
-
-
-def _digest(url: str) -> str:
-    return hashlib.sha256(url.encode()).hexdigest()
 
 
 def _named(line: FixLine, intake: Intake) -> tuple[str, FixLine]:

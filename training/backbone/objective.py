@@ -122,21 +122,25 @@ class Objective:
 
 
 def _ranking_figures(score: Tensor, place: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return summed loss, correct answers and answers of images (B,), as the mean of their pairs.
+    """Return summed loss, correct answers and answers of images (B,).
+
+    An image with a pair in the batch is an answer, and counts as the mean of its pairs: otherwise
+    those of few owners with many images would decide.
 
     Args:
         score: float32 (B,).
         place: int64 (B,), owner and standing in one number (``training.data.ranks.Rank.place``);
             NOT_LABELLED where unknown.
     """
-    known, owner = place != NOT_LABELLED, place // SPAN
+    owner = place // SPAN  # -1 where unknown
     pair = (place[:, None] > place[None]) & (owner[:, None] == owner[None])
     margin = score[:, None] - score[None]
-    pairs, answers = pair.sum().clamp(min=1), known.sum() * pair.any()
-    # Sums, not a selection: the number of pairs is not known to a GPU's graph.
-    loss = torch.where(pair, softplus(-margin), 0).sum() / pairs
-    right = torch.where(pair, (margin > 0).to(score.dtype), 0).sum() / pairs
-    return loss * answers, right * answers, answers
+    pairs = pair.sum(0) + pair.sum(1)  # of each image
+    share = 1 / pairs.clamp(min=1)
+    weight = torch.where(pair, share[:, None] + share[None], 0)
+    loss = (weight * softplus(-margin)).sum()
+    right = (weight * (margin > 0)).sum()
+    return loss, right, (pairs > 0).sum()
 
 
 def _balanced(label: NDArray[np.int64], classes: int) -> NDArray[np.float32]:

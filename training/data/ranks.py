@@ -31,7 +31,8 @@ class Rank:
     name: str  # of the column
     within: str | None  # column of those whose images are compared; None: all are
     score: Float64Array  # (N,) of each image; NaN if blank
-    owner: NDArray[np.int64]  # (N,) number of each image's uploader; 0 without such a column
+    # (N,) number of each image's uploader, also of one without a score; 0 without such a column
+    owner: NDArray[np.int64]
     standing: NDArray[np.int64]  # (N,) 0..STEPS among the owner's images; NOT_LABELLED if alone
 
     @property
@@ -137,7 +138,10 @@ def _read(
         alone = np.flatnonzero(cells.blank)
         number = cells.numbered()[1] + max(len(alone) - 1, 0)
         number[alone[np.argsort(alone.astype(str))]] = np.arange(len(alone))
-        owner = number[row]
+        # Of a file without a score the first row that tells: its images of other ranks have one.
+        rows = np.argsort(cells.blank, kind="stable")
+        first = rows[np.unique(file[rows], return_index=True)[1]]
+        owner = number[np.where(row >= 0, row, first)]
     return Rank.of(name, within, score, owner)
 
 

@@ -14,6 +14,7 @@ from training.distributed.world import World
 
 STATISTICS_SAMPLES = 12_000
 NOT_LABELLED = -1
+MAX_RUN = 8  # samples of one owner that come side by side in training
 Channels = tuple[float, float, float]
 
 
@@ -26,8 +27,8 @@ class Samples:
     # (N,) class of the image, or (N, Q) of each question about it; NOT_LABELLED where unknown.
     label: NDArray[np.int64]
     mirrored: NDArray[np.bool_] | None = None  # (N,) which may be mirrored; None: all
-    # (N,) those of one number are compared with each other, so they come in one batch, as far as
-    # they fit; None: none are.
+    # (N,) those of one number are compared with each other, so they come side by side; a batch's
+    # end may divide them. None: none are compared.
     owner: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
@@ -45,13 +46,21 @@ class Samples:
         return self[np.argsort(self.owner, kind="stable")]
 
     def shuffled(self, rng: np.random.Generator) -> NDArray[np.int64]:
-        """Return the rows in random order, (N,); those of an owner side by side."""
+        """Return the rows in random order, (N,); those of an owner side by side.
+
+        An owner of very many comes in several runs: a batch should not be of one alone.
+        """
         order = rng.permutation(len(self))
         if self.owner is None:
             return order
-        number = np.unique(self.owner, return_inverse=True)[1]
-        turn = rng.permutation(len(self))  # of each owner; there are no more than samples
-        return np.asarray(order[np.argsort(turn[number[order]], kind="stable")])
+        order = order[np.argsort(self.owner[order], kind="stable")]
+        _, start, size = np.unique(self.owner[order], return_index=True, return_counts=True)
+        place = np.arange(len(order)) - np.repeat(start, size)
+        runs = -(-size // MAX_RUN)
+        run = place * np.repeat(runs, size) // np.repeat(size, size)  # of even size
+        run += np.repeat(np.cumsum(runs) - runs, size)
+        turn = rng.permutation(int(runs.sum()))
+        return np.asarray(order[np.argsort(turn[run], kind="stable")])
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from augrank.arrays import Float64Array
 from augrank.contracts.run import Precision
 from training.common.metrics import clustered_mean, log_loss
 
-# Differences below these cost nobody anything; larger ones may be the chance of the test split.
-EQUAL_LOSS = 0.005  # of the loss without a network, which is that of the rates alone
+# Differences below these do not matter; larger ones may be the chance of the test split.
+EQUAL_LOSS = 0.005  # of the loss of guessing by the rates alone
 EQUAL_GAIN = 0.1  # of what heads know beyond the rate of outcomes, which may be little
 EQUAL_ACCURACY = 0.002  # share of images whose augmentation is recognised
 MAX_REGRET = 0.005  # more than fp32's: probability that is lost by following answers
@@ -30,11 +30,12 @@ class HeldOut:
         correct: (N,) whether each test image was recognised: its augmentation, or its label; of a
             ranked image, the share of its pairs.
         file: (N,) number of its file, or of its group.
-        loss: (R,) log loss of each outcome of the test split, of all targets; or of each label.
+        loss: (R,) log loss of each outcome of the test split, of all targets; or of each label, or
+            ranked image, of the validation and test splits.
         weight: (R,) so that every target, or label, counts the same.
         original: (R,) number of its original, or of its group.
-        base_loss: mean over targets of ``base_rate_loss``, or over labels of the same of their
-            classes; None without targets.
+        base_loss: of guessing by the rates of outcomes, or of classes, or of pairs (log 2), as a
+            mean over targets, or over labels and ranks; None without targets.
         regret: mean over targets of ``relative_regret``; None without true probabilities.
     """
 
@@ -62,7 +63,7 @@ class Comparison:
     log_loss: float  # more than fp32's mean loss
     log_loss_error: float
     fp32_log_loss: float
-    equal_loss: float  # a difference that costs nobody anything
+    equal_loss: float  # a difference that does not matter
     unrecognised: float  # share of images that fp32 recognises and the graph does not, less those
     unrecognised_error: float  # that the graph alone recognises
     regret: float | None  # more than fp32's

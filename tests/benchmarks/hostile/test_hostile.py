@@ -25,6 +25,17 @@ def test_a_request_is_made_again_from_its_number():
     assert {"application/json", "multipart/form-data", "image/png", "text/plain"} <= kinds.keys()
 
 
+def test_a_classifier_gets_json_that_it_can_read():
+    """Fields of a recommender would be refused before an image is decoded."""
+    made = HostileRequests([b"image"], {"review_kind": "Box Review"}, seed=0)
+    bodies = [made.make(n) for n in range(400)]
+    texts = [b.data for b in bodies if b.headers.get("Content-Type") == "application/json"]
+    plain = b'{"image": "aW1hZ2U=", "review_kind": "Box Review"}'
+    several = b'{"images": ["aW1hZ2U=", "aW1hZ2U="], "review_kind": "Box Review"}'
+    assert plain in texts
+    assert several in texts
+
+
 def test_own_errors_and_those_of_torchserve_are_told_apart():
     figures = HostileFigures()
     figures.add(0, 200, b"{}")

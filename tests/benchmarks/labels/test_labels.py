@@ -7,9 +7,11 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from augrank.errors import BadRequest
 from benchmarks.cli.app import app
+from benchmarks.labels.compare import image_rates, macro_f1_difference
 from benchmarks.labels.document import HEADINGS, labels_section
-from benchmarks.labels.measure import decision_figures, label_figures, rank_figures
+from benchmarks.labels.measure import Experiment, decision_figures, label_figures, rank_figures
 from benchmarks.labels.systems import SYSTEMS
 
 GROUP = np.arange(4)
@@ -76,10 +78,73 @@ RANKED = {"pair_accuracy": 0.76, "pair_accuracy_interval_95": (0.74, 0.77), "att
 def section(system: str, fresh: dict, test: dict) -> str:
     row = {"graph": "fp32", "graphs": {"fp32": CLASSES}, "heads": {}, "test": test, "fresh": fresh,
            "images_per_s": {"median": 9.0, "low": 8.0, "high": 10.0}}  # fmt: skip
+    return section_of(system, {"resnet18": row})
+
+
+def section_of(system: str, backbones: dict) -> str:
     machine = {"processor": "a processor", "cores": 2, "libraries": {"onnxruntime": "1.31"}}
-    sizes = {"count": 240, "fresh": 60, "epochs": 1, "image_size": 64, "weights": "none"}
+    sizes = {"count": 240, "fresh": 60, "epochs": 1, "image_size": 64, "weights": ("none",)}
     content = {"system": system, "command": "a command", "machine": machine, "baselines": {}}
-    return labels_section({**content, **sizes, "backbones": {"resnet18": row}})
+    return labels_section({**content, **sizes, "backbones": backbones})
+
+
+def test_a_network_is_compared_with_the_first():
+    label = np.tile([0, 1], 50)
+    first, told = label.copy(), label.copy()
+    told[:10] = 1 - told[:10]
+    same = macro_f1_difference(label, first, first, np.arange(100))
+    assert same == {"median": 0, "low": 0, "high": 0}
+    less = macro_f1_difference(label, told, first, np.arange(100))
+    assert less["median"] == pytest.approx(-0.1)
+    assert -0.2 < less["low"] < -0.1 < less["high"] < 0
+    whole = macro_f1_difference(label, told, first, np.arange(100) // 50)  # two uploaders
+    assert (whole["low"], whole["high"]) == pytest.approx((-0.2, 0.0))
+
+
+def test_networks_are_timed_in_turns(classify_export, image):
+    bundles = dict.fromkeys(("one", "other"), classify_export.bundle)
+    rates = image_rates(bundles, [image] * 4)
+    assert set(rates["one"]) == {"images_per_s"}
+    assert rates["one"]["images_per_s"]["low"] > 0
+    assert 0.2 < rates["other"]["speed_ratio"]["median"] < 5  # the same network
+
+
+def test_backbones_have_weights_of_their_own():
+    names = ("resnet18", "efficientnet_lite0")
+    same, own = (Experiment("review", names, each) for each in (("none",), ("none", "imagenet")))
+    assert [same.weights_of(name) for name in names] == ["none", "none"]
+    assert [own.weights_of(name) for name in names] == ["none", "imagenet"]
+    with pytest.raises(BadRequest, match="one word, or 2 with commas"):
+        Experiment("review", names, ("none",) * 3).weights_of("resnet18")
+
+
+def test_a_section_compares_networks():
+    figures = {"macro_f1": 0.985, "macro_f1_interval_95": (0.981, 0.99), **dict.fromkeys(
+        ("accuracy", "majority", "p_value", "worst_recall", "covered"), 0.9),
+        "accuracy_interval_95": (0.8, 0.9), "worst_class": "box", "per_class": {}}  # fmt: skip
+    more = {"median": -0.012, "low": -0.016, "high": -0.008}
+    decided = {"decided": 0.88, "right": 0.997, "right_at_least": 0.992}
+    rate = {"median": 9.0, "low": 8.0, "high": 10.0}
+    row = {"graph": "fp32", "graphs": {"fp32": CLASSES}, "heads": {"kind": "last layer"},
+           "test": {}, "weights": "none", "images_per_s": rate}  # fmt: skip
+    first = {**row, "fresh": {"kind": figures, "decisions": decided}}
+    beside = {"kind": {**figures, "macro_f1_more": more}, "decisions": decided}
+    ratio = {"median": 2.2, "low": 2.1, "high": 2.3}
+    second = {**row, "speed_ratio": ratio, "fresh": beside}
+    text = section_of("review", {"resnet18": first, "small": second})
+    assert (
+        "| resnet18: macro-F1 of kind | 0.985 (0.981 to 0.990) | 0.97 | 0.98 | aim reached |"
+        in text
+    )
+    assert "| resnet18: decided without a person | 0.880 | 0.85 | 0.9 | met |" in text
+    assert (
+        "| small: macro-F1 of kind, less that of resnet18 | -0.0120 (-0.0160 to -0.0080) "
+        "| -0.015 | -0.01 | missed by 7%. |"
+    ) in text
+    assert (
+        "| small: images a second, times those of resnet18 | 2.200 (2.100 to 2.300) | 1.5 | 2 |"
+        in text
+    )
 
 
 @pytest.mark.parametrize(

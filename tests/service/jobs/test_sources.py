@@ -3,24 +3,23 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 
 from augrank.download.fetch import Validators
 from service.answers.classify import ClassifyRequest, ClassifyService
 from service.backends.classify import ClassifyOptions
 from service.batches import work as batches
-from service.batches.sources import (
+from service.database.session import Database
+from service.database.tables import Source
+from service.fixes.history import Correction, correct
+from service.images.sources import (
     NOTED_EVERY,
     Found,
     digest_of,
     known_sources,
-    note_found,
-    note_unchanged,
+    note_seen,
     trim_sources,
 )
-from service.database.session import Database
-from service.database.tables import Source
-from service.fixes.history import Correction, correct
 from tests.service.jobs.support import finished, serve
 from tests.service.support.fixed_model import FixedModel
 from tests.service.support.pages import Caller, photo, sha256
@@ -42,7 +41,7 @@ def seen(database: Database) -> Database:
 def remember(database: Database, advertiser: str, urls: list[str], image: bytes = PHOTOS[0]):
     found = [Found(url, sha256(image), Validators('"1"', "")) for url in urls]
     with database.writes() as session:
-        note_found(session, advertiser, found)
+        note_seen(session, advertiser, found, [])
 
 
 def seen_at(database: Database, advertiser: str, url: str, at: datetime) -> None:
@@ -93,13 +92,20 @@ def test_seeing_a_url_unchanged_is_noted_once_a_day(seen: Database):
     before = datetime.now(UTC) - NOTED_EVERY / 2
     seen_at(seen, "ada", "http://ada/0", before)
     seen_at(seen, "ada", "http://ada/1", LONG_AGO)
+    remember(seen, "ada", ["http://ada/2"])
+    with seen.reads() as session:
+        rows = known_sources(session, "ada", [f"http://ada/{n}" for n in range(4)])
+    assert len(rows) == 3
+    rows[2].checked_at = LONG_AGO
+    with seen.writes() as session:  # another process forgets it meanwhile
+        session.execute(delete(Source).where(Source.url == "http://ada/2"))
     with seen.writes() as session:
-        rows = known_sources(session, "ada", ["http://ada/0", "http://ada/1", "http://ada/2"])
-        note_unchanged(session, rows)
+        note_seen(session, "ada", [], rows)
     with seen.reads() as session:
         at = {row.url: row.checked_at for row in session.scalars(select(Source))}
     assert at["http://ada/0"] == before
     assert at["http://ada/1"] > before
+    assert len(at) == 2
 
 
 def test_batches_forget_urls_and_are_answered_again(caller: Caller, site: Site, monkeypatch):
@@ -112,3 +118,15 @@ def test_batches_forget_urls_and_are_answered_again(caller: Caller, site: Site, 
     assert len(remembered(caller.http.app.state.parts.database)) == 2
     assert finished(caller, urls)["answered"] == 4
     assert sum(site.count(f"/{n}.png") for n in range(4)) == 8
+
+
+def test_a_batch_notes_that_a_url_is_unchanged(caller: Caller, site: Site):
+    database = caller.http.app.state.parts.database
+    url = serve(site, "/0.png", photo(0))
+    finished(caller, [url])
+    seen_at(database, "ada", url, LONG_AGO)
+    finished(caller, [url])
+    with database.reads() as session:
+        (row,) = session.scalars(select(Source))
+    assert row.checked_at > LONG_AGO
+    assert site.count("/0.png") == 2  # asked, and not sent again

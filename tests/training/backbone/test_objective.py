@@ -72,6 +72,19 @@ def test_a_question_with_one_logit_ranks_the_images_of_a_batch():
     assert Objective((1,)).loss(score, alone).item() == 0
 
 
+def test_every_image_counts_the_same_however_many_its_owner_has():
+    score = torch.tensor([[0.0], [1.0], [2.0], [3.0], [5.0]])
+    many = torch.tensor([0, 1, 2])  # three images: three pairs
+    few = SPAN + torch.tensor([STEPS, 0])  # two: one pair, the wrong way
+    loss, right, answers = Objective((1,)).figures(score, torch.cat([many, few])).tolist()
+    assert (right, answers) == (3, 5)
+    pairs = torch.tensor([1.0, 2.0, 1.0])
+    expected = torch.nn.functional.softplus(-pairs).sum() + 2 * torch.nn.functional.softplus(
+        torch.tensor(2.0)
+    )
+    assert loss == pytest.approx(expected.item())
+
+
 def test_images_of_two_owners_are_not_compared():
     score = torch.tensor([[0.0], [2.0], [1.0], [9.0]])
     place = torch.tensor([0, STEPS, SPAN, SPAN + STEPS])  # the first two are of another owner

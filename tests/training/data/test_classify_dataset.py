@@ -247,6 +247,17 @@ def test_classes_of_scores_do_not_change_their_ranks(manifest, tmp_path):
     assert one.within == "uploader"
 
 
+def test_samples_of_ranks_say_whose_they_are(manifest, tmp_path):
+    data = ranked(manifest, tmp_path / "a", labels=("shape",))
+    (rank,), train = data.ranks, data.samples(TRAIN)
+    assert train.owner.tolist() == rank.owner[train.file].tolist()
+    assert train.label[:, 1].tolist() == rank.place[train.file].tolist()
+    assert 1 < len(set(train.owner)) < len(train)
+    alike = ranked(manifest, tmp_path / "b", labels=("shape",), rank_within="")
+    assert alike.samples(TRAIN).owner is None
+    assert load(manifest, tmp_path / "c", labels=("shape",)).samples(TRAIN).owner is None
+
+
 def test_other_scores_are_other_data(manifest, tmp_path):
     def more(rows):
         return [[*row[:-1], str(int(row[-1]) + 1)] for row in rows]

@@ -56,6 +56,15 @@ def test_images_without_an_uploader_are_alone():
     assert rank.standing.tolist() == [NOT_LABELLED, NOT_LABELLED, 0, STEPS]
 
 
+def test_an_image_without_a_score_is_its_uploaders():
+    rank, _ = read(
+        [("", "b", 0), ("5", "a", 1), ("", "", 2), ("", "a", 2), ("", "", 3), ("7", "b", 4)]
+    )
+    owner = rank.owner.tolist()
+    assert owner[0] == owner[4] != owner[1] == owner[2]  # the last row's is nobody else's
+    assert owner.count(owner[3]) == 1
+
+
 def test_a_file_has_one_score_and_the_uploader_of_that_row():
     rank, problems = read(
         [("", "a", 0), ("5", "b", 0), ("50", "b", 0), ("7", "b", 1), ("", "b", 2), ("1", "a", 3)]

@@ -11,7 +11,7 @@ from training.backbone.crops import RandomCrops, crop_and_resize, full_boxes, ma
 from training.backbone.loader import EVALUATION_BATCH, BatchLoader, ImageSet
 from training.common.context import TrainContext
 from training.common.device import Device
-from training.data.samples import NO_PIXELS, ChannelMoments, Samples, channel_statistics
+from training.data.samples import MAX_RUN, NO_PIXELS, ChannelMoments, Samples, channel_statistics
 from training.distributed.world import World
 
 CPU = Device("cpu", "fp32")
@@ -48,6 +48,17 @@ def test_images_of_an_owner_come_together(samples):
     assert owned.by_owner().owner.tolist() == sorted(owner)
     assert owned.by_owner().file[:6].tolist() == samples.file[owner == 1].tolist()
     assert samples.by_owner() is samples
+
+
+def test_an_owner_of_many_fills_no_batch(samples):
+    many = samples[np.resize(np.arange(30), 2000)]
+    owner = np.where(np.arange(2000) < 1000, 0, np.arange(2000) // 2)
+    order = dataclasses.replace(many, owner=owner).shuffled(np.random.default_rng(0))
+    assert sorted(order) == list(range(2000))
+    runs = np.diff(np.flatnonzero(np.r_[True, np.diff(owner[order]) != 0, True]))
+    assert max(runs) <= 3 * MAX_RUN  # two runs of one may meet
+    batches_of_them = (owner[order] == 0).reshape(-1, 250).mean(axis=1)
+    assert 0.3 < batches_of_them.min() < batches_of_them.max() < 0.7
 
 
 def test_a_batchs_shards_keep_owners_together(pixels, samples):

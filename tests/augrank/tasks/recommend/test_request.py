@@ -177,7 +177,7 @@ def test_instances_are_several_requests_that_share_header_fields():
             {"body": {"image": "https://shop/a.jpg"}},
             JSON,
             BadRequest,
-            "URL.*base64.*takes URLs in a list: urls",
+            "URL.*base64.*--allow-urls",
         ),
         ({"body": b'{"image": "a", "image": "b"}'}, JSON, BadRequest, "has 'image' twice"),
         (

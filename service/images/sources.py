@@ -4,17 +4,17 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
-from sqlalchemy import delete, exists, func, select, update
+from sqlalchemy import delete, func, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from augrank.download.fetch import Validators
-from service.database.session import insert_missing
+from service.database.session import insert_missing, lock_for_adding
 from service.database.tables import Fix, Source
 from service.shares import over_share
 
 NOTED_EVERY = timedelta(days=1)  # that a URL was seen unchanged is noted
+WRITING = 7_202_519  # number of the lock of those who write URLs: rows need no order then
 CHUNK = 500  # rows in a statement
 SPARE = 0.05  # share of the URLs that are removed at once when there are too many
 
@@ -41,10 +41,19 @@ def known_sources(session: Session, advertiser: str, urls: Sequence[str]) -> lis
     return list(session.scalars(query))
 
 
-def note_found(session: Session, advertiser: str, found: Sequence[Found]) -> None:
-    """Write what was found at URLs now."""
+def note_seen(
+    session: Session, advertiser: str, found: Sequence[Found], unchanged: Sequence[Source]
+) -> None:
+    """Write what was found at URLs now, and which show what they did.
+
+    Args:
+        session: that writes.
+        advertiser: whose URLs they are.
+        found: what was downloaded.
+        unchanged: known ones; that is noted once a day. One that was forgotten meanwhile stays so.
+    """
     now = datetime.now(UTC)
-    rows: list[dict[str, Any]] = [
+    rows = [
         {
             "advertiser": advertiser,
             "url_digest": digest_of(each.url),
@@ -56,40 +65,39 @@ def note_found(session: Session, advertiser: str, found: Sequence[Found]) -> Non
         }
         for each in found
     ]
+    stale = [each.url_digest for each in unchanged if each.checked_at < now - NOTED_EVERY]
+    if not rows and not stale:
+        return
+    lock_for_adding(session, WRITING)
     if rows:
-        rows.sort(key=lambda row: row["url_digest"])  # in one order: no deadlock
         insert_missing(session, Source, rows)
         session.execute(update(Source), rows)
-
-
-def note_unchanged(session: Session, sources: Sequence[Source]) -> None:
-    """Note that URLs show what they did, unless that was noted lately."""
-    now = datetime.now(UTC)
-    rows: list[dict[str, Any]] = [
-        {"advertiser": each.advertiser, "url_digest": each.url_digest, "checked_at": now}
-        for each in sources
-        if each.checked_at < now - NOTED_EVERY
-    ]
-    if rows:
-        session.execute(update(Source), sorted(rows, key=lambda row: row["url_digest"]))
+    if stale:
+        again = update(Source).where(Source.advertiser == advertiser, Source.url_digest.in_(stale))
+        session.execute(again.values(checked_at=now))
 
 
 def trim_sources(session: Session, most: int) -> int:
     """Forget URLs if there are too many; return how many.
 
     Of the advertisers with the most the ones that were not seen for longest go, but none whose
-    image was corrected: files of fixes name it. An image stays known, and so does its answer.
+    image was corrected: files of fixes name it, so these may be more than ``most``. An image stays
+    known, and so does its answer.
     """
     count = session.scalar(select(func.count()).select_from(Source)) or 0
     if count <= most:
         return 0
-    held = session.execute(select(Source.advertiser, func.count()).group_by(Source.advertiser))
-    corrected = exists().where(Fix.advertiser == Source.advertiser, Fix.sha256 == Source.sha256)
+    lock_for_adding(session, WRITING)
+    corrected = select(Fix.advertiser, Fix.sha256)
+    removable = tuple_(Source.advertiser, Source.sha256).not_in(corrected)
+    counted = select(Source.advertiser, func.count()).where(removable).group_by(Source.advertiser)
+    held = dict(session.execute(counted).all())
+    room = max(0, round(most * (1 - SPARE)) - (count - sum(held.values())))
     removed = 0
-    for advertiser, own in over_share(dict(held.all()), round(most * (1 - SPARE))).items():
-        oldest = select(Source.url_digest).where(Source.advertiser == advertiser, ~corrected)
+    for advertiser, own in over_share(held, room).items():
+        oldest = select(Source.url_digest).where(Source.advertiser == advertiser, removable)
         oldest = oldest.order_by(Source.checked_at, Source.url_digest).limit(own)
-        digests = sorted(session.scalars(oldest))
+        digests = list(session.scalars(oldest))
         for start in range(0, len(digests), CHUNK):
             among = Source.url_digest.in_(digests[start : start + CHUNK])
             session.execute(delete(Source).where(Source.advertiser == advertiser, among))
