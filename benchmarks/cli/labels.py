@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from augrank.cli.command import command_errors
+from augrank.errors import BadRequest
 from augrank.files import check_output_file, check_output_folder
 from augrank.reporting import Table
 from benchmarks.cli.output import print_results, write_results, write_text
@@ -35,7 +36,9 @@ def labels(
     ] = "none",
     count: Annotated[int, typer.Option(min=100, help="Images to train and test with.")] = 12_000,
     fresh: Annotated[int, typer.Option(min=50, help="New images, of other people.")] = 2500,
-    epochs: Annotated[int, typer.Option(min=1, help="Number of epochs.")] = 12,
+    epochs: Annotated[
+        str, typer.Option(help="Number of epochs; with commas, of each backbone.")
+    ] = "12",
     freeze_epochs: Annotated[
         int,
         typer.Option(min=0, help="Epochs that train only the last layer, if there are weights."),
@@ -59,12 +62,12 @@ def labels(
         check_output_folder(folder)
         if document is not None:
             check_output_file(document, "--document")
-        names, starts = (
+        names, starts, numbers = (
             tuple(name.strip() for name in text.split(",") if name.strip())
-            for text in (backbones, weights)
+            for text in (backbones, weights, epochs)
         )
         experiment = Experiment(
-            system.value, names, starts, count, fresh, epochs, image_size, freeze_epochs
+            system.value, names, starts, count, fresh, _counts(numbers), image_size, freeze_epochs
         )
         content = measure_labels(experiment, folder, command_line())
         write_results(folder, content)
@@ -72,6 +75,21 @@ def labels(
             previous = document.read_text(encoding="utf-8") if document.exists() else ""
             write_text(document, with_section(previous, labels_section(content)))
         print_results(content, _table(content["backbones"]))
+
+
+def _counts(epochs: tuple[str, ...]) -> tuple[int, ...]:
+    """Read numbers of epochs.
+
+    Raises:
+        BadRequest: one is no number from 1.
+    """
+    if not all(text.isdecimal() and int(text) > 0 for text in epochs):
+        raise BadRequest(
+            "--epochs does not fit",
+            expected="whole numbers from 1, with commas",
+            got=",".join(epochs),
+        )
+    return tuple(map(int, epochs))
 
 
 def _table(backbones: dict[str, dict[str, Any]]) -> Table:

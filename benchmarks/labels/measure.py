@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -37,6 +37,7 @@ TIMED_IMAGES = 32
 CONFIDENCE = 0.95
 
 Rows = list[dict[str, Any]]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -48,24 +49,27 @@ class Experiment:
     weights: tuple[str, ...] = ("none",)  # to start from: of all, or of each backbone
     count: int = 12_000  # images to train and test with
     fresh: int = 2500  # new images
-    epochs: int = 12
+    epochs: tuple[int, ...] = (12,)  # of all, or of each backbone
     image_size: int = 128
     freeze_epochs: int = 0  # of backbones that start from weights
     seed: int = 0
 
     def weights_of(self, backbone: str) -> str:
-        """Return the weights that a backbone starts from.
+        """Return the weights that a backbone starts from."""
+        return self._own("weights", self.weights, backbone)
 
-        Raises:
-            BadRequest: there are neither one nor as many as backbones.
-        """
-        if len(self.weights) not in (1, len(self.backbones)):
+    def epochs_of(self, backbone: str) -> int:
+        """Return how many epochs a backbone is trained."""
+        return self._own("epochs", self.epochs, backbone)
+
+    def _own(self, name: str, values: tuple[T, ...], backbone: str) -> T:
+        if len(values) not in (1, len(self.backbones)):
             raise BadRequest(
-                "the weights do not fit the backbones",
-                expected=f"one word, or {len(self.backbones)} with commas",
-                got=",".join(self.weights),
+                f"--{name} does not fit the backbones",
+                expected=f"one value, or {len(self.backbones)} with commas",
+                got=",".join(map(str, values)),
             )
-        return self.weights[self.backbones.index(backbone) if len(self.weights) > 1 else 0]
+        return values[self.backbones.index(backbone) if len(values) > 1 else 0]
 
 
 def measure_labels(experiment: Experiment, out: Path, command: str) -> dict[str, Any]:
@@ -101,6 +105,7 @@ def measure_labels(experiment: Experiment, out: Path, command: str) -> dict[str,
             "heads": {name: each["head"] for name, each in report["labels"].items()},
             "test": {**report["labels"], **_test_ranks(report)},
             "weights": experiment.weights_of(backbone),
+            "epochs": experiment.epochs_of(backbone),
             "fresh": _figures(system, truth, told),
         }
     images = [(out / "fresh" / row[PATH]).read_bytes() for row in truth[:TIMED_IMAGES]]
@@ -163,7 +168,7 @@ def _fit(experiment: Experiment, system: System, backbone: str, images: Path, ru
     options = [
         *system.fit_options(),
         *("--manifest", images / "manifest.csv", "--out", run, "--backbone", backbone),
-        *("--epochs", experiment.epochs, "--image-size", experiment.image_size),
+        *("--epochs", experiment.epochs_of(backbone), "--image-size", experiment.image_size),
         *("--weights", experiment.weights_of(backbone), "--seed", experiment.seed),
         *("--cache", run.parent / "cache"),
     ]

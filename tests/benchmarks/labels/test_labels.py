@@ -83,7 +83,7 @@ def section(system: str, fresh: dict, test: dict) -> str:
 
 def section_of(system: str, backbones: dict) -> str:
     machine = {"processor": "a processor", "cores": 2, "libraries": {"onnxruntime": "1.31"}}
-    sizes = {"count": 240, "fresh": 60, "epochs": 1, "image_size": 64, "weights": ("none",)}
+    sizes = {"count": 240, "fresh": 60, "epochs": (1,), "image_size": 64, "weights": ("none",)}
     content = {"system": system, "command": "a command", "machine": machine, "baselines": {}}
     return labels_section({**content, **sizes, "backbones": backbones})
 
@@ -114,8 +114,15 @@ def test_backbones_have_weights_of_their_own():
     same, own = (Experiment("review", names, each) for each in (("none",), ("none", "imagenet")))
     assert [same.weights_of(name) for name in names] == ["none", "none"]
     assert [own.weights_of(name) for name in names] == ["none", "imagenet"]
-    with pytest.raises(BadRequest, match="one word, or 2 with commas"):
+    assert Experiment("review", names, epochs=(10, 5)).epochs_of("efficientnet_lite0") == 5
+    with pytest.raises(BadRequest, match="one value, or 2 with commas"):
         Experiment("review", names, ("none",) * 3).weights_of("resnet18")
+
+
+def test_epochs_that_are_none_are_refused(tmp_path):
+    done = CliRunner().invoke(app, ["labels", "review", "--epochs", "3,0", "--out", str(tmp_path)])
+    assert done.exit_code == 2
+    assert "expected whole numbers from 1, with commas, got 3,0" in " ".join(done.output.split())
 
 
 def test_a_section_compares_networks():
