@@ -3,6 +3,7 @@
 import json
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -20,6 +21,8 @@ from benchmarks.instances.figures import (
 )
 from benchmarks.instances.ledger import Ledger
 from benchmarks.instances.run import Budget, run
+from training.cli import fit
+from training.cli.app import app as training_app
 
 TYPES = catalogue.instance_types()
 SERVED = ServingFigures(20.0, 2, 50.0, 60.0, 100.0, 0.0)
@@ -293,22 +296,38 @@ def test_this_machine_as_instance_types(tiny_export, tmp_path, monkeypatch):
     assert record.stat().st_mtime_ns == stamp
 
 
-@pytest.mark.slow
 def test_a_classifier_is_trained_on_rendered_photos(tmp_path, monkeypatch):
+    """The command of its training is read as `training fit` reads it; nothing is trained."""
     from benchmarks.cli import instance_options
     from benchmarks.instances import local
 
     (*_, whole) = local.local_types()
     monkeypatch.setattr(local, "local_types", lambda _gpu: [whole])
-    monkeypatch.setattr(instance_options, "QUICK_IMAGES", 60)
+    monkeypatch.setattr(instance_options, "QUICK_IMAGES", 8)
+    commands = []
+
+    def run(command, kind, step):
+        commands.append([str(word) for word in command])
+        report = {"history": [{"samples_per_s": 9, "seconds": 1, "input_share": 0}], "seconds": {}}
+        out = Path(commands[-1][commands[-1].index("--out") + 1])
+        out.mkdir(parents=True)
+        (out / "report.json").write_text(json.dumps(report))
+
+    monkeypatch.setattr(local, "_run", run)
     words = ["instances", "--local", "--training", "--quick", "--out", str(tmp_path)]
-    set_to = ["--set", "task=classify", "--set", "image_size=32", "--set", "epochs=1"]
+    set_to = ["--set", "task=classify", "--set", "image_size=32", "--set", "quantiles={likes: 3}"]
     done = CliRunner().invoke(app, [*words, *set_to])
     assert done.exit_code == 0, done.output
-    (row,) = json.loads(done.stdout.splitlines()[-1])["rows"]
-    assert row["images_per_s"] > 0, row
-    report = json.loads((tmp_path / "here" / whole.name / "run" / "report.json").read_text())
-    assert set(report["labels"]) == {"kind"}
+    (command,) = commands
+    read = []
+    monkeypatch.setattr(fit, "run_fit", lambda _config, options, *_, **__: read.append(options))
+    parsed = CliRunner().invoke(training_app, command[command.index("fit") :])
+    assert parsed.exit_code == 0, parsed.output
+    (options,) = read
+    assert (options["task"], options["labels"]) == ("classify", ("kind",))
+    assert options["quantiles"] == {"likes": "3"}
+    header = Path(options["manifest"]).read_text(encoding="utf-8").splitlines()[0]
+    assert {"kind", "likes"} <= set(header.split(","))
 
 
 def test_cores_are_counted_up_to_all_of_them():
