@@ -20,7 +20,6 @@ RANKED = PerformanceTarget(
     "pairs told rightly, share of those that could be",
     0.92,
     0.95,
-    "The cause is not known.",
 )
 MORE = PerformanceTarget(
     "macro_f1_more", "macro-F1 of {label}, less that of {first}", -0.015, -0.01
