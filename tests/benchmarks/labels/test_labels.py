@@ -173,7 +173,7 @@ def test_the_command_repeats_a_system_and_writes_its_section(tmp_path, system):
     document, out = tmp_path / "results.md", tmp_path / "out"
     document.write_text("# Results\n\n## Other\n\nkept\n", encoding="utf-8")
     command = ["labels", system, "--out", str(out), "--document", str(document), "--count", "240",
-               "--fresh", "60", "--epochs", "1", "--image-size", "32"]  # fmt: skip
+               "--fresh", "60", "--epochs", "1", "--image-size", "64"]  # fmt: skip
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
     content = json.loads(done.stdout.splitlines()[-1])
