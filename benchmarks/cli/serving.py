@@ -17,7 +17,7 @@ from augrank.serving.capacity import Profile
 from benchmarks.cli.output import print_results, write_results
 from benchmarks.cli.reporter import TimedReporter
 from benchmarks.common.command import command_line
-from benchmarks.common.requests import SAMPLE_IMAGES, image_files, recommend_requests
+from benchmarks.common.requests import SAMPLE_IMAGES, image_files, requests_for
 
 MAX_IMAGES, QUICK_MAX_IMAGES = 40, 12
 QUICK_PEERS = ("mosec",)
@@ -96,7 +96,7 @@ def serving(
     chosen_peers = _peers(peers, quick)
     files = image_files(images)[: QUICK_MAX_IMAGES if quick else MAX_IMAGES]
     with open_bundle(bundle, RecommendSpec) as opened:
-        requests = recommend_requests(opened, files)
+        requests = requests_for(opened, files)
         comparison = Comparison(opened, requests, config, chosen_peers, profile, device)
         measured = measure(comparison, TimedReporter())
         content = result_json(measured, opened, command_line(), price_per_hour)

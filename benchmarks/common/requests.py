@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from augrank.bundle.recommend_spec import RecommendBundle, RecommendSpec
+from augrank.bundle.recommend_spec import RecommendSpec
 from augrank.bundle.spec import Bundle, BundleSpec
 from augrank.errors import BadRequest
 from augrank.images.decode import FOREIGN
@@ -21,7 +21,7 @@ def requests_for(bundle: Bundle[BundleSpec], images: Sequence[Path]) -> list[dic
     """Return one request per image, of the bundle's task."""
     spec = bundle.spec
     if isinstance(spec, RecommendSpec):
-        return recommend_requests(Bundle(bundle.directory, spec, bundle.version), images)
+        return _recommend_requests(spec, images)
     fields = spec.example_fields()
     return [{"image": _encoded(image.read_bytes()), **fields} for image in images]
 
@@ -33,13 +33,13 @@ def recommend_request(
     return {"image": _encoded(image), "target": target, "context": dict(context), **options}
 
 
-def recommend_requests(bundle: RecommendBundle, images: Sequence[Path]) -> list[dict[str, Any]]:
+def _recommend_requests(spec: RecommendSpec, images: Sequence[Path]) -> list[dict[str, Any]]:
     """Return one request per image: targets in turn, contexts drawn at random (seeded).
 
     The images count as new ones, which the bundle's catalogue does not know.
     """
-    targets = [head.target.name for head in bundle.spec.heads]
-    encoder, rng = ContextEncoder(bundle.spec.context), np.random.default_rng(0)
+    targets = [head.target.name for head in spec.heads]
+    encoder, rng = ContextEncoder(spec.context), np.random.default_rng(0)
     return [
         recommend_request(
             image.read_bytes() + FOREIGN, targets[number % len(targets)], encoder.draw(rng)

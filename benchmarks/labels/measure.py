@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from scipy.stats import beta
 
 from augrank.contracts.manifest import PATH
-from augrank.errors import BadRequest, DataError
+from augrank.contracts.run import BackboneName
+from augrank.errors import BadRequest, DataError, one_of
 from augrank.images.decode import decode
 from augrank.resources import usable_cores
 from benchmarks.common.machine import machine
@@ -54,22 +55,34 @@ class Experiment:
     freeze_epochs: int = 0  # of backbones that start from weights
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        """Check what would otherwise fail only after everything is rendered.
+
+        Raises:
+            BadRequest: there is no such backbone, or an option does not fit the backbones.
+        """
+        known, count = get_args(BackboneName), len(self.backbones)
+        for name in self.backbones:
+            if name not in known:
+                raise BadRequest("unknown backbone", expected=one_of(known, name), got=repr(name))
+        for option, values in (("weights", self.weights), ("epochs", self.epochs)):
+            if len(values) not in (1, count):
+                raise BadRequest(
+                    f"--{option} does not fit",
+                    expected=f"one value, or one for each backbone ({count}), with commas",
+                    got=",".join(map(str, values)),
+                )
+
     def weights_of(self, backbone: str) -> str:
         """Return the weights that a backbone starts from."""
-        return self._own("weights", self.weights, backbone)
+        return self._own(self.weights, backbone)
 
     def epochs_of(self, backbone: str) -> int:
         """Return how many epochs a backbone is trained."""
-        return self._own("epochs", self.epochs, backbone)
+        return self._own(self.epochs, backbone)
 
-    def _own(self, name: str, values: tuple[T, ...], backbone: str) -> T:
-        if len(values) not in (1, len(self.backbones)):
-            raise BadRequest(
-                f"--{name} does not fit the backbones",
-                expected=f"one value, or {len(self.backbones)} with commas",
-                got=",".join(map(str, values)),
-            )
-        return values[self.backbones.index(backbone) if len(values) > 1 else 0]
+    def _own(self, values: tuple[T, ...], backbone: str) -> T:
+        return values[self.backbones.index(backbone)] if len(values) > 1 else values[0]
 
 
 def measure_labels(experiment: Experiment, out: Path, command: str) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from augrank.serving.capacity import CapacityRequest, ServingPlan, plan_serving
 from benchmarks.common.http_client import OK, HttpClient
 from benchmarks.common.load import closed_loop
 from benchmarks.common.machine import machine
-from benchmarks.common.requests import recommend_requests
+from benchmarks.common.requests import requests_for
 from benchmarks.common.results import RESULTS_VERSION
 from benchmarks.common.statistics import Median
 from benchmarks.serving.in_process import InProcessBaseline
@@ -98,7 +98,7 @@ def measure_classify(
         other = None
         if recommender is not None:
             other_way = _chosen(recommender, plan)
-            asked = recommend_requests(recommender, list(images[: BATCH * REQUESTS]))
+            asked = requests_for(recommender, list(images[: BATCH * REQUESTS]))
             other = _baseline(recommender, other_way, plan, asked, stack)
         for number in range(config.rounds):
             reporter.say(f"round {number + 1} of {config.rounds}")

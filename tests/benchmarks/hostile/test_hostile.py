@@ -28,7 +28,7 @@ def test_a_request_is_made_again_from_its_number():
 def test_a_classifier_gets_json_that_it_can_read():
     """Fields of a recommender would be refused before an image is decoded."""
     made = HostileRequests([b"image"], {"review_kind": "Box Review"}, seed=0)
-    bodies = [made.make(n) for n in range(400)]
+    bodies = [made.make(n) for n in range(2000)]
     texts = [b.data for b in bodies if b.headers.get("Content-Type") == "application/json"]
     plain = b'{"image": "aW1hZ2U=", "review_kind": "Box Review"}'
     several = b'{"images": ["aW1hZ2U=", "aW1hZ2U="], "review_kind": "Box Review"}'

@@ -115,8 +115,11 @@ def test_backbones_have_weights_of_their_own():
     assert [same.weights_of(name) for name in names] == ["none", "none"]
     assert [own.weights_of(name) for name in names] == ["none", "imagenet"]
     assert Experiment("review", names, epochs=(10, 5)).epochs_of("efficientnet_lite0") == 5
-    with pytest.raises(BadRequest, match="one value, or 2 with commas"):
-        Experiment("review", names, ("none",) * 3).weights_of("resnet18")
+    for wrong in ({"weights": ("none",) * 3}, {"epochs": ()}):
+        with pytest.raises(BadRequest, match=r"one value, or one for each backbone \(2\)"):
+            Experiment("review", names, **wrong)
+    with pytest.raises(BadRequest, match=r"unknown backbone: .* resnet18, .*got 'resnet19'"):
+        Experiment("review", ("resnet19",))
 
 
 def test_epochs_that_are_none_are_refused(tmp_path):

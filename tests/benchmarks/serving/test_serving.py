@@ -13,7 +13,7 @@ from augrank.images.decode import FOREIGN
 from augrank.serving.capacity import CapacityRequest, plan_serving
 from benchmarks.cli.app import app
 from benchmarks.common.http_client import OK, HttpClient
-from benchmarks.common.requests import recommend_requests
+from benchmarks.common.requests import requests_for
 from benchmarks.serving import measurements, scenarios
 from benchmarks.serving.systems import PEERS, peer_system, wait_until_answering
 
@@ -94,7 +94,7 @@ def test_the_benchmark_runs_every_part_and_ends_in_one_line(
 def test_every_peer_answers_as_the_pipeline(name, tiny_export, tiny_run, recommender):
     bundle = load_bundle(tiny_export.bundle, RecommendSpec)
     images = sorted(tiny_run.images.glob("*.png"))[:2]
-    requests = recommend_requests(bundle, images)
+    requests = requests_for(bundle, images)
     system = peer_system(
         name,
         bundle,
