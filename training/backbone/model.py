@@ -25,6 +25,22 @@ from training.backbone.architectures import ARCHITECTURES
 NORM_MOMENTUM = 0.1
 
 
+class DepthwiseConv2d(nn.Conv2d):
+    """A depthwise convolution that a CPU trains in float32 even where others compute in bfloat16.
+
+    oneDNN has no fast bfloat16 kernels for its gradients: with strides, one takes ten times as
+    long as in float32 and more than the rest of the network.
+    """
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Convolve images, (N, C, H, W), in their own dtype or, in training, autocast's."""
+        is_trained = torch.is_grad_enabled() and self.weight.requires_grad
+        if not (is_trained and images.device.type == "cpu" and torch.is_autocast_enabled("cpu")):
+            return super().forward(images)
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(images.float()).to(torch.get_autocast_dtype("cpu"))
+
+
 class Backbone(nn.Module):
     """Maps images to (features, logits). ``net`` is the library's, and so are its weights' names.
 
@@ -43,6 +59,8 @@ class Backbone(nn.Module):
         for module in self.net.modules():
             if isinstance(module, _BatchNorm):
                 module.momentum = NORM_MOMENTUM
+            elif type(module) is nn.Conv2d and module.groups == module.in_channels:
+                module.__class__ = DepthwiseConv2d
         self.feature_width = self.architecture.width
         self.frozen = False
 

@@ -6,7 +6,7 @@ import torchvision
 
 from augrank.errors import DataError
 from training.backbone.architectures import ARCHITECTURES
-from training.backbone.model import NORM_MOMENTUM, Backbone, InitialWeights
+from training.backbone.model import NORM_MOMENTUM, Backbone, DepthwiseConv2d, InitialWeights
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -112,3 +112,42 @@ def test_running_statistics_follow_within_a_short_training(architecture):
     norms = [m for m in backbone.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     assert norms
     assert {norm.momentum for norm in norms} == {NORM_MOMENTUM}
+
+
+def test_depthwise_convolutions_of_bfloat16_networks_are_trained_in_float32():
+    def gradient(precision):
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            convolved = convolution(images)
+        convolution.zero_grad()
+        convolved.float().square().sum().backward()
+        return convolved.dtype, convolution.weight.grad.clone()
+
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(4, 8, 9, 9, generator=generator).bfloat16().float()
+    convolution = DepthwiseConv2d(8, 8, 3, stride=2, groups=8)
+    (dtype, bf16), (_, fp32) = gradient("bf16"), gradient("fp32")
+    assert dtype == torch.bfloat16
+    # Only the convolution's result is rounded to bfloat16 (8 bits), not its weights.
+    torch.testing.assert_close(bf16, fp32, rtol=2**-8, atol=2**-8)
+    layers = [
+        m for m in Backbone("efficientnet_lite0", 2, 0).modules() if type(m) is DepthwiseConv2d
+    ]
+    assert len(layers) == 16
+
+
+def test_depthwise_convolutions_embed_in_the_precision_of_autocast(monkeypatch):
+    dtypes = []
+    backbone = Backbone("mobilenet_v3_large", 2, seed=0).eval()
+    layer = next(m for m in backbone.modules() if type(m) is DepthwiseConv2d)
+    convolve = layer._conv_forward
+
+    def noted(images, weight, bias):
+        dtypes.append((images.dtype, torch.is_autocast_enabled("cpu")))
+        return convolve(images, weight, bias)
+
+    monkeypatch.setattr(layer, "_conv_forward", noted)
+    with torch.autocast("cpu", torch.bfloat16):
+        backbone(torch.rand(1, 3, 32, 32))
+        with torch.inference_mode():
+            backbone(torch.rand(1, 3, 32, 32))
+    assert dtypes == [(torch.float32, False), (torch.bfloat16, True)]
