@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from importlib.metadata import version
 from types import MappingProxyType
 from typing import Any
@@ -24,6 +25,7 @@ from service.batches.items import BATCH
 from service.batches.work import BatchWork
 from service.database.session import Database
 from service.images.downloads import BoundedDownloads
+from service.images.forget import ForgottenPictures
 from service.images.pictures import senders_of
 from service.images.store import ImageStore, Senders
 from service.images.versions import Previews
@@ -36,6 +38,8 @@ from service.retraining.work import Retraining, RetrainWork
 from service.settings import ServiceSettings
 from service.web.errors import handle_errors
 from service.web.middleware import surround
+
+FORGET_S = 10.0  # between looks at some of the pictures
 
 
 def create_app(
@@ -55,10 +59,11 @@ def create_app(
         deployments: where they are, by task, unless in this process.
     """
     parts = _parts(settings, database, classifier, recommender, deployments)
+    forgotten = ForgottenPictures(database, timedelta(days=settings.forget_after_days))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        parts.models.start()
+        parts.models.start([(forgotten.step, FORGET_S)])
         for worker in parts.workers.values():
             worker.start()
         yield

@@ -51,6 +51,12 @@ class ServiceSettings(BaseSettings):
         description="URLs of batches whose image is remembered; of those who have most the ones "
         "not seen for longest go.",
     )
+    forget_after_days: float = Field(
+        30,
+        gt=0,
+        description="Days after a picture's last new file until its rows go, if no answer, fix, "
+        "confirmation, question, assignment or URL needs them.",
+    )
     max_images_gb: float = Field(
         20,
         gt=0,

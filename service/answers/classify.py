@@ -30,7 +30,7 @@ from service.answers.kept import (
 from service.backends.classify import ClassifyBackend, ClassifyOptions
 from service.backends.live import Live
 from service.database.entries import lock_pictures
-from service.database.session import Database
+from service.database.session import Database, again_if_forgotten
 from service.database.tables import StoredImage
 from service.errors import AnswerExpired
 from service.fixes.configured import configured_of
@@ -136,6 +136,7 @@ class ClassifyService:
         """The model that answers now."""
         return self.live.current
 
+    @again_if_forgotten
     def __call__(self, request: ClassifyRequest) -> list[EffectiveAnswer]:
         """Answer a request, image by image; one that cannot be read has its reason."""
         backend, images = self.live.current, request.images

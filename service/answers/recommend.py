@@ -27,7 +27,7 @@ from service.answers.kept import (
 from service.answers.questions import note_question, trim_questions
 from service.backends.live import Live
 from service.backends.recommend import RecommendBackend, RecommendOptions
-from service.database.session import Database
+from service.database.session import Database, again_if_forgotten
 from service.database.tables import Question, StoredImage
 from service.errors import ImageExpired
 from service.fixes.history import one_at_a_time
@@ -105,6 +105,7 @@ class RecommendService:
         """The model that answers now."""
         return self.live.current
 
+    @again_if_forgotten
     def __call__(self, request: RecommendRequest) -> RecommendAnswer:
         """Answer a request, and note its question unless it is not to be noted.
 

@@ -6,6 +6,7 @@ rows.
 """
 
 import threading
+from collections.abc import Sequence
 
 import numpy as np
 from sqlalchemy import select
@@ -20,8 +21,8 @@ FIRST_ROOM, CHUNK = 1024, 20_000  # pictures: room at first, read at once
 class LookIndex:
     """Ids and hashes of the pictures of a database. Thread-safe.
 
-    Pictures are never removed, and are added one transaction after the other with ids that grow, so
-    that those after the last one are all that is new.
+    Pictures are added one transaction after the other with ids that grow, so that those after the
+    last one are all that is new. One that another process has removed may still be named.
     """
 
     def __init__(self) -> None:
@@ -69,6 +70,15 @@ class LookIndex:
         first = int(np.searchsorted(ids, after, side="right"))
         apart = np.bitwise_count(hashes[first:] ^ look_hash)
         return [int(each) for each in ids[first:][apart <= MAX_DISTANCE]]
+
+    def forget(self, pictures: Sequence[int]) -> None:
+        """Take out pictures that were removed."""
+        with self._lock:
+            ids, hashes = self._ids[: self._count], self._hashes[: self._count]
+            left = ~np.isin(ids, pictures)
+            # New arrays: others may be reading the old ones.
+            self._ids, self._hashes = ids[left], hashes[left]
+            self._count = len(self._ids)
 
     def _make_room(self, count: int) -> None:
         if count > len(self._ids):

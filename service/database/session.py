@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from alembic import command
 from alembic.config import Config
@@ -20,7 +21,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from augrank.errors import DataError, reason
@@ -31,6 +32,8 @@ MIGRATIONS = Path(__file__).with_name("migrations")
 BUSY_TIMEOUT_S = 15
 POOL_SIZE = 40  # connections: as many as the server has threads for requests
 MIGRATING = 7_202_510  # number of the lock of those who migrate
+P = ParamSpec("P")
+T = TypeVar("T")
 WRITES = "augrank_writes"  # execution option of connections that will write
 
 
@@ -116,6 +119,23 @@ class Database:
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
+
+
+def again_if_forgotten(call: Callable[P, T]) -> Callable[P, T]:
+    """Let a function begin anew if what it has read was removed before it wrote.
+
+    Args:
+        call: reads in one transaction, and writes in another one.
+    """
+
+    @wraps(call)
+    def twice(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return call(*args, **kwargs)
+        except IntegrityError:
+            return call(*args, **kwargs)
+
+    return twice
 
 
 def lock_for_adding(session: Session, number: int, *, shared: bool = False) -> None:

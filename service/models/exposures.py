@@ -13,7 +13,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from service.database.session import Database, insert_missing
-from service.database.tables import Exposure, Model, Promotion
+from service.database.tables import Exposure, Model, Picture, Promotion
 from service.models.registry import LIVE
 
 log = logging.getLogger("augrank.service")
@@ -118,11 +118,15 @@ def _insert(session: Session, keys: Mapping[Key, datetime], first: Set[Key]) -> 
         )
         for picture, model in seen:
             answered.setdefault((advertiser, picture), set()).add(model)
+    shown = sorted({key[2] for key in keys})
+    there = set(session.scalars(select(Picture.id).where(Picture.id.in_(shown))))
     rows = [
         _row(key, at, is_new=key in first and not answered.get(key[1:], set()) - {key[0]})
         for key, at in keys.items()
+        if key[2] in there
     ]
-    insert_missing(session, Exposure, rows)
+    if rows:
+        insert_missing(session, Exposure, rows)
 
 
 def _row(key: Key, at: datetime, *, is_new: bool) -> dict[str, object]:

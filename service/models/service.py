@@ -1,6 +1,6 @@
 """What a service does with models: one object for each application."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from prometheus_client.core import GaugeMetricFamily
@@ -9,7 +9,7 @@ from service.backends.deployment import Deployment
 from service.backends.live import Live
 from service.errors import NotFound
 from service.models.exposures import Exposures
-from service.models.follower import Follower
+from service.models.follower import Chore, Follower
 from service.models.promotion import Promoter
 from service.models.registry import Registry
 from service.models.watch import Watch
@@ -59,10 +59,14 @@ class Models:
         """The digest of what answers in this process, by task."""
         return {task: each.digest for task, each in self._promoters.items()}
 
-    def start(self) -> None:
-        """Begin to follow, and to watch."""
-        chores = [(self.exposures.flush, FLUSH_S), (self._look, WATCH_S)]
-        self._follower = Follower(list(self._promoters.values()), chores)
+    def start(self, chores: Sequence[Chore] = ()) -> None:
+        """Begin to follow, and to watch.
+
+        Args:
+            chores: done beside it.
+        """
+        own = [(self.exposures.flush, FLUSH_S), (self._look, WATCH_S)]
+        self._follower = Follower(list(self._promoters.values()), [*own, *chores])
         self._follower.start()
 
     def stop(self) -> None:

@@ -15,7 +15,7 @@ class Fix(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     advertiser: Mapped[str] = mapped_column(String(NAME))
-    picture_id: Mapped[int] = mapped_column(ForeignKey("pictures.id"))
+    picture_id: Mapped[int] = mapped_column(ForeignKey("pictures.id"), index=True)
     sha256: Mapped[str] = mapped_column(String(DIGEST))  # the image that was looked at
     label: Mapped[str] = mapped_column(String(NAME))
     before: Mapped[str | None] = mapped_column(String(NAME))  # the fix until then; None: none
@@ -34,7 +34,7 @@ class CurrentFix(Base):
     __tablename__ = "current_fixes"
 
     advertiser: Mapped[str] = mapped_column(String(NAME), primary_key=True)
-    picture_id: Mapped[int] = mapped_column(ForeignKey("pictures.id"), primary_key=True)
+    picture_id: Mapped[int] = mapped_column(ForeignKey("pictures.id"), primary_key=True, index=True)
     label: Mapped[str] = mapped_column(String(NAME), primary_key=True)
     fix_id: Mapped[int] = mapped_column(ForeignKey("fixes.id"))
     value: Mapped[str] = mapped_column(String(NAME))

@@ -70,7 +70,7 @@ class Review(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     advertiser: Mapped[str] = mapped_column(String(NAME))
-    picture_id: Mapped[int] = mapped_column(ForeignKey("pictures.id"))
+    picture_id: Mapped[int] = mapped_column(ForeignKey("pictures.id"), index=True)
     sha256: Mapped[str] = mapped_column(String(DIGEST))  # the image that was looked at
     label: Mapped[str] = mapped_column(String(NAME))
     value: Mapped[str | None] = mapped_column(String(NAME))  # that is right; None: nothing is told

@@ -69,7 +69,7 @@ class Exposure(Base):
 
     model: Mapped[str] = mapped_column(String(DIGEST), primary_key=True)  # digest
     advertiser: Mapped[str] = mapped_column(String(NAME), primary_key=True)
-    picture_id: Mapped[int] = mapped_column(ForeignKey("pictures.id"), primary_key=True)
+    picture_id: Mapped[int] = mapped_column(ForeignKey("pictures.id"), primary_key=True, index=True)
     at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     day: Mapped[str] = mapped_column(String(10))  # of ``at``, UTC: 2026-11-29
     is_new: Mapped[bool]  # no other model had answered this advertiser for this picture

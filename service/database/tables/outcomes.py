@@ -29,7 +29,7 @@ class Assignment(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     key: Mapped[str] = mapped_column(String(KEY), unique=True)  # random: nobody guesses another's
     advertiser: Mapped[str] = mapped_column(String(NAME))
-    sha256: Mapped[str] = mapped_column(ForeignKey("images.sha256"))
+    sha256: Mapped[str] = mapped_column(ForeignKey("images.sha256"), index=True)
     model: Mapped[str] = mapped_column(String(NAME))  # the bundle's digest
     target: Mapped[str] = mapped_column(String(NAME))
     direction: Mapped[str] = mapped_column(String(20))  # maximize, minimize

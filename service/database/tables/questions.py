@@ -19,7 +19,7 @@ class Question(Base):
     token: Mapped[str] = mapped_column(String(TOKEN), primary_key=True)  # random, of the link
     digest: Mapped[str] = mapped_column(String(DIGEST), unique=True)  # of what follows
     advertiser: Mapped[str] = mapped_column(String(NAME))
-    sha256: Mapped[str] = mapped_column(ForeignKey("images.sha256"))
+    sha256: Mapped[str] = mapped_column(ForeignKey("images.sha256"), index=True)
     options: Mapped[dict[str, Any]] = mapped_column(JSON)
     who: Mapped[str] = mapped_column(String(NAME))  # asked last; empty without keys
     at: Mapped[datetime] = mapped_column(DateTime(timezone=True))  # asked last
