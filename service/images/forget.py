@@ -78,22 +78,19 @@ class ForgottenPictures:
 
 def _unused(session: Session, pictures: Sequence[int], before: datetime) -> list[int]:
     """Return those of some pictures that are old and that nothing refers to."""
-    refers = [
-        select(table.picture_id).where(table.picture_id == Picture.id).exists()
-        for table in (StoredAnswer, Fix, Review)
-    ]
-    refers += [_of_files(table.sha256) for table in (Source, Question, Assignment)]
-    new_file = StoredImage.picture_id == Picture.id, StoredImage.seen_at >= before
-    shown = Exposure.picture_id == Picture.id, Exposure.at >= before
-    recent = [select(1).where(*conditions).exists() for conditions in (new_file, shown)]
-    query = select(Picture.id).where(Picture.id.in_(pictures), not_(or_(*refers, *recent)))
+    needed = [_row(table.picture_id == Picture.id) for table in (StoredAnswer, Fix, Review)]
+    shows = StoredImage.picture_id == Picture.id
+    for table in (Source, Question, Assignment):
+        needed.append(_row(shows, table.sha256 == StoredImage.sha256))
+    needed.append(_row(shows, StoredImage.seen_at >= before))
+    needed.append(_row(Exposure.picture_id == Picture.id, Exposure.at >= before))
+    query = select(Picture.id).where(Picture.id.in_(pictures), not_(or_(*needed)))
     return list(session.scalars(query.order_by(Picture.id)))
 
 
-def _of_files(sha256: ColumnElement[str]) -> ColumnElement[bool]:
-    """Return whether a table has a row of a file that shows the picture."""
-    same = StoredImage.picture_id == Picture.id, sha256 == StoredImage.sha256
-    return select(1).where(*same).exists()
+def _row(*conditions: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Return whether there is a row of a picture."""
+    return select(1).where(*conditions).exists()
 
 
 def _delete(session: Session, pictures: Sequence[int]) -> None:
