@@ -64,8 +64,8 @@ def ground_truth_line(source: str, labels: Mapping[str, Annotation]) -> str:
     record: dict[str, Any] = {SOURCE: source}
     several: dict[str, dict[str, Annotation]] = {}
     for name, label in labels.items():
-        attribute, question, each = name.partition(OF_CLASS)
-        if question and set(label.classes) <= {NO, YES}:
+        if question := question_of(name, label.classes):
+            attribute, each = question
             several.setdefault(attribute, {})[each] = label
         else:
             _put(record, name, list(label.classes).index(label.name), _single(label))
@@ -73,6 +73,12 @@ def ground_truth_line(source: str, labels: Mapping[str, Annotation]) -> str:
         chosen = {n: each for n, each in enumerate(answers) if answers[each].name == YES}
         _put(record, name, list(chosen), _multi(answers, chosen))
     return json.dumps(record, ensure_ascii=False)
+
+
+def question_of(label: str, classes: Sequence[str]) -> tuple[str, str] | None:
+    """Return the multi-label attribute and its class that a label asks about, if it is such one."""
+    attribute, question, each = label.partition(OF_CLASS)
+    return (attribute, each) if question and set(classes) <= {NO, YES} else None
 
 
 def _put(

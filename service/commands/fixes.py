@@ -2,6 +2,8 @@
 
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,10 +15,10 @@ from augrank.errors import BadRequest, reason
 from augrank.files import atomic_write, check_output_file, disk_errors
 from service.commands.opened import opened_database
 from service.commands.options import DatabaseOption, FolderOption
-from service.settings import read_settings
+from service.settings import ServiceSettings, read_settings
 
 if TYPE_CHECKING:
-    pass
+    from service.database.session import Database
 
 EXIT_REFUSED = 1
 MAX_SHOWN = 20  # rows that were not taken, of those that are listed
@@ -47,7 +49,8 @@ def export(
         typer.Option(help="Of a manifest's images, such as s3://bucket/kept/ (default: files)."),
     ] = None,
     bundle: Annotated[
-        Path | None, typer.Option(help="Whose classes a manifest numbers (default: by name).")
+        Path | None,
+        typer.Option(help="Whose classes a manifest has (default: the live model's)."),
     ] = None,
     database: DatabaseOption = None,
     folder: FolderOption = None,
@@ -63,8 +66,11 @@ def export(
 
     settings = read_settings(database=database, folder=folder)
     kept = f"{(settings.folder / 'images/kept').absolute()}/"
-    asked = Export(format.value, history, advertiser, source_prefix or kept, _classes(bundle) or {})
+    asked = Export(format.value, history, advertiser, source_prefix or kept)
     with opened_database(settings) as opened:
+        if format is ExportFormat.GROUND_TRUTH:
+            classes, model = _live(opened, settings, bundle)
+            asked = replace(asked, classes=classes, model=model)
         lines = export_lines(opened, asked)
         if out is None:
             sys.stdout.writelines(lines)
@@ -125,6 +131,22 @@ def import_(
         typer.echo(f"... and {more:,} more", err=True)
     if problems:
         raise typer.Exit(EXIT_REFUSED)
+
+
+def _live(
+    opened: "Database", settings: ServiceSettings, bundle: Path | None
+) -> tuple[Mapping[str, Sequence[str]], str | None]:
+    """Return the classes of a bundle, by default the live model's, and the live model's digest."""
+    from service.backends.bundles import CLASSIFY
+    from service.errors import BundleExpired
+    from service.models.registry import Registry
+
+    registry = Registry(opened, settings.folder, settings.max_models)
+    live = registry.live(CLASSIFY)
+    if bundle is None and live is not None:
+        with suppress(BundleExpired):  # as where the folder is on another machine
+            bundle = registry.directory(live)
+    return _classes(bundle) or {}, live.digest if live else None
 
 
 def _classes(bundle: Path | None) -> Mapping[str, Sequence[str]] | None:

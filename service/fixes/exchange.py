@@ -16,21 +16,19 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import groupby
 from typing import Any, Literal
 
-from sqlalchemy import exists, select, tuple_
+from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
-from augrank.manifest.ground_truth_writer import Annotation, ground_truth_line
 from service.database.session import Database
 from service.database.tables import CurrentFix, Fix, Source
+from service.fixes.manifest import Manifest, manifest_lines
 
 Format = Literal["csv", "jsonl", "ground_truth"]
 CURRENT = ("advertiser", "sha256", "image_url", "label", "value", "who", "why", "at", "model_value")
 HISTORY = ("id", *CURRENT[:4], "before", *CURRENT[4:], "undoes")
 CHUNK = 1000  # rows that are read at once
-JOB = "augrank-fixes"  # the labelling job in a manifest
 # Where a formula may begin: in a cell; and after a line break, a tab or a semicolon in it, since a
 # spreadsheet that splits lines at semicolons, as in German, knows nothing of quotes within a line.
 _FORMULA = re.compile(r"^(?='*[=+\-@\t\r])|(?<=[;\t\r\n])(?='*[=+\-@])")
@@ -47,7 +45,8 @@ class Export:
         advertiser: whose fixes; None: all.
         source: of a manifest's images: a prefix before ``ab/abcd...``, as they are in the folder
             ``images/kept``.
-        classes: of each label, whose numbers a manifest has; others come after them.
+        classes: of each label of the model, whose numbers a manifest has; others come after them.
+        model: digest of the model that answers now; None: unknown.
     """
 
     format: Format
@@ -55,12 +54,14 @@ class Export:
     advertiser: str | None = None
     source: str = "images/kept/"
     classes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    model: str | None = None
 
 
 def export_lines(database: Database, export: Export) -> Iterator[str]:
     """Yield the lines of a file, with their ends; few rows are in memory at a time."""
     if export.format == "ground_truth":
-        yield from _manifest(database, export)
+        manifest = Manifest(export.advertiser, export.source, export.classes, export.model)
+        yield from manifest_lines(database, manifest)
         return
     columns = HISTORY if export.history else CURRENT
     if export.format == "csv":
@@ -131,53 +132,6 @@ def _urls(session: Session, fixes: Sequence[Fix]) -> dict[tuple[str, str], str]:
         .order_by(Source.url.desc())
     )
     return {(advertiser, sha256): url for advertiser, sha256, url in rows}
-
-
-def _manifest(database: Database, export: Export) -> Iterator[str]:
-    """Yield a line for each picture of an advertiser, with all of its labels."""
-    numbers = _numbers(database, export)
-    for (_, _), group in groupby(
-        _current_by_picture(database, export), lambda fix: (fix.advertiser, fix.picture_id)
-    ):
-        fixes = list(group)
-        labels = {
-            fix.label: Annotation(str(fix.after), numbers[fix.label], 1.0, True, _iso(fix.at), JOB)
-            for fix in fixes
-        }
-        sha256 = max(fixes, key=lambda fix: fix.id).sha256
-        yield ground_truth_line(f"{export.source}{sha256[:2]}/{sha256}", labels) + "\n"
-
-
-def _current_by_picture(database: Database, export: Export) -> Iterator[Fix]:
-    order = (CurrentFix.advertiser, CurrentFix.picture_id, CurrentFix.label)
-    last: tuple[str, int, str] | None = None
-    while True:
-        query = select(Fix).join(CurrentFix, CurrentFix.fix_id == Fix.id)
-        query = query.order_by(*order).limit(CHUNK)
-        if export.advertiser is not None:
-            query = query.where(CurrentFix.advertiser == export.advertiser)
-        if last is not None:
-            query = query.where(tuple_(*order) > last)
-        with database.reads() as session:
-            fixes = list(session.scalars(query))
-        yield from fixes
-        if len(fixes) < CHUNK:
-            return
-        last = (fixes[-1].advertiser, fixes[-1].picture_id, fixes[-1].label)
-
-
-def _numbers(database: Database, export: Export) -> dict[str, list[str]]:
-    """Return the classes of each label: those given, then those that fixes have beside them."""
-    classes = {label: list(names) for label, names in export.classes.items()}
-    query = select(CurrentFix.label, CurrentFix.value).distinct()
-    if export.advertiser is not None:
-        query = query.where(CurrentFix.advertiser == export.advertiser)
-    with database.reads() as session:
-        rows = session.execute(query.order_by(CurrentFix.label, CurrentFix.value)).all()
-    for label, value in rows:
-        if value not in classes.setdefault(label, []):
-            classes[label].append(value)
-    return classes
 
 
 def _csv_line(cells: Sequence[str]) -> str:

@@ -85,6 +85,7 @@ def export(
         advertiser or identity.advertiser,
         source_prefix,
         parts.classify.backend.labels if parts.classify else {},
+        parts.classify.backend.model if parts.classify else None,
     )
     kind, name = TYPES[format]
     day = datetime.now(UTC).date().isoformat()
