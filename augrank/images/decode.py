@@ -281,6 +281,8 @@ def letterbox(image: RgbImage, size: int) -> RgbImage:
     inner = (max(1, round(width * scale)), max(1, round(height * scale)))
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     resized = cv2.resize(image, inner, interpolation=method)
+    if inner == (size, size):
+        return np.asarray(resized)
     square = np.full((size, size, 3), WHITE, np.uint8)
     top, left = (size - inner[1]) // 2, (size - inner[0]) // 2
     square[top : top + inner[1], left : left + inner[0]] = resized
@@ -369,4 +371,4 @@ def _to_rgb(image: Image.Image) -> RgbImage:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, (WHITE, WHITE, WHITE, WHITE))
         return np.asarray(Image.alpha_composite(white, rgba).convert("RGB"))
-    return np.asarray(image.convert("RGB"))
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))  # a copy, needless
