@@ -10,7 +10,7 @@ from benchmarks.cli.hostile import hostile
 from benchmarks.cli.instances import instances, refresh_prices
 from benchmarks.cli.labels import labels
 from benchmarks.cli.scale import scale
-from benchmarks.cli.service import service
+from benchmarks.cli.service import durability, service
 from benchmarks.cli.serving import pipeline, serving
 from benchmarks.cli.training import neighbours, training
 from benchmarks.cli.trust import trust
@@ -22,7 +22,7 @@ app = typer.Typer(
 )
 COMMANDS = (
     *(pipeline, serving, classify, service, training, neighbours, gpu, instances),
-    *(scale, trust, graphs, labels, hostile, document, reproduce),
+    *(scale, trust, graphs, labels, hostile, durability, document, reproduce),
 )
 for command in COMMANDS:
     app.command()(command)

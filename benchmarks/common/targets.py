@@ -18,13 +18,16 @@ class PerformanceTarget:
     aim: float
     tried: str = ""  # printed if the bound is missed: the cause, and what was tried
     less_is_better: bool = False
+    digits: int | None = None  # after the point; by default as many as the bound needs
 
     def row(self, figure: Mapping[str, float]) -> list[str]:
         """Return a table row: title, figure, bound, aim, verdict.
 
         The end of the interval that is nearer to the bound decides; a miss is given in percent.
         """
-        digits = 4 if self.bound < SMALL else 3
+        digits = self.digits
+        if digits is None:
+            digits = 4 if self.bound < SMALL else 3
         measured = f"{figure['median']:.{digits}f}"
         if figure["low"] != figure["high"]:
             measured = figure_text(figure, digits)

@@ -18,7 +18,10 @@ from augrank.errors import DataError
 from benchmarks.common.http_client import Payload
 
 START_S, STOP_S = 120.0, 30.0
-ADVERTISER = "benchmark"
+ADVERTISER, LOG = "benchmark", "service.log"
+# Connections of other processes get higher ones: a port stays free while a service is killed and
+# started again.
+PORTS = range(20_000, 32_768)
 
 
 @dataclass(frozen=True)
@@ -33,9 +36,12 @@ class RunningService:
 
 def free_port() -> int:
     """Return a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    while True:
+        port = secrets.choice(PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @contextmanager
@@ -52,7 +58,34 @@ def running_service(
     Raises:
         DataError: it does not start.
     """
-    port, log = free_port(), folder / "service.log"
+    port = free_port()
+    process = start_service(bundles, folder, port, settings)
+    root = f"http://127.0.0.1:{port}"
+    try:
+        with httpx.Client(base_url=root, timeout=120) as http:
+            yield RunningService(root, http, process, folder / LOG)
+    finally:
+        stop(process)
+
+
+def start_service(
+    bundles: Sequence[Path], folder: Path, port: int, settings: Mapping[str, object]
+) -> subprocess.Popen[bytes]:
+    """Start ``python -m service`` and wait until it answers.
+
+    Args:
+        bundles: that it serves.
+        folder: with its database, images and log, or for them.
+        port: on loopback.
+        settings: by name, as of ``ServiceSettings``.
+
+    Returns:
+        The process, for ``stop``.
+
+    Raises:
+        DataError: it does not start.
+    """
+    log = folder / LOG
     folder.mkdir(parents=True, exist_ok=True)
     variables = {f"AUGRANK_SERVICE_{name.upper()}": str(value) for name, value in settings.items()}
     command = [sys.executable, "-m", "service", *map(str, bundles), "--folder", str(folder)]
@@ -64,13 +97,12 @@ def running_service(
             stdin=subprocess.DEVNULL,
             env={**os.environ, **variables},
         )
-    root = f"http://127.0.0.1:{port}"
     try:
-        _wait(root, process, log)
-        with httpx.Client(base_url=root, timeout=120) as http:
-            yield RunningService(root, http, process, log)
-    finally:
+        _wait(f"http://127.0.0.1:{port}", process, log)
+    except BaseException:
         stop(process)
+        raise
+    return process
 
 
 @contextmanager

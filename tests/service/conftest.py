@@ -12,6 +12,7 @@ from sqlalchemy import create_engine, make_url, text
 
 from augrank.download import fetch, public_addresses, request_images
 from augrank.download.request_images import RequestImages
+from benchmarks.durability.postgres import open_postgres
 from service import app as application
 from service.app import create_app
 from service.backends.classify import BundleBackend
@@ -22,7 +23,6 @@ from service.database.session import Database
 from service.settings import ServiceSettings
 from tests.service.support.marketing import Marketer
 from tests.service.support.pages import Caller
-from tests.service.support.postgres import open_postgres
 from tests.support.patience import PATIENCE_S
 from tests.support.pools import own_threads
 from tests.training.download.site import Site
@@ -89,7 +89,7 @@ def marketer(
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A PostgreSQL server of its own; gives the URL of its first database."""
-    server = open_postgres(tmp_path_factory.mktemp("postgres"))
+    server = open_postgres(tmp_path_factory.mktemp("postgres"), PATIENCE_S)
     yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
     server.cleanup()
 

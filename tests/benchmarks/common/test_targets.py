@@ -28,3 +28,5 @@ def test_a_row_has_the_figure_and_its_bounds():
     assert MORE.row(single(4.5)) == ["rate of answers", "4.500", "2", "4", "aim reached"]
     figure = {"median": 0.02, "low": 0.01, "high": 0.03}
     assert LESS.row(figure)[1:4] == ["0.0200 (0.0100 to 0.0300)", "≤ 0.05", "≤ 0.01"]
+    count = PerformanceTarget("lost", "lost", 0, 0, less_is_better=True, digits=0)
+    assert count.row(single(3)) == ["lost", "3", "≤ 0", "≤ 0", "missed."]

@@ -1,4 +1,4 @@
-"""The service and a PostgreSQL server as processes of their own, to be killed."""
+"""The service as a process of its own, to be killed."""
 
 import secrets
 import socket
@@ -7,12 +7,9 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import httpx
-import psutil
 
-from tests.service.support.postgres import open_postgres
 from tests.support.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[3]
@@ -54,37 +51,3 @@ def start(
             time.sleep(0.1)
     process.kill()
     raise AssertionError(log.read_text()[-2000:])
-
-
-class PostgresServer:
-    """A PostgreSQL server with its data in a folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._server: Any = None
-
-    def start(self) -> None:
-        """Start it, with the data that are there."""
-        if self._server is None:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._server = open_postgres(self._folder)
-        else:
-            self._server.ensure_postgres_running()
-
-    def kill(self) -> None:
-        """End all its processes at once, as when a machine fails."""
-        postmaster = psutil.Process(self._server.get_pid())
-        everyone = [postmaster, *postmaster.children(recursive=True)]
-        for process in everyone:
-            process.kill()
-        psutil.wait_procs(everyone, PATIENCE_S)
-
-    def stop(self) -> None:
-        """End it."""
-        if self._server is not None:
-            self._server.cleanup()
-
-    @property
-    def url(self) -> str:
-        """URL of its first database."""
-        return str(self._server.get_uri()).replace("postgresql://", "postgresql+psycopg://")

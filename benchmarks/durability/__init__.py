@@ -1,0 +1,1 @@
+"""Random operations on the service while it and its database are killed: nothing may be lost."""
