@@ -14,7 +14,7 @@ import re
 import struct
 import warnings
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -107,6 +107,7 @@ class DecodedImage:
     width: int  # of the file, after EXIF orientation
     height: int
     format: str
+    sha256: str = ""  # of the file; only needed where it takes the file's place in a request
 
 
 def read_image(file: Path, limits: DecodeLimits = DecodeLimits()) -> bytes:
@@ -296,8 +297,12 @@ def encode(image: RgbImage, file_format: str = "JPEG", quality: int = 85) -> byt
     return buffer.getvalue()
 
 
-def working_image(image: bytes | RgbImage, size: int, limits: DecodeLimits) -> DecodedImage:
-    """Decode a file's bytes, or letterbox an array uint8 (H, W, 3) RGB."""
+def working_image(
+    image: bytes | RgbImage | DecodedImage, size: int, limits: DecodeLimits
+) -> DecodedImage:
+    """Decode a file's bytes, or letterbox an array uint8 (H, W, 3) RGB or a decoded image."""
+    if isinstance(image, DecodedImage):
+        return replace(image, pixels=letterbox(image.pixels, size))
     if isinstance(image, bytes | bytearray | memoryview):
         return decode(bytes(image), size, limits)
     array = _checked_array(image)
@@ -305,8 +310,10 @@ def working_image(image: bytes | RgbImage, size: int, limits: DecodeLimits) -> D
     return DecodedImage(letterbox(array, size), width, height, "array")
 
 
-def sha256_of_image(image: bytes | RgbImage) -> str:
+def sha256_of_image(image: bytes | RgbImage | DecodedImage) -> str:
     """Return the sha256 of a file's bytes, or of an array's shape and pixels."""
+    if isinstance(image, DecodedImage):
+        return image.sha256
     if isinstance(image, bytes | bytearray | memoryview):
         return hashlib.sha256(image).hexdigest()
     array = _checked_array(image)

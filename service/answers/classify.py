@@ -12,11 +12,12 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from augrank.errors import RequestError
-from augrank.images.decode import DecodeLimits
+from augrank.errors import AugrankError, RequestError
+from augrank.images.decode import DecodedImage, DecodeLimits
 from augrank.models.tags import TagRules
 from augrank.tasks.classify.request import DEFAULT_COVERAGE, DEFAULT_TOP
 from augrank.tasks.classify.response import ImageAnswer
+from augrank.tasks.isolation import isolated
 from service.answers.effective import EffectiveAnswer, effective
 from service.answers.kept import (
     NewAnswer,
@@ -67,9 +68,10 @@ class _Item:
     sha256: str | None = None
     picture: int | None = None
     file: dict[str, Any] = field(default_factory=dict)  # what the answer says of the file
-    error: RequestError | None = None
+    error: AugrankError | None = None
     refusal: Mapping[str, Any] | None = None  # the model's, as in its answer
     given_by_digest: bool = False
+    decoded: DecodedImage | None = None  # for the model, in place of the file
 
     @classmethod
     def of(cls, image: bytes | str | RequestError) -> "_Item":
@@ -149,7 +151,7 @@ class ClassifyService:
             if item.picture is not None:
                 self._keep(item, image)
         if found is None:
-            self._add(unknown)
+            self._add(backend, unknown)
             with self.database.reads() as session:
                 found = self._found(session, backend, request, items)
         fresh = self._asked(backend, request, items, found.known.keys())
@@ -201,26 +203,41 @@ class ClassifyService:
             kept = kept_answers(session, self.live.current.model, *groups)
         return {digest for digest, picture in pictures.items() if picture in kept.content}
 
-    def _add(self, unknown: Sequence[tuple[_Item, bytes]]) -> None:
+    def _add(self, backend: ClassifyBackend, unknown: Sequence[tuple[_Item, bytes]]) -> None:
         """Decode images that were never seen, and add them; items get why one cannot be read."""
-        seen: list[tuple[_Item, SeenImage]] = []
+        files = {item.sha256: data for item, data in unknown if item.sha256 is not None}
+        seen = self._seen(backend, files)
+        new = [each for each, _ in seen.values() if isinstance(each, SeenImage)]
+        looks, rows = self.database.looks, dict[str, StoredImage]()
+        if new:
+            with self.database.reads() as session:
+                near = find_near(session, looks, [each.look for each in new])
+            with self.database.writes() as session:
+                rows = add_images(session, looks, new, near)
         for item, data in unknown:
-            assert item.sha256 is not None
-            try:
-                seen.append((item, SeenImage.of(item.sha256, data, self._limits)))
-            except RequestError as error:
-                item.error = error
-                continue
-            self._keep(item, data)
-        if not seen:
-            return
-        looks, new = self.database.looks, [added for _, added in seen]
-        with self.database.reads() as session:
-            near = find_near(session, looks, [added.look for added in new])
-        with self.database.writes() as session:
-            rows = add_images(session, looks, new, near)
-        for item, added in seen:
-            item.know(rows[added.sha256])
+            image, item.decoded = seen[str(item.sha256)]
+            if isinstance(image, AugrankError):
+                item.error = image
+            else:
+                item.know(rows[image.sha256])
+                self._keep(item, data)
+
+    def _seen(
+        self, backend: ClassifyBackend, files: Mapping[str, bytes]
+    ) -> dict[str, tuple[SeenImage | AugrankError, DecodedImage | None]]:
+        """Look at files, by sha256: what was seen of each, and what is left for the model."""
+        decoded = backend.decode(files, self._limits)
+        if decoded is None:
+            return {
+                digest: (isolated(SeenImage.of, digest, data, self._limits), None)
+                for digest, data in files.items()
+            }
+        return {
+            digest: (each, None)
+            if isinstance(each, AugrankError)
+            else (SeenImage.decoded(each), each)
+            for digest, each in zip(files, decoded, strict=True)
+        }
 
     def _found(
         self,
@@ -256,12 +273,12 @@ class ClassifyService:
         known: Set[int],
     ) -> dict[int, NewAnswer]:
         """Ask the model about pictures without an answer, each once; items get its refusals."""
-        wanted: dict[int, tuple[str, bytes]] = {}
+        wanted: dict[int, tuple[str, bytes | DecodedImage]] = {}
         for item, image in zip(items, request.images, strict=True):
             if item.picture is None or item.picture in known | wanted.keys():
                 continue
-            data = self._stored(image) if isinstance(image, str) else image
-            if isinstance(data, bytes) and item.sha256:
+            data = self._stored(image) if isinstance(image, str) else item.decoded or image
+            if isinstance(data, bytes | DecodedImage) and item.sha256:
                 wanted[item.picture] = item.sha256, data
         if not wanted:
             return {}

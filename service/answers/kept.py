@@ -62,15 +62,13 @@ def question_of(options: Mapping[str, Any], sha256: str) -> str:
 
 
 _ANSWER = StoredAnswer.__table__.c
-KEPT = (
-    select(_ANSWER.id, _ANSWER.picture_id, _ANSWER.options, _ANSWER.content, _ANSWER.used_at)
-    .where(
-        _ANSWER.model == bindparam("model"),
-        _ANSWER.picture_id.in_(bindparam("pictures", expanding=True)),
-        _ANSWER.options.in_(bindparam("questions", expanding=True)),
-    )
-    .order_by(_ANSWER.id)
+_SAME = (
+    _ANSWER.model == bindparam("model"),
+    _ANSWER.picture_id.in_(bindparam("pictures", expanding=True)),
+    _ANSWER.options.in_(bindparam("questions", expanding=True)),
 )
+IDS = select(_ANSWER.id, _ANSWER.picture_id, _ANSWER.options).where(*_SAME)
+KEPT = IDS.add_columns(_ANSWER.content, _ANSWER.used_at).order_by(_ANSWER.id)
 
 
 def kept_answers(session: Session, model: str, *questions: Mapping[str, int]) -> KeptAnswers:
@@ -172,11 +170,8 @@ def _keep_labels(session: Session, answers: Sequence[NewAnswer], model: str) -> 
     """Write the labels of answers beside them, where the inspector's queue sorts them."""
     kept = {(each.picture, each.question): each for each in answers}
     asked = {question: picture for picture, question in kept}
-    ids = session.execute(
-        select(StoredAnswer.id, StoredAnswer.picture_id, StoredAnswer.options).where(
-            StoredAnswer.model == model, *_among(asked)
-        )
-    )
+    given = {"model": model, "pictures": sorted(set(asked.values())), "questions": list(asked)}
+    ids = session.execute(IDS, given)
     rows = [
         {
             "answer_id": answer_id,

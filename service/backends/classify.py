@@ -1,7 +1,7 @@
 """What answers: a bundle in this process."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -9,6 +9,8 @@ from typing import Protocol
 from augrank.bundle.classify_spec import ClassifySpec
 from augrank.bundle.load import load_bundle
 from augrank.errors import AugrankError, RequestError
+from augrank.images.decode import DecodedImage, DecodeLimits
+from augrank.images.look import LOOK_PX
 from augrank.models.tags import TagRules
 from augrank.tasks.base import EngineOptions
 from augrank.tasks.classify.pipeline import Classifier
@@ -53,8 +55,21 @@ class ClassifyBackend(Protocol):
             RequestError: one does not fit.
         """
 
-    def classify(self, images: Sequence[bytes], options: ClassifyOptions) -> Answer:
-        """Classify images.
+    def decode(
+        self, files: Mapping[str, bytes], limits: DecodeLimits
+    ) -> list[DecodedImage | AugrankError] | None:
+        """Decode files as ``classify`` also takes them, with LOOK_PX pixels at least.
+
+        Args:
+            files: by sha256.
+            limits: larger images are rejected.
+
+        Returns:
+            Images, or why one cannot be read; None: it takes files alone.
+        """
+
+    def classify(self, images: Sequence[bytes | DecodedImage], options: ClassifyOptions) -> Answer:
+        """Classify images: files, or decoded ones.
 
         Raises:
             AugrankError: the backend failed, or an option does not fit.
@@ -108,7 +123,15 @@ class BundleBackend:
             Request((NO_IMAGE,), options.review_kind, options.coverage, options.top)
         )
 
-    def classify(self, images: Sequence[bytes], options: ClassifyOptions) -> Answer:
+    def decode(
+        self, files: Mapping[str, bytes], limits: DecodeLimits
+    ) -> list[DecodedImage | AugrankError] | None:
+        """Decode files, unless to less than is looked at; see ``ClassifyBackend``."""
+        if self._classifier.bundle.spec.image_size < LOOK_PX:
+            return None
+        return self._classifier.embedder.decode(files, limits)
+
+    def classify(self, images: Sequence[bytes | DecodedImage], options: ClassifyOptions) -> Answer:
         """Classify images; see ``ClassifyBackend``."""
         request = Request(tuple(images), options.review_kind, options.coverage, options.top)
         with self._turn:

@@ -6,9 +6,23 @@ and steps over none. Who changes entries locks their pictures first, in one orde
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Final
+from typing import Any, Final, cast
 
-from sqlalchemy import ColumnElement, and_, case, exists, literal, not_, or_, select, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Select,
+    Table,
+    and_,
+    bindparam,
+    case,
+    exists,
+    literal,
+    not_,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.orm import Session, aliased
 
 from service.database.session import insert_selected
@@ -53,7 +67,7 @@ def enter_answers(session: Session, answers: Sequence[int], pictures: Iterable[i
         answers: their ids.
         pictures: that they are about.
     """
-    _enter(session, AnswerLabel.answer_id.in_(answers))
+    _enter(session, OF_ANSWERS, answers=answers)
     settle(session, pictures)
 
 
@@ -69,12 +83,7 @@ def enter_sightings(
         pictures: that they show.
     """
     shown = list(pictures)
-    _enter(
-        session,
-        AnswerLabel.picture_id.in_(shown),  # what has an index
-        Sighting.advertiser == advertiser,
-        Sighting.sha256.in_(digests),
-    )
+    _enter(session, OF_FILES, pictures=shown, whose=advertiser, digests=digests)
     settle(session, shown, advertiser)
 
 
@@ -87,18 +96,15 @@ def settle(session: Session, pictures: Iterable[int], advertiser: str | None = N
         advertiser: whose entries; None: everybody's.
     """
     for chunk in _chunks(pictures):
-        query = update(QueueEntry).where(QueueEntry.picture_id.in_(chunk))
-        if advertiser is not None:
-            query = query.where(QueueEntry.advertiser == advertiser)
-        session.execute(
-            query.values(state=_state(), lane=_lane()).execution_options(synchronize_session=False)
-        )
+        if advertiser is None:
+            session.execute(SETTLE, {"pictures": chunk})
+        else:
+            session.execute(SETTLE_OF, {"pictures": chunk, "whose": advertiser})
 
 
 def pictures_of_files(session: Session, digests: Sequence[str]) -> list[int]:
     """Return the pictures that files show, in order."""
-    query = select(StoredImage.picture_id).where(StoredImage.sha256.in_(digests)).distinct()
-    return sorted(session.scalars(query))
+    return sorted(session.scalars(SHOWN, {"digests": digests}))
 
 
 def corrected_since() -> ColumnElement[bool]:
@@ -113,17 +119,10 @@ def corrected_since() -> ColumnElement[bool]:
     )
 
 
-def _enter(session: Session, *conditions: ColumnElement[bool]) -> None:
+def _enter(session: Session, query: Select[Any], **given: object) -> None:
     """Add entries; what is there already stays. ``settle`` says what they are."""
-    columns = [getattr(AnswerLabel, name) for name in COPIED]
-    query = (
-        select(Sighting.advertiser, StoredAnswer.model, *columns, literal(OPEN), literal(LAST))
-        .select_from(AnswerLabel)
-        .join(StoredAnswer, StoredAnswer.id == AnswerLabel.answer_id)
-        .join(Sighting, Sighting.sha256 == AnswerLabel.sha256)
-        .where(*conditions)
-    )
-    insert_selected(session, QueueEntry, ("advertiser", "model", *COPIED, "state", "lane"), query)
+    columns = ("advertiser", "model", *COPIED, "state", "lane")
+    insert_selected(session, QueueEntry, columns, query, given)
 
 
 def _state() -> ColumnElement[str]:
@@ -161,7 +160,37 @@ def _lane() -> ColumnElement[str]:
     )
 
 
+def _entries(*conditions: ColumnElement[bool]) -> Select[Any]:
+    """Return the entries that there have to be, of answers or files."""
+    columns = [getattr(AnswerLabel, name) for name in COPIED]
+    return (
+        select(Sighting.advertiser, StoredAnswer.model, *columns, literal(OPEN), literal(LAST))
+        .select_from(AnswerLabel)
+        .join(StoredAnswer, StoredAnswer.id == AnswerLabel.answer_id)
+        .join(Sighting, Sighting.sha256 == AnswerLabel.sha256)
+        .where(*conditions)
+    )
+
+
 def _chunks(values: Iterable[int]) -> Iterator[list[int]]:
     every = sorted(set(values))
     for start in range(0, len(every), CHUNK):
         yield every[start : start + CHUNK]
+
+
+# Statements that requests with new images need: it takes longer to build them than to execute them.
+PICTURES: BindParameter[Any] = bindparam("pictures", expanding=True)
+DIGESTS: BindParameter[Any] = bindparam("digests", expanding=True)
+SHOWN = select(StoredImage.picture_id).where(StoredImage.sha256.in_(DIGESTS)).distinct()
+OF_ANSWERS = _entries(AnswerLabel.answer_id.in_(bindparam("answers", expanding=True)))
+OF_FILES = _entries(
+    AnswerLabel.picture_id.in_(PICTURES),  # what has an index
+    Sighting.advertiser == bindparam("whose"),
+    Sighting.sha256.in_(DIGESTS),
+)
+SETTLE = (
+    update(cast(Table, QueueEntry.__table__))
+    .where(QueueEntry.picture_id.in_(PICTURES))
+    .values(state=_state(), lane=_lane())
+)
+SETTLE_OF = SETTLE.where(QueueEntry.advertiser == bindparam("whose"))

@@ -9,13 +9,21 @@ import threading
 from collections.abc import Sequence
 
 import numpy as np
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from augrank.images.look import MAX_DISTANCE
 from service.database.tables import Picture
 
 FIRST_ROOM, CHUNK = 1024, 20_000  # pictures: room at first, read at once
+
+_PICTURE = Picture.__table__.c
+NEXT = (
+    select(_PICTURE.id, _PICTURE.look_hash)
+    .where(_PICTURE.id > bindparam("last"))
+    .order_by(_PICTURE.id)
+    .limit(CHUNK)
+)
 
 
 class LookIndex:
@@ -49,8 +57,7 @@ class LookIndex:
 
     def _read_more(self, session: Session) -> bool:
         """Read some pictures; return whether there may be more."""
-        query = select(Picture.id, Picture.look_hash).where(Picture.id > self._last)
-        rows = session.execute(query.order_by(Picture.id).limit(CHUNK)).all()
+        rows = session.execute(NEXT, {"last": self._last}).all()
         self._make_room(self._count + len(rows))
         added = slice(self._count, self._count + len(rows))
         self._ids[added] = [row.id for row in rows]

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 from alembic import command
 from alembic.config import Config
@@ -14,6 +14,7 @@ from sqlalchemy import (
     DateTime,
     Engine,
     Select,
+    Table,
     create_engine,
     event,
     func,
@@ -161,12 +162,15 @@ def insert_missing(session: Session, table: type[Base], rows: Sequence[Mapping[s
         table: of them.
         rows: by column.
     """
-    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    session.execute(insert(table).on_conflict_do_nothing(), list(rows))
+    session.execute(_insert(session, table).on_conflict_do_nothing(), list(rows))
 
 
 def insert_selected(
-    session: Session, table: type[Base], columns: Sequence[str], query: Select[Any]
+    session: Session,
+    table: type[Base],
+    columns: Sequence[str],
+    query: Select[Any],
+    given: Mapping[str, object],
 ) -> None:
     """Insert the rows of a query; one whose key is there already is left as it is.
 
@@ -175,9 +179,17 @@ def insert_selected(
         table: of the rows.
         columns: of the table, in the query's order.
         query: with a condition, since SQLite reads "ON CONFLICT" as one of a join without it.
+        given: the values of its parameters.
     """
-    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    session.execute(insert(table).from_select(list(columns), query).on_conflict_do_nothing())
+    command = _insert(session, table).from_select(list(columns), query)
+    session.execute(command.on_conflict_do_nothing(), dict(given))
+
+
+def _insert(session: Session, table: type[Base]) -> postgresql.Insert | sqlite.Insert:
+    rows = cast(Table, table.__table__)  # a mapped class takes longer
+    if session.get_bind().dialect.name == "postgresql":
+        return postgresql.insert(rows)
+    return sqlite.insert(rows)
 
 
 class _UtcTime(sqlite.DATETIME):

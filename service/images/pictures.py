@@ -1,21 +1,21 @@
 """Find the picture that an image file shows, or add it."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import cast
 
 import numpy as np
-from sqlalchemy import bindparam, func, insert, select
+from sqlalchemy import Table, bindparam, func, insert, select
 from sqlalchemy.orm import Session
 
-from augrank.images.decode import DecodeLimits, decode
-from augrank.images.look import THUMBNAIL_SIDE, Look
+from augrank.images.decode import DecodedImage, DecodeLimits, decode
+from augrank.images.look import LOOK_PX, THUMBNAIL_SIDE, Look
 from service.database.entries import enter_sightings, lock_pictures, pictures_of_files
 from service.database.looks import LookIndex
 from service.database.session import insert_missing, lock_for_adding
 from service.database.tables import Picture, Sighting, StoredImage
 
-LOOK_PX = 64  # pixels that a look is taken of
 CHUNK = 1000  # digests in a query
 ADDING = 7_202_511  # number of the lock of those who add pictures
 
@@ -51,9 +51,13 @@ class SeenImage:
         Raises:
             RequestError: it is no image that can be read.
         """
-        decoded = decode(data, LOOK_PX, limits)
-        look = Look.of(decoded.pixels)
-        return cls(sha256, look, decoded.width, decoded.height, decoded.format)
+        return cls.decoded(replace(decode(data, LOOK_PX, limits), sha256=sha256))
+
+    @classmethod
+    def decoded(cls, image: DecodedImage) -> "SeenImage":
+        """Look at an image file that was decoded, with at least LOOK_PX pixels."""
+        look = Look.of(image.pixels)
+        return cls(image.sha256, look, image.width, image.height, image.format)
 
 
 @dataclass(frozen=True)
@@ -110,18 +114,20 @@ def add_images(
     for number, (_, files) in zip(_add_pictures(session, added), added, strict=True):
         pictures |= dict.fromkeys(files, number)
     now = datetime.now(UTC)
-    for digest, (each, _) in new.items():
-        images[digest] = StoredImage(
-            sha256=digest,
-            picture_id=pictures[digest],
-            width=each.width,
-            height=each.height,
-            format=each.format,
-            seen_at=now,
-        )
-        session.add(images[digest])
-    session.flush()
-    return images
+    rows = [
+        {
+            "sha256": digest,
+            "picture_id": pictures[digest],
+            "width": each.width,
+            "height": each.height,
+            "format": each.format,
+            "seen_at": now,
+        }
+        for digest, (each, _) in new.items()
+    ]
+    if rows:
+        session.execute(insert(cast(Table, StoredImage.__table__)), rows)
+    return images | {str(row["sha256"]): StoredImage(**row) for row in rows}
 
 
 def note_sightings(session: Session, advertiser: str, digests: Sequence[str]) -> None:
@@ -194,7 +200,8 @@ def _add_pictures(session: Session, added: Sequence[tuple[Look, object]]) -> lis
     ]
     if not rows:
         return []
-    command = insert(Picture).returning(Picture.id, sort_by_parameter_order=True)
+    table = cast(Table, Picture.__table__)
+    command = insert(table).returning(table.c.id, sort_by_parameter_order=True)
     return list(session.scalars(command, rows))
 
 

@@ -7,15 +7,16 @@ they decode the next (the decoders and the engines release Python's lock).
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from augrank.arrays import Float32Array
 from augrank.bundle.classify_spec import ClassifySpec
 from augrank.errors import AugrankError
-from augrank.images.decode import DecodeLimits, RgbImage, working_image
+from augrank.images.decode import DecodedImage, DecodeLimits, decode, working_image
 from augrank.images.preprocess import KEPT_ROWS, BatchMemory, Normalizer
 from augrank.models.backbone import Backbone
 from augrank.models.embedding_cache import EmbeddedImage, EmbeddingCache, FileInfo
+from augrank.tasks.classify.request import Image
 from augrank.tasks.isolation import isolated
 
 MAX_PREPARING = 4  # threads that decode beside the backbone
@@ -58,7 +59,7 @@ class ImageEmbedder:
         self._memory = BatchMemory(spec.image_size)
         self._decoders = ThreadPoolExecutor(min(MAX_PREPARING, threads), "augrank-decode")
 
-    def __call__(self, images: Mapping[str, bytes | RgbImage]) -> EmbeddedBatch:
+    def __call__(self, images: Mapping[str, Image]) -> EmbeddedBatch:
         """Embed images.
 
         Args:
@@ -78,17 +79,33 @@ class ImageEmbedder:
                 embed_s += time.perf_counter() - began
         return EmbeddedBatch(found, time.perf_counter() - started - embed_s, embed_s)
 
+    def decode(
+        self, files: Mapping[str, bytes], limits: DecodeLimits
+    ) -> list[DecodedImage | AugrankError]:
+        """Decode files for a later call, which then takes them in place of the files.
+
+        Args:
+            files: by sha256.
+            limits: larger images are rejected.
+        """
+
+        def decode_file(digest: str) -> DecodedImage:
+            return replace(decode(files[digest], self._size, limits), sha256=digest)
+
+        at_once = self._decoders.map if len(files) > 1 else map
+        return list(at_once(lambda digest: isolated(decode_file, digest), files))
+
     def _decoded(
-        self, images: Mapping[str, bytes | RgbImage], digests: list[str]
+        self, images: Mapping[str, Image], digests: list[str]
     ) -> Iterator[tuple[list[str], list[FileInfo | AugrankError], Float32Array]]:
         """Decode images; yield as many together as make a backbone call, with their batch rows."""
         memory = self._memory.rows(len(digests))
 
-        def decode(row: int) -> FileInfo | AugrankError:
+        def decode_row(row: int) -> FileInfo | AugrankError:
             return isolated(self._decode, images[digests[row]], memory[row])
 
         run_ahead = self._decoders.map if len(digests) > 1 else map
-        infos: Iterable[FileInfo | AugrankError] = run_ahead(decode, range(len(digests)))
+        infos: Iterable[FileInfo | AugrankError] = run_ahead(decode_row, range(len(digests)))
         waiting: list[FileInfo | AugrankError] = []
         for end, info in enumerate(infos, start=1):
             waiting.append(info)
@@ -97,7 +114,7 @@ class ImageEmbedder:
                 yield digests[start:end], waiting, memory[start:end]
                 waiting = []
 
-    def _decode(self, image: bytes | RgbImage, row: Float32Array) -> FileInfo:
+    def _decode(self, image: Image, row: Float32Array) -> FileInfo:
         """Decode an image into its row of the batch."""
         decoded = working_image(image, self._size, self._limits)
         self._normalizer.into(decoded.pixels, row)

@@ -25,7 +25,13 @@ from augrank.tasks.classify.embedding import EmbeddedBatch, ImageEmbedder
 from augrank.tasks.classify.heads import LoadedHeads
 from augrank.tasks.classify.labelling import tell
 from augrank.tasks.classify.plan import RequestPlan, plan_request
-from augrank.tasks.classify.request import DEFAULT_COVERAGE, DEFAULT_TOP, Request, parse_request
+from augrank.tasks.classify.request import (
+    DEFAULT_COVERAGE,
+    DEFAULT_TOP,
+    Image,
+    Request,
+    parse_request,
+)
 from augrank.tasks.classify.response import Answer, ImageAnswer, LabelAnswer, Timings
 from augrank.tasks.engine import Engine, read_file
 from augrank.tasks.isolation import isolated, pass_good
@@ -151,7 +157,7 @@ class Classifier(Engine[ClassifySpec]):
 
     def answer(self, plans: Sequence[RequestPlan]) -> list[Answer | AugrankError]:
         """Answer several plans together, in order; a failed one gets an error in its place."""
-        images: dict[str, bytes | RgbImage] = {}
+        images: dict[str, Image] = {}
         for plan in plans:
             for digest, image in zip(plan.digests, plan.request.images, strict=True):
                 if digest is not None and not isinstance(image, AugrankError):

@@ -16,19 +16,20 @@ from pydantic import BaseModel, Field, ValidationError, field_validator
 from augrank.contracts.request_fields import MAX_TEXT
 from augrank.contracts.validation import first_fault
 from augrank.errors import AugrankError, BadRequest, one_of
-from augrank.images.decode import RgbImage
+from augrank.images.decode import DecodedImage, RgbImage
 from augrank.tasks.base import RequestBody
 
 DEFAULT_COVERAGE, DEFAULT_TOP = 0.9, 3
 MAX_CONFIGURED, MAX_TOP = 20, 10_000
-Sent = bytes | RgbImage | AugrankError  # an image, or why it could not be read
+Image = bytes | RgbImage | DecodedImage  # a file's bytes; uint8 (H, W, 3) RGB; a file, decoded
+Sent = Image | AugrankError  # an image, or why it could not be read
 
 
 @dataclass(frozen=True)
 class Request:
     """Images, and the contents of the answer."""
 
-    images: tuple[Sent, ...]  # a file's bytes, or uint8 (H, W, 3) RGB
+    images: tuple[Sent, ...]
     review_kind: str | None = None  # decides what earns credit
     coverage: float = DEFAULT_COVERAGE  # of prediction sets
     top: int = DEFAULT_TOP  # classes listed for each label

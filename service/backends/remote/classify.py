@@ -1,12 +1,13 @@
 """A classifier on a server; see ``transport.py``."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from augrank.bundle.classify_spec import ClassifyBundle
 from augrank.errors import AugrankError
+from augrank.images.decode import DecodedImage, DecodeLimits
 from augrank.models.tags import TagRules
 from augrank.tasks.classify.plan import plan_request
 from augrank.tasks.classify.request import Request
@@ -64,7 +65,10 @@ class RemoteClassify:
         spec = self._bundle.spec
         plan_request(request, self.labels, spec.rules, spec.tags)
 
-    def classify(self, images: Sequence[bytes], options: ClassifyOptions) -> Answer:
+    def decode(self, files: Mapping[str, bytes], limits: DecodeLimits) -> None:
+        """Leave it to the server; see ``ClassifyBackend``."""
+
+    def classify(self, images: Sequence[bytes | DecodedImage], options: ClassifyOptions) -> Answer:
         """Classify images; see ``ClassifyBackend``.
 
         An image at which the server fails has that as its error, as long as the server answers for
@@ -78,12 +82,14 @@ class RemoteClassify:
         fields: dict[str, Any] = {"coverage": options.coverage, "top": options.top}
         if options.review_kind is not None:
             fields["review_kind"] = options.review_kind
+        files = [each for each in images if isinstance(each, bytes)]
+        assert len(files) == len(images)
         with self._in_flight:
-            told = self._all(images, fields)
+            told = self._all(files, fields)
             failures = [each for each in told if isinstance(each, BackendFailed)]
             if len(failures) == len(told):
                 self._check_alive(failures[0])
-                told = self._all(images, fields)  # it may have failed at something else
+                told = self._all(files, fields)  # it may have failed at something else
         return _joined(self._bundle, options, told)
 
     @property

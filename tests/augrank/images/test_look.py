@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from augrank.images.decode import decode, encode
-from augrank.images.look import BANDS, MAX_DISTANCE, Look
+from augrank.images.look import BANDS, LOOK_PX, MAX_DISTANCE, MOST_DIFFERENCE, Look
 from simulation.render import render_image
 from tests.support.labelled_images import draw_labelled
 
@@ -29,6 +29,17 @@ def test_the_same_picture_is_known_in_another_encoding_and_size(number):
         assert look.same_picture(Look.of(other))
     stranger = Look.of(cv2.resize(draw_labelled(number + 1)[0], (200, 200)))
     assert not look.same_picture(stranger)
+
+
+@pytest.mark.parametrize("side", [96, 160, 224])
+def test_the_size_that_a_file_is_decoded_to_changes_little(side):
+    for number in range(PHOTOS // 2):
+        data = encode(render_image("review", number, seed=4, size=300)[0])
+        small, large = Look.of(decode(data, LOOK_PX).pixels), Look.of(decode(data, side).pixels)
+        assert int(small.hash ^ large.hash).bit_count() <= MAX_DISTANCE // 2
+        apart = np.abs(small.thumbnail.astype(int) - large.thumbnail)
+        assert apart.max() <= MOST_DIFFERENCE
+        assert small.same_picture(large)
 
 
 def test_bands_hold_all_bits_once_and_one_more_than_may_differ():

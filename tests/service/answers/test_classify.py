@@ -5,6 +5,7 @@ from fastapi.testclient import TestClient
 
 from service.answers.classify import ClassifyRequest, ClassifyService
 from service.app import create_app
+from service.backends import classify as classify_backend
 from service.backends.classify import BundleBackend, ClassifyOptions
 from service.database.tables import StoredAnswer
 from service.settings import ServiceSettings
@@ -31,6 +32,31 @@ def test_an_answer_is_the_models_and_is_kept(caller: Caller, backend: BundleBack
     (others,) = caller.classify(image, advertiser="bob")
     assert not others["cached"]  # what others have sent is nobody's business
     assert others["labels"] == first["labels"]
+
+
+def test_a_new_file_is_decoded_once_for_its_look_and_for_the_model(
+    database, backend: BundleBackend, monkeypatch
+):
+    files = (photo(110), b"hello", photo(111), photo(110))
+    expected = backend.classify([photo(110), photo(111)], ClassifyOptions()).images
+    decoded, classify = [], backend.classify
+
+    def noted(images, options):
+        decoded.extend(images)
+        return classify(images, options)
+
+    monkeypatch.setattr(classify_backend, "LOOK_PX", 32)
+    monkeypatch.setattr(backend, "classify", noted)
+    service = ClassifyService(database, backend)
+    told = service(ClassifyRequest("ada", files, ClassifyOptions(), {}))
+    assert [each.sha256 for each in decoded] == [sha256(photo(110)), sha256(photo(111))]
+    assert [each.pixels.shape[:2] for each in decoded] == [(32, 32)] * 2
+    assert told[1].error["code"] == "unsupported_image"
+    for answer, right in zip((told[0], told[2], told[3]), (*expected, expected[0]), strict=True):
+        assert (answer.sha256, answer.width, answer.format) == (right.sha256, 160, "PNG")
+        assert answer.labels["colour"].probability == pytest.approx(
+            right.labels["colour"].probability, abs=1e-6
+        )
 
 
 def test_the_same_shot_in_another_encoding_is_known(caller: Caller):

@@ -37,6 +37,9 @@ class Model:
     def check(self, options: ClassifyOptions) -> None:
         """All options fit."""
 
+    def decode(self, files, limits) -> None:
+        """It takes files."""
+
     def classify(self, images, options: ClassifyOptions) -> Answer:
         told = {name: _label(value, sure) for name, (value, sure) in self.told.items()}
         return Answer(

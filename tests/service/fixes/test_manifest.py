@@ -59,6 +59,9 @@ class Wardrobe:
     def check(self, options: ClassifyOptions) -> None:
         """All options fit."""
 
+    def decode(self, files, limits) -> None:
+        """It takes files."""
+
     def classify(self, images: Sequence[bytes], options: ClassifyOptions) -> Answer:
         labels = {
             label: LabelAnswer(

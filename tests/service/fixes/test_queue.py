@@ -34,6 +34,9 @@ class Unsure:
     def check(self, options: ClassifyOptions) -> None:
         """All options fit."""
 
+    def decode(self, files, limits) -> None:
+        """It takes files."""
+
     def classify(self, images, options: ClassifyOptions) -> Answer:
         told = [self._told(self.left.pop(0)) for _ in images]
         return Answer(

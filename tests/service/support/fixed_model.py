@@ -18,6 +18,9 @@ class FixedModel:
     def check(self, options: ClassifyOptions) -> None:
         """All options fit."""
 
+    def decode(self, files, limits) -> None:
+        """It takes files."""
+
     def classify(self, images, options: ClassifyOptions) -> Answer:
         value = self.value
         told = LabelAnswer(

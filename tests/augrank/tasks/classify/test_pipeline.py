@@ -1,5 +1,6 @@
 """The classifier in process: what its answers hold, and what they refuse."""
 
+import hashlib
 import json
 from dataclasses import replace
 
@@ -7,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from augrank.errors import BadRequest, BrokenImage, BundleError
-from augrank.images.decode import decode
+from augrank.errors import BadRequest, BrokenImage, BundleError, ImageTooLarge
+from augrank.images.decode import DecodeLimits, decode
 from augrank.images.preprocess import Normalizer
 from augrank.runtime import json_images
 from augrank.runtime.batching import CachedTask, answer_batch
@@ -283,3 +284,16 @@ def test_tags_have_defaults_and_what_is_configured_wins(tagger):
         tagger.parse(RequestBody(b"a", {"configured": "red"}, {}))
     with pytest.raises(BadRequest, match="no rules"):
         tagger.classify(photos[0], review_kind="Box Review")
+
+
+def test_files_that_were_decoded_before_are_answered_as_the_files(classifier):
+    files = {hashlib.sha256(data).hexdigest(): data for data in (photo(50), BROKEN, photo(51))}
+    first, broken, second = classifier.embedder.decode(files, DecodeLimits())
+    assert isinstance(broken, BrokenImage)
+    told = answer_to(classifier, first, second).images
+    classifier.embedding_cache.clear()
+    expected = answer_to(classifier, photo(50), photo(51)).images
+    assert told == expected
+    assert [each.sha256 for each in told] == [first.sha256, second.sha256]
+    (small,) = classifier.embedder.decode({"s": photo(50)}, DecodeLimits(size_bytes=10))
+    assert isinstance(small, ImageTooLarge)
