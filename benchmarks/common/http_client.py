@@ -50,6 +50,7 @@ class HttpEndpoint:
     headers: Mapping[str, str] = field(default_factory=dict)
     # Turns a response's bytes into the answer's JSON object; some servers wrap it.
     unwrap: Callable[[bytes], dict[str, Any]] = json.loads
+    process: int | None = None  # of TorchServe, on this machine
 
     def client(self) -> "HttpClient":
         """Return a client with its own connection."""

@@ -10,12 +10,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import psutil
-
 from augrank.errors import ServerError
 from augrank.reporting import Advance
 from augrank.serving.server import Server
 from benchmarks.common.http_client import FAILED, OK, HttpClient, HttpEndpoint, Payload
+from benchmarks.common.workers import worker_processes
 from benchmarks.hostile.requests import HostileRequests
 
 NEIGHBOUR_PAUSE_S = 0.05
@@ -170,7 +169,4 @@ def _without_time(status: int, body: bytes) -> tuple[int, object]:
 
 def _workers(server: Server) -> set[int]:
     """Return the process ids of the server's Python workers."""
-    children = psutil.Process(server.torchserve.process.pid).children(recursive=True)
-    return {
-        child.pid for child in children if any("model_service_worker" in w for w in child.cmdline())
-    }
+    return {each.pid for each in worker_processes(server.torchserve.process.pid)}

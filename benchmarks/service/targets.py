@@ -20,8 +20,8 @@ TARGETS = (
         "new images, service ÷ pipeline in process",
         0.95,
         0.98,
-        "Beside the model, a new image is received, looked at, kept as a file, and written with its "
-        "answer and labels: 1 to 2 ms of a core, which count most with the smallest networks.",
+        "Beside the model, a new image is received, looked at, kept as a file, and written with "
+        "its answer and labels: 1 to 2 ms of a core, which count most with the smallest networks.",
     ),
     PerformanceTarget(
         "fix_effective_ms", "from a fix to the answer that has it, ms", 100, 20, less_is_better=True

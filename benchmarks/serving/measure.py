@@ -29,6 +29,7 @@ from augrank.contracts.run import Precision
 from augrank.models.engines import Device, uses_accelerator
 from augrank.reporting import Reporter
 from augrank.serving.capacity import CapacityRequest, Profile, ServingPlan, plan_serving
+from benchmarks.common.workers import private_mb, worker_processes
 from benchmarks.serving.in_process import (
     Baseline,
     InProcessBaseline,
@@ -150,6 +151,8 @@ def measure(comparison: Comparison, reporter: Reporter) -> ServingMeasurements:
         for server in servers.values():
             server.clients = best_clients(server, plan.workers, config)
         pipeline, forward = _measure_rounds(servers, baseline, ways, config, reporter)
+        process = servers[DEFAULT].endpoint.process
+        worker_mb = [private_mb(each) for each in worker_processes(process)] if process else []
         score = []
         for number in range(config.score_runs):
             reporter.say(f"scoring {config.score_images:,} images, run {number + 1}")
@@ -170,6 +173,7 @@ def measure(comparison: Comparison, reporter: Reporter) -> ServingMeasurements:
         forward=forward,
         best=best,
         scaling=scaling,
+        worker_mb=worker_mb,
         score=score,
         skipped=skipped,
         gemm_gigaflops=max(gemm, gemm_gigaflops()),

@@ -110,6 +110,7 @@ class ServingMeasurements:
     forward: dict[Way, list[float]]  # passes of one request's candidates per second
     best: BestServerMeasurement
     scaling: dict[int, float]  # answers per second, by number of workers
+    worker_mb: list[float]  # own memory of each worker of the default server
     score: list[tuple[float, float]]  # images per second: the command, the pipeline; by run
     skipped: dict[str, str]  # reasons of servers that did not start
     gemm_gigaflops: float  # the better of two, before and after

@@ -40,6 +40,8 @@ def ratios(measured: ServingMeasurements) -> dict[str, Median]:
         figures[f"server_over_pipeline_{name}"] = _over(server, measured.pipeline[way])
         figures[f"server_over_forward_{name}"] = _over(server, measured.forward[way])
         figures |= _over_documented(measured, way)
+    if measured.worker_mb:
+        figures["worker_private_mb"] = Median.of(measured.worker_mb, digits=0)
     figures |= _over_other_engines(measured)
     figures |= _over_peers(measured)
     if (replies := measured.best.open.get(REPORTED_LOAD)) is not None:

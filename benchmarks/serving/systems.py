@@ -89,7 +89,8 @@ def augrank_system(
             embedding_cache_mb=0,
         )
         with serve(bundle.directory, options) as server:
-            yield HttpEndpoint(server.url, server.headers)
+            process = server.torchserve.process.pid
+            yield HttpEndpoint(server.url, server.headers, process=process)
 
     body = image_body if cache_mb else json_body
     name = f"{DEFAULT} {way.label}" if way else DEFAULT

@@ -38,6 +38,14 @@ RATIOS = (
         "asynchronous workers, which copy the model's context for every request.",
         less_is_better=True,
     ),
+    PerformanceTarget(
+        "worker_private_mb",
+        "own memory of a worker after the load, MB",
+        350,
+        250,
+        less_is_better=True,
+        digits=0,
+    ),
     PerformanceTarget("over_documented_fp32", "fp32 ÷ documented eager handler", 2.5, 4.0),
     PerformanceTarget("over_documented_int8", "int8 ÷ documented eager handler", 6.0, 10.0),
     PerformanceTarget(

@@ -28,6 +28,7 @@ RATIOS = (
     "head_share",
     "open_loop_p99_over_p50",
     "cache_hit_over_miss",
+    "worker_private_mb",
 )
 
 
