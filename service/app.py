@@ -12,7 +12,6 @@ from fastapi.staticfiles import StaticFiles
 
 from augrank.download.public_addresses import Guard
 from augrank.download.request_images import RequestImages
-from augrank.images.decode import DecodeLimits
 from service import api, pages
 from service.answers.classify import ClassifyService
 from service.answers.recommend import RecommendService
@@ -103,7 +102,7 @@ def _parts(
     recommender: RecommendBackend | None,
     deployments: Mapping[str, Deployment[Any]],
 ) -> Parts:
-    limits = DecodeLimits(size_bytes=int(settings.max_upload_mb * 2**20))
+    limits = settings.image_limits
     images = ImageStore(settings.folder, int(settings.max_images_gb * 2**30), _senders(database))
     guard = Guard(allow_loopback=settings.allow_loopback)
     asked = BoundedDownloads(RequestImages(limits, guard), settings.downloads_at_once)

@@ -8,6 +8,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from augrank.contracts.validation import first_fault
 from augrank.errors import DataError
+from augrank.images.decode import DecodeLimits
 
 DEFAULT_FOLDER = Path("build/service")
 
@@ -54,8 +55,8 @@ class ServiceSettings(BaseSettings):
     forget_after_days: float = Field(
         30,
         gt=0,
-        description="Days after a picture's last new file until its rows go, if no answer, fix, "
-        "confirmation, question, assignment or URL needs them.",
+        description="Days after the last new file and first answer of a picture until it goes, if "
+        "no answer, fix, confirmation, question, assignment or URL needs it.",
     )
     max_images_gb: float = Field(
         20,
@@ -102,6 +103,11 @@ class ServiceSettings(BaseSettings):
     allow_loopback: bool = Field(
         False, description="Also download from this machine: for tests alone."
     )
+
+    @property
+    def image_limits(self) -> DecodeLimits:
+        """The largest image that is accepted."""
+        return DecodeLimits(size_bytes=int(self.max_upload_mb * 2**20))
 
     @property
     def database_url(self) -> str:

@@ -18,7 +18,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 import PIL._imaging
 from numpy.typing import NDArray
@@ -26,6 +25,7 @@ from PIL import Image
 
 from augrank.errors import BadRequest, BrokenImage, ImageTooLarge, UnsupportedImage
 from augrank.images.formats import described, format_of
+from augrank.images.letterbox import WHITE, inner_sides, letterbox, on_square
 from augrank.images.repair import bare_png, has_jpeg_scan, jpeg_without_end
 
 # Accepted formats, and Pillow's names of their decoders. MPO is a JPEG followed by a second image,
@@ -58,8 +58,7 @@ _TURNS = {
 _FIRST_TURNED = 5  # from this orientation on, width and height are swapped
 _PNG_END = b"IEND\xaeB\x60\x82"
 # Increment it when a file decodes to different pixels: caches of decoded images depend on it.
-DECODE_VERSION = 2
-WHITE = 255
+DECODE_VERSION = 3
 # Behind a file, it makes the same image a new one: a catalogue knows its images by their bytes, and
 # answers with their outcomes. Decoders ignore it.
 FOREIGN = b"\0"
@@ -164,7 +163,9 @@ def decode(data: bytes, size: int, limits: DecodeLimits = DecodeLimits()) -> Dec
             got=f"{len(data):,} bytes",
             remedy="Export the image again, or check that the upload was complete.",
         ) from error
-    return DecodedImage(letterbox(rgb, size), width, height, file_format)
+    # A JPEG may have been decoded to a fraction of its size, whose sides are rounded.
+    inner = inner_sides(width, height, size)
+    return DecodedImage(on_square(rgb, inner, size), width, height, file_format)
 
 
 def _accepted_format(data: bytes) -> str:
@@ -265,31 +266,6 @@ def _scale_transparency(image: Image.Image, depth: int) -> None:
         image.info["transparency"] = tuple(value >> 8 for value in colour)
 
 
-def letterbox(image: RgbImage, size: int) -> RgbImage:
-    """Fit an image on a white square, keeping its aspect.
-
-    Args:
-        image: uint8 (H, W, 3), RGB.
-        size: side of the square, in pixels.
-
-    Returns:
-        uint8 (size, size, 3), RGB, contiguous.
-    """
-    height, width = image.shape[:2]
-    if (height, width) == (size, size):
-        return np.ascontiguousarray(image)
-    scale = size / max(height, width)
-    inner = (max(1, round(width * scale)), max(1, round(height * scale)))
-    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    resized = cv2.resize(image, inner, interpolation=method)
-    if inner == (size, size):
-        return np.asarray(resized)
-    square = np.full((size, size, 3), WHITE, np.uint8)
-    top, left = (size - inner[1]) // 2, (size - inner[0]) // 2
-    square[top : top + inner[1], left : left + inner[0]] = resized
-    return square
-
-
 def encode(image: RgbImage, file_format: str = "JPEG", quality: int = 85) -> bytes:
     """Encode uint8 (H, W, 3) RGB as a file of one of FORMATS."""
     buffer = io.BytesIO()
@@ -311,8 +287,14 @@ def working_image(
 
 
 def sha256_of_image(image: bytes | RgbImage | DecodedImage) -> str:
-    """Return the sha256 of a file's bytes, or of an array's shape and pixels."""
+    """Return the sha256 of a file's bytes, or of an array's shape and pixels.
+
+    Raises:
+        BadRequest: an array is not an image, or the file's sha256 is not with a decoded one.
+    """
     if isinstance(image, DecodedImage):
+        if not image.sha256:
+            raise BadRequest("a decoded image without the sha256 of its file", expected="both")
         return image.sha256
     if isinstance(image, bytes | bytearray | memoryview):
         return hashlib.sha256(image).hexdigest()
@@ -378,4 +360,4 @@ def _to_rgb(image: Image.Image) -> RgbImage:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, (WHITE, WHITE, WHITE, WHITE))
         return np.asarray(Image.alpha_composite(white, rgba).convert("RGB"))
-    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))  # a copy, needless
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))  # which copies

@@ -92,11 +92,16 @@ class Engine(ABC, Generic[SpecT]):
         )
 
     @classmethod
-    def of(cls, bundle: Bundle[BundleSpec], options: EngineOptions) -> Self:
+    def of(
+        cls,
+        bundle: Bundle[BundleSpec],
+        options: EngineOptions,
+        limits: DecodeLimits = DecodeLimits(),
+    ) -> Self:
         """Load a bundle that is open."""
         assert isinstance(bundle.spec, cls.SPEC)
         opened: Bundle[Any] = bundle
-        return cls(opened, **asdict(options))
+        return cls(opened, **asdict(options), limits=limits)
 
     @property
     def engine(self) -> str:

@@ -48,6 +48,7 @@ from service.images.pictures import (
 from service.images.store import ImageStore
 
 TRIM_EVERY = 200  # new answers
+INTERNAL = 500
 
 
 @dataclass(frozen=True)
@@ -217,6 +218,8 @@ class ClassifyService:
         for item, data in unknown:
             image, item.decoded = seen[str(item.sha256)]
             if isinstance(image, AugrankError):
+                if image.status >= INTERNAL:  # no fault of the image
+                    raise image
                 item.error = image
             else:
                 item.know(rows[image.sha256])

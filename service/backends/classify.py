@@ -82,17 +82,24 @@ class BundleBackend:
     Args:
         directory: of the bundle.
         like: what answers meanwhile: its engine is taken without timing others, if the bundle has
-            passed the gate on it.
+            passed the gate on it, and its limits.
+        limits: larger images are rejected.
     """
 
-    def __init__(self, directory: Path, like: "BundleBackend | None" = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        like: "BundleBackend | None" = None,
+        limits: DecodeLimits = DecodeLimits(),
+    ) -> None:
         bundle = load_bundle(directory, ClassifySpec)
         options = EngineOptions()
         if like is not None:
+            limits = like._classifier.limits
             way = like._classifier.graph.way
             if way.precision in bundle.spec.passed.get(way.device, ()):
                 options = EngineOptions(precision=way.precision, device=way.device)
-        self._classifier: Classifier = Classifier.of(bundle, options)
+        self._classifier: Classifier = Classifier.of(bundle, options, limits)
         self._classifier.warm_up()
         # Two requests at once would share the cores, and gain nothing.
         self._turn = threading.Lock()

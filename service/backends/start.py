@@ -48,7 +48,7 @@ def start_backends(settings: ServiceSettings, directories: Mapping[str, Path]) -
             labels = connect_classifier(load_bundle(directory, ClassifySpec), settings)
             found.classifier, found.deployments[CLASSIFY] = labels.backend, labels.deployment
         else:
-            found.classifier = BundleBackend(directory)
+            found.classifier = BundleBackend(directory, limits=settings.image_limits)
     if directory := directories.get(RECOMMEND):
         if settings.backend:
             ranks = connect_recommender(load_bundle(directory, RecommendSpec), settings)

@@ -10,6 +10,7 @@ from sqlalchemy import Table, bindparam, func, insert, select
 from sqlalchemy.orm import Session
 
 from augrank.images.decode import DecodedImage, DecodeLimits, decode
+from augrank.images.letterbox import smaller
 from augrank.images.look import LOOK_PX, THUMBNAIL_SIDE, Look
 from service.database.entries import enter_sightings, lock_pictures, pictures_of_files
 from service.database.looks import LookIndex
@@ -55,8 +56,8 @@ class SeenImage:
 
     @classmethod
     def decoded(cls, image: DecodedImage) -> "SeenImage":
-        """Look at an image file that was decoded, with at least LOOK_PX pixels."""
-        look = Look.of(image.pixels)
+        """Look at an image file that was decoded to LOOK_PX pixels, or more."""
+        look = Look.of(smaller(image.pixels, image.width, image.height, LOOK_PX))
         return cls(image.sha256, look, image.width, image.height, image.format)
 
 
@@ -185,8 +186,12 @@ def _first_alike(session: Session, looks: LookIndex, look: Look, after: int = 0)
     """Return the first picture after an id whose hash and thumbnail are like those of a look."""
     near = looks.near(look.hash, after)
     for start in range(0, len(near), CHUNK):
-        query = select(Picture).where(Picture.id.in_(near[start : start + CHUNK]))
-        for picture in session.scalars(query.order_by(Picture.id)):
+        some = near[start : start + CHUNK]
+        found = session.scalars(select(Picture).where(Picture.id.in_(some)).order_by(Picture.id))
+        pictures = found.all()
+        if len(pictures) < len(some):  # another process has removed some
+            looks.forget(sorted(set(some) - {picture.id for picture in pictures}))
+        for picture in pictures:
             if look.same_picture(_look_of(picture)):
                 return picture.id
     return None

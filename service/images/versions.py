@@ -18,6 +18,7 @@ from PIL import Image
 from augrank.images.augmentations import Augmentation, Step
 from augrank.images.augmentations.operations import swivel_matrix
 from augrank.images.decode import DecodedImage, DecodeLimits, RgbImage, decode
+from augrank.images.letterbox import inner_sides
 
 PREVIEW_PX, PREVIEW_QUALITY = 320, 85  # the longer side
 MAX_SIDE = 6000  # pixels of a full-size version: a square of them takes 108 MB
@@ -41,9 +42,8 @@ class Box:
 
     @classmethod
     def letterboxed(cls, width: int, height: int, side: int) -> "Box":
-        """Return where ``augrank.images.decode.letterbox`` puts a picture."""
-        scale = side / max(width, height)
-        inner = max(1, round(width * scale)), max(1, round(height * scale))
+        """Return where ``augrank.images.letterbox`` puts a picture."""
+        inner = inner_sides(width, height, side)
         left, top = (side - inner[0]) // 2, (side - inner[1]) // 2
         return cls(left, top, left + inner[0], top + inner[1])
 

@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from augrank.images.augmentations import AugmentationSet
-from augrank.images.decode import WHITE, RgbImage
+from augrank.images.decode import RgbImage
+from augrank.images.letterbox import WHITE
 
 SHIFT, ZOOM = 0.025, 0.05  # at most; shares of the side and of the scale, per axis
 MIRRORING_OPERATIONS = ("flip", "transpose", "d4", "rot90", "rotate90")

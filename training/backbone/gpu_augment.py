@@ -23,7 +23,7 @@ from torch.nn.functional import pad
 
 from augrank.errors import DataError
 from augrank.images.augmentations import Augmentation, AugmentationSet, operations
-from augrank.images.decode import WHITE
+from augrank.images.letterbox import WHITE
 from augrank.images.preprocess import Normalizer
 from training.backbone.crops import crop_and_resize_batch, full_boxes_batch
 

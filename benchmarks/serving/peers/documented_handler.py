@@ -19,7 +19,7 @@ from ts.torch_handler.base_handler import BaseHandler
 
 from augrank.bundle.load import load_bundle
 from augrank.bundle.recommend_spec import RecommendSpec
-from augrank.images.decode import letterbox
+from augrank.images.letterbox import letterbox
 from augrank.models.context import ContextEncoder
 from augrank.models.graph_names import FEATURES, LOGITS
 from augrank.models.head import HeadRows

@@ -83,7 +83,8 @@ class RemoteClassify:
         if options.review_kind is not None:
             fields["review_kind"] = options.review_kind
         files = [each for each in images if isinstance(each, bytes)]
-        assert len(files) == len(images)
+        if len(files) != len(images):
+            raise TypeError("this backend takes files alone")
         with self._in_flight:
             told = self._all(files, fields)
             failures = [each for each in told if isinstance(each, BackendFailed)]

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from augrank.errors import BrokenImage, ImageTooLarge, RequestError, UnsupportedImage
-from augrank.images.decode import FORMATS, DecodeLimits, decode, letterbox, read_image
+from augrank.images.decode import FORMATS, DecodeLimits, decode, read_image
+from augrank.images.letterbox import letterbox
 from tests.support.image_files import png_bomb
 
 RED, WHITE = (200, 30, 40), (255, 255, 255)

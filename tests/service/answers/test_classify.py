@@ -1,14 +1,21 @@
 """Answers are kept by picture, and bad images fail alone."""
 
+from dataclasses import replace
+
+import cv2
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import func, select
 
+from augrank.images.decode import DecodeLimits, decode, encode
 from service.answers.classify import ClassifyRequest, ClassifyService
 from service.app import create_app
 from service.backends import classify as classify_backend
 from service.backends.classify import BundleBackend, ClassifyOptions
-from service.database.tables import StoredAnswer
+from service.database.tables import Picture, StoredAnswer, StoredImage
+from service.images.arrivals import take_in
 from service.settings import ServiceSettings
+from simulation.render import render_image
 from tests.service.support.fixed_model import FixedModel
 from tests.service.support.pages import Caller, photo, sha256
 
@@ -57,6 +64,30 @@ def test_a_new_file_is_decoded_once_for_its_look_and_for_the_model(
         assert answer.labels["colour"].probability == pytest.approx(
             right.labels["colour"].probability, abs=1e-6
         )
+
+
+def test_a_picture_is_known_whatever_size_its_model_takes(database):
+    class Sized(FixedModel):
+        def __init__(self, side: int) -> None:
+            super().__init__(side)
+            self.side = side
+
+        def decode(self, files, limits):
+            return [
+                replace(decode(data, self.side, limits), sha256=digest)
+                for digest, data in files.items()
+            ]
+
+    drawn = cv2.resize(render_image("review", 3, seed=4, size=300)[0], (600, 400))
+    files = [encode(drawn, name) for name in ("PNG", "JPEG", "WEBP", "BMP")]
+    for file, side in zip(files, (64, 224, 96), strict=False):
+        service = ClassifyService(database, Sized(side))
+        (answer,) = service(ClassifyRequest("ada", (file,), ClassifyOptions(), {}))
+        assert (answer.width, answer.height) == (600, 400)
+    take_in(database, None, DecodeLimits(), files[3])  # as for a recommender
+    with database.reads() as session:
+        assert session.scalar(select(func.count()).select_from(StoredImage)) == 4
+        assert session.scalar(select(func.count()).select_from(Picture)) == 1
 
 
 def test_the_same_shot_in_another_encoding_is_known(caller: Caller):

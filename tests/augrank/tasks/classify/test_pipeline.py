@@ -297,3 +297,5 @@ def test_files_that_were_decoded_before_are_answered_as_the_files(classifier):
     assert [each.sha256 for each in told] == [first.sha256, second.sha256]
     (small,) = classifier.embedder.decode({"s": photo(50)}, DecodeLimits(size_bytes=10))
     assert isinstance(small, ImageTooLarge)
+    refused = answer_to(classifier, replace(first, sha256=""), single=True)
+    assert isinstance(refused, BadRequest)
