@@ -77,11 +77,12 @@ def durability(
     """Correct pictures at random while the service is killed: nothing may be lost or stale.
 
     Three advertisers ask about the same pictures, correct them, undo, and look at their histories.
-    The service, on loopback, is ended by kill -9 and started again; with PostgreSQL, which runs on
-    a server of its own, all processes of the database are killed now and then, too.
+    The service, on loopback, is ended by kill -9 and started again. With postgresql, the command
+    starts a PostgreSQL server, too, and kills all its processes now and then.
 
     Exits with 1 if a fix that was answered is gone, if an answer does not have what holds, if
-    someone sees a row of another advertiser, or if a request is refused that may not be. Takes
+    someone sees a row of another advertiser, or if a good request is refused. Files of the services
+    are in OUT/sqlite-service and OUT/postgresql-service, which are emptied first. Takes
     about a quarter of an hour for each database on two cores. Kills come at other moments each
     time: only the choices are of the seed.
 

@@ -60,7 +60,7 @@ def measure_durability(
     databases = {}
     for name in config.databases:
         reporter.say(f"{TITLES[name]}: {config.operations:,} operations, {config.kills} kills")
-        home = folder / name
+        home = folder / f"{name}-service"
         shutil.rmtree(home, ignore_errors=True)
         with ExitStack() as stack:
             postgres, version = None, sqlite3.sqlite_version

@@ -138,12 +138,15 @@ class _Progress:
         self._shown, self.text = 0, ""
 
     def wait_for(self, operations: int) -> None:
-        """Wait until so many are done, or until a person has ended, all or with an error."""
+        """Wait until so many are done, or a person has ended; raise the error of one."""
         running = True
         while running and (done := _done(self._people)) < operations:
             self._advance(done - self._shown, self.text)
             self._shown = done
-            running = not wait(self._working, POLL_S, FIRST_COMPLETED).done
+            ended = wait(self._working, POLL_S, FIRST_COMPLETED).done
+            for future in ended:
+                future.result()
+            running = not ended
 
 
 def _kill(

@@ -50,7 +50,7 @@ class Subject:
 
 
 def _encoded_twice(image: bytes) -> tuple[bytes, bytes]:
-    pixels = decode(image, SIDE).pixels[..., ::-1]
+    pixels = decode(image, SIDE).pixels[: SIDE * 2 // 3, :, ::-1]
     options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
     png, jpeg = cv2.imencode(".png", pixels)[1], cv2.imencode(".jpg", pixels, options)[1]
     return png.tobytes(), jpeg.tobytes()

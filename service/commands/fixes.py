@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -144,8 +143,14 @@ def _live(
     registry = Registry(opened, settings.folder, settings.max_models)
     live = registry.live(CLASSIFY)
     if bundle is None and live is not None:
-        with suppress(BundleExpired):  # as where the folder is on another machine
+        try:
             bundle = registry.directory(live)
+        except BundleExpired:
+            typer.echo(
+                "the live model's bundle is not in --folder: classes are numbered as fixes name "
+                "them; give --bundle for the numbers of a model",
+                err=True,
+            )
     return _classes(bundle) or {}, live.digest if live else None
 
 

@@ -30,7 +30,8 @@ class LookIndex:
     """Ids and hashes of the pictures of a database. Thread-safe.
 
     Pictures are added one transaction after the other with ids that grow, so that those after the
-    last one are all that is new. One that another process has removed may still be named.
+    last one are all that is new. One that another process has removed is named until somebody
+    tells (``forget``).
     """
 
     def __init__(self) -> None:

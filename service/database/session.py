@@ -1,5 +1,6 @@
 """Open the database, bring it up to date, and give out transactions."""
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -29,6 +30,7 @@ from augrank.errors import DataError, reason
 from service.database.looks import LookIndex
 from service.database.tables import Base
 
+log = logging.getLogger("augrank.service")
 MIGRATIONS = Path(__file__).with_name("migrations")
 BUSY_TIMEOUT_S = 15
 POOL_SIZE = 40  # connections: as many as the server has threads for requests
@@ -133,7 +135,8 @@ def again_if_forgotten(call: Callable[P, T]) -> Callable[P, T]:
     def twice(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return call(*args, **kwargs)
-        except IntegrityError:
+        except IntegrityError as error:
+            log.warning("a request begins anew: %s", error.orig)
             return call(*args, **kwargs)
 
     return twice

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import ColumnElement, delete, func, not_, or_, select
+from sqlalchemy import ColumnElement, delete, func, insert, not_, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -17,6 +17,7 @@ from service.database.tables import (
     Assignment,
     Exposure,
     Fix,
+    PastExposure,
     Picture,
     Question,
     Review,
@@ -28,6 +29,7 @@ from service.database.tables import (
 
 log = logging.getLogger("augrank.service")
 LOOKED_AT = 2000  # pictures in a step
+EXPOSURE = ("model", "advertiser", "at", "day")  # columns that outlive a picture
 CHUNK = 500  # pictures that are removed in a transaction
 
 
@@ -94,7 +96,10 @@ def _row(*conditions: ColumnElement[bool]) -> ColumnElement[bool]:
 
 
 def _delete(session: Session, pictures: Sequence[int]) -> None:
-    """Delete pictures with all that is known of their files."""
+    """Delete pictures with all that is known of their files; what they were counted for stays."""
+    columns = [getattr(Exposure, name) for name in EXPOSURE]
+    new = Exposure.picture_id.in_(pictures), Exposure.is_new
+    session.execute(insert(PastExposure).from_select(EXPOSURE, select(*columns).where(*new)))
     files = select(StoredImage.sha256).where(StoredImage.picture_id.in_(pictures))
     for table, condition in (
         (Exposure, Exposure.picture_id.in_(pictures)),

@@ -13,7 +13,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from service.database.session import Database, insert_missing
-from service.database.tables import Exposure, Model, Picture, Promotion
+from service.database.tables import Exposure, Model, PastExposure, Picture, Promotion
 from service.models.registry import LIVE
 
 log = logging.getLogger("augrank.service")
@@ -79,13 +79,15 @@ class Exposures:
         """Remove what is old, and what models before the last two have answered.
 
         The first answer about a picture stays, as long as the picture: it says that an advertiser
-        has met it, to whom it would be new otherwise under a later model.
+        has met it, to whom it would be new otherwise under a later model. What was counted of
+        pictures that were forgotten stays as long as its model is compared.
         """
         again = delete(Exposure).where(Exposure.is_new.is_(False))
         with self._database.writes() as session:
             session.execute(again.where(Exposure.at < datetime.now(UTC) - KEEP))
             if needed := _compared(session):
                 session.execute(again.where(Exposure.model.not_in(needed)))
+                session.execute(delete(PastExposure).where(PastExposure.model.not_in(needed)))
 
 
 def _first(waiting: Mapping[Key, datetime]) -> set[Key]:

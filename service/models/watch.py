@@ -11,12 +11,13 @@ model says. It tells more than the fix rate where people confirm, but depends on
 
 import logging
 import threading
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import and_, func, select
+from sqlalchemy import ColumnElement, and_, func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -27,6 +28,7 @@ from service.database.tables import (
     Exposure,
     Fix,
     Model,
+    PastExposure,
     Promotion,
     Review,
     StoredAnswer,
@@ -255,15 +257,14 @@ def _fixed(
         horizon: within which a fix counts.
         first: of the answers; None: all.
     """
-    own = [Exposure.model == digest, Exposure.is_new, Exposure.at <= until]
-    if first is not None:
-        own.append(Exposure.at >= first)
-    counted = session.execute(
-        select(Exposure.advertiser, Exposure.day, func.count())
-        .where(*own)
-        .group_by(Exposure.advertiser, Exposure.day)
-    )
-    trials = {(advertiser, day): count for advertiser, day, count in counted}
+
+    def of_model(table: type[Exposure | PastExposure]) -> list[ColumnElement[bool]]:
+        conditions: list[ColumnElement[bool]] = [table.model == digest, table.at <= until]
+        return conditions if first is None else [*conditions, table.at >= first]
+
+    own: list[ColumnElement[bool]] = [*of_model(Exposure), Exposure.is_new.is_(True)]
+    past = of_model(PastExposure)
+    trials = _by_cell(session, Exposure, own) + _by_cell(session, PastExposure, past)
     same = and_(Fix.advertiser == Exposure.advertiser, Fix.picture_id == Exposure.picture_id)
     rows = session.execute(
         select(Exposure.advertiser, Exposure.day, Exposure.picture_id, Exposure.at, Fix.at)
@@ -279,6 +280,16 @@ def _fixed(
     for advertiser, day, _ in hits:
         events[advertiser, day] = events.get((advertiser, day), 0) + 1
     return {cell: Counts(events.get(cell, 0), count) for cell, count in trials.items()}
+
+
+def _by_cell(
+    session: Session,
+    table: type[Exposure | PastExposure],
+    conditions: Sequence[ColumnElement[bool]],
+) -> Counter[Cell]:
+    counted = select(table.advertiser, table.day, func.count()).where(*conditions)
+    rows = session.execute(counted.group_by(table.advertiser, table.day))
+    return Counter({(advertiser, day): count for advertiser, day, count in rows})
 
 
 def _judged(session: Session, digest: str) -> list[tuple[Cell, bool]]:

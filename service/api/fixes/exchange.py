@@ -79,13 +79,14 @@ def export(
     parts = parts_of(request)
     if advertiser is not None:
         check_known(parts.database, identity, advertiser)
+    backend = parts.classify.backend if parts.classify else None
     asked = Export(
         format,
         history,
         advertiser or identity.advertiser,
         source_prefix,
-        parts.classify.backend.labels if parts.classify else {},
-        parts.classify.backend.model if parts.classify else None,
+        backend.labels if backend else {},
+        backend.model if backend else None,
     )
     kind, name = TYPES[format]
     day = datetime.now(UTC).date().isoformat()

@@ -6,7 +6,7 @@ from service.database.tables.base import DIGEST, NAME, Base
 from service.database.tables.fixes import ConfiguredValue, CurrentFix, Fix
 from service.database.tables.inspections import AnswerLabel, QueueEntry, Review
 from service.database.tables.jobs import Job, JobEvent, JobItem
-from service.database.tables.models import Exposure, Model, Placement, Promotion
+from service.database.tables.models import Exposure, Model, PastExposure, Placement, Promotion
 from service.database.tables.outcomes import KEY, Assignment, Outcome
 from service.database.tables.pictures import Picture, Sighting, Source, StoredImage
 from service.database.tables.questions import Question
@@ -31,6 +31,7 @@ __all__ = [
     "LoginSession",
     "Model",
     "Outcome",
+    "PastExposure",
     "Picture",
     "Placement",
     "Promotion",

@@ -74,3 +74,16 @@ class Exposure(Base):
     day: Mapped[str] = mapped_column(String(10))  # of ``at``, UTC: 2026-11-29
     is_new: Mapped[bool]  # no other model had answered this advertiser for this picture
     __table_args__ = (Index("ix_exposures_of_model", "model", "at"),)
+
+
+class PastExposure(Base):
+    """An exposure of a picture that was forgotten, which nobody had corrected: it still counts."""
+
+    __tablename__ = "past_exposures"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    model: Mapped[str] = mapped_column(String(DIGEST))
+    advertiser: Mapped[str] = mapped_column(String(NAME))
+    at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    day: Mapped[str] = mapped_column(String(10))
+    __table_args__ = (Index("ix_past_exposures_of_model", "model", "at"),)

@@ -5,13 +5,20 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import delete, func, insert, select, update
 
+from augrank.images.decode import decode
+from augrank.images.look import LOOK_PX, Look
 from service.answers.classify import ClassifyRequest, ClassifyService
 from service.backends.classify import BundleBackend, ClassifyOptions
 from service.database.session import Database
 from service.database.tables import (
+    Assignment,
     Exposure,
     Fix,
+    Model,
+    PastExposure,
     Picture,
+    Promotion,
+    Question,
     Review,
     Sighting,
     Source,
@@ -20,6 +27,8 @@ from service.database.tables import (
 )
 from service.images.arrivals import take_in
 from service.images.forget import ForgottenPictures
+from service.models.exposures import Exposures
+from service.models.watch import report_of
 from tests.service.support.pages import photo, sha256
 
 LONG_AGO = datetime.now(UTC) - timedelta(days=100)
@@ -72,11 +81,19 @@ def test_pictures_without_answers_go_with_their_files_and_sightings(database, se
     with database.writes() as session:
         row = {"model": "m", "advertiser": "ada", "at": LONG_AGO, "day": "", "is_new": True}
         session.execute(insert(Exposure), [{**row, "picture_id": picture_of(database, 1)}])
+    look = Look.of(decode(photo(1), LOOK_PX).pixels)
+    with database.reads() as session:
+        database.looks.refresh(session)
+    assert database.looks.near(look.hash) == [picture_of(database, 1)]
     assert forgotten.step() == 2  # the last one stays: ids have to grow
+    assert database.looks.near(look.hash) == []
     assert counts(database) == {"pictures": 1, "images": 1, "sightings": 1, "exposures": 0}
     assert forgotten.step() == 0
     assert ask(service, 1) == [sha256(photo(1))]
     assert picture_of(database, 1) > picture_of(database, 3)
+    with database.reads() as session:
+        database.looks.refresh(session)
+    assert database.looks.near(look.hash) == [picture_of(database, 1)]
     assert counts(database)["pictures"] == 2
 
 
@@ -92,7 +109,7 @@ def test_an_answer_or_a_new_file_keeps_a_picture(database, service, forgotten):
     assert picture_of(database, 1)
 
 
-@pytest.mark.parametrize("what", ["fix", "review", "source", "exposure"])
+@pytest.mark.parametrize("what", ["fix", "review", "source", "exposure", "question", "assignment"])
 def test_what_refers_to_a_picture_keeps_it(database, service, forgotten, what):
     ask(service, 1, 2, 3)
     grow_old(database)
@@ -109,10 +126,67 @@ def test_what_refers_to_a_picture_keeps_it(database, service, forgotten, what):
                     last_modified="", checked_at=LONG_AGO,
                 ),
                 "exposure": lambda: Exposure(**of_picture, model="m", at=now, day="", is_new=True),
+                "question": lambda: Question(
+                    token="t", digest="d", advertiser="ada", sha256=digest, options={}, who="eve",
+                    at=LONG_AGO,
+                ),
+                "assignment": lambda: Assignment(
+                    key="k", advertiser="ada", sha256=digest, model="m", target="t",
+                    direction="maximize", context={}, policy="best", floor=0.0, version=1, seed=1,
+                    candidates=[], recommended="original", choice="original", propensity=1.0,
+                    unit=None, scope="s", who="eve", at=LONG_AGO,
+                ),
             }[what]()
         )  # fmt: skip
     assert forgotten.step() == 1  # the first one
     assert picture_of(database, 2) == of_picture["picture_id"]
+
+
+def test_what_was_answered_about_a_forgotten_picture_still_counts(database, service, forgotten):
+    ask(service, 1, 2, 3)
+    ask(service, 4)
+    with database.writes() as session:
+        made = {"task": "classify", "name": "m", "path": "", "created_at": LONG_AGO, "metrics": {}}
+        before = Model(**made, digest="b", state="retired")
+        live = Model(**made, digest="a", state="live")
+        session.add_all([before, live])
+        session.flush()
+        session.add(
+            Promotion(
+                task="classify", before_id=before.id, after_id=live.id, kind="promote", who="eve",
+                why="", at=LONG_AGO + timedelta(days=1),
+            )
+        )  # fmt: skip
+        row = {"advertiser": "ada", "at": LONG_AGO, "day": f"{LONG_AGO:%Y-%m-%d}"}
+        session.execute(
+            insert(Exposure),
+            [
+                {**row, "model": model, "picture_id": picture_of(database, number), "is_new": new}
+                for number, model, new in ((1, "a", True), (1, "b", False), (2, "a", True))
+            ],
+        )
+        said = {"advertiser": "ada", "sha256": sha256(photo(2)), "label": "colour", "who": "eve"}
+        fixed = {"picture_id": picture_of(database, 2), "after": "red", "at": LONG_AGO}
+        session.add(Fix(**said, **fixed))
+
+    def total() -> tuple[int, int]:
+        with database.reads() as session:
+            found = report_of(session, "classify")
+        assert found is not None
+        tally = found.total("a")
+        return tally.answered, tally.fixed
+
+    assert total() == (2, 1)
+    grow_old(database)
+    assert forgotten.step() == 2  # the first and the third one
+    assert total() == (2, 1)
+    Exposures(database).trim()
+    assert total() == (2, 1)
+    with database.writes() as session:
+        session.execute(update(Model).values(digest=Model.digest + "x"))
+    Exposures(database).trim()
+    with database.reads() as session:
+        assert session.scalar(select(func.count()).select_from(PastExposure)) == 0
 
 
 def test_a_walk_looks_at_some_pictures_at_a_time(database, service):

@@ -1,5 +1,6 @@
-"""What refers to a picture or an image is found by it, so that what nobody needs can be removed."""
+"""What refers to a picture is found by it; exposures of pictures that were removed."""
 
+import sqlalchemy as sa
 from alembic import op
 
 revision = "0018"
@@ -15,12 +16,22 @@ COLUMNS = (
 
 
 def upgrade() -> None:
-    """Add the indexes."""
+    """Add the indexes and the table."""
     for table, column in COLUMNS:
         op.create_index(f"ix_{table}_{column}", table, [column])
+    op.create_table(
+        "past_exposures",
+        sa.Column("id", sa.Integer(), primary_key=True),
+        sa.Column("model", sa.String(64), nullable=False),
+        sa.Column("advertiser", sa.String(200), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("day", sa.String(10), nullable=False),
+    )
+    op.create_index("ix_past_exposures_of_model", "past_exposures", ["model", "at"])
 
 
 def downgrade() -> None:
-    """Remove the indexes."""
+    """Remove the indexes and the table."""
+    op.drop_table("past_exposures")
     for table, column in COLUMNS:
         op.drop_index(f"ix_{table}_{column}", table)
