@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from augrank.images.decode import WHITE, RgbImage
+from augrank.images.decode import RgbImage
+from augrank.images.letterbox import WHITE
 
 # Part of every augmentation's hash: increment it when an operation's output changes.
 OPERATIONS_VERSION = 1

@@ -23,7 +23,7 @@ import yaml
 
 from augrank.errors import DataError, one_of, reason
 from augrank.images.augmentations.spec import ORIGINAL, Augmentation, AugmentationSet, Step
-from augrank.images.decode import WHITE
+from augrank.images.letterbox import WHITE
 
 EMAIL_SAMPLES = 7
 NAMED_SETS = ("seed", "email")

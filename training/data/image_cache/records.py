@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augrank.files import atomic_write
-from augrank.images.decode import WHITE, RgbImage
+from augrank.images.decode import RgbImage
+from augrank.images.letterbox import WHITE
 from training.data.image_cache.quota import INDEX, PARTIAL, PIXELS, cache_disk_errors
 
 RECORD = struct.Struct("<32sII")  # sha256, slot, crc32
