@@ -82,9 +82,9 @@ def durability(
 
     Exits with 1 if a fix that was answered is gone, if an answer does not have what holds, if
     someone sees a row of another advertiser, or if a good request is refused. Files of the services
-    are in OUT/sqlite-service and OUT/postgresql-service, which are emptied first. Takes
-    about a quarter of an hour for each database on two cores. Kills come at other moments each
-    time: only the choices are of the seed.
+    are in OUT/sqlite-service and OUT/postgresql-service, which are emptied first. Takes 6 to 15
+    minutes for each database on two cores. Kills come at other moments each time: only the choices
+    are of the seed.
 
     Example: python -m benchmarks durability build/demo-classify/dist/bundle
     --database sqlite,postgresql --document docs/results.md
