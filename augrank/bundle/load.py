@@ -53,7 +53,7 @@ def load_bundle(directory: Path | str, kind: type[BundleSpec] = BundleSpec) -> B
         raise BundleError(
             f"{directory} is not a bundle",
             expected=f"a directory with {BUNDLE_FILE}",
-            got="no such file",
+            got=_what_is_at(directory),
             remedy="Create one with: python -m export build RUN --out DIST",
         )
     raw = file.read_bytes()
@@ -61,7 +61,7 @@ def load_bundle(directory: Path | str, kind: type[BundleSpec] = BundleSpec) -> B
     if not isinstance(spec, kind):
         raise BundleError(
             f"{directory} is of another task than this command serves",
-            expected=kind.__name__,
+            expected=f"task {kind.model_fields['task'].default!r}",
             got=f"task {spec.task!r}",
             remedy="Give a bundle of that task.",
         )
@@ -110,6 +110,12 @@ def library_versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue  # such as onnxruntime-gpu, or XGBoost, which a server does not need
     return versions
+
+
+def _what_is_at(path: Path) -> str:
+    if path.is_dir():
+        return f"a directory without {BUNDLE_FILE}"
+    return "a file that is no .mar archive" if path.exists() else "nothing at this path"
 
 
 def _parse(raw: bytes) -> BundleSpec:

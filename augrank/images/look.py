@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-LOOK_PX = 64  # side of the square that a file is decoded to
+LOOK_PX = 64  # side of the square that is looked at
 HASH_SIDE, LOW = 32, 8  # pixels of the transform; frequencies that are kept, by axis
 THUMBNAIL_SIDE = 16
 BITS = 64

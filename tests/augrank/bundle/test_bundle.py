@@ -8,6 +8,7 @@ import pytest
 
 import augrank.bundle
 from augrank import Recommender
+from augrank.bundle.classify_spec import ClassifySpec
 from augrank.bundle.load import load_bundle, open_bundle
 from augrank.bundle.recommend_spec import RecommendSpec
 from augrank.bundle.smoke import SmokeRequest
@@ -184,3 +185,16 @@ def test_another_task_adds_a_file(bundle, tmp_path, monkeypatch):
     with pytest.raises(BundleError, match="expected RecommendSpec, got task 'segment'"):
         load_bundle(bundle, RecommendSpec)
     sys.modules.pop("augrank.bundle.segment_spec")
+
+
+def test_what_is_no_bundle_or_one_of_another_task_is_named(tiny_export, tmp_path):
+    (text := tmp_path / "notes.txt").write_text("not a bundle")
+    for path, got in (
+        (text, "a file that is no .mar archive"),
+        (tmp_path, "a directory without bundle.json"),
+        (tmp_path / "gone", "nothing at this path"),
+    ):
+        with pytest.raises(BundleError, match=f"is not a bundle.*got {got}"):
+            load_bundle(path)
+    with pytest.raises(BundleError, match="expected task 'classify', got task 'recommend'"):
+        load_bundle(tiny_export.bundle, ClassifySpec)
