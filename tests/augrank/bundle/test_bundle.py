@@ -182,7 +182,7 @@ def test_another_task_adds_a_file(bundle, tmp_path, monkeypatch):
     (bundle / "bundle.json").write_text(json.dumps(common))
     edit(bundle, task="segment", labels=["package"])
     assert load_bundle(bundle).spec.labels == ("package",)
-    with pytest.raises(BundleError, match="expected RecommendSpec, got task 'segment'"):
+    with pytest.raises(BundleError, match="expected task 'recommend', got task 'segment'"):
         load_bundle(bundle, RecommendSpec)
     sys.modules.pop("augrank.bundle.segment_spec")
 
