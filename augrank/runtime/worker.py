@@ -29,6 +29,7 @@ from augrank.runtime.wire import (
     Requests,
     read_requests,
 )
+from augrank.runtime.worker_log import drop_request_lines, write_metrics
 from augrank.tasks.base import AnyTask, TaskAnswer, load_task
 from augrank.tasks.isolation import isolated
 
@@ -63,6 +64,7 @@ class Worker:
         self._fetch = _url_reader() if settings.allow_urls else None
         self._reported_at = -METRICS_INTERVAL_S
         logger.info("%s %s ready: %s", bundle.spec.name, bundle.version, self.task.engine)
+        drop_request_lines()
 
     def handle(self, data: list[dict[str, Any]], context: Any) -> list[str]:
         """Answer a batch: one JSON text for each request, each with its own status."""
@@ -103,13 +105,16 @@ class Worker:
     def _report_timings(self, answers: Sequence[TaskAnswer | AugrankError], context: Any) -> None:
         """Report the stages of one computed answer as metrics, at most once a second.
 
-        TorchServe keeps the last value of a metric, and logs a line for every value.
+        TorchServe keeps the last value of a metric, and logs a line for every value; its own
+        ``PredictionTime``, which it adds after this, is written with them only.
         """
+        write_metrics(False)
         if time.monotonic() - self._reported_at < METRICS_INTERVAL_S:
             return
         for answer in answers:
             if not isinstance(answer, AugrankError) and not answer.cached:
                 self._reported_at = time.monotonic()
+                write_metrics(True)
                 for stage, milliseconds in answer.timings_ms:
                     context.metrics.add_time(f"Augrank{stage.capitalize()}Time", milliseconds)
                 return

@@ -227,6 +227,21 @@ def test_keys_are_asked_for_and_stages_are_metrics(server, image):
         assert f"Augrank{stage}Time{{" in metrics
 
 
+def test_the_log_of_workers_has_no_line_for_every_request(server, image):
+    """Java reads such lines on the core that the next request needs."""
+    requests = 8
+    started = time.monotonic()
+    for _ in range(requests):
+        assert post(server, image).status_code == 200
+    seconds = time.monotonic() - started
+    log = (server.torchserve.folder / "logs" / "model_log.log").read_text(encoding="utf-8")
+    assert " ready: " in log
+    assert "received inference" not in log
+    metrics = log.count("AugrankTotalTime.")
+    assert metrics <= requests + seconds  # of earlier tests, too
+    assert log.count("PredictionTime.") <= metrics
+
+
 def test_an_address_of_ipv6_is_served_whatever_the_proxy(tiny_export, image, monkeypatch):
     """Requests to this machine never go through a proxy, and TorchServe gets no TS_ variables."""
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
