@@ -10,12 +10,14 @@ from benchmarks.gpu.document import gpu_section
 from benchmarks.service.document import service_section
 from benchmarks.serving.document import classify_section, pipeline_section, serving_section
 from benchmarks.training.document import training_section
+from benchmarks.training.histories import histories_section
 from benchmarks.training.neighbours import neighbours_section
 
 HEADING = re.compile(r"(?m)^(?=## )")
 SECTIONS: dict[str, Callable[[Results], str]] = {
     "classify": classify_section,
     "gpu": gpu_section,
+    "histories": histories_section,
     "neighbours": neighbours_section,
     "pipeline": pipeline_section,
     "service": service_section,

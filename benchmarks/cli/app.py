@@ -12,7 +12,7 @@ from benchmarks.cli.labels import labels
 from benchmarks.cli.scale import scale
 from benchmarks.cli.service import durability, service
 from benchmarks.cli.serving import pipeline, serving
-from benchmarks.cli.training import neighbours, training
+from benchmarks.cli.training import histories, neighbours, training
 from benchmarks.cli.trust import trust
 
 app = typer.Typer(
@@ -21,7 +21,7 @@ app = typer.Typer(
     help="Time training and serving; check what answers claim, and what a server bears.",
 )
 COMMANDS = (
-    *(pipeline, serving, classify, service, training, neighbours, gpu, instances),
+    *(pipeline, serving, classify, service, training, histories, neighbours, gpu, instances),
     *(scale, trust, graphs, labels, hostile, durability, document, reproduce),
 )
 for command in COMMANDS:

@@ -1,5 +1,6 @@
 """``python -m benchmarks service|durability``: how fast it is, and whether fixes are kept."""
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -7,6 +8,7 @@ import typer
 
 from augrank.bundle.classify_spec import ClassifySpec
 from augrank.bundle.load import open_bundle
+from augrank.bundle.recommend_spec import RecommendSpec
 from augrank.cli.command import command_errors, friendly_errors
 from augrank.files import check_output_file, check_output_folder
 from augrank.reporting import Table
@@ -24,6 +26,10 @@ def service(
         Path | None,
         typer.Option(help="Another bundle of the same labels, to be promoted under load."),
     ] = None,
+    recommender: Annotated[
+        Path | None,
+        typer.Option(help="Bundle of a recommender, for recommendations of new images."),
+    ] = None,
     rounds: Annotated[int, typer.Option(min=2, help="Rounds of each load.")] = 7,
     seconds: Annotated[float, typer.Option(min=0.2, help="Seconds of a load in a round.")] = 4.0,
     urls: Annotated[int, typer.Option(min=100, help="URLs of the batch.")] = 20_000,
@@ -39,14 +45,18 @@ def service(
     Takes ten to twenty minutes. Everything stays on this machine. After an interrupt, run it again:
     it resumes after the last measured part.
     """
-    from benchmarks.service.measure import ServiceBenchConfig, measure_service
+    from benchmarks.service.measure import Others, ServiceBenchConfig, measure_service
     from benchmarks.service.targets import target_rows
 
     check_output_folder(out)
     config = ServiceBenchConfig(rounds, seconds, urls=urls, promotion_requests=requests)
-    with open_bundle(bundle, ClassifySpec) as opened:
+    with ExitStack() as stack:
+        opened = stack.enter_context(open_bundle(bundle, ClassifySpec))
+        other = None
+        if recommender is not None:
+            other = stack.enter_context(open_bundle(recommender, RecommendSpec))
         measured, partial_results = measure_service(
-            opened, candidate, out / "work", config, TimedReporter()
+            opened, Others(candidate, other), out / "work", config, TimedReporter()
         )
     content = {**measured, "command": command_line()}
     write_results(out, content)

@@ -97,6 +97,43 @@ def neighbours(
     print_results(content, Table("Beside other processes", columns, neighbour_rows(content)))
 
 
+@friendly_errors
+def histories(
+    rows: Annotated[
+        str, typer.Option(help="Rows of each history, comma-separated.")
+    ] = "1000000,10000000",
+    out: Annotated[Path, typer.Option(help="Folder for results.json and the histories.")] = Path(
+        "build/bench/histories"
+    ),
+) -> None:
+    """Time `training fit`, and its memory, on a million and ten million rows of 219 images.
+
+    The histories are simulated for the example catalogue first, and kept in the folder of results:
+    0.3 and 3 GB.
+    """
+    from augrank.resources import usable_cores
+    from benchmarks.common.machine import machine
+    from benchmarks.common.results import RESULTS_VERSION
+    from benchmarks.training.histories import (
+        history_results,
+        history_rows,
+        measure_histories,
+    )
+
+    check_output_folder(out)
+    lengths = _lengths(rows)
+    content = {
+        "benchmark": "histories",
+        "results_version": RESULTS_VERSION,
+        "command": command_line(),
+        "machine": machine(usable_cores()),
+        **history_results(measure_histories(lengths, out / "work", TimedReporter())),
+    }
+    write_results(out, content)
+    columns = ("figure", "measured", "at most", "aim", "")
+    print_results(content, Table("Training on long histories", columns, history_rows(content)))
+
+
 def _config(quick: bool, backbones: str | None, sizes: str | None) -> "TrainingBenchConfig":
     from benchmarks.training import measurements
 
@@ -125,5 +162,14 @@ def _sizes(text: str) -> tuple[int, ...]:
             "--sizes does not fit",
             expected=f"{MIN_SIZE_PX} to {MAX_SIZE_PX}, such as 96,224",
             got=text,
+        )
+    return tuple(map(int, parts))
+
+
+def _lengths(text: str) -> tuple[int, ...]:
+    parts = text.split(",")
+    if not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise BadRequest(
+            "--rows does not fit", expected="whole numbers, such as 1000000,10000000", got=text
         )
     return tuple(map(int, parts))

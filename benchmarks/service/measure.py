@@ -1,6 +1,6 @@
 """Time the service: kept answers, new images, fixes, a batch of URLs, promotion under load.
 
-    python -m benchmarks service CLASSIFIER --candidate OTHER
+    python -m benchmarks service CLASSIFIER --candidate OTHER --recommender BUNDLE
 
 The service runs as ``python -m service`` starts it, on a new SQLite database, and is asked over
 HTTP. Its pictures are random patterns, each of which is new. For new images, the service and the
@@ -9,11 +9,9 @@ same pipeline in a process of its own take turns.
 The JSON line holds ``figures``: medians with intervals, by the keys of ``targets.TARGETS``.
 """
 
-import base64
 import shutil
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -22,17 +20,23 @@ from typing import Any
 import numpy as np
 
 from augrank.bundle.classify_spec import ClassifyBundle
-from augrank.bundle.graphs import Way, open_graph
+from augrank.bundle.recommend_spec import RecommendBundle
 from augrank.errors import DataError
 from augrank.reporting import Reporter
 from augrank.resources import usable_cores
-from augrank.serving.capacity import ServingPlan
 from benchmarks.common.http_client import OK, HttpEndpoint, Payload
 from benchmarks.common.load import Replies, closed_loop
 from benchmarks.common.machine import machine
 from benchmarks.common.results import RESULTS_VERSION
 from benchmarks.common.resume import PartialResults, with_sources
 from benchmarks.common.statistics import Median
+from benchmarks.service.new_images import (
+    BATCH,
+    NewImages,
+    Turns,
+    measure_classified,
+    measure_recommended,
+)
 from benchmarks.service.pictures import new_pictures
 from benchmarks.service.promotion import PromotionMeasurement, measure_promotion
 from benchmarks.service.server import (
@@ -43,13 +47,9 @@ from benchmarks.service.server import (
     running_site,
     upload,
 )
-from benchmarks.serving.in_process import InProcessBaseline
 
-BATCH = 32  # images of a request
 KNOWN = 64  # pictures that are asked about again and again
 CLIENTS = 4  # that ask at once for the highest rate
-NEW_CLIENTS = 2  # that send new images at once
-BATCHES_PER_ROUND = 8  # of new images
 SITE_PICTURES = 500  # behind the URLs that were seen before
 SEEN = 0.95  # share of the URLs that were seen before
 POLL_S = 0.1
@@ -67,6 +67,14 @@ class ServiceBenchConfig:
     promotion_requests: int = 10_000  # at least, while models are promoted and rolled back
 
 
+@dataclass(frozen=True)
+class Others:
+    """Further bundles, for further figures."""
+
+    candidate: Path | None  # to be promoted and rolled back under load
+    recommender: RecommendBundle | None  # for recommendations of new images
+
+
 @dataclass
 class _Measured:
     """By round or request."""
@@ -75,8 +83,6 @@ class _Measured:
     p99_ms: list[float] = field(default_factory=list)
     requests: list[float] = field(default_factory=list)  # answers a second, one a request
     images: list[float] = field(default_factory=list)  # answers a second, BATCH a request
-    service: list[float] = field(default_factory=list)  # new images a second
-    pipeline: list[float] = field(default_factory=list)
     fix_ms: list[float] = field(default_factory=list)
 
 
@@ -89,7 +95,7 @@ class _Batch:
 
 def measure_service(
     bundle: ClassifyBundle,
-    candidate: Path | None,
+    others: Others,
     folder: Path,
     config: ServiceBenchConfig,
     reporter: Reporter,
@@ -98,7 +104,7 @@ def measure_service(
 
     Args:
         bundle: of the classifier.
-        candidate: another bundle, to be promoted and rolled back under load; None: it is not.
+        others: further bundles.
         folder: for the service's database and images, and for the partial results.
         config: the amount of work.
         reporter: says what is being measured.
@@ -107,18 +113,30 @@ def measure_service(
         The contents of results.json, without the command; and the partial results, to be deleted
         once these are saved.
     """
-    plan = _plan()
-    way = open_graph(bundle, None, threads=plan.threads, device="auto", spin=plan.spin).way
     settings = {"allow_loopback": True, "per_host": 5000, "requests_per_s": 0}
-    conditions = {"config": asdict(config), "bundle": bundle.digest, "candidate": str(candidate)}
+    candidate, recommender = others.candidate, others.recommender
+    conditions = {
+        "config": asdict(config),
+        "bundle": bundle.digest,
+        "candidate": str(candidate),
+        "recommender": recommender and recommender.digest,
+    }
     parts = PartialResults(folder / "measured.json", with_sources(conditions, SOURCES), reporter)
     reporter.say("drawing pictures")
     home = folder / "service"
     shutil.rmtree(home, ignore_errors=True)  # of an interrupted run
-    with running_service([bundle.directory], home, settings) as service:
-        loads = partial(_measure_loads, service, bundle, (plan, way), config, reporter)
-        measured = parts.get_or_measure("loads", _Measured, loads)
-        figures = _figures(measured)
+    bundles = [each.directory for each in (bundle, recommender) if each is not None]
+    turns = Turns(config.rounds, config.seconds)
+    with running_service(bundles, home, settings) as service:
+        loads = partial(_measure_loads, service, bundle, config, reporter)
+        figures = _figures(parts.get_or_measure("loads", _Measured, loads))
+        classified = partial(measure_classified, service.root, bundle, turns, reporter)
+        new = parts.get_or_measure("new images", NewImages, classified)
+        figures["new_over_pipeline"] = new.ratio()
+        if recommender is not None:
+            recommended = partial(measure_recommended, service.root, recommender, turns, reporter)
+            asked = parts.get_or_measure("recommendations", NewImages, recommended)
+            figures["recommended_over_pipeline"] = asked.ratio()
         if candidate is not None:
             requests = config.promotion_requests
             changes = partial(measure_promotion, service, home, candidate, requests, reporter)
@@ -130,16 +148,16 @@ def measure_service(
     content = {
         "benchmark": "service",
         "results_version": RESULTS_VERSION,
-        "machine": machine(plan.threads),
+        "machine": machine(usable_cores()),
         "config": asdict(config),
         "model": {
             "backbone": bundle.spec.backbone,
             "image_size": bundle.spec.image_size,
-            "way": way.label,
+            "way": new.way,
         },
         "batch": BATCH,
         "images_per_s": {
-            name: asdict(Median.of(getattr(measured, name), 1)) for name in ("service", "pipeline")
+            name: asdict(Median.of(getattr(new, name), 1)) for name in ("service", "pipeline")
         },
         "figures": {name: asdict(value) for name, value in figures.items()},
     }
@@ -153,27 +171,18 @@ def _figures(measured: _Measured) -> dict[str, Median]:
         "cached_per_s": Median.of(measured.images, 0),
         "cached_requests_per_s": Median.of(measured.requests, 0),
         "fix_effective_ms": Median.of(measured.fix_ms, 2),
-        "new_over_pipeline": Median.of_ratios(measured.service, measured.pipeline),
     }
-
-
-def _plan() -> ServingPlan:
-    """One process on all cores, as the service is."""
-    cores = usable_cores()
-    return ServingPlan("latency", cores, 1, cores, 1, 0, 100, spin=False)
 
 
 def _measure_loads(
     service: RunningService,
     bundle: ClassifyBundle,
-    serving: tuple[ServingPlan, Way],
     config: ServiceBenchConfig,
     reporter: Reporter,
 ) -> _Measured:
     measured = _Measured()
     _measure_known(service, config, measured, reporter)
     _measure_fixes(service, bundle, config, measured, reporter)
-    _measure_new(service, bundle, serving, config, measured, reporter)
     return measured
 
 
@@ -236,53 +245,6 @@ def _measure_fixes(
         held = answer["images"][0]["labels"][label]["value"]
         if held != value:
             raise DataError("a fix is not in the next answer", expected=value, got=str(held))
-
-
-def _measure_new(
-    service: RunningService,
-    bundle: ClassifyBundle,
-    serving: tuple[ServingPlan, Way],
-    config: ServiceBenchConfig,
-    measured: _Measured,
-    reporter: Reporter,
-) -> None:
-    (plan, way), endpoint = serving, HttpEndpoint(f"{service.root}/v1/classify")
-    pictures = new_pictures(BATCH * 4, seed=3)
-    requests = [
-        {"images": [base64.b64encode(each).decode() for each in pictures[n : n + BATCH]]}
-        for n in range(0, len(pictures), BATCH)
-    ]
-    baseline = InProcessBaseline(bundle, [way], plan, requests)
-    try:
-        for number in range(config.rounds + 1):
-            if number:
-                reporter.say(f"new images: round {number} of {config.rounds}")
-            fresh = new_pictures(BATCH * BATCHES_PER_ROUND, seed=100 + number)
-            bodies = [upload(fresh[n : n + BATCH]) for n in range(0, len(fresh), BATCH)]
-            pipeline = BATCH * baseline.rate("pipeline", way, config.seconds)
-            rate = len(fresh) / _time_of(endpoint, bodies)
-            if number:  # the first one warms up
-                measured.service.append(rate)
-                measured.pipeline.append(pipeline)
-    finally:
-        baseline.close()
-
-
-def _time_of(endpoint: HttpEndpoint, bodies: Sequence[Payload]) -> float:
-    """Send each request once, a few at a time; return the seconds."""
-
-    def send(share: Sequence[Payload]) -> None:
-        client = endpoint.client()
-        for body in share:
-            status, content = client.post(body)
-            if status != OK:
-                raise DataError("the service failed", expected=str(OK), got=f"{content[:300]!r}")
-        client.close()
-
-    start = time.perf_counter()
-    with ThreadPoolExecutor(NEW_CLIENTS) as pool:
-        list(pool.map(send, [bodies[n::NEW_CLIENTS] for n in range(NEW_CLIENTS)]))
-    return time.perf_counter() - start
 
 
 def _measure_urls(

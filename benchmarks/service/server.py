@@ -131,10 +131,24 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 def upload(images: Sequence[bytes]) -> Payload:
     """Return a request of ``/v1/classify`` with image files, ready to send."""
+    return form({}, "images", images)
+
+
+def form(fields: Mapping[str, str], name: str, images: Sequence[bytes]) -> Payload:
+    """Return a request with a form, ready to send.
+
+    Args:
+        fields: beside the advertiser.
+        name: of the field with image files.
+        images: their content.
+    """
     boundary = secrets.token_hex(12)
-    parts = [_part(boundary, 'name="advertiser"', ADVERTISER.encode())]
+    parts = [
+        _part(boundary, f'name="{field}"', text.encode())
+        for field, text in {"advertiser": ADVERTISER, **fields}.items()
+    ]
     parts += [
-        _part(boundary, f'name="images"; filename="{number}.jpg"', data)
+        _part(boundary, f'name="{name}"; filename="{number}.jpg"', data)
         for number, data in enumerate(images)
     ]
     body = b"".join(parts) + f"--{boundary}--\r\n".encode()

@@ -33,7 +33,7 @@ def test_results_of_a_newer_version_are_refused():
 
 def test_what_is_not_a_benchmark_with_a_section_is_refused(tmp_path):
     with pytest.raises(
-        DataError, match=r"one of classify, gpu, neighbours, .*, training.*got 'instances'"
+        DataError, match=r"one of classify, gpu, histories, neighbours, .*, got 'instances'"
     ):
         performance_document([{"benchmark": "instances"}])
     with pytest.raises(DataError, match="got None"):

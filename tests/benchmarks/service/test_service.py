@@ -11,7 +11,7 @@ from augrank.images.decode import decode
 from augrank.images.look import Look
 from benchmarks.cli.app import app
 from benchmarks.common.statistics import Median
-from benchmarks.service import measure, server
+from benchmarks.service import measure, new_images, server
 from benchmarks.service.pictures import new_pictures
 from benchmarks.service.targets import TARGETS
 from tests.support.patience import PATIENCE_S
@@ -27,16 +27,26 @@ def test_no_two_drawn_pictures_look_alike():
     assert not any(looks[0].same_picture(look) for look in looks[1:])
 
 
+def remembered(function, results):
+    """Return a function that adds its results to a list."""
+
+    def call(*given):
+        results.append(function(*given))
+        return results[-1]
+
+    return call
+
+
 @pytest.mark.slow
-def test_the_service_is_timed(classify_export, tmp_path, monkeypatch):
+def test_the_service_is_timed(classify_export, tiny_export, tmp_path, monkeypatch):
     monkeypatch.setattr(server, "START_S", PATIENCE_S)
-    measured, figures_of = [], measure._figures
-    monkeypatch.setattr(
-        measure, "_figures", lambda given: measured.append(given) or figures_of(given)
-    )
+    monkeypatch.setattr(new_images, "RECOMMENDED", 8)
+    measured = []
+    for function in (new_images.measure_classified, new_images.measure_recommended):
+        monkeypatch.setattr(measure, function.__name__, remembered(function, measured))
     out = tmp_path / "out"
-    command = ["service", str(classify_export.bundle), "--rounds", "2", "--seconds", "0.3",
-               "--urls", "200", "--out", str(out)]  # fmt: skip
+    command = ["service", str(classify_export.bundle), "--recommender", str(tiny_export.bundle),
+               "--rounds", "2", "--seconds", "0.3", "--urls", "200", "--out", str(out)]  # fmt: skip
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
     content = json.loads(done.stdout.splitlines()[-1])
@@ -45,10 +55,10 @@ def test_the_service_is_timed(classify_export, tmp_path, monkeypatch):
     assert {target.name for target in TARGETS} - set(figures) == promoted
     assert all(value > 0 for value in figures.values())
     assert figures["cached_p50_ms"] <= figures["cached_p99_ms"]
-    (loads,) = measured
-    assert len(loads.service) == len(loads.pipeline) == 2
-    ratio = Median.of_ratios(loads.service, loads.pipeline)
-    assert content["figures"]["new_over_pipeline"] == asdict(ratio)
+    for new, name in zip(measured, ("new", "recommended"), strict=True):
+        assert len(new.service) == len(new.pipeline) == 2
+        ratio = Median.of_ratios(new.service, new.pipeline)
+        assert content["figures"][f"{name}_over_pipeline"] == asdict(ratio)
     document = tmp_path / "performance.md"
     done = CliRunner().invoke(app, ["document", str(out / "results.json"), "--out", str(document)])
     assert done.exit_code == 0, done.output
