@@ -10,7 +10,7 @@ import csv
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from scipy.stats import beta
 
+from augrank.arrays import Float64Array
 from augrank.contracts.manifest import PATH
 from augrank.contracts.run import BackboneName
 from augrank.errors import BadRequest, DataError, one_of
@@ -28,10 +29,10 @@ from benchmarks.common.machine import machine
 from benchmarks.common.results import RESULTS_VERSION
 from benchmarks.labels.compare import image_rates, macro_f1_difference
 from benchmarks.labels.foreground_colour import Method, colour_baseline
+from benchmarks.labels.ranks import difference_of_pairs, expected_classes, rank_figures
 from benchmarks.labels.systems import SYSTEMS, System, SystemName
 from benchmarks.reproduce import read_report, run_training
 from training.common.classification import classification_figures
-from training.common.ranking import draw_pairs, ranking_figures
 
 FRESH_SEED = 1  # of new images; those of training have seed 0
 TIMED_IMAGES = 32
@@ -121,6 +122,9 @@ def measure_labels(experiment: Experiment, out: Path, command: str) -> dict[str,
             "epochs": experiment.epochs_of(backbone),
             "fresh": _figures(system, truth, told),
         }
+        if system.ranks:
+            alone = _classes_alone(system, experiment, backbone, out, truth)
+            backbones[backbone]["classes_alone"] = _beside_ranks(system, truth, told, alone)
     images = [(out / "fresh" / row[PATH]).read_bytes() for row in truth[:TIMED_IMAGES]]
     bundles = {backbone: out / "dist" / backbone / "bundle" for backbone in experiment.backbones}
     for backbone, rates in image_rates(bundles, images).items():
@@ -135,6 +139,35 @@ def measure_labels(experiment: Experiment, out: Path, command: str) -> dict[str,
         "backbones": backbones,
         "baselines": _colour_baselines(system, experiment, out, truth) if system.colour else {},
     }
+
+
+def _classes_alone(
+    system: System, experiment: Experiment, backbone: str, out: Path, truth: Rows
+) -> dict[str, Float64Array]:
+    """Train a network on the classes of scores alone; return its expected class of each image."""
+    name = f"{backbone}-classes"
+    run, dist = out / "runs" / name, out / "dist" / name
+    _fit(experiment, replace(system, ranks=()), backbone, out / "images", run)
+    _run("export", "build", run, "--out", dist, "--name", name)
+    files = [out / "fresh" / row[PATH] for row in truth]
+    return {rank: expected_classes(dist / "bundle", rank, files) for rank in system.ranks}
+
+
+def _beside_ranks(
+    system: System, truth: Rows, told: Rows, alone: Mapping[str, Float64Array]
+) -> dict[str, Any]:
+    """Compare what ranks and classes alone tell of pairs of new images."""
+    group = np.unique([row[system.group] for row in truth], return_inverse=True)[1]
+    found = {}
+    for rank, classes in alone.items():
+        rows = [{f"{rank}_score": each} for each in classes.tolist()]
+        ranked = np.array([row[f"{rank}_score"] for row in told])
+        score = np.array([float(row[rank]) for row in truth])
+        found[rank] = {
+            **rank_figures(rank, system.truth, truth, rows, group),
+            "ranks_tell_more": difference_of_pairs(score, ranked, classes, group),
+        }
+    return found
 
 
 def _compare(
@@ -258,35 +291,6 @@ def _with_worst_class(figures: dict[str, Any]) -> dict[str, Any]:
     }
     worst = min(recalls, key=lambda name: recalls[name])
     return figures | {"worst_class": worst, "worst_recall": recalls[worst]}
-
-
-def rank_figures(
-    rank: str, truth_column: str, truth: Rows, told: Rows, group: NDArray[np.int64]
-) -> dict[str, Any]:
-    """Return how often pairs of new images of one group are told rightly, and could be.
-
-    Args:
-        rank: column of the scores.
-        truth_column: of what can be known about them.
-        truth: rows of the rendered manifest.
-        told: rows of ``augrank score``.
-        group: (N,) of each row.
-    """
-    score = np.array([float(row[rank]) for row in truth])
-    pairs = draw_pairs(score, group, seed=0)
-    known = np.array([float(row[truth_column]) for row in truth])
-    attainable = pairs.mean(pairs.correct(known))
-    figures = asdict(
-        ranking_figures(np.array([row[f"{rank}_score"] for row in told]), pairs, group)
-    )
-    low, high = figures["pair_accuracy_interval_95"]
-    above = (figures["pair_accuracy"] - 0.5) / (attainable - 0.5) if attainable > 0.5 else None
-    return figures | {
-        "attainable": attainable,
-        "share_of_attainable": figures["pair_accuracy"] / attainable,
-        "share_of_attainable_interval_95": (low / attainable, high / attainable),
-        "share_above_chance": above,
-    }
 
 
 def decision_figures(

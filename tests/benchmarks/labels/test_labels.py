@@ -11,7 +11,8 @@ from augrank.errors import BadRequest
 from benchmarks.cli.app import app
 from benchmarks.labels.compare import image_rates, macro_f1_difference
 from benchmarks.labels.document import HEADINGS, labels_section
-from benchmarks.labels.measure import Experiment, decision_figures, label_figures, rank_figures
+from benchmarks.labels.measure import Experiment, decision_figures, label_figures
+from benchmarks.labels.ranks import difference_of_pairs, expected_classes, rank_figures
 from benchmarks.labels.systems import SYSTEMS
 
 GROUP = np.arange(4)
@@ -75,8 +76,13 @@ RANKED = {"pair_accuracy": 0.76, "pair_accuracy_interval_95": (0.74, 0.77), "att
           "share_above_chance": 0.76, "p_value": 0, "pair_accuracy_of_classes": 0.75}  # fmt: skip
 
 
+ALONE = {**RANKED, "share_of_attainable": 0.9,
+         "ranks_tell_more": {"median": 0.02, "low": 0.01, "high": 0.03}}  # fmt: skip
+
+
 def section(system: str, fresh: dict, test: dict) -> str:
     row = {"graph": "fp32", "graphs": {"fp32": CLASSES}, "heads": {}, "test": test, "fresh": fresh,
+           "classes_alone": {"likes": ALONE},
            "images_per_s": {"median": 9.0, "low": 8.0, "high": 10.0}}  # fmt: skip
     return section_of(system, {"resnet18": row})
 
@@ -170,6 +176,26 @@ def test_a_section_says_whether_the_ranks_meet_their_bar(low, verdict):
     ) in text
 
 
+def test_classes_alone_are_beside_the_ranks():
+    told = {**RANKED, "share_of_attainable": 0.96, "share_of_attainable_interval_95": (0.95, 0.97)}
+    text = section("popularity", {"likes, rank": told}, {"likes": CLASSES, "likes, rank": RANKED})
+    assert "trained on classes alone | 0.0200 (0.0100 to 0.0300) | 0 | 0 | aim reached |" in text
+    assert "| resnet18 | 0.7600 (0.7400 to 0.7700) | 90.0% | 0.0200 (0.0100 to 0.0300) |" in text
+
+
+def test_rankings_are_compared_by_pairs_of_one_uploader():
+    rng = np.random.default_rng(0)
+    score, group = rng.permutation(400).astype(np.float64), np.arange(400) // 4
+    same = difference_of_pairs(score, score, score, group)
+    assert same == {"median": 0, "low": 0, "high": 0}
+    wrong = np.where(group < 25, -score, score)  # a quarter of all uploaders, turned
+    more = difference_of_pairs(score, score, wrong, group)
+    assert more["median"] == pytest.approx(0.25)
+    assert 0.15 < more["low"] < 0.25 < more["high"] < 0.35
+    less = difference_of_pairs(score, wrong, score, group)
+    assert less["median"] == pytest.approx(-0.25)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("system", ["popularity", "inventory"])
 def test_the_command_repeats_a_system_and_writes_its_section(tmp_path, system):
@@ -191,6 +217,14 @@ def test_the_command_repeats_a_system_and_writes_its_section(tmp_path, system):
         tested = row["test"]["likes, rank"]
         assert 0 <= tested["pair_accuracy_of_classes"] <= 1
         assert tested["images"] > 20  # those inside a tertile, too
+        alone = row["classes_alone"]["likes"]
+        assert alone["pairs"] == ranked["pairs"]
+        more = ranked["pair_accuracy"] - alone["pair_accuracy"]
+        assert alone["ranks_tell_more"]["median"] == pytest.approx(more)
+        files = sorted((out / "fresh" / "images").iterdir())[:3]
+        places = expected_classes(out / "dist/resnet18-classes/bundle", "likes", files)
+        assert places.shape == (3,)
+        assert 0 < places.min() <= places.max() < 2
     else:
         assert set(row["fresh"]) == {"type", "colour"}
         assert row["fresh"]["type"]["images"] == 60
