@@ -1,7 +1,6 @@
 """The backbone: embeds batches of images."""
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,6 @@ from augrank.models.graph_names import FEATURES, LOGITS
 MAX_BATCH = 128
 # A CPU is as fast with one request's candidates as with more, and can start sooner; a GPU is not.
 CPU_ROWS_PER_CALL = 6
-MOST_LANES = 8  # each has memory of its own for a call's activations
 
 
 @dataclass(frozen=True)
@@ -44,8 +42,7 @@ class Backbone:
     def __init__(
         self, graph: Path, *, threads: int, device: Device = "auto", spin: bool = False
     ) -> None:
-        self._open = partial(open_engine, graph, device=device, threads=threads, spin=spin)
-        self._engine = self._divided = self._open()
+        self._engine = open_engine(graph, device=device, threads=threads, spin=spin)
         widths = self._engine.widths
         if set(widths) != {FEATURES, LOGITS}:
             raise BundleError(
@@ -57,30 +54,12 @@ class Backbone:
         self.provider, self.arithmetic = self._engine.provider, self._engine.arithmetic
         self.feature_width, self.augmentation_count = widths[FEATURES], widths[LOGITS]
         self.image_size = self._engine.image_size
-        on_cpu = self.provider in (CPU, OPENVINO)
-        self.rows_per_call = CPU_ROWS_PER_CALL if on_cpu else MAX_BATCH
-        self._most_lanes = min(threads, MOST_LANES) if on_cpu else 1
-        self.lanes = 1  # calls that run at once
+        self.rows_per_call = CPU_ROWS_PER_CALL if self.provider in (CPU, OPENVINO) else MAX_BATCH
 
-    def divide(self) -> None:
-        """Get ready for several calls at once, each with its share of the threads.
-
-        Threads that share one call wait for each other after every layer, for longest when other
-        work takes a core; calls of their own wait for nobody.
-        """
-        if self._most_lanes > 1 and self.lanes == 1:
-            self._divided, self.lanes = self._open(lanes=self._most_lanes), self._most_lanes
-
-    def embed(self, batch: Float32Array, *, alone: bool = True) -> Embedding:
-        """Embed normalised images, float32 (N, 3, S, S).
-
-        Args:
-            batch: the images.
-            alone: whether all threads work on this call; otherwise ``lanes`` calls run at once.
-        """
-        engine = self._engine if alone else self._divided
+    def embed(self, batch: Float32Array) -> Embedding:
+        """Embed normalised images, float32 (N, 3, S, S)."""
         parts = [
-            engine.run(batch[start : start + MAX_BATCH])
+            self._engine.run(batch[start : start + MAX_BATCH])
             for start in range(0, len(batch), MAX_BATCH)
         ]
         if len(parts) == 1:

@@ -8,10 +8,10 @@ import io
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any, Literal, Protocol
 
 import onnxruntime
@@ -43,22 +43,15 @@ class Engine(Protocol):
         """Run the graph on images float32 (N, 3, S, S); return features (N, F), logits (N, A)."""
 
 
-def open_engine(graph: Path, *, device: Device, threads: int, spin: bool, lanes: int = 1) -> Engine:
+def open_engine(graph: Path, *, device: Device, threads: int, spin: bool) -> Engine:
     """Load a graph on a device.
-
-    Args:
-        graph: the ONNX file.
-        device: where it runs.
-        threads: of all calls together.
-        spin: let idle threads spin between calls.
-        lanes: calls that run at once, each with its share of the threads; others wait.
 
     Raises:
         BundleError: the device is not available, or the graph cannot be loaded.
     """
     if device == "openvino":
-        return OpenVinoEngine(graph, threads, lanes)
-    return OnnxRuntimeEngine(graph, device, threads // lanes, spin)
+        return OpenVinoEngine(graph, threads)
+    return OnnxRuntimeEngine(graph, device, threads, spin)
 
 
 class OnnxRuntimeEngine:
@@ -107,12 +100,12 @@ def import_openvino() -> Any:
 
 
 class OpenVinoEngine:
-    """OpenVINO on the CPU: as many calls at once as it has lanes.
+    """OpenVINO on the CPU, one request at a time.
 
     If the CPU has bfloat16 units (AMX), OpenVINO computes an fp32 graph in bfloat16.
     """
 
-    def __init__(self, graph: Path, threads: int, lanes: int = 1) -> None:
+    def __init__(self, graph: Path, threads: int) -> None:
         try:
             openvino = import_openvino()
         except ImportError as error:
@@ -124,7 +117,7 @@ class OpenVinoEngine:
             ) from error
         settings = {
             "PERFORMANCE_HINT": "LATENCY",
-            "NUM_STREAMS": lanes,
+            "NUM_STREAMS": 1,
             "INFERENCE_NUM_THREADS": threads,
             # Pinned threads of two workers would share a core and leave another one idle.
             "ENABLE_CPU_PINNING": False,
@@ -140,18 +133,15 @@ class OpenVinoEngine:
             output.any_name: output.partial_shape[1].get_length() for output in model.outputs
         }
         self.image_size: int = model.inputs[0].partial_shape[3].get_length()
-        self._idle = SimpleQueue[Any]()  # requests: inputs and outputs are in their own memory
-        for _ in range(lanes):
-            self._idle.put(model.create_infer_request())
+        self._request, self._busy = model.create_infer_request(), threading.Lock()
 
     def run(self, batch: Float32Array) -> tuple[Float32Array, Float32Array]:
         """Run the graph on images; return features and logits."""
-        request = self._idle.get()
-        try:
-            request.infer({INPUT: batch}, share_inputs=True)
-            features, logits = (request.get_tensor(name).data.copy() for name in (FEATURES, LOGITS))
-        finally:
-            self._idle.put(request)
+        with self._busy:  # inputs and outputs are in the request's own memory
+            self._request.infer({INPUT: batch}, share_inputs=True)
+            features, logits = (
+                self._request.get_tensor(name).data.copy() for name in (FEATURES, LOGITS)
+            )
         return features, logits
 
 

@@ -1,16 +1,13 @@
 """Embed the images of a batch: decoding overlaps with the backbone; a cache keeps the last ones.
 
 Threads decode images straight into one batch; as soon as a backbone call pays off, it is made while
-they decode the next (the decoders and the engines release Python's lock). With enough images for
-all cores, each call has a share of the cores to itself.
+they decode the next (the decoders and the engines release Python's lock).
 """
 
-import math
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
 
 from augrank.arrays import Float32Array
 from augrank.bundle.classify_spec import ClassifySpec
@@ -23,7 +20,6 @@ from augrank.tasks.classify.request import Image
 from augrank.tasks.isolation import isolated
 
 MAX_PREPARING = 4  # threads that decode beside the backbone
-ROWS_PER_LANE = 2  # images for each core at least, or all cores share one call
 AS_IT_IS = ("original",)  # the one version of an image, in the embedding cache
 
 
@@ -34,16 +30,6 @@ class EmbeddedBatch:
     images: dict[str, EmbeddedImage | AugrankError]
     decode_s: float  # that the backbone waited for decoders
     embed_s: float
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """Decoded images of one backbone call."""
-
-    digests: list[str]
-    decoded: list[FileInfo | AugrankError]
-    memory: Float32Array  # (N, 3, S, S)
-    alone: bool  # whether the call has all cores
 
 
 class ImageEmbedder:
@@ -72,8 +58,6 @@ class ImageEmbedder:
         self._normalizer = Normalizer(spec.mean, spec.std)
         self._memory = BatchMemory(spec.image_size)
         self._decoders = ThreadPoolExecutor(min(MAX_PREPARING, threads), "augrank-decode")
-        backbone.divide()
-        self._calls = ThreadPoolExecutor(backbone.lanes, "augrank-embed")
 
     def __call__(self, images: Mapping[str, Image]) -> EmbeddedBatch:
         """Embed images.
@@ -89,11 +73,10 @@ class ImageEmbedder:
         missing = [digest for digest in images if digest not in found]
         for start in range(0, len(missing), KEPT_ROWS):
             part = missing[start : start + KEPT_ROWS]
-            lanes = self._lanes_for(len(part))
-            run = self._calls.map if lanes > 1 else map
-            for embedded, seconds in run(self._embedded, self._decoded(images, part, lanes)):
-                found |= embedded
-                embed_s += seconds / lanes
+            for digests, decoded, rows in self._decoded(images, part):
+                began = time.perf_counter()
+                found |= self._embedded(digests, decoded, rows)
+                embed_s += time.perf_counter() - began
         return EmbeddedBatch(found, time.perf_counter() - started - embed_s, embed_s)
 
     def decode(
@@ -112,17 +95,11 @@ class ImageEmbedder:
         at_once = self._decoders.map if len(files) > 1 else map
         return list(at_once(lambda digest: isolated(decode_file, digest), files))
 
-    def _lanes_for(self, images: int) -> int:
-        """Return how many backbone calls at once are quickest for so many images."""
-        lanes = self._backbone.lanes
-        return lanes if images >= ROWS_PER_LANE * lanes else 1
-
     def _decoded(
-        self, images: Mapping[str, Image], digests: list[str], lanes: int
-    ) -> Iterator[_Rows]:
-        """Decode images; yield as many together as make a backbone call."""
+        self, images: Mapping[str, Image], digests: list[str]
+    ) -> Iterator[tuple[list[str], list[FileInfo | AugrankError], Float32Array]]:
+        """Decode images; yield as many together as make a backbone call, with their batch rows."""
         memory = self._memory.rows(len(digests))
-        most = min(self._backbone.rows_per_call, math.ceil(len(digests) / lanes))
 
         def decode_row(row: int) -> FileInfo | AugrankError:
             return isolated(self._decode, images[digests[row]], memory[row])
@@ -132,9 +109,9 @@ class ImageEmbedder:
         waiting: list[FileInfo | AugrankError] = []
         for end, info in enumerate(infos, start=1):
             waiting.append(info)
-            if len(waiting) == most or end == len(digests):
+            if len(waiting) == self._backbone.rows_per_call or end == len(digests):
                 start = end - len(waiting)
-                yield _Rows(digests[start:end], waiting, memory[start:end], alone=lanes == 1)
+                yield digests[start:end], waiting, memory[start:end]
                 waiting = []
 
     def _decode(self, image: Image, row: Float32Array) -> FileInfo:
@@ -143,29 +120,25 @@ class ImageEmbedder:
         self._normalizer.into(decoded.pixels, row)
         return FileInfo(decoded.width, decoded.height, decoded.format)
 
-    def _embedded(self, rows: _Rows) -> tuple[dict[str, EmbeddedImage | AugrankError], float]:
-        """Embed decoded images in one backbone call; the others keep their errors.
-
-        Returns:
-            Images by sha256, and seconds.
-        """
-        began = time.perf_counter()
-        found: dict[str, EmbeddedImage | AugrankError] = {}
-        good: list[tuple[int, FileInfo]] = []
-        for row, (digest, info) in enumerate(zip(rows.digests, rows.decoded, strict=True)):
-            if isinstance(info, AugrankError):
-                found[digest] = info
-            else:
-                good.append((row, info))
-        if good:
-            every = len(good) == len(rows.decoded)
-            batch = rows.memory if every else rows.memory[[row for row, _ in good]]
-            result = isolated(partial(self._backbone.embed, alone=rows.alone), batch)
-            for place, (row, info) in enumerate(good):
-                digest = rows.digests[row]
-                if isinstance(result, AugrankError):
-                    found[digest] = result
-                    continue
+    def _embedded(
+        self, digests: list[str], decoded: list[FileInfo | AugrankError], rows: Float32Array
+    ) -> dict[str, EmbeddedImage | AugrankError]:
+        """Embed decoded images in one backbone call; the others keep their errors."""
+        good = [row for row, info in enumerate(decoded) if isinstance(info, FileInfo)]
+        found: dict[str, EmbeddedImage | AugrankError] = {
+            digest: info
+            for digest, info in zip(digests, decoded, strict=True)
+            if isinstance(info, AugrankError)
+        }
+        if not good:
+            return found
+        batch = rows if len(good) == len(rows) else rows[good]
+        result = isolated(self._backbone.embed, batch)
+        for place, row in enumerate(good):
+            digest, info = digests[row], decoded[row]
+            if isinstance(result, AugrankError):
+                found[digest] = result
+            elif isinstance(info, FileInfo):
                 found[digest] = image = EmbeddedImage(info, result[place : place + 1])
                 self._cache.put(digest, AS_IT_IS, image)
-        return found, time.perf_counter() - began
+        return found

@@ -46,25 +46,6 @@ def test_it_embeds_as_onnxruntime_does_from_several_threads(graph, batch):
     np.testing.assert_array_equal(together, alone)
 
 
-@pytest.mark.parametrize("device", ["openvino", "cpu"])
-def test_a_divided_one_runs_several_calls_at_once(graph, batch, device):
-    ours = Backbone(graph, threads=2, device=device)
-    assert ours.lanes == 1
-    ours.divide()
-    assert ours.lanes == 2
-    want = [ours.embed(batch[row : row + 2]).features for row in range(16)]
-
-    def embed(row):
-        return ours.embed(batch[row : row + 2], alone=False).features
-
-    with ThreadPoolExecutor(4) as pool:
-        got = list(pool.map(embed, range(16)))
-    np.testing.assert_allclose(got, want, atol=1e-4 * np.abs(want).max())
-    single = Backbone(graph, threads=1, device=device)
-    single.divide()
-    assert single.lanes == 1
-
-
 def test_a_bundle_that_was_not_compared_is_served_with_a_warning(tiny_export, caplog):
     bundle = Bundle(tiny_export.bundle, tiny_export.spec, "0" * 64)
     with caplog.at_level(logging.WARNING):

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import threading
 from dataclasses import replace
 
 import cv2
@@ -102,42 +101,12 @@ def test_the_same_image_again_needs_no_backbone(classifier, monkeypatch):
     rows = []
     embed = classifier.backbone.embed
     monkeypatch.setattr(
-        classifier.backbone,
-        "embed",
-        lambda batch, *, alone: rows.append(len(batch)) or embed(batch, alone=alone),
+        classifier.backbone, "embed", lambda batch: rows.append(len(batch)) or embed(batch)
     )
     first = answer_to(classifier, photo(5), photo(5), photo(6))
     again = answer_to(classifier, photo(6), photo(5), coverage=0.95)
     assert sum(rows) == 2
     assert again.images[0].labels["shape"].value == first.images[2].labels["shape"].value
-
-
-def test_many_images_are_embedded_several_at_once_and_told_as_alone(classify_export, monkeypatch):
-    classifier = Classifier.load(classify_export.bundle, threads=2)
-    with own_threads(classifier.embedder):
-        photos = [photo(number) for number in range(7)]
-        alone = [classifier.classify(each) for each in photos]
-        classifier.embedding_cache.clear()
-        calls, embed = [], classifier.backbone.embed
-
-        def noted(batch, *, alone):
-            calls.append((len(batch), alone, threading.get_ident()))
-            return embed(batch, alone=alone)
-
-        monkeypatch.setattr(classifier.backbone, "embed", noted)
-        together = answer_to(classifier, *photos[:3], BROKEN, *photos[3:], photos[0]).images
-        assert sorted(rows for rows, _, _ in calls) == [3, 4]
-        assert not any(alone for _, alone, _ in calls)
-        assert together[3].error["code"] == "broken_image"
-        told = [*together[:3], *together[4:]]
-        for one, other in zip([*alone, alone[0]], told, strict=True):
-            for label, value in one.labels.items():
-                assert other.labels[label].value == value.value
-                assert other.labels[label].probability == pytest.approx(value.probability, abs=1e-5)
-        calls.clear()
-        classifier.embedding_cache.clear()
-        answer_to(classifier, *photos[:3])  # too few for two cores
-        assert calls == [(3, True, threading.get_ident())]
 
 
 def test_sets_grow_with_the_coverage(classifier):
@@ -266,7 +235,7 @@ def test_a_fault_of_the_server_is_not_kept_as_an_answer(classifier, monkeypatch)
     request = Request((photo(50), photo(51)))
     classifier.embedding_cache.clear()
     with monkeypatch.context() as broken:
-        broken.setattr(classifier.backbone, "embed", lambda batch, *, alone: 1 / 0)
+        broken.setattr(classifier.backbone, "embed", lambda batch: 1 / 0)
         (failed,) = answer_batch(task, [request])
     assert {each.error["status"] for each in failed.images} == {500}
     (again,) = answer_batch(task, [request])
