@@ -124,11 +124,11 @@ def _watched(command: str, options: Mapping[str, object]) -> float:
     words = [f"--{name}={value}" for name, value in options.items()]
     line = [sys.executable, "-m", "training", command, *words]
     with tempfile.TemporaryFile("w+", encoding="utf-8") as errors:
-        process = psutil.Popen(line, stdout=subprocess.DEVNULL, stderr=errors)
-        peak = 0.0
+        process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=errors)
+        watched, peak = psutil.Process(process.pid), 0.0
         try:
             while process.poll() is None:
-                peak = max(peak, _memory_gb(process))
+                peak = max(peak, _memory_gb(watched))
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(POLL_S)
         finally:
