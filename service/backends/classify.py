@@ -18,6 +18,7 @@ from augrank.tasks.classify.request import DEFAULT_COVERAGE, DEFAULT_TOP, Reques
 from augrank.tasks.classify.response import Answer
 
 NO_IMAGE = RequestError("no image")
+AT_ONCE = 2  # requests that compute
 
 
 @dataclass(frozen=True)
@@ -101,8 +102,8 @@ class BundleBackend:
                 options = EngineOptions(precision=way.precision, device=way.device)
         self._classifier: Classifier = Classifier.of(bundle, options, limits)
         self._classifier.warm_up()
-        # Two requests at once would share the cores, and gain nothing.
-        self._turn = threading.Lock()
+        # One is decoded and scored while another is embedded; more would only take memory.
+        self._turn = threading.BoundedSemaphore(AT_ONCE)
 
     @property
     def name(self) -> str:

@@ -19,6 +19,7 @@ from augrank.tasks.recommend.response import Answer
 from service.backends.catalogue import Catalogue
 
 NO_IMAGE = b""  # options are checked without one
+AT_ONCE = 2  # requests that compute
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,8 @@ class RecommendBundle:
         self._recommender = Recommender.load(directory)
         self._recommender.warm_up()
         self._catalogue = Catalogue.of(self._recommender.alternates, images)
-        # Two requests at once would share the cores, and gain nothing.
-        self._turn = threading.Lock()
+        # One is decoded and scored while another is embedded; more would only take memory.
+        self._turn = threading.BoundedSemaphore(AT_ONCE)
 
     @property
     def name(self) -> str:
