@@ -106,7 +106,8 @@ class Worker:
         """Report the stages of one computed answer as metrics, at most once a second.
 
         TorchServe keeps the last value of a metric, and logs a line for every value; its own
-        ``PredictionTime``, which it adds after this, is written with them only.
+        ``PredictionTime``, which it adds after this, is written with them only. Kept answers and
+        errors write none.
         """
         write_metrics(False)
         if time.monotonic() - self._reported_at < METRICS_INTERVAL_S:

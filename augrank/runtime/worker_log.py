@@ -11,9 +11,10 @@ METRICS_LOGGER = "ts.metrics.caching_metric"  # of TorchServe, which writes metr
 
 
 def drop_request_lines() -> None:
-    """Drop TorchServe's line about each request received; warnings and other loggers stay.
+    """Drop TorchServe's line about each request received.
 
-    TorchServe writes it with the root logger, and its other lines with loggers of its modules.
+    TorchServe writes it with the root logger, whose warnings stay. Loggers below ``augrank`` and
+    ``ts`` stay as they are; others write warnings only.
     """
     level = logging.root.level
     if level < logging.WARNING:
@@ -23,5 +24,11 @@ def drop_request_lines() -> None:
 
 
 def write_metrics(wanted: bool) -> None:
-    """Say whether metrics are written from now on, TorchServe's own ``PredictionTime`` included."""
-    logging.getLogger(METRICS_LOGGER).disabled = not wanted
+    """Say whether metrics are written from now on, TorchServe's own ``PredictionTime`` included.
+
+    What is wrong with a metric is written anyway.
+    """
+    logger = logging.getLogger(METRICS_LOGGER)
+    level = logging.NOTSET if wanted else logging.WARNING
+    if logger.level != level:  # setting it makes all loggers look up theirs again
+        logger.setLevel(level)

@@ -16,7 +16,8 @@ class PerformanceTarget:
     title: str
     bound: float  # the least that the figure must reach; the most, if less is better
     aim: float
-    tried: str = ""  # printed if the bound is missed: the cause, and what was tried
+    # Printed unless the whole interval passes the bound: the cause, and what was tried.
+    tried: str = ""
     less_is_better: bool = False
     digits: int | None = None  # after the point; by default as many as the bound needs
 

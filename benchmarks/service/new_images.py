@@ -26,7 +26,7 @@ from benchmarks.serving.in_process import InProcessBaseline
 BATCH = 32  # images of a request to classify
 CLASSIFIED, RECOMMENDED = 256, 48  # images of a round
 CLIENTS = 2  # that send at once
-FIRST_SEED = 100  # of the pictures of the first round
+CLASSIFIED_SEED, RECOMMENDED_SEED = 100, 10_100  # of the pictures of the first round
 
 
 @dataclass
@@ -74,7 +74,7 @@ def measure_classified(
     """
 
     def bodies(number: int) -> list[Payload]:
-        fresh = new_pictures(CLASSIFIED, seed=FIRST_SEED + number)
+        fresh = new_pictures(CLASSIFIED, seed=CLASSIFIED_SEED + number)
         return [upload(part) for part in _parts(fresh)]
 
     pictures = _parts(new_pictures(BATCH * 4, seed=3))
@@ -99,7 +99,7 @@ def measure_recommended(
     asked = {"target": target, "context": json.dumps(fields)}
 
     def bodies(number: int) -> list[Payload]:
-        fresh = new_pictures(RECOMMENDED, seed=FIRST_SEED + number)
+        fresh = new_pictures(RECOMMENDED, seed=RECOMMENDED_SEED + number)
         return [form(asked, "image", [each]) for each in fresh]
 
     requests = [recommend_request(each, target, fields) for each in new_pictures(16, seed=3)]

@@ -33,7 +33,7 @@ RATIOS = (
         1.5,
         0.7,
         "Kept: Java's serial collector and simple compiler, its warm-up before the server is "
-        "ready, one line of log less per request, metrics gathered once a second, spinning off. "
+        "ready, no line of log per request, metrics gathered once a second, spinning off. "
         "Tried and dropped: Java's full compiler, raw bodies instead of JSON, TorchServe's "
         "asynchronous workers, which copy the model's context for every request.",
         less_is_better=True,

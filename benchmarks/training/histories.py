@@ -28,7 +28,6 @@ from benchmarks.common.results import Results
 from benchmarks.common.targets import PerformanceTarget, single
 
 CATALOGUE = Path(__file__).parents[2] / "examples/catalogue"
-ROWS = (1_000_000, 10_000_000)
 SIZE_PX, EPOCHS = 32, 1
 TARGET = "conversion_rate"
 POLL_S = 0.2
@@ -73,7 +72,9 @@ def measure_histories(rows: Sequence[int], scratch: Path, reporter: Reporter) ->
     runs = []
     for asked in rows:
         history = scratch / f"history-{asked}.csv"
-        if not history.exists():
+        if history.exists():
+            reporter.say(f"{history} is there already: remove it to simulate anew")
+        else:
             reporter.say(f"simulating {asked:,} rows")
             _simulate(history, math.ceil(asked / candidates))
         reporter.say(f"training on {asked:,} rows, one target")
@@ -148,6 +149,8 @@ def _watched(command: str, options: Mapping[str, object]) -> float:
             errors.seek(0)
             got = errors.read()[-ERROR_CHARACTERS:]
             raise ServerError(f"training {command} failed", got=got)
+    if not peak:
+        raise ServerError("the memory of a process could not be read", expected="/proc/PID/smaps")
     return peak
 
 

@@ -16,9 +16,9 @@ from augrank.tasks.base import EngineOptions
 from augrank.tasks.classify.pipeline import Classifier
 from augrank.tasks.classify.request import DEFAULT_COVERAGE, DEFAULT_TOP, Request
 from augrank.tasks.classify.response import Answer
+from service.backends.bundles import AT_ONCE
 
 NO_IMAGE = RequestError("no image")
-AT_ONCE = 2  # requests that compute
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,6 @@ class BundleBackend:
                 options = EngineOptions(precision=way.precision, device=way.device)
         self._classifier: Classifier = Classifier.of(bundle, options, limits)
         self._classifier.warm_up()
-        # One is decoded and scored while another is embedded; more would only take memory.
         self._turn = threading.BoundedSemaphore(AT_ONCE)
 
     @property

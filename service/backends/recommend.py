@@ -16,10 +16,10 @@ from augrank.tasks.recommend.pipeline import Recommender
 from augrank.tasks.recommend.plan import RequestPlan
 from augrank.tasks.recommend.request import DEFAULT_ALTERNATES, Request
 from augrank.tasks.recommend.response import Answer
+from service.backends.bundles import AT_ONCE
 from service.backends.catalogue import Catalogue
 
 NO_IMAGE = b""  # options are checked without one
-AT_ONCE = 2  # requests that compute
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,6 @@ class RecommendBundle:
         self._recommender = Recommender.load(directory)
         self._recommender.warm_up()
         self._catalogue = Catalogue.of(self._recommender.alternates, images)
-        # One is decoded and scored while another is embedded; more would only take memory.
         self._turn = threading.BoundedSemaphore(AT_ONCE)
 
     @property

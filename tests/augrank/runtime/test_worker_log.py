@@ -28,6 +28,11 @@ def test_only_lines_of_the_root_logger_are_dropped():
     assert lines("drop_request_lines()") == ["a warning", *own]
 
 
+def test_a_metric_that_does_not_fit_is_written_anyway():
+    faulty = "logging.getLogger('ts.metrics.caching_metric').error('does not fit')"
+    assert "does not fit" in lines(f"write_metrics(False); {faulty}")
+
+
 @pytest.mark.parametrize(("wanted", "count"), [("True", 3), ("False", 2)])
 def test_metrics_are_written_if_they_are_wanted(wanted, count):
     found = lines(f"drop_request_lines(); write_metrics(False); write_metrics({wanted})")

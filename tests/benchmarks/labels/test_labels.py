@@ -179,7 +179,7 @@ def test_a_section_says_whether_the_ranks_meet_their_bar(low, verdict):
 def test_classes_alone_are_beside_the_ranks():
     told = {**RANKED, "share_of_attainable": 0.96, "share_of_attainable_interval_95": (0.95, 0.97)}
     text = section("popularity", {"likes, rank": told}, {"likes": CLASSES, "likes, rank": RANKED})
-    assert "trained on classes alone | 0.0200 (0.0100 to 0.0300) | 0 | 0 | aim reached |" in text
+    assert "trained on classes alone | 0.0200 (0.0100 to 0.0300) | 0 | 0.01 | aim reached |" in text
     assert "| resnet18 | 0.7600 (0.7400 to 0.7700) | 90.0% | 0.0200 (0.0100 to 0.0300) |" in text
 
 
