@@ -28,9 +28,8 @@ TARGETS = (
         "recommendations of new images, service ÷ pipeline in process",
         0.95,
         0.98,
-        "Two clients, an image a request. Beside the model's 35 ms, a lone request is received, "
-        "looked at and written in 7: by py-spy FastAPI takes a fifth of the time, the two commits "
-        "to the disk a twentieth.",
+        "Two clients, an image a request. Beside the model, an image is received by FastAPI, "
+        "looked at, and written with its question and answer in two commits to the disk.",
     ),
     PerformanceTarget(
         "fix_effective_ms", "from a fix to the answer that has it, ms", 100, 20, less_is_better=True

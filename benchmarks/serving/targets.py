@@ -149,8 +149,8 @@ CLASSIFY = (
         0.95,
         1.0,
         "A classifier decodes every image; all candidates of a request are made of one. Tried and "
-        "dropped: JPEGs of 512 px decoded to half their sides for 224 px take 0.8 ms of a core, "
-        "not 1.8, but what a picture looks like then depends on the size that a model wants.",
+        "dropped: JPEGs of 512 px decoded to half their sides, which is quicker, but what a "
+        "picture looks like then depends on the size that a model wants.",
     ),
 )
 # Keys of the int8 graph's row of the parity gate.
