@@ -52,6 +52,8 @@ def service(
     config = ServiceBenchConfig(rounds, seconds, urls=urls, promotion_requests=requests)
     with ExitStack() as stack:
         opened = stack.enter_context(open_bundle(bundle, ClassifySpec))
+        if candidate is not None:  # now: the service opens it late
+            stack.enter_context(open_bundle(candidate, ClassifySpec))
         other = None
         if recommender is not None:
             other = stack.enter_context(open_bundle(recommender, RecommendSpec))

@@ -27,6 +27,17 @@ def test_no_two_drawn_pictures_look_alike():
     assert not any(looks[0].same_picture(look) for look in looks[1:])
 
 
+@pytest.mark.parametrize("option", ["--candidate", "--recommender"])
+def test_what_is_no_bundle_is_refused_before_anything_starts(classify_export, tmp_path, option):
+    (tmp_path / "notes.md").write_text("no bundle", encoding="utf-8")
+    out = tmp_path / "out"
+    command = ["service", str(classify_export.bundle), option, str(tmp_path / "notes.md")]
+    done = CliRunner().invoke(app, [*command, "--out", str(out)])
+    assert done.exit_code == 2
+    assert "notes.md is not a bundle" in " ".join(done.output.split())
+    assert not (out / "work").exists()
+
+
 def remembered(function, results):
     """Return a function that adds its results to a list."""
 
