@@ -13,7 +13,8 @@ images.
 ``probability_difference``
     How far the probability of the reference's most probable class is off: the mean over answers.
 ``embedding_cosine``
-    The lowest cosine similarity of features and logits: what no head happens to use.
+    The lowest cosine similarity of features and logits: what no head happens to use. Rows that are
+    nearly zero count less.
 """
 
 import base64

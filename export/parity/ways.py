@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
+import numpy as np
+
 from augrank.bundle.graphs import Way
 from augrank.bundle.load import open_bundle
 from augrank.bundle.spec import BundleSpec
@@ -15,7 +17,7 @@ from augrank.images.preprocess import Normalizer
 from augrank.models.backbone import Backbone
 from augrank.models.engines import Device
 from augrank.resources import usable_cores
-from export.parity.figures import ParityError, min_cosine
+from export.parity.figures import ParityError, min_cosine, typical_norm
 from export.run_reader import Reference
 
 Figures = TypeVar("Figures")
@@ -142,13 +144,13 @@ def lowest_cosine(
         graph = bundle.graph(way.precision)
         backbone = Backbone(graph, threads=usable_cores(), device=way.device)
     normalizer = Normalizer(spec.mean, spec.std)
-    lowest = 1.0
+    typical = typical_norm(reference.features), typical_norm(reference.logits)
+    found = []
     for image, path in enumerate(reference.paths):
         pixels = decode((images / path).read_bytes(), spec.image_size).pixels
         got = backbone.embed(normalizer.batch([each.apply(pixels) for each in augmentations]))
-        lowest = min(
-            lowest,
-            min_cosine(got.features, reference.features[image]),
-            min_cosine(got.logits, reference.logits[image]),
-        )
-    return lowest
+        found += [
+            min_cosine(got.features, reference.features[image], typical[0]),
+            min_cosine(got.logits, reference.logits[image], typical[1]),
+        ]
+    return float(np.min(found))  # NaN if one is

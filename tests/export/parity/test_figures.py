@@ -5,7 +5,7 @@ import pytest
 
 from augrank.models.targets import Target
 from export.parity.answers import GateAnswer, ReferenceAnswer
-from export.parity.figures import Tolerance, compare, min_cosine, shortfalls
+from export.parity.figures import Tolerance, compare, min_cosine, shortfalls, typical_norm
 
 
 def certain(target: str, *probabilities: float) -> ReferenceAnswer:
@@ -61,6 +61,18 @@ def test_one_verdict_in_few_may_change_and_one_percent_of_many():
 
 
 def test_the_lowest_cosine_of_rows():
-    first = np.array([[1, 0], [1, 1]], np.float32)
-    second = np.array([[2, 0], [1, 0]], np.float32)
-    assert min_cosine(first, second) == pytest.approx(np.sqrt(0.5))
+    got = np.array([[1, 0], [1, 1]], np.float32)
+    expected = np.array([[2, 0], [1, 0]], np.float32)
+    assert min_cosine(got, expected, 1) == pytest.approx(np.sqrt(0.5))
+    assert min_cosine(np.zeros_like(got), expected, 1) == 0
+    assert np.isnan(min_cosine(got * np.nan, expected, 1))
+
+
+def test_rows_that_are_nearly_zero_count_less():
+    expected = np.array([[3, 4, 0], [0, 0.1, 0], [5, 0, 0]], np.float32)
+    got = expected + np.array([0.01, 0, 0], np.float32)
+    assert typical_norm(expected) == 5
+    assert min_cosine(got[1:2], expected[1:2], 0.1) < 0.996  # as the rule was
+    assert min_cosine(got, expected, 5) > 0.9999
+    assert min_cosine(-got, expected, 5) == pytest.approx(-1, abs=1e-3)
+    assert min_cosine(np.zeros_like(got), np.zeros_like(got), 0) == 1
