@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # these import torch and pandas, which takes seconds
 from training.data.manifest.targets import Outcomes
 
 UNCHANGED = 0  # number of the augmentation ``original`` in every set
-CHUNK_CELLS = 2**25  # numbers of a chunk: 128 MiB of float32
+CHUNK_CELLS = 2**23  # numbers of a chunk: 32 MiB of float32
 
 
 @dataclass(frozen=True)

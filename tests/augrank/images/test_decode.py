@@ -11,6 +11,7 @@ from PIL import Image
 from augrank.errors import BrokenImage, ImageTooLarge, RequestError, UnsupportedImage
 from augrank.images.decode import FORMATS, DecodeLimits, decode, read_image
 from augrank.images.letterbox import letterbox
+from simulation.render import render_image
 from tests.support.image_files import png_bomb
 
 RED, WHITE = (200, 30, 40), (255, 255, 255)
@@ -101,11 +102,44 @@ def test_exif_orientation_is_applied(orientation, file_format):
     assert decoded.pixels[50, 60].min() > 240
 
 
-def test_a_large_jpeg_is_decoded_at_a_reduced_scale():
-    image = Image.effect_noise((4000, 3000), 60).convert("RGB")
-    decoded = decode(encoded(image, "JPEG"), 224)
-    assert (decoded.width, decoded.height) == (4000, 3000)
-    assert decoded.pixels.shape == (224, 224, 3)
+@pytest.mark.parametrize(
+    ("sides", "size", "scaled"),
+    [
+        ((4000, 3000), 224, (500, 375)),
+        ((512, 384), 224, (256, 192)),
+        ((510, 510), 224, (510, 510)),
+        ((600, 600), 300, (300, 300)),
+        ((512, 384), 32, (256, 192)),  # what it looks like needs as many
+    ],
+)
+def test_a_jpeg_is_decoded_at_the_smallest_scale_that_has_the_pixels(
+    sides, size, scaled, monkeypatch
+):
+    shapes = []
+
+    def on_square(image, inner, side):
+        shapes.append(image.shape[1::-1])
+        return letterbox(image, side)
+
+    monkeypatch.setattr("augrank.images.decode.on_square", on_square)
+    image = Image.effect_noise(sides, 60).convert("RGB")
+    decoded = decode(encoded(image, "JPEG"), size)
+    assert (decoded.width, decoded.height) == sides
+    assert decoded.pixels.shape == (size, size, 3)
+    assert shapes == [scaled]
+
+
+@pytest.mark.parametrize("side", [512, 600, 900])
+def test_a_jpeg_at_a_reduced_scale_is_nearly_the_picture(side):
+    image = Image.fromarray(
+        cv2.resize(render_image("review", 1, seed=5, size=side)[0], (side, side))
+    )
+    jpeg, png = (
+        decode(encoded(image, file_format, quality=95), 224).pixels.astype(int)
+        for file_format in ("JPEG", "PNG")
+    )
+    assert np.abs(jpeg - png).mean() < 2
+    assert np.quantile(np.abs(jpeg - png), 0.99) < 12
 
 
 def test_letterbox_keeps_the_aspect_and_pads_with_white():

@@ -45,6 +45,20 @@ def test_the_size_that_a_file_is_decoded_to_changes_little(side, shape):
         assert small.same_picture(look)
 
 
+@pytest.mark.parametrize("size", [64, 96, 160, 224])
+def test_a_photo_is_known_as_png_and_jpeg_whatever_the_size_of_the_model(size):
+    strangers = []
+    for number, side in enumerate(np.linspace(150, 1200, 24).astype(int)):
+        image = render_image(("review", "inventory")[number % 2], number, seed=9, size=400)[0]
+        shape = (int(side), round(side * (0.5 + number % 6 / 10)))
+        image = cv2.resize(image, shape, interpolation=cv2.INTER_CUBIC)
+        small, large = decode(encode(image, "PNG"), LOOK_PX), decode(encode(image), size)
+        look = Look.of(smaller(large.pixels, large.width, large.height, LOOK_PX))
+        if not look.same_picture(Look.of(small.pixels)):
+            strangers.append(shape)
+    assert len(strangers) <= 1, strangers
+
+
 def test_bands_hold_all_bits_once_and_one_more_than_may_differ():
     assert (BANDS[0], BANDS[-1]) == (0, 64)
     assert list(BANDS) == sorted(set(BANDS))
