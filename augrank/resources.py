@@ -1,6 +1,8 @@
 """The cores and the memory that this process may use."""
 
 import contextlib
+import ctypes
+import gc
 import math
 import os
 import platform
@@ -45,6 +47,13 @@ def int8_instructions() -> tuple[str, ...]:
 def threads_per_worker(workers: int, cores: int | None = None) -> int:
     """Return the intra-op threads per worker that fit the cores, at least 1."""
     return max(1, (cores or usable_cores()) // max(1, workers))
+
+
+def release_memory() -> None:
+    """Give memory that was freed back to the system, where the C library can (glibc)."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def available_memory(cgroup: Path = _CGROUP_MEMORY, meminfo: Path = _MEMINFO) -> int:

@@ -116,12 +116,15 @@ def _traced(architecture: Architecture, outputs: int, image_size: int) -> onnx.M
     model = program.model_proto
     _strip_metadata(model)
     left = {name for name, _ in network.named_parameters()}
+    for weights in network.parameters():  # what torch keeps of the program refers to them
+        weights.data = torch.empty(0)
     for initializer in model.graph.initializer:
         if initializer.name in left:
             left.remove(initializer.name)
             initializer.ClearField("raw_data")
     assert not left, f"the graph has no such weights: {left}"
-    return model
+    # A message keeps the memory of what was cleared in it; a new one does not have it.
+    return onnx.ModelProto.FromString(model.SerializeToString())
 
 
 def write_int8(fp32: Path, file: Path, batches: Iterator[NDArray[np.float32]]) -> None:

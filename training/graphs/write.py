@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from augrank.errors import DataError
 from augrank.files import atomic_write
 from augrank.images.preprocess import Normalizer
+from augrank.resources import release_memory
 from training.backbone.train import TrainedBackbone
 from training.common.context import TrainContext
 from training.config import FitConfig
@@ -54,6 +55,8 @@ def write_graphs(data: Dataset, trained: TrainedBackbone, ctx: TrainContext) -> 
             batches = calibration_batches(data, Normalizer(trained.mean, trained.std))
             with atomic_write(folder.graph("int8")) as temporary:
                 write_int8(fp32, temporary, batches)
+    del network
+    release_memory()  # tracing leaves much of it behind
 
 
 def calibration_batches(data: Dataset, normalizer: Normalizer) -> Iterator[NDArray[np.float32]]:

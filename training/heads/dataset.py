@@ -86,15 +86,19 @@ class Inputs:
         self, inputs: Sequence[HeadInput], rows: "OutcomeRows", part: slice = slice(None)
     ) -> NDArray[np.float32]:
         """Assemble the rows that heads are trained on, float32 (R, width)."""
-        return assemble(tuple(inputs), self.rows(rows, part), self.feature_step)
+        head_rows = self.rows(rows, part, with_features="features" in inputs)
+        return assemble(tuple(inputs), head_rows, self.feature_step)
 
-    def rows(self, rows: "OutcomeRows", part: slice = slice(None)) -> HeadRows:
-        """Return all inputs of outcomes, or of a part of them."""
+    def rows(
+        self, rows: "OutcomeRows", part: slice = slice(None), *, with_features: bool = True
+    ) -> HeadRows:
+        """Return all inputs of outcomes, or of a part of them; features are many, and may go."""
         embedding = rows.embedding[part]
+        features = self.table.features if with_features else self.table.features[:, :0]
         return HeadRows(
             augmentation=rows.augmentation[part],
             logits=self.table.logits[embedding],
-            features=self.table.features[embedding],
+            features=features[embedding],
             context=self.contexts[rows.context[part]],
         )
 

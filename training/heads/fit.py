@@ -10,7 +10,7 @@ of the test split too, and takes the place of the tested one.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,7 @@ KNOWN_INPUT_SETS: tuple[tuple[HeadInput, ...], ...] = (
 )
 ROUNDS, PATIENCE = 600, 25
 MOST_TO_COMPARE = 40_000  # shown images; more change a choice between few sets of inputs little
+DRAWN_ARRAYS = 8  # float64 (draws, rows), at once where probabilities are drawn
 
 
 @dataclass(frozen=True)
@@ -154,8 +155,8 @@ def fit_head(
         truth=test.truth,
     )
     judged = judged_rows(test, inputs.unchanged_rows(test).embedding, seed)
-    draws = _predict(estimator, inputs, judged.rows, image_score[judged.row])
-    figures["decision"] = decision_metrics(draws, judged, target.direction)
+    draws = [*_predict(estimator, inputs, judged.rows, image_score[judged.row])]
+    figures["decision"] = decision_metrics(np.concatenate(draws, axis=1), judged, target.direction)
     return FittedHead(
         spec=spec.model_copy(update={"metrics": figures}),
         booster=fitted.booster,
@@ -357,25 +358,28 @@ def _parameters(
 def _mean_probability(
     estimator: Estimator, inputs: Inputs, rows: OutcomeRows, image_score: NDArray[np.float32]
 ) -> Float64Array:
-    """Return the mean of ``_predict``, float64 (R,), in bounded memory."""
+    """Return the mean of the draws of ``_predict``, float64 (R,)."""
     distinct = rows.distinct()
     shown, score = rows[distinct.first], image_score[distinct.first]
-    means = []
-    for part in shown.chunks(2 * estimator.draws):
-        some = np.arange(len(shown))[part]
-        means.append(_predict(estimator, inputs, shown[some], score[some]).mean(axis=0))
+    means = [draws.mean(axis=0) for draws in _predict(estimator, inputs, shown, score)]
     return np.concatenate(means)[distinct.number]
 
 
 def _predict(
     estimator: Estimator, inputs: Inputs, rows: OutcomeRows, image_score: NDArray[np.float32]
-) -> Float64Array:
-    """Predict draws of rows of images without outcomes, float64 (M, R).
+) -> Iterator[Float64Array]:
+    """Predict draws of rows of images without outcomes, in bounded memory.
 
     Args:
         estimator: of the head.
         inputs: what the rows index.
         rows: the outcomes.
         image_score: (R,) score of each row's unchanged image in its context.
+
+    Yields:
+        float64 (M, part of R), in order.
     """
-    return estimator.history(inputs.rows(rows), rows.original, rows.embedding, image_score)
+    for part in rows.chunks(DRAWN_ARRAYS * estimator.draws):
+        some = rows[np.arange(len(rows))[part]]
+        found = inputs.rows(some)
+        yield estimator.history(found, some.original, some.embedding, image_score[part])
