@@ -59,7 +59,7 @@ _TURNS = {
 _FIRST_TURNED = 5  # from this orientation on, width and height are swapped
 _PNG_END = b"IEND\xaeB\x60\x82"
 # Increment it when a file decodes to different pixels: caches of decoded images depend on it.
-DECODE_VERSION = 4
+DECODE_VERSION = 5
 DECODED_PX = 256  # of the longer side, the least that a JPEG is scaled to: four times LOOK_PX
 # Behind a file, it makes the same image a new one: a catalogue knows its images by their bytes, and
 # answers with their outcomes. Decoders ignore it.
