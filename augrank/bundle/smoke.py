@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from augrank.arrays import Float32Array
-from augrank.bundle.spec import SMOKE_FILE
+from augrank.bundle.spec import SMOKE_FILE, BundleSpec
 from augrank.contracts.run import Precision
 from augrank.errors import BundleError
 from augrank.models.engines import Device
@@ -127,3 +127,15 @@ class SmokeRequest:
     def image(self) -> bytes:
         """The image file."""
         return base64.b64decode(self.content["image"])
+
+
+def differs(spec: BundleSpec, *, expected: str, got: str) -> BundleError:
+    """Return the error of a bundle whose smoke request has another answer."""
+    made_with = ", ".join(f"{name}=={version}" for name, version in spec.library_versions.items())
+    return BundleError(
+        "the bundle does not answer its smoke request as it did at export",
+        expected=expected,
+        got=got,
+        remedy=f"Install what it was made with ({made_with}, and augrank as it was), or train and "
+        "export again: another version may decode images otherwise.",
+    )

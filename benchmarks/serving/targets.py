@@ -148,9 +148,7 @@ CLASSIFY = (
         "images ÷ candidates of a recommender, in process",
         0.95,
         1.0,
-        "A classifier decodes every image; all candidates of a request are made of one. Tried and "
-        "dropped: JPEGs of 512 px decoded to half their sides, which is quicker, but what a "
-        "picture looks like then depends on the size that a model wants.",
+        "A classifier decodes every image; all candidates of a request are made of one.",
     ),
 )
 # Keys of the int8 graph's row of the parity gate.

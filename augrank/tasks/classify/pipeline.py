@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from augrank.bundle.classify_spec import ClassifySpec
-from augrank.bundle.smoke import OTHER_TOLERANCE, TOLERANCE, SmokeRequest
+from augrank.bundle.smoke import OTHER_TOLERANCE, TOLERANCE, SmokeRequest, differs
 from augrank.bundle.spec import SMOKE_FILE, Bundle, BundleSpec
 from augrank.errors import AugrankError, BundleError
 from augrank.images.decode import RgbImage, encode
@@ -138,10 +138,12 @@ class Classifier(Engine[ClassifySpec]):
         same_device = known.device == way.device
         if not known.resembles(features[0], way.device):
             apart = known.features_difference(features[0])
-            raise _differs("its image's features", f"features {apart:.0%} apart from them")
+            got = f"features {apart:.0%} apart from them"
+            raise differs(self.bundle.spec, expected="its image's features", got=got)
         difference = known.difference(self.heads.probabilities(features))
         if not difference <= (TOLERANCE if same_device else OTHER_TOLERANCE):
-            raise _differs("the probabilities of its export", f"some {difference:.3f} apart")
+            got = f"some {difference:.3f} apart"
+            raise differs(self.bundle.spec, expected="the probabilities of its export", got=got)
         return difference
 
     # --- the stages, as augrank.tasks.base.Task names them ------------------------------------
@@ -219,15 +221,6 @@ class Classifier(Engine[ClassifySpec]):
 
 def _values(labels: Mapping[str, LabelAnswer]) -> dict[str, tuple[str, float]]:
     return {label: (answer.value, answer.probability) for label, answer in labels.items()}
-
-
-def _differs(expected: str, got: str) -> BundleError:
-    return BundleError(
-        "the bundle does not answer its smoke request as at export",
-        expected=expected,
-        got=got,
-        remedy="Check the processor and the libraries, or export the run again here.",
-    )
 
 
 def _ms(seconds: float) -> float:

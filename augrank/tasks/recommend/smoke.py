@@ -10,9 +10,10 @@ from augrank.bundle.smoke import (
     OTHER_TOLERANCE,
     TOLERANCE,
     SmokeRequest,
+    differs,
 )
 from augrank.bundle.spec import SMOKE_FILE
-from augrank.errors import AugrankError, BundleError
+from augrank.errors import AugrankError
 from augrank.tasks.base import RequestBody
 from augrank.tasks.recommend.request import Request, parse_request
 from augrank.tasks.recommend.response import Answer
@@ -47,7 +48,7 @@ def check_smoke_request(
     features = embedded(smoke.image)
     if not known.resembles(features, way.device):
         apart, expected = known.features_difference(features), "its image's features"
-        raise _differs(bundle, expected=expected, got=f"features {apart:.0%} apart from them")
+        raise differs(bundle.spec, expected=expected, got=f"features {apart:.0%} apart from them")
     options = {name: value for name, value in smoke.content.items() if name != "image"}
     answer = answered(parse_request(RequestBody(smoke.image, {}, options)))
     if isinstance(answer, AugrankError):
@@ -55,18 +56,10 @@ def check_smoke_request(
     got = {score.name: score.probability for score in answer.candidates}
     difference = known.difference(got)
     if not difference <= (TOLERANCE if same_device else OTHER_TOLERANCE):
-        raise _differs(bundle, expected=json.dumps(dict(known.probabilities)), got=json.dumps(got))
+        raise differs(
+            bundle.spec, expected=json.dumps(dict(known.probabilities)), got=json.dumps(got)
+        )
     best = answer.best_candidate.name
     if same_device and known.best_candidate not in (None, best):
-        raise _differs(bundle, expected=f"the choice {known.best_candidate}", got=best)
+        raise differs(bundle.spec, expected=f"the choice {known.best_candidate}", got=best)
     return difference
-
-
-def _differs(bundle: RecommendBundle, *, expected: str, got: str) -> BundleError:
-    made_with = ", ".join(f"{name}=={v}" for name, v in bundle.spec.library_versions.items())
-    return BundleError(
-        "the bundle does not answer its smoke request as it did at export",
-        expected=expected,
-        got=got,
-        remedy=f"Install what it was made with ({made_with}), or export the run again.",
-    )

@@ -194,7 +194,7 @@ def test_the_smoke_request_is_answered_as_at_export(classifier, monkeypatch):
         for head in classifier.heads.labels
     ]
     monkeypatch.setattr(classifier, "heads", replace(classifier.heads, labels=tuple(wrong)))
-    with pytest.raises(BundleError, match="does not answer its smoke request"):
+    with pytest.raises(BundleError, match=r"does not answer its smoke request.*numpy==.*train and"):
         classifier.check_smoke_request()
 
 
