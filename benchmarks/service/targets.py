@@ -28,7 +28,7 @@ TARGETS = (
         "recommendations of new images, service ÷ pipeline in process",
         0.95,
         0.98,
-        "Two clients, an image a request. Beside the model, an image is received by FastAPI, "
+        "Three clients, an image a request. Beside the model, an image is received by FastAPI, "
         "looked at, and written with its question and answer in two commits to the disk.",
     ),
     PerformanceTarget(
