@@ -1,9 +1,9 @@
 """Decode image bytes to RGB, safely: the one decoder of training and serving.
 
 The header is read first, and an image that is too large is rejected, so a decompression bomb costs
-nothing. JPEGs are decoded at the smallest scale that still has the pixels of the working size
-(libjpeg's scaled inverse DCT): a photo of 12 megapixels is cheap when 224 pixels are needed, and
-one of 512 pixels is decoded to 256 in half the time.
+nothing. JPEGs are decoded at the smallest scale (libjpeg's scaled inverse DCT) that has the pixels
+of the working size, and DECODED_PX on the longer side for what the image looks like: a photo of 12
+megapixels is cheap when 224 pixels are needed, and one of 512 pixels is decoded to 256.
 """
 
 import contextlib
@@ -59,7 +59,7 @@ _TURNS = {
 _FIRST_TURNED = 5  # from this orientation on, width and height are swapped
 _PNG_END = b"IEND\xaeB\x60\x82"
 # Increment it when a file decodes to different pixels: caches of decoded images depend on it.
-DECODE_VERSION = 5
+DECODE_VERSION = 6
 DECODED_PX = 256  # of the longer side, the least that a JPEG is scaled to: four times LOOK_PX
 # Behind a file, it makes the same image a new one: a catalogue knows its images by their bytes, and
 # answers with their outcomes. Decoders ignore it.
@@ -348,7 +348,9 @@ def _least_sides(width: int, height: int, size: int) -> tuple[int, int]:
     With fewer, its look would differ from that of the same picture in another format, or as decoded
     for a larger model.
     """
-    return inner_sides(width, height, max(size, DECODED_PX))
+    least, longer = max(size, DECODED_PX), max(width, height)
+    # Rounded down: the decoder is asked for no more of the shorter side than halves of it have.
+    return max(1, width * least // longer), max(1, height * least // longer)
 
 
 def _to_rgb(image: Image.Image) -> RgbImage:

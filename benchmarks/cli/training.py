@@ -106,7 +106,7 @@ def histories(
         "build/bench/histories"
     ),
 ) -> None:
-    """Time `training fit`, and its memory, on a million and ten million rows of 219 images.
+    """Time `training fit`, and its memory, on ten thousand, a million and ten million rows.
 
     The histories are simulated for the example catalogue first, and kept in the folder of results:
     0.3 and 3 GB.

@@ -41,8 +41,8 @@ TARGETS = {
             "1,000,000 rows, GB",
             1.5,
             1,
-            "Most of it does not depend on the rows, as the first line below shows: PyTorch with "
-            "its CUDA libraries, pandas, XGBoost and OpenVINO, and what they keep.",
+            "Most of it does not depend on the rows, as the line of ten thousand shows: PyTorch "
+            "with its CUDA libraries, pandas, XGBoost and OpenVINO, and what they keep.",
             less_is_better=True,
             digits=2,
         ),
@@ -68,8 +68,8 @@ class HistoryRun:
 def measure_histories(rows: Sequence[int], scratch: Path, reporter: Reporter) -> list[HistoryRun]:
     """Simulate a history of each length for the example catalogue, and train on it.
 
-    On the first one twice: with one target, as on the others, and with all that it has. Before
-    them, on a few rows, unless they are as few.
+    First on FEW rows, unless ``rows`` starts with as few. On ``rows[0]`` twice: with one target, as
+    on the others, and with all that it has.
 
     Args:
         rows: least number of rows of each.

@@ -67,7 +67,7 @@ EXACT = Tolerance(0.9999, 0.02)
 HALF = Tolerance(0.999, 0.02)  # fp16
 BFLOAT16 = Tolerance(0.999, 0.03)
 OTHER_INT8 = Tolerance(0.98, 0.05)  # under another engine than in training
-TINY = 1e-12  # norm of a row that is all zeros
+TINY = 1e-12  # divided by in place of a norm that is zero
 
 
 def tolerance_of(way: Way, embedded_by: str) -> Tolerance:
@@ -127,19 +127,19 @@ def shortfalls(figures: ParityFigures, tolerance: Tolerance) -> list[str]:
 def min_cosine(got: NDArray[np.float32], expected: NDArray[np.float32], typical: float) -> float:
     """Return the lowest cosine similarity between the rows of two arrays, float32 (A, W) each.
 
-    What an expected row that is shorter than the typical one lacks counts less, by the square of
-    its length: the few logits of an image that could be anything are nearly zero, and their
-    direction is chance.
+    Where both rows are shorter than the typical one, what they lack counts less, by the square of
+    the longer one's length: the few logits of an image that could be anything are nearly zero, and
+    their direction is chance.
 
     Args:
         got: of the archive.
         expected: of the reference.
         typical: the norm of a typical expected row.
     """
-    norms = np.linalg.norm(expected, axis=1)
-    lengths = np.linalg.norm(got, axis=1) * norms
-    cosine = np.sum(got * expected, axis=1) / np.maximum(lengths, TINY)
-    return float(np.min(1 - (1 - cosine) * np.minimum(1, norms / max(typical, TINY)) ** 2))
+    ours, theirs = np.linalg.norm(got, axis=1), np.linalg.norm(expected, axis=1)
+    cosine = np.sum(got * expected, axis=1) / np.maximum(ours * theirs, TINY)
+    weight = np.minimum(1, np.maximum(ours, theirs) / max(typical, TINY)) ** 2
+    return float(np.min(1 - (1 - cosine) * weight))
 
 
 def typical_norm(rows: NDArray[np.float32]) -> float:

@@ -130,7 +130,7 @@ def lowest_cosine(
     """Return the lowest cosine similarity between the archive's embeddings and the reference's.
 
     It covers features and logits of every candidate of every held-out image, computed with the
-    archive's graph, image size and normalisation constants.
+    archive's graph, image size and normalisation constants. Rows that are nearly zero count less.
 
     Args:
         images: the folder that the reference's paths start from.

@@ -155,8 +155,9 @@ def fit_head(
         truth=test.truth,
     )
     judged = judged_rows(test, inputs.unchanged_rows(test).embedding, seed)
-    draws = [*_predict(estimator, inputs, judged.rows, image_score[judged.row])]
-    figures["decision"] = decision_metrics(np.concatenate(draws, axis=1), judged, target.direction)
+    parts_of_draws = _predict(estimator, inputs, judged.rows, image_score[judged.row])
+    draws = np.concatenate(list(parts_of_draws), axis=1)
+    figures["decision"] = decision_metrics(draws, judged, target.direction)
     return FittedHead(
         spec=spec.model_copy(update={"metrics": figures}),
         booster=fitted.booster,
@@ -368,7 +369,7 @@ def _mean_probability(
 def _predict(
     estimator: Estimator, inputs: Inputs, rows: OutcomeRows, image_score: NDArray[np.float32]
 ) -> Iterator[Float64Array]:
-    """Predict draws of rows of images without outcomes, in bounded memory.
+    """Predict draws of rows of images without outcomes, in parts of bounded size.
 
     Args:
         estimator: of the head.

@@ -107,6 +107,8 @@ def test_exif_orientation_is_applied(orientation, file_format):
     [
         ((4000, 3000), 224, (500, 375)),
         ((512, 384), 224, (256, 192)),
+        ((512, 383), 224, (256, 192)),
+        ((683, 1024), 224, (171, 256)),
         ((510, 510), 224, (510, 510)),
         ((600, 600), 300, (300, 300)),
         ((512, 384), 32, (256, 192)),  # what it looks like needs as many
@@ -140,6 +142,15 @@ def test_a_jpeg_at_a_reduced_scale_is_nearly_the_picture(side):
     )
     assert np.abs(jpeg - png).mean() < 2
     assert np.quantile(np.abs(jpeg - png), 0.99) < 12
+
+
+@pytest.mark.parametrize(
+    ("side", "method"), [(140, cv2.INTER_LINEAR), (141, cv2.INTER_AREA), (50, cv2.INTER_LINEAR)]
+)
+def test_images_are_interpolated_unless_they_shrink_much(side, method):
+    image = np.random.default_rng(1).integers(0, 256, (side, side, 3), np.uint8)
+    expected = cv2.resize(image, (100, 100), interpolation=method)
+    assert np.array_equal(letterbox(image, 100), expected)
 
 
 def test_letterbox_keeps_the_aspect_and_pads_with_white():

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from augrank.errors import ServerError
 from benchmarks.cli.app import app
+from benchmarks.training import histories
 from benchmarks.training.histories import HistoryRun, histories_section, measure_histories
 from tests.support.messages import Messages
 
@@ -55,3 +56,21 @@ def test_rows_are_whole_numbers(tmp_path, text):
     done = CliRunner().invoke(app, ["histories", "--rows", text, "--out", str(tmp_path)])
     assert done.exit_code == 2
     assert "--rows does not fit" in done.output
+
+
+def test_few_rows_come_first_and_all_targets_last(tmp_path, monkeypatch):
+    asked = []
+
+    def fit(rows, history, out, given):
+        asked.append((rows, history.name, *given.values()))
+        return RUN
+
+    monkeypatch.setattr(histories, "_simulate", lambda history, sends: None)
+    monkeypatch.setattr(histories, "_fit", fit)
+    measure_histories([20_000, 30_000], tmp_path, Messages())
+    assert asked == [
+        (10_000, "history-10000.csv", "conversion_rate"),
+        (20_000, "history-20000.csv", "conversion_rate"),
+        (30_000, "history-30000.csv", "conversion_rate"),
+        (20_000, "history-20000.csv"),
+    ]

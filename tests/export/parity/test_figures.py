@@ -75,4 +75,5 @@ def test_rows_that_are_nearly_zero_count_less():
     assert min_cosine(got[1:2], expected[1:2], 0.1) < 0.996  # as the rule was
     assert min_cosine(got, expected, 5) > 0.9999
     assert min_cosine(-got, expected, 5) == pytest.approx(-1, abs=1e-3)
-    assert min_cosine(np.zeros_like(got), np.zeros_like(got), 0) == 1
+    assert min_cosine(np.zeros_like(got), np.zeros_like(got), 5) == 1
+    assert min_cosine(got[2:], expected[1:2], 5) == pytest.approx(0, abs=0.05)  # nothing became 5
