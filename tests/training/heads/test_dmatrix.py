@@ -160,3 +160,13 @@ def test_memory_stays_bounded_with_rows_on_disk(tmp_path: Path):
     matrix = rows * (2 * width + 8)
     assert in_memory > 1.3 * matrix  # with what training takes for each row
     assert on_disk < matrix  # that, and XGBoost's sketch: a megabyte for each column
+
+
+def test_a_head_has_the_same_figures_in_many_chunks(monkeypatch):
+    inputs = make_inputs(np.eye(2, dtype=np.float32))
+    parts = make_parts(seed_rule, 2, seed=1)
+    whole = fit(parts, inputs, 2)
+    monkeypatch.setattr(dataset, "CHUNK_CELLS", 12_000)  # seven rows of draws
+    chunked = fit(parts, inputs, 2)
+    assert chunked.spec.metrics == whole.spec.metrics
+    assert np.array_equal(chunked.test_probability, whole.test_probability)
