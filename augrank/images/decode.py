@@ -27,6 +27,7 @@ from PIL import Image
 from augrank.errors import BadRequest, BrokenImage, ImageTooLarge, UnsupportedImage
 from augrank.images.formats import described, format_of
 from augrank.images.letterbox import WHITE, inner_sides, letterbox, on_square
+from augrank.images.look import LOOK_PX
 from augrank.images.repair import bare_png, has_jpeg_scan, jpeg_without_end
 
 # Accepted formats, and Pillow's names of their decoders. MPO is a JPEG followed by a second image,
@@ -60,7 +61,7 @@ _FIRST_TURNED = 5  # from this orientation on, width and height are swapped
 _PNG_END = b"IEND\xaeB\x60\x82"
 # Increment it when a file decodes to different pixels: caches of decoded images depend on it.
 DECODE_VERSION = 6
-DECODED_PX = 256  # of the longer side, the least that a JPEG is scaled to: four times LOOK_PX
+DECODED_PX = 4 * LOOK_PX  # of the longer side, the least that a JPEG is scaled to
 # Behind a file, it makes the same image a new one: a catalogue knows its images by their bytes, and
 # answers with their outcomes. Decoders ignore it.
 FOREIGN = b"\0"
@@ -349,7 +350,7 @@ def _least_sides(width: int, height: int, size: int) -> tuple[int, int]:
     for a larger model.
     """
     least, longer = max(size, DECODED_PX), max(width, height)
-    # Rounded down: the decoder is asked for no more of the shorter side than halves of it have.
+    # Rounded down: half of an odd shorter side is enough, and Pillow would not scale otherwise.
     return max(1, width * least // longer), max(1, height * least // longer)
 
 

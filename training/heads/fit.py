@@ -155,8 +155,8 @@ def fit_head(
         truth=test.truth,
     )
     judged = judged_rows(test, inputs.unchanged_rows(test).embedding, seed)
-    parts_of_draws = _predict(estimator, inputs, judged.rows, image_score[judged.row])
-    draws = np.concatenate(list(parts_of_draws), axis=1)
+    drawn = _predict(estimator, inputs, judged.rows, image_score[judged.row])
+    draws = np.concatenate(list(drawn), axis=1)
     figures["decision"] = decision_metrics(draws, judged, target.direction)
     return FittedHead(
         spec=spec.model_copy(update={"metrics": figures}),
