@@ -30,8 +30,9 @@ class LookIndex:
     """Ids and hashes of the pictures of a database. Thread-safe.
 
     Pictures are added one transaction after the other with ids that grow, so that those after the
-    last one are all that is new. One that another process has removed is named until somebody
-    tells (``forget``).
+    last one are all that is new. Others may refresh it at any time: a session sees what it has
+    up to the id that the session's own ``refresh`` returned. One that another process has removed
+    is named until somebody tells (``forget``).
     """
 
     def __init__(self) -> None:
@@ -66,18 +67,19 @@ class LookIndex:
         self._count = added.stop
         return len(rows) == CHUNK
 
-    def near(self, look_hash: np.uint64, after: int = 0) -> list[int]:
+    def near(self, look_hash: np.uint64, after: int, up_to: int) -> list[int]:
         """Return the ids of pictures whose hash differs little, in order.
 
         Args:
             look_hash: of an image.
             after: only pictures with a higher id.
+            up_to: only pictures with this id or a lower one.
         """
         with self._lock:
             ids, hashes = self._ids[: self._count], self._hashes[: self._count]
-        first = int(np.searchsorted(ids, after, side="right"))
-        apart = np.bitwise_count(hashes[first:] ^ look_hash)
-        return [int(each) for each in ids[first:][apart <= MAX_DISTANCE]]
+        first, end = np.searchsorted(ids, (after, up_to), side="right")
+        apart = np.bitwise_count(hashes[first:end] ^ look_hash)
+        return [int(each) for each in ids[first:end][apart <= MAX_DISTANCE]]
 
     def forget(self, pictures: Sequence[int]) -> None:
         """Take out pictures that were removed."""

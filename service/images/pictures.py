@@ -78,7 +78,7 @@ def find_near(session: Session, looks: LookIndex, asked: Sequence[Look]) -> list
         asked: of the images.
     """
     last = looks.refresh(session)
-    return [Near(_first_alike(session, looks, look), last) for look in asked]
+    return [Near(_first_alike(session, looks, look, 0, last), last) for look in asked]
 
 
 def add_images(
@@ -94,7 +94,7 @@ def add_images(
     """
     lock_for_adding(session, ADDING)  # two encodings of a new picture may come at once
     images = known_images(session, {each.sha256 for each in seen})
-    looks.refresh(session)
+    last = looks.refresh(session)
     new = {
         each.sha256: (each, found)
         for each, found in zip(seen, near, strict=True)
@@ -103,7 +103,7 @@ def add_images(
     pictures: dict[str, int] = {}  # of new images, by sha256
     added: list[tuple[Look, list[str]]] = []  # new pictures, with the files that show them
     for digest, (each, found) in new.items():
-        picture = found.picture or _first_alike(session, looks, each.look, found.up_to)
+        picture = found.picture or _first_alike(session, looks, each.look, found.up_to, last)
         if picture is not None:
             pictures[digest] = picture
             continue
@@ -182,9 +182,20 @@ def sent_before(session: Session, advertiser: str, pictures: Sequence[int]) -> S
     return Sent(images, frozenset(images.values()))
 
 
-def _first_alike(session: Session, looks: LookIndex, look: Look, after: int = 0) -> int | None:
-    """Return the first picture after an id whose hash and thumbnail are like those of a look."""
-    near = looks.near(look.hash, after)
+def _first_alike(
+    session: Session, looks: LookIndex, look: Look, after: int, up_to: int
+) -> int | None:
+    """Return the first picture whose hash and thumbnail are like those of a look.
+
+    Args:
+        session: that sees the pictures.
+        looks: of the pictures.
+        look: of an image.
+        after: only pictures with a higher id.
+        up_to: id of the last picture that the session is sure to see. Others may have added more
+            since it began to read, which would be taken for removed ones.
+    """
+    near = looks.near(look.hash, after, up_to)
     for start in range(0, len(near), CHUNK):
         some = near[start : start + CHUNK]
         found = session.scalars(select(Picture).where(Picture.id.in_(some)).order_by(Picture.id))

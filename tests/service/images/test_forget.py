@@ -75,6 +75,11 @@ def picture_of(database: Database, number: int) -> int:
         return image.picture_id
 
 
+def like(database: Database, look: Look) -> list[int]:
+    with database.reads() as session:
+        return database.looks.near(look.hash, 0, database.looks.refresh(session))
+
+
 def test_pictures_without_answers_go_with_their_files_and_sightings(database, service, forgotten):
     ask(service, 1, 2, 3)
     grow_old(database)
@@ -82,18 +87,14 @@ def test_pictures_without_answers_go_with_their_files_and_sightings(database, se
         row = {"model": "m", "advertiser": "ada", "at": LONG_AGO, "day": "", "is_new": True}
         session.execute(insert(Exposure), [{**row, "picture_id": picture_of(database, 1)}])
     look = Look.of(decode(photo(1), LOOK_PX).pixels)
-    with database.reads() as session:
-        database.looks.refresh(session)
-    assert database.looks.near(look.hash) == [picture_of(database, 1)]
+    assert like(database, look) == [picture_of(database, 1)]
     assert forgotten.step() == 2  # the last one stays: ids have to grow
-    assert database.looks.near(look.hash) == []
+    assert database.looks.near(look.hash, 0, 2) == []
     assert counts(database) == {"pictures": 1, "images": 1, "sightings": 1, "exposures": 0}
     assert forgotten.step() == 0
     assert ask(service, 1) == [sha256(photo(1))]
     assert picture_of(database, 1) > picture_of(database, 3)
-    with database.reads() as session:
-        database.looks.refresh(session)
-    assert database.looks.near(look.hash) == [picture_of(database, 1)]
+    assert like(database, look) == [picture_of(database, 1)]
     assert counts(database)["pictures"] == 2
 
 

@@ -4,11 +4,13 @@ import threading
 
 import numpy as np
 from sqlalchemy import func, insert, select
+from sqlalchemy.orm import Session
 
 from augrank.images.look import MAX_DISTANCE, Look
+from service.database.looks import LookIndex
 from service.database.session import Database
 from service.database.tables import Picture, StoredImage
-from service.images.pictures import SeenImage, add_images, find_near
+from service.images.pictures import Near, SeenImage, add_images, find_near
 
 COUNT, ASKED = 20_000, 60
 
@@ -85,6 +87,30 @@ def test_what_others_add_between_the_look_and_the_lock_is_found(database: Databa
         rows = add_images(session, database.looks, [seen("b", look)], near)
     assert rows["b"].picture_id == first["a"]
     other.close()
+
+
+def test_what_others_add_after_a_session_began_to_read_is_not_taken_for_removed(
+    database: Database,
+):
+    look, another = random_looks(2)
+
+    class Interrupted(LookIndex):
+        def refresh(self, session: Session) -> int:
+            last = super().refresh(session)
+            if last == 0:
+                others = Database(database.url)
+                added(others, [seen("a", look), seen("b", another)])
+                others.close()
+                with database.reads() as later:
+                    super().refresh(later)  # as another request does
+            return last
+
+    looks = Interrupted()
+    with database.reads() as session:
+        assert find_near(session, looks, [look]) == [Near(None, 0)]
+    with database.reads() as session:
+        found = find_near(session, looks, [look])
+    assert found[0].picture is not None
 
 
 def test_pictures_that_were_not_committed_are_not_found(database: Database):
