@@ -4,11 +4,10 @@ images ─ known? ─┬─ picture ─ kept answer ─┐
                  └─ decode ── picture ─────┼─ model, of those that are left ─ fixes ─ answer
 """
 
-import hashlib
 import threading
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any, TypeVar
 
 from sqlalchemy.orm import Session
 
@@ -19,6 +18,15 @@ from augrank.tasks.classify.request import DEFAULT_COVERAGE, DEFAULT_TOP
 from augrank.tasks.classify.response import ImageAnswer
 from augrank.tasks.isolation import isolated
 from service.answers.effective import EffectiveAnswer, effective
+from service.answers.items import (
+    Item,
+    NewImages,
+    by_digest_alone,
+    files_of,
+    know,
+    pictures_of,
+    unknown,
+)
 from service.answers.kept import (
     NewAnswer,
     keep_answers,
@@ -32,21 +40,19 @@ from service.backends.classify import ClassifyBackend, ClassifyOptions
 from service.backends.live import Live
 from service.database.entries import lock_pictures
 from service.database.session import Database, again_if_forgotten
-from service.database.tables import StoredImage
 from service.errors import AnswerExpired
 from service.fixes.configured import configured_of
 from service.fixes.history import HeldFix, fixes_that_hold
 from service.images.pictures import (
     SeenImage,
     Sent,
-    add_images,
-    find_near,
     known_images,
     note_sightings,
     sent_before,
 )
 from service.images.store import ImageStore
 
+Answered = TypeVar("Answered")
 TRIM_EVERY = 200  # new answers
 INTERNAL = 500
 
@@ -62,49 +68,22 @@ class ClassifyRequest:
     configured: Mapping[str, str]  # values of this request, by label
 
 
-@dataclass
-class _Item:
-    """One image on its way."""
+@dataclass(frozen=True)
+class _Said:
+    """What people said of the pictures of a request."""
 
-    sha256: str | None = None
-    picture: int | None = None
-    file: dict[str, Any] = field(default_factory=dict)  # what the answer says of the file
-    error: AugrankError | None = None
-    refusal: Mapping[str, Any] | None = None  # the model's, as in its answer
-    given_by_digest: bool = False
-    decoded: DecodedImage | None = None  # for the model, in place of the file
-
-    @classmethod
-    def of(cls, image: bytes | str | RequestError) -> "_Item":
-        """Return an image that was sent, or why there is none."""
-        if isinstance(image, RequestError):
-            return cls(error=image)
-        if isinstance(image, str):
-            return cls(image, given_by_digest=True)
-        return cls(hashlib.sha256(image).hexdigest())
-
-    def know(self, row: StoredImage | None) -> None:
-        """Take what is known of the image."""
-        if row is not None:
-            self.picture = row.picture_id
-            self.file = {
-                "sha256": row.sha256,
-                "width": row.width,
-                "height": row.height,
-                "format": row.format,
-            }
+    fixes: Mapping[int, Mapping[str, HeldFix]]  # by picture and label
+    configured: Mapping[str, str]  # by the advertiser
 
 
 @dataclass(frozen=True)
 class _Found:
     """What is known of the pictures of a request."""
 
-    pictures: Sequence[int]
     before: Sent  # what the advertiser has sent
     known: Mapping[int, tuple[str, Mapping[str, Any]]]  # model and answer, by picture
     stale: Sequence[int]  # answers whose use was noted long ago
-    fixes: Mapping[int, Mapping[str, HeldFix]]
-    configured: Mapping[str, str]  # by the advertiser
+    said: _Said
 
 
 class ClassifyService:
@@ -143,36 +122,55 @@ class ClassifyService:
     def __call__(self, request: ClassifyRequest) -> list[EffectiveAnswer]:
         """Answer a request, image by image; one that cannot be read has its reason."""
         backend, images = self.live.current, request.images
-        items = [_Item.of(image) for image in images]
+        items = [Item.of(image) for image in images]
         with self.database.reads() as session:
-            _know(session, items)
-            unknown = _unknown(items, images)
-            found = None if unknown else self._found(session, backend, request, items)
+            know(session, items)
+            unseen = unknown(items, images)
+            found = None if unseen else self._found(session, backend, request, items)
         for item, image in zip(items, images, strict=True):
             if item.picture is not None:
                 self._keep(item, image)
+        new = NewImages()
         if found is None:
-            self._add(backend, unknown)
+            seen = self._look(backend, unseen)
             with self.database.reads() as session:
+                new = NewImages.of(session, self.database.looks, seen)
+                new.number(items)
                 found = self._found(session, backend, request, items)
         fresh = self._asked(backend, request, items, found.known.keys())
-        new = sorted(set(_files(items)) - found.before.images.keys())
-        fixes, own = found.fixes, found.configured
-        if fresh or found.stale or new:
+        unsent = files_of(items).keys() - found.before.images.keys()
+        if fresh or found.stale or unsent:
             with self.database.writes() as session:
-                lock_pictures(session, found.pictures)  # all at once, in one order: no deadlock
-                note_sightings(session, request.advertiser, new)
+                numbers, added = new.add(session, self.database.looks, items)
+                fresh = {
+                    number: replace(answer, picture=number)
+                    for number, answer in _renumbered(fresh, numbers).items()
+                }
+                known = _renumbered(found.known, numbers)
+                # All at once, in one order: no deadlock.
+                lock_pictures(session, pictures_of(items))
+                note_sightings(session, request.advertiser, sorted(unsent), added)
                 keep_answers(session, list(fresh.values()), backend.model)
                 if found.stale:
                     note_use(session, found.stale)
                 # Again, so that what people said a moment ago is in the answer.
-                fixes = fixes_that_hold(session, request.advertiser, found.pictures)
-                own = _configured(session, request.advertiser)
+                said = _said(session, request.advertiser, items)
+                found = replace(found, known=known, said=said)
             self._trim(len(fresh))
         elif any(item.refusal is not None for item in items):  # the model took its time, too
             with self.database.reads() as session:
-                fixes = fixes_that_hold(session, request.advertiser, found.pictures)
-                own = _configured(session, request.advertiser)
+                found = replace(found, said=_said(session, request.advertiser, items))
+        return self._told(backend, request, items, found, fresh)
+
+    def _told(
+        self,
+        backend: ClassifyBackend,
+        request: ClassifyRequest,
+        items: Sequence[Item],
+        found: _Found,
+        fresh: Mapping[int, NewAnswer],
+    ) -> list[EffectiveAnswer]:
+        """Return what the advertiser gets; tell ``on_answers``."""
         answers = {
             picture: (digest, ImageAnswer.model_validate(content))
             for picture, (digest, content) in found.known.items()
@@ -186,11 +184,11 @@ class ClassifyService:
         tags, classes = backend.tags, backend.labels
         own = {  # that this model knows
             label: value
-            for label, value in own.items()
+            for label, value in found.said.configured.items()
             if label in tags and value in classes[label]
         }
-        configured = {**own, **request.configured}
-        return [_effective(item, answers, fixes, configured, tags, found.before) for item in items]
+        said = _Said(found.said.fixes, {**own, **request.configured})
+        return [_effective(item, answers, said, tags, found.before) for item in items]
 
     def answered(
         self, advertiser: str, digests: Sequence[str], options: ClassifyOptions
@@ -204,26 +202,21 @@ class ClassifyService:
             kept = kept_answers(session, self.live.current.model, *groups)
         return {digest for digest, picture in pictures.items() if picture in kept.content}
 
-    def _add(self, backend: ClassifyBackend, unknown: Sequence[tuple[_Item, bytes]]) -> None:
-        """Decode images that were never seen, and add them; items get why one cannot be read."""
-        files = {item.sha256: data for item, data in unknown if item.sha256 is not None}
+    def _look(
+        self, backend: ClassifyBackend, unseen: Sequence[tuple[Item, bytes]]
+    ) -> list[SeenImage]:
+        """Decode images that were never seen, and keep them; items get why one cannot be read."""
+        files = {item.sha256: data for item, data in unseen if item.sha256 is not None}
         seen = self._seen(backend, files)
-        new = [each for each, _ in seen.values() if isinstance(each, SeenImage)]
-        looks, rows = self.database.looks, dict[str, StoredImage]()
-        if new:
-            with self.database.reads() as session:
-                near = find_near(session, looks, [each.look for each in new])
-            with self.database.writes() as session:
-                rows = add_images(session, looks, new, near)
-        for item, data in unknown:
+        for item, data in unseen:
             image, item.decoded = seen[str(item.sha256)]
-            if isinstance(image, AugrankError):
-                if image.status >= INTERNAL:  # no fault of the image
-                    raise image
-                item.error = image
-            else:
-                item.know(rows[image.sha256])
+            if isinstance(image, SeenImage):
                 self._keep(item, data)
+            elif image.status >= INTERNAL:  # no fault of the image
+                raise image
+            else:
+                item.error = image
+        return [each for each, _ in seen.values() if isinstance(each, SeenImage)]
 
     def _seen(
         self, backend: ClassifyBackend, files: Mapping[str, bytes]
@@ -247,23 +240,20 @@ class ClassifyService:
         session: Session,
         backend: ClassifyBackend,
         request: ClassifyRequest,
-        items: Sequence[_Item],
+        items: Sequence[Item],
     ) -> _Found:
         """Return what is known of the pictures of items."""
         model, options = backend.model, asdict(request.options)
-        pictures = sorted({item.picture for item in items if item.picture is not None})
-        before = sent_before(session, request.advertiser, pictures)
+        before = sent_before(session, request.advertiser, pictures_of(items))
         sent = _questions(before.images, options)
-        kept = kept_answers(session, model, sent, _questions(_files(items), options))
+        kept = kept_answers(session, model, sent, _questions(files_of(items), options))
         known = {picture: (model, content) for picture, content in kept.content.items()}
-        if asked_again := _by_digest_alone(items) - known.keys():
+        if asked_again := by_digest_alone(items) - known.keys():
             again = {text: each for text, each in sent.items() if each in asked_again}
             known |= last_answers(session, again)
-        fixes = fixes_that_hold(session, request.advertiser, pictures)
-        configured = _configured(session, request.advertiser)
-        return _Found(pictures, before, known, kept.stale, fixes, configured)
+        return _Found(before, known, kept.stale, _said(session, request.advertiser, items))
 
-    def _keep(self, item: _Item, image: bytes | str | RequestError) -> None:
+    def _keep(self, item: Item, image: bytes | str | RequestError) -> None:
         """Keep a file that was sent, again if it had to make room for others."""
         if self._images is not None and item.sha256 and isinstance(image, bytes):
             self._images.add(item.sha256, image)
@@ -272,7 +262,7 @@ class ClassifyService:
         self,
         backend: ClassifyBackend,
         request: ClassifyRequest,
-        items: Sequence[_Item],
+        items: Sequence[Item],
         known: Set[int],
     ) -> dict[int, NewAnswer]:
         """Ask the model about pictures without an answer, each once; items get its refusals."""
@@ -317,30 +307,18 @@ class ClassifyService:
             trim_answers(session, self._max_answers)
 
 
-def _configured(session: Session, advertiser: str) -> dict[str, str]:
-    return configured_of(session, [advertiser]).get(advertiser, {})
+def _said(session: Session, advertiser: str, items: Sequence[Item]) -> _Said:
+    """Return what people said, as of now."""
+    fixes = fixes_that_hold(session, advertiser, pictures_of(items))
+    return _Said(fixes, configured_of(session, [advertiser]).get(advertiser, {}))
 
 
-def _know(session: Session, items: Sequence[_Item]) -> None:
-    """Let items know the images that were seen before."""
-    rows = known_images(session, {item.sha256 for item in items if item.sha256})
-    for item in items:
-        item.know(rows.get(item.sha256 or ""))
-
-
-def _unknown(
-    items: Sequence[_Item], images: Sequence[bytes | str | RequestError]
-) -> list[tuple[_Item, bytes]]:
-    """Return the items that were never seen, with their files."""
-    return [
-        (item, image)
-        for item, image in zip(items, images, strict=True)
-        if item.picture is None and isinstance(image, bytes)
-    ]
-
-
-def _files(items: Sequence[_Item]) -> dict[str, int]:
-    return {item.sha256: item.picture for item in items if item.sha256 and item.picture is not None}
+def _renumbered(answers: Mapping[int, Answered], numbers: Mapping[int, int]) -> dict[int, Answered]:
+    """Return answers by the pictures' ids; the first one where two are about the same picture."""
+    renumbered = dict[int, Answered]()
+    for picture, answer in answers.items():
+        renumbered.setdefault(numbers.get(picture, picture), answer)
+    return renumbered
 
 
 def _questions(files: Mapping[str, int], options: Mapping[str, Any]) -> dict[str, int]:
@@ -348,18 +326,10 @@ def _questions(files: Mapping[str, int], options: Mapping[str, Any]) -> dict[str
     return {question_of(options, sha256): picture for sha256, picture in files.items()}
 
 
-def _by_digest_alone(items: Sequence[_Item]) -> set[int]:
-    """Return the pictures that no file of the request shows: an earlier model's answer will do."""
-    shown = {item.picture for item in items if not item.given_by_digest}
-    named = {item.picture for item in items if item.given_by_digest and item.picture is not None}
-    return named - shown
-
-
 def _effective(
-    item: _Item,
+    item: Item,
     answers: Mapping[int, tuple[str, ImageAnswer]],
-    fixes: Mapping[int, Mapping[str, HeldFix]],
-    configured: Mapping[str, str],
+    said: _Said,
     tags: TagRules,
     before: Sent,
 ) -> EffectiveAnswer:
@@ -369,15 +339,15 @@ def _effective(
     model, answer = answers[picture]
     return effective(
         answer.model_copy(update=item.file),
-        fixes.get(picture, {}),
-        configured,
+        said.fixes.get(picture, {}),
+        said.configured,
         tags,
         model=model,
         cached=picture in before.pictures,
     )
 
 
-def _failed(item: _Item) -> EffectiveAnswer:
+def _failed(item: Item) -> EffectiveAnswer:
     if item.refusal is not None:
         return EffectiveAnswer(sha256=item.sha256, error=dict(item.refusal))
     error = item.error

@@ -168,6 +168,8 @@ def _among(questions: Mapping[str, int]) -> tuple[ColumnElement[bool], ...]:
 
 def _keep_labels(session: Session, answers: Sequence[NewAnswer], model: str) -> None:
     """Write the labels of answers beside them, where the inspector's queue sorts them."""
+    if not answers:
+        return
     kept = {(each.picture, each.question): each for each in answers}
     asked = {question: picture for picture, question in kept}
     given = {"model": model, "pictures": sorted(set(asked.values())), "questions": list(asked)}

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import and_, delete, func, or_, select, update
+from sqlalchemy import and_, delete, func, or_, select
 from sqlalchemy.orm import Session
 
-from service.database.session import insert_missing
+from service.database.session import insert_or_update
 from service.database.tables import Question
 from service.errors import NotFound
 
@@ -40,10 +40,8 @@ def note_question(
         "who": who,
         "at": now,
     }
-    insert_missing(session, Question, [row])
-    same = Question.digest == digest
-    session.execute(update(Question).where(same).values(at=now, who=who))
-    return session.scalars(select(Question.token).where(same)).one()
+    noted = insert_or_update(session, Question, row, key="digest", new=("at", "who"))
+    return str(noted["token"])
 
 
 def trim_questions(session: Session, most: int) -> None:

@@ -1,19 +1,19 @@
 """Recommend versions of an advertiser's image: kept answers first, then the model.
 
-file, digest or catalogue path ─ picture ─ kept answer ─┬─ question noted ─ answer
-                                 └─ model ─ kept ───────┘
+file, digest or catalogue path ─ look ─ kept answer ─┬─ image, answer and question kept ─ answer
+                                  └──── model ───────┘
 """
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from pydantic import Field
 from sqlalchemy.orm import Session
 
-from augrank.images.decode import DecodeLimits
+from augrank.images.decode import DecodedImage, DecodeLimits
 from augrank.tasks.recommend.response import Answer, ImageInfo, Timings
 from service.answers.kept import (
     KeptAnswers,
@@ -31,8 +31,15 @@ from service.database.session import Database, again_if_forgotten
 from service.database.tables import Question, StoredImage
 from service.errors import ImageExpired
 from service.fixes.history import one_at_a_time
-from service.images.arrivals import sent_image, take_in
-from service.images.pictures import Sent, note_sightings, sent_before
+from service.images.arrivals import Arrival, sent_image, take_in
+from service.images.pictures import (
+    Near,
+    Sent,
+    add_images,
+    find_near,
+    note_sightings,
+    sent_before,
+)
 from service.images.store import ImageStore
 
 TASK = "recommend"
@@ -74,6 +81,35 @@ class RecommendAnswer(Answer, frozen=True):
     cached: bool = Field(False, description="This advertiser had sent the picture before.")
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """What is asked of a model, about an image that was looked at."""
+
+    backend: RecommendBackend
+    arrival: Arrival
+    request: RecommendRequest  # with canonical options
+    options: Mapping[str, Any]  # as they are stored
+
+    @classmethod
+    def of(cls, backend: RecommendBackend, arrival: Arrival, request: RecommendRequest) -> "_Asked":
+        return cls(backend, arrival, request, _options_json(request.options))
+
+    def question(self, sha256: str) -> str:
+        """Return the question about a file, as answers are kept by it."""
+        return question_of({**self.options, "task": TASK}, sha256)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What is known of an image that is asked about."""
+
+    picture: int | None  # that it shows
+    near: Sequence[Near]  # of a new file
+    before: Sent  # what the advertiser has sent
+    content: Mapping[str, Any] | None  # of the kept answer
+    stale: Sequence[int]  # answers whose use was noted long ago
+
+
 class RecommendService:
     """Answers requests. Thread-safe.
 
@@ -112,10 +148,16 @@ class RecommendService:
         Raises:
             RequestError: the image or an option does not fit.
         """
-        backend = self.live.current
-        options = backend.canonical(request.options)  # before the image is looked at
-        image, data = self._image(backend, request)
-        return self._answer(backend, image, data, replace(request, options=options))
+        backend, image = self.live.current, request.image
+        # Before the image is looked at.
+        request = replace(request, options=backend.canonical(request.options))
+        if isinstance(image, SentBefore):
+            with self.database.reads() as session:
+                known = sent_image(session, request.advertiser, image.sha256)
+            return self._answer(_Asked.of(backend, Arrival(known.sha256, known), request))
+        data = backend.catalogue.best(image.path) if isinstance(image, OfCatalogue) else image
+        arrival = take_in(self.database, self._images, data, self._limits, backend.decode)
+        return self._answer(_Asked.of(backend, arrival, request))
 
     def again(self, question: Question, who: str = "") -> RecommendAnswer:
         """Answer a question that was asked before, without noting it.
@@ -130,94 +172,95 @@ class RecommendService:
             image = sent_image(session, question.advertiser, question.sha256)
         asked = SentBefore(question.sha256)
         request = RecommendRequest(question.advertiser, asked, options, who, noted=False)
-        answer = self._answer(backend, image, None, request)
+        answer = self._answer(_Asked.of(backend, Arrival(image.sha256, image), request))
         return answer.model_copy(update={"question": question.token})
 
-    def _image(
-        self, backend: RecommendBackend, request: RecommendRequest
-    ) -> tuple[StoredImage, bytes | None]:
-        """Return what is known of a request's image, and its file if that was given."""
-        image = request.image
-        if isinstance(image, SentBefore):
-            with self.database.reads() as session:
-                return sent_image(session, request.advertiser, image.sha256), None
-        data = backend.catalogue.best(image.path) if isinstance(image, OfCatalogue) else image
-        return take_in(self.database, self._images, self._limits, data), data
-
-    def _answer(
-        self,
-        backend: RecommendBackend,
-        image: StoredImage,
-        data: bytes | None,
-        request: RecommendRequest,
-    ) -> RecommendAnswer:
-        """Answer about an image that is known, with canonical options."""
-        started = time.perf_counter()
-        advertiser, model, picture = request.advertiser, backend.model, image.picture_id
-        asked = _options_json(request.options)
-        key = {**asked, "task": TASK}
-        own = question_of(key, image.sha256)
-        with self.database.reads() as session:
-            before = sent_before(session, advertiser, [picture])
-            kept = self._kept(session, backend, image, key, before)
-        content = kept.content.get(picture)
-        fresh = None
-        if content is None:
-            fresh = backend.recommend(self._file(image, data), request.options)
-            content = fresh.model_dump(mode="json")
-        token, new = "", image.sha256 not in before.images
-        if request.noted or fresh is not None or kept.stale or new:
+    def _answer(self, asked: _Asked) -> RecommendAnswer:
+        """Answer about an image that was looked at."""
+        started, request, sha256 = time.perf_counter(), asked.request, asked.arrival.sha256
+        found = self._found(asked)
+        fresh, token = None, ""
+        if found.content is None:
+            answer = asked.backend.recommend(self._content(asked.arrival), request.options)
+            fresh = answer.model_dump(mode="json")
+        known, content = asked.arrival.known, found.content or fresh
+        if request.noted or fresh or found.stale or sha256 not in found.before.images:
             with self.database.writes() as session:
-                if new:
-                    note_sightings(session, advertiser, [image.sha256])
-                if fresh is not None:
-                    one_at_a_time(session, picture)
-                    new_answer = NewAnswer(picture, image.sha256, own, content, advertiser)
-                    keep_answers(session, [new_answer], model)
-                    # If another one was kept a moment ago, all get that one from now on.
-                    sent = sent_before(session, advertiser, [picture])
-                    content = self._kept(session, backend, image, key, sent).content[picture]
-                if kept.stale:
-                    note_use(session, kept.stale)
+                known, content = self._keep(session, asked, found, fresh)
+                if found.stale:
+                    note_use(session, found.stale)
                 if request.noted:
-                    token = note_question(session, advertiser, image.sha256, asked, request.who)
+                    token = note_question(
+                        session, request.advertiser, sha256, asked.options, request.who
+                    )
             self._trim()
+        assert content is not None
         total_ms = round(1e3 * (time.perf_counter() - started), 3)
         return RecommendAnswer.model_validate(
             {
                 **content,
                 "timings_ms": Timings(total=total_ms),  # stages would tell that others have asked
-                "image": ImageInfo.model_validate(image, from_attributes=True),
-                "advertiser": advertiser,
-                "sha256": image.sha256,
-                "model_digest": model,
+                "image": ImageInfo.model_validate(known, from_attributes=True),
+                "advertiser": request.advertiser,
+                "sha256": sha256,
+                "model_digest": asked.backend.model,
                 "question": token,
-                "cached": picture in before.pictures,
+                "cached": found.picture in found.before.pictures,
             }
         )
 
-    @staticmethod
-    def _kept(
-        session: Session,
-        backend: RecommendBackend,
-        image: StoredImage,
-        key: Mapping[str, Any],
-        sent: Sent,
-    ) -> KeptAnswers:
-        """Return the answer about an image, or about another file of its picture that was sent."""
-        own = {question_of(key, image.sha256): image.picture_id}
-        # Of an image of the catalogue more is known than of others that show the same picture.
-        others = {*sent.images} - backend.catalogue.digests
-        if image.sha256 in backend.catalogue.digests:
-            return kept_answers(session, backend.model, own)
-        before = {question_of(key, sha256): image.picture_id for sha256 in others}
-        return kept_answers(session, backend.model, before, own)
+    def _found(self, asked: _Asked) -> _Found:
+        """Return what is known of an image, or of the picture that it shows."""
+        known, seen = asked.arrival.known, asked.arrival.seen
+        with self.database.reads() as session:
+            near: list[Near] = []
+            picture = known.picture_id if known is not None else None
+            if seen is not None:
+                near = find_near(session, self.database.looks, [seen.look])
+                picture = near[0].picture
+            if picture is None:
+                return _Found(None, near, Sent({}, frozenset()), None, ())
+            before = sent_before(session, asked.request.advertiser, [picture])
+            kept = _kept(session, asked, picture, before)
+        return _Found(picture, near, before, kept.content.get(picture), kept.stale)
 
-    def _file(self, image: StoredImage, data: bytes | None) -> bytes:
-        data = data if data is not None else self._images.read(image.sha256)
-        if data is None:
-            raise ImageExpired.of(image.sha256)
-        return data
+    def _keep(
+        self, session: Session, asked: _Asked, found: _Found, fresh: Mapping[str, Any] | None
+    ) -> tuple[StoredImage, Mapping[str, Any] | None]:
+        """Keep an image and its answer; return what is known of it, and the answer that counts.
+
+        Args:
+            session: that writes.
+            asked: the question.
+            found: what was known of it, a moment ago.
+            fresh: the model's answer; None: one is kept.
+        """
+        known, seen, sha256 = asked.arrival.known, asked.arrival.seen, asked.arrival.sha256
+        advertiser, content = asked.request.advertiser, fresh or found.content
+        new_files: Collection[str] = ()
+        new_pictures: Collection[int] = ()
+        if seen is not None:
+            added = add_images(session, self.database.looks, [seen], found.near)
+            known, new_files, new_pictures = added.rows[sha256], added.new, added.new_pictures
+        assert known is not None
+        if sha256 not in found.before.images:
+            note_sightings(session, advertiser, [sha256], new_files)
+        if fresh is not None:
+            picture, own = known.picture_id, asked.question(sha256)
+            one_at_a_time(session, picture)
+            answer = NewAnswer(picture, sha256, own, fresh, advertiser)
+            keep_answers(session, [answer], asked.backend.model)
+            if picture not in new_pictures:
+                # If another one was kept a moment ago, all get that one from now on.
+                sent = sent_before(session, advertiser, [picture])
+                content = _kept(session, asked, picture, sent).content[picture]
+        return known, content
+
+    def _content(self, arrival: Arrival) -> bytes | DecodedImage:
+        content = arrival.content or self._images.read(arrival.sha256)
+        if content is None:
+            raise ImageExpired.of(arrival.sha256)
+        return content
 
     def _trim(self) -> None:
         with self._lock:
@@ -228,6 +271,18 @@ class RecommendService:
         with self.database.writes() as session:
             trim_answers(session, self._max_answers)
             trim_questions(session, self._max_questions)
+
+
+def _kept(session: Session, asked: _Asked, picture: int, sent: Sent) -> KeptAnswers:
+    """Return the answer about an image, or about another file of its picture that was sent."""
+    model, catalogue = asked.backend.model, asked.backend.catalogue.digests
+    sha256 = asked.arrival.sha256
+    own = {asked.question(sha256): picture}
+    # Of an image of the catalogue more is known than of others that show the same picture.
+    if sha256 in catalogue:
+        return kept_answers(session, model, own)
+    before = {asked.question(other): picture for other in {*sent.images} - catalogue}
+    return kept_answers(session, model, before, own)
 
 
 def options_of(question: Question) -> RecommendOptions:

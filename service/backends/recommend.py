@@ -9,7 +9,8 @@ from typing import Any, Protocol
 
 from augrank.errors import AugrankError
 from augrank.images.augmentations import AugmentationSet
-from augrank.images.decode import sha256_of_image
+from augrank.images.decode import DecodedImage, DecodeLimits, decode, sha256_of_image
+from augrank.images.look import LOOK_PX
 from augrank.models.context import BLANK, ContextColumn
 from augrank.models.targets import Target
 from augrank.tasks.recommend.pipeline import Recommender
@@ -67,8 +68,22 @@ class RecommendBackend(Protocol):
             RequestError: one does not fit.
         """
 
-    def recommend(self, image: bytes, options: RecommendOptions) -> Answer:
-        """Rank the versions of an image, and other images.
+    def decode(self, data: bytes, limits: DecodeLimits) -> DecodedImage | None:
+        """Decode a file as ``recommend`` also takes it, with LOOK_PX pixels at least.
+
+        Args:
+            data: the file.
+            limits: larger images are rejected.
+
+        Returns:
+            The image; None: it takes files alone.
+
+        Raises:
+            RequestError: it is no image that can be read.
+        """
+
+    def recommend(self, image: bytes | DecodedImage, options: RecommendOptions) -> Answer:
+        """Rank the versions of an image, a file or a decoded one, and other images.
 
         Raises:
             AugrankError: the image or an option does not fit, or the backend failed.
@@ -123,7 +138,14 @@ class RecommendBundle:
         """Check options without an image; see ``RecommendBackend``."""
         return canonical_options(self._recommender.plan, options)
 
-    def recommend(self, image: bytes, options: RecommendOptions) -> Answer:
+    def decode(self, data: bytes, limits: DecodeLimits) -> DecodedImage | None:
+        """Decode a file, unless to less than is looked at; see ``RecommendBackend``."""
+        size = self._recommender.bundle.spec.image_size
+        if size < LOOK_PX:
+            return None
+        return replace(decode(data, size, limits), sha256=sha256_of_image(data))
+
+    def recommend(self, image: bytes | DecodedImage, options: RecommendOptions) -> Answer:
         """Rank the versions of an image, and other images; see ``RecommendBackend``.
 
         A question about an image whose embedding is cached waits for no other.
@@ -159,7 +181,7 @@ def canonical_options(
     return replace(options, target=planned.target.name, context=given, candidates=planned.names)
 
 
-def _request(image: bytes, options: RecommendOptions) -> Request:
+def _request(image: bytes | DecodedImage, options: RecommendOptions) -> Request:
     return Request(
         image,
         options.target,

@@ -14,6 +14,7 @@ from sqlalchemy import (
     Connection,
     DateTime,
     Engine,
+    RowMapping,
     Select,
     Table,
     create_engine,
@@ -166,6 +167,24 @@ def insert_missing(session: Session, table: type[Base], rows: Sequence[Mapping[s
         rows: by column.
     """
     session.execute(_insert(session, table).on_conflict_do_nothing(), list(rows))
+
+
+def insert_or_update(
+    session: Session, table: type[Base], row: Mapping[str, Any], *, key: str, new: Sequence[str]
+) -> RowMapping:
+    """Insert a row, or change the one whose key is there already; return it as it is now.
+
+    Args:
+        session: that writes.
+        table: of the row.
+        row: by column.
+        key: a column whose values are unique.
+        new: the columns that change, where the key is there.
+    """
+    changed = {name: row[name] for name in new}
+    command = _insert(session, table).on_conflict_do_update(index_elements=[key], set_=changed)
+    rows = session.execute(command.returning(*table.__table__.c), dict(row))
+    return rows.mappings().one()
 
 
 def insert_selected(

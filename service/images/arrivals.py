@@ -1,27 +1,51 @@
-"""Take in an image file that was sent: find its picture or add it, and keep the file."""
+"""Take in an image file that was sent: look at it, and keep the file."""
 
 import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from augrank.images.decode import DecodeLimits
+from augrank.images.decode import DecodedImage, DecodeLimits
 from service.database.session import Database
 from service.database.tables import Sighting, StoredImage
 from service.errors import NotFound
-from service.images.pictures import SeenImage, add_images, find_near, known_image
+from service.images.pictures import SeenImage, known_image
 from service.images.store import ImageStore
 
 
+@dataclass(frozen=True)
+class Arrival:
+    """An image file that was sent, or is asked about again.
+
+    Attributes:
+        sha256: of the file.
+        known: what is known of it; None: nobody has sent it.
+        seen: what it looks like, if nobody has sent it.
+        content: the file, or the decoded image in its place; None: it was not sent this time.
+    """
+
+    sha256: str
+    known: StoredImage | None
+    seen: SeenImage | None = None
+    content: bytes | DecodedImage | None = None
+
+
 def take_in(
-    database: Database, images: ImageStore | None, limits: DecodeLimits, data: bytes
-) -> StoredImage:
-    """Return what is known of an image file, adding it if it is new.
+    database: Database,
+    images: ImageStore,
+    data: bytes,
+    limits: DecodeLimits,
+    decode: Callable[[bytes, DecodeLimits], DecodedImage | None],
+) -> Arrival:
+    """Look at an image file, and keep it; ``add_images`` adds what it shows.
 
     Args:
         database: for pictures.
-        images: where the file is kept; None: nowhere.
-        limits: larger images are rejected.
+        images: where the file is kept.
         data: the file.
+        limits: larger images are rejected.
+        decode: decodes a file for a model, with LOOK_PX pixels at least; None: it takes the file.
 
     Raises:
         RequestError: it is no image that can be read.
@@ -29,16 +53,12 @@ def take_in(
     sha256 = hashlib.sha256(data).hexdigest()
     with database.reads() as session:
         known = known_image(session, sha256)
-    seen = None if known is not None else SeenImage.of(sha256, data, limits)
-    if images is not None:
-        images.add(sha256, data)  # again, if it had to make room for others
-    if seen is None:
-        assert known is not None
-        return known
-    with database.reads() as session:
-        near = find_near(session, database.looks, [seen.look])
-    with database.writes() as session:
-        return add_images(session, database.looks, [seen], near)[sha256]
+    seen, decoded = None, None
+    if known is None:
+        decoded = decode(data, limits)
+        seen = SeenImage.decoded(decoded) if decoded else SeenImage.of(sha256, data, limits)
+    images.add(sha256, data)  # again, if it had to make room for others
+    return Arrival(sha256, known, seen, decoded or data)
 
 
 def sent_image(session: Session, advertiser: str, sha256: str) -> StoredImage:

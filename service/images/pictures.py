@@ -21,18 +21,19 @@ CHUNK = 1000  # digests in a query
 ADDING = 7_202_511  # number of the lock of those who add pictures
 
 
+_SIGHTING, _IMAGE = Sighting.__table__.c, StoredImage.__table__.c
+KNOWN = select(*_IMAGE).where(_IMAGE.sha256.in_(bindparam("digests", expanding=True)))
+
+
 def known_image(session: Session, sha256: str) -> StoredImage | None:
     """Return an image that was seen before."""
-    return session.get(StoredImage, sha256)
-
-
-KNOWN = select(StoredImage).where(StoredImage.sha256.in_(bindparam("digests", expanding=True)))
+    return known_images(session, [sha256]).get(sha256)
 
 
 def known_images(session: Session, digests: Collection[str]) -> dict[str, StoredImage]:
     """Return those of some images that were seen before, by sha256."""
-    rows = session.scalars(KNOWN, {"digests": list(digests)})
-    return {row.sha256: row for row in rows}
+    rows = session.execute(KNOWN, {"digests": list(digests)})
+    return {row.sha256: StoredImage(**row._mapping) for row in rows}
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,15 @@ class SeenImage:
 
 
 @dataclass(frozen=True)
+class AddedImages:
+    """Images that are known by now."""
+
+    rows: Mapping[str, StoredImage]  # by sha256
+    new: Collection[str]  # the files that nobody had sent
+    new_pictures: Collection[int]  # what nobody had sent in any file
+
+
+@dataclass(frozen=True)
 class Near:
     """The picture that looks like an image, of those up to an id."""
 
@@ -83,8 +93,8 @@ def find_near(session: Session, looks: LookIndex, asked: Sequence[Look]) -> list
 
 def add_images(
     session: Session, looks: LookIndex, seen: Sequence[SeenImage], near: Sequence[Near]
-) -> dict[str, StoredImage]:
-    """Add images, and their pictures if those are new; return all, by sha256.
+) -> AddedImages:
+    """Add images, and their pictures if those are new.
 
     Args:
         session: that writes, and has added no pictures yet.
@@ -112,7 +122,8 @@ def add_images(
             same[0].append(digest)
         else:
             added.append((each.look, [digest]))
-    for number, (_, files) in zip(_add_pictures(session, added), added, strict=True):
+    numbers = _add_pictures(session, added)
+    for number, (_, files) in zip(numbers, added, strict=True):
         pictures |= dict.fromkeys(files, number)
     now = datetime.now(UTC)
     rows = [
@@ -128,17 +139,30 @@ def add_images(
     ]
     if rows:
         session.execute(insert(cast(Table, StoredImage.__table__)), rows)
-    return images | {str(row["sha256"]): StoredImage(**row) for row in rows}
+    rows_of_new = {digest: StoredImage(**row) for digest, row in zip(new, rows, strict=True)}
+    return AddedImages(images | rows_of_new, new.keys(), numbers)
 
 
-def note_sightings(session: Session, advertiser: str, digests: Sequence[str]) -> None:
-    """Note that an advertiser has sent images that are there, and may see their answers."""
+def note_sightings(
+    session: Session, advertiser: str, digests: Sequence[str], added: Collection[str] = ()
+) -> None:
+    """Note that an advertiser has sent images that are there, and may see their answers.
+
+    Args:
+        session: that writes.
+        advertiser: who has sent them.
+        digests: of the files.
+        added: those of them that the same transaction has added: there is no answer about them.
+    """
     rows = [{"advertiser": advertiser, "sha256": digest} for digest in sorted(set(digests))]
-    if rows:
-        pictures = pictures_of_files(session, digests)
-        lock_pictures(session, pictures)
-        insert_missing(session, Sighting, rows)
-        enter_sightings(session, advertiser, digests, pictures)
+    if not rows:
+        return
+    earlier = sorted(set(digests).difference(added))
+    pictures = pictures_of_files(session, earlier) if earlier else []
+    lock_pictures(session, pictures)
+    insert_missing(session, Sighting, rows)
+    if earlier:
+        enter_sightings(session, advertiser, earlier, pictures)
 
 
 def senders_of(session: Session, digests: Sequence[str]) -> dict[str, str]:
@@ -164,7 +188,6 @@ class Sent:
     pictures: frozenset[int]
 
 
-_SIGHTING, _IMAGE = Sighting.__table__.c, StoredImage.__table__.c
 SENT = (
     select(_SIGHTING.sha256, _IMAGE.picture_id)
     .join_from(Sighting.__table__, StoredImage.__table__, _IMAGE.sha256 == _SIGHTING.sha256)

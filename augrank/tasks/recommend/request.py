@@ -16,7 +16,7 @@ from augrank.contracts.request_fields import MAX_TEXT
 from augrank.contracts.validation import first_fault
 from augrank.errors import BadRequest, one_of
 from augrank.images.augmentations import ORIGINAL
-from augrank.images.decode import RgbImage
+from augrank.images.decode import DecodedImage, RgbImage
 from augrank.tasks.base import RequestBody
 
 DEFAULT_ALTERNATES, MAX_ALTERNATES = 5, 100
@@ -28,7 +28,8 @@ MAX_CANDIDATES = 100  # names in a request; a bundle has fewer
 class Request:
     """One image, target and context, and the contents of the answer."""
 
-    image: bytes | RgbImage  # a file's bytes, or uint8 (H, W, 3) RGB
+    # A file's bytes, uint8 (H, W, 3) RGB, or a file's image that is decoded.
+    image: bytes | RgbImage | DecodedImage
     target: str | None = None
     context: Mapping[str, Any] = field(default_factory=dict)
     candidates: tuple[str, ...] | None = None  # augmentation names; None means all

@@ -6,6 +6,7 @@ from typing import Any
 
 from augrank.bundle.recommend_spec import RecommendBundle
 from augrank.images.augmentations import ORIGINAL, AugmentationSet
+from augrank.images.decode import DecodedImage, DecodeLimits
 from augrank.models.context import ContextColumn, ContextEncoder
 from augrank.models.targets import Target
 from augrank.tasks.recommend.alternates import Alternates
@@ -82,7 +83,10 @@ class RemoteRecommend:
         """Check options without an image; see ``RecommendBackend``."""
         return canonical_options(self._planner.plan, options)
 
-    def recommend(self, image: bytes, options: RecommendOptions) -> Answer:
+    def decode(self, data: bytes, limits: DecodeLimits) -> None:
+        """Leave it to the server; see ``RecommendBackend``."""
+
+    def recommend(self, image: bytes | DecodedImage, options: RecommendOptions) -> Answer:
         """Rank the versions of an image, and other images; see ``RecommendBackend``.
 
         Raises:
@@ -90,6 +94,8 @@ class RemoteRecommend:
             BackendFailed: the server could not answer.
             BackendUnavailable: the server does not answer, or not with this bundle.
         """
+        if isinstance(image, DecodedImage):
+            raise TypeError("this backend takes files alone")
         with self._in_flight:
             return self._answer(image, _fields(options))
 

@@ -7,16 +7,16 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import func, select
 
-from augrank.images.decode import DecodeLimits, decode, encode
+from augrank.images.decode import decode, encode
 from service.answers.classify import ClassifyRequest, ClassifyService
 from service.app import create_app
 from service.backends import classify as classify_backend
 from service.backends.classify import BundleBackend, ClassifyOptions
 from service.database.tables import Picture, StoredAnswer, StoredImage
-from service.images.arrivals import take_in
 from service.settings import ServiceSettings
 from simulation.render import render_image
 from tests.service.support.fixed_model import FixedModel
+from tests.service.support.images import take_in
 from tests.service.support.pages import Caller, photo, sha256
 
 
@@ -84,7 +84,7 @@ def test_a_picture_is_known_whatever_size_its_model_takes(database):
         service = ClassifyService(database, Sized(side))
         (answer,) = service(ClassifyRequest("ada", (file,), ClassifyOptions(), {}))
         assert (answer.width, answer.height) == (600, 400)
-    take_in(database, None, DecodeLimits(), files[3])  # as for a recommender
+    take_in(database, files[3])  # as for a recommender
     with database.reads() as session:
         assert session.scalar(select(func.count()).select_from(StoredImage)) == 4
         assert session.scalar(select(func.count()).select_from(Picture)) == 1

@@ -25,10 +25,10 @@ from service.database.tables import (
     StoredAnswer,
     StoredImage,
 )
-from service.images.arrivals import take_in
 from service.images.forget import ForgottenPictures
 from service.models.exposures import Exposures
 from service.models.watch import report_of
+from tests.service.support.images import take_in
 from tests.service.support.pages import photo, sha256
 
 LONG_AGO = datetime.now(UTC) - timedelta(days=100)
@@ -226,6 +226,6 @@ def test_another_process_finds_no_picture_that_was_removed(database, service, fo
         assert other.looks.refresh(session)
     grow_old(database)
     assert forgotten.step() == 1
-    image = take_in(other, None, service._limits, photo(1))
+    image = take_in(other, photo(1))
     assert image.picture_id == picture_of(database, 1) > picture_of(database, 2)
     other.close()

@@ -11,6 +11,7 @@ from service.database.looks import LookIndex
 from service.database.session import Database
 from service.database.tables import Picture, StoredImage
 from service.images.pictures import Near, SeenImage, add_images, find_near
+from tests.service.support.images import add_seen
 
 COUNT, ASKED = 20_000, 60
 
@@ -36,11 +37,7 @@ def seen(name: str, look: Look) -> SeenImage:
 
 def added(database: Database, images: list[SeenImage]) -> dict[str, int]:
     """Add images as requests do; return their pictures by sha256."""
-    with database.reads() as session:
-        near = find_near(session, database.looks, [each.look for each in images])
-    with database.writes() as session:
-        rows = add_images(session, database.looks, images, near)
-    return {digest: row.picture_id for digest, row in rows.items()}
+    return {digest: row.picture_id for digest, row in add_seen(database, images).items()}
 
 
 def test_a_copy_is_found_among_twenty_thousand_pictures(database: Database):
@@ -84,7 +81,7 @@ def test_what_others_add_between_the_look_and_the_lock_is_found(database: Databa
         near = find_near(session, database.looks, [look])
     first = added(other, [seen("a", look)])
     with database.writes() as session:
-        rows = add_images(session, database.looks, [seen("b", look)], near)
+        rows = add_images(session, database.looks, [seen("b", look)], near).rows
     assert rows["b"].picture_id == first["a"]
     other.close()
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from augrank.errors import UnknownTarget
 from augrank.images.augmentations import AugmentationSet, augmentation_set
-from augrank.images.decode import decode
+from augrank.images.decode import DecodeLimits, decode
 from augrank.models.targets import Target, resolve_target
 from augrank.tasks.recommend.response import (
     Answer,
@@ -46,6 +46,9 @@ class DrawnRecommender:
             raise UnknownTarget("there is no such target", expected=str(TARGETS), got=target)
         context = {name: str(value).title() for name, value in options.context.items()}
         return replace(options, target=target, context=context, candidates=self.augmentations.names)
+
+    def decode(self, data: bytes, limits: DecodeLimits) -> None:
+        """It takes files alone."""
 
     def recommend(self, image: bytes, options: RecommendOptions) -> Answer:
         target = resolve_target(str(options.target))
