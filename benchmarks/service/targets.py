@@ -29,7 +29,7 @@ TARGETS = (
         0.95,
         0.98,
         "Three clients, an image a request. Beside the model, an image is received by FastAPI, "
-        "looked at, and written with its question and answer in two commits to the disk.",
+        "looked at, kept as a file, and written with its question and answer to the disk.",
     ),
     PerformanceTarget(
         "fix_effective_ms", "from a fix to the answer that has it, ms", 100, 20, less_is_better=True

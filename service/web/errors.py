@@ -12,14 +12,14 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from sqlalchemy.exc import DataError as ValueRefused
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from augrank.errors import AugrankError, BadRequest
 from augrank.files import DISK_IS_FULL
-from service.errors import BackendFailed, BackendUnavailable, DiskFull
+from service.errors import BackendFailed, BackendUnavailable, Conflict, DiskFull
 from service.pages.errors import error_page
 from service.web.observability import INTERNAL
 from service.web.paths import is_for_programs
@@ -33,8 +33,8 @@ DATABASE_ERRORS = (OperationalError, InterfaceError, PoolTimeout)
 def handle_errors(app: FastAPI) -> None:
     """Let an app answer errors."""
     for kind in (
-        *(AugrankError, RequestValidationError, HTTPException, OSError, ValueRefused),
-        *DATABASE_ERRORS,
+        *(AugrankError, RequestValidationError, HTTPException, OSError),
+        *(ValueRefused, IntegrityError, *DATABASE_ERRORS),
     ):
         app.add_exception_handler(kind, answer)
 
@@ -49,6 +49,8 @@ def answer(request: Request, error: Exception) -> Response:
         return _http_error(request, error)
     if isinstance(error, ValueRefused):  # PostgreSQL: such as a NUL in a text
         return _respond(request, BadRequest("a value does not fit the database").to_dict())
+    if isinstance(error, IntegrityError):
+        return _changed_meanwhile(request, error)
     if isinstance(error, OSError) and error.errno not in DISK_IS_FULL:
         return _internal_error(request, error)
     if isinstance(error, OSError) or SQLITE_FULL in str(error) or POSTGRES_FULL in str(error):
@@ -92,6 +94,16 @@ def _methods(request: Request) -> set[str]:
         if route.matches(request.scope)[0] is not Match.NONE
         for method in getattr(route, "methods", None) or ()
     }
+
+
+def _changed_meanwhile(request: Request, error: IntegrityError) -> Response:
+    """Say that what was read is not there any more, such as a picture that was forgotten."""
+    log.warning("a request met what was changed meanwhile: %s", error.orig)
+    problem = Conflict(
+        "what this is about was changed or removed a moment ago: nothing was changed",
+        remedy="Send the request again.",
+    )
+    return _respond(request, problem.to_dict())
 
 
 def _database_error(request: Request, error: Exception) -> Response:

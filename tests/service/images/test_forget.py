@@ -25,6 +25,7 @@ from service.database.tables import (
     StoredAnswer,
     StoredImage,
 )
+from service.fixes import history
 from service.images.forget import ForgottenPictures
 from service.models.exposures import Exposures
 from service.models.watch import report_of
@@ -229,3 +230,24 @@ def test_another_process_finds_no_picture_that_was_removed(database, service, fo
     image = take_in(other, photo(1))
     assert image.picture_id == picture_of(database, 1) > picture_of(database, 2)
     other.close()
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)  # SQLite has one writer
+def test_who_corrects_a_picture_that_goes_meanwhile_is_told(
+    database, caller, forgotten, monkeypatch
+):
+    caller.classify(photo(1), photo(2))
+    grow_old(database)
+
+    def lock(session, picture):
+        monkeypatch.undo()
+        assert forgotten.step() == 1
+        history.one_at_a_time(session, picture)
+
+    monkeypatch.setattr(history, "one_at_a_time", lock)
+    told = caller.fix(photo(1), "colour", "red")
+    assert told.status_code == 409
+    assert "removed a moment ago" in told.json()["error"]["message"]
+    assert "again" in told.json()["error"]["remedy"]
+    caller.classify(photo(1))
+    assert caller.fix(photo(1), "colour", "red").status_code == 201
