@@ -112,7 +112,7 @@ def _parts(
             database, recommender, images, limits, settings.max_answers, settings.max_questions
         )
         live = parts.recommend.live
-        loads = LocalDeployment(live, load_recommender(settings.catalogue))
+        loads = LocalDeployment(live, load_recommender(settings.catalogue, settings.image_limits))
         parts.models.add(RECOMMEND, live, deployments.get(RECOMMEND) or loads)
     if classifier is not None:
         parts.classify = ClassifyService(database, classifier, images, limits, settings.max_answers)

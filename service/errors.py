@@ -27,6 +27,18 @@ class Conflict(RequestError):
     code = "conflict"
 
 
+class ChangedMeanwhile(Conflict):
+    """What a request has read is not there any more, such as a picture that was forgotten."""
+
+    @classmethod
+    def made(cls) -> "ChangedMeanwhile":
+        """Return the error that callers get."""
+        return cls(
+            "what this is about was changed or removed a moment ago",
+            remedy="Send the request again.",
+        )
+
+
 class Forbidden(RequestError):
     """Who asks may not do that."""
 

@@ -139,7 +139,7 @@ class ClassifyService:
                 found = self._found(session, backend, request, items)
         fresh = self._asked(backend, request, items, found.known.keys())
         unsent = files_of(items).keys() - found.before.images.keys()
-        if fresh or found.stale or unsent:
+        if fresh or found.stale or unsent or new.seen:
             with self.database.writes() as session:
                 numbers, added = new.add(session, self.database.looks, items)
                 fresh = {
@@ -303,8 +303,7 @@ class ClassifyService:
             if self._added < self._trim_every:
                 return
             self._added = 0
-        with self.database.writes() as session:
-            trim_answers(session, self._max_answers)
+        trim_answers(self.database, self._max_answers)
 
 
 def _said(session: Session, advertiser: str, items: Sequence[Item]) -> _Said:

@@ -9,8 +9,10 @@ from sqlalchemy.orm import Session
 
 from augrank.errors import AugrankError, RequestError
 from augrank.images.decode import DecodedImage
+from augrank.images.look import Look
 from service.database.looks import LookIndex
 from service.database.tables import StoredImage
+from service.errors import ChangedMeanwhile
 from service.images.pictures import Near, SeenImage, add_images, find_near, known_images
 
 
@@ -60,11 +62,15 @@ class NewImages:
         return cls(seen, find_near(session, looks, [each.look for each in seen]))
 
     def number(self, items: Sequence[Item]) -> None:
-        """Let items know what they show; what nobody has sent gets a number below zero."""
-        pictures = {
-            each.sha256: near.picture or -place
-            for place, (each, near) in enumerate(zip(self.seen, self.near, strict=True), start=1)
-        }
+        """Let items know what they show: a picture's id, or a number below zero, which none has."""
+        pictures, unseen = dict[str, int](), dict[int, Look]()
+        for each, near in zip(self.seen, self.near, strict=True):
+            number = near.picture
+            if number is None:  # in this request, two files may show it
+                alike = (n for n, look in unseen.items() if each.look.same_picture(look))
+                number = next(alike, -len(unseen) - 1)
+                unseen.setdefault(number, each.look)
+            pictures[each.sha256] = number
         for item in items:
             if not item.given_by_digest:
                 item.picture = pictures.get(item.sha256 or "", item.picture)
@@ -76,15 +82,21 @@ class NewImages:
 
         Returns:
             The pictures' ids, by the numbers that they had; and the files that were added.
+
+        Raises:
+            ChangedMeanwhile: others have added one of them, and found another picture.
         """
         if not self.seen:
             return {}, ()
         added, pictures = add_images(session, looks, self.seen, self.near), dict[int, int]()
         for item in items:
             row = added.rows.get(item.sha256 or "")
-            if row is not None and item.picture is not None:
-                pictures[item.picture] = row.picture_id
-                item.know(row)
+            if row is None or item.picture is None:
+                continue
+            picture = item.picture if item.picture > 0 else row.picture_id
+            if pictures.setdefault(item.picture, picture) != row.picture_id:
+                raise ChangedMeanwhile.made()
+            item.know(row)
         return pictures, added.new
 
 

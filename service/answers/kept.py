@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, bindparam, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from service.database.entries import enter_answers, lock_pictures, settle
-from service.database.session import insert_missing
+from service.database.session import Database, insert_missing
 from service.database.tables import AnswerLabel, StoredAnswer
 from service.shares import over_share
 
@@ -133,15 +133,30 @@ def note_use(session: Session, answers: Sequence[int]) -> None:
     )
 
 
-def trim_answers(session: Session, most: int) -> int:
+def trim_answers(database: Database, most: int) -> int:
     """Remove answers if there are too many; return how many.
 
-    Of the advertisers with the most answers the least recently used ones go. It is done in a
-    transaction of its own, since the pictures of all of them are locked.
+    Of the advertisers with the most answers the least recently used ones go, some in a transaction:
+    their pictures are locked, and requests wait for them.
     """
+    with database.reads() as session:
+        surplus = _surplus(session, most)
+    ids = sorted(surplus)
+    for start in range(0, len(ids), CHUNK):
+        some = ids[start : start + CHUNK]
+        pictures = [surplus[each] for each in some]
+        with database.writes() as session:
+            lock_pictures(session, pictures)
+            session.execute(delete(StoredAnswer).where(StoredAnswer.id.in_(some)))
+            settle(session, pictures)  # an earlier answer may be the last one now
+    return len(ids)
+
+
+def _surplus(session: Session, most: int) -> dict[int, int]:
+    """Return the answers that are to go, if there are too many: pictures by id."""
     count = session.scalar(select(func.count()).select_from(StoredAnswer)) or 0
     if count <= most:
-        return 0
+        return {}
     rows = session.execute(
         select(StoredAnswer.advertiser, func.count()).group_by(StoredAnswer.advertiser)
     )
@@ -152,13 +167,7 @@ def trim_answers(session: Session, most: int) -> int:
         oldest = oldest.where(StoredAnswer.advertiser == advertiser)
         oldest = oldest.order_by(StoredAnswer.used_at, StoredAnswer.id).limit(own)
         pictures |= {row.id: row.picture_id for row in session.execute(oldest)}
-    lock_pictures(session, pictures.values())
-    ids = sorted(pictures)
-    for start in range(0, len(ids), CHUNK):
-        among = StoredAnswer.id.in_(ids[start : start + CHUNK])
-        session.execute(delete(StoredAnswer).where(among))
-    settle(session, pictures.values())  # an earlier answer may be the last one now
-    return len(ids)
+    return pictures
 
 
 def _among(questions: Mapping[str, int]) -> tuple[ColumnElement[bool], ...]:

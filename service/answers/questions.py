@@ -40,8 +40,8 @@ def note_question(
         "who": who,
         "at": now,
     }
-    noted = insert_or_update(session, Question, row, key="digest", new=("at", "who"))
-    return str(noted["token"])
+    noted = insert_or_update(session, Question, row, key="digest", new=("at", "who"), told="token")
+    return str(noted)
 
 
 def trim_questions(session: Session, most: int) -> None:

@@ -29,7 +29,7 @@ from service.backends.live import Live
 from service.backends.recommend import RecommendBackend, RecommendOptions
 from service.database.session import Database, again_if_forgotten
 from service.database.tables import Question, StoredImage
-from service.errors import ImageExpired
+from service.errors import ChangedMeanwhile, ImageExpired
 from service.fixes.history import one_at_a_time
 from service.images.arrivals import Arrival, sent_image, take_in
 from service.images.pictures import (
@@ -148,16 +148,17 @@ class RecommendService:
         Raises:
             RequestError: the image or an option does not fit.
         """
-        backend, image = self.live.current, request.image
+        started, backend, image = time.perf_counter(), self.live.current, request.image
         # Before the image is looked at.
         request = replace(request, options=backend.canonical(request.options))
         if isinstance(image, SentBefore):
             with self.database.reads() as session:
                 known = sent_image(session, request.advertiser, image.sha256)
-            return self._answer(_Asked.of(backend, Arrival(known.sha256, known), request))
+            arrival = Arrival(known.sha256, known)
+            return self._answer(_Asked.of(backend, arrival, request), started)
         data = backend.catalogue.best(image.path) if isinstance(image, OfCatalogue) else image
         arrival = take_in(self.database, self._images, data, self._limits, backend.decode)
-        return self._answer(_Asked.of(backend, arrival, request))
+        return self._answer(_Asked.of(backend, arrival, request), started)
 
     def again(self, question: Question, who: str = "") -> RecommendAnswer:
         """Answer a question that was asked before, without noting it.
@@ -166,25 +167,27 @@ class RecommendService:
             ImageExpired: neither the answer nor the image is kept any more.
             RequestError: the model that answers now does not know an option.
         """
-        backend = self.live.current
+        started, backend = time.perf_counter(), self.live.current
         options = backend.canonical(options_of(question))
         with self.database.reads() as session:
             image = sent_image(session, question.advertiser, question.sha256)
         asked = SentBefore(question.sha256)
         request = RecommendRequest(question.advertiser, asked, options, who, noted=False)
-        answer = self._answer(_Asked.of(backend, Arrival(image.sha256, image), request))
+        arrival = Arrival(image.sha256, image)
+        answer = self._answer(_Asked.of(backend, arrival, request), started)
         return answer.model_copy(update={"question": question.token})
 
-    def _answer(self, asked: _Asked) -> RecommendAnswer:
-        """Answer about an image that was looked at."""
-        started, request, sha256 = time.perf_counter(), asked.request, asked.arrival.sha256
+    def _answer(self, asked: _Asked, started: float) -> RecommendAnswer:
+        """Answer about an image that was looked at, in a request that came at a time."""
+        request, sha256 = asked.request, asked.arrival.sha256
         found = self._found(asked)
         fresh, token = None, ""
         if found.content is None:
             answer = asked.backend.recommend(self._content(asked.arrival), request.options)
             fresh = answer.model_dump(mode="json")
         known, content = asked.arrival.known, found.content or fresh
-        if request.noted or fresh or found.stale or sha256 not in found.before.images:
+        is_known = asked.arrival.seen is None and sha256 in found.before.images
+        if request.noted or fresh or found.stale or not is_known:
             with self.database.writes() as session:
                 known, content = self._keep(session, asked, found, fresh)
                 if found.stale:
@@ -234,6 +237,9 @@ class RecommendService:
             asked: the question.
             found: what was known of it, a moment ago.
             fresh: the model's answer; None: one is kept.
+
+        Raises:
+            ChangedMeanwhile: another answer counts.
         """
         known, seen, sha256 = asked.arrival.known, asked.arrival.seen, asked.arrival.sha256
         advertiser, content = asked.request.advertiser, fresh or found.content
@@ -243,6 +249,8 @@ class RecommendService:
             added = add_images(session, self.database.looks, [seen], found.near)
             known, new_files, new_pictures = added.rows[sha256], added.new, added.new_pictures
         assert known is not None
+        if found.picture not in (None, known.picture_id):
+            raise ChangedMeanwhile.made()  # others have added it, and found another picture
         if sha256 not in found.before.images:
             note_sightings(session, advertiser, [sha256], new_files)
         if fresh is not None:
@@ -268,8 +276,8 @@ class RecommendService:
             if self._added < self._trim_every:
                 return
             self._added = 0
+        trim_answers(self.database, self._max_answers)
         with self.database.writes() as session:
-            trim_answers(session, self._max_answers)
             trim_questions(session, self._max_questions)
 
 

@@ -96,10 +96,16 @@ class RecommendBundle:
     Args:
         directory: of the bundle.
         images: folder of the catalogue's images; None: they are not at hand.
+        limits: larger images are rejected.
     """
 
-    def __init__(self, directory: Path, images: Path | None = None) -> None:
-        self._recommender = Recommender.load(directory)
+    def __init__(
+        self,
+        directory: Path,
+        images: Path | None = None,
+        limits: DecodeLimits = DecodeLimits(),
+    ) -> None:
+        self._recommender = Recommender.load(directory, limits=limits)
         self._recommender.warm_up()
         self._catalogue = Catalogue.of(self._recommender.alternates, images)
         self._turn = threading.BoundedSemaphore(AT_ONCE)

@@ -54,5 +54,7 @@ def start_backends(settings: ServiceSettings, directories: Mapping[str, Path]) -
             ranks = connect_recommender(load_bundle(directory, RecommendSpec), settings)
             found.recommender, found.deployments[RECOMMEND] = ranks.backend, ranks.deployment
         else:
-            found.recommender = RecommendBundle(directory, settings.catalogue)
+            found.recommender = RecommendBundle(
+                directory, settings.catalogue, settings.image_limits
+            )
     return found

@@ -14,7 +14,6 @@ from sqlalchemy import (
     Connection,
     DateTime,
     Engine,
-    RowMapping,
     Select,
     Table,
     create_engine,
@@ -30,11 +29,13 @@ from sqlalchemy.orm import Session
 from augrank.errors import DataError, reason
 from service.database.looks import LookIndex
 from service.database.tables import Base
+from service.errors import ChangedMeanwhile
 
 log = logging.getLogger("augrank.service")
 MIGRATIONS = Path(__file__).with_name("migrations")
 BUSY_TIMEOUT_S = 15
 POOL_SIZE = 40  # connections: as many as the server has threads for requests
+POSTGRES_FOREIGN_KEY, POSTGRES_UNIQUE = "23503", "23505"
 MIGRATING = 7_202_510  # number of the lock of those who migrate
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -136,11 +137,20 @@ def again_if_forgotten(call: Callable[P, T]) -> Callable[P, T]:
     def twice(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return call(*args, **kwargs)
-        except IntegrityError as error:
-            log.warning("a request begins anew: %s", error.orig)
+        except (IntegrityError, ChangedMeanwhile) as error:
+            if isinstance(error, IntegrityError) and not met_a_change(error):
+                raise
+            log.warning("a request begins anew: %s", type(error).__name__)
             return call(*args, **kwargs)
 
     return twice
+
+
+def met_a_change(error: IntegrityError) -> bool:
+    """Return whether a row that was read is gone, or one that was missing is there."""
+    if state := getattr(error.orig, "sqlstate", None):
+        return state in (POSTGRES_FOREIGN_KEY, POSTGRES_UNIQUE)
+    return "FOREIGN KEY" in str(error.orig) or "UNIQUE" in str(error.orig)
 
 
 def lock_for_adding(session: Session, number: int, *, shared: bool = False) -> None:
@@ -170,9 +180,15 @@ def insert_missing(session: Session, table: type[Base], rows: Sequence[Mapping[s
 
 
 def insert_or_update(
-    session: Session, table: type[Base], row: Mapping[str, Any], *, key: str, new: Sequence[str]
-) -> RowMapping:
-    """Insert a row, or change the one whose key is there already; return it as it is now.
+    session: Session,
+    table: type[Base],
+    row: Mapping[str, Any],
+    *,
+    key: str,
+    new: Sequence[str],
+    told: str,
+) -> Any:
+    """Insert a row, or change the one whose key is there already.
 
     Args:
         session: that writes.
@@ -180,11 +196,14 @@ def insert_or_update(
         row: by column.
         key: a column whose values are unique.
         new: the columns that change, where the key is there.
+        told: a column.
+
+    Returns:
+        What that column holds now.
     """
     changed = {name: row[name] for name in new}
     command = _insert(session, table).on_conflict_do_update(index_elements=[key], set_=changed)
-    rows = session.execute(command.returning(*table.__table__.c), dict(row))
-    return rows.mappings().one()
+    return session.execute(command.returning(table.__table__.c[told]), dict(row)).scalar_one()
 
 
 def insert_selected(

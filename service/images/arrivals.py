@@ -20,8 +20,8 @@ class Arrival:
 
     Attributes:
         sha256: of the file.
-        known: what is known of it; None: nobody has sent it.
-        seen: what it looks like, if nobody has sent it.
+        known: what was known of it; None: nothing.
+        seen: what it looks like, if nothing was known.
         content: the file, or the decoded image in its place; None: it was not sent this time.
     """
 
@@ -41,7 +41,7 @@ def take_in(
     """Look at an image file, and keep it; ``add_images`` adds what it shows.
 
     Args:
-        database: for pictures.
+        database: tells what is known.
         images: where the file is kept.
         data: the file.
         limits: larger images are rejected.

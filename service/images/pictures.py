@@ -67,8 +67,8 @@ class AddedImages:
     """Images that are known by now."""
 
     rows: Mapping[str, StoredImage]  # by sha256
-    new: Collection[str]  # the files that nobody had sent
-    new_pictures: Collection[int]  # what nobody had sent in any file
+    new: Collection[str]  # the files that this transaction has added
+    new_pictures: Collection[int]  # that it has added
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,9 @@ def add_images(
     session: Session, looks: LookIndex, seen: Sequence[SeenImage], near: Sequence[Near]
 ) -> AddedImages:
     """Add images, and their pictures if those are new.
+
+    One transaction at a time adds pictures. It holds no picture's lock yet, and waits for some
+    after this.
 
     Args:
         session: that writes, and has added no pictures yet.

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from augrank.bundle.spec import Bundle
+from augrank.images.decode import DecodeLimits
 from service.backends.classify import BundleBackend, ClassifyBackend
 from service.backends.live import Live
 from service.backends.recommend import RecommendBackend, RecommendBundle
@@ -92,10 +93,11 @@ def load_classifier(directory: Path, live: ClassifyBackend) -> ClassifyBackend:
     return BundleBackend(directory, like=live if isinstance(live, BundleBackend) else None)
 
 
-def load_recommender(images: Path | None) -> Load[RecommendBackend]:
+def load_recommender(images: Path | None, limits: DecodeLimits) -> Load[RecommendBackend]:
     """Return what loads recommenders.
 
     Args:
         images: folder of the catalogue's images; None: they are not at hand.
+        limits: larger images are rejected.
     """
-    return lambda directory, live: RecommendBundle(directory, images)
+    return lambda directory, live: RecommendBundle(directory, images, limits)

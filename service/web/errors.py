@@ -19,7 +19,8 @@ from starlette.routing import Match
 
 from augrank.errors import AugrankError, BadRequest
 from augrank.files import DISK_IS_FULL
-from service.errors import BackendFailed, BackendUnavailable, Conflict, DiskFull
+from service.database.session import met_a_change
+from service.errors import BackendFailed, BackendUnavailable, ChangedMeanwhile, DiskFull
 from service.pages.errors import error_page
 from service.web.observability import INTERNAL
 from service.web.paths import is_for_programs
@@ -50,7 +51,7 @@ def answer(request: Request, error: Exception) -> Response:
     if isinstance(error, ValueRefused):  # PostgreSQL: such as a NUL in a text
         return _respond(request, BadRequest("a value does not fit the database").to_dict())
     if isinstance(error, IntegrityError):
-        return _changed_meanwhile(request, error)
+        return _integrity_error(request, error)
     if isinstance(error, OSError) and error.errno not in DISK_IS_FULL:
         return _internal_error(request, error)
     if isinstance(error, OSError) or SQLITE_FULL in str(error) or POSTGRES_FULL in str(error):
@@ -96,14 +97,11 @@ def _methods(request: Request) -> set[str]:
     }
 
 
-def _changed_meanwhile(request: Request, error: IntegrityError) -> Response:
-    """Say that what was read is not there any more, such as a picture that was forgotten."""
-    log.warning("a request met what was changed meanwhile: %s", error.orig)
-    problem = Conflict(
-        "what this is about was changed or removed a moment ago: nothing was changed",
-        remedy="Send the request again.",
-    )
-    return _respond(request, problem.to_dict())
+def _integrity_error(request: Request, error: IntegrityError) -> Response:
+    if not met_a_change(error):
+        return _internal_error(request, error)
+    log.warning("a request met what was changed meanwhile: %s", type(error.orig).__name__)
+    return _respond(request, ChangedMeanwhile.made().to_dict())
 
 
 def _database_error(request: Request, error: Exception) -> Response:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from fastapi import FastAPI
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from augrank.errors import ServerError
 from service.database.session import Database
@@ -21,6 +21,7 @@ FAILURES = {
     "internal": OSError(errno.EIO, "no answer of the disk"),
     "server": ServerError("the bundle is broken"),
     "database": OperationalError("SELECT 1", {}, Exception("gone")),
+    "constraint": IntegrityError("INSERT", {}, Exception("NOT NULL constraint failed: a.b")),
     "disk": OSError(errno.ENOSPC, "no space"),
     "backend": BackendUnavailable("the server is away"),
     "unknown": ZeroDivisionError("by zero"),
