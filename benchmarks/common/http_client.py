@@ -58,9 +58,15 @@ class HttpEndpoint:
 
 
 class HttpClient:
-    """One kept-alive connection, reopened if the server has closed it."""
+    """One kept-alive connection, reopened if the server has closed it.
 
-    def __init__(self, endpoint: HttpEndpoint) -> None:
+    Args:
+        endpoint: to be asked.
+        timeout_s: for a connection, and for each part of a response.
+    """
+
+    def __init__(self, endpoint: HttpEndpoint, timeout_s: float = TIMEOUT_S) -> None:
+        self._timeout_s = timeout_s
         parts = urlsplit(endpoint.url)
         self._address = (parts.hostname or "", parts.port or 80)
         path = parts.path + (f"?{parts.query}" if parts.query else "")
@@ -91,7 +97,7 @@ class HttpClient:
 
     def _exchange(self, message: bytes) -> tuple[int, bytes]:
         if self._socket is None:
-            self._socket = socket.create_connection(self._address, TIMEOUT_S)
+            self._socket = socket.create_connection(self._address, self._timeout_s)
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket.sendall(message)
         response = _Response()

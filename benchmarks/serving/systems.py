@@ -31,6 +31,7 @@ from benchmarks.serving.peers import runtime
 REPOSITORY = Path(__file__).parents[2]
 JSON_HEADERS = {"Content-Type": "application/json"}
 READY_TIMEOUT_S = 180.0
+ATTEMPT_S = 30.0  # a server that starts may lose the first connections
 QUEUE_SIZE = 100  # TorchServe's default
 DEFAULT = "augrank"  # as `augrank serve` starts it
 DOCUMENTED, TUNED = "documented eager", "documented eager, threads tuned"
@@ -279,7 +280,7 @@ def wait_until_answering(endpoint: HttpEndpoint, body: Payload) -> bytes:
         ServerError: it did not answer in time.
     """
     deadline = time.monotonic() + READY_TIMEOUT_S
-    client = HttpClient(endpoint)
+    client = HttpClient(endpoint, ATTEMPT_S)
     try:
         while time.monotonic() < deadline:
             status, content = client.post(body)

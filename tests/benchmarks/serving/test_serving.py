@@ -1,7 +1,9 @@
 """A shortened serving benchmark of a tiny bundle, with real servers."""
 
 import json
+import threading
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from typer.testing import CliRunner
@@ -12,9 +14,9 @@ from augrank.bundle.recommend_spec import RecommendSpec
 from augrank.images.decode import FOREIGN
 from augrank.serving.capacity import CapacityRequest, plan_serving
 from benchmarks.cli.app import app
-from benchmarks.common.http_client import OK, HttpClient
+from benchmarks.common.http_client import OK, HttpClient, HttpEndpoint, Payload
 from benchmarks.common.requests import requests_for
-from benchmarks.serving import measurements, scenarios
+from benchmarks.serving import measurements, scenarios, systems
 from benchmarks.serving.systems import PEERS, peer_system, wait_until_answering
 
 RATIOS = (
@@ -88,6 +90,36 @@ def test_the_benchmark_runs_every_part_and_ends_in_one_line(
     median = content["ratios"]["over_best_peer"]["median"]
     assert f"| ÷ best peer with the same runtime | {median:.3f} (" in text
     assert "This was a quick run" in text
+
+
+def test_a_server_that_loses_its_first_connection_is_asked_again(monkeypatch):
+    monkeypatch.setattr(systems, "ATTEMPT_S", 0.2)
+    connections = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(OK)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *_):
+            """Say nothing."""
+
+    class LosesTheFirst(HTTPServer):
+        def process_request(self, request, client_address):
+            connections.append(request)
+            if len(connections) > 1:
+                super().process_request(request, client_address)
+
+    with LosesTheFirst(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        endpoint = HttpEndpoint(f"http://127.0.0.1:{server.server_port}/recommend")
+        assert wait_until_answering(endpoint, Payload(b"{}", {})) == b"{}"
+        server.shutdown()
+    assert len(connections) == 2
+    connections[0].close()
 
 
 @pytest.mark.slow
