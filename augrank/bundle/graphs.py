@@ -2,25 +2,21 @@
 
 Which way is the quickest depends on the machine: int8 needs VNNI, OpenVINO computes in bfloat16
 where the CPU can. So with ``auto`` the ways that passed the parity gate are timed, a few batches
-each, and the quickest is taken. The choice is remembered by bundle and machine for the next worker.
+each, and the quickest is taken. The choice is remembered by bundle and machine for the next worker;
+if other processes used the cores meanwhile, for a minute only.
 """
 
-import hashlib
-import json
 import logging
-import os
 import statistics
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 
 from augrank.arrays import Float32Array
+from augrank.bundle.choice import remembered_choice
 from augrank.bundle.smoke import SmokeRequest
 from augrank.bundle.spec import SMOKE_FILE, Bundle, BundleSpec
 from augrank.contracts.run import Precision
@@ -37,8 +33,13 @@ from augrank.models.engines import (
 from augrank.resources import processor_name
 
 TIMING_S = 3.0  # for all ways together
-ROUNDS = 8
+ROUNDS = 8  # at least; more while other processes use the cores
 HOPELESS = 1.5  # a way that is slower than the quickest by this factor is not timed again
+QUIET = 1.25  # times the quickest round: half of the rounds take longer where cores are shared
+ALIKE, ALIKE_IF_DISTURBED = 1.03, 1.25  # of ways this close the one that is likely quicker is taken
+DISTURBED_S = (
+    60.0  # that a choice among other processes holds: other workers that start now take it
+)
 TIMING_ROWS = 6  # candidates of a request
 
 logger = logging.getLogger(__name__)
@@ -118,13 +119,17 @@ def open_graph(
 
     if len(ways) == 1:
         return opened(ways[0])
-    with _remembered(bundle, ways, threads, spin) as memory:
-        if (way := memory.read(ways)) is not None:
-            return opened(way)
+    key = [bundle.digest, processor_name(), threads, spin, engine_versions(), list(map(str, ways))]
+    with remembered_choice(key) as choice:
+        known = choice.read()
+        for way in ways:
+            if known == asdict(way):
+                return opened(way)
         graphs = _faithful(bundle, _usable(ways, opened))
-        found = _quickest(graphs, bundle.spec.image_size)
-        memory.write(found.way)
-    logger.info("%s: %s", bundle.spec.name, found.summary)
+        found, quiet = _quickest(graphs, bundle.spec.image_size)
+        choice.write(asdict(found.way), None if quiet else DISTURBED_S)
+    busy = "" if quiet else "; other processes used the cores: the next start times again"
+    logger.info("%s: %s%s", bundle.spec.name, found.summary, busy)
     return found
 
 
@@ -206,8 +211,19 @@ def _best_precision(spec: BundleSpec, device: Device) -> Precision:
     return spec.precision
 
 
-def _quickest(graphs: Mapping[Way, OpenGraph], size: int) -> OpenGraph:
-    """Time graphs in turns; return the quickest, with what there was time to measure."""
+def _quickest(graphs: Mapping[Way, OpenGraph], size: int) -> tuple[OpenGraph, bool]:
+    """Time graphs in turns; a way counts by its quickest round, which others disturbed least.
+
+    Of ways that are alike the one that is likely the quickest is taken. If other processes use the
+    cores, ways of very different speed look alike for all the time that there is.
+
+    Args:
+        graphs: by way, likely the quickest first.
+        size: of an image, pixels.
+
+    Returns:
+        The quickest, with what there was time to measure; and whether others kept the cores free.
+    """
     rng = np.random.default_rng(0)
     batch = rng.normal(size=(TIMING_ROWS, 3, size, size)).astype(np.float32)
     end, seconds = time.perf_counter() + TIMING_S, dict[Way, list[float]]()
@@ -216,84 +232,33 @@ def _quickest(graphs: Mapping[Way, OpenGraph], size: int) -> OpenGraph:
             break
         _seconds(graph, batch)  # the first call allocates
         seconds[way] = [_seconds(graph, batch)]
-    for _ in range(ROUNDS - 1):
-        best = min(map(statistics.median, seconds.values()))
-        for way, times in seconds.items():
-            if statistics.median(times) <= HOPELESS * best and time.perf_counter() < end:
-                times.append(_seconds(graphs[way], batch))
-    medians = {way: statistics.median(each) for way, each in seconds.items()}
-    way = min(medians, key=lambda each: medians[each])
-    timings = {graphs[each].engine: round(1e3 * median, 2) for each, median in medians.items()}
-    return OpenGraph(way, graphs[way].backbone, timings)
+    rounds = 1
+    while time.perf_counter() < end and (rounds < ROUNDS or not _is_quiet(seconds)):
+        for way in _not_slower(seconds, HOPELESS):
+            if time.perf_counter() < end:
+                seconds[way].append(_seconds(graphs[way], batch))
+        rounds += 1
+    quiet = _is_quiet(seconds)
+    way = _not_slower(seconds, ALIKE if quiet else ALIKE_IF_DISTURBED)[0]
+    timings = {graphs[each].engine: round(1e3 * min(times), 2) for each, times in seconds.items()}
+    return OpenGraph(way, graphs[way].backbone, timings), quiet
+
+
+def _not_slower(seconds: Mapping[Way, Sequence[float]], factor: float) -> list[Way]:
+    """Return the ways whose quickest round is slower than the best by at most a factor."""
+    best = min(map(min, seconds.values()))
+    return [way for way, times in seconds.items() if min(times) <= factor * best]
+
+
+def _is_quiet(seconds: Mapping[Way, Sequence[float]]) -> bool:
+    """Tell whether the rounds of the ways that matter took about as long as their quickest."""
+    return all(
+        statistics.median(seconds[way]) <= QUIET * min(seconds[way])
+        for way in _not_slower(seconds, HOPELESS)
+    )
 
 
 def _seconds(graph: OpenGraph, batch: Float32Array) -> float:
     started = time.perf_counter()
     graph.backbone.embed(batch)
     return time.perf_counter() - started
-
-
-class _Memory:
-    """The file that holds the choice for one bundle on one machine."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-
-    def read(self, ways: Sequence[Way]) -> Way | None:
-        """Return the remembered way, if it is one of these."""
-        try:
-            content = json.loads(self._file.read_text(encoding="utf-8"))
-            way = Way(content["precision"], content["device"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-        return way if way in ways else None
-
-    def write(self, way: Way) -> None:
-        """Remember a way."""
-        text = json.dumps({"precision": way.precision, "device": way.device})
-        part = self._file.with_suffix(f".{os.getpid()}")
-        part.write_text(text, encoding="utf-8")
-        part.replace(self._file)
-
-
-class _NoMemory(_Memory):
-    def __init__(self) -> None:
-        super().__init__(Path())
-
-    def read(self, ways: Sequence[Way]) -> Way | None:
-        return None
-
-    def write(self, way: Way) -> None:
-        """Forget it."""
-
-
-@contextmanager
-def _remembered(
-    bundle: Bundle[BundleSpec], ways: Sequence[Way], threads: int, spin: bool
-) -> Iterator[_Memory]:
-    """Yield the memory of choices for this bundle, these ways and this machine.
-
-    One process at a time times: two would slow each other, and the second can use what the first
-    found. The files are in a folder of the user's own below the temporary folder.
-    """
-    try:
-        import fcntl
-    except ImportError:  # another system than Linux or macOS
-        yield _NoMemory()
-        return
-    key = json.dumps(
-        [bundle.digest, processor_name(), threads, spin, engine_versions(), list(map(str, ways))]
-    )
-    folder = Path(tempfile.gettempdir()) / f"augrank-engines-{os.getuid()}"
-    try:
-        folder.mkdir(mode=0o700, exist_ok=True)
-        if folder.is_symlink() or folder.stat().st_uid != os.getuid():  # somebody else's
-            raise PermissionError
-        file = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
-        lock = file.with_suffix(".lock").open("w")
-    except OSError:
-        yield _NoMemory()
-        return
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield _Memory(file)

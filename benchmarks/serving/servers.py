@@ -37,7 +37,14 @@ def without_settings() -> Iterator[None]:
 def start_servers(
     systems: Sequence[SystemUnderTest], requests: Sequence[dict[str, Any]], stack: ExitStack
 ) -> tuple[dict[str, ServerMeasurement], dict[str, str]]:
-    """Start all servers at once.
+    """Start augrank's default server, then all others at once.
+
+    The first times its engines, which others that start would disturb.
+
+    Args:
+        systems: first the one that takes the engine of its own choice.
+        requests: that all are warmed up with.
+        stack: ends them.
 
     Returns:
         Running servers by name, and the reasons of others that did not start.
@@ -61,8 +68,10 @@ def start_servers(
         stack.push(running)
         return ServerMeasurement(system, endpoint, bodies)
 
-    with ThreadPoolExecutor(len(systems)) as pool:
-        outcomes = list(pool.map(start, systems))
+    first, *others = systems
+    outcomes = [start(first)]
+    with ThreadPoolExecutor(max(1, len(others))) as pool:
+        outcomes += pool.map(start, others)
     servers, skipped = {}, {}
     for system, outcome in zip(systems, outcomes, strict=True):
         if isinstance(outcome, ServerMeasurement):
