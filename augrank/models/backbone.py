@@ -56,6 +56,14 @@ class Backbone:
         self.image_size = self._engine.image_size
         self.rows_per_call = CPU_ROWS_PER_CALL if self.provider in (CPU, OPENVINO) else MAX_BATCH
 
+    def share(self, callers: int) -> None:
+        """Let threads that embed at once share the threads; without it they may take turns.
+
+        Args:
+            callers: threads at once; more wait.
+        """
+        self._engine.share(callers, self.rows_per_call)
+
     def embed(self, batch: Float32Array) -> Embedding:
         """Embed normalised images, float32 (N, 3, S, S)."""
         parts = [

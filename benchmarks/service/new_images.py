@@ -25,7 +25,7 @@ from benchmarks.serving.in_process import InProcessBaseline
 
 BATCH = 32  # images of a request to classify
 CLASSIFIED, RECOMMENDED = 384, 48  # images of a round
-CLIENTS = 3  # that send at once: one request arrives while two are computed
+CLIENTS = 4  # that send at once: one request arrives while three are computed
 CLASSIFIED_SEED, RECOMMENDED_SEED = 100, 10_100  # of the pictures of the first round
 
 

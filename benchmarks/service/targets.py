@@ -28,7 +28,7 @@ TARGETS = (
         "recommendations of new images, service ÷ pipeline in process",
         0.95,
         0.98,
-        "Three clients, an image a request. Beside the model, an image is received by FastAPI, "
+        "Four clients, an image a request. Beside the model, an image is received by FastAPI, "
         "looked at, kept as a file, and written with its question and answer to the disk.",
     ),
     PerformanceTarget(

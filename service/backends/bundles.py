@@ -10,9 +10,9 @@ from augrank.errors import BadRequest, one_of
 
 CLASSIFY, RECOMMEND = "classify", "recommend"
 TASKS = (CLASSIFY, RECOMMEND)
-# Requests that a bundle computes at once: one may be decoded and scored while another is embedded.
-# More would share the cores, and only take memory.
-AT_ONCE = 2
+# Requests that a bundle computes at once, and those of them that are embedded: another one may be
+# decoded or scored meanwhile. More would share the cores, and only take memory.
+AT_ONCE, EMBEDDED_AT_ONCE = 3, 2
 
 
 @contextmanager

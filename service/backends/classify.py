@@ -16,7 +16,7 @@ from augrank.tasks.base import EngineOptions
 from augrank.tasks.classify.pipeline import Classifier
 from augrank.tasks.classify.request import DEFAULT_COVERAGE, DEFAULT_TOP, Request
 from augrank.tasks.classify.response import Answer
-from service.backends.bundles import AT_ONCE
+from service.backends.bundles import AT_ONCE, EMBEDDED_AT_ONCE
 
 NO_IMAGE = RequestError("no image")
 
@@ -101,6 +101,7 @@ class BundleBackend:
             if way.precision in bundle.spec.passed.get(way.device, ()):
                 options = EngineOptions(precision=way.precision, device=way.device)
         self._classifier: Classifier = Classifier.of(bundle, options, limits)
+        self._classifier.backbone.share(EMBEDDED_AT_ONCE)
         self._classifier.warm_up()
         self._turn = threading.BoundedSemaphore(AT_ONCE)
 

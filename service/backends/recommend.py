@@ -17,7 +17,7 @@ from augrank.tasks.recommend.pipeline import Recommender
 from augrank.tasks.recommend.plan import RequestPlan
 from augrank.tasks.recommend.request import DEFAULT_ALTERNATES, Request
 from augrank.tasks.recommend.response import Answer
-from service.backends.bundles import AT_ONCE
+from service.backends.bundles import AT_ONCE, EMBEDDED_AT_ONCE
 from service.backends.catalogue import Catalogue
 
 NO_IMAGE = b""  # options are checked without one
@@ -106,6 +106,7 @@ class RecommendBundle:
         limits: DecodeLimits = DecodeLimits(),
     ) -> None:
         self._recommender = Recommender.load(directory, limits=limits)
+        self._recommender.backbone.share(EMBEDDED_AT_ONCE)
         self._recommender.warm_up()
         self._catalogue = Catalogue.of(self._recommender.alternates, images)
         self._turn = threading.BoundedSemaphore(AT_ONCE)

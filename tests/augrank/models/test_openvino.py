@@ -3,6 +3,7 @@
 import logging
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -16,8 +17,9 @@ from augrank.cli.app import app
 from augrank.errors import BundleError
 from augrank.models.backbone import MAX_BATCH, Backbone
 from augrank.models.context import ContextEncoder
-from augrank.models.engines import OPENVINO
+from augrank.models.engines import OPENVINO, OpenVinoEngine
 from augrank.tasks.recommend.pipeline import Recommender
+from tests.support.patience import PATIENCE_S
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +46,49 @@ def test_it_embeds_as_onnxruntime_does_from_several_threads(graph, batch):
     with ThreadPoolExecutor(4) as pool:
         together = list(pool.map(lambda row: ours.embed(batch[row : row + 1]).features, range(16)))
     np.testing.assert_array_equal(together, alone)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_threads_that_share_it_get_the_same_answers(graph, batch, threads):
+    shared = Backbone(graph, threads=threads, device="openvino")
+    parts = [batch[row : row + 6] for row in range(0, 96, 6)]
+    alone = [shared.embed(part).features for part in parts]
+    shared.share(2)
+    shared.share(2)  # is nothing new
+    with ThreadPoolExecutor(4) as pool:  # more than share it
+        together = list(pool.map(lambda part: shared.embed(part).features, parts))
+    np.testing.assert_array_equal(together, alone)
+    np.testing.assert_array_equal(shared.embed(parts[0]).features, alone[0])
+
+
+def test_those_who_share_it_run_at_once(graph, batch, monkeypatch):
+    shared = Backbone(graph, threads=2, device="openvino")
+    meeting = threading.Barrier(2, timeout=PATIENCE_S)
+    infer = OpenVinoEngine._infer
+
+    def met(request, images):
+        meeting.wait()
+        return infer(request, images)
+
+    shared.share(2)
+    monkeypatch.setattr(OpenVinoEngine, "_infer", staticmethod(met))
+    with ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(shared.embed, batch[:6]) for _ in range(2)]
+        assert len({each.result().features.tobytes() for each in both}) == 1
+
+
+def test_a_run_that_fails_leaves_room_for_the_next(graph, batch):
+    shared = Backbone(graph, threads=2, device="openvino")
+    shared.share(2)
+    want = shared.embed(batch[:6]).features
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(4):
+            wrong = [pool.submit(shared.embed, batch[:6, :2]) for _ in range(2)]
+            assert all(each.exception() for each in wrong)
+    with ThreadPoolExecutor(4) as pool:
+        right = [pool.submit(shared.embed, batch[:6]) for _ in range(8)]
+        for each in right:
+            np.testing.assert_array_equal(each.result(PATIENCE_S).features, want)
 
 
 def test_a_bundle_that_was_not_compared_is_served_with_a_warning(tiny_export, caplog):
