@@ -21,7 +21,7 @@ TARGETS = (
         0.95,
         0.98,
         "Beside the model, a new image is received, looked at, kept as a file, and written with "
-        "its answer and labels: 1 to 2 ms of a core, which count most with the smallest networks.",
+        "its answer and labels: about 1 ms of a core, which counts most with small networks.",
     ),
     PerformanceTarget(
         "recommended_over_pipeline",
