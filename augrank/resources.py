@@ -52,6 +52,11 @@ def threads_per_worker(workers: int, cores: int | None = None) -> int:
 def release_memory() -> None:
     """Give memory that was freed back to the system, where the C library can (glibc)."""
     gc.collect()
+    trim_memory()
+
+
+def trim_memory() -> None:
+    """Do the same in a few milliseconds, without what only the garbage collector frees."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # these import torch and pandas, which takes seconds
 from training.data.manifest.targets import Outcomes
 
 UNCHANGED = 0  # number of the augmentation ``original`` in every set
-CHUNK_CELLS = 2**23  # numbers of a chunk: 32 MiB of float32
+CHUNK_CELLS = 2**21  # numbers of a chunk: 8 MiB of float32
 
 
 @dataclass(frozen=True)
@@ -184,9 +184,9 @@ class OutcomeRows:
         _, first, row = np.unique(number, return_index=True, return_inverse=True)
         return replace(self[first], weight=np.bincount(row, self.weight).astype(np.float64))
 
-    def chunks(self, width: int) -> Iterator[slice]:
-        """Yield slices of rows with ``width`` columns, each of bounded size."""
-        return _chunks(len(self), width)
+    def chunks(self, width: int, chunks: int = 1) -> Iterator[slice]:
+        """Yield slices of rows with ``width`` columns, each of at most some chunks."""
+        return _chunks(len(self), width, chunks)
 
 
 @dataclass(frozen=True)
@@ -225,9 +225,9 @@ class TrainingRows:
         return drawn if 0 < ones < 1 else self
 
 
-def _chunks(rows: int, width: int) -> Iterator[slice]:
-    """Yield slices of at most CHUNK_CELLS numbers, or of one row."""
-    step = max(1, CHUNK_CELLS // width)
+def _chunks(rows: int, width: int, chunks: int = 1) -> Iterator[slice]:
+    """Yield slices of at most ``chunks`` times CHUNK_CELLS numbers, or of one row."""
+    step = max(1, chunks * CHUNK_CELLS // width)
     for start in range(0, rows, step):
         yield slice(start, min(start + step, rows))
 

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from augrank.arrays import Float64Array
 from augrank.errors import DataError
 from augrank.models.head import HeadInput
-from augrank.resources import available_memory
+from augrank.resources import available_memory, trim_memory
 from training.heads.dataset import Inputs, OutcomeRows, TrainingRows
 
 CELLS_PER_THREAD = 4_000_000  # with fewer, synchronisation takes longer than the work
+PAGE_CHUNKS = 4  # chunks in a page on disk: each costs XGBoost some time in each round
 MEMORY_SHARE = 0.5  # of the free memory, for the matrices of one set of inputs
 _Built = tuple[xgboost.DMatrix, xgboost.DMatrix, str]  # see ``MatrixPair``
 
@@ -63,9 +64,9 @@ class MatrixPair:
 class Matrices:
     """Builds XGBoost's quantised matrices, and reuses them if the next target has the same rows.
 
-    A pair that would exceed its share of memory is stored on disk, in pages of ``CHUNK_CELLS``
-    numbers. XGBoost builds the same trees from it, but on the CPU only: its GPU algorithm does not
-    read pages that were built from host arrays.
+    A pair that would exceed its share of memory is stored on disk, in pages of PAGE_CHUNKS times
+    CHUNK_CELLS numbers. XGBoost builds the same trees from it, but on the CPU only: its GPU
+    algorithm does not read pages that were built from host arrays.
 
         with Matrices(inputs, threads, folder) as matrices:
             fit_head(..., matrices=matrices, ...)
@@ -94,6 +95,7 @@ class Matrices:
         self._inputs, self._threads, self._folder = inputs, threads, folder
         self._device, self._memory_bytes = device, memory_bytes
         self._gpu_memory_bytes = gpu_memory_bytes
+        self.shared = True  # other targets may have the same rows: all matrices are kept for them
         self.on_disk = False  # a pair was stored on disk
         self.exceeded_gpu = False  # a pair did not fit in the GPU's memory
         # By inputs, and whether the rows are a draw: each target needs both.
@@ -106,6 +108,12 @@ class Matrices:
     def __exit__(self, *_: object) -> None:
         self._cache.clear()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def keep_only(self, names: tuple[HeadInput, ...]) -> None:
+        """Free the matrices of other inputs, unless other targets share them."""
+        if not self.shared:
+            self._cache = {key: kept for key, kept in self._cache.items() if key[0] == names}
+            trim_memory()
 
     def get(self, names: tuple[HeadInput, ...], training: TrainingRows) -> MatrixPair:
         """Return the matrices of the images shown in rows, with labels and weights.
@@ -196,6 +204,7 @@ class _ChunkIterator(xgboost.DataIter):  # type: ignore[misc]
         folder: Path | None,
     ) -> None:
         self._names, self._rows, self._inputs = names, rows, inputs
+        self._size = 1 if folder is None else PAGE_CHUNKS
         self.reset()
         super().__init__(None if folder is None else str(folder / "rows"))
 
@@ -207,4 +216,4 @@ class _ChunkIterator(xgboost.DataIter):  # type: ignore[misc]
         return True
 
     def reset(self) -> None:
-        self._chunks = self._rows.chunks(self._inputs.width(self._names))
+        self._chunks = self._rows.chunks(self._inputs.width(self._names), self._size)

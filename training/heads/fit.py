@@ -120,11 +120,12 @@ def fit_head(
     """
     training, known = TrainingRows.of(parts), inputs.selected.get(target.name)
     compared = training if known else training.draw(MOST_TO_COMPARE, seed)
-    fits = [
-        _fit_inputs(names, compared, inputs, matrices, seed, threads)
-        for names in ([known] if known else input_sets(inputs))
-    ]
-    options = select_inputs(fits, compared.rows[compared.held_out]).options
+    validation = compared.rows[compared.held_out]
+    fits: list[InputFit] = []
+    for names in [known] if known else input_sets(inputs):
+        fits.append(_fit_inputs(names, compared, inputs, matrices, seed, threads))
+        options = select_inputs(fits, validation).options
+        matrices.keep_only(options.names)
     if compared is not training:
         options = _fit_inputs(options.names, training, inputs, matrices, seed, threads).options
     start = time.perf_counter()

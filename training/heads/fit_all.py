@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from augrank.contracts.manifest import AUGMENTATION
 from augrank.contracts.run import Precision
+from augrank.resources import trim_memory
 from training.backbone.embed import EmbeddingTable
 from training.common.context import TrainContext
 from training.data.recommend_dataset import RecommendDataset
@@ -64,6 +65,7 @@ def fit_heads(
     embedding = table.rows(data.manifest.file, data.manifest.applied)
     pages = data.folder.cache / "heads"
     with Matrices(inputs, data.threads_of_machine, pages, device=ctx.device.kind) as matrices:
+        matrices.shared = len(data.outcomes) > 1
         title = "Heads" if not like else f"Heads of {graph}"
         for outcomes in ctx.reporter.track(data.outcomes, title, len(data.outcomes), "targets"):
             name = outcomes.target.name
@@ -71,6 +73,7 @@ def fit_heads(
                 results.append(before[name])
                 continue
             parts = split_outcomes(outcomes, data.manifest, data.split, embedding, data.context_row)
+            trim_memory()  # of a million rows, merging frees 100 MB
             if reason := _unusable(parts):
                 notes.append(f"No head for {name}: {reason}.")
                 continue

@@ -16,7 +16,7 @@ from training.heads import dataset
 from training.heads import dmatrix as matrices_module
 from training.heads.dataset import TrainingRows
 from training.heads.dmatrix import Matrices
-from training.heads.fit import fit_head
+from training.heads.fit import fit_head, input_sets
 
 pytestmark = pytest.mark.usefixtures("short_chains")
 
@@ -30,6 +30,21 @@ def test_heads_are_deterministic_and_matrices_are_reused_rightly():
     for one, other in zip(shared, alone, strict=True):
         assert one.booster.save_raw("ubj") == other.booster.save_raw("ubj")
         assert one.spec == other.spec
+
+
+@pytest.mark.parametrize("limits", [{}, {"memory_bytes": 0}])
+def test_a_lone_target_keeps_what_it_needs_and_gets_the_same_head(tmp_path, limits):
+    inputs, parts = make_inputs(np.zeros((1, 0), np.float32)), make_parts(seed_rule, 1)
+    heads, kept = [], []
+    for shared in (True, False):
+        with Matrices(inputs, 2, tmp_path / "heads", **limits) as matrices:
+            matrices.shared = shared
+            heads.append(fit_head(TARGET, parts, inputs, matrices=matrices, seed=0, threads=2))
+            kept.append({names for names, _ in matrices._cache})
+    assert heads[0].booster.save_raw("ubj") == heads[1].booster.save_raw("ubj")
+    assert heads[0].spec == heads[1].spec
+    assert len(kept[0]) == len(input_sets(inputs)) > 1
+    assert kept[1] == {heads[1].spec.inputs}
 
 
 def test_rows_come_in_chunks_of_bounded_size(monkeypatch):
@@ -132,7 +147,7 @@ def make_rows(count):
     context = np.arange(count)  # no two rows are alike
     return OutcomeRows(embedding, zeros, context, zeros, label, zeros + 1.0, None)
 
-dataset.CHUNK_CELLS = 2**19
+dataset.CHUNK_CELLS = 2**17  # pages of 2**19
 folder, count, width = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 rng = np.random.default_rng(0)
 features, logits = rng.normal(size=(1000, width)).astype("f4"), np.zeros((1000, 6), "f4")
