@@ -6,7 +6,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +27,13 @@ class Choice:
             return None
         try:
             content = json.loads(self._file.read_text(encoding="utf-8"))
-            until = content["holds_until"]
-            return content["choice"] if until is None or time.time() < until else None
+            age_s, holds_s = time.time() - content["made_at"], content["holds_s"]
+            return content["choice"] if holds_s is None or 0 <= age_s < holds_s else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
     def write(self, choice: Mapping[str, str], holds_s: float | None = None) -> None:
-        """Remember what was chosen.
+        """Remember what was chosen, unless it cannot be written.
 
         Args:
             choice: plain data.
@@ -41,11 +41,11 @@ class Choice:
         """
         if self._file is None:
             return
-        until = None if holds_s is None else time.time() + holds_s
-        text = json.dumps({"choice": choice, "holds_until": until})
-        part = self._file.with_suffix(f".{os.getpid()}")
-        part.write_text(text, encoding="utf-8")
-        part.replace(self._file)
+        text = json.dumps({"choice": choice, "made_at": time.time(), "holds_s": holds_s})
+        with suppress(OSError):
+            part = self._file.with_suffix(f".{os.getpid()}")
+            part.write_text(text, encoding="utf-8")
+            part.replace(self._file)
 
 
 @contextmanager
@@ -69,10 +69,12 @@ def remembered_choice(key: Any) -> Iterator[Choice]:
         if folder.is_symlink() or folder.stat().st_uid != os.getuid():  # somebody else's
             raise PermissionError
         file = folder / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]}.json"
-        lock = file.with_suffix(".lock").open("w")
+        with ExitStack() as opened:
+            lock = opened.enter_context(file.with_suffix(".lock").open("w"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            held = opened.pop_all()
     except OSError:
         yield Choice(None)
         return
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with held:
         yield Choice(file)

@@ -3,7 +3,7 @@
 Which way is the quickest depends on the machine: int8 needs VNNI, OpenVINO computes in bfloat16
 where the CPU can. So with ``auto`` the ways that passed the parity gate are timed, a few batches
 each, and the quickest is taken. The choice is remembered by bundle and machine for the next worker;
-if other processes used the cores meanwhile, for a minute only.
+if other processes used the cores meanwhile, for ten minutes only.
 """
 
 import logging
@@ -33,7 +33,7 @@ from augrank.models.engines import (
 from augrank.resources import processor_name
 
 TIMING_S = 3.0  # for all ways together
-ROUNDS = 8  # at least; more while other processes use the cores
+LEAST, ROUNDS = 3, 8  # of every way, and of those that may be the quickest; more if disturbed
 HOPELESS = 1.5  # a way that is slower than the quickest by this factor is not timed again
 QUIET = 1.25  # times the quickest round: half of the rounds take longer where cores are shared
 ALIKE, ALIKE_IF_DISTURBED = 1.03, 1.25  # of ways this close the one that is likely quicker is taken
@@ -122,13 +122,14 @@ def open_graph(
     key = [bundle.digest, processor_name(), threads, spin, engine_versions(), list(map(str, ways))]
     with remembered_choice(key) as choice:
         known = choice.read()
-        for way in ways:
-            if known == asdict(way):
-                return opened(way)
-        graphs = _faithful(bundle, _usable(ways, opened))
-        found, quiet = _quickest(graphs, bundle.spec.image_size)
-        choice.write(asdict(found.way), None if quiet else DISTURBED_S)
-    busy = "" if quiet else "; other processes used the cores: the next start times again"
+        remembered = next((way for way in ways if known == asdict(way)), None)
+        if remembered is None:
+            graphs = _faithful(bundle, _usable(ways, opened))
+            found, quiet = _quickest(graphs, bundle.spec.image_size)
+            choice.write(asdict(found.way), None if quiet else DISTURBED_S)
+    if remembered is not None:
+        return opened(remembered)
+    busy = "" if quiet else "; others used the cores: a start after ten minutes times again"
     logger.info("%s: %s%s", bundle.spec.name, found.summary, busy)
     return found
 
@@ -234,11 +235,12 @@ def _quickest(graphs: Mapping[Way, OpenGraph], size: int) -> tuple[OpenGraph, bo
         seconds[way] = [_seconds(graph, batch)]
     rounds = 1
     while time.perf_counter() < end and (rounds < ROUNDS or not _is_quiet(seconds)):
-        for way in _not_slower(seconds, HOPELESS):
+        # One call alone may have been disturbed, whichever way it was.
+        for way in _not_slower(seconds, HOPELESS) if rounds >= LEAST else list(seconds):
             if time.perf_counter() < end:
                 seconds[way].append(_seconds(graphs[way], batch))
         rounds += 1
-    quiet = _is_quiet(seconds)
+    quiet = seconds.keys() == graphs.keys() and _is_quiet(seconds)
     way = _not_slower(seconds, ALIKE if quiet else ALIKE_IF_DISTURBED)[0]
     timings = {graphs[each].engine: round(1e3 * min(times), 2) for each, times in seconds.items()}
     return OpenGraph(way, graphs[way].backbone, timings), quiet
@@ -251,8 +253,11 @@ def _not_slower(seconds: Mapping[Way, Sequence[float]], factor: float) -> list[W
 
 
 def _is_quiet(seconds: Mapping[Way, Sequence[float]]) -> bool:
-    """Tell whether the rounds of the ways that matter took about as long as their quickest."""
-    return all(
+    """Tell whether all were timed often enough, and those that matter as long in most rounds.
+
+    Neighbours that take the same share of the cores all the time are not seen.
+    """
+    return all(len(times) >= LEAST for times in seconds.values()) and all(
         statistics.median(seconds[way]) <= QUIET * min(seconds[way])
         for way in _not_slower(seconds, HOPELESS)
     )

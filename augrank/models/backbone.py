@@ -1,5 +1,7 @@
 """The backbone: embeds batches of images."""
 
+import threading
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,22 +56,30 @@ class Backbone:
         self.provider, self.arithmetic = self._engine.provider, self._engine.arithmetic
         self.feature_width, self.augmentation_count = widths[FEATURES], widths[LOGITS]
         self.image_size = self._engine.image_size
+        self._turn: AbstractContextManager[object] = nullcontext()
         self.rows_per_call = CPU_ROWS_PER_CALL if self.provider in (CPU, OPENVINO) else MAX_BATCH
 
     def share(self, callers: int) -> None:
         """Let threads that embed at once share the threads; without it they may take turns.
 
+        To be called once, before the first batch.
+
         Args:
             callers: threads at once; more wait.
+
+        Raises:
+            BundleError: the graph cannot be loaded.
         """
         self._engine.share(callers, self.rows_per_call)
+        self._turn = threading.BoundedSemaphore(callers)
 
     def embed(self, batch: Float32Array) -> Embedding:
         """Embed normalised images, float32 (N, 3, S, S)."""
-        parts = [
-            self._engine.run(batch[start : start + MAX_BATCH])
-            for start in range(0, len(batch), MAX_BATCH)
-        ]
+        with self._turn:
+            parts = [
+                self._engine.run(batch[start : start + MAX_BATCH])
+                for start in range(0, len(batch), MAX_BATCH)
+            ]
         if len(parts) == 1:
             return Embedding(*parts[0])
         return Embedding(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))

@@ -47,11 +47,15 @@ class Engine(Protocol):
     def share(self, callers: int, rows: int) -> None:
         """Let threads that run the graph at once share the engine's threads.
 
-        Without it they take turns, each with all of the threads.
+        Without it they take turns, each with all of the threads. To be called once, before the
+        first run.
 
         Args:
-            callers: that many at once; more wait.
+            callers: at most so many run the graph at once.
             rows: of their usual batch, which is run once for each of them.
+
+        Raises:
+            BundleError: the graph cannot be loaded.
         """
 
 
@@ -158,7 +162,7 @@ class OpenVinoEngine:
                 self._running -= 1
 
     def share(self, callers: int, rows: int) -> None:
-        """Load the graph once more, with a stream of threads for each caller."""
+        """Load the graph once more, with a stream of threads for each caller; see ``Engine``."""
         streams = min(callers, self._threads)
         if self._shared or streams < 2:
             return

@@ -42,7 +42,7 @@ def start_servers(
     The first times its engines, which others that start would disturb.
 
     Args:
-        systems: first the one that takes the engine of its own choice.
+        systems: first one of augrank's: the one that chooses its engine, if any does.
         requests: that all are warmed up with.
         stack: ends them.
 
@@ -70,6 +70,8 @@ def start_servers(
 
     first, *others = systems
     outcomes = [start(first)]
+    if isinstance(outcomes[0], AugrankError):
+        raise outcomes[0]
     with ThreadPoolExecutor(max(1, len(others))) as pool:
         outcomes += pool.map(start, others)
     servers, skipped = {}, {}

@@ -62,7 +62,7 @@ RATIOS = (
         "int8 ÷ the same with its threads tuned",
         6.0,
         10.0,
-        "int8 is 2.7 times faster in the network (the row below), which bounds the gain over six "
+        "int8 is faster in the network by the row below, which bounds the gain over six "
         "fp32 passes from above; OpenVINO passes this bar.",
     ),
     PerformanceTarget(

@@ -61,34 +61,46 @@ def test_threads_that_share_it_get_the_same_answers(graph, batch, threads):
     np.testing.assert_array_equal(shared.embed(parts[0]).features, alone[0])
 
 
-def test_those_who_share_it_run_at_once(graph, batch, monkeypatch):
+class Meeting:
+    """Takes the place of a run of the graph: nobody goes on before two are there."""
+
+    def __init__(self, callers: int) -> None:
+        self.inside, self.most, self.together = 0, 0, threading.Barrier(callers)
+        self._infer, self._lock = OpenVinoEngine._infer, threading.Lock()
+
+    def __call__(self, request, images):
+        with self._lock:
+            self.inside, self.most = self.inside + 1, max(self.most, self.inside + 1)
+        self.together.wait(PATIENCE_S)
+        found = self._infer(request, images)
+        with self._lock:
+            self.inside -= 1
+        return found
+
+
+def test_as_many_as_share_it_run_at_once(graph, batch, monkeypatch):
     shared = Backbone(graph, threads=2, device="openvino")
-    meeting = threading.Barrier(2, timeout=PATIENCE_S)
-    infer = OpenVinoEngine._infer
-
-    def met(request, images):
-        meeting.wait()
-        return infer(request, images)
-
     shared.share(2)
-    monkeypatch.setattr(OpenVinoEngine, "_infer", staticmethod(met))
-    with ThreadPoolExecutor(2) as pool:
-        both = [pool.submit(shared.embed, batch[:6]) for _ in range(2)]
-        assert len({each.result().features.tobytes() for each in both}) == 1
+    meeting = Meeting(2)
+    monkeypatch.setattr(OpenVinoEngine, "_infer", staticmethod(meeting))
+    with ThreadPoolExecutor(6) as pool:
+        runs = [pool.submit(shared.embed, batch[:6]) for _ in range(12)]
+        assert len({each.result(PATIENCE_S).features.tobytes() for each in runs}) == 1
+    assert meeting.most == 2
 
 
-def test_a_run_that_fails_leaves_room_for_the_next(graph, batch):
+@pytest.mark.parametrize("others", [0, 1])
+def test_a_run_that_fails_leaves_room_for_the_next(graph, batch, others):
+    """With all threads, or, beside another one, with some."""
     shared = Backbone(graph, threads=2, device="openvino")
     shared.share(2)
-    want = shared.embed(batch[:6]).features
-    with ThreadPoolExecutor(2) as pool:
-        for _ in range(4):
-            wrong = [pool.submit(shared.embed, batch[:6, :2]) for _ in range(2)]
-            assert all(each.exception() for each in wrong)
-    with ThreadPoolExecutor(4) as pool:
-        right = [pool.submit(shared.embed, batch[:6]) for _ in range(8)]
-        for each in right:
-            np.testing.assert_array_equal(each.result(PATIENCE_S).features, want)
+    engine = shared._engine
+    engine._running = others
+    for _ in range(3):
+        with pytest.raises(RuntimeError):
+            shared.embed(batch[:6, :2])
+        assert (engine._running, engine._with_some.qsize()) == (others, 2)
+    assert shared.embed(batch[:6]).features.shape == (6, 512)
 
 
 def test_a_bundle_that_was_not_compared_is_served_with_a_warning(tiny_export, caplog):

@@ -296,12 +296,12 @@ def test_each_graph_answers_with_its_own_heads(quantized_export, image):
 def test_auto_takes_the_quickest_way_and_remembers_it(quantized_export, tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", None)
-    monkeypatch.setattr(graphs, "TIMING_S", 20.0)  # other tests may have the cores
+    monkeypatch.setattr(graphs, "TIMING_S", 10.0)  # other tests may have the cores
     fastest = Recommender.load(quantized_export.bundle, threads=1)
     timed = {name.split(" (")[0] for name in fastest.graph.timings_ms}  # without its arithmetic
     assert timed == {f"{p} on {e}" for p in ("int8", "fp32") for e in ("onnxruntime", "OpenVINO")}
     least = min(fastest.graph.timings_ms.values())
-    assert fastest.graph.timings_ms[fastest.engine] <= graphs.ALIKE_IF_DISTURBED * least
+    assert fastest.graph.timings_ms[fastest.engine] <= graphs.ALIKE_IF_DISTURBED * least + 0.01
     fastest.warm_up()
     again = Recommender.load(quantized_export.bundle, threads=1)
     assert (again.engine, again.graph.timings_ms) == (fastest.engine, {})

@@ -4,7 +4,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 from augrank.errors import RequestError
-from service.backends.bundles import AT_ONCE
+from service.backends.bundles import AT_ONCE, EMBEDDED_AT_ONCE
 from service.backends.classify import ClassifyOptions
 from service.backends.recommend import RecommendOptions
 from tests.support.image_files import noise_jpeg
@@ -51,3 +51,14 @@ def test_some_recommendations_compute_at_once(recommend_backend, monkeypatch):
     told = ask_all(lambda image: recommend_backend.recommend(image, RecommendOptions()))
     assert told == ["computed"] * REQUESTS
     assert computing.most == AT_ONCE
+
+
+def test_some_of_them_share_the_network(backend, recommend_backend):
+    assert 1 < EMBEDDED_AT_ONCE < AT_ONCE
+    for engine in (backend._classifier, recommend_backend._recommender):
+        turn = engine.backbone._turn
+        assert [turn.acquire(blocking=False) for _ in range(EMBEDDED_AT_ONCE + 1)] == (
+            [True] * EMBEDDED_AT_ONCE + [False]
+        )
+        for _ in range(EMBEDDED_AT_ONCE):
+            turn.release()
