@@ -37,9 +37,7 @@ LEAST, ROUNDS = 3, 8  # of every way, and of those that may be the quickest; mor
 HOPELESS = 1.5  # a way that is slower than the quickest by this factor is not timed again
 QUIET = 1.25  # times the quickest round: half of the rounds take longer where cores are shared
 ALIKE, ALIKE_IF_DISTURBED = 1.03, 1.25  # of ways this close the one that is likely quicker is taken
-DISTURBED_S = (
-    60.0  # that a choice among other processes holds: other workers that start now take it
-)
+DISTURBED_S = 600.0  # that a choice beside other processes holds, for other workers of a server
 TIMING_ROWS = 6  # candidates of a request
 
 logger = logging.getLogger(__name__)
@@ -129,7 +127,8 @@ def open_graph(
             choice.write(asdict(found.way), None if quiet else DISTURBED_S)
     if remembered is not None:
         return opened(remembered)
-    busy = "" if quiet else "; others used the cores: a start after ten minutes times again"
+    again = f"; others used the cores: a start after {DISTURBED_S / 60:.0f} minutes times again"
+    busy = "" if quiet else again
     logger.info("%s: %s%s", bundle.spec.name, found.summary, busy)
     return found
 

@@ -73,7 +73,7 @@ def fit_heads(
                 results.append(before[name])
                 continue
             parts = split_outcomes(outcomes, data.manifest, data.split, embedding, data.context_row)
-            trim_memory()  # of a million rows, merging frees 100 MB
+            trim_memory()  # merging long histories leaves much of it free
             if reason := _unusable(parts):
                 notes.append(f"No head for {name}: {reason}.")
                 continue

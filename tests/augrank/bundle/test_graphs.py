@@ -107,6 +107,11 @@ def others_take_the_cores(monkeypatch, disturbed):
     )
 
 
+def forward_clock(monkeypatch, seconds):
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + seconds)
+
+
 def test_a_disturbed_way_counts_by_its_quickest_round(bundle, monkeypatch, caplog):
     def disturbed(way, call):  # the median of int8 on OpenVINO is 10 ms, that of onnxruntime 4
         return way == Way("int8", "openvino") and call % 3 != 0
@@ -117,7 +122,7 @@ def test_a_disturbed_way_counts_by_its_quickest_round(bundle, monkeypatch, caplo
     assert found.way == Way("int8", "openvino")
     assert found.timings_ms["int8 on OpenVINO (bf16)"] == pytest.approx(2)
     assert PretendedBackbone.clock_s == pytest.approx(graphs.TIMING_S, abs=0.02)  # all there is
-    assert "others used the cores: a start after ten minutes times again" in caplog.text
+    assert "others used the cores: a start after 10 minutes times again" in caplog.text
 
 
 def test_a_way_whose_first_round_is_disturbed_is_timed_again(bundle, monkeypatch):
@@ -133,8 +138,7 @@ def test_a_choice_on_few_rounds_is_not_kept(bundle, monkeypatch, slow):
     for way in ways:
         monkeypatch.setitem(SPEED_MS, way, 700 if slow == "all" else 3200)
     assert opened(bundle).timings_ms
-    now = time.time()
-    monkeypatch.setattr(time, "time", lambda: now + graphs.DISTURBED_S)
+    forward_clock(monkeypatch, graphs.DISTURBED_S)
     assert opened(bundle).timings_ms
 
 
@@ -142,14 +146,13 @@ def test_a_choice_among_others_holds_for_some_minutes(bundle, monkeypatch):
     others_take_the_cores(monkeypatch, lambda way, call: call % 4 != 0)
     assert opened(bundle).timings_ms
     assert opened(bundle).timings_ms == {}  # another worker that starts now
-    now = time.time()
-    monkeypatch.setattr(time, "time", lambda: now + graphs.DISTURBED_S)
-    assert opened(bundle).timings_ms
-    others_take_the_cores(monkeypatch, lambda way, call: False)
-    monkeypatch.setattr(time, "time", lambda: now + 2 * graphs.DISTURBED_S)
-    assert opened(bundle).timings_ms
-    monkeypatch.setattr(time, "time", lambda: now + 1e9)
+    forward_clock(monkeypatch, 9 * 60)
     assert opened(bundle).timings_ms == {}
+    forward_clock(monkeypatch, 2 * 60)
+    others_take_the_cores(monkeypatch, lambda way, call: False)
+    assert opened(bundle).timings_ms
+    forward_clock(monkeypatch, 1e9)
+    assert opened(bundle).timings_ms == {}  # of a quiet machine, for good
 
 
 @pytest.mark.parametrize(
@@ -169,16 +172,14 @@ def test_the_time_is_bounded(bundle, monkeypatch):
     monkeypatch.setattr(graphs, "TIMING_S", 0.0)
     assert opened(bundle).engine == "int8 on OpenVINO (bf16)"
     assert PretendedBackbone.calls == {Way("int8", "openvino"): 2}  # likely the quickest
-    now = time.time()
-    monkeypatch.setattr(time, "time", lambda: now + graphs.DISTURBED_S)
+    forward_clock(monkeypatch, graphs.DISTURBED_S)
     assert opened(bundle).timings_ms
 
 
 def test_a_clock_that_was_set_back_prolongs_nothing(bundle, monkeypatch):
     others_take_the_cores(monkeypatch, lambda way, call: call % 4 != 0)
     assert opened(bundle).timings_ms
-    now = time.time()
-    monkeypatch.setattr(time, "time", lambda: now - 1e6)
+    forward_clock(monkeypatch, -1e6)
     assert opened(bundle).timings_ms
 
 
